@@ -1,0 +1,418 @@
+"""Campaigns: made once a key, paused, resumed, cancelled, finished, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, exists, func, select, update
+
+from bulksend.ledger import acts
+from bulksend.ledger.database import db_now
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.schema import attempts, campaigns, messages, refusals
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
+
+LIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
+DIRECT_PREFIX = "direct:"
+
+
+@dataclass(frozen=True, slots=True)
+class NewCampaign:
+    """What a producer decides about a campaign; instants in ms since the epoch, ``rate`` in messages/s."""
+
+    key: str
+    name: str
+    kind: Kind
+    sender: str
+    type: str
+    content: str
+    source_hash: str
+    source_name: str
+    due_at: int
+    ttl_ms: int | None
+    rate: float | None
+    on_unknown: OnUnknown
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign as the ledger has it."""
+
+    id: str
+    key: str
+    name: str
+    kind: Kind
+    status: CampaignStatus
+    sender: str
+    type: str
+    content: str
+    source_hash: str
+    source_name: str
+    due_at: int
+    ttl_ms: int | None
+    rate: float | None
+    on_unknown: OnUnknown
+    created_at: int
+    created_by: str
+    intake_done_at: int | None
+    paused_at: int | None
+    pause_why: str | None
+    ended_at: int | None
+    rows_read: int
+    messages: int
+    duplicates: int
+    suppressed: int
+    refused: int
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether it is the standing home of single sends of a kind."""
+        return self.key.startswith(DIRECT_PREFIX)
+
+
+class UnknownCampaign(InvalidInput):
+    """No campaign has that id or name."""
+
+
+def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
+    """The campaign of ``new.key``; made now where there is none. Says whether it was made.
+
+    Raises InvalidInput when the key belongs to a campaign of other content: nothing is overwritten.
+    """
+    values = {
+        "id": new_id(),
+        "key": new.key,
+        "name": new.name,
+        "kind": new.kind.value,
+        "status": CampaignStatus.INTAKE.value,
+        "sender": new.sender,
+        "type": new.type,
+        "content": new.content,
+        "source_hash": new.source_hash,
+        "source_name": new.source_name[:255],
+        "due_at": new.due_at,
+        "ttl_ms": new.ttl_ms,
+        "rate": new.rate,
+        "on_unknown": new.on_unknown.value,
+        "created_at": db_now(),
+        "created_by": new.created_by[:100],
+        "rows_read": 0,
+        "messages": 0,
+        "duplicates": 0,
+        "suppressed": 0,
+        "refused": 0,
+    }
+    made = tx.execute(_insert_ignoring(tx).values(**values)).rowcount == 1
+    campaign = by_key(tx, new.key)
+    if campaign is None:
+        raise RuntimeError("a campaign that was just inserted is not there")
+    if made:
+        acts.record(
+            tx, actor=new.created_by, act="create", scope="campaign", subject=campaign.id, why=new.source_name
+        )
+    elif campaign.source_hash != new.source_hash:
+        raise InvalidInput(
+            f"key {new.key!r} belongs to campaign {campaign.id} ({campaign.name}), which was made from other "
+            "rows, content, sender or kind; nothing was changed. Use another --key, or --again for a new campaign"
+        )
+    return campaign, made
+
+
+def _insert_ignoring(tx: Connection):  # type: ignore[no-untyped-def]
+    if tx.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(campaigns).on_conflict_do_nothing(index_elements=["key"])
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(campaigns).on_conflict_do_nothing(index_elements=["key"])
+
+
+def direct(tx: Connection, kind: Kind) -> Campaign:
+    """The standing campaign that single sends of a kind belong to; it is always running."""
+    new = NewCampaign(
+        key=DIRECT_PREFIX + kind.value,
+        name=f"single {kind.value} sends",
+        kind=kind,
+        sender="",
+        type="",
+        content="",
+        source_hash="",
+        source_name="",
+        due_at=0,
+        ttl_ms=None,
+        rate=None,
+        on_unknown=OnUnknown.HOLD,
+        created_by="bulksend",
+    )
+    campaign = by_key(tx, new.key)
+    if campaign is None:
+        campaign, _ = create_or_find(tx, new)
+        finish_intake(tx, campaign.id)
+        campaign = get(tx, campaign.id)
+    return campaign
+
+
+def by_key(tx: Connection, key: str) -> Campaign | None:
+    """The campaign of an idempotency key."""
+    row = tx.execute(select(campaigns).where(campaigns.c.key == key)).mappings().one_or_none()
+    return _campaign(row) if row is not None else None
+
+
+def get(tx: Connection, id: str) -> Campaign:
+    """One campaign by its id. Raises UnknownCampaign."""
+    row = tx.execute(select(campaigns).where(campaigns.c.id == id)).mappings().one_or_none()
+    if row is None:
+        raise UnknownCampaign(f"there is no campaign {id}; `bulksend campaigns list` shows them")
+    return _campaign(row)
+
+
+def resolve(tx: Connection, name_or_id: str) -> Campaign:
+    """By id, or by name where only one campaign has it. Raises UnknownCampaign."""
+    if _is_id(name_or_id):
+        return get(tx, name_or_id)
+    rows = (
+        tx.execute(select(campaigns).where(campaigns.c.name == name_or_id).order_by(campaigns.c.id.desc()))
+        .mappings()
+        .all()
+    )
+    if len(rows) == 1:
+        return _campaign(rows[0])
+    if not rows:
+        raise UnknownCampaign(
+            f"there is no campaign with the id or name {name_or_id!r}; `bulksend campaigns list` shows them"
+        )
+    ids = ", ".join(str(row["id"]) for row in rows[:5])
+    raise UnknownCampaign(f"{len(rows)} campaigns are named {name_or_id!r}; name one by its id: {ids}")
+
+
+def many(tx: Connection, ids: Iterable[str]) -> dict[str, Campaign]:
+    """Several campaigns by their ids."""
+    rows = tx.execute(select(campaigns).where(campaigns.c.id.in_(list(ids)))).mappings()
+    return {str(row["id"]): _campaign(row) for row in rows}
+
+
+def newest(tx: Connection, limit: int = 50) -> list[Campaign]:
+    """The newest campaigns first."""
+    rows = tx.execute(select(campaigns).order_by(campaigns.c.id.desc()).limit(limit)).mappings()
+    return [_campaign(row) for row in rows]
+
+
+def live(tx: Connection) -> list[Campaign]:
+    """Campaigns whose messages may go out now or later without a person."""
+    rows = tx.execute(
+        select(campaigns).where(campaigns.c.status.in_([s.value for s in LIVE])).order_by(campaigns.c.id)
+    ).mappings()
+    return [_campaign(row) for row in rows]
+
+
+def statuses(tx: Connection, id: str) -> dict[str, int]:
+    """How many messages of a campaign are in each status; statuses nobody is in are left out."""
+    rows = tx.execute(
+        select(messages.c.status, func.count())
+        .where(messages.c.campaign_id == id)
+        .group_by(messages.c.status)
+        .order_by(messages.c.status)
+    )
+    return {status: count for status, count in rows}
+
+
+def attempt_count(tx: Connection, id: str) -> int:
+    """How many POSTs were opened for a campaign."""
+    return int(
+        tx.execute(
+            select(func.coalesce(func.sum(messages.c.attempts), 0)).where(messages.c.campaign_id == id)
+        ).scalar_one()
+    )
+
+
+def posts_since(tx: Connection, id: str, since: int) -> int:
+    """How many messages of a campaign had their newest POST opened at or after ``since``."""
+    return int(
+        tx.execute(
+            select(func.count())
+            .select_from(messages)
+            .where(messages.c.campaign_id == id, messages.c.sent_at >= since)
+        ).scalar_one()
+    )
+
+
+def failure_reasons(tx: Connection, id: str, limit: int = 20) -> list[tuple[str, str, int]]:
+    """Why messages ended without being sent: (status, error, how many), the most frequent first."""
+    count = func.count()
+    rows = tx.execute(
+        select(messages.c.status, func.coalesce(messages.c.error, ""), count)
+        .where(messages.c.campaign_id == id, messages.c.status.in_(["failed", "unknown", "expired"]))
+        .group_by(messages.c.status, messages.c.error)
+        .order_by(count.desc())
+        .limit(limit)
+    )
+    return [(status, error, n) for status, error, n in rows]
+
+
+def refused_rows(tx: Connection, id: str, limit: int = 1000) -> list[RowMapping]:
+    """The rows that were refused at intake, in the file's order: row, field, value, why."""
+    return list(
+        tx.execute(
+            select(refusals.c.row, refusals.c.field, refusals.c.value, refusals.c.why)
+            .where(refusals.c.campaign_id == id)
+            .order_by(refusals.c.row, refusals.c.id)
+            .limit(limit)
+        ).mappings()
+    )
+
+
+def finish_intake(tx: Connection, id: str) -> None:
+    """All rows are in. A campaign paused meanwhile stays paused."""
+    tx.execute(
+        update(campaigns)
+        .where(campaigns.c.id == id, campaigns.c.intake_done_at.is_(None))
+        .values(intake_done_at=db_now())
+    )
+    tx.execute(
+        update(campaigns)
+        .where(campaigns.c.id == id, campaigns.c.status == CampaignStatus.INTAKE.value)
+        .values(status=CampaignStatus.RUNNING.value)
+    )
+
+
+def pause(tx: Connection, id: str, *, actor: str, why: str) -> bool:
+    """Hold everything of it back. Says whether it was live before."""
+    changed = (
+        tx.execute(
+            update(campaigns)
+            .where(campaigns.c.id == id, campaigns.c.status.in_([s.value for s in LIVE]))
+            .values(status=CampaignStatus.PAUSED.value, paused_at=db_now(), pause_why=why[:500])
+        ).rowcount
+        == 1
+    )
+    if changed:
+        acts.record(tx, actor=actor, act="pause", scope="campaign", subject=id, why=why)
+    return changed
+
+
+def resume(tx: Connection, id: str, *, actor: str, why: str) -> bool:
+    """Let it go on from where it stood. Says whether it was paused before."""
+    intake_done = campaigns.c.intake_done_at.is_not(None)
+    changed = 0
+    for condition, status in ((intake_done, CampaignStatus.RUNNING), (~intake_done, CampaignStatus.INTAKE)):
+        changed += tx.execute(
+            update(campaigns)
+            .where(campaigns.c.id == id, campaigns.c.status == CampaignStatus.PAUSED.value, condition)
+            .values(status=status.value, paused_at=None, pause_why=None)
+        ).rowcount
+    if changed:
+        acts.record(tx, actor=actor, act="resume", scope="campaign", subject=id, why=why)
+    return changed == 1
+
+
+def cancel(tx: Connection, id: str, *, actor: str, why: str) -> int | None:
+    """End it: messages still waiting are cancelled; what a worker holds now is cancelled at its last-moment check.
+
+    Says how many were cancelled, or None when the campaign had ended before.
+    """
+    ended = [CampaignStatus.CANCELLED.value, CampaignStatus.FINISHED.value]
+    changed = tx.execute(
+        update(campaigns)
+        .where(campaigns.c.id == id, campaigns.c.status.not_in(ended))
+        .values(status=CampaignStatus.CANCELLED.value, ended_at=db_now())
+    ).rowcount
+    if not changed:
+        return None
+    acts.record(tx, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
+    return cancel_waiting(tx, id)
+
+
+def cancel_waiting(tx: Connection, id: str) -> int:
+    """Cancel what still waits in a cancelled campaign; also what came back to the queue after the cancelling."""
+    from bulksend.ledger.messages import ending
+
+    return tx.execute(
+        update(messages)
+        .where(messages.c.campaign_id == id, messages.c.status.in_([s.value for s in WAITING]))
+        .values(error="campaign cancelled", **ending(Status.CANCELLED))
+    ).rowcount
+
+
+def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
+    """Queue again what failed before the vendor took it; never what was accepted or is unknown. Says how many.
+
+    OTP is left out: a code of an earlier hour helps nobody, and its content was wiped at its ending.
+    """
+    accepted_once = exists(
+        select(attempts.c.id).where(attempts.c.message_pk == messages.c.id, attempts.c.outcome == "accepted")
+    )
+    count = tx.execute(
+        update(messages)
+        .where(
+            messages.c.campaign_id == id,
+            messages.c.status == Status.FAILED.value,
+            messages.c.kind != Kind.OTP.value,
+            messages.c.payload.is_not(None),
+            ~accepted_once,
+        )
+        .values(
+            status=Status.QUEUED.value,
+            tries=0,
+            waits=0,
+            rescues=0,
+            ended_at=None,
+            error=None,
+            owner=None,
+            due_at=db_now(),
+            gate=None,
+            gate_until=None,
+        )
+    ).rowcount
+    if count:
+        tx.execute(
+            update(campaigns)
+            .where(campaigns.c.id == id, campaigns.c.status == CampaignStatus.FINISHED.value)
+            .values(status=CampaignStatus.RUNNING.value, ended_at=None)
+        )
+        acts.record(tx, actor=actor, act=f"retry {count} failed", scope="campaign", subject=id, why=why)
+    return count
+
+
+def finish_ended(tx: Connection) -> list[str]:
+    """Mark running campaigns of which nothing can move by itself as finished; says which."""
+    moving = exists(
+        select(messages.c.id).where(
+            messages.c.campaign_id == campaigns.c.id,
+            messages.c.status.in_([s.value for s in WAITING | HELD]),
+        )
+    )
+    rows = tx.execute(
+        update(campaigns)
+        .where(
+            campaigns.c.status == CampaignStatus.RUNNING.value,
+            campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
+            ~moving,
+        )
+        .values(status=CampaignStatus.FINISHED.value, ended_at=db_now())
+        .returning(campaigns.c.id)
+    )
+    return [str(row.id) for row in rows]
+
+
+def _is_id(text: str) -> bool:
+    import uuid
+
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _campaign(row: RowMapping) -> Campaign:
+    values = dict(row)
+    values["kind"] = Kind(values["kind"])
+    values["status"] = CampaignStatus(values["status"])
+    values["on_unknown"] = OnUnknown(values["on_unknown"])
+    return Campaign(**values)
+
+

@@ -1,0 +1,232 @@
+"""The door to the database: SQLite (WAL, synchronous=FULL, foreign keys on) or PostgreSQL (psycopg 3)."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import BigInteger
+
+from bulksend.messaging.errors import InvalidInput
+
+T = TypeVar("T")
+
+#: PostgreSQL's own words for "run that transaction again": serialization failure, deadlock, and a lock that
+#: was not had in time; then the states in which the server is away or about to be.
+_AGAIN = {"40001", "40P01", "55P03"}
+_AWAY = {"57P01", "57P02", "57P03", "53300", "53400", "25006", "08000", "08003", "08006", "08001", "08004"}
+
+
+class LedgerUnreachable(Exception):
+    """The database cannot be reached or will not take part now; the address is named without its password."""
+
+
+class db_now(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
+    """Milliseconds since the epoch by the database's own clock, at the statement's start or later."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(db_now, "sqlite")
+def _sqlite_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+@compiles(db_now, "postgresql")
+def _postgresql_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+def among(tx: Connection, column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool]:
+    """``column`` is one of ``values``, as a single bound parameter however many there are."""
+    if tx.dialect.name == "sqlite":
+        import json
+
+        each = func.json_each(bindparam(None, json.dumps(list(values)), Text)).table_valued("value")
+        return column.in_(select(each.c.value))
+    item = Uuid(as_uuid=False) if isinstance(column.type, Uuid) else Text()
+    return column == any_(bindparam(None, list(values), ARRAY(item)))
+
+
+def instant(tx: Connection) -> int:
+    """The database's clock now, in milliseconds since the epoch."""
+    return int(tx.execute(select(db_now())).scalar_one())
+
+
+class Database:
+    """Opens transactions; knows which failures deserve another try.
+
+    ``write`` and ``read`` are context managers; ``retrying`` runs a whole transaction again when the database
+    asked for that. Thread-safe. On SQLite one lock a process keeps its own threads from fighting for the one
+    writer's place; other processes wait by ``busy_timeout``.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5, statement_timeout_ms: int = 30_000) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.address = self.url.render_as_string(hide_password=True)
+        self._sleep: Callable[[float], None] = time.sleep
+        self._write_lock = threading.Lock()
+        self.engine = (
+            _sqlite_engine(url, pool_size)
+            if self.is_sqlite
+            else _postgresql_engine(url, pool_size, statement_timeout_ms)
+        )
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that will write; commits at the end, rolls back on any exception."""
+        if not self.is_sqlite:
+            with self.engine.begin() as tx:
+                yield tx
+            return
+        with self._write_lock, self.engine.connect() as connection:
+            tx = connection.execution_options(bulksend_write=True)
+            with tx.begin():
+                yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one state of the ledger throughout."""
+        with self.engine.connect() as connection:
+            tx = connection if self.is_sqlite else connection.execution_options(postgresql_readonly=True)
+            with tx.begin():
+                yield tx
+
+    def retrying(self, work: Callable[[Connection], T], *, patience_s: float = 10.0) -> T:
+        """Run ``work`` in a write transaction, again while the database asks for it, for at most ``patience_s``.
+
+        ``work`` must be safe to repeat, also when the first COMMIT did take place and only its answer was lost.
+        Raises LedgerUnreachable when patience ends.
+        """
+        deadline = time.monotonic() + patience_s
+        pause = 0.02
+        while True:
+            try:
+                with self.write() as tx:
+                    return work(tx)
+            except DBAPIError as error:
+                if not worth_repeating(error):
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise LedgerUnreachable(self.explain(error)) from None
+            self._sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, 1.0)
+
+    def check(self) -> None:
+        """Raises LedgerUnreachable when the database does not answer a query."""
+        try:
+            with self.read() as tx:
+                tx.execute(select(1))
+        except DBAPIError as error:
+            raise LedgerUnreachable(self.explain(error)) from None
+
+    def explain(self, error: DBAPIError) -> str:
+        """The failure in one sentence, with the address and never with parameters, which hold private data."""
+        first_line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no reason given"
+        return f"the ledger at {self.address} cannot be used: {first_line}"
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def worth_repeating(error: DBAPIError) -> bool:
+    """Whether the same transaction may well succeed later: locked, serialization, lost connection, restart."""
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state in _AGAIN or state in _AWAY or state.startswith("53")
+    if isinstance(error, OperationalError):
+        words = str(error.orig).lower()
+        # A psycopg error without SQLSTATE never reached the server; SQLite says its reasons in words only.
+        return "no such" not in words and "syntax" not in words
+    return False
+
+
+def _sqlite_engine(url: str, pool_size: int) -> Engine:
+    module: Any = sqlite3
+    try:
+        import pysqlite3
+
+        # Python's own SQLite is often older than 3.51.3, which fixed the WAL-reset corruption.
+        if pysqlite3.sqlite_version_info > sqlite3.sqlite_version_info:
+            module = pysqlite3
+    except ImportError:
+        pass
+    if make_url(url).database in (None, "", ":memory:"):
+        raise InvalidInput("DATABASE_URL: the ledger must be a file or a server, not memory: it has to survive us")
+    engine = create_engine(
+        url,
+        module=module,
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=10,
+        connect_args={"timeout": 15, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "busy_timeout=15000",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("bulksend_write")
+        # IMMEDIATE: a reader that turns writer half-way gets SQLITE_BUSY at once, whatever the timeout.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(url: str, pool_size: int, statement_timeout_ms: int) -> Engine:
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=10,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "bulksend",
+            "options": f"-c statement_timeout={statement_timeout_ms} -c lock_timeout=10000"
+            " -c idle_in_transaction_session_timeout=60000",
+        },
+    )

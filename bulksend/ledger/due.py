@@ -1,0 +1,57 @@
+"""What the relay asks: what is due, what has expired, what waits for whom."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select, text, update
+
+from bulksend.ledger.database import db_now
+from bulksend.ledger.messages import ending
+from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
+from bulksend.messaging.states import CampaignStatus, Status
+
+# SQLite chooses the partial indexes only for the very words of their condition, not for bound values.
+_IS_WAITING = text(f"messages.{WAITING_SQL}")
+
+
+def due(tx: Connection, campaign_id: str, limit: int) -> list[tuple[str, int]]:
+    """Messages of a campaign that wait and are due, the longest due first: (id, due_at)."""
+    rows = tx.execute(
+        select(messages.c.id, messages.c.due_at)
+        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, messages.c.due_at <= db_now())
+        .order_by(messages.c.due_at, messages.c.id)
+        .limit(limit)
+    )
+    return [(str(id), due_at) for id, due_at in rows]
+
+
+def next_due(tx: Connection, campaign_id: str) -> int | None:
+    """When the next waiting message of a campaign is due."""
+    return tx.execute(
+        select(func.min(messages.c.due_at)).where(messages.c.campaign_id == campaign_id, _IS_WAITING)
+    ).scalar()
+
+
+def expire(tx: Connection, limit: int = 5000) -> int:
+    """End waiting messages whose time to live has passed; says how many."""
+    late = (
+        select(messages.c.id)
+        .where(_IS_WAITING, messages.c.expires_at.is_not(None), messages.c.expires_at <= db_now())
+        .limit(limit)
+    )
+    return tx.execute(
+        update(messages)
+        .where(messages.c.id.in_(late), _IS_WAITING)
+        .values(error="its time to live passed before it could be sent", **ending(Status.EXPIRED))
+    ).rowcount
+
+
+def cancel_stragglers(tx: Connection) -> int:
+    """Cancel what came back to the queue of a campaign that was cancelled meanwhile; says how many."""
+    cancelled = select(campaigns.c.id).where(
+        campaigns.c.status == CampaignStatus.CANCELLED.value, campaigns.c.ended_at > db_now() - 86_400_000
+    )
+    return tx.execute(
+        update(messages)
+        .where(messages.c.campaign_id.in_(cancelled), _IS_WAITING)
+        .values(error="campaign cancelled", **ending(Status.CANCELLED))
+    ).rowcount

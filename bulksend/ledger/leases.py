@@ -1,0 +1,169 @@
+"""Leases of workers, by the database's clock. A lease is the fencing token: what it holds, only it may move.
+
+A worker that lost its lease (stopped for longer than the lease, cut off from the database) must take a new one
+and forget what it held: others may have it now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from sqlalchemy import Connection, exists, insert, select, update
+
+from bulksend.ledger.database import db_now
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.rowsets import now_sql, statement
+from bulksend.ledger.schema import attempts, campaigns, messages, workers
+from bulksend.messaging.states import HELD, Kind, OnUnknown, Status
+
+MAX_RESCUES = 5
+"""After so many workers died holding a message it fails: it may be what kills them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What a rescue did, as ids of messages."""
+
+    given_back: list[str]
+    unknown: list[str]
+    quarantined: list[str]
+
+
+def take(tx: Connection, name: str, lease_ms: int) -> str:
+    """A new lease for the worker of that name (host, pid); its id."""
+    id = new_id()
+    tx.execute(
+        insert(workers).values(
+            id=id, name=name[:100], started_at=db_now(), lease_until=db_now() + lease_ms
+        )
+    )
+    return id
+
+
+def renew(tx: Connection, lease: str, lease_ms: int) -> bool:
+    """Prolong a lease that has not lapsed; False says that it has, and with it everything it held."""
+    return (
+        tx.execute(
+            update(workers)
+            .where(workers.c.id == lease, workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
+            .values(lease_until=db_now() + lease_ms)
+        ).rowcount
+        == 1
+    )
+
+
+def end(tx: Connection, lease: str) -> None:
+    """The worker stops; what it holds still, a rescue gives back at once."""
+    tx.execute(
+        update(workers).where(workers.c.id == lease).values(lease_until=db_now(), ended_at=db_now())
+    )
+
+
+def alive(tx: Connection) -> list[str]:
+    """The names of the workers whose lease runs."""
+    return list(
+        tx.execute(
+            select(workers.c.name).where(workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
+        ).scalars()
+    )
+
+
+def rescue(tx: Connection, *, resend_wait_ms: int, max_rescues: int = MAX_RESCUES) -> Rescued:
+    """Take from lapsed leases what they hold: ``claimed`` goes back, ``sending`` becomes ``unknown``.
+
+    Any number of rescuers may run at once. A message of a campaign that asked for ``resend`` is queued again,
+    once, after ``resend_wait_ms``; an OTP never is.
+    """
+    lapsed = list(
+        tx.execute(
+            select(workers.c.id).where(
+                workers.c.lease_until <= db_now(),
+                exists(
+                    select(messages.c.id).where(
+                        messages.c.owner == workers.c.id,
+                        messages.c.status.in_([s.value for s in HELD]),
+                    )
+                ),
+            )
+        ).scalars()
+    )
+    done = Rescued([], [], [])
+    for lease in lapsed:
+        given_back, quarantined = _give_back_claimed(tx, lease, max_rescues)
+        done.given_back.extend(given_back)
+        done.quarantined.extend(quarantined)
+        done.unknown.extend(_doubt_sending(tx, lease, resend_wait_ms))
+    return done
+
+
+def _give_back_claimed(tx: Connection, lease: str, max_rescues: int) -> tuple[list[str], list[str]]:
+    now = now_sql(tx)
+    rows = tx.execute(
+        statement(
+            f"""UPDATE messages SET owner = NULL, rescues = rescues + 1, gate = NULL, gate_until = NULL,
+                status = CASE WHEN rescues + 1 >= :max THEN 'failed' WHEN attempts > 0 THEN 'retry'
+                         ELSE 'queued' END,
+                error = CASE WHEN rescues + 1 >= :max
+                        THEN 'quarantined: every worker that held it died; look at the workers'' logs first'
+                        ELSE error END,
+                payload = CASE WHEN rescues + 1 >= :max AND kind = 'otp' THEN NULL ELSE payload END,
+                ended_at = CASE WHEN rescues + 1 >= :max THEN {now} ELSE NULL END
+                WHERE owner = :lease AND status = 'claimed' RETURNING id, status"""  # noqa: S608
+        ),
+        {"lease": lease, "max": max_rescues},
+    ).all()
+    failed = [str(row.id) for row in rows if row.status == Status.FAILED.value]
+    return [str(row.id) for row in rows if row.status != Status.FAILED.value], failed
+
+
+def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]:
+    now = now_sql(tx)
+    rows = tx.execute(
+        statement(
+            f"""UPDATE messages SET status = 'unknown', owner = NULL, gate = NULL, gate_until = NULL,
+                error = 'its worker was lost while it was being sent', ended_at = {now},
+                payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
+                WHERE owner = :lease AND status = 'sending' RETURNING id, attempt_id"""  # noqa: S608
+        ),
+        {"lease": lease},
+    ).all()
+    if not rows:
+        return []
+    ids = [str(row.id) for row in rows]
+    for start in range(0, len(rows), 500):
+        part = [str(row.attempt_id) for row in rows[start : start + 500]]
+        tx.execute(
+            update(attempts)
+            .where(attempts.c.id.in_(part), attempts.c.outcome.is_(None))
+            .values(outcome="unknown", finished_at=db_now(), error="its worker was lost")
+        )
+        resend = select(campaigns.c.id).where(campaigns.c.on_unknown == OnUnknown.RESEND.value)
+        tx.execute(
+            update(messages)
+            .where(
+                messages.c.id.in_(ids[start : start + 500]),
+                messages.c.kind != Kind.OTP.value,
+                messages.c.tries == 0,
+                messages.c.campaign_id.in_(resend),
+            )
+            .values(
+                status=Status.RETRY.value,
+                tries=messages.c.tries + 1,
+                due_at=db_now() + resend_wait_ms,
+                ended_at=None,
+            )
+        )
+    return ids
+
+
+def close_ended(tx: Connection) -> int:
+    """Mark lapsed leases as ended; says how many. Only for the eye: a lapsed lease is over either way."""
+    return cast(
+        int,
+        tx.execute(
+            update(workers)
+            .where(workers.c.lease_until <= db_now(), workers.c.ended_at.is_(None))
+            .values(ended_at=db_now())
+        ).rowcount,
+    )

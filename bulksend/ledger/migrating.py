@@ -1,0 +1,62 @@
+"""Bring a database's schema up to date, or say that it is not. The steps are in ``migrations/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bulksend.ledger.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+#: Beside the packages in a checkout and in an installed wheel alike.
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+class SchemaOutdated(Exception):
+    """The database's schema is not the one this program was made for."""
+
+
+def migrate(database: Database, revision: str = "head") -> None:
+    """Upgrade to ``revision``, from an empty database or any earlier one; downgrade where it lies behind."""
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = _config()
+    with database.write() as tx:
+        config.attributes["connection"] = tx
+        current = _current(tx)
+        script = ScriptDirectory.from_config(config)
+        known = [step.revision for step in script.walk_revisions()]
+        target = script.get_current_head() if revision == "head" else revision
+        if revision == "base" or (current in known and target in known and known.index(target) > known.index(current)):
+            command.downgrade(config, revision)
+        else:
+            command.upgrade(config, revision)
+
+
+def check_schema(database: Database) -> None:
+    """Raises SchemaOutdated, with the remedy, where the schema is not the newest this program knows."""
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    with database.read() as tx:
+        current = _current(tx)
+    if current != head:
+        state = "has no tables yet" if current is None else f"is at revision {current}, this program needs {head}"
+        raise SchemaOutdated(f"the ledger at {database.address} {state}; run `bulksend migrate`")
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _current(tx: object) -> str | None:
+    from alembic.migration import MigrationContext
+
+    return MigrationContext.configure(tx).get_current_revision()  # type: ignore[arg-type]

@@ -1,0 +1,261 @@
+"""The tables of the ledger. Alembic reads them; ``migrations/`` brings a database to them.
+
+Instants are integers, milliseconds since the Unix epoch, by the database's clock where a decision hangs on
+them: the same on SQLite and PostgreSQL, and free of time zones. Keys are UUIDv7, so they sort by time.
+``message_id`` is always the vendor's MessageId; our own key of a message is ``messages.id``, and tables that
+point to it call it ``message_pk``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: UUIDs are native on PostgreSQL and hyphenated text on SQLite; in Python always text.
+Id = Uuid(as_uuid=False).with_variant(String(36), "sqlite")
+Instant = BigInteger
+#: SQLite only gives a rowid to INTEGER.
+Counter = BigInteger().with_variant(Integer, "sqlite")
+
+WAITING_SQL = "status IN ('queued', 'retry')"
+HELD_SQL = "status IN ('claimed', 'sending')"
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", String(200), nullable=False, unique=True, comment="finds the campaign of a repeated send"),
+    Column("name", String(200), nullable=False),
+    Column("kind", String(12), nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("sender", String(20), nullable=False, comment="digits; empty for direct sends"),
+    Column("type", String(12), nullable=False, comment="empty for direct sends"),
+    Column("content", Text, nullable=False, comment="the content template as JSON; empty for direct sends"),
+    Column("source_hash", String(64), nullable=False, comment="of file, content, sender, kind"),
+    Column("source_name", String(255), nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("ttl_ms", BigInteger),
+    Column("rate", Float, comment="messages per second, null: the sender's"),
+    Column("on_unknown", String(8), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    Column("intake_done_at", Instant),
+    Column("paused_at", Instant),
+    Column("pause_why", String(500)),
+    Column("ended_at", Instant),
+    Column("rows_read", BigInteger, nullable=False, comment="rows taken from the file so far: where to resume"),
+    Column("messages", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("suppressed", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Index(None, "status"),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", Counter, primary_key=True, autoincrement=True),
+    Column("campaign_id", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("row", BigInteger, nullable=False),
+    Column("field", String(100), nullable=False),
+    Column("value", String(100), nullable=False, comment="masked when private"),
+    Column("why", String(500), nullable=False),
+    Index(None, "campaign_id", "row"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign_id", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("key", String(200), nullable=False, comment="idempotency: one message a (campaign, key)"),
+    Column("row", BigInteger, nullable=False, comment="row of the file, 0 for direct sends"),
+    Column("kind", String(12), nullable=False),
+    Column("sender", String(20), nullable=False),
+    Column("recipient", String(20), nullable=False, comment="digits, E.164 without +"),
+    Column("type", String(12), nullable=False),
+    Column("payload", LargeBinary, comment="variables or content, sealed where the kind asks; null once wiped"),
+    Column("fingerprint", LargeBinary, nullable=False, comment="keyed hash of what would be sent"),
+    Column("status", String(12), nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("owner", Id, comment="lease of the worker that holds it: the fencing token"),
+    Column("attempt_id", Id, comment="the newest attempt"),
+    Column("attempts", Integer, nullable=False, comment="POSTs opened"),
+    Column("tries", Integer, nullable=False, comment="attempts that count against the tries it has"),
+    Column("waits", Integer, nullable=False, comment="attempts that did not: throttled, or nothing it could help"),
+    Column("rescues", Integer, nullable=False, comment="workers that died holding it"),
+    Column("gate", String(20), comment="what last held it"),
+    Column("gate_until", Instant),
+    Column("message_id", String(256)),
+    Column("request_id", String(256)),
+    Column("ret_code", Integer),
+    Column("error", String(500)),
+    Column("queued_at", Instant, nullable=False),
+    Column("sent_at", Instant, comment="when the newest POST was opened"),
+    Column("accepted_at", Instant),
+    Column("delivered_at", Instant),
+    Column("read_at", Instant),
+    Column("ended_at", Instant),
+    UniqueConstraint("campaign_id", "key"),
+    Index(None, "campaign_id", "status"),
+    Index(None, "recipient", "id"),
+    Index(
+        "ix_messages_message_id",
+        "message_id",
+        sqlite_where=text("message_id IS NOT NULL"),
+        postgresql_where=text("message_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_messages_request_id",
+        "request_id",
+        sqlite_where=text("request_id IS NOT NULL"),
+        postgresql_where=text("request_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_messages_due",
+        "campaign_id",
+        "due_at",
+        "id",
+        sqlite_where=text(WAITING_SQL),
+        postgresql_where=text(WAITING_SQL),
+    ),
+    Index(
+        "ix_messages_expiring",
+        "expires_at",
+        sqlite_where=text(f"{WAITING_SQL} AND expires_at IS NOT NULL"),
+        postgresql_where=text(f"{WAITING_SQL} AND expires_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_messages_held",
+        "owner",
+        sqlite_where=text(HELD_SQL),
+        postgresql_where=text(HELD_SQL),
+    ),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("message_pk", Id, ForeignKey("messages.id"), nullable=False),
+    Column("n", Integer, nullable=False, comment="1 for the first POST of the message"),
+    Column("owner", Id, nullable=False, comment="lease under which it was opened"),
+    Column("worker", String(100), nullable=False),
+    Column("sender", String(20), nullable=False),
+    Column("started_at", Instant, nullable=False, comment="committed before the POST"),
+    Column("finished_at", Instant),
+    Column("outcome", String(12), comment="accepted, refused, not_sent, throttled, unknown; null while open"),
+    Column("http_status", Integer),
+    Column("ret_code", Integer),
+    Column("whatsapp_code", Integer),
+    Column("vendor_message", String(500)),
+    Column("request_id", String(256)),
+    Column("message_id", String(256)),
+    Column("latency_ms", Float),
+    Column("bytes_sent", Boolean),
+    Column("reply_began", Boolean),
+    Column("error", String(500)),
+    UniqueConstraint("message_pk", "n"),
+    Index(
+        "ix_attempts_request_id",
+        "request_id",
+        sqlite_where=text("request_id IS NOT NULL"),
+        postgresql_where=text("request_id IS NOT NULL"),
+    ),
+    Index(None, "sender", "started_at"),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("message_id", String(256), nullable=False, comment="the vendor's MessageId it speaks of"),
+    Column("message_pk", Id, ForeignKey("messages.id"), comment="null until matched"),
+    Column("status", String(12), nullable=False),
+    Column("at", Instant, nullable=False, comment="by the vendor's clock"),
+    Column("received_at", Instant, nullable=False),
+    Column("code", String(20), nullable=False),
+    Column("why", String(500), nullable=False),
+    UniqueConstraint("message_id", "status", "at"),
+    Index(None, "message_pk"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("subject", String(24), primary_key=True, comment="digits, or country:XX"),
+    Column("scope", String(12), primary_key=True, comment="marketing or all"),
+    Column("reason", String(500), nullable=False),
+    Column("source", String(100), nullable=False),
+    Column("added_at", Instant, nullable=False),
+    Column("until", Instant),
+)
+
+senders = Table(
+    "senders",
+    metadata,
+    Column("phone", String(20), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("rate", Float, nullable=False),
+    Column("quota", Integer, comment="unique recipients per rolling 24 h; null: none"),
+    Column("added_at", Instant, nullable=False),
+    Column("paused_at", Instant),
+    Column("pause_why", String(500)),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(40), primary_key=True, comment="the vendor's AccountId, or default"),
+    Column("paused_at", Instant),
+    Column("pause_why", String(500)),
+)
+
+acts = Table(
+    "acts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("actor", String(100), nullable=False, comment="who, or the worker that acted by rule"),
+    Column("act", String(40), nullable=False),
+    Column("scope", String(12), nullable=False),
+    Column("subject", String(40), nullable=False),
+    Column("why", String(500), nullable=False),
+    Index(None, "scope", "subject", "id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Id, primary_key=True, comment="the lease: a worker that lost it takes a new one"),
+    Column("name", String(100), nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+    Column("ended_at", Instant),
+)

@@ -1,0 +1,439 @@
+"""The hot path: claim, write ahead, settle, give back. Hundreds of messages a transaction.
+
+Every move names the lease that must still hold the message, so a duplicate job, a second worker and a zombie
+all find nothing to move. Each function may be repeated after a COMMIT whose answer was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from bulksend.ledger import suppressions
+from bulksend.ledger.rowsets import as_parameter, now_sql, statement, table
+from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
+from bulksend.messaging.states import Kind, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message in a worker's hands, with all that its sending needs. ``payload`` is as stored, maybe sealed."""
+
+    id: str
+    campaign_id: str
+    kind: Kind
+    sender: str
+    recipient: str
+    type: str
+    payload: bytes | None
+    due_at: int
+    expires_at: int | None
+    queued_at: int
+    attempts: int
+    tries: int
+    waits: int
+
+
+_CLAIM = """
+UPDATE messages SET status = 'claimed', owner = :lease, gate = NULL, gate_until = NULL
+WHERE id IN (
+    SELECT m.id FROM messages AS m JOIN {rows} ON p.id = m.id
+    WHERE ((m.status IN ('queued', 'retry') AND m.due_at <= {now})
+           OR (m.status = 'claimed' AND m.owner = :lease))
+      AND EXISTS (SELECT 1 FROM campaigns c WHERE c.id = m.campaign_id AND c.status IN ('intake', 'running'))
+      AND NOT EXISTS (SELECT 1 FROM senders s WHERE s.phone = m.sender AND s.paused_at IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = :account AND a.paused_at IS NOT NULL)
+    {skip_locked}
+)
+AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))
+AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
+RETURNING id, campaign_id, kind, sender, recipient, type, payload, due_at, expires_at, queued_at,
+          attempts, tries, waits
+"""
+
+
+def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> list[Claimed]:
+    """Take those of ``ids`` that still wait, are due and not paused; duplicates of a job stop here.
+
+    Nothing is claimed under a lease that has lapsed. What the lease holds already is returned again, so that a
+    COMMIT whose answer was lost can be repeated: leave out ids that are in hand.
+    """
+    if not ids:
+        return []
+    sql = _CLAIM.format(
+        rows=table(tx, {"id": "uuid"}),
+        now=now_sql(tx),
+        skip_locked="" if tx.dialect.name == "sqlite" else "FOR UPDATE OF m SKIP LOCKED",
+    )
+    rows = tx.execute(
+        statement(sql), {"rows": as_parameter([(id,) for id in ids]), "lease": lease, "account": account}
+    )
+    claimed = [
+        Claimed(
+            str(r.id),
+            str(r.campaign_id),
+            Kind(r.kind),
+            r.sender,
+            r.recipient,
+            r.type,
+            bytes(r.payload) if r.payload is not None else None,
+            r.due_at,
+            r.expires_at,
+            r.queued_at,
+            r.attempts,
+            r.tries,
+            r.waits,
+        )
+        for r in rows
+    ]
+    claimed.sort(key=lambda m: (m.due_at, m.id))
+    return claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An attempt about to be opened: the message in hand and the attempt's own new id."""
+
+    message: Claimed
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the last look at the ledger allowed. Whoever is in none of these belongs to somebody else now."""
+
+    attempts: frozenset[str]
+    """Ids of attempts that are committed as open: these, and only these, may be POSTed."""
+    expired: list[str]
+    suppressed: list[str]
+    cancelled: list[str]
+    held: list[str]
+    """Given back because campaign, sender or account is paused."""
+
+
+_OPEN = """
+UPDATE messages SET status = 'sending', attempt_id = p.attempt_id, attempts = p.n, sent_at = {now}
+FROM {rows}
+WHERE messages.id = p.id AND messages.owner = :lease
+  AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id))
+  AND (messages.expires_at IS NULL OR messages.expires_at > {now})
+  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
+RETURNING messages.attempt_id
+"""
+_OPEN_COLUMNS = {"id": "uuid", "attempt_id": "uuid", "n": "integer", "sender": "text"}
+_OPEN_ATTEMPTS = """
+INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at)
+SELECT p.attempt_id, p.id, p.n, {lease}, :worker, p.sender, {now} FROM {rows}
+WHERE {true}
+ON CONFLICT (id) DO NOTHING
+"""
+
+
+def open_attempts(
+    tx: Connection, openings: Sequence[Opening], *, lease: str, worker: str, account: str
+) -> Opened:
+    """The last-moment check and the write-ahead, in one commit: what it returns as open may be POSTed.
+
+    Expiry, cancelling, suppression and pauses are asked again here, by the ledger and its clock.
+    """
+    blocked = _blocked(tx, openings, account)
+    clear = [o for o in openings if o.message.id not in blocked]
+    opened = _open(tx, clear, lease, worker)
+    rest = [o.message.id for o in clear if o.attempt_id not in opened]
+    by_status: dict[Status, list[str]] = {Status.SUPPRESSED: [], Status.CANCELLED: [], Status.QUEUED: []}
+    for id, (status, _) in blocked.items():
+        by_status[status].append(id)
+    for status in (Status.SUPPRESSED, Status.CANCELLED):
+        _end_claimed(tx, [(id, blocked[id][1]) for id in by_status[status]], status, lease)
+    give_back(tx, [Release(id, 0, blocked[id][1], None) for id in by_status[Status.QUEUED]], lease=lease)
+    return Opened(
+        frozenset(opened),
+        expire_claimed(tx, rest, lease=lease),
+        by_status[Status.SUPPRESSED],
+        by_status[Status.CANCELLED],
+        by_status[Status.QUEUED],
+    )
+
+
+def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) -> set[str]:
+    if not openings:
+        return set()
+    rows = table(tx, _OPEN_COLUMNS)
+    parameter = as_parameter(
+        [(o.message.id, o.attempt_id, o.message.attempts + 1, o.message.sender) for o in openings]
+    )
+    opened = {
+        str(id)
+        for id in tx.execute(
+            statement(_OPEN.format(rows=rows, now=now_sql(tx))), {"rows": parameter, "lease": lease}
+        ).scalars()
+    }
+    kept = [o for o in openings if o.attempt_id in opened]
+    if kept:
+        if len(kept) < len(openings):
+            parameter = as_parameter(
+                [(o.message.id, o.attempt_id, o.message.attempts + 1, o.message.sender) for o in kept]
+            )
+        sql = _OPEN_ATTEMPTS.format(
+            rows=rows,
+            now=now_sql(tx),
+            lease=":lease" if tx.dialect.name == "sqlite" else "CAST(:lease AS uuid)",
+            true="true",
+        )
+        tx.execute(statement(sql), {"rows": parameter, "lease": lease, "worker": worker[:100]})
+    return opened
+
+
+def _blocked(
+    tx: Connection, openings: Sequence[Opening], account: str
+) -> dict[str, tuple[Status, str]]:
+    """Which messages must not go now: id -> (where it goes, why: a reason or the name of a gate)."""
+    campaign_status = dict(
+        tx.execute(
+            statement(
+                f"SELECT CAST(c.id AS text), c.status FROM campaigns c JOIN {table(tx, {'id': 'uuid'})} "  # noqa: S608
+                "ON p.id = c.id WHERE c.status NOT IN ('intake', 'running')"
+            ),
+            {"rows": as_parameter([(id,) for id in {o.message.campaign_id for o in openings}])},
+        ).tuples()
+    )
+    paused_senders = set(
+        tx.execute(statement("SELECT phone FROM senders WHERE paused_at IS NOT NULL")).scalars()
+    )
+    account_paused = (
+        tx.execute(
+            statement("SELECT 1 FROM accounts WHERE id = :account AND paused_at IS NOT NULL"),
+            {"account": account},
+        ).first()
+        is not None
+    )
+    unwanted: dict[Kind, dict[str, str]] = {
+        kind: suppressions.among_recipients(
+            tx, {o.message.recipient for o in openings if o.message.kind is kind}, kind
+        )
+        for kind in {o.message.kind for o in openings}
+    }
+    blocked: dict[str, tuple[Status, str]] = {}
+    for opening in openings:
+        message = opening.message
+        reason = unwanted[message.kind].get(message.recipient)
+        status = campaign_status.get(message.campaign_id)
+        if status == "cancelled":
+            blocked[message.id] = (Status.CANCELLED, "campaign cancelled")
+        elif reason is not None:
+            blocked[message.id] = (Status.SUPPRESSED, f"suppressed: {reason}")
+        elif account_paused:
+            blocked[message.id] = (Status.QUEUED, "account_paused")
+        elif message.sender in paused_senders:
+            blocked[message.id] = (Status.QUEUED, "sender_paused")
+        elif status is not None:
+            blocked[message.id] = (Status.QUEUED, "campaign_paused")
+    return blocked
+
+
+_END = """
+UPDATE messages SET status = :status, owner = NULL, gate = NULL, gate_until = NULL, error = p.error,
+    ended_at = {now}, payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
+FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
+"""
+
+
+def _end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Status, lease: str) -> None:
+    if ended:
+        sql = _END.format(now=now_sql(tx), rows=table(tx, {"id": "uuid", "error": "text"}))
+        tx.execute(
+            statement(sql),
+            {
+                "rows": as_parameter([(id, why[:500]) for id, why in ended]),
+                "status": status.value,
+                "lease": lease,
+            },
+        )
+
+
+def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: str) -> None:
+    """Messages that cannot be rendered or unsealed end as failed without a POST: (id, why)."""
+    _end_claimed(tx, failures, Status.FAILED, lease)
+
+
+_EXPIRE_CLAIMED = """
+UPDATE messages SET status = 'expired', owner = NULL, gate = NULL, gate_until = NULL, ended_at = {now},
+    error = 'its time to live passed before it could be sent',
+    payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
+FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
+  AND messages.expires_at <= {now}
+RETURNING messages.id
+"""
+
+
+def expire_claimed(tx: Connection, ids: Sequence[str], *, lease: str) -> list[str]:
+    """End those of the claimed messages whose time to live has passed by the database's clock."""
+    if not ids:
+        return []
+    sql = _EXPIRE_CLAIMED.format(now=now_sql(tx), rows=table(tx, {"id": "uuid"}))
+    rows = tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids]), "lease": lease})
+    return [str(id) for id in rows.scalars()]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A claimed message given back unsent. ``due_at`` 0 leaves its due time; the gate tells ``why`` it waits."""
+
+    id: str
+    due_at: int
+    gate: str | None
+    gate_until: int | None
+
+
+_GIVE_BACK = """
+UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'retry' ELSE 'queued' END, owner = NULL,
+    due_at = CASE WHEN p.due_at > messages.due_at THEN p.due_at ELSE messages.due_at END,
+    gate = p.gate, gate_until = p.gate_until
+FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
+"""
+
+
+def give_back(tx: Connection, releases: Sequence[Release], *, lease: str) -> None:
+    """Back to the queue without a POST: it waits for a gate, or its worker stops. Costs no try."""
+    if releases:
+        columns = {"id": "uuid", "due_at": "bigint", "gate": "text", "gate_until": "bigint"}
+        sql = _GIVE_BACK.format(rows=table(tx, columns))
+        rows = [(r.id, r.due_at, r.gate, r.gate_until) for r in releases]
+        tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How an attempt ended and what follows for its message, as ``decide`` said."""
+
+    message: str
+    attempt_id: str
+    outcome: Outcome
+    evidence: Evidence
+    latency_ms: float | None
+    status: Status
+    due_at: int | None
+    tries: int
+    waits: int
+    error: str
+
+
+_CLOSE_COLUMNS = {
+    "attempt_id": "uuid",
+    "outcome": "text",
+    "http_status": "integer",
+    "ret_code": "integer",
+    "whatsapp_code": "integer",
+    "vendor_message": "text",
+    "request_id": "text",
+    "message_id": "text",
+    "latency_ms": "double precision",
+    "bytes_sent": "boolean",
+    "reply_began": "boolean",
+    "error": "text",
+}
+_CLOSE = """
+UPDATE attempts SET outcome = p.outcome, finished_at = {now}, http_status = p.http_status,
+    ret_code = p.ret_code, whatsapp_code = p.whatsapp_code, vendor_message = p.vendor_message,
+    request_id = p.request_id, message_id = p.message_id, latency_ms = p.latency_ms,
+    bytes_sent = p.bytes_sent, reply_began = p.reply_began, error = p.error
+FROM {rows} WHERE attempts.id = p.attempt_id
+  AND (attempts.outcome IS NULL OR (attempts.outcome = 'unknown' AND p.outcome <> 'unknown'))
+"""
+_SETTLE_COLUMNS = {
+    "id": "uuid",
+    "attempt_id": "uuid",
+    "status": "text",
+    "ended": "boolean",
+    "due_at": "bigint",
+    "tries": "integer",
+    "waits": "integer",
+    "error": "text",
+    "message_id": "text",
+    "request_id": "text",
+    "ret_code": "integer",
+}
+# A result is the truth of its attempt whenever it comes: also after a rescue took the message for unknown,
+# and an acceptance even while it waits for a second attempt, as long as that one was not opened.
+_SETTLE = """
+UPDATE messages SET status = p.status, owner = NULL, gate = NULL, gate_until = NULL,
+    due_at = COALESCE(p.due_at, messages.due_at), tries = p.tries, waits = p.waits, error = p.error,
+    message_id = COALESCE(p.message_id, messages.message_id),
+    request_id = COALESCE(p.request_id, messages.request_id), ret_code = p.ret_code,
+    accepted_at = CASE WHEN p.status = 'accepted' THEN {now} ELSE messages.accepted_at END,
+    ended_at = CASE WHEN p.ended THEN {now} ELSE NULL END,
+    payload = CASE WHEN p.ended AND messages.kind = 'otp' THEN NULL ELSE messages.payload END
+FROM {rows} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
+  AND (messages.status IN ('sending', 'unknown')
+       OR (p.status = 'accepted' AND messages.status IN ('queued', 'retry', 'claimed')))
+"""
+
+
+def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
+    """Close attempts and move their messages on, whoever holds them by now."""
+    if not settlements:
+        return
+    now = now_sql(tx)
+    tx.execute(
+        statement(_CLOSE.format(now=now, rows=table(tx, _CLOSE_COLUMNS))),
+        {"rows": as_parameter([_closing(s) for s in settlements])},
+    )
+    tx.execute(
+        statement(_SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS))),
+        {"rows": as_parameter([_settling(s) for s in settlements])},
+    )
+
+
+_OUTCOME_NAMES: dict[type, str] = {
+    Accepted: "accepted",
+    Refused: "refused",
+    NotSent: "not_sent",
+    Throttled: "throttled",
+    Unknown: "unknown",
+}
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """The outcome as the ledger and the interface write it."""
+    return _OUTCOME_NAMES[type(outcome)]
+
+
+def _closing(s: Settlement) -> tuple[object, ...]:
+    e = s.evidence
+    error = "" if isinstance(s.outcome, Accepted) else s.outcome.why
+    return (
+        s.attempt_id,
+        outcome_name(s.outcome),
+        e.http_status,
+        e.ret_code,
+        e.whatsapp_code,
+        e.vendor_message[:500] or None,
+        e.request_id[:256] or None,
+        e.message_id[:256] or None,
+        s.latency_ms,
+        e.bytes_sent,
+        e.reply_began,
+        (f"{error} ({e.error})" if e.error and error else error or e.error)[:500] or None,
+    )
+
+
+_ENDING = {Status.ACCEPTED, Status.FAILED, Status.EXPIRED, Status.UNKNOWN}
+
+
+def _settling(s: Settlement) -> tuple[object, ...]:
+    accepted = s.outcome if isinstance(s.outcome, Accepted) else None
+    return (
+        s.message,
+        s.attempt_id,
+        s.status.value,
+        s.status in _ENDING,
+        s.due_at,
+        s.tries,
+        s.waits,
+        s.error[:500] or None,
+        accepted.message_id[:256] if accepted else None,
+        s.evidence.request_id[:256] or None,
+        s.evidence.ret_code,
+    )

@@ -1,0 +1,169 @@
+"""Suppressions: numbers (or whole countries) that must not get a kind of message, with reason and source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, or_, select
+
+from bulksend.ledger import acts
+from bulksend.ledger.database import among, db_now
+from bulksend.ledger.schema import attempts, messages, suppressions
+from bulksend.messaging.recipient import region_of
+from bulksend.messaging.states import Kind
+
+SCOPES = ("marketing", "all")
+COUNTRY = "country:"
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """``subject`` is digits or ``country:XX``; ``until`` is ms since the epoch, None for ever."""
+
+    subject: str
+    scope: str
+    reason: str
+    source: str
+    added_at: int
+    until: int | None
+
+
+def scopes_of(kind: Kind) -> tuple[str, ...]:
+    """Which suppressions hold back a kind: those of marketing spare one-time codes and utility messages."""
+    return SCOPES if kind is Kind.MARKETING else ("all",)
+
+
+def among_recipients(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[str, str]:
+    """Which of these recipients must not get this kind now: recipient -> reason."""
+    wanted = list(recipients)
+    if not wanted:
+        return {}
+    in_force = (
+        suppressions.c.scope.in_(scopes_of(kind)),
+        or_(suppressions.c.until.is_(None), suppressions.c.until > db_now()),
+    )
+    found = dict(
+        tx.execute(
+            select(suppressions.c.subject, suppressions.c.reason).where(
+                among(tx, suppressions.c.subject, wanted), *in_force
+            )
+        ).tuples()
+    )
+    countries = dict(
+        tx.execute(
+            select(suppressions.c.subject, suppressions.c.reason).where(
+                suppressions.c.subject.like(COUNTRY + "%"), *in_force
+            )
+        ).tuples()
+    )
+    if countries:
+        for recipient in wanted:
+            reason = countries.get(COUNTRY + (region_of(recipient) or "?"))
+            if reason is not None:
+                found.setdefault(recipient, reason)
+    return found
+
+
+def add(
+    tx: Connection,
+    subject: str,
+    *,
+    scope: str,
+    reason: str,
+    source: str,
+    actor: str,
+    until: int | None = None,
+) -> None:
+    """Suppress a number or country; a suppression that is there keeps the longer of the two ends."""
+    add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until)
+    acts.record(
+        tx, actor=actor, act=f"suppress {scope}", scope="suppression", subject=subject, why=reason or source
+    )
+
+
+def add_many(
+    tx: Connection,
+    subjects: Sequence[str],
+    *,
+    scope: str,
+    reason: str,
+    source: str,
+    until: int | None = None,
+) -> int:
+    """Suppress many at once, as an import does; says how many rows were added or prolonged."""
+    if scope not in SCOPES:
+        raise ValueError(f"scope {scope!r} is not one of {SCOPES}")
+    if not subjects:
+        return 0
+    if tx.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        statement = sqlite_insert(suppressions)
+    else:
+        from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+        statement = postgresql_insert(suppressions)  # type: ignore[assignment]
+    excluded = statement.excluded
+    longer = or_(
+        excluded.until.is_(None), excluded.until > func.coalesce(suppressions.c.until, excluded.until)
+    )
+    now = tx.execute(select(db_now())).scalar_one()
+    statement = statement.on_conflict_do_update(
+        index_elements=["subject", "scope"],
+        set_={"until": excluded.until, "reason": excluded.reason, "source": excluded.source},
+        where=longer & suppressions.c.until.is_not(None),
+    )
+    changed = 0
+    for start in range(0, len(subjects), 2000):
+        chunk = list(dict.fromkeys(subjects[start : start + 2000]))
+        values = [
+            {
+                "subject": subject,
+                "scope": scope,
+                "reason": reason[:500],
+                "source": source[:100],
+                "added_at": now,
+                "until": until,
+            }
+            for subject in chunk
+        ]
+        changed += max(0, tx.execute(statement.values(values)).rowcount)
+    return changed
+
+
+def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: str) -> int:
+    """Lift the suppressions of a number or country; says how many there were."""
+    condition = suppressions.c.subject == subject
+    if scope is not None:
+        condition = condition & (suppressions.c.scope == scope)
+    count = tx.execute(delete(suppressions).where(condition)).rowcount
+    if count:
+        acts.record(
+            tx, actor=actor, act="lift suppression", scope="suppression", subject=subject, why=why
+        )
+    return count
+
+
+def listed(
+    tx: Connection, *, after: str = "", limit: int = 100, subject: str | None = None
+) -> list[Suppression]:
+    """A page of suppressions in order of their subject."""
+    statement = select(suppressions).order_by(suppressions.c.subject, suppressions.c.scope).limit(limit)
+    if subject is not None:
+        statement = statement.where(suppressions.c.subject == subject)
+    elif after:
+        statement = statement.where(suppressions.c.subject > after)
+    return [Suppression(**row) for row in tx.execute(statement).mappings()]
+
+
+def days_with_code(tx: Connection, recipient: str, whatsapp_code: int) -> int:
+    """On how many different days (UTC) a recipient's attempts ended with a WhatsApp code."""
+    day = attempts.c.started_at // 86_400_000
+    return int(
+        tx.execute(
+            select(func.count(func.distinct(day)))
+            .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
+            .where(messages.c.recipient == recipient, attempts.c.whatsapp_code == whatsapp_code)
+        ).scalar_one()
+    )
