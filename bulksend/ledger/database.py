@@ -146,6 +146,11 @@ class Database:
         except DBAPIError as error:
             raise LedgerUnreachable(self.explain(error)) from None
 
+    def sqlite_version(self) -> str:
+        """The version of the SQLite library in use."""
+        with self.read() as tx:
+            return str(tx.exec_driver_sql("SELECT sqlite_version()").scalar_one())
+
     def explain(self, error: DBAPIError) -> str:
         """The failure in one sentence, with the address and never with parameters, which hold private data."""
         first_line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no reason given"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, func, select, text, update
 
-from bulksend.ledger.database import db_now
+from bulksend.ledger.database import db_now, instant
 from bulksend.ledger.messages import ending
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging.states import CampaignStatus, Status
@@ -13,15 +15,30 @@ from bulksend.messaging.states import CampaignStatus, Status
 _IS_WAITING = text(f"messages.{WAITING_SQL}")
 
 
-def due(tx: Connection, campaign_id: str, limit: int) -> list[tuple[str, int]]:
-    """Messages of a campaign that wait and are due, the longest due first: (id, due_at)."""
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A message that waits and is due. ``fresh_ms``: how long it has been in the ledger; ``at_once``: it was due
+    when it came in, so its producer has published it already."""
+
+    id: str
+    due_at: int
+    fresh_ms: int
+    at_once: bool
+
+
+def due(tx: Connection, campaign_id: str, limit: int) -> list[Due]:
+    """Messages of a campaign that wait and are due, the longest due first."""
+    now = instant(tx)
     rows = tx.execute(
-        select(messages.c.id, messages.c.due_at)
-        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, messages.c.due_at <= db_now())
+        select(messages.c.id, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
+        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, messages.c.due_at <= now)
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
-    return [(str(id), due_at) for id, due_at in rows]
+    return [
+        Due(str(id), due_at, now - queued_at, due_at <= queued_at and attempts == 0)
+        for id, due_at, queued_at, attempts in rows
+    ]
 
 
 def next_due(tx: Connection, campaign_id: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import cast
 
 from sqlalchemy import Connection, exists, insert, select, update
 
-from bulksend.ledger.database import db_now
+from bulksend.ledger.database import db_now, instant
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.rowsets import now_sql, statement
 from bulksend.ledger.schema import attempts, campaigns, messages, workers
@@ -30,27 +30,24 @@ class Rescued:
     quarantined: list[str]
 
 
-def take(tx: Connection, name: str, lease_ms: int) -> str:
-    """A new lease for the worker of that name (host, pid); its id."""
-    id = new_id()
+def take(tx: Connection, name: str, lease_ms: int) -> tuple[str, int]:
+    """A new lease for the worker of that name (host, pid): its id, and the database's clock in ms."""
+    id, now = new_id(), instant(tx)
     tx.execute(
-        insert(workers).values(
-            id=id, name=name[:100], started_at=db_now(), lease_until=db_now() + lease_ms
-        )
+        insert(workers).values(id=id, name=name[:100], started_at=now, lease_until=now + lease_ms)
     )
-    return id
+    return id, now
 
 
-def renew(tx: Connection, lease: str, lease_ms: int) -> bool:
-    """Prolong a lease that has not lapsed; False says that it has, and with it everything it held."""
-    return (
-        tx.execute(
-            update(workers)
-            .where(workers.c.id == lease, workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
-            .values(lease_until=db_now() + lease_ms)
-        ).rowcount
-        == 1
-    )
+def renew(tx: Connection, lease: str, lease_ms: int) -> int | None:
+    """Prolong a lease that has not lapsed; the database's clock in ms. None says that it has lapsed."""
+    now = instant(tx)
+    kept = tx.execute(
+        update(workers)
+        .where(workers.c.id == lease, workers.c.lease_until > now, workers.c.ended_at.is_(None))
+        .values(lease_until=now + lease_ms)
+    ).rowcount
+    return now if kept == 1 else None
 
 
 def end(tx: Connection, lease: str) -> None:

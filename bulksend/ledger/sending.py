@@ -34,6 +34,8 @@ class Claimed:
     attempts: int
     tries: int
     waits: int
+    left_ms: int | None
+    """Its time to live when it was claimed, by the database's clock."""
 
 
 _CLAIM = """
@@ -50,7 +52,7 @@ WHERE id IN (
 AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))
 AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
 RETURNING id, campaign_id, kind, sender, recipient, type, payload, due_at, expires_at, queued_at,
-          attempts, tries, waits
+          attempts, tries, waits, expires_at - {now} AS left_ms
 """
 
 
@@ -85,6 +87,7 @@ def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> li
             r.attempts,
             r.tries,
             r.waits,
+            r.left_ms,
         )
         for r in rows
     ]

@@ -1,0 +1,67 @@
+"""The body of a job: the ids of up to N messages, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from celery import Celery
+
+from bulksend.broker.app import BATCH_TASK
+from bulksend.messaging.states import Kind
+
+
+def batches(ids: Sequence[str], size: int) -> Iterator[list[str]]:
+    """The ids in batches of at most ``size``."""
+    for start in range(0, len(ids), size):
+        yield list(ids[start : start + size])
+
+
+def publish(app: Celery, lane: Kind, ids: Sequence[str], *, published_ms: int, connection: Any = None) -> None:
+    """Put one batch into a lane. Raises kombu's OperationalError when Redis does not take it."""
+    app.send_task(
+        BATCH_TASK,
+        args=[list(ids)],
+        queue=lane.value,
+        # Celery would write the arguments in clear into the header as well; ids are harmless but many.
+        argsrepr=f"<{len(ids)} ids>",
+        headers={"published_ms": published_ms},
+        connection=connection,
+        ignore_result=True,
+    )
+
+
+def read_ids(argument: object) -> list[str]:
+    """The ids of a job's argument; what is not an id is left out: whatever is in Redis must not stop a worker."""
+    if not isinstance(argument, list):
+        return []
+    return [item for item in argument if isinstance(item, str) and _is_id(item)]
+
+
+def published_ms_of(raw: bytes | str) -> int | None:
+    """When a job still lying in Redis was published, by its header; None where it is not one of ours."""
+    try:
+        value = json.loads(raw)["headers"]["published_ms"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, int) else None
+
+
+def ids_in(raw: bytes | str) -> list[str]:
+    """The ids of a job still lying in Redis."""
+    try:
+        body = json.loads(base64.b64decode(json.loads(raw)["body"]))
+        return read_ids(body[0][0])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return []
+
+
+def _is_id(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

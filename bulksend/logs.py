@@ -1,0 +1,68 @@
+"""Logs: one event a line on stderr, JSON where no terminal reads along, phone numbers masked at the last door."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from bulksend.messaging.masking import mask_digits
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+#: Written by us, never private, and full of digits that look like numbers.
+_PLAIN = frozenset({"timestamp", "level", "event", "logger", "message", "campaign", "campaign_id", "worker", "file"})
+
+
+def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's records to ``stream`` (stderr), masked.
+
+    ``format`` is ``json``, ``console`` or ``auto``: console on a terminal.
+    """
+    out = stream if stream is not None else sys.stderr
+    console = format == "console" or (format == "auto" and out.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        mask_event,
+    ]
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty() and "NO_COLOR" not in os.environ)
+        if console
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # These say at INFO or DEBUG what they were handed, numbers and all.
+    for noisy in ("httpx", "httpcore", "kombu", "amqp", "sqlalchemy", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask runs of digits that could be phone numbers, and take control characters out of every text."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            text = _CONTROL.sub(" ", value)
+            event[key] = text if key in _PLAIN and key != "event" else mask_digits(text)
+    return event

@@ -1,0 +1,215 @@
+"""``bulksend campaigns``: see how they go, hold them, let them go on, end them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.doors import DONE, guarded
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from bulksend.ledger.campaigns import Campaign
+
+group = typer.Typer(help="List, show, pause, resume, cancel and retry campaigns.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(help="The campaign's id, or its name where only one has it.", metavar="ID")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Why = Annotated[str, typer.Option(help="Why; it goes on record.")]
+
+#: Over how long the rate shown is measured.
+RATE_WINDOW_MS = 10_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(group, name="campaigns")
+
+
+@group.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    json: Json = False,
+) -> None:
+    """The newest campaigns."""
+
+    def work() -> int:
+        from bulksend.ledger import campaigns
+        from ops.cli.doors import ledger, settings
+        from ops.cli.output import print_json, table
+
+        with ledger(settings()).read() as tx:
+            found = [summary(tx, campaign) for campaign in campaigns.newest(tx, limit)]
+        if json:
+            for line in found:
+                print_json(line)
+        else:
+            table(
+                ["id", "name", "kind", "status", "total", "sent", "created"],
+                [
+                    (f["campaign_id"], f["name"], f["kind"], f["status"], f"{f['total']:,}", sent(f), f["created_at"])
+                    for f in found
+                ],
+            )
+        return DONE
+
+    raise SystemExit(guarded(work))
+
+
+@group.command("show")
+def show(id: Id, json: Json = False) -> None:
+    """One campaign: where its messages stand, how fast it goes, what was refused and why."""
+
+    def work() -> int:
+        from bulksend.ledger import acts, campaigns
+        from ops.cli.doors import ledger, settings
+        from ops.cli.output import pairs, print_json, readable, table
+
+        with ledger(settings()).read() as tx:
+            campaign = campaigns.resolve(tx, id)
+            shown = summary(tx, campaign, whole=True)
+            reasons = campaigns.failure_reasons(tx, campaign.id)
+            refused = campaigns.refused_rows(tx, campaign.id, 1000)
+            record = acts.of(tx, "campaign", campaign.id)
+        shown["reasons"] = [{"status": s, "error": e, "count": n} for s, e, n in reasons]
+        shown["refused"] = [dict(r) for r in refused]
+        shown["acts"] = [readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why}) for a in record]
+        if json:
+            print_json(shown)
+            return DONE
+        statuses = shown.pop("statuses")
+        lists = {name: shown.pop(name) for name in ("reasons", "refused", "acts")}
+        pairs(shown, title=campaign.name)
+        table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
+        if lists["reasons"]:
+            table(["status", "why", "messages"], [(r["status"], r["error"], r["count"]) for r in lists["reasons"]])
+        if lists["refused"]:
+            table(
+                ["row", "field", "value", "why"],
+                [(r["row"], r["field"], r["value"], r["why"]) for r in lists["refused"][:20]],
+                title=f"Refused rows ({campaign.refused:,})",
+            )
+        return DONE
+
+    raise SystemExit(guarded(work))
+
+
+@group.command("pause")
+def pause(id: Id, why: Why = "", json: Json = False) -> None:
+    """Hold back everything of it that has not been POSTed; takes hold at once."""
+    _act(id, "pause", why or "paused by hand", json)
+
+
+@group.command("resume")
+def resume(id: Id, why: Why = "", json: Json = False) -> None:
+    """Let it go on from where it stands; nobody is skipped or repeated."""
+    _act(id, "resume", why or "resumed by hand", json)
+
+
+@group.command("cancel")
+def cancel(id: Id, why: Why = "", json: Json = False) -> None:
+    """End it: what waits is cancelled, what is being sent is finished. Cannot be undone."""
+    _act(id, "cancel", why or "cancelled by hand", json)
+
+
+@group.command("retry")
+def retry(id: Id, why: Why = "", json: Json = False) -> None:
+    """Queue again what failed; never what was accepted, and never what is unknown."""
+    _act(id, "retry", why or "retried by hand", json)
+
+
+def _act(id: str, act: str, why: str, as_json: bool) -> None:
+    def work() -> int:
+        from bulksend.ledger import campaigns
+        from ops.cli.doors import actor, ledger, maybe_permits, settings
+        from ops.cli.output import print_json, say
+
+        of = settings()
+        database = ledger(of)
+        with database.write() as tx:
+            campaign = campaigns.resolve(tx, id)
+            done: int | bool | None = {
+                "pause": campaigns.pause,
+                "resume": campaigns.resume,
+                "cancel": campaigns.cancel,
+                "retry": campaigns.retry_failed,
+            }[act](tx, campaign.id, actor=actor(), why=why)
+        _tell_limiter(maybe_permits(of), act, campaign.id)
+        with database.read() as tx:
+            campaign = campaigns.get(tx, campaign.id)
+        if as_json:
+            print_json({"campaign_id": campaign.id, "status": campaign.status.value, "changed": done})
+        else:
+            say(_told(act, done, campaign))
+        return DONE
+
+    raise SystemExit(guarded(work))
+
+
+def _tell_limiter(permits: Any, act: str, id: str) -> None:
+    """The flag in Redis only makes it act sooner; the ledger's word is what counts."""
+    from bulksend.messaging.outcome import Scope
+
+    if permits is not None and act == "pause":
+        permits.pause(Scope.CAMPAIGN, id)
+    elif permits is not None and act in ("resume", "retry"):
+        permits.resume(Scope.CAMPAIGN, id)
+
+
+def _told(act: str, done: int | bool | None, campaign: Campaign) -> str:
+    if act == "retry":
+        return f"{done:,} failed messages are queued again" if done else "nothing of it failed that can be sent again"
+    if act == "cancel" and done is not None and done is not False:
+        return f"cancelled; {done:,} messages that waited will not be sent"
+    if not done:
+        return f"nothing to {act}: it is {campaign.status.value}"
+    return f"it is {campaign.status.value} now"
+
+
+def summary(tx: Connection, campaign: Campaign, *, whole: bool = False) -> dict[str, Any]:
+    """The interface's ``campaigns show``."""
+    from bulksend.ledger import campaigns
+    from bulksend.ledger.database import instant
+    from bulksend.messaging.states import HELD, WAITING
+    from ops.cli.output import readable
+
+    statuses = campaigns.statuses(tx, campaign.id)
+    now = instant(tx)
+    rate = campaigns.posts_since(tx, campaign.id, now - RATE_WINDOW_MS) * 1000 / RATE_WINDOW_MS
+    left = sum(statuses.get(s.value, 0) for s in WAITING | HELD)
+    shown: dict[str, Any] = {
+        "campaign_id": campaign.id,
+        "name": campaign.name,
+        "kind": campaign.kind.value,
+        "status": campaign.status.value,
+        "sender": campaign.sender,
+        "total": campaign.messages,
+        "statuses": statuses,
+        "attempts": campaigns.attempt_count(tx, campaign.id),
+        "rate": rate,
+        "eta_seconds": round(left / rate) if rate and left else (0 if not left else None),
+    }
+    more: dict[str, Any] = {
+        "type": campaign.type,
+        "source": campaign.source_name,
+        "rows": campaign.rows_read,
+        "duplicates": campaign.duplicates,
+        "suppressed": campaign.suppressed,
+        "refused_rows": campaign.refused,
+        "rate_limit": campaign.rate,
+        "on_unknown": campaign.on_unknown.value,
+        "pause_why": campaign.pause_why,
+        "created_by": campaign.created_by,
+    }
+    times = readable(
+        {"created_at": campaign.created_at, "due_at": campaign.due_at, "paused_at": campaign.paused_at}
+        | {"ended_at": campaign.ended_at}
+    )
+    return shown | (more if whole else {}) | times
+
+
+def sent(shown: dict[str, Any]) -> str:
+    """How many the vendor has, of how many."""
+    count = sum(shown["statuses"].get(s, 0) for s in ("accepted", "delivered", "read"))
+    return f"{count:,}"

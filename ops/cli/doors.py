@@ -1,0 +1,122 @@
+"""The CLI's door: settings read once, servers opened when a command needs them, errors turned into exit codes."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    import redis
+
+    from bulksend.ledger.database import Database
+    from bulksend.limits import RedisPermits
+    from bulksend.settings import Settings
+
+T = TypeVar("T")
+
+DONE, FAILED, BAD_INPUT, UNREACHABLE = 0, 1, 2, 3
+
+
+class Unreachable(Exception):
+    """A needed server cannot be reached: which, at which address, and how to start it."""
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """Run a command; turn what it raises into one clear line on stderr and the exit code of its kind."""
+    from sqlalchemy.exc import DBAPIError
+
+    from bulksend.ledger.database import LedgerUnreachable
+    from bulksend.ledger.migrating import SchemaOutdated
+    from bulksend.messaging.errors import InvalidInput
+
+    try:
+        return work()
+    except InvalidInput as error:
+        leave(BAD_INPUT, str(error))
+    except SchemaOutdated as error:
+        leave(UNREACHABLE, str(error))
+    except (LedgerUnreachable, Unreachable) as error:
+        leave(UNREACHABLE, str(error))
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()
+        leave(UNREACHABLE, f"the ledger did not answer as it should: {reason[0] if reason else 'no reason'}")
+    except BrokenPipeError:
+        # Somebody's `| head` has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(DONE) from None
+    except KeyboardInterrupt:
+        leave(130, "interrupted; what was taken in is kept, and running the same command again goes on from there")
+
+
+def leave(code: int, text: str) -> NoReturn:
+    """End with a line on stderr."""
+    sys.stderr.write(f"bulksend: {text}\n")
+    raise SystemExit(code)
+
+
+def settings() -> Settings:
+    """The settings of this environment and of a ``.env`` file here."""
+    from bulksend.settings import Settings
+
+    return Settings.from_env(os.environ, Path(".env"))
+
+
+def actor() -> str:
+    """Who runs this command, for the record."""
+    return os.environ.get("BULKSEND_ACTOR") or getpass.getuser()
+
+
+def ledger(of: Settings, *, checked: bool = True) -> Database:
+    """The ledger, reachable and of this program's schema. A SQLite ledger is brought up to date by itself."""
+    from bulksend.ledger.database import Database
+    from bulksend.ledger.migrating import SchemaOutdated, check_schema, migrate
+
+    database = Database(of.database_url_text())
+    if not checked:
+        return database
+    database.check()
+    try:
+        check_schema(database)
+    except SchemaOutdated:
+        # One file of one user: nobody else has to agree to its schema.
+        if not database.is_sqlite:
+            raise
+        migrate(database)
+    return database
+
+
+def redis_client(of: Settings) -> redis.Redis:
+    """Redis, answering. Raises Unreachable."""
+    import redis
+
+    if of.redis_url is None:
+        raise Unreachable(
+            "REDIS_URL is not set; set it to your Redis or Valkey, e.g. REDIS_URL=redis://127.0.0.1:6379/0, or "
+            "use `bulksend demo` or `bulksend up`, which start their own"
+        )
+    client = redis.Redis.from_url(of.redis_url_text(), socket_timeout=2, socket_connect_timeout=2)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise Unreachable(
+            f"Redis at {of.redis_address()} cannot be reached ({type(error).__name__}); start it, e.g. with "
+            "`docker compose up -d valkey`, or set REDIS_URL"
+        ) from None
+    return client
+
+
+def maybe_permits(of: Settings) -> RedisPermits | None:
+    """The limiter where Redis is set and answers; None otherwise: the ledger alone still knows most."""
+    from bulksend.limits import redis_permits
+
+    if of.redis_url is None:
+        return None
+    try:
+        redis_client(of)
+    except Unreachable:
+        return None
+    return redis_permits(of, worker_id="")

@@ -1,0 +1,73 @@
+"""The real parts of a command, put together from the settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bulksend.ledger.database import Database
+    from bulksend.settings import Settings
+    from producer.intake import Intake
+    from producer.relay import Relay
+
+
+def intake(of: Settings, database: Database, *, progress: Callable[[int], None]) -> Intake:
+    """Takes rows into this ledger; tells Redis where there is one, and leaves the rest to the relay."""
+    from bulksend.ledger.intake import seal_all, seal_otp_only
+    from bulksend.ledger.sealing import Sealer
+    from ops.keys import encryption_keys
+    from producer.intake import Intake
+    from producer.publisher import ImpatientPublisher, NoPublisher, Publisher, RedisPublisher
+
+    publisher: Publisher = NoPublisher()
+    if of.redis_url is not None:
+        publisher = ImpatientPublisher(RedisPublisher(of.redis_url_text(), batch_size=of.batch_size))
+    return Intake(
+        database,
+        publisher,
+        Sealer.from_text(encryption_keys(of)),
+        seals=seal_all if of.encrypt == "all" else seal_otp_only,
+        chunk=of.intake_chunk,
+        batch_size=of.batch_size,
+        default_rate=of.default_rate,
+        progress=progress,
+    )
+
+
+def relay(of: Settings) -> Relay:
+    """A relay between this ledger and this Redis."""
+    import redis
+
+    from bulksend.ledger.database import Database
+    from ops.cli.doors import Unreachable
+    from producer.publisher import RedisPublisher
+    from producer.relay import Relay, RelaySettings
+
+    if of.redis_url is None:
+        raise Unreachable("REDIS_URL is not set; the relay publishes what is due to Redis")
+    client = redis.Redis.from_url(of.redis_url_text(), socket_timeout=3, socket_connect_timeout=3)
+    return Relay(
+        Database(of.database_url_text()),
+        client,
+        RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=3.0),
+        RelaySettings(
+            window_seconds=of.window_seconds,
+            republish_seconds=of.republish_seconds,
+            interval_seconds=of.relay_interval_seconds,
+            batch_size=of.batch_size,
+            resend_wait_ms=int(of.resend_wait_seconds * 1000),
+        ),
+    )
+
+
+def watch_campaign(of: Settings, database: Database, id: str, *, live: bool) -> dict[str, int]:
+    """Wait until every message of a campaign has ended; shows it live on a terminal. Its statuses at the end."""
+    from ops.watching import Watch, watching
+
+    watch = Watch(database, [id])
+    with watching(watch, live=live):
+        while not watch.done():
+            time.sleep(0.25)
+    return watch.statuses(id)

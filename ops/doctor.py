@@ -1,0 +1,188 @@
+"""What may be wrong with an installation, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bulksend.ledger.database import Database
+    from bulksend.settings import Settings
+
+#: SQLite from 3.7.0 to 3.51.2 can corrupt a WAL database when two processes checkpoint and write at once.
+SQLITE_SOUND = (3, 51, 3)
+#: The vendor refuses timestamps that are off by more than five minutes.
+SKEW_LIMIT_S = 300
+SKEW_WARN_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that was looked at: whether it is well, what was found, and the remedy where it is not."""
+
+    about: str
+    well: bool
+    found: str
+    remedy: str = ""
+
+
+def examine(of: Settings) -> list[Diagnosis]:
+    """Look at everything; never raises for what it finds."""
+    return [*_ledger(of), *_redis(of), _encryption(of), *_vendor(of)]
+
+
+def _ledger(of: Settings) -> Iterator[Diagnosis]:
+    from bulksend.ledger import leases
+    from bulksend.ledger.database import Database, LedgerUnreachable
+    from bulksend.ledger.migrating import SchemaOutdated, check_schema
+
+    database = Database(of.database_url_text())
+    try:
+        database.check()
+    except LedgerUnreachable as error:
+        yield Diagnosis("ledger", False, str(error), "start the database, or set DATABASE_URL")
+        return
+    yield Diagnosis("ledger", True, f"{database.address} answers")
+    if database.is_sqlite:
+        yield _sqlite(database)
+    try:
+        check_schema(database)
+    except SchemaOutdated as error:
+        yield Diagnosis("schema", False, str(error), "bulksend migrate")
+        return
+    yield Diagnosis("schema", True, "up to date")
+    with database.read() as tx:
+        names = leases.alive(tx)
+    if names:
+        yield Diagnosis("workers", True, f"{len(names)} at work: {', '.join(names[:5])}")
+    else:
+        yield Diagnosis("workers", False, "none is at work: nothing is sent", "bulksend worker, or bulksend up")
+    database.close()
+
+
+def _sqlite(database: Database) -> Diagnosis:
+    version = tuple(int(part) for part in database.sqlite_version().split("."))
+    text = ".".join(str(part) for part in version)
+    if version >= SQLITE_SOUND:
+        return Diagnosis("SQLite", True, f"version {text}")
+    return Diagnosis(
+        "SQLite",
+        False,
+        f"version {text} can corrupt a ledger that several processes write",
+        "install the pysqlite3 package (>= 0.6.1), or use PostgreSQL",
+    )
+
+
+def _redis(of: Settings) -> Iterator[Diagnosis]:
+    import redis
+
+    if of.redis_url is None:
+        yield Diagnosis(
+            "Redis", False, "REDIS_URL is not set", "set REDIS_URL, or use `bulksend up`, which starts its own"
+        )
+        return
+    client = redis.Redis.from_url(of.redis_url_text(), socket_timeout=2, socket_connect_timeout=2)
+    try:
+        info = client.info()
+    except redis.RedisError as error:
+        yield Diagnosis(
+            "Redis",
+            False,
+            f"{of.redis_address()} does not answer ({type(error).__name__})",
+            "start it, e.g. `docker compose up -d valkey`, or set REDIS_URL",
+        )
+        return
+    yield Diagnosis("Redis", True, f"{of.redis_address()} answers, version {info.get('redis_version')}")
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        yield Diagnosis(
+            "Redis memory",
+            False,
+            f"maxmemory-policy is {policy}: a full Redis would throw jobs and limits away",
+            "redis-cli CONFIG SET maxmemory-policy noeviction",
+        )
+    if not int(info.get("aof_enabled", 0)):
+        yield Diagnosis(
+            "Redis durability",
+            True,
+            "no append-only file: after a restart the relay fills it again from the ledger; limits begin cold",
+        )
+    leader = client.get("bs:relay:leader")
+    if leader is None:
+        yield Diagnosis("relay", False, "none leads: scheduled messages stay in the ledger", "bulksend relay")
+    else:
+        yield Diagnosis("relay", True, "one leads")
+
+
+def _encryption(of: Settings) -> Diagnosis:
+    from bulksend.ledger.sealing import Sealer
+    from bulksend.messaging.errors import InvalidInput
+    from ops.keys import encryption_keys
+
+    try:
+        sealer = Sealer.from_text(encryption_keys(of))
+    except InvalidInput as error:
+        return Diagnosis("encryption key", False, str(error), "bulksend keys new-encryption-key")
+    if sealer.can_seal:
+        return Diagnosis("encryption key", True, "there is one")
+    return Diagnosis(
+        "encryption key",
+        False,
+        "none: one-time codes are refused at intake",
+        "BULKSEND_ENCRYPTION_KEY=$(bulksend keys new-encryption-key), the same for every process",
+    )
+
+
+def _vendor(of: Settings) -> Iterator[Diagnosis]:
+    missing = of.missing_credentials()
+    if missing:
+        yield Diagnosis(
+            "credentials", False, f"{', '.join(missing)} not set", "take them from the vendor's console"
+        )
+        return
+    yield Diagnosis("credentials", True, "set")
+    yield from asyncio.run(_ask_vendor(of))
+
+
+async def _ask_vendor(of: Settings) -> list[Diagnosis]:
+    from worker.runtime import build_vendor
+
+    vendor = build_vendor(of)
+    try:
+        answer = await vendor.phone_list()
+    finally:
+        await vendor.aclose()
+    if answer.error:
+        return [
+            Diagnosis(
+                "vendor",
+                False,
+                f"{of.base_url} did not answer ({answer.error})",
+                "check USPEEDO_BASE_URL, the network and TLS",
+            )
+        ]
+    found = [Diagnosis("vendor", True, f"{of.base_url} answers")]
+    if answer.ret_code != 0:
+        found = [
+            Diagnosis(
+                "vendor",
+                False,
+                f"{of.base_url} answers RetCode {answer.ret_code}: {answer.message}",
+                "check the access key, its secret and the account; 171 also comes of a wrong clock",
+            )
+        ]
+    skew = answer.clock_skew_seconds
+    if skew is not None and abs(skew) > SKEW_WARN_S:
+        found.append(
+            Diagnosis(
+                "clock",
+                abs(skew) < SKEW_LIMIT_S,
+                f"this machine's clock is {skew:+.0f} s off the vendor's; it refuses more than {SKEW_LIMIT_S} s",
+                "set the clock, e.g. by NTP",
+            )
+        )
+    elif skew is not None:
+        found.append(Diagnosis("clock", True, f"within {abs(skew):.0f} s of the vendor's"))
+    return found

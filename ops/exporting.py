@@ -1,0 +1,71 @@
+"""Rows out to files that a spreadsheet or a program reads. A cell can never become a formula."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+Row = Mapping[str, Any]
+
+#: ASVS 1.2.10: a cell that begins with one of these is a formula to a spreadsheet. Our phone numbers are bare
+#: digits, so none of them is touched.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
+
+
+def safe_cell(value: object) -> object:
+    """A value as a CSV cell: text that would be a formula gets a leading apostrophe."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return value
+
+
+def write_csv(rows: Iterable[Row], stream: TextIO) -> None:
+    """The rows with a header; nothing for no rows."""
+    write = _csv_writer(stream)
+    for row in rows:
+        write(row)
+
+
+@contextmanager
+def open_writer(path: Path) -> Iterator[Callable[[Row], None]]:
+    """A function that writes a row to ``path``: CSV or JSON lines by its ending, ``-`` is CSV on stdout.
+
+    A file appears under its name only when it is whole.
+    """
+    if str(path) == "-":
+        yield _csv_writer(sys.stdout)
+        return
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            yield _csv_writer(file) if path.suffix == ".csv" else _jsonl_writer(file)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _csv_writer(stream: TextIO) -> Callable[[Row], None]:
+    writer = csv.writer(stream, lineterminator="\r\n" if stream is not sys.stdout else "\n")
+    header: list[str] = []
+
+    def write(row: Row) -> None:
+        if not header:
+            header.extend(row)
+            writer.writerow(header)
+        writer.writerow([safe_cell(row[name]) for name in header])
+
+    return write
+
+
+def _jsonl_writer(stream: TextIO) -> Callable[[Row], None]:
+    def write(row: Row) -> None:
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    return write

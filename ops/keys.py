@@ -1,0 +1,57 @@
+"""Encryption keys: made here, and kept in a 0600 file beside a ledger that is one file of one user."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy.engine import make_url
+
+if TYPE_CHECKING:
+    from bulksend.settings import Settings
+
+
+def new_encryption_key() -> str:
+    """Url-safe base64 of 32 random bytes."""
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def encryption_keys(of: Settings) -> str:
+    """``BULKSEND_ENCRYPTION_KEY``; for a SQLite ledger without one, the key file beside it, made at first use.
+
+    Empty on PostgreSQL without the setting: then an OTP is refused at intake, with the remedy.
+    """
+    text = of.encryption_key_text()
+    if text:
+        return text
+    file = key_file(of.database_url_text())
+    if file is None:
+        return ""
+    return read_or_make(file)
+
+
+def key_file(database_url: str) -> Path | None:
+    """Where the key of an embedded ledger is kept; None for a server."""
+    url = make_url(database_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    return Path(url.database + ".key")
+
+
+def read_or_make(file: Path) -> str:
+    """The key in the file; a new one where there is no file. Two processes at once agree on one key."""
+    if not file.exists():
+        partial = file.with_name(f"{file.name}.{os.getpid()}")
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(new_encryption_key() + "\n")
+        try:
+            # A link fails where the name is taken: whoever is first wins, whole.
+            os.link(partial, file)
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+    return file.read_text().strip()

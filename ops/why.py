@@ -1,0 +1,208 @@
+"""Why a message waits: which gate holds it, and the earliest it may go. Ledger and limiter are asked together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from bulksend.ledger import campaigns, leases, messages, senders
+from bulksend.ledger.database import Database, instant
+from bulksend.ledger.schema import messages as table
+from bulksend.limits import Ask, Gate, SenderLimits
+from bulksend.messaging import Kind, Status
+from bulksend.messaging.states import ENDED
+from bulksend.messaging.units import format_duration, format_instant
+
+if TYPE_CHECKING:
+    from bulksend.limits import RedisPermits, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One gate: its name, a sentence, and the earliest instant (ms) it lets go; None: when somebody acts."""
+
+    gate: str
+    why: str
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The answer: the gate that holds longest, and what holds it besides."""
+
+    id: str
+    status: str
+    gate: str | None
+    why: str
+    earliest: int | None
+    also: list[Holding] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The interface's ``messages why``."""
+        return {
+            "id": self.id,
+            "status": self.status,
+            "gate": self.gate,
+            "why": self.why,
+            "earliest": None if self.earliest is None else format_instant(self.earliest),
+            "also": [
+                {"gate": h.gate, "why": h.why, "until": None if h.until is None else format_instant(h.until)}
+                for h in self.also
+            ],
+        }
+
+
+_ENDINGS = {
+    Status.ACCEPTED: "nothing holds it: the vendor accepted it; receipts tell of its delivery",
+    Status.DELIVERED: "nothing holds it: it was delivered",
+    Status.READ: "nothing holds it: it was read",
+    Status.FAILED: "it failed and is not tried again",
+    Status.EXPIRED: "its time to live passed before it could be sent",
+    Status.SUPPRESSED: "its recipient must not get this kind of message",
+    Status.CANCELLED: "its campaign was cancelled",
+    Status.UNKNOWN: "it may have gone out, so nothing is done by itself: a receipt settles it, or a person with "
+    "`bulksend messages resolve`",
+}
+
+
+def explain(
+    database: Database, permits: RedisPermits | None, id: str, *, account: str, default_rate: float
+) -> Why:
+    """Which gate holds the message. Raises InvalidInput for an id that is not on record."""
+    with database.read() as tx:
+        row = messages.get(tx, id)
+        status = Status(row["status"])
+        if status in ENDED:
+            detail = f": {row['error']}" if row["error"] else ""
+            return Why(id, status.value, None, _ENDINGS[status] + detail, None)
+        now = instant(tx)
+        campaign = campaigns.get(tx, row["campaign_id"])
+        sender = senders.some(tx, [row["sender"]]).get(row["sender"])
+        holding = _by_ledger(tx, row, campaign, sender, account, now)
+        ahead = _ahead(tx, row)
+        workers = leases.alive(tx)
+    limits = SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
+    if permits is not None:
+        holding += _by_limiter(permits, row, campaign, limits, {h.gate for h in holding})
+    if not holding:
+        holding = [_its_turn(row, ahead, limits, campaign, workers, now)]
+    holding.sort(key=lambda h: (h.until is None, h.until or 0), reverse=True)
+    first = holding[0]
+    return Why(id, status.value, first.gate, first.why, first.until, holding[1:])
+
+
+def _by_ledger(
+    tx: Connection,
+    row: RowMapping,
+    campaign: campaigns.Campaign,
+    sender: senders.Sender | None,
+    account: str,
+    now: int,
+) -> list[Holding]:
+    found: list[Holding] = []
+    if campaign.paused_at is not None:
+        text = f"campaign {campaign.name} is paused since {format_instant(campaign.paused_at)}: {campaign.pause_why}"
+        found.append(Holding(Gate.CAMPAIGN_PAUSED.value, text, None))
+    if sender is not None and sender.paused_at is not None:
+        text = f"its sender is paused since {format_instant(sender.paused_at)}: {sender.pause_why}"
+        found.append(Holding(Gate.SENDER_PAUSED.value, text, None))
+    account_pause = senders.account_pause(tx, account)
+    if account_pause is not None:
+        text = f"the account is paused since {format_instant(account_pause[0])}: {account_pause[1]}"
+        found.append(Holding(Gate.ACCOUNT_PAUSED.value, text, None))
+    if row["due_at"] > now and row["status"] in ("queued", "retry"):
+        found.append(_until_due(row))
+    return found
+
+
+def _until_due(row: RowMapping) -> Holding:
+    """Waiting for its time: the time it was meant for, a backoff, or a gate that gave it back until then."""
+    due_at = row["due_at"]
+    when = format_instant(due_at)
+    if row["gate"] is not None:
+        return Holding(row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}", due_at)
+    if row["status"] == "retry":
+        return Holding(
+            Gate.BACKOFF.value,
+            f"attempt {row['attempts']} did not reach the vendor ({row['error']}); the next is due at {when}",
+            due_at,
+        )
+    return Holding(Gate.DUE_TIME.value, f"it is scheduled for {when}", due_at)
+
+
+_GATES = {
+    Gate.SENDER_RATE.value: "its sender's rate is used up",
+    Gate.ACCOUNT_RATE.value: "the account's rate is used up",
+    Gate.CAMPAIGN_RATE.value: "its campaign's rate is used up",
+    Gate.PAIR_RATE.value: "its recipient got too many messages of this sender lately (1 per 6 s, burst 45)",
+    Gate.QUOTA.value: "its sender has reached the number of people it may write to in 24 h",
+    Gate.SENDER_PAUSED.value: "its sender is paused",
+    Gate.CAMPAIGN_PAUSED.value: "its campaign is paused",
+    Gate.ACCOUNT_PAUSED.value: "the account is paused",
+    Gate.OUTAGE.value: "the vendor does not answer; it is tried again bit by bit",
+    Gate.COLD.value: "the limiter lost its memory and is being restored",
+    Gate.QUIET_HOURS.value: "it is night where the recipient is",
+}
+
+
+def _by_limiter(
+    permits: RedisPermits,
+    row: RowMapping,
+    campaign: campaigns.Campaign,
+    limits: SenderLimits,
+    known: set[str],
+) -> list[Holding]:
+    ask = Ask(
+        kind=Kind(row["kind"]),
+        sender=row["sender"],
+        campaign_id=str(row["campaign_id"]),
+        recipient=row["recipient"],
+        sender_limits=limits,
+        campaign_rate=campaign.rate,
+    )
+    return [_of_wait(wait) for wait in permits.peek(ask) if wait.gate.value not in known]
+
+
+def _of_wait(wait: Wait) -> Holding:
+    until = None if wait.until_ms is None else int(wait.until_ms)
+    return Holding(wait.gate.value, _GATES.get(wait.gate.value, wait.gate.value), until)
+
+
+def _ahead(tx: Connection, row: RowMapping) -> int:
+    """How many messages of its campaign are to go before it; counted up to 100,000."""
+    before = (
+        select(table.c.id)
+        .where(
+            table.c.campaign_id == row["campaign_id"],
+            table.c.status.in_(["queued", "retry", "claimed"]),
+            (table.c.due_at < row["due_at"]) | ((table.c.due_at == row["due_at"]) & (table.c.id < row["id"])),
+        )
+        .limit(100_000)
+        .subquery()
+    )
+    return int(tx.execute(select(func.count()).select_from(before)).scalar_one())
+
+
+def _its_turn(
+    row: RowMapping,
+    ahead: int,
+    limits: SenderLimits,
+    campaign: campaigns.Campaign,
+    workers: list[str],
+    now: int,
+) -> Holding:
+    if not workers:
+        return Holding("no_worker", "no worker is running; start one with `bulksend worker`", None)
+    if row["status"] in ("claimed", "sending"):
+        return Holding("in_hand", f"a worker has it in hand ({row['status']}); it goes within moments", now)
+    rate = min(limits.rate, campaign.rate or limits.rate)
+    seconds = ahead / rate
+    gate = Gate.CAMPAIGN_RATE if campaign.rate is not None and campaign.rate < limits.rate else Gate.SENDER_RATE
+    more = "100,000 or more" if ahead >= 100_000 else f"{ahead:,}"
+    return Holding(
+        gate.value,
+        f"{more} messages of its campaign go before it at {rate:g}/s, about {format_duration(int(seconds * 1000))}",
+        now + int(seconds * 1000),
+    )

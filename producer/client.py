@@ -1,0 +1,270 @@
+"""Jobs in, from Python: ``Producer.submit`` for many, ``Producer.send`` for one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from bulksend.ledger import campaigns, senders
+from bulksend.ledger import intake as ledger_intake
+from bulksend.ledger.campaigns import NewCampaign
+from bulksend.ledger.database import Database, instant
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.intake import NewMessage, RefusedRow, SealPolicy, seal_otp_only
+from bulksend.ledger.sealing import Sealer
+from bulksend.messaging import (
+    InvalidInput,
+    InvalidValue,
+    Kind,
+    MessageType,
+    OnUnknown,
+    Status,
+    compile_content,
+    map_columns,
+    parse_recipient,
+)
+from bulksend.messaging.plan import OTP_TTL_MS
+from bulksend.messaging.units import parse_rate
+from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
+from producer.publisher import Publisher
+
+if TYPE_CHECKING:
+    from bulksend.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SendReceipt:
+    """What became of a single send: the message's id; ``repeated`` says that its key was used before."""
+
+    id: str
+    status: Status
+    repeated: bool
+
+
+class Producer:
+    """Thread-safe. Every call returns once the ledger has committed, in under a second whatever Redis does."""
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        sealer: Sealer,
+        *,
+        seals: SealPolicy = seal_otp_only,
+        created_by: str = "api",
+        default_region: str | None = None,
+        timezone: str | None = None,
+        default_rate: float = senders.DEFAULT_RATE,
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._sealer = sealer
+        self._seals = seals
+        self._created_by = created_by
+        self._default_region = default_region
+        self._timezone = timezone
+        self._default_rate = default_rate
+
+    @classmethod
+    def from_env(cls) -> Producer:
+        """By the environment and a ``.env`` file: see docs/operations.md for the variables."""
+        import os
+        from pathlib import Path
+
+        from bulksend.settings import Settings
+
+        return cls.from_settings(Settings.from_env(os.environ, Path(".env")))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Producer:
+        """By settings that were read elsewhere."""
+        from producer.publisher import ImpatientPublisher, NoPublisher, RedisPublisher
+
+        publisher: Publisher = NoPublisher()
+        if settings.redis_url is not None:
+            publisher = ImpatientPublisher(
+                RedisPublisher(settings.redis_url_text(), batch_size=settings.batch_size)
+            )
+        return cls(
+            Database(settings.database_url_text()),
+            publisher,
+            Sealer.from_text(settings.encryption_key_text()),
+            seals=ledger_intake.seal_all if settings.encrypt == "all" else seal_otp_only,
+            default_region=settings.default_region,
+            timezone=settings.timezone,
+            default_rate=settings.default_rate,
+        )
+
+    def submit(
+        self,
+        *,
+        name: str,
+        sender: str,
+        kind: str,
+        type: str,
+        content: Mapping[str, object],
+        rows: Iterable[Mapping[str, object]],
+        key: str | None = None,
+        at: datetime | None = None,
+        ttl: timedelta | None = None,
+        rate: str | float | None = None,
+        on_unknown: str = "hold",
+    ) -> IntakeReport:
+        """A campaign of many rows, each with ``to`` and the content's variables.
+
+        Repeating it with the same ``key`` (default: a hash of everything) sends nothing twice. Raises
+        InvalidInput when the campaign as a whole is wrong; single rows that are wrong are in ``refused``.
+        """
+        message_kind, message_type = _kind(kind), _type(type)
+        template = compile_content(message_type, content)
+        digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        listed = list(rows)
+        digest = source_hash(
+            (json.dumps(row, sort_keys=True, default=str).encode() for row in listed),
+            content=template.to_json(),
+            type=message_type.value,
+            sender=digits,
+            kind=message_kind.value,
+        )
+        new = NewCampaign(
+            key=key or f"sha256:{digest}",
+            name=name[:200],
+            kind=message_kind,
+            sender=digits,
+            type=message_type.value,
+            content=template.to_json(),
+            source_hash=digest,
+            source_name="",
+            due_at=self._due_at(at, "at"),
+            ttl_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
+            rate=parse_rate(str(rate)) if rate is not None else None,
+            on_unknown=_on_unknown(on_unknown),
+            created_by=self._created_by,
+        )
+        return self._intake().run(
+            new,
+            template,
+            lambda after: _numbered(listed, after),
+            default_region=self._default_region,
+            timezone=self._timezone,
+        )
+
+    def send(
+        self,
+        *,
+        to: str,
+        sender: str,
+        kind: str,
+        type: str,
+        content: Mapping[str, object],
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        at: datetime | None = None,
+    ) -> SendReceipt:
+        """One message. With a ``key`` it may be repeated safely: the first message is found again.
+
+        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own do. Raises InvalidInput, also when the key
+        was used for another message.
+        """
+        message_kind, message_type = _kind(kind), _type(type)
+        if self._seals(message_kind) and not self._sealer.can_seal:
+            raise InvalidInput("BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted")
+        digits = parse_recipient(to, default_region=self._default_region)
+        sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        if digits == sender_digits:
+            raise InvalidValue("to", "", "is the sender itself; WhatsApp refuses that (131021)")
+        rendered = compile_content(message_type, content).render({}, otp=message_kind is Kind.OTP)
+        lives_ms = None if ttl is None else _milliseconds(ttl, "ttl")
+        if lives_ms is None and message_kind is Kind.OTP:
+            lives_ms = OTP_TTL_MS
+        due_at = self._due_at(at, "at")
+        message = NewMessage(
+            row=0,
+            key=key if key is not None else f"auto:{new_id()}",
+            explicit_key=True,
+            recipient=digits,
+            sender=sender_digits,
+            type=message_type.value,
+            body={"c": rendered},
+            body_text=rendered,
+            due_at=due_at,
+            expires_at=None if lives_ms is None else due_at + lives_ms,
+        )
+        taken = self._take_one(message_kind, message)
+        if taken.status is Status.QUEUED and not taken.repeated and at is None:
+            self._publisher.publish(message_kind, [taken.id])
+        return SendReceipt(taken.id, taken.status, taken.repeated)
+
+    def close(self) -> None:
+        """Close the ledger's connections."""
+        self._database.close()
+
+    def _take_one(self, kind: Kind, message: NewMessage) -> ledger_intake.TakenOne:
+        try:
+            with self._database.write() as tx:
+                senders.register(tx, message.sender, rate=self._default_rate)
+                campaign = campaigns.direct(tx, kind)
+                return ledger_intake.take_one(tx, campaign, message, sealer=self._sealer, seals=self._seals)
+        except ledger_intake.KeyConflict as conflict:
+            raise InvalidValue(
+                "key",
+                message.key[:40],
+                f"stands for another message ({conflict.id}); nothing was sent, use a key of its own",
+            ) from None
+
+    def _intake(self) -> Intake:
+        return Intake(
+            self._database,
+            self._publisher,
+            self._sealer,
+            seals=self._seals,
+            default_rate=self._default_rate,
+        )
+
+    def _due_at(self, at: datetime | None, field: str) -> int:
+        if at is None:
+            with self._database.read() as tx:
+                return instant(tx)
+        if at.tzinfo is None:
+            raise InvalidValue(field, at.isoformat(), "has no time zone; give an aware datetime")
+        return int(at.timestamp() * 1000)
+
+
+def _numbered(rows: list[Mapping[str, object]], after: int) -> Iterator[NumberedRow]:
+    for number, row in enumerate(rows[after:], start=after + 1):
+        try:
+            columns = map_columns(list(row))
+        except InvalidInput as error:
+            yield number, RefusedRow(number, "to", "", str(error))
+            continue
+        yield number, columns.rename(row)
+
+
+def _milliseconds(length: timedelta, field: str) -> int:
+    if length <= timedelta(0):
+        raise InvalidValue(field, str(length), "must be longer than nothing")
+    return int(length.total_seconds() * 1000)
+
+
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        raise InvalidValue("kind", str(text)[:40], f"is not one of {', '.join(Kind)}") from None
+
+
+def _type(text: str) -> MessageType:
+    try:
+        return MessageType(text)
+    except ValueError:
+        raise InvalidValue("type", str(text)[:40], f"is not one of {', '.join(MessageType)}") from None
+
+
+def _on_unknown(text: str) -> OnUnknown:
+    try:
+        return OnUnknown(text)
+    except ValueError:
+        raise InvalidValue("on_unknown", str(text)[:40], "is not one of hold, resend") from None

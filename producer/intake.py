@@ -1,0 +1,213 @@
+"""Rows in: read, plan, store a chunk at a time, once for each (campaign, key), from where it stood."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bulksend.ledger import campaigns, senders
+from bulksend.ledger import intake as ledger_intake
+from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.database import Database
+from bulksend.ledger.intake import IntakeMoved, NewMessage, RefusedRow, SealPolicy, seal_otp_only
+from bulksend.ledger.sealing import Sealer
+from bulksend.messaging import (
+    CampaignFacts,
+    ContentTemplate,
+    InvalidInput,
+    Kind,
+    PlannedMessage,
+    Refusal,
+    plan_row,
+)
+from producer.publisher import Publisher
+
+#: A row as a reader gives it: its number as a person would name it, and its cells or what is wrong with it.
+NumberedRow = tuple[int, Mapping[str, object] | RefusedRow]
+
+
+@dataclass(slots=True)
+class IntakeReport:
+    """What came of an intake: the counts of the whole campaign, and whether this run added anything."""
+
+    campaign_id: str
+    rows: int = 0
+    messages: int = 0
+    duplicates: int = 0
+    suppressed: int = 0
+    refused: list[RefusedRow] = field(default_factory=list)
+    repeated: bool = False
+    """The whole of it had been taken in before: nothing is sent twice."""
+    resumed_at: int = 0
+    """How many rows an earlier, interrupted run had taken in."""
+    new_sender: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Takes rows into the ledger. ``progress`` is told the rows read so far."""
+
+    database: Database
+    publisher: Publisher
+    sealer: Sealer
+    seals: SealPolicy = seal_otp_only
+    chunk: int = 2000
+    batch_size: int = 500
+    default_rate: float = senders.DEFAULT_RATE
+    progress: Callable[[int], None] = lambda rows: None
+
+    def run(
+        self,
+        new: NewCampaign,
+        template: ContentTemplate,
+        rows: Callable[[int], Iterator[NumberedRow]],
+        *,
+        default_region: str | None = None,
+        timezone: str | None = None,
+        max_refused: int = 1000,
+    ) -> IntakeReport:
+        """Take the rows in; ``rows(n)`` yields what comes after the first n. May be repeated and interrupted.
+
+        Raises InvalidInput when the key belongs to a campaign of other rows or content, or when an OTP would
+        have to be stored without an encryption key.
+        """
+        if self.seals(new.kind) and not self.sealer.can_seal:
+            raise InvalidInput(
+                "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted; make a key "
+                "with `bulksend keys new-encryption-key`"
+            )
+        campaign, made, new_sender, now_ms = self._begin(new)
+        report = IntakeReport(campaign.id, resumed_at=campaign.rows_read, new_sender=new_sender)
+        if campaign.intake_done_at is not None:
+            report.repeated = True
+        else:
+            facts = CampaignFacts(
+                kind=new.kind,
+                sender=new.sender,
+                template=template,
+                due_at_ms=campaign.due_at,
+                ttl_ms=campaign.ttl_ms,
+                now_ms=now_ms,
+                default_region=default_region,
+                timezone=timezone,
+            )
+            self._take_all(campaign, facts, rows)
+        return self._finish(report, max_refused)
+
+    def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, bool, int]:
+        from bulksend.ledger.database import instant
+
+        with self.database.write() as tx:
+            new_sender = senders.register(tx, new.sender, rate=self.default_rate)
+            campaign, made = campaigns.create_or_find(tx, new)
+            return campaign, made, new_sender, instant(tx)
+
+    def _take_all(
+        self, campaign: Campaign, facts: CampaignFacts, rows: Callable[[int], Iterator[NumberedRow]]
+    ) -> None:
+        at = campaign.rows_read
+        source = rows(at)
+        first = at == 0
+        while chunk := list(itertools.islice(source, self.chunk)):
+            try:
+                taken = self._store(campaign, facts, at, chunk)
+            except IntakeMoved:
+                # Another run of the same intake is at work: go on from where it stands.
+                with self.database.read() as tx:
+                    campaign = campaigns.get(tx, campaign.id)
+                if campaign.intake_done_at is not None:
+                    return
+                at, source, first = campaign.rows_read, rows(campaign.rows_read), False
+                continue
+            at += len(chunk)
+            self._publish(campaign.kind, taken.ready, first=first)
+            first = False
+            self.progress(at)
+        with self.database.write() as tx:
+            campaigns.finish_intake(tx, campaign.id)
+
+    def _store(
+        self, campaign: Campaign, facts: CampaignFacts, at: int, chunk: Sequence[NumberedRow]
+    ) -> ledger_intake.Taken:
+        planned, refused = plan_chunk(chunk, facts, campaign)
+        return self.database.retrying(
+            lambda tx: ledger_intake.take_chunk(
+                tx,
+                campaign,
+                after_row=at,
+                up_to_row=at + len(chunk),
+                planned=planned,
+                refused=refused,
+                rows=len(chunk),
+                sealer=self.sealer,
+                seals=self.seals,
+            )
+        )
+
+    def _publish(self, kind: Kind, ready: Sequence[str], *, first: bool) -> None:
+        """OTP at once, all of it; of anything else the first batch, so that a small send goes now.
+
+        The relay keeps a bounded window of a blast published; Redis is never flooded with it.
+        """
+        ids = ready if kind is Kind.OTP else ready[: self.batch_size] if first else []
+        if ids:
+            self.publisher.publish(kind, ids)
+
+    def _finish(self, report: IntakeReport, max_refused: int) -> IntakeReport:
+        with self.database.read() as tx:
+            campaign = campaigns.get(tx, report.campaign_id)
+            refused = campaigns.refused_rows(tx, campaign.id, max_refused)
+        report.rows = campaign.rows_read
+        report.messages, report.duplicates = campaign.messages, campaign.duplicates
+        report.suppressed = campaign.suppressed
+        report.refused = [RefusedRow(r["row"], r["field"], r["value"], r["why"]) for r in refused]
+        return report
+
+
+def plan_chunk(
+    chunk: Iterable[NumberedRow], facts: CampaignFacts, campaign: Campaign
+) -> tuple[list[NewMessage], list[RefusedRow]]:
+    """Plan each row: a message, or a refusal that says why."""
+    planned: list[NewMessage] = []
+    refused: list[RefusedRow] = []
+    for number, row in chunk:
+        if isinstance(row, RefusedRow):
+            refused.append(row)
+            continue
+        plan = plan_row(number, row, facts)
+        if isinstance(plan, Refusal):
+            refused.append(RefusedRow(plan.row, plan.field, plan.value, plan.why))
+        else:
+            planned.append(new_message(plan, campaign))
+    return planned, refused
+
+
+def new_message(plan: PlannedMessage, campaign: Campaign) -> NewMessage:
+    """The ledger's form of a planned row of a campaign."""
+    return NewMessage(
+        row=plan.row,
+        key=plan.key,
+        explicit_key=plan.key != plan.to,
+        recipient=plan.to,
+        sender=campaign.sender,
+        type=campaign.type,
+        body={"v": plan.variables},
+        body_text=json.dumps(plan.variables, sort_keys=True, ensure_ascii=False),
+        due_at=plan.due_at_ms,
+        expires_at=plan.expires_at_ms,
+    )
+
+
+def source_hash(parts: Iterable[bytes], *, content: str, type: str, sender: str, kind: str) -> str:
+    """What makes two sends the same: their rows, content, type, sender and kind."""
+    digest = hashlib.sha256()
+    for text in (content, type, sender, kind):
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

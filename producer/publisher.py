@@ -1,0 +1,126 @@
+"""Tells Redis what is due. Failing to is no error: the ledger has it, and the relay tells Redis again."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from bulksend.broker import batches, make_app, publish
+from bulksend.messaging.states import Kind
+
+log = structlog.get_logger(__name__)
+
+
+class Publisher(Protocol):
+    """Puts ids into lanes."""
+
+    def publish(self, lane: Kind, ids: Sequence[str]) -> int:
+        """How many of the ids Redis surely took; the rest is left to the relay. Never raises, never waits long."""
+        ...
+
+
+class RedisPublisher:
+    """Publishes over one kept connection, a new one after each failure. One thread at a time."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        batch_size: int = 500,
+        timeout_s: float = 0.5,
+        wall_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._batch_size = batch_size
+        self._wall_ms = wall_ms
+        self._app: Celery = make_app(
+            redis_url,
+            name="bulksend.producer",
+            broker_connection_timeout=timeout_s,
+            broker_transport_options={
+                "socket_timeout": timeout_s,
+                "socket_connect_timeout": timeout_s,
+                "socket_keepalive": True,
+                "priority_steps": [0],
+            },
+        )
+        self._connection: object | None = None
+
+    def publish(self, lane: Kind, ids: Sequence[str]) -> int:
+        """See Publisher."""
+        done = 0
+        for batch in batches(ids, self._batch_size):
+            try:
+                if self._connection is None:
+                    self._connection = self._app.connection_for_write()
+                publish(
+                    self._app, lane, batch, published_ms=self._wall_ms(), connection=self._connection
+                )
+            except (OperationalError, OSError) as error:
+                log.warning("not_published", lane=lane.value, count=len(ids) - done, error=type(error).__name__)
+                self.close()
+                return done
+            done += len(batch)
+        return done
+
+    def close(self) -> None:
+        """Drop the connection; the next publish opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()  # type: ignore[attr-defined]
+
+
+class ImpatientPublisher:
+    """Publishes on a thread of its own, so that a caller never waits longer than ``patience_s`` for Redis.
+
+    After Redis failed to answer in time, ids are left to the relay for ``rest_s``: a producer of many single
+    sends is not slowed to one patience a message.
+    """
+
+    def __init__(self, publisher: Publisher, *, patience_s: float = 0.5, rest_s: float = 2.0) -> None:
+        self._publisher = publisher
+        self._patience_s = patience_s
+        self._rest_s = rest_s
+        self._resting_until = float("-inf")
+        self._work: queue.SimpleQueue[tuple[Kind, Sequence[str], list[int], threading.Event]] = (
+            queue.SimpleQueue()
+        )
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def publish(self, lane: Kind, ids: Sequence[str]) -> int:
+        """See Publisher."""
+        if not ids or time.monotonic() < self._resting_until:
+            return 0
+        with self._lock:
+            if self._thread is None:
+                # A daemon: a Redis that never answers must not keep the producer's process alive.
+                self._thread = threading.Thread(target=self._serve, name="publisher", daemon=True)
+                self._thread.start()
+        result: list[int] = []
+        done = threading.Event()
+        self._work.put((lane, ids, result, done))
+        if done.wait(self._patience_s) and result and result[0] == len(ids):
+            return result[0]
+        self._resting_until = time.monotonic() + self._rest_s
+        return result[0] if result else 0
+
+    def _serve(self) -> None:
+        while True:
+            lane, ids, result, done = self._work.get()
+            result.append(self._publisher.publish(lane, ids))
+            done.set()
+
+
+class NoPublisher:
+    """For where there is no Redis: everything is left to the relay."""
+
+    def publish(self, lane: Kind, ids: Sequence[str]) -> int:
+        """Nothing is published."""
+        return 0

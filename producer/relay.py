@@ -1,0 +1,204 @@
+"""The relay: publishes what is due, a bounded window of each blast, and puts back what Redis lost.
+
+One leader by a lock in Redis; a second relay waits. The leader remembers what it published in memory only: a new
+leader publishes the window again, and the claim in the ledger makes that harmless.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+import structlog
+from sqlalchemy import Connection
+
+from bulksend.broker import published_ms_of
+from bulksend.ledger import campaigns, due, leases, receipts, senders
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.database import Database, instant
+from bulksend.messaging.states import LANES, Kind
+from producer.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+LEADER_KEY = "bs:relay:leader"
+LEADER_MS = 6_000
+#: What came in due was published by its own producer; only after this long is it taken for lost.
+GRACE_MS = 2_000
+MAX_WINDOW = 20_000
+
+_KEEP = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) else return 0 end
+"""
+_LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end"
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """How far ahead and how often. ``window_seconds`` of a sender's rate lie in Redis at most."""
+
+    window_seconds: float = 60.0
+    republish_seconds: float = 10.0
+    interval_seconds: float = 0.5
+    batch_size: int = 500
+    resend_wait_ms: int = 600_000
+
+
+class Leadership:
+    """One leader among relays, by a lock in Redis that lapses by itself."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._token = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._keep = client.register_script(_KEEP)
+        self._leave = client.register_script(_LEAVE)
+        self.leads = False
+        self.began_anew = False
+        """Whether the newest ``hold`` took the lock: then nothing is known of what Redis holds."""
+
+    def hold(self) -> bool:
+        """Take or prolong the lock; whether this relay leads now. Raises redis.RedisError."""
+        if self.leads and self._keep(keys=[LEADER_KEY], args=[self._token, LEADER_MS]):
+            self.began_anew = False
+            return True
+        self.leads = bool(self._client.set(LEADER_KEY, self._token, nx=True, px=LEADER_MS))
+        self.began_anew = self.leads
+        return self.leads
+
+    def leave(self) -> None:
+        """Let another lead at once."""
+        if self.leads:
+            self.leads = False
+            with contextlib.suppress(redis.RedisError):
+                self._leave(keys=[LEADER_KEY], args=[self._token])
+
+
+class Relay:
+    """Runs until told to stop; outlives Redis and the ledger being away."""
+
+    def __init__(
+        self,
+        database: Database,
+        client: redis.Redis,
+        publisher: Publisher,
+        settings: RelaySettings,
+        *,
+        wall_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._publisher = publisher
+        self._settings = settings
+        self._wall_ms = wall_ms
+        self._leadership = Leadership(client)
+        self._published: dict[str, dict[str, int]] = {}
+        self._chores_at = float("-inf")
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until ``stop`` is set."""
+        was_leading = False
+        while not stop.is_set():
+            wait_s = self._settings.interval_seconds
+            try:
+                leading = self._leadership.hold()
+                if leading != was_leading:
+                    log.info("relay_leads" if leading else "relay_waits")
+                    was_leading = leading
+                if leading:
+                    wait_s = self.tick()
+                else:
+                    wait_s = 1.0
+            except redis.RedisError as error:
+                log.warning("redis_away", error=type(error).__name__)
+                self._leadership.leads = False
+                wait_s = 1.0
+            except Exception as error:  # noqa: BLE001 - the ledger may be away for long; the relay outlives that
+                log.warning("relay_tick_failed", error=type(error).__name__)
+                wait_s = 1.0
+            stop.wait(wait_s)
+        self._leadership.leave()
+
+    def tick(self) -> float:
+        """One round: chores, then every live campaign's window. Returns the seconds until the next is due."""
+        if self._leadership.began_anew:
+            self._published.clear()
+        if time.monotonic() - self._chores_at > 1.0:
+            self._chores()
+            self._chores_at = time.monotonic()
+        oldest = {lane: self._oldest_in(lane) for lane in LANES}
+        with self._database.read() as tx:
+            live = campaigns.live(tx)
+            paused = senders.pauses(tx)
+            rates = {sender.phone: sender.rate for sender in senders.listed(tx)}
+        known = {campaign.id for campaign in live}
+        self._published = {id: ids for id, ids in self._published.items() if id in known}
+        wait_s = self._settings.interval_seconds
+        for campaign in sorted(live, key=lambda c: LANES.index(c.kind)):
+            if campaign.sender in paused.senders:
+                continue
+            rate = campaign.rate or rates.get(campaign.sender, senders.DEFAULT_RATE)
+            wait_s = min(wait_s, self._fill(campaign, rate, oldest[campaign.kind]))
+        return wait_s
+
+    def _chores(self) -> None:
+        """What falls due by the passing of time alone."""
+
+        def work(tx: Connection) -> tuple[int, list[str], leases.Rescued]:
+            rescued = leases.rescue(tx, resend_wait_ms=self._settings.resend_wait_ms)
+            leases.close_ended(tx)
+            expired = due.expire(tx)
+            due.cancel_stragglers(tx)
+            receipts.match_orphans(tx)
+            return expired, campaigns.finish_ended(tx), rescued
+
+        expired, finished, rescued = self._database.retrying(work, patience_s=3.0)
+        if expired or finished or rescued.unknown or rescued.given_back:
+            log.info(
+                "chores",
+                expired=expired,
+                finished=len(finished),
+                given_back=len(rescued.given_back),
+                unknown=len(rescued.unknown),
+            )
+
+    def _oldest_in(self, lane: Kind) -> int | None:
+        """When the job that will be taken next from a lane was published; None where the lane is empty."""
+        raw = self._client.lindex(lane.value, -1)
+        if raw is None:
+            return None
+        published = published_ms_of(raw)  # type: ignore[arg-type]
+        return published if published is not None else 0
+
+    def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:
+        """Publish what of the window is not in Redis; the seconds until more is due."""
+        size = int(min(MAX_WINDOW, max(self._settings.batch_size, rate * self._settings.window_seconds)))
+        with self._database.read() as tx:
+            rows = due.due(tx, campaign.id, size)
+            upcoming = due.next_due(tx, campaign.id) if len(rows) < size else None
+            now_ms = instant(tx)
+        before = self._published.get(campaign.id, {})
+        published = {row.id: before[row.id] for row in rows if row.id in before}
+        now = self._wall_ms()
+        wanted = [row.id for row in rows if self._is_missing(row, published.get(row.id), oldest, now)]
+        if wanted:
+            taken = self._publisher.publish(campaign.kind, wanted)
+            published.update((id, now) for id in wanted[:taken])
+        self._published[campaign.id] = published
+        if upcoming is None or upcoming <= now_ms:
+            return self._settings.interval_seconds
+        return max(0.001, (upcoming - now_ms) / 1000)
+
+    def _is_missing(self, row: due.Due, published_ms: int | None, oldest: int | None, now: int) -> bool:
+        """Whether Redis surely does not have it, or may have lost it."""
+        if published_ms is None:
+            return not (row.at_once and row.fresh_ms < GRACE_MS)
+        if now - published_ms < self._settings.republish_seconds * 1000:
+            return False
+        # Jobs leave a lane in the order they came: one younger than ours at its end means ours is gone.
+        return oldest is None or oldest > published_ms

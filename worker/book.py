@@ -1,0 +1,112 @@
+"""What a worker knows of campaigns and senders: content compiled once, limits looked up again every few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaigns, senders
+from bulksend.ledger.sealing import CannotUnseal, Sealer
+from bulksend.ledger.sending import Claimed
+from bulksend.limits import SenderLimits
+from bulksend.messaging import ContentTemplate, InvalidValue, Kind, MessageType, OnUnknown, parse_content
+from bulksend.messaging.content import load_content_json
+
+FRESH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFacts:
+    """What sending a message of a campaign needs to know of it. ``template`` is None for direct sends."""
+
+    id: str
+    template: ContentTemplate | None
+    rate: float | None
+    on_unknown: OnUnknown
+
+
+class CannotRender(Exception):
+    """This message can never be sent as it stands. The text names the field, never what it holds."""
+
+
+class Book:
+    """Looks campaigns and senders up in the claiming transaction, and remembers them."""
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        *,
+        default_rate: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sealer = sealer
+        self._default = SenderLimits(rate=default_rate, quota=None)
+        self._clock = clock
+        self._campaigns: dict[str, CampaignFacts] = {}
+        self._senders: dict[str, SenderLimits] = {}
+        self._looked_at = float("-inf")
+
+    def look_up(self, tx: Connection, claimed: Iterable[Claimed]) -> None:
+        """Know every campaign and sender of these messages; forget what is older than a few seconds first."""
+        now = self._clock()
+        if now - self._looked_at > FRESH_SECONDS:
+            self._senders.clear()
+            self._campaigns = {
+                id: facts for id, facts in self._campaigns.items() if facts.template is not None
+            }
+            self._looked_at = now
+        claimed = list(claimed)
+        unknown = {m.campaign_id for m in claimed} - self._campaigns.keys()
+        if unknown:
+            for campaign in campaigns.many(tx, unknown).values():
+                self._campaigns[campaign.id] = CampaignFacts(
+                    campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
+                )
+        phones = {m.sender for m in claimed} - self._senders.keys()
+        if phones:
+            found = senders.some(tx, phones)
+            for phone in phones:
+                sender = found.get(phone)
+                self._senders[phone] = (
+                    SenderLimits(rate=sender.rate, quota=sender.quota) if sender else self._default
+                )
+
+    def campaign(self, id: str) -> CampaignFacts:
+        """A campaign that was looked up."""
+        return self._campaigns[id]
+
+    def limits(self, sender: str) -> SenderLimits:
+        """The limits of a sender that was looked up; the defaults where it is not on record."""
+        return self._senders.get(sender, self._default)
+
+    def content(self, message: Claimed) -> str:
+        """The vendor's Content of a message, as JSON text. Raises CannotRender."""
+        if message.payload is None:
+            raise CannotRender("its content was wiped")
+        try:
+            body = self._sealer.open(message.payload, message.id)
+        except CannotUnseal as error:
+            raise CannotRender(str(error)) from None
+        template = self._campaigns[message.campaign_id].template
+        try:
+            if template is None:
+                content = str(body["c"])
+                parse_content(MessageType(message.type), load_content_json(content))
+                return content
+            variables = body["v"]
+            if not isinstance(variables, dict):
+                raise CannotRender("its variables are not an object")
+            return template.render(variables, otp=message.kind is Kind.OTP)
+        except (InvalidValue, KeyError) as error:
+            where = error.field if isinstance(error, InvalidValue) else "content"
+            why = error.why if isinstance(error, InvalidValue) else "is missing"
+            raise CannotRender(f"{where}: {why}") from None
+
+
+def _compiled(campaign: campaigns.Campaign) -> ContentTemplate | None:
+    if not campaign.content:
+        return None
+    return ContentTemplate.from_json(MessageType(campaign.type), campaign.content)

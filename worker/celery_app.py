@@ -1,0 +1,72 @@
+"""The Celery side of a worker: takes jobs and hands their ids to the engine, which does all the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import structlog
+from celery import Celery, bootsteps, signals
+
+from bulksend import logs
+from bulksend.broker import BATCH_TASK, make_app
+from bulksend.broker.app import transport_options
+from bulksend.messaging.errors import InvalidInput
+from bulksend.settings import Settings
+from worker.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+
+def build_app(settings: Settings) -> Celery:
+    """A Celery app whose worker runs an engine by these settings."""
+    if settings.redis_url is None:
+        raise InvalidInput(
+            "REDIS_URL is not set: a worker takes its jobs from Redis, e.g. REDIS_URL=redis://127.0.0.1:6379/0"
+        )
+    app = make_app(
+        settings.redis_url_text(),
+        broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneOrder"},
+    )
+    runtime = Runtime(settings, on_death=_end_this_process)
+    app.bulksend_runtime = runtime
+
+    @app.task(name=BATCH_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]
+    def batch(self: Any, ids: object) -> None:
+        runtime.accept((self.request.delivery_info or {}).get("routing_key", ""), ids)
+
+    class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Starts the engine before the consumer, stops it after the consumer has stopped."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def __init__(self, parent: Any, **options: Any) -> None:
+            super().__init__(parent, **options)
+            pool = getattr(parent.pool_cls, "__module__", "")
+            if not pool.endswith((".thread", ".solo")):
+                raise InvalidInput(
+                    f"the worker's pool is {pool.rsplit('.', 1)[-1]}; use --pool threads (the default here): the "
+                    "engine that sends lives in the process that takes the jobs"
+                )
+
+        def start(self, parent: Any) -> None:
+            runtime.start()
+
+        def stop(self, parent: Any) -> None:
+            runtime.stop()
+
+        terminate = stop
+
+    app.steps["worker"].add(EngineStep)
+
+    @signals.setup_logging.connect(weak=False)
+    def _logging(**_: Any) -> None:
+        logs.configure(settings.log_level, settings.log_format)
+
+    return app
+
+
+def _end_this_process() -> None:
+    """The engine is dead: stop taking jobs, so that whoever supervises us starts another."""
+    os.kill(os.getpid(), signal.SIGTERM)

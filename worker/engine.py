@@ -1,0 +1,552 @@
+"""The engine: every message in a worker's hands, from claim to settlement, on one event loop.
+
+``deliver`` reads as the life of a message: render, wait for a permit, write ahead, wait for the slot, POST,
+decide, record. Everything that touches the ledger or Redis runs on threads, in batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from bulksend.gateway import SendOrder
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.sending import Claimed, Opened, Opening, Release, Settlement
+from bulksend.limits import Ask, Permits, is_stale
+from bulksend.messaging import (
+    Accepted,
+    Answer,
+    Decision,
+    Evidence,
+    Kind,
+    MessageType,
+    NotSent,
+    Policy,
+    Remedy,
+    Retry,
+    Scope,
+    Status,
+    Subject,
+    decide,
+)
+from worker.batcher import Batcher
+from worker.book import Book, CannotRender
+from worker.clock import steady_seconds
+from worker.lanes import Backlog
+from worker.lease import LeaseKeeper
+from worker.permit_desk import Held, PermitDesk, Slot
+from worker.spool import Spool
+from worker.store import PauseOrder, Store, SuppressOrder
+
+log = structlog.get_logger(__name__)
+
+
+class Vendor(Protocol):
+    """What the engine needs of the vendor: never raises, whatever the network does."""
+
+    async def send(self, order: SendOrder) -> Answer:
+        """POST once."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How one worker process works. ``in_flight`` bounds POSTs under way; a fifth of it is kept for OTP."""
+
+    in_flight: int = 200
+    lease_seconds: float = 60.0
+    stop_grace_seconds: float = 30.0
+    claim_size: int = 500
+    policy: Policy = field(default_factory=Policy)
+    rescue_seconds: float = 5.0
+
+    @property
+    def bulk_in_flight(self) -> int:
+        """POSTs under way of anything but OTP."""
+        return max(1, self.in_flight - max(1, self.in_flight // 5))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What this worker has done since it started."""
+
+    claimed: int = 0
+    posted: int = 0
+    accepted: int = 0
+    given_back: int = 0
+    stale_slots: int = 0
+
+
+class Engine:
+    """One a process. Made on any thread, runs on the event loop that calls ``run``."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        book: Book,
+        permits: Permits,
+        vendor: Callable[[], Vendor],
+        backlog: Backlog,
+        spool: Spool,
+        settings: EngineSettings,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._permits = permits
+        self._make_vendor = vendor
+        self._backlog = backlog
+        self._spool = spool
+        self._settings = settings
+        self._dice = dice
+        self.tally = Tally()
+        self._hands: dict[str, asyncio.Task[None]] = {}
+        self._posting: set[str] = set()
+        self._unsettled: dict[str, Settlement] = {}
+        self._streaks: dict[tuple[Scope, str], int] = {}
+        self._restoring: asyncio.Task[None] | None = None
+        self._reporting: asyncio.Task[None] | None = None
+        self._reports: list[tuple[list[tuple[Scope, str]], int, int]] = []
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until ``stop`` is set, then stop cleanly: claim no more, finish what is in flight, give back."""
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._room = {lane: asyncio.Semaphore(self._room_of(lane)) for lane in Kind}
+        with (
+            ThreadPoolExecutor(1, "claims") as claims,
+            ThreadPoolExecutor(1, "openings") as openings,
+            ThreadPoolExecutor(1, "settlements") as settlements,
+            ThreadPoolExecutor(1, "permits") as permits,
+            ThreadPoolExecutor(2, "chores") as chores,
+        ):
+            self._claims, self._chores = claims, chores
+            self._opener: Batcher[Opening, bool] = Batcher(self._open_batch, openings)
+            self._settler: Batcher[Settlement, None] = Batcher(self._settle_batch, settlements)
+            self._releaser: Batcher[Release, None] = Batcher(self._give_back_batch, settlements)
+            self._lease = LeaseKeeper(
+                self._store,
+                chores,
+                lease_seconds=self._settings.lease_seconds,
+                on_lost=self._forget_hands,
+            )
+            self._desk = PermitDesk(
+                self._permits, permits, lead_ms=self._lead_ms, on_cold=self._restore_limits
+            )
+            self._vendor = self._make_vendor()
+            try:
+                await self._work(stop, ready)
+            finally:
+                await self._vendor.aclose()
+
+    async def _work(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        await self._lease.take()
+        await self._replay_spool()
+        loops = [
+            asyncio.create_task(self._lease.keep(), name="lease"),
+            asyncio.create_task(self._desk.run(), name="permits"),
+            asyncio.create_task(self._rescue_loop(), name="rescue"),
+        ]
+        claiming = asyncio.create_task(self._claim_loop(), name="claims")
+        ready()
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait({stopped, claiming, *loops}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopped}:
+            log.error("engine_loop_ended", loop=task.get_name(), error=repr(task.exception()))
+        await self._stop(claiming, loops)
+        stopped.cancel()
+        for task in done - {stopped}:
+            task.result()  # a loop that ended by itself is a bug: the process ends with its traceback
+
+    async def _stop(self, claiming: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]) -> None:
+        self._backlog.close()
+        claiming.cancel()
+        await asyncio.gather(claiming, return_exceptions=True)
+        for id, task in list(self._hands.items()):
+            if id not in self._posting:
+                task.cancel()
+        if self._hands:
+            await asyncio.wait(list(self._hands.values()), timeout=self._settings.stop_grace_seconds)
+        for task in list(self._hands.values()):
+            task.cancel()
+        if self._hands:
+            await asyncio.wait(list(self._hands.values()), timeout=5.0)
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await self._releaser.idle()
+        await self._settler.idle()
+        if self._unsettled:
+            path = self._spool.save(list(self._unsettled.values()))
+            log.error("results_spooled", count=len(self._unsettled), file=path.name)
+        lease = self._lease.newest
+        if lease is not None:
+            try:
+                await self._thread(self._store.end_lease, lease)
+            except Exception as error:  # noqa: BLE001 - the lease lapses by itself
+                log.warning("lease_not_ended", error=type(error).__name__)
+
+    def wake(self) -> None:
+        """Ids came in: called from any thread."""
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    # -- claiming --------------------------------------------------------------------------------------
+
+    def _room_of(self, lane: Kind) -> int:
+        return self._settings.in_flight if lane is Kind.OTP else self._settings.bulk_in_flight
+
+    def _may_claim(self, lane: Kind) -> int:
+        """How many more of a lane may be in hand: what can be in flight, and as much again to come next."""
+        mine = sum(1 for task in self._hands.values() if task.get_name() == lane.value)
+        return max(0, min(self._settings.claim_size, 2 * self._room_of(lane) - mine))
+
+    async def _claim_loop(self) -> None:
+        while True:
+            self._wake.clear()
+            lease = self._lease.id
+            claimed_any = False
+            if lease is not None:
+                for lane in Kind:
+                    claimed_any = await self._claim(lane, lease) or claimed_any
+                    if lane is not Kind.OTP and self._backlog.size(Kind.OTP):
+                        break  # a code came in meanwhile: it goes first
+            if not claimed_any:
+                await self._wake_within(0.5 if lease is None else 5.0)
+
+    async def _claim(self, lane: Kind, lease: str) -> bool:
+        ids = [id for id in self._backlog.take(lane, self._may_claim(lane)) if id not in self._hands]
+        if not ids:
+            return False
+        asked = steady_seconds()
+        try:
+            claimed = await self._loop.run_in_executor(self._claims, self._store.claim, ids, lease)
+        except Exception as error:  # noqa: BLE001 - the ledger is away: the ids are in it, the relay finds them
+            log.warning("claim_failed", lane=lane.value, error=type(error).__name__)
+            await asyncio.sleep(0.5)
+            return False
+        self.tally.claimed += len(claimed)
+        for message in claimed:
+            if message.id in self._hands:
+                continue
+            task = asyncio.create_task(self._deliver(message, lease, asked), name=lane.value)
+            self._hands[message.id] = task
+            task.add_done_callback(lambda _, id=message.id: self._let_go(id))  # type: ignore[misc]
+        return True
+
+    def _let_go(self, id: str) -> None:
+        task = self._hands.pop(id, None)
+        self._posting.discard(id)
+        self._wake.set()
+        if task is not None and not task.cancelled() and task.exception() is not None:
+            log.error("delivery_broke", message=id, error=repr(task.exception()))
+
+    async def _wake_within(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _forget_hands(self) -> None:
+        """The lease is lost: what was not sent belongs to others now; what is being sent is settled as usual."""
+        for id, task in list(self._hands.items()):
+            if id not in self._posting:
+                task.cancel("lease lost")
+
+    # -- one message -----------------------------------------------------------------------------------
+
+    async def _deliver(self, message: Claimed, lease: str, asked: float) -> None:
+        """The life of a message in a worker's hands; ``asked`` is when its claim was asked for."""
+        deadline = None if message.left_ms is None else asked + message.left_ms / 1000
+        try:
+            content = self._book.content(message)
+        except CannotRender as error:
+            await self._thread(self._store.fail, [(message.id, f"cannot be rendered: {error}")], lease)
+            return
+        order = SendOrder(message.sender, message.recipient, MessageType(message.type), content)
+        async with self._room[message.kind]:
+            slot = await self._permit(message)
+            if slot is None:
+                return
+            opening = Opening(message, new_id())
+            if not await self._open(opening, lease):
+                return
+            obstacle = await self._reach_slot(message, slot) or self._last_look(lease, deadline)
+            started = self._loop.time()
+            if obstacle is None:
+                self.tally.posted += 1
+                answer = await self._vendor.send(order)
+            else:
+                answer = Answer(obstacle, Evidence())
+            latency_ms = (self._loop.time() - started) * 1000
+        await self._record(message, opening, answer, latency_ms)
+
+    async def _permit(self, message: Claimed) -> Slot | None:
+        """Its slot; None when something longer holds it and it went back to the ledger."""
+        try:
+            answer = await self._desk.acquire(self._ask_of(message))
+        except asyncio.CancelledError:
+            await self._release(message, None)
+            raise
+        if isinstance(answer, Slot):
+            return answer
+        await self._release(message, answer)
+        return None
+
+    async def _reach_slot(self, message: Claimed, slot: Slot) -> NotSent | None:
+        """Wait for the slot; a slot that was missed is exchanged for another. Says what came up meanwhile."""
+        while True:
+            await self._until(slot.at)
+            if not is_stale(slot.at * 1000, self._loop.time() * 1000):
+                return None
+            # Later than a permit is good for: a POST now could make a second fuller than the limit.
+            self.tally.stale_slots += 1
+            answer = await self._desk.acquire(self._ask_of(message))
+            if isinstance(answer, Held):
+                why = f"held by {answer.gate.value} before the POST"
+                return NotSent(why, Remedy(retry=Retry.FREE))
+            slot = answer
+
+    def _last_look(self, lease: str, deadline: float | None) -> NotSent | None:
+        """What still forbids the POST at the instant before it."""
+        if self._lease.id != lease:
+            return NotSent("the worker's lease was lost before the POST", Remedy(retry=Retry.FREE))
+        if deadline is not None and steady_seconds() >= deadline:
+            return NotSent("its time to live passed before the POST", Remedy(retry=Retry.BACKOFF))
+        return None
+
+    def _ask_of(self, message: Claimed) -> Ask:
+        return Ask(
+            kind=message.kind,
+            sender=message.sender,
+            campaign_id=message.campaign_id,
+            recipient=message.recipient,
+            sender_limits=self._book.limits(message.sender),
+            campaign_rate=self._book.campaign(message.campaign_id).rate,
+        )
+
+    async def _release(self, message: Claimed, held: Held | None) -> None:
+        self.tally.given_back += 1
+        due_at = held.until_ms if held is not None and held.until_ms is not None else 0
+        gate = held.gate.value if held is not None else None
+        release = Release(message.id, due_at, gate, held.until_ms if held is not None else None)
+        try:
+            await asyncio.shield(self._releaser.put(release))
+        except Exception as error:  # noqa: BLE001 - it stays claimed until the lease ends, then a rescue finds it
+            log.warning("not_given_back", message=message.id, error=type(error).__name__)
+
+    async def _open(self, opening: Opening, lease: str) -> bool:
+        """Whether the attempt is committed as open; tries while the lease holds."""
+        self._posting.add(opening.message.id)
+        while True:
+            try:
+                opened = await asyncio.shield(self._opener.put(opening))
+            except Exception as error:  # noqa: BLE001 - the ledger is away; nothing goes out without it
+                log.warning("not_opened", message=opening.message.id, error=type(error).__name__)
+                if self._lease.id != lease:
+                    return False
+                await asyncio.sleep(0.5)
+                continue
+            return opened
+
+    async def _until(self, at: float) -> None:
+        delay = at - self._loop.time()
+        if delay > 0:
+            await asyncio.sleep(delay)
+
+    # -- what follows ----------------------------------------------------------------------------------
+
+    async def _record(self, message: Claimed, opening: Opening, answer: Answer, latency_ms: float) -> None:
+        subject = Subject(
+            kind=message.kind,
+            tries=message.tries,
+            waits=message.waits,
+            expires_at_ms=message.expires_at,
+            on_unknown=self._book.campaign(message.campaign_id).on_unknown,
+        )
+        decision = decide(answer.outcome, subject, self._settings.policy, self._lease.now_ms(), self._dice())
+        if isinstance(answer.outcome, Accepted):
+            self.tally.accepted += 1
+        settlement = Settlement(
+            message=message.id,
+            attempt_id=opening.attempt_id,
+            outcome=answer.outcome,
+            evidence=answer.evidence,
+            latency_ms=round(latency_ms, 2),
+            status=decision.status,
+            due_at=decision.due_at_ms,
+            tries=decision.tries,
+            waits=decision.waits,
+            error=decision.error,
+        )
+        self._unsettled[opening.attempt_id] = settlement
+        # Pauses first: what comes back to the queue because of one must find it in force.
+        await self._follow(message, answer, decision)
+        await self._settle_surely(settlement)
+
+    async def _settle_surely(self, settlement: Settlement) -> None:
+        """Into the ledger, however long that takes; a stop spools what is left."""
+        while True:
+            try:
+                await asyncio.shield(self._settler.put(settlement))
+            except Exception as error:  # noqa: BLE001 - a result must not be lost because the ledger is away
+                log.warning("not_settled", message=settlement.message, error=type(error).__name__)
+                await asyncio.sleep(0.5)
+                continue
+            self._unsettled.pop(settlement.attempt_id, None)
+            return
+
+    async def _follow(self, message: Claimed, answer: Answer, decision: Decision) -> None:
+        """What an answer asks for beyond its own message: slower, a pause, a suppression, the breaker."""
+        self._permits_report(message, decision)
+        try:
+            for order in self._pauses_due(message, decision):
+                await self._pause(order)
+            if decision.suppress is not None:
+                why = decision.error or "asked for by the vendor"
+                order = SuppressOrder(
+                    message.recipient, decision.suppress, answer.evidence.whatsapp_code, why
+                )
+                await self._thread(self._store.suppress, [order])
+        except Exception as error:  # noqa: BLE001 - its own message is settled in any case
+            log.error("not_followed", message=message.id, error=type(error).__name__)
+        if decision.alert:
+            log.error("vendor_alert", message=message.id, campaign=message.campaign_id, why=decision.error)
+
+    def _permits_report(self, message: Claimed, decision: Decision) -> None:
+        slow: list[tuple[Scope, str]] = []
+        if decision.slow is Scope.ACCOUNT:
+            slow.append((Scope.ACCOUNT, self._store.account))
+        elif decision.slow is not None:
+            slow.append((Scope.SENDER, message.sender))
+        outages, successes = int(decision.outage is True), int(decision.outage is False)
+        self._reports.append((slow, outages, successes))
+        if self._reporting is None:
+            self._reporting = asyncio.create_task(self._send_reports())
+
+    async def _send_reports(self) -> None:
+        await asyncio.sleep(0.02)
+        reports, self._reports = self._reports, []
+        self._reporting = None
+        slow = sorted({item for slowed, _, _ in reports for item in slowed})
+        outages, successes = sum(r[1] for r in reports), sum(r[2] for r in reports)
+        if not slow and not outages and not successes:
+            return
+        try:
+            await self._thread(self._permits_report_now, slow, outages, successes)
+        except Exception as error:  # noqa: BLE001 - only advice to the limiter
+            log.warning("not_reported", error=type(error).__name__)
+
+    def _permits_report_now(self, slow: list[tuple[Scope, str]], outages: int, successes: int) -> None:
+        self._permits.report(slow=slow, outages=outages, successes=successes)
+
+    def _pauses_due(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
+        """A pause at once, or once so many in a row ended alike."""
+        ids = {
+            Scope.CAMPAIGN: message.campaign_id,
+            Scope.SENDER: message.sender,
+            Scope.ACCOUNT: self._store.account,
+        }
+        pause = decision.pause
+        if pause is None:
+            if decision.status is Status.ACCEPTED:
+                for scope, id in ids.items():
+                    self._streaks.pop((scope, id), None)
+            return []
+        key = (pause.scope, ids[pause.scope])
+        self._streaks[key] = self._streaks.get(key, 0) + 1
+        if self._streaks[key] < pause.after:
+            return []
+        self._streaks.pop(key)
+        return [PauseOrder(pause.scope, key[1], pause.why)]
+
+    async def _pause(self, order: PauseOrder) -> None:
+        paused = await self._thread(self._store.pause, [order])
+        if paused:
+            log.error("paused", scope=order.scope.value, why=order.why)
+        await self._thread(self._permits.pause, order.scope, order.id)
+
+    # -- threads ---------------------------------------------------------------------------------------
+
+    def _open_batch(self, openings: Sequence[Opening]) -> list[bool]:
+        lease = self._lease.id
+        if lease is None:
+            return [False] * len(openings)
+        opened: Opened = self._store.open(openings, lease)
+        return [o.attempt_id in opened.attempts for o in openings]
+
+    def _settle_batch(self, settlements: Sequence[Settlement]) -> list[None]:
+        self._store.settle(settlements)
+        return [None] * len(settlements)
+
+    def _give_back_batch(self, releases: Sequence[Release]) -> list[None]:
+        lease = self._lease.newest
+        if lease is not None:
+            self._store.give_back(releases, lease)
+        return [None] * len(releases)
+
+    def _lead_ms(self) -> float:
+        """How long before its slot a permit must be had: the time that a write-ahead takes lately."""
+        return min(60.0, max(5.0, self._opener.last_seconds * 1500))
+
+    async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
+        return await self._loop.run_in_executor(self._chores, work, *args)
+
+    # -- chores ----------------------------------------------------------------------------------------
+
+    async def _rescue_loop(self) -> None:
+        wait_ms = self._settings.policy.resend_wait_ms
+        while True:
+            try:
+                done = await self._thread(self._store.rescue, wait_ms)
+                if done.given_back or done.unknown or done.quarantined:
+                    log.warning(
+                        "rescued",
+                        given_back=len(done.given_back),
+                        unknown=len(done.unknown),
+                        quarantined=len(done.quarantined),
+                    )
+            except Exception as error:  # noqa: BLE001 - tried again soon
+                log.warning("rescue_failed", error=type(error).__name__)
+            await asyncio.sleep(self._settings.rescue_seconds)
+
+    def _restore_limits(self) -> None:
+        """The limiter lost its memory: give it back what the ledger knows."""
+        if self._restoring is None or self._restoring.done():
+            self._restoring = asyncio.create_task(self._restore_now())
+
+    async def _restore_now(self) -> None:
+        try:
+            pauses = await self._thread(self._store.pauses)
+            recent = await self._thread(self._store.recent_recipients)
+            flags = [
+                *((Scope.CAMPAIGN, id) for id in pauses.campaigns),
+                *((Scope.SENDER, id) for id in pauses.senders),
+                *((Scope.ACCOUNT, id) for id in pauses.accounts),
+            ]
+            await self._thread(lambda: self._permits.restore(pauses=flags, recent=recent))
+            log.info("limits_restored", pauses=len(flags), senders=len(recent))
+        except Exception as error:  # noqa: BLE001 - asked for again with the next cold answer
+            log.warning("limits_not_restored", error=type(error).__name__)
+            await asyncio.sleep(0.5)
+
+    async def _replay_spool(self) -> None:
+        for path in self._spool.files():
+            settlements = self._spool.load(path)
+            if settlements:
+                await self._thread(self._store.settle, settlements)
+            self._spool.done(path)
+            log.warning("spool_replayed", file=path.name, results=len(settlements))

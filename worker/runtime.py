@@ -1,0 +1,151 @@
+"""One engine in a process, on a thread of its own with its own event loop; Celery's threads only hand it ids."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from bulksend.broker import read_ids
+from bulksend.gateway import Credentials, HttpxTransport, Timeouts, VendorClient
+from bulksend.ledger.database import Database
+from bulksend.ledger.sealing import Sealer
+from bulksend.limits import make_permits
+from bulksend.messaging import Kind, Policy
+from bulksend.settings import Settings
+from worker.book import Book
+from worker.engine import Engine, EngineSettings, Tally
+from worker.lanes import Backlog, watch
+from worker.spool import Spool
+from worker.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """Starts and stops the engine; ``accept`` may be called from any thread at any time."""
+
+    def __init__(self, settings: Settings, *, on_death: Callable[[], None] = lambda: None) -> None:
+        self._settings = settings
+        self._on_death = on_death
+        self._backlog = Backlog(high_water=settings.batch_size)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._engine: Engine | None = None
+        self._started = threading.Event()
+        self.ready = threading.Event()
+        """Set once the worker has its lease and works."""
+        self.failed = False
+
+    @property
+    def tally(self) -> Tally:
+        """What the engine has done so far."""
+        return self._engine.tally if self._engine is not None else Tally()
+
+    def start(self) -> None:
+        """Start the engine's thread; returns once it takes ids in."""
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+        self._started.wait()
+        watch(self._backlog)
+
+    def accept(self, lane: str, ids: object) -> int:
+        """Take the ids of a job in; says how many were new. What is not an id is left out."""
+        read = read_ids(ids)
+        count = self._backlog.add(Kind(lane), read) if lane in set(Kind) else 0
+        if count and self._engine is not None:
+            self._engine.wake()
+        return count
+
+    def stop(self) -> None:
+        """Stop cleanly: finish what is in flight, settle it, give the rest back."""
+        if self._loop is not None and self._stop is not None and self._thread is not None:
+            if self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(self._settings.stop_grace_seconds + 20)
+        watch(None)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - a worker without its engine must not live on
+            self.failed = True
+            log.critical("engine_died", error=type(error).__name__, exc_info=True)
+            self._on_death()
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        store = build_store(self._settings)
+        try:
+            self._engine = build_engine(self._settings, store, self._backlog)
+            running = asyncio.create_task(self._engine.run(self._stop, self._say_ready))
+            await asyncio.sleep(0)
+            self._started.set()
+            await running
+        finally:
+            store.close()
+
+    def _say_ready(self) -> None:
+        self.ready.set()
+        log.info("worker_ready", worker=worker_name())
+
+
+def worker_name() -> str:
+    """This process, as the ledger and the operators know it."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}"
+
+
+def account_of(settings: Settings) -> str:
+    """The account that pauses and limits are kept for."""
+    return str(settings.account_id) if settings.account_id is not None else "default"
+
+
+def build_store(settings: Settings) -> Store:
+    """The ledger under this process's name."""
+    sealer = Sealer.from_text(settings.encryption_key_text())
+    book = Book(sealer, default_rate=settings.default_rate)
+    return Store(Database(settings.database_url), book, name=worker_name(), account=account_of(settings))
+
+
+def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
+    """The engine with its real parts."""
+    policy = Policy(
+        max_tries=settings.max_tries,
+        base_ms=int(settings.retry_base_seconds * 1000),
+        cap_ms=int(settings.retry_cap_seconds * 1000),
+        resend_wait_ms=int(settings.resend_wait_seconds * 1000),
+    )
+    return Engine(
+        store=store,
+        book=store.book,
+        permits=make_permits(settings, worker_id=worker_name()),
+        vendor=lambda: build_vendor(settings),
+        backlog=backlog,
+        spool=Spool(Path(settings.spool_dir)),
+        settings=EngineSettings(
+            in_flight=settings.worker_in_flight,
+            lease_seconds=settings.lease_seconds,
+            stop_grace_seconds=settings.stop_grace_seconds,
+            claim_size=settings.batch_size,
+            policy=policy,
+        ),
+    )
+
+
+def build_vendor(settings: Settings) -> VendorClient:
+    """The vendor over HTTPS. Belongs to the event loop it is made on."""
+    raise NotImplementedError
+
+
+def lanes(values: Sequence[str]) -> list[Kind]:
+    """Kinds by their names."""
+    return [Kind(value) for value in values]

@@ -1,0 +1,198 @@
+"""What the engine asks of the ledger, each in one transaction, made to run on a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaigns, leases, senders, sending, suppressions
+from bulksend.ledger.database import Database
+from bulksend.ledger.schema import attempts, messages
+from bulksend.messaging.outcome import Scope, Suppress
+from worker.book import Book
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseOrder:
+    """Pause ``id`` (of a campaign, sender or account) because of what the vendor answered."""
+
+    scope: Scope
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressOrder:
+    """Suppress a recipient (or its country) because of what the vendor answered."""
+
+    recipient: str
+    suppress: Suppress
+    whatsapp_code: int | None
+    why: str
+
+
+class Store:
+    """The ledger as one worker sees it: under its lease, for its account."""
+
+    def __init__(self, database: Database, book: Book, *, name: str, account: str) -> None:
+        self._database = database
+        self.book = book
+        self.name = name
+        self.account = account
+
+    def take_lease(self, lease_ms: int) -> tuple[str, int]:
+        """A new lease for this worker, and the database's clock (ms)."""
+        return self._database.retrying(lambda tx: leases.take(tx, self.name, lease_ms))
+
+    def renew(self, lease: str, lease_ms: int) -> int | None:
+        """Prolong the lease, the database's clock (ms); None when it has lapsed."""
+        return self._database.retrying(lambda tx: leases.renew(tx, lease, lease_ms), patience_s=2.0)
+
+    def end_lease(self, lease: str) -> None:
+        """This worker stops; whatever it holds still is given back or becomes unknown at once."""
+
+        def work(tx: Connection) -> None:
+            leases.end(tx, lease)
+
+        self._database.retrying(work, patience_s=5.0)
+
+    def rescue(self, resend_wait_ms: int) -> leases.Rescued:
+        """Take from the dead what they hold."""
+
+        def work(tx: Connection) -> leases.Rescued:
+            done = leases.rescue(tx, resend_wait_ms=resend_wait_ms)
+            leases.close_ended(tx)
+            return done
+
+        return self._database.retrying(work, patience_s=2.0)
+
+    def claim(self, ids: Sequence[str], lease: str) -> list[sending.Claimed]:
+        """Claim what still waits of these ids, and know its campaigns and senders."""
+
+        def work(tx: Connection) -> list[sending.Claimed]:
+            claimed = sending.claim(tx, ids, lease=lease, account=self.account)
+            self.book.look_up(tx, claimed)
+            return claimed
+
+        return self._database.retrying(work)
+
+    def open(self, openings: Sequence[sending.Opening], lease: str) -> sending.Opened:
+        """The last-moment check and write-ahead of a micro-batch."""
+
+        def work(tx: Connection) -> sending.Opened:
+            return sending.open_attempts(
+                tx, openings, lease=lease, worker=self.name, account=self.account
+            )
+
+        return self._database.retrying(work, patience_s=3.0)
+
+    def settle(self, settlements: Sequence[sending.Settlement]) -> None:
+        """Close attempts and move their messages on."""
+
+        def work(tx: Connection) -> None:
+            sending.settle(tx, settlements)
+
+        self._database.retrying(work, patience_s=5.0)
+
+    def give_back(self, releases: Sequence[sending.Release], lease: str) -> None:
+        """Back to the queue, unsent."""
+
+        def work(tx: Connection) -> None:
+            sending.give_back(tx, releases, lease=lease)
+
+        self._database.retrying(work, patience_s=5.0)
+
+    def fail(self, failures: Sequence[tuple[str, str]], lease: str) -> None:
+        """Messages that can never be rendered."""
+
+        def work(tx: Connection) -> None:
+            sending.fail_claimed(tx, failures, lease=lease)
+
+        self._database.retrying(work, patience_s=5.0)
+
+    def expire(self, ids: Sequence[str], lease: str) -> list[str]:
+        """End those whose time to live has passed by the database's clock."""
+        return self._database.retrying(
+            lambda tx: sending.expire_claimed(tx, ids, lease=lease), patience_s=5.0
+        )
+
+    def pause(self, orders: Sequence[PauseOrder]) -> list[PauseOrder]:
+        """Pause what the vendor's answers ask for, on record; those that ran until now."""
+
+        def work(tx: Connection) -> list[PauseOrder]:
+            acting: dict[Scope, Callable[[PauseOrder], bool]] = {
+                Scope.CAMPAIGN: lambda o: campaigns.pause(tx, o.id, actor=self.name, why=o.why),
+                Scope.SENDER: lambda o: _pause_sender(tx, o, self.name),
+                Scope.ACCOUNT: lambda o: senders.pause_account(tx, o.id, actor=self.name, why=o.why),
+            }
+            return [order for order in orders if acting[order.scope](order)]
+
+        return self._database.retrying(work)
+
+    def suppress(self, orders: Sequence[SuppressOrder]) -> None:
+        """Suppress recipients that the vendor's answers ask to leave alone."""
+
+        def work(tx: Connection) -> None:
+            for order in orders:
+                _suppress(tx, order, self.name)
+
+        self._database.retrying(work)
+
+    def pauses(self) -> senders.Pauses:
+        """Everything paused now: the truth behind the limiter's flags."""
+        with self._database.read() as tx:
+            return senders.pauses(tx)
+
+    def recent_recipients(self, day_ms: int = 86_400_000) -> Mapping[str, list[tuple[str, int]]]:
+        """Whom each sender with a quota has written to in the last 24 h: (recipient, when)."""
+        from sqlalchemy import func, select
+
+        from bulksend.ledger.database import db_now
+
+        found: dict[str, list[tuple[str, int]]] = {}
+        with self._database.read() as tx:
+            limited = [s.phone for s in senders.listed(tx) if s.quota is not None]
+            for phone in limited:
+                rows = tx.execute(
+                    select(messages.c.recipient, func.max(attempts.c.started_at))
+                    .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
+                    .where(attempts.c.sender == phone, attempts.c.started_at > db_now() - day_ms)
+                    .group_by(messages.c.recipient)
+                )
+                found[phone] = [(recipient, at) for recipient, at in rows]
+        return found
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        self._database.close()
+
+
+def _pause_sender(tx: Connection, order: PauseOrder, actor: str) -> bool:
+    senders.register(tx, order.id)
+    return senders.pause(tx, order.id, actor=actor, why=order.why)
+
+
+def _suppress(tx: Connection, order: SuppressOrder, actor: str) -> None:
+    from bulksend.ledger.database import instant
+    from bulksend.messaging import region_of
+
+    wanted = order.suppress
+    if wanted.after_days > 1 and order.whatsapp_code is not None:
+        days = suppressions.days_with_code(tx, order.recipient, order.whatsapp_code)
+        if days < wanted.after_days:
+            return
+    subject = order.recipient
+    if wanted.country:
+        region = region_of(order.recipient)
+        if region is None:
+            return
+        subject = suppressions.COUNTRY + region
+    until = None if wanted.for_ms is None else instant(tx) + wanted.for_ms
+    suppressions.add(
+        tx, subject, scope=wanted.scope, reason=order.why, source="vendor", actor=actor, until=until
+    )
