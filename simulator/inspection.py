@@ -1,0 +1,197 @@
+"""``/_/``: what the simulator saw, for judges and the curious; and its rules, balance and reset.
+
+All of it concerns people's numbers and messages, so it answers only peers on this machine, or whoever has the
+token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from bulksend.messaging.errors import InvalidInput, InvalidValue
+from simulator.checks import Request
+from simulator.faults import read_rules, rules_as_json
+from simulator.plan import Plan
+from simulator.records import Verdict
+from simulator.replies import HttpDate, http_reply, to_json
+from simulator.vendor import Vendor
+
+PREFIX = "/_/"
+
+#: One page; the cursor ``after`` leads to the next. Larger ones would hold up the answers to sends.
+_MOST_ROWS = 10_000
+_DEFAULT_ROWS = 1_000
+
+
+class Inspection:
+    """Serves ``/_/``. ``on_loopback`` says that only peers on this machine can reach the simulator at all."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        token: str | None,
+        on_loopback: bool,
+        extra_stats: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._vendor = vendor
+        self._token = token
+        self._on_loopback = on_loopback
+        self._extra_stats = extra_stats
+        self._date = HttpDate()
+        self._pages: dict[tuple[str, str], Callable[[Request], bytes]] = {
+            ("GET", "messages"): self._messages,
+            ("GET", "stats"): self._stats,
+            ("GET", "duplicates"): self._duplicates,
+            ("GET", "faults"): self._faults,
+            ("POST", "faults"): self._set_faults,
+            ("POST", "balance"): self._set_balance,
+            ("POST", "reset"): self._reset,
+        }
+
+    def answer(self, request: Request) -> Plan:
+        """One page, as a plan to write it at once."""
+        if request.path == PREFIX + "healthz":
+            return self._plan(request, 200, to_json({"status": "ok"}))
+        if not self._may_see(request):
+            return self._plan(request, 403, to_json({"error": "give the inspection token as a Bearer token"}))
+        name = request.path.removeprefix(PREFIX)
+        page = self._pages.get((request.method, name))
+        if page is None:
+            known = any(path == name for _, path in self._pages)
+            return self._plan(request, 405 if known else 404, to_json({"error": "no such page"}))
+        try:
+            body = page(request)
+        except InvalidInput as wrong:
+            field = wrong.field if isinstance(wrong, InvalidValue) else None
+            return self._plan(request, 400, to_json({"error": str(wrong), "field": field}))
+        kind = (
+            "application/x-ndjson"
+            if name == "messages" and "format=jsonl" in request.query
+            else "application/json"
+        )
+        return self._plan(request, 200, body, kind)
+
+    def _plan(self, request: Request, status: int, body: bytes, kind: str = "application/json") -> Plan:
+        return Plan(http_reply(status, body, self._date.at(request.received_at_ms), content_type=kind))
+
+    def _may_see(self, request: Request) -> bool:
+        if self._token is None:
+            return self._on_loopback
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _messages(self, request: Request) -> bytes:
+        query = _Query(
+            request.query, {"to", "sender", "type", "verdict", "message_id", "after", "limit", "format"}
+        )
+        rows = self._vendor.records.find(
+            to=query.text("to"),
+            sender=query.text("sender"),
+            type=query.text("type"),
+            verdict=query.verdict(),
+            message_id=query.text("message_id"),
+            after=query.number("after", 0, 1 << 62),
+            limit=query.number("limit", _DEFAULT_ROWS, _MOST_ROWS),
+        )
+        if query.one_of("format", "json", "jsonl") == "jsonl":
+            return b"".join(to_json(row) + b"\n" for row in rows)
+        return to_json(rows)
+
+    def _duplicates(self, request: Request) -> bytes:
+        query = _Query(request.query, {"of", "same", "limit"})
+        return to_json(
+            self._vendor.records.duplicates(
+                of=query.one_of("of", "stored", "requests"),
+                same_content=query.one_of("same", "recipient", "content") == "content",
+                limit=query.number("limit", _DEFAULT_ROWS, _MOST_ROWS),
+            )
+        )
+
+    def _stats(self, request: Request) -> bytes:
+        _Query(request.query, set())
+        stats = self._vendor.records.stats()
+        limits = self._vendor.settings.limits
+        stats["limits"] = {
+            "per_sender_per_second": limits.per_sender_per_second,
+            "per_account_per_second": limits.per_account_per_second,
+        }
+        _add_share_of_limit(stats["sends"], limits.per_account_per_second)
+        for sender in stats["senders"].values():
+            _add_share_of_limit(sender, limits.per_sender_per_second)
+        return to_json(stats | {"balance": self._vendor.balance} | self._extra_stats())
+
+    def _faults(self, request: Request) -> bytes:
+        book = self._vendor.rulebook
+        return to_json({"rules": rules_as_json(book.rules), "fired": book.fired})
+
+    def _set_faults(self, request: Request) -> bytes:
+        rules = read_rules(_json(request.body))
+        self._vendor.set_rules(rules, request.now)
+        return to_json({"rules": len(rules)})
+
+    def _set_balance(self, request: Request) -> bytes:
+        given = _json(request.body)
+        balance = given.get("balance") if isinstance(given, dict) else None
+        if (
+            isinstance(balance, bool)
+            or not isinstance(balance, int | None)
+            or (balance is not None and balance < 0)
+        ):
+            raise InvalidValue("balance", "", "must be a number of messages from 0, or null for no end")
+        self._vendor.top_up(balance)
+        return to_json({"balance": balance})
+
+    def _reset(self, request: Request) -> bytes:
+        self._vendor.reset(request.now)
+        return to_json({"reset": True})
+
+
+def _add_share_of_limit(described: dict[str, Any], limit: int | None) -> None:
+    """How much of the allowed rate was used, on average from the first message that went out to the last."""
+    mean = described["mean_stored_per_second"]
+    described["share_of_limit"] = None if limit is None or mean is None else mean / limit
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidInput("the body is not valid JSON") from None
+
+
+class _Query:
+    """The query of one page. Raises InvalidValue for what it does not know."""
+
+    def __init__(self, query: str, known: set[str]) -> None:
+        self._given = dict(parse_qsl(query, keep_blank_values=True))
+        for name in self._given:
+            if name not in known:
+                raise InvalidValue(
+                    name[:40], "", "is not known here; known are: " + (", ".join(sorted(known)) or "none")
+                )
+
+    def text(self, name: str) -> str | None:
+        return self._given.get(name)
+
+    def number(self, name: str, default: int, most: int) -> int:
+        text = self._given.get(name, str(default))
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
+            raise InvalidValue(name, "", f"must be a whole number from 0 to {most}")
+        return int(text)
+
+    def one_of(self, name: str, default: str, *others: str) -> str:
+        text = self._given.get(name, default)
+        if text not in (default, *others):
+            raise InvalidValue(name, "", "must be one of " + ", ".join((default, *others)))
+        return text
+
+    def verdict(self) -> Verdict | None:
+        text = self._given.get("verdict")
+        try:
+            return None if text is None else Verdict(text)
+        except ValueError:
+            raise InvalidValue("verdict", "", "must be one of " + ", ".join(Verdict)) from None

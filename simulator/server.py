@@ -1,0 +1,192 @@
+"""The simulator as a server: in this event loop, in a thread of its own, or as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, TextIO
+
+from simulator.checks import Request
+from simulator.connection import Connection, Switchboard
+from simulator.faults import Rule
+from simulator.inspection import PREFIX, Inspection
+from simulator.plan import Plan
+from simulator.postman import Postman
+from simulator.replies import Names
+from simulator.settings import SimulatorSettings
+from simulator.vendor import Vendor
+
+log = logging.getLogger("simulator")
+
+#: Connections that may wait to be accepted: a fleet of workers that starts at once must not be refused.
+_BACKLOG = 2048
+
+
+class Simulator:
+    """A vendor to rehearse against.
+
+    ``url`` is the endpoint for USPEEDO_BASE_URL, ``origin`` the address without a path; inspection is at
+    ``origin + "/_/stats"`` and so on.
+    """
+
+    def __init__(self, settings: SimulatorSettings | None = None) -> None:
+        self.settings = settings or SimulatorSettings()
+        self.origin = ""
+        self.url = ""
+        self._server: asyncio.Server | None = None
+        self._postman: Postman | None = None
+
+    async def start(self) -> str:
+        """Listen, and answer the url. Raises OSError when the address is taken."""
+        settings = self.settings
+        if settings.receipts is not None:
+            self._postman = Postman(settings.receipts, settings.seed)
+        self._vendor = Vendor(settings, time.monotonic(), Names(), self._postman)
+        self._board = Switchboard(
+            answer=self._answer,
+            greet=self._vendor.greet,
+            answer_lost=self._vendor.answer_lost,
+            max_body_bytes=settings.max_body_bytes,
+            max_requests=settings.max_requests_per_connection,
+            idle_seconds=settings.idle_close_seconds,
+        )
+        on_loopback = _is_loopback(settings.host)
+        self._inspection = Inspection(self._vendor, settings.inspection_token, on_loopback, self._extra_stats)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                partial(Connection, self._board), settings.host, settings.port, backlog=_BACKLOG
+            )
+        except OSError:
+            await self._stop_postman()
+            raise
+        port = self._server.sockets[0].getsockname()[1]
+        self.origin = f"http://{_in_url(settings.host)}:{port}"
+        self.url = self.origin + "/api"
+        return self.url
+
+    async def stop(self) -> None:
+        """Stop listening, give answers under way ``stop_grace_seconds``, then hang up on everyone."""
+        if self._server is None:
+            return
+        self._server.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet(), self.settings.stop_grace_seconds)
+        for connection in tuple(self._board.connections):
+            connection.hang_up()
+        await self._stop_postman()
+        await self._server.wait_closed()
+        self._server = None
+
+    async def _quiet(self) -> None:
+        while any(connection.is_answering for connection in self._board.connections):
+            self._board.changed.clear()
+            await self._board.changed.wait()
+
+    async def _stop_postman(self) -> None:
+        if self._postman is not None:
+            await self._postman.stop()
+            self._postman = None
+
+    async def receipts_idle(self) -> None:
+        """Until every receipt that is due was delivered or given up."""
+        if self._postman is not None:
+            await self._postman.idle()
+
+    def set_rules(self, rules: tuple[Rule, ...]) -> None:
+        """Replace the faults. Call it from the simulator's own event loop, or POST them to ``/_/faults``."""
+        self._vendor.set_rules(rules, time.monotonic())
+
+    def _answer(self, request: Request) -> Plan:
+        if request.path.startswith(PREFIX):
+            return self._inspection.answer(request)
+        return self._vendor.receive(request)
+
+    def _extra_stats(self) -> dict[str, Any]:
+        return {
+            "malformed": self._board.malformed,
+            "connections": len(self._board.connections),
+            "receipts": None if self._postman is None else self._postman.counts,
+        }
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(host: str) -> str:
+    """How a client on this machine reaches it: an address that means "all" is told as loopback."""
+    if host in ("", "0.0.0.0"):  # noqa: S104
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+@contextmanager
+def run_in_thread(settings: SimulatorSettings | None = None) -> Iterator[Simulator]:
+    """A simulator with a thread and an event loop of its own, stopped at the end of the block."""
+    simulator = Simulator(settings)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(simulator.start(), loop).result()
+        try:
+            yield simulator
+        finally:
+            asyncio.run_coroutine_threadsafe(simulator.stop(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def serve(settings: SimulatorSettings, out: TextIO | None = None) -> int:
+    """Run in the foreground until SIGTERM or SIGINT.
+
+    Once it listens, prints one line of JSON to ``out`` (default: stdout): ``{"url": …, "origin": …}``.
+    Answers the exit code: 0, or 3 where the address cannot be listened on (said on stderr).
+    """
+    return asyncio.run(_serve(settings, sys.stdout if out is None else out))
+
+
+async def _serve(settings: SimulatorSettings, out: TextIO) -> int:
+    simulator = Simulator(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Before the line is printed: whoever reads it may send the signal at once.
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        url = await simulator.start()
+    except OSError as wrong:
+        log.error(
+            "cannot listen on %s port %d: %s",
+            settings.host,
+            settings.port,
+            wrong.strerror or "no such address",
+        )
+        return 3
+    if not _is_loopback(settings.host) and settings.inspection_token is None:
+        log.warning("%s is not on loopback and there is no inspection token: /_/ is closed", settings.host)
+    out.write(json.dumps({"url": url, "origin": simulator.origin}) + "\n")
+    out.flush()
+    log.info("listening on %s", url)
+    await stop.wait()
+    log.info("stopping")
+    await simulator.stop()
+    return 0
