@@ -1,0 +1,166 @@
+"""From a row to a message or an explained refusal. Pure: the same row, facts and now give the same plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bulksend.messaging.errors import InvalidInput, InvalidValue
+from bulksend.messaging.masking import mask_phone
+from bulksend.messaging.recipient import parse_recipient
+from bulksend.messaging.rendering import ContentTemplate, normal_name
+from bulksend.messaging.states import Kind
+from bulksend.messaging.units import parse_duration_ms, parse_instant_ms, zone_of
+
+ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
+RESERVED = ("send_at", "ttl", "timezone", "key")
+KEY_MAX = 200
+#: A one-time code without a time to live of its own (Meta, time-to-live: authentication default 10 min).
+OTP_TTL_MS = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How a file's columns are called here: header name -> ``to``, a reserved name, or a variable's."""
+
+    names: Mapping[str, str]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The columns that a content may use."""
+        return tuple(name for name in self.names.values() if name != "to" and name not in RESERVED)
+
+    def rename(self, values: Mapping[str, object]) -> dict[str, object]:
+        """A row under those names."""
+        names = self.names
+        return {names[column]: value for column, value in values.items() if column in names}
+
+
+def map_columns(header: Sequence[str]) -> Columns:
+    """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question."""
+    names: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for column in header:
+        name = normal_name(str(column))
+        if not name:
+            continue
+        if name in seen:
+            raise InvalidInput(f"the columns {seen[name]!r} and {column!r} have the same name; rename one of them")
+        seen[name] = str(column)
+        names[str(column)] = name
+    found = [name for name in ALIASES if name in seen]
+    if not found:
+        there = ", ".join(seen.values()) or "none"
+        raise InvalidInput(
+            f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])}). The columns are: {there}"
+        )
+    if "to" not in found and len(found) > 1:
+        raise InvalidInput(
+            f"the columns {' and '.join(seen[name] for name in found)} could each hold the recipients; call the "
+            "right one `to`"
+        )
+    names[seen[found[0]]] = "to"
+    return Columns(names)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFacts:
+    """What planning a row needs to know of its campaign. Instants and lengths in ms."""
+
+    kind: Kind
+    sender: str
+    template: ContentTemplate
+    due_at_ms: int
+    ttl_ms: int | None
+    now_ms: int
+    default_region: str | None = None
+    timezone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMessage:
+    """A row that will be a message. ``variables`` are only those that its content uses."""
+
+    row: int
+    to: str
+    key: str
+    variables: dict[str, str]
+    due_at_ms: int
+    expires_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that will not: the field, its value (masked or only measured, being private), why and the remedy."""
+
+    row: int
+    field: str
+    value: str
+    why: str
+
+
+def plan_row(number: int, row: Mapping[str, object], facts: CampaignFacts) -> PlannedMessage | Refusal:
+    """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``."""
+    try:
+        to = parse_recipient(row.get("to"), default_region=facts.default_region)
+        if to == facts.sender:
+            raise InvalidValue("to", mask_phone(to), "is the sender itself, which WhatsApp refuses (131021)")
+        due_at_ms, expires_at_ms = _times(row, facts)
+        variables = {
+            name: text for name in facts.template.variables if (text := as_text(name, row.get(name))) is not None
+        }
+        facts.template.render(variables, otp=facts.kind is Kind.OTP)
+        return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
+    except InvalidValue as error:
+        return Refusal(number, error.field, error.value, error.why)
+
+
+def _times(row: Mapping[str, object], facts: CampaignFacts) -> tuple[int, int | None]:
+    meant = facts.due_at_ms
+    send_at = as_text("send_at", row.get("send_at"))
+    if send_at is not None:
+        zone = as_text("timezone", row.get("timezone")) or facts.timezone
+        if zone is not None:
+            zone_of(zone)
+        meant = parse_instant_ms(send_at, timezone=zone, now_ms=facts.now_ms, field="send_at")
+    ttl_ms = facts.ttl_ms if facts.ttl_ms is not None else OTP_TTL_MS if facts.kind is Kind.OTP else None
+    ttl = as_text("ttl", row.get("ttl"))
+    if ttl is not None:
+        ttl_ms = parse_duration_ms(ttl, field="ttl")
+    expires_at_ms = None if ttl_ms is None else meant + ttl_ms
+    if expires_at_ms is not None and expires_at_ms <= facts.now_ms:
+        raise InvalidValue(
+            "send_at" if send_at is not None else "ttl",
+            (send_at or ttl or "")[:40],
+            "is so long ago that its time to live has passed; give a later time or a longer ttl",
+        )
+    return max(meant, facts.now_ms), expires_at_ms
+
+
+def _key(row: Mapping[str, object], to: str) -> str:
+    key = as_text("key", row.get("key"))
+    if key is None:
+        return to
+    if len(key) > KEY_MAX:
+        raise InvalidValue("key", f"{len(key):,} characters", f"may have at most {KEY_MAX} characters")
+    if not key.isprintable():
+        raise InvalidValue("key", "", "has control characters; take them out")
+    return key
+
+
+def as_text(field: str, value: object) -> str | None:
+    """A cell as text; None where it is empty. A whole number of a spreadsheet loses its ``.0``."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidValue(field, "", "is not a number that can be written")
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, int):
+        return str(value)
+    raise InvalidValue(field, "", f"is a {type(value).__name__}; a cell holds text or a number")
