@@ -1,0 +1,45 @@
+"""The only room that knows the vendor: payload, signature, replies, client. This is its one door."""
+
+from bulksend.gateway.client import VendorClient
+from bulksend.gateway.codes import Family, Row, find_row, outcome_of, table_rows, whatsapp_code_in
+from bulksend.gateway.httpx_transport import HttpxTransport
+from bulksend.gateway.payload import (
+    USER_AGENT,
+    Credentials,
+    SendOrder,
+    build_call,
+    build_request,
+    new_nonce,
+)
+from bulksend.gateway.phones import PhoneList, SenderPhone, vendor_clock_skew_seconds
+from bulksend.gateway.replies import read_failure, read_reply
+from bulksend.gateway.signature import canonical, sign
+from bulksend.gateway.transport import Failure, RawReply, Timeouts, Transport
+
+__all__ = [
+    "USER_AGENT",
+    "Credentials",
+    "Failure",
+    "Family",
+    "HttpxTransport",
+    "PhoneList",
+    "RawReply",
+    "Row",
+    "SendOrder",
+    "SenderPhone",
+    "Timeouts",
+    "Transport",
+    "VendorClient",
+    "build_call",
+    "build_request",
+    "canonical",
+    "find_row",
+    "new_nonce",
+    "outcome_of",
+    "read_failure",
+    "read_reply",
+    "sign",
+    "table_rows",
+    "vendor_clock_skew_seconds",
+    "whatsapp_code_in",
+]

@@ -1,0 +1,64 @@
+"""The vendor as the rest of the product sees it: an order in, an answer out, nothing raised."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bulksend.gateway.payload import Credentials, SendOrder, build_call, build_request, new_nonce
+from bulksend.gateway.phones import PHONE_LIST_ACTION, PhoneList, read_phone_list
+from bulksend.gateway.replies import read_failure, read_reply
+from bulksend.gateway.transport import RawReply, Transport
+from bulksend.messaging.outcome import Answer, Evidence, NotSent, Remedy, Retry
+
+
+class VendorClient:
+    """Gather, post, read. ``clock`` says seconds since the epoch, ``nonce`` a new nonce a call."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        credentials: Credentials,
+        *,
+        clock: Callable[[], float] = time.time,
+        nonce: Callable[[], str] = new_nonce,
+    ) -> None:
+        self._transport = transport
+        self._credentials = credentials
+        self._clock = clock
+        self._nonce = nonce
+
+    async def send(self, order: SendOrder) -> Answer:
+        """POST once. Whatever network and vendor do is in the answer.
+
+        Only CancelledError comes out of here, and a cancelled order may have gone out.
+        """
+        try:
+            body, headers = build_request(
+                order, self._credentials, now_seconds=int(self._clock()), nonce=self._nonce()
+            )
+        except UnicodeEncodeError as error:
+            return Answer(
+                NotSent("the content holds half a character (a lone surrogate)", Remedy(retry=Retry.NEVER)),
+                Evidence(error=type(error).__name__),
+            )
+        reached = await self._transport.post(body, headers)
+        if isinstance(reached, RawReply):
+            return read_reply(reached.status, reached.headers, reached.body)
+        return read_failure(reached)
+
+    async def phone_list(self) -> PhoneList:
+        """The account's senders, for ``doctor``: reads only, so it may be called at any time."""
+        body, headers = build_call(
+            PHONE_LIST_ACTION,
+            {},
+            self._credentials,
+            now_seconds=int(self._clock()),
+            nonce=self._nonce(),
+        )
+        reached = await self._transport.post(body, headers)
+        return read_phone_list(reached, now_seconds=self._clock())
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()

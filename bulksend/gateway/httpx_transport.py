@@ -1,0 +1,199 @@
+"""The seam over httpx 0.28.
+
+httpcore's pool walks all its connections for every request, which is quadratic: one pool of 200 connections does
+a tenth of what 200 pools of one connection do (``bench/vendor_client.py`` prints the ratio). So each connection
+here is a pool of its own, and handing them out, last used first, is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from bulksend.gateway.payload import USER_AGENT
+from bulksend.gateway.transport import Failure, RawReply, Timeouts
+
+#: Beside what the caller signs. ``identity`` because a compressed bomb would be ours to inflate.
+_OUR_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+
+#: Raised before a byte is written, for a request that HTTP cannot carry.
+_OUR_FAULT = (httpx.LocalProtocolError, httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What httpx's trace says of one POST: an exception's name cannot tell whether a byte was written."""
+
+    stage: str = "pool"
+    bytes_sent: bool = False
+    reply_began: bool = False
+
+    async def see(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called by httpcore before and after each step."""
+        match event:
+            case "connection.connect_tcp.started":
+                self.stage = "connect"
+            case "connection.start_tls.started":
+                self.stage = "tls"
+            case "http11.send_request_headers.started":
+                self.stage, self.bytes_sent = "send", True
+            case "http11.send_request_headers.failed":
+                # A header that HTTP cannot carry is refused before the first byte is written.
+                self.bytes_sent = type(info["exception"]).__name__ != "LocalProtocolError"
+            case "http11.receive_response_headers.started":
+                self.stage = "wait"
+            case "http11.receive_response_headers.complete":
+                self.stage, self.reply_began = "read", True
+
+    def failure(self, error: Exception) -> Failure:
+        """``error`` with the evidence so far."""
+        local = not self.bytes_sent and isinstance(error, _OUR_FAULT)
+        return Failure(type(error).__name__, self.bytes_sent, self.reply_began, self.stage, local)
+
+
+class HttpxTransport:
+    """At most ``connections`` POSTs at once to ``url``, each over a kept-alive HTTP/1.1 connection.
+
+    No redirects, no retries, no proxy or netrc from the environment. ``verify`` is True for the usual
+    certificate authorities, or a PEM file of them. ``keepalive_seconds`` has to stay below the time after
+    which the vendor closes an idle connection, or a POST may meet the closing one and be in doubt.
+    Raises ValueError for a URL that is not http(s), OSError for a PEM file that cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeouts: Timeouts | None = None,
+        connections: int = 200,
+        verify: Literal[True] | str | Path = True,
+        keepalive_seconds: float = 15.0,
+        max_body: int = 65536,
+    ) -> None:
+        self._url = _checked(url)
+        self._timeouts = timeouts or Timeouts()
+        self._tls: ssl.SSLContext | bool = _ssl_context(verify) if self._url.scheme == "https" else False
+        self._keepalive_seconds = keepalive_seconds
+        self._max_body = max_body
+        self._room = asyncio.Semaphore(max(1, connections))
+        self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._closed = False
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> RawReply | Failure:
+        """See :class:`~bulksend.gateway.transport.Transport`."""
+        watch = _Watch()
+        try:
+            request = self._request(body, headers, watch)
+            async with asyncio.timeout(self._timeouts.total):
+                return await self._post_when_there_is_room(request, watch)
+        except Exception as error:  # noqa: BLE001 - whatever a library raises, the watch says what left us
+            return watch.failure(error)
+
+    async def aclose(self) -> None:
+        """See :class:`~bulksend.gateway.transport.Transport`."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    def _request(self, body: bytes, headers: Mapping[str, str], watch: _Watch) -> httpx.Request:
+        timeouts = self._timeouts
+        return httpx.Request(
+            "POST",
+            self._url,
+            headers={**_OUR_HEADERS, **headers},
+            content=body,
+            extensions={
+                "timeout": {
+                    "connect": timeouts.connect,
+                    "read": timeouts.read,
+                    "write": timeouts.write,
+                    "pool": timeouts.pool,
+                },
+                "trace": watch.see,
+            },
+        )
+
+    async def _post_when_there_is_room(self, request: httpx.Request, watch: _Watch) -> RawReply | Failure:
+        if self._closed:
+            return Failure("TransportClosed", bytes_sent=False, reply_began=False, stage="pool")
+        try:
+            async with asyncio.timeout(self._timeouts.pool if self._room.locked() else None):
+                await self._room.acquire()
+        except TimeoutError:
+            return Failure("PoolTimeout", bytes_sent=False, reply_began=False, stage="pool")
+        try:
+            return await self._post_on_a_line(request, watch)
+        finally:
+            self._room.release()
+
+    async def _post_on_a_line(self, request: httpx.Request, watch: _Watch) -> RawReply:
+        line = self._idle.pop() if self._idle else self._new_line()
+        clean = False
+        try:
+            reply = await self._exchange(line, request)
+            clean = not self._closed
+            return reply
+        finally:
+            # After any trouble, cancellation included, the line is thrown away: nothing of it can be trusted.
+            if clean:
+                self._idle.append(line)
+            else:
+                await line.aclose()
+
+    async def _exchange(self, line: httpx.AsyncHTTPTransport, request: httpx.Request) -> RawReply:
+        response = await line.handle_async_request(request)
+        try:
+            body = bytearray()
+            # The raw stream, so that nothing is inflated; `iter_raw` would count and time it as well.
+            async for chunk in _raw_stream(response):
+                body += chunk
+                if len(body) > self._max_body:
+                    break
+        finally:
+            await response.aclose()
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw
+        }
+        return RawReply(response.status_code, headers, bytes(body[: self._max_body + 1]))
+
+    def _new_line(self) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(
+            verify=self._tls,
+            http1=True,
+            http2=False,
+            trust_env=False,
+            retries=0,
+            limits=httpx.Limits(
+                max_connections=1,
+                max_keepalive_connections=1,
+                keepalive_expiry=self._keepalive_seconds,
+            ),
+        )
+
+
+def _raw_stream(response: httpx.Response) -> httpx.AsyncByteStream:
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("an async transport answered with a stream that is not")
+    return response.stream
+
+
+def _checked(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as wrong:
+        raise ValueError(f"not a URL: {wrong}") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo or parsed.fragment:
+        raise ValueError("the vendor's address must be http(s)://HOST[:PORT]/PATH without user or fragment")
+    return parsed
+
+
+def _ssl_context(verify: Literal[True] | str | Path) -> ssl.SSLContext:
+    if verify is True:
+        return httpx.create_ssl_context(verify=True, trust_env=False)
+    return ssl.create_default_context(cafile=verify)

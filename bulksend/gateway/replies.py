@@ -1,0 +1,233 @@
+"""From what came back to an :class:`Answer`. Pure: no clock, no network; nothing that a reply holds raises.
+
+The order of reading (reference section 4): the RetCode; for 17115 the WhatsApp code in ``Message``; the HTTP
+status only where there is no RetCode that is listed. Only RetCode 0 with a MessageId in a 2xx is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from bulksend.gateway.codes import SEND_FAILED, Family, find_row, outcome_of, whatsapp_code_in
+from bulksend.gateway.transport import Failure
+from bulksend.messaging.masking import mask_digits
+from bulksend.messaging.outcome import (
+    Accepted,
+    Answer,
+    Evidence,
+    NotSent,
+    Outcome,
+    Remedy,
+    Retry,
+    Scope,
+    Unknown,
+)
+
+MAX_BODY = 65536
+"""Bytes. The documented answer has about 150."""
+MAX_ID = 256
+MAX_VENDOR_MESSAGE = 500
+MAX_RETRY_AFTER_MS = 60 * 60 * 1000
+#: When every connection is busy, as this machine's own doing.
+POOL_WAIT_MS = 1000
+
+_INT32 = 2**31 - 1
+_WRITTEN_PHONE = re.compile(r"\+[0-9][0-9 ().-]{5,}[0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply taken apart. What is missing, of the wrong type or too long is None or empty."""
+
+    status: int
+    fields: Mapping[str, Any] | None
+    """The body's JSON object; None when it is anything else."""
+    ret_code: int | None
+    message: str
+    """The vendor's own words, raw: may hold phone numbers."""
+    request_id: str
+    message_id: str
+    message_id_is_sound: bool
+    retry_after_ms: int | None
+    shown: str
+    """What may be kept of the vendor's words."""
+
+    @property
+    def is_2xx(self) -> bool:
+        """Whether the HTTP status reports success."""
+        return 200 <= self.status < 300
+
+
+def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, max_body: int = MAX_BODY) -> Answer:
+    """What a complete reply to SendMessage means. A body of more than ``max_body`` bytes is not looked at."""
+    reply = take_apart(status, headers, body, max_body=max_body)
+    whatsapp_code = whatsapp_code_in(reply.message) if reply.ret_code == SEND_FAILED else None
+    return Answer(_outcome(reply, whatsapp_code), evidence_of(reply, whatsapp_code))
+
+
+def read_failure(failure: Failure) -> Answer:
+    """What the lack of a reply means: not a byte sent is NotSent, anything else is Unknown."""
+    evidence = Evidence(bytes_sent=failure.bytes_sent, reply_began=failure.reply_began, error=failure.error)
+    what = f"{failure.error} at the stage {failure.stage!r}"
+    if failure.bytes_sent:
+        return Answer(Unknown(f"{what}: it may have gone out"), evidence)
+    return Answer(NotSent(f"{what}: nothing was sent", _remedy_unsent(failure)), evidence)
+
+
+def _remedy_unsent(failure: Failure) -> Remedy:
+    if failure.local:
+        return Remedy(retry=Retry.FREE, pause=Scope.ACCOUNT, alert=True)
+    if failure.stage == "pool":
+        return Remedy(retry=Retry.FREE, min_wait_ms=POOL_WAIT_MS)
+    return Remedy(retry=Retry.BACKOFF, breaker=True)
+
+
+def _outcome(reply: Reply, whatsapp_code: int | None) -> Outcome:
+    if reply.ret_code == 0 and reply.is_2xx and reply.message_id_is_sound:
+        return Accepted(reply.message_id, reply.request_id)
+    if whatsapp_code is not None:
+        return outcome_of(Family.WHATSAPP, whatsapp_code, reply.retry_after_ms)
+    return refusal_of(reply)
+
+
+def refusal_of(reply: Reply) -> Outcome:
+    """What a reply means that is not the success of its action."""
+    code = reply.ret_code
+    if code is not None and (reply.is_2xx or find_row(Family.RETCODE, code)):
+        return outcome_of(Family.RETCODE, code, reply.retry_after_ms)
+    return outcome_of(Family.HTTP, reply.status, reply.retry_after_ms)
+
+
+def evidence_of(reply: Reply, whatsapp_code: int | None = None) -> Evidence:
+    """What is kept of a reply."""
+    return Evidence(
+        http_status=reply.status,
+        ret_code=reply.ret_code,
+        whatsapp_code=whatsapp_code,
+        vendor_message=reply.shown,
+        request_id=reply.request_id,
+        message_id=reply.message_id,
+        bytes_sent=True,
+        reply_began=True,
+    )
+
+
+# -- taking a reply apart --------------------------------------------------------------------------------
+
+
+def take_apart(status: int, headers: Mapping[str, str], body: bytes, *, max_body: int = MAX_BODY) -> Reply:
+    """The parts of a reply to any action."""
+    by_name = {name.lower(): value for name, value in headers.items()}
+    fields = _json_object(_inflated(body, by_name.get("content-encoding", ""), max_body))
+    parts = fields or {}
+    message = parts.get("Message")
+    message = message if isinstance(message, str) else ""
+    data = parts.get("Data")
+    message_id = data.get("MessageId") if isinstance(data, dict) else None
+    return Reply(
+        status=status,
+        fields=fields,
+        ret_code=_ret_code(parts.get("RetCode")),
+        message=message,
+        request_id=_id_text(parts.get("RequestId")) or _id_text(by_name.get("x-speedo-request-uuid")),
+        message_id=_id_text(message_id),
+        message_id_is_sound=isinstance(message_id, str) and bool(_id_text(message_id)),
+        retry_after_ms=_retry_after_ms(by_name.get("retry-after", ""), by_name.get("date", "")),
+        shown=_shown(message) if fields is not None else _described(by_name.get("content-type", ""), body),
+    )
+
+
+def _inflated(body: bytes, encoding: str, max_body: int) -> bytes | None:
+    """The body, or None when it is longer than ``max_body``. Unasked compression is undone, within that."""
+    if len(body) > max_body:
+        return None
+    if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
+        return body
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        inflated = inflater.decompress(body, max_body + 1)
+    except zlib.error:
+        return None
+    return inflated if inflater.eof and len(inflated) <= max_body else None
+
+
+def _json_object(body: bytes | None) -> dict[str, Any] | None:
+    if not body:
+        return None
+    try:
+        value = json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An answer that says a thing twice says nothing: which of two RetCodes would it be?"""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a repeated name")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _ret_code(value: object) -> int | None:
+    """An integer, or its digits as a string (the vendor's Go SDK patches ``"RetCode":"100"``), of 32 bits."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,10}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if abs(value) <= _INT32 else None
+
+
+def _id_text(value: object) -> str:
+    """An id that a ledger can hold and a receipt can match, else empty: a cut id could match another."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if len(text) <= MAX_ID and text.isprintable() and text.strip() else ""
+
+
+def _shown(words: str) -> str:
+    """The vendor's words with numbers masked and the unprintable escaped (log injection, bidi, NUL)."""
+    masked = mask_digits(_WRITTEN_PHONE.sub("+***", words[: 4 * MAX_VENDOR_MESSAGE]))
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in masked)
+    return safe[:MAX_VENDOR_MESSAGE]
+
+
+def _described(content_type: str, body: bytes) -> str:
+    """In place of a body that is no answer: it might quote our request, so none of it is kept."""
+    return _shown(f"no JSON object: {len(body)} bytes of {content_type[:80] or 'unnamed type'}")
+
+
+def _retry_after_ms(value: str, server_date: str) -> int | None:
+    """Seconds or an HTTP date, at most an hour; None for anything else.
+
+    A date is measured from the reply's own Date header, so this machine's clock does not matter.
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        # No digits beyond the first nine can matter under the clamp.
+        return min(int(value[:9]) * 1000, MAX_RETRY_AFTER_MS)
+    until, now = http_date(value), http_date(server_date)
+    if until is None or now is None or until <= now:
+        return None
+    return min(int((until - now).total_seconds() * 1000), MAX_RETRY_AFTER_MS)
+
+
+def http_date(text: str) -> datetime | None:
+    """An HTTP date, or None for anything else."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

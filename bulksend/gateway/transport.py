@@ -1,0 +1,67 @@
+"""The narrow seam: bytes out, a complete reply or the evidence of a failure back.
+
+Whatever library sits behind it must pass ``tests/contracts/test_vendor_client_contract.py``: all that keeps a
+message from being sent twice is that :attr:`Failure.bytes_sent` is never False once a byte has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """In seconds. ``read`` and ``write`` are per operation, so a drip never trips them; ``total`` bounds the
+    whole POST, waiting for a connection included."""
+
+    connect: float = 5.0
+    read: float = 30.0
+    write: float = 10.0
+    pool: float = 10.0
+    total: float = 30.0
+
+    def __post_init__(self) -> None:
+        if min(self.connect, self.read, self.write, self.pool, self.total) <= 0:
+            raise ValueError("every timeout must be more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RawReply:
+    """A reply that arrived whole, or its first ``max_body + 1`` bytes. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"RawReply(status={self.status}, body=<{len(self.body)} bytes>)"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No complete reply. A value and not an exception: the network failing is what networks do."""
+
+    error: str
+    """The class of the error, never its text, which may quote the request."""
+    bytes_sent: bool
+    """Whether a byte of the request may have been handed to the kernel. When in doubt, True."""
+    reply_began: bool
+    """Whether the head of a reply was read."""
+    stage: str
+    """Where: ``pool``, ``connect``, ``tls``, ``send``, ``wait`` (for a reply) or ``read`` (the reply)."""
+    local: bool = False
+    """Whether the fault is ours: such a request can never be sent."""
+
+
+class Transport(Protocol):
+    """POSTs to the one address of the vendor. Belongs to the event loop that it is first used on."""
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> RawReply | Failure:
+        """POST once, never again by itself. Raises only CancelledError; after that it may have gone out."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections. Posts under way go on to their end or deadline, later ones are not sent."""
+        ...
