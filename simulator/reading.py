@@ -42,4 +42,8 @@ def _why(kind: str, message: str) -> str:
         return "is not a known field here; see simulator/README.md for the list"
     if kind == "missing":
         return "is required"
+    if kind == "tuple_type":
+        return "must be a list"
+    if kind == "dataclass_type":
+        return "must be an object"
     return message.removeprefix("Value error, ")

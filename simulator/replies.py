@@ -116,5 +116,5 @@ def refused_body(action: str, ret_code: int, message: str, request_id: str) -> b
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Compact JSON in ASCII, so that even half a surrogate pair that someone sent can be told back."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")

@@ -361,7 +361,9 @@ class Vendor:
                 assert_never(fault)
 
     def _garbage(self, fault: Garbage) -> bytes:
-        return self._dice.randbytes(fault.bytes) if fault.text is None else fault.text.encode()
+        return (
+            self._dice.randbytes(fault.bytes) if fault.text is None else fault.text.encode(errors="replace")
+        )
 
     def _announce(
         self, request: Request, asked: _Asked, decision: _Decision
@@ -403,7 +405,7 @@ def _shortened(reply: bytes, fault: Truncate) -> tuple[bytes, Delivery]:
 
 
 def _fault_body(fault: HttpStatus, message_id: str, request_id: str) -> bytes:
-    body = to_json(fault.body) if isinstance(fault.body, dict) else fault.body.encode()
+    body = to_json(fault.body) if isinstance(fault.body, dict) else fault.body.encode(errors="replace")
     return body.replace(b"{message_id}", message_id.encode()).replace(b"{request_id}", request_id.encode())
 
 

@@ -1,0 +1,351 @@
+"""What the vendor verifies and answers, without sockets."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from simulator import Limits, VendorPhone, VendorTemplate
+
+#: Reference 1.2: secret of the published vectors, and the body of vector 7 with its changes.
+VECTOR_SECRET = "NTk1Mzk0MAItOWI0My10MGM4LTg0NmMMNDM0ZGM5Y2ZkMmNk"
+OTP = (
+    '{"name":"otp_test_02","language":{"policy":"deterministic","code":"zh_CN"},"components":[{"type":"body",'
+    '"parameters":[{"type":"text","text":"123456"}]},{"type":"button","sub_type":"url","index":"0","parameters":'
+    '[{"type":"text","text":"123456"}]}]}'
+)
+PLAIN = '{"body":"text-message-content","preview_url":false}'
+
+
+def test_a_send_is_answered_exactly_as_the_page_says(desk: Any) -> None:
+    answer = desk.ask()
+    assert answer.status == 200
+    message_id = answer.json["Data"]["MessageId"]
+    assert answer.json == {
+        "Action": "SendMessageResponse",
+        "Data": {"MessageId": message_id},
+        "Message": "",
+        "RequestId": answer.headers["x-speedo-request-uuid"],
+        "RetCode": 0,
+    }
+    assert message_id.startswith("wamid.")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
+
+
+def test_the_name_of_the_sdks_for_the_send_call_is_taken_as_well(desk: Any) -> None:
+    answer = desk.ask(Action="SendWhatsappMessage", AccountId=None)
+    assert answer.json["Action"] == "SendWhatsappMessageResponse"
+    assert answer.ret_code == 0
+
+
+def test_no_two_answers_carry_the_same_message_id_or_request_id(desk: Any) -> None:
+    answers = [desk.ask().json for _ in range(500)]
+    assert len({one["Data"]["MessageId"] for one in answers}) == 500
+    assert len({one["RequestId"] for one in answers}) == 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "signature"),
+    [
+        ({"Content": PLAIN}, "937877641e357325cc71ae520652dae3383dfd2f"),
+        ({"Content": PLAIN, "Action": "SendWhatsappMessage"}, "270e3bd5eb6ce64eb71f813738f6fcc4bad7807f"),
+        ({"Content": '{"body":"你好 🎉","preview_url":true}'}, "50db7830006b21b67aa31b0e0f3ac246721cc3e8"),
+        ({"Content": OTP, "Type": "template"}, "513b0f044d6b39f15217b5ee5eef177a3e2a9a40"),
+    ],
+)
+def test_the_published_signatures_are_let_in(
+    open_desk: Callable[..., Any], changes: dict[str, Any], signature: str
+) -> None:
+    desk = open_desk(secret=VECTOR_SECRET)
+    assert desk.ask(To="447731688264", headers={"x-signature": signature}, **changes).ret_code == 0
+    wrong = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+    assert desk.ask(To="447731688264", headers={"x-signature": wrong}, **changes).ret_code == 171
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ({"target": "/"}, 404),
+        ({"target": "/api/v1"}, 404),
+        ({"method": "GET"}, 405),
+        ({"method": "PUT"}, 405),
+        ({"headers": {"content-type": None}}, 415),
+        ({"headers": {"content-type": "text/plain"}}, 415),
+        ({"headers": {"content-type": "application/json; charset=gbk"}}, 415),
+        ({"body": b""}, 400),
+        ({"body": b"{"}, 400),
+        ({"body": b"[]"}, 400),
+        ({"body": b'{"a": NaN}'}, 400),
+        ({"body": b'{"a": "\xff"}'}, 400),
+        ({"body": b"[" * 100_000}, 400),
+    ],
+)
+def test_what_is_no_proper_request_is_refused_by_its_http_status(
+    desk: Any, how: dict[str, Any], status: int
+) -> None:
+    assert desk.ask(**how).status == status
+
+
+@pytest.mark.parametrize("target", ["/api", "/api/", "/api?Action=SendMessage", "/api/?Action=SendMessage"])
+def test_both_paths_and_the_action_in_the_query_are_taken(desk: Any, target: str) -> None:
+    assert desk.ask(target=target).ret_code == 0
+
+
+def test_a_content_type_may_name_its_charset(desk: Any) -> None:
+    assert desk.ask(headers={"content-type": "application/json; charset=utf-8"}).ret_code == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "ret_code", "named"),
+    [
+        ({"headers": {"x-signature": None}}, 170, "signature"),
+        ({"headers": {"x-signature": "0" * 40}}, 171, "Signature"),
+        ({"headers": {"x-signature": "é"}}, 171, "Signature"),
+        ({"headers": {"x-access-key-id": "another"}}, 174, "key"),
+        ({"headers": {"x-access-key-id": None}}, 174, "key"),
+        ({"headers": {"x-timestamp": "1799999699"}}, 171, "X-Timestamp"),
+        ({"headers": {"x-timestamp": "1800000301"}}, 171, "X-Timestamp"),
+        ({"headers": {"x-timestamp": "1800000000000"}}, 171, "X-Timestamp"),
+        ({"headers": {"x-timestamp": "now"}}, 171, "X-Timestamp"),
+        ({"headers": {"x-timestamp": None}}, 171, "X-Timestamp"),
+        ({"headers": {"x-nonce": None}}, 171, "X-Nonce"),
+        ({"headers": {"x-nonce": "x" * 37}}, 171, "X-Nonce"),
+        ({"Action": None}, 160, "Action"),
+        ({"Action": "SendEverything"}, 161, "Action"),
+        ({"target": "/api?Action=GetTemplates"}, 161, "query"),
+        ({"AccountId": "someone"}, 172, "Account"),
+    ],
+)
+def test_the_door_refuses_with_the_code_for_what_is_wrong(
+    desk: Any, how: dict[str, Any], ret_code: int, named: str
+) -> None:
+    answer = desk.ask(**how)
+    assert (answer.status, answer.ret_code) == (200, ret_code)
+    assert named in answer.message
+    assert "Data" not in answer.json
+    assert desk.rows[0]["verdict"] == "refused"
+
+
+@pytest.mark.parametrize("seconds", ["1799999700", "1800000300"])
+def test_a_timestamp_five_minutes_off_is_still_taken(desk: Any, seconds: str) -> None:
+    assert desk.ask(headers={"x-timestamp": seconds}).ret_code == 0
+
+
+def test_a_nonce_of_36_characters_is_taken_because_the_java_sdk_sends_uuids(desk: Any) -> None:
+    assert desk.ask(headers={"x-nonce": "x" * 36}).ret_code == 0
+
+
+def test_a_nonce_is_refused_within_its_window_and_taken_after_it(desk: Any) -> None:
+    again = {"x-nonce": "only-once"}
+    codes = [desk.ask(at=at, headers=again).ret_code for at in (0, 1, 300, 301)]
+    assert codes == [0, 171, 171, 0]
+
+
+def test_the_nonce_check_can_be_switched_off(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(nonce_window_seconds=0)
+    assert [desk.ask(headers={"x-nonce": "same"}).ret_code for _ in range(2)] == [0, 0]
+
+
+def test_a_body_that_cannot_be_signed_is_a_bad_signature(desk: Any) -> None:
+    signed = {"x-signature": "0" * 40}
+    assert desk.ask(b'{"Action": null}', headers=signed).ret_code == 171
+    assert desk.ask(b'{"Action": "\\ud800"}', headers=signed).ret_code == 171
+
+
+def test_only_its_own_account_is_let_in_when_one_is_set(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(account_id=8899)
+    assert [desk.ask(AccountId=account).ret_code for account in (8899, "8899", None, 8898)] == [0, 0, 0, 172]
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins"),
+    [
+        ({"To": None}, "(#100) "),
+        ({"To": "+447700900123"}, "(#100) "),
+        ({"To": "44 7700 900123"}, "(#100) "),
+        ({"To": "٤٤٧٧٠٠٩٠٠١٢٣"}, "(#100) "),
+        ({"To": "4" * 16}, "(#100) "),
+        ({"To": 447700900123}, "(#100) "),
+        ({"BusinessPhone": "sender"}, "(#100) "),
+        ({"To": "8615000579987"}, "(#131021) "),
+        ({"Type": "interactive"}, "(#100) "),
+        ({"Type": None}, "(#100) "),
+        ({"Content": None}, "(#100) "),
+        ({"Content": "hello"}, "(#100) "),
+        ({"Content": {"text": "hello"}}, "(#100) "),
+    ],
+)
+def test_a_send_of_the_wrong_shape_is_a_17115_that_names_whatsapps_code(
+    desk: Any, changes: dict[str, Any], begins: str
+) -> None:
+    answer = desk.ask(**changes)
+    assert answer.ret_code == 17115
+    assert answer.message.startswith(begins)
+    assert desk.rows[0]["stored"] is False
+
+
+def test_fields_that_only_the_sample_has_are_ignored(desk: Any) -> None:
+    assert desk.ask(companyId=8899, Purpose=1, accountId=8899).ret_code == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "ret_code", "message"),
+    [
+        ("http_429", 429, None, "Too Many Requests"),
+        ("ret_code_153", 200, 153, "throttled"),
+        ("whatsapp_130429", 200, 17115, "(#130429)"),
+    ],
+)
+def test_a_sender_that_is_too_fast_is_told_in_the_way_that_was_set(
+    open_desk: Callable[..., Any], answer: Any, status: int, ret_code: int | None, message: str
+) -> None:
+    desk = open_desk(limits=Limits(per_sender_per_second=2, answer=answer, retry_after_seconds=3))
+    first, second, third = (desk.ask(at=0.1) for _ in range(3))
+    assert first.ret_code == second.ret_code == 0
+    assert (third.status, third.json.get("RetCode")) == (status, ret_code)
+    assert message in third.message
+    assert third.headers.get("retry-after") == ("3" if status == 429 else None)
+    assert desk.rows[2]["verdict"] == "throttled"
+    assert desk.ask(at=0.2, BusinessPhone="8615000579988").ret_code == 0
+    assert desk.ask(at=1.1).ret_code == 0
+
+
+def test_a_429_can_come_without_retry_after(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(limits=Limits(per_sender_per_second=1, answer="http_429"))
+    desk.ask()
+    assert "retry-after" not in desk.ask().headers
+
+
+def test_the_account_limit_counts_all_senders_together(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(limits=Limits(per_account_per_second=2))
+    codes = [desk.ask(BusinessPhone=f"861500057998{place}").ret_code for place in range(3)]
+    assert codes == [0, 0, 153]
+
+
+def test_what_the_account_limit_turns_away_does_not_use_up_the_senders_rate(
+    open_desk: Callable[..., Any],
+) -> None:
+    desk = open_desk(limits=Limits(per_sender_per_second=1, per_account_per_second=1))
+    desk.ask(at=0.0, BusinessPhone="8615000579981")
+    assert desk.ask(at=0.9).ret_code == 153
+    assert desk.ask(at=1.0).ret_code == 0
+
+
+def test_the_pair_limit_lends_a_burst_and_then_holds_to_its_interval(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(limits=Limits(pair_interval_seconds=6, pair_burst=3))
+    burst = [desk.ask(at=0.0) for _ in range(4)]
+    assert [one.ret_code for one in burst] == [0, 0, 0, 17115]
+    assert "(#131056)" in burst[3].message
+    assert desk.ask(at=0.0, To="447700900124").ret_code == 0
+    assert desk.ask(at=5.9).ret_code == 17115
+    assert [desk.ask(at=6.0).ret_code for _ in range(2)] == [0, 17115]
+
+
+def test_the_account_runs_dry_and_can_be_topped_up(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(balance=2)
+    assert [desk.ask().ret_code for _ in range(3)] == [0, 0, 17125]
+    assert desk.ask(To="bad").ret_code == 17115
+    desk.vendor.top_up(1)
+    assert [desk.ask().ret_code for _ in range(2)] == [0, 17125]
+
+
+TEMPLATES = (
+    VendorTemplate("otp_test_02", "zh_CN", category="AUTHENTICATION", body_parameters=1),
+    VendorTemplate("paused_one", "en_US", status="PAUSED"),
+    VendorTemplate("disabled_one", "en_US", status="DISABLED"),
+    VendorTemplate("pending_one", "en_US", status="PENDING"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "texts", "begins"),
+    [
+        ("otp_test_02", "zh_CN", ["123456"], ""),
+        ("otp_test_02", "zh_CN", [], "(#132000) "),
+        ("otp_test_02", "en_US", ["123456"], "(#132001) "),
+        ("missing", "en_US", [], "(#132001) "),
+        ("pending_one", "en_US", [], "(#132001) "),
+        ("paused_one", "en_US", [], "(#132015) "),
+        ("disabled_one", "en_US", [], "(#132016) "),
+    ],
+)
+def test_a_template_must_exist_be_approved_and_get_its_variables(
+    open_desk: Callable[..., Any], name: str, code: str, texts: list[str], begins: str
+) -> None:
+    parameters = [{"type": "text", "text": text} for text in texts]
+    content = {
+        "name": name,
+        "language": {"code": code, "policy": "deterministic"},
+        "components": [{"type": "body", "parameters": parameters}],
+    }
+    answer = open_desk(templates=TEMPLATES).ask(Type="template", Content=content)
+    assert answer.ret_code == (17115 if begins else 0)
+    assert answer.message.startswith(begins)
+
+
+def test_only_the_accounts_own_connected_phones_may_send_when_they_are_listed(
+    open_desk: Callable[..., Any],
+) -> None:
+    phones = (VendorPhone("8615000579987"), VendorPhone("8615000579988", status="DISCONNECTED"))
+    desk = open_desk(phones=phones)
+    codes = [desk.ask(BusinessPhone=f"861500057998{place}").ret_code for place in (7, 8, 9)]
+    assert codes == [0, 17115, 17102]
+
+
+def test_the_phone_list_has_the_documented_shape(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(phones=(VendorPhone("8615000579987", quality_rating="RED", country="CN"),))
+    answer = desk.ask({"Action": "GetAccountPhoneList"})
+    assert answer.json["Action"] == "GetAccountPhoneListResponse"
+    assert answer.ret_code == 0
+    assert answer.json["Data"]["PhoneList"] == [
+        {
+            "Number": "8615000579987",
+            "Country": "CN",
+            "Status": "CONNECTED",
+            "QualityRating": "RED",
+            "DisplayName": "",
+            "MessagingLimit": "TIER_UNLIMITED",
+        }
+    ]
+
+
+def test_the_template_list_has_the_documented_shape_and_finds_by_name(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(templates=TEMPLATES)
+    every = desk.ask({"Action": "GetTemplates", "BusinessPhone": "8615000579987"})
+    assert [one["Status"] for one in every.json["Data"]] == ["APPROVED", "PAUSED", "DISABLED", "PENDING"]
+    assert set(every.json["Paging"]) == {"Cursors", "Next", "Previous"}
+    one = desk.ask({"Action": "GetTemplates", "BusinessPhone": "8615000579987", "Name": "otp_test_02"})
+    assert [found["Components"][0]["Text"].count("{{") for found in one.json["Data"]] == [1]
+    assert desk.ask({"Action": "GetTemplates"}).ret_code == 17108
+
+
+def test_an_upload_gives_an_id_and_refuses_what_is_not_base64(desk: Any) -> None:
+    def upload(**changes: Any) -> Any:
+        return desk.ask({"Action": "UploadMedia", "BusinessPhone": "8615000579987"} | changes)
+
+    taken = upload(File=b64encode(b"picture").decode())
+    assert taken.ret_code == 0
+    assert isinstance(taken.json["Data"]["Id"], str)
+    assert upload(File="data:image/png;base64,AAAA").ret_code == 17110
+    assert upload(File="").ret_code == 17110
+    assert upload(File=5).ret_code == 17110
+    assert upload(BusinessPhone="x").ret_code == 17112
+    assert [row["verdict"] for row in desk.rows][:2] == ["served", "refused"]
+
+
+def test_a_message_id_stays_unique_after_a_reset(desk: Any) -> None:
+    before = desk.ask().json["Data"]["MessageId"]
+    desk.vendor.reset(5.0)
+    assert desk.rows == []
+    assert desk.ask(at=5.0).json["Data"]["MessageId"] != before
+
+
+def test_answers_are_json_whatever_was_asked(desk: Any) -> None:
+    strange = desk.ask(Action='Evil"Action\\')
+    assert strange.ret_code == 161
+    assert json.loads(strange.raw_body)["Action"] == 'Evil"Action\\Response'
