@@ -30,7 +30,6 @@ class Switchboard:
 
     answer: Callable[[Request], Plan]
     greet: Callable[[float], Cut | None]
-    answer_lost: Callable[[int], None]
     max_body_bytes: int
     max_requests: int | None
     idle_seconds: float | None
@@ -57,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._errand: asyncio.Task[None] | None = None
         self._under_way = False
         self._done = False
+        self._is_deaf = False
         self._served = 0
         self._begin_message()
 
@@ -79,14 +79,17 @@ class Connection(asyncio.Protocol):
         self._watch_idleness()
 
     def data_received(self, data: bytes) -> None:
-        if self._done:
+        if self._done or self._is_deaf:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
             # A mistake of ours, not of the peer: let it be seen.
             raise
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade:
+            # Whoever asks to speak something else is answered in HTTP, and what follows is not listened to.
+            self._is_deaf = True
+        except httptools.HttpParserError:
             self._reject(400, "not a request this server understands")
 
     def eof_received(self) -> bool:
@@ -101,8 +104,8 @@ class Connection(asyncio.Protocol):
         if self._errand is not None:
             self._errand.cancel()
         for plan, _ in self._plans:
-            if plan.record is not None:
-                self._board.answer_lost(plan.record)
+            if plan.lost is not None:
+                plan.lost()
         self._plans.clear()
         self._board.changed.set()
 
@@ -154,7 +157,11 @@ class Connection(asyncio.Protocol):
             now=now,
         )
         self._served += 1
-        keep = self._parser.should_keep_alive() and self._served != self._board.max_requests
+        keep = (
+            self._parser.should_keep_alive()
+            and not self._parser.should_upgrade()
+            and self._served != self._board.max_requests
+        )
         self._plans.append((self._board.answer(request), keep))
         if len(self._plans) > _MOST_WAITING:
             self._transport.pause_reading()

@@ -135,7 +135,7 @@ class Inspection:
 
     def _set_balance(self, request: Request) -> bytes:
         given = _json(request.body)
-        balance = given.get("balance") if isinstance(given, dict) else None
+        balance = given.get("balance", False) if isinstance(given, dict) else False
         if (
             isinstance(balance, bool)
             or not isinstance(balance, int | None)

@@ -41,12 +41,13 @@ Delivery = Whole | Pieces | Silence | Cut
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``record`` is the number under which the request is on record, None where it is not."""
+    """One answer and everything that goes with it."""
 
     reply: bytes
     delivery: Delivery = Whole()
     delay_seconds: float = 0.0
-    record: int | None = None
+    lost: Callable[[], None] | None = None
+    """To be called when the connection ends before the reply is out."""
     first: Callable[[], Awaitable[None]] | None = None
     """What must have happened before the answer may go out, such as a receipt that overtakes it."""
     close_after: bool = False

@@ -54,7 +54,6 @@ class Simulator:
         self._board = Switchboard(
             answer=self._answer,
             greet=self._vendor.greet,
-            answer_lost=self._vendor.answer_lost,
             max_body_bytes=settings.max_body_bytes,
             max_requests=settings.max_requests_per_connection,
             idle_seconds=settings.idle_close_seconds,

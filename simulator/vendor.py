@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any, Protocol, assert_never
 
@@ -137,10 +138,6 @@ class Vendor:
         """Called for each new connection: whether to cut it at once."""
         rule = self.rulebook.for_connection(now)
         return None if rule is None else Cut("reset" if isinstance(rule.fault, Reset) else "close")
-
-    def answer_lost(self, record: int) -> None:
-        """The connection ended before the answer was out."""
-        self.records.answer_lost(record)
 
     # ---- one request -----------------------------------------------------------------------------
 
@@ -325,7 +322,8 @@ class Vendor:
             reply=reply,
             delivery=delivery,
             delay_seconds=delay + (fault.seconds if isinstance(fault, Slow) else 0.0),
-            record=record,
+            # Of these records, even where others have taken their place by then.
+            lost=partial(self.records.answer_lost, record),
             first=self._announce(request, asked, decision) if verdict in STORED else None,
         )
 

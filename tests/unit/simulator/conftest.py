@@ -202,12 +202,17 @@ class Wire:
 class Rehearsal:
     """A running simulator, connections to it, and its inspection pages."""
 
-    def __init__(self, simulator: Simulator, stack: ExitStack) -> None:
-        self.simulator = simulator
+    def __init__(self, settings: SimulatorSettings, stack: ExitStack) -> None:
+        self._running = stack.enter_context(ExitStack())
+        self.simulator: Simulator = self._running.enter_context(run_in_thread(settings))
         self._stack = stack
         self._client = stack.enter_context(
-            httpx.Client(base_url=simulator.origin, trust_env=False, timeout=10)
+            httpx.Client(base_url=self.simulator.origin, trust_env=False, timeout=10)
         )
+
+    def stop(self) -> None:
+        """Stop the simulator before the test ends."""
+        self._running.close()
 
     def dial(self) -> Wire:
         wire = Wire(self.simulator.origin)
@@ -240,6 +245,6 @@ def rehearse() -> Iterator[Callable[..., Rehearsal]]:
     with ExitStack() as stack:
 
         def started(**settings: Any) -> Rehearsal:
-            return Rehearsal(stack.enter_context(run_in_thread(SimulatorSettings(**settings))), stack)
+            return Rehearsal(SimulatorSettings(**settings), stack)
 
         yield started

@@ -132,8 +132,8 @@ def test_a_rule_for_another_action_leaves_sends_alone(open_desk: Callable[..., A
 
 def test_an_answer_that_could_not_be_given_is_put_right_on_record(desk: Any) -> None:
     sent, refused = desk.plan(), desk.plan(Content="no")
-    desk.vendor.answer_lost(sent.record)
-    desk.vendor.answer_lost(refused.record)
+    sent.lost()
+    refused.lost()
     assert [row["verdict"] for row in desk.rows] == ["lost_answer", "dropped"]
 
 

@@ -1,0 +1,231 @@
+"""Status callbacks: which follow a message, in whose shape, and how they are delivered."""
+
+from __future__ import annotations
+
+import json
+import queue
+import select
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
+from typing import Any
+
+import pytest
+
+from simulator import ReceiptSettings, read_rules
+from simulator.latency import Constant
+from simulator.receipts import Due, Receipt, Sent, as_json, plan_receipts
+
+SENT = Sent("wamid.X", "447700900123", "8615000579987", 1_800_000_000_000.0)
+NOW = Constant(0)
+
+
+def planned(seed: int = 0, **settings: Any) -> list[tuple[float, str]]:
+    wanted = ReceiptSettings("http://127.0.0.1:1/", **settings)
+    return [(due.seconds, due.receipt.status) for due in plan_receipts(SENT, wanted, Random(seed))]
+
+
+def test_a_message_is_told_as_sent_and_delivered_after_their_delays() -> None:
+    assert planned() == [(0.05, "sent"), (0.2, "delivered")]
+
+
+def test_a_read_message_was_delivered_before() -> None:
+    assert planned(read_share=1, read=Constant(10)) == [(0.05, "sent"), (0.2, "delivered"), (0.2, "read")]
+
+
+def test_a_failed_message_tells_its_code_and_is_not_delivered() -> None:
+    wanted = ReceiptSettings("http://127.0.0.1:1/", failed_share=1, failed_code=131049, failed_title="Cap")
+    last = plan_receipts(SENT, wanted, Random(0))[-1].receipt
+    assert (last.status, last.code, last.title) == ("failed", 131049, "Cap")
+    assert planned(failed_share=1, read_share=1) == [(0.05, "sent"), (0.2, "failed")]
+
+
+def test_a_message_may_never_be_told_as_delivered() -> None:
+    assert planned(delivered_share=0, read_share=1) == [(0.05, "sent")]
+
+
+def test_out_of_order_is_told_in_reverse_but_each_status_keeps_the_time_it_happened() -> None:
+    wanted = ReceiptSettings("http://127.0.0.1:1/", out_of_order_share=1, read_share=1)
+    told = plan_receipts(SENT, wanted, Random(0))
+    assert [due.receipt.status for due in told] == ["read", "delivered", "sent"]
+    assert [due.seconds for due in told] == [0.05, 0.2, 1.0]
+    assert [due.receipt.at_ms - 1_800_000_000_000 for due in told] == [1000, 200, 50]
+
+
+def test_duplicates_are_told_twice() -> None:
+    assert [status for _, status in planned(duplicate_share=1)] == ["sent", "sent", "delivered", "delivered"]
+
+
+def test_shares_are_shares() -> None:
+    wanted = ReceiptSettings("http://127.0.0.1:1/", read_share=0.5, failed_share=0.1)
+    dice = Random(5)
+    last = [plan_receipts(SENT, wanted, dice)[-1].receipt.status for _ in range(4000)]
+    assert 330 < last.count("failed") < 470
+    assert 1650 < last.count("read") < 1950
+
+
+def test_metas_shape() -> None:
+    told = as_json(Receipt(SENT, "failed", 1_800_000_000_999, 131026, "Message undeliverable"), "meta")
+    value = told["entry"][0]["changes"][0]["value"]
+    assert told["object"] == "whatsapp_business_account"
+    (status,) = value["statuses"]
+    assert (status["id"], status["status"], status["timestamp"]) == ("wamid.X", "failed", "1800000000")
+    assert status["recipient_id"] == "447700900123"
+    assert status["errors"][0]["code"] == 131026
+
+
+def test_yclouds_shape() -> None:
+    told = as_json(Receipt(SENT, "failed", 1_800_000_000_999, 131026, "Message undeliverable"), "ycloud")
+    assert told["type"] == "whatsapp.message.updated"
+    assert told["createTime"] == "2027-01-15T08:00:00.999Z"
+    message = told["whatsappMessage"]
+    assert (message["id"], message["status"], message["errorCode"]) == ("wamid.X", "failed", "131026")
+
+
+def test_the_flat_shape() -> None:
+    told = as_json(Receipt(SENT, "read", 1_800_000_000_999), "flat")
+    assert (told["message_id"], told["message_status"], told["error"]) == ("wamid.X", "read", None)
+    assert as_json(Receipt(SENT, "failed", 1, 5, "x"), "flat")["error"] == {"code": 5, "title": "x"}
+
+
+@pytest.mark.parametrize("shape", ["meta", "ycloud", "flat"])
+def test_every_planned_receipt_can_be_told_in_every_shape(shape: str) -> None:
+    wanted = ReceiptSettings("http://127.0.0.1:1/", read_share=1)
+    due: list[Due] = plan_receipts(SENT, wanted, Random(0))
+    told = [json.dumps(as_json(one.receipt, shape)) for one in due]
+    assert all("wamid.X" in one and "447700900123" in one for one in told)
+
+
+class Receiver:
+    """A receipt endpoint: keeps what it is given and answers the statuses it was told to, then 200."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.got: queue.Queue[Any] = queue.Queue()
+        self.open = threading.Event()
+        self.open.set()
+        """While it is not set, requests wait for their answer."""
+        left = iter(statuses)
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.got.put(json.loads(body))
+                receiver.open.wait(10)
+                self.send_response(next(left, 200))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Silent: test output is no place for what it receives."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1/receipts/token"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def next(self) -> Any:
+        return self.got.get(timeout=10)
+
+    def close(self) -> None:
+        self.open.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., Receiver]]:
+    opened: list[Receiver] = []
+
+    def receiver(*statuses: int) -> Receiver:
+        opened.append(Receiver(*statuses))
+        return opened[-1]
+
+    yield receiver
+    for one in opened:
+        one.close()
+
+
+def test_receipts_of_an_accepted_message_are_posted(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive()
+    rehearsal = rehearse(
+        receipts=ReceiptSettings(receiver.url, shape="flat", sent=NOW, delivered=Constant(20))
+    )
+    message_id = rehearsal.dial().ask().json["Data"]["MessageId"]
+    told = [receiver.next() for _ in range(2)]
+    assert [one["message_status"] for one in told] == ["sent", "delivered"]
+    assert {one["message_id"] for one in told} == {message_id}
+    stats = rehearsal.until(lambda stats: stats["receipts"]["pending"] == 0)
+    assert stats["receipts"] == {"posted": 2, "retried": 0, "given_up": 0, "pending": 0}
+
+
+def test_a_refused_message_has_no_receipts(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    rehearsal = rehearse(receipts=ReceiptSettings(receive().url))
+    assert rehearsal.dial().ask(To="bad").ret_code == 17115
+    assert rehearsal.page("/_/stats")["receipts"]["pending"] == 0
+
+
+def test_a_receipt_that_is_not_taken_is_tried_again(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive(500, 503)
+    settings = ReceiptSettings(receiver.url, shape="flat", sent=NOW, delivered_share=0, retry_ms=1)
+    rehearsal = rehearse(receipts=settings)
+    rehearsal.dial().ask()
+    assert [receiver.next()["message_status"] for _ in range(3)] == ["sent"] * 3
+    stats = rehearsal.until(lambda stats: stats["receipts"]["pending"] == 0)
+    assert stats["receipts"] == {"posted": 1, "retried": 2, "given_up": 0, "pending": 0}
+
+
+def test_a_receipt_is_given_up_after_its_tries(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive(*[500] * 9)
+    settings = ReceiptSettings(receiver.url, sent=NOW, delivered_share=0, retry_ms=1, tries=3)
+    rehearsal = rehearse(receipts=settings)
+    rehearsal.dial().ask()
+    stats = rehearsal.until(lambda stats: stats["receipts"]["given_up"] == 1)
+    assert stats["receipts"] == {"posted": 0, "retried": 2, "given_up": 1, "pending": 0}
+
+
+def test_nobody_at_the_url_costs_receipts_but_no_answers(rehearse: Callable[..., Any]) -> None:
+    settings = ReceiptSettings("http://127.0.0.1:9/", sent=NOW, delivered_share=0, retry_ms=1, tries=2)
+    rehearsal = rehearse(receipts=settings)
+    assert rehearsal.dial().ask().ret_code == 0
+    rehearsal.until(lambda stats: stats["receipts"]["given_up"] == 1)
+
+
+def test_a_receipt_can_overtake_the_answer_to_its_own_send(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive()
+    receiver.open.clear()
+    rehearsal = rehearse(receipts=ReceiptSettings(receiver.url, shape="flat", before_answer_share=1))
+    wire = rehearsal.dial()
+    wire.send()
+    told = receiver.next()
+    assert not select.select([wire.socket], [], [], 0)[0]
+    receiver.open.set()
+    assert wire.reply().json["Data"]["MessageId"] == told["message_id"]
+
+
+def test_a_message_whose_answer_was_lost_still_has_its_receipts(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive()
+    rehearsal = rehearse(
+        receipts=ReceiptSettings(receiver.url, shape="flat", sent=NOW, delivered_share=0),
+        rules=read_rules([{"fault": {"do": "accept_then_reset"}}]),
+    )
+    wire = rehearsal.dial()
+    wire.send()
+    with pytest.raises(ConnectionResetError):
+        wire.rest()
+    assert receiver.next()["message_id"] == rehearsal.page("/_/messages")[0]["message_id"]
