@@ -268,7 +268,8 @@ class Vendor:
         wanted = body.get("Name")
         found = [one for one in self._known_templates.values() if wanted in (None, "", one.name)]
         paging = {"Cursors": {"After": "", "Before": ""}, "Next": "", "Previous": ""}
-        return {"Data": [_as_vendor_tells(one) for one in found], "Paging": paging}
+        # List and paging are inside an outer Data: so the SDK reads it (its GetTemplatesResData).
+        return {"Data": {"Data": [_as_vendor_tells(one) for one in found], "Paging": paging}}
 
     def _refused(self, action: str, refusal: Refusal) -> _Decision:
         if refusal.ret_code is None:

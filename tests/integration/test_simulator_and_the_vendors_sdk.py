@@ -116,7 +116,7 @@ def test_the_sdk_can_read_phones_and_templates_and_upload(simulator: Simulator) 
     client = sdk(simulator)
     (phone,) = client.get_account_phone_list({})["Data"]["PhoneList"]
     assert (phone["Number"], phone["Status"]) == (SENDER, "CONNECTED")
-    (template,) = client.get_templates({"BusinessPhone": SENDER})["Data"]
+    (template,) = client.get_templates({"BusinessPhone": SENDER})["Data"]["Data"]
     assert (template["Name"], template["Status"]) == ("otp_test_02", "APPROVED")
     assert client.upload_media({"BusinessPhone": SENDER, "File": "cGljdHVyZQ=="})["Data"]["Id"]
 

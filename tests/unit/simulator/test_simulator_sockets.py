@@ -405,7 +405,8 @@ def test_the_balance_can_be_topped_up_while_it_runs(rehearse: Rehearse) -> None:
     assert wire.ask().ret_code == 17125
     assert rehearsal.post("/_/balance", {"balance": 1}).json() == {"balance": 1}
     assert [wire.ask().ret_code for _ in range(2)] == [0, 17125]
-    for wrong in ({"balance": -1}, {"balance": "1"}, {"balance": True}, [], 5):
+    wrongs: list[object] = [{"balance": -1}, {"balance": "1"}, {"balance": True}, {}, [], 5]
+    for wrong in wrongs:
         assert rehearsal.post("/_/balance", wrong).status_code == 400
     rehearsal.post("/_/balance", {"balance": None})
     assert wire.ask().ret_code == 0

@@ -317,10 +317,15 @@ def test_the_phone_list_has_the_documented_shape(open_desk: Callable[..., Any]) 
 def test_the_template_list_has_the_documented_shape_and_finds_by_name(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(templates=TEMPLATES)
     every = desk.ask({"Action": "GetTemplates", "BusinessPhone": "8615000579987"})
-    assert [one["Status"] for one in every.json["Data"]] == ["APPROVED", "PAUSED", "DISABLED", "PENDING"]
-    assert set(every.json["Paging"]) == {"Cursors", "Next", "Previous"}
+    assert [one["Status"] for one in every.json["Data"]["Data"]] == [
+        "APPROVED",
+        "PAUSED",
+        "DISABLED",
+        "PENDING",
+    ]
+    assert set(every.json["Data"]["Paging"]) == {"Cursors", "Next", "Previous"}
     one = desk.ask({"Action": "GetTemplates", "BusinessPhone": "8615000579987", "Name": "otp_test_02"})
-    assert [found["Components"][0]["Text"].count("{{") for found in one.json["Data"]] == [1]
+    assert [found["Components"][0]["Text"].count("{{") for found in one.json["Data"]["Data"]] == [1]
     assert desk.ask({"Action": "GetTemplates"}).ret_code == 17108
 
 
