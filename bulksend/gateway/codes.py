@@ -40,7 +40,7 @@ Make = Callable[[str, str, int | None], Outcome]
 
 
 class Family(StrEnum):
-    """Three lists of numbers that overlap: RetCode 200 is an outage, HTTP 200 is none, ``(#200)`` is Meta's."""
+    """Three lists of numbers that overlap: RetCode 200 is an outage, HTTP 200 is not."""
 
     RETCODE = "RetCode"
     WHATSAPP = "WhatsApp code"

@@ -1,8 +1,8 @@
 """The seam over httpx 0.28.
 
-httpcore's pool walks all its connections for every request, which is quadratic: one pool of 200 connections does
-a tenth of what 200 pools of one connection do (``bench/vendor_client.py`` prints the ratio). So each connection
-here is a pool of its own, and handing them out, last used first, is ours.
+httpcore's pool walks all its connections for every request, which is quadratic: one pool of 200 connections
+does a tenth of what 200 pools of one connection do (``bench/vendor_client.py`` prints the ratio). So each
+connection here is a pool of its own, and handing them out, last used first, is ours.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ USER_AGENT = f"bulksend/{__version__}"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SendOrder:
-    """One message as the vendor wants it: phone numbers are digits without ``+``, ``content`` is JSON text."""
+    """One message as the vendor wants it: numbers are digits without ``+``, ``content`` is JSON text."""
 
     sender: str
     to: str

@@ -210,14 +210,14 @@ def _described(content_type: str, body: bytes) -> str:
 
 
 def _retry_after_ms(value: str, server_date: str) -> int | None:
-    """Seconds or an HTTP date, at most an hour; None for anything else.
+    """Seconds or an HTTP date, at most an hour; None for anything else, and for 0: our own backoff is wiser.
 
     A date is measured from the reply's own Date header, so this machine's clock does not matter.
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
         # No digits beyond the first nine can matter under the clamp.
-        return min(int(value[:9]) * 1000, MAX_RETRY_AFTER_MS)
+        return min(int(value[:9]) * 1000, MAX_RETRY_AFTER_MS) or None
     until, now = http_date(value), http_date(server_date)
     if until is None or now is None or until <= now:
         return None

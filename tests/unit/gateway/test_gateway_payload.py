@@ -1,0 +1,123 @@
+"""What is POSTed: body, headers, and what of it may never be shown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulksend import __version__
+from bulksend.gateway import Credentials, SendOrder, build_call, build_request, new_nonce, sign
+from bulksend.messaging.errors import InvalidValue
+from bulksend.messaging.states import MessageType
+
+SECRET = "a-secret-never-to-be-shown"
+CREDENTIALS = Credentials("key-id-0001", SECRET, 8899)
+ORDER = SendOrder("8615000579987", "447731688264", MessageType.TEXT, '{"body":"code 482913"}')
+
+
+def test_the_body_is_the_vendors_json_with_content_as_a_string() -> None:
+    body, _ = build_request(ORDER, CREDENTIALS, now_seconds=1_700_000_000, nonce="n1")
+    assert json.loads(body) == {
+        "Action": "SendMessage",
+        "AccountId": 8899,
+        "BusinessPhone": "8615000579987",
+        "To": "447731688264",
+        "Type": "text",
+        "Content": '{"body":"code 482913"}',
+    }
+
+
+def test_the_headers_are_exactly_those_of_the_reference() -> None:
+    body, headers = build_request(ORDER, CREDENTIALS, now_seconds=1_700_000_000, nonce="n1")
+    assert headers == {
+        "Content-Type": "application/json",
+        "User-Agent": f"bulksend/{__version__}",
+        "X-Access-Key-Id": "key-id-0001",
+        "X-Signature": sign(json.loads(body), SECRET),
+        "X-Timestamp": "1700000000",
+        "X-Nonce": "n1",
+    }
+
+
+def test_without_an_account_id_none_is_sent_rather_than_null() -> None:
+    credentials = Credentials("key", SECRET, None, "SendWhatsappMessage")
+    body, _ = build_request(ORDER, credentials, now_seconds=0, nonce="n")
+    assert "AccountId" not in json.loads(body)
+    assert json.loads(body)["Action"] == "SendWhatsappMessage"
+    assert b"null" not in body
+
+
+def test_another_attempt_differs_in_nonce_and_timestamp_and_not_in_signature() -> None:
+    first = build_request(ORDER, CREDENTIALS, now_seconds=1, nonce="a")
+    second = build_request(ORDER, CREDENTIALS, now_seconds=2, nonce="b")
+    assert first[0] == second[0]
+    changed = {name for name in first[1] if first[1][name] != second[1][name]}
+    assert changed == {"X-Nonce", "X-Timestamp"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_what_the_vendor_decodes_is_what_was_signed(content: str) -> None:
+    order = SendOrder("8615000579987", "447731688264", MessageType.TEXT, content)
+    body, headers = build_request(order, CREDENTIALS, now_seconds=1, nonce="n")
+    assert json.loads(body)["Content"] == content
+    assert headers["X-Signature"] == sign(json.loads(body), SECRET)
+
+
+def test_half_a_character_cannot_be_sent() -> None:
+    order = SendOrder("8615000579987", "447731688264", MessageType.TEXT, '"\ud800"')
+    with pytest.raises(UnicodeEncodeError):
+        build_request(order, CREDENTIALS, now_seconds=1, nonce="n")
+
+
+def test_a_null_field_is_refused() -> None:
+    with pytest.raises(ValueError, match="null"):
+        build_call("GetTemplates", {"Name": None}, CREDENTIALS, now_seconds=1, nonce="n")
+
+
+def test_nonces_are_short_and_new_every_time() -> None:
+    nonces = {new_nonce() for _ in range(1000)}
+    assert len(nonces) == 1000
+    assert all(0 < len(nonce) <= 32 and nonce.isalnum() for nonce in nonces)
+
+
+def test_credentials_never_show_key_or_secret() -> None:
+    for text in (repr(CREDENTIALS), str(CREDENTIALS), f"{CREDENTIALS}", repr([CREDENTIALS])):
+        assert SECRET not in text
+        assert "key-id-0001" not in text
+
+
+def test_an_order_shows_neither_numbers_nor_content() -> None:
+    text = repr(ORDER)
+    assert "482913" not in text
+    assert "8615000579987" not in text
+    assert "447731688264" not in text
+    assert "4477*****264" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("USPEEDO_ACCESSKEY_ID", ("", SECRET)),
+        ("USPEEDO_ACCESSKEY_ID", ("key\r\nX-Evil: 1", SECRET)),
+        ("USPEEDO_ACCESSKEY_ID", ("clé", SECRET)),
+        ("USPEEDO_ACCESSKEY_ID", ("a key", SECRET)),
+        ("USPEEDO_ACCESSKEY_SECRET", ("key", "")),
+        ("USPEEDO_ACCESSKEY_SECRET", ("key", SECRET + "\n")),
+    ],
+)
+def test_credentials_that_no_header_could_carry_are_refused_by_name_and_unshown(
+    field: str, values: tuple[str, str]
+) -> None:
+    with pytest.raises(InvalidValue) as refusal:
+        Credentials(*values)
+    assert refusal.value.field == field
+    assert SECRET not in str(refusal.value)
+
+
+@pytest.mark.parametrize("action", ["", "Send Message", "Send\nMessage", "发送"])
+def test_an_action_that_is_no_name_is_refused(action: str) -> None:
+    with pytest.raises(InvalidValue, match="USPEEDO_ACTION"):
+        Credentials("key", SECRET, None, action)
