@@ -21,8 +21,6 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    # httpx logs every URL it asks for; that of the receipts may hold a token.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = _settings(options)
     except InvalidInput as wrong:

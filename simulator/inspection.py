@@ -112,8 +112,8 @@ class Inspection:
         )
 
     def _stats(self, request: Request) -> bytes:
-        _Query(request.query, set())
-        stats = self._vendor.records.stats()
+        query = _Query(request.query, {"distinct"})
+        stats = self._vendor.records.stats(distinct=query.one_of("distinct", "0", "1") == "1")
         limits = self._vendor.settings.limits
         stats["limits"] = {
             "per_sender_per_second": limits.per_sender_per_second,

@@ -37,13 +37,14 @@ class Postman:
             trust_env=False,
             limits=httpx.Limits(max_connections=2 * settings.connections),
         )
-        self._tasks = [asyncio.create_task(self._carry()) for _ in range(settings.connections)]
+        self._tasks = {asyncio.create_task(self._carry()) for _ in range(settings.connections)}
 
     async def stop(self) -> None:
         """Drop what is not yet delivered."""
-        for task in self._tasks:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
         if self._pending:
             log.info("receipts dropped at the stop: %d", self._pending)
@@ -67,7 +68,14 @@ class Postman:
         overtakes = self._dice.random() < self._settings.before_answer_share
         for due in receipts[1:] if overtakes else receipts:
             self._bring(due.seconds, due.receipt, 1)
-        return partial(self._post, receipts[0].receipt, 1) if overtakes else None
+        return partial(self._overtake, receipts[0].receipt) if overtakes else None
+
+    async def _overtake(self, receipt: Receipt) -> None:
+        """The first try is awaited; a client that gives up meanwhile does not take the receipt with it."""
+        task = asyncio.create_task(self._post(receipt, 1))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
 
     def _bring(self, seconds: float, receipt: Receipt, attempt: int) -> None:
         asyncio.get_running_loop().call_later(seconds, self._bag.put_nowait, (receipt, attempt))

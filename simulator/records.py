@@ -125,6 +125,11 @@ class Records:
         self._http_status = array("H")
         self._message = array("Q")
         self._content_mark = array("q")
+        # Counted as they come: stats are asked for in the middle of a run and must not hold it up.
+        self._verdicts: Counter[int] = Counter()
+        self._ret_codes: Counter[int] = Counter()
+        self._statuses: Counter[int] = Counter()
+        self._types: Counter[str] = Counter()
         self._overall = Busiest()
         self._stored = Busiest()
         self._by_sender: dict[int, tuple[Busiest, Busiest]] = {}
@@ -147,13 +152,21 @@ class Records:
         self._http_status.append(received.http_status)
         self._message.append(received.message_number)
         self._content_mark.append(hash(received.content) if isinstance(received.content, str) else 0)
-        if received.sender:
-            self._count(sender, received.now, received.verdict in STORED)
+        self._count(sender, received)
         number = len(self._now)
         self._keep_body(number, received)
         return number
 
-    def _count(self, sender: int, now: float, stored: bool) -> None:
+    def _count(self, sender: int, received: Received) -> None:
+        self._verdicts[_CODE[received.verdict]] += 1
+        self._statuses[received.http_status] += 1
+        self._types[received.type] += 1
+        if received.ret_code is not None:
+            self._ret_codes[received.ret_code] += 1
+        if received.sender:
+            self._count_window(sender, received.now, received.verdict in STORED)
+
+    def _count_window(self, sender: int, now: float, stored: bool) -> None:
         windows = self._by_sender.get(sender)
         if windows is None:
             windows = self._by_sender[sender] = (Busiest(), Busiest())
@@ -173,8 +186,11 @@ class Records:
 
     def answer_lost(self, number: int) -> None:
         """The answer to this request could not be given whole after all."""
-        given = _VERDICTS[self._verdict[number - 1]]
-        self._verdict[number - 1] = _CODE[without_answer(given)]
+        given = self._verdict[number - 1]
+        left = _CODE[without_answer(_VERDICTS[given])]
+        self._verdict[number - 1] = left
+        self._verdicts[given] -= 1
+        self._verdicts[left] += 1
 
     def attempts(self) -> Counter[int]:
         """How many requests each recipient has had, by its digits as a number."""
@@ -302,20 +318,20 @@ class Records:
             "message_ids": [self._message_id(index) for index in rows],
         }
 
-    def stats(self) -> dict[str, Any]:
-        """Counts, and the fullest window of one second overall and per sender."""
-        verdicts = {verdict: self._verdict.count(code) for verdict, code in _CODE.items()}
-        recipients = set(self._to) - {0}
+    def stats(self, *, distinct: bool = False) -> dict[str, Any]:
+        """Counts, and the fullest window of one second overall and per sender.
+
+        ``distinct`` also counts the recipients, which looks at every row.
+        """
+        verdicts = {verdict: self._verdicts[code] for verdict, code in _CODE.items()}
         return {
             "requests": len(self),
             "stored": sum(count for verdict, count in verdicts.items() if verdict in STORED),
-            "distinct_recipients": len(recipients),
+            "distinct_recipients": len(set(self._to) - {0}) if distinct else None,
             "by_verdict": {verdict.value: count for verdict, count in verdicts.items() if count},
-            "by_ret_code": _tally(self._ret_code, without=_NO_RET_CODE),
-            "by_http_status": _tally(self._http_status),
-            "by_type": {
-                self._words.words[number] or "-": count for number, count in Counter(self._type).items()
-            },
+            "by_ret_code": _tally(self._ret_codes),
+            "by_http_status": _tally(self._statuses),
+            "by_type": {kind or "-": count for kind, count in self._types.items()},
             "first_at_ms": self._at_ms[0] if len(self) else None,
             "last_at_ms": self._at_ms[-1] if len(self) else None,
             "sends": _described(self._overall, self._stored),
@@ -337,8 +353,8 @@ def _described(requests: Busiest, stored: Busiest) -> dict[str, Any]:
     }
 
 
-def _tally(column: array[int], without: int | None = None) -> dict[str, int]:
-    return {str(value): count for value, count in sorted(Counter(column).items()) if value != without}
+def _tally(counted: Counter[int]) -> dict[str, int]:
+    return {str(value): count for value, count in sorted(counted.items())}
 
 
 def _decoded(content: object) -> object:

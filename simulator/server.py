@@ -164,6 +164,8 @@ def serve(settings: SimulatorSettings, out: TextIO | None = None) -> int:
 
 
 async def _serve(settings: SimulatorSettings, out: TextIO) -> int:
+    # httpx logs every URL it asks for; that of the receipts may hold a token.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     simulator = Simulator(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

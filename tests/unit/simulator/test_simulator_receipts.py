@@ -229,3 +229,19 @@ def test_a_message_whose_answer_was_lost_still_has_its_receipts(
     with pytest.raises(ConnectionResetError):
         wire.rest()
     assert receiver.next()["message_id"] == rehearsal.page("/_/messages")[0]["message_id"]
+
+
+def test_a_client_that_gives_up_does_not_take_its_overtaking_receipt_with_it(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive()
+    receiver.open.clear()
+    settings = ReceiptSettings(receiver.url, sent=NOW, delivered_share=0, before_answer_share=1)
+    rehearsal = rehearse(receipts=settings)
+    wire = rehearsal.dial()
+    wire.send()
+    receiver.next()
+    wire.close()
+    rehearsal.until(lambda stats: stats["by_verdict"] == {"lost_answer": 1})
+    receiver.open.set()
+    rehearsal.until(lambda stats: stats["receipts"]["posted"] == 1 and stats["receipts"]["pending"] == 0)
