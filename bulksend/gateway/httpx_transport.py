@@ -137,7 +137,7 @@ class HttpxTransport:
         clean = False
         try:
             reply = await self._exchange(line, request)
-            clean = not self._closed
+            clean = not self._closed and not _holds_more(line)
             return reply
         finally:
             # After any trouble, cancellation included, the line is thrown away: nothing of it can be trusted.
@@ -175,6 +175,20 @@ class HttpxTransport:
                 keepalive_expiry=self._keepalive_seconds,
             ),
         )
+
+
+def _holds_more(line: httpx.AsyncHTTPTransport) -> bool:
+    """Whether bytes came in beyond the reply, which httpcore would take for the next request's reply.
+
+    That would give one message the MessageId of another. httpcore shows it nowhere, hence the way through its
+    insides; where they have changed, the answer is True, which costs the connection and nothing else.
+    """
+    try:
+        (connection,) = line._pool.connections
+        trailing, _ = connection._connection._h11_state.trailing_data  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
+        return True
+    return bool(trailing)
 
 
 def _raw_stream(response: httpx.Response) -> httpx.AsyncByteStream:
