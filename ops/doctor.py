@@ -154,24 +154,24 @@ async def _ask_vendor(of: Settings) -> list[Diagnosis]:
         answer = await vendor.phone_list()
     finally:
         await vendor.aclose()
-    if answer.error:
-        return [
-            Diagnosis(
-                "vendor",
-                False,
-                f"{of.base_url} did not answer ({answer.error})",
-                "check USPEEDO_BASE_URL, the network and TLS",
-            )
-        ]
-    found = [Diagnosis("vendor", True, f"{of.base_url} answers")]
-    if answer.ret_code != 0:
+    evidence = answer.evidence
+    if answer.problem:
         found = [
             Diagnosis(
                 "vendor",
                 False,
-                f"{of.base_url} answers RetCode {answer.ret_code}: {answer.message}",
-                "check the access key, its secret and the account; 171 also comes of a wrong clock",
+                f"{of.uspeedo_base_url}: {answer.problem}",
+                "check the access key, its secret and the account; 171 also comes of a wrong clock"
+                if evidence.reply_began
+                else "check USPEEDO_BASE_URL, the network and TLS",
             )
+        ]
+    else:
+        found = [Diagnosis("vendor", True, f"{of.uspeedo_base_url} answers; {len(answer.phones)} senders")]
+        found += [
+            Diagnosis("sender", False, f"{phone.number} is {phone.status}", "see the vendor's console")
+            for phone in answer.phones
+            if phone.status not in ("CONNECTED", "")
         ]
     skew = answer.clock_skew_seconds
     if skew is not None and abs(skew) > SKEW_WARN_S:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -16,7 +16,7 @@ from bulksend.gateway import Credentials, HttpxTransport, Timeouts, VendorClient
 from bulksend.ledger.database import Database
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import make_permits
-from bulksend.messaging import Kind, Policy
+from bulksend.messaging import InvalidInput, Kind, Policy
 from bulksend.settings import Settings
 from worker.book import Book
 from worker.engine import Engine, EngineSettings, Tally
@@ -104,16 +104,11 @@ def worker_name() -> str:
     return f"{socket.gethostname()[:60]}:{os.getpid()}"
 
 
-def account_of(settings: Settings) -> str:
-    """The account that pauses and limits are kept for."""
-    return str(settings.account_id) if settings.account_id is not None else "default"
-
-
 def build_store(settings: Settings) -> Store:
     """The ledger under this process's name."""
     sealer = Sealer.from_text(settings.encryption_key_text())
     book = Book(sealer, default_rate=settings.default_rate)
-    return Store(Database(settings.database_url), book, name=worker_name(), account=account_of(settings))
+    return Store(Database(settings.database_url_text()), book, name=worker_name(), account=settings.account())
 
 
 def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
@@ -142,10 +137,26 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
 
 
 def build_vendor(settings: Settings) -> VendorClient:
-    """The vendor over HTTPS. Belongs to the event loop it is made on."""
-    raise NotImplementedError
-
-
-def lanes(values: Sequence[str]) -> list[Kind]:
-    """Kinds by their names."""
-    return [Kind(value) for value in values]
+    """The vendor over HTTPS. Belongs to the event loop it is made on. Raises InvalidInput without credentials."""
+    missing = settings.missing_credentials()
+    if missing or settings.uspeedo_accesskey_id is None or settings.uspeedo_accesskey_secret is None:
+        raise InvalidInput(f"{' and '.join(missing)} not set: take them from the vendor's console")
+    transport = HttpxTransport(
+        settings.uspeedo_base_url,
+        timeouts=Timeouts(
+            connect=min(settings.connect_timeout, settings.request_timeout),
+            read=settings.request_timeout,
+            write=settings.request_timeout,
+            pool=settings.request_timeout,
+            total=settings.request_timeout,
+        ),
+        connections=settings.worker_in_flight,
+        verify=True if settings.tls_ca is None else settings.tls_ca,
+    )
+    credentials = Credentials(
+        settings.uspeedo_accesskey_id,
+        settings.uspeedo_accesskey_secret.get_secret_value(),
+        settings.uspeedo_account_id,
+        settings.uspeedo_action,
+    )
+    return VendorClient(transport, credentials)
