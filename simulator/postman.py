@@ -98,7 +98,7 @@ class Postman:
     async def _is_taken(self, receipt: Receipt) -> bool:
         try:
             reply = await self._client.post(self._settings.url, json=as_json(receipt, self._settings.shape))
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             return False
         return reply.is_success
 

@@ -189,6 +189,16 @@ def test_settings_refuse_an_unknown_name_and_a_wrong_latency() -> None:
         read_settings({"latency": {"kind": "lognormal", "median_ms": 50, "p99_ms": 5}})
 
 
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/t0ken", "http:///t0ken", "127.0.0.1:8080/t0ken", "http://[::1/t0ken"]
+)
+def test_receipts_need_a_web_address_and_the_refusal_does_not_repeat_it(url: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        read_settings({"receipts": {"url": url}})
+    assert refused.value.field.startswith("settings.receipts")
+    assert "t0ken" not in str(refused.value)
+
+
 def test_settings_never_show_their_secrets() -> None:
     settings = read_settings({"receipts": {"url": "http://127.0.0.1:1/v1/receipts/token-in-path"}})
     shown = repr(replace(settings, secret="s3cret", inspection_token="t0ken"))
