@@ -55,6 +55,9 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # These say at INFO or DEBUG what they were handed, numbers and all.
+    for noisy in ("celery.worker.strategy", "celery.app.trace"):
+        # A line for each job received and each job done tells nothing here: a job only hands over ids.
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     for noisy in ("httpx", "httpcore", "kombu", "amqp", "sqlalchemy", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
 

@@ -314,7 +314,7 @@ class Engine:
                 return None
             # Later than a permit is good for: a POST now could make a second fuller than the limit.
             self.tally.stale_slots += 1
-            answer = await self._desk.acquire(self._ask_of(message))
+            answer = await self._desk.acquire(self._ask_of(message, exchange=True))
             if isinstance(answer, Held):
                 why = f"held by {answer.gate.value} before the POST"
                 return NotSent(why, Remedy(retry=Retry.FREE))
@@ -328,7 +328,7 @@ class Engine:
             return NotSent("its time to live passed before the POST", Remedy(retry=Retry.BACKOFF))
         return None
 
-    def _ask_of(self, message: Claimed) -> Ask:
+    def _ask_of(self, message: Claimed, *, exchange: bool = False) -> Ask:
         return Ask(
             kind=message.kind,
             sender=message.sender,
@@ -336,6 +336,7 @@ class Engine:
             recipient=message.recipient,
             sender_limits=self._book.limits(message.sender),
             campaign_rate=self._book.campaign(message.campaign_id).rate,
+            exchange=exchange,
         )
 
     async def _release(self, message: Claimed, held: Held | None) -> None:

@@ -151,6 +151,8 @@ class PermitDesk:
     ) -> None:
         self.clock.observe(asked, answered, grant.now_ms)
         self.workers = grant.workers
+        if grant.needs_restore:
+            self._on_cold()
         back: dict[_Queue, list[_Waiting]] = {}
         for (key, waiting), answer in zip(chosen, grant.answers, strict=True):
             if waiting.answer.done():
@@ -167,9 +169,6 @@ class PermitDesk:
             self._queues.setdefault(key, deque()).extendleft(reversed(items))
 
     def _sits_out(self, wait: Wait, now_ms: float) -> bool:
-        if wait.gate is Gate.COLD:
-            self._on_cold()
-            return True
         if wait.gate in _TURN:
             return True
         return (

@@ -25,6 +25,8 @@ def publish(app: Celery, lane: Kind, ids: Sequence[str], *, published_ms: int, c
     app.send_task(
         BATCH_TASK,
         args=[list(ids)],
+        # By the queue's name Celery uses the anonymous exchange: one LPUSH to the lane's own list. A named one
+        # loses publishes without a word once Redis has lost its bindings.
         queue=lane.value,
         # Celery would write the arguments in clear into the header as well; ids are harmless but many.
         argsrepr=f"<{len(ids)} ids>",

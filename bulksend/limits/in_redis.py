@@ -102,6 +102,7 @@ class RedisPermits:
             "r": ask.sender_limits.rate,
             "q": -1 if ask.sender_limits.quota is None else ask.sender_limits.quota,
             "cr": ask.campaign_rate or -1,
+            "x": ask.exchange,
             "o": ask.kind is Kind.OTP,
             "z": HORIZON_MS[ask.kind],
         }

@@ -88,6 +88,13 @@ class MemoryPermits:
             self._spend("a", slot, self._account_rate * self._factor("a", now))
         if ask.campaign_rate is not None:
             self._spend("c:" + ask.campaign_id, slot, ask.campaign_rate)
+        if not ask.exchange:
+            self._remember(ask, slot, pair)
+        if self._fails >= OUTAGES:
+            self._next_probe = now + PROBE_MS
+        return Permit(slot)
+
+    def _remember(self, ask: Ask, slot: float, pair: float) -> None:
         self._pairs[(ask.sender, ask.recipient)] = pair + self._pair_ms
         self._pairs.move_to_end((ask.sender, ask.recipient))
         while len(self._pairs) > _MOST_PAIRS:
@@ -96,9 +103,6 @@ class MemoryPermits:
             recipients = self._quotas.setdefault(ask.sender, OrderedDict())
             recipients[ask.recipient] = slot
             recipients.move_to_end(ask.recipient)
-        if self._fails >= OUTAGES:
-            self._next_probe = now + PROBE_MS
-        return Permit(slot)
 
     def _gates(self, ask: Ask, now: float, lead_ms: float) -> tuple[list[Wait], float, float]:
         waits: list[Wait] = []
@@ -122,9 +126,9 @@ class MemoryPermits:
         pair = self._pairs.get((ask.sender, ask.recipient))
         # Nothing known of a pair soon after memory was lost: its burst may be spent already.
         pair = max(now, pair if pair is not None else min(epoch + self._burst_ms, now + self._burst_ms))
-        if pair - now > self._burst_ms:
+        if not ask.exchange and pair - now > self._burst_ms:
             waits.append(Wait(Gate.PAIR_RATE, pair - self._burst_ms))
-        if ask.sender_limits.quota is not None:
+        if ask.sender_limits.quota is not None and not ask.exchange:
             waits += self._quota(ask, ask.sender_limits.quota, now)
         slot, gate = now + lead_ms, None
         for field, name, applies in (

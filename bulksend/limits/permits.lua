@@ -61,8 +61,8 @@ local function gates_of(ask)
   local burst = (c.pair_burst - 1) * c.pair_ms
   local pair = tonumber(redis.call('GET', prefix .. 'p:' .. ask.p)) or math.min(epoch + burst, now + burst)
   if pair < now then pair = now end
-  if pair - now > burst then add('pair_rate', pair - burst) end
-  if ask.q >= 0 then
+  if not ask.x and pair - now > burst then add('pair_rate', pair - burst) end
+  if ask.q >= 0 and not ask.x then
     local key = prefix .. 'q:' .. ask.s
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now - c.day_ms)
     if not redis.call('ZSCORE', key, ask.h) then
@@ -108,10 +108,12 @@ for i, ask in ipairs(asks) do
     spend('s:' .. ask.s, slot, ask.r * factor_of('s:' .. ask.s))
     if c.account_rate > 0 then spend('a', slot, c.account_rate * factor_of('a')) end
     if ask.cr > 0 then spend('c:' .. ask.c, slot, ask.cr) end
-    local burst_end = pair + c.pair_ms
-    redis.call('SET', prefix .. 'p:' .. ask.p, string.format('%.3f', burst_end), 'PX',
-      math.ceil(math.max(1000, burst_end - now + c.pair_ms)))
-    if ask.q >= 0 then redis.call('ZADD', prefix .. 'q:' .. ask.s, slot, ask.h) end
+    if not ask.x then
+      local burst_end = pair + c.pair_ms
+      redis.call('SET', prefix .. 'p:' .. ask.p, string.format('%.3f', burst_end), 'PX',
+        math.ceil(math.max(1000, burst_end - now + c.pair_ms)))
+    end
+    if ask.q >= 0 and not ask.x then redis.call('ZADD', prefix .. 'q:' .. ask.s, slot, ask.h) end
     if fails >= c.outages then
       next_probe = now + c.probe_ms
       redis.call('HSET', state, 'next_probe', string.format('%.3f', next_probe))

@@ -61,6 +61,8 @@ class Ask:
     recipient: str
     sender_limits: SenderLimits
     campaign_rate: float | None
+    exchange: bool = False
+    """It had a slot and missed it: its pair rate and quota are paid for already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,10 @@ def console(*, stderr: bool = False) -> Console:
     """Rich on stdout or stderr; no colours where NO_COLOR says so or nobody looks."""
     from rich.console import Console
 
-    return Console(stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False, soft_wrap=True)
+    stream = sys.stderr if stderr else sys.stdout
+    # Where nobody looks there is no screen to fit: a line of grep's or less's may be long.
+    width = None if stream.isatty() else 240
+    return Console(stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False, soft_wrap=True, width=width)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
