@@ -14,6 +14,7 @@ from bulksend.gateway.payload import (
 from bulksend.gateway.phones import PhoneList, SenderPhone, vendor_clock_skew_seconds
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.signature import canonical, sign
+from bulksend.gateway.socket_transport import SocketTransport
 from bulksend.gateway.transport import Failure, RawReply, Timeouts, Transport
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Row",
     "SendOrder",
     "SenderPhone",
+    "SocketTransport",
     "Timeouts",
     "Transport",
     "VendorClient",

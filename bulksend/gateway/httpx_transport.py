@@ -1,4 +1,4 @@
-"""The seam over httpx 0.28.
+"""The seam over httpx 0.28, for what is off the hot path (``socket_transport`` is what is on it).
 
 httpcore's pool walks all its connections for every request, which is quadratic: one pool of 200 connections
 does a tenth of what 200 pools of one connection do (``bench/vendor_client.py`` prints the ratio). So each
@@ -11,11 +11,11 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 
+from bulksend.gateway.addresses import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
 from bulksend.gateway.transport import Failure, RawReply, Timeouts
 
@@ -60,10 +60,9 @@ class _Watch:
 class HttpxTransport:
     """At most ``connections`` POSTs at once to ``url``, each over a kept-alive HTTP/1.1 connection.
 
-    No redirects, no retries, no proxy or netrc from the environment. ``verify`` is True for the usual
-    certificate authorities, or a PEM file of them. ``keepalive_seconds`` has to stay below the time after
-    which the vendor closes an idle connection, or a POST may meet the closing one and be in doubt.
-    Raises ValueError for a URL that is not http(s), OSError for a PEM file that cannot be read.
+    No redirects, no retries, no proxy or netrc from the environment. ``keepalive_seconds`` has to stay below
+    the time after which the vendor closes an idle connection, or a POST may meet the closing one and be in
+    doubt. Raises ValueError for a URL that is not http(s), OSError for a PEM file that cannot be read.
     """
 
     def __init__(
@@ -72,13 +71,13 @@ class HttpxTransport:
         *,
         timeouts: Timeouts | None = None,
         connections: int = 200,
-        verify: Literal[True] | str | Path = True,
+        verify: Verify = True,
         keepalive_seconds: float = 15.0,
         max_body: int = 65536,
     ) -> None:
-        self._url = _checked(url)
+        self._url = read_address(url)
         self._timeouts = timeouts or Timeouts()
-        self._tls: ssl.SSLContext | bool = _ssl_context(verify) if self._url.scheme == "https" else False
+        self._tls: ssl.SSLContext | bool = tls_context(verify) if self._url.scheme == "https" else False
         self._keepalive_seconds = keepalive_seconds
         self._max_body = max_body
         self._room = asyncio.Semaphore(max(1, connections))
@@ -195,19 +194,3 @@ def _raw_stream(response: httpx.Response) -> httpx.AsyncByteStream:
     if not isinstance(response.stream, httpx.AsyncByteStream):
         raise TypeError("an async transport answered with a stream that is not")
     return response.stream
-
-
-def _checked(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as wrong:
-        raise ValueError(f"not a URL: {wrong}") from None
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo or parsed.fragment:
-        raise ValueError("the vendor's address must be http(s)://HOST[:PORT]/PATH without user or fragment")
-    return parsed
-
-
-def _ssl_context(verify: Literal[True] | str | Path) -> ssl.SSLContext:
-    if verify is True:
-        return httpx.create_ssl_context(verify=True, trust_env=False)
-    return ssl.create_default_context(cafile=verify)

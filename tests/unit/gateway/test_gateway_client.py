@@ -156,6 +156,7 @@ def test_the_rooms_door_opens_on_exactly_this() -> None:
         "Row",
         "SendOrder",
         "SenderPhone",
+        "SocketTransport",
         "Timeouts",
         "Transport",
         "VendorClient",

@@ -1,0 +1,345 @@
+"""The seam over asyncio's own sockets and httptools (Node's HTTP parser): what the hot path uses.
+
+httpx spends about seven times the CPU on a POST (``bench/vendor_client.py`` prints it) and keeps bytes that
+come after a reply for the next request's. Here one object owns one connection, so what was written and what
+came back is known to the byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import select
+import ssl
+from collections.abc import Mapping
+
+import httptools
+
+from bulksend.gateway.addresses import Verify, read_address, tls_context
+from bulksend.gateway.payload import USER_AGENT
+from bulksend.gateway.transport import Failure, RawReply, Timeouts
+
+MAX_HEAD = 65536
+"""Bytes of status line and headers. The vendor's have about 300."""
+
+_NOT_IN_A_HEADER = re.compile(r"[^\t\x20-\x7e]")
+
+
+class DisconnectedError(Exception):
+    """The connection ended before the reply did."""
+
+
+class InvalidReplyError(Exception):
+    """What came back is not HTTP/1.1, or its head is too long."""
+
+
+class ReadTimeoutError(Exception):
+    """Nothing came for ``Timeouts.read`` seconds."""
+
+
+class WriteTimeoutError(Exception):
+    """The request was not taken off our hands within ``Timeouts.write`` seconds."""
+
+
+class SocketTransport:
+    """At most ``connections`` POSTs at once to ``url``, each over a kept-alive HTTP/1.1 connection.
+
+    No redirects, no retries, no proxy. ``keepalive_seconds`` has to stay below the time after which the
+    vendor closes an idle connection, or a POST may meet the closing one and be in doubt. Raises ValueError
+    for a URL that is not http(s), OSError for a PEM file that cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeouts: Timeouts | None = None,
+        connections: int = 200,
+        verify: Verify = True,
+        keepalive_seconds: float = 15.0,
+        max_body: int = 65536,
+    ) -> None:
+        address = read_address(url)
+        self._tls = tls_context(verify) if address.scheme == "https" else None
+        self._host = address.raw_host.decode("ascii")
+        self._port = address.port or (443 if self._tls else 80)
+        self._head = (
+            f"POST {address.raw_path.decode('ascii')} HTTP/1.1\r\nHost: {address.netloc.decode('ascii')}\r\n"
+            "Accept: application/json\r\nAccept-Encoding: identity\r\n"
+        )
+        self._timeouts = timeouts or Timeouts()
+        self._keepalive_seconds = keepalive_seconds
+        self._max_body = max_body
+        self._room = asyncio.Semaphore(max(1, connections))
+        self._idle: list[_Line] = []
+        self._closed = False
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> RawReply | Failure:
+        """See :class:`~bulksend.gateway.transport.Transport`."""
+        request = self._request(body, headers)
+        if request is None:
+            return _unsent("InvalidHeader", "send", local=True)
+        if self._closed:
+            return _unsent("TransportClosed", "pool")
+        deadline = asyncio.get_running_loop().time() + self._timeouts.total
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._take_room()
+        except TimeoutError:
+            return _unsent("PoolTimeout", "pool")
+        try:
+            return await self._post_on_a_line(request, deadline)
+        finally:
+            self._room.release()
+
+    async def aclose(self) -> None:
+        """See :class:`~bulksend.gateway.transport.Transport`."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().abort()
+        # The event loop closes the sockets on its next round.
+        await asyncio.sleep(0)
+
+    async def _take_room(self) -> None:
+        if self._room.locked():
+            async with asyncio.timeout(self._timeouts.pool):
+                await self._room.acquire()
+        else:
+            await self._room.acquire()
+
+    async def _post_on_a_line(self, request: bytes, deadline: float) -> RawReply | Failure:
+        line = self._idle_line()
+        try:
+            async with asyncio.timeout_at(deadline):
+                if line is None:
+                    line = await self._new_line()
+                return await line.exchange(request)
+        except Exception as error:  # noqa: BLE001 - whatever is raised, the line knows what left us
+            name = type(error).__name__
+            if line is None:
+                stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
+                return _unsent(name, stage, local=isinstance(error, UnicodeError))
+            return Failure(name, line.bytes_sent, line.reply_began, line.stage)
+        finally:
+            if line is not None and line.is_clean and not self._closed:
+                line.idle_since = asyncio.get_running_loop().time()
+                self._idle.append(line)
+            elif line is not None:
+                line.abort()
+
+    def _idle_line(self) -> _Line | None:
+        """The connection used last that is still good; those that are not are closed."""
+        oldest = asyncio.get_running_loop().time() - self._keepalive_seconds
+        while self._idle:
+            line = self._idle.pop()
+            if line.idle_since > oldest and not line.has_ended():
+                return line
+            line.abort()
+        return None
+
+    async def _new_line(self) -> _Line:
+        line = _Line(self._timeouts, self._max_body)
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: line, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
+                )
+        except BaseException:
+            line.abort()  # it may have come up just as we gave up
+            raise
+        return line
+
+    def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes | None:
+        """The bytes of the request; None where HTTP cannot carry one of the headers."""
+        lines = [f"{name}: {value}" for name, value in {"User-Agent": USER_AGENT, **headers}.items()]
+        if any(_NOT_IN_A_HEADER.search(line) for line in lines):
+            return None
+        lines.append(f"Content-Length: {len(body)}\r\n\r\n")
+        return (self._head + "\r\n".join(lines)).encode("ascii") + body
+
+
+def _unsent(error: str, stage: str, *, local: bool = False) -> Failure:
+    return Failure(error, bytes_sent=False, reply_began=False, stage=stage, local=local)
+
+
+class _Line(asyncio.Protocol):
+    """One connection, one request at a time. The methods that httptools calls begin with ``on_``."""
+
+    def __init__(self, timeouts: Timeouts, max_body: int) -> None:
+        self._timeouts = timeouts
+        self._max_body = max_body
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[RawReply] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+        self.idle_since = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the last exchange."""
+        self.stage = "send"
+        self.bytes_sent = False
+        self.reply_began = False
+        self.is_clean = False
+        """Whether nothing is known against using the connection again."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._fed = 0
+        self._begin_reply()
+
+    def _begin_reply(self) -> None:
+        self._status = 0
+        self._head_size = 0
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._head_is_read = False
+
+    # -- our side ----------------------------------------------------------------------------------------
+
+    async def exchange(self, request: bytes) -> RawReply:
+        """Write the request and wait for its reply. Raises the errors above, OSError and CancelledError."""
+        self._begin()
+        if self._ended or self._transport is None:
+            raise DisconnectedError
+        self._waiter = self._loop.create_future()
+        self.bytes_sent = True
+        self.stage = "wait"
+        self._transport.write(request)  # may call pause_writing
+        self._set_timer()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def has_ended(self) -> bool:
+        """Whether the vendor hung up or spoke unasked, even if the event loop has not seen it yet."""
+        if self._ended or self._transport is None or self._transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def abort(self) -> None:
+        """Hang up now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _set_timer(self) -> None:
+        """Start the timeout of the operation that is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        is_writing = self.stage == "send"
+        seconds = self._timeouts.write if is_writing else self._timeouts.read
+        error = WriteTimeoutError if is_writing else ReadTimeoutError
+        self._timer = self._loop.call_later(seconds, self._fail, error)
+
+    def _fail(self, error: type[Exception] | Exception) -> None:
+        self.is_clean = False
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def _finish(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(RawReply(self._status, self._headers, bytes(self._body)))
+
+    # -- asyncio's side ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        """The request did not fit into the kernel's buffer."""
+        self.stage = "send"
+
+    def resume_writing(self) -> None:
+        """All of it is written."""
+        self.stage = "wait"
+        self._set_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; bytes that no request asked for spoil the connection."""
+        if self._waiter is None or self._waiter.done():
+            self.is_clean = False
+            self._ended = True
+            return
+        self.reply_began = True
+        self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._finish()
+            self.is_clean = False
+        except httptools.HttpParserError:
+            # After a whole reply only the rest is wrong, and _fail does nothing but spoil the connection.
+            self._fail(InvalidReplyError)
+        if not self._waiter.done():
+            if not self._head_is_read and self._fed > MAX_HEAD:
+                self._fail(InvalidReplyError)
+            elif self.stage != "send":
+                self._set_timer()
+
+    def eof_received(self) -> None:
+        """The vendor says no more; returning None closes our side as well."""
+        self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._end(exc)
+
+    def _end(self, exc: Exception | None) -> None:
+        self._ended = True
+        self.is_clean = False
+        # Without a length, the end of the connection is the end of the body; a reset is no such end.
+        if (
+            exc is None
+            and self._head_is_read
+            and not {"content-length", "transfer-encoding"} & set(self._headers)
+        ):
+            self._finish()
+        else:
+            self._fail(exc or DisconnectedError)
+
+    # -- httptools' side ---------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A reply begins: the one that was asked for, the one after a 1xx, or one too many."""
+        if self._waiter is not None and self._waiter.done():
+            self.is_clean = False
+        else:
+            self._begin_reply()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > MAX_HEAD:
+            raise InvalidReplyError
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+        self._head_is_read = True
+        self.stage = "read"
+
+    def on_body(self, body: bytes) -> None:
+        if self._waiter is None or self._waiter.done():
+            return
+        self._body += body
+        if len(self._body) > self._max_body:
+            del self._body[self._max_body + 1 :]
+            self.is_clean = False
+            self._finish()
+
+    def on_message_complete(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._status < 200:  # the reply itself is still to come
+            self._begin_reply()
+            return
+        # A reply that came before the request was written leaves the rest of the request in the pipe.
+        all_is_written = self._transport is not None and not self._transport.get_write_buffer_size()
+        self.is_clean = all_is_written and self._parser.should_keep_alive()
+        self._finish()
