@@ -1,0 +1,260 @@
+"""CSV: the standard library's parser in its strict mode, and what to do where it gives up.
+
+Strict, because the lenient mode swallows rows: one stray quote joins all lines up to the next quote into one
+cell. Where strict parsing fails, the row in which the quote began is refused and reading goes on with the
+very next line.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from bulksend.messaging.errors import InvalidInput
+from producer.reading.delimiters import SAMPLE, Dialect, find_dialect
+from producer.reading.headers import check_header
+from producer.reading.rows import BadRow, RawRow, RowSource
+from producer.reading.text import (
+    LINE_MAX,
+    Encoding,
+    find_encoding,
+    open_text,
+    refuse_other_encoding,
+    unreadable,
+)
+
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+#: Stands in for a line too long to keep. Its NUL has it looked at, wherever it comes again.
+_TOO_LONG = "\0too long\n"
+_NUL = "has a NUL character, which no text has; export the file again"
+_LONG = f"is longer than {LINE_MAX:,} characters; was the file damaged?"
+
+
+class _Runaway(csv.Error):
+    """A quoted cell goes on for more than LINE_MAX characters."""
+
+
+class CsvRows(RowSource):
+    """A CSV file, open at its first row."""
+
+    format = "csv"
+
+    def __init__(self, path: Path, *, encoding: str | None = None) -> None:
+        """Raises InvalidInput where the file as a whole cannot be read."""
+        super().__init__()
+        found = find_encoding(path, encoding)
+        refuse_other_encoding(path, found)
+        self._name = path.name
+        self._file = open_text(path, found, newline="")
+        self.encoding = found.codec
+        #: Lines to be read again, after the row that held them was refused.
+        self._again: deque[str] = deque()
+        #: The lines of the row that is being read, and what is wrong with them.
+        self._taken: list[str] = []
+        self._faults: list[str] = []
+        self._number = 0
+        try:
+            self._dialect = self._sniff(path, found)
+            self.delimiter = self._dialect.delimiter
+            cells = self._read_header()
+            self.header = check_header(cells, path.name)
+            self._unnamed = len(cells) - len(self.header)
+            self._note()
+            self._begin(path.name)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _sniff(self, path: Path, encoding: Encoding) -> Dialect:
+        with open_text(path, encoding, newline="") as file:
+            sample = file.read(SAMPLE)
+        if sample.lstrip().startswith(('{"', "[{")):
+            raise InvalidInput(f"{path.name} holds JSON; write one object a line and name the file .jsonl")
+        if sample.lstrip()[:9].lower().startswith(("<html", "<!doctype", "<?xml", "<table")):
+            raise InvalidInput(f"{path.name} holds a web page or XML; export the table as CSV or .xlsx")
+        return find_dialect(sample)
+
+    def _note(self) -> None:
+        if self.encoding != "utf-8":
+            self.notes.append(f"read as {self.encoding}")
+        if self.delimiter != ",":
+            self.notes.append(f"cells are separated by {_NAMES.get(self._dialect.delimiter, self.delimiter)}")
+        if self._unnamed:
+            self.notes.append(f"{self._unnamed} columns at the end have no name; they must be empty")
+
+    # -- lines --------------------------------------------------------------------------------------------
+
+    def _feed(self) -> Iterator[str]:
+        """Lines for the parser. Kept in ``_taken`` until the row they make is read, faults in ``_faults``."""
+        taken, faults, again = self._taken, self._faults, self._again
+        more = iter(partial(self._file.readline, LINE_MAX), "")
+        length = 0
+        while True:
+            line = again.popleft() if again else next(more, "")
+            if not line:
+                return
+            if len(line) == LINE_MAX and line[-1] not in "\r\n":
+                self._pass_line()
+                line = _TOO_LONG
+            if "\0" in line:
+                faults.append(_LONG if line is _TOO_LONG else _NUL)
+            if unreadable(line):
+                faults.append(self._not_encoded())
+            if taken:
+                length += len(line)
+                if length > LINE_MAX:
+                    raise _Runaway
+            else:
+                length = 0
+            taken.append(line)
+            yield line
+
+    def _pass_line(self) -> None:
+        """Leave the rest of a line out, without keeping it."""
+        while (part := self._file.readline(LINE_MAX)) and part[-1] not in "\r\n":
+            pass
+
+    def _not_encoded(self) -> str:
+        return (
+            f"has bytes that are not {self.encoding}; export the file as UTF-8 again, or say which encoding "
+            f"it is, "
+            "such as --encoding cp1252"
+        )
+
+    def _parser(self, *, strict: bool = True) -> Iterator[list[str]]:
+        return csv.reader(
+            self._feed(),
+            delimiter=self._dialect.delimiter,
+            strict=strict,
+            skipinitialspace=self._dialect.skip_spaces,
+        )
+
+    # -- rows ---------------------------------------------------------------------------------------------
+
+    def _read_header(self) -> list[str]:
+        if self._dialect.sep_line:
+            self._file.readline(LINE_MAX)
+        try:
+            for cells in self._parser():
+                self._number += 1
+                if any(cell.strip() for cell in cells):
+                    self._taken.clear()
+                    self._faults.clear()
+                    return cells
+                self._taken.clear()
+        except csv.Error:
+            raise InvalidInput(
+                f"the first row of {self._name} has a quote that is not closed, or text after a closing "
+                f"quote; it "
+                "must be the names of the columns, such as to,name"
+            ) from None
+        raise InvalidInput(
+            f"{self._name} is empty; its first row must be the names of the columns, such as to,name"
+        )
+
+    def _read(self) -> Iterator[RawRow | BadRow]:
+        row: RawRow | BadRow | None
+        header, width = self.header, len(self.header)
+        taken, faults = self._taken, self._faults
+        number = self._number
+        while True:
+            try:
+                for cells in self._parser():
+                    number += 1
+                    plain = len(cells) == width and cells[0].strip() and not faults
+                    row = None if plain else self._look_closely(number, cells)
+                    taken.clear()
+                    if row is None and not plain:
+                        continue
+                    if self._left_to_skip:
+                        self._left_to_skip -= 1
+                        continue
+                    # Not strict: the widths are equal, and asking zip to check takes 0.2 µs.
+                    yield row or RawRow(number, dict(zip(header, cells)))  # noqa: B905
+                return
+            except csv.Error as error:
+                number += 1
+                row = self._broken(number, str(error), runaway=isinstance(error, _Runaway))
+            if self._left_to_skip:
+                self._left_to_skip -= 1
+            else:
+                yield row
+
+    def _look_closely(self, number: int, cells: list[str]) -> RawRow | BadRow | None:
+        """A row that is not plainly good: None where it is blank."""
+        width = len(self.header)
+        if self._faults:
+            why = self._faults[0]
+            self._faults.clear()
+            return BadRow(number, self._faulty_column(cells), "", why)
+        if not any(cell.strip() for cell in cells):
+            return None
+        if len(cells) < width:
+            missing = ", ".join(self.header[len(cells) :])
+            return BadRow(
+                number,
+                self.header[len(cells)],
+                _count(cells),
+                f"is missing: the row has {_count(cells)}, the header {width}, and {missing[:100]} came to "
+                f"nothing; "
+                "was the row cut, or a line broken in two?",
+            )
+        if any(cell.strip() for cell in cells[width:]):
+            return BadRow(
+                number,
+                "row",
+                _count(cells),
+                f"has {_count(cells)}, the header {width}; put quotes around a cell that holds "
+                f"{_NAMES.get(self._dialect.delimiter, 'the delimiter')}",
+            )
+        return RawRow(number, dict(zip(self.header, cells, strict=False)))
+
+    def _faulty_column(self, cells: list[str]) -> str:
+        for name, cell in zip(self.header, cells, strict=False):
+            if "\0" in cell or unreadable(cell):
+                return name
+        return "row"
+
+    def _broken(self, number: int, error: str, *, runaway: bool) -> BadRow:
+        """The row that the parser gave up on: refused, and its lines but the first are read again."""
+        first = self._taken[0] if self._taken else ""
+        several = len(self._taken) > 1
+        self._again.extendleft(reversed(self._taken[1:]))
+        faults = list(self._faults)
+        self._taken.clear()
+        self._faults.clear()
+        field = self._column_at_end(first)
+        if faults and not several:
+            return BadRow(number, field, "", faults[0])
+        if runaway or several or "end of data" in error:
+            why = (
+                "opens a quote that is not closed; close it, or write a quote inside a cell twice. The rows "
+                "after it "
+                "were read as usual"
+            )
+        elif "limit" in error:
+            why = f"is longer than {csv.field_size_limit():,} characters; no message can hold that"
+        else:
+            why = (
+                "has text after its closing quote; write a quote inside a cell twice, like "
+                '"the ""best"" price"'
+            )
+        return BadRow(number, field, "", why)
+
+    def _column_at_end(self, line: str) -> str:
+        """The column in which the parser stood at the end of a broken row's first line."""
+        try:
+            cells = next(csv.reader([line], delimiter=self._dialect.delimiter), [])
+        except csv.Error:
+            return "row"
+        return self.header[len(cells) - 1] if 0 < len(cells) <= len(self.header) else "row"
+
+
+def _count(cells: list[str]) -> str:
+    return f"{len(cells)} cell" + ("" if len(cells) == 1 else "s")

@@ -1,0 +1,182 @@
+"""JSON lines: one object a line, its fields are the columns."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.rendering import normal_name
+from producer.reading.headers import NAME_MAX, clean_name, shown
+from producer.reading.rows import BadRow, RawRow, RowSource
+from producer.reading.text import LINE_MAX, find_encoding, open_text, refuse_other_encoding, unreadable
+
+#: Fields are gathered from so many characters at the beginning; later rows may leave some out but bring no
+#: new ones.
+GATHERED = 16 << 20
+
+
+class _LineError(ValueError):
+    """Why a line is no row: the field, and the sentence."""
+
+    def __init__(self, field: str, why: str) -> None:
+        self.field = field
+        self.why = why
+        super().__init__(why)
+
+
+class JsonlRows(RowSource):
+    """A file of JSON objects, open at its first."""
+
+    format = "jsonl"
+
+    def __init__(self, path: Path, *, encoding: str | None = None) -> None:
+        """Raises InvalidInput where the file as a whole cannot be read."""
+        super().__init__()
+        found = find_encoding(path, encoding)
+        refuse_other_encoding(path, found)
+        self.encoding = found.codec
+        with open_text(path, found, newline="\n") as file:
+            self._columns = _gather(file, path.name)
+        self.header = tuple(self._columns.values())
+        self._own = frozenset(self.header)
+        self._file = open_text(path, found, newline="\n")
+        try:
+            self._begin(path.name)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _read(self) -> Iterator[RawRow | BadRow]:
+        for number, line in _lines(self._file):
+            if self._left_to_skip:
+                self._left_to_skip -= 1
+                continue
+            try:
+                yield RawRow(number, self._named(_parse(line)))
+            except _LineError as error:
+                yield BadRow(number, error.field, "", error.why)
+
+    def _named(self, values: dict[str, object]) -> dict[str, object]:
+        """Under the header's spelling of each name: ``To`` and ``to`` are one column."""
+        if values.keys() <= self._own:
+            return values
+        named: dict[str, object] = {}
+        for name, value in values.items():
+            column = self._columns.get(normal_name(name))
+            if column is None:
+                raise _LineError(
+                    shown(name),
+                    f"is a field that none of the first {GATHERED >> 20} MB has; give it to the first line "
+                    f"too, null will do",
+                )
+            if column in named:
+                raise _LineError(column, "stands twice in the object; upper and lower case are the same")
+            named[column] = value
+        return named
+
+
+def _gather(file: io.TextIOWrapper, name: str) -> dict[str, str]:
+    """The fields of the first lines: normal name -> as first written. Raises InvalidInput where there are
+    none.
+    """
+    columns: dict[str, str] = {}
+    refused: tuple[int, str] | None = None
+    length = 0
+    for number, line in _lines(file):
+        if number == 1 and line.startswith("["):
+            raise InvalidInput(
+                f"{name} is one JSON array; write one object a line, without brackets and commas"
+            )
+        try:
+            for field in _parse(line):
+                columns.setdefault(normal_name(field), clean_name(field))
+        except _LineError as error:
+            refused = refused or (number, error.why)
+        length += len(line)
+        if length > GATHERED:
+            break
+    if not columns and refused:
+        raise InvalidInput(f"{name} has no usable line; line {refused[0]} {refused[1]}")
+    if not columns:
+        raise InvalidInput(f'{name} is empty; write one JSON object a line, such as {{"to": "447700900123"}}')
+    return columns
+
+
+def _lines(file: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank; of one that is too long only the beginning."""
+    number = 0
+    while line := file.readline(LINE_MAX):
+        number += 1
+        if len(line) == LINE_MAX and line[-1] != "\n":
+            while (part := file.readline(LINE_MAX)) and part[-1] != "\n":
+                pass
+        stripped = line.strip(" \t\r\n")
+        if stripped:
+            yield number, stripped
+
+
+def _parse(line: str) -> dict[str, object]:
+    if len(line) >= LINE_MAX - 4:
+        raise _LineError("row", f"is longer than {LINE_MAX:,} characters; no message can hold that")
+    if unreadable(line):
+        raise _LineError("row", "has bytes that are not of the file's encoding; write it as UTF-8")
+    try:
+        value = _decoder.decode(line)
+    except json.JSONDecodeError as error:
+        raise _LineError("row", f"is not JSON: {error.msg[:60]} at character {error.colno}") from None
+    except RecursionError:
+        raise _LineError("row", "is nested too deeply; a row is one flat object") from None
+    except _LineError:
+        raise
+    except ValueError:  # an int of more digits than Python converts
+        raise _LineError("row", "has a number of more than 4,300 digits") from None
+    if not isinstance(value, dict):
+        raise _LineError(
+            "row", f'is {_kind(value)}, not an object with fields, such as {{"to": "447700900123"}}'
+        )
+    if not value:
+        raise _LineError("row", "is an empty object")
+    return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _LineError(shown(twice), "stands twice in the object")
+    for name, value in pairs:
+        if type(value) is str:
+            if "\0" in value:
+                raise _LineError(shown(name), "has a NUL character; take it out")
+            if unreadable(value):
+                raise _LineError(shown(name), "has half of a character (a lone surrogate)")
+        elif isinstance(value, (dict, list)):
+            raise _LineError(
+                shown(name), f"is {_kind(value)}; a cell holds text, a number, true, false or null"
+            )
+        elif type(value) is float and not math.isfinite(value):
+            raise _LineError(shown(name), "is too large for a number")
+        if not name.strip() or len(name) > NAME_MAX or "\0" in name or unreadable(name):
+            raise _LineError("row", "has a field without a name, or with one that cannot be read")
+    return values
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise _LineError("row", f"has {text}, which is not JSON")
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)

@@ -1,0 +1,91 @@
+"""What a reader gives: rows, rows that cannot be read, and what was found out about the file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from bulksend.messaging.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as it stands in the file. ``values`` by column, named as in ``RowSource.header``: text as it was
+    written, and from spreadsheets and JSON also numbers, booleans and None.
+    """
+
+    number: int
+    values: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be read: the column (``row`` where it is all of it), a value safe to show, why, and
+    the remedy.
+    """
+
+    number: int
+    field: str
+    value: str
+    why: str
+
+
+class RowSource(ABC):
+    """An open file. Iterating goes on where it stopped; it is read once, and closed by ``close`` or ``with``.
+
+    ``encoding`` and ``delimiter`` are None where the format has none. ``notes`` are sentences for people
+    about what was found out; more may come while rows are read.
+    """
+
+    header: tuple[str, ...]
+    format: str
+    encoding: str | None = None
+    delimiter: str | None = None
+    notes: list[str]
+
+    def __init__(self) -> None:
+        self.notes = []
+        self._left_to_skip = 0
+        self._first: RawRow | BadRow | None = None
+        self._rest: Iterator[RawRow | BadRow] = iter(())
+
+    def __iter__(self) -> Iterator[RawRow | BadRow]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+        yield from self._rest
+
+    def skip(self, n: int) -> None:
+        """Leave out the next ``n`` rows, good or bad, without making them; blank rows were never counted."""
+        if n > 0 and self._first is not None:
+            self._first = None
+            n -= 1
+        self._left_to_skip += max(0, n)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file. May be repeated."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _read(self) -> Iterator[RawRow | BadRow]:
+        """The rows after the header, less those that ``_left_to_skip`` says."""
+
+    def _begin(self, name: str) -> None:
+        """Look at the first row. Raises InvalidInput where there is none: a campaign of nothing is a
+        mistake.
+        """
+        self._rest = self._read()
+        self._first = next(self._rest, None)
+        if self._first is None:
+            raise InvalidInput(f"{name} has a header and no rows; was it exported with a filter on?")
