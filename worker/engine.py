@@ -113,6 +113,8 @@ class Engine:
         self.tally = Tally()
         self._hands: dict[str, asyncio.Task[None]] = {}
         self._posting: set[str] = set()
+        self._unopened: set[str] = set()
+        """Claimed and neither opened nor given back: a stop gives these back."""
         self._unsettled: dict[str, Settlement] = {}
         self._streaks: dict[tuple[Scope, str], int] = {}
         self._restoring: asyncio.Task[None] | None = None
@@ -189,6 +191,7 @@ class Engine:
         await asyncio.gather(*loops, return_exceptions=True)
         await self._releaser.idle()
         await self._settler.idle()
+        await self._give_back_unopened()
         if self._unsettled:
             path = self._spool.save(list(self._unsettled.values()))
             log.error("results_spooled", count=len(self._unsettled), file=path.name)
@@ -198,6 +201,18 @@ class Engine:
                 await self._thread(self._store.end_lease, lease)
             except Exception as error:  # noqa: BLE001 - the lease lapses by itself
                 log.warning("lease_not_ended", error=type(error).__name__)
+
+    async def _give_back_unopened(self) -> None:
+        lease = self._lease.newest
+        releases = [Release(id, 0, None, None) for id in self._unopened]
+        self._unopened.clear()
+        if lease is None or not releases:
+            return
+        try:
+            await self._thread(self._store.give_back, releases, lease)
+            self.tally.given_back += len(releases)
+        except Exception as error:  # noqa: BLE001 - the ended lease gives them back as well, a little later
+            log.warning("not_given_back", count=len(releases), error=type(error).__name__)
 
     def wake(self) -> None:
         """Ids came in: called from any thread."""
@@ -243,6 +258,7 @@ class Engine:
                 continue
             task = asyncio.create_task(self._deliver(message, lease, asked), name=lane.value)
             self._hands[message.id] = task
+            self._unopened.add(message.id)
             task.add_done_callback(lambda _, id=message.id: self._let_go(id))  # type: ignore[misc]
         return True
 
@@ -265,6 +281,7 @@ class Engine:
         for id, task in list(self._hands.items()):
             if id not in self._posting:
                 task.cancel("lease lost")
+        self._unopened.clear()
 
     # -- one message -----------------------------------------------------------------------------------
 
@@ -274,6 +291,7 @@ class Engine:
         try:
             content = self._book.content(message)
         except CannotRender as error:
+            self._unopened.discard(message.id)
             await self._thread(self._store.fail, [(message.id, f"cannot be rendered: {error}")], lease)
             return
         order = SendOrder(message.sender, message.recipient, MessageType(message.type), content)
@@ -296,11 +314,7 @@ class Engine:
 
     async def _permit(self, message: Claimed) -> Slot | None:
         """Its slot; None when something longer holds it and it went back to the ledger."""
-        try:
-            answer = await self._desk.acquire(self._ask_of(message))
-        except asyncio.CancelledError:
-            await self._release(message, None)
-            raise
+        answer = await self._desk.acquire(self._ask_of(message))
         if isinstance(answer, Slot):
             return answer
         await self._release(message, answer)
@@ -339,19 +353,19 @@ class Engine:
             exchange=exchange,
         )
 
-    async def _release(self, message: Claimed, held: Held | None) -> None:
+    async def _release(self, message: Claimed, held: Held) -> None:
         self.tally.given_back += 1
-        due_at = held.until_ms if held is not None and held.until_ms is not None else 0
-        gate = held.gate.value if held is not None else None
-        release = Release(message.id, due_at, gate, held.until_ms if held is not None else None)
+        release = Release(message.id, held.until_ms or 0, held.gate.value, held.until_ms)
         try:
             await asyncio.shield(self._releaser.put(release))
+            self._unopened.discard(message.id)
         except Exception as error:  # noqa: BLE001 - it stays claimed until the lease ends, then a rescue finds it
             log.warning("not_given_back", message=message.id, error=type(error).__name__)
 
     async def _open(self, opening: Opening, lease: str) -> bool:
         """Whether the attempt is committed as open; tries while the lease holds."""
         self._posting.add(opening.message.id)
+        self._unopened.discard(opening.message.id)
         while True:
             try:
                 opened = await asyncio.shield(self._opener.put(opening))

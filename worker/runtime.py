@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from bulksend.broker import read_ids
-from bulksend.gateway import Credentials, HttpxTransport, Timeouts, VendorClient
+from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
 from bulksend.ledger.database import Database
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import make_permits
@@ -141,7 +141,7 @@ def build_vendor(settings: Settings) -> VendorClient:
     missing = settings.missing_credentials()
     if missing or settings.uspeedo_accesskey_id is None or settings.uspeedo_accesskey_secret is None:
         raise InvalidInput(f"{' and '.join(missing)} not set: take them from the vendor's console")
-    transport = HttpxTransport(
+    transport = SocketTransport(
         settings.uspeedo_base_url,
         timeouts=Timeouts(
             connect=min(settings.connect_timeout, settings.request_timeout),

@@ -278,7 +278,7 @@ def _clashes(
                 messages.c.campaign_id == campaign.id,
                 among(tx, messages.c.key, [m.key for m in explicit]),
             )
-        ).tuples().all()
+        ).all()
     )
     return [
         _conflict(m, "an earlier message")

@@ -99,7 +99,7 @@ def _apply(tx: Connection, id: str) -> None:
             select(receipts.c.status, func.min(receipts.c.at))
             .where(receipts.c.message_pk == id)
             .group_by(receipts.c.status)
-        ).tuples().all()
+        ).all()
     )
     target = (
         Status.READ

@@ -200,7 +200,7 @@ def _blocked(
                 "ON p.id = c.id WHERE c.status NOT IN ('intake', 'running')"
             ),
             {"rows": as_parameter([(id,) for id in {o.message.campaign_id for o in openings}])},
-        ).tuples().all()
+        ).all()
     )
     paused_senders = set(
         tx.execute(statement("SELECT phone FROM senders WHERE paused_at IS NOT NULL")).scalars()

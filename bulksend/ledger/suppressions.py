@@ -48,14 +48,14 @@ def among_recipients(tx: Connection, recipients: Iterable[str], kind: Kind) -> d
             select(suppressions.c.subject, suppressions.c.reason).where(
                 among(tx, suppressions.c.subject, wanted), *in_force
             )
-        ).tuples().all()
+        ).all()
     )
     countries = dict(
         tx.execute(
             select(suppressions.c.subject, suppressions.c.reason).where(
                 suppressions.c.subject.like(COUNTRY + "%"), *in_force
             )
-        ).tuples().all()
+        ).all()
     )
     if countries:
         for recipient in wanted:

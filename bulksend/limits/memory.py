@@ -42,7 +42,9 @@ class MemoryPermits:
         otp_reserve: float = 0.05,
         pair_interval_ms: float = 6000.0,
         pair_burst: int = 45,
+        began_ms: float | None = None,
     ) -> None:
+        """``began_ms`` is since when it knows everything; None: since its first ask, as after a wipe."""
         self._clock_ms = clock_ms
         self.share = share
         self._account_rate = account_rate
@@ -51,6 +53,8 @@ class MemoryPermits:
         self._burst_ms = (pair_burst - 1) * pair_interval_ms
         self._lock = threading.Lock()
         self.forget()
+        self._epoch = began_ms
+        self._warm = began_ms is not None
 
     def forget(self) -> None:
         """Lose all memory, as Redis does when it is wiped: begin cold."""

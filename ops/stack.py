@@ -1,0 +1,236 @@
+"""The embedded stack: a Valkey, a SQLite ledger, a worker, a relay, and the simulated vendor, in one folder.
+
+For `up`, `demo` and the tests: real processes, the same as in production, that end with the process that made them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bulksend.ledger import leases
+from bulksend.ledger.database import Database
+from bulksend.ledger.migrating import migrate
+from bulksend.settings import Settings
+from ops.local.children import Child
+from ops.local.failure import CannotStart, last_words
+from ops.local.valkey import EmbeddedValkey
+
+#: The checkout or installation that the children import from.
+ROOT = Path(__file__).resolve().parents[1]
+_CLI = (sys.executable, "-m", "ops.cli.main")
+#: A child that dies is started again, at first at once, later after this long at most.
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(slots=True)
+class Member:
+    """One process of the stack."""
+
+    name: str
+    arguments: tuple[str, ...]
+    child: Child | None = None
+    deaths: int = 0
+    again_at: float = 0.0
+
+
+@dataclass
+class Stack:
+    """``environ`` is what the stack is told from outside; what it adds itself is in ``settings_environ``."""
+
+    folder: Path
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    workers: int = 1
+    simulator_options: tuple[str, ...] = ()
+    database_url: str | None = None
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
+        self._valkey = EmbeddedValkey(self.folder / "valkey")
+        self._members: list[Member] = []
+        self._added: dict[str, str] = {}
+        self.simulator_origin: str | None = None
+
+    @property
+    def settings_environ(self) -> dict[str, str]:
+        """The variables that point a program to this stack."""
+        return dict(self._added)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that its members run by."""
+        return Settings.from_env(self._whole_environ(), None)
+
+    def start(self) -> None:
+        """Start everything and wait until a worker works. Raises CannotStart."""
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        self._added["DATABASE_URL"] = self.database_url or f"sqlite:///{self.folder / 'ledger.db'}"
+        self._added["REDIS_URL"] = self._valkey.start()
+        self._added["BULKSEND_SPOOL_DIR"] = str(self.folder / "spool")
+        if "USPEEDO_ACCESSKEY_SECRET" not in self.environ and "USPEEDO_ACCESSKEY_SECRET_FILE" not in self.environ:
+            self._start_simulator()
+        database = Database(self._added["DATABASE_URL"])
+        try:
+            migrate(database)
+            for number in range(self.workers):
+                self.add(f"worker{number + 1 if self.workers > 1 else ''}", "worker", "-n", f"w{number}@%h")
+            self.add("relay", "relay")
+            self._await(lambda: self._alive_workers(database) >= self.workers, "no worker got ready")
+        finally:
+            database.close()
+
+    def add(self, name: str, *command: str) -> Member:
+        """Run another of our commands as a member of the stack."""
+        member = Member(name, (*_CLI, *command))
+        self._members.append(member)
+        self._launch(member)
+        return member
+
+    def member(self, name: str) -> Member:
+        """A member by its name."""
+        return next(m for m in self._members if m.name == name)
+
+    def stop(self) -> None:
+        """Workers and relay first, all at once; then the vendor; Redis last."""
+        last = [m for m in self._members if m.name == "simulator"]
+        first = [m for m in self._members if m.name != "simulator"]
+        for group in (first, last):
+            for member in group:
+                if member.child is not None:
+                    member.child.ask_to_stop()
+            for member in group:
+                if member.child is not None:
+                    member.child.wait_or_kill(60.0)
+                    member.child = None
+        self._valkey.stop()
+
+    def tend(self, stop: threading.Event, tell: Callable[[str], None]) -> None:
+        """Start again what dies, until ``stop`` is set."""
+        while not stop.wait(0.5):
+            for member in self._members:
+                self._tend_one(member, tell)
+
+    def _tend_one(self, member: Member, tell: Callable[[str], None]) -> None:
+        if member.child is not None:
+            status = member.child.reap()
+            if status is None:
+                return
+            member.child = None
+            pause = 0.0 if not member.deaths else min(_LONGEST_PAUSE_S, 2.0**member.deaths)
+            member.deaths += 1
+            member.again_at = time.monotonic() + pause
+            tell(f"{member.name} ended with status {status}: {last_words(self._log(member))}")
+        if time.monotonic() >= member.again_at:
+            self._launch(member)
+
+    def _launch(self, member: Member) -> None:
+        with self._log(member).open("ab") as log:
+            member.child = Child(member.arguments, cwd=ROOT, environ=self._whole_environ(), output=log)
+
+    def _log(self, member: Member) -> Path:
+        return self.folder / "logs" / f"{member.name}.log"
+
+    def _whole_environ(self) -> dict[str, str]:
+        whole = {**self.environ, **self._added}
+        # Kept out of the members' sight: a .env of the folder we are started in has been read by us.
+        return whole | {"PYTHONPATH": os.pathsep.join([str(ROOT), self.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+
+    def _start_simulator(self) -> None:
+        from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
+
+        ready = self.folder / "logs" / "simulator.log"
+        ready.unlink(missing_ok=True)
+        member = Member("simulator", (sys.executable, "-m", "simulator", *self.simulator_options))
+        self._members.insert(0, member)
+        self._launch(member)
+        found: dict[str, str] = {}
+
+        def listening() -> bool:
+            found.update(_first_json(ready))
+            return "url" in found
+
+        self._await(listening, "the simulator did not start", member)
+        # Started again, it must be found where it was.
+        port = found["url"].rsplit(":", 1)[1].split("/")[0]
+        member.arguments = (*member.arguments, "--port", port)
+        self.simulator_origin = found["origin"]
+        self._added |= {
+            "USPEEDO_BASE_URL": found["url"],
+            "USPEEDO_ACCESSKEY_ID": REHEARSAL_ACCESS_KEY_ID,
+            "USPEEDO_ACCESSKEY_SECRET": REHEARSAL_SECRET,
+        }
+
+    def inspect(self, path: str) -> Any:
+        """What the simulator's ``/_/`` answers, as JSON."""
+        with urllib.request.urlopen(f"{self.simulator_origin}/_/{path}", timeout=10) as reply:  # noqa: S310
+            return json.load(reply)
+
+    def _await(self, ready: Callable[[], bool], failure: str, member: Member | None = None) -> None:
+        deadline = time.monotonic() + 60
+        while not ready():
+            dead = [m for m in self._members if m.child is not None and not m.child.running]
+            if dead or time.monotonic() > deadline:
+                words = " / ".join(f"{m.name}: {last_words(self._log(m))}" for m in dead or self._members)
+                self.stop()
+                raise CannotStart(f"{failure}: {words}")
+            time.sleep(0.02)
+
+    @staticmethod
+    def _alive_workers(database: Database) -> int:
+        with database.read() as tx:
+            return len(leases.alive(tx))
+
+
+def _first_json(log: Path) -> dict[str, str]:
+    """The first line of a log that is a JSON object; empty until there is one."""
+    if not log.exists():
+        return {}
+    for line in log.read_text(errors="replace").splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            value: dict[str, str] = json.loads(line)
+            return value
+    return {}
+
+
+@contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """The stack while the block runs."""
+    stack.start()
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def run_up(folder: Path) -> int:
+    """``bulksend up``: start, say how to point other terminals here, and stay until told to stop."""
+    from ops.cli.output import say
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stack = Stack(folder)
+    say(f"starting in {folder}; logs are in {folder / 'logs'}")
+    with running(stack):
+        if stack.simulator_origin is not None:
+            say(f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real")
+        say("point other terminals here with:", "bold")
+        sys.stdout.write(f"export DATABASE_URL={stack.settings_environ['DATABASE_URL']}\n")
+        sys.stdout.write(f"export REDIS_URL={stack.settings_environ['REDIS_URL']}\n")
+        sys.stdout.flush()
+        say("Ctrl-C stops everything; what was taken in is kept")
+        stack.tend(stop, lambda text: say(text, "red"))
+        say("stopping: what is in flight is finished first")
+    return 0

@@ -1,0 +1,332 @@
+"""The engine with a real ledger and a vendor that answers over real sockets: each answer has its ending."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
+from bulksend.ledger import audit, campaigns, due, intake, messages, senders, suppressions
+from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.database import Database, instant
+from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.sealing import Sealer
+from bulksend.limits import MemoryPermits
+from bulksend.messaging import Kind, OnUnknown, Policy, Status
+from simulator import SimulatorSettings, read_rules, run_in_thread
+from worker.book import Book
+from worker.engine import Engine, EngineSettings
+from worker.lanes import Backlog
+from worker.spool import Spool
+from worker.store import Store
+
+SENDER = "8615000579987"
+KEY = bytes(32)
+POLICY = Policy(max_tries=3, few_tries=3, base_ms=20, cap_ms=50, resend_wait_ms=100)
+
+
+class Rig:
+    """An engine on a thread, fed with what is due as the relay would feed it."""
+
+    def __init__(self, database: Database, url: str, folder: Path, **settings: Any) -> None:
+        self.database = database
+        self.permits = MemoryPermits(lambda: time.time() * 1000, began_ms=0.0)
+        self.backlog = Backlog(high_water=500)
+        self.stop_event: asyncio.Event | None = None
+        sealer = Sealer([KEY])
+        book = Book(sealer, default_rate=400.0)
+        self.engine = Engine(
+            store=Store(database, book, name="test:1", account="default"),
+            book=book,
+            permits=self.permits,
+            vendor=lambda: VendorClient(
+                SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2, 2), connections=20),
+                Credentials("rehearsal-access-key", "rehearsal-secret-opens-only-the-simulator", 1),
+            ),
+            backlog=self.backlog,
+            spool=Spool(folder),
+            settings=EngineSettings(
+                **{"in_flight": 50, "lease_seconds": 5, "stop_grace_seconds": 3, "policy": POLICY} | settings
+            ),
+        )
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+
+    async def _main(self) -> None:
+        self._loop, self.stop_event = asyncio.get_running_loop(), asyncio.Event()
+        await self.engine.run(self.stop_event, self._ready.set)
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        assert self._loop is not None
+        assert self.stop_event is not None
+        self._loop.call_soon_threadsafe(self.stop_event.set)
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def offer(self, lane: Kind, ids: Sequence[str]) -> None:
+        self.backlog.add(lane, ids)
+        self.engine.wake()
+
+    def run_until(self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 20) -> dict[str, int]:
+        """Offer what is due again and again until the statuses are as wanted."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self.database.read() as tx:
+                statuses = campaigns.statuses(tx, campaign.id)
+                waiting = [row.id for row in due.due(tx, campaign.id, 500)]
+            if done(statuses):
+                return statuses
+            assert time.monotonic() < deadline, statuses
+            if waiting:
+                self.offer(campaign.kind, waiting)
+            time.sleep(0.05)
+
+
+@contextmanager
+def rig_of(database: Database, folder: Path, rules: list[dict[str, Any]], **settings: Any) -> Iterator[tuple[Rig, Any]]:
+    with run_in_thread(SimulatorSettings(rules=read_rules(rules))) as simulator:
+        rig = Rig(database, simulator.url, folder, **settings)
+        rig.start()
+        try:
+            yield rig, simulator
+        finally:
+            rig.stop()
+
+
+def a_campaign(database: Database, to: Sequence[str], *, kind: Kind = Kind.MARKETING, **changes: Any) -> Campaign:
+    """A campaign of plain texts to these recipients, taken in whole."""
+    with database.write() as tx:
+        now = instant(tx)
+        new = NewCampaign(
+            key=f"k{now}",
+            name="test",
+            kind=kind,
+            sender=SENDER,
+            type="text",
+            content='{"body":"hello {{name}}"}',
+            source_hash="h",
+            source_name="test.csv",
+            due_at=now,
+            ttl_ms=None,
+            rate=None,
+            on_unknown=OnUnknown.HOLD,
+            created_by="test",
+        )
+        new = type(new)(**{f: getattr(new, f) for f in new.__slots__} | {k: v for k, v in changes.items() if k != "expires_at"})
+        senders.register(tx, SENDER, rate=400.0)
+        campaign, _ = campaigns.create_or_find(tx, new)
+        planned = [
+            NewMessage(n, number, False, number, SENDER, "text", {"v": {"name": f"N{n}"}}, str(n), now, changes.get("expires_at"))
+            for n, number in enumerate(to, start=1)
+        ]
+        intake.take_chunk(
+            tx, campaign, after_row=0, up_to_row=len(planned), planned=planned, refused=[], rows=len(planned), sealer=Sealer([KEY])
+        )
+        campaigns.finish_intake(tx, campaign.id)
+        return campaigns.get(tx, campaign.id)
+
+
+def number(n: int) -> str:
+    return f"4477009{n:05d}"
+
+
+def one_of(database: Database, campaign: Campaign, to: str) -> dict[str, Any]:
+    from bulksend.ledger import search
+
+    with database.read() as tx:
+        (row,) = search.find(tx, search.Query(phone=to, campaign_id=campaign.id), limit=2)
+        return dict(row) | {"tried": [a["outcome"] for a in messages.attempts_of(tx, str(row["id"]))]}
+
+
+def ended(statuses: dict[str, int]) -> bool:
+    return not {"queued", "retry", "claimed", "sending"} & statuses.keys()
+
+
+def ret(code: int, message: str = "") -> dict[str, Any]:
+    return {"do": "ret_code", "ret_code": code, "message": message}
+
+
+# What the vendor does, and how the message ends after how many POSTs (three tries at most here).
+TABLE: list[tuple[str, dict[str, Any] | None, str, int]] = [
+    ("accepts", None, "accepted", 1),
+    ("times out inside (110)", ret(110), "unknown", 1),
+    ("has a fault (130)", ret(130), "failed", 3),
+    ("is unavailable (150)", ret(150), "failed", 3),
+    ("has a cache fault (151)", ret(151), "failed", 3),
+    ("failed to send, no reason", ret(17115, "send failed"), "failed", 3),
+    ("cannot reach the recipient", ret(17115, "(#131026) undeliverable"), "failed", 1),
+    ("caps marketing for them", ret(17115, "(#131049) not delivered to maintain healthy ecosystem"), "failed", 1),
+    ("experiments", ret(17115, "(#130472) experiment"), "failed", 1),
+    ("was told to stop by them", ret(17115, "(#131050) opted out"), "failed", 1),
+    ("wants a template", ret(17115, "(#131047) re-engagement"), "failed", 1),
+    ("finds a parameter wrong", ret(17115, "(#132018) param"), "failed", 1),
+    ("has bad weather", ret(17115, "(#131016) overloaded"), "failed", 3),
+    ("uploads a bad file", ret(17110), "failed", 1),
+    ("says something new", ret(17199, "?"), "failed", 1),
+    ("gives no MessageId", {"do": "http_status", "status": 200, "body": '{"RetCode":0,"Data":{}}'}, "unknown", 1),
+    ("says HTTP 500", {"do": "http_status", "status": 500, "body": "oops"}, "unknown", 1),
+    ("says HTTP 400", {"do": "http_status", "status": 400, "body": "bad"}, "failed", 1),
+    ("answers garbage", {"do": "garbage"}, "unknown", 1),
+    ("takes it and resets", {"do": "accept_then_reset"}, "unknown", 1),
+    ("takes it and hangs", {"do": "accept_then_hang", "seconds": 30}, "unknown", 1),
+    ("truncates its answer", {"do": "truncate", "bytes": 20}, "unknown", 1),
+]
+
+
+def test_whatever_the_vendor_answers_the_message_ends_rightly_after_the_right_number_of_posts(
+    ledger: Database, tmp_path: Path
+) -> None:
+    rules = [
+        {"name": what[:40], "match": {"to_regex": f"^{number(n)}$"}, "fault": fault}
+        for n, (what, fault, _, _) in enumerate(TABLE)
+        if fault is not None
+    ]
+    campaign = a_campaign(ledger, [number(n) for n in range(len(TABLE))])
+    with rig_of(ledger, tmp_path, rules) as (rig, _):
+        rig.run_until(campaign, ended)
+    found = {what: one_of(ledger, campaign, number(n)) for n, (what, *_) in enumerate(TABLE)}
+    assert {what: (row["status"], row["attempts"]) for what, row in found.items()} == {
+        what: (status, posts) for what, _, status, posts in TABLE
+    }
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
+
+
+@pytest.mark.parametrize(
+    ("fault", "scope"),
+    [
+        (ret(17125, "no money"), "account"),
+        (ret(171, "bad signature"), "account"),
+        (ret(17115, "(#131031) account restricted"), "account"),
+        (ret(17115, "(#131048) spam"), "sender"),
+        (ret(17100, "no channel"), "sender"),
+        (ret(17115, "(#132001) no such template"), "campaign"),
+        (ret(17115, "(#132015) template paused"), "campaign"),
+    ],
+)
+def test_what_a_person_must_mend_pauses_and_burns_no_try_and_goes_on_after(
+    ledger: Database, tmp_path: Path, fault: dict[str, Any], scope: str
+) -> None:
+    campaign = a_campaign(ledger, [number(1)])
+    with rig_of(ledger, tmp_path, [{"name": "broken", "match": {}, "fault": fault}]) as (rig, simulator):
+
+        def paused(statuses: dict[str, int]) -> bool:
+            with ledger.read() as tx:
+                pauses = senders.pauses(tx)
+            return bool(pauses.campaigns or pauses.senders or pauses.accounts) and ended_or_waits(statuses)
+
+        rig.run_until(campaign, paused)
+        row = one_of(ledger, campaign, number(1))
+        assert row["status"] in ("queued", "retry")
+        with ledger.read() as tx:
+            assert messages.get(tx, row["id"])["tries"] == 0
+        simulator.set_rules(())
+        with ledger.write() as tx:
+            assert campaigns.resume(tx, campaign.id, actor="a", why="w") or scope != "campaign"
+            assert senders.resume(tx, SENDER, actor="a", why="w") or scope != "sender"
+            assert senders.resume_account(tx, "default", actor="a", why="w") or scope != "account"
+        from bulksend.messaging import Scope
+
+        for one, id in ((Scope.CAMPAIGN, campaign.id), (Scope.SENDER, SENDER), (Scope.ACCOUNT, "default")):
+            rig.permits.resume(one, id)
+        assert rig.run_until(campaign, ended) == {"accepted": 1}
+
+
+def ended_or_waits(statuses: dict[str, int]) -> bool:
+    return not {"claimed", "sending"} & statuses.keys()
+
+
+def test_a_throttled_message_waits_and_spends_no_try(ledger: Database, tmp_path: Path) -> None:
+    rules = [{"name": "busy", "match": {"attempt_up_to": 4}, "fault": ret(153, "throttled")}]
+    campaign = a_campaign(ledger, [number(1)])
+    with rig_of(ledger, tmp_path, rules) as (rig, _):
+        assert rig.run_until(campaign, ended) == {"accepted": 1}
+    row = one_of(ledger, campaign, number(1))
+    assert row["tried"] == ["throttled"] * 4 + ["accepted"]
+    with ledger.read() as tx:
+        assert messages.get(tx, row["id"])["tries"] == 0
+
+
+def test_an_unknown_otp_is_never_sent_again_whatever_its_campaign_says(ledger: Database, tmp_path: Path) -> None:
+    rules = [{"name": "lost", "match": {}, "fault": {"do": "accept_then_reset"}}]
+    campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP, on_unknown=OnUnknown.RESEND)
+    with rig_of(ledger, tmp_path, rules) as (rig, _):
+        assert rig.run_until(campaign, ended) == {"unknown": 1}
+    row = one_of(ledger, campaign, number(1))
+    assert row["tried"] == ["unknown"]
+    with ledger.read() as tx:
+        from sqlalchemy import select
+
+        from bulksend.ledger.schema import messages as table
+
+        assert tx.execute(select(table.c.payload).where(table.c.id == row["id"])).scalar() is None
+
+
+def test_a_campaign_that_asked_for_it_sends_an_unknown_message_once_more(ledger: Database, tmp_path: Path) -> None:
+    rules = [{"name": "lost", "match": {}, "fault": {"do": "accept_then_reset"}}]
+    campaign = a_campaign(ledger, [number(1)], on_unknown=OnUnknown.RESEND)
+    with rig_of(ledger, tmp_path, rules) as (rig, _):
+        assert rig.run_until(campaign, ended) == {"unknown": 1}
+    assert one_of(ledger, campaign, number(1))["tried"] == ["unknown", "unknown"]
+
+
+def test_whoever_opted_out_meanwhile_gets_nothing(ledger: Database, tmp_path: Path) -> None:
+    campaign = a_campaign(ledger, [number(1), number(2)])
+    with ledger.write() as tx:
+        suppressions.add(tx, number(1), scope="marketing", reason="STOP", source="test", actor="t")
+    with rig_of(ledger, tmp_path, []) as (rig, simulator):
+        assert rig.run_until(campaign, ended) == {"accepted": 1, "suppressed": 1}
+
+
+def test_the_vendors_word_that_somebody_opted_out_suppresses_them(ledger: Database, tmp_path: Path) -> None:
+    campaign = a_campaign(ledger, [number(1)])
+    with rig_of(ledger, tmp_path, [{"name": "stop", "match": {}, "fault": ret(17115, "(#131050) stop")}]) as (rig, _):
+        rig.run_until(campaign, ended)
+    with ledger.read() as tx:
+        assert number(1) in suppressions.among_recipients(tx, [number(1)], Kind.MARKETING)
+        assert suppressions.among_recipients(tx, [number(1)], Kind.OTP) == {}
+
+
+def test_what_expired_while_it_waited_is_never_posted(ledger: Database, tmp_path: Path) -> None:
+    with ledger.read() as tx:
+        now = instant(tx)
+    campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP, expires_at=now + 1)
+    with rig_of(ledger, tmp_path, []) as (rig, _):
+        assert rig.run_until(campaign, ended) == {"expired": 1}
+    assert one_of(ledger, campaign, number(1))["tried"] == []
+
+
+def test_a_cancelled_campaign_sends_nothing_more(ledger: Database, tmp_path: Path) -> None:
+    campaign = a_campaign(ledger, [number(n) for n in range(20)])
+    with ledger.write() as tx:
+        assert campaigns.cancel(tx, campaign.id, actor="a", why="w") == 20
+    with rig_of(ledger, tmp_path, []) as (rig, _):
+        assert rig.run_until(campaign, ended) == {"cancelled": 20}
+
+
+def test_a_stop_gives_back_what_was_not_begun_and_finishes_what_was(ledger: Database, tmp_path: Path) -> None:
+    campaign = a_campaign(ledger, [number(n) for n in range(200)])
+    with ledger.write() as tx:
+        senders.change(tx, SENDER, actor="a", rate=20.0)
+    with run_in_thread(SimulatorSettings()) as simulator:
+        rig = Rig(ledger, simulator.url, tmp_path)
+        rig.start()
+        rig.run_until(campaign, lambda s: s.get("accepted", 0) >= 5)
+        rig.stop()
+        with ledger.read() as tx:
+            statuses = campaigns.statuses(tx, campaign.id)
+            assert audit.audit(tx).holds
+    assert statuses.keys() <= {"accepted", "queued", "retry"}
+    assert sum(statuses.values()) == 200
