@@ -22,6 +22,7 @@ from bulksend.messaging.errors import InvalidInput
 
 CLEAR, SEALED = b"\x00", b"\x01"
 _KEY_ID, _NONCE = 4, 12
+_CHANGED = "the payload was changed since it was written"
 
 
 class CannotUnseal(Exception):
@@ -85,13 +86,17 @@ class Sealer:
         if stored[:1] == CLEAR:
             return _load(stored[1:])
         key_id, rest = stored[1 : 1 + _KEY_ID], stored[1 + _KEY_ID :]
+        if stored[:1] != SEALED or len(rest) <= _NONCE:
+            raise CannotUnseal(_CHANGED)
         for key in self._keys:
             if key.id == key_id:
                 try:
                     return _load(key.cipher.decrypt(rest[:_NONCE], rest[_NONCE:], message.encode()))
                 except InvalidTag:
-                    raise CannotUnseal("the sealed payload was changed since it was written") from None
-        raise CannotUnseal("no key of BULKSEND_ENCRYPTION_KEY sealed this payload; add the old key to the list")
+                    raise CannotUnseal(_CHANGED) from None
+        raise CannotUnseal(
+            "no key of BULKSEND_ENCRYPTION_KEY sealed this payload; add the old key to the list"
+        )
 
     def fingerprint(self, *parts: str) -> bytes:
         """A keyed hash of what would be sent: tells equal from different, gives nothing away."""
@@ -122,5 +127,10 @@ def _dump(payload: Mapping[str, object]) -> bytes:
 
 
 def _load(data: bytes) -> dict[str, object]:
-    loaded: dict[str, object] = json.loads(data)
+    try:
+        loaded = json.loads(data.decode("utf-8", "surrogatepass"))
+    except ValueError:
+        raise CannotUnseal(_CHANGED) from None
+    if not isinstance(loaded, dict):
+        raise CannotUnseal(_CHANGED)
     return loaded
