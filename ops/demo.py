@@ -178,7 +178,7 @@ def _vendor_saw(stack: Stack) -> dict[str, Any]:
     return {
         "requests": stats["requests"],
         "stored": stats["stored"],
-        "twice": len(duplicates["duplicates"]),
+        "twice": len(duplicates),
         "most_in_a_second": stats["sends"]["max_requests_in_any_second"],
     }
 

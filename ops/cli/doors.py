@@ -32,6 +32,7 @@ def guarded(work: Callable[[], T]) -> T:
     from bulksend.ledger.database import LedgerUnreachable
     from bulksend.ledger.migrating import SchemaOutdated
     from bulksend.messaging.errors import InvalidInput
+    from ops.local.failure import CannotStart
 
     try:
         return work()
@@ -39,7 +40,7 @@ def guarded(work: Callable[[], T]) -> T:
         leave(BAD_INPUT, str(error))
     except SchemaOutdated as error:
         leave(UNREACHABLE, str(error))
-    except (LedgerUnreachable, Unreachable) as error:
+    except (LedgerUnreachable, Unreachable, CannotStart) as error:
         leave(UNREACHABLE, str(error))
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()
