@@ -1,58 +1,114 @@
 """Settings: read once at the door into a frozen value, with a table that says what each means.
 
-The environment wins over a ``.env`` file. A secret may also be given as ``NAME_FILE``, the path of a file that
-holds it (docker secrets). An unknown ``BULKSEND_`` name is an error that names the nearest right one.
+The environment wins over a ``.env`` file. A secret may also be given as ``NAME_FILE``, the path of a file
+that holds it (docker secrets). An unknown ``BULKSEND_`` name is an error that names the nearest right one.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.errors import InvalidInput, InvalidValue
 
 PREFIX = "BULKSEND_"
+_PLAIN = ("DATABASE_URL", "REDIS_URL")
+#: Words in the names of URL parameters whose values are not shown.
+_PRIVATE = ("pass", "key", "secret", "token")
 
 
 def _database_url(value: SecretStr) -> SecretStr:
     """``postgres://`` and ``postgresql://`` mean psycopg 3; SQLite stays."""
-    text = value.get_secret_value().strip()
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    text = value.get_secret_value()
     for old in ("postgres://", "postgresql://"):
         if text.startswith(old):
             text = "postgresql+psycopg://" + text[len(old) :]
     try:
         url = make_url(text)
-    except ArgumentError:
-        raise ValueError("is not a database URL; write sqlite:///file.db or postgresql://user:password@host/name") from None
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ValueError(f"names {url.get_backend_name()}; the ledger is kept in sqlite:///… or postgresql://…")
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "is not a database URL; write sqlite:///file.db or postgresql://user:password@host/name"
+        ) from None
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ValueError(
+            f"begins with {url.drivername}:; the ledger is kept in sqlite:///… or postgresql://…"
+        )
     return SecretStr(text)
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value().strip()
-    if not text.startswith(("redis://", "rediss://")):
-        raise ValueError("is not a Redis URL; write redis://host:6379/0 or rediss://…")
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        sound = False
+    if not sound:
+        raise ValueError("is not a Redis URL; write redis://host:6379/0, or rediss://… for TLS")
     return SecretStr(text)
 
 
 def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
+    try:
+        parts = urlsplit(value)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
         raise ValueError("is not a link; write https://host/path")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a plain link: no user, password, query or fragment")
     return value.rstrip("/")
 
 
-class Settings(BaseModel):
-    """Every setting. Names in the environment are upper-case; those under ``BULKSEND_`` have that prefix."""
+def _region(value: str) -> str:
+    from phonenumbers import SUPPORTED_REGIONS
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    if value.upper() not in SUPPORTED_REGIONS:
+        raise ValueError("is not a country; write its two letters by ISO 3166, e.g. GB")
+    return value.upper()
+
+
+def _timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):  # not found; not a name; a folder of names
+        raise ValueError("is not a time zone; write a name like Europe/London") from None
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """Every setting. Names in the environment are upper-case; all but the well-known have our prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
         SecretStr("sqlite:///bulksend.db"), description="The ledger: sqlite:///… or postgresql://…"
@@ -72,16 +128,24 @@ class Settings(BaseModel):
     encryption_key: SecretStr | None = Field(
         None, description="Url-safe base64 of 32 bytes; a comma list rotates: the first encrypts, all decrypt"
     )
-    encrypt: Literal["otp", "all"] = Field("otp", description="Whose content is encrypted in the ledger")
+    encrypt: Annotated[Literal["otp", "all"], BeforeValidator(_lower)] = Field(
+        "otp", description="Whose content is encrypted in the ledger"
+    )
     request_timeout: float = Field(30, gt=0, le=600, description="Total deadline of one POST, seconds")
-    connect_timeout: float = Field(5, gt=0, le=60, description="Deadline of connecting to the vendor, seconds")
+    connect_timeout: float = Field(
+        5, gt=0, le=60, description="Deadline of connecting to the vendor, seconds"
+    )
     lease_seconds: float = Field(60, ge=3, le=3600, description="How long a claim lasts unrenewed, seconds")
     stop_grace_seconds: float = Field(
         30, ge=0, le=600, description="How long a stopping worker lets POSTs in flight finish, seconds"
     )
     worker_in_flight: int = Field(200, ge=2, le=10_000, description="POSTs under way at once in a worker")
-    max_tries: int = Field(5, ge=1, le=100, description="Attempts of a message that may count before it fails")
-    retry_base_seconds: float = Field(2, gt=0, le=3600, description="First backoff, doubled each time, seconds")
+    max_tries: int = Field(
+        5, ge=1, le=100, description="Attempts of a message that may count before it fails"
+    )
+    retry_base_seconds: float = Field(
+        2, gt=0, le=3600, description="First backoff, doubled each time, seconds"
+    )
     retry_cap_seconds: float = Field(600, gt=0, le=86_400, description="Longest backoff, seconds")
     resend_wait_seconds: float = Field(
         600, ge=0, le=86_400, description="How long a campaign's resend waits for a receipt first, seconds"
@@ -91,41 +155,62 @@ class Settings(BaseModel):
         60, gt=0, le=3600, description="How much of a blast lies in Redis at most, in seconds of its rate"
     )
     republish_seconds: float = Field(10, ge=1, le=600, description="When a job is taken for lost, seconds")
-    relay_interval_seconds: float = Field(0.5, ge=0.05, le=60, description="How often the relay looks, seconds")
+    relay_interval_seconds: float = Field(
+        0.5, ge=0.05, le=60, description="How often the relay looks, seconds"
+    )
     intake_chunk: int = Field(2000, ge=1, le=50_000, description="Rows taken in by one transaction")
-    default_rate: float = Field(80, gt=0, le=100_000, description="Rate of a sender not on record, messages/s")
-    account_rate: float | None = Field(None, gt=0, description="Rate of the whole account, messages/s")
-    otp_reserve: float = Field(0.05, ge=0, le=1, description="Part of a sender's quota kept for one-time codes")
+    default_rate: float = Field(
+        80, gt=0, le=100_000, description="Rate of a sender not on record, messages/s"
+    )
+    account_rate: float | None = Field(
+        None, gt=0, le=1_000_000, description="Rate of the whole account, messages/s; no limit unless set"
+    )
+    otp_reserve: float = Field(
+        0.05, ge=0, le=1, description="Part of a sender's quota kept for one-time codes"
+    )
     pair_interval_seconds: float = Field(
-        6, gt=0, description="One message per so many seconds to one recipient, seconds"
+        6, gt=0, le=86_400, description="One message per so many seconds to one recipient, seconds"
     )
-    pair_burst: int = Field(45, ge=1, description="Messages to one recipient that may go at once")
-    default_region: str | None = Field(
-        None, pattern="^[A-Z]{2}$", description="Country of numbers written without one, e.g. GB"
+    pair_burst: int = Field(45, ge=1, le=10_000, description="Messages to one recipient that may go at once")
+    default_region: Annotated[str, AfterValidator(_region)] | None = Field(
+        None, description="Country of numbers written without one, e.g. GB"
     )
-    timezone: str | None = Field(None, description="Zone of times written without one, e.g. Europe/London")
+    timezone: Annotated[str, AfterValidator(_timezone)] | None = Field(
+        None, description="Zone of times written without one, e.g. Europe/London"
+    )
     spool_dir: str = Field(
         ".bulksend/spool", description="Where results wait that the ledger could not take before a stop"
     )
     tls_ca: str | None = Field(None, description="File of certificate authorities for the vendor's endpoint")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="How it is logged")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
+        "INFO", description="How much is logged"
+    )
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+        "auto", description="How it is logged: auto is console on a terminal, else json"
+    )
     actor: str | None = Field(None, description="Who operates, for the record; default: the system's user")
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _caps_are_above_bases(self) -> Self:
+        if self.retry_cap_seconds < self.retry_base_seconds:
+            raise InvalidValue(
+                environment_name("retry_cap_seconds"),
+                f"{self.retry_cap_seconds:g}",
+                f"must be at least {environment_name('retry_base_seconds')}, {self.retry_base_seconds:g}",
+            )
+        return self
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
         """Read the environment, and a ``.env`` file where there is one. Raises InvalidInput."""
-        given, sources = _gather(environ, dotenv)
+        given = _gather(environ, dotenv)
         try:
-            made = cls(**given)
+            made = cls.model_validate({field: entry.value for field, entry in given.items()})
         except ValidationError as error:
-            first = error.errors()[0]
-            name = environment_name(str(first["loc"][0]))
-            why = str(first["msg"]).removeprefix("Value error, ")
-            raise InvalidInput(f"{name}: {why[:1].lower() + why[1:]}") from None
-        made._sources.update(sources)
+            raise _in_one_sentence(error, given) from None
+        made._sources.update({field: entry.source for field, entry in given.items()})
         return made
 
     def table(self) -> list[SettingRow]:
@@ -143,14 +228,18 @@ class Settings(BaseModel):
     def _shown(self, name: str) -> str:
         value = getattr(self, name)
         if name in ("database_url", "redis_url") and value is not None:
-            return make_url(value.get_secret_value()).render_as_string(hide_password=True)
+            return _without_secrets(value.get_secret_value())
         if isinstance(value, SecretStr):
             return "****"
-        return "" if value is None else str(value)
+        return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
     def database_url_text(self) -> str:
         """The ledger's URL with its password."""
         return self.database_url.get_secret_value()
+
+    def database_address(self) -> str:
+        """The ledger's URL without its password."""
+        return self._shown("database_url")
 
     def redis_url_text(self) -> str:
         """The Redis URL with its password. Raises InvalidInput where there is none."""
@@ -169,7 +258,7 @@ class Settings(BaseModel):
     def with_encryption_key(self, keys: str) -> Settings:
         """The same settings with these encryption keys."""
         made = self.model_copy(update={"encryption_key": SecretStr(keys)})
-        made._sources.update(self._sources)
+        made._sources = dict(self._sources)
         return made
 
     def account(self) -> str:
@@ -184,7 +273,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """A line of ``bulksend settings``: ``source`` is default, environment, .env or a file."""
+    """A line of ``bulksend settings``: ``source`` is default, environment, .env or a ``…_FILE``."""
 
     name: str
     value: str
@@ -194,45 +283,112 @@ class SettingRow:
 
 def environment_name(field: str) -> str:
     """How a setting is called in the environment."""
-    plain = field in ("database_url", "redis_url") or field.startswith("uspeedo_")
-    return field.upper() if plain else PREFIX + field.upper()
+    name = field.upper()
+    return name if name in _PLAIN or name.startswith("USPEEDO_") else PREFIX + name
 
 
-def _gather(environ: Mapping[str, str], dotenv: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
-    fields = {environment_name(name): name for name in Settings.model_fields}
-    secrets = {name for name in fields if "SecretStr" in str(Settings.model_fields[fields[name]].annotation)}
-    given: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for source, values in ((".env", _dotenv(dotenv)), ("environment", environ)):
-        for name, value in values.items():
-            base = name.removesuffix("_FILE")
-            if name in fields:
-                if value.strip() == "":
-                    continue  # an empty variable is one that is not set, as docker compose writes it
-                given[fields[name]], sources[fields[name]] = value.strip(), source
-            elif name.endswith("_FILE") and base in secrets:
-                given[fields[base]], sources[fields[base]] = _read_secret(name, value), "file"
-            elif name.startswith((PREFIX, "USPEEDO_")):
-                near = difflib.get_close_matches(name, fields, 1)
-                hint = f"did you mean {near[0]}?" if near else "`bulksend settings` lists them"
-                raise InvalidInput(f"{name}: there is no such setting; {hint}")
-    return given, sources
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A setting as it was given: under which name, and from where."""
+
+    name: str
+    value: str
+    source: str
+
+
+def _gather(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, _Entry]:
+    """What was given, by field; the environment over the file."""
+    return dict(_entries(_read_dotenv(dotenv), ".env")) | dict(_entries(environ, "environment"))
+
+
+def _entries(values: Mapping[str, str], source: str) -> Iterator[tuple[str, _Entry]]:
+    fields = {environment_name(field): field for field in Settings.model_fields}
+    files = {f"{name}_FILE": name for name, field in fields.items() if _is_secret(field)}
+    # An empty variable is one that is not set: so docker compose writes it.
+    for name, value in ((name, value.strip()) for name, value in values.items() if value.strip()):
+        if name in fields:
+            yield fields[name], _Entry(name, value, source)
+        elif name in files:
+            if values.get(files[name], "").strip():
+                raise InvalidInput(f"{name} and {files[name]} are both set; leave one of them out")
+            yield fields[files[name]], _Entry(name, _read_secret(name, value), name)
+        else:
+            _refuse_if_ours(name, [*fields, *files])
+
+
+def _is_secret(field: str) -> bool:
+    return "SecretStr" in str(Settings.model_fields[field].annotation)
+
+
+def _refuse_if_ours(name: str, known: list[str]) -> None:
+    """An unknown name with our prefix is wrong; with the vendor's, only one that is nearly ours."""
+    for prefix, likeness in ((PREFIX, 0.6), ("USPEEDO_", 0.8)):
+        if not name.startswith(prefix):
+            continue
+        # Compared without the prefix, which would make all of them alike.
+        rests = [other.removeprefix(prefix) for other in known if other.startswith(prefix)]
+        near = difflib.get_close_matches(name.removeprefix(prefix), rests, 1, likeness)
+        if near:
+            raise InvalidInput(f"{name}: there is no such setting; did you mean {prefix}{near[0]}?")
+        if prefix == PREFIX:
+            raise InvalidInput(f"{name}: there is no such setting; `bulksend settings` lists them")
 
 
 def _read_secret(name: str, path: str) -> str:
     try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise InvalidInput(f"{name}: {path} cannot be read: {error.strerror}") from None
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InvalidInput(f"{name}: {path} cannot be read: {why}") from None
+    if not text:
+        raise InvalidInput(f"{name}: {path} is empty")
+    return text
 
 
-def _dotenv(path: Path | None) -> dict[str, str]:
+def _read_dotenv(path: Path | None) -> dict[str, str]:
     if path is None or not path.is_file():
         return {}
     from dotenv import dotenv_values
 
-    return {
-        name: value
-        for name, value in dotenv_values(path, interpolate=False).items()
-        if value is not None and (name.startswith((PREFIX, "USPEEDO_")) or name in ("DATABASE_URL", "REDIS_URL"))
-    }
+    try:
+        found = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInput(f"{path} cannot be read: {why}") from None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _in_one_sentence(error: ValidationError, given: Mapping[str, _Entry]) -> InvalidInput:
+    """The first thing that is wrong, under the name it was given by, in words of ours."""
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInput):
+        return cause
+    field = str(first["loc"][0])
+    entry = given[field]
+    name = entry.name + (" in .env" if entry.source == ".env" else "")
+    return InvalidValue(name, "" if _is_secret(field) else entry.value[:40], _why(first["type"], first))
+
+
+def _why(kind: str, problem: Mapping[str, Any]) -> str:
+    context: Mapping[str, Any] = problem.get("ctx", {})
+    limits = {"greater_than": "gt", "greater_than_equal": "ge", "less_than_equal": "le"}
+    if kind in limits:
+        words = {"gt": "more than", "ge": "at least", "le": "at most"}[limits[kind]]
+        return f"must be {words} {context[limits[kind]]:g}"
+    if kind == "literal_error":
+        return f"must be one of {context['expected']}".replace("'", "")
+    if kind == "value_error":
+        return str(context["error"])
+    if kind.startswith("int_"):
+        return "is not a whole number"
+    return "is not a number" if kind.startswith(("float_", "finite_")) else str(problem["msg"]).lower()
+
+
+def _without_secrets(url: str) -> str:
+    """A URL as it may be shown: no password, neither before the host nor among the parameters."""
+    from sqlalchemy.engine import make_url
+
+    made = make_url(url)
+    private = {name: "***" for name in made.query if any(word in name.lower() for word in _PRIVATE)}
+    return made.update_query_dict(private).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")

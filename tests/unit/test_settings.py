@@ -1,0 +1,238 @@
+"""The door: what the environment and a .env file may say, and what is answered to what they may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bulksend.messaging.errors import InvalidInput
+from bulksend.settings import PREFIX, Settings, environment_name
+
+SECRET = "aB3-dont-show-me"  # a word to look for, not a secret
+
+
+def refusal(**environ: str) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        Settings.from_env(environ)
+    return str(caught.value)
+
+
+def row(settings: Settings, name: str) -> tuple[str, str]:
+    return next((r.value, r.source) for r in settings.table() if r.name == name)
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings.database_url_text() == "sqlite:///bulksend.db"
+    assert settings.redis_url is None
+    assert settings.uspeedo_base_url == "https://api.uspeedo.com/api"
+    assert settings.uspeedo_action == "SendMessage"
+    assert (settings.request_timeout, settings.lease_seconds) == (30, 60)
+    assert settings.default_rate == 80
+    assert settings.account_rate is None
+
+
+def test_other_programs_variables_are_not_ours_to_judge() -> None:
+    assert Settings.from_env(
+        {"PATH": "/bin", "CELERY_LOG": "1", "USPEEDO_PUBLIC_KEY": "x"}
+    ) == Settings.from_env({})
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_right_one() -> None:
+    assert refusal(BULKSEND_BATCHSIZE="5") == (
+        "BULKSEND_BATCHSIZE: there is no such setting; did you mean BULKSEND_BATCH_SIZE?"
+    )
+    assert "did you mean USPEEDO_ACCESSKEY_SECRET?" in refusal(USPEEDO_ACCESSKEY_SECERT="x")
+
+
+def test_an_unknown_name_like_no_other_is_refused_with_where_to_look() -> None:
+    assert refusal(BULKSEND_XYZZY="5").endswith("there is no such setting; `bulksend settings` lists them")
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert Settings.from_env({"REDIS_URL": "", "BULKSEND_BATCH_SIZE": "  "}) == Settings.from_env({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("BULKSEND_BATCH_SIZE", "0", "BULKSEND_BATCH_SIZE: must be at least 1 (got '0')"),
+        ("BULKSEND_BATCH_SIZE", "many", "BULKSEND_BATCH_SIZE: is not a whole number (got 'many')"),
+        ("BULKSEND_BATCH_SIZE", "1e9", "BULKSEND_BATCH_SIZE: is not a whole number (got '1e9')"),
+        ("BULKSEND_REQUEST_TIMEOUT", "0", "BULKSEND_REQUEST_TIMEOUT: must be more than 0 (got '0')"),
+        ("BULKSEND_REQUEST_TIMEOUT", "601", "BULKSEND_REQUEST_TIMEOUT: must be at most 600 (got '601')"),
+        ("BULKSEND_DEFAULT_RATE", "80/s", "BULKSEND_DEFAULT_RATE: is not a number (got '80/s')"),
+        ("BULKSEND_DEFAULT_RATE", "nan", "BULKSEND_DEFAULT_RATE: is not a number (got 'nan')"),
+        ("BULKSEND_ACCOUNT_RATE", "inf", "BULKSEND_ACCOUNT_RATE: is not a number (got 'inf')"),
+        ("BULKSEND_ENCRYPT", "some", "BULKSEND_ENCRYPT: must be one of otp or all (got 'some')"),
+        (
+            "BULKSEND_TIMEZONE",
+            "Mars/Olympus",
+            "BULKSEND_TIMEZONE: is not a time zone; write a name like Europe/London (got 'Mars/Olympus')",
+        ),
+        (
+            "BULKSEND_DEFAULT_REGION",
+            "UK",
+            "BULKSEND_DEFAULT_REGION: is not a country; "
+            "write its two letters by ISO 3166, e.g. GB (got 'UK')",
+        ),
+        ("USPEEDO_ACCOUNT_ID", "12a", "USPEEDO_ACCOUNT_ID: is not a whole number (got '12a')"),
+        (
+            "USPEEDO_BASE_URL",
+            "api.uspeedo.com",
+            "USPEEDO_BASE_URL: is not a link; write https://host/path (got 'api.uspeedo.com')",
+        ),
+        (
+            "BULKSEND_RETRY_CAP_SECONDS",
+            "1",
+            "BULKSEND_RETRY_CAP_SECONDS: must be at least BULKSEND_RETRY_BASE_SECONDS, 2 (got '1')",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_sentence_with_its_name(name: str, value: str, sentence: str) -> None:
+    assert refusal(**{name: value}) == sentence
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:p@h/db", "bulksend.db", "postgresql+psycopg2://h/db", "postgres://h:port/db"]
+)
+def test_a_ledger_elsewhere_than_sqlite_or_postgresql_is_refused(url: str) -> None:
+    assert refusal(DATABASE_URL=url).startswith("DATABASE_URL: ")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:6379", "http://h/0", "redis://", "redis://h:port/0", "amqp://h"])
+def test_a_broker_other_than_redis_is_refused(url: str) -> None:
+    assert refusal(REDIS_URL=url) == (
+        "REDIS_URL: is not a Redis URL; write redis://host:6379/0, or rediss://… for TLS"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_way_to_write_postgresql_means_psycopg_3(scheme: str) -> None:
+    settings = Settings.from_env({"DATABASE_URL": f"{scheme}://user:word@host:5432/name?sslmode=require"})
+    assert settings.database_url_text() == "postgresql+psycopg://user:word@host:5432/name?sslmode=require"
+
+
+def test_a_sqlite_url_stays_as_it_is() -> None:
+    assert (
+        Settings.from_env({"DATABASE_URL": "sqlite:////srv/a b.db"}).database_url_text()
+        == "sqlite:////srv/a b.db"
+    )
+
+
+def test_secrets_show_neither_in_the_table_nor_in_a_repr_nor_in_an_error() -> None:
+    environ = {
+        "DATABASE_URL": f"postgres://user:{SECRET}@host/name?sslpassword={SECRET}",
+        "REDIS_URL": f"rediss://:{SECRET}@host:6380/0?password={SECRET}",
+        "USPEEDO_ACCESSKEY_SECRET": SECRET,
+        "BULKSEND_ENCRYPTION_KEY": SECRET,
+    }
+    settings = Settings.from_env(environ)
+    shown = (
+        f"{settings!r} {settings} {settings.table()} {settings.database_address()} {settings.redis_address()}"
+    )
+    assert SECRET not in shown
+    assert row(settings, "USPEEDO_ACCESSKEY_SECRET") == ("****", "environment")
+    assert row(settings, "DATABASE_URL")[0] == "postgresql+psycopg://user:***@host/name?sslpassword=***"
+    assert row(settings, "REDIS_URL")[0] == "rediss://:***@host:6380/0?password=***"
+    assert SECRET not in refusal(**environ | {"REDIS_URL": f"http://:{SECRET}@host"})
+    assert SECRET not in refusal(**environ | {"DATABASE_URL": f"mysql://u:{SECRET}@host/name"})
+
+
+def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(
+        "BULKSEND_BATCH_SIZE=7\nBULKSEND_INTAKE_CHUNK='9'\nPOSTGRES_PASSWORD=x # compose's own\n"
+    )
+    settings = Settings.from_env({"BULKSEND_BATCH_SIZE": "8"}, dotenv)
+    assert row(settings, "BULKSEND_BATCH_SIZE") == ("8", "environment")
+    assert row(settings, "BULKSEND_INTAKE_CHUNK") == ("9", ".env")
+    assert row(settings, "BULKSEND_MAX_TRIES") == ("5", "default")
+
+
+def test_a_wrong_value_in_the_dotenv_file_says_so(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("BULKSEND_BATCH_SIZE=much\n")
+    with pytest.raises(InvalidInput, match=r"^BULKSEND_BATCH_SIZE in \.env: is not a whole number"):
+        Settings.from_env({}, dotenv)
+
+
+def test_a_dollar_sign_in_the_dotenv_file_is_a_dollar_sign(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("USPEEDO_ACCESSKEY_SECRET=a${HOME}b\n")
+    secret = Settings.from_env({}, dotenv).uspeedo_accesskey_secret
+    assert secret is not None
+    assert secret.get_secret_value() == "a${HOME}b"
+
+
+def test_a_dotenv_file_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+    assert Settings.from_env({}, tmp_path / ".env") == Settings.from_env({})
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(f"{SECRET}\n")
+    settings = Settings.from_env({"USPEEDO_ACCESSKEY_SECRET_FILE": str(secret)})
+    assert settings.uspeedo_accesskey_secret is not None
+    assert settings.uspeedo_accesskey_secret.get_secret_value() == SECRET
+    assert row(settings, "USPEEDO_ACCESSKEY_SECRET") == ("****", "USPEEDO_ACCESSKEY_SECRET_FILE")
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL_FILE", "REDIS_URL_FILE", "BULKSEND_ENCRYPTION_KEY_FILE"])
+def test_a_secrets_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert refusal(**{name: str(missing)}) == f"{name}: {missing} cannot be read: No such file or directory"
+
+
+def test_a_secrets_file_that_is_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    assert refusal(REDIS_URL_FILE=str(tmp_path / "secret")).endswith("is empty")
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
+    assert "are both set" in refusal(REDIS_URL="redis://h", REDIS_URL_FILE=str(tmp_path / "secret"))
+
+
+def test_only_secrets_may_lie_in_a_file() -> None:
+    assert "there is no such setting" in refusal(BULKSEND_BATCH_SIZE_FILE="x")
+
+
+def test_settings_are_frozen() -> None:
+    settings = Settings.from_env({})
+    with pytest.raises(ValidationError):
+        settings.batch_size = 1  # type: ignore[misc]
+
+
+def test_an_encryption_key_made_later_changes_nothing_else() -> None:
+    settings = Settings.from_env({"BULKSEND_BATCH_SIZE": "9"})
+    changed = settings.with_encryption_key("k")
+    assert (changed.encryption_key_text(), settings.encryption_key_text()) == ("k", "")
+    assert row(changed, "BULKSEND_BATCH_SIZE") == ("9", "environment")
+
+
+def test_every_setting_says_what_it_means_and_has_a_name_of_its_own() -> None:
+    rows = Settings.from_env({}).table()
+    assert all(r.meaning for r in rows)
+    assert len({r.name for r in rows}) == len(rows)
+    assert {r.name for r in rows if not r.name.startswith(PREFIX)} == {
+        "DATABASE_URL",
+        "REDIS_URL",
+        *(
+            f"USPEEDO_{what}"
+            for what in ("BASE_URL", "ACCESSKEY_ID", "ACCESSKEY_SECRET", "ACCOUNT_ID", "ACTION")
+        ),
+    }
+
+
+@given(name=st.sampled_from(list(Settings.model_fields)), value=st.text(min_size=1))
+def test_any_text_is_either_taken_or_refused_as_bad_input(name: str, value: str) -> None:
+    said = ""
+    try:
+        Settings.from_env({environment_name(name): value})
+    except InvalidInput as refused:
+        said = str(refused)
+    assert said == "" or (said.startswith(f"{environment_name(name)}: ") and "\n" not in said)
