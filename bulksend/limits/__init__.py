@@ -1,20 +1,30 @@
-"""Permits: who may POST when, over any number of workers. Rates, pair rate, 24 h quota, pauses, the breaker."""
+"""Permits: who may POST when, over any number of workers. Rates, pair rate, 24 h quota, pauses, the breaker.
 
-from bulksend.limits.fallback import FallbackPermits
-from bulksend.limits.in_redis import RedisPermits
+Blocking, like everything in this room: call it on a thread. How slots keep the limits: docs/decisions/0002.
+"""
+
+from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, RedisClock
+from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.making import make_permits, redis_permits
-from bulksend.limits.memory import MemoryPermits
+from bulksend.limits.redis_permits import RedisPermits
+from bulksend.limits.rules import LimitRules
+from bulksend.limits.tags import Tags
 from bulksend.limits.words import (
     MAX_LATE_MS,
     Ask,
     Gate,
     Grant,
+    Paused,
     Permit,
     Permits,
     SenderLimits,
     Wait,
     is_stale,
+    needs_restore,
 )
+
+#: The same, by the name under which the worker's tests know it.
+MemoryPermits = LocalPermits
 
 __all__ = [
     "MAX_LATE_MS",
@@ -22,13 +32,20 @@ __all__ = [
     "FallbackPermits",
     "Gate",
     "Grant",
+    "LimitRules",
+    "LimiterUnreachable",
+    "LocalPermits",
     "MemoryPermits",
+    "Paused",
     "Permit",
     "Permits",
+    "RedisClock",
     "RedisPermits",
     "SenderLimits",
+    "Tags",
     "Wait",
     "is_stale",
     "make_permits",
+    "needs_restore",
     "redis_permits",
 ]

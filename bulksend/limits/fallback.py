@@ -1,118 +1,257 @@
-"""Permits while Redis is away: each worker goes on with its share of the limits, never without limits."""
+"""Permits while Redis is away: each worker goes on with its share of the limits, never without limits.
+
+Away: after a blackout (slots that were had from Redis run out), each worker takes its part of every rate, one
+message per pair interval, and nothing for senders with a quota (gate ``cold``). Pauses last known hold.
+Someone in the background asks Redis again every second, which also tells Redis, while it answers, that this
+worker lives. Back: Redis gives nothing for a few seconds, until every worker's own slots have run out.
+
+What this cannot know: a worker cut off alone, while the others still reach Redis, adds its share to their
+whole.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import redis
 import structlog
 
-from bulksend.limits.in_redis import RedisPermits
-from bulksend.limits.memory import MemoryPermits
-from bulksend.limits.words import Ask, Gate, Grant, Permit, Wait
+from bulksend.limits.local_permits import LocalPermits
+from bulksend.limits.redis_permits import RedisPermits
+from bulksend.limits.words import Ask, Grant, Paused, Wait
 from bulksend.messaging.outcome import Scope
 
 log = structlog.get_logger(__name__)
 
-RETRY_MS = 1000.0
+BEAT_SECONDS = 1.0
+#: The first look after Redis went: a blip costs no more than this, and nothing was given meanwhile.
+FIRST_LOOK_SECONDS = 0.25
+#: Away for longer than this, somebody may have given permits of his own; see rules.RETURN_BLACKOUT_MS.
+SHORT_MS = 500.0
+
+
+class LimiterUnreachable(ConnectionError):
+    """Redis has not answered once since this worker started: how many share the limits is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the last answers told."""
+
+    workers: int
+    paused: tuple[Paused, ...]
+    skew_ms: float
+    """Redis's clock minus this machine's steady one."""
+
+
+class RedisClock:
+    """Redis's clock as last seen, carried on by this machine's steady one. ms."""
+
+    def __init__(self, steady_ms: Callable[[], float]) -> None:
+        self.steady_ms = steady_ms
+        self.skew_ms = 0.0
+
+    def __call__(self) -> float:
+        return self.steady_ms() + self.skew_ms
 
 
 class FallbackPermits:
-    """Redis while it answers; else memory, with one part of as many as there were workers at the last answer.
+    """Redis while it answers, else this worker's share. Threads may share it.
 
-    Memory begins cold each time Redis goes, so slots that were had from Redis and those of memory never meet in
-    one second. A sender with a quota waits: whom it has written to is not known here. ``clock_ms`` must be near
-    Redis's clock, by which the slots of both are given.
+    ``local`` must go by ``clock``. With ``beats`` a thread of its own looks after Redis from the first ask
+    on; without, somebody must call ``beat`` about every second.
     """
 
-    def __init__(self, primary: RedisPermits, memory: MemoryPermits, clock_ms: Callable[[], float]) -> None:
+    def __init__(
+        self, primary: RedisPermits, local: LocalPermits, clock: RedisClock, *, beats: bool = True
+    ) -> None:
         self._primary = primary
-        self._memory = memory
-        self._clock_ms = clock_ms
-        self._workers = 1
-        self._skew_ms = 0.0
-        self._away = False
-        self._next_try_ms = float("-inf")
-        self._pauses: set[tuple[Scope, str]] = set()
-        self._lock = threading.Lock()
+        self._local = local
+        self._clock = clock
+        self._known: _Known | None = None
+        self._away_since: float | None = None
+        self._missed: dict[tuple[Scope, str], tuple[bool, str]] = {}
+        """Pauses (True) and resumes that Redis has not heard of yet, with the reason's code."""
+        self._lock = threading.RLock()
+        self._beats = beats
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._look_sooner = threading.Event()
+
+    @property
+    def away(self) -> bool:
+        """Whether Redis is away and this worker's own share is in force."""
+        return self._away_since is not None
+
+    # -- the door --------------------------------------------------------------------------------------
 
     def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
-        """See Permits."""
-        if not self._away or self._clock_ms() >= self._next_try_ms:
+        """See Permits. Raises LimiterUnreachable where Redis has never been reached."""
+        self._start()
+        if not self.away:
             try:
-                grant = self._primary.ask(asks, lead_ms=lead_ms)
+                return self._ask_redis(asks, lead_ms)
             except redis.RedisError as error:
-                self._went_away(error)
+                self._leave(error)
+        if self._known is None:
+            raise LimiterUnreachable("Redis has not answered yet; without it no permit is given")
+        return self._local.ask(asks, lead_ms=lead_ms)
+
+    def beat(self) -> None:
+        """Tell Redis that this worker lives, learn the pauses; come back where Redis was away and answers."""
+        try:
+            if self.away:
+                self._return()
             else:
-                self._came_back(grant)
-                return grant
-        return self._from_memory(asks, lead_ms)
+                self._ask_redis((), 0.0)
+                self._learn_pauses()
+        except redis.RedisError as error:
+            self._leave(error)
 
-    def _went_away(self, error: redis.RedisError) -> None:
-        with self._lock:
-            self._next_try_ms = self._clock_ms() + RETRY_MS
-            if self._away:
-                return
-            self._away = True
-            self._memory.forget()
-            self._memory.share = 1.0 / max(1, self._workers)
-            self._memory.restore(pauses=self._pauses, recent={})
-        log.warning("limiter_away", error=type(error).__name__, share=round(self._memory.share, 3))
-
-    def _came_back(self, grant: Grant) -> None:
-        with self._lock:
-            self._workers = grant.workers
-            self._skew_ms = grant.now_ms - self._clock_ms()
-            if self._away:
-                self._away = False
-                log.warning("limiter_back")
-
-    def _from_memory(self, asks: Sequence[Ask], lead_ms: float) -> Grant:
-        """Slots by our own clock, told on Redis's as it was last known."""
-        limited = [ask for ask in asks if ask.sender_limits.quota is None]
-        grant = self._memory.ask(limited, lead_ms=lead_ms)
-        given = iter(grant.answers)
-        answers = tuple(
-            self._shifted(next(given))
-            if ask.sender_limits.quota is None
-            else Wait(Gate.COLD, grant.now_ms + RETRY_MS + self._skew_ms)
-            for ask in asks
-        )
-        return Grant(answers, grant.now_ms + self._skew_ms, self._workers)
-
-    def _shifted(self, answer: Permit | Wait) -> Permit | Wait:
-        if isinstance(answer, Permit):
-            return Permit(answer.slot_ms + self._skew_ms)
-        until = None if answer.until_ms is None else answer.until_ms + self._skew_ms
-        return Wait(answer.gate, until)
+    def peek(self, ask: Ask) -> tuple[Wait, ...]:
+        """See Permits. While Redis is away: the gates of this worker's share."""
+        if not self.away:
+            try:
+                return self._primary.peek(ask)
+            except redis.RedisError as error:
+                self._leave(error)
+        return self._local.peek(ask)
 
     def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
-        """See Permits."""
+        """See Permits. While Redis is away this worker learns for itself."""
         slow = list(slow)
-        self._memory.report(slow=slow, outages=outages, successes=successes)
-        if not self._away:
-            self._primary.report(slow=slow, outages=outages, successes=successes)
+        if not self.away:
+            try:
+                return self._primary.report(slow=slow, outages=outages, successes=successes)
+            except redis.RedisError as error:
+                self._leave(error)
+        return self._local.report(slow=slow, outages=outages, successes=successes)
 
-    def pause(self, scope: Scope, id: str) -> None:
-        """See Permits. Holds here at once, in Redis when it answers; the ledger has it in any case."""
-        with self._lock:
-            self._pauses.add((scope, id))
-        self._memory.pause(scope, id)
-        self._primary.pause(scope, id)
+    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+        """See Permits. Holds here at once, and in Redis as soon as it answers."""
+        self._local.pause(scope, id, why_code)
+        self._tell(scope, id, True, why_code)
 
     def resume(self, scope: Scope, id: str) -> None:
         """See Permits."""
-        with self._lock:
-            self._pauses.discard((scope, id))
-        self._memory.resume(scope, id)
-        self._primary.resume(scope, id)
+        self._local.resume(scope, id)
+        self._tell(scope, id, False, "")
+
+    def paused(self) -> tuple[Paused, ...]:
+        """See Permits."""
+        if not self.away:
+            try:
+                return self._primary.paused()
+            except redis.RedisError as error:
+                self._leave(error)
+        return self._local.paused()
 
     def restore(
-        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, int]]]
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
     ) -> None:
-        """See Permits."""
-        pauses = list(pauses)
-        with self._lock:
-            self._pauses = set(pauses)
+        """See Permits. Raises redis.RedisError when Redis is away: it is asked for again when it is back."""
         self._primary.restore(pauses=pauses, recent=recent)
+        self._learn_pauses()
+
+    def close(self) -> None:
+        """See Permits."""
+        self._closing.set()
+        self._look_sooner.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        if not self.away:
+            self._primary.close()
+
+    # -- here and away ---------------------------------------------------------------------------------
+
+    def _ask_redis(self, asks: Sequence[Ask], lead_ms: float, *, returned: bool = False) -> Grant:
+        before = self._clock.steady_ms()
+        grant = self._primary.ask(asks, lead_ms=lead_ms, returned=returned)
+        middle = (before + self._clock.steady_ms()) / 2
+        with self._lock:
+            paused = self._known.paused if self._known is not None else ()
+            self._known = _Known(grant.workers, paused, grant.now_ms - middle)
+        return grant
+
+    def _learn_pauses(self) -> None:
+        paused = self._primary.paused()
+        with self._lock:
+            if self._known is not None:
+                self._known = _Known(self._known.workers, paused, self._known.skew_ms)
+
+    def _leave(self, error: redis.RedisError) -> None:
+        """Redis does not answer, or not as it should (full, read-only, loading): go by our own share."""
+        with self._lock:
+            if self.away:
+                return
+            self._away_since = self._clock.steady_ms()
+            known = self._known
+            if known is not None:
+                self._clock.skew_ms = known.skew_ms
+                self._local.forget(workers=known.workers, paused=known.paused)
+                for (scope, id), (paused, why_code) in self._missed.items():
+                    (self._local.pause(scope, id, why_code) if paused else self._local.resume(scope, id))
+        self._look_sooner.set()
+        log.warning("limiter_away", error=type(error).__name__, workers=known.workers if known else None)
+
+    def _return(self) -> None:
+        """Raises redis.RedisError while it is still away."""
+        since = self._away_since
+        if since is None:
+            return
+        away_ms = self._clock.steady_ms() - since
+        grant = self._ask_redis((), 0.0, returned=away_ms > SHORT_MS)
+        with self._lock:
+            missed, self._missed = self._missed, {}
+        try:
+            while missed:
+                (scope, id), (paused, why_code) = next(iter(missed.items()))
+                (self._primary.pause(scope, id, why_code) if paused else self._primary.resume(scope, id))
+                del missed[(scope, id)]
+        finally:
+            with self._lock:
+                self._missed = missed | self._missed
+        self._learn_pauses()
+        with self._lock:
+            self._away_since = None
+        log.warning("limiter_back", away_ms=round(away_ms), workers=grant.workers)
+
+    def _tell(self, scope: Scope, id: str, paused: bool, why_code: str) -> None:
+        if not self.away:
+            try:
+                (self._primary.pause(scope, id, why_code) if paused else self._primary.resume(scope, id))
+                return self._learn_pauses()
+            except redis.RedisError as error:
+                with self._lock:
+                    self._missed[(scope, id)] = (paused, why_code)
+                return self._leave(error)
+        with self._lock:
+            self._missed[(scope, id)] = (paused, why_code)
+        return None
+
+    # -- in the background -----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if not self._beats or self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None and not self._closing.is_set():
+                self._thread = threading.Thread(target=self._keep_beating, name="limiter-beat", daemon=True)
+                self._thread.start()
+
+    def _keep_beating(self) -> None:
+        while not self._closing.is_set():
+            sooner = self._look_sooner.wait(BEAT_SECONDS)
+            self._look_sooner.clear()
+            if sooner and not self._closing.is_set():
+                self._closing.wait(FIRST_LOOK_SECONDS)
+            if not self._closing.is_set():
+                self.beat()
+
+
+def steady_ms() -> float:
+    """A clock that never jumps."""
+    return time.monotonic() * 1000

@@ -3,48 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
 
-from bulksend.limits.fallback import FallbackPermits
-from bulksend.limits.in_redis import RedisPermits
-from bulksend.limits.memory import MemoryPermits
+from bulksend.limits.fallback import FallbackPermits, RedisClock, steady_ms
+from bulksend.limits.local_permits import LocalPermits
+from bulksend.limits.redis_permits import RedisPermits
+from bulksend.limits.rules import LimitRules
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
 
-
-def redis_permits(settings: Settings, *, worker_id: str) -> RedisPermits:
-    """The limiter in Redis. An empty ``worker_id`` only looks and does not share."""
-    client = redis.Redis.from_url(
-        settings.redis_url_text(), socket_timeout=0.5, socket_connect_timeout=0.5, socket_keepalive=True
-    )
-    return RedisPermits(client, hash_key=hash_key(settings), worker_id=worker_id, **_rules(settings), account=settings.account())
+#: Redis answers a call in about a millisecond; waiting longer than this for it is worse than the worker's
+#: share.
+TIMEOUT_SECONDS = 0.5
 
 
 def make_permits(settings: Settings, *, worker_id: str) -> FallbackPermits:
-    """What a worker asks: Redis, and its share of the limits in memory while Redis is away."""
+    """What a worker asks: Redis, and its own share of the limits while Redis is away."""
+    primary = redis_permits(settings, worker_id=worker_id)
+    clock = RedisClock(steady_ms)
+    local = LocalPermits(clock, tags=primary.tags, rules=_rules(settings, pair_burst=1), knows_quotas=False)
+    return FallbackPermits(primary, local, clock)
 
-    def clock_ms() -> float:
-        return time.time() * 1000
 
-    memory = MemoryPermits(clock_ms, **_rules(settings) | {"pair_burst": 1})
-    return FallbackPermits(redis_permits(settings, worker_id=worker_id), memory, clock_ms)
+def redis_permits(settings: Settings, *, worker_id: str) -> RedisPermits:
+    """The limiter in Redis alone. An empty ``worker_id`` looks and acts, but does not share."""
+    client = redis.Redis.from_url(
+        settings.redis_url_text(),
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        # One more try for a connection that was closed while idle; redis-py's own default is ten, with waits.
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
+    return RedisPermits(
+        client,
+        hash_key=hash_key(settings),
+        account=settings.account(),
+        worker_id=worker_id,
+        rules=_rules(settings),
+    )
 
 
 def hash_key(settings: Settings) -> bytes:
-    """The key of the hashes in Redis: the same in every process of an installation, known to nobody without it."""
+    """The key of the hashes in Redis: the same in every process of an installation, known to nobody else."""
     secret = settings.uspeedo_accesskey_secret
     text = secret.get_secret_value() if secret is not None else settings.database_url_text()
-    return hashlib.sha256(b"bulksend limiter" + text.encode()).digest()
+    return hashlib.blake2b(text.encode(), person=b"bulksend limits", digest_size=32).digest()
 
 
-def _rules(settings: Settings) -> dict[str, Any]:
-    return {
-        "account_rate": settings.account_rate,
-        "otp_reserve": settings.otp_reserve,
-        "pair_interval_ms": settings.pair_interval_seconds * 1000,
-        "pair_burst": settings.pair_burst,
-    }
+def _rules(settings: Settings, *, pair_burst: int | None = None) -> LimitRules:
+    return LimitRules(
+        account_rate=settings.account_rate,
+        pair_interval_ms=settings.pair_interval_seconds * 1000,
+        pair_burst=settings.pair_burst if pair_burst is None else pair_burst,
+        otp_reserve=settings.otp_reserve,
+    )

@@ -1,4 +1,7 @@
-"""The words of this room: asks, permits, waits and their gates."""
+"""The words of this room: an ask, its answer (a permit or a wait), and the gate that a wait names.
+
+Instants are Redis's clock, milliseconds since the epoch, fractional. Rates are messages per second.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +13,15 @@ from typing import Protocol
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 
-#: Of a limit so much is used: POSTs that are late by up to MAX_LATE_MS then still fit (docs/decisions/0002).
-USED = 0.985
-#: A slot missed by more than this is worth nothing any more.
+#: A slot may be used up to this late; later it is stale and another one is asked for (docs/decisions/0002).
 MAX_LATE_MS = 12.0
-#: How far ahead slots are given, ms: who may reach farther finds the next slot first.
-HORIZON_MS: Mapping[Kind, float] = {Kind.OTP: 1000.0, Kind.UTILITY: 250.0, Kind.MARKETING: 100.0}
-#: After the limiter lost its memory nothing is given for so long: no second can hold old slots and new ones.
-BLACKOUT_MS = 1100.0 + max(HORIZON_MS.values())
-DAY_MS = 86_400_000.0
-#: A slow-down halves the rate at most so often, never below this share, and is forgotten bit by bit.
-SLOW_EVERY_MS, SLOWEST, CLIMB_MS = 1000.0, 0.05, 60_000.0
-#: The breaker: so many outages in a row open it, first for this long, doubled up to that long.
-OUTAGES, OPEN_MS, OPEN_MOST_MS, PROBE_MS = 5, 2000.0, 60_000.0, 500.0
 
 
 class Gate(StrEnum):
-    """What can hold a message."""
+    """What can hold a message. The first two and the last are decided elsewhere and only named here."""
 
     DUE_TIME = "due_time"
     BACKOFF = "backoff"
-    QUIET_HOURS = "quiet_hours"
     SENDER_RATE = "sender_rate"
     ACCOUNT_RATE = "account_rate"
     CAMPAIGN_RATE = "campaign_rate"
@@ -41,6 +32,8 @@ class Gate(StrEnum):
     ACCOUNT_PAUSED = "account_paused"
     OUTAGE = "outage"
     COLD = "cold"
+    """The limiter lost its memory, or cannot be reached, and what it would have to know is not known yet."""
+    QUIET_HOURS = "quiet_hours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +43,16 @@ class SenderLimits:
     rate: float
     quota: int | None
 
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise ValueError(f"a sender's rate must be more than 0 messages/s, not {self.rate}")
+        if self.quota is not None and self.quota < 0:
+            raise ValueError(f"a sender's quota must be at least 0, not {self.quota}")
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One message that wants to go. The recipient leaves this room only as a keyed hash."""
+    """One message that wants to go. Sender and recipient leave this room only as keyed hashes."""
 
     kind: Kind
     sender: str
@@ -64,10 +63,14 @@ class Ask:
     exchange: bool = False
     """It had a slot and missed it: its pair rate and quota are paid for already."""
 
+    def __post_init__(self) -> None:
+        if self.campaign_rate is not None and not self.campaign_rate > 0:
+            raise ValueError(f"a campaign's rate must be more than 0 messages/s, not {self.campaign_rate}")
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to POST one message at ``slot_ms`` (Redis's clock, ms since the epoch), or up to MAX_LATE_MS later."""
+    """The right to POST one message at ``slot_ms``, or up to MAX_LATE_MS after it."""
 
     slot_ms: float
 
@@ -82,40 +85,85 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The answers in the order of the asks, the limiter's clock, and how many workers share the limits."""
+    """The answers in the order of the asks, Redis's clock at the call, and how many workers share the limits.
+
+    ``epoch`` names the limiter's memory: another one means that it began anew, perhaps on another machine
+    with another clock.
+    """
 
     answers: tuple[Permit | Wait, ...]
     now_ms: float
     workers: int
     needs_restore: bool = False
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A pause flag. ``id`` is the campaign's or account's id; of a sender its keyed hash (see
+    ``Tags.sender``).
+    """
+
+    scope: Scope
+    id: str
+    since_ms: float
+    why_code: str
 
 
 class Permits(Protocol):
-    """What a worker asks before it POSTs, and tells afterwards."""
+    """The right to POST, over any number of workers. Blocking: call it on a thread."""
 
     def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
-        """Slots for these messages, none earlier than ``lead_ms`` from now."""
+        """Answer all of them in one call: slots no earlier than ``lead_ms`` from now, better lanes first.
+
+        A permit that is not used is lost; nothing is given back. An empty list only says that this worker
+        lives.
+        """
+        ...
+
+    def peek(self, ask: Ask) -> tuple[Wait, ...]:
+        """All gates that hold this message now; empty if none does. Changes nothing."""
         ...
 
     def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
-        """Senders or accounts that were told to slow down; evidence of an outage, or that there is none."""
+        """What POSTs came to: senders (or the account) that the vendor wants slower, and evidence for the
+        breaker.
+        """
         ...
 
-    def pause(self, scope: Scope, id: str) -> None:
-        """Give no permits for this campaign, sender or account."""
+    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+        """Give no permits for this campaign, sender or account. ``why_code`` is a word, never free text."""
         ...
 
     def resume(self, scope: Scope, id: str) -> None:
         """Give them again."""
         ...
 
+    def paused(self) -> tuple[Paused, ...]:
+        """All pause flags."""
+        ...
+
     def restore(
-        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, int]]]
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
     ) -> None:
-        """After memory was lost: what is paused, and whom each sender with a quota has written to (recipient, ms)."""
+        """Give a limiter that lost its memory back what the ledger knows, all of it.
+
+        ``recent`` names *every* sender that has a quota, with whom it wrote to in the last 24 h and when
+        (ms); a sender with a quota that it does not name stays cold. Doing it twice, or two workers at once,
+        is harmless.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop what runs in the background and say good-bye."""
         ...
 
 
 def is_stale(slot_ms: float, now_ms: float) -> bool:
-    """Whether a slot was missed by more than a permit allows."""
-    return now_ms - slot_ms > MAX_LATE_MS
+    """Whether a slot was missed by more than a permit allows (the bound itself included)."""
+    return now_ms - slot_ms >= MAX_LATE_MS
+
+
+def needs_restore(grant: Grant) -> bool:
+    """Whether ``restore`` has to be called before everything asked for here can get permits."""
+    return grant.needs_restore

@@ -1,0 +1,70 @@
+"""What POSTs teach the limiter: to go slower, or to stop and probe. Pure; the same in lua/report.lua and
+lua/state.lua.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bulksend.limits.rules import (
+    CLIMB_MS,
+    OPEN_MOST_MS,
+    OPEN_MS,
+    OUTAGES,
+    PROBE_EVERY_MS,
+    SLOW_EVERY_MS,
+    SLOWEST,
+)
+
+
+@dataclass(slots=True)
+class Slowdown:
+    """The part of a rate that is used after the vendor asked for less: halved at ``at_ms``, then climbing
+    back.
+    """
+
+    factor: float = 1.0
+    at_ms: float = 0.0
+
+    def now(self, now_ms: float) -> float:
+        """The part in force."""
+        if self.factor >= 1.0:
+            return 1.0
+        return min(1.0, self.factor + (1.0 - self.factor) * max(0.0, now_ms - self.at_ms) / CLIMB_MS)
+
+    def slow(self, now_ms: float) -> None:
+        """Halve it, unless that was done within the last second: one storm is one reason."""
+        if self.factor < 1.0 and now_ms - self.at_ms < SLOW_EVERY_MS:
+            return
+        self.factor, self.at_ms = max(SLOWEST, self.now(now_ms) / 2), now_ms
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Closed while ``open_ms`` is 0; open until ``open_until``; then half-open, with a probe now and then."""
+
+    outages: int = 0
+    open_until: float = 0.0
+    open_ms: float = 0.0
+    probe_at: float = 0.0
+
+    def holds_until(self, now_ms: float) -> float | None:
+        """Until when it holds everything; None if a permit may be given."""
+        if self.open_ms <= 0 or now_ms >= max(self.open_until, self.probe_at):
+            return None
+        return max(self.open_until, self.probe_at)
+
+    def gave(self, now_ms: float) -> None:
+        """A permit was given: while half-open that was the probe."""
+        if self.open_ms > 0:
+            self.probe_at = now_ms + PROBE_EVERY_MS
+
+    def report(self, outages: int, successes: int, now_ms: float) -> None:
+        """Any success closes it; outages in a row, over all workers, open it, then again for longer."""
+        if successes > 0:
+            self.outages, self.open_until, self.open_ms, self.probe_at = 0, 0.0, 0.0, 0.0
+        elif outages > 0:
+            self.outages += outages
+            if self.outages >= OUTAGES and now_ms >= self.open_until:
+                self.open_ms = min(OPEN_MOST_MS, max(OPEN_MS, self.open_ms * 2))
+                self.open_until = now_ms + self.open_ms

@@ -1,0 +1,404 @@
+"""The limiter's rules in one process's memory.
+
+Two uses: a worker's share of the limits while Redis is away (see fallback.py), and the readable twin of the
+Lua scripts: the same contract suite runs on both, by the same clock, and expects the same answers.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bulksend.limits.adapting import Breaker, Slowdown
+from bulksend.limits.grouping import Group, grouped
+from bulksend.limits.rules import (
+    BLACKOUT_MS,
+    CLOCK_BACK_MS,
+    COLD_AGAIN_MS,
+    DAY_MS,
+    HORIZON_MS,
+    MAX_LEAD_MS,
+    LimitRules,
+    step_ms,
+)
+from bulksend.limits.tags import Tags
+from bulksend.limits.timeline import Reach, Timeline, stored
+from bulksend.limits.window import CampaignWindow
+from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Wait
+from bulksend.messaging.outcome import Scope
+from bulksend.messaging.states import LANES, Kind
+
+_PRUNE_PAIRS_ABOVE = 20_000
+
+
+@dataclass(slots=True)
+class _Sender:
+    line: Timeline = field(default_factory=Timeline)
+    quota_known: bool = False
+
+
+@dataclass(slots=True)
+class _Memory:
+    """All that is lost when memory is lost."""
+
+    epoch_ms: float
+    warm: bool = False
+    cold_until: float = 0.0
+    pair_floor: float = 0.0
+    last_ms: float = 0.0
+    turn: int = 0
+    breaker: Breaker = field(default_factory=Breaker)
+    line: Timeline = field(default_factory=Timeline)
+    senders: dict[str, _Sender] = field(default_factory=dict)
+    campaigns: dict[str, CampaignWindow] = field(default_factory=dict)
+    slow: dict[str, Slowdown] = field(default_factory=dict)
+    pairs: dict[str, float] = field(default_factory=dict)
+    recipients: dict[str, dict[str, float]] = field(default_factory=dict)
+    pauses: dict[str, tuple[float, str] | None] = field(default_factory=dict)
+    """By field: since when and why; None for one that was resumed while the memory was cold."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A group in the middle of being answered."""
+
+    group: Group
+    asks: list[Ask]
+    sender: _Sender
+    window: CampaignWindow | None
+    campaign_rate: float
+    reach: Reach
+    limit: float
+    """The latest slot that may be given."""
+    next: int = 0
+
+
+class LocalPermits:
+    """The rules by ``clock_ms``. Begins cold, as an empty Redis does: ``restore`` warms it.
+
+    ``workers``: this process takes that part of each rate, in whole messages a second where there is one, so
+    that the parts together never exceed it. ``knows_quotas`` False: a sender with a quota waits, since whom
+    others wrote to is not known here. ``began_ms``: when its memory began; by default at the first call.
+    """
+
+    def __init__(
+        self,
+        clock_ms: Callable[[], float],
+        *,
+        tags: Tags | None = None,
+        rules: LimitRules | None = None,
+        workers: int = 1,
+        knows_quotas: bool = True,
+        began_ms: float | None = None,
+    ) -> None:
+        self.tags = tags or Tags(os.urandom(32), "default")
+        self._clock_ms = clock_ms
+        self._rules = rules or LimitRules()
+        self._workers = workers
+        self._knows_quotas = knows_quotas
+        self._memory = None if began_ms is None else _begin(began_ms, self._rules)
+        self._prune_above = _PRUNE_PAIRS_ABOVE
+        self._lock = threading.Lock()
+
+    # -- the door --------------------------------------------------------------------------------------
+
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
+        """See Permits."""
+        with self._lock:
+            now = self._clock_ms()
+            memory = self._remember(now)
+            answers: list[Permit | Wait] = [_NO_ANSWER] * len(asks)
+            turns: dict[Kind, list[_Turn]] = {kind: [] for kind in LANES}
+            needs_restore = not memory.warm
+            for group in grouped(asks):
+                held = self._held(memory, group, now)
+                if held is None:
+                    turns[group.kind].append(self._turn(memory, group, asks, now, lead_ms))
+                    continue
+                needs_restore = needs_restore or (held.gate is Gate.COLD and now >= memory.cold_until)
+                for place in group.places:
+                    answers[place] = held
+            for lane in LANES:
+                self._serve(memory, turns[lane], now, answers)
+            given = sum(isinstance(answer, Permit) for answer in answers)
+            memory.turn = (memory.turn + given) % 1_000_000
+            for line in (memory.line, *(turn.sender.line for lane in LANES for turn in turns[lane])):
+                line.round_off()
+            self._prune(memory, now)
+            return Grant(tuple(answers), now, self._workers, needs_restore, f"local-{memory.epoch_ms:.0f}")
+
+    def peek(self, ask: Ask) -> tuple[Wait, ...]:
+        """See Permits."""
+        with self._lock:
+            now = self._clock_ms()
+            memory = copy.deepcopy(self._remember(now))
+            group = grouped([ask])[0]
+            held = [*self._paused_by(memory, group), *self._cold(memory, group, now)]
+            until = memory.breaker.holds_until(now)
+            if until is not None:
+                held.append(Wait(Gate.OUTAGE, until))
+            turn = self._turn(memory, group, [ask], now, 0.0)
+            held += self._rates_that_hold(memory, turn)
+            pair = self.tags.pair(ask.sender, ask.recipient)
+            by_recipient = (self._quota(memory, turn, pair, now), self._pair(memory, pair, now))
+            held += [wait for wait in by_recipient if wait is not None and not ask.exchange]
+            return tuple(held)
+
+    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
+        """See Permits."""
+        with self._lock:
+            now = self._clock_ms()
+            memory = self._remember(now)
+            for item in dict.fromkeys(self.tags.field(scope, id) for scope, id in slow):
+                memory.slow.setdefault(item, Slowdown()).slow(now)
+            memory.breaker.report(outages, successes, now)
+
+    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+        """See Permits."""
+        with self._lock:
+            now = self._clock_ms()
+            self._remember(now).pauses[self.tags.field(scope, id)] = (now, why_code)
+
+    def resume(self, scope: Scope, id: str) -> None:
+        """See Permits."""
+        with self._lock:
+            memory = self._remember(self._clock_ms())
+            if memory.warm:
+                memory.pauses.pop(self.tags.field(scope, id), None)
+            else:  # a restore that is under way may have read the ledger before it was resumed there
+                memory.pauses[self.tags.field(scope, id)] = None
+
+    def paused(self) -> tuple[Paused, ...]:
+        """See Permits."""
+        with self._lock:
+            pauses = self._remember(self._clock_ms()).pauses
+            return tuple(
+                Paused(*self.tags.unfield(item), *flag) for item, flag in pauses.items() if flag is not None
+            )
+
+    def restore(
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
+    ) -> None:
+        """See Permits."""
+        with self._lock:
+            now = self._clock_ms()
+            memory = self._remember(now)
+            for sender, recipients in recent.items():
+                tag = self.tags.sender(sender)
+                known = memory.recipients.setdefault(tag, {})
+                for recipient, at_ms in recipients:
+                    pair = self.tags.pair(sender, recipient)
+                    known[pair] = max(float(at_ms), known.get(pair, 0.0))
+                memory.senders.setdefault(tag, _Sender()).quota_known = True
+            if not memory.warm:
+                for scope, id in pauses:
+                    memory.pauses.setdefault(self.tags.field(scope, id), (now, ""))
+                memory.pauses = {item: flag for item, flag in memory.pauses.items() if flag is not None}
+                memory.warm = True
+
+    def forget(self, *, workers: int | None = None, paused: Iterable[Paused] | None = None) -> None:
+        """Lose all memory, as a Redis that was wiped; with ``paused`` begin warm with these pauses.
+
+        ``workers`` sets this process's part anew.
+        """
+        with self._lock:
+            now = self._clock_ms()
+            self._memory = _begin(now, self._rules)
+            if workers is not None:
+                self._workers = workers
+            if paused is not None:
+                self._memory.pauses = {
+                    _field_of(self.tags, flag): (flag.since_ms, flag.why_code) for flag in paused
+                }
+                self._memory.warm = True
+
+    def close(self) -> None:
+        """Nothing runs in the background."""
+
+    # -- memory ----------------------------------------------------------------------------------------
+
+    def _remember(self, now: float) -> _Memory:
+        memory = self._memory
+        if memory is None or now < memory.last_ms - CLOCK_BACK_MS:
+            memory = self._memory = _begin(now, self._rules)
+        memory.last_ms = max(memory.last_ms, now)
+        return memory
+
+    def _prune(self, memory: _Memory, now: float) -> None:
+        if len(memory.pairs) > self._prune_above:
+            memory.pairs = {pair: until for pair, until in memory.pairs.items() if until > now}
+            self._prune_above = max(_PRUNE_PAIRS_ABOVE, 2 * len(memory.pairs))
+
+    def _part(self, rate: float) -> float:
+        if self._workers <= 1:
+            return rate
+        return float(rate // self._workers) if rate >= self._workers else rate / self._workers
+
+    # -- one call --------------------------------------------------------------------------------------
+
+    def _turn(self, memory: _Memory, group: Group, asks: Sequence[Ask], now: float, lead_ms: float) -> _Turn:
+        tag = self.tags.sender(group.sender)
+        sender = memory.senders.setdefault(tag, _Sender())
+        if group.limits.quota is None:
+            sender.quota_known = False  # what it sends from here on is not counted
+        account = memory.slow.get(f"account:{self.tags.account_tag}", _FULL).now(now)
+        factor = memory.slow.get(f"sender:{tag}", _FULL).now(now) * account
+        sender.line.begin(now, step_ms(self._part(group.limits.rate), factor))
+        if self._rules.account_rate is not None:
+            memory.line.begin(now, step_ms(self._part(self._rules.account_rate), account))
+        window = None
+        if group.campaign_rate is not None:
+            window = memory.campaigns.setdefault(group.campaign_id, CampaignWindow())
+        soonest = now + min(max(lead_ms, 0.0), MAX_LEAD_MS)
+        return _Turn(
+            group,
+            [asks[place] for place in group.places],
+            sender,
+            window,
+            self._part(group.campaign_rate) if group.campaign_rate is not None else 0.0,
+            Reach(now, soonest, group.kind is Kind.MARKETING),
+            soonest + HORIZON_MS[group.kind],
+        )
+
+    def _serve(self, memory: _Memory, turns: list[_Turn], now: float, answers: list[Permit | Wait]) -> None:
+        """One message of each group in turn, so that campaigns of one lane share what there is.
+
+        Who begins is who would have been next in the last call.
+        """
+        begin = memory.turn % len(turns) if turns else 0
+        turns = turns[begin:] + turns[:begin]
+        while turns:
+            going = []
+            for turn in turns:
+                answer, for_all = self._one(memory, turn, turn.asks[turn.next], now)
+                last = len(turn.asks) if for_all else turn.next + 1
+                for place in turn.group.places[turn.next : last]:
+                    answers[place] = answer
+                turn.next = last
+                if last < len(turn.asks):
+                    going.append(turn)
+            turns = going
+
+    def _one(self, memory: _Memory, turn: _Turn, ask: Ask, now: float) -> tuple[Permit | Wait, bool]:
+        """The answer, and whether it is that of all the rest of the group."""
+        until = memory.breaker.holds_until(now)
+        if until is not None:
+            return Wait(Gate.OUTAGE, until), True
+        found = self._slot(memory, turn)
+        if isinstance(found, Wait):
+            return found, True
+        slot, own, shared = stored(found[0]), found[1], found[2]
+        pair = self.tags.pair(ask.sender, ask.recipient)
+        held = None if ask.exchange else self._quota(memory, turn, pair, now) or self._pair(memory, pair, now)
+        if held is not None:
+            return held, False
+        turn.sender.line.take(slot, own, turn.reach)
+        if self._rules.account_rate is not None:
+            memory.line.take(slot, shared, turn.reach)
+        if turn.window is not None:
+            turn.window.take(slot, turn.campaign_rate)
+        if not ask.exchange:
+            self._count(memory, ask, pair, slot)
+        memory.breaker.gave(now)
+        return Permit(slot), False
+
+    def _count(self, memory: _Memory, ask: Ask, pair: str, slot: float) -> None:
+        """What is counted by recipient: once a message, however often it exchanges its slot."""
+        if ask.sender_limits.quota is not None:
+            memory.recipients.setdefault(self.tags.sender(ask.sender), {})[pair] = slot
+        floor = max(memory.pairs.get(pair, 0.0), memory.pair_floor, slot)
+        memory.pairs[pair] = stored(floor + self._rules.pair_interval_ms)
+
+    # -- gates -----------------------------------------------------------------------------------------
+
+    def _held(self, memory: _Memory, group: Group, now: float) -> Wait | None:
+        """What holds the whole group, whoever its recipients are."""
+        return next(iter([*self._paused_by(memory, group), *self._cold(memory, group, now)]), None)
+
+    def _paused_by(self, memory: _Memory, group: Group) -> list[Wait]:
+        fields = (
+            (Gate.ACCOUNT_PAUSED, f"account:{self.tags.account_tag}"),
+            (Gate.SENDER_PAUSED, f"sender:{self.tags.sender(group.sender)}"),
+            (Gate.CAMPAIGN_PAUSED, f"campaign:{group.campaign_id}"),
+        )
+        return [Wait(gate, None) for gate, item in fields if memory.pauses.get(item) is not None]
+
+    def _cold(self, memory: _Memory, group: Group, now: float) -> list[Wait]:
+        if now < memory.cold_until:
+            return [Wait(Gate.COLD, memory.cold_until)]
+        sender = memory.senders.get(self.tags.sender(group.sender))
+        quota_known = self._knows_quotas and sender is not None and sender.quota_known
+        if not memory.warm or (group.limits.quota is not None and not quota_known):
+            return [Wait(Gate.COLD, now + COLD_AGAIN_MS)]
+        return []
+
+    def _slot(self, memory: _Memory, turn: _Turn) -> tuple[float, int, int] | Wait:
+        """The first slot that every rate allows, with its gaps in the sender's and the account's line."""
+        reach, ahead = turn.reach, turn.limit - turn.reach.now
+        own = 0.0
+        if turn.window is not None:
+            own = turn.window.earliest(turn.campaign_rate, turn.sender.line.step)
+            if own > turn.limit:
+                return Wait(Gate.CAMPAIGN_RATE, own - ahead)
+        slot, gap = turn.sender.line.fit(max(reach.soonest, own), reach, grid=own > reach.soonest)
+        while slot <= turn.limit and self._rules.account_rate is not None:
+            shared, shared_gap = memory.line.fit(slot, reach, grid=False)
+            if shared <= slot:
+                return slot, gap, shared_gap
+            if shared > turn.limit:
+                return Wait(Gate.ACCOUNT_RATE, shared - ahead)
+            slot, gap = turn.sender.line.fit(shared, reach, grid=False)
+            if slot <= shared:
+                return slot, gap, shared_gap
+        if slot > turn.limit:
+            return Wait(Gate.SENDER_RATE, slot - ahead)
+        return slot, gap, 0
+
+    def _rates_that_hold(self, memory: _Memory, turn: _Turn) -> list[Wait]:
+        """Each rate by itself."""
+        reach, ahead = turn.reach, turn.limit - turn.reach.now
+        found = [(Gate.SENDER_RATE, turn.sender.line.fit(reach.soonest, reach, grid=False)[0])]
+        if self._rules.account_rate is not None:
+            found.append((Gate.ACCOUNT_RATE, memory.line.fit(reach.soonest, reach, grid=False)[0]))
+        if turn.window is not None:
+            earliest = turn.window.earliest(turn.campaign_rate, turn.sender.line.step)
+            found.append((Gate.CAMPAIGN_RATE, earliest))
+        return [Wait(gate, at - ahead) for gate, at in found if at > turn.limit]
+
+    def _quota(self, memory: _Memory, turn: _Turn, pair: str, now: float) -> Wait | None:
+        quota = turn.group.limits.quota
+        if quota is None:
+            return None
+        known = memory.recipients.setdefault(self.tags.sender(turn.group.sender), {})
+        for recipient in [r for r, at in known.items() if at <= now - DAY_MS]:
+            del known[recipient]
+        most = quota - int(quota * self._rules.otp_reserve) if turn.reach.bulk else quota
+        if pair in known or len(known) < most:
+            return None
+        ages: list[float] = []
+        for at in known.values():
+            insort(ages, at)
+        over = len(known) - most
+        return Wait(Gate.QUOTA, ages[over] + DAY_MS if over < len(ages) else None)
+
+    def _pair(self, memory: _Memory, pair: str, now: float) -> Wait | None:
+        ahead_of = max(memory.pairs.get(pair, 0.0), memory.pair_floor)
+        opens_at = ahead_of - self._rules.pair_tolerance_ms
+        return Wait(Gate.PAIR_RATE, opens_at) if opens_at > now else None
+
+
+_NO_ANSWER = Wait(Gate.COLD, None)
+_FULL = Slowdown()
+
+
+def _begin(now: float, rules: LimitRules) -> _Memory:
+    """Cold: a blackout, and the burst of every pair counts as spent."""
+    return _Memory(now, cold_until=now + BLACKOUT_MS, pair_floor=now + rules.pair_tolerance_ms, last_ms=now)
+
+
+def _field_of(tags: Tags, flag: Paused) -> str:
+    return f"sender:{flag.id}" if flag.scope is Scope.SENDER else tags.field(flag.scope, flag.id)

@@ -1,0 +1,166 @@
+-- The gates, one function each; the twin of local_permits.py.
+-- ARGV: worker, lead, mode, account rate (0: none), pair interval, pair burst, reserve, account tag,
+-- then for each group: kind, sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), exchange,
+-- pair tags.
+local worker, lead, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local account_rate, pair_interval, pair_burst = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local reserve, account_tag = tonumber(ARGV[7]), ARGV[8]
+local pair_tolerance = (pair_burst - 1) * pair_interval
+local FIRST_GROUP, GROUP_SIZE = 9, 8
+local soonest = now + math.min(math.max(lead, 0), MAX_LEAD_MS)
+
+local account_line, account_slow
+local senders, windows = {}, {}
+
+local function pauses_of(group)
+  local found = {}
+  local flags = redis.call('HMGET', own('pauses'), 'account:' .. account_tag,
+    'sender:' .. group.sender, 'campaign:' .. group.campaign)
+  for i, gate in ipairs({'account_paused', 'sender_paused', 'campaign_paused'}) do
+    if flags[i] and flags[i] ~= '-' then found[#found + 1] = {gate} end
+  end
+  return found
+end
+
+-- Also says whether restoring would help.
+local function cold(group)
+  if now < state.cold_until then return {'cold', state.cold_until}, false end
+  if state.warm == 0 or (group.quota >= 0 and not group.own.quota_known) then
+    return {'cold', now + COLD_AGAIN_MS}, true
+  end
+end
+
+local function sender_of(tag)
+  local sender = senders[tag]
+  if not sender then
+    local found = redis.call('HMGET', own('sender:' .. tag), 'line', 'slow', 'quota_known')
+    sender = {line = read_line(found[1]), slow = factor_now(found[2]), quota_known = found[3] == '1', touched = false}
+    senders[tag] = sender
+  end
+  return sender
+end
+
+local function read_account()
+  account_slow = factor_now(state.slow)
+  if account_rate > 0 then account_line = read_line(state.line) end
+end
+
+local function read_group(at)
+  local group = {
+    kind = ARGV[at], sender = ARGV[at + 1], campaign = ARGV[at + 2], rate = tonumber(ARGV[at + 3]),
+    quota = tonumber(ARGV[at + 4]), campaign_rate = tonumber(ARGV[at + 5]), exchange = ARGV[at + 6] == '1',
+    pairs = ARGV[at + 7],
+  }
+  group.size = #group.pairs / PAIR_LENGTH
+  group.own = sender_of(group.sender)
+  return group
+end
+
+local function step_of(rate, factor) return 1000.0 / (rate * USED * factor) end
+
+-- A campaign's last slots, oldest first; the twin of window.py. Those before `first` do not matter any more.
+local function window_of(campaign)
+  local window = windows[campaign]
+  if not window then
+    window = {key = own('campaign:' .. campaign), slots = {}, first = 1, fresh = {}}
+    for i, slot in ipairs(redis.call('LRANGE', window.key, 0, -1)) do window.slots[i] = tonumber(slot) end
+    windows[campaign] = window
+  end
+  return window
+end
+
+-- A group's turn begins: its timelines, its campaign's last slots, how far it may reach.
+local function prepare(group)
+  local sender = group.own
+  sender.touched = true
+  if group.quota < 0 and sender.quota_known then
+    sender.quota_known = false -- what it sends from here on is not counted
+    sender.quota_lost = true
+  end
+  begin_line(sender.line, now, step_of(group.rate, sender.slow * account_slow))
+  if account_line then begin_line(account_line, now, step_of(account_rate, account_slow)) end
+  group.reach = {now = now, soonest = soonest, bulk = group.kind == 'marketing'}
+  group.limit = soonest + HORIZON_MS[group.kind]
+  group.ahead = group.limit - now
+  if group.campaign_rate > 0 then
+    group.window = window_of(group.campaign)
+    group.most = math.max(1, math.floor(group.campaign_rate + 1e-9))
+    group.span = group.most * 1000.0 / (group.campaign_rate * USED)
+  end
+end
+
+local function campaign_earliest(group)
+  local slots, length = group.window.slots, #group.window.slots
+  if length < group.window.first then return 0 end
+  local steps = math.floor((group.span / group.most / 2 + SAME_MS) / group.own.line.step)
+  local earliest = slots[length] + steps * group.own.line.step
+  if length - group.window.first + 1 >= group.most then
+    earliest = math.max(earliest, slots[length - group.most + 1] + group.span)
+  end
+  return earliest
+end
+
+-- The first slot that every rate allows, its gaps in both timelines; or nil and the wait.
+local function slot_of(group)
+  local reach, limit, line = group.reach, group.limit, group.own.line
+  local earliest = 0
+  if group.campaign_rate > 0 then
+    earliest = campaign_earliest(group)
+    if earliest > limit then return nil, {'campaign_rate', earliest - group.ahead} end
+  end
+  local slot, gap = fit(line, math.max(reach.soonest, earliest), reach, earliest > reach.soonest)
+  while slot <= limit and account_line do
+    local shared, shared_gap = fit(account_line, slot, reach, false)
+    if shared <= slot then return slot, gap, shared_gap end
+    if shared > limit then return nil, {'account_rate', shared - group.ahead} end
+    slot, gap = fit(line, shared, reach, false)
+    if slot <= shared then return slot, gap, shared_gap end
+  end
+  if slot > limit then return nil, {'sender_rate', slot - group.ahead} end
+  return slot, gap, 0
+end
+
+local function rates_that_hold(group)
+  local found, reach = {}, group.reach
+  local function add(gate, at)
+    if at > group.limit then found[#found + 1] = {gate, at - group.ahead} end
+  end
+  add('sender_rate', (fit(group.own.line, reach.soonest, reach, false)))
+  if account_line then add('account_rate', (fit(account_line, reach.soonest, reach, false))) end
+  if group.campaign_rate > 0 then add('campaign_rate', campaign_earliest(group)) end
+  return found
+end
+
+-- How many recipients a sender with a quota has now. `peeking` leaves those that have left where they are.
+local function recipients_of(group, peeking)
+  local key = root .. 'quota:' .. group.sender
+  if peeking then return key, redis.call('ZCOUNT', key, '(' .. written(now - DAY_MS), '+inf') end
+  if not group.own.recipients then
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', written(now - DAY_MS))
+    group.own.recipients = redis.call('ZCARD', key)
+  end
+  return key, group.own.recipients
+end
+
+local function quota_wait(group, pair, peeking)
+  if group.quota < 0 or group.exchange then return nil end
+  local key, known = recipients_of(group, peeking)
+  local most = group.quota
+  if group.reach.bulk then most = group.quota - math.floor(group.quota * reserve) end
+  if known < most then return nil end
+  local score = redis.call('ZSCORE', key, pair)
+  if score and tonumber(score) > now - DAY_MS then return nil end
+  local leaves = redis.call('ZRANGEBYSCORE', key, '(' .. written(now - DAY_MS), '+inf',
+    'WITHSCORES', 'LIMIT', known - most, 1)
+  return {'quota', leaves[2] and tonumber(leaves[2]) + DAY_MS or nil}
+end
+
+local function pair_wait(group, pair)
+  if group.exchange then return nil end
+  local ahead_of = math.max(tonumber(redis.call('GET', own('pair:' .. pair)) or 0), state.pair_floor)
+  local opens_at = ahead_of - pair_tolerance
+  if opens_at > now then return {'pair_rate', opens_at} end
+  return nil, ahead_of
+end
+
+local function wait_text(wait) return wait[1] .. (wait[2] and ' ' .. written(wait[2]) or '') end

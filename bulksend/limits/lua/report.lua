@@ -1,0 +1,38 @@
+-- ARGV: pair tolerance, outages, successes, then the fields that shall go slower. The twin of adapting.py.
+remember(tonumber(ARGV[1]), false)
+
+local function slowed(text)
+  local at = text and tonumber(string.match(text, '%S+ (%S+)'))
+  if at and tonumber(string.match(text, '%S+')) < 1 and now - at < SLOW_EVERY_MS then return nil end
+  return string.format('%.17g', math.max(SLOWEST, factor_now(text) / 2)) .. ' ' .. written(now)
+end
+
+for i = 4, #ARGV do
+  local scope, tag = string.match(ARGV[i], '(%a+):(.*)')
+  if scope == 'account' then
+    local text = slowed(state.slow)
+    if text then set('slow', text) end
+  else
+    local key = own(scope .. ':' .. tag)
+    local text = slowed(redis.call('HGET', key, 'slow'))
+    if text then
+      redis.call('HSET', key, 'slow', text)
+      redis.call('PEXPIRE', key, DAY_MS + 60000)
+    end
+  end
+end
+
+local outages, successes = tonumber(ARGV[2]), tonumber(ARGV[3])
+if successes > 0 then
+  if state.outages > 0 then
+    for _, name in ipairs({'outages', 'open_until', 'open_ms', 'probe_at'}) do set(name, 0) end
+  end
+elseif outages > 0 then
+  set('outages', state.outages + outages)
+  if state.outages >= OUTAGES and now >= state.open_until then
+    set('open_ms', math.min(OPEN_MOST_MS, math.max(OPEN_MS, state.open_ms * 2)))
+    set('open_until', now + state.open_ms)
+  end
+end
+save_state()
+return 1

@@ -1,0 +1,70 @@
+-- What the account's limiter remembers, and how it begins anew. KEYS[1] is <root>state.
+-- Keys under <root><epoch>: mean nothing to another epoch, and go by themselves.
+-- To 0.1 us: as fine as a double can tell instants of this century apart, and be written down.
+local function written(instant) return string.format('%.4f', instant) end
+
+local root = string.sub(KEYS[1], 1, -6)
+local now = clock()
+local state, changed = {}, {}
+
+local function set(name, value)
+  state[name] = value
+  changed[name] = type(value) == 'number' and written(value) or value
+end
+
+local function own(name) return root .. state.epoch .. ':' .. name end
+
+local NUMBERS = {'began', 'cold_until', 'warm', 'pair_floor', 'last', 'outages', 'open_until', 'open_ms', 'probe_at', 'turn'}
+
+local function load_state()
+  local found = redis.call('HGETALL', KEYS[1])
+  for i = 1, #found, 2 do state[found[i]] = found[i + 1] end
+  for _, name in ipairs(NUMBERS) do state[name] = tonumber(state[name]) or 0 end
+end
+
+-- Cold: nothing is given for a while, and the burst of every pair counts as spent.
+local function begin_epoch(pair_tolerance)
+  if state.epoch then redis.call('UNLINK', own('pauses')) end
+  redis.call('DEL', KEYS[1])
+  state, changed = {}, {}
+  for _, name in ipairs(NUMBERS) do state[name] = 0 end
+  set('epoch', string.format('%.0f', now * 1000))
+  set('began', now)
+  set('cold_until', now + BLACKOUT_MS)
+  set('pair_floor', now + pair_tolerance)
+end
+
+-- `restarted`: the caller's script was not known to Redis, so this Redis has been started anew, and what it
+-- remembers may be older than what was given last.
+local function remember(pair_tolerance, restarted)
+  load_state()
+  local age = now - state.began
+  if not state.epoch or now < state.last - CLOCK_BACK_MS
+    or (restarted and not (age >= 0 and age < SAME_START_MS)) then
+    begin_epoch(pair_tolerance)
+  end
+  set('last', math.max(state.last, now))
+end
+
+local function save_state()
+  local flat = {}
+  for name, value in pairs(changed) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', KEYS[1], unpack(flat))
+end
+
+local function factor_now(text)
+  if not text then return 1 end
+  local factor, at = string.match(text, '(%S+) (%S+)')
+  factor = tonumber(factor)
+  if factor >= 1 then return 1 end
+  return math.min(1, factor + (1 - factor) * math.max(0, now - tonumber(at)) / CLIMB_MS)
+end
+
+local function outage_until()
+  local til = math.max(state.open_until, state.probe_at)
+  if state.open_ms <= 0 or now >= til then return nil end
+  return til
+end

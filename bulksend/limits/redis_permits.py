@@ -1,0 +1,273 @@
+"""Permits from Redis: one script call for many messages, over any number of workers.
+
+Redis may lose what it remembers: wiped, restarted from an old file, failed over to a replica that lagged. It
+is noticed by two signs: the epoch's key is gone, or Redis does not know our script any more (scripts are not
+kept over a restart, nor are they replicated). Either begins a new epoch, cold (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import redis
+
+from bulksend.limits.grouping import Group, grouped
+from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules
+from bulksend.limits.scripts import Scripts
+from bulksend.limits.tags import Tags
+from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Wait
+from bulksend.messaging.outcome import Scope
+
+_RESTORE_CHUNK = 2000
+_KEEP_MS = 2 * FARTHEST_MS
+"""How long a process remembers its own permits to quota'd senders, to tell a Redis that forgot them."""
+
+
+class RedisPermits:
+    """The limiter. Threads may share it. Raises redis.RedisError, from every method, when Redis does not
+    answer.
+
+    An empty ``worker_id`` looks and acts, but is not counted as a worker.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        hash_key: bytes,
+        account: str,
+        worker_id: str = "",
+        rules: LimitRules | None = None,
+        scripts: Scripts | None = None,
+    ) -> None:
+        self.tags = Tags(hash_key, account)
+        self._client = client
+        self._worker_tag = self.tags.worker(worker_id) if worker_id else ""
+        self._rules = rules or LimitRules()
+        self._scripts = scripts or Scripts.build(self.tags.account_tag)
+        self._shas = {
+            text: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for text in self._texts()
+        }
+        self._key = self.tags.prefix + "state"
+        self._lock = threading.Lock()
+        self._epoch = ""
+        self._counted: deque[tuple[float, str, str]] = deque()
+        """(slot, sender tag, recipient tag) of the last permits that a quota counts."""
+
+    # -- the door --------------------------------------------------------------------------------------
+
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, returned: bool = False) -> Grant:
+        """See Permits. ``returned``: this worker went by limits of its own for a while."""
+        groups = grouped(asks)
+        args = self._arguments("returned" if returned else "", lead_ms)
+        pairs = [self._pairs(group, asks) for group in groups]
+        for group, tags in zip(groups, pairs, strict=True):
+            args += self._group(group, tags)
+        reply = self._run(self._scripts.ask, args, restarted_arg=2)
+        now_ms, workers, epoch, needs_restore = (
+            float(reply[0]),
+            int(reply[1]),
+            _text(reply[2]),
+            bool(reply[3]),
+        )
+        answers: list[Permit | Wait] = [_NO_ANSWER] * len(asks)
+        flat = iter(reply[4])
+        waits: dict[bytes, Wait] = {}
+        for group in groups:
+            for place in group.places:
+                answers[place] = _answer(next(flat), waits)
+        self._notice(epoch, now_ms, groups, pairs, answers)
+        return Grant(tuple(answers), now_ms, workers, needs_restore, epoch)
+
+    def peek(self, ask: Ask) -> tuple[Wait, ...]:
+        """See Permits."""
+        group = grouped([ask])[0]
+        args = [*self._arguments("", 0.0), *self._group(group, self._pairs(group, [ask]))]
+        return tuple(_wait(text) for text in self._run(self._scripts.peek, args))
+
+    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
+        """See Permits."""
+        fields = list(dict.fromkeys(self.tags.field(scope, id) for scope, id in slow))
+        self._run(self._scripts.report, [self._tolerance(), outages, successes, *fields])
+
+    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+        """See Permits. Raises ValueError for a ``why_code`` that is not a word."""
+        if why_code and not (why_code.replace("_", "").isalnum() and len(why_code) <= 40):
+            raise ValueError(
+                "why_code must be a word of at most 40 letters, digits and _, such as vendor_131031"
+            )
+        self._run(self._scripts.pause, [self._tolerance(), "pause", self.tags.field(scope, id), why_code])
+
+    def resume(self, scope: Scope, id: str) -> None:
+        """See Permits."""
+        self._run(self._scripts.pause, [self._tolerance(), "resume", self.tags.field(scope, id), ""])
+
+    def paused(self) -> tuple[Paused, ...]:
+        """See Permits."""
+        flat = iter(
+            _text(part) for part in self._run(self._scripts.pause, [self._tolerance(), "list", "", ""])
+        )
+        found = []
+        for field, flag in zip(flat, flat, strict=True):
+            if flag != "-":
+                since, _, why = flag.partition(" ")
+                found.append(Paused(*self.tags.unfield(field), float(since), why))
+        return tuple(found)
+
+    def restore(
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
+    ) -> None:
+        """See Permits."""
+        senders = []
+        for sender, recipients in recent.items():
+            tag = self.tags.sender(sender)
+            senders.append(tag)
+            self._load(tag, ((self.tags.pair(sender, recipient), at_ms) for recipient, at_ms in recipients))
+        fields = [self.tags.field(scope, id) for scope, id in pauses]
+        self._run(self._scripts.restore, [self._tolerance(), len(senders), *senders, *fields])
+
+    def close(self) -> None:
+        """Say good-bye, so that the others' shares grow at once. Redis being away is no matter."""
+        if self._worker_tag:
+            try:
+                self._client.zrem(self.tags.prefix + "workers", self._worker_tag)
+            except redis.RedisError:
+                return
+
+    # -- calling ---------------------------------------------------------------------------------------
+
+    def _texts(self) -> tuple[str, ...]:
+        s = self._scripts
+        return (s.ask, s.peek, s.report, s.pause, s.restore)
+
+    def _run(self, text: str, args: list[Any], *, restarted_arg: int | None = None) -> Any:
+        """Run a script by its hash; where Redis does not know it, by its text.
+
+        In the same call that makes the script known again, the argument at ``restarted_arg`` says so: no
+        other worker can slip in between and get permits from a memory that is too old.
+        """
+        try:
+            return self._client.evalsha(self._shas[text], 1, self._key, *args)
+        except redis.exceptions.NoScriptError:
+            if restarted_arg is not None:
+                args = [*args]
+                args[restarted_arg] += "restarted"
+            reply = self._client.eval(text, 1, self._key, *args)
+            # Known by EVAL alone it could be pushed out by other scripts (Redis keeps 500 of them since 7.4).
+            self._client.script_load(text)
+            return reply
+
+    def _arguments(self, mode: str, lead_ms: float) -> list[Any]:
+        rules = self._rules
+        return [
+            self._worker_tag,
+            lead_ms,
+            mode,
+            rules.account_rate or 0,
+            rules.pair_interval_ms,
+            rules.pair_burst,
+            rules.otp_reserve,
+            self.tags.account_tag,
+        ]
+
+    def _tolerance(self) -> float:
+        return self._rules.pair_tolerance_ms
+
+    def _pairs(self, group: Group, asks: Sequence[Ask]) -> list[str]:
+        pair, sender = self.tags.pair, group.sender
+        return [pair(sender, asks[place].recipient) for place in group.places]
+
+    def _group(self, group: Group, pairs: list[str]) -> list[Any]:
+        quota = group.limits.quota
+        return [
+            group.kind.value,
+            self.tags.sender(group.sender),
+            group.campaign_id,
+            group.limits.rate,
+            -1 if quota is None else quota,
+            group.campaign_rate or 0,
+            int(group.exchange),
+            "".join(pairs),
+        ]
+
+    # -- memory lost -----------------------------------------------------------------------------------
+
+    def _notice(
+        self,
+        epoch: str,
+        now_ms: float,
+        groups: list[Group],
+        pairs: list[list[str]],
+        answers: list[Permit | Wait],
+    ) -> None:
+        """Keep the last permits that a quota counts; give them to a Redis that has forgotten them.
+
+        The ledger knows them only once their attempts are opened, and may be read just before that.
+        """
+        with self._lock:
+            forgotten = list(self._counted) if self._epoch and epoch != self._epoch else []
+            self._epoch = epoch
+            for group, tags in zip(groups, pairs, strict=True):
+                if group.limits.quota is None or group.exchange:
+                    continue
+                tag = self.tags.sender(group.sender)
+                for place, recipient in zip(group.places, tags, strict=True):
+                    answer = answers[place]
+                    if isinstance(answer, Permit):
+                        self._counted.append((answer.slot_ms, tag, recipient))
+            while self._counted and self._counted[0][0] < now_ms - _KEEP_MS:
+                self._counted.popleft()
+        by_sender: dict[str, list[tuple[str, float]]] = {}
+        for slot_ms, tag, recipient in forgotten:
+            by_sender.setdefault(tag, []).append((recipient, slot_ms))
+        for tag, recipients in by_sender.items():
+            self._load(tag, recipients)
+
+    def _load(self, sender_tag: str, recipients: Iterable[tuple[str, float]]) -> None:
+        """Recipients that a quota counts, any number of them."""
+        key = f"{self.tags.prefix}quota:{sender_tag}"
+        for chunk in _chunks(recipients, _RESTORE_CHUNK):
+            pipeline = self._client.pipeline(transaction=False)
+            newest = dict(sorted(chunk, key=_at))
+            # GT: what was noted meanwhile is newer than what the ledger told.
+            pipeline.zadd(key, newest, gt=True)
+            pipeline.pexpire(key, int(DAY_MS) + 60_000)
+            pipeline.execute()
+
+
+_NO_ANSWER = Wait(Gate.COLD, None)
+
+
+def _at(item: tuple[str, float]) -> float:
+    return item[1]
+
+
+def _chunks(items: Iterable[tuple[str, float]], size: int) -> Iterator[list[tuple[str, float]]]:
+    rest = iter(items)
+    while chunk := list(itertools.islice(rest, size)):
+        yield chunk
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _answer(raw: bytes, waits: dict[bytes, Wait]) -> Permit | Wait:
+    """``raw`` is a number, or a gate's name and perhaps an instant; many waits of one call are alike."""
+    known = waits.get(raw)
+    if known is not None:
+        return known
+    try:
+        return Permit(float(raw))
+    except ValueError:
+        return waits.setdefault(raw, _wait(raw))
+
+
+def _wait(raw: bytes | str) -> Wait:
+    gate, _, until = _text(raw).partition(" ")
+    return Wait(Gate(gate), float(until) if until else None)

@@ -1,0 +1,89 @@
+"""The numbers that the limiter goes by, each with its reason. The Lua scripts get them from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from bulksend.messaging.states import Kind
+
+#: Of each limit this part is used, so that POSTs up to 12 ms late cannot make a second fuller than the limit:
+#: N slots take 1000 / 0.985 = 1015.2 ms, more than 1000 + 12 (docs/decisions/0002).
+USED = 0.985
+
+#: How far ahead of its earliest use a slot is given, ms. This is the priority: who may reach farther finds
+#: the next slot first, since bulk never takes one that is more than 100 ms away.
+HORIZON_MS: Mapping[Kind, float] = MappingProxyType(
+    {Kind.OTP: 1000.0, Kind.UTILITY: 250.0, Kind.MARKETING: 100.0}
+)
+#: A caller's lead is taken as at most this.
+MAX_LEAD_MS = 250.0
+#: The farthest slot that can be out there.
+FARTHEST_MS = MAX_LEAD_MS + max(HORIZON_MS.values())
+
+#: After a loss of memory nothing is given for so long: the last old slot, a whole second after it, and a
+#: margin.
+BLACKOUT_MS = FARTHEST_MS + 1100.0
+#: When a worker comes back from limits of its own, nothing is given for so long: the other workers find Redis
+#: again within 1.5 s (a probe each second, and its timeout), then their own last slots have to run out.
+RETURN_BLACKOUT_MS = 1500.0 + BLACKOUT_MS
+#: A sender whose memory is cold is worth asking for again so soon.
+COLD_AGAIN_MS = 250.0
+#: Cold starts that follow each other within this are one: several workers notice the same restart.
+SAME_START_MS = 2000.0
+#: Redis's clock went back by more than this: slots in the future mean nothing any more, begin anew.
+CLOCK_BACK_MS = 1000.0
+
+#: Of slots beyond bulk's reach (a flood of codes), each so-manyeth is left free for marketing: 1 in 19 is 5.3
+#: %.
+KEEP_EVERY = 18
+#: ... and taken back for codes if marketing has not claimed it when it is this close.
+RECLAIM_MS = 20.0
+#: Free gaps before a frontier that are remembered; beyond that the oldest is forgotten, which only wastes it.
+MOST_GAPS = 256
+#: Instants nearer than this are the same (rounding to 0.1 us adds up along a row of slots).
+SAME_MS = 0.002
+
+DAY_MS = 86_400_000.0
+
+#: Slowing down: half the rate, at most once in SLOW_EVERY_MS, never below SLOWEST, full again after CLIMB_MS.
+SLOW_EVERY_MS, SLOWEST, CLIMB_MS = 1000.0, 0.05, 60_000.0
+
+#: The breaker: so many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS.
+OUTAGES, OPEN_MS, OPEN_MOST_MS, PROBE_EVERY_MS = 5, 2000.0, 60_000.0, 500.0
+
+#: A worker that was not heard of for so long no longer counts.
+WORKER_MS = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRules:
+    """What an installation may set. ``account_rate`` in messages/s over all senders, None for none.
+
+    WhatsApp: one message per 6 s to one recipient, burst 45; excess is error 131056 (Meta, messaging limits).
+    ``otp_reserve`` is the part of a quota that marketing leaves free.
+    """
+
+    account_rate: float | None = None
+    pair_interval_ms: float = 6000.0
+    pair_burst: int = 45
+    otp_reserve: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.account_rate is not None and not self.account_rate > 0:
+            raise ValueError(f"the account's rate must be more than 0 messages/s, not {self.account_rate}")
+        if self.pair_interval_ms <= 0 or self.pair_burst < 1:
+            raise ValueError("the pair rate needs an interval of more than 0 ms and a burst of at least 1")
+        if not 0 <= self.otp_reserve <= 1:
+            raise ValueError(f"the reserve for codes must be between 0 and 1, not {self.otp_reserve}")
+
+    @property
+    def pair_tolerance_ms(self) -> float:
+        """How far a pair may run ahead of its interval."""
+        return (self.pair_burst - 1) * self.pair_interval_ms
+
+
+def step_ms(rate: float, factor: float = 1.0) -> float:
+    """From one slot to the next at ``rate`` messages/s, slowed to ``factor`` of it."""
+    return 1000.0 / (rate * USED * factor)

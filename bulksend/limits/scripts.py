@@ -1,0 +1,79 @@
+"""The Lua scripts, put together from their parts. Redis 7.0 and Valkey run them.
+
+The numbers come from rules.py. Each text names its account, so that each account has scripts of its own:
+Redis forgets scripts when it is started anew, and the first caller of each account must notice (see
+redis_permits.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulksend.limits import rules
+from bulksend.limits.tags import PAIR_LENGTH
+from bulksend.messaging.states import LANES, Kind
+
+_HERE = Path(__file__).parent / "lua"
+_NUMBERS = (
+    "USED",
+    "MAX_LEAD_MS",
+    "FARTHEST_MS",
+    "BLACKOUT_MS",
+    "RETURN_BLACKOUT_MS",
+    "COLD_AGAIN_MS",
+    "SAME_START_MS",
+    "CLOCK_BACK_MS",
+    "KEEP_EVERY",
+    "RECLAIM_MS",
+    "MOST_GAPS",
+    "SAME_MS",
+    "DAY_MS",
+    "SLOW_EVERY_MS",
+    "SLOWEST",
+    "CLIMB_MS",
+    "OUTAGES",
+    "OPEN_MS",
+    "OPEN_MOST_MS",
+    "PROBE_EVERY_MS",
+    "WORKER_MS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The text of each script."""
+
+    ask: str
+    peek: str
+    report: str
+    pause: str
+    restore: str
+
+    @classmethod
+    def build(cls, account_tag: str, clock: str | None = None) -> Scripts:
+        """For one account. ``clock`` replaces lua/clock.lua: a test's own time."""
+        begin = [f"-- account {account_tag}", _constants(), clock or _part("clock"), _part("state")]
+        gates = [*begin, _part("timeline"), _part("gates")]
+        return cls(
+            ask="\n".join([*gates, _part("ask")]),
+            peek="\n".join([*gates, _part("peek")]),
+            report="\n".join([*begin, _part("report")]),
+            pause="\n".join([*begin, _part("pause")]),
+            restore="\n".join([*begin, _part("restore")]),
+        )
+
+
+def _part(name: str) -> str:
+    return (_HERE / f"{name}.lua").read_text()
+
+
+def _constants() -> str:
+    lines = [f"local {name} = {getattr(rules, name)!r}" for name in _NUMBERS]
+    lines.append(f"local PAIR_LENGTH = {PAIR_LENGTH}")
+    lines.append(f"local BULK_REACH_MS = {rules.HORIZON_MS[Kind.MARKETING]!r}")
+    horizons = ", ".join(f"{kind.value} = {ms!r}" for kind, ms in rules.HORIZON_MS.items())
+    lines.append(f"local HORIZON_MS = {{{horizons}}}")
+    lanes = ", ".join(f"'{lane.value}'" for lane in LANES)
+    lines.append(f"local LANES = {{{lanes}}}")
+    return "\n".join(lines)

@@ -1,0 +1,111 @@
+"""A row of slots in time, one step apart, that several kinds take from: pure arithmetic, the same in
+lua/timeline.lua.
+
+The frontier (``free_from``) is GCRA's theoretical arrival time without burst. Unlike plain GCRA, a slot taken
+beyond the frontier does not lose the time before it: the gap is remembered and filled by whoever fits. Any
+two slots taken from one timeline are at least a step apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from bulksend.limits.rules import HORIZON_MS, KEEP_EVERY, MOST_GAPS, RECLAIM_MS, SAME_MS
+from bulksend.messaging.states import Kind
+
+_BULK_REACH_MS = HORIZON_MS[Kind.MARKETING]
+FRONTIER = -1
+
+
+@dataclass(slots=True)
+class Gap:
+    """Slots may begin anywhere from ``start`` to ``end``; a ``kept`` one is bulk's until it is close."""
+
+    start: float
+    end: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """For whom a slot is sought: no earlier than ``soonest``; ``bulk`` is marketing. ms."""
+
+    now: float
+    soonest: float
+    bulk: bool
+
+
+@dataclass(slots=True)
+class Timeline:
+    """``free_from`` and ``step`` in ms; ``far`` counts slots taken beyond bulk's reach since the last kept
+    gap.
+    """
+
+    free_from: float = 0.0
+    step: float = 0.0
+    far: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+
+    def begin(self, now: float, step: float) -> None:
+        """Forget what is past; another rate makes the gaps useless, and a lower one moves the frontier."""
+        if abs(step - self.step) > SAME_MS:
+            self.gaps.clear()
+            self.free_from += max(0.0, step - self.step) if self.step > 0 else 0.0
+        self.step = step
+        self.gaps = [gap for gap in self.gaps if gap.end >= now]
+
+    def fit(self, lower: float, reach: Reach, *, grid: bool) -> tuple[float, int]:
+        """The first free slot not before ``lower``, and the index of its gap, or FRONTIER.
+
+        ``grid``: where a slot is pushed beyond free ones by a narrower limit, keep whole steps before it, so
+        that others lose nothing. An idle timeline has no grid worth keeping.
+        """
+        for index, gap in enumerate(self.gaps):
+            if gap.kept and not reach.bulk and gap.start > reach.soonest + RECLAIM_MS:
+                continue
+            at = self._from(gap.start, lower, grid)
+            if at <= gap.end + SAME_MS:
+                return at, index
+        return self._from(self.free_from, lower, grid and self.free_from > reach.soonest), FRONTIER
+
+    def _from(self, start: float, lower: float, grid: bool) -> float:
+        if lower <= start:
+            return start
+        return start + math.ceil((lower - start - SAME_MS) / self.step) * self.step if grid else lower
+
+    def take(self, at: float, index: int, reach: Reach) -> None:
+        """Take the slot that ``fit`` found."""
+        if index != FRONTIER:
+            gap = self.gaps.pop(index)
+            if gap.end >= at + self.step - SAME_MS:
+                self.gaps.insert(index, Gap(at + self.step, gap.end, gap.kept))
+            if gap.start <= at - self.step + SAME_MS:
+                self.gaps.insert(index, Gap(gap.start, at - self.step, gap.kept))
+            return
+        start = max(self.free_from, reach.now)
+        if start <= at - self.step + SAME_MS:
+            self.gaps.append(Gap(start, at - self.step, False))
+        self.free_from = at + self.step
+        if not reach.bulk and at > reach.soonest + _BULK_REACH_MS:
+            self._keep_some()
+        if len(self.gaps) > MOST_GAPS:
+            del self.gaps[0]
+
+    def _keep_some(self) -> None:
+        self.far += 1
+        if self.far >= KEEP_EVERY:
+            self.far = 0
+            self.gaps.append(Gap(self.free_from, self.free_from, True))
+            self.free_from += self.step
+
+    def round_off(self) -> None:
+        """As Redis keeps it between two calls."""
+        self.free_from = stored(self.free_from)
+        for gap in self.gaps:
+            gap.start, gap.end = stored(gap.start), stored(gap.end)
+
+
+def stored(instant: float) -> float:
+    """To 0.1 us: as fine as a double can tell instants of this century apart, and be written down."""
+    return float(f"{instant:.4f}")

@@ -1,0 +1,784 @@
+"""The limiter's rules, each on the Lua scripts in a real Valkey and on their twin in memory, by a clock we
+set.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+import redis
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from bulksend.limits import (
+    Ask,
+    Gate,
+    Grant,
+    LimitRules,
+    LocalPermits,
+    Permit,
+    RedisPermits,
+    SenderLimits,
+    Tags,
+    Wait,
+    needs_restore,
+)
+from bulksend.limits.rules import BLACKOUT_MS
+from bulksend.limits.scripts import Scripts
+from bulksend.messaging.outcome import Scope
+from bulksend.messaging.states import Kind
+
+START_MS = 1_900_000_000_000.0
+DAY_MS = 86_400_000.0
+KEY = b"a key of the contract suite ....."
+SENDER, OTHER_SENDER = "447700900001", "447700900002"
+
+
+@dataclass
+class World:
+    """A limiter whose clock stands still until it is moved."""
+
+    permits: LocalPermits | RedisPermits
+    _set: Callable[[float], None]
+    wipe: Callable[[], None]
+    now: float = START_MS
+    recipients: int = 0
+
+    def advance(self, ms: float) -> None:
+        self.now = round(self.now + ms, 3)
+        self._set(self.now)
+
+    def warm(self) -> None:
+        """Restored, the blackout over, and every pair's burst grown back."""
+        self.permits.ask([], lead_ms=0)
+        self.permits.restore(pauses=[], recent={SENDER: [], OTHER_SENDER: []})
+        self.advance(BLACKOUT_MS + 44 * 6000)
+
+    def ask(self, *asks: Ask, lead_ms: float = 0.0) -> tuple[Permit | Wait, ...]:
+        return self.permits.ask(asks, lead_ms=lead_ms).answers
+
+    def someone(self) -> str:
+        self.recipients += 1
+        return f"1202555{self.recipients:07}"
+
+    def message(
+        self,
+        kind: Kind = Kind.MARKETING,
+        *,
+        to: str | None = None,
+        rate: float = 80.0,
+        quota: int | None = None,
+        campaign: str = "spring",
+        campaign_rate: float | None = None,
+        sender: str = SENDER,
+        exchange: bool = False,
+    ) -> Ask:
+        recipient = self.someone() if to is None else to
+        return Ask(kind, sender, campaign, recipient, SenderLimits(rate, quota), campaign_rate, exchange)
+
+
+Make = Callable[[LimitRules], World]
+
+
+def local_world(rules: LimitRules) -> World:
+    clock = [START_MS]
+    permits = LocalPermits(lambda: clock[0], tags=Tags(KEY, "1"), rules=rules)
+    return World(permits, lambda ms: clock.__setitem__(0, ms), permits.forget)
+
+
+def redis_world(valkey: redis.Redis, rules: LimitRules) -> World:
+    account = uuid.uuid4().hex
+    key = f"clock:{account}"
+    valkey.set(key, START_MS)
+    tags = Tags(KEY, account)
+    scripts = Scripts.build(
+        tags.account_tag, f"local function clock() return tonumber(redis.call('GET', '{key}')) end"
+    )
+    permits = RedisPermits(
+        valkey, hash_key=KEY, account=account, worker_id="one", rules=rules, scripts=scripts
+    )
+
+    def wipe() -> None:
+        for found in valkey.scan_iter(f"bs:{{{tags.account_tag}}}*", count=1000):
+            valkey.delete(found)
+
+    return World(permits, lambda ms: valkey.set(key, repr(ms)) and None, wipe)
+
+
+@pytest.fixture(params=["memory", "valkey"])
+def make(request: pytest.FixtureRequest, valkey: redis.Redis) -> Make:
+    if request.param == "memory":
+        return local_world
+    return lambda rules: redis_world(valkey, rules)
+
+
+@pytest.fixture
+def cold(make: Make) -> World:
+    return make(LimitRules())
+
+
+@pytest.fixture
+def world(cold: World) -> World:
+    cold.warm()
+    return cold
+
+
+def slots_of(answers: Sequence[Permit | Wait]) -> list[float]:
+    return [answer.slot_ms for answer in answers if isinstance(answer, Permit)]
+
+
+def gates_of(answers: Sequence[Permit | Wait]) -> list[Gate]:
+    return [answer.gate for answer in answers if isinstance(answer, Wait)]
+
+
+def most_in(slots: Sequence[float], span_ms: float) -> int:
+    """The most slots in any half-open span."""
+    ordered = sorted(slots)
+    most = first = 0
+    for last, slot in enumerate(ordered):
+        while slot - ordered[first] >= span_ms:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def saturate(
+    world: World, seconds: float, messages: Callable[[], list[Ask]], every_ms: float = 30.0
+) -> dict[str, list[float]]:
+    """Ask for more than there is, again and again; the slots by campaign."""
+    slots: dict[str, list[float]] = {}
+    for _ in range(int(seconds * 1000 / every_ms)):
+        asks = messages()
+        for ask, answer in zip(asks, world.ask(*asks, lead_ms=5.0), strict=True):
+            if isinstance(answer, Permit):
+                slots.setdefault(ask.campaign_id, []).append(answer.slot_ms)
+        world.advance(every_ms)
+    return slots
+
+
+# -- rates ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [1.0, 7.0, 80.0, 1000.0])
+def test_a_saturated_sender_uses_98_percent_and_no_second_is_fuller_than_its_limit(
+    world: World, rate: float
+) -> None:
+    seconds = 12.0 if rate < 10 else 4.0
+    many = int(rate * 0.15) + 2
+    slots = saturate(world, seconds, lambda: [world.message(rate=rate) for _ in range(many)])["spring"]
+    assert most_in(slots, 1012.0) <= rate
+    assert len(slots) >= 0.98 * rate * (max(slots) - min(slots)) / 1000
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rate=st.floats(0.5, 300),
+    calls=st.lists(
+        st.tuples(st.floats(0, 400), st.sampled_from(list(Kind)), st.integers(1, 30), st.floats(0, 60)),
+        min_size=1,
+        max_size=25,
+    ),
+)
+def test_no_second_is_ever_fuller_than_the_senders_limit(
+    make: Make, rate: float, calls: list[tuple[float, Kind, int, float]]
+) -> None:
+    world = make(LimitRules())
+    world.warm()
+    slots = []
+    for pause_ms, kind, many, lead_ms in calls:
+        world.advance(pause_ms)
+        given_now = slots_of(
+            world.ask(*(world.message(kind, rate=rate, campaign=kind) for _ in range(many)), lead_ms=lead_ms)
+        )
+        assert all(slot >= world.now + lead_ms - 0.001 for slot in given_now)
+        slots += given_now
+    # 1012: each may be POSTed up to 12 ms late.
+    assert most_in(slots, 1012.0) <= -(-rate // 1)
+
+
+def test_slots_are_given_no_farther_ahead_than_the_kinds_horizon(world: World) -> None:
+    for kind, horizon, sender in (
+        (Kind.MARKETING, 100, "447700900011"),
+        (Kind.UTILITY, 250, "447700900012"),
+        (Kind.OTP, 1000, "447700900013"),
+    ):
+        slots = slots_of(world.ask(*(world.message(kind, sender=sender) for _ in range(120)), lead_ms=20))
+        assert world.now + 20 == min(slots)
+        assert world.now + 20 + horizon - 13 <= max(slots) <= world.now + 20 + horizon
+
+
+def test_a_wait_for_the_rate_says_from_when_asking_helps(world: World) -> None:
+    wait = world.ask(*(world.message() for _ in range(30)))[-1]
+    assert isinstance(wait, Wait)
+    assert wait.gate is Gate.SENDER_RATE
+    assert wait.until_ms is not None
+    world.advance(wait.until_ms - world.now - 1)
+    assert gates_of(world.ask(world.message())) == [Gate.SENDER_RATE]
+    world.advance(1.1)
+    assert len(slots_of(world.ask(world.message()))) == 1
+
+
+def test_answers_come_in_the_order_of_the_asks_and_codes_get_the_first_slots(world: World) -> None:
+    blast = [world.message() for _ in range(3)]
+    codes = [world.message(Kind.OTP, campaign="codes") for _ in range(2)]
+    answers = world.ask(blast[0], codes[0], blast[1], codes[1], blast[2])
+    slots = slots_of(answers)
+    assert len(slots) == 5
+    assert slots[1] < slots[3] < slots[0] < slots[2] < slots[4]
+
+
+def test_a_code_finds_its_slot_within_moments_while_a_blast_takes_all_it_can(world: World) -> None:
+    waited = []
+    for _ in range(40):
+        world.ask(*(world.message() for _ in range(20)), lead_ms=5)
+        world.advance(30)
+        slot = slots_of(world.ask(world.message(Kind.OTP, campaign="codes"), lead_ms=5))[0]
+        waited.append(slot - world.now)
+    assert max(waited) <= 5 + 100 + 13
+
+
+def test_a_flood_of_codes_leaves_bulk_its_twentieth_and_wastes_nothing(world: World) -> None:
+    def both() -> list[Ask]:
+        blast = [world.message(campaign="blast") for _ in range(10)]
+        return blast + [world.message(Kind.OTP, campaign="codes") for _ in range(100)]
+
+    slots = saturate(world, 8, both)
+    first = world.now - 6000
+    codes, blast = ([s for s in slots[name] if s >= first] for name in ("codes", "blast"))
+    assert len(blast) >= 0.05 * (len(codes) + len(blast)) * 0.95
+    assert len(blast) <= 0.1 * len(codes)
+    assert most_in(codes + blast, 1012.0) <= 80
+
+
+def test_a_flood_of_codes_alone_takes_back_what_was_left_for_bulk(world: World) -> None:
+    slots = saturate(
+        world, 6, lambda: [world.message(Kind.OTP, campaign="codes") for _ in range(100)], every_ms=10
+    )["codes"]
+    in_the_past = [s for s in slots if world.now - 4000 <= s < world.now]
+    assert len(in_the_past) >= 0.98 * 80 * 4
+
+
+def test_two_campaigns_of_one_lane_share_a_sender_evenly(world: World) -> None:
+    def both() -> list[Ask]:
+        return [world.message(campaign=name) for name in ("first", "second") for _ in range(12)]
+
+    slots = saturate(world, 4, both)
+    assert abs(len(slots["first"]) - len(slots["second"])) <= 0.1 * len(slots["first"])
+
+
+# -- campaign and account ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("campaign_rate", [2.0, 10.0, 30.0, 33.0, 40.0, 79.0])
+def test_a_campaign_alone_uses_its_own_rate_and_never_more(world: World, campaign_rate: float) -> None:
+    slots = saturate(
+        world, 10, lambda: [world.message(campaign_rate=campaign_rate) for _ in range(12)], every_ms=20
+    )["spring"]
+    assert most_in(slots, 1012.0) <= campaign_rate
+    # Counted once the first second's slots, which come a little closer together, are past.
+    later = [s for s in slots if s >= min(slots) + 1100]
+    assert len(later) - 1 >= 0.97 * campaign_rate * (max(later) - min(later)) / 1000
+
+
+@pytest.mark.parametrize("campaign_rate", [10.0, 30.0, 40.0])
+def test_a_campaign_with_a_rate_of_its_own_does_not_hold_its_senders_other_campaigns_back(
+    world: World, campaign_rate: float
+) -> None:
+    def both() -> list[Ask]:
+        slow = [world.message(campaign="slow", campaign_rate=campaign_rate) for _ in range(6)]
+        return slow + [world.message(campaign="fast") for _ in range(12)]
+
+    slots = saturate(world, 8, both)
+    everything = slots["slow"] + slots["fast"]
+    assert most_in(everything, 1012.0) <= 80
+    assert most_in(slots["slow"], 1012.0) <= campaign_rate
+    assert len(everything) >= 0.97 * 80 * (max(everything) - min(everything)) / 1000
+    assert len(slots["slow"]) >= 0.9 * campaign_rate * 8
+
+
+def test_a_campaigns_own_rate_is_named_as_the_gate(world: World) -> None:
+    answers = world.ask(*(world.message(campaign_rate=1.0) for _ in range(3)))
+    assert [type(answer) for answer in answers] == [Permit, Wait, Wait]
+    assert gates_of(answers) == [Gate.CAMPAIGN_RATE] * 2
+
+
+def test_the_accounts_rate_holds_over_all_senders_and_is_used(make: Make) -> None:
+    world = make(LimitRules(account_rate=100.0))
+    world.warm()
+    senders = [f"4477009001{i:02}" for i in range(5)]
+
+    def everybody() -> list[Ask]:
+        return [world.message(sender=s, campaign=s, rate=40) for s in senders for _ in range(6)]
+
+    slots = saturate(world, 6, everybody, every_ms=15)
+    everything = [slot for of_one in slots.values() for slot in of_one]
+    assert most_in(everything, 1012.0) <= 100
+    assert len(everything) >= 0.98 * 100 * (max(everything) - min(everything)) / 1000
+    assert gates_of(world.ask(*everybody())).count(Gate.ACCOUNT_RATE) > 0
+
+
+def test_codes_of_one_sender_do_not_block_the_account_for_another(make: Make) -> None:
+    world = make(LimitRules(account_rate=500.0))
+    world.warm()
+    world.ask(*(world.message(Kind.OTP, campaign="codes") for _ in range(100)))
+    answers = world.ask(*(world.message(sender=OTHER_SENDER, campaign="blast") for _ in range(5)))
+    assert len(slots_of(answers)) == 5
+
+
+# -- pairs ---------------------------------------------------------------------------------------------
+
+
+def test_one_recipient_gets_a_burst_of_45_and_then_one_message_per_6_seconds(world: World) -> None:
+    answers = world.ask(*(world.message(Kind.OTP, to="447700900100", rate=1000) for _ in range(50)))
+    assert [type(a) for a in answers] == [Permit] * 45 + [Wait] * 5
+    wait = answers[45]
+    assert isinstance(wait, Wait)
+    assert wait.gate is Gate.PAIR_RATE
+    assert wait.until_ms == pytest.approx(world.now + 6000, abs=100)
+    world.advance(6100)
+    again = world.ask(*(world.message(to="447700900100", rate=1000) for _ in range(2)))
+    assert [type(a) for a in again] == [Permit, Wait]
+
+
+def test_a_pair_that_waits_does_not_hold_others_back(world: World) -> None:
+    world.ask(*(world.message(Kind.OTP, to="447700900100", rate=1000) for _ in range(45)))
+    world.advance(200)
+    answers = world.ask(
+        world.message(to="447700900100"), world.message(to="447700900101"), world.message(to="447700900100")
+    )
+    assert [type(a) for a in answers] == [Wait, Permit, Wait]
+
+
+def test_the_pair_rate_is_that_of_one_sender(world: World) -> None:
+    world.ask(*(world.message(Kind.OTP, to="447700900100", rate=1000) for _ in range(45)))
+    assert len(slots_of(world.ask(world.message(to="447700900100", sender=OTHER_SENDER)))) == 1
+
+
+def test_interval_and_burst_of_pairs_can_be_set(make: Make) -> None:
+    world = make(LimitRules(pair_interval_ms=1000, pair_burst=2))
+    world.warm()
+    answers = world.ask(*(world.message(Kind.OTP, to="447700900100") for _ in range(3)))
+    assert [type(a) for a in answers] == [Permit, Permit, Wait]
+
+
+def test_a_missed_slot_is_exchanged_without_paying_pair_rate_and_quota_again(make: Make) -> None:
+    world = make(LimitRules(pair_burst=1))
+    world.warm()
+    assert len(slots_of(world.ask(world.message(to="447700900100", quota=1)))) == 1
+    world.advance(200)
+    again = world.message(to="447700900100", quota=1, exchange=True)
+    assert len(slots_of(world.ask(again))) == 1
+    world.advance(6100)
+    assert len(slots_of(world.ask(world.message(to="447700900100", quota=1)))) == 1
+
+
+# -- quota ---------------------------------------------------------------------------------------------
+
+
+def test_a_quota_counts_each_recipient_once_in_24_hours(world: World) -> None:
+    def to(*recipients: str) -> list[Ask]:
+        return [world.message(Kind.UTILITY, to=r, quota=2) for r in recipients]
+
+    first = world.now
+    assert gates_of(world.ask(*to("447700900100", "447700900101", "447700900102"))) == [Gate.QUOTA]
+    world.advance(3_600_000)
+    assert gates_of(world.ask(*to("447700900101", "447700900100"))) == []
+    wait = world.ask(*to("447700900102"))[0]
+    assert isinstance(wait, Wait)
+    assert wait.until_ms == pytest.approx(world.now + DAY_MS, abs=50)
+    world.advance(first + DAY_MS - world.now + 100)
+    assert gates_of(world.ask(*to("447700900102"))) == [Gate.QUOTA]
+    world.advance(3_600_000)
+    assert gates_of(world.ask(*to("447700900102"))) == []
+
+
+def test_a_full_quota_names_the_instant_at_which_the_oldest_recipient_leaves(world: World) -> None:
+    oldest = slots_of(world.ask(world.message(quota=2)))[0]
+    world.advance(1000)
+    world.ask(world.message(quota=2))
+    wait = world.ask(world.message(quota=2))[0]
+    assert wait == Wait(Gate.QUOTA, oldest + DAY_MS)
+
+
+def test_marketing_leaves_codes_their_reserve_of_a_quota(world: World) -> None:
+    blast = world.ask(*(world.message(quota=40, rate=10_000) for _ in range(45)))
+    assert len(slots_of(blast)) == 38
+    codes = world.ask(*(world.message(Kind.OTP, quota=40, rate=10_000) for _ in range(5)))
+    assert [type(a) for a in codes] == [Permit, Permit, Wait, Wait, Wait]
+
+
+def test_a_quota_of_nothing_waits_without_an_end(world: World) -> None:
+    assert world.ask(world.message(quota=0)) == (Wait(Gate.QUOTA, None),)
+
+
+def test_a_sender_whose_quota_is_new_waits_until_the_ledger_has_told_whom_it_wrote_to(world: World) -> None:
+    new = "447700900077"
+    world.ask(world.message(sender=new, to="447700900100"))
+    grant = world.permits.ask([world.message(sender=new, quota=1)], lead_ms=0)
+    assert gates_of(grant.answers) == [Gate.COLD]
+    assert needs_restore(grant)
+    world.permits.restore(pauses=[], recent={new: [("447700900100", world.now)]})
+    world.advance(300)
+    assert gates_of(world.ask(world.message(sender=new, quota=1))) == [Gate.QUOTA]
+    assert gates_of(world.ask(world.message(sender=new, quota=1, to="447700900100"))) == []
+
+
+# -- pauses --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scope", "id", "gate"),
+    [
+        (Scope.CAMPAIGN, "spring", Gate.CAMPAIGN_PAUSED),
+        (Scope.SENDER, SENDER, Gate.SENDER_PAUSED),
+    ],
+)
+def test_a_pause_holds_at_once_until_it_is_resumed(world: World, scope: Scope, id: str, gate: Gate) -> None:
+    world.permits.pause(scope, id, "vendor_131048")
+    assert world.ask(world.message()) == (Wait(gate, None),)
+    assert len(slots_of(world.ask(world.message(sender=OTHER_SENDER, campaign="other")))) == 1
+    [flag] = world.permits.paused()
+    assert (flag.scope, flag.since_ms, flag.why_code) == (scope, world.now, "vendor_131048")
+    world.permits.resume(scope, id)
+    assert world.permits.paused() == ()
+    assert len(slots_of(world.ask(world.message()))) == 1
+
+
+def test_a_pause_of_the_account_holds_everybody(world: World) -> None:
+    account = account_of(world)
+    world.permits.pause(Scope.ACCOUNT, account)
+    answers = world.ask(world.message(), world.message(Kind.OTP, sender=OTHER_SENDER, campaign="codes"))
+    assert gates_of(answers) == [Gate.ACCOUNT_PAUSED] * 2
+    assert [(flag.scope, flag.id) for flag in world.permits.paused()] == [(Scope.ACCOUNT, account)]
+
+
+def account_of(world: World) -> str:
+    return world.permits.tags.account
+
+
+def test_a_pair_can_be_neither_paused_nor_slowed(world: World) -> None:
+    with pytest.raises(ValueError, match="pair"):
+        world.permits.pause(Scope.PAIR, "447700900100")
+    with pytest.raises(ValueError, match="pair"):
+        world.permits.report(slow=[(Scope.PAIR, "447700900100")])
+
+
+# -- slower, and the breaker ---------------------------------------------------------------------------
+
+
+def rate_now(world: World) -> float:
+    """Messages per second, from the distance of two slots."""
+    first, second = slots_of(world.ask(world.message(Kind.OTP), world.message(Kind.OTP)))[:2]
+    world.advance(second - world.now + 1000)
+    return 1000 / (second - first) / 0.985
+
+
+def test_a_sender_asked_to_go_slower_halves_its_rate_and_climbs_back_within_a_minute(world: World) -> None:
+    world.permits.report(slow=[(Scope.SENDER, SENDER)])
+    begun = world.now
+    assert rate_now(world) == pytest.approx(40, rel=0.01)
+    world.advance(begun + 30_000 - world.now)
+    assert rate_now(world) == pytest.approx(60, rel=0.01)
+    world.advance(begun + 60_000 - world.now)
+    assert rate_now(world) == pytest.approx(80, rel=0.001)
+
+
+def test_a_storm_of_throttling_halves_once_a_second_and_never_below_a_twentieth(world: World) -> None:
+    world.ask(world.message())
+    for _ in range(20):
+        world.permits.report(slow=[(Scope.SENDER, SENDER)])
+        world.advance(10)
+    world.advance(100)
+    assert rate_now(world) == pytest.approx(40, rel=0.02)
+    for _ in range(10):
+        world.permits.report(slow=[(Scope.SENDER, SENDER)])
+        world.advance(1000)
+    world.permits.report(slow=[(Scope.SENDER, SENDER)])
+    assert rate_now(world) == pytest.approx(4, rel=0.02)
+
+
+def test_a_slower_account_slows_every_sender(world: World) -> None:
+    world.permits.report(slow=[(Scope.ACCOUNT, account_of(world))])
+    first, second = slots_of(
+        world.ask(*(world.message(Kind.OTP, sender=OTHER_SENDER, campaign="codes") for _ in range(2)))
+    )
+    assert 1000 / (second - first) / 0.985 == pytest.approx(40, rel=0.01)
+
+
+def test_five_outages_in_a_row_open_the_breaker_for_two_seconds(world: World) -> None:
+    world.permits.report(outages=4)
+    assert len(slots_of(world.ask(world.message()))) == 1
+    world.permits.report(outages=1)
+    assert world.ask(world.message()) == (Wait(Gate.OUTAGE, world.now + 2000),)
+
+
+def test_a_success_in_between_begins_the_count_anew(world: World) -> None:
+    world.permits.report(outages=4)
+    world.permits.report(successes=1)
+    world.permits.report(outages=4)
+    assert len(slots_of(world.ask(world.message()))) == 1
+
+
+def test_a_breaker_half_open_lets_one_probe_through_per_half_second(world: World) -> None:
+    world.permits.report(outages=5)
+    world.advance(2001)
+    answers = world.ask(world.message(), world.message())
+    assert [type(a) for a in answers] == [Permit, Wait]
+    assert answers[1] == Wait(Gate.OUTAGE, world.now + 500)
+    world.advance(501)
+    assert len(slots_of(world.ask(world.message(), world.message()))) == 1
+    world.permits.report(successes=1)
+    assert len(slots_of(world.ask(world.message(), world.message()))) == 2
+
+
+def test_each_failed_probe_doubles_the_outage_up_to_a_minute(world: World) -> None:
+    lengths = []
+    world.permits.report(outages=5)
+    for _ in range(7):
+        wait = world.ask(world.message())[0]
+        assert isinstance(wait, Wait)
+        assert wait.until_ms is not None
+        lengths.append(wait.until_ms - world.now)
+        world.advance(wait.until_ms - world.now + 1)
+        assert len(slots_of(world.ask(world.message()))) == 1
+        world.permits.report(outages=1)
+    assert lengths == pytest.approx([2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000], abs=0.01)
+
+
+# -- memory lost ---------------------------------------------------------------------------------------
+
+
+def test_a_limiter_without_memory_gives_nothing_until_old_slots_have_run_out_and_it_was_restored(
+    cold: World,
+) -> None:
+    grant = cold.permits.ask([cold.message(Kind.OTP)], lead_ms=0)
+    assert grant.answers == (Wait(Gate.COLD, START_MS + BLACKOUT_MS),)
+    assert needs_restore(grant)
+    cold.advance(BLACKOUT_MS + 1)
+    assert gates_of(cold.ask(cold.message())) == [Gate.COLD]
+    cold.permits.restore(pauses=[], recent={})
+    grant = cold.permits.ask([cold.message()], lead_ms=0)
+    assert len(slots_of(grant.answers)) == 1
+    assert not needs_restore(grant)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.floats(0, 3000), kind=st.sampled_from(list(Kind)), lead_ms=st.floats(0, 400))
+def test_no_second_holds_slots_from_before_and_after_a_wipe(
+    make: Make, before: float, kind: Kind, lead_ms: float
+) -> None:
+    world = make(LimitRules())
+    world.warm()
+    world.advance(before)
+    old = slots_of(world.ask(*(world.message(kind) for _ in range(120)), lead_ms=lead_ms))
+    world.wipe()
+    world.permits.ask([], lead_ms=0)
+    world.permits.restore(pauses=[], recent={})
+    new: list[float] = []
+    while not new:
+        world.advance(50)
+        new = slots_of(world.ask(*(world.message(kind) for _ in range(120)), lead_ms=lead_ms))
+    assert min(new) - max(old) >= 1012
+    assert world.now - old[0] < 5000
+
+
+def test_after_a_loss_of_memory_every_pairs_burst_counts_as_spent_and_grows_back(cold: World) -> None:
+    cold.permits.ask([], lead_ms=0)
+    cold.permits.restore(pauses=[], recent={})
+    cold.advance(BLACKOUT_MS + 1)
+    pair = [cold.message(Kind.OTP, to="447700900100") for _ in range(3)]
+    answers = cold.ask(*pair)
+    assert [type(a) for a in answers] == [Permit, Wait, Wait]
+    wait = answers[1]
+    assert isinstance(wait, Wait)
+    assert wait.gate is Gate.PAIR_RATE
+    assert wait.until_ms == START_MS + 6000
+    cold.advance(START_MS + 60_000 - cold.now)
+    assert len(slots_of(cold.ask(*(cold.message(Kind.OTP, to="447700900100") for _ in range(30))))) == 10
+
+
+def test_restoring_brings_back_pauses_and_recipients_any_number_of_times(world: World) -> None:
+    world.wipe()
+    assert needs_restore(world.permits.ask([world.message(quota=2)], lead_ms=0))
+    for _ in range(2):
+        world.permits.restore(
+            pauses=[(Scope.CAMPAIGN, "paused"), (Scope.SENDER, OTHER_SENDER)],
+            recent={SENDER: ((r, world.now - 5000) for r in ("447700900100", "447700900101"))},
+        )
+    world.advance(BLACKOUT_MS + 1)
+    assert gates_of(world.ask(world.message(campaign="paused"))) == [Gate.CAMPAIGN_PAUSED]
+    assert gates_of(world.ask(world.message(sender=OTHER_SENDER))) == [Gate.SENDER_PAUSED]
+    assert gates_of(world.ask(world.message(quota=2))) == [Gate.QUOTA]
+    assert gates_of(world.ask(world.message(quota=2, to="447700900100"))) == []
+
+
+def test_a_sender_with_a_quota_that_was_not_restored_stays_cold_while_others_go(world: World) -> None:
+    world.wipe()
+    world.permits.restore(pauses=[], recent={SENDER: []})
+    world.advance(BLACKOUT_MS + 1)
+    assert gates_of(world.ask(world.message(sender=OTHER_SENDER, quota=5))) == [Gate.COLD]
+    assert gates_of(world.ask(world.message(sender=OTHER_SENDER))) == []
+    assert gates_of(world.ask(world.message(quota=5))) == []
+
+
+def test_a_resume_is_not_undone_by_a_restore_that_read_the_ledger_before_it(world: World) -> None:
+    world.wipe()
+    world.permits.ask([], lead_ms=0)
+    world.permits.resume(Scope.CAMPAIGN, "spring")
+    world.permits.restore(pauses=[(Scope.CAMPAIGN, "spring")], recent={})
+    assert world.permits.paused() == ()
+    world.permits.restore(pauses=[(Scope.CAMPAIGN, "spring")], recent={})
+    assert world.permits.paused() == ()
+
+
+def test_a_pause_given_while_cold_holds_after_the_restore(world: World) -> None:
+    world.wipe()
+    world.permits.pause(Scope.CAMPAIGN, "spring")
+    world.permits.restore(pauses=[], recent={})
+    world.advance(BLACKOUT_MS + 1)
+    assert gates_of(world.ask(world.message())) == [Gate.CAMPAIGN_PAUSED]
+
+
+def test_a_clock_that_goes_back_begins_anew_instead_of_waiting_for_it(world: World) -> None:
+    world.ask(*(world.message() for _ in range(20)))
+    world.advance(-3_600_000)
+    grant = world.permits.ask([world.message()], lead_ms=0)
+    assert grant.answers == (Wait(Gate.COLD, world.now + BLACKOUT_MS),)
+    assert needs_restore(grant)
+    world.permits.restore(pauses=[], recent={})
+    world.advance(BLACKOUT_MS + 1)
+    assert len(slots_of(world.ask(world.message()))) == 1
+
+
+# -- looking -------------------------------------------------------------------------------------------
+
+
+def test_peek_names_every_gate_that_holds_and_changes_nothing(world: World) -> None:
+    held = world.message(Kind.MARKETING, to="447700900100", quota=1, campaign_rate=1.0)
+    assert world.permits.peek(held) == ()
+    world.ask(world.message(quota=1, campaign_rate=1.0))
+    world.ask(*(world.message(Kind.OTP, campaign="codes", quota=10_000) for _ in range(90)))
+    world.permits.report(outages=5)
+    world.permits.pause(Scope.SENDER, SENDER)
+    world.permits.pause(Scope.CAMPAIGN, "spring")
+    waits = world.permits.peek(held)
+    assert {wait.gate for wait in waits} == {
+        Gate.SENDER_PAUSED,
+        Gate.CAMPAIGN_PAUSED,
+        Gate.OUTAGE,
+        Gate.SENDER_RATE,
+        Gate.CAMPAIGN_RATE,
+        Gate.QUOTA,
+    }
+    assert world.permits.peek(held) == waits
+
+
+def test_peek_sees_the_pair_rate_and_the_accounts_rate(make: Make) -> None:
+    world = make(LimitRules(account_rate=10, pair_burst=1))
+    world.warm()
+    world.ask(*(world.message(Kind.OTP, to=f"447700900{i:03}") for i in range(100, 115)))
+    gates = {wait.gate for wait in world.permits.peek(world.message(to="447700900100"))}
+    assert gates == {Gate.ACCOUNT_RATE, Gate.SENDER_RATE, Gate.PAIR_RATE} - (
+        set() if Gate.SENDER_RATE in gates else {Gate.SENDER_RATE}
+    )
+
+
+# -- the twins -----------------------------------------------------------------------------------------
+
+SENDERS = [("447700900001", None), ("447700900002", 6), ("447700900003", None)]
+CAMPAIGNS = [("a", None), ("b", 10.0), ("c", 3.5), ("d", 40.0)]
+
+asks = st.tuples(
+    st.sampled_from(list(Kind)),
+    st.sampled_from(SENDERS),
+    st.sampled_from(CAMPAIGNS),
+    st.integers(100, 112),
+    st.integers(1, 8),
+    st.booleans(),
+)
+acts = st.one_of(
+    st.tuples(st.just("ask"), st.lists(asks, min_size=1, max_size=5), st.sampled_from([0.0, 5.0, 33.3])),
+    st.tuples(st.just("advance"), st.sampled_from([0.1, 3.7, 12.69, 30.0, 101.3, 950.0, 7000.0, DAY_MS / 3])),
+    st.tuples(st.just("pause"), st.sampled_from([(Scope.CAMPAIGN, "b"), (Scope.SENDER, SENDER)])),
+    st.tuples(st.just("resume"), st.sampled_from([(Scope.CAMPAIGN, "b"), (Scope.SENDER, SENDER)])),
+    st.tuples(st.just("slow"), st.sampled_from([(Scope.SENDER, SENDER), (Scope.ACCOUNT, "")])),
+    st.tuples(st.just("outages"), st.integers(0, 6)),
+    st.tuples(st.just("successes"), st.integers(1, 2)),
+    st.tuples(st.just("wipe")),
+    st.tuples(st.just("restore")),
+    st.tuples(st.just("peek"), asks),
+)
+
+
+def play(world: World, story: Sequence[tuple[object, ...]]) -> list[object]:
+    """What a limiter answers in a story."""
+    seen: list[object] = []
+    permits = world.permits
+    for name, *with_ in story:
+        match name, with_:
+            case "ask", [list(groups), float(lead_ms)]:
+                messages = [ask for group in groups for ask in messages_of(world, *group)]
+                grant: Grant = permits.ask(messages, lead_ms=lead_ms)
+                seen.append((grant.answers, grant.now_ms, grant.needs_restore))
+            case "advance", [float(ms)]:
+                world.advance(ms)
+            case "pause", [(scope, id)]:
+                permits.pause(scope, id)
+            case "resume", [(scope, id)]:
+                permits.resume(scope, id)
+            case "slow", [(scope, id)]:
+                permits.report(slow=[(scope, id or account_of(world))])
+            case "outages", [int(count)]:
+                permits.report(outages=count)
+            case "successes", [int(count)]:
+                permits.report(successes=count)
+            case "wipe", []:
+                world.wipe()
+                permits.ask([], lead_ms=0)
+            case "restore", []:
+                permits.restore(pauses=[(Scope.CAMPAIGN, "c")], recent={SENDERS[1][0]: []})
+                seen.append(len(permits.paused()))
+            case "peek", [group]:
+                seen.append(sorted((w.gate, w.until_ms) for w in permits.peek(messages_of(world, *group)[0])))
+    return seen
+
+
+def messages_of(
+    world: World,
+    kind: Kind,
+    sender: tuple[str, int | None],
+    campaign: tuple[str, float | None],
+    to: int,
+    many: int,
+    exchange: bool,
+) -> list[Ask]:
+    return [
+        world.message(
+            kind,
+            sender=sender[0],
+            quota=sender[1],
+            campaign=campaign[0],
+            campaign_rate=campaign[1],
+            to=f"447700900{to + i % 3:03}",
+            rate=25.0,
+            exchange=exchange,
+        )
+        for i in range(many)
+    ]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=st.lists(acts, min_size=1, max_size=40), account_rate=st.sampled_from([None, 40.0]))
+@example(story=[("wipe",), ("restore",), ("slow", (Scope.SENDER, SENDER)), ("outages", 5)], account_rate=40.0)
+def test_the_scripts_and_their_twin_in_memory_answer_alike(
+    valkey: redis.Redis, story: list[tuple[object, ...]], account_rate: float | None
+) -> None:
+    rules = LimitRules(account_rate=account_rate, pair_burst=3)
+    worlds = [local_world(rules), redis_world(valkey, rules)]
+    for world in worlds:
+        world.warm()
+    one, other = (play(world, story) for world in worlds)
+    assert one == other
