@@ -15,7 +15,9 @@ from bulksend.messaging.masking import mask_digits
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 #: Written by us, never private, and full of digits that look like numbers.
-_PLAIN = frozenset({"timestamp", "level", "event", "logger", "message", "campaign", "campaign_id", "worker", "file"})
+_PLAIN = frozenset(
+    {"timestamp", "level", "event", "logger", "message", "campaign", "campaign_id", "worker", "file"}
+)
 
 
 def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None = None) -> None:

@@ -43,7 +43,9 @@ def run_demo(*, rows: int, as_json: bool) -> int:
         ),
     )
     if not as_json:
-        say("a queue, a ledger, a worker, a relay and a simulated vendor start on this machine; nothing is real")
+        say(
+            "a queue, a ledger, a worker, a relay and a simulated vendor start on this machine; nothing is real"
+        )
     with running(stack):
         database = Database(stack.settings_environ["DATABASE_URL"])
         report = _play(stack, database, rows, live=not as_json)
@@ -76,9 +78,13 @@ def _play(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[st
 
     blast_file = _cut(EXAMPLES / "spring-sale.csv", rows, FOLDER)
     codes_at = format_instant(int((time.time() + CODES_AFTER_S) * 1000))
-    common = {"sender": SENDER, "type": "template", "created_by": "demo"}
+    common: dict[str, Any] = {"sender": SENDER, "type": "template", "created_by": "demo"}
     blast = plan_file(
-        blast_file, content=EXAMPLES / "spring-sale.content.json", kind="marketing", name="spring-sale", **common
+        blast_file,
+        content=EXAMPLES / "spring-sale.content.json",
+        kind="marketing",
+        name="spring-sale",
+        **common,
     )
     codes = plan_file(
         EXAMPLES / "login-codes.csv",
@@ -130,14 +136,22 @@ def _campaign(tx: Any, report: Any) -> dict[str, Any]:
     of_it = messages.c.campaign_id == campaign.id
     joined = attempts.join(messages, attempts.c.message_pk == messages.c.id)
     times = tx.execute(
-        select(attempts.c.started_at, attempts.c.latency_ms, messages.c.due_at, attempts.c.n, attempts.c.bytes_sent)
+        select(
+            attempts.c.started_at,
+            attempts.c.latency_ms,
+            messages.c.due_at,
+            attempts.c.n,
+            attempts.c.bytes_sent,
+        )
         .select_from(joined)
         .where(of_it)
         .order_by(attempts.c.started_at)
     ).all()
     posts = [t for t in times if t.bytes_sent]
     first_waits = [t.started_at - t.due_at for t in times if t.n == 1]
-    retried = tx.execute(select(func.count()).select_from(messages).where(of_it, messages.c.attempts > 1)).scalar_one()
+    retried = tx.execute(
+        select(func.count()).select_from(messages).where(of_it, messages.c.attempts > 1)
+    ).scalar_one()
     return {
         "campaign_id": campaign.id,
         "name": campaign.name,
@@ -148,7 +162,9 @@ def _campaign(tx: Any, report: Any) -> dict[str, Any]:
         "statuses": statuses,
         "sent": sum(statuses.get(s, 0) for s in ("accepted", "delivered", "read")),
         "retried": retried,
-        "reasons": [{"status": s, "why": why, "count": n} for s, why, n in campaigns.failure_reasons(tx, campaign.id)],
+        "reasons": [
+            {"status": s, "why": why, "count": n} for s, why, n in campaigns.failure_reasons(tx, campaign.id)
+        ],
         "refused": [dict(r) for r in campaigns.refused_rows(tx, campaign.id, 200)],
         "rate": _rate([t.started_at for t in posts]),
         "post_p50_ms": _percentile([t.latency_ms for t in posts if t.latency_ms is not None], 50),
@@ -209,7 +225,9 @@ def _tell(report: Mapping[str, Any], database_url: str) -> None:
             title=f"{told['name']} ({told['kind']})",
         )
         if told["reasons"]:
-            table(["status", "why", "messages"], [(r["status"], r["why"], r["count"]) for r in told["reasons"]])
+            table(
+                ["status", "why", "messages"], [(r["status"], r["why"], r["count"]) for r in told["reasons"]]
+            )
         if told["refused"]:
             table(
                 ["row", "field", "value", "why"],
@@ -226,7 +244,10 @@ def _tell(report: Mapping[str, Any], database_url: str) -> None:
         title="What the vendor saw",
     )
     holds = report["audit"]["holds"]
-    say("the audit holds: nothing lost, nothing doubled" if holds else "the audit FAILS", "green" if holds else "bold red")
+    say(
+        "the audit holds: nothing lost, nothing doubled" if holds else "the audit FAILS",
+        "green" if holds else "bold red",
+    )
     if not report["ended"]:
         say(f"not everything ended within {PATIENCE_S:.0f} s; the logs are in {FOLDER / 'logs'}", "bold red")
     say(f"\n{report['seconds']:g} s. Try next, in this folder:", "bold")

@@ -58,7 +58,9 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
     if names:
         yield Diagnosis("workers", True, f"{len(names)} at work: {', '.join(names[:5])}")
     else:
-        yield Diagnosis("workers", False, "none is at work: nothing is sent", "bulksend worker, or bulksend up")
+        yield Diagnosis(
+            "workers", False, "none is at work: nothing is sent", "bulksend worker, or bulksend up"
+        )
     database.close()
 
 
@@ -80,7 +82,10 @@ def _redis(of: Settings) -> Iterator[Diagnosis]:
 
     if of.redis_url is None:
         yield Diagnosis(
-            "Redis", False, "REDIS_URL is not set", "set REDIS_URL, or use `bulksend up`, which starts its own"
+            "Redis",
+            False,
+            "REDIS_URL is not set",
+            "set REDIS_URL, or use `bulksend up`, which starts its own",
         )
         return
     client = redis.Redis.from_url(of.redis_url_text(), socket_timeout=2, socket_connect_timeout=2)

@@ -79,7 +79,10 @@ class Stack:
         self._added["DATABASE_URL"] = self.database_url or f"sqlite:///{self.folder / 'ledger.db'}"
         self._added["REDIS_URL"] = self._valkey.start()
         self._added["BULKSEND_SPOOL_DIR"] = str(self.folder / "spool")
-        if "USPEEDO_ACCESSKEY_SECRET" not in self.environ and "USPEEDO_ACCESSKEY_SECRET_FILE" not in self.environ:
+        if (
+            "USPEEDO_ACCESSKEY_SECRET" not in self.environ
+            and "USPEEDO_ACCESSKEY_SECRET_FILE" not in self.environ
+        ):
             self._start_simulator()
         database = Database(self._added["DATABASE_URL"])
         try:
@@ -145,7 +148,9 @@ class Stack:
     def _whole_environ(self) -> dict[str, str]:
         whole = {**self.environ, **self._added}
         # Kept out of the members' sight: a .env of the folder we are started in has been read by us.
-        return whole | {"PYTHONPATH": os.pathsep.join([str(ROOT), self.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        return whole | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), self.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        }
 
     def _start_simulator(self) -> None:
         from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
@@ -225,7 +230,9 @@ def run_up(folder: Path) -> int:
     say(f"starting in {folder}; logs are in {folder / 'logs'}")
     with running(stack):
         if stack.simulator_origin is not None:
-            say(f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real")
+            say(
+                f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real"
+            )
         say("point other terminals here with:", "bold")
         sys.stdout.write(f"export DATABASE_URL={stack.settings_environ['DATABASE_URL']}\n")
         sys.stdout.write(f"export REDIS_URL={stack.settings_environ['REDIS_URL']}\n")

@@ -17,7 +17,18 @@ from bulksend.messaging.states import HELD, WAITING
 from bulksend.messaging.units import format_duration
 
 _MOVING = frozenset(s.value for s in WAITING | HELD)
-_SHOWN = ("accepted", "delivered", "read", "sending", "claimed", "queued", "retry", "failed", "unknown", "expired")
+_SHOWN = (
+    "accepted",
+    "delivered",
+    "read",
+    "sending",
+    "claimed",
+    "queued",
+    "retry",
+    "failed",
+    "unknown",
+    "expired",
+)
 
 
 class Watch:

@@ -83,7 +83,9 @@ def explain(
         holding = _by_ledger(tx, row, campaign, sender, account, now)
         ahead = _ahead(tx, row)
         workers = leases.alive(tx)
-    limits = SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
+    limits = (
+        SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
+    )
     if permits is not None:
         holding += _by_limiter(permits, row, campaign, limits, {h.gate for h in holding})
     if not holding:
@@ -122,7 +124,9 @@ def _until_due(row: RowMapping) -> Holding:
     due_at = row["due_at"]
     when = format_instant(due_at)
     if row["gate"] is not None:
-        return Holding(row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}", due_at)
+        return Holding(
+            row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}", due_at
+        )
     if row["status"] == "retry":
         return Holding(
             Gate.BACKOFF.value,
@@ -199,7 +203,9 @@ def _its_turn(
         return Holding("in_hand", f"a worker has it in hand ({row['status']}); it goes within moments", now)
     rate = min(limits.rate, campaign.rate or limits.rate)
     seconds = ahead / rate
-    gate = Gate.CAMPAIGN_RATE if campaign.rate is not None and campaign.rate < limits.rate else Gate.SENDER_RATE
+    gate = (
+        Gate.CAMPAIGN_RATE if campaign.rate is not None and campaign.rate < limits.rate else Gate.SENDER_RATE
+    )
     more = "100,000 or more" if ahead >= 100_000 else f"{ahead:,}"
     return Holding(
         gate.value,

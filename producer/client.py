@@ -171,7 +171,9 @@ class Producer:
         """
         message_kind, message_type = _kind(kind), _type(type)
         if self._seals(message_kind) and not self._sealer.can_seal:
-            raise InvalidInput("BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted")
+            raise InvalidInput(
+                "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted"
+            )
         digits = parse_recipient(to, default_region=self._default_region)
         sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
         if digits == sender_digits:

@@ -26,7 +26,13 @@ from bulksend.messaging import (
     plan_row,
 )
 from bulksend.messaging.content import load_content_json
-from bulksend.messaging.units import format_duration, format_instant, parse_duration_ms, parse_instant_ms, parse_rate
+from bulksend.messaging.units import (
+    format_duration,
+    format_instant,
+    parse_duration_ms,
+    parse_instant_ms,
+    parse_rate,
+)
 from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
 from producer.reading import BadRow, open_rows
 
@@ -84,7 +90,9 @@ class FilePlan:
             now_ms = instant(tx)
             record = senders.some(tx, [self.sender]).get(self.sender)
         rate = min(self.rate or float("inf"), record.rate if record else senders.DEFAULT_RATE)
-        forecast = Forecast(rate=rate, due_at_ms=self.due_at_ms or now_ms, quota=record.quota if record else None)
+        forecast = Forecast(
+            rate=rate, due_at_ms=self.due_at_ms or now_ms, quota=record.quota if record else None
+        )
         facts = self._facts(now_ms)
         seen: set[str] = set()
         pending: list[str] = []
@@ -227,7 +235,9 @@ def plan_file(
 ) -> FilePlan:
     """Check everything that can be checked before the first row. Raises InvalidInput, naming the option."""
     if key is not None and again:
-        raise InvalidInput("--key and --again exclude each other: one finds a campaign again, the other makes a new one")
+        raise InvalidInput(
+            "--key and --again exclude each other: one finds a campaign again, the other makes a new one"
+        )
     message_type = _one_of(MessageType, type, "--type")
     message_kind = _one_of(Kind, kind, "--kind")
     template = compile_content(message_type, load_content_json(_read(content, "--content")))
@@ -235,7 +245,11 @@ def plan_file(
     _check_columns(path, template, encoding, sheet)
     digits = parse_recipient(sender, default_region=default_region, field="--sender")
     digest = source_hash(
-        _file_parts(path), content=template.to_json(), type=message_type.value, sender=digits, kind=message_kind.value
+        _file_parts(path),
+        content=template.to_json(),
+        type=message_type.value,
+        sender=digits,
+        kind=message_kind.value,
     )
     return FilePlan(
         path=path,
@@ -261,7 +275,9 @@ def plan_file(
 def _due_at(text: str, timezone: str | None, now_ms: int | None) -> int:
     import time
 
-    return parse_instant_ms(text, timezone=timezone, now_ms=now_ms if now_ms is not None else int(time.time() * 1000))
+    return parse_instant_ms(
+        text, timezone=timezone, now_ms=now_ms if now_ms is not None else int(time.time() * 1000)
+    )
 
 
 def _check_columns(path: Path, template: ContentTemplate, encoding: str | None, sheet: str | None) -> None:
@@ -298,5 +314,3 @@ def _file_parts(path: Path) -> Iterator[bytes]:
                 yield part
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
-
-

@@ -79,7 +79,7 @@ class Intake:
                 "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted; make a key "
                 "with `bulksend keys new-encryption-key`"
             )
-        campaign, made, new_sender, now_ms = self._begin(new)
+        campaign, new_sender, now_ms = self._begin(new)
         report = IntakeReport(campaign.id, resumed_at=campaign.rows_read, new_sender=new_sender)
         if campaign.intake_done_at is not None:
             report.repeated = True
@@ -97,13 +97,13 @@ class Intake:
             self._take_all(campaign, facts, rows)
         return self._finish(report, max_refused)
 
-    def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, bool, int]:
+    def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
         from bulksend.ledger.database import instant
 
         with self.database.write() as tx:
             new_sender = senders.register(tx, new.sender, rate=self.default_rate)
-            campaign, made = campaigns.create_or_find(tx, new)
-            return campaign, made, new_sender, instant(tx)
+            campaign, _ = campaigns.create_or_find(tx, new)
+            return campaign, new_sender, instant(tx)
 
     def _take_all(
         self, campaign: Campaign, facts: CampaignFacts, rows: Callable[[int], Iterator[NumberedRow]]

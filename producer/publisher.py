@@ -59,11 +59,11 @@ class RedisPublisher:
             try:
                 if self._connection is None:
                     self._connection = self._app.connection_for_write()
-                publish(
-                    self._app, lane, batch, published_ms=self._wall_ms(), connection=self._connection
-                )
+                publish(self._app, lane, batch, published_ms=self._wall_ms(), connection=self._connection)
             except (OperationalError, OSError) as error:
-                log.warning("not_published", lane=lane.value, count=len(ids) - done, error=type(error).__name__)
+                log.warning(
+                    "not_published", lane=lane.value, count=len(ids) - done, error=type(error).__name__
+                )
                 self.close()
                 return done
             done += len(batch)

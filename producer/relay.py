@@ -110,10 +110,7 @@ class Relay:
                 if leading != was_leading:
                     log.info("relay_leads" if leading else "relay_waits")
                     was_leading = leading
-                if leading:
-                    wait_s = self.tick()
-                else:
-                    wait_s = 1.0
+                wait_s = self.tick() if leading else 1.0
             except redis.RedisError as error:
                 log.warning("redis_away", error=type(error).__name__)
                 self._leadership.leads = False
@@ -172,7 +169,7 @@ class Relay:
         raw = self._client.lindex(lane.value, -1)
         if raw is None:
             return None
-        published = published_ms_of(raw)  # type: ignore[arg-type]
+        published = published_ms_of(raw)
         return published if published is not None else 0
 
     def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:

@@ -30,13 +30,13 @@ def build_app(settings: Settings) -> Celery:
         broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneOrder"},
     )
     runtime = Runtime(settings, on_death=_end_this_process)
-    app.bulksend_runtime = runtime
+    app.bulksend_runtime = runtime  # type: ignore[attr-defined]
 
-    @app.task(name=BATCH_TASK, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name=BATCH_TASK, bind=True, ignore_result=True)
     def batch(self: Any, ids: object) -> None:
         runtime.accept((self.request.delivery_info or {}).get("routing_key", ""), ids)
 
-    class EngineStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    class EngineStep(bootsteps.StartStopStep):
         """Starts the engine before the consumer, stops it after the consumer has stopped."""
 
         requires = ("celery.worker.components:Pool",)

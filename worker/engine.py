@@ -432,10 +432,10 @@ class Engine:
                 await self._pause(order)
             if decision.suppress is not None:
                 why = decision.error or "asked for by the vendor"
-                order = SuppressOrder(
+                wanted = SuppressOrder(
                     message.recipient, decision.suppress, answer.evidence.whatsapp_code, why
                 )
-                await self._thread(self._store.suppress, [order])
+                await self._thread(self._store.suppress, [wanted])
         except Exception as error:  # noqa: BLE001 - its own message is settled in any case
             log.error("not_followed", message=message.id, error=type(error).__name__)
         if decision.alert:

@@ -89,7 +89,8 @@ class LaneOrder:
         """The queues to ask next, best first; at most ``n``."""
         if _backlog is None:
             return self.items[:n]
-        return [lane.value for lane in _backlog.open_lanes() if lane.value in self.items][:n]
+        open_now: list[str] = [lane.value for lane in _backlog.open_lanes()]
+        return [lane for lane in open_now if lane in self.items][:n]
 
     def rotate(self, last_used: str) -> None:
         """Nothing to rotate: the order is by lane."""

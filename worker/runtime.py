@@ -74,7 +74,7 @@ class Runtime:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001 - a worker without its engine must not live on
+        except BaseException as error:
             self.failed = True
             log.critical("engine_died", error=type(error).__name__, exc_info=True)
             self._on_death()

@@ -85,9 +85,7 @@ class Store:
         """The last-moment check and write-ahead of a micro-batch."""
 
         def work(tx: Connection) -> sending.Opened:
-            return sending.open_attempts(
-                tx, openings, lease=lease, worker=self.name, account=self.account
-            )
+            return sending.open_attempts(tx, openings, lease=lease, worker=self.name, account=self.account)
 
         return self._database.retrying(work, patience_s=3.0)
 

@@ -20,7 +20,9 @@ def batches(ids: Sequence[str], size: int) -> Iterator[list[str]]:
         yield list(ids[start : start + size])
 
 
-def publish(app: Celery, lane: Kind, ids: Sequence[str], *, published_ms: int, connection: Any = None) -> None:
+def publish(
+    app: Celery, lane: Kind, ids: Sequence[str], *, published_ms: int, connection: Any = None
+) -> None:
     """Put one batch into a lane. Raises kombu's OperationalError when Redis does not take it."""
     app.send_task(
         BATCH_TASK,

@@ -217,7 +217,7 @@ def statuses(tx: Connection, id: str) -> dict[str, int]:
         .group_by(messages.c.status)
         .order_by(messages.c.status)
     )
-    return {status: count for status, count in rows}
+    return dict(rows.all())
 
 
 def attempt_count(tx: Connection, id: str) -> int:
@@ -414,5 +414,3 @@ def _campaign(row: RowMapping) -> Campaign:
     values["status"] = CampaignStatus(values["status"])
     values["on_unknown"] = OnUnknown(values["on_unknown"])
     return Campaign(**values)
-
-

@@ -186,7 +186,9 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
     except ImportError:
         pass
     if make_url(url).database in (None, "", ":memory:"):
-        raise InvalidInput("DATABASE_URL: the ledger must be a file or a server, not memory: it has to survive us")
+        raise InvalidInput(
+            "DATABASE_URL: the ledger must be a file or a server, not memory: it has to survive us"
+        )
     engine = create_engine(
         url,
         module=module,

@@ -199,17 +199,16 @@ def _store(
             again.append(message)
         else:
             first[message.key] = message
-    unwanted = suppressions.among_recipients(
-        tx, {m.recipient for m in first.values()}, campaign.kind
-    )
+    unwanted = suppressions.among_recipients(tx, {m.recipient for m in first.values()}, campaign.kind)
     sealed = seals(campaign.kind)
     now = tx.execute(select(db_now())).scalar_one()
     rows = [_row(campaign, m, sealer, sealed, unwanted, now) for m in first.values()]
     inserted = _insert_new(tx, rows)
-    refused: list[RefusedRow] = []
-    for message in again:
-        if message.explicit_key and message.body_text != first[message.key].body_text:
-            refused.append(_conflict(message, f"row {first[message.key].row}"))
+    refused = [
+        _conflict(message, f"row {first[message.key].row}")
+        for message in again
+        if message.explicit_key and message.body_text != first[message.key].body_text
+    ]
     duplicates = len(again) - len(refused)
     old = [row for row in rows if row["id"] not in inserted]
     if old:
@@ -222,9 +221,7 @@ def _store(
         if row["id"] in inserted
         and (not ready_only or (row["status"] == Status.QUEUED.value and row["due_at"] <= now))
     ]
-    suppressed = sum(
-        1 for row in rows if row["id"] in inserted and row["status"] == Status.SUPPRESSED.value
-    )
+    suppressed = sum(1 for row in rows if row["id"] in inserted and row["status"] == Status.SUPPRESSED.value)
     return Taken(ready, len(inserted), duplicates, suppressed, refused)
 
 

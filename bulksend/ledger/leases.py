@@ -7,7 +7,6 @@ and forget what it held: others may have it now.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 from sqlalchemy import Connection, exists, insert, select, update
 
@@ -33,9 +32,7 @@ class Rescued:
 def take(tx: Connection, name: str, lease_ms: int) -> tuple[str, int]:
     """A new lease for the worker of that name (host, pid): its id, and the database's clock in ms."""
     id, now = new_id(), instant(tx)
-    tx.execute(
-        insert(workers).values(id=id, name=name[:100], started_at=now, lease_until=now + lease_ms)
-    )
+    tx.execute(insert(workers).values(id=id, name=name[:100], started_at=now, lease_until=now + lease_ms))
     return id, now
 
 
@@ -52,9 +49,7 @@ def renew(tx: Connection, lease: str, lease_ms: int) -> int | None:
 
 def end(tx: Connection, lease: str) -> None:
     """The worker stops; what it holds still, a rescue gives back at once."""
-    tx.execute(
-        update(workers).where(workers.c.id == lease).values(lease_until=db_now(), ended_at=db_now())
-    )
+    tx.execute(update(workers).where(workers.c.id == lease).values(lease_until=db_now(), ended_at=db_now()))
 
 
 def alive(tx: Connection) -> list[str]:
@@ -156,11 +151,8 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
 
 def close_ended(tx: Connection) -> int:
     """Mark lapsed leases as ended; says how many. Only for the eye: a lapsed lease is over either way."""
-    return cast(
-        int,
-        tx.execute(
-            update(workers)
-            .where(workers.c.lease_until <= db_now(), workers.c.ended_at.is_(None))
-            .values(ended_at=db_now())
-        ).rowcount,
-    )
+    return tx.execute(
+        update(workers)
+        .where(workers.c.lease_until <= db_now(), workers.c.ended_at.is_(None))
+        .values(ended_at=db_now())
+    ).rowcount

@@ -90,7 +90,9 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     elif target is Status.ACCEPTED:
         values |= {"accepted_at": db_now()}
     changed = tx.execute(
-        update(messages).where(messages.c.id == id, messages.c.status == Status.UNKNOWN.value).values(**values)
+        update(messages)
+        .where(messages.c.id == id, messages.c.status == Status.UNKNOWN.value)
+        .values(**values)
     ).rowcount
     if not changed:
         raise InvalidInput(f"message {id} was settled by something else meanwhile; look at it again")

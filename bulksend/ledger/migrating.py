@@ -30,7 +30,9 @@ def migrate(database: Database, revision: str = "head") -> None:
         script = ScriptDirectory.from_config(config)
         known = [step.revision for step in script.walk_revisions()]
         target = script.get_current_head() if revision == "head" else revision
-        if revision == "base" or (current in known and target in known and known.index(target) > known.index(current)):
+        if revision == "base" or (
+            current in known and target in known and known.index(target) > known.index(current)
+        ):
             command.downgrade(config, revision)
         else:
             command.upgrade(config, revision)
@@ -44,7 +46,9 @@ def check_schema(database: Database) -> None:
     with database.read() as tx:
         current = _current(tx)
     if current != head:
-        state = "has no tables yet" if current is None else f"is at revision {current}, this program needs {head}"
+        state = (
+            "has no tables yet" if current is None else f"is at revision {current}, this program needs {head}"
+        )
         raise SchemaOutdated(f"the ledger at {database.address} {state}; run `bulksend migrate`")
 
 

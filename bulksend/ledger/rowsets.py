@@ -28,9 +28,7 @@ def _table(dialect: str, columns: tuple[tuple[str, str], ...]) -> str:
         picked = ", ".join(f"json_extract(value, '$[{n}]') AS {name}" for n, (name, _) in enumerate(columns))
         return f"(SELECT {picked} FROM json_each(:rows)) AS p"  # noqa: S608 - names of our own columns
     picked = ", ".join(f"CAST(e.v ->> {n} AS {kind}) AS {name}" for n, (name, kind) in enumerate(columns))
-    return (
-        f"(SELECT {picked} FROM json_array_elements(CAST(:rows AS json)) AS e(v)) AS p"  # noqa: S608
-    )
+    return f"(SELECT {picked} FROM json_array_elements(CAST(:rows AS json)) AS e(v)) AS p"  # noqa: S608
 
 
 @cache

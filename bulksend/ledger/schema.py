@@ -68,7 +68,9 @@ campaigns = Table(
     Column("paused_at", Instant),
     Column("pause_why", String(500)),
     Column("ended_at", Instant),
-    Column("rows_read", BigInteger, nullable=False, comment="rows taken from the file so far: where to resume"),
+    Column(
+        "rows_read", BigInteger, nullable=False, comment="rows taken from the file so far: where to resume"
+    ),
     Column("messages", BigInteger, nullable=False),
     Column("duplicates", BigInteger, nullable=False),
     Column("suppressed", BigInteger, nullable=False),
@@ -99,7 +101,9 @@ messages = Table(
     Column("sender", String(20), nullable=False),
     Column("recipient", String(20), nullable=False, comment="digits, E.164 without +"),
     Column("type", String(12), nullable=False),
-    Column("payload", LargeBinary, comment="variables or content, sealed where the kind asks; null once wiped"),
+    Column(
+        "payload", LargeBinary, comment="variables or content, sealed where the kind asks; null once wiped"
+    ),
     Column("fingerprint", LargeBinary, nullable=False, comment="keyed hash of what would be sent"),
     Column("status", String(12), nullable=False),
     Column("due_at", Instant, nullable=False),
@@ -108,7 +112,9 @@ messages = Table(
     Column("attempt_id", Id, comment="the newest attempt"),
     Column("attempts", Integer, nullable=False, comment="POSTs opened"),
     Column("tries", Integer, nullable=False, comment="attempts that count against the tries it has"),
-    Column("waits", Integer, nullable=False, comment="attempts that did not: throttled, or nothing it could help"),
+    Column(
+        "waits", Integer, nullable=False, comment="attempts that did not: throttled, or nothing it could help"
+    ),
     Column("rescues", Integer, nullable=False, comment="workers that died holding it"),
     Column("gate", String(20), comment="what last held it"),
     Column("gate_until", Instant),

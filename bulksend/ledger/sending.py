@@ -189,11 +189,9 @@ def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) 
     return opened
 
 
-def _blocked(
-    tx: Connection, openings: Sequence[Opening], account: str
-) -> dict[str, tuple[Status, str]]:
+def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[str, tuple[Status, str]]:
     """Which messages must not go now: id -> (where it goes, why: a reason or the name of a gate)."""
-    campaign_status = dict(
+    campaign_status: dict[str, str] = dict(
         tx.execute(
             statement(
                 f"SELECT CAST(c.id AS text), c.status FROM campaigns c JOIN {table(tx, {'id': 'uuid'})} "  # noqa: S608

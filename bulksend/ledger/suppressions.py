@@ -139,9 +139,7 @@ def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: 
         condition = condition & (suppressions.c.scope == scope)
     count = tx.execute(delete(suppressions).where(condition)).rowcount
     if count:
-        acts.record(
-            tx, actor=actor, act="lift suppression", scope="suppression", subject=subject, why=why
-        )
+        acts.record(tx, actor=actor, act="lift suppression", scope="suppression", subject=subject, why=why)
     return count
 
 

@@ -11,8 +11,7 @@ def backoff_ms(tries: int, *, base_ms: int, cap_ms: int, dice: float) -> int:
 
     ``tries`` counts from 0; ``dice`` is uniform in [0, 1).
     """
-    ceiling = min(cap_ms, base_ms * 2 ** min(tries, 40))
-    return int(ceiling * dice)
+    return int(min(cap_ms, base_ms << min(tries, 40)) * dice)
 
 
 def pair_backoff_ms(waits: int) -> int:

@@ -84,13 +84,19 @@ def load_content_json(text: str | bytes) -> dict[str, Any]:
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise InvalidInput(f"content: is not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
+            raise InvalidInput(
+                f"content: is not UTF-8 (byte {error.start + 1}); save the file as UTF-8"
+            ) from None
     if _depth(text) > DEEPEST:
         raise InvalidInput(f"content: is nested more than {DEEPEST} deep")
     try:
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_float)
+        value = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_float
+        )
     except json.JSONDecodeError as error:
-        raise InvalidInput(f"content: is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise InvalidInput(
+            f"content: is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
     if not isinstance(value, dict):
         raise InvalidInput("content: must be a JSON object, like the vendor's Content")
     return value
@@ -199,7 +205,9 @@ def _template(value: Mapping[str, object]) -> dict[str, object]:
 
 def _language(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping):
-        raise InvalidValue("language", _shown(value), 'must be an object, like {"code": "en_US", "policy": "deterministic"}')
+        raise InvalidValue(
+            "language", _shown(value), 'must be an object, like {"code": "en_US", "policy": "deterministic"}'
+        )
     _only(value, ("code", "policy"), "language.")
     code = check_text(_fixed(_required(value, "code", "language."), "language.code"), "language.code", 20)
     if not _LANGUAGE.fullmatch(code):
@@ -234,7 +242,9 @@ def _component(value: object, path: str) -> dict[str, object]:
     else:
         for name in ("sub_type", "index"):
             if name in value:
-                raise InvalidValue(f"{path}.{name}", _shown(value[name]), "only a button has one; take it out")
+                raise InvalidValue(
+                    f"{path}.{name}", _shown(value[name]), "only a button has one; take it out"
+                )
         _only(value, ("type", "parameters"), f"{path}.")
     parameters = value.get("parameters")
     if parameters is not None:
@@ -242,7 +252,9 @@ def _component(value: object, path: str) -> dict[str, object]:
             raise InvalidValue(f"{path}.parameters", "", "must be a list")
         place = str(made.get("sub_type", kind))
         if kind == "header" and len(parameters) > 1:
-            raise InvalidValue(f"{path}.parameters", str(len(parameters)), "a header has at most one parameter")
+            raise InvalidValue(
+                f"{path}.parameters", str(len(parameters)), "a header has at most one parameter"
+            )
         made["parameters"] = [
             _parameter(p, place, f"{path}.parameters[{n}]") for n, p in enumerate(parameters)
         ]
@@ -270,7 +282,9 @@ def _no_two_alike(components: Sequence[Any]) -> None:
         key = ("button", component["index"]) if component["type"] == "button" else (component["type"],)
         if key in seen:
             what = f'button "{key[1]}"' if len(key) > 1 else str(key[0])
-            raise InvalidValue(f"components[{n}]", "", f"is a second {what}; components[{seen[key]}] is one already")
+            raise InvalidValue(
+                f"components[{n}]", "", f"is a second {what}; components[{seen[key]}] is one already"
+            )
         seen[key] = n
 
 
@@ -298,11 +312,15 @@ def check_text(value: object, path: str, most: int) -> str:
     if not value.strip():
         raise InvalidValue(path, "", "is empty")
     if len(value) > most:
-        raise InvalidValue(path, f"{len(value):,} characters", f"may have at most {most:,} characters; shorten it")
+        raise InvalidValue(
+            path, f"{len(value):,} characters", f"may have at most {most:,} characters; shorten it"
+        )
     if "\0" in value:
         raise InvalidValue(path, "", "has a NUL character; take it out")
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        raise InvalidValue(path, "", "has half of a character (a lone surrogate); export the data as UTF-8 again")
+        raise InvalidValue(
+            path, "", "has half of a character (a lone surrogate); export the data as UTF-8 again"
+        )
     return value
 
 
@@ -313,10 +331,14 @@ def check_parameter(value: object, path: str, most: int) -> str:
         return value
     text = check_text(value, path, most)
     if "\n" in text or "\r" in text or "\t" in text:
-        raise InvalidValue(path, "", "has a newline or tab, which WhatsApp refuses in a template's variable (132018)")
+        raise InvalidValue(
+            path, "", "has a newline or tab, which WhatsApp refuses in a template's variable (132018)"
+        )
     if "     " in text and _FIVE_SPACES.search(text):
         raise InvalidValue(
-            path, "", "has more than 4 spaces in a row, which WhatsApp refuses in a template's variable (132018)"
+            path,
+            "",
+            "has more than 4 spaces in a row, which WhatsApp refuses in a template's variable (132018)",
         )
     return text
 
@@ -324,7 +346,9 @@ def check_parameter(value: object, path: str, most: int) -> str:
 def check_otp_code(value: str, path: str) -> None:
     """A one-time code: at most 15 characters, no link (uSpeedo template.md). Raises InvalidValue."""
     if len(value) > OTP_CODE_MAX:
-        raise InvalidValue(path, f"{len(value):,} characters", f"a one-time code has at most {OTP_CODE_MAX} characters")
+        raise InvalidValue(
+            path, f"{len(value):,} characters", f"a one-time code has at most {OTP_CODE_MAX} characters"
+        )
     if "://" in value or value.lower().startswith("www."):
         raise InvalidValue(path, "", "a one-time code is not a link")
 
@@ -349,7 +373,9 @@ def check_link(value: object, path: str, most: int = LINK_MAX) -> str:
     if not host:
         raise InvalidValue(path, "", "names no host")
     if _is_address(host):
-        raise InvalidValue(path, "", "names its host by an IP address; use a host name, WhatsApp ignores addresses")
+        raise InvalidValue(
+            path, "", "names its host by an IP address; use a host name, WhatsApp ignores addresses"
+        )
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host:
         raise InvalidValue(path, host[:40], "is a name that only our own network knows; use a public host")
     return text
@@ -388,7 +414,9 @@ def check_degrees_text(text: str, path: str, most: int) -> float:
 
 def _fixed(value: object, path: str) -> object:
     if isinstance(value, Dynamic):
-        raise InvalidValue(path, value.source[:40], "is the same for a whole campaign; no variable may stand here")
+        raise InvalidValue(
+            path, value.source[:40], "is the same for a whole campaign; no variable may stand here"
+        )
     return value
 
 

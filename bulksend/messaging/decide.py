@@ -142,9 +142,7 @@ def _not_sent(
     tries = subject.tries + 1
     if tries >= most:
         why = f"{outcome.why}; its {most} tries are spent"
-        return _with_remedy(
-            Decision(Status.FAILED, None, tries, subject.waits, why, outage=outage), remedy
-        )
+        return _with_remedy(Decision(Status.FAILED, None, tries, subject.waits, why, outage=outage), remedy)
     wait_ms = backoff_ms(subject.tries, base_ms=policy.base_ms, cap_ms=policy.cap_ms, dice=dice)
     later = Decision(
         Status.RETRY,

@@ -1,7 +1,7 @@
 """The error tree of bad input.
 
-    InvalidInput            what a person or a program handed in is wrong
-    └── InvalidValue        one field of it: which, what it held (masked when private), why, and the remedy
+InvalidInput            what a person or a program handed in is wrong
+└── InvalidValue        one field of it: which, what it held (masked when private), why, and the remedy
 """
 
 from __future__ import annotations

@@ -46,7 +46,9 @@ def map_columns(header: Sequence[str]) -> Columns:
         if not name:
             continue
         if name in seen:
-            raise InvalidInput(f"the columns {seen[name]!r} and {column!r} have the same name; rename one of them")
+            raise InvalidInput(
+                f"the columns {seen[name]!r} and {column!r} have the same name; rename one of them"
+            )
         seen[name] = str(column)
         names[str(column)] = name
     found = [name for name in ALIASES if name in seen]
@@ -108,7 +110,9 @@ def plan_row(number: int, row: Mapping[str, object], facts: CampaignFacts) -> Pl
             raise InvalidValue("to", mask_phone(to), "is the sender itself, which WhatsApp refuses (131021)")
         due_at_ms, expires_at_ms = _times(row, facts)
         variables = {
-            name: text for name in facts.template.variables if (text := as_text(name, row.get(name))) is not None
+            name: text
+            for name in facts.template.variables
+            if (text := as_text(name, row.get(name))) is not None
         }
         facts.template.render(variables, otp=facts.kind is Kind.OTP)
         return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)

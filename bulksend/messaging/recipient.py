@@ -1,8 +1,10 @@
 """Recipients: a phone number however it was written, as E.164 digits without ``+``.
 
 The vendor's samples write ``447731688264``, so digits without ``+`` are read as international. Whether a number is
-*assigned* is not asked: libphonenumber's tables lag behind, and numbers reserved for fiction must pass in
-rehearsals. It must be of a possible length for its country, and not of a kind that cannot have WhatsApp.
+*assigned* is not asked: libphonenumber's tables lag behind its countries, and it calls numbers that are reserved
+for fiction invalid (+44 7700 900123, +33 6 39 98 00 00) though rehearsals need them. Asked is: is its length
+possible for its country, is it of a kind that cannot have WhatsApp, has it 7 to 15 digits. Wherever a reading would
+be a guess, the number is refused: a guess messages a stranger.
 """
 
 from __future__ import annotations
@@ -10,22 +12,31 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from dataclasses import dataclass
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
 from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.masking import mask_phone
+from bulksend.messaging.numbering import is_surely_plain, is_too_long_at_home
+
+#: E.164: at most 15 digits with the country code. The shortest numbers in use have 7 (Niue, Saint Helena).
+MOST_DIGITS = 15
+FEWEST_DIGITS = 7
+#: Longer text is no phone number, however it is decorated.
+MOST_CHARACTERS = 64
 
 _REMEDY = "write it with its country code, like +44 7700 900123"
-#: Marks that copy and paste brings along: zero-width, bidi, byte-order mark, soft hyphen.
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_SCIENTIFIC = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+")
-_EXTENSION = re.compile(r"(?i)(x|ext\.?|extension|#|;ext=)\s*\d+\s*$")
-_ALLOWED = re.compile(r"[+\d\s().\-/·‐-―  ]*")
-_NEVER_WHATSAPP = frozenset(
-    {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.PAGER, PhoneNumberType.VOICEMAIL, PhoneNumberType.UAN}
-)
+_AS_TEXT = "format the column as text and export it again"
+#: Marks that copy and paste brings along: soft hyphen, zero-width, bidi, byte-order mark.
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe0f\ufeff]")
+_SCIENTIFIC = re.compile(r"[+-]?(\d+)(?:[.,](\d+))?[eE]\+?(\d{1,3})", re.ASCII)
+_WHOLE_FLOAT = re.compile(r"(\+?\d+)[.,]0+", re.ASCII)
+_EXTENSION = re.compile(r"(?:x|ext\.?|extn\.?|extension|#|;ext=)[\s.:=]*\d+\s*", re.IGNORECASE)
+_ALLOWED = re.compile(r"[+\d\s().\-/·‐-―−]*")
+#: Premium rate, because of its price; the others cannot have WhatsApp.
+_REFUSED_TYPES = frozenset({PhoneNumberType.PREMIUM_RATE, PhoneNumberType.PAGER, PhoneNumberType.VOICEMAIL})
 _WHY_IMPOSSIBLE = {
     ValidationResult.TOO_SHORT: "is too short for its country",
     ValidationResult.TOO_LONG: "is too long for its country",
@@ -33,61 +44,175 @@ _WHY_IMPOSSIBLE = {
     ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
     ValidationResult.INVALID_LENGTH: "has a length that its country does not use",
 }
+#: Mexico dropped the 1 after its country code in 2019; address books have not.
+_OLD_MEXICAN = re.compile(r"521(\d{10})", re.ASCII)
 
 
 def parse_recipient(value: object, *, default_region: str | None = None, field: str = "to") -> str:
     """The number's E.164 digits, without ``+``. The same person written five ways is one recipient.
 
-    ``default_region`` (ISO 3166, e.g. ``GB``) reads numbers written without their country. Raises InvalidValue
-    with the masked value, what is wrong and the remedy.
+    ``default_region`` (ISO 3166, e.g. ``GB``) reads numbers written without their country. Raises InvalidValue with
+    the masked value, what is wrong and the remedy.
     """
+    if type(value) is str and len(value) <= MOST_CHARACTERS:
+        plain = _plainly_international(value, default_region)
+        if plain is not None:
+            return plain
+    return _parse_with_care(value, default_region, field)
+
+
+def region_of(recipient: str) -> str | None:
+    """The ISO 3166 country of a recipient; None where the number does not tell (satellite phones, for example).
+
+    Numbers that are not assigned, such as those for fiction, belong to the country of their code.
+    """
+    try:
+        number = phonenumbers.parse("+" + recipient, None)
+    except NumberParseException:
+        return None
+    code = number.country_code
+    if code is None:
+        return None
+    region = phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(code)
+    return region if region in phonenumbers.SUPPORTED_REGIONS else None
+
+
+# -- the usual case, without libphonenumber ------------------------------------------------------------------------
+
+
+def _plainly_international(text: str, default_region: str | None) -> str | None:
+    """The digits, where ``_parse_with_care`` would surely give the same; None where it has to be asked."""
+    if not text.isascii():
+        return None
+    digits = text.strip().replace(" ", "").replace("-", "").replace("(", "").replace(")", "")
+    has_plus = digits.startswith("+")
+    if has_plus:
+        digits = digits[1:]
+    if not digits.isdigit():
+        return None
+    if digits.startswith("00"):
+        digits = digits[2:]
+        has_plus = True
+    if not is_surely_plain(digits):
+        return None
+    if has_plus or default_region is None or is_too_long_at_home(digits, default_region):
+        return digits
+    return None
+
+
+# -- every other case ----------------------------------------------------------------------------------------------
+
+
+def _parse_with_care(value: object, default_region: str | None, field: str) -> str:
+    """As ``parse_recipient``, slower: says what is wrong, and asks libphonenumber."""
     text = _as_text(value, field)
-    if _EXTENSION.search(text):
-        raise InvalidValue(field, _shown(text), "has an extension; WhatsApp reaches only direct numbers")
-    if not _ALLOWED.fullmatch(text):
-        raise InvalidValue(field, _shown(text), f"has characters that no phone number has; {_REMEDY}")
+    _check_characters(text, field)
     digits = re.sub(r"\D", "", text)
-    if not digits:
-        raise InvalidValue(field, _shown(text), f"has no digits; {_REMEDY}")
-    if len(digits) > 17:
-        raise InvalidValue(field, _shown(digits), f"has {len(digits)} digits, a phone number has at most 15")
-    international = text.startswith("+") or digits.startswith("00")
-    candidate = "+" + (digits[2:] if not text.startswith("+") and digits.startswith("00") else digits)
-    if not international and (default_region is not None or digits.startswith("0")):
-        return _national(text, digits, default_region, field)
-    return _checked(candidate, None, field)
-
-
-def _national(text: str, digits: str, region: str | None, field: str) -> str:
-    """A number without ``+``: national where it begins with 0; else international where that is possible."""
-    if not digits.startswith("0"):
-        try:
-            return _checked("+" + digits, None, field)
-        except InvalidValue:
-            return _checked(text, region, field)
-    if region is None:
-        raise InvalidValue(
-            field, _shown(digits), "is a national number without its country; " + _REMEDY + ", or say --region"
+    if len(digits) < FEWEST_DIGITS:
+        raise _refusal(
+            field, text, f"is too short for a phone number; emergency and short numbers have no WhatsApp; {_REMEDY}"
         )
-    return _checked(text, region, field)
+    if len(digits) > MOST_DIGITS + 2:
+        raise _refusal(field, text, f"has {len(digits)} digits, a phone number has at most {MOST_DIGITS}; {_REMEDY}")
+    international = "+" in text
+    if digits.startswith("00"):
+        digits = digits[2:]
+        international = True
+    if international:
+        reading = _read("+" + digits, None)
+    elif default_region is not None:
+        reading = _read_at_home(digits, _checked_region(default_region), field)
+    elif digits.startswith("0"):
+        raise _refusal(
+            field, text, f"is a national number without its country; {_REMEDY}, or say the region it belongs to"
+        )
+    else:
+        reading = _read("+" + digits, None)
+    return _accepted(reading, text, field)
 
 
-def _checked(text: str, region: str | None, field: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One way to read a text: the digits, the number libphonenumber made of it, and why it is impossible if it is."""
+
+    digits: str
+    number: phonenumbers.PhoneNumber | None
+    why: str = ""
+
+    @property
+    def is_valid(self) -> bool:
+        return self.number is not None and phonenumbers.is_valid_number(self.number)
+
+
+def _read(text: str, region: str | None) -> _Reading:
+    if found := _OLD_MEXICAN.fullmatch(text.lstrip("+")):
+        if text.startswith("+"):
+            text = "+52" + found[1]
     try:
         number = phonenumbers.parse(text, region)
     except NumberParseException as error:
-        why = (
-            "begins with no country code that exists"
-            if error.error_type == NumberParseException.INVALID_COUNTRY_CODE
-            else "is no phone number"
+        unknown_code = error.error_type == NumberParseException.INVALID_COUNTRY_CODE
+        return _Reading(
+            "", None, "begins with no country code that exists" if unknown_code else "is no phone number"
         )
-        raise InvalidValue(field, _shown(text), f"{why}; {_REMEDY}") from None
+    digits = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != ValidationResult.IS_POSSIBLE:
-        raise InvalidValue(field, _shown(text), f"{_WHY_IMPOSSIBLE.get(reason, 'is no phone number')}; {_REMEDY}")
-    if phonenumbers.number_type(number) in _NEVER_WHATSAPP:
-        raise InvalidValue(field, _shown(text), "is a premium or service number, which cannot have WhatsApp")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
+        return _Reading(digits, number, _WHY_IMPOSSIBLE.get(reason, "is no phone number"))
+    if not FEWEST_DIGITS <= len(digits) <= MOST_DIGITS:
+        too = "short" if len(digits) < FEWEST_DIGITS else "long"
+        return _Reading(digits, number, f"is too {too} for a phone number")
+    return _Reading(digits, number)
+
+
+def _read_at_home(digits: str, region: str, field: str) -> _Reading:
+    """Digits without ``+``, in a list whose numbers are mostly of ``region``: national, or with country code.
+
+    A 10-digit number of the US can look like one of Egypt, and a German one that lost its leading 0 like one of
+    Texas. Where only one reading is valid, it is that; where both are, neither.
+    """
+    national = _read(digits, region)
+    if digits.startswith("0"):
+        return national
+    abroad = _read("+" + digits, None)
+    if abroad.why or national.digits == abroad.digits:
+        return national
+    if national.why:
+        return abroad
+    if not national.is_valid:
+        return abroad
+    if abroad.is_valid:
+        raise _refusal(
+            field,
+            digits,
+            f"can be a number of {region} and, read with its country code, one of {_country(abroad)}; {_REMEDY}",
+        )
+    return national
+
+
+def _country(reading: _Reading) -> str:
+    return region_of(reading.digits) or "another country"
+
+
+def _accepted(reading: _Reading, text: str, field: str) -> str:
+    if reading.why or reading.number is None:
+        raise _refusal(field, text, f"{reading.why}; {_REMEDY}")
+    if phonenumbers.number_type(reading.number) in _REFUSED_TYPES:
+        raise _refusal(
+            field, text, "is a premium-rate or service number, which gets no WhatsApp; give the person's own number"
+        )
+    return reading.digits
+
+
+def _checked_region(region: str) -> str:
+    if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise InvalidValue(
+            "default_region", region[:40], "is not a country that has phone numbers; use its two letters, like GB"
+        )
+    return region.upper()
+
+
+# -- from cell to text ---------------------------------------------------------------------------------------------
 
 
 def _as_text(value: object, field: str) -> str:
@@ -96,38 +221,74 @@ def _as_text(value: object, field: str) -> str:
         raise InvalidValue(field, "", f"is empty; {_REMEDY}")
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InvalidValue(field, "", f"is a {type(value).__name__}, not a phone number; {_REMEDY}")
+    if isinstance(value, str):
+        return _from_text(value, field)
     if isinstance(value, float):
-        if not math.isfinite(value) or not value.is_integer() or value <= 0 or value >= 1e16:
-            raise InvalidValue(field, "", "is not a whole number; format the column as text and export it again")
-        return str(int(value))
-    if isinstance(value, int):
-        return str(value)
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", value)).strip().lstrip("'").strip()
+        return _from_float(value, field)
+    if not 0 < value < 10**18:
+        raise InvalidValue(field, "", f"is not a phone number but a number out of range; {_REMEDY}")
+    return str(value)
+
+
+def _from_float(value: float, field: str) -> str:
+    if not math.isfinite(value) or not value.is_integer() or not 0 < value < 1e16:
+        raise InvalidValue(field, "", f"is not a whole number; {_AS_TEXT}")
+    digits = str(int(value))
+    if digits.endswith("000000"):
+        raise _refusal(field, digits, f"looks rounded by a spreadsheet, its last digits are lost; {_AS_TEXT}")
+    return digits
+
+
+def _from_text(value: str, field: str) -> str:
+    if len(value) > MOST_CHARACTERS and len(value.strip()) > MOST_CHARACTERS:
+        raise InvalidValue(field, f"{len(value):,} characters", f"is too long for a phone number; {_REMEDY}")
+    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", value)).strip()
+    if text.startswith('="') and text.endswith('"'):  # how CSV files keep Excel from touching a number
+        text = text[2:-1]
+    text = text.lstrip("'’").strip()
     if not text:
         raise InvalidValue(field, "", f"is empty; {_REMEDY}")
-    if _SCIENTIFIC.fullmatch(text):
-        raise InvalidValue(
+    if not text.isascii():
+        # Decimal digits of every script: Arabic-Indic, Devanagari, Bengali ...
+        text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+    if found := _SCIENTIFIC.fullmatch(text):
+        return _from_scientific(found, field)
+    if found := _WHOLE_FLOAT.fullmatch(text):
+        return found[1]
+    return text
+
+
+def _from_scientific(found: re.Match[str], field: str) -> str:
+    """``4.47700900123E+11`` still has all its digits; ``4.477E+11`` has lost some."""
+    digits = found[1] + (found[2] or "")
+    if len(digits) - len(found[1]) != int(found[3]):
+        raise _refusal(
             field,
-            _shown(text),
-            "was turned into a rounded number by a spreadsheet, its digits are lost; format the column as text and "
-            "export it again",
+            digits,
+            f"was turned into a rounded number by a spreadsheet, its last digits are lost; {_AS_TEXT}",
         )
-    if text.endswith(".0") and text[:-2].isdigit():
-        text = text[:-2]
-    # Digits of every script, as libphonenumber has them too.
-    return "".join(str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text)
+    return digits
 
 
-def _shown(text: str) -> str:
+def _check_characters(text: str, field: str) -> None:
+    if found := _EXTENSION.search(text):
+        if found.end() == len(text) and found.start() > 0:
+            raise _refusal(
+                field, text[: found.start()], "has an extension, and WhatsApp reaches no extensions; take it out"
+            )
+    if not _ALLOWED.fullmatch(text):
+        letters = any(c.isalpha() for c in text)
+        what = "letters" if letters else "characters that no phone number has"
+        raise _refusal(field, text, f"has {what}; {_REMEDY}")
+    if not any(c.isdigit() for c in text):
+        raise _refusal(field, text, f"has no digits; {_REMEDY}")
+    if re.search(r"\d[^+]*\+", text):
+        raise _refusal(field, text, "has a + after its first digit; give one number a row, with + only in front")
+
+
+def _refusal(field: str, text: str, why: str) -> InvalidValue:
+    """``why`` beside the masked number, or beside its length where there is hardly a number in it."""
     digits = re.sub(r"\D", "", text)
-    return mask_phone(digits)[:40] if digits else f"{min(len(text), 9999)} characters"
-
-
-def region_of(recipient: str) -> str | None:
-    """The ISO 3166 country of a recipient; None where the number does not tell."""
-    try:
-        number = phonenumbers.parse("+" + recipient, None)
-    except NumberParseException:
-        return None
-    region: str | None = phonenumbers.region_code_for_number(number)
-    return region or phonenumbers.region_code_for_country_code(number.country_code) or None
+    if digits:
+        return InvalidValue(field, mask_phone(digits)[:40], why)
+    return InvalidValue(field, f"{len(text):,} character{'s' if len(text) != 1 else ''}", why)

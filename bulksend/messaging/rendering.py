@@ -125,7 +125,9 @@ def compile_content(type: MessageType, content: Mapping[str, object]) -> Content
     prepared = _prepare(content, "", dynamic)
     vendor = parse_content(type, prepared).to_vendor()
     for value, parts in dynamic:
-        is_code = type is MessageType.TEMPLATE and any(_is_code_place(path, content) for _, path, _ in value.checks)
+        is_code = type is MessageType.TEMPLATE and any(
+            _is_code_place(path, content) for _, path, _ in value.checks
+        )
         slots.append(_Slot(parts, tuple(value.checks), is_code))
     marks = {id(value): n for n, (value, _) in enumerate(dynamic)}
     laid_out = json.dumps(_marked(vendor, marks), ensure_ascii=False, separators=(",", ":"))
@@ -160,7 +162,9 @@ def _prepare(value: object, path: str, found: list[tuple[Dynamic, tuple[str | _V
         found.append((dynamic, parts))
         return dynamic
     if isinstance(value, Mapping):
-        return {key: _prepare(inner, f"{path}.{key}" if path else str(key), found) for key, inner in value.items()}
+        return {
+            key: _prepare(inner, f"{path}.{key}" if path else str(key), found) for key, inner in value.items()
+        }
     if isinstance(value, Sequence):
         return [_prepare(inner, f"{path}[{n}]", found) for n, inner in enumerate(value)]
     return value
@@ -206,5 +210,3 @@ def _marked(value: object, marks: Mapping[int, int]) -> object:
     if isinstance(value, list):
         return [_marked(inner, marks) for inner in value]
     return value
-
-

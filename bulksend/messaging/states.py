@@ -98,9 +98,7 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
         S.QUEUED: frozenset({S.CLAIMED, S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED}),
         S.RETRY: frozenset({S.CLAIMED, S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED}),
-        S.CLAIMED: frozenset(
-            {S.QUEUED, S.RETRY, S.SENDING, S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED}
-        ),
+        S.CLAIMED: frozenset({S.QUEUED, S.RETRY, S.SENDING, S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED}),
         S.SENDING: frozenset({S.ACCEPTED, S.FAILED, S.RETRY, S.QUEUED, S.UNKNOWN, S.EXPIRED}),
         S.ACCEPTED: frozenset({S.DELIVERED, S.READ, S.FAILED}),
         S.DELIVERED: frozenset({S.READ}),

@@ -60,7 +60,7 @@ def parse_rate(text: str, *, field: str = "rate") -> float:
     return rate
 
 
-def parse_instant_ms(text: str, *, timezone: str | None, now_ms: int, field: str = "at") -> int:  # noqa: ARG001
+def parse_instant_ms(text: str, *, timezone: str | None, now_ms: int, field: str = "at") -> int:
     """ISO 8601 with an offset, or without one in ``timezone``.
 
     Refused: a bare number (seconds? milliseconds?), a time that its zone skips (DST gap), a year outside
@@ -93,7 +93,9 @@ def _in_zone(moment: datetime, name: str | None, field: str, text: str) -> datet
     placed = moment.replace(tzinfo=zone, fold=0)
     back = placed.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
     if back != moment:
-        raise InvalidValue(field, text[:40], f"does not exist in {name}: the clocks skip it; choose another time")
+        raise InvalidValue(
+            field, text[:40], f"does not exist in {name}: the clocks skip it; choose another time"
+        )
     return placed
 
 
@@ -102,7 +104,9 @@ def zone_of(name: str, *, field: str = "timezone") -> ZoneInfo:
     try:
         return ZoneInfo(name.strip())
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidValue(field, name[:40], "is not a time zone; use an IANA name, like Europe/London") from None
+        raise InvalidValue(
+            field, name[:40], "is not a time zone; use an IANA name, like Europe/London"
+        ) from None
 
 
 UTC = timezone.utc  # noqa: UP017 - the parameter of parse_instant_ms shadows nothing this way
@@ -112,5 +116,3 @@ def format_instant(ms: int) -> str:
     """ISO 8601 in UTC with milliseconds, ``2030-03-01T08:00:00.000+00:00``."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
     return moment.isoformat(timespec="milliseconds")
-
-

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
 
 group = typer.Typer(help="List, show, pause, resume, cancel and retry campaigns.", no_args_is_help=True)
-Id = Annotated[str, typer.Argument(help="The campaign's id, or its name where only one has it.", metavar="ID")]
+Id = Annotated[
+    str, typer.Argument(help="The campaign's id, or its name where only one has it.", metavar="ID")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Why = Annotated[str, typer.Option(help="Why; it goes on record.")]
 
@@ -48,7 +50,15 @@ def list_(
             table(
                 ["id", "name", "kind", "status", "total", "sent", "created"],
                 [
-                    (f["campaign_id"], f["name"], f["kind"], f["status"], f"{f['total']:,}", sent(f), f["created_at"])
+                    (
+                        f["campaign_id"],
+                        f["name"],
+                        f["kind"],
+                        f["status"],
+                        f"{f['total']:,}",
+                        sent(f),
+                        f["created_at"],
+                    )
                     for f in found
                 ],
             )
@@ -83,7 +93,10 @@ def show(id: Id, json: Json = False) -> None:
         pairs(shown, title=campaign.name)
         table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
         if lists["reasons"]:
-            table(["status", "why", "messages"], [(r["status"], r["error"], r["count"]) for r in lists["reasons"]])
+            table(
+                ["status", "why", "messages"],
+                [(r["status"], r["error"], r["count"]) for r in lists["reasons"]],
+            )
         if lists["refused"]:
             table(
                 ["row", "field", "value", "why"],
@@ -159,7 +172,11 @@ def _tell_limiter(permits: Any, act: str, id: str) -> None:
 
 def _told(act: str, done: int | bool | None, campaign: Campaign) -> str:
     if act == "retry":
-        return f"{done:,} failed messages are queued again" if done else "nothing of it failed that can be sent again"
+        return (
+            f"{done:,} failed messages are queued again"
+            if done
+            else "nothing of it failed that can be sent again"
+        )
     if act == "cancel" and done is not None and done is not False:
         return f"cancelled; {done:,} messages that waited will not be sent"
     if not done:

@@ -50,7 +50,10 @@ def guarded(work: Callable[[], T]) -> T:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(DONE) from None
     except KeyboardInterrupt:
-        leave(130, "interrupted; what was taken in is kept, and running the same command again goes on from there")
+        leave(
+            130,
+            "interrupted; what was taken in is kept, and running the same command again goes on from there",
+        )
 
 
 def leave(code: int, text: str) -> NoReturn:

@@ -73,7 +73,9 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # Where nobody looks there is no screen to fit: a line of grep's or less's may be long.
     width = None if stream.isatty() else 240
-    return Console(stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False, soft_wrap=True, width=width)
+    return Console(
+        stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False, soft_wrap=True, width=width
+    )
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
@@ -111,7 +113,9 @@ def pairs(values: Mapping[str, object], *, title: str | None = None) -> None:
     width = max((len(name) for name in kept), default=0)
     for name, value in kept.items():
         style = _STATUS_STYLES.get(str(value), "") if name == "status" else ""
-        out.print(Text(f"  {name.replace('_', ' '):<{width}}  "), Text(plain(str(value)), style=style), sep="")
+        out.print(
+            Text(f"  {name.replace('_', ' '):<{width}}  "), Text(plain(str(value)), style=style), sep=""
+        )
 
 
 def say(text: str, style: str = "") -> None:

@@ -106,7 +106,9 @@ def remove(
 
 @suppressions_group.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV, XLSX or JSONL with the numbers in a column `to` or an alias.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, XLSX or JSONL with the numbers in a column `to` or an alias.")
+    ],
     reason: Annotated[str, typer.Option(help="Why they are suppressed.")] = "imported",
     scope: ScopeOption = "marketing",
     json: Json = False,
@@ -128,17 +130,27 @@ def import_(
             columns = map_columns(source.header)
             for row in source:
                 if isinstance(row, BadRow):
-                    refused.append({"row": row.number, "field": row.field, "value": row.value, "why": row.why})
+                    refused.append(
+                        {"row": row.number, "field": row.field, "value": row.value, "why": row.why}
+                    )
                     continue
                 try:
                     numbers.append(
-                        parse_recipient(columns.rename(row.values).get("to"), default_region=of.default_region)
+                        parse_recipient(
+                            columns.rename(row.values).get("to"), default_region=of.default_region
+                        )
                     )
                 except InvalidValue as error:
-                    refused.append({"row": row.number, "field": error.field, "value": error.value, "why": error.why})
+                    refused.append(
+                        {"row": row.number, "field": error.field, "value": error.value, "why": error.why}
+                    )
         with database.write() as tx:
             count = suppressions.add_many(
-                tx, sorted(set(numbers)), scope=_scope(scope), reason=reason, source=f"file {file.name} by {actor()}"
+                tx,
+                sorted(set(numbers)),
+                scope=_scope(scope),
+                reason=reason,
+                source=f"file {file.name} by {actor()}",
             )
         if json:
             print_json({"rows": len(numbers) + len(refused), "added": count, "refused": refused})
@@ -175,7 +187,8 @@ def list_(
         subject = None if phone is None else _subject(phone, of.default_region)
         with ledger(of).read() as tx:
             found = [
-                readable(asdict(s)) for s in suppressions.listed(tx, after=after, limit=limit, subject=subject)
+                readable(asdict(s))
+                for s in suppressions.listed(tx, after=after, limit=limit, subject=subject)
             ]
         if json:
             for line in found:
@@ -208,7 +221,14 @@ def senders_list(json: Json = False) -> None:
             table(
                 ["phone", "name", "rate", "quota", "paused_at", "pause_why"],
                 [
-                    (f["phone"], f["name"], f"{f['rate']:g}/s", f["quota"] or "none", f["paused_at"], f["pause_why"])
+                    (
+                        f["phone"],
+                        f["name"],
+                        f"{f['rate']:g}/s",
+                        f["quota"] or "none",
+                        f["paused_at"],
+                        f["pause_why"],
+                    )
                     for f in found
                 ],
             )
@@ -223,18 +243,24 @@ Name = Annotated[str | None, typer.Option(help="What people call it.")]
 
 
 @senders_group.command("add")
-def senders_add(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False) -> None:
+def senders_add(
+    phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False
+) -> None:
     """Put a sender on record."""
     _set(phone, rate, quota, name, json, new=True)
 
 
 @senders_group.command("set")
-def senders_set(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False) -> None:
+def senders_set(
+    phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False
+) -> None:
     """Change a sender's limits; workers follow within seconds."""
     _set(phone, rate, quota, name, json, new=False)
 
 
-def _set(phone: str, rate: str | None, quota: str | None, name: str | None, as_json: bool, *, new: bool) -> None:
+def _set(
+    phone: str, rate: str | None, quota: str | None, name: str | None, as_json: bool, *, new: bool
+) -> None:
     def work() -> int:
         from dataclasses import asdict
 
@@ -296,7 +322,9 @@ def account_pause(why: Annotated[str, typer.Option(help="Why.")], json: Json = F
 
 
 @account_group.command("resume")
-def account_resume(why: Annotated[str, typer.Option(help="Why, e.g. topped up.")], json: Json = False) -> None:
+def account_resume(
+    why: Annotated[str, typer.Option(help="Why, e.g. topped up.")], json: Json = False
+) -> None:
     """Let the account send again, e.g. once it has money; no attempt was burnt meanwhile."""
     _switch("account", None, "resume", why, json)
 

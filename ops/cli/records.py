@@ -9,7 +9,9 @@ import typer
 
 from ops.cli.doors import DONE, FAILED, guarded
 
-group = typer.Typer(help="Find messages, show one whole, ask why it waits, settle an unknown one.", no_args_is_help=True)
+group = typer.Typer(
+    help="Find messages, show one whole, ask why it waits, settle an unknown one.", no_args_is_help=True
+)
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Id = Annotated[str, typer.Argument(help="The message's id.", metavar="ID")]
 
@@ -54,7 +56,7 @@ def find(
                 since=_instant(since, of.timezone),
                 until=_instant(until, of.timezone),
             )
-            rows = [readable(row) for row in search.find(tx, query, limit=limit, before=before)]
+            rows = [readable(dict(row)) for row in search.find(tx, query, limit=limit, before=before)]
         if csv:
             import sys
 
@@ -66,7 +68,9 @@ def find(
             table(
                 ["id", "to", "status", "attempts", "message_id", "queued_at", "error"],
                 [
-                    tuple(r[c] for c in ("id", "to", "status", "attempts", "message_id", "queued_at", "error"))
+                    tuple(
+                        r[c] for c in ("id", "to", "status", "attempts", "message_id", "queued_at", "error")
+                    )
                     for r in rows
                 ],
             )
@@ -98,7 +102,11 @@ def _instant(text: str | None, timezone: str | None) -> int | None:
 
     from bulksend.messaging.units import parse_instant_ms
 
-    return None if text is None else parse_instant_ms(text, timezone=timezone or "UTC", now_ms=int(time.time() * 1000))
+    return (
+        None
+        if text is None
+        else parse_instant_ms(text, timezone=timezone or "UTC", now_ms=int(time.time() * 1000))
+    )
 
 
 @group.command("show")
@@ -117,12 +125,28 @@ def show(id: Id, json: Json = False) -> None:
         lists = {name: shown.pop(name) for name in ("attempts", "receipts", "acts")}
         pairs(shown, title=f"Message {id}")
         for name, columns in (
-            ("attempts", ["n", "started_at", "outcome", "http_status", "ret_code", "latency_ms", "message_id", "error"]),
+            (
+                "attempts",
+                [
+                    "n",
+                    "started_at",
+                    "outcome",
+                    "http_status",
+                    "ret_code",
+                    "latency_ms",
+                    "message_id",
+                    "error",
+                ],
+            ),
             ("receipts", ["status", "at", "received_at", "code", "why"]),
             ("acts", ["at", "actor", "act", "why"]),
         ):
             if lists[name]:
-                table(columns, [tuple(line[c] for c in columns) for line in lists[name]], title=name.capitalize())
+                table(
+                    columns,
+                    [tuple(line[c] for c in columns) for line in lists[name]],
+                    title=name.capitalize(),
+                )
         return DONE
 
     raise SystemExit(guarded(work))
@@ -158,7 +182,8 @@ def whole(tx: Any, id: str) -> dict[str, Any]:
         for r in messages.receipts_of(tx, id)
     ]
     shown["acts"] = [
-        readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why}) for a in acts.of(tx, "message", id)
+        readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
+        for a in acts.of(tx, "message", id)
     ]
     return shown
 
@@ -173,7 +198,9 @@ def why(id: Id, json: Json = False) -> None:
         from ops.why import explain
 
         of = settings()
-        answer = explain(ledger(of), maybe_permits(of), id, account=of.account(), default_rate=of.default_rate)
+        answer = explain(
+            ledger(of), maybe_permits(of), id, account=of.account(), default_rate=of.default_rate
+        )
         if json:
             print_json(answer.as_json())
         else:
@@ -217,7 +244,9 @@ def resolve(
 
 def export(
     campaign: Annotated[str, typer.Argument(help="A campaign's id or name.", metavar="CAMPAIGN")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.jsonl; - is CSV on stdout.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="FILE.csv or FILE.jsonl; - is CSV on stdout.")
+    ],
     mask: Annotated[bool, typer.Option("--mask", help="Mask the phone numbers.")] = False,
 ) -> None:
     """Every message of a campaign, a row each."""
@@ -236,7 +265,7 @@ def export(
             found = campaigns.resolve(tx, campaign)
             with open_writer(output) as write:
                 for row in search.export(tx, found.id):
-                    shown = readable(row)
+                    shown = readable(dict(row))
                     if mask:
                         shown["to"] = mask_phone(shown["to"])
                         if shown["key"] == row["recipient"]:
@@ -268,7 +297,11 @@ def audit(
             report = auditing.audit(tx, campaign_id=id)
         if json:
             print_json(
-                {"holds": report.holds, "counts": report.counts, "findings": [asdict(f) for f in report.findings]}
+                {
+                    "holds": report.holds,
+                    "counts": report.counts,
+                    "findings": [asdict(f) for f in report.findings],
+                }
             )
         else:
             table(
@@ -278,7 +311,10 @@ def audit(
             for finding in report.findings:
                 for offender in finding.offenders:
                     say(f"{finding.rule}: {offender}", "red")
-            say("the promises hold" if report.holds else "a promise is BROKEN", "green" if report.holds else "bold red")
+            say(
+                "the promises hold" if report.holds else "a promise is BROKEN",
+                "green" if report.holds else "bold red",
+            )
         return DONE if report.holds else FAILED
 
     raise SystemExit(guarded(work))

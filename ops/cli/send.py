@@ -20,28 +20,44 @@ def register(app: typer.Typer) -> None:
 
 
 def send(
-    file: Annotated[Path, typer.Argument(help="CSV, XLSX or JSONL with a header; the recipient's column is `to`.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, XLSX or JSONL with a header; the recipient's column is `to`.")
+    ],
     sender: Annotated[str, typer.Option(help="The business number that sends.", metavar="PHONE")],
-    type: Annotated[str, typer.Option(help="text, image, video, audio, document, location, sticker or template.")],
+    type: Annotated[
+        str, typer.Option(help="text, image, video, audio, document, location, sticker or template.")
+    ],
     content: Annotated[Path, typer.Option(help="The vendor's Content object, {{column}} in any string.")],
     kind: Annotated[str, typer.Option(help="otp, utility or marketing.")],
     name: Annotated[str | None, typer.Option(help="The campaign's name; default: the file's.")] = None,
     at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; default: now.")] = None,
-    ttl: Annotated[str | None, typer.Option(help="Never send later than this after its time, e.g. 10m.")] = None,
-    rate: Annotated[str | None, typer.Option(help="At most so fast, e.g. 40/s; default: the sender's.")] = None,
+    ttl: Annotated[
+        str | None, typer.Option(help="Never send later than this after its time, e.g. 10m.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="At most so fast, e.g. 40/s; default: the sender's.")
+    ] = None,
     on_unknown: Annotated[
         str, typer.Option(help="What to do with a message that may have gone out: hold or resend.")
     ] = "hold",
-    key: Annotated[str | None, typer.Option(help="Finds this campaign again; default: a hash of the input.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="A new campaign, though the same was sent before.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row and forecast; change nothing.")] = False,
+    key: Annotated[
+        str | None, typer.Option(help="Finds this campaign again; default: a hash of the input.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="A new campaign, though the same was sent before.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every row and forecast; change nothing.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     region: Annotated[
         str | None, typer.Option(help="Country of numbers written without one, e.g. GB.", metavar="XX")
     ] = None,
     timezone: Annotated[str | None, typer.Option(help="Zone of times written without one.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")
+    ] = None,
     sheet: Annotated[str | None, typer.Option(help="Sheet of an XLSX; default: the first.")] = None,
 ) -> None:
     """Send a file. Running the same command twice sends nothing twice, and says so."""
@@ -139,7 +155,9 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
         print_json(shown)
         return
     if report.new_sender:
-        say("the sender was not on record: registered with 80/s and no quota (`bulksend senders set` changes it)")
+        say(
+            "the sender was not on record: registered with 80/s and no quota (`bulksend senders set` changes it)"
+        )
     if report.repeated:
         say("this was sent before: nothing is sent twice. --again makes a new campaign of it", "yellow")
     elif report.resumed_at:
@@ -159,7 +177,8 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
         table(
             ["row", "field", "value", "why"],
             [(r.row, r.field, r.value, r.why) for r in report.refused[:20]],
-            title="Refused rows" + (f" (the first 20 of {len(report.refused)})" if len(report.refused) > 20 else ""),
+            title="Refused rows"
+            + (f" (the first 20 of {len(report.refused)})" if len(report.refused) > 20 else ""),
         )
     if not waited:
         say(f"watch it: bulksend campaigns show {report.campaign_id}")

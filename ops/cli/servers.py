@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
     """Add the rest."""
     app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(worker)
     app.command("relay")(relay)
-    app.command("simulate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(simulate)
+    app.command("simulate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+        simulate
+    )
     app.command("settings")(settings_)
     app.command("doctor")(doctor)
     app.add_typer(keys_group, name="keys")
@@ -74,7 +76,11 @@ def migrate(
         if json:
             print_json({"ledger": database.address, "revision": to})
         else:
-            say(f"the ledger at {database.address} is up to date" if to == "head" else f"the ledger is at {to}")
+            say(
+                f"the ledger at {database.address} is up to date"
+                if to == "head"
+                else f"the ledger is at {to}"
+            )
         return DONE
 
     raise SystemExit(guarded(work))
@@ -93,10 +99,20 @@ def worker(context: typer.Context) -> None:
         redis_client(of).close()
         keys = encryption_keys(of)
         app = build_app(of.with_encryption_key(keys) if keys else of)
-        app.worker_main(["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)])
-        return FAILED if app.bulksend_runtime.failed else DONE
+        arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
+        code = _run_celery(app, arguments)
+        return FAILED if app.bulksend_runtime.failed else code
 
     raise SystemExit(guarded(work))
+
+
+def _run_celery(app: Any, arguments: list[str]) -> int:
+    """Celery's own worker command; its exit code."""
+    try:
+        app.worker_main(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else DONE
+    return DONE
 
 
 def _loglevel(level: str, args: list[str]) -> list[str]:
@@ -129,7 +145,7 @@ def relay() -> None:
 
 def simulate(context: typer.Context) -> None:
     """The vendor to rehearse against; its options: bulksend simulate --help."""
-    from simulator.__main__ import main
+    from simulator.cli import main
 
     raise SystemExit(main(context.args))
 
@@ -148,7 +164,9 @@ def settings_(json: Json = False) -> None:
             for row in rows:
                 print_json(asdict(row))
         else:
-            table(["name", "value", "source", "meaning"], [(r.name, r.value, r.source, r.meaning) for r in rows])
+            table(
+                ["name", "value", "source", "meaning"], [(r.name, r.value, r.source, r.meaning) for r in rows]
+            )
         return DONE
 
     raise SystemExit(guarded(work))
@@ -187,5 +205,3 @@ def new_encryption_key() -> None:
     from ops.keys import new_encryption_key as make
 
     typer.echo(make())
-
-

@@ -8,6 +8,7 @@ very next line.
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -196,14 +197,12 @@ class CsvRows(RowSource):
         if not any(cell.strip() for cell in cells):
             return None
         if len(cells) < width:
-            missing = ", ".join(self.header[len(cells) :])
             return BadRow(
                 number,
                 self.header[len(cells)],
                 _count(cells),
-                f"is missing: the row has {_count(cells)}, the header {width}, and {missing[:100]} came to "
-                f"nothing; "
-                "was the row cut, or a line broken in two?",
+                f"is missing: the row has {_count(cells)} and the header {width}; was the row cut, or a line "
+                "broken in two?",
             )
         if any(cell.strip() for cell in cells[width:]):
             return BadRow(
@@ -229,7 +228,7 @@ class CsvRows(RowSource):
         faults = list(self._faults)
         self._taken.clear()
         self._faults.clear()
-        field = self._column_at_end(first)
+        field = self._broken_column(first)
         if faults and not several:
             return BadRow(number, field, "", faults[0])
         if runaway or several or "end of data" in error:
@@ -247,13 +246,17 @@ class CsvRows(RowSource):
             )
         return BadRow(number, field, "", why)
 
-    def _column_at_end(self, line: str) -> str:
-        """The column in which the parser stood at the end of a broken row's first line."""
-        try:
-            cells = next(csv.reader([line], delimiter=self._dialect.delimiter), [])
-        except csv.Error:
-            return "row"
-        return self.header[len(cells) - 1] if 0 < len(cells) <= len(self.header) else "row"
+    def _broken_column(self, line: str) -> str:
+        """The column of a broken row's first line whose quotes are wrong."""
+        delimiter = re.escape(self._dialect.delimiter)
+        cell = re.compile(rf' *"(?:[^"]|"")*"(?={delimiter}|[\r\n]|$)|(?! *")[^{delimiter}\r\n]*')
+        at = 0
+        for name in self.header:
+            found = cell.match(line, at)
+            if found is None:
+                return name
+            at = found.end() + 1
+        return "row"
 
 
 def _count(cells: list[str]) -> str:

@@ -17,7 +17,7 @@ from producer.reading.text import LINE_MAX, find_encoding, open_text, refuse_oth
 
 #: Fields are gathered from so many characters at the beginning; later rows may leave some out but bring no
 #: new ones.
-GATHERED = 16 << 20
+GATHERED = 4 << 20
 
 
 class _LineError(ValueError):
@@ -129,7 +129,9 @@ def _parse(line: str) -> dict[str, object]:
     if unreadable(line):
         raise _LineError("row", "has bytes that are not of the file's encoding; write it as UTF-8")
     try:
-        value = _decoder.decode(line)
+        value, end = _decoder.raw_decode(line)
+        if end != len(line):
+            raise json.JSONDecodeError("Extra data", line, end)
     except json.JSONDecodeError as error:
         raise _LineError("row", f"is not JSON: {error.msg[:60]} at character {error.colno}") from None
     except RecursionError:
@@ -144,6 +146,8 @@ def _parse(line: str) -> dict[str, object]:
         )
     if not value:
         raise _LineError("row", "is an empty object")
+    if "\\u" in line:
+        _check_escapes(value)
     return value
 
 
@@ -154,20 +158,31 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(name for name in names if names.count(name) > 1)
         raise _LineError(shown(twice), "stands twice in the object")
     for name, value in pairs:
-        if type(value) is str:
-            if "\0" in value:
-                raise _LineError(shown(name), "has a NUL character; take it out")
-            if unreadable(value):
-                raise _LineError(shown(name), "has half of a character (a lone surrogate)")
-        elif isinstance(value, (dict, list)):
+        if type(value) not in _CELLS:
             raise _LineError(
                 shown(name), f"is {_kind(value)}; a cell holds text, a number, true, false or null"
             )
-        elif type(value) is float and not math.isfinite(value):
+        if type(value) is float and not math.isfinite(value):
             raise _LineError(shown(name), "is too large for a number")
-        if not name.strip() or len(name) > NAME_MAX or "\0" in name or unreadable(name):
-            raise _LineError("row", "has a field without a name, or with one that cannot be read")
+        if not name or name.isspace() or len(name) > NAME_MAX:
+            raise _LineError("row", "has a field without a name, or with a very long one")
     return values
+
+
+def _check_escapes(values: dict[str, object]) -> None:
+    """Characters that only an escape such as ``\\u0000`` can bring in."""
+    for name, value in values.items():
+        for text in (name, value):
+            if not isinstance(text, str):
+                continue
+            if "\0" in text:
+                raise _LineError(_field(name), "has a NUL character; take it out")
+            if unreadable(text):
+                raise _LineError(_field(name), "has half of a character (a lone surrogate)")
+
+
+def _field(name: str) -> str:
+    return "row" if "\0" in name or unreadable(name) else shown(name)
 
 
 def _no_constant(text: str) -> NoReturn:
@@ -179,4 +194,5 @@ def _kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
+_CELLS = frozenset({str, int, float, bool, type(None)})
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)

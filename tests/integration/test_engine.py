@@ -19,7 +19,7 @@ from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import MemoryPermits
-from bulksend.messaging import Kind, OnUnknown, Policy, Status
+from bulksend.messaging import Kind, OnUnknown, Policy
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from worker.book import Book
 from worker.engine import Engine, EngineSettings
@@ -79,7 +79,9 @@ class Rig:
         self.backlog.add(lane, ids)
         self.engine.wake()
 
-    def run_until(self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 20) -> dict[str, int]:
+    def run_until(
+        self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 20
+    ) -> dict[str, int]:
         """Offer what is due again and again until the statuses are as wanted."""
         deadline = time.monotonic() + seconds
         while True:
@@ -95,7 +97,9 @@ class Rig:
 
 
 @contextmanager
-def rig_of(database: Database, folder: Path, rules: list[dict[str, Any]], **settings: Any) -> Iterator[tuple[Rig, Any]]:
+def rig_of(
+    database: Database, folder: Path, rules: list[dict[str, Any]], **settings: Any
+) -> Iterator[tuple[Rig, Any]]:
     with run_in_thread(SimulatorSettings(rules=read_rules(rules))) as simulator:
         rig = Rig(database, simulator.url, folder, **settings)
         rig.start()
@@ -105,7 +109,9 @@ def rig_of(database: Database, folder: Path, rules: list[dict[str, Any]], **sett
             rig.stop()
 
 
-def a_campaign(database: Database, to: Sequence[str], *, kind: Kind = Kind.MARKETING, **changes: Any) -> Campaign:
+def a_campaign(
+    database: Database, to: Sequence[str], *, kind: Kind = Kind.MARKETING, **changes: Any
+) -> Campaign:
     """A campaign of plain texts to these recipients, taken in whole."""
     with database.write() as tx:
         now = instant(tx)
@@ -124,15 +130,36 @@ def a_campaign(database: Database, to: Sequence[str], *, kind: Kind = Kind.MARKE
             on_unknown=OnUnknown.HOLD,
             created_by="test",
         )
-        new = type(new)(**{f: getattr(new, f) for f in new.__slots__} | {k: v for k, v in changes.items() if k != "expires_at"})
+        new = type(new)(
+            **{f: getattr(new, f) for f in new.__slots__}
+            | {k: v for k, v in changes.items() if k != "expires_at"}
+        )
         senders.register(tx, SENDER, rate=400.0)
         campaign, _ = campaigns.create_or_find(tx, new)
         planned = [
-            NewMessage(n, number, False, number, SENDER, "text", {"v": {"name": f"N{n}"}}, str(n), now, changes.get("expires_at"))
+            NewMessage(
+                n,
+                number,
+                False,
+                number,
+                SENDER,
+                "text",
+                {"v": {"name": f"N{n}"}},
+                str(n),
+                now,
+                changes.get("expires_at"),
+            )
             for n, number in enumerate(to, start=1)
         ]
         intake.take_chunk(
-            tx, campaign, after_row=0, up_to_row=len(planned), planned=planned, refused=[], rows=len(planned), sealer=Sealer([KEY])
+            tx,
+            campaign,
+            after_row=0,
+            up_to_row=len(planned),
+            planned=planned,
+            refused=[],
+            rows=len(planned),
+            sealer=Sealer([KEY]),
         )
         campaigns.finish_intake(tx, campaign.id)
         return campaigns.get(tx, campaign.id)
@@ -167,7 +194,12 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, int]] = [
     ("has a cache fault (151)", ret(151), "failed", 3),
     ("failed to send, no reason", ret(17115, "send failed"), "failed", 3),
     ("cannot reach the recipient", ret(17115, "(#131026) undeliverable"), "failed", 1),
-    ("caps marketing for them", ret(17115, "(#131049) not delivered to maintain healthy ecosystem"), "failed", 1),
+    (
+        "caps marketing for them",
+        ret(17115, "(#131049) not delivered to maintain healthy ecosystem"),
+        "failed",
+        1,
+    ),
     ("experiments", ret(17115, "(#130472) experiment"), "failed", 1),
     ("was told to stop by them", ret(17115, "(#131050) opted out"), "failed", 1),
     ("wants a template", ret(17115, "(#131047) re-engagement"), "failed", 1),
@@ -175,7 +207,12 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, int]] = [
     ("has bad weather", ret(17115, "(#131016) overloaded"), "failed", 3),
     ("uploads a bad file", ret(17110), "failed", 1),
     ("says something new", ret(17199, "?"), "failed", 1),
-    ("gives no MessageId", {"do": "http_status", "status": 200, "body": '{"RetCode":0,"Data":{}}'}, "unknown", 1),
+    (
+        "gives no MessageId",
+        {"do": "http_status", "status": 200, "body": '{"RetCode":0,"Data":{}}'},
+        "unknown",
+        1,
+    ),
     ("says HTTP 500", {"do": "http_status", "status": 500, "body": "oops"}, "unknown", 1),
     ("says HTTP 400", {"do": "http_status", "status": 400, "body": "bad"}, "failed", 1),
     ("answers garbage", {"do": "garbage"}, "unknown", 1),
@@ -259,7 +296,9 @@ def test_a_throttled_message_waits_and_spends_no_try(ledger: Database, tmp_path:
         assert messages.get(tx, row["id"])["tries"] == 0
 
 
-def test_an_unknown_otp_is_never_sent_again_whatever_its_campaign_says(ledger: Database, tmp_path: Path) -> None:
+def test_an_unknown_otp_is_never_sent_again_whatever_its_campaign_says(
+    ledger: Database, tmp_path: Path
+) -> None:
     rules = [{"name": "lost", "match": {}, "fault": {"do": "accept_then_reset"}}]
     campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP, on_unknown=OnUnknown.RESEND)
     with rig_of(ledger, tmp_path, rules) as (rig, _):
@@ -274,7 +313,9 @@ def test_an_unknown_otp_is_never_sent_again_whatever_its_campaign_says(ledger: D
         assert tx.execute(select(table.c.payload).where(table.c.id == row["id"])).scalar() is None
 
 
-def test_a_campaign_that_asked_for_it_sends_an_unknown_message_once_more(ledger: Database, tmp_path: Path) -> None:
+def test_a_campaign_that_asked_for_it_sends_an_unknown_message_once_more(
+    ledger: Database, tmp_path: Path
+) -> None:
     rules = [{"name": "lost", "match": {}, "fault": {"do": "accept_then_reset"}}]
     campaign = a_campaign(ledger, [number(1)], on_unknown=OnUnknown.RESEND)
     with rig_of(ledger, tmp_path, rules) as (rig, _):
@@ -286,13 +327,16 @@ def test_whoever_opted_out_meanwhile_gets_nothing(ledger: Database, tmp_path: Pa
     campaign = a_campaign(ledger, [number(1), number(2)])
     with ledger.write() as tx:
         suppressions.add(tx, number(1), scope="marketing", reason="STOP", source="test", actor="t")
-    with rig_of(ledger, tmp_path, []) as (rig, simulator):
+    with rig_of(ledger, tmp_path, []) as (rig, _):
         assert rig.run_until(campaign, ended) == {"accepted": 1, "suppressed": 1}
 
 
 def test_the_vendors_word_that_somebody_opted_out_suppresses_them(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(1)])
-    with rig_of(ledger, tmp_path, [{"name": "stop", "match": {}, "fault": ret(17115, "(#131050) stop")}]) as (rig, _):
+    with rig_of(ledger, tmp_path, [{"name": "stop", "match": {}, "fault": ret(17115, "(#131050) stop")}]) as (
+        rig,
+        _,
+    ):
         rig.run_until(campaign, ended)
     with ledger.read() as tx:
         assert number(1) in suppressions.among_recipients(tx, [number(1)], Kind.MARKETING)
