@@ -69,7 +69,7 @@ def test_every_kind_of_line_end_is_read(tmp_path: Path, end: str) -> None:
 def test_a_row_with_too_few_cells_is_refused_by_the_column_it_lacks(tmp_path: Path) -> None:
     bad = one_bad(write(tmp_path, "to,name,city\n1,a,x\n2,b\n3,c,z\n"))
     assert (bad.number, bad.field, bad.value) == (3, "city", "2 cells")
-    assert "the header 3" in bad.why
+    assert "the row has 2 cells and the header 3" in bad.why
 
 
 def test_a_row_with_too_many_cells_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -115,6 +115,23 @@ def test_every_row_with_a_stray_quote_is_refused_by_itself(tmp_path: Path) -> No
     assert isinstance(rows[0], BadRow)
     assert rows[0].field == "name"
     assert "text after its closing quote" in rows[0].why
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('"1" x,a,b', "to"),
+        ('"1","a" x,b', "name"),
+        ('1,"a" x,"b"', "name"),
+        ('"1,5","a ""b""","c"x', "city"),
+        ('1,a,"b', "city"),
+        ('1,"a,b', "name"),
+    ],
+)
+def test_a_row_with_wrong_quotes_is_refused_by_the_column_they_are_in(
+    tmp_path: Path, line: str, field: str
+) -> None:
+    assert one_bad(write(tmp_path, f"to,name,city\n{line}\n2,b,c\n")).field == field
 
 
 def test_a_quote_inside_an_unquoted_cell_is_text(tmp_path: Path) -> None:
