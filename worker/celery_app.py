@@ -67,6 +67,12 @@ def build_app(settings: Settings) -> Celery:
     return app
 
 
+def runtime_of(app: Celery) -> Runtime:
+    """The runtime of an app that ``build_app`` made."""
+    runtime: Runtime = app.bulksend_runtime  # type: ignore[attr-defined]
+    return runtime
+
+
 def _end_this_process() -> None:
     """The engine is dead: stop taking jobs, so that whoever supervises us starts another."""
     os.kill(os.getpid(), signal.SIGTERM)

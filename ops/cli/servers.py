@@ -92,7 +92,7 @@ def worker(context: typer.Context) -> None:
     def work() -> int:
         from ops.cli.doors import ledger, redis_client, settings
         from ops.keys import encryption_keys
-        from worker.celery_app import build_app
+        from worker.celery_app import build_app, runtime_of
 
         of = settings()
         ledger(of).close()
@@ -101,7 +101,7 @@ def worker(context: typer.Context) -> None:
         app = build_app(of.with_encryption_key(keys) if keys else of)
         arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
         code = _run_celery(app, arguments)
-        return FAILED if app.bulksend_runtime.failed else code
+        return FAILED if runtime_of(app).failed else code
 
     raise SystemExit(guarded(work))
 
