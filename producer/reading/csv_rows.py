@@ -28,6 +28,8 @@ from producer.reading.text import (
 )
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+#: Lines that the quoted cells of one row may hold. Also what a stray quote costs before it is found out.
+ROW_LINES_MAX = 1000
 #: Stands in for a line too long to keep. Its NUL has it looked at, wherever it comes again.
 _TOO_LONG = "\0too long\n"
 _NUL = "has a NUL character, which no text has; export the file again"
@@ -35,7 +37,7 @@ _LONG = f"is longer than {LINE_MAX:,} characters; was the file damaged?"
 
 
 class _Runaway(csv.Error):
-    """A quoted cell goes on for more than LINE_MAX characters."""
+    """A row goes on for more lines or characters than any message could use."""
 
 
 class CsvRows(RowSource):
@@ -107,13 +109,10 @@ class CsvRows(RowSource):
                 faults.append(_LONG if line is _TOO_LONG else _NUL)
             if unreadable(line):
                 faults.append(self._not_encoded())
-            if taken:
-                length += len(line)
-                if length > LINE_MAX:
-                    raise _Runaway
-            else:
-                length = 0
+            length = length + len(line) if taken else len(line)
             taken.append(line)
+            if len(taken) > ROW_LINES_MAX or (length > LINE_MAX and len(taken) > 1):
+                raise _Runaway
             yield line
 
     def _pass_line(self) -> None:
@@ -123,9 +122,8 @@ class CsvRows(RowSource):
 
     def _not_encoded(self) -> str:
         return (
-            f"has bytes that are not {self.encoding}; export the file as UTF-8 again, or say which encoding "
-            f"it is, "
-            "such as --encoding cp1252"
+            f"has bytes that are not {self.encoding}; export the file as UTF-8 again, or say which encoding it "
+            "is, such as --encoding cp1252"
         )
 
     def _parser(self, *, strict: bool = True) -> Iterator[list[str]]:
@@ -152,8 +150,7 @@ class CsvRows(RowSource):
         except csv.Error:
             raise InvalidInput(
                 f"the first row of {self._name} has a quote that is not closed, or text after a closing "
-                f"quote; it "
-                "must be the names of the columns, such as to,name"
+                "quote; it must be the names of the columns, such as to,name"
             ) from None
         raise InvalidInput(
             f"{self._name} is empty; its first row must be the names of the columns, such as to,name"
@@ -233,9 +230,8 @@ class CsvRows(RowSource):
             return BadRow(number, field, "", faults[0])
         if runaway or several or "end of data" in error:
             why = (
-                "opens a quote that is not closed; close it, or write a quote inside a cell twice. The rows "
-                "after it "
-                "were read as usual"
+                "opens a quote that is not closed; close it, or write a quote inside a cell twice. The "
+                "rows after it were read as usual"
             )
         elif "limit" in error:
             why = f"is longer than {csv.field_size_limit():,} characters; no message can hold that"

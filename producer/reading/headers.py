@@ -42,23 +42,20 @@ def _check_no_data(names: Sequence[str], file: str) -> None:
     if phone is not None:
         raise InvalidInput(
             f"the first row of {file} holds a phone number ({shown(phone)}), not the names of the columns; "
-            f"put a "
-            "row above it that names them, such as to,name"
+            "put a row above it that names them, such as to,name"
         )
 
 
 def _check_name(name: str, place: int, file: str) -> None:
     if not name:
         raise InvalidInput(
-            f"column {place} ({letters(place)}) of {file} has no name; the first row must name every column: "
-            f"name "
-            "it or delete it, and delete titles above the table"
+            f"column {place} ({letters(place)}) of {file} has no name; the first row must name every "
+            "column: name it or delete it, and delete titles above the table"
         )
     if "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
         raise InvalidInput(
             f"the name of column {place} ({letters(place)}) of {file} cannot be read as text; export the "
-            f"file as "
-            "UTF-8 again, or say its encoding, such as --encoding cp1252"
+            "file as UTF-8 again, or say its encoding, such as --encoding cp1252"
         )
     if len(name) > NAME_MAX:
         raise InvalidInput(
@@ -74,8 +71,7 @@ def _check_twice(names: Sequence[str], file: str) -> None:
         if before != place:
             raise InvalidInput(
                 f"columns {before} ({letters(before)}) and {place} ({letters(place)}) of {file} are both "
-                f"called "
-                f"{shown(name)!r} (upper and lower case are the same); rename one of them"
+                f"called {shown(name)!r} (upper and lower case are the same); rename one of them"
             )
 
 

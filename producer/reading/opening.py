@@ -23,15 +23,15 @@ def open_rows(path: Path, *, encoding: str | None = None, sheet: str | None = No
     follows it. A row that cannot be used is a BadRow instead, and the rest goes on.
     """
     suffix = path.suffix.lower()
-    if not path.exists():
-        raise InvalidInput(f"{path} does not exist")
-    if not path.is_file():
-        raise InvalidInput(f"{path} is not a file")
     if sheet is not None and suffix not in SHEET:
         raise InvalidInput(f"--sheet: {path.name} is no spreadsheet and has no sheets")
     if encoding is not None and suffix in SHEET:
         raise InvalidInput(f"--encoding: {path.name} is a spreadsheet, whose text needs none")
     try:
+        if not path.exists():
+            raise InvalidInput(f"{path} does not exist")
+        if not path.is_file():
+            raise InvalidInput(f"{path} is not a file")
         return _open(path, suffix, encoding, sheet)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None

@@ -150,8 +150,7 @@ def _check_reach(looked: Looked, file: str) -> None:
     if cells > CELLS_MAX or right >= _COLUMNS_MAX or looked.last_row > _ROWS_MAX:
         raise InvalidInput(
             f"{file} reaches to column {letters(right + 1)} and row {looked.last_row:,}, too far to be laid "
-            f"out; "
-            "clear the stray cells there, or save it as CSV"
+            "out; clear the stray cells there, or save it as CSV"
         )
 
 

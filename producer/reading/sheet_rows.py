@@ -69,7 +69,7 @@ class SheetRows(RowSource):
             raise InvalidInput(f"{file} has no sheet with cells")
         if len(visible) > 1:
             self.notes.append(
-                f"read the sheet {visible[0].name!r}; there are {len(visible) - 1} more (--sheet)"
+                f"read the first of {len(visible)} sheets, {visible[0].name!r} (--sheet takes another)"
             )
         return names.index(visible[0].name)
 
@@ -88,8 +88,8 @@ class SheetRows(RowSource):
             if row == top and right > left:
                 raise InvalidInput(
                     f"cells {letters(left + 1)} to {letters(right + 1)} in the first row of {file} are "
-                    f"merged; the "
-                    "first row must be the names of the columns, one a cell: delete titles above the table"
+                    "merged; the first row must be the names of the columns, one a cell: delete titles "
+                    "above the table"
                 )
         return check_header(cells, file)
 
@@ -114,9 +114,8 @@ class SheetRows(RowSource):
                 if type(value) is float and name not in numbers:
                     numbers.add(name)
                     self.notes.append(
-                        f"the column {name!r} holds numbers, which have no leading zeros and no +; format it "
-                        f"as text "
-                        "if they matter"
+                        f"the column {name!r} holds numbers, which have no leading zeros and no +; format "
+                        "it as text if they matter"
                     )
             yield RawRow(number, values)
 

@@ -81,8 +81,7 @@ def _known(name: str) -> str:
     if info is None or not info._is_text_encoding or info.name in _NOT_FILES:
         raise InvalidInput(
             f"--encoding: {name[:40]!r} is no encoding of files; common ones are utf-8, utf-16-le, cp1252 "
-            f"(Western), "
-            "cp1250 (Central European), cp1251 (Cyrillic), shift_jis, gb18030"
+            "(Western), cp1250 (Central European), cp1251 (Cyrillic), shift_jis, gb18030"
         )
     return info.name
 
@@ -143,10 +142,8 @@ def refuse_other_encoding(path: Path, encoding: Encoding) -> None:
     if broken >= 2 and broken > intact:
         raise InvalidInput(
             f"{path.name} is not UTF-8 (line {first} and others); export it as UTF-8, or say which encoding "
-            f"it is, "
-            "such as --encoding cp1252 (Western) or cp1251 (Cyrillic); --encoding utf-8 refuses only the "
-            "rows "
-            "concerned"
+            "it is, such as --encoding cp1252 (Western) or cp1251 (Cyrillic); --encoding utf-8 refuses "
+            "only the rows concerned"
         )
 
 

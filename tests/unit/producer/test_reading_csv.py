@@ -117,6 +117,20 @@ def test_every_row_with_a_stray_quote_is_refused_by_itself(tmp_path: Path) -> No
     assert "text after its closing quote" in rows[0].why
 
 
+def test_a_row_of_more_lines_than_any_message_is_refused_and_no_line_of_it_is_lost(tmp_path: Path) -> None:
+    cells = ",".join('"' + "word\n" * 400 + '"' for _ in range(4))
+    rows = read(write(tmp_path, f"to,a,b,c,d\n1,{cells}\n2,a,b,c,d\n"))
+    assert rows[-1] == RawRow(2 + 4 * 400 + 1, {"to": "2", "a": "a", "b": "b", "c": "c", "d": "d"})
+    assert [type(row) for row in rows] == [BadRow] * (4 * 400 + 1) + [RawRow]
+
+
+def test_quotes_that_open_in_every_line_cost_no_more_than_a_look_at_1000_lines_each(tmp_path: Path) -> None:
+    lines = ['a","'] * 3000
+    rows = read(write(tmp_path, "to,name\n" + "\n".join(lines) + "\n1,a\n"))
+    assert sum(isinstance(row, BadRow) for row in rows) >= 2
+    assert rows[-1] == RawRow(rows[-1].number, {"to": "1", "name": "a"})
+
+
 @pytest.mark.parametrize(
     ("line", "field"),
     [
