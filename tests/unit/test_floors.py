@@ -1,0 +1,264 @@
+"""Who may import whom: an import goes down or stays in its room; never up, never sideways."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Each room with its height. What lies within a floor 0 has an order as well: words know nothing of settings.
+ROOMS = {
+    "bulksend": 0.0,
+    "bulksend.messaging": 0.1,
+    "bulksend.settings": 0.2,
+    "bulksend.logs": 0.2,
+    "bulksend.ledger": 1.0,
+    "bulksend.gateway": 1.0,
+    "bulksend.broker": 1.0,
+    "bulksend.limits": 1.0,
+    "migrations": 2.0,
+    "producer": 2.0,
+    "worker": 2.0,
+    "simulator": 2.0,
+    "ops": 3.0,
+}
+PRODUCT = sorted({room.partition(".")[0] for room in ROOMS})
+
+#: Who may read the environment, besides every face in ops, and what for.
+DOORS = {
+    "worker": "celery -A worker worker",
+    "producer.client": "Producer.from_env()",
+    "simulator.__main__": "the rehearsal vendor's own entry",
+    "migrations.env": "alembic's own command line",
+    "bulksend.logs": "NO_COLOR, which is the terminal's",
+}
+DATABASE_LIBRARIES = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
+DATABASE_TYPES = {"sqlalchemy.Connection", "sqlalchemy.RowMapping"}
+#: Outside the ledger: a question asked in one place only, put where it is asked. Nothing here may write.
+READERS = {"ops.demo", "ops.why", "worker.store"}
+
+#: What the pure rooms are handed as arguments instead.
+IMPURE = {
+    *("asyncio", "logging", "os", "pathlib", "random", "secrets", "shutil", "signal", "socket", "sqlite3"),
+    *("structlog", "subprocess", "sys", "tempfile", "threading", "time", "urllib.request", "httpx", "redis"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    name: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def package(self) -> str:
+        """What a relative import starts from."""
+        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+
+    def imports(self, tree: ast.AST | None = None) -> Iterator[tuple[str, int]]:
+        """Modules that it imports anywhere, in functions and for types too, each with its line."""
+        for node in ast.walk(tree or self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((alias.name, node.lineno) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = ".".join(self.package.split(".")[: -node.level + 1 or None]) if node.level else ""
+                source = ".".join(part for part in (start, node.module) if part)
+                for alias in node.names:
+                    inner = f"{source}.{alias.name}"
+                    yield (inner if inner in NAMES else source), node.lineno
+
+    def imports_at_once(self) -> Iterator[str]:
+        """Modules of ours without which it cannot be imported: not in functions, not for types only."""
+        for statement in _run_at_import(self.tree.body):
+            for name, _ in self.imports(statement):
+                if name in NAMES:
+                    yield name
+
+
+def _run_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            yield statement
+        elif isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
+            yield from _run_at_import(statement.orelse)
+        elif isinstance(statement, ast.If | ast.Try | ast.With | ast.ClassDef):
+            for part in ("body", "orelse", "finalbody"):
+                yield from _run_at_import(getattr(statement, part, []))
+
+
+def _name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = sorted(path for package in PRODUCT for path in (ROOT / package).rglob("*.py"))
+NAMES = {_name_of(path) for path in PATHS}
+MODULES = [Module(_name_of(path), path, ast.parse(path.read_text(encoding="utf-8"))) for path in PATHS]
+
+
+def room_of(name: str) -> str | None:
+    """The innermost room that a module lies in; None for other people's."""
+    while name:
+        if name in ROOMS:
+            return name
+        name = name.rpartition(".")[0]
+    return None
+
+
+def wrong_stair(importer: str, imported: str) -> str | None:
+    """Why one of our modules may not import that one; None where it may."""
+    here, there = room_of(importer), room_of(imported)
+    if here is None or there is None or here == there or ROOMS[there] < ROOMS[here]:
+        return None
+    return "up" if ROOMS[there] > ROOMS[here] else "sideways"
+
+
+def where(module: Module, line: int) -> str:
+    return f"{module.path.relative_to(ROOT)}:{line}"
+
+
+def test_every_package_of_the_product_is_found_and_read() -> None:
+    assert {name.partition(".")[0] for name in NAMES} == set(PRODUCT)
+    assert set(ROOMS) <= NAMES
+
+
+def test_every_module_is_in_a_room() -> None:
+    directly_below = {m.name for m in MODULES if m.name.count(".") == 1 and m.name.startswith("bulksend.")}
+    assert directly_below <= set(ROOMS), "a new room under bulksend needs its place in ROOMS"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
+def test_an_import_goes_down_or_stays_in_its_room(module: Module) -> None:
+    wrong = [
+        f"{where(module, line)} imports {imported}: {stair}"
+        for imported, line in module.imports()
+        if (stair := wrong_stair(module.name, imported)) is not None
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "stair"),
+    [
+        ("worker.engine", "producer.client", "sideways"),
+        ("producer.intake", "worker", "sideways"),
+        ("bulksend.ledger.intake", "bulksend.limits", "sideways"),
+        ("bulksend.messaging.plan", "bulksend.settings", "up"),
+        ("bulksend.gateway.client", "worker.clock", "up"),
+        ("simulator.server", "ops.local", "up"),
+        ("ops.demo", "simulator", None),
+        ("worker.engine", "bulksend.gateway.client", None),
+        ("bulksend.ledger.intake", "bulksend.ledger.schema", None),
+        ("bulksend.ledger.intake", "sqlalchemy", None),
+    ],
+)
+def test_the_stairs_are_what_the_table_of_floors_says(
+    importer: str, imported: str, stair: str | None
+) -> None:
+    assert wrong_stair(importer, imported) == stair
+
+
+def test_no_module_needs_itself_to_be_imported() -> None:
+    graph = {module.name: set(module.imports_at_once()) - {module.name} for module in MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as knot:
+        pytest.fail(f"a knot of imports: {' -> '.join(knot.args[1])}")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
+def test_only_faces_and_entries_read_the_environment(module: Module) -> None:
+    if room_of(module.name) == "ops" or module.name in DOORS:
+        return
+    reads = [
+        where(module, node.lineno)
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"))
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and "environ" in {a.name for a in node.names}
+        )
+    ]
+    assert not reads, f"{reads}: settings are read once at the door, then handed on"
+
+
+def test_every_door_is_still_there() -> None:
+    assert set(DOORS) <= NAMES
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if room_of(m.name) == "bulksend.messaging"], ids=lambda m: m.name
+)
+def test_words_and_rules_touch_neither_clock_nor_die_nor_anything_outside(module: Module) -> None:
+    impure = [f"{where(module, line)} imports {name}" for name, line in module.imports() if name in IMPURE]
+    impure += [
+        f"{where(module, node.lineno)} asks the clock"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today")
+    ]
+    assert not impure, "\n".join(impure)
+
+
+def sql_spoken_in(module: Module) -> list[str]:
+    """Where a module imports what statements are made of; URLs, errors and types are no statements."""
+    found = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module not in ("sqlalchemy.engine", "sqlalchemy.exc"):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found += [
+            f"{where(module, node.lineno)} imports {name}"
+            for name in names
+            if name.partition(".")[0] in DATABASE_LIBRARIES and name not in DATABASE_TYPES
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
+def test_only_the_ledger_speaks_sql(module: Module) -> None:
+    spoken = sql_spoken_in(module)
+    if room_of(module.name) in ("bulksend.ledger", "migrations"):
+        return
+    if module.name in READERS:
+        assert spoken, f"{module.name} speaks no SQL any more: take it out of READERS"
+        writes = ("insert", "update", "delete", "text")
+        assert not [words for words in spoken if words.endswith(tuple(f"sqlalchemy.{w}" for w in writes))]
+    else:
+        assert not spoken, "\n".join(spoken)
+
+
+def test_the_command_line_answers_before_anything_heavy_is_imported() -> None:
+    """`bulksend --help` takes a third of a second; each of these would double it."""
+    heavy = {
+        "sqlalchemy",
+        "celery",
+        "kombu",
+        "redis",
+        "pydantic",
+        "httpx",
+        "structlog",
+        "phonenumbers",
+        "rich",
+    }
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, ops.cli.main; print(*sys.modules)"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not heavy & set(told.stdout.split())
