@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -234,8 +235,9 @@ def run_up(folder: Path) -> int:
                 f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real"
             )
         say("point other terminals here with:", "bold")
-        sys.stdout.write(f"export DATABASE_URL={stack.settings_environ['DATABASE_URL']}\n")
-        sys.stdout.write(f"export REDIS_URL={stack.settings_environ['REDIS_URL']}\n")
+        for name, value in stack.settings_environ.items():
+            if name != "BULKSEND_SPOOL_DIR":
+                sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         sys.stdout.flush()
         say("Ctrl-C stops everything; what was taken in is kept")
         stack.tend(stop, lambda text: say(text, "red"))

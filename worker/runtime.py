@@ -122,7 +122,7 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
     return Engine(
         store=store,
         book=store.book,
-        permits=make_permits(settings, worker_id=worker_name()),
+        permits=make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name()),
         vendor=lambda: build_vendor(settings),
         backlog=backlog,
         spool=Spool(Path(settings.spool_dir)),

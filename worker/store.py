@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import campaigns, leases, senders, sending, suppressions
 from bulksend.ledger.database import Database
+from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.outcome import Scope, Suppress
 from worker.book import Book
@@ -164,6 +165,10 @@ class Store:
                 )
                 found[phone] = [(recipient, at) for recipient, at in rows]
         return found
+
+    def limiter_key(self) -> bytes:
+        """The key of the limiter's hashes."""
+        return limiter_key(self._database)
 
     def close(self) -> None:
         """Close the database's connections."""

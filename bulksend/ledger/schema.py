@@ -265,3 +265,10 @@ workers = Table(
     Column("lease_until", Instant, nullable=False),
     Column("ended_at", Instant),
 )
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)

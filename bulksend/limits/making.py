@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import redis
@@ -23,15 +22,19 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 0.5
 
 
-def make_permits(settings: Settings, *, worker_id: str) -> FallbackPermits:
-    """What a worker asks: Redis, and its own share of the limits while Redis is away."""
-    primary = redis_permits(settings, worker_id=worker_id)
+def make_permits(settings: Settings, *, hash_key: bytes, worker_id: str) -> FallbackPermits:
+    """What a worker asks: Redis, and its own share of the limits while Redis is away.
+
+    ``hash_key`` keys the hashes of people in Redis: the same in every process of an installation
+    (``ledger.installation.limiter_key``), known to nobody else.
+    """
+    primary = redis_permits(settings, hash_key=hash_key, worker_id=worker_id)
     clock = RedisClock(steady_ms)
     local = LocalPermits(clock, tags=primary.tags, rules=_rules(settings, pair_burst=1), knows_quotas=False)
     return FallbackPermits(primary, local, clock)
 
 
-def redis_permits(settings: Settings, *, worker_id: str) -> RedisPermits:
+def redis_permits(settings: Settings, *, hash_key: bytes, worker_id: str) -> RedisPermits:
     """The limiter in Redis alone. An empty ``worker_id`` looks and acts, but does not share."""
     client = redis.Redis.from_url(
         settings.redis_url_text(),
@@ -43,18 +46,11 @@ def redis_permits(settings: Settings, *, worker_id: str) -> RedisPermits:
     )
     return RedisPermits(
         client,
-        hash_key=hash_key(settings),
+        hash_key=hash_key,
         account=settings.account(),
         worker_id=worker_id,
         rules=_rules(settings),
     )
-
-
-def hash_key(settings: Settings) -> bytes:
-    """The key of the hashes in Redis: the same in every process of an installation, known to nobody else."""
-    secret = settings.uspeedo_accesskey_secret
-    text = secret.get_secret_value() if secret is not None else settings.database_url_text()
-    return hashlib.blake2b(text.encode(), person=b"bulksend limits", digest_size=32).digest()
 
 
 def _rules(settings: Settings, *, pair_burst: int | None = None) -> LimitRules:

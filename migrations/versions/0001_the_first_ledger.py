@@ -123,6 +123,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
     )
     op.create_table(
+        "installation",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_installation")),
+    )
+    op.create_table(
         "messages",
         sa.Column("id", sa.Uuid(as_uuid=False).with_variant(sa.String(length=36), "sqlite"), nullable=False),
         sa.Column(
@@ -371,6 +377,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_messages_campaign_id_status"))
 
     op.drop_table("messages")
+    op.drop_table("installation")
     op.drop_table("workers")
     op.drop_table("suppressions")
     op.drop_table("senders")

@@ -148,7 +148,7 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
                 "cancel": campaigns.cancel,
                 "retry": campaigns.retry_failed,
             }[act](tx, campaign.id, actor=actor(), why=why)
-        _tell_limiter(maybe_permits(of), act, campaign.id)
+        _tell_limiter(maybe_permits(of, database), act, campaign.id)
         with database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
         if as_json:

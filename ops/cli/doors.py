@@ -113,8 +113,9 @@ def redis_client(of: Settings) -> redis.Redis:
     return client
 
 
-def maybe_permits(of: Settings) -> RedisPermits | None:
+def maybe_permits(of: Settings, database: Database) -> RedisPermits | None:
     """The limiter where Redis is set and answers; None otherwise: the ledger alone still knows most."""
+    from bulksend.ledger.installation import limiter_key
     from bulksend.limits import redis_permits
 
     if of.redis_url is None:
@@ -123,4 +124,4 @@ def maybe_permits(of: Settings) -> RedisPermits | None:
         redis_client(of)
     except Unreachable:
         return None
-    return redis_permits(of, worker_id="")
+    return redis_permits(of, hash_key=limiter_key(database), worker_id="")

@@ -338,7 +338,8 @@ def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> 
 
         of = settings()
         id = of.account() if phone is None else _subject(phone, of.default_region)
-        with ledger(of).write() as tx:
+        database = ledger(of)
+        with database.write() as tx:
             if what == "sender":
                 senders.get(tx, id)
             doing = {
@@ -348,7 +349,7 @@ def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> 
                 ("account", "resume"): senders.resume_account,
             }[(what, act)]
             changed = doing(tx, id, actor=actor(), why=why)
-        permits = maybe_permits(of)
+        permits = maybe_permits(of, database)
         if permits is not None:
             (permits.pause if act == "pause" else permits.resume)(Scope(what), id)
         state = "paused" if act == "pause" else "running"

@@ -198,8 +198,9 @@ def why(id: Id, json: Json = False) -> None:
         from ops.why import explain
 
         of = settings()
+        database = ledger(of)
         answer = explain(
-            ledger(of), maybe_permits(of), id, account=of.account(), default_rate=of.default_rate
+            database, maybe_permits(of, database), id, account=of.account(), default_rate=of.default_rate
         )
         if json:
             print_json(answer.as_json())

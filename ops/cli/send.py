@@ -10,6 +10,7 @@ import typer
 from ops.cli.doors import BAD_INPUT, DONE, FAILED, guarded
 
 if TYPE_CHECKING:
+    from bulksend.ledger.database import Database
     from producer.files import FilePlan
     from producer.intake import IntakeReport
 
@@ -95,11 +96,22 @@ def send(
         report = plan.run(intake(of, database, progress=_progress(with_progress)))
         statuses = watch_campaign(of, database, report.campaign_id, live=with_progress) if wait else None
         _show(report, statuses, json, waited=wait)
+        if not wait:
+            _warn_if_nobody_works(database)
         if wait and statuses and (statuses.get("failed") or statuses.get("unknown")):
             return FAILED
         return DONE
 
     raise SystemExit(guarded(work))
+
+
+def _warn_if_nobody_works(database: Database) -> None:
+    from bulksend.ledger import leases
+    from ops.cli.output import say
+
+    with database.read() as tx:
+        if not leases.alive(tx):
+            say("no worker is at work: nothing goes out until `bulksend worker` and `bulksend relay` run", "yellow")
 
 
 def _progress(shown: bool):  # type: ignore[no-untyped-def]

@@ -1,0 +1,43 @@
+"""What every process of an installation shares and nobody else knows."""
+
+from __future__ import annotations
+
+import os
+
+from sqlalchemy import Connection, select
+
+from bulksend.ledger.database import Database
+from bulksend.ledger.schema import installation
+
+_LIMITER_KEY = "limiter_hash_key"
+
+
+def limiter_key(database: Database) -> bytes:
+    """The key of the hashes by which the limiter knows people: in the ledger, so that every process that has the
+    ledger agrees on it, whatever else its environment holds, and a copy of Redis alone tells nothing."""
+
+    def read(tx: Connection) -> bytes | None:
+        found = tx.execute(select(installation.c.value).where(installation.c.name == _LIMITER_KEY)).scalar()
+        return bytes(found) if found is not None else None
+
+    with database.read() as tx:
+        key = read(tx)
+    if key is not None:
+        return key
+
+    def make(tx: Connection) -> bytes:
+        values = {"name": _LIMITER_KEY, "value": os.urandom(32)}
+        if tx.dialect.name == "sqlite":
+            from sqlalchemy.dialects import sqlite
+
+            tx.execute(sqlite.insert(installation).values(**values).on_conflict_do_nothing())
+        else:
+            from sqlalchemy.dialects import postgresql
+
+            tx.execute(postgresql.insert(installation).values(**values).on_conflict_do_nothing())
+        made = read(tx)
+        if made is None:
+            raise RuntimeError("a key that was just inserted is not there")
+        return made
+
+    return database.retrying(make)
