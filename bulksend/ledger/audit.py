@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from bulksend.ledger.database import unhurried
 from bulksend.ledger.rowsets import now_sql, statement
 
 
@@ -89,13 +90,17 @@ _RULES = (
         "SELECT count(*) FROM messages m WHERE {m} AND m.attempts > 1",
         """SELECT CAST(m.id AS text) || ': attempt ' || a.n || ' was ' || COALESCE(a.outcome, 'left open')
                   || ' and another followed' AS offender
-           FROM messages m JOIN attempts a ON a.message_pk = m.id AND a.n < m.attempts
+           FROM messages m JOIN attempts a ON a.message_pk = m.id
+           JOIN attempts b ON b.message_pk = m.id AND b.n = a.n + 1
            JOIN campaigns c ON c.id = m.campaign_id
            WHERE {m} AND m.attempts > 1
              AND (a.outcome IS NULL OR a.outcome NOT IN ('refused', 'not_sent', 'throttled'))
-             AND NOT (c.on_unknown = 'resend' AND m.kind <> 'otp' AND a.outcome = 'unknown')
-             AND NOT EXISTS (SELECT 1 FROM acts t WHERE t.scope = 'message' AND t.act = 'resolve as resend'
-                             AND t.subject = CAST(m.id AS text) AND t.at >= a.started_at)""",
+             -- Unknown when the next one was opened; the vendor's answer may have come to light since.
+             AND NOT (c.on_unknown = 'resend' AND m.kind <> 'otp'
+                      AND (a.outcome = 'unknown' OR a.finished_at > b.started_at))
+             AND NOT EXISTS (SELECT 1 FROM acts t WHERE t.scope = 'message'
+                             AND t.act IN ('resolve as resend', 'resolve as failed')
+                             AND t.subject = CAST(m.id AS text) AND t.at BETWEEN a.started_at AND b.started_at)""",
     ),
     _Rule(
         "attempts closed",
@@ -116,6 +121,27 @@ _RULES = (
              AND NOT EXISTS (SELECT 1 FROM acts t WHERE t.scope = 'message' AND t.act = 'resolve as accepted'
                              AND t.subject = CAST(m.id AS text))
              AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id)""",
+    ),
+    _Rule(
+        "nothing rounded",
+        "what the vendor took, or may have taken, is never said not to have been sent",
+        "SELECT count(*) FROM messages m WHERE {m} AND m.attempts > 0",
+        """SELECT CAST(m.id AS text) || ': ' || m.status || ', but attempt ' || a.n || ' was ' || a.outcome AS offender
+           FROM messages m JOIN attempts a ON a.message_pk = m.id
+           WHERE {m} AND m.attempts > 0
+             AND ((a.outcome = 'unknown' AND m.status IN ('expired', 'cancelled', 'suppressed'))
+                  OR (a.outcome = 'accepted'
+                      AND m.status IN ('queued', 'retry', 'claimed', 'failed', 'expired', 'cancelled', 'suppressed')
+                      AND NOT EXISTS (SELECT 1 FROM receipts r
+                                      WHERE r.message_pk = m.id AND r.status = 'failed')))""",
+    ),
+    _Rule(
+        "nothing forgotten",
+        "no message waits in a campaign that has finished",
+        "SELECT count(*) FROM campaigns c WHERE {c} AND c.status = 'finished'",
+        """SELECT CAST(m.id AS text) || ': ' || m.status AS offender
+           FROM campaigns c JOIN messages m ON m.campaign_id = c.id
+           WHERE {c} AND c.status = 'finished' AND m.status IN ('queued', 'retry', 'claimed', 'sending')""",
     ),
     _Rule(
         "never late",
@@ -157,6 +183,7 @@ def audit(tx: Connection, *, campaign_id: str | None = None, show: int = 20) -> 
         }
     ) | {"now": now_sql(tx)}
     parameters = {} if campaign_id is None else {"campaign": campaign_id}
+    unhurried(tx)
     findings = []
     for rule in _RULES:
         checked = tx.execute(statement(rule.checked.format(**words)), parameters).scalar_one()

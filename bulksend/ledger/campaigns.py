@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, exists, func, select, update
+from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, func, or_, select, update
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import db_now
+from bulksend.ledger.database import db_now, unhurried
 from bulksend.ledger.ids import new_id
+from bulksend.ledger.messages import ending_unsent, reopen_campaigns
+from bulksend.ledger.schema import acts as acts_table
 from bulksend.ledger.schema import attempts, campaigns, messages, refusals
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
 
 LIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
 DIRECT_PREFIX = "direct:"
+CANCELLED_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +313,11 @@ def resume(tx: Connection, id: str, *, actor: str, why: str) -> bool:
 
 
 def cancel(tx: Connection, id: str, *, actor: str, why: str) -> int | None:
-    """End it: messages still waiting are cancelled; what a worker holds now is cancelled at its last-moment check.
+    """End it: what waits is cancelled; what a worker holds now is cancelled at its last-moment check.
 
-    Says how many were cancelled, or None when the campaign had ended before.
+    Says how many waited, or None when the campaign had ended before. Nothing of it can be claimed from now on;
+    the rows beyond the first CANCELLED_AT_ONCE are marked by the relay, since millions in one transaction would
+    keep everybody else waiting.
     """
     ended = [CampaignStatus.CANCELLED.value, CampaignStatus.FINISHED.value]
     changed = tx.execute(
@@ -323,27 +328,40 @@ def cancel(tx: Connection, id: str, *, actor: str, why: str) -> int | None:
     if not changed:
         return None
     acts.record(tx, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
-    return cancel_waiting(tx, id)
-
-
-def cancel_waiting(tx: Connection, id: str) -> int:
-    """Cancel what still waits in a cancelled campaign; also what came back to the queue after the cancelling."""
-    from bulksend.ledger.messages import ending
-
-    return tx.execute(
+    waiting = messages.c.campaign_id == id, messages.c.status.in_([s.value for s in WAITING])
+    count = int(tx.execute(select(func.count()).select_from(messages).where(*waiting)).scalar_one())
+    tx.execute(
         update(messages)
-        .where(messages.c.campaign_id == id, messages.c.status.in_([s.value for s in WAITING]))
-        .values(error="campaign cancelled", **ending(Status.CANCELLED))
-    ).rowcount
+        .where(messages.c.id.in_(select(messages.c.id).where(*waiting).limit(CANCELLED_AT_ONCE)))
+        .values(**ending_unsent(Status.CANCELLED, "campaign cancelled"))
+    )
+    return count
 
 
 def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
-    """Queue again what failed before the vendor took it; never what was accepted or is unknown. Says how many.
+    """Queue again what failed before the vendor took it; never what was or may have been. Says how many.
 
-    OTP is left out: a code of an earlier hour helps nobody, and its content was wiped at its ending.
+    What a person resolved as failed has that person's word. OTP is left out: a code of an earlier hour helps
+    nobody, and its content was wiped at its ending. Raises InvalidInput for a cancelled campaign.
     """
-    accepted_once = exists(
-        select(attempts.c.id).where(attempts.c.message_pk == messages.c.id, attempts.c.outcome == "accepted")
+    if get(tx, id).status is CampaignStatus.CANCELLED:
+        raise InvalidInput(f"campaign {id} is cancelled: nothing of it is sent any more; send a new one")
+    unhurried(tx)
+    said_to_have_failed = exists(
+        select(acts_table.c.id).where(
+            acts_table.c.scope == "message",
+            acts_table.c.subject == cast(messages.c.id, String),
+            acts_table.c.act == "resolve as failed",
+            acts_table.c.at >= attempts.c.started_at,
+        )
+    )
+    maybe_sent = exists(
+        select(attempts.c.id).where(
+            attempts.c.message_pk == messages.c.id,
+            or_(
+                attempts.c.outcome == "accepted", and_(attempts.c.outcome == "unknown", ~said_to_have_failed)
+            ),
+        )
     )
     count = tx.execute(
         update(messages)
@@ -352,7 +370,8 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             messages.c.status == Status.FAILED.value,
             messages.c.kind != Kind.OTP.value,
             messages.c.payload.is_not(None),
-            ~accepted_once,
+            or_(messages.c.expires_at.is_(None), messages.c.expires_at > db_now()),
+            ~maybe_sent,
         )
         .values(
             status=Status.QUEUED.value,
@@ -368,11 +387,7 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
         )
     ).rowcount
     if count:
-        tx.execute(
-            update(campaigns)
-            .where(campaigns.c.id == id, campaigns.c.status == CampaignStatus.FINISHED.value)
-            .values(status=CampaignStatus.RUNNING.value, ended_at=None)
-        )
+        reopen_campaigns(tx, [id])
         acts.record(tx, actor=actor, act=f"retry {count} failed", scope="campaign", subject=id, why=why)
     return count
 

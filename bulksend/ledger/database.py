@@ -73,6 +73,12 @@ def among(tx: Connection, column: ColumnElement[Any], values: Sequence[str]) -> 
     return column == any_(bindparam(None, list(values), ARRAY(item)))
 
 
+def unhurried(tx: Connection) -> None:
+    """Let the rest of this transaction take its time: an audit of millions is longer than any hot statement."""
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
 def instant(tx: Connection) -> int:
     """The database's clock now, in milliseconds since the epoch."""
     return int(tx.execute(select(db_now())).scalar_one())
@@ -114,9 +120,12 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and sees one state of the ledger throughout."""
         with self.engine.connect() as connection:
-            tx = connection if self.is_sqlite else connection.execution_options(postgresql_readonly=True)
-            with tx.begin():
-                yield tx
+            if not self.is_sqlite:
+                connection = connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            with connection.begin():
+                yield connection
 
     def retrying(self, work: Callable[[Connection], T], *, patience_s: float = 10.0) -> T:
         """Run ``work`` in a write transaction, again while the database asks for it, for at most ``patience_s``.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select, text, update
 
 from bulksend.ledger.database import db_now, instant
-from bulksend.ledger.messages import ending
+from bulksend.ledger.messages import ending_unsent
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging.states import CampaignStatus, Status
 
@@ -58,17 +58,17 @@ def expire(tx: Connection, limit: int = 5000) -> int:
     return tx.execute(
         update(messages)
         .where(messages.c.id.in_(late), _IS_WAITING)
-        .values(error="its time to live passed before it could be sent", **ending(Status.EXPIRED))
+        .values(**ending_unsent(Status.EXPIRED, "its time to live passed before it could be sent"))
     ).rowcount
 
 
-def cancel_stragglers(tx: Connection) -> int:
-    """Cancel what came back to the queue of a campaign that was cancelled meanwhile; says how many."""
-    cancelled = select(campaigns.c.id).where(
-        campaigns.c.status == CampaignStatus.CANCELLED.value, campaigns.c.ended_at > db_now() - 86_400_000
-    )
+def cancel_stragglers(tx: Connection, limit: int = 5000) -> int:
+    """End what still waits in cancelled campaigns: more than one transaction should cancel at once, what came
+    in or came back to the queue after the cancelling. Says how many."""
+    cancelled = select(campaigns.c.id).where(campaigns.c.status == CampaignStatus.CANCELLED.value)
+    waiting = select(messages.c.id).where(messages.c.campaign_id.in_(cancelled), _IS_WAITING).limit(limit)
     return tx.execute(
         update(messages)
-        .where(messages.c.campaign_id.in_(cancelled), _IS_WAITING)
-        .values(error="campaign cancelled", **ending(Status.CANCELLED))
+        .where(messages.c.id.in_(waiting), _IS_WAITING)
+        .values(**ending_unsent(Status.CANCELLED, "campaign cancelled"))
     ).rowcount

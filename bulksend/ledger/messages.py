@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, null, select, update
+from sqlalchemy import Connection, RowMapping, case, null, select, text, update
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import db_now
+from bulksend.ledger.database import among, db_now
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import SENT, CampaignStatus, Kind, Status
@@ -22,10 +23,21 @@ def wiped_payload() -> Any:
     return case((messages.c.kind == Kind.OTP.value, null()), else_=messages.c.payload)
 
 
-def ending(status: Status) -> dict[str, Any]:
-    """The columns every ending sets. ``accepted`` keeps a non-OTP payload, and so does ``unknown``."""
+#: SQL: one of its attempts may have reached the vendor (its campaign or a person asked for another one since).
+MAYBE_SENT = (
+    "(messages.attempts > 0 AND EXISTS "
+    "(SELECT 1 FROM attempts u WHERE u.message_pk = messages.id AND u.outcome = 'unknown'))"
+)
+
+
+def ending_unsent(status: Status, why: str) -> dict[str, Any]:
+    """The columns that end a message which waits: as ``status``, or as unknown where it may have gone out.
+
+    Such a one waited for a second attempt that was asked for; without it, "I don't know" stays what it was.
+    """
     return {
-        "status": status.value,
+        "status": case((text(MAYBE_SENT), Status.UNKNOWN.value), else_=status.value),
+        "error": case((text(MAYBE_SENT), f"it may have gone out, and was not sent again: {why}"), else_=why),
         "owner": None,
         "gate": None,
         "gate_until": None,
@@ -83,6 +95,8 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
             f"message {id} is a one-time code: its content was wiped and a late code helps nobody; "
             "send a new code instead"
         )
+    if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
+        raise InvalidInput(f"the campaign of message {id} is cancelled: nothing of it is sent any more")
     target = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}[as_]
     values: dict[str, Any] = {"status": target.value, "error": f"resolved as {as_}: {why}"[:500]}
     if target is Status.QUEUED:
@@ -97,18 +111,23 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     if not changed:
         raise InvalidInput(f"message {id} was settled by something else meanwhile; look at it again")
     if target is Status.QUEUED:
-        reopen_campaign(tx, row["campaign_id"])
+        reopen_campaigns(tx, [row["campaign_id"]])
     acts.record(tx, actor=actor, act=f"resolve as {as_}", scope="message", subject=id, why=why)
     return target
 
 
-def reopen_campaign(tx: Connection, campaign_id: str) -> None:
-    """A finished campaign runs again when one of its messages is queued again."""
+def reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:
+    """A finished campaign runs again when one of its messages waits again."""
     tx.execute(
         update(campaigns)
-        .where(campaigns.c.id == campaign_id, campaigns.c.status == CampaignStatus.FINISHED.value)
+        .where(among(tx, campaigns.c.id, ids), campaigns.c.status == CampaignStatus.FINISHED.value)
         .values(status=CampaignStatus.RUNNING.value, ended_at=None)
     )
+
+
+def _is_cancelled(tx: Connection, campaign_id: str) -> bool:
+    status = tx.execute(select(campaigns.c.status).where(campaigns.c.id == campaign_id)).scalar_one()
+    return CampaignStatus(status) is CampaignStatus.CANCELLED
 
 
 def is_sent(status: str) -> bool:

@@ -6,10 +6,22 @@ An UPDATE of 400 rows is then one statement and one round trip instead of 400.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
 from sqlalchemy import Connection, TextClause, text
+
+#: What PostgreSQL's text cannot hold: NUL, and halves of surrogate pairs.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str, most: int) -> str:
+    """The text as both databases can hold it, at most ``most`` characters: a stray NUL becomes U+FFFD.
+
+    One such character in a vendor's reply or a row must not stop the hundreds that travel with it.
+    """
+    return _UNSTORABLE.sub("\ufffd", text[:most])
 
 
 def as_parameter(rows: Sequence[Sequence[object]]) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from bulksend.ledger import suppressions
-from bulksend.ledger.rowsets import as_parameter, now_sql, statement, table
+from bulksend.ledger.messages import MAYBE_SENT
+from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
 
@@ -123,15 +124,16 @@ WHERE messages.id = p.id AND messages.owner = :lease
   AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id))
   AND (messages.expires_at IS NULL OR messages.expires_at > {now})
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
-RETURNING messages.attempt_id
+RETURNING messages.attempt_id, messages.sent_at
 """
-_OPEN_COLUMNS = {"id": "uuid", "attempt_id": "uuid", "n": "integer", "sender": "text"}
+_OPEN_COLUMNS = {"id": "uuid", "attempt_id": "uuid", "n": "integer"}
 _OPEN_ATTEMPTS = """
 INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at)
-SELECT p.attempt_id, p.id, p.n, {lease}, :worker, p.sender, {now} FROM {rows}
-WHERE {true}
+SELECT p.attempt_id, p.id, p.n, {lease}, :worker, p.sender, p.started_at FROM {rows}
+WHERE true
 ON CONFLICT (id) DO NOTHING
 """
+_OPEN_ATTEMPTS_COLUMNS = _OPEN_COLUMNS | {"sender": "text", "started_at": "bigint"}
 
 
 def open_attempts(
@@ -142,9 +144,11 @@ def open_attempts(
     Expiry, cancelling, suppression and pauses are asked again here, by the ledger and its clock.
     """
     blocked = _blocked(tx, openings, account)
+    for id in _open_already(tx, [o for o in openings if o.message.id in blocked]):
+        del blocked[id]
     clear = [o for o in openings if o.message.id not in blocked]
     opened = _open(tx, clear, lease, worker)
-    rest = [o.message.id for o in clear if o.attempt_id not in opened]
+    rest = [o for o in clear if o.attempt_id not in opened]
     by_status: dict[Status, list[str]] = {Status.SUPPRESSED: [], Status.CANCELLED: [], Status.QUEUED: []}
     for id, (status, _) in blocked.items():
         by_status[status].append(id)
@@ -153,40 +157,82 @@ def open_attempts(
     give_back(tx, [Release(id, 0, blocked[id][1], None) for id in by_status[Status.QUEUED]], lease=lease)
     return Opened(
         frozenset(opened),
-        expire_claimed(tx, rest, lease=lease),
+        [*expire_claimed(tx, [o.message.id for o in rest], lease=lease), *_close_late(tx, rest, lease)],
         by_status[Status.SUPPRESSED],
         by_status[Status.CANCELLED],
         by_status[Status.QUEUED],
     )
 
 
+_OPEN_ALREADY = """
+SELECT m.id FROM messages AS m JOIN {rows} ON p.id = m.id
+WHERE m.status = 'sending' AND m.attempt_id = p.attempt_id
+"""
+
+
+def _open_already(tx: Connection, openings: Sequence[Opening]) -> list[str]:
+    """Those that an earlier COMMIT opened, whose answer was lost: they were free to go then."""
+    if not openings:
+        return []
+    sql = _OPEN_ALREADY.format(rows=table(tx, {"id": "uuid", "attempt_id": "uuid"}))
+    rows = as_parameter([(o.message.id, o.attempt_id) for o in openings])
+    return [str(id) for id in tx.execute(statement(sql), {"rows": rows}).scalars()]
+
+
+_CLOSE_LATE = """
+UPDATE messages SET status = CASE WHEN {maybe_sent} THEN 'unknown' ELSE 'expired' END, owner = NULL,
+    ended_at = {now}, error = 'its time to live passed before it could be sent',
+    payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
+FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'sending'
+  AND messages.attempt_id = p.attempt_id AND messages.expires_at <= {now}
+RETURNING messages.id
+"""
+_CLOSE_LATE_ATTEMPTS = """
+UPDATE attempts SET outcome = 'not_sent', finished_at = {now}, bytes_sent = {false}, reply_began = {false},
+    error = 'its time to live passed before the POST'
+FROM {rows} WHERE attempts.id = p.attempt_id AND attempts.outcome IS NULL
+"""
+
+
+def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list[str]:
+    """End those that an earlier COMMIT opened, whose answer came so late that they must not be POSTed now."""
+    if not openings:
+        return []
+    rows = table(tx, {"id": "uuid", "attempt_id": "uuid"})
+    parameter = as_parameter([(o.message.id, o.attempt_id) for o in openings])
+    sql = _CLOSE_LATE.format(rows=rows, now=now_sql(tx), maybe_sent=MAYBE_SENT)
+    found = tx.execute(statement(sql), {"rows": parameter, "lease": lease})
+    ended = {str(id) for id in found.scalars()}
+    if ended:
+        sql = _CLOSE_LATE_ATTEMPTS.format(rows=rows, now=now_sql(tx), false="false")
+        late = as_parameter([(o.message.id, o.attempt_id) for o in openings if o.message.id in ended])
+        tx.execute(statement(sql), {"rows": late})
+    return sorted(ended)
+
+
 def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) -> set[str]:
     if not openings:
         return set()
-    rows = table(tx, _OPEN_COLUMNS)
-    parameter = as_parameter(
-        [(o.message.id, o.attempt_id, o.message.attempts + 1, o.message.sender) for o in openings]
-    )
+    sql = _OPEN.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx))
+    rows = [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings]
     opened = {
-        str(id)
-        for id in tx.execute(
-            statement(_OPEN.format(rows=rows, now=now_sql(tx))), {"rows": parameter, "lease": lease}
-        ).scalars()
+        str(attempt_id): sent_at
+        for attempt_id, sent_at in tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
     }
-    kept = [o for o in openings if o.attempt_id in opened]
-    if kept:
-        if len(kept) < len(openings):
-            parameter = as_parameter(
-                [(o.message.id, o.attempt_id, o.message.attempts + 1, o.message.sender) for o in kept]
-            )
+    if opened:
         sql = _OPEN_ATTEMPTS.format(
-            rows=rows,
-            now=now_sql(tx),
+            rows=table(tx, _OPEN_ATTEMPTS_COLUMNS),
             lease=":lease" if tx.dialect.name == "sqlite" else "CAST(:lease AS uuid)",
-            true="true",
         )
-        tx.execute(statement(sql), {"rows": parameter, "lease": lease, "worker": worker[:100]})
-    return opened
+        # The instant at which its time to live was asked, not a later one.
+        attempts = [
+            (o.message.id, o.attempt_id, o.message.attempts + 1, o.message.sender, opened[o.attempt_id])
+            for o in openings
+            if o.attempt_id in opened
+        ]
+        parameters = {"rows": as_parameter(attempts), "lease": lease, "worker": worker[:100]}
+        tx.execute(statement(sql), parameters)
+    return set(opened)
 
 
 def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[str, tuple[Status, str]]:
@@ -235,7 +281,8 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
 
 
 _END = """
-UPDATE messages SET status = :status, owner = NULL, gate = NULL, gate_until = NULL, error = p.error,
+UPDATE messages SET status = CASE WHEN {maybe_sent} THEN 'unknown' ELSE :status END,
+    owner = NULL, gate = NULL, gate_until = NULL, error = p.error,
     ended_at = {now}, payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
 FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
 """
@@ -243,11 +290,13 @@ FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.st
 
 def _end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Status, lease: str) -> None:
     if ended:
-        sql = _END.format(now=now_sql(tx), rows=table(tx, {"id": "uuid", "error": "text"}))
+        sql = _END.format(
+            now=now_sql(tx), rows=table(tx, {"id": "uuid", "error": "text"}), maybe_sent=MAYBE_SENT
+        )
         tx.execute(
             statement(sql),
             {
-                "rows": as_parameter([(id, why[:500]) for id, why in ended]),
+                "rows": as_parameter([(id, storable(why, 500)) for id, why in ended]),
                 "status": status.value,
                 "lease": lease,
             },
@@ -260,7 +309,8 @@ def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: 
 
 
 _EXPIRE_CLAIMED = """
-UPDATE messages SET status = 'expired', owner = NULL, gate = NULL, gate_until = NULL, ended_at = {now},
+UPDATE messages SET status = CASE WHEN {maybe_sent} THEN 'unknown' ELSE 'expired' END,
+    owner = NULL, gate = NULL, gate_until = NULL, ended_at = {now},
     error = 'its time to live passed before it could be sent',
     payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
 FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
@@ -273,7 +323,7 @@ def expire_claimed(tx: Connection, ids: Sequence[str], *, lease: str) -> list[st
     """End those of the claimed messages whose time to live has passed by the database's clock."""
     if not ids:
         return []
-    sql = _EXPIRE_CLAIMED.format(now=now_sql(tx), rows=table(tx, {"id": "uuid"}))
+    sql = _EXPIRE_CLAIMED.format(now=now_sql(tx), rows=table(tx, {"id": "uuid"}), maybe_sent=MAYBE_SENT)
     rows = tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids]), "lease": lease})
     return [str(id) for id in rows.scalars()]
 
@@ -356,19 +406,21 @@ _SETTLE_COLUMNS = {
     "request_id": "text",
     "ret_code": "integer",
 }
-# A result is the truth of its attempt whenever it comes: also after a rescue took the message for unknown,
-# and an acceptance even while it waits for a second attempt, as long as that one was not opened.
+# A result is the truth of its attempt whenever it comes: also after a rescue took the message for unknown.
+# A code that a rescue has wiped meanwhile cannot be sent again, however surely it was not sent.
+_WIPED = "(NOT p.ended AND messages.payload IS NULL)"
 _SETTLE = """
-UPDATE messages SET status = p.status, owner = NULL, gate = NULL, gate_until = NULL,
-    due_at = COALESCE(p.due_at, messages.due_at), tries = p.tries, waits = p.waits, error = p.error,
+UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL,
+    status = CASE WHEN {wiped} THEN 'failed' ELSE p.status END,
+    due_at = COALESCE(p.due_at, messages.due_at), tries = p.tries, waits = p.waits,
+    error = CASE WHEN {wiped} THEN 'its content was wiped when its worker was lost: ' ELSE '' END || p.error,
     message_id = COALESCE(p.message_id, messages.message_id),
     request_id = COALESCE(p.request_id, messages.request_id), ret_code = p.ret_code,
     accepted_at = CASE WHEN p.status = 'accepted' THEN {now} ELSE messages.accepted_at END,
-    ended_at = CASE WHEN p.ended THEN {now} ELSE NULL END,
+    ended_at = CASE WHEN p.ended OR {wiped} THEN {now} ELSE NULL END,
     payload = CASE WHEN p.ended AND messages.kind = 'otp' THEN NULL ELSE messages.payload END
 FROM {rows} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
-  AND (messages.status IN ('sending', 'unknown')
-       OR (p.status = 'accepted' AND messages.status IN ('queued', 'retry', 'claimed')))
+  AND messages.status IN ('sending', 'unknown')
 """
 
 
@@ -381,10 +433,49 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
         statement(_CLOSE.format(now=now, rows=table(tx, _CLOSE_COLUMNS))),
         {"rows": as_parameter([_closing(s) for s in settlements])},
     )
-    tx.execute(
-        statement(_SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS))),
+    moved = tx.execute(
+        statement(_SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED)),
         {"rows": as_parameter([_settling(s) for s in settlements])},
-    )
+    ).rowcount
+    if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):
+        ids = [s.message for s in settlements]
+        heed_acceptances(tx, ids)
+        _reopen_campaigns(tx, ids)
+
+
+_HEED = """
+UPDATE messages SET status = 'accepted', owner = NULL, gate = NULL, gate_until = NULL, error = NULL,
+    message_id = a.message_id, request_id = COALESCE(a.request_id, messages.request_id), ret_code = a.ret_code,
+    accepted_at = COALESCE(messages.accepted_at, {now}), ended_at = COALESCE(messages.ended_at, {now}),
+    payload = CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END
+FROM {rows} JOIN attempts a ON a.message_pk = p.id AND a.outcome = 'accepted'
+WHERE messages.id = p.id
+  AND (messages.status IN ('queued', 'retry', 'claimed', 'unknown')
+       OR (messages.status = 'failed' AND (messages.message_id IS NULL OR messages.message_id <> a.message_id)))
+"""
+
+
+def heed_acceptances(tx: Connection, ids: Sequence[str]) -> None:
+    """Whatever became of these messages since: one of whose attempts the vendor accepted is accepted.
+
+    Where an unknown attempt was followed by another, on request, the answer of the first may come to light last.
+    What a receipt reported as failed stays so.
+    """
+    sql = _HEED.format(now=now_sql(tx), rows=table(tx, {"id": "uuid"}))
+    tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])})
+
+
+_REOPEN = """
+UPDATE campaigns SET status = 'running', ended_at = NULL
+WHERE status = 'finished' AND id IN (
+    SELECT m.campaign_id FROM messages AS m JOIN {rows} ON p.id = m.id WHERE m.status = 'retry')
+"""
+
+
+def _reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:
+    """A campaign that finished while one of its messages was unknown runs again when that one waits again."""
+    sql = _REOPEN.format(rows=table(tx, {"id": "uuid"}))
+    tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])})
 
 
 _OUTCOME_NAMES: dict[type, str] = {
@@ -410,13 +501,13 @@ def _closing(s: Settlement) -> tuple[object, ...]:
         e.http_status,
         e.ret_code,
         e.whatsapp_code,
-        e.vendor_message[:500] or None,
+        storable(e.vendor_message, 500) or None,
         e.request_id[:256] or None,
         e.message_id[:256] or None,
         s.latency_ms,
         e.bytes_sent,
         e.reply_began,
-        (f"{error} ({e.error})" if e.error and error else error or e.error)[:500] or None,
+        storable(f"{error} ({e.error})" if e.error and error else error or e.error, 500) or None,
     )
 
 
@@ -433,8 +524,9 @@ def _settling(s: Settlement) -> tuple[object, ...]:
         s.due_at,
         s.tries,
         s.waits,
-        s.error[:500] or None,
-        accepted.message_id[:256] if accepted else None,
+        storable(s.error, 500) or None,
+        # An answer that is not clearly a success may name a MessageId all the same: a receipt for it decides.
+        (accepted.message_id if accepted else s.evidence.message_id)[:256] or None,
         s.evidence.request_id[:256] or None,
         s.evidence.ret_code,
     )
