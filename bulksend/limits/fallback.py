@@ -15,22 +15,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import redis
 import structlog
 
 from bulksend.limits.local_permits import LocalPermits
-from bulksend.limits.redis_permits import RedisPermits
-from bulksend.limits.words import Ask, Grant, Paused, Wait
+from bulksend.limits.rules import BLACKOUT_MS
+from bulksend.limits.words import Ask, Grant, Paused, Permits, Wait
 from bulksend.messaging.outcome import Scope
 
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 1.0
-#: The first look after Redis went: a blip costs no more than this, and nothing was given meanwhile.
-FIRST_LOOK_SECONDS = 0.25
-#: Away for longer than this, somebody may have given permits of his own; see rules.RETURN_BLACKOUT_MS.
-SHORT_MS = 500.0
+#: Away for no longer than this, nobody can have given permits of his own yet: every worker notices within 1.5 s,
+#: and then gives nothing for a blackout. Whoever comes back later says so; see rules.RETURN_BLACKOUT_MS.
+BLIP_MS = BLACKOUT_MS - 1500.0
+#: How often is looked for Redis during a blip.
+BLIP_LOOK_SECONDS = 0.25
 
 
 class LimiterUnreachable(ConnectionError):
@@ -43,19 +45,47 @@ class _Known:
 
     workers: int
     paused: tuple[Paused, ...]
-    skew_ms: float
-    """Redis's clock minus this machine's steady one."""
+
+
+class Primary(Permits, Protocol):
+    """Redis, seen from here: raises redis.RedisError when it does not answer."""
+
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, returned: bool = False) -> Grant:
+        """See RedisPermits."""
+        ...
 
 
 class RedisClock:
-    """Redis's clock as last seen, carried on by this machine's steady one. ms."""
+    """Redis's clock, carried on by this machine's steady one. ms.
+
+    Redis read its clock between our asking and its answer, so each call bounds the difference. The narrowest
+    bound is kept, and slowly forgotten, since clocks drift: one slow call must not shift all slots.
+    """
+
+    _FORGET = 0.0005
 
     def __init__(self, steady_ms: Callable[[], float]) -> None:
         self.steady_ms = steady_ms
-        self.skew_ms = 0.0
+        self._skew_ms = 0.0
+        self._doubt_ms = float("inf")
+        self._seen_ms = 0.0
+        self._epoch = ""
 
     def __call__(self) -> float:
-        return self.steady_ms() + self.skew_ms
+        return self.steady_ms() + self._skew_ms
+
+    def observe(self, asked_ms: float, grant: Grant) -> None:
+        """An answer that has just come, and the steady time when it was asked for."""
+        answered_ms = self.steady_ms()
+        doubt = (answered_ms - asked_ms) / 2
+        aged = self._doubt_ms + (answered_ms - self._seen_ms) * self._FORGET
+        # Another epoch may be another machine.
+        if doubt <= aged or grant.epoch != self._epoch:
+            self._skew_ms = grant.now_ms - (asked_ms + answered_ms) / 2
+            self._doubt_ms = doubt
+        else:
+            self._doubt_ms = aged
+        self._seen_ms, self._epoch = answered_ms, grant.epoch
 
 
 class FallbackPermits:
@@ -66,7 +96,7 @@ class FallbackPermits:
     """
 
     def __init__(
-        self, primary: RedisPermits, local: LocalPermits, clock: RedisClock, *, beats: bool = True
+        self, primary: Primary, local: LocalPermits, clock: RedisClock, *, beats: bool = True
     ) -> None:
         self._primary = primary
         self._local = local
@@ -168,19 +198,19 @@ class FallbackPermits:
     # -- here and away ---------------------------------------------------------------------------------
 
     def _ask_redis(self, asks: Sequence[Ask], lead_ms: float, *, returned: bool = False) -> Grant:
-        before = self._clock.steady_ms()
+        asked_ms = self._clock.steady_ms()
         grant = self._primary.ask(asks, lead_ms=lead_ms, returned=returned)
-        middle = (before + self._clock.steady_ms()) / 2
         with self._lock:
+            self._clock.observe(asked_ms, grant)
             paused = self._known.paused if self._known is not None else ()
-            self._known = _Known(grant.workers, paused, grant.now_ms - middle)
+            self._known = _Known(grant.workers, paused)
         return grant
 
     def _learn_pauses(self) -> None:
         paused = self._primary.paused()
         with self._lock:
             if self._known is not None:
-                self._known = _Known(self._known.workers, paused, self._known.skew_ms)
+                self._known = _Known(self._known.workers, paused)
 
     def _leave(self, error: redis.RedisError) -> None:
         """Redis does not answer, or not as it should (full, read-only, loading): go by our own share."""
@@ -190,7 +220,6 @@ class FallbackPermits:
             self._away_since = self._clock.steady_ms()
             known = self._known
             if known is not None:
-                self._clock.skew_ms = known.skew_ms
                 self._local.forget(workers=known.workers, paused=known.paused)
                 for (scope, id), (paused, why_code) in self._missed.items():
                     (self._local.pause(scope, id, why_code) if paused else self._local.resume(scope, id))
@@ -203,7 +232,7 @@ class FallbackPermits:
         if since is None:
             return
         away_ms = self._clock.steady_ms() - since
-        grant = self._ask_redis((), 0.0, returned=away_ms > SHORT_MS)
+        grant = self._ask_redis((), 0.0, returned=away_ms > BLIP_MS)
         with self._lock:
             missed, self._missed = self._missed, {}
         try:
@@ -244,12 +273,19 @@ class FallbackPermits:
 
     def _keep_beating(self) -> None:
         while not self._closing.is_set():
-            sooner = self._look_sooner.wait(BEAT_SECONDS)
-            self._look_sooner.clear()
-            if sooner and not self._closing.is_set():
-                self._closing.wait(FIRST_LOOK_SECONDS)
+            self._wait()
             if not self._closing.is_set():
                 self.beat()
+
+    def _wait(self) -> None:
+        """A second; less while a blip may still be one."""
+        if not self.away:
+            self._look_sooner.clear()
+            if not self._look_sooner.wait(BEAT_SECONDS):
+                return
+        since = self._away_since
+        blip = since is not None and self._clock.steady_ms() - since < BLIP_MS
+        self._closing.wait(BLIP_LOOK_SECONDS if blip else BEAT_SECONDS)
 
 
 def steady_ms() -> float:

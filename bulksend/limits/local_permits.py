@@ -119,7 +119,8 @@ class LocalPermits:
                 if held is None:
                     turns[group.kind].append(self._turn(memory, group, asks, now, lead_ms))
                     continue
-                needs_restore = needs_restore or (held.gate is Gate.COLD and now >= memory.cold_until)
+                helps = self._knows_quotas and now >= memory.cold_until
+                needs_restore = needs_restore or (held.gate is Gate.COLD and helps)
                 for place in group.places:
                     answers[place] = held
             for lane in LANES:

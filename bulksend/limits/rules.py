@@ -38,8 +38,8 @@ CLOCK_BACK_MS = 1000.0
 #: Of slots beyond bulk's reach (a flood of codes), each so-manyeth is left free for marketing: 1 in 19 is 5.3
 #: %.
 KEEP_EVERY = 18
-#: ... and taken back for codes if marketing has not claimed it when it is this close.
-RECLAIM_MS = 20.0
+#: ... and taken back for codes if marketing has not claimed it when it is this close: both have had the time to ask.
+RECLAIM_MS = 50.0
 #: Free gaps before a frontier that are remembered; beyond that the oldest is forgotten, which only wastes it.
 MOST_GAPS = 256
 #: Instants nearer than this are the same (rounding to 0.1 us adds up along a row of slots).

@@ -82,15 +82,18 @@ class Timeline:
                 self.gaps.insert(index, Gap(at + self.step, gap.end, gap.kept))
             if gap.start <= at - self.step + SAME_MS:
                 self.gaps.insert(index, Gap(gap.start, at - self.step, gap.kept))
-            return
+        else:
+            self._move_frontier(at, reach)
+        if len(self.gaps) > MOST_GAPS:
+            del self.gaps[:-MOST_GAPS]
+
+    def _move_frontier(self, at: float, reach: Reach) -> None:
         start = max(self.free_from, reach.now)
         if start <= at - self.step + SAME_MS:
             self.gaps.append(Gap(start, at - self.step, False))
         self.free_from = at + self.step
         if not reach.bulk and at > reach.soonest + _BULK_REACH_MS:
             self._keep_some()
-        if len(self.gaps) > MOST_GAPS:
-            del self.gaps[0]
 
     def _keep_some(self) -> None:
         self.far += 1

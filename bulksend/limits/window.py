@@ -44,5 +44,5 @@ class CampaignWindow:
 
 
 def whole(rate: float) -> int:
-    """How many messages a second may hold at ``rate``: its whole part, at least one."""
-    return max(1, math.floor(rate + 1e-9))
+    """How many messages a second may hold at ``rate``: the next whole number, as 2.5/s cannot do with 2."""
+    return max(1, math.ceil(rate - 1e-9))

@@ -84,7 +84,7 @@ local function prepare(group)
   group.ahead = group.limit - now
   if group.campaign_rate > 0 then
     group.window = window_of(group.campaign)
-    group.most = math.max(1, math.floor(group.campaign_rate + 1e-9))
+    group.most = math.max(1, math.ceil(group.campaign_rate - 1e-9))
     group.span = group.most * 1000.0 / (group.campaign_rate * USED)
   end
 end

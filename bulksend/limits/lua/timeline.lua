@@ -46,18 +46,8 @@ local function fit(line, lower, reach, grid)
   return slot_from(line.free_from, lower, grid and line.free_from > reach.soonest, line.step), 0
 end
 
-local function take(line, at, index, reach)
+local function move_frontier(line, at, reach)
   local gaps, step = line.gaps, line.step
-  if index > 0 then
-    local gap = table.remove(gaps, index)
-    if gap.stop >= at + step - SAME_MS then
-      table.insert(gaps, index, {start = at + step, stop = gap.stop, kept = gap.kept})
-    end
-    if gap.start <= at - step + SAME_MS then
-      table.insert(gaps, index, {start = gap.start, stop = at - step, kept = gap.kept})
-    end
-    return
-  end
   local start = math.max(line.free_from, reach.now)
   if start <= at - step + SAME_MS then gaps[#gaps + 1] = {start = start, stop = at - step, kept = false} end
   line.free_from = at + step
@@ -69,5 +59,20 @@ local function take(line, at, index, reach)
       line.free_from = line.free_from + step
     end
   end
-  if #gaps > MOST_GAPS then table.remove(gaps, 1) end
+end
+
+local function take(line, at, index, reach)
+  local gaps, step = line.gaps, line.step
+  if index > 0 then
+    local gap = table.remove(gaps, index)
+    if gap.stop >= at + step - SAME_MS then
+      table.insert(gaps, index, {start = at + step, stop = gap.stop, kept = gap.kept})
+    end
+    if gap.start <= at - step + SAME_MS then
+      table.insert(gaps, index, {start = gap.start, stop = at - step, kept = gap.kept})
+    end
+  else
+    move_frontier(line, at, reach)
+  end
+  while #gaps > MOST_GAPS do table.remove(gaps, 1) end
 end

@@ -1,0 +1,251 @@
+"""The limiter as it is used: several processes, a real Valkey with its own clock, and restarts of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from bulksend.limits import (
+    Ask,
+    FallbackPermits,
+    Gate,
+    Grant,
+    Permit,
+    RedisPermits,
+    SenderLimits,
+    Wait,
+    make_permits,
+    needs_restore,
+)
+from bulksend.messaging.outcome import Scope
+from bulksend.messaging.states import Kind
+from bulksend.settings import Settings
+from ops.local.valkey import EmbeddedValkey
+
+KEY = b"a key of the process tests ......"
+SENDER = "447700900001"
+
+WORKER = """
+import json, sys, time, redis
+from bulksend.limits import Ask, Permit, RedisPermits, SenderLimits
+from bulksend.messaging.states import Kind
+
+url, account, name, rate, until = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
+permits = RedisPermits(redis.Redis.from_url(url), hash_key=sys.argv[6].encode(), account=account, worker_id=name)
+limits, slots, made, workers, now = SenderLimits(rate, None), [], 0, 0, 0.0
+while now < until:
+    asks = []
+    for kind in (Kind.MARKETING, Kind.OTP):
+        for _ in range(int(rate / 8) if kind is Kind.MARKETING else 1):
+            made += 1
+            asks.append(Ask(kind, "447700900001", kind, f"{name}{made}", limits, None))
+    grant = permits.ask(asks, lead_ms=5)
+    slots += [a.slot_ms for a in grant.answers if isinstance(a, Permit)]
+    workers, now = max(workers, grant.workers), grant.now_ms
+    time.sleep(0.015)
+print(json.dumps([workers, slots]))
+"""
+
+
+def fullest(slots: list[float], span_ms: float = 1012.0) -> int:
+    ordered = sorted(slots)
+    most = first = 0
+    for last, slot in enumerate(ordered):
+        while slot - ordered[first] >= span_ms:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def message(
+    kind: Kind = Kind.OTP, *, rate: float = 80.0, quota: int | None = None, to: str | None = None
+) -> Ask:
+    return Ask(kind, SENDER, "spring", to or uuid.uuid4().hex, SenderLimits(rate, quota), None)
+
+
+def until(what: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.02)
+
+
+def permitted(grant: Grant) -> list[float]:
+    return [answer.slot_ms for answer in grant.answers if isinstance(answer, Permit)]
+
+
+@pytest.mark.parametrize(("processes", "rate"), [(2, 80.0), (4, 250.0)])
+def test_processes_together_use_98_percent_of_a_rate_and_no_second_is_fuller_than_it(
+    valkey: redis.Redis, valkey_url: str, processes: int, rate: float
+) -> None:
+    account = uuid.uuid4().hex
+    permits = RedisPermits(valkey, hash_key=KEY, account=account)
+    begun_ms = permits.ask([], lead_ms=0).now_ms
+    permits.restore(pauses=[], recent={})
+    until_ms = begun_ms + 2350 + 4000
+    workers = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                WORKER,
+                valkey_url,
+                account,
+                f"w{n}-",
+                str(rate),
+                str(until_ms),
+                KEY.decode(),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(processes)
+    ]
+    told = [json.loads(worker.communicate(timeout=60)[0]) for worker in workers]
+    slots = [slot for _, of_one in told for slot in of_one]
+    assert max(workers for workers, _ in told) == processes
+    assert all(of_one for _, of_one in told)
+    assert fullest(slots) <= rate
+    # What lies ahead at the end has not been asked for in full.
+    past = [slot for slot in slots if slot <= until_ms]
+    assert len(past) >= 0.98 * rate * (max(past) - min(past)) / 1000
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    """A Valkey with an append-only file, to be killed and started again."""
+    made = EmbeddedValkey(tmp_path / "valkey", durable=True)
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_a_redis_that_was_restarted_with_its_file_begins_cold_for_all_workers_at_once(
+    server: EmbeddedValkey,
+) -> None:
+    client = redis.Redis.from_url(server.url)
+    one, other = (
+        RedisPermits(client, hash_key=KEY, account="1", worker_id=name) for name in ("one", "other")
+    )
+    before = one.ask([], lead_ms=0).epoch
+    one.restore(pauses=[], recent={})
+    until(lambda: bool(permitted(one.ask([message()], lead_ms=0))))
+    old = permitted(one.ask([message() for _ in range(60)], lead_ms=0))
+    server.kill()
+    server.start()
+    # A look from outside must not hide the restart from the workers.
+    one.peek(message())
+    grants = [who.ask([message()], lead_ms=0) for who in (other, one)]
+    assert [gate_of(grant) for grant in grants] == [Gate.COLD, Gate.COLD]
+    assert grants[0].epoch == grants[1].epoch != before
+    assert all(needs_restore(grant) for grant in grants)
+    one.restore(pauses=[], recent={})
+    new: list[float] = []
+    until(lambda: bool(new.extend(permitted(one.ask([message()], lead_ms=0))) or new))
+    assert min(new) - max(old) > 1012
+
+
+def gate_of(grant: Grant) -> Gate | None:
+    answer = grant.answers[0]
+    return answer.gate if isinstance(answer, Wait) else None
+
+
+def test_the_limiter_of_a_worker_outlives_its_redis(server: EmbeddedValkey) -> None:
+    settings = Settings.from_env({"REDIS_URL": server.url})
+    permits = make_permits(settings, hash_key=KEY, worker_id="worker")
+    try:
+        permits.ask([], lead_ms=0)
+        permits.restore(pauses=[], recent={})
+        until(lambda: bool(permitted(permits.ask([message()], lead_ms=0))))
+        server.kill()
+        assert gate_of(permits.ask([message()], lead_ms=0)) is Gate.COLD
+        assert permits.away
+        until(lambda: bool(permitted(permits.ask([message()], lead_ms=0))))
+        server.start()
+        until(lambda: not permits.away)
+        until(lambda: bool(permitted(restored(permits))), 20)
+        assert not permits.away
+    finally:
+        permits.close()
+
+
+def restored(permits: FallbackPermits) -> Grant:
+    """Ask as a worker does: it restores when it is told to."""
+    grant = permits.ask([message()], lead_ms=0)
+    if needs_restore(grant):
+        permits.restore(pauses=[], recent={})
+    return grant
+
+
+def test_a_redis_that_is_full_is_as_good_as_away(server: EmbeddedValkey) -> None:
+    settings = Settings.from_env({"REDIS_URL": server.url})
+    permits = make_permits(settings, hash_key=KEY, worker_id="worker")
+    try:
+        permits.ask([], lead_ms=0)
+        redis.Redis.from_url(server.url).config_set("maxmemory", 1)
+        assert gate_of(permits.ask([message()], lead_ms=0)) is Gate.COLD
+        assert permits.away
+    finally:
+        permits.close()
+
+
+def test_no_number_rests_in_redis_and_what_is_kept_for_recipients_goes_by_itself(valkey: redis.Redis) -> None:
+    recipients = [f"4477009001{n:02}" for n in range(40)]
+    permits = RedisPermits(valkey, hash_key=KEY, account="900800700", worker_id="host-447700900999")
+    permits.ask([], lead_ms=0)
+    permits.restore(
+        pauses=[(Scope.SENDER, "447700900002")], recent={SENDER: [(recipients[0], time.time() * 1000)]}
+    )
+    permits.pause(Scope.ACCOUNT, "900800700")
+    permits.resume(Scope.ACCOUNT, "900800700")
+    permits.report(slow=[(Scope.SENDER, SENDER), (Scope.ACCOUNT, "900800700")])
+    until(lambda: bool(permitted(permits.ask([message(to=r, quota=1000) for r in recipients], lead_ms=0))))
+    keys = list(valkey.scan_iter("*"))
+    seen = b" ".join([*keys, *(everything(valkey, key) for key in keys)])
+    for number in (*recipients, SENDER, "447700900002", "900800700", "447700900999"):
+        assert number.encode() not in seen
+    lasting = {key.split(b":")[-1] for key in keys if valkey.pttl(key) == -1}
+    assert lasting == {b"state", b"workers", b"pauses"}
+
+
+def everything(valkey: redis.Redis, key: bytes) -> bytes:
+    """All that a key holds."""
+    read: dict[bytes, Callable[[], object]] = {
+        b"string": lambda: valkey.get(key),
+        b"hash": lambda: valkey.hgetall(key),
+        b"zset": lambda: valkey.zrange(key, 0, -1, withscores=True),
+        b"list": lambda: valkey.lrange(key, 0, -1),
+    }
+    return repr(read[valkey.type(key)]()).encode()
+
+
+def test_a_redis_that_forgot_is_told_by_each_worker_whom_it_has_just_been_permitted_to_write_to(
+    valkey: redis.Redis,
+) -> None:
+    permits = RedisPermits(valkey, hash_key=KEY, account="1", worker_id="one")
+    permits.ask([], lead_ms=0)
+    permits.restore(pauses=[], recent={SENDER: []})
+    asked = message(quota=1, to="447700900100")
+    until(lambda: bool(permitted(permits.ask([asked], lead_ms=0))))
+    valkey.flushall()
+    permits.ask([], lead_ms=0)
+    # The ledger was read before the attempt was opened: it knows of nobody.
+    permits.restore(pauses=[], recent={SENDER: []})
+    until(lambda: gate_of(permits.ask([message(quota=1)], lead_ms=0)) is not Gate.COLD)
+    assert gate_of(permits.ask([message(quota=1)], lead_ms=0)) is Gate.QUOTA
+
+
+def test_restoring_takes_any_number_of_recipients(valkey: redis.Redis) -> None:
+    permits = RedisPermits(valkey, hash_key=KEY, account="1")
+    permits.ask([], lead_ms=0)
+    now_ms = time.time() * 1000
+    permits.restore(pauses=[], recent={SENDER: ((f"1202{n:07}", now_ms) for n in range(12_345))})
+    assert valkey.zcard(f"{permits.tags.prefix}quota:{permits.tags.sender(SENDER)}") == 12_345

@@ -1,0 +1,45 @@
+"""What other rooms may use of the limiter."""
+
+from __future__ import annotations
+
+import bulksend.limits as limits
+
+
+def test_the_doors_list_is_this_and_nothing_else() -> None:
+    assert sorted(limits.__all__) == [
+        "Ask",
+        "FallbackPermits",
+        "Gate",
+        "Grant",
+        "LimitRules",
+        "LimiterUnreachable",
+        "LocalPermits",
+        "MAX_LATE_MS",
+        "MemoryPermits",
+        "Paused",
+        "Permit",
+        "Permits",
+        "RedisClock",
+        "RedisPermits",
+        "SenderLimits",
+        "Tags",
+        "Wait",
+        "is_stale",
+        "make_permits",
+        "needs_restore",
+        "redis_permits",
+    ]
+
+
+def test_everything_on_the_list_is_there() -> None:
+    assert [name for name in limits.__all__ if not hasattr(limits, name)] == []
+
+
+def test_gates_are_lower_case_words() -> None:
+    assert [gate.value for gate in limits.Gate] == [gate.name.lower() for gate in limits.Gate]
+
+
+def test_every_limiter_keeps_the_protocol() -> None:
+    wanted = {name for name in vars(limits.Permits) if not name.startswith("_")}
+    for limiter in (limits.RedisPermits, limits.LocalPermits, limits.FallbackPermits):
+        assert wanted <= set(dir(limiter))
