@@ -1,10 +1,28 @@
-"""Pure words and rules: what a message, its content, its recipient, its attempts are, and what follows from what.
+"""Pure words and rules: what a message, its content, its recipient and its attempts are, what follows from what.
 
 Nothing in here reads a clock, a die, a file, a socket or the environment.
 """
 
 from bulksend.messaging.backoff import backoff_ms, pair_backoff_ms
-from bulksend.messaging.content import Content, parse_content
+from bulksend.messaging.content import (
+    Audio,
+    Body,
+    Button,
+    Content,
+    Document,
+    Header,
+    Image,
+    Language,
+    Location,
+    Media,
+    Parameter,
+    Sticker,
+    Template,
+    Text,
+    Video,
+    load_content_json,
+    parse_content,
+)
 from bulksend.messaging.decide import Decision, Pause, Policy, Subject, decide
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.masking import mask_digits, mask_phone
@@ -23,6 +41,9 @@ from bulksend.messaging.outcome import (
     Unknown,
 )
 from bulksend.messaging.plan import (
+    ALIASES,
+    OTP_TTL_MS,
+    RESERVED,
     CampaignFacts,
     Columns,
     PlannedMessage,
@@ -31,9 +52,14 @@ from bulksend.messaging.plan import (
     plan_row,
 )
 from bulksend.messaging.recipient import parse_recipient, region_of
-from bulksend.messaging.rendering import ContentTemplate, compile_content
+from bulksend.messaging.rendering import ContentTemplate, compile_content, normal_name
 from bulksend.messaging.states import (
+    ENDED,
+    HELD,
     LANES,
+    MOVES,
+    SENT,
+    WAITING,
     CampaignStatus,
     Kind,
     MessageType,
@@ -41,25 +67,51 @@ from bulksend.messaging.states import (
     Status,
     may_move,
 )
+from bulksend.messaging.units import (
+    format_duration,
+    format_instant,
+    parse_duration_ms,
+    parse_instant_ms,
+    parse_rate,
+    zone_of,
+)
 
 __all__ = [
+    "ALIASES",
+    "ENDED",
+    "HELD",
     "LANES",
+    "MOVES",
+    "OTP_TTL_MS",
+    "RESERVED",
+    "SENT",
+    "WAITING",
     "Accepted",
     "Answer",
+    "Audio",
+    "Body",
+    "Button",
     "CampaignFacts",
     "CampaignStatus",
     "Columns",
     "Content",
     "ContentTemplate",
     "Decision",
+    "Document",
     "Evidence",
+    "Header",
+    "Image",
     "InvalidInput",
     "InvalidValue",
     "Kind",
+    "Language",
+    "Location",
+    "Media",
     "MessageType",
     "NotSent",
     "OnUnknown",
     "Outcome",
+    "Parameter",
     "Pause",
     "PlannedMessage",
     "Policy",
@@ -69,20 +121,32 @@ __all__ = [
     "Retry",
     "Scope",
     "Status",
+    "Sticker",
     "Subject",
     "Suppress",
+    "Template",
+    "Text",
     "Throttled",
     "Unknown",
+    "Video",
     "backoff_ms",
     "compile_content",
     "decide",
+    "format_duration",
+    "format_instant",
+    "load_content_json",
     "map_columns",
     "mask_digits",
     "mask_phone",
     "may_move",
+    "normal_name",
     "pair_backoff_ms",
     "parse_content",
+    "parse_duration_ms",
+    "parse_instant_ms",
+    "parse_rate",
     "parse_recipient",
     "plan_row",
     "region_of",
+    "zone_of",
 ]

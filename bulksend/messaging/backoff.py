@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: WhatsApp's rule for 131056: wait 4**X seconds, X from 0 (Meta, pair rate limits).
+#: WhatsApp's rule for 131056: wait 4**X seconds, X from 0 (Meta, pair rate limits); we stop at an hour.
 PAIR_CAP_MS = 3_600_000
 
 
@@ -11,9 +11,10 @@ def backoff_ms(tries: int, *, base_ms: int, cap_ms: int, dice: float) -> int:
 
     ``tries`` counts from 0; ``dice`` is uniform in [0, 1).
     """
-    return int(min(cap_ms, base_ms << min(tries, 40)) * dice)
+    ceiling = min(cap_ms, base_ms << min(tries, 40))
+    return int(ceiling * dice)
 
 
 def pair_backoff_ms(waits: int) -> int:
     """4**waits seconds, at most an hour."""
-    return min(PAIR_CAP_MS, 1000 * 4 ** min(waits, 10))
+    return min(PAIR_CAP_MS, 1000 << (2 * min(waits, 10)))

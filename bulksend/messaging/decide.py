@@ -1,8 +1,18 @@
-"""What follows from an attempt: a pure function of outcome, message, policy, now and dice."""
+"""What follows from an attempt: a pure function of outcome, message, policy, now and dice.
+
+| the attempt came to | the message                                                              | costs a try |
+|---------------------|--------------------------------------------------------------------------|-------------|
+| Accepted            | accepted                                                                 | no          |
+| Unknown             | unknown; a retry where the campaign asked for it, once, and never an OTP | yes         |
+| Throttled           | retry, when told or after our own backoff                                | no          |
+| Refused, NotSent    | as its remedy says: failed, retry after backoff, or queued for free      | not if free |
+
+Whatever would be due after its time to live has expired, unless it may have gone out.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bulksend.messaging.backoff import backoff_ms, pair_backoff_ms
 from bulksend.messaging.outcome import (
@@ -26,18 +36,20 @@ class Subject:
 
     kind: Kind
     tries: int
+    """Attempts so far that counted."""
     waits: int
+    """Attempts so far that did not: throttled, or stopped by something not the message's own fault."""
     expires_at_ms: int | None
     on_unknown: OnUnknown
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient we are."""
+    """How patient we are. Lengths in milliseconds."""
 
     max_tries: int = 5
     few_tries: int = 3
-    """The first and at most two more (reference, section 4: 17111, 17115)."""
+    """Of ``Retry.FEW``: the first and at most two more (reference, section 4: 17111, 17115)."""
     base_ms: int = 2_000
     cap_ms: int = 600_000
     resend_wait_ms: int = 600_000
@@ -57,7 +69,8 @@ class Pause:
 class Decision:
     """Where the message goes, and what else follows.
 
-    ``outage``: True is evidence of an outage, False that the vendor is well, None neither.
+    ``due_at_ms`` is set exactly when it waits again. ``outage``: True is evidence of an outage, False that the
+    vendor is well, None neither.
     """
 
     status: Status
@@ -78,29 +91,32 @@ def decide(outcome: Outcome, subject: Subject, policy: Policy, now_ms: int, dice
         case Accepted():
             return Decision(Status.ACCEPTED, None, subject.tries, subject.waits, outage=False)
         case Unknown():
-            return _unknown(outcome, subject, policy, now_ms)
+            decision = _unknown(outcome, subject, policy, now_ms)
         case Throttled():
-            return _throttled(outcome, subject, policy, now_ms, dice)
+            decision = _in_time(_throttled(outcome, subject, policy, now_ms, dice), subject)
         case Refused() | NotSent():
-            return _not_sent(outcome, subject, policy, now_ms, dice)
+            decision = _in_time(_not_sent(outcome, subject, policy, now_ms, dice), subject)
+    return _with_remedy(decision, outcome.remedy, outcome.why)
 
 
 def _unknown(outcome: Unknown, subject: Subject, policy: Policy, now_ms: int) -> Decision:
-    """It may have gone out. Sent again only where the campaign asked for it, once, and never a one-time code."""
-    resend = subject.on_unknown is OnUnknown.RESEND and subject.kind is not Kind.OTP and subject.tries == 0
+    """It may have gone out. Sent again only where the campaign asked for it, once, and never a one-time code.
+
+    Once: only from the first counted try, so that no message is ever sent again twice. In time: where the wait for
+    a receipt outlasts its time to live, nobody sends it again, and it stays unknown rather than expired.
+    """
+    tries = subject.tries + 1
     due_at_ms = now_ms + policy.resend_wait_ms
-    if subject.expires_at_ms is not None and due_at_ms >= subject.expires_at_ms:
-        resend = False
-    return _with_remedy(
-        Decision(
-            Status.RETRY if resend else Status.UNKNOWN,
-            due_at_ms if resend else None,
-            subject.tries + 1,
-            subject.waits,
-            outcome.why,
-        ),
-        outcome.remedy,
+    resend = (
+        subject.on_unknown is OnUnknown.RESEND
+        and subject.kind is not Kind.OTP
+        and subject.tries == 0
+        and tries < policy.max_tries
+        and (subject.expires_at_ms is None or due_at_ms < subject.expires_at_ms)
     )
+    if resend:
+        return Decision(Status.RETRY, due_at_ms, tries, subject.waits, outcome.why)
+    return Decision(Status.UNKNOWN, None, tries, subject.waits, outcome.why)
 
 
 def _throttled(outcome: Throttled, subject: Subject, policy: Policy, now_ms: int, dice: float) -> Decision:
@@ -110,12 +126,9 @@ def _throttled(outcome: Throttled, subject: Subject, policy: Policy, now_ms: int
     elif outcome.remedy.pair_backoff:
         wait_ms = pair_backoff_ms(subject.waits)
     else:
-        wait_ms = backoff_ms(subject.waits, base_ms=policy.base_ms, cap_ms=policy.cap_ms, dice=dice)
-    wait_ms = max(wait_ms, outcome.remedy.min_wait_ms)
-    decision = Decision(
-        Status.RETRY, now_ms + wait_ms, subject.tries, subject.waits + 1, outcome.why, outage=False
-    )
-    return _in_time(_with_remedy(decision, outcome.remedy), subject)
+        wait_ms = _backoff_ms(subject.waits, policy, dice)
+    due_at_ms = now_ms + max(wait_ms, outcome.remedy.min_wait_ms)
+    return Decision(Status.RETRY, due_at_ms, subject.tries, subject.waits + 1, outcome.why, outage=False)
 
 
 def _not_sent(
@@ -123,48 +136,46 @@ def _not_sent(
 ) -> Decision:
     """Surely not sent: again, later or for free, or not at all."""
     remedy = outcome.remedy
-    # An answer of any kind shows that the vendor is there, unless the table says that it tells of an outage.
-    outage = False if isinstance(outcome, Refused) and not remedy.breaker else None
-    if remedy.retry is Retry.NEVER:
-        failed = Decision(Status.FAILED, None, subject.tries + 1, subject.waits, outcome.why, outage=outage)
-        return _with_remedy(failed, remedy)
+    # Whoever refuses is there and well, unless the remedy says that it tells of an outage.
+    outage = False if isinstance(outcome, Refused) else None
     if remedy.retry is Retry.FREE:
-        free = Decision(
-            Status.RETRY,
-            now_ms + remedy.min_wait_ms,
-            subject.tries,
-            subject.waits + 1,
-            outcome.why,
-            outage=outage,
+        due_at_ms = now_ms + _free_wait_ms(remedy, subject, policy, dice)
+        return Decision(
+            Status.QUEUED, due_at_ms, subject.tries, subject.waits + 1, outcome.why, outage=outage
         )
-        return _in_time(_with_remedy(free, remedy), subject)
-    most = policy.few_tries if remedy.retry is Retry.FEW else policy.max_tries
     tries = subject.tries + 1
+    failed = Decision(Status.FAILED, None, tries, subject.waits, outcome.why, outage=outage)
+    if remedy.retry is Retry.NEVER:
+        return failed
+    most = policy.max_tries if remedy.retry is Retry.BACKOFF else min(policy.few_tries, policy.max_tries)
     if tries >= most:
-        why = f"{outcome.why}; its {most} tries are spent"
-        return _with_remedy(Decision(Status.FAILED, None, tries, subject.waits, why, outage=outage), remedy)
-    wait_ms = backoff_ms(subject.tries, base_ms=policy.base_ms, cap_ms=policy.cap_ms, dice=dice)
-    later = Decision(
-        Status.RETRY,
-        now_ms + max(wait_ms, remedy.min_wait_ms),
-        tries,
-        subject.waits,
-        outcome.why,
-        outage=outage,
-    )
-    return _in_time(_with_remedy(later, remedy), subject)
+        spent = "its only try is spent" if most == 1 else f"its {most} tries are spent"
+        return replace(failed, error=f"{outcome.why}; {spent}")
+    wait_ms = max(_backoff_ms(subject.tries, policy, dice), remedy.min_wait_ms)
+    return Decision(Status.RETRY, now_ms + wait_ms, tries, subject.waits, outcome.why, outage=outage)
+
+
+def _free_wait_ms(remedy: Remedy, subject: Subject, policy: Policy, dice: float) -> int:
+    """Behind a pause that comes at once it is due at once, to go out when the pause ends; else it backs off.
+
+    Without that, what costs no try would come back as fast as it is refused.
+    """
+    if remedy.pause is not None and remedy.pause_after <= 1:
+        return remedy.min_wait_ms
+    return max(_backoff_ms(subject.waits, policy, dice), remedy.min_wait_ms)
+
+
+def _backoff_ms(count: int, policy: Policy, dice: float) -> int:
+    return backoff_ms(count, base_ms=policy.base_ms, cap_ms=policy.cap_ms, dice=dice)
 
 
 def _in_time(decision: Decision, subject: Subject) -> Decision:
     """A retry that would come after its time to live is none."""
-    late = (
-        subject.expires_at_ms is not None
-        and decision.due_at_ms is not None
-        and decision.due_at_ms >= subject.expires_at_ms
-    )
-    if not late:
+    if decision.due_at_ms is None or subject.expires_at_ms is None:
         return decision
-    return _replaced(
+    if decision.due_at_ms < subject.expires_at_ms:
+        return decision
+    return replace(
         decision,
         status=Status.EXPIRED,
         due_at_ms=None,
@@ -172,21 +183,13 @@ def _in_time(decision: Decision, subject: Subject) -> Decision:
     )
 
 
-def _with_remedy(decision: Decision, remedy: Remedy) -> Decision:
-    pause = None
-    if remedy.pause is not None:
-        pause = Pause(remedy.pause, remedy.pause_after, decision.error)
-    return _replaced(
+def _with_remedy(decision: Decision, remedy: Remedy, why: str) -> Decision:
+    """What follows beyond the message itself."""
+    return replace(
         decision,
-        pause=pause,
+        pause=None if remedy.pause is None else Pause(remedy.pause, remedy.pause_after, why),
         slow=remedy.slow,
         suppress=remedy.suppress,
         alert=remedy.alert,
         outage=True if remedy.breaker else decision.outage,
     )
-
-
-def _replaced(decision: Decision, **changes: object) -> Decision:
-    from dataclasses import replace
-
-    return replace(decision, **changes)  # type: ignore[arg-type]

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import phonenumbers
 from phonenumbers import PhoneMetadata
+
+#: Emergency and short numbers have at most so many digits; where a country's own numbers are as short, they must
+#: be valid.
+SHORT_LENGTH = 6
 
 _CODES = frozenset(str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 _NOTHING = re.compile(r"(?!)")
@@ -34,17 +38,14 @@ def is_surely_plain(digits: str) -> bool:
     """Whether ``digits``, read internationally, are surely a possible number of an ordinary kind, and stay as is."""
     if not 8 <= len(digits) <= 15:
         return False
-    code = digits[:1]
-    if code not in _CODES:
-        code = digits[:2]
-        if code not in _CODES:
-            code = digits[:3]
-            if code not in _CODES:
-                return False
+    code = _code_in_front(digits)
+    if code is None:
+        return False
     numbering = _numbering(code)
     rest = digits[len(code) :]
     return (
         len(rest) in numbering.lengths
+        and len(rest) > SHORT_LENGTH
         and rest[0] != "0"
         and not _takes_off(numbering.trunk, rest)
         and numbering.service.fullmatch(rest) is None
@@ -57,12 +58,59 @@ def is_too_long_at_home(digits: str, region: str) -> bool:
     return home is not None and len(digits) > home.longest and not _takes_off(home.prefix, digits)
 
 
+def plainly_national(digits: str, region: str) -> str | None:
+    """``digits`` with the code of ``region`` in front, where they are surely a national number and no other."""
+    home = _home(region)
+    if (
+        home is None
+        or digits.startswith(home.code)
+        or _takes_off(home.prefix, digits)
+        or not is_surely_plain(home.code + digits)
+        or not _is_surely_none(digits)
+    ):
+        return None
+    return home.code + digits
+
+
+def writes_leading_zero(region: str) -> bool:
+    """Whether national numbers of ``region`` are written with a 0 that is not dialled from abroad."""
+    home = _home(region)
+    return home is not None and home.leading_zero
+
+
+def code_of(region: str) -> str:
+    """The country code of a region that has one: ``44`` of ``GB``."""
+    return str(phonenumbers.country_code_for_region(region))
+
+
+def _is_surely_none(digits: str) -> bool:
+    """Whether ``digits``, read internationally, are surely of no possible length."""
+    code = _code_in_front(digits)
+    if code is None:
+        return True
+    numbering = _numbering(code)
+    rest = digits[len(code) :]
+    return (
+        bool(rest)
+        and rest[0] != "0"
+        and len(rest) not in numbering.lengths
+        and not _takes_off(numbering.trunk, rest)
+    )
+
+
+def _code_in_front(digits: str) -> str | None:
+    for length in (1, 2, 3):
+        if digits[:length] in _CODES:
+            return digits[:length]
+    return None
+
+
 def _takes_off(prefix: re.Pattern[str], digits: str) -> bool:
     found = prefix.match(digits)
     return found is not None and found.end() > 0
 
 
-@lru_cache(maxsize=None)
+@cache
 def _numbering(code: str) -> Numbering:
     number = int(code)
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE[number]
@@ -77,9 +125,8 @@ def _numbering(code: str) -> Numbering:
     ]
     if main is None:
         return Numbering(frozenset(), _NOTHING, _NOTHING)
-    possible = set(main.general_desc.possible_length) - set(main.general_desc.possible_length_local_only)
     return Numbering(
-        frozenset(possible),
+        _possible_lengths(main),
         re.compile(main.national_prefix_for_parsing) if main.national_prefix_for_parsing else _NOTHING,
         re.compile("|".join(f"(?:{pattern})" for pattern in service)) if service else _NOTHING,
     )
@@ -87,18 +134,34 @@ def _numbering(code: str) -> Numbering:
 
 @dataclass(frozen=True, slots=True)
 class _Home:
+    code: str
     longest: int
+    """Digits of the longest national number."""
     prefix: re.Pattern[str]
     """What may stand in front of a national number, or leads abroad from there."""
+    leading_zero: bool
 
 
-@lru_cache(maxsize=None)
+@cache
 def _home(region: str) -> _Home | None:
     table = PhoneMetadata.metadata_for_region(region.upper(), None)
     if table is None:
         return None
+    code = str(table.country_code)
+    # Lengths are judged by the table of the code's main region, trunk prefixes by the region's own.
+    main = _numbering(code)
     prefixes = [p for p in (table.national_prefix_for_parsing, table.international_prefix) if p]
     return _Home(
-        max(table.general_desc.possible_length),
+        code,
+        max(_possible_lengths(table) | main.lengths),
         re.compile("|".join(f"(?:{p})" for p in prefixes)) if prefixes else _NOTHING,
+        table.national_prefix == "0",
     )
+
+
+def _possible_lengths(table: PhoneMetadata) -> frozenset[int]:
+    """How long a national number may be, numbers without their area code left out."""
+    general = table.general_desc
+    if general is None:
+        return frozenset()
+    return frozenset(general.possible_length) - frozenset(general.possible_length_local_only)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.masking import mask_phone
@@ -18,6 +21,12 @@ RESERVED = ("send_at", "ttl", "timezone", "key")
 KEY_MAX = 200
 #: A one-time code without a time to live of its own (Meta, time-to-live: authentication default 10 min).
 OTP_TTL_MS = 600_000
+
+#: Instants, durations and zones, as far as they are plainly that; anything else in their cells may be private.
+_PLAINLY_TIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}([T ][\d:.,+\-Z]{0,30})?|\d{1,4}(\.\d+)?[a-z]{1,3}|P[\dDTHMS.]{1,12}|[A-Za-z_]+/[A-Za-z_/+\-0-9]+",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +47,18 @@ class Columns:
 
 
 def map_columns(header: Sequence[str]) -> Columns:
-    """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question."""
+    """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question.
+
+    ``Send at`` and ``send-at`` are ``send_at``: taken for a variable, it would be ignored and sent at once.
+    """
     names: dict[str, str] = {}
     seen: dict[str, str] = {}
     for column in header:
         name = normal_name(str(column))
         if not name:
             continue
+        if (reserved := re.sub(r"[ \-]", "_", name)) in RESERVED:
+            name = reserved
         if name in seen:
             raise InvalidInput(
                 f"the columns {seen[name]!r} and {column!r} have the same name; rename one of them"
@@ -72,6 +86,7 @@ class CampaignFacts:
 
     kind: Kind
     sender: str
+    """E.164 digits."""
     template: ContentTemplate
     due_at_ms: int
     ttl_ms: int | None
@@ -103,17 +118,24 @@ class Refusal:
 
 
 def plan_row(number: int, row: Mapping[str, object], facts: CampaignFacts) -> PlannedMessage | Refusal:
-    """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``."""
+    """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``.
+
+    A due time that has passed means now. The time to live counts from the due time that was meant.
+    """
     try:
         to = parse_recipient(row.get("to"), default_region=facts.default_region)
         if to == facts.sender:
-            raise InvalidValue("to", mask_phone(to), "is the sender itself, which WhatsApp refuses (131021)")
+            raise InvalidValue(
+                "to",
+                mask_phone(to),
+                "is the sender itself, which WhatsApp refuses (131021); take the row out",
+            )
         due_at_ms, expires_at_ms = _times(row, facts)
-        variables = {
-            name: text
-            for name in facts.template.variables
-            if (text := as_text(name, row.get(name))) is not None
-        }
+        variables: dict[str, str] = {}
+        for name in facts.template.variables:
+            text = as_text(name, row.get(name))
+            if text is not None:
+                variables[name] = text
         facts.template.render(variables, otp=facts.kind is Kind.OTP)
         return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
     except InvalidValue as error:
@@ -121,50 +143,74 @@ def plan_row(number: int, row: Mapping[str, object], facts: CampaignFacts) -> Pl
 
 
 def _times(row: Mapping[str, object], facts: CampaignFacts) -> tuple[int, int | None]:
+    """(due at, expires at), in ms."""
+    send_at, ttl = as_text("send_at", row.get("send_at")), as_text("ttl", row.get("ttl"))
     meant = facts.due_at_ms
-    send_at = as_text("send_at", row.get("send_at"))
-    if send_at is not None:
-        zone = as_text("timezone", row.get("timezone")) or facts.timezone
-        if zone is not None:
-            zone_of(zone)
-        meant = parse_instant_ms(send_at, timezone=zone, now_ms=facts.now_ms, field="send_at")
     ttl_ms = facts.ttl_ms if facts.ttl_ms is not None else OTP_TTL_MS if facts.kind is Kind.OTP else None
-    ttl = as_text("ttl", row.get("ttl"))
-    if ttl is not None:
-        ttl_ms = parse_duration_ms(ttl, field="ttl")
+    try:
+        if send_at is not None:
+            zone = as_text("timezone", row.get("timezone")) or facts.timezone
+            if zone is not None:
+                zone_of(zone)
+            meant = parse_instant_ms(send_at, timezone=zone, now_ms=facts.now_ms, field="send_at")
+        if ttl is not None:
+            ttl_ms = parse_duration_ms(ttl, field="ttl")
+    except InvalidValue as error:
+        raise InvalidValue(error.field, _shown(error.value), error.why) from None
     expires_at_ms = None if ttl_ms is None else meant + ttl_ms
     if expires_at_ms is not None and expires_at_ms <= facts.now_ms:
+        given = "ttl" if send_at is None else "send_at"
         raise InvalidValue(
-            "send_at" if send_at is not None else "ttl",
-            (send_at or ttl or "")[:40],
+            given,
+            _shown(send_at or ttl or ""),
             "is so long ago that its time to live has passed; give a later time or a longer ttl",
         )
     return max(meant, facts.now_ms), expires_at_ms
+
+
+def _shown(text: str) -> str:
+    """A time as it was written; of anything else, which may have slipped in from another column, its length."""
+    return text if not text or _PLAINLY_TIME.fullmatch(text) else f"{len(text):,} characters"
 
 
 def _key(row: Mapping[str, object], to: str) -> str:
     key = as_text("key", row.get("key"))
     if key is None:
         return to
+    key = key.strip()
     if len(key) > KEY_MAX:
-        raise InvalidValue("key", f"{len(key):,} characters", f"may have at most {KEY_MAX} characters")
+        raise InvalidValue(
+            "key", f"{len(key):,} characters", f"may have at most {KEY_MAX} characters; shorten it"
+        )
     if not key.isprintable():
-        raise InvalidValue("key", "", "has control characters; take them out")
+        raise InvalidValue("key", f"{len(key):,} characters", "has control characters; take them out")
     return key
 
 
 def as_text(field: str, value: object) -> str | None:
-    """A cell as text; None where it is empty. A whole number of a spreadsheet loses its ``.0``."""
+    """A cell as text; None where it is empty. A whole number of a spreadsheet loses its ``.0``. Raises InvalidValue."""
+    if type(value) is str:
+        return value if value and not value.isspace() else None
     if value is None:
         return None
     if isinstance(value, str):
-        return value if value.strip() else None
+        return as_text(field, str(value))
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidValue(field, "", "is not a number that can be written")
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, int):
-        return str(value)
+        return _from_int(field, value)
+    if isinstance(value, (float, Decimal)):
+        if not math.isfinite(value):
+            raise InvalidValue(field, "", "is no number that can be written; fill the cell or empty it")
+        return _from_int(field, int(value)) if value == int(value) else format(Decimal(str(value)), "f")
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
     raise InvalidValue(field, "", f"is a {type(value).__name__}; a cell holds text or a number")
+
+
+def _from_int(field: str, value: int) -> str:
+    if abs(value) >= 10**100:
+        raise InvalidValue(field, "", "is a number of more than 100 digits; give it as text")
+    return str(value)

@@ -19,7 +19,14 @@ from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
 from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.masking import mask_phone
-from bulksend.messaging.numbering import is_surely_plain, is_too_long_at_home
+from bulksend.messaging.numbering import (
+    SHORT_LENGTH,
+    code_of,
+    is_surely_plain,
+    is_too_long_at_home,
+    plainly_national,
+    writes_leading_zero,
+)
 
 #: E.164: at most 15 digits with the country code. The shortest numbers in use have 7 (Niue, Saint Helena).
 MOST_DIGITS = 15
@@ -28,24 +35,27 @@ FEWEST_DIGITS = 7
 MOST_CHARACTERS = 64
 
 _REMEDY = "write it with its country code, like +44 7700 900123"
+_CHECK = "check its digits"
+_SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {_REMEDY}"
 _AS_TEXT = "format the column as text and export it again"
 #: Marks that copy and paste brings along: soft hyphen, zero-width, bidi, byte-order mark.
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe0f\ufeff]")
 _SCIENTIFIC = re.compile(r"[+-]?(\d+)(?:[.,](\d+))?[eE]\+?(\d{1,3})", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"(\+?\d+)[.,]0+", re.ASCII)
-_EXTENSION = re.compile(r"(?:x|ext\.?|extn\.?|extension|#|;ext=)[\s.:=]*\d+\s*", re.IGNORECASE)
+_EXTENSION = re.compile(r"(.*\d.*?)(?:x|ext\.?|extn\.?|extension|#|;ext=)[\s.:=]*\d+\s*", re.IGNORECASE)
 _ALLOWED = re.compile(r"[+\d\s().\-/·‐-―−]*")
 #: Premium rate, because of its price; the others cannot have WhatsApp.
 _REFUSED_TYPES = frozenset({PhoneNumberType.PREMIUM_RATE, PhoneNumberType.PAGER, PhoneNumberType.VOICEMAIL})
+_NO_SUCH_CODE = "begins with no country code that exists"
 _WHY_IMPOSSIBLE = {
     ValidationResult.TOO_SHORT: "is too short for its country",
     ValidationResult.TOO_LONG: "is too long for its country",
-    ValidationResult.INVALID_COUNTRY_CODE: "begins with no country code that exists",
+    ValidationResult.INVALID_COUNTRY_CODE: _NO_SUCH_CODE,
     ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
     ValidationResult.INVALID_LENGTH: "has a length that its country does not use",
 }
 #: Mexico dropped the 1 after its country code in 2019; address books have not.
-_OLD_MEXICAN = re.compile(r"521(\d{10})", re.ASCII)
+_OLD_MEXICAN = re.compile(r"\+521(\d{10})", re.ASCII)
 
 
 def parse_recipient(value: object, *, default_region: str | None = None, field: str = "to") -> str:
@@ -54,8 +64,10 @@ def parse_recipient(value: object, *, default_region: str | None = None, field: 
     ``default_region`` (ISO 3166, e.g. ``GB``) reads numbers written without their country. Raises InvalidValue with
     the masked value, what is wrong and the remedy.
     """
+    if type(value) is int or type(value) is float:
+        value = _as_text(value, field)
     if type(value) is str and len(value) <= MOST_CHARACTERS:
-        plain = _plainly_international(value, default_region)
+        plain = _plainly(value, default_region)
         if plain is not None:
             return plain
     return _parse_with_care(value, default_region, field)
@@ -80,7 +92,7 @@ def region_of(recipient: str) -> str | None:
 # -- the usual case, without libphonenumber ------------------------------------------------------------------------
 
 
-def _plainly_international(text: str, default_region: str | None) -> str | None:
+def _plainly(text: str, default_region: str | None) -> str | None:
     """The digits, where ``_parse_with_care`` would surely give the same; None where it has to be asked."""
     if not text.isascii():
         return None
@@ -93,11 +105,9 @@ def _plainly_international(text: str, default_region: str | None) -> str | None:
     if digits.startswith("00"):
         digits = digits[2:]
         has_plus = True
-    if not is_surely_plain(digits):
-        return None
     if has_plus or default_region is None or is_too_long_at_home(digits, default_region):
-        return digits
-    return None
+        return digits if is_surely_plain(digits) else None
+    return plainly_national(digits, default_region)
 
 
 # -- every other case ----------------------------------------------------------------------------------------------
@@ -108,12 +118,12 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
     text = _as_text(value, field)
     _check_characters(text, field)
     digits = re.sub(r"\D", "", text)
-    if len(digits) < FEWEST_DIGITS:
-        raise _refusal(
-            field, text, f"is too short for a phone number; emergency and short numbers have no WhatsApp; {_REMEDY}"
-        )
+    if len(digits) < (FEWEST_DIGITS if default_region is None else 4):
+        raise _refusal(field, text, _SHORT)
     if len(digits) > MOST_DIGITS + 2:
-        raise _refusal(field, text, f"has {len(digits)} digits, a phone number has at most {MOST_DIGITS}; {_REMEDY}")
+        raise _refusal(
+            field, text, f"has {len(digits)} digits, a phone number has at most {MOST_DIGITS}; {_REMEDY}"
+        )
     international = "+" in text
     if digits.startswith("00"):
         digits = digits[2:]
@@ -124,7 +134,9 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
         reading = _read_at_home(digits, _checked_region(default_region), field)
     elif digits.startswith("0"):
         raise _refusal(
-            field, text, f"is a national number without its country; {_REMEDY}, or say the region it belongs to"
+            field,
+            text,
+            f"is a national number without its country; {_REMEDY}, or say the region it belongs to",
         )
     else:
         reading = _read("+" + digits, None)
@@ -133,11 +145,12 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One way to read a text: the digits, the number libphonenumber made of it, and why it is impossible if it is."""
+    """One way to read a text: the digits, the number libphonenumber made of it, and if it is impossible, why."""
 
     digits: str
     number: phonenumbers.PhoneNumber | None
     why: str = ""
+    """What is wrong and what to do."""
 
     @property
     def is_valid(self) -> bool:
@@ -145,49 +158,51 @@ class _Reading:
 
 
 def _read(text: str, region: str | None) -> _Reading:
-    if found := _OLD_MEXICAN.fullmatch(text.lstrip("+")):
-        if text.startswith("+"):
-            text = "+52" + found[1]
+    if found := _OLD_MEXICAN.fullmatch(text):
+        text = "+52" + found[1]
+    remedy = _CHECK if text.startswith("+") else _REMEDY
     try:
         number = phonenumbers.parse(text, region)
     except NumberParseException as error:
-        unknown_code = error.error_type == NumberParseException.INVALID_COUNTRY_CODE
-        return _Reading(
-            "", None, "begins with no country code that exists" if unknown_code else "is no phone number"
-        )
+        unknown = error.error_type == NumberParseException.INVALID_COUNTRY_CODE
+        return _Reading("", None, f"{_NO_SUCH_CODE if unknown else 'is no phone number'}; {_REMEDY}")
     digits = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != ValidationResult.IS_POSSIBLE:
-        return _Reading(digits, number, _WHY_IMPOSSIBLE.get(reason, "is no phone number"))
-    if not FEWEST_DIGITS <= len(digits) <= MOST_DIGITS:
-        too = "short" if len(digits) < FEWEST_DIGITS else "long"
-        return _Reading(digits, number, f"is too {too} for a phone number")
+        return _Reading(digits, number, f"{_WHY_IMPOSSIBLE.get(reason, 'is no phone number')}; {remedy}")
+    if len(digits) > MOST_DIGITS:
+        return _Reading(
+            digits, number, f"has {len(digits)} digits, a phone number has at most {MOST_DIGITS}; {remedy}"
+        )
+    # Of some countries (DE) a handful of digits is a possible number, 115 among them.
+    local = len(digits) - len(str(number.country_code))
+    if len(digits) < FEWEST_DIGITS or (local <= SHORT_LENGTH and not phonenumbers.is_valid_number(number)):
+        return _Reading(digits, number, _SHORT)
     return _Reading(digits, number)
 
 
 def _read_at_home(digits: str, region: str, field: str) -> _Reading:
     """Digits without ``+``, in a list whose numbers are mostly of ``region``: national, or with country code.
 
-    A 10-digit number of the US can look like one of Egypt, and a German one that lost its leading 0 like one of
-    Texas. Where only one reading is valid, it is that; where both are, neither.
+    Where national numbers are written as they are (US, ES, IT), a valid one is one, as everybody who names a region
+    expects. Where they are written with a leading 0 (GB, DE), digits without it are international; but a spreadsheet
+    may have eaten the 0 (15123456789 is a German mobile, and a number in Texas), so two readings are refused.
     """
     national = _read(digits, region)
-    if digits.startswith("0"):
+    if digits.startswith("0") or (not writes_leading_zero(region) and not national.why and national.is_valid):
         return national
     abroad = _read("+" + digits, None)
     if abroad.why or national.digits == abroad.digits:
         return national
-    if national.why:
+    if national.why or not national.is_valid:
         return abroad
-    if not national.is_valid:
+    if digits.startswith(code_of(region)) and abroad.is_valid:
         return abroad
-    if abroad.is_valid:
-        raise _refusal(
-            field,
-            digits,
-            f"can be a number of {region} and, read with its country code, one of {_country(abroad)}; {_REMEDY}",
-        )
-    return national
+    raise _refusal(
+        field,
+        digits,
+        f"can be a number of {region} and, read with its country code, one of {_country(abroad)}; {_REMEDY}",
+    )
 
 
 def _country(reading: _Reading) -> str:
@@ -196,10 +211,12 @@ def _country(reading: _Reading) -> str:
 
 def _accepted(reading: _Reading, text: str, field: str) -> str:
     if reading.why or reading.number is None:
-        raise _refusal(field, text, f"{reading.why}; {_REMEDY}")
+        raise _refusal(field, text, reading.why)
     if phonenumbers.number_type(reading.number) in _REFUSED_TYPES:
         raise _refusal(
-            field, text, "is a premium-rate or service number, which gets no WhatsApp; give the person's own number"
+            field,
+            text,
+            "is a premium-rate or service number, which gets no WhatsApp; give the person's own number",
         )
     return reading.digits
 
@@ -207,7 +224,9 @@ def _accepted(reading: _Reading, text: str, field: str) -> str:
 def _checked_region(region: str) -> str:
     if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise InvalidValue(
-            "default_region", region[:40], "is not a country that has phone numbers; use its two letters, like GB"
+            "default_region",
+            region[:40],
+            "is not a country that has phone numbers; use its two letters, like GB",
         )
     return region.upper()
 
@@ -271,11 +290,8 @@ def _from_scientific(found: re.Match[str], field: str) -> str:
 
 
 def _check_characters(text: str, field: str) -> None:
-    if found := _EXTENSION.search(text):
-        if found.end() == len(text) and found.start() > 0:
-            raise _refusal(
-                field, text[: found.start()], "has an extension, and WhatsApp reaches no extensions; take it out"
-            )
+    if found := _EXTENSION.fullmatch(text):
+        raise _refusal(field, found[1], "has an extension, and WhatsApp reaches no extensions; take it out")
     if not _ALLOWED.fullmatch(text):
         letters = any(c.isalpha() for c in text)
         what = "letters" if letters else "characters that no phone number has"
@@ -283,7 +299,9 @@ def _check_characters(text: str, field: str) -> None:
     if not any(c.isdigit() for c in text):
         raise _refusal(field, text, f"has no digits; {_REMEDY}")
     if re.search(r"\d[^+]*\+", text):
-        raise _refusal(field, text, "has a + after its first digit; give one number a row, with + only in front")
+        raise _refusal(
+            field, text, "has a + after its first digit; give one number a row, with + only in front"
+        )
 
 
 def _refusal(field: str, text: str, why: str) -> InvalidValue:

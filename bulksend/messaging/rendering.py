@@ -1,4 +1,4 @@
-"""A campaign's content with ``{{column}}`` or ``{{column|default}}`` in it: compiled once, rendered a message.
+"""A campaign's content with ``{{column}}`` or ``{{column|default}}`` in it: compiled once, rendered per message.
 
 Only names are looked up; no code runs in it, and what a variable holds is never read for placeholders again. At
 compile time the fixed parts are checked and laid out as JSON; a message only checks and fills in its own strings.
@@ -8,73 +8,109 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-from bulksend.messaging.content import Dynamic, check_otp_code, load_content_json, parse_content
+# The C function behind json.dumps(text, ensure_ascii=False), without the 2 us that making an encoder takes.
+from json.encoder import encode_basestring
+
+from bulksend.messaging.content import Button, Content, Template, parse_content
+from bulksend.messaging.content_json import DEEPEST, load_content_json
 from bulksend.messaging.errors import InvalidValue
+from bulksend.messaging.rules import (
+    Dynamic,
+    Rule,
+    check_code,
+    check_link,
+    check_parameter,
+    check_text,
+    kind_of,
+)
 from bulksend.messaging.states import MessageType
 
-_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.S)
+_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"[^\W\d][\w .\-]{0,99}")
-_OTP_PLACE = re.compile(r"components\[\d+\]\.parameters\[0\]\.text")
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def normal_name(name: str) -> str:
-    """A column's or variable's name as it is compared: case and blanks around do not matter."""
+    """A column's or variable's name as it is compared: case, blanks and composed accents do not matter."""
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
     return " ".join(name.split()).casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class _Variable:
     name: str
+    """As ``normal_name`` writes it."""
     shown: str
+    """As the content writes it."""
     default: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A string that differs by message: its parts, and the checks of its place."""
+    """A string that differs by message: its parts, and the rule of its place with path and limit."""
 
     parts: tuple[str | _Variable, ...]
-    checks: tuple[tuple[Any, str, int], ...]
-    is_code: bool
+    rule: Rule
+    path: str
+    most: int
 
-    @property
-    def variables(self) -> list[_Variable]:
-        return [part for part in self.parts if isinstance(part, _Variable)]
+    def text(self, variables: Mapping[str, str]) -> str:
+        """The string of a message. Raises InvalidValue naming a variable that is missing."""
+        return "".join([part if type(part) is str else _value(part, variables) for part in self.parts])  # type: ignore[arg-type]
+
+    def json(self, variables: Mapping[str, str]) -> str:
+        """The string of a message, or its number, as JSON. Raises InvalidValue."""
+        text = self.text(variables)
+        try:
+            value = self.rule(text, self.path, self.most)
+        except InvalidValue as error:
+            raise self.blamed(error, text) from None
+        return encode_basestring(value) if type(value) is str else _compact(value)
+
+    def blamed(self, error: InvalidValue, text: str) -> InvalidValue:
+        """The error of this place as one of the variable in it; of its text only the length is told."""
+        names = {part.shown for part in self.parts if isinstance(part, _Variable)}
+        field = names.pop() if len(names) == 1 else self.path
+        return InvalidValue(
+            field, f"{len(text):,} characters", f"{error.why} (it fills {self.path} of the content)"
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ContentTemplate:
     """A compiled content. ``render`` gives the vendor's ``Content`` text of one message."""
 
     type: MessageType
     source: str
+    """The content as it was given, as JSON."""
+    variables: frozenset[str]
+    """The names it uses, as ``normal_name`` writes them."""
+    required: frozenset[str]
+    """Those that stand somewhere without a default."""
     _pieces: tuple[str, ...]
+    """The JSON around the slots: one more than there are slots."""
     _slots: tuple[_Slot, ...]
-
-    @cached_property
-    def variables(self) -> frozenset[str]:
-        """The names it uses, as ``normal_name`` writes them."""
-        return frozenset(v.name for slot in self._slots for v in slot.variables)
-
-    @cached_property
-    def required(self) -> frozenset[str]:
-        """Those without a default."""
-        return frozenset(v.name for slot in self._slots for v in slot.variables if v.default is None)
+    _codes: tuple[tuple[_Slot | str, str], ...]
+    """Where an authentication template has its code once more, in its button: a slot or fixed text, and the path."""
 
     def render(self, variables: Mapping[str, str], *, otp: bool = False) -> str:
         """The compact JSON of a message's content, valid by every rule of the content's type.
 
-        Raises InvalidValue naming the variable that is missing or wrong, never showing what it holds.
+        ``variables`` by ``normal_name``; ``otp`` also asks what a one-time code must be. Raises InvalidValue naming
+        the variable that is missing or wrong, never showing what it holds.
         """
-        made = [self._pieces[0]]
-        for slot, piece in zip(self._slots, self._pieces[1:], strict=True):
-            made.append(_fill(slot, variables, otp))
-            made.append(piece)
+        if otp:
+            self._check_codes(variables)
+        pieces = self._pieces
+        made = [pieces[0]]
+        for n, slot in enumerate(self._slots, 1):
+            made.append(slot.json(variables))
+            made.append(pieces[n])
         return "".join(made)
 
     def to_json(self) -> str:
@@ -83,90 +119,85 @@ class ContentTemplate:
 
     @classmethod
     def from_json(cls, type: MessageType, text: str) -> ContentTemplate:
-        """The inverse of ``to_json``."""
+        """The inverse of ``to_json``. Raises InvalidValue."""
         return compile_content(type, load_content_json(text))
 
-
-def _fill(slot: _Slot, variables: Mapping[str, str], otp: bool) -> str:
-    text = "".join([part if isinstance(part, str) else _value(part, variables) for part in slot.parts])
-    result: str | float = text
-    try:
-        for check, path, most in slot.checks:
-            result = check(text, path, most)
-        if otp and slot.is_code:
-            check_otp_code(text, slot.checks[0][1])
-    except InvalidValue as error:
-        names = {v.shown for v in slot.variables}
-        field = names.pop() if len(names) == 1 else error.field
-        shown = error.value if error.value.endswith("characters") else ""
-        raise InvalidValue(field, shown, f"{error.why} ({error.field} of the content)") from None
-    return json.dumps(result, ensure_ascii=False)
+    def _check_codes(self, variables: Mapping[str, str]) -> None:
+        for code, path in self._codes:
+            if isinstance(code, str):
+                check_code(code, path)
+                continue
+            text = code.text(variables)
+            try:
+                check_code(text, path)
+            except InvalidValue as error:
+                raise code.blamed(error, text) from None
 
 
 def _value(variable: _Variable, variables: Mapping[str, str]) -> str:
     value = variables.get(variable.name)
-    if value is not None and value.strip():
+    if value and not value.isspace():
         return value
-    if variable.default is None:
-        raise InvalidValue(
-            variable.shown,
-            "",
-            f"is empty, and the content needs it; fill the column, or give a default: {{{{{variable.shown}|…}}}}",
-        )
-    return variable.default
+    if variable.default is not None:
+        return variable.default
+    raise InvalidValue(
+        variable.shown,
+        "",
+        f"is empty, and the content needs it; fill the column, or give a default: {{{{{variable.shown}|…}}}}",
+    )
+
+
+# -- compiling -----------------------------------------------------------------------------------------------------
 
 
 def compile_content(type: MessageType, content: Mapping[str, object]) -> ContentTemplate:
     """Check a content's fixed parts and lay it out. Raises InvalidValue with the path of what is wrong."""
     if not isinstance(content, Mapping):
-        raise InvalidValue("content", "", "must be a JSON object")
-    slots: list[_Slot] = []
-    dynamic: list[tuple[Dynamic, tuple[str | _Variable, ...]]] = []
-    prepared = _prepare(content, "", dynamic)
-    vendor = parse_content(type, prepared).to_vendor()
-    for value, parts in dynamic:
-        is_code = type is MessageType.TEMPLATE and any(
-            _is_code_place(path, content) for _, path, _ in value.checks
-        )
-        slots.append(_Slot(parts, tuple(value.checks), is_code))
-    marks = {id(value): n for n, (value, _) in enumerate(dynamic)}
-    laid_out = json.dumps(_marked(vendor, marks), ensure_ascii=False, separators=(",", ":"))
-    order: list[_Slot] = []
-    pieces: list[str] = []
-    for n, piece in enumerate(re.split('"\ue000(\\d+)\ue001"', laid_out)):
-        if n % 2:
-            order.append(slots[int(piece)])
+        raise InvalidValue("content", kind_of(content), "must be a JSON object, like the vendor's Content")
+    parts: dict[int, tuple[str | _Variable, ...]] = {}
+    prepared = _prepared(content, "", parts, 1)
+    assert isinstance(prepared, dict)
+    parsed = parse_content(type, prepared)
+    pieces: list[str] = [""]
+    slots: dict[int, _Slot] = {}
+    for token in _tokens(parsed.to_vendor()):
+        if isinstance(token, Dynamic):
+            slots[id(token)] = _slot(token, parts[id(token)])
+            pieces.append("")
         else:
-            pieces.append(piece)
-    source = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return ContentTemplate(type, source, tuple(pieces), tuple(order))
+            pieces[-1] += token
+    used = [part for slot in slots.values() for part in slot.parts if isinstance(part, _Variable)]
+    return ContentTemplate(
+        type,
+        _compact(prepared),
+        frozenset(variable.name for variable in used),
+        frozenset(variable.name for variable in used if variable.default is None),
+        tuple(pieces),
+        tuple(slots.values()),
+        tuple(_codes(parsed, slots)),
+    )
 
 
-def _is_code_place(path: str, content: Mapping[str, object]) -> bool:
-    """Whether this is where an authentication template has its code: the parameter of a url button."""
-    if not _OTP_PLACE.fullmatch(path):
-        return False
-    components = content.get("components")
-    index = int(path[len("components[") : path.index("]")])
-    component = components[index] if isinstance(components, Sequence) else {}
-    return isinstance(component, Mapping) and component.get("sub_type") == "url"
-
-
-def _prepare(value: object, path: str, found: list[tuple[Dynamic, tuple[str | _Variable, ...]]]) -> Any:
-    """The content with every string that has placeholders replaced by a Dynamic."""
+def _prepared(value: object, path: str, found: dict[int, tuple[str | _Variable, ...]], depth: int) -> object:
+    """The content as plain lists and dictionaries, every string that has placeholders replaced by a Dynamic."""
     if isinstance(value, str):
         parts = _parts(value, path)
-        if all(isinstance(part, str) for part in parts):
-            return "".join(str(part) for part in parts)
+        if all(type(part) is str for part in parts):
+            return str(value)
         dynamic = Dynamic(value)
-        found.append((dynamic, parts))
+        found[id(dynamic)] = parts
         return dynamic
-    if isinstance(value, Mapping):
-        return {
-            key: _prepare(inner, f"{path}.{key}" if path else str(key), found) for key, inner in value.items()
-        }
-    if isinstance(value, Sequence):
-        return [_prepare(inner, f"{path}[{n}]", found) for n, inner in enumerate(value)]
+    if isinstance(value, (Mapping, Sequence)) and not isinstance(value, (bytes, bytearray)):
+        if depth > DEEPEST:
+            raise InvalidValue(
+                path[:40], "", f"is nested more than {DEEPEST} deep; the vendor's Content is flat"
+            )
+        if isinstance(value, Mapping):
+            return {
+                key: _prepared(inner, f"{path}.{key}" if path else str(key), found, depth + 1)
+                for key, inner in value.items()
+            }
+        return [_prepared(inner, f"{path}[{n}]", found, depth + 1) for n, inner in enumerate(value)]
     return value
 
 
@@ -174,39 +205,82 @@ def _parts(text: str, path: str) -> tuple[str | _Variable, ...]:
     parts: list[str | _Variable] = []
     at = 0
     for match in _PLACEHOLDER.finditer(text):
-        _no_braces(text[at : match.start()], path)
-        parts.append(text[at : match.start()])
-        parts.append(_variable(match, path))
+        parts += [_fixed_part(text, at, match.start(), path), _variable(match, path)]
         at = match.end()
-    _no_braces(text[at:], path)
-    parts.append(text[at:])
-    return tuple(part for part in parts if part != "" or len(parts) == 1)
+    parts.append(_fixed_part(text, at, len(text), path))
+    return tuple(part for part in parts if part != "")
+
+
+def _fixed_part(text: str, start: int, end: int, path: str) -> str:
+    part = text[start:end]
+    for braces in ("{{", "}}"):
+        if braces in part:
+            raise InvalidValue(
+                path,
+                braces,
+                f"at character {start + part.index(braces) + 1} has no counterpart; write {{{{column}}}}",
+            )
+    return part
 
 
 def _variable(match: re.Match[str], path: str) -> _Variable:
     name, bar, default = match[1].partition("|")
     shown = " ".join(name.split())
-    if not _NAME.fullmatch(shown):
+    if not _NAME.fullmatch(shown) or "{{" in default:
         raise InvalidValue(
             path,
             match[0][:40],
-            f"at character {match.start() + 1} is no column's name; only {{{{column}}}} or {{{{column|default}}}} can "
-            "stand there, nothing is computed",
+            f"at character {match.start() + 1} is no column's name; only {{{{column}}}} and "
+            "{{column|default}} can stand there, nothing is computed",
         )
     return _Variable(normal_name(shown), shown, default.strip() if bar else None)
 
 
-def _no_braces(text: str, path: str) -> None:
-    for braces in ("{{", "}}"):
-        if braces in text:
-            raise InvalidValue(path, "", f"has {braces} without its counterpart; write {{{{column}}}}")
+def _slot(dynamic: Dynamic, parts: tuple[str | _Variable, ...]) -> _Slot:
+    assert dynamic.rule is not None, "every place has a rule"
+    rule, path, most = dynamic.rule
+    if rule is check_text or rule is check_parameter:
+        # What the fixed parts break, every message would break.
+        sample = "".join(part if isinstance(part, str) else "x" for part in parts)
+        rule(sample, path, most + len(parts))
+    elif rule is check_link:
+        _check_fixed_beginning(parts, path)
+    return _Slot(parts, rule, path, most)
 
 
-def _marked(value: object, marks: Mapping[int, int]) -> object:
-    if isinstance(value, Dynamic):
-        return f"\ue000{marks[id(value)]}\ue001"
-    if isinstance(value, Mapping):
-        return {key: _marked(inner, marks) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_marked(inner, marks) for inner in value]
-    return value
+def _check_fixed_beginning(parts: tuple[str | _Variable, ...], path: str) -> None:
+    """A link's host, where it does not depend on a variable."""
+    beginning = parts[0]
+    if isinstance(beginning, str) and re.match(r"[^/?#]*//[^/?#]+[/?#]", beginning):
+        check_link(beginning, path, len(beginning))
+
+
+def _tokens(value: object) -> Iterable[str]:
+    """The JSON of a value in pieces; a Dynamic stands for itself."""
+    if isinstance(value, dict):
+        for n, (key, inner) in enumerate(value.items()):
+            yield f"{',' if n else '{'}{_compact(key)}:"
+            yield from _tokens(inner)
+        yield "}" if value else "{}"
+    elif isinstance(value, list):
+        yield "["
+        for n, inner in enumerate(value):
+            if n:
+                yield ","
+            yield from _tokens(inner)
+        yield "]"
+    elif isinstance(value, Dynamic):
+        yield value
+    else:
+        yield _compact(value)
+
+
+def _codes(content: Content, slots: Mapping[int, _Slot]) -> Iterable[tuple[_Slot | str, str]]:
+    """Where an authentication template has its code once more: the parameter of a url button."""
+    if not isinstance(content, Template):
+        return
+    for n, component in enumerate(content.components or ()):
+        if isinstance(component, Button) and component.sub_type == "url":
+            code = component.parameters[0].value
+            assert isinstance(code, str)
+            yield slots.get(id(code), code), f"components[{n}].parameters[0].text"

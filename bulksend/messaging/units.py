@@ -12,34 +12,47 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulksend.messaging.errors import InvalidValue
 
+# The parameter ``timezone`` of parse_instant_ms hides the class of that name; UTC is needed beside it.
+UTC = timezone.utc  # noqa: UP017
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_ISO = re.compile(
-    r"P(?:(?P<d>\d+)D)?(?:T(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?", re.ASCII
+_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h|d)\s*)+", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_ISO_DURATION = re.compile(
+    r"P(?:(?P<d>\d{1,9})D)?(?:T(?=\d)(?:(?P<h>\d{1,9})H)?(?:(?P<m>\d{1,9})M)?(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)S)?)?",
+    re.ASCII,
 )
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(s|sec|second|m|min|minute|h|hour))?", re.ASCII)
-_PER_S = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 _LONGEST_MS = 366 * 86_400_000
+
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(?:(?:/|per)\s*(s|sec|second|m|min|minute|h|hour))?", re.ASCII)
+_PER_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_FASTEST = 100_000
+
+_BARE_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
+_YEARS = range(2000, 2101)
 
 
 def parse_duration_ms(text: str, *, field: str = "duration") -> int:
-    """``10m``, ``90s``, ``1h30m``, ``500ms``, ``2d`` or ISO 8601 ``PT10M``, in milliseconds."""
-    cleaned = text.strip()
-    parts = _PART.findall(cleaned.lower())
-    if parts and "".join(number + unit for number, unit in parts) == cleaned.lower():
-        length = sum(float(number) * _UNITS_MS[unit] for number, unit in parts)
-    elif (iso := _ISO.fullmatch(cleaned.upper())) and any(iso.groups()):
+    """``10m``, ``90s``, ``1h30m``, ``500ms``, ``2d`` or ISO 8601 ``PT10M``, in milliseconds; up to a year."""
+    cleaned = text.strip().lower()
+    if _DURATION.fullmatch(cleaned):
+        length = sum(float(number) * _UNITS_MS[unit] for number, unit in _PART.findall(cleaned))
+    elif (iso := _ISO_DURATION.fullmatch(cleaned.upper())) and any(iso.groups()):
         length = sum(float(iso[unit]) * _UNITS_MS[unit] for unit in "dhms" if iso[unit])
     else:
         raise InvalidValue(field, text[:40], "is not a duration; write it like 10m, 90s, 1h30m or PT10M")
-    if not 0 < length <= _LONGEST_MS:
-        raise InvalidValue(field, text[:40], "must be longer than nothing and at most a year")
-    return int(length)
+    if not 1 <= length <= _LONGEST_MS:
+        raise InvalidValue(field, text[:40], "must be at least a millisecond and at most 366 days")
+    return round(length)
 
 
 def format_duration(ms: int) -> str:
-    """Short, for people: ``1h 05m``, ``2m 10s``, ``3.2s``."""
-    if ms < 60_000:
+    """Short, for people: ``0.5s``, ``2m 10s``, ``1h 05m``, ``2d 3h``."""
+    if ms < 0:
+        return "-" + format_duration(-ms)
+    if ms < 59_950:
         return f"{ms / 1000:.1f}s" if ms % 1000 else f"{ms // 1000}s"
     seconds = round(ms / 1000)
     if seconds < 3600:
@@ -54,34 +67,36 @@ def parse_rate(text: str, *, field: str = "rate") -> float:
     found = _RATE.fullmatch(text.strip().lower())
     if found is None:
         raise InvalidValue(field, text[:40], "is not a rate; write it like 40/s or 1000/m")
-    rate = float(found[1]) / _PER_S[found[2] or "s"]
-    if not 0 < rate <= 100_000:
-        raise InvalidValue(field, text[:40], "must be more than 0 and at most 100000/s")
+    rate = float(found[1]) / _PER_SECONDS[(found[2] or "s")[0]]
+    if not 0 < rate <= _FASTEST:
+        raise InvalidValue(field, text[:40], f"must be more than 0 and at most {_FASTEST}/s")
     return rate
 
 
 def parse_instant_ms(text: str, *, timezone: str | None, now_ms: int, field: str = "at") -> int:
-    """ISO 8601 with an offset, or without one in ``timezone``.
+    """ISO 8601 with an offset, or without one in ``timezone``; milliseconds since the epoch.
 
-    Refused: a bare number (seconds? milliseconds?), a time that its zone skips (DST gap), a year outside
-    2000-2100. A time that its zone has twice is taken as the first.
+    Refused: a bare number (seconds? milliseconds?), a time that its zone skips (DST gap), a year outside 2000 to
+    2100. A time that its zone has twice is taken as the first. ``now_ms`` is only for the example in errors.
     """
     cleaned = text.strip()
-    if re.fullmatch(r"[+-]?\d+(\.\d+)?", cleaned, re.ASCII):
-        raise InvalidValue(
-            field, text[:40], "is a bare number; write the time as ISO 8601, like 2030-03-01T09:00:00+01:00"
-        )
+    if _BARE_NUMBER.fullmatch(cleaned):
+        why = f"is a bare number, and nobody can tell its unit; {_written_like(now_ms)}"
+        raise InvalidValue(field, text[:40], why)
     try:
         moment = datetime.fromisoformat(cleaned)
     except ValueError:
-        raise InvalidValue(
-            field, text[:40], "is not a time; write it as ISO 8601, like 2030-03-01T09:00:00+01:00"
-        ) from None
-    if not 2000 <= moment.year <= 2100:
-        raise InvalidValue(field, text[:40], "has a year outside 2000 to 2100")
+        raise InvalidValue(field, text[:40], f"is not a time; {_written_like(now_ms)}") from None
+    if moment.year not in _YEARS:
+        raise InvalidValue(field, text[:40], "has a year outside 2000 to 2100; check it")
     if moment.tzinfo is None:
         moment = _in_zone(moment, timezone, field, text)
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // _MS
+
+
+def _written_like(now_ms: int) -> str:
+    tomorrow = _EPOCH + timedelta(seconds=now_ms // 1000 + 86_400)
+    return f"write it as ISO 8601 with its offset, like {tomorrow.isoformat()}"
 
 
 def _in_zone(moment: datetime, name: str | None, field: str, text: str) -> datetime:
@@ -91,10 +106,9 @@ def _in_zone(moment: datetime, name: str | None, field: str, text: str) -> datet
         )
     zone = zone_of(name)
     placed = moment.replace(tzinfo=zone, fold=0)
-    back = placed.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
-    if back != moment:
+    if placed.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != moment:
         raise InvalidValue(
-            field, text[:40], f"does not exist in {name}: the clocks skip it; choose another time"
+            field, text[:40], f"does not exist in {name.strip()}, where clocks skip it; choose another time"
         )
     return placed
 
@@ -109,10 +123,6 @@ def zone_of(name: str, *, field: str = "timezone") -> ZoneInfo:
         ) from None
 
 
-UTC = timezone.utc  # noqa: UP017 - the parameter of parse_instant_ms shadows nothing this way
-
-
 def format_instant(ms: int) -> str:
     """ISO 8601 in UTC with milliseconds, ``2030-03-01T08:00:00.000+00:00``."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-    return moment.isoformat(timespec="milliseconds")
+    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")

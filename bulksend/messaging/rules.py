@@ -1,0 +1,183 @@
+"""The rules of single values of a content: text, template variable, one-time code, link, degrees.
+
+Each takes (value, path, limit), gives the value back or raises InvalidValue. The texts of errors never hold the
+value: it may be a person's. A ``Dynamic`` is a value that is known only per message: it notes which rule its place
+asks for instead.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from bulksend.messaging.errors import InvalidValue
+
+OTP_CODE_MAX = 15  # uSpeedo template.md
+
+Rule = Callable[[str, str, int], str | float]
+"""(text, path, limit) -> the value as it goes out. Raises InvalidValue."""
+
+_FIVE_SPACES = "     "
+_LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}\w)?")
+#: Browsers and fetchers read a host whose last label is a number as an IPv4 address: 2130706433, 0x7f.1, 127.1.
+_NUMBER = re.compile(r"0x[0-9a-f]*|\d+", re.ASCII | re.IGNORECASE)
+_OURS = (".localhost", ".local", ".localdomain", ".internal", ".intranet", ".lan", ".home.arpa")
+_DEGREES = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{1,17})?", re.ASCII)
+#: Symbols (emoji), format marks, surrogates, private use, unassigned.
+_NOT_IN_A_CODE = frozenset({"So", "Sk", "Cf", "Cs", "Co", "Cn", "Cc"})
+
+
+class Dynamic(str):
+    """Text with placeholders, while a template is compiled. ``rule`` says what its place asks of each message's."""
+
+    __slots__ = ("rule", "source")
+
+    source: str
+    rule: tuple[Rule, str, int] | None
+
+    def __new__(cls, source: str) -> Dynamic:
+        """``source`` is the text with its placeholders, for errors."""
+        made = super().__new__(cls, source)
+        made.source = source
+        made.rule = None
+        return made
+
+
+def check_text(value: object, path: str, most: int) -> str:
+    """Text of 1 to ``most`` characters (code points) that JSON and a phone can carry."""
+    if isinstance(value, Dynamic):
+        value.rule = (check_text, path, most)
+        return value
+    if not isinstance(value, str):
+        raise InvalidValue(path, kind_of(value), "must be a string")
+    if not value or value.isspace():
+        raise InvalidValue(path, "", "is empty; fill it, or leave the field out if it may be left out")
+    if len(value) > most:
+        raise InvalidValue(
+            path, f"{len(value):,} characters", f"may have at most {most:,} characters; shorten it"
+        )
+    if "\0" in value:
+        raise InvalidValue(path, "", "has a NUL character; take it out")
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InvalidValue(
+                path, "", "has half of a character (a lone surrogate); export the data as UTF-8 again"
+            ) from None
+    return value
+
+
+def check_parameter(value: object, path: str, most: int) -> str:
+    """A template's variable: as ``check_text``, and no newline, tab or more than 4 spaces in a row (132018)."""
+    if isinstance(value, Dynamic):
+        value.rule = (check_parameter, path, most)
+        return value
+    text = check_text(value, path, most)
+    if "\n" in text or "\r" in text or "\t" in text:
+        raise InvalidValue(
+            path,
+            "",
+            "has a newline or tab, which WhatsApp refuses in a template's variable (132018); take it out",
+        )
+    if _FIVE_SPACES in text:
+        raise InvalidValue(
+            path,
+            "",
+            "has more than 4 spaces in a row, which WhatsApp refuses in a template's variable (132018); "
+            "take some out",
+        )
+    return text
+
+
+def check_code(code: str, path: str) -> None:
+    """A one-time code: at most 15 characters, no link, no emoji (uSpeedo template.md)."""
+    if len(code) > OTP_CODE_MAX:
+        raise InvalidValue(
+            path,
+            f"{len(code):,} characters",
+            f"is a one-time code, which has at most {OTP_CODE_MAX} characters",
+        )
+    if "://" in code or code.lower().startswith("www."):
+        raise InvalidValue(path, "", "is a one-time code, which must not be a link")
+    if not code.isascii() and any(unicodedata.category(c) in _NOT_IN_A_CODE for c in code):
+        raise InvalidValue(path, "", "is a one-time code, which must not have emoji or invisible characters")
+
+
+def check_link(value: object, path: str, most: int) -> str:
+    """An http(s) link to a public host name.
+
+    We do not fetch it, the vendor does; an address of somebody's own network has no business in it either way. What
+    a name resolves to is not asked.
+    """
+    if isinstance(value, Dynamic):
+        value.rule = (check_link, path, most)
+        return value
+    text = check_text(value, path, most)
+    if not text.isprintable() or any(c.isspace() for c in text):
+        raise InvalidValue(path, "", "has a blank or control character; percent-encode it")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise InvalidValue(path, "", "is not a link; write it like https://example.com/picture.jpg") from None
+    if parts.scheme not in ("http", "https"):
+        raise InvalidValue(path, "", "must begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise InvalidValue(path, "", "must not carry a user name or password (an @ before the path)")
+    if not host:
+        raise InvalidValue(path, "", "names no host; write it like https://example.com/picture.jpg")
+    _check_host(host, path)
+    return text
+
+
+def _check_host(host: str, path: str) -> None:
+    name = unicodedata.normalize("NFKC", host).rstrip(".").lower()
+    if _is_address(name):
+        raise InvalidValue(path, "", "names its host by an IP address; use a public host name")
+    labels = name.split(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise InvalidValue(
+            path, "", "has a host that is no host name; write it like https://example.com/picture.jpg"
+        )
+    if len(labels) == 1 or name.endswith(_OURS):
+        raise InvalidValue(path, "", "has a host that only its own network knows; use a public host name")
+
+
+def _is_address(host: str) -> bool:
+    if ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]):
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def check_degrees(value: object, path: str, most: int) -> float:
+    """A latitude (``most`` 90) or longitude (180)."""
+    if isinstance(value, Dynamic):
+        value.rule = (check_degrees_text, path, most)
+        return value  # type: ignore[return-value]  # a place for the number of each message
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidValue(path, kind_of(value), "must be a number of degrees, like 51.5072")
+    if not -most <= value <= most:
+        raise InvalidValue(path, "", f"must be between -{most} and {most}")
+    return float(value)
+
+
+def check_degrees_text(text: str, path: str, most: int) -> float:
+    """Degrees that came as a variable's text; a decimal comma is one."""
+    if not _DEGREES.fullmatch(text.strip()):
+        raise InvalidValue(path, "", "is not a number of degrees, like 51.5072")
+    return check_degrees(float(text.strip().replace(",", ".")), path, most)
+
+
+def kind_of(value: object) -> str:
+    """What may be shown of a value in the wrong place: its kind."""
+    if value is None:
+        return "null"
+    return f"a {type(value).__name__}"
