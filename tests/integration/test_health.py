@@ -1,0 +1,59 @@
+"""What a container's health check says of the worker and of the relay in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from bulksend.ledger import leases
+from bulksend.ledger.database import Database
+from bulksend.settings import Settings
+from ops.health import relay_is_well, worker_is_well
+from producer.relay import LEADER_KEY
+from worker.runtime import worker_name
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_worker_is_well_while_its_lease_runs(ledger: Database) -> None:
+    settings = Settings.from_env({"DATABASE_URL": ledger.url.render_as_string(hide_password=False)})
+    assert not worker_is_well(settings)
+    with ledger.write() as tx:
+        leases.take(tx, worker_name(), 60_000)
+    assert worker_is_well(settings)
+
+
+def test_another_hosts_worker_says_nothing_about_ours(ledger: Database) -> None:
+    with ledger.write() as tx:
+        leases.take(tx, "elsewhere:1", 60_000)
+    assert not worker_is_well(
+        Settings.from_env({"DATABASE_URL": ledger.url.render_as_string(hide_password=False)})
+    )
+
+
+def test_a_relay_is_well_while_one_leads(valkey_url: str, valkey: redis.Redis) -> None:
+    settings = Settings.from_env({"REDIS_URL": valkey_url})
+    assert not relay_is_well(settings)
+    valkey.set(LEADER_KEY, "someone", px=60_000)
+    assert relay_is_well(settings)
+
+
+def test_the_exit_code_tells_not_well_from_bad_usage_from_unreachable(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    def code(*arguments: str, url: str = valkey_url) -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "ops.health", *arguments],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REDIS_URL": url},
+            capture_output=True,
+            check=False,
+        ).returncode
+
+    assert code("relay") == 1
+    assert code("neither") == 2
+    assert code("relay", url="redis://127.0.0.1:1/0") == 3
