@@ -8,6 +8,7 @@ from sqlalchemy import Connection, insert, select
 
 from bulksend.ledger.database import db_now
 from bulksend.ledger.ids import new_id
+from bulksend.ledger.rowsets import storable
 from bulksend.ledger.schema import acts
 
 
@@ -29,11 +30,11 @@ def record(tx: Connection, *, actor: str, act: str, scope: str, subject: str, wh
         insert(acts).values(
             id=new_id(),
             at=db_now(),
-            actor=actor[:100],
+            actor=storable(actor, 100),
             act=act,
             scope=scope,
             subject=subject,
-            why=why[:500],
+            why=storable(why, 500),
         )
     )
 

@@ -6,7 +6,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Executable,
     Text,
     Uuid,
     any_,
@@ -71,6 +72,19 @@ def among(tx: Connection, column: ColumnElement[Any], values: Sequence[str]) -> 
         return column.in_(select(each.c.value))
     item = Uuid(as_uuid=False) if isinstance(column.type, Uuid) else Text()
     return column == any_(bindparam(None, list(values), ARRAY(item)))
+
+
+def rows_changed(
+    tx: Connection, statement: Executable, parameters: Mapping[str, object] | None = None
+) -> int:
+    """Execute it; how many rows it put in or changed.
+
+    A plain ``rowcount`` is -1 for INSERTs and textual statements on PostgreSQL: psycopg forgets it at the close
+    of the cursor, and SQLAlchemy keeps it unasked only for its own UPDATE and DELETE.
+    """
+    options: dict[str, Any] = {"preserve_rowcount": True}
+    result = tx.execute(statement, parameters or {}, execution_options=options)
+    return int(result.rowcount)
 
 
 def unhurried(tx: Connection) -> None:

@@ -12,6 +12,7 @@ from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import among, db_now
 from bulksend.ledger.ids import new_id
+from bulksend.ledger.rowsets import storable
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.ledger.sealing import Sealer, clear
 from bulksend.messaging.states import Kind, Status
@@ -122,9 +123,9 @@ def take_chunk(
                 {
                     "campaign_id": campaign.id,
                     "row": r.row,
-                    "field": r.field[:100],
-                    "value": r.value[:100],
-                    "why": r.why[:500],
+                    "field": storable(r.field, 100),
+                    "value": storable(r.value, 100),
+                    "why": storable(r.why, 500),
                 }
                 for r in all_refused
             ],
@@ -207,7 +208,7 @@ def _store(
     refused = [
         _conflict(message, f"row {first[message.key].row}")
         for message in again
-        if message.explicit_key and message.body_text != first[message.key].body_text
+        if _differs(message, first[message.key])
     ]
     duplicates = len(again) - len(refused)
     old = [row for row in rows if row["id"] not in inserted]
@@ -266,22 +267,29 @@ def _identity(message: NewMessage) -> tuple[str, ...]:
 def _clashes(
     tx: Connection, campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer
 ) -> list[RefusedRow]:
-    explicit = [m for m in planned if m.explicit_key]
-    if not explicit:
-        return []
-    stored = dict(
-        tx.execute(
-            select(messages.c.key, messages.c.fingerprint).where(
+    """Those whose key stands in the ledger for something else."""
+    stored = {
+        row.key: row
+        for row in tx.execute(
+            select(messages.c.key, messages.c.recipient, messages.c.fingerprint).where(
                 messages.c.campaign_id == campaign.id,
-                among(tx, messages.c.key, [m.key for m in explicit]),
+                among(tx, messages.c.key, [m.key for m in planned]),
             )
-        ).all()
-    )
+        )
+    }
     return [
         _conflict(m, "an earlier message")
-        for m in explicit
-        if not sealer.same_fingerprint(stored[m.key], *_identity(m))
+        for m in planned
+        if stored[m.key].recipient != m.recipient
+        or (m.explicit_key and not sealer.same_fingerprint(stored[m.key].fingerprint, *_identity(m)))
     ]
+
+
+def _differs(message: NewMessage, first: NewMessage) -> bool:
+    """Whether the same key means two things: other people always, other content where the key was chosen."""
+    return message.recipient != first.recipient or (
+        message.explicit_key and _identity(message) != _identity(first)
+    )
 
 
 def _conflict(message: NewMessage, holder: str) -> RefusedRow:

@@ -129,7 +129,7 @@ messages = Table(
     Column("read_at", Instant),
     Column("ended_at", Instant),
     UniqueConstraint("campaign_id", "key"),
-    Index(None, "campaign_id", "status"),
+    Index(None, "campaign_id", "status", "id"),
     Index(None, "recipient", "id"),
     Index(
         "ix_messages_message_id",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import among, db_now
+from bulksend.ledger.database import among, db_now, rows_changed
 from bulksend.ledger.schema import accounts, senders
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import CampaignStatus
@@ -53,10 +53,10 @@ def register(
     if tx.dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite
 
-        return tx.execute(sqlite.insert(senders).values(**values).on_conflict_do_nothing()).rowcount == 1
+        return rows_changed(tx, sqlite.insert(senders).values(**values).on_conflict_do_nothing()) == 1
     from sqlalchemy.dialects import postgresql
 
-    return tx.execute(postgresql.insert(senders).values(**values).on_conflict_do_nothing()).rowcount == 1
+    return rows_changed(tx, postgresql.insert(senders).values(**values).on_conflict_do_nothing()) == 1
 
 
 def change(

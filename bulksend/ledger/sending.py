@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from bulksend.ledger import suppressions
+from bulksend.ledger.database import rows_changed
 from bulksend.ledger.messages import MAYBE_SENT
 from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
@@ -433,10 +434,11 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
         statement(_CLOSE.format(now=now, rows=table(tx, _CLOSE_COLUMNS))),
         {"rows": as_parameter([_closing(s) for s in settlements])},
     )
-    moved = tx.execute(
+    moved = rows_changed(
+        tx,
         statement(_SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED)),
         {"rows": as_parameter([_settling(s) for s in settlements])},
-    ).rowcount
+    )
     if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):
         ids = [s.message for s in settlements]
         heed_acceptances(tx, ids)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, or_, select
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import among, db_now
+from bulksend.ledger.database import among, db_now, rows_changed
+from bulksend.ledger.rowsets import storable
 from bulksend.ledger.schema import attempts, messages, suppressions
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
@@ -121,14 +122,14 @@ def add_many(
             {
                 "subject": subject,
                 "scope": scope,
-                "reason": reason[:500],
-                "source": source[:100],
+                "reason": storable(reason, 500),
+                "source": storable(source, 100),
                 "added_at": now,
                 "until": until,
             }
             for subject in chunk
         ]
-        changed += max(0, tx.execute(statement.values(values)).rowcount)
+        changed += rows_changed(tx, statement.values(values))
     return changed
 
 

@@ -195,7 +195,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("messages", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_messages_campaign_id_status"), ["campaign_id", "status"], unique=False
+            batch_op.f("ix_messages_campaign_id_status_id"),
+            ["campaign_id", "status", "id"],
+            unique=False,
         )
         batch_op.create_index(
             "ix_messages_due",
@@ -374,7 +376,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("status IN ('queued', 'retry')"),
             postgresql_where=sa.text("status IN ('queued', 'retry')"),
         )
-        batch_op.drop_index(batch_op.f("ix_messages_campaign_id_status"))
+        batch_op.drop_index(batch_op.f("ix_messages_campaign_id_status_id"))
 
     op.drop_table("messages")
     op.drop_table("installation")

@@ -1,0 +1,291 @@
+"""A desk to work at the ledger from: short names for its acts, each in a transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy import RowMapping, event, text
+
+from bulksend.ledger import audit, campaigns, intake, leases, messages, receipts, sending
+from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.database import Database, instant
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.intake import NewMessage, RefusedRow, Taken
+from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.sending import Claimed, Opened, Opening, Settlement
+from bulksend.messaging.outcome import (
+    Accepted,
+    Evidence,
+    NotSent,
+    Outcome,
+    Refused,
+    Scope,
+    Throttled,
+    Unknown,
+)
+from bulksend.messaging.states import Kind, OnUnknown, Status
+
+T = TypeVar("T")
+SENDER, ACCOUNT, ACTOR = "15550100100", "default", "ada"
+MINUTE_MS = 60_000
+
+
+class Desk:
+    """One ledger, with a key to seal codes."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.sealer = Sealer([b"k" * 32])
+        self._numbers = iter(range(1_000_000))
+
+    # -- transactions ----------------------------------------------------------------------------------
+
+    def write(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
+        """``work(tx, ...)``, committed."""
+        with self.database.write() as tx:
+            return work(tx, *args, **named)
+
+    def read(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
+        with self.database.read() as tx:
+            return work(tx, *args, **named)
+
+    def sql(self, statement: str, **values: Any) -> None:
+        """What no act of the ledger would do."""
+        with self.database.write() as tx:
+            tx.execute(text(statement), values)
+
+    def scalar(self, statement: str, **values: Any) -> Any:
+        with self.database.read() as tx:
+            return tx.execute(text(statement), values).scalar()
+
+    def now(self) -> int:
+        return self.read(instant)
+
+    # -- intake ----------------------------------------------------------------------------------------
+
+    def new_campaign(self, kind: Kind = Kind.MARKETING, **changes: Any) -> NewCampaign:
+        values: dict[str, Any] = {
+            "key": f"key-{next(self._numbers)}",
+            "name": "spring",
+            "kind": kind,
+            "sender": SENDER,
+            "type": "text",
+            "content": '{"body":"hello {{name}}"}',
+            "source_hash": "hash",
+            "source_name": "people.csv",
+            "due_at": 0,
+            "ttl_ms": None,
+            "rate": None,
+            "on_unknown": OnUnknown.HOLD,
+            "created_by": ACTOR,
+        }
+        return NewCampaign(**(values | changes))
+
+    def campaign(self, kind: Kind = Kind.MARKETING, **changes: Any) -> Campaign:
+        campaign, _ = self.write(campaigns.create_or_find, self.new_campaign(kind, **changes))
+        return campaign
+
+    def new_message(self, row: int = 1, **changes: Any) -> NewMessage:
+        recipient = changes.pop("recipient", f"4477009{row % 100_000:05}")
+        body = changes.pop("body", {"v": {"name": "Ada"}})
+        values: dict[str, Any] = {
+            "row": row,
+            "key": changes.pop("key", recipient),
+            "explicit_key": False,
+            "recipient": recipient,
+            "sender": SENDER,
+            "type": "text",
+            "body": body,
+            "body_text": repr(body),
+            "due_at": 0,
+            "expires_at": None,
+        }
+        return NewMessage(**(values | changes))
+
+    def take(
+        self,
+        campaign: Campaign,
+        *planned: NewMessage,
+        refused: Sequence[RefusedRow] = (),
+        after: int | None = None,
+    ) -> Taken:
+        """The next rows of a campaign's file."""
+        with self.database.write() as tx:
+            begun = campaigns.get(tx, campaign.id).rows_read if after is None else after
+            rows = len(planned) + len(refused)
+            return intake.take_chunk(
+                tx,
+                campaign,
+                after_row=begun,
+                up_to_row=begun + rows,
+                planned=planned,
+                refused=refused,
+                rows=rows,
+                sealer=self.sealer,
+            )
+
+    def queued(
+        self, kind: Kind = Kind.MARKETING, *, n: int = 1, life_ms: int | None = None, **of: Any
+    ) -> list[str]:
+        """Ids of ``n`` messages that are due, of a new campaign whose intake is done."""
+        campaign = self.campaign(kind, **of)
+        expires_at = None if life_ms is None else self.now() + life_ms
+        planned = [self.new_message(row, expires_at=expires_at) for row in range(1, n + 1)]
+        ready = self.take(campaign, *planned).ready
+        self.write(campaigns.finish_intake, campaign.id)
+        return ready
+
+    # -- a worker's acts -------------------------------------------------------------------------------
+
+    def lease(self, name: str = "host:1", ms: int = MINUTE_MS) -> str:
+        lease, _ = self.write(leases.take, name, ms)
+        return lease
+
+    def lapse(self, lease: str, ms_ago: int = 1_000) -> None:
+        """As if the worker had been away for longer than its lease."""
+        self.sql(
+            "UPDATE workers SET lease_until = :until WHERE CAST(id AS text) = :id",
+            until=self.now() - ms_ago,
+            id=lease,
+        )
+
+    def claim(self, lease: str, ids: Sequence[str], account: str = ACCOUNT) -> list[Claimed]:
+        return self.write(sending.claim, ids, lease=lease, account=account)
+
+    @staticmethod
+    def openings(claimed: Sequence[Claimed]) -> list[Opening]:
+        return [Opening(message, new_id()) for message in claimed]
+
+    def open(self, lease: str, openings: Sequence[Opening], account: str = ACCOUNT) -> Opened:
+        return self.write(sending.open_attempts, openings, lease=lease, worker="host:1", account=account)
+
+    def sent(self, lease: str, ids: Sequence[str]) -> list[Opening]:
+        """Claimed and opened: the POSTs of these are under way."""
+        openings = self.openings(self.claim(lease, ids))
+        assert self.open(lease, openings).attempts == {o.attempt_id for o in openings}
+        return openings
+
+    def settlement(self, opening: Opening, outcome: Outcome, **changes: Any) -> Settlement:
+        """What follows from an outcome where nothing special is asked for."""
+        message = opening.message
+        status, due_at, tries, waits = Status.FAILED, None, message.tries + 1, message.waits
+        match outcome:
+            case Accepted():
+                status, tries = Status.ACCEPTED, message.tries
+            case Unknown():
+                status = Status.UNKNOWN
+            case Throttled():
+                status, due_at, tries, waits = Status.RETRY, 0, message.tries, message.waits + 1
+            case NotSent():
+                status, due_at = Status.RETRY, 0
+        values: dict[str, Any] = {
+            "message": message.id,
+            "attempt_id": opening.attempt_id,
+            "outcome": outcome,
+            "evidence": Evidence(http_status=200, bytes_sent=True, reply_began=True),
+            "latency_ms": 12.5,
+            "status": status,
+            "due_at": due_at,
+            "tries": tries,
+            "waits": waits,
+            "error": "" if isinstance(outcome, Accepted) else outcome.why,
+        }
+        return Settlement(**(values | changes))
+
+    def settle(self, opening: Opening, outcome: Outcome, **changes: Any) -> Settlement:
+        settlement = self.settlement(opening, outcome, **changes)
+        self.write(sending.settle, [settlement])
+        return settlement
+
+    def accepted(self, ids: Sequence[str], lease: str | None = None) -> list[str]:
+        """Sent and taken by the vendor; the MessageIds in the order of the messages."""
+        found = []
+        for opening in self.sent(lease or self.lease(), ids):
+            message_id = f"mid-{opening.message.id}"
+            self.settle(
+                opening, Accepted(message_id, "rid"), evidence=Evidence(200, 0, message_id=message_id)
+            )
+            found.append(message_id)
+        return found
+
+    def rescue(self, **named: Any) -> leases.Rescued:
+        return self.write(leases.rescue, **({"resend_wait_ms": 0} | named))
+
+    def receive(self, *incoming: receipts.Receipt) -> int:
+        return self.write(receipts.take, incoming)
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def row(self, id: str) -> RowMapping:
+        return self.read(messages.get, id)
+
+    def status(self, id: str) -> str:
+        return str(self.row(id)["status"])
+
+    def payload(self, id: str) -> bytes | None:
+        value = self.scalar("SELECT payload FROM messages WHERE CAST(id AS text) = :id", id=id)
+        return None if value is None else bytes(value)
+
+    def attempts(self, id: str) -> list[RowMapping]:
+        return self.read(messages.attempts_of, id)
+
+    def outcomes(self, id: str) -> list[str | None]:
+        return [attempt["outcome"] for attempt in self.attempts(id)]
+
+    def audit(self, campaign_id: str | None = None) -> audit.Report:
+        return self.read(audit.audit, campaign_id=campaign_id)
+
+    def broken(self) -> dict[str, list[str]]:
+        """The rules of the audit that do not hold, with their offenders."""
+        return {f.rule: f.offenders for f in self.audit().findings if f.broken}
+
+    def plans(self, work: Callable[..., object], *args: Any, **named: Any) -> str:
+        """How the database would find what ``work`` asks for: the plans of all its statements.
+
+        PostgreSQL is told to avoid reading whole tables: what it still reads whole, no index serves.
+        """
+        told: list[str] = []
+        prefix = "EXPLAIN QUERY PLAN " if self.database.is_sqlite else "EXPLAIN "
+
+        def explain(conn: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+            if not statement.startswith((prefix, "SET ")):
+                asked = cursor.connection.cursor()
+                asked.execute(prefix + statement, parameters)
+                told.extend(" ".join(str(part) for part in row) for row in asked.fetchall())
+
+        with self.database.engine.connect() as connection:
+            tx = connection.execution_options(bulksend_write=True)
+            transaction = tx.begin()
+            if not self.database.is_sqlite:
+                tx.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            event.listen(tx, "before_cursor_execute", explain)
+            try:
+                work(tx, *args, **named)
+            finally:
+                event.remove(tx, "before_cursor_execute", explain)
+                transaction.rollback()
+        return "\n".join(told)
+
+
+@pytest.fixture
+def desk(ledger: Database) -> Desk:
+    return Desk(ledger)
+
+
+#: One of each outcome, and where its message goes when nothing special is asked for.
+ANSWERS = {
+    "accepted": (Accepted("mid-1", "rid-1"), Status.ACCEPTED),
+    "refused": (Refused("17009", "no such template"), Status.FAILED),
+    "not_sent": (NotSent("ConnectError at the stage 'connect'"), Status.RETRY),
+    "throttled": (Throttled("429", "too fast", Scope.SENDER), Status.RETRY),
+    "unknown": (Unknown("ReadTimeout: it may have gone out"), Status.UNKNOWN),
+}
+
+
+@pytest.fixture(params=ANSWERS)
+def answer(request: pytest.FixtureRequest) -> tuple[str, Outcome, Status]:
+    """Each outcome in turn: its name in the ledger, itself, the status that follows."""
+    outcome, status = ANSWERS[request.param]
+    return request.param, outcome, status

@@ -1,0 +1,298 @@
+"""Intake: each row becomes one message or one explained refusal, once, whoever tries again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import campaigns, intake, suppressions
+from bulksend.ledger.intake import IntakeMoved, KeyConflict, RefusedRow
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.states import CampaignStatus, Kind, Status
+
+NO_COUNTRY = RefusedRow(2, "to", "***123", "has no country code")
+
+
+def counts(desk: Any, campaign: campaigns.Campaign) -> tuple[int, int, int, int, int]:
+    now = desk.read(campaigns.get, campaign.id)
+    return now.rows_read, now.messages, now.duplicates, now.suppressed, now.refused
+
+
+# -- campaigns by their key ----------------------------------------------------------------------------------
+
+
+def test_the_same_key_finds_its_campaign_again_and_makes_none(desk: Any) -> None:
+    new = desk.new_campaign(key="spring")
+    first, made = desk.write(campaigns.create_or_find, new)
+    again, made_again = desk.write(campaigns.create_or_find, new)
+    assert (made, made_again) == (True, False)
+    assert again == first
+    assert first.status is CampaignStatus.INTAKE
+    assert [act.act for act in desk.read(campaigns.acts.of, "campaign", first.id)] == ["create"]
+
+
+def test_the_same_key_for_other_content_is_refused_and_changes_nothing(desk: Any) -> None:
+    first = desk.campaign(key="spring", source_hash="one")
+    with pytest.raises(InvalidInput, match="--again") as caught:
+        desk.campaign(key="spring", source_hash="two")
+    assert first.id in str(caught.value)
+    assert desk.read(campaigns.by_key, "spring") == first
+
+
+def test_single_sends_of_a_kind_share_one_standing_campaign_that_never_finishes(desk: Any) -> None:
+    home = desk.write(campaigns.direct, Kind.OTP)
+    assert desk.write(campaigns.direct, Kind.OTP).id == home.id
+    assert home.is_direct
+    assert home.status is CampaignStatus.RUNNING
+    assert desk.write(campaigns.finish_ended) == []
+
+
+# -- chunks of a file ----------------------------------------------------------------------------------------
+
+
+def test_rows_become_messages_and_refusals_and_every_one_is_counted(desk: Any) -> None:
+    campaign = desk.campaign()
+    taken = desk.take(campaign, desk.new_message(1), desk.new_message(3), refused=[NO_COUNTRY])
+    assert (taken.messages, taken.duplicates, taken.suppressed) == (2, 0, 0)
+    assert taken.refused == [NO_COUNTRY]
+    assert counts(desk, campaign) == (3, 2, 0, 0, 1)
+    assert [dict(r) for r in desk.read(campaigns.refused_rows, campaign.id)] == [
+        {"row": 2, "field": "to", "value": "***123", "why": "has no country code"}
+    ]
+    assert {desk.status(id) for id in taken.ready} == {"queued"}
+    assert desk.broken() == {}
+
+
+def test_only_what_is_due_now_is_ready_to_be_published(desk: Any) -> None:
+    campaign = desk.campaign()
+    later = desk.new_message(2, due_at=desk.now() + 3_600_000)
+    taken = desk.take(campaign, desk.new_message(1), later)
+    assert taken.messages == 2
+    assert [desk.row(id)["row"] for id in taken.ready] == [1]
+
+
+def test_an_interrupted_intake_goes_on_where_it_stood(desk: Any) -> None:
+    campaign = desk.campaign(key="spring")
+    desk.take(campaign, desk.new_message(1), desk.new_message(2))
+    resumed = desk.campaign(key="spring")
+    assert resumed.rows_read == 2
+    desk.take(resumed, desk.new_message(3))
+    desk.write(campaigns.finish_intake, campaign.id)
+    assert counts(desk, campaign) == (3, 3, 0, 0, 0)
+    assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.RUNNING
+
+
+def test_a_second_intake_of_the_same_rows_moves_nothing_and_says_so(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.take(campaign, desk.new_message(1), after=0)
+    with pytest.raises(IntakeMoved):
+        desk.take(campaign, desk.new_message(1), refused=[NO_COUNTRY], after=0)
+    assert counts(desk, campaign) == (1, 1, 0, 0, 0)
+    assert desk.read(campaigns.refused_rows, campaign.id) == []
+
+
+def test_rows_after_the_end_of_intake_are_not_taken(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.take(campaign, desk.new_message(1))
+    desk.write(campaigns.finish_intake, campaign.id)
+    with pytest.raises(IntakeMoved):
+        desk.take(campaign, desk.new_message(2))
+
+
+def test_a_chunk_that_fails_half_way_leaves_nothing_behind(desk: Any) -> None:
+    campaign = desk.campaign()
+    unstorable = desk.new_message(2, body={"v": {"name": object()}})
+    with pytest.raises(TypeError):
+        desk.take(campaign, desk.new_message(1), unstorable, refused=[NO_COUNTRY])
+    assert counts(desk, campaign) == (0, 0, 0, 0, 0)
+    assert desk.scalar("SELECT count(*) FROM messages") == 0
+    assert desk.scalar("SELECT count(*) FROM refusals") == 0
+
+
+def test_a_row_count_that_is_not_the_sum_of_its_parts_is_refused(desk: Any) -> None:
+    campaign = desk.campaign()
+    with pytest.raises(ValueError, match="planned or refused"), desk.database.write() as tx:
+        intake.take_chunk(
+            tx, campaign, after_row=0, up_to_row=2, planned=[], refused=[], rows=2, sealer=desk.sealer
+        )
+
+
+def test_the_same_person_twice_in_a_chunk_is_one_message_and_a_duplicate(desk: Any) -> None:
+    campaign = desk.campaign()
+    twice = [desk.new_message(row, recipient="447700900123") for row in (1, 2)]
+    taken = desk.take(campaign, *twice)
+    assert (taken.messages, taken.duplicates) == (1, 1)
+    assert desk.row(taken.ready[0])["row"] == 1
+    assert desk.broken() == {}
+
+
+def test_the_same_person_in_a_later_chunk_is_a_duplicate_too(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.take(campaign, desk.new_message(1, recipient="447700900123"))
+    other_words = desk.new_message(2, recipient="447700900123", body={"v": {"name": "Bob"}})
+    taken = desk.take(campaign, other_words)
+    assert (taken.messages, taken.duplicates, taken.refused) == (0, 1, [])
+    assert counts(desk, campaign) == (2, 1, 1, 0, 0)
+
+
+def test_the_same_person_in_another_campaign_is_a_message_again(desk: Any) -> None:
+    for _ in range(2):
+        taken = desk.take(desk.campaign(), desk.new_message(1, recipient="447700900123"))
+        assert taken.messages == 1
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one chunk", "in two chunks"])
+@pytest.mark.parametrize(
+    "other",
+    [{"body": {"v": {"name": "Bob"}}}, {"recipient": "447700900124"}, {"type": "image"}, {"sender": "1"}],
+)
+def test_a_chosen_key_that_stands_for_something_else_is_refused_by_its_row(
+    desk: Any, apart: bool, other: dict[str, Any]
+) -> None:
+    campaign = desk.campaign()
+    first = desk.new_message(1, recipient="447700900123", key="order-1", explicit_key=True)
+    second = desk.new_message(
+        **({"row": 2, "recipient": "447700900123", "key": "order-1", "explicit_key": True} | other)
+    )
+    if apart:
+        desk.take(campaign, first)
+        taken = desk.take(campaign, second)
+    else:
+        taken = desk.take(campaign, first, second)
+    assert [(r.row, r.field, r.value) for r in taken.refused] == [(2, "key", "order-1")]
+    assert "nothing was overwritten" in taken.refused[0].why
+    assert taken.duplicates == 0
+    assert counts(desk, campaign) == (2, 1, 0, 0, 1)
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one chunk", "in two chunks"])
+def test_a_chosen_key_that_says_the_same_again_is_a_duplicate(desk: Any, apart: bool) -> None:
+    campaign = desk.campaign()
+    same = [
+        desk.new_message(row, recipient="447700900123", key="order-1", explicit_key=True) for row in (1, 2)
+    ]
+    if apart:
+        desk.take(campaign, same[0])
+        taken = desk.take(campaign, same[1])
+    else:
+        taken = desk.take(campaign, *same)
+    assert (taken.duplicates, taken.refused) == (1, [])
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one chunk", "in two chunks"])
+def test_nobody_is_dropped_because_somebody_elses_chosen_key_is_their_number(desk: Any, apart: bool) -> None:
+    campaign = desk.campaign()
+    odd = desk.new_message(1, recipient="447700900124", key="447700900123", explicit_key=True)
+    plain = desk.new_message(2, recipient="447700900123")
+    if apart:
+        desk.take(campaign, odd)
+        taken = desk.take(campaign, plain)
+    else:
+        taken = desk.take(campaign, odd, plain)
+    assert [r.row for r in taken.refused] == [2]
+
+
+def test_a_key_chosen_before_the_encryption_key_was_rotated_is_still_known(desk: Any) -> None:
+    from bulksend.ledger.sealing import Sealer
+
+    campaign = desk.campaign(Kind.OTP)
+    code = desk.new_message(1, key="login-1", explicit_key=True)
+    desk.take(campaign, code)
+    desk.sealer = Sealer([b"n" * 32, b"k" * 32])
+    taken = desk.take(campaign, code)
+    assert (taken.duplicates, taken.refused) == (1, [])
+
+
+def test_who_is_suppressed_at_intake_is_counted_named_and_never_ready(desk: Any) -> None:
+    desk.write(
+        suppressions.add, "447700900123", scope="all", reason="asked us to stop", source="hand", actor="ada"
+    )
+    campaign = desk.campaign(Kind.OTP)
+    taken = desk.take(campaign, desk.new_message(1, recipient="447700900123"))
+    assert (taken.messages, taken.suppressed, taken.ready) == (1, 1, [])
+    assert counts(desk, campaign) == (1, 1, 0, 1, 0)
+    row = desk.database.read
+    with row() as tx:
+        message = tx.exec_driver_sql("SELECT status, error, payload, ended_at FROM messages").one()
+    assert message.status == "suppressed"
+    assert message.error == "suppressed: asked us to stop"
+    assert message.payload is None
+    assert message.ended_at is not None
+    assert desk.broken() == {}
+
+
+def test_one_time_codes_are_sealed_and_other_kinds_rest_in_clear(desk: Any) -> None:
+    (code,) = desk.take(desk.campaign(Kind.OTP), desk.new_message(1, body={"v": {"code": "493817"}})).ready
+    (offer,) = desk.take(desk.campaign(), desk.new_message(1)).ready
+    assert b"493817" not in desk.payload(code)
+    assert desk.sealer.open(desk.payload(code), code) == {"v": {"code": "493817"}}
+    assert b'"Ada"' in desk.payload(offer)
+
+
+def test_everything_is_sealed_where_that_is_the_setting(desk: Any) -> None:
+    campaign = desk.campaign()
+    with desk.database.write() as tx:
+        taken = intake.take_chunk(
+            tx,
+            campaign,
+            after_row=0,
+            up_to_row=1,
+            planned=[desk.new_message(1)],
+            refused=[],
+            rows=1,
+            sealer=desk.sealer,
+            seals=intake.seal_all,
+        )
+    assert b"Ada" not in desk.payload(taken.ready[0])
+
+
+def test_a_nul_or_half_an_emoji_in_a_row_does_not_stop_the_intake(desk: Any) -> None:
+    campaign = desk.campaign()
+    nasty = RefusedRow(1, "na\x00me", "a\x00b\ud83d", "has \x00 in it")
+    person = desk.new_message(2, body={"v": {"name": "A\x00\ud83d"}})
+    taken = desk.take(campaign, person, refused=[nasty])
+    assert (taken.messages, len(taken.refused)) == (1, 1)
+    (kept,) = desk.read(campaigns.refused_rows, campaign.id)
+    assert kept["value"] == "a\ufffdb\ufffd"
+    assert desk.sealer.open(desk.payload(taken.ready[0]), taken.ready[0]) == {"v": {"name": "A\x00\ud83d"}}
+
+
+# -- one at a time -------------------------------------------------------------------------------------------
+
+
+def send_one(desk: Any, message: intake.NewMessage, kind: Kind = Kind.OTP) -> intake.TakenOne:
+    with desk.database.write() as tx:
+        return intake.take_one(tx, campaigns.direct(tx, kind), message, sealer=desk.sealer)
+
+
+def test_a_single_send_with_the_same_key_again_is_the_first_one(desk: Any) -> None:
+    message = desk.new_message(0, key="login-1", explicit_key=True)
+    first = send_one(desk, message)
+    again = send_one(desk, message)
+    assert (first.status, first.repeated) == (Status.QUEUED, False)
+    assert (again.id, again.repeated) == (first.id, True)
+    assert desk.broken() == {}
+
+
+def test_a_repeated_single_send_tells_how_far_the_first_has_come(desk: Any) -> None:
+    message = desk.new_message(0, key="login-1", explicit_key=True)
+    desk.accepted([send_one(desk, message).id])
+    assert send_one(desk, message).status is Status.ACCEPTED
+
+
+def test_a_single_send_whose_key_stands_for_another_body_is_a_conflict_that_names_it(desk: Any) -> None:
+    first = send_one(desk, desk.new_message(0, key="login-1", explicit_key=True))
+    with pytest.raises(KeyConflict) as caught:
+        send_one(desk, desk.new_message(0, key="login-1", explicit_key=True, body={"v": {"code": "1"}}))
+    assert caught.value.id == first.id
+    assert desk.broken() == {}
+
+
+def test_a_single_send_to_a_suppressed_number_says_so(desk: Any) -> None:
+    desk.write(suppressions.add, "447700900123", scope="all", reason="stop", source="hand", actor="ada")
+    taken = send_one(desk, desk.new_message(0, recipient="447700900123"))
+    assert taken.status is Status.SUPPRESSED
+    assert desk.status(taken.id) == "suppressed"
+    assert desk.broken() == {}
