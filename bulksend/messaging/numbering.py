@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import phonenumbers
-from phonenumbers import PhoneMetadata
+from phonenumbers import PhoneMetadata, PhoneNumberType
 
 #: Emergency and short numbers have at most so many digits; where a country's own numbers are as short, they must
 #: be valid.
@@ -27,7 +27,10 @@ _NOTHING = re.compile(r"(?!)")
 class Numbering:
     """What must be known of a country code. Patterns are matched against the number after the code."""
 
-    lengths: frozenset[int]
+    possible: frozenset[int]
+    """Lengths that are possible at all."""
+    mobile: frozenset[int]
+    """Lengths that are possible for a mobile, so that it does not matter whether the tables know its range."""
     trunk: re.Pattern[str]
     """What libphonenumber may take off or replace in front."""
     service: re.Pattern[str]
@@ -44,7 +47,7 @@ def is_surely_plain(digits: str) -> bool:
     numbering = _numbering(code)
     rest = digits[len(code) :]
     return (
-        len(rest) in numbering.lengths
+        len(rest) in numbering.mobile
         and len(rest) > SHORT_LENGTH
         and rest[0] != "0"
         and not _takes_off(numbering.trunk, rest)
@@ -93,7 +96,7 @@ def _is_surely_none(digits: str) -> bool:
     return (
         bool(rest)
         and rest[0] != "0"
-        and len(rest) not in numbering.lengths
+        and len(rest) not in numbering.possible
         and not _takes_off(numbering.trunk, rest)
     )
 
@@ -124,9 +127,10 @@ def _numbering(code: str) -> Numbering:
         if kind is not None and kind.national_number_pattern
     ]
     if main is None:
-        return Numbering(frozenset(), _NOTHING, _NOTHING)
+        return Numbering(frozenset(), frozenset(), _NOTHING, _NOTHING)
     return Numbering(
         _possible_lengths(main),
+        _mobile_lengths(number) & _possible_lengths(main),
         re.compile(main.national_prefix_for_parsing) if main.national_prefix_for_parsing else _NOTHING,
         re.compile("|".join(f"(?:{pattern})" for pattern in service)) if service else _NOTHING,
     )
@@ -153,7 +157,7 @@ def _home(region: str) -> _Home | None:
     prefixes = [p for p in (table.national_prefix_for_parsing, table.international_prefix) if p]
     return _Home(
         code,
-        max(_possible_lengths(table) | main.lengths),
+        max(_possible_lengths(table) | main.possible),
         re.compile("|".join(f"(?:{p})" for p in prefixes)) if prefixes else _NOTHING,
         table.national_prefix == "0",
     )
@@ -165,3 +169,15 @@ def _possible_lengths(table: PhoneMetadata) -> frozenset[int]:
     if general is None:
         return frozenset()
     return frozenset(general.possible_length) - frozenset(general.possible_length_local_only)
+
+
+def _mobile_lengths(code: int) -> frozenset[int]:
+    """How long a national number of a country code may be if it is a mobile's, by asking with every length."""
+    return frozenset(
+        length
+        for length in range(SHORT_LENGTH + 1, 16)
+        if phonenumbers.is_possible_number_for_type(
+            phonenumbers.PhoneNumber(country_code=code, national_number=int("2" * length)),
+            PhoneNumberType.MOBILE,
+        )
+    )

@@ -2,8 +2,9 @@
 
 The vendor's samples write ``447731688264``, so digits without ``+`` are read as international. Whether a number is
 *assigned* is not asked: libphonenumber's tables lag behind its countries, and it calls numbers that are reserved
-for fiction invalid (+44 7700 900123, +33 6 39 98 00 00) though rehearsals need them. Asked is: is its length
-possible for its country, is it of a kind that cannot have WhatsApp, has it 7 to 15 digits. Wherever a reading would
+for fiction invalid (+44 7700 900123, +33 6 39 98 00 01) though rehearsals need them. Asked is: is its length
+possible for its country, and in a range that the tables do not know, possible for a mobile; is it of a kind that
+cannot have WhatsApp; has it 7 to 15 digits. Wherever a reading would
 be a guess, the number is refused: a guess messages a stranger.
 """
 
@@ -129,7 +130,7 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
         digits = digits[2:]
         international = True
     if international:
-        reading = _read("+" + digits, None)
+        reading = _read("+" + digits, None, _CHECK)
     elif default_region is not None:
         reading = _read_at_home(digits, _checked_region(default_region), field)
     elif digits.startswith("0"):
@@ -157,10 +158,9 @@ class _Reading:
         return self.number is not None and phonenumbers.is_valid_number(self.number)
 
 
-def _read(text: str, region: str | None) -> _Reading:
+def _read(text: str, region: str | None, remedy: str = _REMEDY) -> _Reading:
     if found := _OLD_MEXICAN.fullmatch(text):
         text = "+52" + found[1]
-    remedy = _CHECK if text.startswith("+") else _REMEDY
     try:
         number = phonenumbers.parse(text, region)
     except NumberParseException as error:
@@ -174,10 +174,14 @@ def _read(text: str, region: str | None) -> _Reading:
         return _Reading(
             digits, number, f"has {len(digits)} digits, a phone number has at most {MOST_DIGITS}; {remedy}"
         )
-    # Of some countries (DE) a handful of digits is a possible number, 115 among them.
-    local = len(digits) - len(str(number.country_code))
-    if len(digits) < FEWEST_DIGITS or (local <= SHORT_LENGTH and not phonenumbers.is_valid_number(number)):
-        return _Reading(digits, number, _SHORT)
+    if not phonenumbers.is_valid_number(number):
+        # Of some countries (DE) a handful of digits is a possible number, 115 among them.
+        if len(digits) < FEWEST_DIGITS or len(digits) - len(str(number.country_code)) <= SHORT_LENGTH:
+            return _Reading(digits, number, _SHORT)
+        if not phonenumbers.is_possible_number_for_type(number, PhoneNumberType.MOBILE):
+            return _Reading(
+                digits, number, f"is in no range of its country, nor as long as a mobile there; {remedy}"
+            )
     return _Reading(digits, number)
 
 

@@ -1,0 +1,352 @@
+"""A phone number, however it was written, is E.164 digits or an explained refusal (faults, section 7: 1 to 18)."""
+
+from __future__ import annotations
+
+import random
+
+import phonenumbers
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
+
+from bulksend.messaging.errors import InvalidValue
+from bulksend.messaging.recipient import _parse_with_care, parse_recipient, region_of
+
+LONDON = "447700900123"
+
+
+def refusal(value: object, default_region: str | None = None) -> InvalidValue:
+    with pytest.raises(InvalidValue) as caught:
+        parse_recipient(value, default_region=default_region)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "447700900123",
+        "+447700900123",
+        "00447700900123",
+        "+44 7700 900123",
+        "+44 (0)7700 900123",
+        "(+44) 7700-900-123",
+        "+44.7700.900123",
+        "44/7700/900123",
+        "  447700900123\t",
+        "'447700900123",
+        "’447700900123",
+        '="447700900123"',
+        "\ufeff447700900123",
+        "\u202e+44\u200b7700\u00ad900123\u2069",
+        "+44\u00a07700\u2009900\u2011123",
+        "٤٤٧٧٠٠٩٠٠١٢٣",
+        "۴۴۷۷۰۰۹۰۰۱۲۳",
+        "４４７７００９００１２３",
+        "＋４４ ७७०० ९००१२३",
+        "447700900123.0",
+        "4.47700900123E+11",
+        "4,47700900123e11",
+        447700900123,
+        447700900123.0,
+    ],
+)
+def test_the_same_person_however_written_is_one_recipient(written: object) -> None:
+    assert parse_recipient(written) == LONDON
+
+
+@pytest.mark.parametrize(
+    ("written", "digits"),
+    [
+        ("+1 202-555-0123", "12025550123"),
+        ("8615000579987", "8615000579987"),
+        ("447731688264", "447731688264"),
+        ("+33 6 39 98 00 01", "33639980001"),
+        ("+61 491 570 156", "61491570156"),
+        ("+353 20 910 0123", "353209100123"),
+        ("+39 06 0000 0123", "390600000123"),
+    ],
+)
+def test_numbers_reserved_for_fiction_and_the_vendors_samples_pass(written: str, digits: str) -> None:
+    assert parse_recipient(written) == digits
+
+
+def test_the_1_that_mexico_dropped_after_its_code_in_2019_is_dropped() -> None:
+    mobile = phonenumbers.example_number_for_type("MX", PhoneNumberType.MOBILE)
+    digits = phonenumbers.format_number(mobile, PhoneNumberFormat.E164)[1:]
+    assert parse_recipient("521" + digits[2:]) == parse_recipient("+52 1 " + digits[2:]) == digits
+
+
+@pytest.mark.parametrize(
+    ("written", "region", "digits"),
+    [
+        ("07700 900123", "GB", LONDON),
+        ("07700 900123", "gb", LONDON),
+        ("7700900123", "GB", LONDON),
+        (7700900123, "GB", LONDON),
+        (7700900123.0, "GB", LONDON),
+        ("447700900123", "GB", LONDON),
+        ("+447700900123", "US", LONDON),
+        ("447700900123", "US", LONDON),
+        ("011 44 7700 900123", "US", LONDON),
+        ("(202) 555-0123", "US", "12025550123"),
+        ("2025550123", "US", "12025550123"),
+        ("12025550123", "US", "12025550123"),
+        ("0152 28817386", "DE", "4915228817386"),
+        ("4915228817386", "DE", "4915228817386"),
+        ("0639980001", "FR", "33639980001"),
+    ],
+)
+def test_a_number_without_its_country_is_read_in_the_default_region(
+    written: object, region: str, digits: str
+) -> None:
+    assert parse_recipient(written, default_region=region) == digits
+
+
+def test_ten_american_digits_without_their_country_are_not_taken_for_an_egyptian_number() -> None:
+    assert (
+        refusal("2025550123").why == "is in no range of its country, nor as long as a mobile there; " + REMEDY
+    )
+    assert parse_recipient("2025550123", default_region="US") == "12025550123"
+
+
+def test_a_number_that_lost_its_leading_zero_is_refused_where_it_reads_as_another_countrys_too() -> None:
+    error = refusal("15228817386", "DE")
+    assert error.why == (
+        "can be a number of DE and, read with its country code, one of US; "
+        "write it with its country code, like +44 7700 900123"
+    )
+    assert error.value == "1522****386"
+
+
+def test_a_region_that_is_none_is_refused_by_name() -> None:
+    error = refusal("07700900123", "England")
+    assert (error.field, error.value) == ("default_region", "England")
+    assert error.why == "is not a country that has phone numbers; use its two letters, like GB"
+
+
+REMEDY = "write it with its country code, like +44 7700 900123"
+SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {REMEDY}"
+ROUNDED = "its last digits are lost; format the column as text and export it again"
+
+
+@pytest.mark.parametrize(
+    ("written", "value", "why"),
+    [
+        ("", "", f"is empty; {REMEDY}"),
+        ("  \u200b ", "", f"is empty; {REMEDY}"),
+        ("'", "", f"is empty; {REMEDY}"),
+        (None, "", f"is empty; {REMEDY}"),
+        ("+", "1 character", f"has no digits; {REMEDY}"),
+        ("-- ()", "5 characters", f"has no digits; {REMEDY}"),
+        ("David", "5 characters", f"has letters; {REMEDY}"),
+        ("+1 800 FLOWERS", "*800", f"has letters; {REMEDY}"),
+        ("447700900123;", "4477*****123", f"has characters that no phone number has; {REMEDY}"),
+        (
+            "07700900123",
+            "0770****123",
+            f"is a national number without its country; {REMEDY}, or say the region it belongs to",
+        ),
+        ("+44770090012345678", "4477**********678", "is too long for its country; check its digits"),
+        (
+            "44770090012345678901",
+            "4477*************901",
+            f"has 20 digits, a phone number has at most 15; {REMEDY}",
+        ),
+        (
+            "+4930123456789012",
+            "4930*********012",
+            "has 16 digits, a phone number has at most 15; check its digits",
+        ),
+        ("+44 7700", "***700", SHORT),
+        (
+            "+44 7700 90012",
+            "4477****012",
+            "is in no range of its country, nor as long as a mobile there; check its digits",
+        ),
+        ("+1 202 555 012", "1202***012", "is too short for its country; check its digits"),
+        ("+1 555 0123", "*****123", "lacks its area code; check its digits"),
+        ("+999 7700 900123", "9997******123", f"begins with no country code that exists; {REMEDY}"),
+        (
+            "+44 7700 900123 x12",
+            "4477*****123",
+            "has an extension, and WhatsApp reaches no extensions; take it out",
+        ),
+        (
+            "+44 7700 900123 ext. 12",
+            "4477*****123",
+            "has an extension, and WhatsApp reaches no extensions; take it out",
+        ),
+        (
+            "+447700900123 +447700900124",
+            "4477*****************124",
+            "has a + after its first digit; give one number a row, with + only in front",
+        ),
+        (
+            "447700900123/447700900124",
+            "4477*****************124",
+            f"has 24 digits, a phone number has at most 15; {REMEDY}",
+        ),
+        ("4.477E+11", "*477", f"was turned into a rounded number by a spreadsheet, {ROUNDED}"),
+        ("4,477009E+11", "****009", f"was turned into a rounded number by a spreadsheet, {ROUNDED}"),
+        (6.28e11, "6280*****000", f"looks rounded by a spreadsheet, {ROUNDED}"),
+        (628123, "***123", SHORT),
+        (
+            "+44 909 879 0123",
+            "4490*****123",
+            "is a premium-rate or service number, which gets no WhatsApp; give the person's own number",
+        ),
+        ("112", "***", SHORT),
+        ("999", "***", SHORT),
+        (["447700900123"], "", f"is a list, not a phone number; {REMEDY}"),
+        ({"to": "447700900123"}, "", f"is a dict, not a phone number; {REMEDY}"),
+        (b"447700900123", "", f"is a bytes, not a phone number; {REMEDY}"),
+        (True, "", f"is a bool, not a phone number; {REMEDY}"),
+        (float("nan"), "", "is not a whole number; format the column as text and export it again"),
+        (float("inf"), "", "is not a whole number; format the column as text and export it again"),
+        (447700900123.5, "", "is not a whole number; format the column as text and export it again"),
+        (-447700900123, "", f"is not a phone number but a number out of range; {REMEDY}"),
+        (10**400, "", f"is not a phone number but a number out of range; {REMEDY}"),
+        ("1" * 1_000_000, "1,000,000 characters", f"is too long for a phone number; {REMEDY}"),
+    ],
+)
+def test_what_is_no_recipient_is_refused_with_the_remedy_and_masked(
+    written: object, value: str, why: str
+) -> None:
+    error = refusal(written)
+    assert (error.field, error.value, error.why) == ("to", value, why)
+
+
+def test_emergency_and_short_numbers_are_refused_in_their_own_region_too() -> None:
+    for number, region in (("999", "GB"), ("911", "US"), ("110", "DE"), ("11833", "DE"), ("112", "FR")):
+        assert "too short" in refusal(number, region).why
+
+
+def test_a_short_number_that_is_somebodys_own_passes_where_numbers_are_that_short() -> None:
+    faroese = phonenumbers.example_number_for_type("FO", PhoneNumberType.MOBILE)
+    national = str(faroese.national_number)
+    assert parse_recipient(national, default_region="FO") == f"298{national}"
+
+
+def test_the_error_names_the_field_it_was_asked_for() -> None:
+    with pytest.raises(InvalidValue, match="^--sender: is empty"):
+        parse_recipient("", field="--sender")
+
+
+def test_no_error_ever_shows_a_whole_number() -> None:
+    for written in ("+44 7700 900123 x12", "447700900123/447700900124", "0447700900123 David"):
+        text = str(refusal(written))
+        assert "7700900123" not in text
+        assert "900123 " not in text.replace("+44 7700 900123", "")
+
+
+# -- the quick way gives what libphonenumber gives ----------------------------------------------------------------
+
+REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
+TYPES = range(11)
+
+
+def both(written: str, region: str | None) -> tuple[str, str]:
+    """What the quick way makes of it, and what asking libphonenumber every time does."""
+
+    def result(parse: object) -> str:
+        try:
+            return str(parse())  # type: ignore[operator]
+        except InvalidValue as error:
+            return str(error)
+
+    return (
+        result(lambda: parse_recipient(written, default_region=region)),
+        result(lambda: _parse_with_care(written, region, "to")),
+    )
+
+
+@st.composite
+def near_numbers(draw: st.DrawFn) -> tuple[str, str | None]:
+    """A number of any country and type with a few digits changed, and a default region that may be its own."""
+    region = draw(st.sampled_from(REGIONS))
+    number = phonenumbers.example_number_for_type(region, draw(st.sampled_from(TYPES)))
+    if number is None:
+        number = phonenumbers.example_number(region)
+    assert number is not None
+    national = draw(st.booleans())
+    digits = list(
+        phonenumbers.national_significant_number(number)
+        if national
+        else phonenumbers.format_number(number, PhoneNumberFormat.E164)[1:]
+    )
+    for place, digit in draw(
+        st.lists(st.tuples(st.integers(0, 14), st.sampled_from("0123456789")), max_size=3)
+    ):
+        digits[place % len(digits)] = digit
+    end = draw(st.sampled_from(["", "", "", "7", "42"]))
+    front = draw(st.sampled_from(["", "", "+", "00", "0", "+ (", " "]))
+    home = draw(st.sampled_from([None, region, region, "GB", "US", "DE", "IT", "AR", "BR", "MX", "RU"]))
+    return front + "".join(digits) + end, home
+
+
+@settings(max_examples=600, deadline=None)
+@given(near_numbers())
+@example(("95234567", "BQ"))
+@example(("24792889", "AC"))
+@example(("+672107609", None))
+@example(("447700900123", "DE"))
+def test_the_quick_way_is_libphonenumbers_way(case: tuple[str, str | None]) -> None:
+    quick, careful = both(*case)
+    assert quick == careful
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(alphabet="0123456789+ -()", max_size=24) | st.from_regex(r"\+?[1-9][0-9]{6,15}", fullmatch=True),
+    st.sampled_from([None, "GB", "US", "DE", "IT"]),
+)
+def test_the_quick_way_is_libphonenumbers_way_for_any_digits(written: str, region: str | None) -> None:
+    quick, careful = both(written, region)
+    assert quick == careful
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(st.text(max_size=80), st.integers(), st.floats(), st.binary(max_size=20), st.lists(st.none()))
+)
+def test_whatever_is_in_a_cell_is_digits_or_a_refusal(value: object) -> None:
+    try:
+        digits = parse_recipient(value)
+    except InvalidValue as error:
+        assert error.why
+        assert len(error.value) <= 40
+    else:
+        assert digits.isascii()
+        assert digits.isdigit()
+        assert 7 <= len(digits) <= 15
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 999), st.randoms(use_true_random=False))
+def test_what_was_made_of_a_number_is_made_of_it_again(n: int, dice: random.Random) -> None:
+    digits = f"447700900{n:03d}"
+    spaced = "".join(c + dice.choice(["", " ", "-", "\u200b", "."]) for c in digits)
+    once = parse_recipient("+" + spaced)
+    assert once == digits == parse_recipient(once)
+
+
+# -- countries ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipient", "region"),
+    [
+        ("447700900123", "GB"),
+        ("12025550123", "US"),
+        ("33639980001", "FR"),
+        ("61491570156", "AU"),
+        ("870772001234", None),
+        ("999123", None),
+        ("", None),
+    ],
+)
+def test_the_country_of_a_recipient_is_told_where_its_number_tells(
+    recipient: str, region: str | None
+) -> None:
+    assert region_of(recipient) == region
