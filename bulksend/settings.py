@@ -152,7 +152,7 @@ class Settings(BaseModel):
     )
     batch_size: int = Field(500, ge=1, le=5000, description="Messages in one job")
     window_seconds: float = Field(
-        60, gt=0, le=3600, description="How much of a blast lies in Redis at most, in seconds of its rate"
+        10, gt=0, le=3600, description="How much of a blast lies in Redis at most, in seconds of its rate"
     )
     republish_seconds: float = Field(10, ge=1, le=600, description="When a job is taken for lost, seconds")
     relay_interval_seconds: float = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,6 +61,8 @@ class FilePlan:
     encoding: str | None
     sheet: str | None
     created_by: str
+    notes: tuple[str, ...] = ()
+    """What the reader noticed of the file and a person should know."""
 
     def run(self, intake: Intake) -> IntakeReport:
         """Take the file in."""
@@ -242,10 +245,12 @@ def plan_file(
     message_kind = _one_of(Kind, kind, "--kind")
     template = compile_content(message_type, load_content_json(_read(content, "--content")))
     # The header is read now, so that a wrong file is refused before a campaign exists.
-    _check_columns(path, template, encoding, sheet)
+    notes = _check_columns(path, template, encoding, sheet)
     digits = parse_recipient(sender, default_region=default_region, field="--sender")
+    # How a file is read is part of what it says: read otherwise, it is another send.
+    reading = f"{encoding or ''} {sheet or ''} {default_region or ''} {timezone or ''}".strip().encode()
     digest = source_hash(
-        _file_parts(path),
+        itertools.chain([reading], _file_parts(path)),
         content=template.to_json(),
         type=message_type.value,
         sender=digits,
@@ -269,6 +274,7 @@ def plan_file(
         encoding=encoding,
         sheet=sheet,
         created_by=created_by,
+        notes=notes,
     )
 
 
@@ -280,9 +286,11 @@ def _due_at(text: str, timezone: str | None, now_ms: int | None) -> int:
     )
 
 
-def _check_columns(path: Path, template: ContentTemplate, encoding: str | None, sheet: str | None) -> None:
+def _check_columns(
+    path: Path, template: ContentTemplate, encoding: str | None, sheet: str | None
+) -> tuple[str, ...]:
     with open_rows(path, encoding=encoding, sheet=sheet) as source:
-        columns = map_columns(source.header)
+        columns, notes = map_columns(source.header), tuple(source.notes)
     missing = sorted(template.required - set(columns.variables))
     if missing:
         there = ", ".join(sorted(columns.variables)) or "none"
@@ -290,6 +298,7 @@ def _check_columns(path: Path, template: ContentTemplate, encoding: str | None, 
             f"the content asks for {', '.join('{{' + m + '}}' for m in missing)}, and {path.name} has no such "
             f"column; its columns are: {there}. Rename a column, or give a default: {{{{{missing[0]}|…}}}}"
         )
+    return notes
 
 
 def _one_of(values, text: str, option: str):  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bulksend.broker import batches
 from bulksend.ledger import campaigns, senders
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, NewCampaign
@@ -24,6 +25,9 @@ from bulksend.messaging import (
     plan_row,
 )
 from producer.publisher import Publisher
+
+#: Small jobs, so that several workers share what is published at once.
+JOB = 100
 
 #: A row as a reader gives it: its number as a person would name it, and its cells or what is wrong with it.
 NumberedRow = tuple[int, Mapping[str, object] | RefusedRow]
@@ -153,8 +157,8 @@ class Intake:
         The relay keeps a bounded window of a blast published; Redis is never flooded with it.
         """
         ids = ready if kind is Kind.OTP else ready[: self.batch_size] if first else []
-        if ids:
-            self.publisher.publish(kind, ids)
+        for batch in batches(ids, JOB):
+            self.publisher.publish(kind, batch)
 
     def _finish(self, report: IntakeReport, max_refused: int) -> IntakeReport:
         with self.database.read() as tx:

@@ -79,18 +79,19 @@ class RedisPublisher:
 class ImpatientPublisher:
     """Publishes on a thread of its own, so that a caller never waits longer than ``patience_s`` for Redis.
 
-    After Redis failed to answer in time, ids are left to the relay for ``rest_s``: a producer of many single
-    sends is not slowed to one patience a message.
+    While the thread is still busy with an earlier call, ids are only handed to it; after Redis refused, they
+    are left to the relay for ``rest_s``. So many single sends never add up to one patience each.
     """
+
+    _MOST_WAITING = 1000
 
     def __init__(self, publisher: Publisher, *, patience_s: float = 0.5, rest_s: float = 2.0) -> None:
         self._publisher = publisher
         self._patience_s = patience_s
         self._rest_s = rest_s
         self._resting_until = float("-inf")
-        self._work: queue.SimpleQueue[tuple[Kind, Sequence[str], list[int], threading.Event]] = (
-            queue.SimpleQueue()
-        )
+        self._work: queue.Queue[_Publication] = queue.Queue(self._MOST_WAITING)
+        self._late = False
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -98,24 +99,45 @@ class ImpatientPublisher:
         """See Publisher."""
         if not ids or time.monotonic() < self._resting_until:
             return 0
+        self._start()
+        publication = _Publication(lane, ids)
+        try:
+            self._work.put_nowait(publication)
+        except queue.Full:
+            return 0
+        if self._late:
+            return 0
+        self._late = not publication.done.wait(self._patience_s)
+        return publication.taken
+
+    def _start(self) -> None:
         with self._lock:
             if self._thread is None:
                 # A daemon: a Redis that never answers must not keep the producer's process alive.
                 self._thread = threading.Thread(target=self._serve, name="publisher", daemon=True)
                 self._thread.start()
-        result: list[int] = []
-        done = threading.Event()
-        self._work.put((lane, ids, result, done))
-        if done.wait(self._patience_s) and result and result[0] == len(ids):
-            return result[0]
-        self._resting_until = time.monotonic() + self._rest_s
-        return result[0] if result else 0
 
     def _serve(self) -> None:
         while True:
-            lane, ids, result, done = self._work.get()
-            result.append(self._publisher.publish(lane, ids))
-            done.set()
+            publication = self._work.get()
+            if time.monotonic() >= self._resting_until:
+                publication.taken = self._publisher.publish(publication.lane, publication.ids)
+                if publication.taken < len(publication.ids):
+                    self._resting_until = time.monotonic() + self._rest_s
+            self._late = not self._work.empty()
+            publication.done.set()
+
+
+class _Publication:
+    """Ids on their way, and how many Redis took."""
+
+    __slots__ = ("done", "ids", "lane", "taken")
+
+    def __init__(self, lane: Kind, ids: Sequence[str]) -> None:
+        self.lane = lane
+        self.ids = ids
+        self.taken = 0
+        self.done = threading.Event()
 
 
 class NoPublisher:

@@ -18,7 +18,7 @@ import redis
 import structlog
 from sqlalchemy import Connection
 
-from bulksend.broker import published_ms_of
+from bulksend.broker import batches, published_ms_of
 from bulksend.ledger import campaigns, due, leases, receipts, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
@@ -32,6 +32,7 @@ LEADER_MS = 6_000
 #: What came in due was published by its own producer; only after this long is it taken for lost.
 GRACE_MS = 2_000
 MAX_WINDOW = 20_000
+SMALLEST_WINDOW = 20
 
 _KEEP = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) else return 0 end
@@ -43,7 +44,7 @@ _LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL',
 class RelaySettings:
     """How far ahead and how often. ``window_seconds`` of a sender's rate lie in Redis at most."""
 
-    window_seconds: float = 60.0
+    window_seconds: float = 10.0
     republish_seconds: float = 10.0
     interval_seconds: float = 0.5
     batch_size: int = 500
@@ -174,7 +175,7 @@ class Relay:
 
     def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:
         """Publish what of the window is not in Redis; the seconds until more is due."""
-        size = int(min(MAX_WINDOW, max(self._settings.batch_size, rate * self._settings.window_seconds)))
+        size = int(min(MAX_WINDOW, max(SMALLEST_WINDOW, rate * self._settings.window_seconds)))
         with self._database.read() as tx:
             rows = due.due(tx, campaign.id, size)
             upcoming = due.next_due(tx, campaign.id) if len(rows) < size else None
@@ -184,12 +185,22 @@ class Relay:
         now = self._wall_ms()
         wanted = [row.id for row in rows if self._is_missing(row, published.get(row.id), oldest, now)]
         if wanted:
-            taken = self._publisher.publish(campaign.kind, wanted)
-            published.update((id, now) for id in wanted[:taken])
+            published.update((id, now) for id in self._publish(campaign.kind, wanted, rate))
         self._published[campaign.id] = published
         if upcoming is None or upcoming <= now_ms:
             return self._settings.interval_seconds
         return max(0.001, (upcoming - now_ms) / 1000)
+
+    def _publish(self, lane: Kind, ids: list[str], rate: float) -> list[str]:
+        """Those that Redis took. A job is about a second's worth, so that workers share a paced blast evenly."""
+        size = int(min(self._settings.batch_size, max(SMALLEST_WINDOW, rate)))
+        taken: list[str] = []
+        for batch in batches(ids, size):
+            count = self._publisher.publish(lane, batch)
+            taken += batch[:count]
+            if count < len(batch):
+                break
+        return taken
 
     def _is_missing(self, row: due.Due, published_ms: int | None, oldest: int | None, now: int) -> bool:
         """Whether Redis surely does not have it, or may have lost it."""

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import structlog
@@ -66,6 +66,8 @@ class EngineSettings:
     in_flight: int = 200
     lease_seconds: float = 60.0
     stop_grace_seconds: float = 30.0
+    in_hand: int = 4000
+    """Claimed messages of a lane at most, most of them waiting for their turn."""
     claim_size: int = 500
     policy: Policy = field(default_factory=Policy)
     rescue_seconds: float = 5.0
@@ -113,6 +115,9 @@ class Engine:
         self.tally = Tally()
         self._hands: dict[str, asyncio.Task[None]] = {}
         self._posting: set[str] = set()
+        self._permitted: dict[str, Kind] = {}
+        """Messages that have a permit and are not settled: what is in flight, or about to be."""
+        self._permitted_codes = 0
         self._unopened: set[str] = set()
         """Claimed and neither opened nor given back: a stop gives these back."""
         self._unsettled: dict[str, Settlement] = {}
@@ -127,7 +132,6 @@ class Engine:
         """Work until ``stop`` is set, then stop cleanly: claim no more, finish what is in flight, give back."""
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self._room = {lane: asyncio.Semaphore(self._room_of(lane)) for lane in Kind}
         with (
             ThreadPoolExecutor(1, "claims") as claims,
             ThreadPoolExecutor(1, "openings") as openings,
@@ -146,7 +150,11 @@ class Engine:
                 on_lost=self._forget_hands,
             )
             self._desk = PermitDesk(
-                self._permits, permits, lead_ms=self._lead_ms, on_cold=self._restore_limits
+                self._permits,
+                permits,
+                lead_ms=self._lead_ms,
+                on_cold=self._restore_limits,
+                room=self._free,
             )
             self._vendor = self._make_vendor()
             try:
@@ -169,6 +177,7 @@ class Engine:
         for task in done - {stopped}:
             log.error("engine_loop_ended", loop=task.get_name(), error=repr(task.exception()))
         await self._stop(claiming, loops)
+        self._say_stopped()
         stopped.cancel()
         for task in done - {stopped}:
             task.result()  # a loop that ended by itself is a bug: the process ends with its traceback
@@ -214,19 +223,30 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the ended lease gives them back as well, a little later
             log.warning("not_given_back", count=len(releases), error=type(error).__name__)
 
+    def _say_stopped(self) -> None:
+        log.info("worker_stopped", **asdict(self.tally))
+
     def wake(self) -> None:
         """Ids came in: called from any thread."""
         self._loop.call_soon_threadsafe(self._wake.set)
 
     # -- claiming --------------------------------------------------------------------------------------
 
-    def _room_of(self, lane: Kind) -> int:
-        return self._settings.in_flight if lane is Kind.OTP else self._settings.bulk_in_flight
+    def _free(self, lane: Kind) -> int:
+        """How many more POSTs of a lane may be under way now."""
+        under_way = len(self._permitted)
+        if lane is Kind.OTP:
+            return self._settings.in_flight - under_way
+        bulk = under_way - self._permitted_codes
+        return min(self._settings.in_flight - under_way, self._settings.bulk_in_flight - bulk)
 
     def _may_claim(self, lane: Kind) -> int:
-        """How many more of a lane may be in hand: what can be in flight, and as much again to come next."""
+        """How many more of a lane may be in hand.
+
+        Many more than can be in flight: those of a slow sender wait here without standing in another's way.
+        """
         mine = sum(1 for task in self._hands.values() if task.get_name() == lane.value)
-        return max(0, min(self._settings.claim_size, 2 * self._room_of(lane) - mine))
+        return max(0, min(self._settings.claim_size, self._settings.in_hand - mine))
 
     async def _claim_loop(self) -> None:
         while True:
@@ -265,6 +285,7 @@ class Engine:
     def _let_go(self, id: str) -> None:
         task = self._hands.pop(id, None)
         self._posting.discard(id)
+        self._permitted_codes -= self._permitted.pop(id, None) is Kind.OTP
         self._wake.set()
         if task is not None and not task.cancelled() and task.exception() is not None:
             log.error("delivery_broke", message=id, error=repr(task.exception()))
@@ -295,21 +316,22 @@ class Engine:
             await self._thread(self._store.fail, [(message.id, f"cannot be rendered: {error}")], lease)
             return
         order = SendOrder(message.sender, message.recipient, MessageType(message.type), content)
-        async with self._room[message.kind]:
-            slot = await self._permit(message)
-            if slot is None:
-                return
-            opening = Opening(message, new_id())
-            if not await self._open(opening, lease):
-                return
-            obstacle = await self._reach_slot(message, slot) or self._last_look(lease, deadline)
-            started = self._loop.time()
-            if obstacle is None:
-                self.tally.posted += 1
-                answer = await self._vendor.send(order)
-            else:
-                answer = Answer(obstacle, Evidence())
-            latency_ms = (self._loop.time() - started) * 1000
+        slot = await self._permit(message)
+        if slot is None:
+            return
+        self._permitted[message.id] = message.kind
+        self._permitted_codes += message.kind is Kind.OTP
+        opening = Opening(message, new_id())
+        if not await self._open(opening, lease):
+            return
+        obstacle = await self._reach_slot(message, slot) or self._last_look(lease, deadline)
+        started = self._loop.time()
+        if obstacle is None:
+            self.tally.posted += 1
+            answer = await self._vendor.send(order)
+        else:
+            answer = Answer(obstacle, Evidence())
+        latency_ms = (self._loop.time() - started) * 1000
         await self._record(message, opening, answer, latency_ms)
 
     async def _permit(self, message: Claimed) -> Slot | None:

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 PATIENCE_MS = 1500.0
 #: At most so often is Redis asked for the same lane while it is saturated: permits come several at a time.
 BREATH_S = 0.030
+#: When no more POSTs may be under way, look again so soon.
+ROOM_S = 0.010
 _TURN = frozenset({Gate.SENDER_RATE, Gate.ACCOUNT_RATE, Gate.CAMPAIGN_RATE, Gate.COLD})
 _PAUSED = frozenset({Gate.SENDER_PAUSED, Gate.CAMPAIGN_PAUSED, Gate.ACCOUNT_PAUSED})
 #: How far ahead slots are given, in seconds, as the limiter has it; only bounds how many are asked for at once.
@@ -64,12 +66,14 @@ class PermitDesk:
         *,
         lead_ms: Callable[[], float],
         on_cold: Callable[[], None],
+        room: Callable[[Kind], int] = lambda lane: 1_000_000,
         most: int = 250,
     ) -> None:
         self._permits = permits
         self._executor = executor
         self._lead_ms = lead_ms
         self._on_cold = on_cold
+        self._room = room
         self._most = most
         self._queues: dict[_Queue, deque[_Waiting]] = {}
         self._not_before: dict[_Queue, float] = {}
@@ -106,6 +110,8 @@ class PermitDesk:
                 self._put_back(chosen, loop.time() + 1.0)
                 continue
             self._answer(chosen, grant, asked, loop.time())
+            # Let those who got a permit run first: they take the room that is counted next.
+            await asyncio.sleep(0)
 
     def _ask(self, asks: list[Ask]) -> Grant:
         return self._permits.ask(asks, lead_ms=self._lead_ms())
@@ -114,6 +120,7 @@ class PermitDesk:
         """Whom to ask for now, best lane first, and when to look again if for nobody."""
         chosen: list[tuple[_Queue, _Waiting]] = []
         next_at: float | None = None
+        left = {lane: self._room(lane) for lane in LANES}
         for key in sorted(self._queues, key=lambda k: LANES.index(k[0])):
             queue = self._queues[key]
             while queue and queue[0].answer.done():  # cancelled: its worker stops
@@ -126,7 +133,11 @@ class PermitDesk:
             if at > now:
                 next_at = at if next_at is None else min(next_at, at)
                 continue
-            most = min(self._share(key, queue[0].ask), self._most - len(chosen))
+            if left[key[0]] <= 0:
+                next_at = min(now + ROOM_S, next_at if next_at is not None else now + ROOM_S)
+                continue
+            most = min(self._share(key, queue[0].ask), self._most - len(chosen), left[key[0]])
+            left[key[0]] -= most
             chosen += [(key, queue.popleft()) for _ in range(min(most, len(queue)))]
         return chosen, next_at
 

@@ -65,6 +65,7 @@ def send(
 
     def work() -> int:
         from ops.cli.doors import actor, ledger, settings
+        from ops.cli.output import say
         from producer.files import plan_file
 
         of = settings()
@@ -87,6 +88,8 @@ def send(
             sheet=sheet,
             created_by=actor(),
         )
+        for note in plan.notes:
+            say(note, "yellow")
         if dry_run:
             return _dry_run(plan, json)
         from ops.cli.wiring import intake, watch_campaign
@@ -111,7 +114,10 @@ def _warn_if_nobody_works(database: Database) -> None:
 
     with database.read() as tx:
         if not leases.alive(tx):
-            say("no worker is at work: nothing goes out until `bulksend worker` and `bulksend relay` run", "yellow")
+            say(
+                "no worker is at work: nothing goes out until `bulksend worker` and `bulksend relay` run",
+                "yellow",
+            )
 
 
 def _progress(shown: bool):  # type: ignore[no-untyped-def]
