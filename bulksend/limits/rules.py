@@ -47,8 +47,9 @@ SAME_MS = 0.002
 
 DAY_MS = 86_400_000.0
 
-#: Slowing down: half the rate, at most once in SLOW_EVERY_MS, never below SLOWEST, full again after CLIMB_MS.
-SLOW_EVERY_MS, SLOWEST, CLIMB_MS = 1000.0, 0.05, 60_000.0
+#: Slowing down: half the rate, at most once in SLOW_EVERY_MS, never below SLOWEST, full again after CLIMB_MS. One
+#: stray throttle costs 5 s of sending (a quarter of 20 s); a vendor that means it throttles again and holds it down.
+SLOW_EVERY_MS, SLOWEST, CLIMB_MS = 1000.0, 0.05, 20_000.0
 
 #: The breaker: so many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS.
 OUTAGES, OPEN_MS, OPEN_MOST_MS, PROBE_EVERY_MS = 5, 2000.0, 60_000.0, 500.0
