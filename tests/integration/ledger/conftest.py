@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -13,6 +15,7 @@ from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import NewMessage, RefusedRow, Taken
+from bulksend.ledger.schema import metadata
 from bulksend.ledger.sealing import Sealer
 from bulksend.ledger.sending import Claimed, Opened, Opening, Settlement
 from bulksend.messaging.outcome import (
@@ -213,6 +216,8 @@ class Desk:
     def rescue(self, **named: Any) -> leases.Rescued:
         return self.write(leases.rescue, **({"resend_wait_ms": 0} | named))
 
+    receipts_of = staticmethod(messages.receipts_of)
+
     def receive(self, *incoming: receipts.Receipt) -> int:
         return self.write(receipts.take, incoming)
 
@@ -269,6 +274,33 @@ class Desk:
         return "\n".join(told)
 
 
+@pytest.fixture(scope="session")
+def postgres_desks(postgres_databases: Any, postgres_template: str) -> Iterator[Database]:
+    """One PostgreSQL ledger for all tests here: emptying it takes a tenth of making one."""
+    url = postgres_databases.new(postgres_template)
+    database = Database(url)
+    yield database
+    database.close()
+    postgres_databases.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty ledger on each database."""
+    if request.param == "postgresql":
+        database = request.getfixturevalue("postgres_desks")
+        with database.write() as tx:
+            for table in reversed(metadata.sorted_tables):
+                tx.execute(table.delete())
+        yield database
+        return
+    file = tmp_path / "ledger.db"
+    shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+    database = Database(f"sqlite:///{file}")
+    yield database
+    database.close()
+
+
 @pytest.fixture
 def desk(ledger: Database) -> Desk:
     return Desk(ledger)
@@ -282,6 +314,11 @@ ANSWERS = {
     "throttled": (Throttled("429", "too fast", Scope.SENDER), Status.RETRY),
     "unknown": (Unknown("ReadTimeout: it may have gone out"), Status.UNKNOWN),
 }
+
+
+@pytest.fixture
+def answers() -> dict[str, tuple[Outcome, Status]]:
+    return ANSWERS
 
 
 @pytest.fixture(params=ANSWERS)

@@ -1,0 +1,216 @@
+"""Leases and rescue: what a lost worker held is found again, by the database's clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import campaigns, leases, sending
+from bulksend.messaging.outcome import NotSent, Unknown
+from bulksend.messaging.states import Kind, OnUnknown, Status
+
+
+def test_a_lease_runs_from_the_databases_clock_and_is_renewed_by_it(desk: Any) -> None:
+    before = desk.now()
+    lease, told = desk.write(leases.take, "host:1", 60_000)
+    until = desk.scalar("SELECT lease_until FROM workers")
+    assert before <= told <= desk.now()
+    assert until == told + 60_000
+    renewed = desk.write(leases.renew, lease, 90_000)
+    assert renewed is not None
+    assert desk.scalar("SELECT lease_until FROM workers") == renewed + 90_000
+
+
+def test_a_lease_that_has_lapsed_or_ended_cannot_be_renewed(desk: Any) -> None:
+    lapsed, ended = desk.lease(), desk.lease()
+    desk.lapse(lapsed, ms_ago=1)
+    desk.write(leases.end, ended)
+    assert desk.write(leases.renew, lapsed, 60_000) is None
+    assert desk.write(leases.renew, ended, 60_000) is None
+    assert desk.read(leases.alive) == []
+
+
+def test_those_alive_are_named(desk: Any) -> None:
+    desk.lapse(desk.lease("host:1"))
+    desk.lease("host:2")
+    assert desk.read(leases.alive) == ["host:2"]
+
+
+def test_nothing_is_taken_from_a_worker_whose_lease_runs(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    lease = desk.lease()
+    desk.claim(lease, ids)
+    assert desk.rescue() == leases.Rescued([], [], [])
+
+
+def test_what_a_lost_worker_had_claimed_goes_back_unsent(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    desk.claim(lease, [id])
+    desk.lapse(lease)
+    assert desk.rescue().given_back == [id]
+    row = desk.row(id)
+    assert (row["status"], row["owner"], row["rescues"], row["ended_at"]) == ("queued", None, 1, None)
+    assert len(desk.claim(desk.lease(), [id])) == 1
+
+
+def test_what_it_had_claimed_after_an_attempt_goes_back_as_a_retry(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [id])
+    desk.settle(opening, NotSent("ConnectError"))
+    desk.claim(lease, [id])
+    desk.lapse(lease)
+    assert desk.rescue().given_back == [id]
+    assert desk.status(id) == "retry"
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_a_lost_worker_was_sending_becomes_unknown_and_its_attempt_too(desk: Any, kind: Kind) -> None:
+    (id,) = desk.queued(kind)
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    desk.lapse(lease)
+    assert desk.rescue().unknown == [id]
+    (attempt,) = desk.attempts(id)
+    assert (desk.status(id), attempt["outcome"], attempt["error"]) == (
+        "unknown",
+        "unknown",
+        "its worker was lost",
+    )
+    assert (desk.payload(id) is None) is (kind is Kind.OTP)
+    assert desk.claim(desk.lease(), [id]) == []
+    assert desk.broken() == {}
+
+
+def test_a_worker_that_ends_in_order_leaves_its_messages_to_the_next_rescue_at_once(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    desk.claim(lease, [id])
+    desk.write(leases.end, lease)
+    assert desk.rescue().given_back == [id]
+
+
+def test_a_second_rescue_finds_nothing_left(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    lease = desk.lease()
+    desk.sent(lease, ids[:1])
+    desk.claim(lease, ids[1:])
+    desk.lapse(lease)
+    desk.rescue()
+    assert desk.rescue() == leases.Rescued([], [], [])
+
+
+def test_hundreds_in_flight_are_all_found(desk: Any) -> None:
+    ids = desk.queued(n=1_100)
+    lease = desk.lease()
+    desk.sent(lease, ids)
+    desk.lapse(lease)
+    assert set(desk.rescue().unknown) == set(ids)
+    assert desk.scalar("SELECT count(*) FROM attempts WHERE outcome IS NULL") == 0
+
+
+# -- sent again on request -----------------------------------------------------------------------------------
+
+
+def lost_while_sending(desk: Any, kind: Kind = Kind.MARKETING, **named: Any) -> str:
+    (id,) = desk.queued(kind, on_unknown=OnUnknown.RESEND, **named)
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    desk.lapse(lease)
+    return id
+
+
+def test_where_the_campaign_asked_for_it_the_message_is_queued_again_after_a_wait(desk: Any) -> None:
+    id = lost_while_sending(desk)
+    before = desk.now()
+    desk.rescue(resend_wait_ms=60_000)
+    row = desk.row(id)
+    assert (row["status"], row["tries"], row["ended_at"]) == ("retry", 1, None)
+    assert before + 60_000 <= row["due_at"] <= desk.now() + 60_000
+    assert desk.outcomes(id) == ["unknown"]
+    assert desk.broken() == {}
+
+
+def test_it_is_sent_again_once_and_then_stays_unknown(desk: Any) -> None:
+    id = lost_while_sending(desk)
+    desk.rescue()
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    assert (desk.status(id), desk.outcomes(id)) == ("unknown", ["unknown", "unknown"])
+    assert desk.broken() == {}
+
+
+def test_a_code_is_never_sent_again_whatever_its_campaign_says(desk: Any) -> None:
+    id = lost_while_sending(desk, Kind.OTP)
+    desk.rescue()
+    assert desk.status(id) == "unknown"
+    assert desk.payload(id) is None
+
+
+def test_what_would_expire_before_its_second_attempt_stays_unknown(desk: Any) -> None:
+    id = lost_while_sending(desk, life_ms=30_000)
+    desk.rescue(resend_wait_ms=60_000)
+    assert desk.status(id) == "unknown"
+
+
+def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
+    id = lost_while_sending(desk)
+    desk.write(campaigns.cancel, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+    desk.rescue()
+    assert desk.status(id) == "unknown"
+
+
+# -- quarantine ----------------------------------------------------------------------------------------------
+
+
+def die_holding(desk: Any, id: str) -> leases.Rescued:
+    lease = desk.lease()
+    assert len(desk.claim(lease, [id])) == 1
+    desk.lapse(lease)
+    return desk.rescue()
+
+
+def test_a_message_that_every_worker_dies_of_is_taken_out_of_the_queue(desk: Any) -> None:
+    poison, healthy = desk.queued(Kind.OTP, n=2)
+    for _ in range(leases.MAX_RESCUES - 1):
+        assert die_holding(desk, poison).given_back == [poison]
+    assert die_holding(desk, poison).quarantined == [poison]
+    row = desk.row(poison)
+    assert row["status"] == "failed"
+    assert row["error"].startswith("quarantined: every worker that held it died")
+    assert row["ended_at"] is not None
+    assert desk.payload(poison) is None
+    assert desk.status(healthy) == "queued"
+    assert desk.broken() == {}
+
+
+def test_a_quarantined_message_that_may_have_gone_out_is_unknown_and_not_failed(desk: Any) -> None:
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, Unknown("ReadTimeout"), status=Status.RETRY, due_at=0)
+    for _ in range(leases.MAX_RESCUES):
+        done = die_holding(desk, id)
+    assert done.quarantined == [id]
+    assert desk.status(id) == "unknown"
+
+
+def test_lapsed_leases_are_closed_for_the_eye(desk: Any) -> None:
+    desk.lapse(desk.lease())
+    desk.lease()
+    assert desk.write(leases.close_ended) == 1
+    assert desk.write(leases.close_ended) == 0
+
+
+def test_a_rescue_and_a_returning_worker_never_both_win(desk: Any) -> None:
+    """The worker comes back after its lease lapsed and before anybody rescued: it opens nothing."""
+    (id,) = desk.queued()
+    lease = desk.lease()
+    openings = desk.openings(desk.claim(lease, [id]))
+    desk.lapse(lease, ms_ago=1)
+    assert desk.open(lease, openings) == sending.Opened(frozenset(), [], [], [], [])
+    desk.rescue()
+    assert desk.status(id) == "queued"

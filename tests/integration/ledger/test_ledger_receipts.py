@@ -1,0 +1,189 @@
+"""Receipts: early, late, twice, out of order or of nobody; they only ever raise a status."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import receipts
+from bulksend.ledger.receipts import Receipt
+from bulksend.messaging.outcome import Accepted, Evidence, Unknown
+from bulksend.messaging.states import Kind, OnUnknown, Status
+
+SENT, DELIVERED, READ = (
+    Receipt("mid-1", status, at) for status, at in (("sent", 10), ("delivered", 20), ("read", 30))
+)
+FAILED = Receipt("mid-1", "failed", 25, "131026", "not on WhatsApp")
+
+
+def accepted(desk: Any, message_id: str = "mid-1") -> str:
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, Accepted(message_id, "rid"), evidence=Evidence(200, 0, message_id=message_id))
+    return str(id)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([SENT, DELIVERED, READ])), ids=str)
+def test_in_any_order_they_come_to_the_same(desk: Any, order: tuple[Receipt, ...]) -> None:
+    id = accepted(desk)
+    for receipt in order:
+        assert desk.receive(receipt) == 1
+    row = desk.row(id)
+    assert (row["status"], row["delivered_at"], row["read_at"]) == ("read", 20, 30)
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize(
+    ("receipt", "status"), [(SENT, "accepted"), (DELIVERED, "delivered"), (READ, "read"), (FAILED, "failed")]
+)
+def test_each_says_how_far_the_message_has_come(desk: Any, receipt: Receipt, status: str) -> None:
+    id = accepted(desk)
+    desk.receive(receipt)
+    assert desk.status(id) == status
+    assert desk.broken() == {}
+
+
+def test_a_failure_is_told_with_its_code_and_words(desk: Any) -> None:
+    id = accepted(desk)
+    desk.receive(FAILED)
+    assert desk.row(id)["error"] == "receipt: 131026 not on WhatsApp"
+
+
+@pytest.mark.parametrize("better", [DELIVERED, READ])
+@pytest.mark.parametrize("failed_first", [True, False])
+def test_a_failure_never_outweighs_that_it_arrived(desk: Any, better: Receipt, failed_first: bool) -> None:
+    id = accepted(desk)
+    for receipt in (FAILED, better) if failed_first else (better, FAILED):
+        desk.receive(receipt)
+    assert desk.status(id) == better.status
+    assert desk.row(id)["error"] is None
+
+
+def test_a_hundred_replays_are_one_receipt(desk: Any) -> None:
+    id = accepted(desk)
+    assert desk.receive(*[DELIVERED] * 50) == 1
+    assert [desk.receive(DELIVERED) for _ in range(50)] == [0] * 50
+    assert len(desk.read(desk.receipts_of, id)) == 1
+    assert desk.status(id) == "delivered"
+
+
+def test_one_for_a_message_nobody_knows_is_kept_and_moves_nothing(desk: Any) -> None:
+    id = accepted(desk)
+    assert desk.receive(Receipt("mid-of-somebody-else", "failed", 5)) == 1
+    assert desk.status(id) == "accepted"
+    assert desk.write(receipts.match_orphans) == 0
+
+
+def test_one_that_comes_before_the_answer_to_its_own_send_is_applied_after_it(desk: Any) -> None:
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.receive(DELIVERED)
+    assert desk.status(id) == "sending"
+    desk.settle(opening, Accepted("mid-1", "rid"), evidence=Evidence(200, 0, message_id="mid-1"))
+    assert desk.write(receipts.match_orphans) == 1
+    assert (desk.status(id), desk.row(id)["delivered_at"]) == ("delivered", 20)
+    assert desk.write(receipts.match_orphans) == 0
+
+
+def unclear(desk: Any, **decided: Any) -> str:
+    """The answer was no clear success, but it named a MessageId."""
+    of = {"on_unknown": OnUnknown.RESEND} if decided else {}
+    (id,) = desk.queued(**of)
+    (opening,) = desk.sent(desk.lease(), [id])
+    seen = Evidence(500, 0, message_id="mid-1", bytes_sent=True)
+    desk.settle(opening, Unknown("HTTP 500"), evidence=seen, **decided)
+    return str(id)
+
+
+@pytest.mark.parametrize(
+    ("receipt", "status"), [(SENT, "accepted"), (DELIVERED, "delivered"), (READ, "read"), (FAILED, "failed")]
+)
+def test_one_settles_a_message_that_was_unknown(desk: Any, receipt: Receipt, status: str) -> None:
+    id = unclear(desk)
+    desk.receive(receipt)
+    row = desk.row(id)
+    assert row["status"] == status
+    assert row["accepted_at"] is not None
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize("receipt", [SENT, DELIVERED, READ])
+def test_one_spares_the_second_attempt_of_a_message_that_waits_for_it(desk: Any, receipt: Receipt) -> None:
+    id = unclear(desk, status=Status.RETRY, due_at=0)
+    desk.receive(receipt)
+    row = desk.row(id)
+    assert row["status"] == ("accepted" if receipt is SENT else receipt.status)
+    assert row["ended_at"] is not None
+    assert desk.claim(desk.lease(), [id]) == []
+    assert desk.broken() == {}
+
+
+def test_one_takes_the_message_out_of_the_hands_that_would_send_it_twice(desk: Any) -> None:
+    id = unclear(desk, status=Status.RETRY, due_at=0)
+    lease = desk.lease()
+    again = desk.openings(desk.claim(lease, [id]))
+    desk.receive(DELIVERED)
+    assert desk.open(lease, again).attempts == frozenset()
+    assert desk.status(id) == "delivered"
+
+
+def test_a_failure_leaves_the_second_attempt_to_come(desk: Any) -> None:
+    id = unclear(desk, status=Status.RETRY, due_at=0)
+    desk.receive(FAILED)
+    assert desk.status(id) == "retry"
+
+
+def test_while_a_second_attempt_is_under_way_it_waits_for_its_end(desk: Any) -> None:
+    id = unclear(desk, status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(desk.lease(), [id])
+    desk.receive(DELIVERED)
+    assert desk.status(id) == "sending"
+    desk.settle(second, Unknown("ReadTimeout"))
+    desk.write(receipts.match_orphans)
+    assert desk.status(id) == "delivered"
+
+
+def test_that_an_earlier_attempt_failed_says_nothing_of_the_newest(desk: Any) -> None:
+    id = unclear(desk, status=Status.RETRY, due_at=0)
+    desk.receive(FAILED)
+    (second,) = desk.sent(desk.lease(), [id])
+    desk.settle(second, Accepted("mid-2", "rid"), evidence=Evidence(200, 0, message_id="mid-2"))
+    desk.receive(Receipt("mid-2", "sent", 40))
+    assert (desk.status(id), desk.row(id)["error"]) == ("accepted", None)
+
+
+def test_the_word_sent_does_not_raise_what_was_refused(desk: Any) -> None:
+    id = accepted(desk)
+    desk.receive(FAILED)
+    desk.receive(SENT)
+    assert desk.status(id) == "failed"
+
+
+@pytest.mark.parametrize("receipt", [SENT, DELIVERED, READ, FAILED])
+def test_a_code_is_wiped_by_whatever_settles_it(desk: Any, receipt: Receipt) -> None:
+    (id,) = desk.queued(Kind.OTP)
+    desk.accepted([id])
+    desk.sql("UPDATE messages SET payload = :left, status = 'unknown', message_id = 'mid-1'", left=b"\x00{}")
+    desk.receive(receipt)
+    assert desk.payload(id) is None
+
+
+def test_what_a_stranger_posts_is_cut_and_cleaned_and_never_an_error(desk: Any) -> None:
+    id = accepted(desk)
+    nasty = Receipt("mid-1", "failed", 1, "c\x00" * 400, "w\ud83d" * 900)
+    assert desk.receive(nasty, Receipt("\x00" * 900, "read", 2)) == 2
+    (kept,) = desk.read(desk.receipts_of, id)
+    assert (len(kept["code"]), len(kept["why"])) == (20, 500)
+
+
+def test_many_at_once_reach_each_their_own(desk: Any) -> None:
+    ids = desk.queued(n=50)
+    message_ids = desk.accepted(ids)
+    assert desk.receive(*[Receipt(m, "delivered", 5) for m in message_ids]) == 50
+    assert {desk.status(id) for id in ids} == {"delivered"}
+
+
+def test_none_at_all_is_no_error(desk: Any) -> None:
+    assert desk.receive() == 0
