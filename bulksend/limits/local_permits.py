@@ -114,15 +114,18 @@ class LocalPermits:
             answers: list[Permit | Wait] = [_NO_ANSWER] * len(asks)
             turns: dict[Kind, list[_Turn]] = {kind: [] for kind in LANES}
             needs_restore = not memory.warm
+            free = []
             for group in grouped(asks):
                 held = self._held(memory, group, now)
                 if held is None:
-                    turns[group.kind].append(self._turn(memory, group, asks, now, lead_ms))
+                    free.append(group)
                     continue
                 helps = self._knows_quotas and now >= memory.cold_until
                 needs_restore = needs_restore or (held.gate is Gate.COLD and helps)
                 for place in group.places:
                     answers[place] = held
+            for group in free:
+                turns[group.kind].append(self._turn(memory, group, asks, now, lead_ms))
             for lane in LANES:
                 self._serve(memory, turns[lane], now, answers)
             given = sum(isinstance(answer, Permit) for answer in answers)

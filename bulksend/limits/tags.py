@@ -23,6 +23,7 @@ class Tags:
         self.account = account
         self.account_tag = self._tag("account", account, 8)
         self.sender = lru_cache(4096)(self._sender)
+        self._of_sender = lru_cache(4096)(self._begin_pair)
 
     @property
     def prefix(self) -> str:
@@ -41,8 +42,12 @@ class Tags:
 
     def pair(self, sender: str, recipient: str) -> str:
         """A recipient as this sender's."""
-        text = f"{sender} {recipient}".encode()
-        return hashlib.blake2b(text, key=self._key, digest_size=PAIR_LENGTH // 2).hexdigest()
+        hashed = self._of_sender(sender).copy()
+        hashed.update(recipient.encode())
+        return hashed.hexdigest()
+
+    def _begin_pair(self, sender: str) -> hashlib.blake2b:
+        return hashlib.blake2b(f"{sender} ".encode(), key=self._key, digest_size=PAIR_LENGTH // 2)
 
     def field(self, scope: Scope, id: str) -> str:
         """What a pause or a slow-down is kept under. Raises ValueError for a pair, which has neither."""

@@ -20,11 +20,10 @@ FRONTIER = -1
 
 @dataclass(slots=True)
 class Gap:
-    """Slots may begin anywhere from ``start`` to ``end``; a ``kept`` one is bulk's until it is close."""
+    """Slots may begin anywhere from ``start`` to ``end``."""
 
     start: float
     end: float
-    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +37,48 @@ class Reach:
 
 @dataclass(slots=True)
 class Timeline:
-    """``free_from`` and ``step`` in ms; ``far`` counts slots taken beyond bulk's reach since the last kept
-    gap.
+    """``free_from`` and ``step`` in ms; ``far`` counts slots taken beyond bulk's reach since one was kept free.
+
+    ``gaps`` and ``kept`` lie before the frontier, in order. Those in ``kept`` are single slots, bulk's until they
+    are close.
     """
 
     free_from: float = 0.0
     step: float = 0.0
     far: int = 0
     gaps: list[Gap] = field(default_factory=list)
+    kept: list[float] = field(default_factory=list)
 
     def begin(self, now: float, step: float) -> None:
         """Forget what is past; another rate makes the gaps useless, and a lower one moves the frontier."""
         if abs(step - self.step) > SAME_MS:
             self.gaps.clear()
+            self.kept.clear()
             self.free_from += max(0.0, step - self.step) if self.step > 0 else 0.0
         self.step = step
         self.gaps = [gap for gap in self.gaps if gap.end >= now]
+        self.kept = [slot for slot in self.kept if slot >= now]
 
     def fit(self, lower: float, reach: Reach, *, grid: bool) -> tuple[float, int]:
-        """The first free slot not before ``lower``, and the index of its gap, or FRONTIER.
+        """The first free slot not before ``lower``, and its place: a gap's index, FRONTIER, or below it a kept slot.
 
-        ``grid``: where a slot is pushed beyond free ones by a narrower limit, keep whole steps before it, so
-        that others lose nothing. An idle timeline has no grid worth keeping.
+        ``grid``: where a slot is pushed beyond free ones by a narrower limit, keep whole steps before it, so that
+        others lose nothing. An idle timeline has no grid worth keeping.
         """
+        at, place = self._fit_gaps(lower, reach, grid)
+        for index, slot in enumerate(self.kept):
+            if slot >= at or (not reach.bulk and slot > reach.soonest + RECLAIM_MS):
+                break
+            if slot >= lower - SAME_MS:
+                return slot, FRONTIER - 1 - index
+        return at, place
+
+    def _fit_gaps(self, lower: float, reach: Reach, grid: bool) -> tuple[float, int]:
         for index, gap in enumerate(self.gaps):
-            if gap.kept and not reach.bulk and gap.start > reach.soonest + RECLAIM_MS:
-                continue
-            at = self._from(gap.start, lower, grid)
-            if at <= gap.end + SAME_MS:
-                return at, index
+            if gap.end + SAME_MS >= lower:
+                at = self._from(gap.start, lower, grid)
+                if at <= gap.end + SAME_MS:
+                    return at, index
         return self._from(self.free_from, lower, grid and self.free_from > reach.soonest), FRONTIER
 
     def _from(self, start: float, lower: float, grid: bool) -> float:
@@ -74,23 +86,28 @@ class Timeline:
             return start
         return start + math.ceil((lower - start - SAME_MS) / self.step) * self.step if grid else lower
 
-    def take(self, at: float, index: int, reach: Reach) -> None:
+    def take(self, at: float, place: int, reach: Reach) -> None:
         """Take the slot that ``fit`` found."""
-        if index != FRONTIER:
-            gap = self.gaps.pop(index)
-            if gap.end >= at + self.step - SAME_MS:
-                self.gaps.insert(index, Gap(at + self.step, gap.end, gap.kept))
-            if gap.start <= at - self.step + SAME_MS:
-                self.gaps.insert(index, Gap(gap.start, at - self.step, gap.kept))
-        else:
+        if place < FRONTIER:
+            del self.kept[FRONTIER - 1 - place]
+        elif place == FRONTIER:
             self._move_frontier(at, reach)
-        if len(self.gaps) > MOST_GAPS:
-            del self.gaps[:-MOST_GAPS]
+        else:
+            self._split(place, at)
+        del self.gaps[:-MOST_GAPS]
+        del self.kept[:-MOST_GAPS]
+
+    def _split(self, index: int, at: float) -> None:
+        gap = self.gaps.pop(index)
+        if gap.end >= at + self.step - SAME_MS:
+            self.gaps.insert(index, Gap(at + self.step, gap.end))
+        if gap.start <= at - self.step + SAME_MS:
+            self.gaps.insert(index, Gap(gap.start, at - self.step))
 
     def _move_frontier(self, at: float, reach: Reach) -> None:
         start = max(self.free_from, reach.now)
         if start <= at - self.step + SAME_MS:
-            self.gaps.append(Gap(start, at - self.step, False))
+            self.gaps.append(Gap(start, at - self.step))
         self.free_from = at + self.step
         if not reach.bulk and at > reach.soonest + _BULK_REACH_MS:
             self._keep_some()
@@ -99,7 +116,7 @@ class Timeline:
         self.far += 1
         if self.far >= KEEP_EVERY:
             self.far = 0
-            self.gaps.append(Gap(self.free_from, self.free_from, True))
+            self.kept.append(self.free_from)
             self.free_from += self.step
 
     def round_off(self) -> None:
@@ -107,6 +124,7 @@ class Timeline:
         self.free_from = stored(self.free_from)
         for gap in self.gaps:
             gap.start, gap.end = stored(gap.start), stored(gap.end)
+        self.kept = [stored(slot) for slot in self.kept]
 
 
 def stored(instant: float) -> float:

@@ -17,18 +17,21 @@ read_account()
 local answers, given = {}, 0
 local needs_restore = state.warm == 0
 
-local function pair_at(group, place)
-  return string.sub(group.pairs, (place - 1) * PAIR_LENGTH + 1, place * PAIR_LENGTH)
-end
-
 -- What is counted by recipient: once a message, however often it exchanges its slot.
+local pairs_new, pairs_until = {}, now
 local function count(group, pair, slot, text, ahead_of)
+  local sender = group.own
   if group.quota >= 0 then
-    local new = redis.call('ZADD', root .. 'quota:' .. group.sender, text, pair)
-    group.own.recipients = group.own.recipients + new
+    if not sender.counted[pair] then sender.recipients = sender.recipients + 1 end
+    sender.counted[pair] = true
+    sender.uncounted[#sender.uncounted + 1] = text
+    sender.uncounted[#sender.uncounted + 1] = pair
   end
-  local til = math.max(ahead_of, slot) + pair_interval
-  redis.call('SET', own('pair:' .. pair), written(til), 'PX', math.ceil(til - now))
+  local til = written(math.max(ahead_of, slot) + pair_interval)
+  pairs_known[pair] = tonumber(til)
+  pairs_until = math.max(pairs_until, pairs_known[pair])
+  pairs_new[#pairs_new + 1] = til
+  pairs_new[#pairs_new + 1] = pair
 end
 
 local function spend(group, pair, slot, gap, shared_gap, ahead_of)
@@ -38,9 +41,9 @@ local function spend(group, pair, slot, gap, shared_gap, ahead_of)
   if account_line then take(account_line, slot, shared_gap, group.reach) end
   if group.campaign_rate > 0 then
     local window = group.window
-    window.slots[#window.slots + 1] = slot
     window.fresh[#window.fresh + 1] = text
-    window.first = math.max(window.first, #window.slots - group.most + 1)
+    window.last = slot
+    window.first = math.max(window.first, window.length + #window.fresh - group.most + 1)
   end
   if not group.exchange then count(group, pair, slot, text, ahead_of) end
   if state.open_ms > 0 then set('probe_at', now + PROBE_EVERY_MS) end
@@ -54,8 +57,8 @@ local function one(group, place)
   if til then return wait_text({'outage', til}), true end
   local slot, gap, shared_gap = slot_of(group)
   if not slot then return wait_text(gap), true end
-  local pair = pair_at(group, place)
-  local wait = quota_wait(group, pair, false)
+  local pair = recipient_of(group, place)
+  local wait = quota_wait(group, pair)
   if wait then return wait_text(wait), false end
   local held, ahead_of = pair_wait(group, pair)
   if held then return wait_text(held), false end
@@ -86,8 +89,10 @@ end
 local function keep_window(group)
   local window = group.window
   if not window or #window.fresh == 0 then return end
-  redis.call('RPUSH', window.key, unpack(window.fresh))
-  redis.call('LTRIM', window.key, window.first - 1 - #window.slots, -1)
+  for from = 1, #window.fresh, 2000 do
+    redis.call('RPUSH', window.key, unpack(window.fresh, from, math.min(#window.fresh, from + 1999)))
+  end
+  redis.call('LTRIM', window.key, window.first - 1 - window.length - #window.fresh, -1)
   redis.call('PEXPIRE', window.key, math.ceil(group.span + FARTHEST_MS + 1000))
   window.fresh = {}
 end
@@ -102,17 +107,20 @@ for at = FIRST_GROUP, #ARGV, GROUP_SIZE do
     fill(group, 1, group.size, wait_text(pause or chill))
     if not pause and helps then needs_restore = true end
   else
-    prepare(group)
     all[#all + 1] = group
     table.insert(lanes[group.kind], group)
   end
 end
+for _, group in ipairs(all) do prepare(group) end
 for _, kind in ipairs(LANES) do serve(lanes[kind]) end
 set('turn', (state.turn + given) % 1000000)
 
-for _, group in ipairs(all) do
-  keep_window(group)
-  if group.quota >= 0 then redis.call('PEXPIRE', root .. 'quota:' .. group.sender, DAY_MS + 60000) end
+for _, group in ipairs(all) do keep_window(group) end
+if #pairs_new > 0 then
+  local key = own('pairs')
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', written(now))
+  add_scores(key, pairs_new)
+  redis.call('PEXPIRE', key, math.ceil(pairs_until - now) + 60000)
 end
 for tag, sender in pairs(senders) do
   if sender.touched then
@@ -120,6 +128,12 @@ for tag, sender in pairs(senders) do
     redis.call('HSET', key, 'line', write_line(sender.line))
     if sender.quota_lost then redis.call('HDEL', key, 'quota_known') end
     redis.call('PEXPIRE', key, DAY_MS + 60000)
+    if sender.recipients then
+      local quota_key = root .. 'quota:' .. tag
+      redis.call('ZREMRANGEBYSCORE', quota_key, '-inf', written(now - DAY_MS))
+      add_scores(quota_key, sender.uncounted)
+      redis.call('PEXPIRE', quota_key, DAY_MS + 60000)
+    end
   end
 end
 if account_line then set('line', write_line(account_line)) end

@@ -6,10 +6,11 @@ local worker, lead, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local reserve, account_tag = tonumber(ARGV[7]), ARGV[8]
 local pair_tolerance = (pair_burst - 1) * pair_interval
-local FIRST_GROUP, GROUP_SIZE = 9, 8
+local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 9, 8, 64
 local soonest = now + math.min(math.max(lead, 0), MAX_LEAD_MS)
 
 local account_line, account_slow
+local all_asks = 0
 local senders, windows = {}, {}
 
 local function pauses_of(group)
@@ -34,7 +35,8 @@ local function sender_of(tag)
   local sender = senders[tag]
   if not sender then
     local found = redis.call('HMGET', own('sender:' .. tag), 'line', 'slow', 'quota_known')
-    sender = {line = read_line(found[1]), slow = factor_now(found[2]), quota_known = found[3] == '1', touched = false}
+    sender = {line = read_line(found[1]), slow = factor_now(found[2]), quota_known = found[3] == '1',
+      counted = {}, uncounted = {}, touched = false}
     senders[tag] = sender
   end
   return sender
@@ -49,24 +51,33 @@ local function read_group(at)
   local group = {
     kind = ARGV[at], sender = ARGV[at + 1], campaign = ARGV[at + 2], rate = tonumber(ARGV[at + 3]),
     quota = tonumber(ARGV[at + 4]), campaign_rate = tonumber(ARGV[at + 5]), exchange = ARGV[at + 6] == '1',
-    pairs = ARGV[at + 7],
+    pairs = ARGV[at + 7], tags = {},
   }
   group.size = #group.pairs / PAIR_LENGTH
+  all_asks = all_asks + group.size
   group.own = sender_of(group.sender)
   return group
 end
 
 local function step_of(rate, factor) return 1000.0 / (rate * USED * factor) end
 
--- A campaign's last slots, oldest first; the twin of window.py. Those before `first` do not matter any more.
-local function window_of(campaign)
+-- A campaign's last slots, oldest first; the twin of window.py. Of a long list only its beginning is read, as far
+-- as this call can come. Those before `first` do not matter any more.
+local function window_of(campaign, asks)
   local window = windows[campaign]
   if not window then
-    window = {key = own('campaign:' .. campaign), slots = {}, first = 1, fresh = {}}
-    for i, slot in ipairs(redis.call('LRANGE', window.key, 0, -1)) do window.slots[i] = tonumber(slot) end
+    local key = own('campaign:' .. campaign)
+    window = {key = key, first = 1, fresh = {}, length = redis.call('LLEN', key)}
+    window.read = redis.call('LRANGE', key, 0, asks)
+    window.last = tonumber(redis.call('LINDEX', key, -1) or nil)
     windows[campaign] = window
   end
   return window
+end
+
+local function window_at(window, index)
+  if index > window.length then return tonumber(window.fresh[index - window.length]) end
+  return tonumber(window.read[index] or redis.call('LINDEX', window.key, index - 1))
 end
 
 -- A group's turn begins: its timelines, its campaign's last slots, how far it may reach.
@@ -83,19 +94,20 @@ local function prepare(group)
   group.limit = soonest + HORIZON_MS[group.kind]
   group.ahead = group.limit - now
   if group.campaign_rate > 0 then
-    group.window = window_of(group.campaign)
+    group.window = window_of(group.campaign, all_asks)
     group.most = math.max(1, math.ceil(group.campaign_rate - 1e-9))
     group.span = group.most * 1000.0 / (group.campaign_rate * USED)
   end
 end
 
 local function campaign_earliest(group)
-  local slots, length = group.window.slots, #group.window.slots
-  if length < group.window.first then return 0 end
+  local window = group.window
+  if not window.last then return 0 end
   local steps = math.floor((group.span / group.most / 2 + SAME_MS) / group.own.line.step)
-  local earliest = slots[length] + steps * group.own.line.step
-  if length - group.window.first + 1 >= group.most then
-    earliest = math.max(earliest, slots[length - group.most + 1] + group.span)
+  local earliest = window.last + steps * group.own.line.step
+  local count = window.length + #window.fresh
+  if count - window.first + 1 >= group.most then
+    earliest = math.max(earliest, window_at(window, count - group.most + 1) + group.span)
   end
   return earliest
 end
@@ -131,33 +143,69 @@ local function rates_that_hold(group)
   return found
 end
 
--- How many recipients a sender with a quota has now. `peeking` leaves those that have left where they are.
-local function recipients_of(group, peeking)
-  local key = root .. 'quota:' .. group.sender
-  if peeking then return key, redis.call('ZCOUNT', key, '(' .. written(now - DAY_MS), '+inf') end
-  if not group.own.recipients then
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', written(now - DAY_MS))
-    group.own.recipients = redis.call('ZCARD', key)
+-- What is known of recipients is read a chunk at a time, since a call may get far fewer slots than it asks for.
+-- `pairs_known`: by tag, until when its messages so far fill its interval (0: not at all).
+local pairs_known = {}
+
+local function read_recipients(group, from)
+  local tags = {}
+  for place = from, math.min(group.size, from + RECIPIENTS_READ - 1) do
+    tags[#tags + 1] = string.sub(group.pairs, (place - 1) * PAIR_LENGTH + 1, place * PAIR_LENGTH)
+    group.tags[place] = tags[#tags]
   end
-  return key, group.own.recipients
+  if group.exchange then return end
+  local found = redis.call('ZMSCORE', own('pairs'), unpack(tags))
+  for i, tag in ipairs(tags) do
+    if not pairs_known[tag] then pairs_known[tag] = tonumber(found[i] or 0) end
+  end
+  if group.quota < 0 then return end
+  local counted, seen = group.own.counted, redis.call('ZMSCORE', root .. 'quota:' .. group.sender, unpack(tags))
+  for i, tag in ipairs(tags) do
+    if seen[i] and tonumber(seen[i]) > now - DAY_MS then counted[tag] = true end
+  end
 end
 
-local function quota_wait(group, pair, peeking)
+local function recipient_of(group, place)
+  if not group.tags[place] then read_recipients(group, place) end
+  return group.tags[place]
+end
+
+-- How many recipients a sender with a quota has now.
+local function recipients_of(sender, tag)
+  if not sender.recipients then
+    sender.recipients = redis.call('ZCOUNT', root .. 'quota:' .. tag, '(' .. written(now - DAY_MS), '+inf')
+  end
+  return sender.recipients
+end
+
+-- Score and member, score and member...; Lua can hand over some thousands at once.
+local function add_scores(key, flat)
+  for from = 1, #flat, 2000 do
+    redis.call('ZADD', key, unpack(flat, from, math.min(#flat, from + 1999)))
+  end
+end
+
+-- When the recipient leaves after whom there are `over` fewer. Nil if there is none.
+local function quota_leaves(group, over)
+  local key = root .. 'quota:' .. group.sender
+  add_scores(key, group.own.uncounted)
+  group.own.uncounted = {}
+  local leaves = redis.call('ZRANGEBYSCORE', key, '(' .. written(now - DAY_MS), '+inf', 'WITHSCORES', 'LIMIT', over, 1)
+  return leaves[2] and tonumber(leaves[2]) + DAY_MS or nil
+end
+
+local function quota_wait(group, pair)
   if group.quota < 0 or group.exchange then return nil end
-  local key, known = recipients_of(group, peeking)
-  local most = group.quota
+  local sender, most = group.own, group.quota
+  local known = recipients_of(sender, group.sender)
   if group.reach.bulk then most = group.quota - math.floor(group.quota * reserve) end
-  if known < most then return nil end
-  local score = redis.call('ZSCORE', key, pair)
-  if score and tonumber(score) > now - DAY_MS then return nil end
-  local leaves = redis.call('ZRANGEBYSCORE', key, '(' .. written(now - DAY_MS), '+inf',
-    'WITHSCORES', 'LIMIT', known - most, 1)
-  return {'quota', leaves[2] and tonumber(leaves[2]) + DAY_MS or nil}
+  if known < most or sender.counted[pair] then return nil end
+  return {'quota', quota_leaves(group, known - most)}
 end
 
 local function pair_wait(group, pair)
   if group.exchange then return nil end
-  local ahead_of = math.max(tonumber(redis.call('GET', own('pair:' .. pair)) or 0), state.pair_floor)
+  local ahead_of = math.max(pairs_known[pair], state.pair_floor)
   local opens_at = ahead_of - pair_tolerance
   if opens_at > now then return {'pair_rate', opens_at} end
   return nil, ahead_of

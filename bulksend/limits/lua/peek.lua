@@ -12,8 +12,9 @@ local til = outage_until()
 if til then add({'outage', til}) end
 prepare(group)
 for _, wait in ipairs(rates_that_hold(group)) do add(wait) end
-add((quota_wait(group, group.pairs, true)))
-add((pair_wait(group, group.pairs)))
+local pair = recipient_of(group, 1)
+add((quota_wait(group, pair)))
+add((pair_wait(group, pair)))
 local texts = {}
 for i, wait in ipairs(found) do texts[i] = wait_text(wait) end
 return texts

@@ -24,7 +24,7 @@ end
 
 -- Cold: nothing is given for a while, and the burst of every pair counts as spent.
 local function begin_epoch(pair_tolerance)
-  if state.epoch then redis.call('UNLINK', own('pauses')) end
+  if state.epoch then redis.call('UNLINK', own('pauses'), own('pairs')) end
   redis.call('DEL', KEYS[1])
   state, changed = {}, {}
   for _, name in ipairs(NUMBERS) do state[name] = 0 end
