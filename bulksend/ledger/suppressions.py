@@ -147,12 +147,13 @@ def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: 
 def listed(
     tx: Connection, *, after: str = "", limit: int = 100, subject: str | None = None
 ) -> list[Suppression]:
-    """A page of suppressions in order of their subject."""
-    statement = select(suppressions).order_by(suppressions.c.subject, suppressions.c.scope).limit(limit)
+    """A page of suppressions: those of the next ``limit`` subjects, so that none is torn between two pages."""
     if subject is not None:
-        statement = statement.where(suppressions.c.subject == subject)
-    elif after:
-        statement = statement.where(suppressions.c.subject > after)
+        page = suppressions.c.subject == subject
+    else:
+        subjects = select(suppressions.c.subject).where(suppressions.c.subject > after).distinct()
+        page = suppressions.c.subject.in_(subjects.order_by(suppressions.c.subject).limit(limit))
+    statement = select(suppressions).where(page).order_by(suppressions.c.subject, suppressions.c.scope)
     return [Suppression(**row) for row in tx.execute(statement).mappings()]
 
 

@@ -1,0 +1,287 @@
+"""Campaigns: held back, let go, ended and counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import acts, campaigns, due, messages
+from bulksend.ledger.campaigns import UnknownCampaign
+from bulksend.ledger.ids import new_id
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
+from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
+
+BY = {"actor": "ada", "why": "because"}
+REFUSED, UNKNOWN = Refused("17009", "no such template"), Unknown("ReadTimeout")
+
+
+def campaign_of(desk: Any, id: str) -> str:
+    return str(desk.row(id)["campaign_id"])
+
+
+def failed(desk: Any, kind: Kind = Kind.MARKETING, **of: Any) -> str:
+    (id,) = desk.queued(kind, **of)
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, REFUSED)
+    return str(id)
+
+
+# -- pause, resume ---------------------------------------------------------------------------------------------
+
+
+def test_a_pause_and_its_end_are_on_record_and_happen_once(desk: Any) -> None:
+    (id,) = desk.queued()
+    campaign = campaign_of(desk, id)
+    assert desk.write(campaigns.pause, campaign, **BY) is True
+    assert desk.write(campaigns.pause, campaign, **BY) is False
+    paused = desk.read(campaigns.get, campaign)
+    assert (paused.status, paused.pause_why) == (CampaignStatus.PAUSED, "because")
+    assert desk.write(campaigns.resume, campaign, **BY) is True
+    assert desk.write(campaigns.resume, campaign, **BY) is False
+    resumed = desk.read(campaigns.get, campaign)
+    assert (resumed.status, resumed.paused_at, resumed.pause_why) == (CampaignStatus.RUNNING, None, None)
+    assert [act.act for act in desk.read(acts.of, "campaign", campaign)] == ["create", "pause", "resume"]
+
+
+def test_a_campaign_paused_during_its_intake_takes_rows_in_and_stays_paused(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.write(campaigns.pause, campaign.id, **BY)
+    (id,) = desk.take(campaign, desk.new_message(1)).ready
+    desk.write(campaigns.finish_intake, campaign.id)
+    assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.PAUSED
+    assert desk.claim(desk.lease(), [id]) == []
+    desk.write(campaigns.resume, campaign.id, **BY)
+    assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.RUNNING
+
+
+def test_a_campaign_resumed_during_its_intake_goes_on_reading(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.write(campaigns.pause, campaign.id, **BY)
+    desk.write(campaigns.resume, campaign.id, **BY)
+    assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.INTAKE
+    assert desk.take(campaign, desk.new_message(1)).messages == 1
+
+
+def test_only_live_campaigns_are_looked_after(desk: Any) -> None:
+    reading, paused = desk.campaign(), desk.campaign()
+    desk.write(campaigns.pause, paused.id, **BY)
+    assert [c.id for c in desk.read(campaigns.live)] == [reading.id]
+
+
+# -- cancel ----------------------------------------------------------------------------------------------------
+
+
+def test_a_cancel_ends_what_waits_and_leaves_what_is_under_way(desk: Any) -> None:
+    ids = desk.queued(Kind.OTP, n=3)
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, ids[:1])
+    desk.claim(lease, ids[1:2])
+    campaign = campaign_of(desk, ids[0])
+    assert desk.write(campaigns.cancel, campaign, **BY) == 1
+    assert [desk.status(id) for id in ids] == ["sending", "claimed", "cancelled"]
+    assert (desk.row(ids[2])["error"], desk.payload(ids[2])) == ("campaign cancelled", None)
+    desk.settle(opening, Accepted("mid-1", "rid"))
+    assert desk.status(ids[0]) == "accepted"
+    assert desk.write(campaigns.cancel, campaign, **BY) is None
+    assert [act.act for act in desk.read(acts.of, "campaign", campaign)] == ["create", "cancel"]
+
+
+def test_what_comes_back_to_a_cancelled_campaign_is_cancelled_too_however_late(desk: Any) -> None:
+    waiting, retrying = desk.queued(n=2)
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [retrying])
+    desk.claim(lease, [waiting])
+    desk.write(campaigns.cancel, campaign_of(desk, waiting), **BY)
+    desk.sql("UPDATE campaigns SET ended_at = ended_at - 999999999")
+    desk.settle(opening, NotSent("ConnectError"))
+    desk.lapse(lease)
+    desk.rescue()
+    assert (desk.status(waiting), desk.status(retrying)) == ("queued", "retry")
+    assert desk.write(due.cancel_stragglers) == 2
+    assert (desk.status(waiting), desk.status(retrying)) == ("cancelled", "cancelled")
+    assert desk.write(due.cancel_stragglers) == 0
+    assert desk.broken() == {}
+
+
+def test_a_cancel_of_millions_is_finished_in_slices(desk: Any) -> None:
+    ids = desk.queued(n=5)
+    campaign = campaign_of(desk, ids[0])
+    desk.sql("UPDATE campaigns SET status = 'cancelled'")
+    assert [desk.write(due.cancel_stragglers, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 5}
+
+
+def test_rows_that_an_intake_brings_to_a_cancelled_campaign_are_cancelled(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.write(campaigns.cancel, campaign.id, **BY)
+    (id,) = desk.take(campaign, desk.new_message(1)).ready
+    desk.write(campaigns.finish_intake, campaign.id)
+    assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.CANCELLED
+    assert desk.claim(desk.lease(), [id]) == []
+    desk.write(due.cancel_stragglers)
+    assert desk.status(id) == "cancelled"
+
+
+@pytest.mark.parametrize("by", ["cancel", "straggle"])
+def test_what_may_have_gone_out_is_unknown_and_not_cancelled(desk: Any, by: str) -> None:
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    (opening,) = desk.sent(desk.lease(), [id])
+    campaign = campaign_of(desk, id)
+    if by == "straggle":
+        desk.write(campaigns.cancel, campaign, **BY)
+    desk.settle(opening, UNKNOWN, status=Status.RETRY, due_at=0)
+    if by == "cancel":
+        desk.write(campaigns.cancel, campaign, **BY)
+    desk.write(due.cancel_stragglers)
+    assert desk.status(id) == "unknown"
+    assert desk.row(id)["error"] == "it may have gone out, and was not sent again: campaign cancelled"
+    assert desk.broken() == {}
+
+
+# -- retry -----------------------------------------------------------------------------------------------------
+
+
+def test_what_failed_is_queued_afresh_and_its_campaign_runs_again(desk: Any) -> None:
+    id = failed(desk)
+    campaign = campaign_of(desk, id)
+    assert desk.write(campaigns.finish_ended) == [campaign]
+    assert desk.write(campaigns.retry_failed, campaign, **BY) == 1
+    row = desk.row(id)
+    assert (row["status"], row["tries"], row["error"], row["ended_at"]) == ("queued", 0, None, None)
+    assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
+    desk.accepted([id])
+    assert desk.outcomes(id) == ["refused", "accepted"]
+    assert desk.broken() == {}
+    assert "retry 1 failed" in [act.act for act in desk.read(acts.of, "campaign", campaign)]
+
+
+def test_nothing_but_what_failed_is_queued_again(desk: Any) -> None:
+    ids = desk.queued(n=4)
+    accepted, unknown, *_ = desk.sent(desk.lease(), ids[:2])
+    desk.settle(accepted, Accepted("mid-1", "rid"))
+    desk.settle(unknown, UNKNOWN)
+    before = [desk.status(id) for id in ids]
+    assert desk.write(campaigns.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
+    assert [desk.status(id) for id in ids] == before
+
+
+def test_a_code_that_failed_is_not_queued_again(desk: Any) -> None:
+    id = failed(desk, Kind.OTP)
+    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 0
+
+
+def test_what_the_vendor_took_and_a_receipt_reported_as_failed_is_not_queued_again(desk: Any) -> None:
+    from bulksend.ledger.receipts import Receipt
+
+    ids = desk.queued()
+    (message_id,) = desk.accepted(ids)
+    desk.receive(Receipt(message_id, "failed", 5, "131026", "not on WhatsApp"))
+    assert desk.status(ids[0]) == "failed"
+    assert desk.write(campaigns.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
+
+
+def test_what_failed_after_an_attempt_that_may_have_gone_out_is_not_queued_again(desk: Any) -> None:
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    lease = desk.lease()
+    (first,) = desk.sent(lease, [id])
+    desk.settle(first, UNKNOWN, status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(lease, [id])
+    desk.settle(second, REFUSED)
+    assert desk.status(id) == "failed"
+    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 0
+
+
+def test_what_a_person_took_for_failed_is_queued_again_on_that_persons_word(desk: Any) -> None:
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, UNKNOWN)
+    desk.write(messages.resolve, id, as_="failed", **BY)
+    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 1
+    desk.accepted([id])
+    assert desk.outcomes(id) == ["unknown", "accepted"]
+    assert desk.broken() == {}
+
+
+def test_what_has_expired_meanwhile_stays_failed(desk: Any) -> None:
+    id = failed(desk, life_ms=60_000)
+    desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
+    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 0
+
+
+def test_nothing_of_a_cancelled_campaign_is_queued_again(desk: Any) -> None:
+    id = failed(desk)
+    desk.write(campaigns.cancel, campaign_of(desk, id), **BY)
+    with pytest.raises(InvalidInput, match="cancelled"):
+        desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY)
+    assert desk.status(id) == "failed"
+
+
+# -- finish ----------------------------------------------------------------------------------------------------
+
+
+def test_a_campaign_finishes_when_nothing_of_it_can_move_by_itself(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    campaign, lease = campaign_of(desk, ids[0]), desk.lease()
+    assert desk.write(campaigns.finish_ended) == []
+    first, second = desk.sent(lease, ids)
+    assert desk.write(campaigns.finish_ended) == []
+    desk.settle(first, Accepted("mid-1", "rid"))
+    desk.settle(second, UNKNOWN)
+    assert desk.write(campaigns.finish_ended) == [campaign]
+    finished = desk.read(campaigns.get, campaign)
+    assert (finished.status, finished.ended_at is not None) == (CampaignStatus.FINISHED, True)
+    assert desk.write(campaigns.finish_ended) == []
+
+
+def test_a_campaign_whose_rows_are_still_being_read_does_not_finish(desk: Any) -> None:
+    desk.campaign()
+    assert desk.write(campaigns.finish_ended) == []
+
+
+def test_a_campaign_of_refused_rows_only_finishes(desk: Any) -> None:
+    campaign = desk.campaign()
+    desk.write(campaigns.finish_intake, campaign.id)
+    assert desk.write(campaigns.finish_ended) == [campaign.id]
+
+
+# -- looking ---------------------------------------------------------------------------------------------------
+
+
+def test_a_campaign_is_found_by_its_id_or_by_a_name_that_only_it_has(desk: Any) -> None:
+    first, second = desk.campaign(name="spring"), desk.campaign(name="spring")
+    only = desk.campaign(name="autumn")
+    assert desk.read(campaigns.resolve, first.id) == first
+    assert desk.read(campaigns.resolve, "autumn") == only
+    with pytest.raises(UnknownCampaign, match="2 campaigns") as caught:
+        desk.read(campaigns.resolve, "spring")
+    assert first.id in str(caught.value)
+    assert second.id in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["winter", "", new_id()])
+def test_a_campaign_that_nobody_made_is_said_to_be_none(desk: Any, name: str) -> None:
+    with pytest.raises(UnknownCampaign, match="campaigns list"):
+        desk.read(campaigns.resolve, name)
+
+
+def test_the_newest_campaigns_come_first(desk: Any) -> None:
+    made = [desk.campaign().id for _ in range(3)]
+    assert [c.id for c in desk.read(campaigns.newest, 2)] == made[:0:-1]
+    assert set(desk.read(campaigns.many, made)) == set(made)
+
+
+def test_what_a_campaign_came_to_is_counted(desk: Any) -> None:
+    before = desk.now()
+    ids = desk.queued(n=4)
+    campaign, lease = campaign_of(desk, ids[0]), desk.lease()
+    first, second, third = desk.sent(lease, ids[:3])
+    desk.settle(first, Accepted("mid-1", "rid"))
+    desk.settle(second, REFUSED)
+    desk.settle(third, REFUSED)
+    assert desk.read(campaigns.statuses, campaign) == {"accepted": 1, "failed": 2, "queued": 1}
+    assert desk.read(campaigns.attempt_count, campaign) == 3
+    assert desk.read(campaigns.posts_since, campaign, before) == 3
+    assert desk.read(campaigns.posts_since, campaign, desk.now() + 60_000) == 0
+    assert desk.read(campaigns.failure_reasons, campaign) == [("failed", "no such template", 2)]

@@ -1,0 +1,85 @@
+"""What the relay asks: what is due, when the next is, what has expired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import due
+from bulksend.messaging.outcome import NotSent, Unknown
+from bulksend.messaging.states import Kind, OnUnknown, Status
+
+
+def test_what_waits_and_is_due_comes_longest_due_first(desk: Any) -> None:
+    campaign = desk.campaign()
+    now = desk.now()
+    rows = [
+        desk.new_message(n, due_at=at)
+        for n, at in enumerate([now - 5, now - 9, now + 60_000, now - 7], start=1)
+    ]
+    desk.take(campaign, *rows)
+    found = desk.read(due.due, campaign.id, 10)
+    assert [item.due_at for item in found] == [now - 9, now - 7, now - 5]
+    assert all(item.at_once and item.fresh_ms >= 0 for item in found)
+    assert [item.due_at for item in desk.read(due.due, campaign.id, 1)] == [now - 9]
+
+
+def test_what_is_held_or_ended_is_not_due(desk: Any) -> None:
+    ids = desk.queued(n=3)
+    campaign = desk.row(ids[0])["campaign_id"]
+    lease = desk.lease()
+    desk.claim(lease, ids[:1])
+    desk.accepted(ids[1:2], lease)
+    assert [item.id for item in desk.read(due.due, campaign, 10)] == ids[2:]
+
+
+def test_a_retry_that_is_due_was_not_published_by_its_producer(desk: Any) -> None:
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, NotSent("ConnectError"))
+    (item,) = desk.read(due.due, desk.row(id)["campaign_id"], 10)
+    assert (item.id, item.at_once) == (id, False)
+
+
+def test_the_next_due_time_is_known_also_while_nothing_is_due(desk: Any) -> None:
+    campaign = desk.campaign()
+    assert desk.read(due.next_due, campaign.id) is None
+    at = desk.now() + 60_000
+    desk.take(campaign, desk.new_message(1, due_at=at), desk.new_message(2, due_at=at + 5))
+    assert desk.read(due.next_due, campaign.id) == at
+
+
+def test_what_waits_past_its_time_to_live_expires_and_loses_its_code(desk: Any) -> None:
+    late, good = desk.queued(Kind.OTP, n=2, life_ms=60_000)
+    desk.sql("UPDATE messages SET expires_at = :now WHERE CAST(id AS text) = :id", now=desk.now(), id=late)
+    assert desk.write(due.expire) == 1
+    assert (desk.status(late), desk.status(good)) == ("expired", "queued")
+    assert desk.payload(late) is None
+    assert desk.row(late)["error"] == "its time to live passed before it could be sent"
+    assert desk.broken() == {}
+
+
+def test_what_never_expires_and_what_is_held_is_left_alone(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    desk.claim(desk.lease(), ids[:1])
+    desk.sql("UPDATE messages SET expires_at = 1 WHERE status = 'claimed'")
+    assert desk.write(due.expire) == 0
+
+
+def test_thousands_expire_in_slices(desk: Any) -> None:
+    desk.queued(n=5)
+    desk.sql("UPDATE messages SET expires_at = 1")
+    assert [desk.write(due.expire, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("status", [Status.RETRY])
+def test_what_may_have_gone_out_is_unknown_and_not_expired(desk: Any, status: Status) -> None:
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND, life_ms=60_000)
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, Unknown("ReadTimeout"), status=status, due_at=0)
+    desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
+    desk.sql("UPDATE attempts SET started_at = 1")
+    assert desk.write(due.expire) == 1
+    assert desk.status(id) == "unknown"
+    assert desk.broken() == {}

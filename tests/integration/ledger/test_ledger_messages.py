@@ -1,0 +1,117 @@
+"""A person settles what nothing else can: on record, and only where there is something to settle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import acts, campaigns, messages
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.messages import UnknownMessage
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.outcome import Accepted, Unknown
+from bulksend.messaging.states import CampaignStatus, Kind, Status
+
+
+def unknown(desk: Any, kind: Kind = Kind.MARKETING) -> str:
+    (id,) = desk.queued(kind)
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, Unknown("ReadTimeout"))
+    return str(id)
+
+
+def resolve(desk: Any, id: str, as_: str, why: str = "the customer says so") -> Status:
+    return Status(desk.write(messages.resolve, id, as_=as_, actor="ada", why=why))
+
+
+@pytest.mark.parametrize(
+    ("as_", "status"), [("accepted", Status.ACCEPTED), ("failed", Status.FAILED), ("resend", Status.QUEUED)]
+)
+def test_an_unknown_message_is_settled_by_hand_and_on_record(desk: Any, as_: str, status: Status) -> None:
+    id = unknown(desk)
+    assert resolve(desk, id, as_) is status
+    row = desk.row(id)
+    assert row["status"] == status.value
+    assert row["error"] == f"resolved as {as_}: the customer says so"
+    assert (row["ended_at"] is None) is (status is Status.QUEUED)
+    (act,) = desk.read(acts.of, "message", id)
+    assert (act.actor, act.act, act.why) == ("ada", f"resolve as {as_}", "the customer says so")
+    assert desk.broken() == {}
+
+
+def test_what_is_to_be_sent_again_is_sent_again_and_the_audit_knows_why(desk: Any) -> None:
+    id = unknown(desk)
+    resolve(desk, id, "resend")
+    desk.accepted([id])
+    assert desk.outcomes(id) == ["unknown", "accepted"]
+    assert desk.broken() == {}
+
+
+def test_to_be_sent_again_opens_a_finished_campaign(desk: Any) -> None:
+    id = unknown(desk)
+    (campaign,) = desk.write(campaigns.finish_ended)
+    resolve(desk, id, "resend")
+    assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
+
+
+def test_an_answer_that_comes_to_light_spares_the_second_send(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    resolve(desk, id, "resend")
+    desk.settle(opening, Accepted("mid-1", "rid"))
+    assert desk.status(id) == "accepted"
+
+
+def test_a_code_is_not_sent_again(desk: Any) -> None:
+    id = unknown(desk, Kind.OTP)
+    with pytest.raises(InvalidInput, match="send a new code"):
+        resolve(desk, id, "resend")
+    assert desk.status(id) == "unknown"
+
+
+def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
+    id = unknown(desk)
+    desk.write(campaigns.cancel, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+    with pytest.raises(InvalidInput, match="cancelled"):
+        resolve(desk, id, "resend")
+    assert resolve(desk, id, "failed") is Status.FAILED
+
+
+@pytest.mark.parametrize("why", ["", "  "])
+def test_who_gives_no_reason_settles_nothing(desk: Any, why: str) -> None:
+    id = unknown(desk)
+    with pytest.raises(InvalidInput, match="--why"):
+        resolve(desk, id, "failed", why)
+    assert desk.status(id) == "unknown"
+
+
+def test_another_word_than_the_three_is_refused(desk: Any) -> None:
+    with pytest.raises(InvalidInput, match="accepted, failed, resend"):
+        resolve(desk, unknown(desk), "delivered")
+
+
+def test_what_is_not_unknown_is_left_alone(desk: Any) -> None:
+    (id,) = desk.queued()
+    with pytest.raises(InvalidInput, match="is queued, not unknown"):
+        resolve(desk, id, "accepted")
+    assert desk.read(acts.of, "message", id) == []
+
+
+@pytest.mark.parametrize("id", ["4477", "", "not-an-id"])
+def test_what_is_no_id_is_answered_with_how_to_find_one(desk: Any, id: str) -> None:
+    with pytest.raises(UnknownMessage, match="messages find"):
+        desk.row(id)
+
+
+def test_an_id_that_nobody_has_is_said_to_be_none(desk: Any) -> None:
+    with pytest.raises(UnknownMessage, match="there is no message"):
+        desk.row(new_id())
+
+
+def test_reading_a_message_never_shows_its_content(desk: Any) -> None:
+    (id,) = desk.queued()
+    assert not {"payload", "fingerprint"} & set(desk.row(id))

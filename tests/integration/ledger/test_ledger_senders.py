@@ -1,0 +1,80 @@
+"""Senders and accounts: their limits, and the pauses that hold everything of theirs back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import acts, campaigns, senders
+from bulksend.messaging.errors import InvalidInput
+
+PHONE = "15550100100"
+BY = {"actor": "ada", "why": "quality is red"}
+
+
+def test_a_sender_is_registered_once_with_whatsapps_default_rate(desk: Any) -> None:
+    assert desk.write(senders.register, PHONE) is True
+    assert desk.write(senders.register, PHONE, rate=5.0, name="other") is False
+    sender = desk.read(senders.get, PHONE)
+    assert (sender.rate, sender.quota, sender.name) == (80.0, None, "")
+
+
+def test_what_is_set_is_changed_and_on_record_and_the_rest_stays(desk: Any) -> None:
+    desk.write(senders.register, PHONE, name="shop")
+    assert desk.write(senders.change, PHONE, actor="ada", rate=40.0, quota=2_000).quota == 2_000
+    changed = desk.write(senders.change, PHONE, actor="ada", no_quota=True)
+    assert (changed.name, changed.rate, changed.quota) == ("shop", 40.0, None)
+    assert desk.write(senders.change, PHONE, actor="ada") == changed
+    assert [act.why for act in desk.read(acts.of, "sender", PHONE)] == ["rate=40.0, quota=2000", "quota=None"]
+
+
+@pytest.mark.parametrize("act", [senders.get, senders.change])
+def test_a_sender_that_is_not_on_record_is_answered_with_how_to_register_it(desk: Any, act: Any) -> None:
+    named = {"actor": "ada", "rate": 1.0} if act is senders.change else {}
+    with pytest.raises(InvalidInput, match="senders add"):
+        desk.write(act, PHONE, **named)
+
+
+def test_they_are_listed_by_number_and_looked_up_in_bulk(desk: Any) -> None:
+    for phone in ("3", "1", "2"):
+        desk.write(senders.register, phone)
+    assert [s.phone for s in desk.read(senders.listed)] == ["1", "2", "3"]
+    assert set(desk.read(senders.some, ["1", "3", "9"])) == {"1", "3"}
+
+
+def test_a_pause_and_its_end_happen_once_and_are_on_record(desk: Any) -> None:
+    desk.write(senders.register, PHONE)
+    assert [desk.write(senders.pause, PHONE, **BY) for _ in range(2)] == [True, False]
+    assert desk.read(senders.get, PHONE).pause_why == "quality is red"
+    assert [desk.write(senders.resume, PHONE, **BY) for _ in range(2)] == [True, False]
+    assert desk.read(senders.get, PHONE).paused_at is None
+    assert [act.act for act in desk.read(acts.of, "sender", PHONE)] == ["pause", "resume"]
+
+
+def test_an_account_is_paused_without_being_registered_first(desk: Any) -> None:
+    assert desk.read(senders.account_pause, "default") is None
+    assert [
+        desk.write(senders.pause_account, "default", actor="host:1", why="no money") for _ in range(2)
+    ] == [
+        True,
+        False,
+    ]
+    since, why = desk.read(senders.account_pause, "default")
+    assert since <= desk.now()
+    assert why == "no money"
+    assert [desk.write(senders.resume_account, "default", **BY) for _ in range(2)] == [True, False]
+    assert desk.read(senders.account_pause, "default") is None
+
+
+def test_everything_that_is_paused_is_known_at_once(desk: Any) -> None:
+    paused, running = desk.campaign(), desk.campaign()
+    desk.write(campaigns.pause, paused.id, **BY)
+    for phone in ("1", "2"):
+        desk.write(senders.register, phone)
+    desk.write(senders.pause, "1", **BY)
+    desk.write(senders.pause_account, "default", **BY)
+    assert desk.read(senders.pauses) == senders.Pauses(
+        frozenset({paused.id}), frozenset({"1"}), frozenset({"default"})
+    )
+    assert running.id not in desk.read(senders.pauses).campaigns

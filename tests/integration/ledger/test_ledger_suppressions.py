@@ -1,0 +1,128 @@
+"""Suppressions: who must not get what, for how long, and who said so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import acts, suppressions
+from bulksend.ledger.suppressions import Suppression
+from bulksend.messaging.outcome import Evidence, Refused
+from bulksend.messaging.states import Kind
+
+ADA, BOB = "447700900123", "12025550123"
+
+
+def add(desk: Any, subject: str, scope: str = "all", **named: Any) -> None:
+    desk.write(
+        suppressions.add,
+        subject,
+        **({"scope": scope, "reason": "stop", "source": "hand", "actor": "ada"} | named),
+    )
+
+
+def unwanted(desk: Any, kind: Kind) -> dict[str, str]:
+    return dict(desk.read(suppressions.among_recipients, [ADA, BOB], kind))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_one_of_all_holds_back_every_kind(desk: Any, kind: Kind) -> None:
+    add(desk, ADA, "all")
+    assert unwanted(desk, kind) == {ADA: "stop"}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_one_of_marketing_spares_codes_and_utility(desk: Any, kind: Kind) -> None:
+    add(desk, ADA, "marketing")
+    assert unwanted(desk, kind) == ({ADA: "stop"} if kind is Kind.MARKETING else {})
+
+
+def test_one_of_a_country_holds_back_its_numbers_only(desk: Any) -> None:
+    add(desk, "country:GB")
+    assert unwanted(desk, Kind.OTP) == {ADA: "stop"}
+
+
+def test_the_reason_of_the_number_goes_before_that_of_its_country(desk: Any) -> None:
+    add(desk, "country:GB")
+    add(desk, ADA, reason="asked us to stop")
+    assert unwanted(desk, Kind.MARKETING) == {ADA: "asked us to stop"}
+
+
+def test_one_ends_by_itself_at_its_time(desk: Any) -> None:
+    add(desk, ADA, until=desk.now() + 60_000)
+    add(desk, "country:US", until=desk.now() + 60_000)
+    assert set(unwanted(desk, Kind.OTP)) == {ADA, BOB}
+    desk.sql("UPDATE suppressions SET until = :now", now=desk.now())
+    assert unwanted(desk, Kind.OTP) == {}
+
+
+def test_of_two_ends_the_later_holds(desk: Any) -> None:
+    soon, late = desk.now() + 1_000, desk.now() + 60_000
+    for until, kept in ((soon, soon), (late, late), (soon, late), (None, None), (late, None)):
+        add(desk, ADA, until=until)
+        assert [s.until for s in desk.read(suppressions.listed)] == [kept]
+
+
+def test_an_import_counts_what_it_added_or_prolonged(desk: Any) -> None:
+    numbers = [f"4477009{n:05}" for n in range(5_000)]
+    named = {"scope": "all", "reason": "list of May", "source": "may.csv"}
+    assert desk.write(suppressions.add_many, numbers, **named) == 5_000
+    assert desk.write(suppressions.add_many, [*numbers[:10], BOB, BOB], **named) == 1
+    assert desk.write(suppressions.add_many, [], **named) == 0
+    assert desk.scalar("SELECT count(*) FROM suppressions") == 5_001
+
+
+def test_a_scope_that_is_none_is_refused(desk: Any) -> None:
+    with pytest.raises(ValueError, match="marketing"):
+        add(desk, ADA, "everything")
+
+
+def test_lifting_is_on_record_and_may_be_of_one_scope(desk: Any) -> None:
+    add(desk, ADA, "all")
+    add(desk, ADA, "marketing")
+    lift = {"actor": "ada", "why": "asked for it"}
+    assert desk.write(suppressions.remove, ADA, scope="all", **lift) == 1
+    assert [s.scope for s in desk.read(suppressions.listed)] == ["marketing"]
+    assert desk.write(suppressions.remove, ADA, scope=None, **lift) == 1
+    assert desk.write(suppressions.remove, ADA, scope=None, **lift) == 0
+    assert [act.act for act in desk.read(acts.of, "suppression", ADA)] == [
+        "suppress all",
+        "suppress marketing",
+        "lift suppression",
+        "lift suppression",
+    ]
+
+
+def test_pages_show_everybody_once_also_who_has_two(desk: Any) -> None:
+    for number in ("1", "2", "3"):
+        add(desk, number, "all")
+        add(desk, number, "marketing")
+    seen: list[Suppression] = []
+    while page := desk.read(suppressions.listed, after=seen[-1].subject if seen else "", limit=3):
+        seen += page
+    assert [(s.subject, s.scope) for s in seen] == [(n, s) for n in "123" for s in ("all", "marketing")]
+
+
+def test_one_number_is_looked_up_by_itself(desk: Any) -> None:
+    add(desk, ADA, reason="stop\x00it")
+    add(desk, BOB)
+    (found,) = desk.read(suppressions.listed, subject=ADA)
+    assert (found.subject, found.reason, found.source, found.until) == (ADA, "stop\ufffdit", "hand", None)
+
+
+def test_days_are_counted_on_which_a_number_was_refused_with_a_code(desk: Any) -> None:
+    ids = desk.queued(n=1)
+    lease = desk.lease()
+    for day in range(3):
+        (opening,) = desk.sent(lease, ids)
+        desk.settle(opening, Refused("131049", "too many"), evidence=Evidence(200, 17111, 131049))
+        desk.sql(
+            "UPDATE attempts SET started_at = :at WHERE CAST(id AS text) = :id",
+            at=day // 2 * 86_400_000,
+            id=opening.attempt_id,
+        )
+        desk.sql("UPDATE messages SET status = 'retry'")
+    assert desk.read(suppressions.days_with_code, "447700900001", 131049) == 2
+    assert desk.read(suppressions.days_with_code, "447700900001", 1) == 0
+    assert desk.read(suppressions.days_with_code, ADA, 131049) == 0
