@@ -1,0 +1,232 @@
+"""A whole installation of real processes: Valkey, workers, relay, simulated vendor, on a PostgreSQL ledger.
+
+make_site    a context manager: ``with make_site(workers=2, faults=[…]) as site``
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import redis
+from sqlalchemy import select
+
+from bulksend.ledger import audit, campaigns
+from bulksend.ledger.database import Database
+from bulksend.ledger.schema import attempts, messages
+from ops.keys import new_encryption_key
+from ops.stack import ROOT, Stack, running
+from producer import Producer
+
+SENDER = "8615000579987"
+T = TypeVar("T")
+MakeSite = Callable[..., AbstractContextManager["Site"]]
+
+
+class Site:
+    """The stack, its ledger, and the vendor's own record, which knows nothing of the ledger."""
+
+    sender = SENDER
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.ledger = Database(stack.settings_environ["DATABASE_URL"])
+        self.redis = redis.Redis.from_url(stack.settings_environ["REDIS_URL"])
+        self.producer = Producer.from_settings(stack.settings)
+
+    def close(self) -> None:
+        """Close what is open in this process."""
+        self.producer.close()
+        self.redis.close()
+        self.ledger.close()
+
+    # -- doing -----------------------------------------------------------------------------------------
+
+    def send(self, name: str, to: Sequence[str], *, kind: str = "marketing", **more: Any) -> str:
+        """A campaign of one text to each of them; its id."""
+        report = self.producer.submit(
+            name=name,
+            sender=SENDER,
+            kind=kind,
+            type="text",
+            content={"body": f"{name}: hello"},
+            rows=[{"to": number} for number in to],
+            **more,
+        )
+        assert not report.refused
+        return report.campaign_id
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a program of this installation."""
+        return {**self.stack.environ, **self.stack.settings_environ, "PYTHONPATH": str(ROOT)}
+
+    def start(self, *command: str, **more: Any) -> subprocess.Popen[str]:
+        """Start ``bulksend command`` by itself, outside the stack."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "ops.cli.main", *command],
+            env=self.environ | more.pop("environ", {}),
+            cwd=ROOT,
+            text=True,
+            **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more),
+        )
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run ``bulksend command`` to its end; what it says on stdout and stderr."""
+        process = self.start(*command, stderr=subprocess.STDOUT)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == code, said
+        return str(said)
+
+    # -- seeing ----------------------------------------------------------------------------------------
+
+    def wait(self, what: str, check: Callable[[], T], seconds: float = 30) -> T:
+        """Ask again and again until the answer is true; fails after ``seconds``, saying what it waited for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = check()
+            if answer:
+                return answer
+            if time.monotonic() > deadline:
+                pytest.fail(
+                    f"waited {seconds:g} s in vain: {what}; {self.all_statuses()}\n{self.logs()[-3000:]}"
+                )
+            time.sleep(0.05)
+
+    def wait_ended(self, *ids: str, seconds: float = 60) -> Counter[str]:
+        """Wait until every message of the campaigns has ended; how."""
+        live = {"queued", "retry", "claimed", "sending"}
+        self.wait("all messages end", lambda: not any(live & self.statuses(i).keys() for i in ids), seconds)
+        return sum((self.statuses(id) for id in ids), Counter())
+
+    def statuses(self, campaign: str) -> Counter[str]:
+        """How many messages of a campaign are where."""
+        with self.ledger.read() as tx:
+            return Counter(campaigns.statuses(tx, campaign))
+
+    def all_statuses(self) -> Counter[str]:
+        """How many messages are where."""
+        return Counter(row["status"] for row in self.messages())
+
+    def messages(self, campaign: str | None = None) -> list[Mapping[str, Any]]:
+        """The ledger's messages."""
+        query = select(messages)
+        if campaign is not None:
+            query = query.where(messages.c.campaign_id == campaign)
+        with self.ledger.read() as tx:
+            return list(tx.execute(query).mappings())
+
+    def attempts(self, campaign: str | None = None) -> list[Mapping[str, Any]]:
+        """Every attempt with its message's due time and kind."""
+        query = select(attempts, messages.c.due_at, messages.c.kind, messages.c.recipient).join(
+            messages, messages.c.id == attempts.c.message_pk
+        )
+        if campaign is not None:
+            query = query.where(messages.c.campaign_id == campaign)
+        with self.ledger.read() as tx:
+            return list(tx.execute(query.order_by(attempts.c.started_at)).mappings())
+
+    def vendor(self) -> list[dict[str, Any]]:
+        """Every send request that reached the vendor, in order of arrival."""
+        rows: list[dict[str, Any]] = []
+        while part := self.stack.inspect(f"messages?limit=10000&after={rows[-1]['n'] if rows else 0}"):
+            rows += part
+        return [row for row in rows if row["action"] in ("SendMessage", "SendWhatsappMessage")]
+
+    def fullest_second(self) -> int:
+        """The most requests that the vendor saw in any sliding second."""
+        return int(self.stack.inspect("stats")["sends"]["max_requests_in_any_second"])
+
+    def logs(self) -> str:
+        """The end of every member's log."""
+        files = sorted((self.stack.folder / "logs").glob("*.log"))
+        return "\n".join(f"== {f.name}\n{f.read_text(errors='replace')[-1500:]}" for f in files)
+
+    # -- judging ---------------------------------------------------------------------------------------
+
+    def agrees(self) -> None:
+        """Ledger and vendor, message by message: nothing lost, nothing twice, nothing untrue."""
+        vendor = self.vendor()
+        stored = {row["message_id"]: row["to"] for row in vendor if row["stored"]}
+        ledger = self.messages()
+        assert self.stack.inspect("duplicates") == []
+        # Every one that the vendor sent is on record as sent, or as perhaps sent.
+        sent = Counter(stored.values())
+        may = Counter(
+            m["recipient"] for m in ledger if m["status"] in ("accepted", "delivered", "read", "unknown")
+        )
+        assert sent - may == Counter()
+        # Every one that is on record as sent was sent, to that person and under that MessageId.
+        for m in ledger:
+            if m["status"] in ("accepted", "delivered", "read"):
+                assert stored.get(m["message_id"]) == m["recipient"], m["id"]
+        # No request without a committed attempt.
+        opened = Counter(a["recipient"] for a in self.attempts())
+        assert Counter(row["to"] for row in vendor) - opened == Counter()
+        self.audit_holds()
+
+    def audit_holds(self) -> None:
+        """The ledger's own proof."""
+        with self.ledger.read() as tx:
+            report = audit.audit(tx)
+        assert report.holds, [f for f in report.findings if f.broken]
+
+
+@pytest.fixture
+def make_site(postgres_ledger_url: str, tmp_path: Path) -> MakeSite:
+    """See the module's text."""
+
+    @contextmanager
+    def make(
+        *,
+        workers: int = 1,
+        faults: Sequence[Mapping[str, Any]] = (),
+        vendor: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Iterator[Site]:
+        files = {"faults": list(faults), "settings": dict(vendor or {})}
+        options: list[str] = []
+        for name, value in files.items():
+            file = tmp_path / f"{name}.json"
+            file.write_text(json.dumps(value))
+            options += [f"--{name}", str(file)]
+        stack = Stack(
+            tmp_path / "stack",
+            environ=_clean_environ()
+            | {
+                "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
+                "BULKSEND_LEASE_SECONDS": "3",
+                "BULKSEND_RETRY_BASE_SECONDS": "0.3",
+                "BULKSEND_RETRY_CAP_SECONDS": "2",
+            }
+            | dict(environ or {}),
+            workers=workers,
+            simulator_options=tuple(options),
+            database_url=postgres_ledger_url,
+        )
+        with running(stack):
+            site = Site(stack)
+            try:
+                yield site
+            finally:
+                site.close()
+
+    return make
+
+
+def _clean_environ() -> dict[str, str]:
+    """Ours without what would point the installation to something else."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BULKSEND_", "USPEEDO_")) and name not in ("DATABASE_URL", "REDIS_URL")
+    }
