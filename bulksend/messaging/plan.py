@@ -13,6 +13,7 @@ from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate, normal_name
+from bulksend.messaging.rules import length_of
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import parse_duration_ms, parse_instant_ms, zone_of
 
@@ -24,7 +25,9 @@ OTP_TTL_MS = 600_000
 
 #: Instants, durations and zones, as far as they are plainly that; anything else in their cells may be private.
 _PLAINLY_TIME = re.compile(
-    r"\d{4}-\d{2}-\d{2}([T ][\d:.,+\-Z]{0,30})?|\d{1,4}(\.\d+)?[a-z]{1,3}|P[\dDTHMS.]{1,12}|[A-Za-z_]+/[A-Za-z_/+\-0-9]+",
+    r"\d{4}-\d{2}-\d{2}([T ][\d:.,+\-Z]{0,30})?"
+    r"|\d{1,4}(\.\d+)?[a-z]{1,3}|P[\dDTHMS.]{1,12}"
+    r"|[A-Za-z_]+/[A-Za-z_/+\-0-9]+",
     re.ASCII,
 )
 
@@ -170,7 +173,7 @@ def _times(row: Mapping[str, object], facts: CampaignFacts) -> tuple[int, int | 
 
 def _shown(text: str) -> str:
     """A time as it was written; of anything else, which may have slipped in from another column, its length."""
-    return text if not text or _PLAINLY_TIME.fullmatch(text) else f"{len(text):,} characters"
+    return text if not text or _PLAINLY_TIME.fullmatch(text) else length_of(text)
 
 
 def _key(row: Mapping[str, object], to: str) -> str:
@@ -179,11 +182,9 @@ def _key(row: Mapping[str, object], to: str) -> str:
         return to
     key = key.strip()
     if len(key) > KEY_MAX:
-        raise InvalidValue(
-            "key", f"{len(key):,} characters", f"may have at most {KEY_MAX} characters; shorten it"
-        )
+        raise InvalidValue("key", length_of(key), f"may have at most {KEY_MAX} characters; shorten it")
     if not key.isprintable():
-        raise InvalidValue("key", f"{len(key):,} characters", "has control characters; take them out")
+        raise InvalidValue("key", length_of(key), "has control characters; take them out")
     return key
 
 
@@ -200,7 +201,7 @@ def as_text(field: str, value: object) -> str | None:
     if isinstance(value, int):
         return _from_int(field, value)
     if isinstance(value, (float, Decimal)):
-        if not math.isfinite(value):
+        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
             raise InvalidValue(field, "", "is no number that can be written; fill the cell or empty it")
         return _from_int(field, int(value)) if value == int(value) else format(Decimal(str(value)), "f")
     if isinstance(value, (datetime, date, time)):

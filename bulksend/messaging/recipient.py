@@ -28,6 +28,7 @@ from bulksend.messaging.numbering import (
     plainly_national,
     writes_leading_zero,
 )
+from bulksend.messaging.rules import length_of
 
 #: E.164: at most 15 digits with the country code. The shortest numbers in use have 7 (Niue, Saint Helena).
 MOST_DIGITS = 15
@@ -264,7 +265,7 @@ def _from_float(value: float, field: str) -> str:
 
 def _from_text(value: str, field: str) -> str:
     if len(value) > MOST_CHARACTERS and len(value.strip()) > MOST_CHARACTERS:
-        raise InvalidValue(field, f"{len(value):,} characters", f"is too long for a phone number; {_REMEDY}")
+        raise InvalidValue(field, length_of(value), f"is too long for a phone number; {_REMEDY}")
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", value)).strip()
     if text.startswith('="') and text.endswith('"'):  # how CSV files keep Excel from touching a number
         text = text[2:-1]
@@ -313,4 +314,4 @@ def _refusal(field: str, text: str, why: str) -> InvalidValue:
     digits = re.sub(r"\D", "", text)
     if digits:
         return InvalidValue(field, mask_phone(digits)[:40], why)
-    return InvalidValue(field, f"{len(text):,} character{'s' if len(text) != 1 else ''}", why)
+    return InvalidValue(field, length_of(text), why)

@@ -26,6 +26,7 @@ from bulksend.messaging.rules import (
     check_parameter,
     check_text,
     kind_of,
+    length_of,
 )
 from bulksend.messaging.states import MessageType
 
@@ -69,16 +70,30 @@ class _Slot:
         try:
             value = self.rule(text, self.path, self.most)
         except InvalidValue as error:
-            raise self.blamed(error, text) from None
+            raise self.blamed(error, variables) from None
         return encode_basestring(value) if type(value) is str else _compact(value)
 
-    def blamed(self, error: InvalidValue, text: str) -> InvalidValue:
-        """The error of this place as one of the variable in it; of its text only the length is told."""
-        names = {part.shown for part in self.parts if isinstance(part, _Variable)}
-        field = names.pop() if len(names) == 1 else self.path
-        return InvalidValue(
-            field, f"{len(text):,} characters", f"{error.why} (it fills {self.path} of the content)"
-        )
+    def blamed(self, error: InvalidValue, variables: Mapping[str, str]) -> InvalidValue:
+        """The error of this place as one of the variable without which there is none; only its length is told.
+
+        Where no single variable is to blame, it stays the place's.
+        """
+        held = {part.shown: _value(part, variables) for part in self.parts if isinstance(part, _Variable)}
+        field, value = self.path, error.value
+        for name in sorted(held, key=lambda name: -len(held[name])):
+            if len(held) == 1 or self._is_right_without(name, variables):
+                field, value = name, length_of(held[name])
+                break
+        return InvalidValue(field, value, f"{error.why} (it fills {self.path} of the content)")
+
+    def _is_right_without(self, name: str, variables: Mapping[str, str]) -> bool:
+        kept = ["x" if not isinstance(p, str) and p.shown == name else p for p in self.parts]
+        text = "".join(part if isinstance(part, str) else _value(part, variables) for part in kept)
+        try:
+            self.rule(text, self.path, self.most)
+        except InvalidValue:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +146,7 @@ class ContentTemplate:
             try:
                 check_code(text, path)
             except InvalidValue as error:
-                raise code.blamed(error, text) from None
+                raise code.blamed(error, variables) from None
 
 
 def _value(variable: _Variable, variables: Mapping[str, str]) -> str:
@@ -241,8 +256,9 @@ def _slot(dynamic: Dynamic, parts: tuple[str | _Variable, ...]) -> _Slot:
     rule, path, most = dynamic.rule
     if rule is check_text or rule is check_parameter:
         # What the fixed parts break, every message would break.
+        fixed = sum(len(part) for part in parts if isinstance(part, str))
         sample = "".join(part if isinstance(part, str) else "x" for part in parts)
-        rule(sample, path, most + len(parts))
+        rule(sample, path, len(sample) if fixed <= most else most)
     elif rule is check_link:
         _check_fixed_beginning(parts, path)
     return _Slot(parts, rule, path, most)

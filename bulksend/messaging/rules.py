@@ -56,9 +56,7 @@ def check_text(value: object, path: str, most: int) -> str:
     if not value or value.isspace():
         raise InvalidValue(path, "", "is empty; fill it, or leave the field out if it may be left out")
     if len(value) > most:
-        raise InvalidValue(
-            path, f"{len(value):,} characters", f"may have at most {most:,} characters; shorten it"
-        )
+        raise InvalidValue(path, length_of(value), f"may have at most {most:,} characters; shorten it")
     if "\0" in value:
         raise InvalidValue(path, "", "has a NUL character; take it out")
     if not value.isascii():
@@ -98,7 +96,7 @@ def check_code(code: str, path: str) -> None:
     if len(code) > OTP_CODE_MAX:
         raise InvalidValue(
             path,
-            f"{len(code):,} characters",
+            length_of(code),
             f"is a one-time code, which has at most {OTP_CODE_MAX} characters",
         )
     if "://" in code or code.lower().startswith("www."):
@@ -174,6 +172,11 @@ def check_degrees_text(text: str, path: str, most: int) -> float:
     if not _DEGREES.fullmatch(text.strip()):
         raise InvalidValue(path, "", "is not a number of degrees, like 51.5072")
     return check_degrees(float(text.strip().replace(",", ".")), path, most)
+
+
+def length_of(text: str) -> str:
+    """What may be shown of a private value: how long it is."""
+    return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
 
 
 def kind_of(value: object) -> str:

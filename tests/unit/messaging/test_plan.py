@@ -1,0 +1,364 @@
+"""From a row to a message or an explained refusal (faults, section 7: 12, 15, 27, 28, 50, 55 to 58)."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulksend.messaging import (
+    CampaignFacts,
+    Columns,
+    InvalidInput,
+    Kind,
+    MessageType,
+    PlannedMessage,
+    Refusal,
+    compile_content,
+    map_columns,
+    plan_row,
+)
+
+NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
+MINUTE = 60_000
+NO_RECIPIENT = "no column holds the recipients; call it `to` (or phone, mobile, msisdn, number, whatsapp)"
+HELLO = compile_content(MessageType.TEXT, {"body": "Hi {{name}}, {{thing|your order}} is here"})
+
+
+def facts(**changes: Any) -> CampaignFacts:
+    given: dict[str, Any] = {
+        "kind": Kind.MARKETING,
+        "sender": "8615000579987",
+        "template": HELLO,
+        "due_at_ms": NOW,
+        "ttl_ms": None,
+        "now_ms": NOW,
+        "default_region": None,
+        "timezone": None,
+    }
+    return CampaignFacts(**(given | changes))
+
+
+def planned(row: Mapping[str, object], **changes: Any) -> PlannedMessage:
+    plan = plan_row(7, {"to": "447700900123", "name": "David"} | dict(row), facts(**changes))
+    assert isinstance(plan, PlannedMessage), plan
+    return plan
+
+
+def refused(row: Mapping[str, object], **changes: Any) -> Refusal:
+    plan = plan_row(7, {"to": "447700900123", "name": "David"} | dict(row), facts(**changes))
+    assert isinstance(plan, Refusal), plan
+    return plan
+
+
+# -- columns ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["to", "To", " PHONE ", "mobile", "MSISDN", "Number", "WhatsApp"])
+def test_the_recipients_column_has_a_handful_of_names(name: str) -> None:
+    columns = map_columns([name, "First  Name"])
+    assert columns.rename({name: "447700900123", "First  Name": "David"}) == {
+        "to": "447700900123",
+        "first name": "David",
+    }
+    assert columns.variables == ("first name",)
+
+
+def test_beside_to_another_name_for_it_is_an_ordinary_variable() -> None:
+    columns = map_columns(["phone", "to", "key", "name"])
+    assert columns.rename({"phone": "1", "to": "2", "key": "3", "name": "4"}) == {
+        "phone": "1",
+        "to": "2",
+        "key": "3",
+        "name": "4",
+    }
+    assert columns.variables == ("phone", "name")
+
+
+@pytest.mark.parametrize("name", ["send_at", "Send at", "SEND-AT"])
+def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> None:
+    assert map_columns(["to", name]) == Columns({"to": "to", name: "send_at"})
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (
+            ["name", "city"],
+            f"{NO_RECIPIENT}. The columns are: name, city",
+        ),
+        (
+            [],
+            f"{NO_RECIPIENT}. The columns are: none",
+        ),
+        (["to", "Name", "name "], "the columns 'Name' and 'name ' have the same name; rename one of them"),
+        (["to", "To"], "the columns 'to' and 'To' have the same name; rename one of them"),
+        (
+            ["to", "send_at", "send at"],
+            "the columns 'send_at' and 'send at' have the same name; rename one of them",
+        ),
+        (
+            ["Phone", "Mobile"],
+            "the columns Phone and Mobile could each hold the recipients; call the right one `to`",
+        ),
+    ],
+)
+def test_a_header_that_leaves_a_doubt_is_refused_by_its_names(header: list[str], why: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        map_columns(header)
+    assert str(caught.value) == why
+
+
+def test_columns_without_a_name_are_left_out() -> None:
+    assert map_columns(["to", "", " "]).rename({"to": "1", "": "2", " ": "3"}) == {"to": "1"}
+
+
+# -- messages -----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_becomes_a_message_with_only_the_variables_its_content_uses() -> None:
+    assert planned({"to": "+44 7700 900123", "name": "David", "salary": "1,000,000"}) == PlannedMessage(
+        row=7,
+        to="447700900123",
+        key="447700900123",
+        variables={"name": "David"},
+        due_at_ms=NOW,
+        expires_at_ms=None,
+    )
+
+
+def test_five_spellings_of_one_number_have_one_key() -> None:
+    spellings = ("447700900123", "+44 7700 900123", "00447700900123", "٤٤٧٧٠٠٩٠٠١٢٣", 447700900123.0)
+    assert {planned({"to": spelling}).key for spelling in spellings} == {"447700900123"}
+
+
+def test_a_number_without_its_country_is_read_in_the_campaigns_region() -> None:
+    assert planned({"to": "07700 900123"}, default_region="GB").to == "447700900123"
+    assert refused({"to": "07700 900123"}).field == "to"
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (42.0, "42"),
+        (42, "42"),
+        (42.5, "42.5"),
+        (1e-7, "0.0000001"),
+        (1e21, "1000000000000000000000"),
+        (-0.5, "-0.5"),
+        (True, "true"),
+        (False, "false"),
+        (Decimal("1.50"), "1.50"),
+        (Decimal("3.00"), "3"),
+        (datetime.date(2030, 3, 1), "2030-03-01"),
+        (datetime.datetime(2030, 3, 1, 9, tzinfo=datetime.UTC), "2030-03-01T09:00:00+00:00"),
+        (" two  words ", " two  words "),
+    ],
+)
+def test_a_cell_becomes_the_text_that_a_person_sees(cell: object, text: str) -> None:
+    assert planned({"name": cell}).variables == {"name": text}
+
+
+@pytest.mark.parametrize("cell", [None, "", "  ", "\t"])
+def test_an_empty_cell_is_an_absent_variable(cell: object) -> None:
+    assert planned({"thing": cell}).variables == {"name": "David"}
+    refusal = refused({"name": cell})
+    assert (refusal.row, refusal.field, refusal.value) == (7, "name", "")
+    assert refusal.why == "is empty, and the content needs it; fill the column, or give a default: {{name|…}}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        (math.nan, "is no number that can be written; fill the cell or empty it"),
+        (Decimal("sNaN"), "is no number that can be written; fill the cell or empty it"),
+        (math.inf, "is no number that can be written; fill the cell or empty it"),
+        (["David"], "is a list; a cell holds text or a number"),
+        (b"David", "is a bytes; a cell holds text or a number"),
+        (10**200, "is a number of more than 100 digits; give it as text"),
+    ],
+)
+def test_a_cell_that_is_no_text_refuses_its_row(cell: object, why: str) -> None:
+    assert refused({"name": cell}) == Refusal(7, "name", "", why)
+
+
+def test_a_variable_is_personal_and_only_its_length_is_shown() -> None:
+    refusal = refused({"name": "David " * 1000})
+    assert refusal == Refusal(
+        7,
+        "name",
+        "6,000 characters",
+        "may have at most 4,096 characters; shorten it (it fills body of the content)",
+    )
+
+
+def test_a_wrong_number_is_shown_masked() -> None:
+    refusal = refused({"to": "4477009001234"})
+    assert (refusal.field, refusal.value) == ("to", "4477******234")
+    assert refusal.why == "is too long for its country; write it with its country code, like +44 7700 900123"
+
+
+def test_a_message_to_its_own_sender_is_refused() -> None:
+    refusal = refused({"to": "+44 7700 900123"}, sender="447700900123")
+    assert refusal == Refusal(
+        7, "to", "4477*****123", "is the sender itself, which WhatsApp refuses (131021); take the row out"
+    )
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_of_its_own_replaces_the_recipient() -> None:
+    assert planned({"key": " login-83121 "}).key == "login-83121"
+    assert planned({"key": 83121.0}).key == "83121"
+    assert planned({"key": "k" * 200}).key == "k" * 200
+    assert planned({"key": ""}).key == "447700900123"
+
+
+def test_a_key_that_is_too_long_or_not_printable_is_refused() -> None:
+    assert refused({"key": "k" * 201}) == Refusal(
+        7, "key", "201 characters", "may have at most 200 characters; shorten it"
+    )
+    assert refused({"key": "a\x00b"}) == Refusal(
+        7, "key", "3 characters", "has control characters; take them out"
+    )
+    assert refused({"key": "a\ud800"}).field == "key"
+
+
+# -- times --------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_is_due_when_its_campaign_is_or_at_a_time_of_its_own() -> None:
+    assert planned({}, due_at_ms=NOW + MINUTE).due_at_ms == NOW + MINUTE
+    own = planned({"send_at": "2030-03-18T09:00:00+01:00"}, due_at_ms=NOW + MINUTE)
+    assert own.due_at_ms == 1_900_051_200_000
+
+
+def test_a_time_without_offset_is_read_in_the_rows_zone_else_the_campaigns() -> None:
+    utc = planned({"send_at": "2030-03-18T09:00Z"}).due_at_ms
+    assert (
+        planned({"send_at": "2030-03-18T09:00"}, timezone="Asia/Shanghai").due_at_ms == utc - 8 * 60 * MINUTE
+    )
+    own = planned({"send_at": "2030-03-18T09:00", "timezone": "Asia/Tokyo"}, timezone="Asia/Shanghai")
+    assert own.due_at_ms == utc - 9 * 60 * MINUTE
+
+
+def test_a_due_time_that_has_passed_means_now() -> None:
+    assert planned({}, due_at_ms=NOW - 1).due_at_ms == NOW
+    assert planned({"send_at": "2030-03-01T09:00Z"}).due_at_ms == NOW
+
+
+def test_a_time_to_live_counts_from_the_due_time_and_a_rows_own_wins() -> None:
+    assert planned({}, ttl_ms=5 * MINUTE).expires_at_ms == NOW + 5 * MINUTE
+    assert planned({}, ttl_ms=5 * MINUTE, due_at_ms=NOW - MINUTE).expires_at_ms == NOW + 4 * MINUTE
+    assert planned({"ttl": "1h"}, ttl_ms=5 * MINUTE).expires_at_ms == NOW + 60 * MINUTE
+    assert planned({"ttl": datetime.timedelta(minutes=2)}).expires_at_ms == NOW + 2 * MINUTE
+
+
+def test_a_one_time_code_lives_ten_minutes_where_nobody_says_otherwise() -> None:
+    assert planned({}, kind=Kind.OTP).expires_at_ms == NOW + 10 * MINUTE
+    assert planned({}, kind=Kind.OTP, ttl_ms=MINUTE).expires_at_ms == NOW + MINUTE
+    assert planned({}, kind=Kind.UTILITY).expires_at_ms is None
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "field", "value"),
+    [
+        ({"send_at": "2030-03-17T17:30:00Z", "ttl": "10m"}, {}, "send_at", "2030-03-17T17:30:00Z"),
+        ({"ttl": "10m"}, {"due_at_ms": NOW - 10 * MINUTE}, "ttl", "10m"),
+        ({}, {"due_at_ms": NOW - 10 * MINUTE, "kind": Kind.OTP}, "ttl", ""),
+    ],
+)
+def test_a_message_that_would_expire_before_it_is_due_is_refused(
+    row: dict[str, object], changes: dict[str, Any], field: str, value: str
+) -> None:
+    assert refused(row, **changes) == Refusal(
+        7, field, value, "is so long ago that its time to live has passed; give a later time or a longer ttl"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "value", "why"),
+    [
+        (
+            {"send_at": "2030-03-18T09:00"},
+            "send_at",
+            "2030-03-18T09:00",
+            "has no offset; add one (+01:00 or Z) or name a time zone, like Europe/London",
+        ),
+        (
+            {"send_at": "2030-03-31T01:30", "timezone": "Europe/London"},
+            "send_at",
+            "2030-03-31T01:30",
+            "does not exist in Europe/London, where clocks skip it; choose another time",
+        ),
+        (
+            {"send_at": "9999-01-01T00:00Z"},
+            "send_at",
+            "9999-01-01T00:00Z",
+            "has a year outside 2000 to 2100; check it",
+        ),
+        (
+            {"send_at": "2030-03-18T09:00", "timezone": "Mars/Base"},
+            "timezone",
+            "Mars/Base",
+            "is not a time zone; use an IANA name, like Europe/London",
+        ),
+        ({"ttl": "10x"}, "ttl", "10x", "is not a duration; write it like 10m, 90s, 1h30m or PT10M"),
+        ({"ttl": 600.0}, "ttl", "3 characters", "is not a duration; write it like 10m, 90s, 1h30m or PT10M"),
+    ],
+)
+def test_a_wrong_time_refuses_its_row_by_column(
+    row: dict[str, object], field: str, value: str, why: str
+) -> None:
+    assert refused(row) == Refusal(7, field, value, why)
+
+
+@pytest.mark.parametrize(
+    "private", ["447700900123", "+44 7700 900123", "David Smith", "123456", "123-456", "4477-00-900123"]
+)
+@pytest.mark.parametrize("column", ["send_at", "ttl", "timezone"])
+def test_what_slipped_into_a_time_column_from_another_one_is_not_shown(column: str, private: str) -> None:
+    refusal = refused({"send_at": "2030-03-18T09:00", "timezone": "Europe/London", column: private})
+    assert (refusal.field, refusal.value) == (column, f"{len(private)} characters")
+    assert private not in refusal.why
+
+
+# -- anything at all ----------------------------------------------------------------------------------------------
+
+cells: st.SearchStrategy[object] = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=30)
+    | st.datetimes()
+    | st.decimals()
+    | st.lists(st.integers(), max_size=2)
+    | st.sampled_from(["447700900123", "+12025550123", "2030-03-18T09:00Z", "10m", "Europe/London"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["to", "name", "thing", "send_at", "ttl", "timezone", "key"]), cells),
+    st.sampled_from(Kind),
+)
+def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], kind: Kind) -> None:
+    plan = plan_row(3, row, facts(kind=kind))
+    assert plan.row == 3
+    if isinstance(plan, Refusal):
+        assert plan.field
+        assert plan.why
+        assert len(plan.value) <= 40
+    else:
+        assert plan.due_at_ms >= NOW
+        assert plan.expires_at_ms is None or plan.expires_at_ms > NOW
+        assert plan.variables.keys() <= {"name", "thing"}
+        assert plan == plan_row(3, row, facts(kind=kind))
