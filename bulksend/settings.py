@@ -298,7 +298,7 @@ class _Entry:
 
 def _gather(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, _Entry]:
     """What was given, by field; the environment over the file."""
-    return dict(_entries(_read_dotenv(dotenv), ".env")) | dict(_entries(environ, "environment"))
+    return dict(_entries(read_dotenv(dotenv), ".env")) | dict(_entries(environ, "environment"))
 
 
 def _entries(values: Mapping[str, str], source: str) -> Iterator[tuple[str, _Entry]]:
@@ -345,7 +345,8 @@ def _read_secret(name: str, path: str) -> str:
     return text
 
 
-def _read_dotenv(path: Path | None) -> dict[str, str]:
+def read_dotenv(path: Path | None) -> dict[str, str]:
+    """The variables of a ``.env`` file; none where there is no such file. Raises InvalidInput."""
     if path is None or not path.is_file():
         return {}
     from dotenv import dotenv_values

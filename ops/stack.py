@@ -23,7 +23,7 @@ from typing import Any
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrating import migrate
-from bulksend.settings import Settings
+from bulksend.settings import Settings, read_dotenv
 from ops.local.children import Child
 from ops.local.failure import CannotStart, last_words
 from ops.local.valkey import EmbeddedValkey
@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _CLI = (sys.executable, "-m", "ops.cli.main")
 #: A child that dies is started again, at first at once, later after this long at most.
 _LONGEST_PAUSE_S = 30.0
+#: Who ran for so long died of something new.
+_STEADY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Member:
     child: Child | None = None
     deaths: int = 0
     again_at: float = 0.0
+    started_at: float = 0.0
 
 
 @dataclass
@@ -132,6 +135,8 @@ class Stack:
             if status is None:
                 return
             member.child = None
+            if time.monotonic() - member.started_at > _STEADY_S:
+                member.deaths = 0
             pause = 0.0 if not member.deaths else min(_LONGEST_PAUSE_S, 2.0**member.deaths)
             member.deaths += 1
             member.again_at = time.monotonic() + pause
@@ -141,14 +146,17 @@ class Stack:
 
     def _launch(self, member: Member) -> None:
         with self._log(member).open("ab") as log:
-            member.child = Child(member.arguments, cwd=ROOT, environ=self._whole_environ(), output=log)
+            # In a folder without a .env: what its members are told is what we are told.
+            member.child = Child(
+                member.arguments, cwd=self.folder / "logs", environ=self._whole_environ(), output=log
+            )
+            member.started_at = time.monotonic()
 
     def _log(self, member: Member) -> Path:
         return self.folder / "logs" / f"{member.name}.log"
 
     def _whole_environ(self) -> dict[str, str]:
         whole = {**self.environ, **self._added}
-        # Kept out of the members' sight: a .env of the folder we are started in has been read by us.
         return whole | {
             "PYTHONPATH": os.pathsep.join([str(ROOT), self.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         }
@@ -227,7 +235,8 @@ def run_up(folder: Path) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    stack = Stack(folder)
+    # A .env of the folder we are started in counts, and what is exported counts more.
+    stack = Stack(folder, environ={**read_dotenv(Path(".env")), **os.environ})
     say(f"starting in {folder}; logs are in {folder / 'logs'}")
     with running(stack):
         if stack.simulator_origin is not None:

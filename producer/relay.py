@@ -185,19 +185,22 @@ class Relay:
         now = self._wall_ms()
         wanted = [row.id for row in rows if self._is_missing(row, published.get(row.id), oldest, now)]
         if wanted:
-            published.update((id, now) for id in self._publish(campaign.kind, wanted, rate))
+            published.update(self._publish(campaign.kind, wanted, rate))
         self._published[campaign.id] = published
         if upcoming is None or upcoming <= now_ms:
             return self._settings.interval_seconds
         return max(0.001, (upcoming - now_ms) / 1000)
 
-    def _publish(self, lane: Kind, ids: list[str], rate: float) -> list[str]:
-        """Those that Redis took. A job is about a second's worth, so that workers share a paced blast evenly."""
+    def _publish(self, lane: Kind, ids: list[str], rate: float) -> dict[str, int]:
+        """Those that Redis took, and when: not before the time that their own job bears.
+
+        A job is about a second's worth, so that workers share a paced blast evenly.
+        """
         size = int(min(self._settings.batch_size, max(SMALLEST_WINDOW, rate)))
-        taken: list[str] = []
+        taken: dict[str, int] = {}
         for batch in batches(ids, size):
             count = self._publisher.publish(lane, batch)
-            taken += batch[:count]
+            taken.update(dict.fromkeys(batch[:count], self._wall_ms()))
             if count < len(batch):
                 break
         return taken

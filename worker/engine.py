@@ -267,7 +267,7 @@ class Engine:
             return False
         asked = steady_seconds()
         try:
-            claimed = await self._loop.run_in_executor(self._claims, self._store.claim, ids, lease)
+            claimed = await self._claim_whole(ids, lease)
         except Exception as error:  # noqa: BLE001 - the ledger is away: the ids are in it, the relay finds them
             log.warning("claim_failed", lane=lane.value, error=type(error).__name__)
             await asyncio.sleep(0.5)
@@ -281,6 +281,15 @@ class Engine:
             self._unopened.add(message.id)
             task.add_done_callback(lambda _, id=message.id: self._let_go(id))  # type: ignore[misc]
         return True
+
+    async def _claim_whole(self, ids: Sequence[str], lease: str) -> list[Claimed]:
+        """Claim on the thread; a stop in the middle of it learns what was claimed all the same, to give it back."""
+        claiming = self._loop.run_in_executor(self._claims, self._store.claim, ids, lease)
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            self._unopened.update(message.id for message in await claiming)
+            raise
 
     def _let_go(self, id: str) -> None:
         task = self._hands.pop(id, None)

@@ -24,9 +24,12 @@ def register(app: typer.Typer) -> None:
     """Add the rest."""
     app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(worker)
     app.command("relay")(relay)
-    app.command("simulate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-        simulate
-    )
+    # Its options, --help among them, are the simulator's own.
+    app.command(
+        "simulate",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(simulate)
     app.command("settings")(settings_)
     app.command("doctor")(doctor)
     app.add_typer(keys_group, name="keys")
@@ -144,7 +147,7 @@ def relay() -> None:
 
 
 def simulate(context: typer.Context) -> None:
-    """The vendor to rehearse against; its options: bulksend simulate --help."""
+    """The vendor to rehearse against, with faults on demand."""
     from simulator.cli import main
 
     raise SystemExit(main(context.args))

@@ -1,0 +1,238 @@
+"""The relay with a real Valkey and a real ledger: what is due gets to Redis, and what Redis lost gets there again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import redis
+from sqlalchemy import update
+
+from bulksend.broker import ids_in
+from bulksend.ledger import campaigns, intake, leases, senders, sending
+from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.database import Database, instant
+from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.schema import messages
+from bulksend.ledger.sealing import Sealer
+from bulksend.messaging import Kind, OnUnknown
+from producer.publisher import RedisPublisher
+from producer.relay import LEADER_KEY, Leadership, Relay, RelaySettings
+
+SENDER = "8615000579987"
+
+
+def a_campaign(
+    ledger: Database,
+    count: int,
+    *,
+    kind: Kind = Kind.MARKETING,
+    due_in_ms: int = 0,
+    key: str = "k",
+    rate: float = 80.0,
+) -> Campaign:
+    with ledger.write() as tx:
+        now = instant(tx)
+        senders.register(tx, SENDER, rate=rate)
+        new = NewCampaign(
+            key,
+            "test",
+            kind,
+            SENDER,
+            "text",
+            '{"body":"x"}',
+            "h",
+            "f",
+            now + due_in_ms,
+            None,
+            None,
+            OnUnknown.HOLD,
+            "t",
+        )
+        campaign, _ = campaigns.create_or_find(tx, new)
+        planned = [
+            NewMessage(
+                n,
+                f"4477009{n:05d}",
+                False,
+                f"4477009{n:05d}",
+                SENDER,
+                "text",
+                {"v": {}},
+                "",
+                now + due_in_ms,
+                None,
+            )
+            for n in range(1, count + 1)
+        ]
+        intake.take_chunk(
+            tx,
+            campaign,
+            after_row=0,
+            up_to_row=count,
+            planned=planned,
+            refused=[],
+            rows=count,
+            sealer=Sealer([bytes(32)]),
+        )
+        campaigns.finish_intake(tx, campaign.id)
+        # What came in due is left to its own producer for a moment; of these that moment is over.
+        tx.execute(update(messages).values(queued_at=messages.c.queued_at - 10_000))
+        return campaigns.get(tx, campaign.id)
+
+
+def a_relay(ledger: Database, url: str, **settings: float) -> Relay:
+    relay = Relay(
+        ledger,
+        redis.Redis.from_url(url),
+        RedisPublisher(url, timeout_s=2.0),
+        RelaySettings(**({"republish_seconds": 0.2, "window_seconds": 10.0} | settings)),  # type: ignore[arg-type]
+    )
+    return relay
+
+
+def ids_waiting(valkey: redis.Redis, lane: str = "marketing") -> list[str]:
+    return [id for raw in valkey.lrange(lane, 0, -1) for id in ids_in(raw)]
+
+
+def claim_all(ledger: Database, ids: Sequence[str]) -> int:
+    with ledger.write() as tx:
+        lease, _ = leases.take(tx, "t", 60_000)
+        return len(sending.claim(tx, ids, lease=lease, account="default"))
+
+
+def test_a_blast_is_published_as_a_window_of_its_rate(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    a_campaign(ledger, 2000, due_in_ms=-5000)
+    relay = a_relay(ledger, valkey_url)
+    relay.tick()
+    waiting = ids_waiting(valkey)
+    assert len(waiting) == len(set(waiting)) == 800  # ten seconds at 80/s
+    relay.tick()
+    assert len(ids_waiting(valkey)) == 800
+    assert claim_all(ledger, waiting[:300]) == 300
+    relay.tick()
+    assert len(set(ids_waiting(valkey))) == 1100
+
+
+def test_a_job_is_about_a_second_of_a_paced_blast(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    a_campaign(ledger, 400, due_in_ms=-5000, rate=40.0)
+    a_relay(ledger, valkey_url).tick()
+    assert {len(ids_in(raw)) for raw in valkey.lrange("marketing", 0, -1)} == {40}
+
+
+def test_what_redis_lost_is_published_again_and_what_it_has_is_not(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    a_campaign(ledger, 100, due_in_ms=-5000)
+    relay = a_relay(ledger, valkey_url)
+    relay.tick()
+    time.sleep(0.25)
+    relay.tick()
+    assert len(ids_waiting(valkey)) == 100
+    valkey.delete("marketing")
+    relay.tick()
+    assert len(ids_waiting(valkey)) == 100
+
+
+def test_a_job_that_a_worker_lost_is_found_though_younger_ones_lie_there(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    a_campaign(ledger, 40, due_in_ms=-5000, rate=20.0)
+    relay = a_relay(ledger, valkey_url)
+    relay.tick()
+    lost = set(ids_in(valkey.rpop("marketing")))
+    time.sleep(0.25)
+    a_campaign(ledger, 20, due_in_ms=-5000, key="younger")
+    kept = valkey.rpop("marketing")
+    relay.tick()
+    assert kept is not None
+    assert lost <= set(ids_waiting(valkey))
+
+
+def test_what_falls_due_is_published_within_moments_of_its_time(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    campaign = a_campaign(ledger, 10, kind=Kind.OTP, due_in_ms=700)
+    relay, stop = a_relay(ledger, valkey_url), threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 10
+        while not valkey.llen("otp") and time.monotonic() < deadline:
+            time.sleep(0.005)
+        with ledger.read() as tx:
+            late_ms = instant(tx) - campaign.due_at
+        assert len(ids_waiting(valkey, "otp")) == 10
+        assert 0 <= late_ms < 500
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def test_nothing_of_a_paused_sender_or_campaign_is_published(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    campaign = a_campaign(ledger, 10, due_in_ms=-5000)
+    relay = a_relay(ledger, valkey_url)
+    with ledger.write() as tx:
+        senders.pause(tx, SENDER, actor="a", why="w")
+    relay.tick()
+    assert ids_waiting(valkey) == []
+    with ledger.write() as tx:
+        senders.resume(tx, SENDER, actor="a", why="w")
+        campaigns.pause(tx, campaign.id, actor="a", why="w")
+    relay.tick()
+    assert ids_waiting(valkey) == []
+    with ledger.write() as tx:
+        campaigns.resume(tx, campaign.id, actor="a", why="w")
+    relay.tick()
+    assert len(ids_waiting(valkey)) == 10
+
+
+def test_one_relay_leads_and_another_takes_over_when_it_leaves(valkey_url: str, valkey: redis.Redis) -> None:
+    first, second = Leadership(valkey), Leadership(redis.Redis.from_url(valkey_url))
+    assert first.hold()
+    assert not second.hold()
+    assert first.hold()
+    first.leave()
+    assert second.hold()
+    assert not first.hold()
+
+
+def test_a_leader_that_died_is_replaced_when_its_lock_lapses(valkey_url: str, valkey: redis.Redis) -> None:
+    first, second = Leadership(valkey), Leadership(redis.Redis.from_url(valkey_url))
+    assert first.hold()
+    valkey.pexpire(LEADER_KEY, 50)
+    deadline = time.monotonic() + 5
+    while not second.hold() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert second.leads
+    assert second.began_anew
+
+
+def test_a_wiped_redis_makes_the_leader_begin_anew(valkey: redis.Redis) -> None:
+    leader = Leadership(valkey)
+    leader.hold()
+    assert leader.hold()
+    assert not leader.began_anew
+    valkey.flushall()
+    assert leader.hold()
+    assert leader.began_anew
+
+
+def test_expired_messages_end_and_a_campaign_without_live_ones_is_finished(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    campaign = a_campaign(ledger, 5, due_in_ms=-5000)
+    with ledger.write() as tx:
+        tx.execute(update(messages).values(expires_at=1))
+    a_relay(ledger, valkey_url).tick()
+    with ledger.read() as tx:
+        assert campaigns.statuses(tx, campaign.id) == {"expired": 5}
+        assert campaigns.get(tx, campaign.id).status.value == "finished"
+    assert ids_waiting(valkey) == []

@@ -1,0 +1,61 @@
+"""The body of a job: ids, and nothing that is not an id gets through."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulksend.broker import batches, ids_in, published_ms_of, read_ids
+from bulksend.broker.app import settings
+from bulksend.ledger.ids import new_id
+
+
+@given(st.lists(st.uuids().map(str), max_size=50), st.integers(1, 20))
+def test_batches_hold_every_id_once_in_order_and_none_is_too_large(ids: list[str], size: int) -> None:
+    made = list(batches(ids, size))
+    assert [id for batch in made for id in batch] == ids
+    assert all(0 < len(batch) <= size for batch in made)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    )
+)
+def test_whatever_lies_in_redis_only_ids_come_out(junk: object) -> None:
+    good = new_id()
+    assert read_ids(junk) in ([], junk)
+    assert read_ids([junk, good])[-1:] == [good]
+
+
+@given(st.binary() | st.text())
+def test_a_job_that_is_not_ours_is_no_error(raw: bytes | str) -> None:
+    assert published_ms_of(raw) is None
+    assert ids_in(raw) == []
+
+
+def test_a_header_without_a_time_tells_none() -> None:
+    assert published_ms_of(json.dumps({"headers": {"published_ms": "soon"}})) is None
+    assert published_ms_of(json.dumps({"headers": {"published_ms": 5}})) == 5
+
+
+def test_nothing_that_waits_is_left_to_celery() -> None:
+    ours = settings()
+    assert ours["task_acks_late"] is False
+    assert ours["task_ignore_result"] is True
+    assert ours["result_backend"] is None
+    assert ours["accept_content"] == ["json"]
+    assert ours["worker_disable_prefetch"] is True
+    assert [queue.name for queue in ours["task_queues"]] == ["otp", "utility", "marketing"]
+    assert {queue.exchange.type for queue in ours["task_queues"]} == {"direct"}
+
+
+def test_no_wait_for_redis_is_without_an_end() -> None:
+    options = settings()["broker_transport_options"]
+    assert options["socket_timeout"] > 0
+    assert options["socket_connect_timeout"] > 0
+    assert options["health_check_interval"] > 0
+    assert settings()["broker_connection_max_retries"] is None
