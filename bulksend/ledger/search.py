@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, union_all
 
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.states import Status
@@ -76,20 +76,20 @@ def _is_wide(query: Query) -> bool:
 def _page_of(
     campaign_id: str, conditions: Sequence[ColumnElement[bool]], limit: int, *, newest_first: bool
 ) -> Select[tuple[str]]:
-    """The ids of a page of a campaign, merged from the index of (campaign, status, id) for each status.
+    """The ids of a page of a campaign: a page of each status from the index of (campaign, status, id), merged.
 
-    Both databases read each branch in order and stop after the page; without this they would sort the whole
-    campaign for every page, or one more index would have to be kept at each step of each message.
+    Without this both databases would sort the whole campaign for every page, or one more index would have to be
+    kept up at each step of each message.
     """
-    branches = [
-        select(messages.c.id).where(
-            messages.c.campaign_id == campaign_id, messages.c.status == status.value, *conditions
-        )
-        for status in Status
-    ]
-    order = text("id DESC" if newest_first else "id")
-    merged = union_all(*branches).order_by(order).limit(limit).subquery()
-    return select(merged.c.id)
+    order = messages.c.id.desc() if newest_first else messages.c.id.asc()
+    branches = []
+    for status in Status:
+        here = messages.c.campaign_id == campaign_id, messages.c.status == status.value
+        branch = select(messages.c.id).where(*here, *conditions).order_by(order).limit(limit).subquery()
+        branches.append(select(branch.c.id))
+    merged = union_all(*branches).subquery()
+    page = select(merged.c.id).order_by(merged.c.id.desc() if newest_first else merged.c.id).limit(limit)
+    return select(page.subquery().c.id)
 
 
 def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:

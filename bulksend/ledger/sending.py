@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
-from bulksend.ledger.messages import MAYBE_SENT
+from bulksend.ledger.messages import MAYBE_SENT, reopen_campaigns
 from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
@@ -467,17 +467,17 @@ def heed_acceptances(tx: Connection, ids: Sequence[str]) -> None:
     tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])})
 
 
-_REOPEN = """
-UPDATE campaigns SET status = 'running', ended_at = NULL
-WHERE status = 'finished' AND id IN (
-    SELECT m.campaign_id FROM messages AS m JOIN {rows} ON p.id = m.id WHERE m.status = 'retry')
+_WAITING_AGAIN = """
+SELECT DISTINCT CAST(m.campaign_id AS text) FROM {rows} JOIN messages AS m ON m.id = p.id WHERE m.status = 'retry'
 """
 
 
 def _reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:
     """A campaign that finished while one of its messages was unknown runs again when that one waits again."""
-    sql = _REOPEN.format(rows=table(tx, {"id": "uuid"}))
-    tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])})
+    sql = _WAITING_AGAIN.format(rows=table(tx, {"id": "uuid"}))
+    found = tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])}).scalars().all()
+    if found:
+        reopen_campaigns(tx, found)
 
 
 _OUTCOME_NAMES: dict[type, str] = {

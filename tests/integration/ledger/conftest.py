@@ -246,13 +246,13 @@ class Desk:
         """The rules of the audit that do not hold, with their offenders."""
         return {f.rule: f.offenders for f in self.audit().findings if f.broken}
 
-    def plans(self, work: Callable[..., object], *args: Any, **named: Any) -> str:
-        """How the database would find what ``work`` asks for: the plans of all its statements.
 
-        PostgreSQL is told to avoid reading whole tables: what it still reads whole, no index serves.
-        """
+def plans_in(database: Database) -> Callable[..., str]:
+    """``plans(work, ...)``: how the database finds what ``work`` asks for, for each of its statements."""
+
+    def plans(work: Callable[..., object], *args: Any, **named: Any) -> str:
         told: list[str] = []
-        prefix = "EXPLAIN QUERY PLAN " if self.database.is_sqlite else "EXPLAIN "
+        prefix = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
 
         def explain(conn: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
             if not statement.startswith((prefix, "SET ")):
@@ -260,11 +260,9 @@ class Desk:
                 asked.execute(prefix + statement, parameters)
                 told.extend(" ".join(str(part) for part in row) for row in asked.fetchall())
 
-        with self.database.engine.connect() as connection:
+        with database.engine.connect() as connection:
             tx = connection.execution_options(bulksend_write=True)
             transaction = tx.begin()
-            if not self.database.is_sqlite:
-                tx.exec_driver_sql("SET LOCAL enable_seqscan = off")
             event.listen(tx, "before_cursor_execute", explain)
             try:
                 work(tx, *args, **named)
@@ -272,6 +270,13 @@ class Desk:
                 event.remove(tx, "before_cursor_execute", explain)
                 transaction.rollback()
         return "\n".join(told)
+
+    return plans
+
+
+@pytest.fixture(name="plans_in", scope="session")
+def _plans_in() -> Callable[[Database], Callable[..., str]]:
+    return plans_in
 
 
 @pytest.fixture(scope="session")
