@@ -100,7 +100,7 @@ def test_a_content_is_a_typed_value_that_cannot_be_changed() -> None:
     code = Parameter("text", "123456")
     assert otp == Template("otp_test_02", Language("zh_CN"), (Body((code,)), Button("url", "0", (code,))))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        otp.name = "other"  # type: ignore[attr-defined]
+        otp.name = "other"  # type: ignore[misc]
 
 
 def test_json_is_compact_and_keeps_its_letters() -> None:

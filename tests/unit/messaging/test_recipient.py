@@ -73,6 +73,7 @@ def test_numbers_reserved_for_fiction_and_the_vendors_samples_pass(written: str,
 
 def test_the_1_that_mexico_dropped_after_its_code_in_2019_is_dropped() -> None:
     mobile = phonenumbers.example_number_for_type("MX", PhoneNumberType.MOBILE)
+    assert mobile is not None
     digits = phonenumbers.format_number(mobile, PhoneNumberFormat.E164)[1:]
     assert parse_recipient("521" + digits[2:]) == parse_recipient("+52 1 " + digits[2:]) == digits
 
@@ -224,6 +225,7 @@ def test_emergency_and_short_numbers_are_refused_in_their_own_region_too() -> No
 
 def test_a_short_number_that_is_somebodys_own_passes_where_numbers_are_that_short() -> None:
     faroese = phonenumbers.example_number_for_type("FO", PhoneNumberType.MOBILE)
+    assert faroese is not None
     national = str(faroese.national_number)
     assert parse_recipient(national, default_region="FO") == f"298{national}"
 
