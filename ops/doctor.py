@@ -122,9 +122,9 @@ def _redis(of: Settings) -> Iterator[Diagnosis]:
 
 
 def _encryption(of: Settings) -> Diagnosis:
+    from bulksend.ledger.keyfile import encryption_keys
     from bulksend.ledger.sealing import Sealer
     from bulksend.messaging.errors import InvalidInput
-    from ops.keys import encryption_keys
 
     try:
         sealer = Sealer.from_text(encryption_keys(of))

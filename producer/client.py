@@ -14,6 +14,7 @@ from bulksend.ledger.campaigns import NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import NewMessage, RefusedRow, SealPolicy, seal_otp_only
+from bulksend.ledger.keyfile import encryption_keys
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import (
     InvalidInput,
@@ -91,7 +92,7 @@ class Producer:
         return cls(
             Database(settings.database_url_text()),
             publisher,
-            Sealer.from_text(settings.encryption_key_text()),
+            Sealer.from_text(encryption_keys(settings)),
             seals=ledger_intake.seal_all if settings.encrypt == "all" else seal_otp_only,
             default_region=settings.default_region,
             timezone=settings.timezone,

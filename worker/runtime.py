@@ -14,6 +14,7 @@ import structlog
 from bulksend.broker import read_ids
 from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
 from bulksend.ledger.database import Database
+from bulksend.ledger.keyfile import encryption_keys
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import make_permits
 from bulksend.messaging import InvalidInput, Kind, Policy
@@ -106,7 +107,7 @@ def worker_name() -> str:
 
 def build_store(settings: Settings) -> Store:
     """The ledger under this process's name."""
-    sealer = Sealer.from_text(settings.encryption_key_text())
+    sealer = Sealer.from_text(encryption_keys(settings))
     book = Book(sealer, default_rate=settings.default_rate)
     return Store(Database(settings.database_url_text()), book, name=worker_name(), account=settings.account())
 

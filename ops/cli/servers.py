@@ -94,14 +94,12 @@ def worker(context: typer.Context) -> None:
 
     def work() -> int:
         from ops.cli.doors import ledger, redis_client, settings
-        from ops.keys import encryption_keys
         from worker.celery_app import build_app, runtime_of
 
         of = settings()
         ledger(of).close()
         redis_client(of).close()
-        keys = encryption_keys(of)
-        app = build_app(of.with_encryption_key(keys) if keys else of)
+        app = build_app(of)
         arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
         code = _run_celery(app, arguments)
         return FAILED if runtime_of(app).failed else code
@@ -205,6 +203,6 @@ def doctor(json: Json = False) -> None:
 @keys_group.command("new-encryption-key")
 def new_encryption_key() -> None:
     """A new key for BULKSEND_ENCRYPTION_KEY, on stdout."""
-    from ops.keys import new_encryption_key as make
+    from bulksend.ledger.keyfile import new_encryption_key as make
 
     typer.echo(make())

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def intake(of: Settings, database: Database, *, progress: Callable[[int], None]) -> Intake:
     """Takes rows into this ledger; tells Redis where there is one, and leaves the rest to the relay."""
     from bulksend.ledger.intake import seal_all, seal_otp_only
+    from bulksend.ledger.keyfile import encryption_keys
     from bulksend.ledger.sealing import Sealer
-    from ops.keys import encryption_keys
     from producer.intake import Intake
     from producer.publisher import ImpatientPublisher, NoPublisher, Publisher, RedisPublisher
 

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from bulksend.ledger import audit, campaigns
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import attempts, messages
-from ops.keys import new_encryption_key
+from bulksend.ledger.keyfile import new_encryption_key
 from ops.stack import ROOT, Stack, running
 from producer import Producer
 
