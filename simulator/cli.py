@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import sys
@@ -26,7 +27,19 @@ def main(argv: list[str] | None = None) -> int:
     except InvalidInput as wrong:
         sys.stderr.write(f"simulator: {wrong}\n")
         return 2
+    _collect_garbage_briefly()
     return serve(settings)
+
+
+def _collect_garbage_briefly() -> None:
+    """Leave the imported modules out of every collection, and look at the records rarely.
+
+    A full collection stood still for 60 to 100 ms: requests that came in meanwhile all got the instant at which
+    it ended, and a second looked up to 8 requests fuller than it was.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _parser() -> argparse.ArgumentParser:
