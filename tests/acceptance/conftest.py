@@ -22,8 +22,8 @@ from sqlalchemy import select
 
 from bulksend.ledger import audit, campaigns
 from bulksend.ledger.database import Database
-from bulksend.ledger.schema import attempts, messages
 from bulksend.ledger.keyfile import new_encryption_key
+from bulksend.ledger.schema import attempts, messages
 from ops.stack import ROOT, Stack, running
 from producer import Producer
 
@@ -89,7 +89,7 @@ class Site:
 
     # -- seeing ----------------------------------------------------------------------------------------
 
-    def wait(self, what: str, check: Callable[[], T], seconds: float = 30) -> T:
+    def wait(self, what: str, check: Callable[[], T], seconds: float = 30, every: float = 0.05) -> T:
         """Ask again and again until the answer is true; fails after ``seconds``, saying what it waited for."""
         deadline = time.monotonic() + seconds
         while True:
@@ -100,12 +100,15 @@ class Site:
                 pytest.fail(
                     f"waited {seconds:g} s in vain: {what}; {self.all_statuses()}\n{self.logs()[-3000:]}"
                 )
-            time.sleep(0.05)
+            time.sleep(every)
 
     def wait_ended(self, *ids: str, seconds: float = 60) -> Counter[str]:
         """Wait until every message of the campaigns has ended; how."""
         live = {"queued", "retry", "claimed", "sending"}
-        self.wait("all messages end", lambda: not any(live & self.statuses(i).keys() for i in ids), seconds)
+        # Not too often: where the database shares two cores with the workers, counting costs them their time.
+        self.wait(
+            "all messages end", lambda: not any(live & self.statuses(i).keys() for i in ids), seconds, 0.3
+        )
         return sum((self.statuses(id) for id in ids), Counter())
 
     def statuses(self, campaign: str) -> Counter[str]:
