@@ -199,7 +199,7 @@ TABLE: tuple[Row, ...] = (
     _retcode(
         [17115],
         "the vendor could not send the message and names no WhatsApp code",
-        _refused(Remedy(retry=Retry.FEW, pause=Scope.CAMPAIGN, pause_after=MANY_IN_A_ROW)),
+        _refused(Remedy(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=MANY_IN_A_ROW)),
         V1,
     ),
     _retcode(
@@ -255,7 +255,7 @@ TABLE: tuple[Row, ...] = (
     _whatsapp(
         [131052],
         "WhatsApp could not fetch inbound media, which says nothing about a send",
-        _refused(Remedy(retry=Retry.FEW, pause=Scope.CAMPAIGN, pause_after=MANY_IN_A_ROW)),
+        _refused(Remedy(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=MANY_IN_A_ROW)),
         "M1; action: as 17115 without a code, choice",
     ),
     _whatsapp(
@@ -419,6 +419,8 @@ def _name(outcome: Outcome) -> str:
 
 
 def _asks(remedy: Remedy) -> Iterable[str]:
+    if remedy.never_otp:
+        yield "a one-time code not at all"
     if remedy.min_wait_ms:
         yield f"not before {remedy.min_wait_ms // SECOND_MS} s"
     if remedy.pair_backoff:

@@ -145,7 +145,7 @@ def _not_sent(
         )
     tries = subject.tries + 1
     failed = Decision(Status.FAILED, None, tries, subject.waits, outcome.why, outage=outage)
-    if remedy.retry is Retry.NEVER:
+    if remedy.retry is Retry.NEVER or (remedy.never_otp and subject.kind is Kind.OTP):
         return failed
     most = policy.max_tries if remedy.retry is Retry.BACKOFF else min(policy.few_tries, policy.max_tries)
     if tries >= most:

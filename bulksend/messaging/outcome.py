@@ -51,6 +51,8 @@ class Remedy:
     """What a row of the classification table asks for, besides naming the outcome."""
 
     retry: Retry = Retry.NEVER
+    never_otp: bool = False
+    """The retry is not for one-time codes: that nothing was sent is likely, but nobody vouches for it."""
     min_wait_ms: int = 0
     """Not before so many milliseconds, whatever the backoff says."""
     pair_backoff: bool = False

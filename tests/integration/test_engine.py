@@ -374,3 +374,13 @@ def test_a_stop_gives_back_what_was_not_begun_and_finishes_what_was(ledger: Data
             assert audit.audit(tx).holds
     assert statuses.keys() <= {"accepted", "queued", "retry"}
     assert sum(statuses.values()) == 200
+
+
+def test_a_code_that_the_vendor_could_not_send_for_no_named_reason_is_not_tried_again(
+    ledger: Database, tmp_path: Path
+) -> None:
+    campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP)
+    rules = [{"name": "no reason", "match": {}, "fault": ret(17115, "send failed")}]
+    with rig_of(ledger, tmp_path, rules) as (rig, _):
+        assert rig.run_until(campaign, ended) == {"failed": 1}
+    assert one_of(ledger, campaign, number(1))["tried"] == ["refused"]

@@ -67,7 +67,7 @@ RETCODES: list[tuple[list[int], Check]] = [
     ([17111, 17112, 17117], TWICE),
     ([17114], RETRY),
     ([17101, 17103, 17106, 17107, 17109, 17118, 17119, 17120, 17121, 17123], FAIL),
-    ([17115], refused(retry=Retry.FEW, pause=Scope.CAMPAIGN, pause_after=50)),
+    ([17115], refused(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=50)),
     ([17125], PAUSE_A),
     ([17124, 17126, 17199], refused(alert=True, pause=Scope.CAMPAIGN, pause_after=10)),
 ]
@@ -88,7 +88,7 @@ WHATSAPP: list[tuple[list[int], Check]] = [
     ([131047], FAIL),
     ([131051, 131008, 131009, 100, 135000], FAIL_PAUSE_C_LATER),
     ([131053], FAIL),
-    ([131052], refused(retry=Retry.FEW, pause=Scope.CAMPAIGN, pause_after=50)),
+    ([131052], refused(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=50)),
     ([132000, 132005, 132012, 132018], FAIL_PAUSE_C_LATER),
     ([132001, 132007], PAUSE_C),
     ([132015], PAUSE_C),
