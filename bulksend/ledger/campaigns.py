@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, func, or_, select, update
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import db_now, rows_changed, unhurried
+from bulksend.ledger.database import db_now, insert_if_new, rows_changed, unhurried
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import ending_unsent, reopen_campaigns
 from bulksend.ledger.schema import acts as acts_table
@@ -108,7 +108,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
         "suppressed": 0,
         "refused": 0,
     }
-    made = rows_changed(tx, _insert_ignoring(tx).values(**values)) == 1
+    made = rows_changed(tx, insert_if_new(tx, campaigns).values(**values)) == 1
     campaign = by_key(tx, new.key)
     if campaign is None:
         raise RuntimeError("a campaign that was just inserted is not there")
@@ -122,16 +122,6 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
             "rows, content, sender or kind; nothing was changed. Use another --key, or --again for a new campaign"
         )
     return campaign, made
-
-
-def _insert_ignoring(tx: Connection):  # type: ignore[no-untyped-def]
-    if tx.dialect.name == "sqlite":
-        from sqlalchemy.dialects import sqlite
-
-        return sqlite.insert(campaigns).on_conflict_do_nothing(index_elements=["key"])
-    from sqlalchemy.dialects import postgresql
-
-    return postgresql.insert(campaigns).on_conflict_do_nothing(index_elements=["key"])
 
 
 def direct(tx: Connection, kind: Kind) -> Campaign:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Executable,
+    Table,
     Text,
     Uuid,
     any_,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.compiler import compiles
@@ -96,6 +98,13 @@ def unhurried(tx: Connection) -> None:
 def instant(tx: Connection) -> int:
     """The database's clock now, in milliseconds since the epoch."""
     return int(tx.execute(select(db_now())).scalar_one())
+
+
+def insert_if_new(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that skips rows whose key is there already; ``rows_changed`` says how many went in."""
+    if tx.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 class Database:

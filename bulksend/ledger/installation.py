@@ -6,7 +6,7 @@ import os
 
 from sqlalchemy import Connection, select
 
-from bulksend.ledger.database import Database
+from bulksend.ledger.database import Database, insert_if_new
 from bulksend.ledger.schema import installation
 
 _LIMITER_KEY = "limiter_hash_key"
@@ -27,14 +27,7 @@ def limiter_key(database: Database) -> bytes:
 
     def make(tx: Connection) -> bytes:
         values = {"name": _LIMITER_KEY, "value": os.urandom(32)}
-        if tx.dialect.name == "sqlite":
-            from sqlalchemy.dialects import sqlite
-
-            tx.execute(sqlite.insert(installation).values(**values).on_conflict_do_nothing())
-        else:
-            from sqlalchemy.dialects import postgresql
-
-            tx.execute(postgresql.insert(installation).values(**values).on_conflict_do_nothing())
+        tx.execute(insert_if_new(tx, installation).values(**values))
         made = read(tx)
         if made is None:
             raise RuntimeError("a key that was just inserted is not there")

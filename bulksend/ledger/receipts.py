@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, select, update
 
-from bulksend.ledger.database import among, db_now, rows_changed
+from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import wiped_payload
 from bulksend.ledger.rowsets import storable
@@ -49,15 +49,7 @@ def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
         }
         for r in incoming
     ]
-    if tx.dialect.name == "sqlite":
-        from sqlalchemy.dialects import sqlite
-
-        statement = sqlite.insert(receipts).values(rows).on_conflict_do_nothing()
-        added = rows_changed(tx, statement)
-    else:
-        from sqlalchemy.dialects import postgresql
-
-        added = rows_changed(tx, postgresql.insert(receipts).values(rows).on_conflict_do_nothing())
+    added = rows_changed(tx, insert_if_new(tx, receipts).values(rows))
     match(tx, sorted({storable(r.message_id, 256) for r in incoming}))
     return added
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import among, db_now, rows_changed
+from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.schema import accounts, senders
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import CampaignStatus
@@ -50,13 +50,7 @@ def register(
         "quota": quota,
         "added_at": db_now(),
     }
-    if tx.dialect.name == "sqlite":
-        from sqlalchemy.dialects import sqlite
-
-        return rows_changed(tx, sqlite.insert(senders).values(**values).on_conflict_do_nothing()) == 1
-    from sqlalchemy.dialects import postgresql
-
-    return rows_changed(tx, postgresql.insert(senders).values(**values).on_conflict_do_nothing()) == 1
+    return rows_changed(tx, insert_if_new(tx, senders).values(**values)) == 1
 
 
 def change(
@@ -140,14 +134,7 @@ def resume(tx: Connection, phone: str, *, actor: str, why: str) -> bool:
 def pause_account(tx: Connection, account: str, *, actor: str, why: str) -> bool:
     """Hold back everything: no money, wrong key, account restricted. Says whether it ran before."""
     values = {"id": account, "paused_at": None, "pause_why": None}
-    if tx.dialect.name == "sqlite":
-        from sqlalchemy.dialects import sqlite
-
-        tx.execute(sqlite.insert(accounts).values(**values).on_conflict_do_nothing())
-    else:
-        from sqlalchemy.dialects import postgresql
-
-        tx.execute(postgresql.insert(accounts).values(**values).on_conflict_do_nothing())
+    tx.execute(insert_if_new(tx, accounts).values(**values))
     changed = (
         tx.execute(
             update(accounts)

@@ -496,6 +496,7 @@ def outcome_name(outcome: Outcome) -> str:
 
 def _closing(s: Settlement) -> tuple[object, ...]:
     e = s.evidence
+    accepted = s.outcome if isinstance(s.outcome, Accepted) else None
     error = "" if isinstance(s.outcome, Accepted) else s.outcome.why
     return (
         s.attempt_id,
@@ -504,8 +505,8 @@ def _closing(s: Settlement) -> tuple[object, ...]:
         e.ret_code,
         e.whatsapp_code,
         storable(e.vendor_message, 500) or None,
-        e.request_id[:256] or None,
-        e.message_id[:256] or None,
+        (accepted.request_id if accepted else e.request_id)[:256] or None,
+        (accepted.message_id if accepted else e.message_id)[:256] or None,
         s.latency_ms,
         e.bytes_sent,
         e.reply_began,

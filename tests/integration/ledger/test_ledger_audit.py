@@ -1,0 +1,258 @@
+"""The audit: it holds for all that the ledger's own acts do, and names every breach that is planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import audit
+from bulksend.ledger.intake import RefusedRow
+from bulksend.ledger.receipts import Receipt
+from bulksend.messaging.outcome import Accepted, NotSent, Unknown
+from bulksend.messaging.states import Kind, OnUnknown, Status
+
+
+def accepted(desk: Any, **of: Any) -> str:
+    ids = desk.queued(**of)
+    desk.accepted(ids)
+    return str(ids[0])
+
+
+def sending(desk: Any, **of: Any) -> str:
+    (id,) = desk.queued(**of)
+    desk.sent(desk.lease(), [id])
+    return str(id)
+
+
+def spoil(desk: Any, table: str, change: str, id: str, **values: object) -> None:
+    """Change a message, its attempts or a campaign behind the ledger's back; ``change`` is SQL of columns."""
+    key = "message_pk" if table == "attempts" else "id"
+    desk.sql(f"UPDATE {table} SET {change} WHERE CAST({key} AS text) = :id", id=id, **values)  # noqa: S608
+
+
+def a_row_counted_that_came_to_nothing(desk: Any) -> str:
+    id = accepted(desk)
+    campaign = desk.row(id)["campaign_id"]
+    spoil(desk, "campaigns", "rows_read = rows_read + 1", campaign)
+    return str(campaign)
+
+
+def a_message_gone(desk: Any) -> str:
+    (id,) = desk.queued()
+    campaign = desk.row(id)["campaign_id"]
+    desk.sql("DELETE FROM messages WHERE CAST(id AS text) = :id", id=id)
+    return str(campaign)
+
+
+def a_refusal_without_its_reason(desk: Any) -> str:
+    campaign = desk.campaign()
+    desk.take(campaign, refused=[RefusedRow(1, "to", "", "is empty")])
+    desk.sql("DELETE FROM refusals")
+    return str(campaign.id)
+
+
+def an_attempt_gone(desk: Any) -> str:
+    id = accepted(desk)
+    desk.sql("DELETE FROM attempts WHERE CAST(message_pk AS text) = :id", id=id)
+    desk.receive(Receipt(f"mid-{id}", "sent", 1))
+    return id
+
+
+def a_gap_in_the_numbers(desk: Any) -> str:
+    id = accepted(desk)
+    spoil(desk, "attempts", "n = 2", id)
+    return id
+
+
+def sent_again_after(outcome: str) -> Callable[[Any], str]:
+    def plant(desk: Any) -> str:
+        id = accepted(desk)
+        spoil(desk, "messages", "status = 'queued'", id)
+        spoil(desk, "attempts", "outcome = :outcome", id, outcome=outcome)
+        desk.accepted([id])
+        return id
+
+    return plant
+
+
+def sent_again_while_open(desk: Any) -> str:
+    id = sending(desk)
+    spoil(desk, "messages", "status = 'queued'", id)
+    desk.accepted([id])
+    assert desk.outcomes(id) == [None, "accepted"]
+    return id
+
+
+def a_code_sent_again_after_doubt(desk: Any) -> str:
+    id = accepted(desk, kind=Kind.OTP, on_unknown=OnUnknown.RESEND)
+    spoil(desk, "attempts", "outcome = 'unknown'", id)
+    spoil(desk, "messages", "status = 'queued', ended_at = NULL", id)
+    desk.accepted([id])
+    return id
+
+
+def resent_though_the_answer_was_there(desk: Any) -> str:
+    """The campaign's wish covers doubt, not an acceptance that was known when the next attempt was opened."""
+    id = accepted(desk, on_unknown=OnUnknown.RESEND)
+    spoil(desk, "attempts", "started_at = started_at - 9, finished_at = finished_at - 9", id)
+    spoil(desk, "messages", "status = 'queued'", id)
+    desk.accepted([id])
+    return id
+
+
+def an_open_attempt_of_an_ended_message(desk: Any) -> str:
+    id = sending(desk)
+    spoil(desk, "messages", "status = 'failed'", id)
+    return id
+
+
+def accepted_without_an_attempt_that_says_so(desk: Any) -> str:
+    id = accepted(desk)
+    spoil(desk, "attempts", "outcome = 'refused'", id)
+    return id
+
+
+def accepted_without_its_message_id(desk: Any) -> str:
+    id = accepted(desk)
+    spoil(desk, "messages", "message_id = NULL", id)
+    return id
+
+
+def said_to_be(status: str, outcome: str) -> Callable[[Any], str]:
+    def plant(desk: Any) -> str:
+        id = accepted(desk)
+        spoil(desk, "attempts", "outcome = :outcome", id, outcome=outcome)
+        spoil(desk, "messages", "status = :status", id, status=status)
+        return id
+
+    return plant
+
+
+def waiting_in_a_finished_campaign(desk: Any) -> str:
+    (id,) = desk.queued()
+    spoil(desk, "campaigns", "status = 'finished'", desk.row(id)["campaign_id"])
+    return str(id)
+
+
+def posted_late(desk: Any) -> str:
+    id = accepted(desk, life_ms=60_000)
+    spoil(desk, "messages", "expires_at = sent_at - 7", id)
+    return id
+
+
+def a_code_left_behind(desk: Any) -> str:
+    id = accepted(desk, kind=Kind.OTP)
+    spoil(desk, "messages", "payload = :left", id, left=b"\x00{}")
+    return id
+
+
+def held_by_the_dead(desk: Any) -> str:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    desk.claim(lease, [id])
+    desk.lapse(lease, ms_ago=61_000)
+    return str(id)
+
+
+def held_by_nobody(desk: Any) -> str:
+    id = sending(desk)
+    spoil(desk, "messages", "owner = NULL", id)
+    return id
+
+
+BREACHES: list[tuple[str, Callable[[Any], str]]] = [
+    ("conservation", a_row_counted_that_came_to_nothing),
+    ("nothing lost", a_message_gone),
+    ("refusals explained", a_refusal_without_its_reason),
+    ("attempts numbered", an_attempt_gone),
+    ("attempts numbered", a_gap_in_the_numbers),
+    ("nothing doubled", sent_again_after("accepted")),
+    ("nothing doubled", sent_again_after("unknown")),
+    ("nothing doubled", sent_again_while_open),
+    ("nothing doubled", a_code_sent_again_after_doubt),
+    ("nothing doubled", resent_though_the_answer_was_there),
+    ("attempts closed", an_open_attempt_of_an_ended_message),
+    ("acceptance kept", accepted_without_an_attempt_that_says_so),
+    ("acceptance kept", accepted_without_its_message_id),
+    *(
+        ("nothing rounded", said_to_be(status, outcome))
+        for status, outcome in [
+            ("expired", "unknown"),
+            ("cancelled", "unknown"),
+            ("suppressed", "unknown"),
+            ("failed", "accepted"),
+            ("queued", "accepted"),
+        ]
+    ),
+    ("nothing forgotten", waiting_in_a_finished_campaign),
+    ("never late", posted_late),
+    ("codes wiped", a_code_left_behind),
+    ("nobody holds for ever", held_by_the_dead),
+    ("nobody holds for ever", held_by_nobody),
+]
+
+
+@pytest.mark.parametrize(("rule", "plant"), BREACHES)
+def test_a_planted_breach_is_named_with_its_offender(
+    desk: Any, rule: str, plant: Callable[[Any], str]
+) -> None:
+    bystander = desk.row(accepted(desk))["campaign_id"]
+    assert desk.audit().holds
+    offender = plant(desk)
+    report = desk.audit()
+    assert not report.holds
+    broken = desk.broken()
+    assert rule in broken, broken
+    assert any(line.startswith(offender) for line in broken[rule])
+    assert desk.audit(bystander).holds
+
+
+def test_every_rule_has_a_breach_that_it_was_seen_to_catch(desk: Any) -> None:
+    assert {finding.rule for finding in desk.audit().findings} == {rule for rule, _ in BREACHES}
+
+
+def test_an_empty_ledger_holds(desk: Any) -> None:
+    report = desk.audit()
+    assert report.holds
+    assert report.counts == {}
+
+
+def test_it_says_how_much_it_looked_at(desk: Any) -> None:
+    desk.accepted(desk.queued(n=3))
+    desk.queued(n=2)
+    report = desk.audit()
+    checked = {finding.rule: finding.checked for finding in report.findings}
+    assert report.counts == {"accepted": 3, "queued": 2}
+    assert (checked["conservation"], checked["nothing lost"], checked["attempts closed"]) == (2, 5, 3)
+
+
+def test_of_many_offenders_the_first_are_named_and_all_are_counted(desk: Any) -> None:
+    desk.accepted(desk.queued(n=30))
+    desk.sql("UPDATE messages SET message_id = NULL")
+    (finding,) = [f for f in desk.read(audit.audit, show=5).findings if f.broken]
+    assert (finding.broken, len(finding.offenders)) == (30, 5)
+
+
+def test_a_rescue_that_is_not_due_yet_is_no_breach(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    desk.claim(lease, [id])
+    desk.lapse(lease, ms_ago=30_000)
+    assert desk.audit().holds
+
+
+def test_an_answer_that_came_to_light_after_the_second_attempt_is_no_breach_of_the_campaigns_wish(
+    desk: Any,
+) -> None:
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    lease = desk.lease()
+    (first,) = desk.sent(lease, [id])
+    desk.settle(first, Unknown("ReadTimeout"), status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(lease, [id])
+    desk.sql("UPDATE attempts SET started_at = started_at - 5 WHERE n = 1")
+    desk.settle(first, Accepted("mid-1", "rid"))
+    desk.settle(second, NotSent("ConnectError"))
+    assert desk.status(id) == "accepted"
+    assert desk.broken() == {}

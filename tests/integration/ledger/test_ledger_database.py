@@ -1,0 +1,181 @@
+"""The door to the database: what is tried again, what is not, and what an error may show."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from bulksend.ledger.database import Database, LedgerUnreachable, among, instant, rows_changed
+from bulksend.ledger.schema import senders
+from bulksend.messaging.errors import InvalidInput
+
+PUT = text("INSERT INTO senders (phone, name, rate, added_at) VALUES (:phone, '', 1, 1)")
+
+
+def put(tx: Connection, phone: str) -> None:
+    tx.execute(PUT, {"phone": phone})
+
+
+def phones(desk: Any) -> list[str]:
+    return [
+        phone
+        for (phone,) in desk.read(lambda tx: tx.execute(select(senders.c.phone).order_by("phone")).all())
+    ]
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind(desk: Any) -> None:
+    def work(tx: Connection) -> None:
+        put(tx, "1")
+        raise KeyError("halfway")
+
+    with pytest.raises(KeyError):
+        desk.write(work)
+    assert phones(desk) == []
+
+
+def test_a_read_cannot_write_on_postgresql_and_sees_one_state_on_both(desk: Any) -> None:
+    desk.write(put, "1")
+    with desk.database.read() as tx:
+        before = tx.execute(select(senders.c.phone)).all()
+        desk.write(put, "2")
+        assert tx.execute(select(senders.c.phone)).all() == before
+    assert phones(desk) == ["1", "2"]
+    if not desk.database.is_sqlite:
+        with pytest.raises(DBAPIError, match="read-only"):
+            desk.read(put, "3")
+
+
+def test_after_a_read_the_same_connection_writes_again(desk: Any) -> None:
+    for n in range(8):
+        desk.read(instant)
+        desk.write(put, str(n))
+    assert len(phones(desk)) == 8
+
+
+def test_the_clock_is_the_databases_and_runs_in_milliseconds(desk: Any) -> None:
+    first, second = desk.now(), desk.now()
+    assert 0 <= second - first < 60_000
+    assert 1_600_000_000_000 < first < 10_000_000_000_000
+
+
+def test_a_single_parameter_holds_any_number_of_values(desk: Any) -> None:
+    desk.write(put, "7")
+    many = [str(n) for n in range(100_000)]
+    with desk.database.read() as tx:
+        assert tx.execute(
+            select(senders.c.phone).where(among(tx, senders.c.phone, many))
+        ).scalars().all() == ["7"]
+        assert tx.execute(select(senders.c.phone).where(among(tx, senders.c.phone, []))).all() == []
+
+
+def test_rows_are_counted_for_textual_statements_too(desk: Any) -> None:
+    with desk.database.write() as tx:
+        assert rows_changed(tx, PUT, {"phone": "1"}) == 1
+        assert rows_changed(tx, text("UPDATE senders SET rate = 2 WHERE phone = :phone"), {"phone": "9"}) == 0
+
+
+def test_what_the_database_asked_to_repeat_is_repeated(desk: Any) -> None:
+    """Two transactions in opposite order: on PostgreSQL a deadlock, on SQLite one waits for the other."""
+    for phone in ("1", "2"):
+        desk.write(put, phone)
+    both = threading.Barrier(2)
+    raise_rate = text("UPDATE senders SET rate = rate + 1 WHERE phone = :phone")
+    tries: list[str] = []
+
+    def worker(first: str, second: str) -> None:
+        def work(tx: Connection) -> None:
+            tries.append(first)
+            tx.execute(raise_rate, {"phone": first})
+            if not desk.database.is_sqlite and tries.count(first) == 1:
+                both.wait(timeout=10)
+            tx.execute(raise_rate, {"phone": second})
+
+        desk.database.retrying(work)
+
+    threads = [threading.Thread(target=worker, args=order) for order in (("1", "2"), ("2", "1"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    with desk.database.read() as tx:
+        assert tx.execute(select(senders.c.rate)).scalars().all() == [3.0, 3.0]
+    assert len(tries) == (2 if desk.database.is_sqlite else 3)
+
+
+def test_what_is_wrong_with_the_data_is_not_repeated(desk: Any) -> None:
+    tries = []
+
+    def work(tx: Connection) -> None:
+        tries.append(1)
+        put(tx, "1")
+        put(tx, "1")
+
+    with pytest.raises(IntegrityError) as caught:
+        desk.database.retrying(work)
+    assert len(tries) == 1
+    assert "hide_parameters" in str(caught.value)
+
+
+def test_a_mistake_in_a_statement_is_not_repeated(desk: Any) -> None:
+    tries = []
+
+    def work(tx: Connection) -> None:
+        tries.append(1)
+        tx.execute(text("SELECT nonsense FROM nowhere"))
+
+    with pytest.raises(DBAPIError):
+        desk.database.retrying(work)
+    assert len(tries) == 1
+
+
+@pytest.fixture
+def nobody_home() -> Iterator[Database]:
+    database = Database("postgresql+psycopg://ada:hunter2@127.0.0.1:1/ledger")
+    yield database
+    database.close()
+
+
+def test_a_server_that_is_away_is_named_without_its_password(nobody_home: Database) -> None:
+    with pytest.raises(LedgerUnreachable) as caught:
+        nobody_home.check()
+    assert "127.0.0.1:1/ledger" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_patience_with_a_server_that_is_away_ends(nobody_home: Database) -> None:
+    with pytest.raises(LedgerUnreachable, match=r"127\.0\.0\.1"):
+        nobody_home.retrying(instant, patience_s=0.05)
+
+
+def test_a_lost_connection_is_replaced(desk: Any) -> None:
+    if desk.database.is_sqlite:
+        desk.database.close()
+    else:
+        desk.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'bulksend'"
+        )
+    assert desk.database.retrying(instant) > 0
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_ledger_in_memory_is_refused_since_it_would_not_survive_us(url: str) -> None:
+    with pytest.raises(InvalidInput, match="DATABASE_URL"):
+        Database(url)
+
+
+def test_a_sqlite_ledger_survives_a_power_cut_and_serves_readers_while_it_writes(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with database.read() as tx:
+        pragmas = {
+            name: tx.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    database.close()
