@@ -307,6 +307,12 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]
 
 
 @pytest.fixture
+def desk_of() -> Callable[[Database], Desk]:
+    """For a test that makes its own ledgers."""
+    return Desk
+
+
+@pytest.fixture
 def desk(ledger: Database) -> Desk:
     return Desk(ledger)
 
