@@ -81,8 +81,9 @@ class LocalPermits:
     """The rules by ``clock_ms``. Begins cold, as an empty Redis does: ``restore`` warms it.
 
     ``workers``: this process takes that part of each rate, in whole messages a second where there is one, so
-    that the parts together never exceed it. ``knows_quotas`` False: a sender with a quota waits, since whom
-    others wrote to is not known here. ``began_ms``: when its memory began; by default at the first call.
+    that the parts together never exceed it. ``knows_quotas`` False: nobody will tell whom others wrote to;
+    a sender with a quota waits, and asks for no restore. ``began_ms``: when its memory began; by default at
+    the first call.
     """
 
     def __init__(
@@ -335,7 +336,7 @@ class LocalPermits:
         if now < memory.cold_until:
             return [Wait(Gate.COLD, memory.cold_until)]
         sender = memory.senders.get(self.tags.sender(group.sender))
-        quota_known = self._knows_quotas and sender is not None and sender.quota_known
+        quota_known = sender is not None and sender.quota_known
         if not memory.warm or (group.limits.quota is not None and not quota_known):
             return [Wait(Gate.COLD, now + COLD_AGAIN_MS)]
         return []

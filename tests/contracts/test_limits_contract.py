@@ -101,11 +101,14 @@ def redis_world(valkey: redis.Redis, rules: LimitRules) -> World:
         valkey, hash_key=KEY, account=account, worker_id="one", rules=rules, scripts=scripts
     )
 
+    def set_clock(ms: float) -> None:
+        valkey.set(key, repr(ms))
+
     def wipe() -> None:
         for found in valkey.scan_iter(f"bs:{{{tags.account_tag}}}*", count=1000):
             valkey.delete(found)
 
-    return World(permits, lambda ms: valkey.set(key, repr(ms)) and None, wipe)
+    return World(permits, set_clock, wipe)
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -476,7 +479,9 @@ def rate_now(world: World) -> float:
     return 1000 / (second - first) / 0.985
 
 
-def test_a_sender_asked_to_go_slower_halves_its_rate_and_climbs_back_within_twenty_seconds(world: World) -> None:
+def test_a_sender_asked_to_go_slower_halves_its_rate_and_climbs_back_within_twenty_seconds(
+    world: World,
+) -> None:
     world.permits.report(slow=[(Scope.SENDER, SENDER)])
     begun = world.now
     assert rate_now(world) == pytest.approx(40, rel=0.01)

@@ -41,6 +41,7 @@ class Line:
 
     permits: RedisPermits
     cut: bool = False
+    cut_for_pauses: bool = False
 
     def _end(self) -> RedisPermits:
         if self.cut:
@@ -57,6 +58,7 @@ class Line:
         self._end().report(slow=slow, outages=outages, successes=successes)
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+        self.cut = self.cut or self.cut_for_pauses
         self._end().pause(scope, id, why_code)
 
     def resume(self, scope: Scope, id: str) -> None:
@@ -255,6 +257,21 @@ def test_what_is_paused_and_resumed_while_redis_is_away_reaches_it_when_it_is_ba
     worker.beat()
     flags = {(flag.scope, flag.id) for flag in fleet.workers[2].paused()}
     assert flags == {(Scope.SENDER, fleet.lines[0].permits.tags.sender(SENDER)), (Scope.CAMPAIGN, "spring")}
+
+
+def test_a_pause_given_while_redis_was_away_is_not_forgotten_when_coming_back_fails_half_way(
+    fleet: Fleet,
+) -> None:
+    worker, line = fleet.workers[0], fleet.lines[0]
+    fleet.cut()
+    worker.pause(Scope.CAMPAIGN, "spring")
+    fleet.cut(False)
+    line.cut_for_pauses = True
+    worker.beat()
+    assert worker.away
+    line.cut = line.cut_for_pauses = False
+    worker.beat()
+    assert [flag.id for flag in fleet.workers[1].paused()] == ["spring"]
 
 
 def test_a_worker_that_never_reached_redis_gets_nothing_and_says_why(valkey: redis.Redis) -> None:
