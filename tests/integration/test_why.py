@@ -1,0 +1,254 @@
+"""``messages why``: which gate holds a message, and the earliest it may go. Real ledgers, a real Valkey."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+from sqlalchemy import update
+
+from bulksend.ledger import campaigns, intake, leases, senders, sending
+from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.database import Database, instant
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.schema import messages as messages_table
+from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.sending import Opening, Release, Settlement
+from bulksend.limits import Ask, Gate, Permit, RedisPermits, SenderLimits
+from bulksend.messaging import Evidence, Kind, NotSent, OnUnknown, Scope, Status
+from ops.why import Why, explain
+
+SENDER = "8615000579987"
+
+
+def a_campaign(
+    ledger: Database, *, count: int = 1, due_in_ms: int = 0, rate: float | None = None
+) -> tuple[Campaign, list[str]]:
+    with ledger.write() as tx:
+        now = instant(tx)
+        senders.register(tx, SENDER)
+        new = NewCampaign(
+            f"k{time.monotonic_ns()}", "spring", Kind.MARKETING, SENDER, "text", '{"body":"x"}', "h", "f", now, None, rate,
+            OnUnknown.HOLD, "t",
+        )  # fmt: skip
+        campaign, _ = campaigns.create_or_find(tx, new)
+        numbers = [f"4477009{n:05d}" for n in range(count)]
+        planned = [
+            NewMessage(n, to, False, to, SENDER, "text", {"v": {}}, "", now + due_in_ms, None)
+            for n, to in enumerate(numbers, start=1)
+        ]
+        taken = intake.take_chunk(
+            tx,
+            campaign,
+            after_row=0,
+            up_to_row=count,
+            planned=planned,
+            refused=[],
+            rows=count,
+            sealer=Sealer([bytes(32)]),
+        )
+        campaigns.finish_intake(tx, campaign.id)
+    if taken.ready:
+        return campaign, taken.ready
+    with ledger.read() as tx:
+        from sqlalchemy import select
+
+        return campaign, [str(id) for id in tx.execute(select(messages_table.c.id)).scalars()]
+
+
+def a_worker(ledger: Database) -> str:
+    with ledger.write() as tx:
+        return leases.take(tx, "test:1", 60_000)[0]
+
+
+def ask(ledger: Database, id: str, permits: RedisPermits | None = None) -> Why:
+    return explain(ledger, permits, id, account="default", default_rate=80.0)
+
+
+# -- what the ledger alone knows -----------------------------------------------------------------------
+
+
+def test_a_scheduled_message_waits_for_its_time(ledger: Database) -> None:
+    _, (id,) = a_campaign(ledger, due_in_ms=3_600_000)
+    a_worker(ledger)
+    why = ask(ledger, id)
+    assert (why.status, why.gate) == ("queued", "due_time")
+    with ledger.read() as tx:
+        assert why.earliest is not None
+        assert 3_590_000 < why.earliest - instant(tx) <= 3_600_000
+
+
+def test_after_a_failed_attempt_it_waits_for_its_backoff(ledger: Database) -> None:
+    _, (id,) = a_campaign(ledger)
+    lease = a_worker(ledger)
+    with ledger.write() as tx:
+        (claimed,) = sending.claim(tx, [id], lease=lease, account="default")
+        attempt, now = new_id(), instant(tx)
+        sending.open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        outcome = NotSent("the connection was refused")
+        settlement = Settlement(
+            id, attempt, outcome, Evidence(), 1.0, Status.RETRY, now + 90_000, 1, 0, outcome.why
+        )
+        sending.settle(tx, [settlement])
+    why = ask(ledger, id)
+    assert (why.status, why.gate, why.earliest) == ("retry", "backoff", now + 90_000)
+    assert "the connection was refused" in why.why
+
+
+@pytest.mark.parametrize("gate", [Gate.PAIR_RATE, Gate.QUOTA, Gate.OUTAGE])
+def test_what_a_worker_gave_back_names_the_gate_that_held_it(ledger: Database, gate: Gate) -> None:
+    _, (id,) = a_campaign(ledger)
+    lease = a_worker(ledger)
+    with ledger.write() as tx:
+        sending.claim(tx, [id], lease=lease, account="default")
+        until = instant(tx) + 30_000
+        sending.give_back(tx, [Release(id, until, gate.value, until)], lease=lease)
+    why = ask(ledger, id)
+    assert (why.status, why.gate, why.earliest) == ("queued", gate.value, until)
+
+
+@pytest.mark.parametrize("what", ["campaign", "sender", "account"])
+def test_a_pause_is_named_with_its_reason_and_has_no_end_of_its_own(ledger: Database, what: str) -> None:
+    campaign, (id,) = a_campaign(ledger)
+    a_worker(ledger)
+    with ledger.write() as tx:
+        pauses: dict[str, Callable[[], bool]] = {
+            "campaign": lambda: campaigns.pause(tx, campaign.id, actor="ann", why="wrong picture"),
+            "sender": lambda: senders.pause(tx, SENDER, actor="ann", why="wrong picture"),
+            "account": lambda: senders.pause_account(tx, "default", actor="ann", why="wrong picture"),
+        }
+        assert pauses[what]()
+    why = ask(ledger, id)
+    assert (why.gate, why.earliest) == (f"{what}_paused", None)
+    assert "wrong picture" in why.why
+
+
+def test_of_several_gates_the_one_that_holds_longest_comes_first(ledger: Database) -> None:
+    campaign, (id,) = a_campaign(ledger, due_in_ms=60_000)
+    with ledger.write() as tx:
+        campaigns.pause(tx, campaign.id, actor="a", why="w")
+    why = ask(ledger, id)
+    assert why.gate == "campaign_paused"
+    assert [other.gate for other in why.also] == ["due_time"]
+
+
+def test_without_a_worker_that_is_what_holds_it(ledger: Database) -> None:
+    _, (id,) = a_campaign(ledger)
+    why = ask(ledger, id)
+    assert why.gate == "no_worker"
+    assert "bulksend worker" in why.why
+
+
+def test_in_the_queue_of_its_sender_it_is_told_how_many_go_before_it(ledger: Database) -> None:
+    _, ids = a_campaign(ledger, count=801)
+    a_worker(ledger)
+    why = ask(ledger, ids[-1])
+    assert why.gate == "sender_rate"
+    assert "800 messages of its campaign go before it at 80/s" in why.why
+    with ledger.read() as tx:
+        assert why.earliest is not None
+        assert 5_000 < why.earliest - instant(tx) <= 10_000
+
+
+def test_a_campaign_slower_than_its_sender_is_named(ledger: Database) -> None:
+    _, ids = a_campaign(ledger, count=21, rate=2.0)
+    a_worker(ledger)
+    assert ask(ledger, ids[-1]).gate == "campaign_rate"
+
+
+@pytest.mark.parametrize("status", ["accepted", "failed", "expired", "suppressed", "cancelled", "unknown"])
+def test_nothing_holds_a_message_that_has_ended(ledger: Database, status: str) -> None:
+    _, (id,) = a_campaign(ledger)
+    with ledger.write() as tx:
+        tx.execute(update(messages_table).values(status=status, error="because"))
+    why = ask(ledger, id)
+    assert (why.gate, why.earliest) == (None, None)
+    assert "because" in why.why
+
+
+# -- what only the limiter knows -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def permits(valkey: redis.Redis) -> RedisPermits:
+    """A limiter that has come out of its cold start."""
+    made = RedisPermits(valkey, hash_key=bytes(32), account="default")
+    warm = _an_ask("447700900999", sender="447700900998")
+    made.ask([warm], lead_ms=0)
+    made.restore(pauses=[], recent={SENDER: []})
+    deadline = time.monotonic() + 15
+    while any(wait.gate is Gate.COLD for wait in made.peek(warm)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    made.restore(pauses=[], recent={SENDER: []})
+    return made
+
+
+def _an_ask(to: str, *, sender: str = SENDER, quota: int | None = None, campaign: str = "c") -> Ask:
+    return Ask(Kind.OTP, sender, campaign, to, SenderLimits(80.0, quota), None)
+
+
+def _wait_out(permits: RedisPermits, asks: list[Ask]) -> int:
+    """Ask until nothing more is given; how many permits there were."""
+    return sum(isinstance(answer, Permit) for answer in permits.ask(asks, lead_ms=0).answers)
+
+
+def test_the_limiters_gates_are_named_as_they_are_now(
+    tmp_path_factory: pytest.TempPathFactory, permits: RedisPermits
+) -> None:
+    from bulksend.ledger.migrating import migrate
+
+    ledger = Database(f"sqlite:///{tmp_path_factory.mktemp('why') / 'ledger.db'}")
+    migrate(ledger)
+    campaign, (id,) = a_campaign(ledger)
+    a_worker(ledger)
+    to = "447700900000"
+
+    # An outage: five in a row, from any worker.
+    permits.report(outages=5)
+    why = ask(ledger, id, permits)
+    assert why.gate == "outage"
+    assert why.earliest is not None
+    permits.report(successes=1)
+
+    # A pause in Redis that the ledger has as well is told once, with the ledger's reason.
+    permits.pause(Scope.CAMPAIGN, campaign.id)
+    with ledger.write() as tx:
+        campaigns.pause(tx, campaign.id, actor="ann", why="wrong picture")
+    why = ask(ledger, id, permits)
+    assert (why.gate, [other.gate for other in why.also]) == ("campaign_paused", [])
+    permits.resume(Scope.CAMPAIGN, campaign.id)
+    with ledger.write() as tx:
+        campaigns.resume(tx, campaign.id, actor="ann", why="right picture")
+
+    # The quota: everybody whom the sender may reach in 24 h is somebody else.
+    with ledger.write() as tx:
+        senders.change(tx, SENDER, actor="a", quota=10)
+    assert _wait_out(permits, [_an_ask(f"447700900{n}", quota=10) for n in range(100, 111)]) == 10
+    why = ask(ledger, id, permits)
+    assert why.gate == "quota"
+    with ledger.read() as tx:
+        assert why.earliest is not None
+        assert 86_000_000 < why.earliest - instant(tx) <= 86_402_000
+    with ledger.write() as tx:
+        senders.change(tx, SENDER, actor="a", no_quota=True)
+
+    # The pair rate: 45 at once to one person, then one every 6 s.
+    given = 0
+    deadline = time.monotonic() + 10
+    while (why := ask(ledger, id, permits)).gate != "pair_rate":
+        given += _wait_out(permits, [_an_ask(to)])
+        assert given <= 50
+        assert time.monotonic() < deadline
+    with ledger.read() as tx:
+        assert why.earliest is not None
+        assert 0 < why.earliest - instant(tx) <= 6_500
+
+    # The sender's rate: its slots are given away as far ahead as marketing may reach.
+    _wait_out(permits, [_an_ask(f"1202555{n:04d}") for n in range(100, 180)])
+    gates = {why.gate for why in [ask(ledger, id, permits)]} | {o.gate for o in ask(ledger, id, permits).also}
+    assert "sender_rate" in gates
+    ledger.close()
