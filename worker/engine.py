@@ -161,6 +161,8 @@ class Engine:
                 await self._work(stop, ready)
             finally:
                 await self._vendor.aclose()
+                # A good-bye: the other workers share the limits among fewer from now on.
+                await self._thread(self._permits.close)
 
     async def _work(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         await self._lease.take()
@@ -565,9 +567,32 @@ class Engine:
                         unknown=len(done.unknown),
                         quarantined=len(done.quarantined),
                     )
+                await self._heal_pauses()
             except Exception as error:  # noqa: BLE001 - tried again soon
                 log.warning("rescue_failed", error=type(error).__name__)
             await asyncio.sleep(self._settings.rescue_seconds)
+
+    async def _heal_pauses(self) -> None:
+        """Lift pause flags that the ledger no longer has: somebody resumed while Redis could not be reached.
+
+        Flags are read first: whoever pauses writes the ledger before the flag, so no flag is lifted too early.
+        """
+        flags = await self._thread(self._permits.paused)
+        if not flags:
+            return
+        pauses = await self._thread(self._store.pauses)
+        stale: list[tuple[Scope, str]] = [
+            (flag.scope, flag.id)
+            for flag in flags
+            if (flag.scope is Scope.CAMPAIGN and flag.id not in pauses.campaigns)
+            or (flag.scope is Scope.ACCOUNT and flag.id not in pauses.accounts)
+        ]
+        # Of senders the limiter only knows hashes.
+        if sum(flag.scope is Scope.SENDER for flag in flags) > len(pauses.senders):
+            running = await self._thread(self._store.running_senders)
+            stale += [(Scope.SENDER, phone) for phone in running]
+        for scope, id in stale:
+            await self._thread(self._permits.resume, scope, id)
 
     def _restore_limits(self) -> None:
         """The limiter lost its memory: give it back what the ledger knows."""

@@ -78,6 +78,7 @@ class PermitDesk:
         self._queues: dict[_Queue, deque[_Waiting]] = {}
         self._not_before: dict[_Queue, float] = {}
         self._wake = asyncio.Event()
+        self._epoch = ""
         self.clock = SlotClock()
         self.workers = 1
 
@@ -160,6 +161,9 @@ class PermitDesk:
     def _answer(
         self, chosen: list[tuple[_Queue, _Waiting]], grant: Grant, asked: float, answered: float
     ) -> None:
+        if grant.epoch != self._epoch:
+            # Another memory, so perhaps another machine with another clock.
+            self._epoch, self.clock = grant.epoch, SlotClock()
         self.clock.observe(asked, answered, grant.now_ms)
         self.workers = grant.workers
         if grant.needs_restore:

@@ -147,6 +147,11 @@ class Store:
         with self._database.read() as tx:
             return senders.pauses(tx)
 
+    def running_senders(self) -> list[str]:
+        """Senders that are not paused."""
+        with self._database.read() as tx:
+            return [s.phone for s in senders.listed(tx) if s.paused_at is None]
+
     def recent_recipients(self, day_ms: int = 86_400_000) -> Mapping[str, list[tuple[str, int]]]:
         """Whom each sender with a quota has written to in the last 24 h: (recipient, when)."""
         from sqlalchemy import func, select

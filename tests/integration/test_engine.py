@@ -384,3 +384,15 @@ def test_a_code_that_the_vendor_could_not_send_for_no_named_reason_is_not_tried_
     with rig_of(ledger, tmp_path, rules) as (rig, _):
         assert rig.run_until(campaign, ended) == {"failed": 1}
     assert one_of(ledger, campaign, number(1))["tried"] == ["refused"]
+
+
+def test_a_pause_that_was_lifted_while_the_limiter_could_not_be_told_is_lifted_there_too(
+    ledger: Database, tmp_path: Path
+) -> None:
+    from bulksend.messaging import Scope
+
+    campaign = a_campaign(ledger, [number(1)])
+    with rig_of(ledger, tmp_path, [], rescue_seconds=0.1) as (rig, _):
+        for scope, id in ((Scope.CAMPAIGN, campaign.id), (Scope.SENDER, SENDER), (Scope.ACCOUNT, "default")):
+            rig.permits.pause(scope, id)
+        assert rig.run_until(campaign, ended) == {"accepted": 1}

@@ -31,9 +31,20 @@ def a_campaign(
         now = instant(tx)
         senders.register(tx, SENDER)
         new = NewCampaign(
-            f"k{time.monotonic_ns()}", "spring", Kind.MARKETING, SENDER, "text", '{"body":"x"}', "h", "f", now, None, rate,
-            OnUnknown.HOLD, "t",
-        )  # fmt: skip
+            key=f"k{time.monotonic_ns()}",
+            name="spring",
+            kind=Kind.MARKETING,
+            sender=SENDER,
+            type="text",
+            content='{"body":"x"}',
+            source_hash="h",
+            source_name="f",
+            due_at=now,
+            ttl_ms=None,
+            rate=rate,
+            on_unknown=OnUnknown.HOLD,
+            created_by="t",
+        )
         campaign, _ = campaigns.create_or_find(tx, new)
         numbers = [f"4477009{n:05d}" for n in range(count)]
         planned = [
