@@ -1,0 +1,115 @@
+"""What the docs show works: their commands are run in order, their links lead somewhere, their settings exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bulksend.settings import Settings
+from ops.stack import ROOT, Stack, running
+
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: What other tests run: the two commands themselves (tests/integration/test_run.py, the demo's own), and docker.
+ELSEWHERE = ("./run demo", "./run test", "./run bulksend up", "cp .env.example", "docker ")
+
+
+def commands(doc: Path) -> list[str]:
+    """The commands of a doc's sh blocks, continued lines joined, comments taken off."""
+    found: list[str] = []
+    for block in re.findall(r"```sh\n(.*?)```", doc.read_text(), re.S):
+        joined = re.sub(r"\\\n\s*", "", block)
+        found += [line.split(" #")[0].strip() for line in joined.splitlines()]
+    return [line for line in found if line and not line.startswith(("#", *ELSEWHERE))]
+
+
+def run(line: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(line)
+    assert words[:2] == ["./run", "bulksend"], f"a test cannot run this line of the docs: {line}"
+    return subprocess.run(
+        [sys.executable, "-m", "ops.cli.main", *words[2:]],
+        env=environ,
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path) -> None:
+    export = ROOT / "spring-sale.csv"
+    with running(Stack(tmp_path / "stack")) as stack:
+        environ = {**os.environ, **stack.settings_environ, "PYTHONPATH": str(ROOT), "BULKSEND_ACTOR": "docs"}
+        results: dict[str, int] = {}
+        try:
+            for doc in (ROOT / "README.md", ROOT / "docs" / "operations.md"):
+                for line in commands(doc):
+                    done = run(_filled_in(line, environ), environ)
+                    results[line] = done.returncode
+                    assert done.returncode in _expected(line), f"{line}\n{done.stdout}\n{done.stderr}"
+            assert export.read_text().count("\n") == 2001
+        finally:
+            export.unlink(missing_ok=True)
+        python = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        assert python is not None
+        for repeated in ("False", "True"):
+            done = subprocess.run(
+                [sys.executable, "-c", python[1]],
+                env=environ,
+                cwd=tmp_path,
+                text=True,
+                capture_output=True,
+                timeout=60,
+                check=True,
+            )
+            assert done.stdout.split()[-1] == repeated
+    assert len(results) >= 12
+
+
+def _filled_in(line: str, environ: dict[str, str]) -> str:
+    """A line with a real id for ID and a real MessageId for wamid.…"""
+    if " ID" in line or "wamid.…" in line:
+        status = "unknown" if "resolve" in line else None
+        found = run(
+            "./run bulksend messages find --limit 1 --json" + (f" --status {status}" if status else ""),
+            environ,
+        )
+        first = found.stdout.splitlines()
+        row = (
+            json.loads(first[0])
+            if first
+            else {"id": "00000000-0000-7000-8000-000000000000", "message_id": "x"}
+        )
+        line = line.replace(" ID", f" {row['id']}").replace("wamid.…", str(row["message_id"]))
+    return line
+
+
+def _expected(line: str) -> set[int]:
+    if "messages resolve" in line:
+        return {0, 2}  # 2: nothing is unknown here, which it says
+    if "doctor" in line or "send" in line:
+        return {0, 1}  # 1: something in the job failed
+    return {0}
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)
+def test_every_link_of_the_docs_leads_to_something(doc: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", doc.read_text())
+    missing = [t for t in targets if not t.startswith("http") and not (doc.parent / t).exists()]
+    assert missing == []
+
+
+def test_every_setting_that_the_docs_name_exists() -> None:
+    known = {row.name for row in Settings.from_env({}).table()}
+    named = {
+        name for doc in DOCS for name in re.findall(r"\b(?:BULKSEND|USPEEDO)_[A-Z][A-Z_]+\b", doc.read_text())
+    }
+    assert {name.removesuffix("_FILE") for name in named} - known == set()
