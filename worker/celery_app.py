@@ -28,6 +28,7 @@ def build_app(settings: Settings) -> Celery:
         )
     app = make_app(
         settings.redis_url_text(),
+        broker_transport="worker.transport:Transport",
         broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneOrder"},
     )
     runtime = Runtime(settings, on_death=_end_this_process)
