@@ -322,7 +322,7 @@ def _is_secret(field: str) -> bool:
 
 def _refuse_if_ours(name: str, known: list[str]) -> None:
     """An unknown name with our prefix is wrong; with the vendor's, only one that is nearly ours."""
-    for prefix, likeness in ((PREFIX, 0.6), ("USPEEDO_", 0.8)):
+    for prefix, likeness in ((PREFIX, 0.5), ("USPEEDO_", 0.8)):
         if not name.startswith(prefix):
             continue
         # Compared without the prefix, which would make all of them alike.

@@ -1,0 +1,263 @@
+"""The command line as other programs rely on it: JSON on stdout and nothing else, exit codes, clear sentences."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.stack import ROOT
+
+SENDER = "8615000579987"
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs ``bulksend …`` in an empty folder, on a SQLite ledger there and without Redis."""
+    kept = {
+        n: v
+        for n, v in os.environ.items()
+        if not n.startswith(("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_"))
+    }
+
+    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ops.cli.main", *words],
+            env={**kept, "PYTHONPATH": str(ROOT), "BULKSEND_ACTOR": "ann", **environ},
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+    (tmp_path / "people.csv").write_text(
+        "to,name,send_at\n+44 7700 900001,Ann,\n00447700900002,=HYPERLINK(1),\n,Nobody,\n447700900001,Ann again,\n"
+        "+44 7700 900003,Zoë,2099-01-01T09:00:00Z\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "content.json").write_text('{"body": "Hello {{name}}"}')
+    return run
+
+
+SEND = (
+    "send",
+    "people.csv",
+    "--sender",
+    SENDER,
+    "--type",
+    "text",
+    "--content",
+    "content.json",
+    "--kind",
+    "marketing",
+)
+
+
+def one(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    value: dict[str, Any] = json.loads(line)
+    return value
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> None:
+    dry = one(cli(*SEND, "--dry-run", "--json"))
+    assert (dry["rows"], dry["messages"], dry["duplicates"], len(dry["refused"])) == (5, 3, 1, 1)
+    assert lines(cli("campaigns", "list", "--json")) == []
+
+    sent = one(cli(*SEND, "--json"))
+    assert sent.keys() >= {"campaign_id", "rows", "messages", "duplicates", "suppressed", "refused"}
+    assert (sent["rows"], sent["messages"], sent["duplicates"], sent["suppressed"]) == (5, 3, 1, 0)
+    (refused,) = sent["refused"]
+    assert (refused["row"], refused["field"], refused["value"]) == (4, "to", "")
+    assert "country code" in refused["why"]
+
+    again = cli(*SEND)
+    assert again.returncode == 0
+    assert "nothing is sent twice" in again.stderr
+    assert one(cli(*SEND, "--again", "--json"))["campaign_id"] != sent["campaign_id"]
+
+    shown = one(cli("campaigns", "show", sent["campaign_id"], "--json"))
+    assert (shown["name"], shown["kind"], shown["sender"], shown["total"]) == (
+        "people",
+        "marketing",
+        SENDER,
+        3,
+    )
+    assert shown["statuses"] == {"queued": 3}
+    assert shown.keys() >= {"campaign_id", "status", "attempts", "rate", "eta_seconds"}
+
+    found = lines(cli("messages", "find", "--phone", "+44 (0)7700 900001".replace("(0)", ""), "--json"))
+    assert {row["to"] for row in found} == {"447700900001"}
+    assert found[0].keys() >= {
+        *("id", "campaign_id", "to", "status", "attempts", "message_id"),
+        *("request_id", "ret_code", "error", "queued_at", "sent_at"),
+    }
+    whole = one(cli("messages", "show", found[0]["id"], "--json"))
+    assert (whole["attempts"], whole["receipts"], whole["acts"]) == ([], [], [])
+    assert "Ann" not in json.dumps(whole)
+    why = one(cli("messages", "why", found[0]["id"], "--json"))
+    assert (why["gate"], why["status"]) == ("no_worker", "queued")
+
+    paused = one(cli("campaigns", "pause", sent["campaign_id"], "--why", "wrong picture", "--json"))
+    assert paused["status"] == "paused"
+    why = one(
+        cli(
+            "messages",
+            "why",
+            lines(cli("messages", "find", "--campaign", sent["campaign_id"], "--json"))[0]["id"],
+            "--json",
+        )
+    )
+    assert why["gate"] == "campaign_paused"
+    assert one(cli("campaigns", "cancel", sent["campaign_id"], "--json"))["changed"] == 3
+
+    assert cli("export", sent["campaign_id"], "-o", "out.csv", "--mask").returncode == 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert [row["to"] for row in rows] == ["4477*****001", "4477*****002", "4477*****003"]
+    assert {row["status"] for row in rows} == {"cancelled"}
+    assert cli("export", sent["campaign_id"], "-o", "out.jsonl").returncode == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+    assert cli("export", sent["campaign_id"], "-o", "out.pdf").returncode == 2
+    audit = one(cli("audit", "--json"))
+    assert audit["holds"] is True
+
+
+def test_people_and_senders(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "stops.csv").write_text("phone\n+44 7700 900002\nnobody\n")
+    imported = one(cli("suppressions", "import", "stops.csv", "--reason", "old list", "--json"))
+    assert (imported["added"], len(imported["refused"])) == (1, 1)
+    assert cli("suppressions", "add", "+447700900001", "--reason", "STOP").returncode == 0
+    assert [s["subject"] for s in lines(cli("suppressions", "list", "--json"))] == [
+        "447700900001",
+        "447700900002",
+    ]
+    assert one(cli(*SEND, "--json"))["suppressed"] == 2
+    assert one(cli("suppressions", "remove", "447700900001", "--why", "START", "--json"))["removed"] == 1
+
+    sender = one(
+        cli("senders", "set", SENDER, "--rate", "40/s", "--quota", "2000", "--name", "shop", "--json")
+    )
+    assert (sender["phone"], sender["rate"], sender["quota"], sender["name"]) == (SENDER, 40.0, 2000, "shop")
+    assert one(cli("senders", "set", SENDER, "--quota", "none", "--json"))["quota"] is None
+    assert one(cli("senders", "pause", SENDER, "--why", "spam", "--json"))["changed"] is True
+    assert lines(cli("senders", "list", "--json"))[0]["pause_why"] == "spam"
+    assert one(cli("senders", "resume", SENDER, "--why", "fine", "--json"))["changed"] is True
+    assert one(cli("account", "pause", "--why", "no money", "--json"))["changed"] is True
+    assert one(cli("account", "resume", "--why", "topped up", "--json"))["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("send", "nowhere.csv", *SEND[2:]), "nowhere.csv"),
+        ((*SEND, "--rate", "fast"), "40/s"),
+        ((*SEND, "--ttl", "soon"), "10m"),
+        ((*SEND, "--at", "tomorrow"), "ISO 8601"),
+        ((*SEND, "--kind", "spam"), "otp, utility, marketing"),
+        ((*SEND, "--type", "poem"), "template"),
+        ((*SEND, "--sender", "12"), "--sender"),
+        ((*SEND, "--key", "k", "--again"), "exclude"),
+        (("campaigns", "show", "nothing"), "campaigns list"),
+        (("messages", "show", "12345"), "messages find"),
+        (("messages", "find", "--status", "lost"), "queued"),
+        (
+            ("messages", "resolve", "00000000-0000-7000-8000-000000000000", "--as", "failed", "--why", "w"),
+            "there is no",
+        ),
+        (("senders", "set", "+447700900009", "--rate", "1/s"), "not on record"),
+        (("senders", "add", "+447700900009", "--quota", "many"), "whole number"),
+    ],
+)
+def test_bad_usage_is_one_clear_sentence_and_changes_nothing(
+    cli: Cli, words: tuple[str, ...], says: str
+) -> None:
+    done = cli(*words)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_a_column_that_the_content_needs_and_the_file_lacks_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "content.json").write_text('{"body": "Hello {{surname}}"}')
+    done = cli(*SEND)
+    assert done.returncode == 2
+    assert "surname" in done.stderr
+    assert "name" in done.stderr
+
+
+def test_the_same_key_for_something_else_is_a_conflict(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*SEND, "--key", "spring").returncode == 0
+    (tmp_path / "content.json").write_text('{"body": "Goodbye {{name}}"}')
+    done = cli(*SEND, "--key", "spring")
+    assert done.returncode == 2
+    assert "nothing was changed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "words", "says"),
+    [
+        ({"DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x"}, ("audit",), "127.0.0.1:1"),
+        ({"REDIS_URL": "redis://:secret@127.0.0.1:1/0"}, ("worker",), "127.0.0.1:1"),
+        ({}, ("relay",), "REDIS_URL"),
+    ],
+)
+def test_a_server_that_is_not_there_is_named_without_its_password(
+    cli: Cli, environ: dict[str, str], words: tuple[str, ...], says: str
+) -> None:
+    done = cli(*words, **environ)
+    assert done.returncode == 3, done.stderr
+    assert says in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_setting_is_told_the_nearest_right_one(cli: Cli) -> None:
+    done = cli("settings", BULKSEND_LEASE="60")
+    assert done.returncode == 2
+    assert "BULKSEND_LEASE_SECONDS" in done.stderr
+
+
+def test_secrets_are_never_shown(cli: Cli) -> None:
+    done = cli("settings", "--json", USPEEDO_ACCESSKEY_SECRET="hush", DATABASE_URL="postgresql://u:hush@h/d")
+    assert done.returncode == 0
+    assert "hush" not in done.stdout + done.stderr
+    assert {json.loads(line)["source"] for line in done.stdout.splitlines()} == {"default", "environment"}
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(cli: Cli) -> None:
+    done = cli("doctor", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    wrong = {f["about"]: f["remedy"] for f in report["findings"] if not f["well"]}
+    assert "bulksend migrate" in wrong["schema"]
+    assert "REDIS_URL" in wrong["Redis"]
+    assert wrong["credentials"]
+
+
+def test_help_needs_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom ops.cli.main import app\n"
+        "print([m for m in ('sqlalchemy', 'celery', 'httpx', 'redis', 'pydantic', 'phonenumbers') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True, timeout=60, check=True
+    )
+    heavy = set(json.loads(done.stdout.replace("'", '"')))
+    assert heavy <= {"pydantic"}  # typer brings it along
