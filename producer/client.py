@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -27,8 +27,9 @@ from bulksend.messaging import (
     map_columns,
     parse_recipient,
 )
-from bulksend.messaging.plan import OTP_TTL_MS
-from bulksend.messaging.units import parse_rate
+from bulksend.messaging.plan import OTP_TTL_MS, checked_key
+from bulksend.messaging.rules import check_text, kind_of
+from bulksend.messaging.units import check_duration_ms, check_year, format_instant, parse_rate
 from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
 from producer.publisher import Publisher
 
@@ -123,16 +124,18 @@ class Producer:
         template = compile_content(message_type, content)
         digits = parse_recipient(sender, default_region=self._default_region, field="sender")
         listed = list(rows)
+        if not listed:
+            raise InvalidValue("rows", "", "are none; give at least one")
         digest = source_hash(
-            (json.dumps(row, sort_keys=True, default=str).encode() for row in listed),
+            (_row_bytes(row) for row in listed),
             content=template.to_json(),
             type=message_type.value,
             sender=digits,
             kind=message_kind.value,
         )
         new = NewCampaign(
-            key=key or f"sha256:{digest}",
-            name=name[:200],
+            key=f"sha256:{digest}" if key is None else checked_key(key),
+            name=check_text(name[:200] if isinstance(name, str) else name, "name", 200),
             kind=message_kind,
             sender=digits,
             type=message_type.value,
@@ -186,7 +189,7 @@ class Producer:
         due_at = self._due_at(at, "at")
         message = NewMessage(
             row=0,
-            key=key if key is not None else f"auto:{new_id()}",
+            key=f"auto:{new_id()}" if key is None else checked_key(key),
             explicit_key=True,
             recipient=digits,
             sender=sender_digits,
@@ -210,7 +213,19 @@ class Producer:
             with self._database.write() as tx:
                 senders.register(tx, message.sender, rate=self._default_rate)
                 campaign = campaigns.direct(tx, kind)
-                return ledger_intake.take_one(tx, campaign, message, sealer=self._sealer, seals=self._seals)
+                taken = ledger_intake.take_one(tx, campaign, message, sealer=self._sealer, seals=self._seals)
+                # Asked last, and undone: a repeat finds its first message however late it comes.
+                if (
+                    not taken.repeated
+                    and message.expires_at is not None
+                    and message.expires_at <= instant(tx)
+                ):
+                    raise InvalidValue(
+                        "at",
+                        format_instant(message.due_at),
+                        "is so long ago that its time to live has passed; give a later time or a longer ttl",
+                    )
+                return taken
         except ledger_intake.KeyConflict as conflict:
             raise InvalidValue(
                 "key",
@@ -229,15 +244,27 @@ class Producer:
 
     def _due_at(self, at: datetime | None, field: str) -> int:
         if at is None:
-            with self._database.read() as tx:
-                return instant(tx)
+            return self._now_ms()
+        if not isinstance(at, datetime):
+            raise InvalidValue(field, kind_of(at), "must be an aware datetime")
         if at.tzinfo is None:
             raise InvalidValue(field, at.isoformat(), "has no time zone; give an aware datetime")
+        check_year(at, at.isoformat(), field)
         return int(at.timestamp() * 1000)
 
+    def _now_ms(self) -> int:
+        with self._database.read() as tx:
+            return instant(tx)
 
-def _numbered(rows: list[Mapping[str, object]], after: int) -> Iterator[NumberedRow]:
+
+def _numbered(rows: Sequence[object], after: int) -> Iterator[NumberedRow]:
     for number, row in enumerate(rows[after:], start=after + 1):
+        if not isinstance(row, Mapping):
+            yield (
+                number,
+                RefusedRow(number, "row", kind_of(row), 'must be an object, like {"to": "447700900123"}'),
+            )
+            continue
         try:
             columns = map_columns(list(row))
         except InvalidInput as error:
@@ -246,10 +273,18 @@ def _numbered(rows: list[Mapping[str, object]], after: int) -> Iterator[Numbered
         yield number, columns.rename(row)
 
 
+def _row_bytes(row: object) -> bytes:
+    """What a row says, for the hash; a row that is not JSON at all is refused later, by its number."""
+    try:
+        return json.dumps(row, sort_keys=True, default=str).encode()
+    except (TypeError, ValueError, RecursionError):
+        return type(row).__name__.encode()
+
+
 def _milliseconds(length: timedelta, field: str) -> int:
-    if length <= timedelta(0):
-        raise InvalidValue(field, str(length), "must be longer than nothing")
-    return int(length.total_seconds() * 1000)
+    if not isinstance(length, timedelta):
+        raise InvalidValue(field, kind_of(length), "must be a timedelta")
+    return check_duration_ms(length.total_seconds() * 1000, str(length), field)
 
 
 def _kind(text: str) -> Kind:

@@ -27,6 +27,8 @@ from bulksend.messaging import (
     plan_row,
 )
 from bulksend.messaging.content import load_content_json
+from bulksend.messaging.plan import checked_key
+from bulksend.messaging.rules import check_text
 from bulksend.messaging.units import (
     format_duration,
     format_instant,
@@ -147,7 +149,7 @@ class FilePlan:
             type=self.type.value,
             content=self.template.to_json(),
             source_hash=self.hash,
-            source_name=self.path.name,
+            source_name=_printable(self.path.name),
             due_at=self.due_at_ms or now_ms,
             ttl_ms=self.ttl_ms,
             rate=self.rate,
@@ -262,12 +264,12 @@ def plan_file(
         type=message_type,
         template=template,
         kind=message_kind,
-        name=(name or path.stem)[:200],
+        name=check_text((name or _printable(path.stem))[:200], "--name", 200),
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms),
         ttl_ms=None if ttl is None else parse_duration_ms(ttl),
         rate=None if rate is None else parse_rate(rate),
         on_unknown=_one_of(OnUnknown, on_unknown, "--on-unknown"),
-        key=f"again:{secrets.token_hex(16)}" if again else (key or f"sha256:{digest}"),
+        key=_key(key, again, digest),
         hash=digest,
         default_region=default_region,
         timezone=timezone,
@@ -276,6 +278,17 @@ def plan_file(
         created_by=created_by,
         notes=notes,
     )
+
+
+def _key(given: str | None, again: bool, digest: str) -> str:
+    if again:
+        return f"again:{secrets.token_hex(16)}"
+    return f"sha256:{digest}" if given is None else checked_key(given, "--key")
+
+
+def _printable(name: str) -> str:
+    """A file's name as text: bytes of it that are not UTF-8 become question marks, as no ledger could hold them."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _due_at(text: str, timezone: str | None, now_ms: int | None) -> int:

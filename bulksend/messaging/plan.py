@@ -178,13 +178,19 @@ def _shown(text: str) -> str:
 
 def _key(row: Mapping[str, object], to: str) -> str:
     key = as_text("key", row.get("key"))
-    if key is None:
-        return to
-    key = key.strip()
+    return to if key is None else checked_key(key.strip())
+
+
+def checked_key(key: object, field: str = "key") -> str:
+    """A key that every ledger can hold. An empty one is refused: everybody's empty keys would be one message."""
+    if not isinstance(key, str):
+        raise InvalidValue(field, "", f"is a {type(key).__name__}, not text")
+    if not key or key.isspace():
+        raise InvalidValue(field, "", "is empty; fill it, or leave it out")
     if len(key) > KEY_MAX:
-        raise InvalidValue("key", length_of(key), f"may have at most {KEY_MAX} characters; shorten it")
+        raise InvalidValue(field, length_of(key), f"may have at most {KEY_MAX} characters; shorten it")
     if not key.isprintable():
-        raise InvalidValue("key", length_of(key), "has control characters; take them out")
+        raise InvalidValue(field, length_of(key), "has control characters; take them out")
     return key
 
 

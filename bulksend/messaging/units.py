@@ -43,6 +43,11 @@ def parse_duration_ms(text: str, *, field: str = "duration") -> int:
         length = sum(float(iso[unit]) * _UNITS_MS[unit] for unit in "dhms" if iso[unit])
     else:
         raise InvalidValue(field, text[:40], "is not a duration; write it like 10m, 90s, 1h30m or PT10M")
+    return check_duration_ms(length, text, field)
+
+
+def check_duration_ms(length: float, text: str, field: str) -> int:
+    """``length`` in whole milliseconds, where it is one that a message can have; ``text`` is how it was given."""
     if not 1 <= length <= _LONGEST_MS:
         raise InvalidValue(field, text[:40], "must be at least a millisecond and at most 366 days")
     return round(length)
@@ -87,11 +92,16 @@ def parse_instant_ms(text: str, *, timezone: str | None, now_ms: int, field: str
         moment = datetime.fromisoformat(cleaned)
     except ValueError:
         raise InvalidValue(field, text[:40], f"is not a time; {_written_like(now_ms)}") from None
-    if moment.year not in _YEARS:
-        raise InvalidValue(field, text[:40], "has a year outside 2000 to 2100; check it")
+    check_year(moment, text, field)
     if moment.tzinfo is None:
         moment = _in_zone(moment, timezone, field, text)
     return (moment - _EPOCH) // _MS
+
+
+def check_year(moment: datetime, text: str, field: str) -> None:
+    """Refuse what is surely a mistake, such as milliseconds taken for seconds."""
+    if moment.year not in _YEARS:
+        raise InvalidValue(field, text[:40], "has a year outside 2000 to 2100; check it")
 
 
 def _written_like(now_ms: int) -> str:
