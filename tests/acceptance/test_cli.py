@@ -36,7 +36,7 @@ def cli(tmp_path: Path) -> Cli:
             cwd=tmp_path,
             text=True,
             capture_output=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
@@ -75,6 +75,7 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(600)
 def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> None:
     dry = one(cli(*SEND, "--dry-run", "--json"))
     assert (dry["rows"], dry["messages"], dry["duplicates"], len(dry["refused"])) == (5, 3, 1, 1)
@@ -138,6 +139,7 @@ def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> Non
     assert audit["holds"] is True
 
 
+@pytest.mark.timeout(600)
 def test_people_and_senders(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "stops.csv").write_text("phone\n+44 7700 900002\nnobody\n")
     imported = one(cli("suppressions", "import", "stops.csv", "--reason", "old list", "--json"))

@@ -158,7 +158,8 @@ def test_receipts_of_an_accepted_message_are_posted(
     )
     message_id = rehearsal.dial().ask().json["Data"]["MessageId"]
     told = [receiver.next() for _ in range(2)]
-    assert [one["message_status"] for one in told] == ["sent", "delivered"]
+    # Two connections carry them: under load the later one may arrive first.
+    assert sorted(one["message_status"] for one in told) == ["delivered", "sent"]
     assert {one["message_id"] for one in told} == {message_id}
     stats = rehearsal.until(lambda stats: stats["receipts"]["pending"] == 0)
     assert stats["receipts"] == {"posted": 2, "retried": 0, "given_up": 0, "pending": 0}
