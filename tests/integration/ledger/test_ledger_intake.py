@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from bulksend.ledger import campaigns, intake, suppressions
 from bulksend.ledger.intake import IntakeMoved, KeyConflict, RefusedRow
+from bulksend.ledger.sealing import Sealer
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import CampaignStatus, Kind, Status
 
@@ -195,8 +199,6 @@ def test_nobody_is_dropped_because_somebody_elses_chosen_key_is_their_number(des
 
 
 def test_a_key_chosen_before_the_encryption_key_was_rotated_is_still_known(desk: Any) -> None:
-    from bulksend.ledger.sealing import Sealer
-
     campaign = desk.campaign(Kind.OTP)
     code = desk.new_message(1, key="login-1", explicit_key=True)
     desk.take(campaign, code)
@@ -296,3 +298,46 @@ def test_a_single_send_to_a_suppressed_number_says_so(desk: Any) -> None:
     assert taken.status is Status.SUPPRESSED
     assert desk.status(taken.id) == "suppressed"
     assert desk.broken() == {}
+
+
+# -- many at once --------------------------------------------------------------------------------------------
+
+
+def all_at_once(n: int, work: Callable[[int], object]) -> list[Any]:
+    """What ``work`` gave or raised, for each of ``n`` threads that start together."""
+    start = threading.Barrier(n)
+
+    def begin(k: int) -> object:
+        start.wait(timeout=10)
+        try:
+            return work(k)
+        except IntakeMoved as error:
+            return error
+
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(begin, range(n)))
+
+
+def test_of_many_intakes_of_the_same_rows_at_once_one_takes_them(desk: Any) -> None:
+    campaign = desk.campaign()
+    rows = [desk.new_message(row) for row in range(1, 21)]
+    done = all_at_once(4, lambda _: desk.take(campaign, *rows, after=0))
+    assert sum(isinstance(result, IntakeMoved) for result in done) == 3
+    assert counts(desk, campaign) == (20, 20, 0, 0, 0)
+    assert desk.broken() == {}
+
+
+def test_the_same_single_send_from_many_processes_at_once_is_one_message(desk: Any) -> None:
+    desk.write(campaigns.direct, Kind.OTP)
+    message = desk.new_message(0, key="login-1", explicit_key=True)
+    done = all_at_once(8, lambda _: send_one(desk, message))
+    assert len({taken.id for taken in done}) == 1
+    assert sum(not taken.repeated for taken in done) == 1
+    assert desk.broken() == {}
+
+
+def test_the_same_campaign_made_by_many_processes_at_once_is_one(desk: Any) -> None:
+    new = desk.new_campaign(key="spring")
+    done = all_at_once(6, lambda _: desk.write(campaigns.create_or_find, new))
+    assert len({campaign.id for campaign, _ in done}) == 1
+    assert sum(made for _, made in done) == 1

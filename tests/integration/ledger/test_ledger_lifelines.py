@@ -371,7 +371,7 @@ def test_the_promises_hold_after_every_step_of_any_life(
     database.close()
     Here.desk_of = staticmethod(desk_of)
     thorough = settings(
-        max_examples=60,
+        max_examples=50,
         stateful_step_count=30,
         deadline=None,
         phases=[Phase.generate],
