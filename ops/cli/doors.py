@@ -40,7 +40,12 @@ def guarded(work: Callable[[], T]) -> T:
         leave(BAD_INPUT, str(error))
     except SchemaOutdated as error:
         leave(UNREACHABLE, str(error))
-    except (LedgerUnreachable, Unreachable, CannotStart) as error:
+    except LedgerUnreachable as error:
+        leave(
+            UNREACHABLE,
+            f"{error}; start the database, e.g. with `docker compose up -d postgres`, or set DATABASE_URL",
+        )
+    except (Unreachable, CannotStart) as error:
         leave(UNREACHABLE, str(error))
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()

@@ -1,0 +1,219 @@
+"""The command line at its edges: what scripts, spreadsheets and people in trouble rely on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from bulksend.ledger.sealing import Sealer
+from ops.stack import ROOT
+
+SENDER = "8615000579987"
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+pytestmark = pytest.mark.timeout(300)
+
+#: ``messages find --json``, whole: what programs may rely on.
+FOUND = {
+    "id", "campaign_id", "row", "key", "kind", "sender", "to", "type", "status", "attempts", "message_id",
+    "request_id", "ret_code", "error", "due_at", "expires_at", "queued_at", "sent_at", "accepted_at",
+    "delivered_at", "read_at", "ended_at",
+}  # fmt: skip
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs ``bulksend …`` in a folder of its own, on a SQLite ledger there and without Redis."""
+    ours = ("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_", "NO_COLOR", "FORCE_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ops.cli.main", *words],
+            env={**kept, "PYTHONPATH": str(ROOT), "BULKSEND_ACTOR": "ann", **environ},
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def send_words(folder: Path, rows: str) -> list[str]:
+    """The words of a ``send`` of those rows."""
+    (folder / "people.csv").write_text("to,name,key\n" + rows, encoding="utf-8")
+    (folder / "content.json").write_text('{"body": "Hello {{name}}"}')
+    words = ["send", "people.csv", "--sender", SENDER, "--type", "text"]
+    return [*words, "--content", "content.json", "--kind", "marketing"]
+
+
+def one(done: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
+    """The one JSON object on stdout."""
+    assert done.returncode == code, done.stderr
+    (line,) = done.stdout.splitlines()
+    value: dict[str, Any] = json.loads(line)
+    return value
+
+
+def test_no_cell_that_leaves_becomes_a_formula_and_json_is_whole(cli: Cli, tmp_path: Path) -> None:
+    formula = "=HYPERLINK(1)"
+    sent = one(cli(*send_words(tmp_path, f"447700900001,Ann,{formula}\n447700900002,Bob,@x\n"), "--json"))
+    listed = cli("messages", "find", "--campaign", "people", "--csv")
+    assert {row["key"] for row in csv.DictReader(io.StringIO(listed.stdout))} == {"'=HYPERLINK(1)", "'@x"}
+
+    assert cli("export", "people", "-o", "out.csv").returncode == 0
+    exported = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))
+    assert [row["key"] for row in exported] == ["'=HYPERLINK(1)", "'@x"]
+
+    found = [json.loads(line) for line in cli("messages", "find", "--json").stdout.splitlines()]
+    assert [row.keys() for row in found] == [FOUND, FOUND]
+    assert {row["key"] for row in found} == {formula, "@x"}
+    assert {row["campaign_id"] for row in found} == {sent["campaign_id"]}
+    assert all(row["queued_at"].endswith("+00:00") for row in found)
+
+    to_stdout = cli("export", "people", "-o", "-", "--mask")
+    assert [row["to"] for row in csv.DictReader(io.StringIO(to_stdout.stdout))] == [
+        "4477*****001",
+        "4477*****002",
+    ]
+    assert "447700900001" not in to_stdout.stdout + to_stdout.stderr
+
+
+def test_an_audit_that_finds_a_broken_promise_ends_with_1_and_names_the_message(
+    cli: Cli, tmp_path: Path
+) -> None:
+    assert cli(*send_words(tmp_path, "447700900001,Ann,\n")).returncode == 0
+    assert one(cli("audit", "--json"))["holds"] is True
+    with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
+        (id,) = ledger.execute("SELECT id FROM messages").fetchone()
+        ledger.execute("UPDATE messages SET status = 'accepted'")
+    report = one(cli("audit", "--json"), 1)
+    assert report["holds"] is False
+    assert id in json.dumps(report["findings"])
+    for_people = cli("audit")
+    assert for_people.returncode == 1
+    assert "BROKEN" in for_people.stderr
+    assert id in for_people.stderr
+
+
+def test_an_unknown_message_is_settled_with_a_reason_and_its_act_is_on_record(
+    cli: Cli, tmp_path: Path
+) -> None:
+    assert cli(*send_words(tmp_path, "447700900001,Ann,\n")).returncode == 0
+    id = json.loads(cli("messages", "find", "--json").stdout)["id"]
+    waiting = cli("messages", "resolve", id, "--as", "failed", "--why", "no")
+    assert waiting.returncode == 2
+    with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
+        ledger.execute("UPDATE messages SET status = 'unknown'")
+    assert one(cli("messages", "resolve", id, "--as", "failed", "--why", "not billed", "--json")) == {
+        "id": id,
+        "status": "failed",
+    }
+    (act,) = one(cli("messages", "show", id, "--json"))["acts"]
+    assert (act["actor"], act["why"]) == ("ann", "not billed")
+    assert act.keys() == {"at", "actor", "act", "why"}
+
+
+def test_no_colour_where_nobody_looks_or_somebody_says_so(cli: Cli, tmp_path: Path) -> None:
+    words = send_words(tmp_path, "447700900001,Ann,\n,Nobody,\n")
+    coloured = re.compile(r"\x1b\[(?:[0-9]+;)*[34][0-9]")
+    for environ, expected in (
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({}, False),
+    ):
+        done = cli(*words, **environ)
+        assert done.returncode == 0
+        assert bool(coloured.search(done.stdout + done.stderr)) is expected
+
+
+def test_a_key_and_a_schema_are_made(cli: Cli) -> None:
+    key = cli("keys", "new-encryption-key")
+    assert key.returncode == 0
+    assert Sealer.from_text(key.stdout.strip()).can_seal
+    assert one(cli("migrate", "--json")).keys() == {"ledger", "revision"}
+
+
+@pytest.mark.parametrize(
+    "words", [("send",), ("frobnicate",), ("campaigns", "show"), ("messages", "find", "--limit", "0")]
+)
+def test_words_that_make_no_command_end_with_2_and_nothing_on_stdout(
+    cli: Cli, words: tuple[str, ...]
+) -> None:
+    done = cli(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+
+
+def test_an_unreachable_postgresql_is_named_with_its_remedy_and_nothing_is_on_stdout(
+    cli: Cli, tmp_path: Path
+) -> None:
+    environ = {"DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/x"}
+    done = cli(*send_words(tmp_path, "447700900001,Ann,\n"), "--json", **environ)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "the ledger at postgresql" in done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert "docker compose up -d postgres" in done.stderr
+    assert "hush" not in done.stderr
+
+
+def test_a_send_needs_no_redis_the_relay_tells_it_later(cli: Cli, tmp_path: Path) -> None:
+    words = send_words(tmp_path, "447700900001,Ann,\n")
+    assert one(cli(*words, "--json", REDIS_URL="redis://127.0.0.1:1/0"))["messages"] == 1
+
+
+def wrong(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+    """What doctor found wrong: about -> (what, the remedy)."""
+    report = one(done, 1)
+    assert report["well"] is False
+    return {f["about"]: (f["found"], f["remedy"]) for f in report["findings"] if not f["well"]}
+
+
+def test_doctor_names_each_thing_that_is_broken_and_its_remedy(
+    cli: Cli, valkey_url: str, valkey: redis.Redis
+) -> None:
+    found = wrong(
+        cli(
+            "doctor",
+            "--json",
+            DATABASE_URL="postgresql://u:hush@127.0.0.1:1/x",
+            REDIS_URL="redis://:hush@127.0.0.1:1/0",
+            BULKSEND_ENCRYPTION_KEY="c2hvcnQ=",
+            USPEEDO_BASE_URL="http://127.0.0.1:1/api",
+            USPEEDO_ACCESSKEY_ID="id",
+            USPEEDO_ACCESSKEY_SECRET="hush",
+            USPEEDO_ACCOUNT_ID="56002345",
+        )
+    )
+    assert found.keys() == {"ledger", "Redis", "encryption key", "vendor"}
+    assert "127.0.0.1:1" in found["ledger"][0]
+    assert "DATABASE_URL" in found["ledger"][1]
+    assert "127.0.0.1:1" in found["Redis"][0]
+    assert "docker compose up -d valkey" in found["Redis"][1]
+    assert found["encryption key"][1] == "bulksend keys new-encryption-key"
+    assert "USPEEDO_BASE_URL" in found["vendor"][1]
+    assert "hush" not in json.dumps(found)
+
+    valkey.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert cli("migrate").returncode == 0
+        found = wrong(cli("doctor", "--json", REDIS_URL=valkey_url))
+    finally:
+        valkey.config_set("maxmemory-policy", "noeviction")
+    assert "CONFIG SET maxmemory-policy noeviction" in found["Redis memory"][1]
+    assert found["relay"][1] == "bulksend relay"
+    assert "bulksend worker" in found["workers"][1]
+    assert "USPEEDO_ACCESSKEY_ID" in found["credentials"][0]
