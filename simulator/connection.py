@@ -15,6 +15,7 @@ from typing import cast
 
 import httptools
 
+from simulator.arrivals import waited_seconds
 from simulator.checks import Request
 from simulator.plan import Cut, Pieces, Plan, Silence
 from simulator.replies import HttpDate, http_reply, to_json
@@ -41,6 +42,13 @@ class Switchboard:
     """Connections that spoke something else than HTTP, or too much of it."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a connection falls idle or ends."""
+    _latest: float = 0.0
+
+    def arrival(self, waited_seconds: float) -> tuple[float, float]:
+        """Unix ms and monotonic seconds of something that arrived so long ago; never before what was told last."""
+        now = self.monotonic()
+        self._latest = max(self._latest, now - waited_seconds)
+        return (self.wall() - (now - self._latest)) * 1000, self._latest
 
 
 class Connection(asyncio.Protocol):
@@ -145,7 +153,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._done:
             return
-        received_at_ms, now = self._board.wall() * 1000, self._board.monotonic()
+        received_at_ms, now = self._board.arrival(waited_seconds(self._transport.get_extra_info("socket")))
         path, _, query = self._url.decode("latin-1").partition("?")
         request = Request(
             method=self._parser.get_method().decode("latin-1"),

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TextIO
 
+from simulator.arrivals import stamping
 from simulator.checks import Request
 from simulator.connection import Connection, Switchboard
 from simulator.faults import Rule
@@ -61,9 +63,7 @@ class Simulator:
         on_loopback = _is_loopback(settings.host)
         self._inspection = Inspection(self._vendor, settings.inspection_token, on_loopback, self._extra_stats)
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                partial(Connection, self._board), settings.host, settings.port, backlog=_BACKLOG
-            )
+            self._server = await self._listen(settings.host, settings.port)
         except OSError:
             await self._stop_postman()
             raise
@@ -71,6 +71,17 @@ class Simulator:
         self.origin = f"http://{_in_url(settings.host)}:{port}"
         self.url = self.origin + "/api"
         return self.url
+
+    async def _listen(self, host: str, port: int) -> asyncio.Server:
+        loop, connection = asyncio.get_running_loop(), partial(Connection, self._board)
+        server = await loop.create_server(connection, host, port, backlog=_BACKLOG, start_serving=False)
+        if len(server.sockets) == 1:
+            listener = stamping(os.dup(server.sockets[0].fileno()))
+            if listener is not None:
+                server.close()
+                return await loop.create_server(connection, sock=listener, backlog=_BACKLOG)
+        await server.start_serving()
+        return server
 
     async def stop(self) -> None:
         """Stop listening, give answers under way ``stop_grace_seconds``, then hang up on everyone."""
