@@ -34,6 +34,10 @@ GRACE_MS = 2_000
 MAX_WINDOW = 20_000
 SMALLEST_WINDOW = 20
 
+#: A message and its due time: due at another time, it has been in a worker's hands since, and is a job anew, even
+#: if both happened between two looks.
+_Job = tuple[str, int]
+
 _KEEP = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) else return 0 end
 """
@@ -80,6 +84,10 @@ class Leadership:
                 self._leave(keys=[LEADER_KEY], args=[self._token])
 
 
+def _job(row: due.Due) -> _Job:
+    return row.id, row.due_at
+
+
 class Relay:
     """Runs until told to stop; outlives Redis and the ledger being away."""
 
@@ -98,7 +106,7 @@ class Relay:
         self._settings = settings
         self._wall_ms = wall_ms
         self._leadership = Leadership(client)
-        self._published: dict[str, dict[str, int]] = {}
+        self._published: dict[str, dict[_Job, int]] = {}
         self._chores_at = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
@@ -181,11 +189,12 @@ class Relay:
             upcoming = due.next_due(tx, campaign.id) if len(rows) < size else None
             now_ms = instant(tx)
         before = self._published.get(campaign.id, {})
-        published = {row.id: before[row.id] for row in rows if row.id in before}
+        published = {_job(row): before[_job(row)] for row in rows if _job(row) in before}
         now = self._wall_ms()
-        wanted = [row.id for row in rows if self._is_missing(row, published.get(row.id), oldest, now)]
+        wanted = [row.id for row in rows if self._is_missing(row, published.get(_job(row)), oldest, now)]
         if wanted:
-            published.update(self._publish(campaign.kind, wanted, rate))
+            taken = self._publish(campaign.kind, wanted, rate)
+            published |= {_job(row): taken[row.id] for row in rows if row.id in taken}
         self._published[campaign.id] = published
         if upcoming is None or upcoming <= now_ms:
             return self._settings.interval_seconds

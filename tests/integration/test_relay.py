@@ -125,6 +125,22 @@ def test_a_job_is_about_a_second_of_a_paced_blast(
     assert {len(ids_in(raw)) for raw in valkey.lrange("marketing", 0, -1)} == {40}
 
 
+def test_a_retry_that_was_tried_and_is_due_again_between_two_looks_is_published_at_once(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    a_campaign(ledger, 1, due_in_ms=-5000)
+    relay = a_relay(ledger, valkey_url, republish_seconds=600.0)
+    relay.tick()
+    (id,) = ids_waiting(valkey)
+    valkey.delete("marketing")  # a worker takes it, tries it, and it is due again
+    with ledger.write() as tx:
+        tx.execute(update(messages).values(due_at=messages.c.due_at + 300, status="retry", attempts=1))
+    relay.tick()
+    assert ids_waiting(valkey) == [id]
+    relay.tick()
+    assert ids_waiting(valkey) == [id]
+
+
 def test_what_redis_lost_is_published_again_and_what_it_has_is_not(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
