@@ -11,10 +11,12 @@ ledger               the same as an open ``Database``
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -29,6 +31,29 @@ from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
 
 BACKENDS = ("sqlite", "postgresql")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked ``alone`` has the machine to itself: xdist's other workers wait between two tests.
+
+    What such a test measures, a rate on the wire, is not to be had beside another test on the same two cores.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    alone = item.get_closest_marker("alone") is not None
+    folder = Path(tempfile.gettempdir())
+    with (
+        (folder / f"bulksend-turn-{run}").open("w") as turn,
+        (folder / f"bulksend-room-{run}").open("w") as room,
+    ):
+        # Whoever wants to be alone keeps the turnstile closed while it waits, or it would wait for ever.
+        fcntl.flock(turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(turn, fcntl.LOCK_UN)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

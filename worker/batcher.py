@@ -14,6 +14,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+#: Before anything was measured: the first transaction opens a connection and is slow.
+_FIRST_SECONDS = 0.040
+#: How much of a slow batch is remembered by the next one.
+_FORGET = 0.95
+
+
 class Batcher(Generic[Item, Result]):
     """Hands items to ``work`` in batches on a thread and gives each caller its own result.
 
@@ -29,8 +35,8 @@ class Batcher(Generic[Item, Result]):
         self._most = most
         self._items: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None
-        self.last_seconds = 0.0
-        """How long the newest batch took: what a caller should allow for."""
+        self.usual_seconds = _FIRST_SECONDS
+        """What a caller should allow for a batch: as long as the slow ones took lately."""
 
     async def put(self, item: Item) -> Result:
         """The result of ``item``, once the batch it is part of is done."""
@@ -65,6 +71,6 @@ class Batcher(Generic[Item, Result]):
                     for (_, future), result in zip(batch, results, strict=True):
                         if not future.done():
                             future.set_result(result)
-                self.last_seconds = loop.time() - started
+                self.usual_seconds = max(loop.time() - started, self.usual_seconds * _FORGET)
         finally:
             self._running = None

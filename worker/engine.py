@@ -548,7 +548,7 @@ class Engine:
 
     def _lead_ms(self) -> float:
         """How long before its slot a permit must be had: the time that a write-ahead takes lately."""
-        return min(60.0, max(5.0, self._opener.last_seconds * 1500))
+        return min(60.0, max(5.0, self._opener.usual_seconds * 1500))
 
     async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
         return await self._loop.run_in_executor(self._chores, work, *args)

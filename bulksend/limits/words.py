@@ -14,7 +14,7 @@ from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 
 #: A slot may be used up to this late; later it is stale and another one is asked for (docs/decisions/0002).
-MAX_LATE_MS = 12.0
+MAX_LATE_MS = 8.0
 
 
 class Gate(StrEnum):

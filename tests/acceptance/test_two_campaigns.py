@@ -6,9 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bulksend.messaging.units import format_instant
 from ops.cli.wiring import intake
 from producer.files import plan_file
+
+pytestmark = pytest.mark.alone
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ROWS = 640

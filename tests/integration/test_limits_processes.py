@@ -54,6 +54,8 @@ while now < until:
 print(json.dumps([workers, slots]))
 """
 
+pytestmark = pytest.mark.alone
+
 
 def fullest(slots: list[float], span_ms: float = 1012.0) -> int:
     ordered = sorted(slots)
