@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from bulksend.failpoints import check
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 
 PREFIX = "BULKSEND_"
@@ -94,6 +95,14 @@ def _timezone(value: str) -> str:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):  # not found; not a name; a folder of names
         raise ValueError("is not a time zone; write a name like Europe/London") from None
+    return value
+
+
+def _failpoints(value: str) -> str:
+    try:
+        check(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
     return value
 
 
@@ -189,6 +198,10 @@ class Settings(BaseModel):
         "auto", description="How it is logged: auto is console on a terminal, else json"
     )
     actor: str | None = Field(None, description="Who operates, for the record; default: the system's user")
+
+    failpoints: Annotated[str, AfterValidator(_failpoints)] | None = Field(
+        None, description="Only for the fault bench: steps at which to die, NAME:ACTION[:NTH]"
+    )
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulksend.broker import batches
+from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, senders
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, NewCampaign
@@ -116,6 +117,7 @@ class Intake:
         source = rows(at)
         first = at == 0
         while chunk := list(itertools.islice(source, self.chunk)):
+            reach("before_chunk")
             try:
                 taken = self._store(campaign, facts, at, chunk)
             except IntakeMoved:
@@ -127,7 +129,9 @@ class Intake:
                 at, source, first = campaign.rows_read, rows(campaign.rows_read), False
                 continue
             at += len(chunk)
+            reach("after_chunk")
             self._publish(campaign.kind, taken.ready, first=first)
+            reach("chunk_published")
             first = False
             self.progress(at)
         with self.database.write() as tx:

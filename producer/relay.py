@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import Connection
 
 from bulksend.broker import batches, published_ms_of
+from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, due, leases, receipts, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
@@ -157,6 +158,7 @@ class Relay:
 
         def work(tx: Connection) -> tuple[int, list[str], leases.Rescued]:
             rescued = leases.rescue(tx, resend_wait_ms=self._settings.resend_wait_ms)
+            reach("rescuing")
             leases.close_ended(tx)
             expired = due.expire(tx)
             due.cancel_stragglers(tx)
@@ -208,7 +210,9 @@ class Relay:
         size = int(min(self._settings.batch_size, max(SMALLEST_WINDOW, rate)))
         taken: dict[str, int] = {}
         for batch in batches(ids, size):
+            reach("publishing")
             count = self._publisher.publish(lane, batch)
+            reach("published")
             taken.update(dict.fromkeys(batch[:count], self._wall_ms()))
             if count < len(batch):
                 break

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from celery import Celery, bootsteps, signals
 
-from bulksend import logs
+from bulksend import failpoints, logs
 from bulksend.broker import BATCH_TASK, make_app
 from bulksend.broker.app import transport_options
 from bulksend.messaging.errors import InvalidInput
@@ -26,6 +26,7 @@ def build_app(settings: Settings) -> Celery:
         raise InvalidInput(
             "REDIS_URL is not set: a worker takes its jobs from Redis, e.g. REDIS_URL=redis://127.0.0.1:6379/0"
         )
+    arm_failpoints(settings)
     app = make_app(
         settings.redis_url_text(),
         broker_transport="worker.transport:Transport",
@@ -36,6 +37,7 @@ def build_app(settings: Settings) -> Celery:
 
     @app.task(name=BATCH_TASK, bind=True, ignore_result=True)
     def batch(self: Any, ids: object) -> None:
+        failpoints.reach("job_taken")
         runtime.accept((self.request.delivery_info or {}).get("routing_key", ""), ids)
 
     class EngineStep(bootsteps.StartStopStep):
@@ -71,6 +73,13 @@ def build_app(settings: Settings) -> Celery:
         logs.configure(settings.log_level, settings.log_format)
 
     return app
+
+
+def arm_failpoints(settings: Settings) -> None:
+    """Only the fault bench sets any; whoever else finds this in the log has a wrong environment."""
+    armed = failpoints.arm(settings.failpoints)
+    if armed:
+        log.critical("failpoints_armed", steps=armed)
 
 
 def runtime_of(app: Celery) -> Runtime:

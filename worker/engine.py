@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.sending import Claimed, Opened, Opening, Release, Settlement
@@ -321,6 +322,7 @@ class Engine:
         """The life of a message in a worker's hands; ``asked`` is when its claim was asked for."""
         deadline = None if message.left_ms is None else asked + message.left_ms / 1000
         try:
+            reach("rendering", message.id)
             content = self._book.content(message)
         except CannotRender as error:
             self._unopened.discard(message.id)
@@ -332,6 +334,7 @@ class Engine:
             return
         self._permitted[message.id] = message.kind
         self._permitted_codes += message.kind is Kind.OTP
+        reach("permitted", message.id)
         opening = Opening(message, new_id())
         if not await self._open(opening, lease):
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Connection
 
+from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, leases, senders, sending, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.installation import limiter_key
@@ -68,6 +69,7 @@ class Store:
         def work(tx: Connection) -> leases.Rescued:
             done = leases.rescue(tx, resend_wait_ms=resend_wait_ms)
             leases.close_ended(tx)
+            reach("rescuing")
             return done
 
         return self._database.retrying(work, patience_s=2.0)
@@ -80,7 +82,10 @@ class Store:
             self.book.look_up(tx, claimed)
             return claimed
 
-        return self._database.retrying(work)
+        reach("before_claim")
+        claimed = self._database.retrying(work)
+        reach("after_claim")
+        return claimed
 
     def open(self, openings: Sequence[sending.Opening], lease: str) -> sending.Opened:
         """The last-moment check and write-ahead of a micro-batch."""
@@ -88,7 +93,10 @@ class Store:
         def work(tx: Connection) -> sending.Opened:
             return sending.open_attempts(tx, openings, lease=lease, worker=self.name, account=self.account)
 
-        return self._database.retrying(work, patience_s=3.0)
+        reach("before_open")
+        opened = self._database.retrying(work, patience_s=3.0)
+        reach("after_open")
+        return opened
 
     def settle(self, settlements: Sequence[sending.Settlement]) -> None:
         """Close attempts and move their messages on."""
@@ -96,7 +104,9 @@ class Store:
         def work(tx: Connection) -> None:
             sending.settle(tx, settlements)
 
+        reach("before_settle")
         self._database.retrying(work, patience_s=5.0)
+        reach("after_settle")
 
     def give_back(self, releases: Sequence[sending.Release], lease: str) -> None:
         """Back to the queue, unsent."""
@@ -104,6 +114,7 @@ class Store:
         def work(tx: Connection) -> None:
             sending.give_back(tx, releases, lease=lease)
 
+        reach("giving_back")
         self._database.retrying(work, patience_s=5.0)
 
     def fail(self, failures: Sequence[tuple[str, str]], lease: str) -> None:

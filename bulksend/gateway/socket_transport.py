@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import httptools
 
+from bulksend.failpoints import reach
 from bulksend.gateway.addresses import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
 from bulksend.gateway.transport import Failure, RawReply, Timeouts
@@ -113,7 +114,10 @@ class SocketTransport:
             async with asyncio.timeout_at(deadline):
                 if line is None:
                     line = await self._new_line()
-                return await line.exchange(request)
+                reach("connected")
+                reply = await line.exchange(request)
+                reach("reply_read")
+                return reply
         except Exception as error:  # noqa: BLE001 - whatever is raised, the line knows what left us
             name = type(error).__name__
             if line is None:
@@ -205,6 +209,7 @@ class _Line(asyncio.Protocol):
         self.bytes_sent = True
         self.stage = "wait"
         self._transport.write(request)  # may call pause_writing
+        reach("request_written")
         self._set_timer()
         try:
             return await self._waiter

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from bulksend.messaging.states import Kind
 
 #: Of each limit this part is used, so that POSTs up to 8 ms late, and 7 ms of jitter on their way,
-#: cannot make a second fuller than the limit: N slots take 1000 / 0.985 = 1015.2 ms, more than 1000 + 8 + 7 (docs/decisions/0002).
+#: cannot make a second fuller than the limit: N slots take 1000 / 0.985 = 1015.2 ms, more than 1000 + 8 + 7
+#: (docs/decisions/0002).
 USED = 0.985
 
 #: How far ahead of its earliest use a slot is given, ms. This is the priority: who may reach farther finds

@@ -69,9 +69,12 @@ def leave(code: int, text: str) -> NoReturn:
 
 def settings() -> Settings:
     """The settings of this environment and of a ``.env`` file here."""
+    from bulksend.failpoints import arm
     from bulksend.settings import Settings
 
-    return Settings.from_env(os.environ, Path(".env"))
+    made = Settings.from_env(os.environ, Path(".env"))
+    arm(made.failpoints)
+    return made
 
 
 def actor() -> str:

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
     "bulksend": 0.0,
     "bulksend.messaging": 0.1,
-    "bulksend.settings": 0.2,
+    "bulksend.failpoints": 0.2,
+    "bulksend.settings": 0.3,
     "bulksend.logs": 0.2,
     "bulksend.ledger": 1.0,
     "bulksend.gateway": 1.0,
