@@ -1,0 +1,400 @@
+"""An installation to be broken: every process real, every link through a proxy, everything that dies started again.
+
+The judge reads ledger and vendor directly, past the proxies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.engine import make_url
+
+from bulksend.ledger import audit, leases
+from bulksend.ledger.database import Database
+from bulksend.ledger.keyfile import new_encryption_key
+from bulksend.ledger.migrating import migrate
+from bulksend.ledger.schema import attempts, campaigns, messages
+from ops.local.children import Child
+from ops.local.postgres import EmbeddedPostgres
+from ops.local.valkey import EmbeddedValkey
+from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
+from tests.faults.clocks import clock_environ
+from tests.faults.judge import Kept, Opened, Posted, Records
+from tests.faults.proxy import Link, Proxies
+
+ROOT = Path(__file__).resolve().parents[2]
+CLI = (sys.executable, "-m", "ops.cli.main")
+SENDER = "8615000579987"
+LIVE = ("queued", "retry", "claimed", "sending")
+#: How soon a supervisor starts again what died.
+TEND_S = 0.1
+
+
+@dataclass(slots=True)
+class Member:
+    """A supervised process."""
+
+    name: str
+    command: tuple[str, ...]
+    environ: dict[str, str]
+    once: dict[str, str] = field(default_factory=dict)
+    """For the next start only: failpoints."""
+    child: Child | None = None
+    held_down: bool = False
+    starts: int = 0
+    statuses: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an installation is made of."""
+
+    folder: Path
+    backend: str = "postgresql"
+    workers: int = 2
+    relays: int = 2
+    rate: float = 200.0
+    in_flight: int = 100
+    lease_seconds: int = 3
+    latency_ms: tuple[float, float] = (20, 120)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    root: Path = ROOT
+    """Whose code runs: another folder for a program with a planted bug."""
+    seed: int = 0
+
+
+class Installation:
+    """Start it with ``running(plan)``."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.folder = plan.folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.proxies = Proxies()
+        self.valkey = EmbeddedValkey(self.folder / "valkey", durable=True)
+        self.postgres = EmbeddedPostgres(settings={"max_connections": "80"}) if plan.backend == "postgresql" else None
+        self.members: dict[str, Member] = {}
+        self.links: dict[str, Link] = {}
+        self.vendor_origin = ""
+        self.lock = threading.RLock()
+        self._stop = threading.Event()
+        self._tending = threading.Thread(target=self._tend, name="supervisor", daemon=True)
+        self._environ: dict[str, str] = {}
+        self._posted: list[Posted] = []
+        self._simulator: Child | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Everything up, and a worker at work."""
+        (self.folder / "logs").mkdir(exist_ok=True)
+        self.valkey.start()
+        vendor = self._start_simulator()
+        direct = self._start_ledger()
+        self.ledger = Database(direct)
+        migrate(self.ledger)
+        self._environ = self._common(vendor) | {"DATABASE_URL": direct, "REDIS_URL": self.valkey.url}
+        for number in range(1, self.plan.workers + 1):
+            self._add(f"worker{number}", ("worker", "-n", f"w{number}@%h"), "worker", vendor)
+        for number in range(1, self.plan.relays + 1):
+            self._add(f"relay{number}", ("relay",), "relay", vendor)
+        self._tending.start()
+        self.wait("workers are ready", lambda: self.alive_workers() >= self.plan.workers, 60)
+
+    def stop(self) -> None:
+        """End everything."""
+        self._stop.set()
+        if self._tending.is_alive():
+            self._tending.join(5)
+        for member in self.members.values():
+            if member.child is not None:
+                member.child.process.send_signal(signal.SIGCONT)
+                member.child.ask_to_stop()
+        for member in self.members.values():
+            if member.child is not None:
+                member.child.wait_or_kill(20)
+        if self._simulator is not None:
+            self._simulator.stop()
+        self.valkey.stop()
+        if hasattr(self, "ledger"):
+            self.ledger.close()
+        if self.postgres is not None:
+            self.postgres.remove()
+        self.proxies.close()
+
+    def _start_ledger(self) -> str:
+        if self.postgres is None:
+            return f"sqlite:///{self.folder / 'ledger.db'}"
+        return self.postgres.start()
+
+    def _start_simulator(self) -> int:
+        settings = self.folder / "simulator.json"
+        low, high = self.plan.latency_ms
+        settings.write_text(json.dumps({"latency": {"kind": "uniform", "low_ms": low, "high_ms": high}}))
+        log = self.folder / "logs" / "simulator.log"
+        with log.open("ab") as output:
+            self._simulator = Child(
+                [sys.executable, "-m", "simulator", "--settings", str(settings), "--seed", str(self.plan.seed)],
+                cwd=self.folder,
+                environ={**os.environ, "PYTHONPATH": str(ROOT)},
+                output=output,
+            )
+        said = self.wait("the simulator listens", lambda: _first_json(log), 20)
+        self.vendor_origin = said["origin"]
+        return int(said["origin"].rsplit(":", 1)[1])
+
+    def _common(self, vendor: int) -> dict[str, str]:
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("BULKSEND_", "USPEEDO_")) and name not in ("DATABASE_URL", "REDIS_URL")
+        }
+        return (
+            clean
+            | {
+                "PYTHONPATH": str(self.plan.root),
+                "USPEEDO_BASE_URL": f"http://127.0.0.1:{vendor}/api",
+                "USPEEDO_ACCESSKEY_ID": REHEARSAL_ACCESS_KEY_ID,
+                "USPEEDO_ACCESSKEY_SECRET": REHEARSAL_SECRET,
+                "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
+                "BULKSEND_LEASE_SECONDS": str(self.plan.lease_seconds),
+                "BULKSEND_DEFAULT_RATE": str(self.plan.rate),
+                "BULKSEND_WORKER_IN_FLIGHT": str(self.plan.in_flight),
+                "BULKSEND_REQUEST_TIMEOUT": "4",
+                "BULKSEND_CONNECT_TIMEOUT": "1",
+                "BULKSEND_STOP_GRACE_SECONDS": "6",
+                "BULKSEND_RETRY_BASE_SECONDS": "0.5",
+                "BULKSEND_RETRY_CAP_SECONDS": "4",
+                "BULKSEND_MAX_TRIES": "100",
+                "BULKSEND_RESEND_WAIT_SECONDS": "5",
+                "BULKSEND_SPOOL_DIR": str(self.folder / "spool"),
+                "BULKSEND_LOG_FORMAT": "json",
+            }
+            | dict(self.plan.environ)
+        )
+
+    def _add(self, name: str, command: tuple[str, ...], role: str, vendor: int) -> None:
+        """A member whose links, all of its own, can be broken one by one."""
+        redis_link = self._link(f"{name}-redis", self.valkey.port)
+        environ = self._environ | {"REDIS_URL": f"redis://127.0.0.1:{redis_link.port}/0"}
+        if self.postgres is not None:
+            ledger_link = self._link(f"{name}-ledger", self.postgres.port)
+            url = make_url(self.postgres.url).set(port=ledger_link.port)
+            environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
+        if role == "worker":
+            environ["USPEEDO_BASE_URL"] = f"http://127.0.0.1:{self._link(f'{name}-vendor', vendor).port}/api"
+        environ |= clock_environ(self.folder / f"clock-{name}", str(self.plan.root))
+        self.members[name] = Member(name, command, environ)
+        self._launch(self.members[name])
+
+    def _link(self, name: str, port: int) -> Link:
+        self.links[name] = self.proxies.link(name, "127.0.0.1", port)
+        return self.links[name]
+
+    # -- members -------------------------------------------------------------------------------------------------
+
+    def pick(self, role: str, number: int) -> Member:
+        """One of the workers or relays, by any number."""
+        names = sorted(name for name in self.members if name.startswith(role))
+        return self.members[names[number % len(names)]]
+
+    def signal(self, member: Member, number: signal.Signals) -> None:
+        """Send it a signal, if it lives."""
+        with self.lock:
+            if member.child is not None and member.child.running:
+                member.child.process.send_signal(number)
+
+    def arm(self, member: Member, failpoints: str) -> None:
+        """Kill it; its next life has these failpoints, the life after that none."""
+        with self.lock:
+            member.once = {"BULKSEND_FAILPOINTS": failpoints}
+        self.signal(member, signal.SIGKILL)
+
+    def _launch(self, member: Member) -> None:
+        with (self.folder / "logs" / f"{member.name}.log").open("ab") as log:
+            environ, member.once = member.environ | member.once, {}
+            member.child = Child((*CLI, *member.command), cwd=self.folder / "logs", environ=environ, output=log)
+            member.starts += 1
+
+    def _tend(self) -> None:
+        while not self._stop.wait(TEND_S):
+            with self.lock:
+                for member in self.members.values():
+                    if member.child is not None:
+                        status = member.child.reap()
+                        if status is None:
+                            continue
+                        member.statuses.append(status)
+                        member.child = None
+                    if not member.held_down and not self._stop.is_set():
+                        self._launch(member)
+
+    def run(self, *command: str, failpoints: str = "") -> Child:
+        """Start one of our commands, straight to the servers; the caller waits for it."""
+        environ = self._environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {})
+        with (self.folder / "logs" / "commands.log").open("ab") as log:
+            return Child((*CLI, *command), cwd=self.folder / "logs", environ=environ, output=log)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a program of this installation that goes straight to the servers."""
+        return dict(self._environ)
+
+    # -- the vendor ----------------------------------------------------------------------------------------------
+
+    def vendor_faults(self, rules: list[dict[str, Any]]) -> None:
+        """The simulator's rules from now on."""
+        self._post("faults", rules)
+
+    def vendor_balance(self, balance: int | None) -> None:
+        """How many messages the account can still pay for."""
+        self._post("balance", {"balance": balance})
+
+    def _post(self, page: str, value: object) -> None:
+        request = urllib.request.Request(
+            f"{self.vendor_origin}/_/{page}", json.dumps(value).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            reply.read()
+
+    def vendor_rows(self, after: int, limit: int = 5000) -> list[dict[str, Any]]:
+        """A page of the vendor's record."""
+        url = f"{self.vendor_origin}/_/messages?limit={limit}&after={after}"
+        with urllib.request.urlopen(url, timeout=60) as reply:
+            rows: list[dict[str, Any]] = json.load(reply)
+        return rows
+
+    def sent_count(self) -> int:
+        """How many requests the vendor has seen."""
+        with urllib.request.urlopen(f"{self.vendor_origin}/_/stats", timeout=20) as reply:
+            return int(json.load(reply)["sends"]["requests"])
+
+    # -- seeing --------------------------------------------------------------------------------------------------
+
+    def wait(self, what: str, check: Any, seconds: float) -> Any:
+        """Ask until the answer is true. Raises TimeoutError, which says what was waited for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = check()
+            if answer:
+                return answer
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {seconds:g} s in vain: {what}\n{self.last_words()}")
+            time.sleep(0.05)
+
+    def alive_workers(self) -> int:
+        """Workers with a lease that runs."""
+        with self.ledger.read() as tx:
+            return len(leases.alive(tx))
+
+    def live_messages(self) -> int:
+        """Messages that have not ended."""
+        from sqlalchemy import func
+
+        with self.ledger.read() as tx:
+            query = select(func.count()).select_from(messages).where(messages.c.status.in_(LIVE))
+            return int(tx.execute(query).scalar_one())
+
+    def last_words(self) -> str:
+        """The end of every log."""
+        files = sorted((self.folder / "logs").glob("*.log"))
+        return "\n".join(f"== {f.name}\n{f.read_text(errors='replace')[-800:]}" for f in files)
+
+    def records(self, taken_in: frozenset[str]) -> Records:
+        """Both records as the judge wants them."""
+        with self.ledger.read() as tx:
+            kept = [
+                Kept(str(id), to, status, message_id, expires_at, on_unknown == "resend" and kind != "otp")
+                for id, to, status, message_id, expires_at, kind, on_unknown in tx.execute(
+                    select(
+                        messages.c.id,
+                        messages.c.recipient,
+                        messages.c.status,
+                        messages.c.message_id,
+                        messages.c.expires_at,
+                        messages.c.kind,
+                        campaigns.c.on_unknown,
+                    ).join(campaigns, campaigns.c.id == messages.c.campaign_id)
+                )
+            ]
+            opened = [
+                Opened(to, n, started_at, outcome, str(owner), error == "its worker was lost")
+                for to, n, started_at, outcome, owner, error in tx.execute(
+                    select(
+                        messages.c.recipient,
+                        attempts.c.n,
+                        attempts.c.started_at,
+                        attempts.c.outcome,
+                        attempts.c.owner,
+                        attempts.c.error,
+                    ).join(messages, messages.c.id == attempts.c.message_pk)
+                )
+            ]
+        return Records(self._whole_record(), kept, opened, taken_in, self.plan.rate)
+
+    def _whole_record(self) -> list[Posted]:
+        rows: list[Posted] = []
+        after = 0
+        while part := self.vendor_rows(after):
+            after = part[-1]["n"]
+            rows += [
+                Posted(
+                    row["to"],
+                    row["received_at_ms"],
+                    row["monotonic"],
+                    row["stored"],
+                    row["verdict"],
+                    row["ret_code"],
+                    row["http_status"],
+                    row["message_id"],
+                )
+                for row in part
+                if row["action"] in ("SendMessage", "SendWhatsappMessage")
+            ]
+        return rows
+
+    def audit(self) -> audit.Report:
+        """The ledger's own proof."""
+        with self.ledger.read() as tx:
+            return audit.audit(tx)
+
+
+@contextmanager
+def running(plan: Plan) -> Iterator[Installation]:
+    """The installation while the block runs."""
+    made = Installation(plan)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def _first_json(log: Path) -> dict[str, Any] | None:
+    for line in log.read_text(errors="replace").splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            value: dict[str, Any] = json.loads(line)
+            return value
+    return None
+
+
+def numbers(start: int, count: int) -> list[str]:
+    """Recipients nobody has, each once: the 555 exchange of North America's area codes, 7.8 million of them."""
+    if start + count > 10_000 * len(_AREAS):
+        raise ValueError("there are no more numbers")
+    return [f"1{_AREAS[n // 10_000]}555{n % 10_000:04d}" for n in range(start, start + count)]
+
+
+_AREAS = range(201, 990)

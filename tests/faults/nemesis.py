@@ -1,0 +1,665 @@
+"""The faults, and who draws them: a seed gives the same list of faults, instants and holds each time.
+
+A fault is injected, held, and healed. Those of one target never overlap; those of different targets do.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import redis
+
+from bulksend.broker import ids_in
+from tests.faults import clocks
+from tests.faults.installation import Installation
+from tests.faults.proxy import Way
+from tests.faults.traffic import Traffic
+
+#: Where a worker can be made to die; the nth time is drawn.
+WORKER_STEPS = (
+    *("job_taken", "before_claim", "after_claim", "rendering", "permitted", "before_open", "after_open"),
+    *("connected", "request_written", "reply_read", "before_settle", "after_settle", "giving_back"),
+)
+RELAY_STEPS = ("publishing", "published", "rescuing")
+INTAKE_STEPS = ("before_chunk", "after_chunk", "chunk_published")
+
+Heal = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a fault may touch. ``hold`` waits as long as this fault lasts."""
+
+    site: Installation
+    traffic: Traffic
+    dice: random.Random
+    hold_s: float
+
+    def hold(self) -> None:
+        """Let the fault last."""
+        time.sleep(self.hold_s)
+
+    def worker(self) -> Any:
+        return self.site.pick("worker", self.dice.randrange(1000))
+
+    def relay(self) -> Any:
+        return self.site.pick("relay", self.dice.randrange(1000))
+
+    def member(self) -> Any:
+        return self.worker() if self.dice.random() < 0.6 else self.relay()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault. ``target`` is what it breaks: two of one target never overlap."""
+
+    name: str
+    target: str
+    strike: Callable[[Hands], None]
+    hold: tuple[float, float] = (0.0, 0.0)
+    kills: bool = False
+    backends: tuple[str, ...] = ("postgresql", "sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault as drawn: when after the start, how long, and the dice for the rest."""
+
+    at_s: float
+    fault: Fault
+    hold_s: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """A fault as it happened; steady seconds."""
+
+    fault: str
+    target: str
+    began: float
+    healed: float
+    kills: bool
+    error: str = ""
+
+
+def draw(seed: int, count: int, faults: list[Fault], gap: tuple[float, float]) -> list[Planned]:
+    """So many faults, every kind once before any comes again."""
+    dice = random.Random(seed)
+    planned: list[Planned] = []
+    at = 0.0
+    while len(planned) < count:
+        deck = list(faults)
+        dice.shuffle(deck)
+        for fault in deck[: count - len(planned)]:
+            at += dice.uniform(*gap)
+            planned.append(Planned(at, fault, dice.uniform(*fault.hold), dice.randrange(1 << 32)))
+    return planned
+
+
+class Nemesis:
+    """Injects planned faults and remembers what it did."""
+
+    def __init__(self, site: Installation, traffic: Traffic) -> None:
+        self._site = site
+        self._traffic = traffic
+        self._busy: dict[str, threading.Lock] = {}
+        self._noting = threading.Lock()
+        self.injected: list[Injected] = []
+
+    def storm(self, plan: list[Planned], tell: Callable[[str], None]) -> None:
+        """All of them, each at its instant; returns when the last is healed."""
+        began = time.monotonic()
+        threads: list[threading.Thread] = []
+        for number, planned in enumerate(plan):
+            time.sleep(max(0.0, began + planned.at_s - time.monotonic()))
+            while sum(thread.is_alive() for thread in threads) >= 4:
+                time.sleep(0.05)
+            thread = threading.Thread(target=self.one, args=(planned,), daemon=True)
+            thread.start()
+            threads.append(thread)
+            if number % 20 == 19:
+                tell(f"{number + 1} of {len(plan)} faults")
+        for thread in threads:
+            thread.join(120)
+
+    def one(self, planned: Planned) -> Injected:
+        """One fault, from the strike to its healing."""
+        hands = Hands(self._site, self._traffic, random.Random(planned.seed), planned.hold_s)
+        with self._noting:
+            lock = self._busy.setdefault(planned.fault.target, threading.Lock())
+        with lock:
+            began = time.monotonic()
+            error = ""
+            try:
+                planned.fault.strike(hands)
+            except Exception as raised:  # noqa: BLE001 - a fault that could not be injected is told, not hidden
+                error = f"{type(raised).__name__}: {str(raised)[:200]}"
+            done = Injected(
+                planned.fault.name, planned.fault.target, began, time.monotonic(), planned.fault.kills, error
+            )
+        with self._noting:
+            self.injected.append(done)
+        return done
+
+
+# -- processes -----------------------------------------------------------------------------------------------------
+
+
+def _kill_worker(h: Hands) -> None:
+    h.site.signal(h.worker(), signal.SIGKILL)
+
+
+def _kill_worker_at(h: Hands) -> None:
+    step = h.dice.choice(WORKER_STEPS)
+    worker = h.worker()
+    h.site.arm(worker, f"{step}:kill:{h.dice.randint(1, 60)}")
+    h.hold()
+
+
+def _end_worker(h: Hands) -> None:
+    h.site.signal(h.worker(), signal.SIGTERM)
+
+
+def _cold_stop_worker(h: Hands) -> None:
+    h.site.signal(h.worker(), signal.SIGQUIT)
+
+
+def _zombie_worker(h: Hands) -> None:
+    worker = h.worker()
+    h.site.signal(worker, signal.SIGSTOP)
+    h.hold()
+    h.site.signal(worker, signal.SIGCONT)
+
+
+def _kill_relay(h: Hands) -> None:
+    h.site.signal(h.relay(), signal.SIGKILL)
+
+
+def _kill_relay_at(h: Hands) -> None:
+    h.site.arm(h.relay(), f"{h.dice.choice(RELAY_STEPS)}:kill:{h.dice.randint(1, 5)}")
+
+
+def _zombie_relay(h: Hands) -> None:
+    relay = h.relay()
+    h.site.signal(relay, signal.SIGSTOP)
+    h.hold()
+    h.site.signal(relay, signal.SIGCONT)
+
+
+def _kill_intake(h: Hands) -> None:
+    step = h.dice.choice(INTAKE_STEPS)
+    h.traffic.send_file(
+        f"killed-{h.dice.randrange(1 << 40):x}", 600, failpoints=f"{step}:kill:{h.dice.randint(1, 3)}"
+    )
+
+
+def _same_file_twice(h: Hands) -> None:
+    h.traffic.send_file(f"twice-{h.dice.randrange(1 << 40):x}", 400, at_once=2)
+
+
+def _clock(h: Hands) -> None:
+    member = h.member()
+    file = h.site.folder / f"clock-{member.name}"
+    clocks.step(file, h.dice.choice((-600.0, 600.0)))
+    try:
+        h.hold()
+    finally:
+        clocks.step(file, 0.0)
+
+
+# -- links ---------------------------------------------------------------------------------------------------------
+
+
+def _cut(server: str) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        h.site.links[f"{_holder(h, server)}-{server}"].cut()
+
+    return strike
+
+
+def _refuse(server: str) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        with _healed(h, server) as link:
+            link.refuse()
+            h.hold()
+
+    return strike
+
+
+def _swallow(server: str, *ways: Way) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        with _healed(h, server) as link:
+            link.swallow(*ways)
+            h.hold()
+
+    return strike
+
+
+def _delay(server: str) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        with _healed(h, server) as link:
+            link.delay(h.dice.uniform(0.02, 0.4))
+            h.hold()
+
+    return strike
+
+
+def _reset_after(server: str) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        link = h.site.links[f"{_holder(h, server)}-{server}"]
+        link.reset_after(h.dice.randint(1, 20_000), h.dice.choice(list(Way)))
+
+    return strike
+
+
+def _flap(server: str) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        with _healed(h, server) as link:
+            for _ in range(5):
+                link.refuse()
+                time.sleep(h.hold_s / 10)
+                link.heal()
+                time.sleep(h.hold_s / 10)
+
+    return strike
+
+
+def _holder(h: Hands, server: str) -> str:
+    member = h.worker() if server == "vendor" else h.member()
+    return str(member.name)
+
+
+@contextmanager
+def _healed(h: Hands, server: str) -> Iterator[Any]:
+    link = h.site.links[f"{_holder(h, server)}-{server}"]
+    try:
+        yield link
+    finally:
+        link.heal()
+
+
+# -- Redis ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _redis(h: Hands) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(h.site.valkey.url, socket_timeout=5) as client:
+        yield client
+
+
+def _redis_restart(h: Hands) -> None:
+    h.site.valkey.kill()
+    h.hold()
+    h.site.valkey.start()
+
+
+def _redis_emptied(h: Hands) -> None:
+    h.site.valkey.kill()
+    shutil.rmtree(h.site.valkey.folder / "appendonlydir", ignore_errors=True)
+    h.hold()
+    h.site.valkey.start()
+
+
+def _redis_wiped(h: Hands) -> None:
+    with _redis(h) as client:
+        client.flushall()
+
+
+def _redis_stale(h: Hands) -> None:
+    """It comes back with what it knew a moment ago: a lagging replica was promoted."""
+    data = h.site.valkey.folder / "appendonlydir"
+    older = h.site.folder / "older-appendonlydir"
+    shutil.rmtree(older, ignore_errors=True)
+    shutil.copytree(data, older)
+    h.hold()
+    h.site.valkey.kill()
+    shutil.rmtree(data)
+    shutil.move(older, data)
+    h.site.valkey.start()
+
+
+def _redis_frozen(h: Hands) -> None:
+    pid = h.site.valkey.pid
+    if pid is not None:
+        import os
+
+        os.kill(pid, signal.SIGSTOP)
+        h.hold()
+        os.kill(pid, signal.SIGCONT)
+
+
+def _redis_full(h: Hands) -> None:
+    with _redis(h) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            h.hold()
+        finally:
+            client.config_set("maxmemory", 0)
+
+
+def _redis_clients_killed(h: Hands) -> None:
+    with _redis(h) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+
+
+def _redis_junk(h: Hands) -> None:
+    with _redis(h) as client:
+        for lane in ("otp", "utility", "marketing"):
+            client.lpush(lane, b"garbage{", b"[1,2]", b"{}", b"\x00\xff", b'{"body": 7, "headers": []}')
+
+
+def _redis_redelivery(h: Hands) -> None:
+    """Every job that lies there comes four times more, as by a visibility timeout."""
+    with _redis(h) as client:
+        for lane in ("otp", "utility", "marketing"):
+            for raw in client.lrange(lane, 0, -1):
+                if ids_in(raw):
+                    client.lpush(lane, *[raw] * 4)
+
+
+# -- the ledger ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _admin(h: Hands) -> Iterator[psycopg.Connection[Any]]:
+    assert h.site.postgres is not None
+    url = h.site.postgres.url.replace("postgresql+psycopg", "postgresql")
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        yield connection
+
+
+_ANSWERS = """
+CREATE TABLE IF NOT EXISTS fault_bench_answer (state text, share float);
+CREATE OR REPLACE FUNCTION fault_bench() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE fault record;
+BEGIN
+  SELECT * INTO fault FROM fault_bench_answer LIMIT 1;
+  IF FOUND AND random() < fault.share THEN
+    RAISE EXCEPTION 'the fault bench answers %', fault.state USING ERRCODE = fault.state;
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER fault_bench BEFORE INSERT OR UPDATE ON messages EXECUTE FUNCTION fault_bench();
+CREATE OR REPLACE TRIGGER fault_bench BEFORE INSERT OR UPDATE ON attempts EXECUTE FUNCTION fault_bench();
+"""
+
+
+def prepare(site: Installation) -> None:
+    """What the ledger's faults need. Statements then fail with the states that a real server would send."""
+    if site.postgres is not None:
+        url = site.postgres.url.replace("postgresql+psycopg", "postgresql")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(_ANSWERS.encode())
+
+
+def _ledger_answers(state: str, share: float) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        with _admin(h) as admin:
+            admin.execute("INSERT INTO fault_bench_answer VALUES (%s, %s)", (state, share))
+            try:
+                h.hold()
+            finally:
+                admin.execute("DELETE FROM fault_bench_answer")
+
+    return strike
+
+
+def _ledger_restart(h: Hands) -> None:
+    assert h.site.postgres is not None
+    h.site.postgres.stop(immediate=True)
+    h.hold()
+    h.site.postgres.start()
+
+
+def _ledger_read_only(h: Hands) -> None:
+    with _admin(h) as admin:
+        admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        admin.execute("SELECT pg_reload_conf()")
+        try:
+            h.hold()
+        finally:
+            admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            admin.execute("SELECT pg_reload_conf()")
+
+
+def _ledger_out_of_connections(h: Hands) -> None:
+    assert h.site.postgres is not None
+    url = h.site.postgres.url.replace("postgresql+psycopg", "postgresql")
+    held: list[psycopg.Connection[Any]] = []
+    try:
+        with _admin(h) as admin:
+            until = time.monotonic() + h.hold_s
+            while time.monotonic() < until:
+                # Whoever holds one loses it, and finds that we have taken its place.
+                admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bulksend'"
+                )
+                try:
+                    while True:
+                        held.append(psycopg.connect(url, connect_timeout=2))
+                except psycopg.OperationalError:
+                    time.sleep(0.2)
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def _ledger_backends_ended(h: Hands) -> None:
+    with _admin(h) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bulksend'"
+        )
+
+
+def _sqlite_locked(h: Hands) -> None:
+    """Somebody keeps a write transaction open."""
+    import sqlite3
+
+    with sqlite3.connect(h.site.folder / "ledger.db", timeout=30, isolation_level=None) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        h.hold()
+        connection.execute("ROLLBACK")
+    connection.close()
+
+
+def _sqlite_read_for_long(h: Hands) -> None:
+    """Somebody reads one old state: the log of changes cannot be folded in meanwhile."""
+    import sqlite3
+
+    with sqlite3.connect(h.site.folder / "ledger.db", timeout=30, isolation_level=None) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM messages").fetchone()
+        h.hold()
+        connection.execute("ROLLBACK")
+    connection.close()
+
+
+def _sqlite_disk_full(h: Hands) -> None:
+    """No file of a worker may grow any more: every write to the ledger fails as on a full disk."""
+    import resource
+
+    worker = h.worker()
+    child = worker.child
+    if child is None or not child.running:
+        return
+    _, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1024, hard))
+    h.hold()
+    if child.running:
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+# -- the vendor ----------------------------------------------------------------------------------------------------
+
+
+def _vendor(share: float, **fault: Any) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        h.site.vendor_faults([{"match": {"share": share}, "fault": fault}])
+        try:
+            h.hold()
+        finally:
+            h.site.vendor_faults([])
+
+    return strike
+
+
+def _out_of_money(h: Hands) -> None:
+    h.site.vendor_balance(0)
+    try:
+        h.hold()
+    finally:
+        h.site.vendor_balance(None)
+        _resume_account(h, "topped up")
+
+
+def _account_refused(h: Hands) -> None:
+    h.site.vendor_faults([{"fault": {"do": "ret_code", "ret_code": 171}, "match": {"share": 0.5}}])
+    try:
+        h.hold()
+    finally:
+        h.site.vendor_faults([])
+        _resume_account(h, "the key was mended")
+
+
+def _resume_account(h: Hands, why: str) -> None:
+    """By one command, as a person would; again where workers paused once more by answers still on their way."""
+    for _ in range(10):
+        if h.site.run("account", "resume", "--why", why).wait_or_kill(60) == 0:
+            time.sleep(1.0)
+            if not _account_paused(h.site):
+                return
+        time.sleep(0.3)
+    raise TimeoutError("the account could not be resumed")
+
+
+def _account_paused(site: Installation) -> bool:
+    from bulksend.ledger import senders
+
+    with site.ledger.read() as tx:
+        return bool(senders.pauses(tx).accounts)
+
+
+TWO_REPLIES = (
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 39\r\n\r\n"
+    '{"RetCode": 0, "MessageId": "not-yours"}'
+)
+
+FAULTS = [
+    Fault("worker killed", "worker", _kill_worker, kills=True),
+    Fault("worker killed, again", "worker", _kill_worker, kills=True),
+    Fault("worker killed at a step", "worker", _kill_worker_at, (1.5, 3.0), kills=True),
+    Fault("worker killed at a step, again", "worker", _kill_worker_at, (1.5, 3.0), kills=True),
+    Fault("worker killed at a step, once more", "worker", _kill_worker_at, (1.5, 3.0), kills=True),
+    Fault("worker told to stop", "worker", _end_worker),
+    Fault("worker stopped cold (SIGQUIT)", "worker", _cold_stop_worker, kills=True),
+    Fault("worker frozen past its lease", "worker", _zombie_worker, (4.0, 6.0)),
+    Fault("relay killed", "relay", _kill_relay, kills=True),
+    Fault("relay killed at a step", "relay", _kill_relay_at, kills=True),
+    Fault("relay frozen", "relay", _zombie_relay, (2.0, 8.0)),
+    Fault("intake killed in mid-file", "intake", _kill_intake, kills=True),
+    Fault("one file sent by two at once", "intake", _same_file_twice),
+    Fault("clock stepped by 10 minutes", "clock", _clock, (2.0, 5.0)),
+    Fault("Redis killed and started", "redis", _redis_restart, (0.0, 3.0)),
+    Fault("Redis lost everything", "redis", _redis_emptied, (0.0, 2.0)),
+    Fault("Redis wiped (FLUSHALL)", "redis", _redis_wiped),
+    Fault("Redis came back with an older state", "redis", _redis_stale, (0.5, 3.0)),
+    Fault("Redis frozen", "redis", _redis_frozen, (1.0, 6.0)),
+    Fault("Redis full", "redis", _redis_full, (0.5, 3.0)),
+    Fault("Redis dropped its clients", "redis", _redis_clients_killed),
+    Fault("junk in the lanes", "redis", _redis_junk),
+    Fault("every job delivered again", "redis", _redis_redelivery),
+    Fault("link to Redis reset", "redis link", _cut("redis")),
+    Fault("link to Redis reset in mid-stream", "redis link", _reset_after("redis")),
+    Fault("Redis refuses one process", "redis link", _refuse("redis"), (0.5, 4.0)),
+    Fault("Redis black-holed for one process", "redis link", _swallow("redis"), (0.5, 4.0)),
+    Fault("Redis's replies lost", "redis link", _swallow("redis", Way.DOWN), (0.2, 2.0)),
+    Fault("Redis far away", "redis link", _delay("redis"), (0.5, 3.0)),
+    Fault("ledger crashed and recovered", "ledger", _ledger_restart, (0.0, 2.0), backends=("postgresql",)),
+    Fault("ledger read-only", "ledger", _ledger_read_only, (0.5, 3.0), backends=("postgresql",)),
+    Fault(
+        "ledger out of connections", "ledger", _ledger_out_of_connections, (1.0, 3.0), backends=("postgresql",)
+    ),
+    Fault("ledger ended its sessions", "ledger", _ledger_backends_ended, backends=("postgresql",)),
+    Fault(
+        "ledger's disk full (53100)",
+        "ledger",
+        _ledger_answers("53100", 1.0),
+        (0.5, 3.0),
+        backends=("postgresql",),
+    ),
+    Fault(
+        "serialization failures (40001)",
+        "ledger",
+        _ledger_answers("40001", 0.5),
+        (0.5, 3.0),
+        backends=("postgresql",),
+    ),
+    Fault("deadlocks (40P01)", "ledger", _ledger_answers("40P01", 0.5), (0.5, 3.0), backends=("postgresql",)),
+    Fault("link to the ledger reset", "ledger link", _cut("ledger"), backends=("postgresql",)),
+    Fault(
+        "link to the ledger reset in mid-stream", "ledger link", _reset_after("ledger"), backends=("postgresql",)
+    ),
+    Fault(
+        "ledger refuses one process", "ledger link", _refuse("ledger"), (0.5, 4.0), backends=("postgresql",)
+    ),
+    Fault(
+        "ledger black-holed for one process",
+        "ledger link",
+        _swallow("ledger"),
+        (0.5, 4.0),
+        backends=("postgresql",),
+    ),
+    Fault(
+        "ledger's answers lost",
+        "ledger link",
+        _swallow("ledger", Way.DOWN),
+        (0.2, 2.0),
+        backends=("postgresql",),
+    ),
+    Fault("ledger far away", "ledger link", _delay("ledger"), (0.5, 3.0), backends=("postgresql",)),
+    Fault("SQLite locked by a writer", "ledger", _sqlite_locked, (1.0, 8.0), backends=("sqlite",)),
+    Fault("SQLite held by a reader", "ledger", _sqlite_read_for_long, (1.0, 5.0), backends=("sqlite",)),
+    Fault("SQLite's disk full", "worker", _sqlite_disk_full, (0.5, 3.0), backends=("sqlite",)),
+    Fault("vendor slow", "vendor", _vendor(0.7, do="slow", seconds=1.5), (1.0, 3.0)),
+    Fault("vendor hangs", "vendor", _vendor(0.15, do="hang"), (1.0, 2.0)),
+    Fault("vendor sends, then hangs", "vendor", _vendor(0.15, do="accept_then_hang"), (1.0, 2.0)),
+    Fault("vendor drips its answers", "vendor", _vendor(0.2, do="drip", interval_ms=20.0), (1.0, 2.0)),
+    Fault("vendor resets unread", "vendor", _vendor(0.5, do="reset", when="before_reading"), (1.0, 3.0)),
+    Fault("vendor resets after reading", "vendor", _vendor(0.1, do="reset", when="after_reading"), (0.5, 1.5)),
+    Fault("vendor sends, then resets", "vendor", _vendor(0.1, do="accept_then_reset"), (0.5, 1.5)),
+    Fault("vendor cuts its answers short", "vendor", _vendor(0.1, do="truncate", bytes=9), (0.5, 1.5)),
+    Fault("vendor answers garbage", "vendor", _vendor(0.1, do="garbage"), (0.5, 1.5)),
+    Fault("vendor answers twice", "vendor", _vendor(0.1, do="garbage", text=TWO_REPLIES), (0.5, 1.5)),
+    Fault("429 storm", "vendor", _vendor(0.9, do="http_status", status=429), (1.0, 3.0)),
+    Fault("vendor says busy (503)", "vendor", _vendor(0.6, do="http_status", status=503), (1.0, 3.0)),
+    Fault("vendor fails (500)", "vendor", _vendor(0.1, do="http_status", status=500), (0.5, 1.5)),
+    Fault("vendor throttles (153)", "vendor", _vendor(0.5, do="ret_code", ret_code=153), (1.0, 3.0)),
+    Fault("out of money (17125)", "vendor", _out_of_money, (1.0, 3.0)),
+    Fault("account refused (171)", "vendor", _account_refused, (1.0, 2.0)),
+    Fault("link to the vendor reset", "vendor link", _cut("vendor")),
+    Fault("link to the vendor reset in mid-stream", "vendor link", _reset_after("vendor")),
+    Fault("vendor unreachable", "vendor link", _refuse("vendor"), (0.5, 3.0)),
+    Fault("vendor black-holed", "vendor link", _swallow("vendor"), (0.3, 1.0)),
+    Fault("vendor flapping", "vendor link", _flap("vendor"), (1.0, 3.0)),
+    Fault("vendor far away", "vendor link", _delay("vendor"), (0.5, 3.0)),
+]
+
+
+def faults_for(backend: str) -> list[Fault]:
+    """Those that can strike an installation with this ledger."""
+    return [fault for fault in FAULTS if backend in fault.backends and not _needs_a_link(fault, backend)]
+
+
+def _needs_a_link(fault: Fault, backend: str) -> bool:
+    return backend == "sqlite" and fault.target == "ledger link"

@@ -1,0 +1,290 @@
+"""A TCP proxy between any two processes, which can delay, cut, reset after so many bytes, and swallow.
+
+All links run on one event loop in a thread of its own; what is said to a link holds for connections that are open
+and for those to come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Way(StrEnum):
+    """Which direction a fault holds for."""
+
+    UP = "up"
+    """From whoever connected to the server."""
+    DOWN = "down"
+    """From the server."""
+
+
+@dataclass(slots=True)
+class State:
+    """What a link does now. All quiet by default."""
+
+    refuses: bool = False
+    """New connections are reset at once."""
+    swallows: frozenset[Way] = frozenset()
+    """Bytes of these directions vanish; nobody is told."""
+    delay_s: float = 0.0
+    """Every piece comes so much later, in each direction."""
+    reset_after: int | None = None
+    """Once so many bytes of ``reset_way`` have passed since this was set, all is reset; then it passes again."""
+    reset_way: Way = Way.UP
+    passed: int = 0
+
+
+class Proxies:
+    """Makes links. Close it at the end."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
+        self._thread.start()
+        self._links: list[Link] = []
+
+    def link(self, name: str, host: str, port: int) -> Link:
+        """A new link to a server that may not even run yet."""
+        made = self.ask(Link.open(name, host, port, self))
+        self._links.append(made)
+        return made
+
+    def ask(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop, from another thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    def close(self) -> None:
+        """Close every link and the loop."""
+        for link in self._links:
+            self.ask(link.shut())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+class Link:
+    """One listening port of ours that leads to one server."""
+
+    def __init__(self, name: str, host: str, port: int, proxies: Proxies) -> None:
+        self.name = name
+        self._host, self._port = host, port
+        self._proxies = proxies
+        self._server: asyncio.Server | None = None
+        self._pairs: set[_Pair] = set()
+        self.state = State()
+        self.port = 0
+        self.resets = 0
+
+    @classmethod
+    async def open(cls, name: str, host: str, port: int, proxies: Proxies) -> Link:
+        """Listen on a free port of 127.0.0.1."""
+        link = cls(name, host, port, proxies)
+        loop = asyncio.get_running_loop()
+        link._server = await loop.create_server(lambda: _Near(link), "127.0.0.1", 0, backlog=1024)
+        link.port = link._server.sockets[0].getsockname()[1]
+        return link
+
+    # -- faults, called from any thread ----------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Reset every open connection, once."""
+        self._do(self._reset_all)
+
+    def refuse(self) -> None:
+        """Reset every connection, and those that are tried, until ``heal``."""
+        self._do(lambda: self._set(State(refuses=True)), self._reset_all)
+
+    def swallow(self, *ways: Way) -> None:
+        """A black hole until ``heal``: connections stand, bytes vanish. Both ways by default."""
+        self._do(lambda: self._set(State(swallows=frozenset(ways or Way))))
+
+    def delay(self, seconds: float) -> None:
+        """Every piece later by so much, until ``heal``."""
+        self._do(lambda: self._set(State(delay_s=seconds)))
+
+    def reset_after(self, count: int, way: Way) -> None:
+        """Reset everything once, when so many more bytes have passed that way; the last piece is cut short."""
+        self._do(lambda: self._set(State(reset_after=count, reset_way=way)))
+
+    def heal(self) -> None:
+        """Pass everything on. What stood in a black hole is reset: its bytes are gone for good."""
+        swallowed = bool(self.state.swallows)
+        self._do(lambda: self._set(State()), *([self._reset_all] if swallowed else []))
+
+    # -- on the loop -----------------------------------------------------------------------------------------
+
+    def _do(self, *work: Callable[[], None]) -> None:
+        async def run() -> None:
+            for step in work:
+                step()
+
+        self._proxies.ask(run())
+
+    def _set(self, state: State) -> None:
+        self.state = state
+
+    def _reset_all(self) -> None:
+        for pair in list(self._pairs):
+            pair.reset()
+
+    def pass_on(self, way: Way, data: bytes) -> tuple[bytes, bool]:
+        """What of it goes on, and whether everything is to be reset then."""
+        state = self.state
+        if way in state.swallows:
+            return b"", False
+        if state.reset_after is None or way is not state.reset_way:
+            return data, False
+        left = state.reset_after - state.passed
+        state.passed += len(data)
+        if len(data) < left:
+            return data, False
+        self.state = State()
+        return data[:left], True
+
+    async def shut(self) -> None:
+        """Stop listening and drop what is open."""
+        if self._server is not None:
+            self._server.close()
+        self._reset_all()
+        await asyncio.sleep(0)
+
+
+class _Pair:
+    """A connection to us and ours to the server."""
+
+    def __init__(self, link: Link, near: _Near) -> None:
+        self.link = link
+        self.near = near
+        self.far: _Far | None = None
+        self._early: list[bytes] = []
+        link._pairs.add(self)
+
+    def carry(self, way: Way, data: bytes) -> None:
+        data, reset = self.link.pass_on(way, data)
+        if self.link.state.delay_s and not reset:
+            asyncio.get_running_loop().call_later(self.link.state.delay_s, self._write, way, data)
+        else:
+            self._write(way, data)
+        if reset:
+            # After the bytes that were let through have left.
+            asyncio.get_running_loop().call_soon(self.link._reset_all)
+
+    def _write(self, way: Way, data: bytes) -> None:
+        if not data:
+            return
+        if way is Way.DOWN:
+            self.near.write(data)
+        elif self.far is None:
+            self._early.append(data)
+        else:
+            self.far.write(data)
+
+    def joined(self, far: _Far) -> None:
+        self.far = far
+        for data in self._early:
+            far.write(data)
+        self._early.clear()
+
+    def reset(self) -> None:
+        if self in self.link._pairs:
+            self.link._pairs.discard(self)
+            self.link.resets += 1
+            for side in (self.near, self.far):
+                if side is not None:
+                    side.reset()
+
+    def ended(self, way: Way) -> None:
+        """One side has closed: what it said before still arrives at the other."""
+        self.link._pairs.discard(self)
+        other = self.far if way is Way.UP else self.near
+        if other is not None:
+            other.close_after(self.link.state.delay_s)
+
+
+class _Side(asyncio.Protocol):
+    way: Way
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.pair: _Pair | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        if self.pair is not None:
+            self.pair.carry(self.way, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.pair is not None:
+            self.pair.ended(self.way)
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def reset(self) -> None:
+        """Close with a TCP RST."""
+        if self.transport is not None and not self.transport.is_closing():
+            raw = self.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+
+    def close_after(self, seconds: float) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            asyncio.get_running_loop().call_later(seconds, self.transport.close)
+
+
+class _Near(_Side):
+    """Whoever connected to us."""
+
+    way = Way.UP
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._link.state.refuses:
+            self.reset()
+            return
+        self.pair = _Pair(self._link, self)
+        self._connecting = asyncio.get_running_loop().create_task(self._connect(self.pair))
+
+    async def _connect(self, pair: _Pair) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: _Far(pair), self._link._host, self._link._port)
+        except OSError:
+            pair.reset()  # nobody listens there: as if nobody listened here
+
+
+class _Far(_Side):
+    """Our connection to the server."""
+
+    way = Way.DOWN
+
+    def __init__(self, pair: _Pair) -> None:
+        super().__init__()
+        self.pair = pair
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert self.pair is not None
+        if self.pair in self.pair.link._pairs:
+            self.pair.joined(self)
+        else:
+            transport.abort()

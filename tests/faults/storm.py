@@ -1,0 +1,100 @@
+"""A run: traffic and faults on one installation, then rest, then the judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults import nemesis
+from tests.faults.installation import Installation, Plan, running
+from tests.faults.judge import Verdict, judge
+from tests.faults.nemesis import Injected, Nemesis, Planned
+from tests.faults.traffic import Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to."""
+
+    verdict: Verdict
+    injected: list[Injected]
+    audit: Any
+    seconds: float
+    drained_in: float
+    still_live: int
+    starts: int
+    taken_in: frozenset[str]
+    codes: dict[str, float]
+    posted: list[Any]
+
+    @property
+    def holds(self) -> bool:
+        """Whether judge and audit find nothing, and all came to rest."""
+        return self.verdict.holds and self.audit.holds and not self.still_live and not self.failures()
+
+    def failures(self) -> list[Injected]:
+        """Faults that could not be injected or healed."""
+        return [i for i in self.injected if i.error]
+
+    def complaints(self) -> str:
+        """Everything that is wrong, in lines."""
+        lines = [f"{f.promise} {f.rule}: {f.broken} of {f.checked}: {f.offenders}" for f in self.verdict.broken()]
+        lines += [f"audit: {f.rule}: {f.broken}: {f.offenders}" for f in self.audit.findings if f.broken]
+        lines += [f"not injected: {i.fault}: {i.error}" for i in self.failures()]
+        if self.still_live:
+            lines.append(f"{self.still_live} messages never came to rest")
+        return "\n".join(lines)
+
+
+def storm(
+    plan: Plan,
+    faults: list[Planned],
+    *,
+    tell: Callable[[str], None] = lambda text: None,
+    drain_s: float = 90.0,
+    lead_s: float = 3.0,
+    traffic: dict[str, Any] | None = None,
+    keep: Callable[[Installation], None] = lambda site: None,
+) -> Result:
+    """Traffic from the start, the faults as planned, then no more of either until all has come to rest."""
+    with running(plan) as site:
+        nemesis.prepare(site)
+        driver = Traffic(site, **(traffic or {}))
+        enemy = Nemesis(site, driver)
+        began = time.monotonic()
+        driver.start()
+        time.sleep(lead_s)
+        enemy.storm(faults, tell)
+        driver.stop()
+        resting = time.monotonic()
+        live = drain(site, drain_s)
+        keep(site)
+        records = site.records(frozenset(driver.said.taken_in))
+        return Result(
+            verdict=judge(records),
+            injected=enemy.injected,
+            audit=site.audit(),
+            seconds=time.monotonic() - began,
+            drained_in=time.monotonic() - resting,
+            still_live=live,
+            starts=sum(member.starts for member in site.members.values()),
+            taken_in=records.taken_in,
+            codes=dict(driver.said.codes),
+            posted=list(records.posted),
+        )
+
+
+def drain(site: Installation, seconds: float) -> int:
+    """Wait until every message has ended; how many have not by then."""
+    deadline = time.monotonic() + seconds
+    while (live := site.live_messages()) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    return live
+
+
+def small_plan(folder: Path, **more: Any) -> Plan:
+    """An installation for the short form."""
+    return Plan(folder, **({"rate": 100.0, "in_flight": 60} | more))

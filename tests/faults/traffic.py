@@ -1,0 +1,189 @@
+"""What is sent while things break: blasts, one-time codes, repeated sends, and files that two people send at once.
+
+Whatever a producer said is taken in is noted as such; what failed is repeated under its own key until it is said.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from bulksend.settings import Settings
+from producer import Producer
+from tests.faults.installation import SENDER, Installation, numbers
+
+TEXT = {"body": "canary-words for {{k}}"}
+CODE_TTL = timedelta(seconds=20)
+
+
+@dataclass(slots=True)
+class Said:
+    """What producers were told."""
+
+    taken_in: set[str] = field(default_factory=set)
+    codes: dict[str, float] = field(default_factory=dict)
+    """Recipient of a code -> the machine's clock when ``send`` had returned, in ms."""
+    failed_calls: int = 0
+
+
+class Traffic:
+    """Keeps about ``ahead_seconds`` of the rate waiting, with a code each ``code_every`` seconds on top."""
+
+    def __init__(
+        self,
+        site: Installation,
+        *,
+        campaign_rows: int = 1000,
+        ahead_seconds: float = 15.0,
+        code_every: float = 0.5,
+        resend_each: int = 10,
+        most_messages: int | None = None,
+    ) -> None:
+        self.site = site
+        self.said = Said()
+        self._rows = campaign_rows
+        self._ahead = ahead_seconds
+        self._code_every = code_every
+        self._resend_each = resend_each
+        self._most = most_messages
+        self._next = itertools.count()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._blasts, name="blasts", daemon=True),
+            threading.Thread(target=self._codes, name="codes", daemon=True),
+        ]
+        self._taken_numbers = 0
+
+    def start(self) -> None:
+        """Begin to send."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Send no more; what was begun is brought to its end."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(120)
+
+    def people(self, count: int) -> list[str]:
+        """Recipients that nobody else has in this run."""
+        with self._lock:
+            first, self._taken_numbers = self._taken_numbers, self._taken_numbers + count
+        return numbers(first, count)
+
+    def note(self, people: list[str]) -> None:
+        """They were said to be taken in."""
+        with self._lock:
+            self.said.taken_in.update(people)
+
+    # -- loops -----------------------------------------------------------------------------------------------------
+
+    def _producer(self) -> Producer:
+        return Producer.from_settings(Settings.from_env(self.site.environ, None))
+
+    def _blasts(self) -> None:
+        producer = self._producer()
+        sent = 0
+        for number in itertools.count():
+            if not self._wait_for_room() or (self._most is not None and sent >= self._most):
+                return
+            people = self.people(self._rows)
+            resend = number % self._resend_each == self._resend_each - 1
+            self._until_said(
+                lambda n=number, people=people, resend=resend: producer.submit(  # type: ignore[misc]
+                    name=f"blast {n}",
+                    key=f"blast-{n}",
+                    sender=SENDER,
+                    kind="marketing",
+                    type="text",
+                    content=TEXT,
+                    rows=[{"to": to, "k": to[-4:]} for to in people],
+                    on_unknown="resend" if resend else "hold",
+                )
+            )
+            self.note(people)
+            sent += len(people)
+
+    def _wait_for_room(self) -> bool:
+        """Wait until little enough waits; False once told to stop."""
+        while not self._stop.is_set():
+            try:
+                if self.site.live_messages() < self.site.plan.rate * self._ahead:
+                    return True
+            except Exception:  # noqa: BLE001 - the ledger is away: it is being broken
+                time.sleep(0.2)
+            self._stop.wait(0.5)
+        return False
+
+    def _codes(self) -> None:
+        producer = self._producer()
+        for number in itertools.count():
+            if self._stop.wait(self._code_every):
+                return
+            to = self.people(1)[0]
+            self._until_said(
+                lambda to=to, n=number: producer.send(  # type: ignore[misc]
+                    to=to,
+                    sender=SENDER,
+                    kind="otp",
+                    type="text",
+                    content={"body": f"Your code is c4n4ry-{n:06d}"},
+                    ttl=CODE_TTL,
+                    key=f"code-{n}",
+                )
+            )
+            with self._lock:
+                self.said.codes[to] = time.time() * 1000
+            self.note([to])
+
+    def _until_said(self, call: Callable[[], object]) -> None:
+        while True:
+            try:
+                call()
+            except Exception:  # noqa: BLE001 - servers are being broken: the same again, under the same key
+                with self._lock:
+                    self.said.failed_calls += 1
+                time.sleep(0.3)
+            else:
+                return
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def send_file(self, name: str, rows: int, *, failpoints: str = "", at_once: int = 1) -> int:
+        """``bulksend send`` of a new file, by so many people at once; repeated until all are told it is in.
+
+        With ``failpoints`` the first try dies there. Returns how many tries ended otherwise than well.
+        """
+        people = self.people(rows)
+        file = self.site.folder / f"{name}.csv"
+        content = self.site.folder / "content.json"
+        file.write_text("to,k\n" + "".join(f"{to},{to[-4:]}\n" for to in people))
+        content.write_text(json.dumps(TEXT))
+        command = _send_command(file, content)
+        failed = 0
+        first = True
+        while True:
+            tries = [
+                self.site.run(*command, failpoints=failpoints if first else "") for _ in range(at_once)
+            ]
+            first = False
+            statuses = [child.wait_or_kill(120) for child in tries]
+            failed += sum(status != 0 for status in statuses)
+            if 0 in statuses:
+                self.note(people)
+                return failed
+            time.sleep(0.3)
+
+
+def _send_command(file: Path, content: Path) -> tuple[str, ...]:
+    return (
+        *("send", str(file), "--content", str(content), "--sender", SENDER),
+        *("--type", "text", "--kind", "marketing", "--name", file.stem, "--json"),
+    )
