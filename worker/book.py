@@ -16,6 +16,8 @@ from bulksend.messaging import ContentTemplate, InvalidValue, Kind, MessageType,
 from bulksend.messaging.content import load_content_json
 
 FRESH_SECONDS = 5.0
+#: More than a worker can have in hand, three lanes of 4,000.
+_MOST_CAMPAIGNS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +52,34 @@ class Book:
         self._looked_at = float("-inf")
 
     def look_up(self, tx: Connection, claimed: Iterable[Claimed]) -> None:
-        """Know every campaign and sender of these messages; forget what is older than a few seconds first."""
-        now = self._clock()
-        if now - self._looked_at > FRESH_SECONDS:
-            self._senders.clear()
-            self._campaigns = {
-                id: facts for id, facts in self._campaigns.items() if facts.template is not None
-            }
-            self._looked_at = now
+        """Know every campaign and sender of these messages; look senders up again after a few seconds.
+
+        Runs on a thread of its own, while the engine reads: what is in hand must be found at every instant, so
+        campaigns are forgotten only far beyond what can be in hand, and senders are replaced, never cleared.
+        """
         claimed = list(claimed)
         unknown = {m.campaign_id for m in claimed} - self._campaigns.keys()
-        if unknown:
-            for campaign in campaigns.many(tx, unknown).values():
-                self._campaigns[campaign.id] = CampaignFacts(
-                    campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
-                )
-        phones = {m.sender for m in claimed} - self._senders.keys()
+        for campaign in campaigns.many(tx, unknown).values() if unknown else ():
+            self._campaigns[campaign.id] = CampaignFacts(
+                campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
+            )
+        while len(self._campaigns) > _MOST_CAMPAIGNS:
+            del self._campaigns[next(iter(self._campaigns))]
+        phones = {m.sender for m in claimed}
+        now = self._clock()
+        if now - self._looked_at > FRESH_SECONDS:
+            phones |= self._senders.keys()
+            self._looked_at = now
+        else:
+            phones -= self._senders.keys()
         if phones:
             found = senders.some(tx, phones)
-            for phone in phones:
-                sender = found.get(phone)
-                self._senders[phone] = (
-                    SenderLimits(rate=sender.rate, quota=sender.quota) if sender else self._default
-                )
+            self._senders = self._senders | {
+                phone: SenderLimits(rate=found[phone].rate, quota=found[phone].quota)
+                if phone in found
+                else self._default
+                for phone in phones
+            }
 
     def campaign(self, id: str) -> CampaignFacts:
         """A campaign that was looked up."""

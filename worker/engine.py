@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,7 @@ from bulksend.messaging import (
     Scope,
     Status,
     Subject,
+    Unknown,
     decide,
 )
 from worker.batcher import Batcher
@@ -46,6 +48,8 @@ from worker.spool import Spool
 from worker.store import PauseOrder, Store, SuppressOrder
 
 log = structlog.get_logger(__name__)
+
+_AFTER_A_BUG_MS = 30_000
 
 
 class Vendor(Protocol):
@@ -300,7 +304,7 @@ class Engine:
         self._permitted_codes -= self._permitted.pop(id, None) is Kind.OTP
         self._wake.set()
         if task is not None and not task.cancelled() and task.exception() is not None:
-            log.error("delivery_broke", message=id, error=repr(task.exception()))
+            log.error("message_not_let_go", message=id, error=repr(task.exception()))
 
     async def _wake_within(self, seconds: float) -> None:
         try:
@@ -320,6 +324,36 @@ class Engine:
 
     async def _deliver(self, message: Claimed, lease: str, asked: float) -> None:
         """The life of a message in a worker's hands; ``asked`` is when its claim was asked for."""
+        opening = Opening(message, new_id())
+        try:
+            await self._send(message, opening, lease, asked)
+        except Exception as error:  # noqa: BLE001 - a bug must not hold a message as long as we live
+            log.error("delivery_broke", message=message.id, error=type(error).__name__, at=_where(error))
+            await self._after_a_bug(message, opening)
+
+    async def _after_a_bug(self, message: Claimed, opening: Opening) -> None:
+        """What was opened may have gone out, unless its result is known; what was only claimed is given back."""
+        why = "the worker failed while it was being sent; its log says where"
+        known = self._unsettled.get(opening.attempt_id)
+        await self._settle_surely(
+            known
+            or Settlement(
+                message=message.id,
+                attempt_id=opening.attempt_id,
+                outcome=Unknown(why),
+                evidence=Evidence(error="a bug"),
+                latency_ms=None,
+                status=Status.UNKNOWN,
+                due_at=None,
+                tries=message.tries,
+                waits=message.waits,
+                error=why,
+            )
+        )
+        # Not at once: what broke us breaks us again.
+        await self._give_back(Release(message.id, self._lease.now_ms() + _AFTER_A_BUG_MS, None, None))
+
+    async def _send(self, message: Claimed, opening: Opening, lease: str, asked: float) -> None:
         deadline = None if message.left_ms is None else asked + message.left_ms / 1000
         try:
             reach("rendering", message.id)
@@ -335,7 +369,6 @@ class Engine:
         self._permitted[message.id] = message.kind
         self._permitted_codes += message.kind is Kind.OTP
         reach("permitted", message.id)
-        opening = Opening(message, new_id())
         if not await self._open(opening, lease):
             return
         obstacle = await self._reach_slot(message, slot) or self._last_look(lease, deadline)
@@ -390,13 +423,20 @@ class Engine:
         )
 
     async def _release(self, message: Claimed, held: Held) -> None:
+        await self._give_back(Release(message.id, held.until_ms or 0, held.gate.value, held.until_ms))
+
+    async def _give_back(self, release: Release) -> None:
+        """Into the ledger, however long that takes: what stays claimed waits for our end."""
         self.tally.given_back += 1
-        release = Release(message.id, held.until_ms or 0, held.gate.value, held.until_ms)
-        try:
-            await asyncio.shield(self._releaser.put(release))
-            self._unopened.discard(message.id)
-        except Exception as error:  # noqa: BLE001 - it stays claimed until the lease ends, then a rescue finds it
-            log.warning("not_given_back", message=message.id, error=type(error).__name__)
+        while self._lease.newest is not None:
+            try:
+                await asyncio.shield(self._releaser.put(release))
+            except Exception as error:  # noqa: BLE001 - the ledger is away
+                log.warning("not_given_back", message=release.id, error=type(error).__name__)
+                await asyncio.sleep(0.5)
+                continue
+            self._unopened.discard(release.id)
+            return
 
     async def _open(self, opening: Opening, lease: str) -> bool:
         """Whether the attempt is committed as open; tries while the lease holds."""
@@ -624,3 +664,9 @@ class Engine:
                 await self._thread(self._store.settle, settlements)
             self._spool.done(path)
             log.warning("spool_replayed", file=path.name, results=len(settlements))
+
+
+def _where(error: Exception) -> list[str]:
+    """Where it was raised, without its text: nobody knows what that holds."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return [f"{frame.name}:{frame.lineno}" for frame in frames]

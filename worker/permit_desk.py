@@ -53,7 +53,7 @@ class _Waiting:
     answer: asyncio.Future[Slot | Held]
 
 
-_Queue = tuple[Kind, str, str]  # lane, sender, campaign
+_Queue = tuple[Kind, bool, str, str]  # lane, not an exchange, sender, campaign
 
 
 class PermitDesk:
@@ -85,7 +85,7 @@ class PermitDesk:
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
         waiting = _Waiting(ask, asyncio.get_running_loop().create_future())
-        key = (ask.kind, ask.sender, ask.campaign_id)
+        key = (ask.kind, not ask.exchange, ask.sender, ask.campaign_id)
         self._queues.setdefault(key, deque()).append(waiting)
         self._wake.set()
         return await waiting.answer
@@ -122,7 +122,7 @@ class PermitDesk:
         chosen: list[tuple[_Queue, _Waiting]] = []
         next_at: float | None = None
         left = {lane: self._room(lane) for lane in LANES}
-        for key in sorted(self._queues, key=lambda k: LANES.index(k[0])):
+        for key in sorted(self._queues, key=lambda k: (LANES.index(k[0]), k[1])):
             queue = self._queues[key]
             while queue and queue[0].answer.done():  # cancelled: its worker stops
                 queue.popleft()
@@ -134,11 +134,15 @@ class PermitDesk:
             if at > now:
                 next_at = at if next_at is None else min(next_at, at)
                 continue
-            if left[key[0]] <= 0:
+            # Who exchanges a slot has its room already. Were it asked for room again, as many as may be under way
+            # could all miss their slots at once and wait for each other for ever.
+            room = left[key[0]] if key[1] else len(queue)
+            if room <= 0:
                 next_at = min(now + ROOM_S, next_at if next_at is not None else now + ROOM_S)
                 continue
-            most = min(self._share(key, queue[0].ask), self._most - len(chosen), left[key[0]])
-            left[key[0]] -= most
+            most = min(self._share(key, queue[0].ask), self._most - len(chosen), room)
+            if key[1]:
+                left[key[0]] -= most
             chosen += [(key, queue.popleft()) for _ in range(min(most, len(queue)))]
         return chosen, next_at
 

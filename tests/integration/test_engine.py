@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
+from bulksend import failpoints
+from bulksend.gateway import Credentials, SendOrder, SocketTransport, Timeouts, VendorClient
 from bulksend.ledger import audit, campaigns, due, intake, messages, senders, suppressions
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import MemoryPermits
-from bulksend.messaging import Kind, OnUnknown, Policy
+from bulksend.messaging import Accepted, Answer, Evidence, Kind, OnUnknown, Policy
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from worker.book import Book
 from worker.engine import Engine, EngineSettings
@@ -35,7 +36,14 @@ POLICY = Policy(max_tries=3, few_tries=3, base_ms=20, cap_ms=50, resend_wait_ms=
 class Rig:
     """An engine on a thread, fed with what is due as the relay would feed it."""
 
-    def __init__(self, database: Database, url: str, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self,
+        database: Database,
+        url: str,
+        folder: Path,
+        vendor: Callable[[], Any] | None = None,
+        **settings: Any,
+    ) -> None:
         self.database = database
         self.permits = MemoryPermits(lambda: time.time() * 1000, began_ms=0.0)
         self.backlog = Backlog(high_water=500)
@@ -46,9 +54,12 @@ class Rig:
             store=Store(database, book, name="test:1", account="default"),
             book=book,
             permits=self.permits,
-            vendor=lambda: VendorClient(
-                SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2, 2), connections=20),
-                Credentials("rehearsal-access-key", "rehearsal-secret-opens-only-the-simulator", 1),
+            vendor=vendor
+            or (
+                lambda: VendorClient(
+                    SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2, 2), connections=20),
+                    Credentials("rehearsal-access-key", "rehearsal-secret-opens-only-the-simulator", 1),
+                )
             ),
             backlog=self.backlog,
             spool=Spool(folder),
@@ -396,3 +407,63 @@ def test_a_pause_that_was_lifted_while_the_limiter_could_not_be_told_is_lifted_t
         for scope, id in ((Scope.CAMPAIGN, campaign.id), (Scope.SENDER, SENDER), (Scope.ACCOUNT, "default")):
             rig.permits.pause(scope, id)
         assert rig.run_until(campaign, ended) == {"accepted": 1}
+
+
+class BrokenVendor:
+    """A client with a bug: it raises for one recipient, which no client of ours may do."""
+
+    def __init__(self, to: str) -> None:
+        self._to = to
+
+    async def send(self, order: SendOrder) -> Answer:
+        if order.to == self._to:
+            raise RuntimeError("a bug")
+        return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_bug_in_mid_send_makes_its_message_unknown_and_holds_nobody_else(
+    ledger: Database, tmp_path: Path
+) -> None:
+    campaign = a_campaign(ledger, [number(n) for n in range(5)])
+    rig = Rig(ledger, "", tmp_path, vendor=lambda: BrokenVendor(number(2)))
+    rig.start()
+    try:
+        assert rig.run_until(campaign, ended) == {"accepted": 4, "unknown": 1}
+    finally:
+        rig.stop()
+    found = one_of(ledger, campaign, number(2))
+    assert (found["status"], found["tried"]) == ("unknown", ["unknown"])
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
+
+
+def test_a_bug_before_the_post_gives_its_message_back_for_later(ledger: Database, tmp_path: Path) -> None:
+    campaign = a_campaign(ledger, [number(n) for n in range(5)])
+    victim = str(one_of(ledger, campaign, number(2))["id"])
+    failpoints.arm(f"permitted@{victim}:raise:1")
+    try:
+        with rig_of(ledger, tmp_path, []) as (rig, _):
+            rig.run_until(campaign, lambda s: s == {"accepted": 4, "queued": 1})
+            assert rig.engine.tally.posted == 4
+    finally:
+        failpoints.arm(None)
+    with ledger.read() as tx:
+        assert due.next_due(tx, campaign.id) > instant(tx) + 20_000
+        assert audit.audit(tx).holds
+
+
+def test_when_all_in_flight_miss_their_slots_at_once_they_get_others(
+    ledger: Database, tmp_path: Path
+) -> None:
+    campaign = a_campaign(ledger, [number(n) for n in range(60)])
+    # The ledger stands still while every message that may be under way waits for its write-ahead.
+    failpoints.arm("before_open:sleep=1.0:2")
+    try:
+        with rig_of(ledger, tmp_path, [], in_flight=4) as (rig, _):
+            assert rig.run_until(campaign, ended) == {"accepted": 60}
+            assert rig.engine.tally.stale_slots >= 1
+    finally:
+        failpoints.arm(None)
