@@ -13,7 +13,7 @@ import structlog
 
 from bulksend.broker import read_ids
 from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
-from bulksend.ledger.database import Database
+from bulksend.ledger.database import Database, LedgerUnreachable
 from bulksend.ledger.keyfile import encryption_keys
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import make_permits
@@ -87,13 +87,28 @@ class Runtime:
         self._stop = asyncio.Event()
         store = build_store(self._settings)
         try:
-            self._engine = build_engine(self._settings, store, self._backlog)
-            running = asyncio.create_task(self._engine.run(self._stop, self._say_ready))
+            engine = await self._engine_of(store)
+            if engine is None:
+                return
+            running = asyncio.create_task(engine.run(self._stop, self._say_ready))
             await asyncio.sleep(0)
+            self._engine = engine
             self._started.set()
             await running
         finally:
             store.close()
+
+    async def _engine_of(self, store: Store) -> Engine | None:
+        """Once the ledger answers: a worker outlives its absence at the start as well. None where a stop came first."""
+        assert self._stop is not None
+        while not self._stop.is_set():
+            try:
+                return await asyncio.to_thread(build_engine, self._settings, store, self._backlog)
+            except LedgerUnreachable as error:
+                log.warning("ledger_away", why=str(error))
+                self._started.set()  # Celery goes on: it may stop us while we wait
+                await asyncio.sleep(0.5)
+        return None
 
     def _say_ready(self) -> None:
         self.ready.set()

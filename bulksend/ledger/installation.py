@@ -14,18 +14,19 @@ _LIMITER_KEY = "limiter_hash_key"
 
 def limiter_key(database: Database) -> bytes:
     """The key of the hashes by which the limiter knows people: in the ledger, so that every process that has the
-    ledger agrees on it, whatever else its environment holds, and a copy of Redis alone tells nothing."""
+    ledger agrees on it, whatever else its environment holds, and a copy of Redis alone tells nothing.
+
+    Raises LedgerUnreachable.
+    """
 
     def read(tx: Connection) -> bytes | None:
         found = tx.execute(select(installation.c.value).where(installation.c.name == _LIMITER_KEY)).scalar()
         return bytes(found) if found is not None else None
 
-    with database.read() as tx:
+    def read_or_make(tx: Connection) -> bytes:
         key = read(tx)
-    if key is not None:
-        return key
-
-    def make(tx: Connection) -> bytes:
+        if key is not None:
+            return key
         values = {"name": _LIMITER_KEY, "value": os.urandom(32)}
         tx.execute(insert_if_new(tx, installation).values(**values))
         made = read(tx)
@@ -33,4 +34,4 @@ def limiter_key(database: Database) -> bytes:
             raise RuntimeError("a key that was just inserted is not there")
         return made
 
-    return database.retrying(make)
+    return database.retrying(read_or_make)
