@@ -2,8 +2,8 @@
 
 Away: after a blackout (slots that were had from Redis run out), each worker takes its part of every rate, one
 message per pair interval, and nothing for senders with a quota (gate ``cold``). Pauses last known hold.
-Someone in the background asks Redis again every second, which also tells Redis, while it answers, that this
-worker lives. Back: Redis gives nothing for a few seconds, until every worker's own slots have run out.
+Someone in the background asks Redis again every quarter of a second, and while it answers tells it every second
+that this worker lives. Back: Redis gives nothing for a few seconds, until every worker's own slots have run out.
 
 What this cannot know: a worker cut off alone, while the others still reach Redis, adds its share to their
 whole.
@@ -31,8 +31,8 @@ BEAT_SECONDS = 1.0
 #: Away for no longer than this, nobody can have given permits of his own yet: every worker notices within 1.5 s,
 #: and then gives nothing for a blackout. Whoever comes back later says so; see rules.RETURN_BLACKOUT_MS.
 BLIP_MS = BLACKOUT_MS - 1500.0
-#: How often is looked for Redis during a blip.
-BLIP_LOOK_SECONDS = 0.25
+#: How often is looked for a Redis that is away.
+LOOK_SECONDS = 0.25
 
 
 class LimiterUnreachable(ConnectionError):
@@ -278,14 +278,12 @@ class FallbackPermits:
                 self.beat()
 
     def _wait(self) -> None:
-        """A second; less while a blip may still be one."""
+        """A second; less while Redis is away."""
         if not self.away:
             self._look_sooner.clear()
             if not self._look_sooner.wait(BEAT_SECONDS):
                 return
-        since = self._away_since
-        blip = since is not None and self._clock.steady_ms() - since < BLIP_MS
-        self._closing.wait(BLIP_LOOK_SECONDS if blip else BEAT_SECONDS)
+        self._closing.wait(LOOK_SECONDS)
 
 
 def steady_ms() -> float:

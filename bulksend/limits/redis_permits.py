@@ -1,8 +1,8 @@
 """Permits from Redis: one script call for many messages, over any number of workers.
 
 Redis may lose what it remembers: wiped, restarted from an old file, failed over to a replica that lagged. It
-is noticed by two signs: the epoch's key is gone, or Redis does not know our script any more (scripts are not
-kept over a restart, nor are they replicated). Either begins a new epoch, cold (docs/decisions/0002).
+is noticed by the signs in lua/state.lua: the epoch's key is gone, the memory was another process's, or it does
+not know what this caller was told. Each begins a new epoch, cold (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class RedisPermits:
         self._key = self.tags.prefix + "state"
         self._lock = threading.Lock()
         self._epoch = ""
+        self._seen: tuple[str | int, str | int] = (0, 0)
+        """Epoch and instant of the newest answer, as Redis wrote them."""
         self._counted: deque[tuple[float, str, str]] = deque()
         """(slot, sender tag, recipient tag) of the last permits that a quota counts."""
 
@@ -75,6 +77,7 @@ class RedisPermits:
             _text(reply[2]),
             bool(reply[3]),
         )
+        self._seen = (epoch, _text(reply[0]))
         answers: list[Permit | Wait] = [_NO_ANSWER] * len(asks)
         flat = iter(reply[4])
         waits: dict[bytes, Wait] = {}
@@ -148,8 +151,9 @@ class RedisPermits:
     def _run(self, text: str, args: list[Any], *, restarted_arg: int | None = None) -> Any:
         """Run a script by its hash; where Redis does not know it, by its text.
 
-        In the same call that makes the script known again, the argument at ``restarted_arg`` says so: no
-        other worker can slip in between and get permits from a memory that is too old.
+        In the same call that makes the script known again, the argument at ``restarted_arg`` says so: where
+        Redis hides which process it is, that is the sign of a restart (scripts are not kept over one), and no
+        other worker can slip in between.
         """
         try:
             return self._client.evalsha(self._shas[text], 1, self._key, *args)
@@ -173,6 +177,7 @@ class RedisPermits:
             rules.pair_burst,
             rules.otp_reserve,
             self.tags.account_tag,
+            *self._seen,
         ]
 
     def _tolerance(self) -> float:

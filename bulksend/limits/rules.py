@@ -27,8 +27,9 @@ FARTHEST_MS = MAX_LEAD_MS + max(HORIZON_MS.values())
 #: margin.
 BLACKOUT_MS = FARTHEST_MS + 1100.0
 #: When a worker comes back from limits of its own, nothing is given for so long: the other workers find Redis
-#: again within 1.5 s (a probe each second, and its timeout), then their own last slots have to run out.
-RETURN_BLACKOUT_MS = 1500.0 + BLACKOUT_MS
+#: again within 1.25 s (a look every quarter, half a second to connect, half to answer), then their own last slots
+#: have to run out.
+RETURN_BLACKOUT_MS = 1250.0 + BLACKOUT_MS
 #: A sender whose memory is cold is worth asking for again so soon.
 COLD_AGAIN_MS = 250.0
 #: Cold starts that follow each other within this are one: several workers notice the same restart.

@@ -1,6 +1,6 @@
 -- Permits for groups of messages, better lanes first. Returns now, workers, epoch, whether to restore, answers:
 -- a slot as a number, or a gate's name and its instant.
-remember(pair_tolerance, string.find(mode, 'restarted') ~= nil)
+remember(pair_tolerance, string.find(mode, 'restarted') ~= nil, seen_epoch, seen_at)
 if string.find(mode, 'returned') then
   -- The caller, and so perhaps others, had limits of their own meanwhile: let those slots run out first.
   set('cold_until', math.max(state.cold_until, now + RETURN_BLACKOUT_MS))

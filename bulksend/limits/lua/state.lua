@@ -14,6 +14,12 @@ end
 
 local function own(name) return root .. state.epoch .. ':' .. name end
 
+-- Which process this is. What it remembers may be another's memory: of a file, of a replica that lagged.
+local function server()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+end
+
 local NUMBERS = {'began', 'cold_until', 'warm', 'pair_floor', 'last', 'outages', 'open_until', 'open_ms', 'probe_at', 'turn'}
 
 local function load_state()
@@ -23,25 +29,36 @@ local function load_state()
 end
 
 -- Cold: nothing is given for a while, and the burst of every pair counts as spent.
-local function begin_epoch(pair_tolerance)
+-- Epochs grow, whatever the clock does: a caller's newer one tells a memory that is too old.
+local function begin_epoch(pair_tolerance, id, seen_epoch)
+  local after = math.max(tonumber(state.epoch) or 0, seen_epoch) + 1
   if state.epoch then redis.call('UNLINK', own('pauses'), own('pairs')) end
   redis.call('DEL', KEYS[1])
   state, changed = {}, {}
   for _, name in ipairs(NUMBERS) do state[name] = 0 end
-  set('epoch', string.format('%.0f', now * 1000))
+  set('epoch', string.format('%.0f', math.max(now * 1000, after)))
+  set('server', id)
   set('began', now)
   set('cold_until', now + BLACKOUT_MS)
   set('pair_floor', now + pair_tolerance)
 end
 
--- `restarted`: the caller's script was not known to Redis, so this Redis has been started anew, and what it
--- remembers may be older than what was given last.
-local function remember(pair_tolerance, restarted)
+-- Whether the caller had an answer that this memory knows nothing of: it went back, though in the same process.
+local function forgot(seen_epoch, seen_at)
+  local epoch = tonumber(state.epoch)
+  return seen_epoch > epoch or (seen_epoch == epoch and state.last < seen_at - 1)
+end
+
+-- `restarted`: the caller's script was not known to Redis. Where Redis does not say who it is, that is taken for a
+-- restart. `seen_epoch`, `seen_at`: what the caller's newest answer bore, 0 for none.
+local function remember(pair_tolerance, restarted, seen_epoch, seen_at)
   load_state()
-  local age = now - state.began
+  local age, id = now - state.began, server()
   if not state.epoch or now < state.last - CLOCK_BACK_MS
-    or (restarted and not (age >= 0 and age < SAME_START_MS)) then
-    begin_epoch(pair_tolerance)
+    or (id ~= '' and state.server ~= id)
+    or (id == '' and restarted and not (age >= 0 and age < SAME_START_MS))
+    or forgot(seen_epoch or 0, seen_at or 0) then
+    begin_epoch(pair_tolerance, id, seen_epoch or 0)
   end
   set('last', math.max(state.last, now))
 end
