@@ -24,12 +24,25 @@ def main() -> int:
     plan = draw(options.seed, options.faults, chosen, (0.5, 2.0))
     folder = Path(tempfile.mkdtemp(prefix="bulksend-faults-"))
     print("seed", options.seed, "folder", folder, flush=True)
-    result = storm(Plan(folder, rate=options.rate, seed=options.seed, backend=options.backend), plan, tell=lambda t: print(t, flush=True))
+    result = storm(
+        Plan(folder, rate=options.rate, seed=options.seed, backend=options.backend),
+        plan,
+        tell=lambda t: print(t, flush=True),
+    )
     print(result.complaints())
     print(result.verdict.figures)
     for f in result.verdict.findings:
         print(f.promise, f.rule, f.checked, f.broken)
-    print("seconds", result.seconds, "drain", result.drained_in, "starts", result.starts, "injected", len(result.injected))
+    print(
+        "seconds",
+        result.seconds,
+        "drain",
+        result.drained_in,
+        "starts",
+        result.starts,
+        "injected",
+        len(result.injected),
+    )
     return 0 if result.holds else 1
 
 

@@ -5,6 +5,7 @@ The judge reads ledger and vendor directly, past the proxies.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -84,7 +85,9 @@ class Installation:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.proxies = Proxies()
         self.valkey = EmbeddedValkey(self.folder / "valkey", durable=True)
-        self.postgres = EmbeddedPostgres(settings={"max_connections": "80"}) if plan.backend == "postgresql" else None
+        self.postgres = (
+            EmbeddedPostgres(settings={"max_connections": "80"}) if plan.backend == "postgresql" else None
+        )
         self.members: dict[str, Member] = {}
         self.links: dict[str, Link] = {}
         self.vendor_origin = ""
@@ -146,7 +149,15 @@ class Installation:
         log = self.folder / "logs" / "simulator.log"
         with log.open("ab") as output:
             self._simulator = Child(
-                [sys.executable, "-m", "simulator", "--settings", str(settings), "--seed", str(self.plan.seed)],
+                [
+                    sys.executable,
+                    "-m",
+                    "simulator",
+                    "--settings",
+                    str(settings),
+                    "--seed",
+                    str(self.plan.seed),
+                ],
                 cwd=self.folder,
                 environ={**os.environ, "PYTHONPATH": str(ROOT)},
                 output=output,
@@ -225,7 +236,9 @@ class Installation:
     def _launch(self, member: Member) -> None:
         with (self.folder / "logs" / f"{member.name}.log").open("ab") as log:
             environ, member.once = member.environ | member.once, {}
-            member.child = Child((*CLI, *member.command), cwd=self.folder / "logs", environ=environ, output=log)
+            member.child = Child(
+                (*CLI, *member.command), cwd=self.folder / "logs", environ=environ, output=log
+            )
             member.starts += 1
 
     def _tend(self) -> None:
@@ -266,8 +279,15 @@ class Installation:
         request = urllib.request.Request(
             f"{self.vendor_origin}/_/{page}", json.dumps(value).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=20) as reply:
-            reply.read()
+        # Its own faults hit us too, where it resets connections unread.
+        for tries_left in range(50, -1, -1):
+            try:
+                with urllib.request.urlopen(request, timeout=20) as reply:
+                    reply.read()
+                    return
+            except (OSError, http.client.HTTPException):
+                if not tries_left:
+                    raise
 
     def vendor_rows(self, after: int, limit: int = 5000) -> list[dict[str, Any]]:
         """A page of the vendor's record."""

@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-ENDED = frozenset({"accepted", "delivered", "read", "failed", "expired", "suppressed", "cancelled", "unknown"})
+ENDED = frozenset(
+    {"accepted", "delivered", "read", "failed", "expired", "suppressed", "cancelled", "unknown"}
+)
 SENT = frozenset({"accepted", "delivered", "read"})
 #: By the vendor's contract these HTTP statuses surely did not send; 5xx but 503 may have.
 SURELY_NOT_HTTP = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 425, 429, 503})
@@ -197,7 +199,9 @@ def _nothing_untrue(kept: Iterable[Kept], posted: dict[str, list[Posted]]) -> Fi
     for m in kept:
         stored = {row.message_id for row in posted.get(m.to, ()) if row.stored}
         if m.status in SENT:
-            offence = None if m.message_id in stored else f"{m.id} is {m.status}, the vendor knows nothing of it"
+            offence = (
+                None if m.message_id in stored else f"{m.id} is {m.status}, the vendor knows nothing of it"
+            )
         elif m.status == "unknown":
             offence = None
         else:

@@ -36,7 +36,8 @@ class State:
     swallows: frozenset[Way] = frozenset()
     """Bytes of these directions vanish; nobody is told."""
     delay_s: float = 0.0
-    """Every piece comes so much later, in each direction."""
+    """Every piece of ``delay_ways`` comes so much later."""
+    delay_ways: frozenset[Way] = frozenset()
     reset_after: int | None = None
     """Once so many bytes of ``reset_way`` have passed since this was set, all is reset; then it passes again."""
     reset_way: Way = Way.UP
@@ -107,9 +108,9 @@ class Link:
         """A black hole until ``heal``: connections stand, bytes vanish. Both ways by default."""
         self._do(lambda: self._set(State(swallows=frozenset(ways or Way))))
 
-    def delay(self, seconds: float) -> None:
-        """Every piece later by so much, until ``heal``."""
-        self._do(lambda: self._set(State(delay_s=seconds)))
+    def delay(self, seconds: float, *ways: Way) -> None:
+        """Every piece later by so much, until ``heal``. Both ways by default."""
+        self._do(lambda: self._set(State(delay_s=seconds, delay_ways=frozenset(ways or Way))))
 
     def reset_after(self, count: int, way: Way) -> None:
         """Reset everything once, when so many more bytes have passed that way; the last piece is cut short."""
@@ -166,17 +167,23 @@ class _Pair:
         self.near = near
         self.far: _Far | None = None
         self._early: list[bytes] = []
+        self._not_before = dict.fromkeys(Way, 0.0)
         link._pairs.add(self)
 
     def carry(self, way: Way, data: bytes) -> None:
         data, reset = self.link.pass_on(way, data)
-        if self.link.state.delay_s and not reset:
-            asyncio.get_running_loop().call_later(self.link.state.delay_s, self._write, way, data)
+        loop = asyncio.get_running_loop()
+        state = self.link.state
+        # Pieces stay in order: what comes after a delay ends still waits for what was delayed.
+        at = max(self._not_before[way], loop.time() + (state.delay_s if way in state.delay_ways else 0.0))
+        self._not_before[way] = at
+        if at > loop.time() and not reset:
+            loop.call_at(at, self._write, way, data)
         else:
             self._write(way, data)
         if reset:
-            # After the bytes that were let through have left.
-            asyncio.get_running_loop().call_soon(self.link._reset_all)
+            # After the bytes that were let through have left: a reset overtakes what is still in our hands.
+            loop.call_later(0.02, self.link._reset_all)
 
     def _write(self, way: Way, data: bytes) -> None:
         if not data:

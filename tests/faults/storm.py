@@ -41,7 +41,9 @@ class Result:
 
     def complaints(self) -> str:
         """Everything that is wrong, in lines."""
-        lines = [f"{f.promise} {f.rule}: {f.broken} of {f.checked}: {f.offenders}" for f in self.verdict.broken()]
+        lines = [
+            f"{f.promise} {f.rule}: {f.broken} of {f.checked}: {f.offenders}" for f in self.verdict.broken()
+        ]
         lines += [f"audit: {f.rule}: {f.broken}: {f.offenders}" for f in self.audit.findings if f.broken]
         lines += [f"not injected: {i.fault}: {i.error}" for i in self.failures()]
         if self.still_live:

@@ -170,9 +170,7 @@ class Traffic:
         failed = 0
         first = True
         while True:
-            tries = [
-                self.site.run(*command, failpoints=failpoints if first else "") for _ in range(at_once)
-            ]
+            tries = [self.site.run(*command, failpoints=failpoints if first else "") for _ in range(at_once)]
             first = False
             statuses = [child.wait_or_kill(120) for child in tries]
             failed += sum(status != 0 for status in statuses)
