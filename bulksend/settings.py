@@ -148,6 +148,12 @@ class Settings(BaseModel):
     stop_grace_seconds: float = Field(
         30, ge=0, le=600, description="How long a stopping worker lets POSTs in flight finish, seconds"
     )
+    watchdog_seconds: float = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="A worker that takes no job for so long, though jobs wait and it has room, ends; 0: never, seconds",
+    )
     worker_in_flight: int = Field(200, ge=2, le=10_000, description="POSTs under way at once in a worker")
     max_tries: int = Field(
         5, ge=1, le=100, description="Attempts of a message that may count before it fails"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bulksend.ledger.database import Database
@@ -16,6 +16,8 @@ SQLITE_SOUND = (3, 51, 3)
 #: The vendor refuses timestamps that are off by more than five minutes.
 SKEW_LIMIT_S = 300
 SKEW_WARN_S = 30
+#: A Redis fuller than this is worth a look before it refuses.
+NEARLY_FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ def _sqlite(database: Database) -> Diagnosis:
 def _redis(of: Settings) -> Iterator[Diagnosis]:
     import redis
 
+    from bulksend.broker import eviction
+
     if of.redis_url is None:
         yield Diagnosis(
             "Redis",
@@ -100,14 +104,15 @@ def _redis(of: Settings) -> Iterator[Diagnosis]:
         )
         return
     yield Diagnosis("Redis", True, f"{of.redis_address()} answers, version {info.get('redis_version')}")
-    policy = str(info.get("maxmemory_policy", "noeviction"))
-    if policy != "noeviction":
+    found = eviction(client)
+    if found is not None:
         yield Diagnosis(
             "Redis memory",
             False,
-            f"maxmemory-policy is {policy}: a full Redis would throw jobs and limits away",
-            "redis-cli CONFIG SET maxmemory-policy noeviction",
+            f"maxmemory-policy is {found.policy}: a full Redis would throw jobs and limits away",
+            found.remedy,
         )
+    yield from _redis_room(info)
     if not int(info.get("aof_enabled", 0)):
         yield Diagnosis(
             "Redis durability",
@@ -119,6 +124,37 @@ def _redis(of: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("relay", False, "none leads: scheduled messages stay in the ledger", "bulksend relay")
     else:
         yield Diagnosis("relay", True, "one leads")
+
+
+def _redis_room(info: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    """What keeps it from taking jobs: a full memory, a disk that failed, being a replica."""
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if most and used > most * NEARLY_FULL:
+        yield Diagnosis(
+            "Redis memory",
+            False,
+            f"{used / 2**20:.0f} of {most / 2**20:.0f} MiB are used: once full it takes no jobs",
+            "raise maxmemory, or look for what else is kept in it: redis-cli --bigkeys",
+        )
+    if info.get("role") == "slave":
+        yield Diagnosis(
+            "Redis role", False, "it is a replica and takes no jobs", "set REDIS_URL to the primary"
+        )
+    failed = [
+        what
+        for what, field in (
+            ("append-only file", "aof_last_write_status"),
+            ("snapshot", "rdb_last_bgsave_status"),
+        )
+        if info.get(field, "ok") != "ok"
+    ]
+    if failed:
+        yield Diagnosis(
+            "Redis disk",
+            False,
+            f"the last write of its {' and '.join(failed)} failed: it may refuse jobs",
+            "free its disk; see redis-cli INFO persistence and its log",
+        )
 
 
 def _encryption(of: Settings) -> Diagnosis:

@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import structlog
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from bulksend.broker import batches, make_app, publish
+from bulksend.broker import Outage, batches, make_app, publish
 from bulksend.messaging.states import Kind
-
-log = structlog.get_logger(__name__)
 
 
 class Publisher(Protocol):
@@ -48,9 +46,12 @@ class RedisPublisher:
                 "socket_connect_timeout": timeout_s,
                 "socket_keepalive": True,
                 "priority_steps": [0],
+                # Else kombu sleeps for two seconds and tries once more: the relay asks again soon enough.
+                "max_retries": 0,
             },
         )
         self._connection: object | None = None
+        self._outage = Outage("publisher")
 
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
         """See Publisher."""
@@ -60,13 +61,12 @@ class RedisPublisher:
                 if self._connection is None:
                     self._connection = self._app.connection_for_write()
                 publish(self._app, lane, batch, published_ms=self._wall_ms(), connection=self._connection)
-            except (OperationalError, OSError) as error:
-                log.warning(
-                    "not_published", lane=lane.value, count=len(ids) - done, error=type(error).__name__
-                )
+            except (OperationalError, OSError, redis.RedisError) as error:
+                self._outage.goes_on(error.__cause__ or error)
                 self.close()
                 return done
             done += len(batch)
+        self._outage.over()
         return done
 
     def close(self) -> None:

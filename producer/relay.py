@@ -18,11 +18,20 @@ import redis
 import structlog
 from sqlalchemy import Connection
 
-from bulksend.broker import batches, published_ms_of
+from bulksend.broker import (
+    Outage,
+    address_of,
+    batches,
+    eviction,
+    mend_lanes,
+    published_ms_of,
+    says_no_list,
+)
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, due, leases, receipts, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
+from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import LANES, Kind
 from producer.publisher import Publisher
 
@@ -32,6 +41,9 @@ LEADER_KEY = "bs:relay:leader"
 LEADER_MS = 6_000
 #: What came in due was published by its own producer; only after this long is it taken for lost.
 GRACE_MS = 2_000
+#: How often a relay that does not lead asks for the lock, and how often a Redis that is away is looked for.
+WAITING_S = 1.0
+AWAY_S = 0.5
 MAX_WINDOW = 20_000
 SMALLEST_WINDOW = 20
 
@@ -64,18 +76,30 @@ class Leadership:
         self._token = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._keep = client.register_script(_KEEP)
         self._leave = client.register_script(_LEAVE)
+        self._server = ""
         self.leads = False
         self.began_anew = False
-        """Whether the newest ``hold`` took the lock: then nothing is known of what Redis holds."""
+        """Whether nothing is known of what Redis holds: the newest ``hold`` took the lock anew, or met another server
+        process than the one before it."""
 
     def hold(self) -> bool:
         """Take or prolong the lock; whether this relay leads now. Raises redis.RedisError."""
-        if self.leads and self._keep(keys=[LEADER_KEY], args=[self._token, LEADER_MS]):
-            self.began_anew = False
-            return True
-        self.leads = bool(self._client.set(LEADER_KEY, self._token, nx=True, px=LEADER_MS))
-        self.began_anew = self.leads
-        return self.leads
+        led, self.leads = self.leads, False
+        # After an outage the lock may still be there, and ours: a Redis with a file keeps it.
+        kept = bool(self._keep(keys=[LEADER_KEY], args=[self._token, LEADER_MS]))
+        leads = kept or bool(self._client.set(LEADER_KEY, self._token, nx=True, px=LEADER_MS))
+        server = self._process()
+        same = server == self._server if server else led
+        self.began_anew = leads and not (kept and same)
+        self._server, self.leads = server, leads
+        return leads
+
+    def _process(self) -> str:
+        """Which server process answers: another one may have lost what the last one held. Empty where it hides that."""
+        try:
+            return str(self._client.info("server").get("run_id", ""))
+        except redis.ResponseError:
+            return ""
 
     def leave(self) -> None:
         """Let another lead at once."""
@@ -109,35 +133,63 @@ class Relay:
         self._leadership = Leadership(client)
         self._published: dict[str, dict[_Job, int]] = {}
         self._chores_at = float("-inf")
+        self._outage = Outage("relay")
+        self._looked = False
+        self._was_leading = False
 
     def run(self, stop: threading.Event) -> None:
-        """Tick until ``stop`` is set."""
-        was_leading = False
+        """Round after round until ``stop`` is set. Raises InvalidInput where a full Redis would throw data away."""
         while not stop.is_set():
-            wait_s = self._settings.interval_seconds
             try:
-                leading = self._leadership.hold()
-                if leading != was_leading:
-                    log.info("relay_leads" if leading else "relay_waits")
-                    was_leading = leading
-                wait_s = self.tick() if leading else 1.0
-            except redis.RedisError as error:
-                log.warning("redis_away", error=type(error).__name__)
-                self._leadership.leads = False
-                wait_s = 1.0
+                wait_s = self._round()
+            except InvalidInput:
+                raise
             except Exception as error:  # noqa: BLE001 - the ledger may be away for long; the relay outlives that
                 log.warning("relay_tick_failed", error=type(error).__name__)
                 wait_s = 1.0
             stop.wait(wait_s)
         self._leadership.leave()
 
+    def _round(self) -> float:
+        """Lead if it is ours to lead; the seconds until the next round."""
+        try:
+            self._look_at_memory()
+            leading = self._leadership.hold()
+            self._say_leading(leading)
+            wait_s = self.tick() if leading else WAITING_S
+        except redis.RedisError as error:
+            self._leadership.leads = False
+            self._outage.goes_on(error)
+            if says_no_list(error):
+                mend_lanes(self._client)
+            # Time passes without Redis as well.
+            self._chores_when_due()
+            return AWAY_S
+        self._outage.over()
+        return wait_s
+
+    def _say_leading(self, leading: bool) -> None:
+        if leading != self._was_leading:
+            log.info("relay_leads" if leading else "relay_waits")
+            self._was_leading = leading
+
+    def _look_at_memory(self) -> None:
+        """Once at the first contact, and at the first after each outage. Raises InvalidInput, redis.RedisError."""
+        if self._looked and not self._outage.seconds:
+            return
+        found = eviction(self._client)
+        if found is not None:
+            why = found.text(address_of(self._client))
+            if found.ours_to_change and not self._looked:
+                raise InvalidInput(why)
+            log.critical("redis_evicts", why=why)
+        self._looked = True
+
     def tick(self) -> float:
         """One round: chores, then every live campaign's window. Returns the seconds until the next is due."""
         if self._leadership.began_anew:
             self._published.clear()
-        if time.monotonic() - self._chores_at > 1.0:
-            self._chores()
-            self._chores_at = time.monotonic()
+        self._chores_when_due()
         oldest = {lane: self._oldest_in(lane) for lane in LANES}
         with self._database.read() as tx:
             live = campaigns.live(tx)
@@ -152,6 +204,11 @@ class Relay:
             rate = campaign.rate or rates.get(campaign.sender, senders.DEFAULT_RATE)
             wait_s = min(wait_s, self._fill(campaign, rate, oldest[campaign.kind]))
         return wait_s
+
+    def _chores_when_due(self) -> None:
+        if time.monotonic() - self._chores_at > 1.0:
+            self._chores()
+            self._chores_at = time.monotonic()
 
     def _chores(self) -> None:
         """What falls due by the passing of time alone."""

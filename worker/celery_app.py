@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
-import signal
 from typing import Any
 
 import structlog
 from celery import Celery, bootsteps, signals
+from celery.worker import state
 
 from bulksend import failpoints, logs
-from bulksend.broker import BATCH_TASK, make_app
+from bulksend.broker import BATCH_TASK, make_app, open_redis
 from bulksend.broker.app import transport_options
 from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings
 from worker.runtime import Runtime
+from worker.signs import signs
+from worker.watchdog import Watchdog, jobs_wait
 
 log = structlog.get_logger(__name__)
+
+#: The exit status of a worker that ends by itself: a supervisor must not take it for a wish.
+FAILED = 1
 
 
 def build_app(settings: Settings) -> Celery:
@@ -30,6 +36,7 @@ def build_app(settings: Settings) -> Celery:
     app = make_app(
         settings.redis_url_text(),
         broker_transport="worker.transport:Transport",
+        worker_consumer="worker.consumer:Consumer",
         broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneOrder"},
     )
     runtime = Runtime(settings, on_death=_end_this_process)
@@ -56,12 +63,15 @@ def build_app(settings: Settings) -> Celery:
 
         def start(self, parent: Any) -> None:
             runtime.start()
+            self._watchdog = build_watchdog(settings, app, runtime)
+            self._watchdog.start()
             # Celery's and SQLAlchemy's modules out of every full collection, which else stands still for up
             # to 100 ms: slots are missed, and a POST between its last look and its write goes too late.
             gc.collect()
             gc.freeze()
 
         def stop(self, parent: Any) -> None:
+            self._watchdog.stop()
             runtime.stop()
 
         terminate = stop
@@ -71,8 +81,28 @@ def build_app(settings: Settings) -> Celery:
     @signals.setup_logging.connect(weak=False)
     def _logging(**_: Any) -> None:
         logs.configure(settings.log_level, settings.log_format)
+        # It says "Connected" at each try; worker/consumer.py says when it is over.
+        logging.getLogger("celery.worker.consumer.connection").setLevel(logging.WARNING)
 
     return app
+
+
+def build_watchdog(settings: Settings, app: Celery, runtime: Runtime) -> Watchdog:
+    """Over the lanes that this worker consumes (celery -Q)."""
+
+    def end() -> None:
+        runtime.failed = True
+        # Not by way of Celery, which is what has stopped: finish what is in flight, then go.
+        runtime.stop()
+        os._exit(FAILED)
+
+    client = open_redis(settings.redis_url_text())
+    return Watchdog(
+        waiting=jobs_wait(client, app.amqp.queues.consume_from, runtime.open_lanes),
+        signs=signs.seen,
+        end=end,
+        patience_s=settings.watchdog_seconds,
+    )
 
 
 def arm_failpoints(settings: Settings) -> None:
@@ -90,4 +120,5 @@ def runtime_of(app: Celery) -> Runtime:
 
 def _end_this_process() -> None:
     """The engine is dead: stop taking jobs, so that whoever supervises us starts another."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    # What Celery's own handler of SIGTERM does, but that ends with status 0.
+    state.should_stop = FAILED  # type: ignore[assignment]

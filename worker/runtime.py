@@ -64,6 +64,10 @@ class Runtime:
             self._engine.wake()
         return count
 
+    def open_lanes(self) -> list[Kind]:
+        """Lanes that have room for another job."""
+        return self._backlog.open_lanes()
+
     def stop(self) -> None:
         """Stop cleanly: finish what is in flight, settle it, give the rest back."""
         if self._loop is not None and self._stop is not None and self._thread is not None:

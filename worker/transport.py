@@ -1,21 +1,25 @@
-"""Kombu's Redis transport, but whatever lies in a lane must not stop a worker.
+"""Kombu's Redis transport, but neither what lies in a lane nor what Redis answers may stop a worker.
 
 Kombu lets an entry that is not JSON, or not a message, raise through its event loop: Celery ends, the entry is
 gone, and the next one ends the next worker. Here it is left out with a warning. Nothing is lost by that: jobs only
 carry ids, and the relay publishes again what still waits.
+
+Every error of Redis's counts as a lost connection (read-only, full, loading, no password): Celery connects again
+instead of ending.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import redis as redis_py
 import structlog
 from kombu.transport import redis
+from kombu.transport.virtual import Empty
+
+from worker.signs import signs
 
 log = structlog.get_logger(__name__)
-
-#: What kombu raises for an entry it cannot read; none of them is one of redis-py's connection errors.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
 
 
 class Channel(redis.Channel):
@@ -23,14 +27,22 @@ class Channel(redis.Channel):
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
-            return bool(super()._brpop_read(**options))  # type: ignore[misc]
-        except _UNREADABLE as error:
-            # Its text is left out too: nobody knows what lay there.
+            taken = bool(super()._brpop_read(**options))  # type: ignore[misc]
+        except Empty:
+            signs.on_answer()
+            raise
+        except (OSError, redis_py.RedisError):
+            raise
+        except Exception as error:  # noqa: BLE001 - nobody knows what lies there, nor what reading it raises
+            # Its text is left out too.
             log.warning("not_a_job", error=type(error).__name__)
-            return True
+            taken = True
+        signs.taken()
+        return taken
 
 
 class Transport(redis.Transport):
     """Celery's ``broker_transport`` of a worker."""
 
     Channel = Channel
+    connection_errors = (*redis.Transport.connection_errors, redis_py.RedisError)

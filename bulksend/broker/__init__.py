@@ -1,6 +1,27 @@
-"""The handshake of producer and worker: the Celery app, the lanes' queues, the body of a job."""
+"""The handshake of producer and worker: the Celery app, the lanes' queues, the body of a job, and how both speak to
+Redis: briefly, calmly, and only to one that keeps what it is given.
+"""
 
 from bulksend.broker.app import BATCH_TASK, make_app
+from bulksend.broker.eviction import Eviction, eviction
 from bulksend.broker.jobs import batches, ids_in, publish, published_ms_of, read_ids
+from bulksend.broker.mending import mend_lanes, says_no_list
+from bulksend.broker.opening import address_of, open_redis
+from bulksend.broker.outage import Outage
 
-__all__ = ["BATCH_TASK", "batches", "ids_in", "make_app", "publish", "published_ms_of", "read_ids"]
+__all__ = [
+    "BATCH_TASK",
+    "Eviction",
+    "Outage",
+    "address_of",
+    "batches",
+    "eviction",
+    "ids_in",
+    "make_app",
+    "mend_lanes",
+    "open_redis",
+    "publish",
+    "published_ms_of",
+    "read_ids",
+    "says_no_list",
+]

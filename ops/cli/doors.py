@@ -69,10 +69,13 @@ def leave(code: int, text: str) -> NoReturn:
 
 def settings() -> Settings:
     """The settings of this environment and of a ``.env`` file here."""
+    from bulksend import logs
     from bulksend.failpoints import arm
     from bulksend.settings import Settings
 
     made = Settings.from_env(os.environ, Path(".env"))
+    # To stderr: stdout is for what was asked for.
+    logs.configure(made.log_level, made.log_format)
     arm(made.failpoints)
     return made
 
@@ -119,6 +122,17 @@ def redis_client(of: Settings) -> redis.Redis:
             "`docker compose up -d valkey`, or set REDIS_URL"
         ) from None
     return client
+
+
+def keeping_redis(of: Settings) -> None:
+    """Redis, answering, and keeping what it is given. Raises Unreachable, InvalidInput."""
+    from bulksend.broker import eviction
+    from bulksend.messaging.errors import InvalidInput
+
+    with redis_client(of) as client:
+        found = eviction(client)
+    if found is not None and found.ours_to_change:
+        raise InvalidInput(found.text(of.redis_address()))
 
 
 def maybe_permits(of: Settings, database: Database) -> RedisPermits | None:

@@ -93,12 +93,12 @@ def worker(context: typer.Context) -> None:
     """Take jobs and send. Every option of `celery worker` works, e.g. -Q otp, -l INFO, -c 4."""
 
     def work() -> int:
-        from ops.cli.doors import ledger, redis_client, settings
+        from ops.cli.doors import keeping_redis, ledger, settings
         from worker.celery_app import build_app, runtime_of
 
         of = settings()
         ledger(of).close()
-        redis_client(of).close()
+        keeping_redis(of)
         app = build_app(of)
         arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
         code = _run_celery(app, arguments)

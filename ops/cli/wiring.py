@@ -38,8 +38,7 @@ def intake(of: Settings, database: Database, *, progress: Callable[[int], None])
 
 def relay(of: Settings) -> Relay:
     """A relay between this ledger and this Redis."""
-    import redis
-
+    from bulksend.broker import open_redis
     from bulksend.ledger.database import Database
     from ops.cli.doors import Unreachable
     from producer.publisher import RedisPublisher
@@ -47,11 +46,10 @@ def relay(of: Settings) -> Relay:
 
     if of.redis_url is None:
         raise Unreachable("REDIS_URL is not set; the relay publishes what is due to Redis")
-    client = redis.Redis.from_url(of.redis_url_text(), socket_timeout=3, socket_connect_timeout=3)
     return Relay(
         Database(of.database_url_text()),
-        client,
-        RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=3.0),
+        open_redis(of.redis_url_text()),
+        RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=2.0),
         RelaySettings(
             window_seconds=of.window_seconds,
             republish_seconds=of.republish_seconds,
