@@ -362,7 +362,8 @@ class Installation:
                     ).join(messages, messages.c.id == attempts.c.message_pk)
                 )
             ]
-        return Records(self._whole_record(), kept, opened, taken_in, self.plan.rate)
+        left = [at for name, link in self.links.items() if name.endswith("-vendor") for at in link.requests]
+        return Records(self._whole_record(), kept, opened, taken_in, self.plan.rate, left)
 
     def _whole_record(self) -> list[Posted]:
         rows: list[Posted] = []

@@ -7,6 +7,7 @@ and for those to come.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import threading
@@ -14,6 +15,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
+
+from simulator.arrivals import stamping, waited_seconds
 
 T = TypeVar("T")
 
@@ -84,13 +87,20 @@ class Link:
         self.state = State()
         self.port = 0
         self.resets = 0
+        self.requests: list[float] = []
+        """When each HTTP POST left whoever connected to us, by the kernel's stamp; steady seconds."""
 
     @classmethod
     async def open(cls, name: str, host: str, port: int, proxies: Proxies) -> Link:
         """Listen on a free port of 127.0.0.1."""
         link = cls(name, host, port, proxies)
         loop = asyncio.get_running_loop()
-        link._server = await loop.create_server(lambda: _Near(link), "127.0.0.1", 0, backlog=1024)
+        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        stamped = stamping(os.dup(listener.fileno()))
+        if stamped is not None:
+            listener.close()
+            listener = stamped
+        link._server = await loop.create_server(lambda: _Near(link), sock=listener, backlog=1024)
         link.port = link._server.sockets[0].getsockname()[1]
         return link
 
@@ -261,15 +271,24 @@ class _Near(_Side):
     def __init__(self, link: Link) -> None:
         super().__init__()
         self._link = link
+        self._socket: object = None
         self._connecting: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._socket = transport.get_extra_info("socket")
         if self._link.state.refuses:
             self.reset()
             return
         self.pair = _Pair(self._link, self)
         self._connecting = asyncio.get_running_loop().create_task(self._connect(self.pair))
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(b"POST "):
+            # We may be late to read it; the kernel was not late to receive it.
+            waited = waited_seconds(self._socket)
+            self._link.requests.append(asyncio.get_running_loop().time() - waited)
+        super().data_received(data)
 
     async def _connect(self, pair: _Pair) -> None:
         loop = asyncio.get_running_loop()

@@ -59,6 +59,7 @@ def storm(
     drain_s: float = 90.0,
     lead_s: float = 3.0,
     traffic: dict[str, Any] | None = None,
+    begin: Callable[[Installation], None] = lambda site: None,
     keep: Callable[[Installation], None] = lambda site: None,
 ) -> Result:
     """Traffic from the start, the faults as planned, then no more of either until all has come to rest."""
@@ -67,6 +68,7 @@ def storm(
         driver = Traffic(site, **(traffic or {}))
         enemy = Nemesis(site, driver)
         began = time.monotonic()
+        begin(site)
         driver.start()
         time.sleep(lead_s)
         enemy.storm(faults, tell)

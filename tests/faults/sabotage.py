@@ -1,0 +1,118 @@
+"""Planted bugs: a copy of the program with one safety taken out, to see that the judge would notice.
+
+Each is an edit of the source, and an edit that no longer fits is an error: so this stays true when the code moves.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.installation import ROOT
+
+ROOMS = ("bulksend", "producer", "worker", "ops", "simulator", "migrations")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """``old`` stands in ``file`` exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedBug:
+    """One safety less, the faults that bring it to light, and the promises that must be seen to break."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    faults: tuple[str, ...]
+    breaks: frozenset[str]
+
+
+CLAIM_REMOVED = PlantedBug(
+    "claim removed",
+    (
+        Edit(
+            "bulksend/ledger/sending.py",
+            "WHERE ((m.status IN ('queued', 'retry') AND m.due_at <= {now})",
+            "WHERE ((m.status IN ('queued', 'retry', 'sending', 'accepted') AND m.due_at <= {now})",
+        ),
+        Edit(
+            "bulksend/ledger/sending.py",
+            "AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))",
+            "",
+        ),
+    ),
+    ("every job delivered again",),
+    frozenset({"P2"}),
+)
+FENCING_REMOVED = PlantedBug(
+    "fencing removed",
+    (
+        Edit(
+            "bulksend/ledger/sending.py",
+            "WHERE messages.id = p.id AND messages.owner = :lease\n"
+            "  AND (messages.status = 'claimed' OR "
+            "(messages.status = 'sending' AND messages.attempt_id = p.attempt_id))",
+            "WHERE messages.id = p.id",
+        ),
+        Edit(
+            "bulksend/ledger/sending.py",
+            "  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} "
+            "AND w.ended_at IS NULL)\n"
+            "RETURNING messages.attempt_id, messages.sent_at",
+            "RETURNING messages.attempt_id, messages.sent_at",
+        ),
+        Edit(
+            "worker/lease.py",
+            "return self._id if self._clock() < self._valid_until else None",
+            "return self._id",
+        ),
+        Edit("worker/lease.py", "        self._on_lost()\n        await self.take()", "        return"),
+        Edit(
+            "worker/engine.py",
+            "        if self._lease.id != lease:\n            return NotSent(",
+            "        if False:\n            return NotSent(",
+        ),
+    ),
+    ("worker frozen past its lease",),
+    frozenset({"P2"}),
+)
+WRITE_AHEAD_REMOVED = PlantedBug(
+    "write-ahead removed",
+    (Edit("worker/engine.py", "opened = await asyncio.shield(self._opener.put(opening))", "opened = True"),),
+    ("worker killed",),
+    frozenset({"P4"}),
+)
+BLIND_RETRY = PlantedBug(
+    "a lost answer taken for a message not sent",
+    (
+        Edit(
+            "bulksend/gateway/replies.py",
+            "    if failure.bytes_sent:",
+            "    if False:",
+        ),
+    ),
+    ("vendor sends, then resets",),
+    frozenset({"P2"}),
+)
+PLANTED = (CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED, BLIND_RETRY)
+
+
+def plant(bug: PlantedBug, folder: Path) -> Path:
+    """A copy of the program with this bug. Raises ValueError where an edit does not fit."""
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for edit in bug.edits:
+        file = folder / edit.file
+        text = file.read_text()
+        if text.count(edit.old) != 1:
+            raise ValueError(
+                f"{bug.name}: {edit.file} holds {edit.old!r} {text.count(edit.old)} times, not once"
+            )
+        file.write_text(text.replace(edit.old, edit.new))
+    return folder
