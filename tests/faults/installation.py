@@ -254,6 +254,16 @@ class Installation:
                     if not member.held_down and not self._stop.is_set():
                         self._launch(member)
 
+    def halt(self) -> None:
+        """Stop workers and relays for good, cleanly: what is read now is of one moment."""
+        with self.lock:
+            for member in self.members.values():
+                member.held_down = True
+        for member in self.members.values():
+            self.signal(member, signal.SIGCONT)
+            self.signal(member, signal.SIGTERM)
+        self.wait("workers and relays end", lambda: not any(m.child for m in self.members.values()), 30)
+
     def run(self, *command: str, failpoints: str = "") -> Child:
         """Start one of our commands, straight to the servers; the caller waits for it."""
         environ = self._environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {})

@@ -17,8 +17,11 @@ from typing import Any
 
 import psycopg
 import redis
+from sqlalchemy import select
 
-from bulksend.broker import ids_in
+from bulksend.broker import batches, ids_in, make_app, publish
+from bulksend.ledger.schema import messages
+from bulksend.messaging import Kind
 from tests.faults import clocks
 from tests.faults.installation import Installation
 from tests.faults.proxy import Way
@@ -361,12 +364,19 @@ def _redis_junk(h: Hands) -> None:
 
 
 def _redis_redelivery(h: Hands) -> None:
-    """Every job that lies there comes four times more, as by a visibility timeout."""
+    """What lies there, and what was delivered lately, comes again and again, as by a visibility timeout."""
     with _redis(h) as client:
         for lane in ("otp", "utility", "marketing"):
             for raw in client.lrange(lane, 0, -1):
                 if ids_in(raw):
                     client.lpush(lane, *[raw] * 4)
+    with h.site.ledger.read() as tx:
+        query = select(messages.c.id).where(messages.c.kind == "marketing").order_by(messages.c.id.desc())
+        ids = [str(id) for id in tx.execute(query.limit(3000)).scalars()]
+    app = make_app(h.site.valkey.url, name="fault-bench")
+    for batch in batches(ids, 500):
+        for _ in range(2):
+            publish(app, Kind.MARKETING, batch, published_ms=int(time.time() * 1000))
 
 
 # -- the ledger ----------------------------------------------------------------------------------------------------

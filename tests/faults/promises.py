@@ -220,6 +220,7 @@ def run_recovery(options: Options, times: int = 5, rest_s: float = 9.0) -> Part:
         time.sleep(15)
         traffic.stop()
         drain(site, 180)
+        site.halt()
         records = site.records(frozenset(traffic.said.taken_in))
         verdict, audit = judge(records), site.audit()
     instants = sorted(row.steady_s for row in records.posted)
@@ -291,6 +292,7 @@ def run_quiet(options: Options) -> Part:
                 if campaign.kind.value == "marketing":
                     campaigns.cancel(tx, campaign.id, actor="bench", why="enough was seen")
         drain(site, 120)
+        site.halt()
         records = site.records(frozenset(codes.said.taken_in))
         verdict, audit = judge(records), site.audit()
     first = {row.to: row.at_ms for row in reversed(records.posted)}
@@ -346,6 +348,7 @@ def run_stops(options: Options, times: int = 20) -> Part:
                 wrong.append(f"exit status {member.statuses[-1]}")
         traffic.stop()
         drain(site, 120)
+        site.halt()
         records = site.records(frozenset(traffic.said.taken_in))
         verdict, audit = judge(records), site.audit()
     unknown = int(verdict.figures["unknown"])
@@ -402,6 +405,7 @@ def run_keys(options: Options, processes: int = 8, each: int = 100) -> Part:
         with ThreadPoolExecutor(processes) as pool:
             ids = {line for said in pool.map(one, range(processes)) for line in said.split()}
         drain(site, 30)
+        site.halt()
         records = site.records(frozenset([to]))
     rows, posts = len(records.kept), len(records.posted)
     part = Part("./run faults keys", _begun(), 0, time.monotonic() - began)
@@ -484,6 +488,7 @@ def run_poison(options: Options, rows: int = 1500) -> Part:
                     member.environ["BULKSEND_FAILPOINTS"] = f"rendering@{poison}:kill:*"
                     site.signal(member, signal.SIGTERM)
         live = drain(site, rows / options.rate + 90)
+        site.halt()
         records = site.records(frozenset(people))
         verdict, audit = judge(records), site.audit()
         with site.ledger.read() as tx:

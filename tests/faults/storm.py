@@ -76,6 +76,7 @@ def storm(
         resting = time.monotonic()
         live = drain(site, drain_s)
         keep(site)
+        site.halt()
         records = site.records(frozenset(driver.said.taken_in))
         return Result(
             verdict=judge(records),
