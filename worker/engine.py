@@ -44,6 +44,7 @@ from worker.clock import steady_seconds
 from worker.lanes import Backlog
 from worker.lease import LeaseKeeper
 from worker.permit_desk import Held, PermitDesk, Slot
+from worker.recorder import FlightRecorder, bury
 from worker.spool import Spool
 from worker.store import PauseOrder, Store, SuppressOrder
 
@@ -107,6 +108,7 @@ class Engine:
         backlog: Backlog,
         spool: Spool,
         settings: EngineSettings,
+        recorder: FlightRecorder | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -116,6 +118,7 @@ class Engine:
         self._backlog = backlog
         self._spool = spool
         self._settings = settings
+        self._recorder = recorder or FlightRecorder(spool.folder, most=settings.in_flight * 2)
         self._dice = dice
         self.tally = Tally()
         self._hands: dict[str, asyncio.Task[None]] = {}
@@ -153,6 +156,7 @@ class Engine:
                 chores,
                 lease_seconds=self._settings.lease_seconds,
                 on_lost=self._forget_hands,
+                on_taken=self._recorder.lease,
             )
             self._desk = PermitDesk(
                 self._permits,
@@ -162,8 +166,10 @@ class Engine:
                 room=self._free,
             )
             self._vendor = self._make_vendor()
+            self._recorder.open()
             try:
                 await self._work(stop, ready)
+                self._recorder.close()
             finally:
                 await self._vendor.aclose()
                 # A good-bye: the other workers share the limits among fewer from now on.
@@ -356,8 +362,10 @@ class Engine:
     async def _send(self, message: Claimed, opening: Opening, lease: str, asked: float) -> None:
         deadline = None if message.left_ms is None else asked + message.left_ms / 1000
         try:
+            self._recorder.rendering(message.id)
             reach("rendering", message.id)
             content = self._book.content(message)
+            self._recorder.rendered()
         except CannotRender as error:
             self._unopened.discard(message.id)
             await self._thread(self._store.fail, [(message.id, f"cannot be rendered: {error}")], lease)
@@ -375,6 +383,7 @@ class Engine:
         started = self._loop.time()
         if obstacle is None:
             self.tally.posted += 1
+            self._recorder.begin(opening.attempt_id)
             answer = await self._vendor.send(order)
         else:
             answer = Answer(obstacle, Evidence())
@@ -498,6 +507,7 @@ class Engine:
                 await asyncio.sleep(0.5)
                 continue
             self._unsettled.pop(settlement.attempt_id, None)
+            self._recorder.settled(settlement.attempt_id)
             return
 
     async def _follow(self, message: Claimed, answer: Answer, decision: Decision) -> None:
@@ -602,6 +612,7 @@ class Engine:
         wait_ms = self._settings.policy.resend_wait_ms
         while True:
             try:
+                await self._thread(self._bury_the_dead)
                 done = await self._thread(self._store.rescue, wait_ms)
                 if done.given_back or done.unknown or done.quarantined:
                     log.warning(
@@ -614,6 +625,19 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - tried again soon
                 log.warning("rescue_failed", error=type(error).__name__)
             await asyncio.sleep(self._settings.rescue_seconds)
+
+    def _bury_the_dead(self) -> None:
+        """What dead workers of this machine held is free at once: nobody waits for their leases to lapse."""
+        for flight, path in self._recorder.dead():
+            done = self._store.bury(flight, self._settings.policy.resend_wait_ms)
+            bury(path)
+            log.warning(
+                "neighbour_buried",
+                given_back=len(done.given_back),
+                unknown=len(done.unknown),
+                quarantined=done.quarantined,
+                rendering=flight.rendering,
+            )
 
     async def _heal_pauses(self) -> None:
         """Lift pause flags that the ledger no longer has: somebody resumed while Redis could not be reached.

@@ -27,12 +27,14 @@ class LeaseKeeper:
         *,
         lease_seconds: float,
         on_lost: Callable[[], None],
+        on_taken: Callable[[str], None] = lambda lease: None,
         clock: Callable[[], float] = steady_seconds,
     ) -> None:
         self._store = store
         self._executor = executor
         self._lease_ms = int(lease_seconds * 1000)
         self._on_lost = on_lost
+        self._on_taken = on_taken
         self._clock = clock
         self._id: str | None = None
         self._valid_until = float("-inf")
@@ -63,6 +65,8 @@ class LeaseKeeper:
                 await asyncio.sleep(1.0)
                 continue
             self._held_since(asked, now_ms)
+            if self._id is not None:
+                self._on_taken(self._id)
             return
 
     async def keep(self) -> None:

@@ -15,6 +15,7 @@ from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.outcome import Scope, Suppress
 from worker.book import Book
+from worker.recorder import Flight
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,20 @@ class Store:
             return done
 
         return self._database.retrying(work, patience_s=2.0)
+
+    def bury(self, flight: Flight, resend_wait_ms: int) -> leases.Rescued:
+        """Take from a dead neighbour what it held, by its own record."""
+
+        def work(tx: Connection) -> leases.Rescued:
+            return leases.bury(
+                tx,
+                flight.lease,
+                rendering=flight.rendering,
+                begun=flight.begun,
+                resend_wait_ms=resend_wait_ms,
+            )
+
+        return self._database.retrying(work, patience_s=5.0) if flight.lease else leases.Rescued([], [], [])
 
     def claim(self, ids: Sequence[str], lease: str) -> list[sending.Claimed]:
         """Claim what still waits of these ids, and know its campaigns and senders."""

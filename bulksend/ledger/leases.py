@@ -6,6 +6,7 @@ and forget what it held: others may have it now.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, insert, or_, select, text, update
@@ -13,13 +14,15 @@ from sqlalchemy import Connection, exists, insert, or_, select, text, update
 from bulksend.ledger.database import db_now, instant
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import MAYBE_SENT
-from bulksend.ledger.rowsets import now_sql, statement
+from bulksend.ledger.rowsets import as_parameter, now_sql, statement, table
 from bulksend.ledger.schema import HELD_SQL, attempts, campaigns, messages, workers
 from bulksend.ledger.sending import heed_acceptances
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 MAX_RESCUES = 5
-"""After so many workers died holding a message it fails: it may be what kills them."""
+"""After so many workers died holding a message, and nobody knows what of, it fails: it may be what kills them."""
+MAX_STRIKES = 3
+"""After so many that died of rendering it, by their own records, it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +95,73 @@ def rescue(tx: Connection, *, resend_wait_ms: int, max_rescues: int = MAX_RESCUE
     return done
 
 
-def _give_back_claimed(tx: Connection, lease: str, max_rescues: int) -> tuple[list[str], list[str]]:
+def bury(
+    tx: Connection, lease: str, *, rendering: str | None, begun: Iterable[str] | None, resend_wait_ms: int
+) -> Rescued:
+    """End the lease of a worker that is surely dead, and take what it held by its own record of what it did.
+
+    Of what was opened, only the attempts in ``begun`` may have reached the vendor (None: any of them); the others go
+    back to the queue. Of what was claimed, only the message that was being ``rendering`` is counted a rescue.
+    """
+    tx.execute(
+        update(workers)
+        .where(workers.c.id == lease, workers.c.ended_at.is_(None))
+        .values(lease_until=db_now(), ended_at=db_now())
+    )
+    struck, quarantined = (
+        _give_back_claimed(tx, lease, MAX_STRIKES, only=rendering) if rendering else ([], [])
+    )
+    unbegun = _give_back_unbegun(tx, lease, begun) if begun is not None else []
+    rest = _give_back_blameless(tx, lease)
+    return Rescued([*struck, *unbegun, *rest], _doubt_sending(tx, lease, resend_wait_ms), quarantined)
+
+
+# A job is known by its message's due time. One that comes back is a job anew for the relay, a millisecond later, or
+# it would wait until its earlier job is taken for lost.
+_ANEW = "due_at = due_at + 1"
+
+
+def _give_back_blameless(tx: Connection, lease: str) -> list[str]:
+    sql = f"""UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL, {_ANEW},
+              status = CASE WHEN attempts > 0 THEN 'retry' ELSE 'queued' END
+              WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} RETURNING id"""  # noqa: S608
+    return [str(id) for id in tx.execute(statement(sql), {"lease": lease}).scalars()]
+
+
+def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
+    """What was opened and whose POST had not begun: surely not sent, and the attempt says so."""
+    sql = f"""UPDATE messages SET status = 'retry', owner = NULL, gate = NULL, gate_until = NULL, {_ANEW}
+              WHERE owner = :lease AND status = 'sending' AND {HELD_SQL}
+                AND attempt_id NOT IN (SELECT p.id FROM {table(tx, {"id": "uuid"})}) RETURNING id, attempt_id"""  # noqa: S608
+    rows = tx.execute(statement(sql), {"lease": lease, "rows": as_parameter([(id,) for id in begun])}).all()
+    for start in range(0, len(rows), 500):
+        part = [str(row.attempt_id) for row in rows[start : start + 500]]
+        tx.execute(
+            update(attempts)
+            .where(attempts.c.id.in_(part), attempts.c.outcome.is_(None))
+            .values(
+                outcome="not_sent",
+                finished_at=db_now(),
+                bytes_sent=False,
+                reply_began=False,
+                error="its worker was lost before the POST began",
+            )
+        )
+    return [str(row.id) for row in rows]
+
+
+def _give_back_claimed(
+    tx: Connection, lease: str, max_rescues: int, *, only: str | None = None
+) -> tuple[list[str], list[str]]:
     now = now_sql(tx)
+    one = (
+        ""
+        if only is None
+        else "AND id = " + (":only" if tx.dialect.name == "sqlite" else "CAST(:only AS uuid)")
+    )
     rows = tx.execute(
         statement(
-            f"""UPDATE messages SET owner = NULL, rescues = rescues + 1, gate = NULL, gate_until = NULL,
+            f"""UPDATE messages SET owner = NULL, rescues = rescues + 1, gate = NULL, gate_until = NULL, {_ANEW},
                 status = CASE WHEN rescues + 1 >= :max THEN CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE 'failed' END
                          WHEN attempts > 0 THEN 'retry' ELSE 'queued' END,
                 error = CASE WHEN rescues + 1 >= :max
@@ -104,9 +169,9 @@ def _give_back_claimed(tx: Connection, lease: str, max_rescues: int) -> tuple[li
                         ELSE error END,
                 payload = CASE WHEN rescues + 1 >= :max AND kind = 'otp' THEN NULL ELSE payload END,
                 ended_at = CASE WHEN rescues + 1 >= :max THEN {now} ELSE NULL END
-                WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} RETURNING id, ended_at"""  # noqa: S608
+                WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} {one} RETURNING id, ended_at"""  # noqa: S608
         ),
-        {"lease": lease, "max": max_rescues},
+        {"lease": lease, "max": max_rescues} | ({} if only is None else {"only": only}),
     ).all()
     ended = [str(row.id) for row in rows if row.ended_at is not None]
     return [str(row.id) for row in rows if row.ended_at is None], ended

@@ -341,7 +341,8 @@ class Release:
 
 _GIVE_BACK = """
 UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'retry' ELSE 'queued' END, owner = NULL,
-    due_at = CASE WHEN p.due_at > messages.due_at THEN p.due_at ELSE messages.due_at END,
+    -- A millisecond later: for the relay that is a job anew, and it need not take the earlier one for lost first.
+    due_at = CASE WHEN p.due_at > messages.due_at THEN p.due_at ELSE messages.due_at + 1 END,
     gate = p.gate, gate_until = p.gate_until
 FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
 """

@@ -158,7 +158,7 @@ def test_giving_back_never_makes_a_message_due_sooner(desk: Any) -> None:
     due_at = desk.row(id)["due_at"]
     desk.claim(lease, [id])
     desk.write(sending.give_back, [sending.Release(id, due_at - 5, None, None)], lease=lease)
-    assert desk.row(id)["due_at"] == due_at
+    assert desk.row(id)["due_at"] == due_at + 1  # a job anew for the relay
 
 
 def test_nobody_gives_back_what_another_holds_or_what_is_being_sent(desk: Any) -> None:

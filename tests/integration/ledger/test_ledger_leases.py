@@ -214,3 +214,88 @@ def test_a_rescue_and_a_returning_worker_never_both_win(desk: Any) -> None:
     assert desk.open(lease, openings) == sending.Opened(frozenset(), [], [], [], [])
     desk.rescue()
     assert desk.status(id) == "queued"
+
+
+# -- a dead worker's own record ----------------------------------------------------------------------------------------
+
+
+def bury(desk: Any, lease: str, *, rendering: str | None = None, begun: Any = ()) -> leases.Rescued:
+    return desk.write(leases.bury, lease, rendering=rendering, begun=begun, resend_wait_ms=1000)
+
+
+def test_of_what_a_dead_worker_had_opened_only_what_had_begun_is_in_doubt(desk: Any) -> None:
+    ids = desk.queued(n=3)
+    lease = desk.lease()
+    openings = desk.sent(lease, ids)
+    done = bury(desk, lease, begun=[openings[1].attempt_id])
+    assert done.unknown == [openings[1].message.id]
+    assert sorted(done.given_back) == sorted([openings[0].message.id, openings[2].message.id])
+    assert [desk.outcomes(o.message.id) for o in openings] == [["not_sent"], ["unknown"], ["not_sent"]]
+    assert [desk.status(o.message.id) for o in openings] == ["retry", "unknown", "retry"]
+    assert desk.broken() == {}
+    # They go out by the next worker; nothing of it counts against their tries.
+    again = desk.claim(desk.lease(), ids)
+    assert [(m.tries, m.attempts) for m in again] == [(0, 1), (0, 1)]
+
+
+def test_where_more_had_begun_than_was_on_record_all_that_was_opened_is_in_doubt(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    lease = desk.lease()
+    desk.sent(lease, ids)
+    assert sorted(bury(desk, lease, begun=None).unknown) == sorted(ids)
+
+
+def test_only_the_message_that_was_being_rendered_is_struck_and_after_three_strikes_it_fails(
+    desk: Any,
+) -> None:
+    poison, innocent = desk.queued(n=2)
+    for strike in range(1, leases.MAX_STRIKES + 1):
+        lease = desk.lease()
+        desk.claim(lease, [poison, innocent])
+        done = bury(desk, lease, rendering=poison)
+        assert innocent in done.given_back
+        assert (desk.row(innocent)["rescues"], desk.row(poison)["rescues"]) == (0, strike)
+    assert done.quarantined == [poison]
+    row = desk.row(poison)
+    assert row["status"] == "failed"
+    assert "quarantined" in row["error"]
+    assert desk.status(innocent) == "queued"
+    assert desk.broken() == {}
+
+
+def test_kills_without_end_never_fail_a_message_that_was_not_being_rendered(desk: Any) -> None:
+    (id,) = desk.queued()
+    for _ in range(leases.MAX_RESCUES + 2):
+        lease = desk.lease()
+        desk.claim(lease, [id])
+        bury(desk, lease)
+    assert (desk.status(id), desk.row(id)["rescues"]) == ("queued", 0)
+
+
+def test_what_comes_back_is_a_job_anew_for_the_relay(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    before = [desk.row(id)["due_at"] for id in ids]
+    lease = desk.lease()
+    desk.sent(lease, ids[:1])
+    desk.claim(lease, ids[1:])
+    bury(desk, lease)
+    assert [desk.row(id)["due_at"] for id in ids] == [at + 1 for at in before]
+
+
+def test_a_burial_repeated_or_beside_a_rescue_changes_nothing_more(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    lease = desk.lease()
+    openings = desk.sent(lease, ids)
+    bury(desk, lease, begun=[openings[0].attempt_id])
+    assert bury(desk, lease, begun=[]) == leases.Rescued([], [], [])
+    assert desk.rescue() == leases.Rescued([], [], [])
+    assert desk.status(openings[0].message.id) == "unknown"
+
+
+def test_a_code_whose_post_had_not_begun_is_still_there_to_be_sent(desk: Any) -> None:
+    (id,) = desk.queued(Kind.OTP)
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    bury(desk, lease)
+    assert desk.status(id) == "retry"
+    assert desk.payload(id) is not None
