@@ -142,7 +142,7 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
     return Engine(
         store=store,
         book=store.book,
-        permits=make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name()),
+        permits=make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store),
         vendor=lambda: build_vendor(settings),
         backlog=backlog,
         spool=Spool(Path(settings.spool_dir)),

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, leases, senders, sending, suppressions
-from bulksend.ledger.database import Database
+from bulksend.ledger.database import Database, LedgerUnreachable
 from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.outcome import Scope, Suppress
@@ -47,10 +47,23 @@ class Store:
         self.book = book
         self.name = name
         self.account = account
+        self.lease: str | None = None
+        """The lease taken last."""
+
+    def say_away(self, away: bool) -> tuple[int, int]:
+        """See bulksend.limits.Peers."""
+        lease = self.lease
+        if lease is None:
+            raise ConnectionError("no lease yet")
+        try:
+            return self._database.retrying(lambda tx: leases.say_away(tx, lease, away), patience_s=1.0)
+        except LedgerUnreachable as error:
+            raise ConnectionError(str(error)) from None
 
     def take_lease(self, lease_ms: int) -> tuple[str, int]:
         """A new lease for this worker, and the database's clock (ms)."""
-        return self._database.retrying(lambda tx: leases.take(tx, self.name, lease_ms))
+        self.lease, now_ms = self._database.retrying(lambda tx: leases.take(tx, self.name, lease_ms))
+        return self.lease, now_ms
 
     def renew(self, lease: str, lease_ms: int) -> int | None:
         """Prolong the lease, the database's clock (ms); None when it has lapsed."""

@@ -48,13 +48,13 @@ class Watchdog:
         self._looked_at = steady_s()
         self._stuck_s = 0.0
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Look from now on; a patience of 0 means never."""
         if self._patience_s > 0:
-            self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-            self._thread.start()
+            self.thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+            self.thread.start()
 
     def stop(self) -> None:
         """Look no more: what stops on purpose takes no jobs either."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, exists, insert, or_, select, text, update
+from sqlalchemy import Connection, exists, func, insert, or_, select, text, update
 
 from bulksend.ledger.database import db_now, instant
 from bulksend.ledger.ids import new_id
@@ -64,6 +64,18 @@ def alive(tx: Connection) -> list[str]:
             select(workers.c.name).where(workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
         ).scalars()
     )
+
+
+def say_away(tx: Connection, lease: str, away: bool) -> tuple[int, int]:
+    """Record whether this worker can reach Redis; how many of the living cannot, and how many live.
+
+    Two that speak at once each count the other's older word: whoever speaks last sees all.
+    """
+    since = func.coalesce(workers.c.limiter_away_at, db_now()) if away else None
+    tx.execute(update(workers).where(workers.c.id == lease).values(limiter_away_at=since))
+    living = (workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
+    row = tx.execute(select(func.count(workers.c.limiter_away_at), func.count()).where(*living)).one()
+    return int(row[0]), int(row[1])
 
 
 def rescue(tx: Connection, *, resend_wait_ms: int, max_rescues: int = MAX_RESCUES) -> Rescued:

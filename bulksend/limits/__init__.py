@@ -3,7 +3,7 @@
 Blocking, like everything in this room: call it on a thread. How slots keep the limits: docs/decisions/0002.
 """
 
-from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, RedisClock
+from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, Peers, RedisClock
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.making import make_permits, redis_permits
 from bulksend.limits.redis_permits import RedisPermits
@@ -37,6 +37,7 @@ __all__ = [
     "LocalPermits",
     "MemoryPermits",
     "Paused",
+    "Peers",
     "Permit",
     "Permits",
     "RedisClock",

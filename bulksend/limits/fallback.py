@@ -2,11 +2,10 @@
 
 Away: after a blackout (slots that were had from Redis run out), each worker takes its part of every rate, one
 message per pair interval, and nothing for senders with a quota (gate ``cold``). Pauses last known hold.
+Only while *every* living worker is away: one that was cut off alone would add its share to the others' whole.
+Redis cannot tell them, so they tell each other where all of them must be to send at all: in the ledger (``Peers``).
 Someone in the background asks Redis again every quarter of a second, and while it answers tells it every second
 that this worker lives. Back: Redis gives nothing for a few seconds, until every worker's own slots have run out.
-
-What this cannot know: a worker cut off alone, while the others still reach Redis, adds its share to their
-whole.
 """
 
 from __future__ import annotations
@@ -55,6 +54,25 @@ class Primary(Permits, Protocol):
         ...
 
 
+class Peers(Protocol):
+    """Where the workers of an installation tell each other who cannot reach Redis."""
+
+    def say_away(self, away: bool) -> tuple[int, int]:
+        """Put this worker's word on record; how many of the living are away, and how many live.
+
+        Raises ConnectionError where it could not be put there.
+        """
+        ...
+
+
+class OnlyOne:
+    """The peers of a worker that has none."""
+
+    def say_away(self, away: bool) -> tuple[int, int]:
+        """See Peers."""
+        return int(away), 1
+
+
 class RedisClock:
     """Redis's clock, carried on by this machine's steady one. ms.
 
@@ -96,9 +114,19 @@ class FallbackPermits:
     """
 
     def __init__(
-        self, primary: Primary, local: LocalPermits, clock: RedisClock, *, beats: bool = True
+        self,
+        primary: Primary,
+        local: LocalPermits,
+        clock: RedisClock,
+        *,
+        peers: Peers | None = None,
+        beats: bool = True,
     ) -> None:
         self._primary = primary
+        self._peers = peers or OnlyOne()
+        self._all_away = False
+        """Whether the newest word of all living workers was that they are away: then shares are in force."""
+        self._introduced = False
         self._local = local
         self._clock = clock
         self._known: _Known | None = None
@@ -123,11 +151,17 @@ class FallbackPermits:
         self._start()
         if not self.away:
             try:
+                if not self._introduced:
+                    self._introduce()
+                if not self._introduced:
+                    raise LimiterUnreachable("the other workers cannot be told of us yet; no permit is given")
                 return self._ask_redis(asks, lead_ms)
             except redis.RedisError as error:
                 self._leave(error)
         if self._known is None:
             raise LimiterUnreachable("Redis has not answered yet; without it no permit is given")
+        if not self._all_away:
+            self._begin_share()
         return self._local.ask(asks, lead_ms=lead_ms)
 
     def beat(self) -> None:
@@ -135,11 +169,15 @@ class FallbackPermits:
         try:
             if self.away:
                 self._return()
+                self._agree()
+            elif not self._introduced:
+                self._introduce()
             else:
                 self._ask_redis((), 0.0)
                 self._learn_pauses()
         except redis.RedisError as error:
             self._leave(error)
+            self._agree()
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits. While Redis is away: the gates of this worker's share."""
@@ -218,20 +256,60 @@ class FallbackPermits:
             if self.away:
                 return
             self._away_since = self._clock.steady_ms()
+            self._all_away = False
             known = self._known
-            if known is not None:
-                self._local.forget(workers=known.workers, paused=known.paused)
-                for (scope, id), (paused, why_code) in self._missed.items():
-                    (self._local.pause(scope, id, why_code) if paused else self._local.resume(scope, id))
+            self._begin_share()
         self._look_sooner.set()
         log.warning("limiter_away", error=type(error).__name__, workers=known.workers if known else None)
+
+    def _begin_share(self) -> None:
+        """Nothing for a blackout, then this worker's part; once more as long as not all are away."""
+        with self._lock:
+            known = self._known
+            if known is None:
+                return
+            self._local.forget(workers=known.workers, paused=known.paused)
+            for (scope, id), (paused, why_code) in self._missed.items():
+                (self._local.pause(scope, id, why_code) if paused else self._local.resume(scope, id))
+
+    def _agree(self) -> None:
+        """Tell the others that we are away, and learn whether all are."""
+        if not self.away:
+            return
+        try:
+            away, alive = self._peers.say_away(True)
+        except ConnectionError:
+            away, alive = 0, 1  # without the ledger nothing is sent anyway
+        with self._lock:
+            known = self._known
+            if known is not None and alive > known.workers:
+                self._known = _Known(alive, known.paused)
+                self._all_away = False  # a smaller part than was in force: begin anew
+                self._begin_share()
+            self._all_away = away >= alive > 0
+
+    def _introduce(self) -> None:
+        """The first word to Redis. Others that go by their shares must have stopped before it gives us anything."""
+        try:
+            away, _ = self._peers.say_away(False)
+        except ConnectionError:
+            return
+        self._ask_redis((), 0.0, returned=away > 0)
+        self._introduced = True
+        self._learn_pauses()
 
     def _return(self) -> None:
         """Raises redis.RedisError while it is still away."""
         since = self._away_since
         if since is None:
             return
+        self._primary.paused()  # it answers: the others learn of it before it gives us anything
+        try:
+            self._peers.say_away(False)
+        except ConnectionError:
+            return
         away_ms = self._clock.steady_ms() - since
+        self._introduced = True
         grant = self._ask_redis((), 0.0, returned=away_ms > BLIP_MS)
         with self._lock:
             missed, self._missed = self._missed, {}
@@ -246,6 +324,7 @@ class FallbackPermits:
         self._learn_pauses()
         with self._lock:
             self._away_since = None
+            self._all_away = False
         log.warning("limiter_back", away_ms=round(away_ms), workers=grant.workers)
 
     def _tell(self, scope: Scope, id: str, paused: bool, why_code: str) -> None:

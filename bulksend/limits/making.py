@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from bulksend.limits.fallback import FallbackPermits, RedisClock, steady_ms
+from bulksend.limits.fallback import FallbackPermits, Peers, RedisClock, steady_ms
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.redis_permits import RedisPermits
 from bulksend.limits.rules import LimitRules
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 0.5
 
 
-def make_permits(settings: Settings, *, hash_key: bytes, worker_id: str) -> FallbackPermits:
+def make_permits(
+    settings: Settings, *, hash_key: bytes, worker_id: str, peers: Peers | None = None
+) -> FallbackPermits:
     """What a worker asks: Redis, and its own share of the limits while Redis is away.
 
     ``hash_key`` keys the hashes of people in Redis: the same in every process of an installation
@@ -31,7 +33,7 @@ def make_permits(settings: Settings, *, hash_key: bytes, worker_id: str) -> Fall
     primary = redis_permits(settings, hash_key=hash_key, worker_id=worker_id)
     clock = RedisClock(steady_ms)
     local = LocalPermits(clock, tags=primary.tags, rules=_rules(settings, pair_burst=1), knows_quotas=False)
-    return FallbackPermits(primary, local, clock)
+    return FallbackPermits(primary, local, clock, peers=peers)
 
 
 def redis_permits(settings: Settings, *, hash_key: bytes, worker_id: str) -> RedisPermits:

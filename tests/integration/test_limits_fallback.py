@@ -76,6 +76,32 @@ class Line:
         self._end().close()
 
 
+class Roster:
+    """What the workers tell each other, as the ledger's table keeps it."""
+
+    def __init__(self) -> None:
+        self.away: dict[str, bool] = {}
+        self.lost = False
+
+    def peer(self, name: str) -> Peer:
+        self.away[name] = False
+        return Peer(self, name)
+
+
+@dataclass
+class Peer:
+    """One worker's view of it."""
+
+    roster: Roster
+    name: str
+
+    def say_away(self, away: bool) -> tuple[int, int]:
+        if self.roster.lost:
+            raise ConnectionError
+        self.roster.away[self.name] = away
+        return sum(self.roster.away.values()), len(self.roster.away)
+
+
 @dataclass
 class Fleet:
     """Workers on one Valkey. Redis's clock runs an hour ahead of the machines' steady one."""
@@ -86,6 +112,7 @@ class Fleet:
     now: float = START_MS
     account: str = field(default_factory=lambda: uuid.uuid4().hex)
     recipients: int = 0
+    roster: Roster = field(default_factory=Roster)
 
     def __post_init__(self) -> None:
         self.workers: list[FallbackPermits] = []
@@ -107,7 +134,7 @@ class Fleet:
         rules = LimitRules(pair_burst=1)
         local = LocalPermits(clock, tags=primary.tags, rules=rules, knows_quotas=False)
         self.lines.append(line)
-        self.workers.append(FallbackPermits(line, local, clock, beats=False))
+        self.workers.append(FallbackPermits(line, local, clock, peers=self.roster.peer(name), beats=False))
         return self.workers[-1]
 
     def advance(self, ms: float) -> None:
@@ -170,7 +197,8 @@ def fleet(valkey: redis.Redis) -> Fleet:
 def test_over_going_being_away_and_coming_back_no_second_is_fuller_than_the_limit(fleet: Fleet) -> None:
     assert fleet.run(3) >= 0.97 * 60 * 3
     fleet.cut()
-    fleet.run(BLACKOUT_MS / 1000)
+    # A beat of each, in which they learn that all are away; then nothing for a blackout.
+    fleet.run(1 + BLACKOUT_MS / 1000)
     # Each by itself: 3 x floor(60 / 3) a second.
     assert fleet.run(5) >= 0.95 * 60 * 5
     fleet.cut(False)
@@ -324,3 +352,45 @@ def test_one_slow_answer_does_not_shift_the_clock() -> None:
     assert clock() == 1401.0
     answer(400.0, 9000.0, epoch="another machine")
     assert clock() == 9200.0
+
+
+def test_a_worker_that_is_cut_off_alone_gets_nothing_and_the_others_the_whole(fleet: Fleet) -> None:
+    fleet.lines[0].cut = True
+    fleet.run(BLACKOUT_MS / 1000)
+    fleet.slots.clear()
+    began = len(fleet.slots)
+    assert fleet.run(5) >= 0.97 * 60 * 5
+    assert began == 0
+    assert all(not isinstance(a, Permit) for a in fleet.workers[0].ask([fleet.message()], lead_ms=4).answers)
+    fleet.lines[0].cut = False
+    fleet.run(RETURN_BLACKOUT_MS / 1000 + 1.5)
+    assert fleet.run(3) >= 0.97 * 60 * 3
+    assert fleet.fullest_second() <= 60
+
+
+def test_when_one_of_all_comes_back_first_no_second_is_fuller_than_the_limit(fleet: Fleet) -> None:
+    fleet.run(2)
+    fleet.cut()
+    fleet.run(6)
+    fleet.lines[0].cut = False
+    fleet.run(8)
+    fleet.cut(False)
+    fleet.run(8)
+    assert fleet.fullest_second() <= 60
+
+
+def test_a_newcomer_that_reaches_redis_while_the_others_go_by_their_shares_waits_for_them(
+    fleet: Fleet,
+) -> None:
+    fleet.cut()
+    fleet.run(6)
+    fleet.add("newcomer")
+    fleet.run(8)
+    assert fleet.fullest_second() <= 60
+
+
+def test_without_the_ledger_nobody_goes_by_a_share(fleet: Fleet) -> None:
+    fleet.roster.lost = True
+    fleet.cut()
+    fleet.run(BLACKOUT_MS / 1000 + 1)
+    assert fleet.run(3) == 0
