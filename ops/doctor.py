@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -190,7 +191,7 @@ def _vendor(of: Settings) -> Iterator[Diagnosis]:
 async def _ask_vendor(of: Settings) -> list[Diagnosis]:
     from worker.runtime import build_vendor
 
-    vendor = build_vendor(of)
+    vendor = build_vendor(of, time.time)
     try:
         answer = await vendor.phone_list()
     finally:

@@ -113,6 +113,24 @@ def _job(row: due.Due) -> _Job:
     return row.id, row.due_at
 
 
+class LedgerClock:
+    """The ledger's clock in ms, carried on by this machine's steady one: our own may be stepped by minutes.
+
+    Hand the same one to the relay and to its publisher, so that jobs bear the time that they are judged by.
+    """
+
+    def __init__(self, steady_ms: Callable[[], float] = lambda: time.monotonic() * 1000) -> None:
+        self._steady_ms = steady_ms
+        self._ahead = time.time() * 1000 - steady_ms()
+
+    def __call__(self) -> int:
+        return int(self._steady_ms() + self._ahead)
+
+    def observe(self, ledger_ms: int) -> None:
+        """What the ledger has just said."""
+        self._ahead = ledger_ms - self._steady_ms()
+
+
 class Relay:
     """Runs until told to stop; outlives Redis and the ledger being away."""
 
@@ -123,13 +141,13 @@ class Relay:
         publisher: Publisher,
         settings: RelaySettings,
         *,
-        wall_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        clock: LedgerClock | None = None,
     ) -> None:
         self._database = database
         self._client = client
         self._publisher = publisher
         self._settings = settings
-        self._wall_ms = wall_ms
+        self._clock = clock or LedgerClock()
         self._leadership = Leadership(client)
         self._published: dict[str, dict[_Job, int]] = {}
         self._chores_at = float("-inf")
@@ -195,6 +213,7 @@ class Relay:
             live = campaigns.live(tx)
             paused = senders.pauses(tx)
             rates = {sender.phone: sender.rate for sender in senders.listed(tx)}
+            self._clock.observe(instant(tx))
         known = {campaign.id for campaign in live}
         self._published = {id: ids for id, ids in self._published.items() if id in known}
         wait_s = self._settings.interval_seconds
@@ -249,7 +268,7 @@ class Relay:
             now_ms = instant(tx)
         before = self._published.get(campaign.id, {})
         published = {_job(row): before[_job(row)] for row in rows if _job(row) in before}
-        now = self._wall_ms()
+        now = self._clock()
         wanted = [row.id for row in rows if self._is_missing(row, published.get(_job(row)), oldest, now)]
         if wanted:
             taken = self._publish(campaign.kind, wanted, rate)
@@ -270,7 +289,7 @@ class Relay:
             reach("publishing")
             count = self._publisher.publish(lane, batch)
             reach("published")
-            taken.update(dict.fromkeys(batch[:count], self._wall_ms()))
+            taken.update(dict.fromkeys(batch[:count], self._clock()))
             if count < len(batch):
                 break
         return taken

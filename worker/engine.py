@@ -104,7 +104,7 @@ class Engine:
         store: Store,
         book: Book,
         permits: Permits,
-        vendor: Callable[[], Vendor],
+        vendor: Callable[[Callable[[], float]], Vendor],
         backlog: Backlog,
         spool: Spool,
         settings: EngineSettings,
@@ -165,7 +165,8 @@ class Engine:
                 on_cold=self._restore_limits,
                 room=self._free,
             )
-            self._vendor = self._make_vendor()
+            # Requests are signed by the ledger's clock: ours may be minutes off, and the vendor refuses that.
+            self._vendor = self._make_vendor(lambda: self._lease.now_ms() / 1000)
             self._recorder.open()
             try:
                 await self._work(stop, ready)

@@ -143,7 +143,7 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
         store=store,
         book=store.book,
         permits=make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store),
-        vendor=lambda: build_vendor(settings),
+        vendor=lambda clock: build_vendor(settings, clock),
         backlog=backlog,
         spool=Spool(Path(settings.spool_dir)),
         settings=EngineSettings(
@@ -156,8 +156,11 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
     )
 
 
-def build_vendor(settings: Settings) -> VendorClient:
-    """The vendor over HTTPS. Belongs to the event loop it is made on. Raises InvalidInput without credentials."""
+def build_vendor(settings: Settings, clock: Callable[[], float]) -> VendorClient:
+    """The vendor over HTTPS, requests signed by ``clock`` (seconds since the epoch).
+
+    Belongs to the event loop it is made on. Raises InvalidInput without credentials.
+    """
     missing = settings.missing_credentials()
     if missing or settings.uspeedo_accesskey_id is None or settings.uspeedo_accesskey_secret is None:
         raise InvalidInput(f"{' and '.join(missing)} not set: take them from the vendor's console")
@@ -179,4 +182,4 @@ def build_vendor(settings: Settings) -> VendorClient:
         settings.uspeedo_account_id,
         settings.uspeedo_action,
     )
-    return VendorClient(transport, credentials)
+    return VendorClient(transport, credentials, clock=clock)

@@ -42,14 +42,15 @@ def relay(of: Settings) -> Relay:
     from bulksend.ledger.database import Database
     from ops.cli.doors import Unreachable
     from producer.publisher import RedisPublisher
-    from producer.relay import Relay, RelaySettings
+    from producer.relay import LedgerClock, Relay, RelaySettings
 
     if of.redis_url is None:
         raise Unreachable("REDIS_URL is not set; the relay publishes what is due to Redis")
+    clock = LedgerClock()
     return Relay(
         Database(of.database_url_text()),
         open_redis(of.redis_url_text()),
-        RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=2.0),
+        RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=2.0, wall_ms=clock),
         RelaySettings(
             window_seconds=of.window_seconds,
             republish_seconds=of.republish_seconds,
@@ -57,6 +58,7 @@ def relay(of: Settings) -> Relay:
             batch_size=of.batch_size,
             resend_wait_ms=int(of.resend_wait_seconds * 1000),
         ),
+        clock=clock,
     )
 
 

@@ -41,7 +41,7 @@ class Rig:
         database: Database,
         url: str,
         folder: Path,
-        vendor: Callable[[], Any] | None = None,
+        vendor: Callable[[Any], Any] | None = None,
         **settings: Any,
     ) -> None:
         self.database = database
@@ -56,7 +56,7 @@ class Rig:
             permits=self.permits,
             vendor=vendor
             or (
-                lambda: VendorClient(
+                lambda clock: VendorClient(
                     SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2, 2), connections=20),
                     Credentials("rehearsal-access-key", "rehearsal-secret-opens-only-the-simulator", 1),
                 )
@@ -428,7 +428,7 @@ def test_a_bug_in_mid_send_makes_its_message_unknown_and_holds_nobody_else(
     ledger: Database, tmp_path: Path
 ) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(5)])
-    rig = Rig(ledger, "", tmp_path, vendor=lambda: BrokenVendor(number(2)))
+    rig = Rig(ledger, "", tmp_path, vendor=lambda _: BrokenVendor(number(2)))
     rig.start()
     try:
         assert rig.run_until(campaign, ended) == {"accepted": 4, "unknown": 1}

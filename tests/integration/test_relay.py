@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+import pytest
 import redis
 from sqlalchemy import update
 
-from bulksend.broker import ids_in
+from bulksend.broker import ids_in, open_redis
 from bulksend.ledger import campaigns, intake, leases, senders, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
@@ -17,8 +19,9 @@ from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.schema import messages
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import Kind, OnUnknown
+from ops.local.valkey import EmbeddedValkey
 from producer.publisher import RedisPublisher
-from producer.relay import LEADER_KEY, Leadership, Relay, RelaySettings
+from producer.relay import LEADER_KEY, Leadership, LedgerClock, Relay, RelaySettings
 
 SENDER = "8615000579987"
 
@@ -252,3 +255,135 @@ def test_expired_messages_end_and_a_campaign_without_live_ones_is_finished(
         assert campaigns.statuses(tx, campaign.id) == {"expired": 5}
         assert campaigns.get(tx, campaign.id).status.value == "finished"
     assert ids_waiting(valkey) == []
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    """A Valkey with an append-only file, to be killed and started again."""
+    made = EmbeddedValkey(tmp_path / "valkey", durable=True)
+    with redis.Redis.from_url(made.start()) as client:
+        client.config_set("appendfsync", "always")
+    yield made
+    made.stop()
+
+
+def test_a_relay_whose_redis_comes_back_with_its_lock_leads_again_at_once_and_trusts_nothing(
+    server: EmbeddedValkey,
+) -> None:
+    leadership = Leadership(open_redis(server.url))
+    assert leadership.hold()
+    assert leadership.began_anew
+    assert leadership.hold()
+    assert not leadership.began_anew
+    server.kill()
+    with pytest.raises(redis.RedisError):
+        leadership.hold()
+    assert not leadership.leads
+    server.start()
+    assert leadership.hold()
+    assert leadership.began_anew
+
+
+def test_a_lost_connection_alone_makes_a_relay_publish_nothing_again(valkey_url: str) -> None:
+    leadership = Leadership(open_redis(valkey_url))
+    leadership.hold()
+    with redis.Redis.from_url(valkey_url) as other:
+        assert other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert leadership.hold()
+    assert not leadership.began_anew
+
+
+def test_what_a_redis_restarted_from_an_old_file_has_lost_is_published_again_at_the_next_tick(
+    ledger: Database, server: EmbeddedValkey
+) -> None:
+    a_campaign(ledger, 100, due_in_ms=-5000)
+    with redis.Redis.from_url(server.url) as client:
+        relay = a_relay(ledger, server.url, republish_seconds=600.0)
+        stop = threading.Event()
+        running = threading.Thread(target=relay.run, args=(stop,))
+        running.start()
+        try:
+            until(lambda: len(ids_waiting(client)) == 100)
+            # Between two looks of the relay: it never hears of an outage.
+            client.delete("marketing")
+            server.kill()
+            server.start()
+            until(lambda: len(ids_waiting(client)) == 100, seconds=5)
+        finally:
+            stop.set()
+            running.join(10)
+
+
+def test_a_lane_that_is_no_list_is_junk_and_makes_room_for_jobs(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    a_campaign(ledger, 30, due_in_ms=-5000)
+    valkey.set("marketing", "who put this here?")
+    relay = a_relay(ledger, valkey_url)
+    stop = threading.Event()
+    running = threading.Thread(target=relay.run, args=(stop,))
+    running.start()
+    try:
+        until(lambda: valkey.type("marketing") == b"list")
+        until(lambda: len(ids_waiting(valkey)) == 30)
+    finally:
+        stop.set()
+        running.join(10)
+
+
+def test_time_passes_in_the_ledger_while_redis_is_away(ledger: Database) -> None:
+    campaign = a_campaign(ledger, 3, kind=Kind.OTP, due_in_ms=-5000)
+    with ledger.write() as tx:
+        tx.execute(update(messages).values(expires_at=instant(tx) - 1000))
+    relay = a_relay(ledger, "redis://127.0.0.1:1/0")
+    stop = threading.Event()
+    running = threading.Thread(target=relay.run, args=(stop,))
+    running.start()
+
+    def expired() -> bool:
+        with ledger.read() as tx:
+            return campaigns.statuses(tx, campaign.id).get("expired") == 3
+
+    try:
+        until(expired)
+    finally:
+        stop.set()
+        running.join(10)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "allow"),
+    [
+        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
+        (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"]),
+        (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"]),
+    ],
+)
+def test_a_redis_that_refuses_is_told_apart_from_one_that_took_it_and_takes_the_next(
+    server: EmbeddedValkey, refuse: list[str], allow: list[str]
+) -> None:
+    publisher = RedisPublisher(server.url, timeout_s=1.0)
+    with redis.Redis.from_url(server.url) as client:
+        assert publisher.publish(Kind.OTP, ["one"]) == 1
+        client.execute_command(*refuse)
+        assert publisher.publish(Kind.OTP, ["two"]) == 0
+        client.execute_command(*allow)
+        assert publisher.publish(Kind.OTP, ["two"]) == 1
+        assert client.llen("otp") == 2
+
+
+def until(what: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Ask again and again until it is so."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.02)
+
+
+def test_the_relays_clock_is_the_ledgers_carried_on_by_a_steady_one() -> None:
+    steady = [5_000.0]
+    clock = LedgerClock(lambda: steady[0])
+    clock.observe(1_800_000_000_000)
+    steady[0] += 250.5
+    # Whatever our own wall clock says by now.
+    assert clock() == 1_800_000_000_250
