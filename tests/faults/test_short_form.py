@@ -1,0 +1,43 @@
+"""The fault bench in short: what CI runs. In full: ``./run faults``; its figures: docs/reliability.md."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.installation import Plan
+from tests.faults.nemesis import draw, faults_for
+from tests.faults.promises import catches, private_finds
+from tests.faults.sabotage import CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED, PlantedBug
+from tests.faults.storm import storm
+
+#: A storm that failed is replayed with FAULTS_SEED=… of its message.
+SEED = int(os.environ.get("FAULTS_SEED", "20261123"))
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("backend", "count"), [("postgresql", 40), ("sqlite", 12)])
+def test_a_storm_of_faults_loses_nothing_doubles_nothing_and_keeps_every_limit(
+    tmp_path: Path, backend: str, count: int
+) -> None:
+    private: dict[str, int] = {}
+    result = storm(
+        Plan(tmp_path, backend=backend, rate=100.0, in_flight=60, seed=SEED),
+        draw(SEED, count, faults_for(backend), (0.3, 1.2)),
+        keep=lambda site: private.update(private_finds(site)),
+    )
+    assert result.holds, f"FAULTS_SEED={SEED}\n{result.complaints()}"
+    assert private == {}
+    assert result.verdict.figures["most_unknown_of_one_lost_worker"] <= 60
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "bug", [CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED], ids=lambda bug: bug.name
+)
+def test_the_judge_notices_when_a_safety_is_taken_out(tmp_path: Path, bug: PlantedBug) -> None:
+    broken = {finding.promise for finding in catches(bug, tmp_path, rate=80.0, times=3).broken()}
+    assert bug.breaks <= broken
