@@ -74,8 +74,8 @@ def settings() -> Settings:
     from bulksend.settings import Settings
 
     made = Settings.from_env(os.environ, Path(".env"))
-    # To stderr: stdout is for what was asked for.
-    logs.configure(made.log_level, made.log_format)
+    # To stderr: stdout is for what was asked for. What runs for long says more, by settings of its own.
+    logs.configure("WARNING" if made.log_level == "INFO" else made.log_level, made.log_format)
     arm(made.failpoints)
     return made
 

@@ -1,0 +1,127 @@
+"""A Redis that would throw data away: who refuses it, who warns, and what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from bulksend.broker import Eviction, eviction, open_redis
+from bulksend.ledger.database import Database
+from bulksend.messaging.errors import InvalidInput
+from ops.local.valkey import EmbeddedValkey
+from producer.publisher import NoPublisher
+from producer.relay import Relay, RelaySettings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def evicting(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    server = EmbeddedValkey(tmp_path / "valkey", durable=False)
+    with redis.Redis.from_url(server.start()) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def managed_url(evicting: EmbeddedValkey) -> str:
+    """The same server as a managed one shows itself: CONFIG is forbidden."""
+    with redis.Redis.from_url(evicting.url) as client:
+        client.execute_command("ACL", "SETUSER", "guest", "on", ">hush", "~*", "&*", "+@all", "-config")
+    return f"redis://guest:hush@127.0.0.1:{evicting.port}/0"
+
+
+def bulksend(*command: str, ledger: str, url: str) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BULKSEND_")}
+    return subprocess.run(
+        [sys.executable, "-m", "ops.cli.main", *command],
+        cwd=ROOT,
+        env=environ | {"DATABASE_URL": ledger, "REDIS_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_redis_that_keeps_everything_is_right(valkey: redis.Redis) -> None:
+    assert eviction(valkey) is None
+
+
+@pytest.mark.parametrize("command", ["worker", "relay"])
+def test_worker_and_relay_refuse_a_redis_that_evicts_and_say_how_to_mend_it(
+    evicting: EmbeddedValkey, tmp_path: Path, command: str
+) -> None:
+    done = bulksend(command, ledger=f"sqlite:///{tmp_path / 'ledger.db'}", url=evicting.url)
+    assert done.returncode == 2, done.stderr
+    assert "maxmemory-policy allkeys-lru" in done.stderr
+    assert "CONFIG SET maxmemory-policy noeviction" in done.stderr
+
+
+def test_a_worker_by_celerys_own_command_refuses_it_with_the_same_status(
+    evicting: EmbeddedValkey, tmp_path: Path, sqlite_template: Path
+) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "worker"],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+            "REDIS_URL": evicting.url,
+            "USPEEDO_ACCESSKEY_ID": "id",
+            "USPEEDO_ACCESSKEY_SECRET": "hush",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "redis_evicts" in done.stderr
+
+
+def test_a_managed_redis_that_evicts_is_warned_of_and_used(managed_url: str, ledger: Database) -> None:
+    with open_redis(managed_url) as client:
+        found = eviction(client)
+        assert found == Eviction("allkeys-lru", ours_to_change=False)
+        assert "managed" in found.remedy
+        relay = Relay(ledger, client, NoPublisher(), RelaySettings())
+        stop = threading.Event()
+        running = threading.Thread(target=relay.run, args=(stop,))
+        running.start()
+        try:
+            while not client.exists("bs:relay:leader"):
+                assert running.is_alive()
+        finally:
+            stop.set()
+            running.join(10)
+
+
+def test_a_relay_that_meets_such_a_redis_at_first_ends(evicting: EmbeddedValkey, ledger: Database) -> None:
+    relay = Relay(ledger, open_redis(evicting.url), NoPublisher(), RelaySettings())
+    with pytest.raises(InvalidInput, match="allkeys-lru"):
+        relay.run(threading.Event())
+
+
+def test_doctor_names_what_is_wrong_with_a_redis(evicting: EmbeddedValkey, tmp_path: Path) -> None:
+    with redis.Redis.from_url(evicting.url) as client:
+        client.config_set("maxmemory", "1mb")
+        client.execute_command("REPLICAOF", "127.0.0.1", 1)
+    done = bulksend("doctor", "--json", ledger=f"sqlite:///{tmp_path / 'ledger.db'}", url=evicting.url)
+    found = json.loads(done.stdout)["findings"]
+    wrong = " | ".join(finding["found"] for finding in found if not finding["well"])
+    assert "maxmemory-policy is allkeys-lru" in wrong
+    assert "MiB are used: once full it takes no jobs" in wrong
+    assert "it is a replica and takes no jobs" in wrong

@@ -1,0 +1,65 @@
+"""What is said about a Redis that is away: little, and enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from bulksend.broker import Outage
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    def say(self, event: str, **told: Any) -> None:
+        self.heard.append((event, told))
+
+    def outage(self) -> Outage:
+        return Outage("relay", steady_s=lambda: self.now, say=self.say)
+
+
+def test_an_outage_of_three_minutes_and_a_half_at_two_tries_a_second_is_five_lines() -> None:
+    listener = Listener()
+    outage = listener.outage()
+    for _ in range(421):
+        outage.goes_on(redis.ConnectionError("no way there"))
+        listener.now += 0.5
+    outage.over()
+    assert [event for event, _ in listener.heard] == [
+        "redis_away",
+        "redis_still_away",
+        "redis_still_away",
+        "redis_still_away",
+        "redis_back",
+    ]
+    assert listener.heard[-1][1] == {"who": "relay", "away_seconds": 210.5, "tries": 421}
+
+
+def test_a_redis_that_was_never_away_is_no_news() -> None:
+    listener = Listener()
+    listener.outage().over()
+    assert listener.heard == []
+
+
+def test_the_next_outage_is_news_again() -> None:
+    listener = Listener()
+    outage = listener.outage()
+    for _ in range(2):
+        outage.goes_on(redis.ConnectionError())
+        outage.over()
+    assert [event for event, _ in listener.heard] == ["redis_away", "redis_back"] * 2
+
+
+def test_of_an_errors_text_only_redis_own_word_for_it_is_told() -> None:
+    listener = Listener()
+    for error in (
+        redis.ResponseError("MISCONF errors writing to the file"),
+        redis.ResponseError("unknown command, with args beginning with: 447700900123"),
+        redis.ConnectionError(""),
+    ):
+        listener.outage().goes_on(error)
+    told = [told["error"] for _, told in listener.heard]
+    assert told == ["ResponseError MISCONF", "ResponseError", "ConnectionError"]
