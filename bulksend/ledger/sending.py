@@ -413,7 +413,9 @@ _SETTLE_COLUMNS = {
 _WIPED = "(NOT p.ended AND messages.payload IS NULL)"
 _SETTLE = """
 UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL,
-    status = CASE WHEN {wiped} THEN 'failed' ELSE p.status END,
+    -- No time for another try: then an earlier attempt that may have gone out is what is left to say.
+    status = CASE WHEN {wiped} THEN 'failed' WHEN p.status = 'expired' AND {maybe_sent} THEN 'unknown'
+             ELSE p.status END,
     due_at = COALESCE(p.due_at, messages.due_at), tries = p.tries, waits = p.waits,
     error = CASE WHEN {wiped} THEN 'its content was wiped when its worker was lost: ' ELSE '' END || p.error,
     message_id = COALESCE(p.message_id, messages.message_id),
@@ -437,7 +439,9 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
     )
     moved = rows_changed(
         tx,
-        statement(_SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED)),
+        statement(
+            _SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED, maybe_sent=MAYBE_SENT)
+        ),
         {"rows": as_parameter([_settling(s) for s in settlements])},
     )
     if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):

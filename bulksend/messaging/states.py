@@ -94,21 +94,33 @@ SENT: frozenset[Status] = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
 #: Nothing more is done by the product itself. ``unknown`` is an ending that evidence may still move.
 ENDED: frozenset[Status] = frozenset(set(Status) - WAITING - HELD)
 
+#: A message that waits may do so for a second attempt, which its campaign or a person asked for while nobody knew
+#: what became of the first. Should the first one's answer or receipt come to light now, no other is needed.
+_CAME_TO_LIGHT = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
+#: Where that second attempt will not be made (its time has passed, its campaign is cancelled, its recipient is
+#: suppressed, its content cannot be rendered), "I don't know" stays what it was.
+_STILL_IN_DOUBT = frozenset({S.UNKNOWN})
+_UNSENT = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED})
+_FROM_WAITING = _UNSENT | _CAME_TO_LIGHT | _STILL_IN_DOUBT
+
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
-        S.QUEUED: frozenset({S.CLAIMED, S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED}),
-        S.RETRY: frozenset({S.CLAIMED, S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED}),
-        S.CLAIMED: frozenset({S.QUEUED, S.RETRY, S.SENDING, S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED}),
+        S.QUEUED: _FROM_WAITING | {S.CLAIMED},
+        S.RETRY: _FROM_WAITING | {S.CLAIMED},
+        S.CLAIMED: _FROM_WAITING | {S.QUEUED, S.RETRY, S.SENDING},
         S.SENDING: frozenset({S.ACCEPTED, S.FAILED, S.RETRY, S.QUEUED, S.UNKNOWN, S.EXPIRED}),
         S.ACCEPTED: frozenset({S.DELIVERED, S.READ, S.FAILED}),
         S.DELIVERED: frozenset({S.READ}),
         S.READ: frozenset(),
-        # A person's `campaigns retry` or `messages resolve --as resend` opens these again, on record.
-        S.FAILED: frozenset({S.QUEUED, S.DELIVERED, S.READ}),
+        # A person's `campaigns retry` opens it again, on record. That the vendor took it after all may come to light
+        # last: by the answer to an attempt that was taken for unknown, whatever became of it since, or by a receipt.
+        S.FAILED: frozenset({S.QUEUED, S.ACCEPTED, S.DELIVERED, S.READ}),
         S.EXPIRED: frozenset(),
         S.SUPPRESSED: frozenset(),
         S.CANCELLED: frozenset(),
-        S.UNKNOWN: frozenset({S.ACCEPTED, S.DELIVERED, S.READ, S.FAILED, S.RETRY, S.QUEUED}),
+        # A person settles it, on record; or its attempt's own answer comes late, and then all is possible that
+        # follows from an answer; or a receipt.
+        S.UNKNOWN: frozenset({S.ACCEPTED, S.DELIVERED, S.READ, S.FAILED, S.RETRY, S.QUEUED, S.EXPIRED}),
     }
 )
 

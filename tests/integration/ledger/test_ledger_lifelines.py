@@ -37,21 +37,9 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
-from bulksend.messaging.states import MOVES, CampaignStatus, Kind, OnUnknown, Status
+from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status, may_move
 
 S = Status
-#: What evidence, or the end of a campaign, does to a message that waits for a second attempt on request.
-IN_DOUBT_AND_WAITING = {
-    before: frozenset({S.ACCEPTED, S.DELIVERED, S.READ, S.UNKNOWN})
-    for before in (S.QUEUED, S.RETRY, S.CLAIMED)
-}
-#: The answer to an earlier attempt comes to light after the second one failed, or after a person's word.
-LATE_ACCEPTANCE = {S.FAILED: frozenset({S.ACCEPTED})}
-ALLOWED = {
-    before: after | IN_DOUBT_AND_WAITING.get(before, frozenset()) | LATE_ACCEPTANCE.get(before, frozenset())
-    for before, after in MOVES.items()
-}
-
 
 #: Every single move is written down by the database itself, also those within one transaction.
 LOG = (
@@ -213,9 +201,11 @@ class Lifelines(RuleBasedStateMachine):
         return outcomes[answer]
 
     def _settle(self, post: Post, outcome: Outcome) -> None:
-        """As ``decide`` would: doubt is sent again once where the campaign asked for it."""
+        """As ``decide`` would: doubt is sent again once where the campaign asked for it, nothing after its time."""
         message = post.opening.message
         changes: dict[str, Any] = {}
+        if isinstance(outcome, NotSent | Throttled) and self.desk.row(message.id)["expires_at"] is not None:
+            changes = {"status": S.EXPIRED, "due_at": None}
         if isinstance(outcome, Unknown):
             if self._is_wished(message.id) and message.tries == 0:
                 changes = {"status": S.RETRY, "due_at": 0}
@@ -323,7 +313,7 @@ class Lifelines(RuleBasedStateMachine):
                 row.id: S(row.status) for row in tx.exec_driver_sql("SELECT id, status FROM messages")
             }
         for before, after in moves:
-            assert S(after) in ALLOWED[S(before)], f"{before} -> {after}"
+            assert may_move(S(before), S(after)), f"{before} -> {after}"
 
     @invariant()
     def no_message_has_two_open_attempts(self) -> None:

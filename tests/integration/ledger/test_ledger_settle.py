@@ -138,6 +138,20 @@ def test_nothing_to_settle_is_no_error(desk: Any) -> None:
     desk.write(sending.settle, [])
 
 
+@pytest.mark.parametrize("outcome", [NOT_SENT, Throttled("429", "too fast", Scope.SENDER)])
+def test_an_earlier_doubt_outlives_the_last_attempt_for_which_there_was_time(
+    desk: Any, outcome: Outcome
+) -> None:
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    (first,) = desk.sent(desk.lease(), [id])
+    desk.settle(first, UNKNOWN, status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(desk.lease(), [id])
+    desk.settle(second, outcome, status=Status.EXPIRED, due_at=None)
+    assert desk.status(id) == "unknown"
+    assert desk.row(id)["ended_at"] is not None
+    assert desk.broken() == {}
+
+
 # -- one-time codes ------------------------------------------------------------------------------------------
 
 

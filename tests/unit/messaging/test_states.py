@@ -1,0 +1,67 @@
+"""The table of moves: which states a message may go through, and in which it may rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from bulksend.messaging.states import ENDED, HELD, MOVES, SENT, WAITING, Status, may_move
+
+S = Status
+NEVER_POSTED = (S.EXPIRED, S.SUPPRESSED, S.CANCELLED)
+
+
+def reachable(start: Status) -> set[Status]:
+    found = {start}
+    ahead = [start]
+    while ahead:
+        new = set(MOVES[ahead.pop()]) - found
+        found |= new
+        ahead += new
+    return found
+
+
+def test_every_state_has_its_row_and_none_moves_to_itself() -> None:
+    assert set(MOVES) == set(Status)
+    assert not [status for status in Status if may_move(status, status)]
+
+
+def test_every_state_is_reached_from_intake_and_each_that_waits_or_is_held_reaches_every_ending() -> None:
+    assert reachable(S.QUEUED) == set(Status)
+    for status in WAITING | HELD:
+        assert reachable(status) >= ENDED, status
+
+
+def test_only_what_was_claimed_is_sent() -> None:
+    assert {status for status in Status if may_move(status, S.SENDING)} == {S.CLAIMED}
+    assert {status for status in Status if may_move(status, S.CLAIMED)} == set(WAITING)
+
+
+def test_what_the_vendor_has_is_never_sent_again_nor_doubted_and_only_a_receipt_says_that_it_failed() -> None:
+    for status in SENT:
+        assert not MOVES[status] & (WAITING | HELD | {S.UNKNOWN})
+        assert (S.FAILED in MOVES[status]) is (status is S.ACCEPTED)
+    assert MOVES[S.READ] == frozenset()
+    assert may_move(S.DELIVERED, S.READ)
+    assert not may_move(S.READ, S.DELIVERED)
+
+
+@pytest.mark.parametrize("status", NEVER_POSTED)
+def test_what_ended_without_a_post_stays_so(status: Status) -> None:
+    assert MOVES[status] == frozenset()
+
+
+@pytest.mark.parametrize("status", sorted({*WAITING, S.CLAIMED, S.UNKNOWN, S.FAILED}))
+def test_that_the_vendor_took_it_may_come_to_light_wherever_a_message_may_have_gone_out(
+    status: Status,
+) -> None:
+    assert MOVES[status] >= SENT
+
+
+@pytest.mark.parametrize("status", sorted({*WAITING, S.CLAIMED, S.SENDING}))
+def test_doubt_is_never_lost_where_a_second_attempt_is_not_made(status: Status) -> None:
+    assert may_move(status, S.UNKNOWN)
+
+
+def test_nobody_can_send_again_what_failed_or_is_unknown_without_its_waiting_first() -> None:
+    for status in (S.FAILED, S.UNKNOWN):
+        assert not MOVES[status] & HELD
