@@ -83,20 +83,7 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     Raises InvalidInput for a message that is not unknown, and for an OTP to be sent again: the code is wiped,
     and its producer can make a new one.
     """
-    row = get(tx, id)
-    if as_ not in ("accepted", "failed", "resend"):
-        raise InvalidInput(f"--as: {as_!r} is not one of accepted, failed, resend")
-    if not why.strip():
-        raise InvalidInput("--why: say why, it goes on record")
-    if row["status"] != Status.UNKNOWN.value:
-        raise InvalidInput(f"message {id} is {row['status']}, not unknown: there is nothing to resolve")
-    if as_ == "resend" and row["kind"] == Kind.OTP.value:
-        raise InvalidInput(
-            f"message {id} is a one-time code: its content was wiped and a late code helps nobody; "
-            "send a new code instead"
-        )
-    if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
-        raise InvalidInput(f"the campaign of message {id} is cancelled: nothing of it is sent any more")
+    row = check_resolve(tx, id, as_=as_, why=why)
     target = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}[as_]
     values: dict[str, Any] = {"status": target.value, "error": f"resolved as {as_}: {why}"[:500]}
     if target is Status.QUEUED:
@@ -114,6 +101,25 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
         reopen_campaigns(tx, [row["campaign_id"]])
     acts.record(tx, actor=actor, act=f"resolve as {as_}", scope="message", subject=id, why=why)
     return target
+
+
+def check_resolve(tx: Connection, id: str, *, as_: str, why: str) -> RowMapping:
+    """The message, where a person may settle it so. Raises InvalidInput where not; see ``resolve``."""
+    row = get(tx, id)
+    if as_ not in ("accepted", "failed", "resend"):
+        raise InvalidInput(f"--as: {as_!r} is not one of accepted, failed, resend")
+    if not why.strip():
+        raise InvalidInput("--why: say why, it goes on record")
+    if row["status"] != Status.UNKNOWN.value:
+        raise InvalidInput(f"message {id} is {row['status']}, not unknown: there is nothing to resolve")
+    if as_ == "resend" and row["kind"] == Kind.OTP.value:
+        raise InvalidInput(
+            f"message {id} is a one-time code: its content was wiped and a late code helps nobody; "
+            "send a new code instead"
+        )
+    if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
+        raise InvalidInput(f"the campaign of message {id} is cancelled: nothing of it is sent any more")
+    return row
 
 
 def reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:

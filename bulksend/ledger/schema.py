@@ -43,6 +43,7 @@ Instant = BigInteger
 Counter = BigInteger().with_variant(Integer, "sqlite")
 
 WAITING_SQL = "status IN ('queued', 'retry')"
+UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
 
 campaigns = Table(
@@ -156,6 +157,14 @@ messages = Table(
         "expires_at",
         sqlite_where=text(f"{WAITING_SQL} AND expires_at IS NOT NULL"),
         postgresql_where=text(f"{WAITING_SQL} AND expires_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_messages_unknown",
+        # The first column says nothing, but by it SQLite searches where it would walk all messages by their key.
+        "status",
+        "id",
+        sqlite_where=text(UNKNOWN_SQL),
+        postgresql_where=text(UNKNOWN_SQL),
     ),
     Index(
         "ix_messages_held",

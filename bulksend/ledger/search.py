@@ -59,12 +59,12 @@ class Query:
 
 def find(tx: Connection, query: Query, *, limit: int, before: str | None = None) -> list[RowMapping]:
     """The newest matching messages first; ``before`` is the id of the last line of the page before."""
-    conditions = list(_conditions(query))
+    narrowed = list(conditions(query))
     if before is not None:
-        conditions.append(messages.c.id < before)
+        narrowed.append(messages.c.id < before)
     if query.campaign_id is not None and _is_wide(query):
-        conditions = [messages.c.id.in_(_page_of(query.campaign_id, conditions, limit, newest_first=True))]
-    statement = select(*FOUND).where(*conditions).order_by(messages.c.id.desc()).limit(limit)
+        narrowed = [messages.c.id.in_(_page_of(query.campaign_id, narrowed, limit, newest_first=True))]
+    statement = select(*FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
 
 
@@ -92,7 +92,8 @@ def _page_of(
     return select(page.subquery().c.id)
 
 
-def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+def conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+    """What a message must meet to be found."""
     if query.phone is not None:
         yield messages.c.recipient == query.phone
     if query.message_id is not None:

@@ -18,6 +18,9 @@ Id = Annotated[str, typer.Argument(help="The message's id.", metavar="ID")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    from ops.cli import doubts
+
+    doubts.register(group)
     app.add_typer(group, name="messages")
     app.command("export")(export)
     app.command("audit")(audit)
@@ -48,13 +51,13 @@ def find(
         of = settings()
         with ledger(of).read() as tx:
             query = search.Query(
-                phone=_recipient(phone, of.default_region),
+                phone=recipient_of(phone, of.default_region),
                 message_id=message_id,
                 request_id=request_id,
                 campaign_id=campaigns.resolve(tx, campaign).id if campaign is not None else None,
                 status=_status(status),
-                since=_instant(since, of.timezone),
-                until=_instant(until, of.timezone),
+                since=instant_of(since, of.timezone),
+                until=instant_of(until, of.timezone),
             )
             rows = [readable(dict(row)) for row in search.find(tx, query, limit=limit, before=before)]
         if csv:
@@ -83,7 +86,8 @@ def find(
     raise SystemExit(guarded(work))
 
 
-def _recipient(phone: str | None, region: str | None) -> str | None:
+def recipient_of(phone: str | None, region: str | None) -> str | None:
+    """The digits of ``--phone``."""
     from bulksend.messaging import parse_recipient
 
     return None if phone is None else parse_recipient(phone, default_region=region, field="--phone")
@@ -97,7 +101,8 @@ def _status(text: str | None) -> str | None:
     return text
 
 
-def _instant(text: str | None, timezone: str | None) -> int | None:
+def instant_of(text: str | None, timezone: str | None) -> int | None:
+    """Milliseconds of ``--since`` or ``--until``."""
     import time
 
     from bulksend.messaging.units import parse_instant_ms
@@ -212,32 +217,6 @@ def why(id: Id, json: Json = False) -> None:
             )
             for other in answer.also:
                 pairs({"also": f"{other.gate}: {other.why}"})
-        return DONE
-
-    raise SystemExit(guarded(work))
-
-
-@group.command("resolve")
-def resolve(
-    id: Id,
-    as_: Annotated[str, typer.Option("--as", help="accepted, failed or resend.")],
-    why: Annotated[str, typer.Option(help="Why; it goes on record.")],
-    json: Json = False,
-) -> None:
-    """Settle a message that may have gone out, by what a person found out."""
-
-    def work() -> int:
-        from bulksend.ledger import messages
-        from ops.cli.doors import actor, ledger, settings
-        from ops.cli.output import print_json, say
-
-        database = ledger(settings())
-        with database.write() as tx:
-            status = messages.resolve(tx, id, as_=as_, actor=actor(), why=why)
-        if json:
-            print_json({"id": id, "status": status.value})
-        else:
-            say(f"message {id} is {status.value} now")
         return DONE
 
     raise SystemExit(guarded(work))

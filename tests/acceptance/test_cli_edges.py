@@ -217,3 +217,43 @@ def test_doctor_names_each_thing_that_is_broken_and_its_remedy(
     assert found["relay"][1] == "bulksend relay"
     assert "bulksend worker" in found["workers"][1]
     assert "USPEEDO_ACCESSKEY_ID" in found["credentials"][0]
+
+
+def test_many_unknown_messages_are_listed_with_their_traces_and_settled_at_once(
+    cli: Cli, tmp_path: Path
+) -> None:
+    rows = "".join(f"4477009000{n:02d},N{n},\n" for n in range(5))
+    assert cli(*send_words(tmp_path, rows)).returncode == 0
+    with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
+        ids = [id for (id,) in ledger.execute("SELECT id FROM messages ORDER BY id")]
+        ledger.execute("UPDATE messages SET status = 'unknown', attempts = 1, ended_at = 1")
+        for number, id in enumerate(ids):
+            lost = number == 4
+            ledger.execute(
+                "INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at, outcome, bytes_sent,"
+                " reply_began, error) VALUES (?, ?, 1, 'lease', 'host:1', '8615000579987', 1, 'unknown', 1, 0, ?)",
+                (id, id, "its worker was lost" if lost else "ReadTimeoutError"),
+            )
+    listed = [json.loads(line) for line in cli("messages", "unknown", "--json").stdout.splitlines()]
+    assert [row["trace"] for row in listed] == ["worker_lost", *["no_answer"] * 4]
+    assert all(row["meaning"] for row in listed)
+    for_people = cli("messages", "unknown", "--limit", "2")
+    assert "1 worker_lost" in for_people.stderr
+    assert "--before" in for_people.stderr
+    # A rehearsal changes nothing and says which.
+    rehearsed = cli(
+        "messages", "resolve", "--trace", "no_answer", "--as", "failed", "--why", "w", "--dry-run"
+    )
+    assert sorted(rehearsed.stdout.split()) == ids[:4]
+    done = one(
+        cli("messages", "resolve", "--trace", "no_answer", "--as", "failed", "--why", "not billed", "--json")
+    )
+    assert (sorted(done["resolved"]), done["refused"]) == (ids[:4], [])
+    # By ids, some of which are settled already: those are named, the rest goes on.
+    mixed = cli("messages", "resolve", ids[0], ids[4], "--as", "accepted", "--why", "billed")
+    assert mixed.returncode == 1
+    assert ids[0] in mixed.stderr
+    assert json.loads(cli("messages", "find", "--status", "accepted", "--json").stdout)["id"] == ids[4]
+    assert cli("messages", "resolve", "--as", "failed", "--why", "w").returncode == 2
+    assert cli("messages", "unknown", "--trace", "nonsense").returncode == 2
+    assert "nothing is unknown" in cli("messages", "unknown").stderr

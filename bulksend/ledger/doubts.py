@@ -1,0 +1,100 @@
+"""Messages that may have gone out: what is known of each, for the person who must decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, select, text
+
+from bulksend.ledger import search
+from bulksend.ledger.database import among
+from bulksend.ledger.schema import UNKNOWN_SQL, attempts, messages
+
+
+class Trace(StrEnum):
+    """What an attempt left behind whose outcome nobody knows."""
+
+    WORKER_LOST = "worker_lost"
+    NO_ANSWER = "no_answer"
+    ANSWER_CUT = "answer_cut"
+    ODD_ANSWER = "odd_answer"
+
+
+#: What each means to whoever decides, in one line.
+MEANING = {
+    Trace.WORKER_LOST: "its worker died while the POST was under way: look it up at the vendor",
+    Trace.NO_ANSWER: "all or part of it was written and nothing came back: it may well have been sent",
+    Trace.ANSWER_CUT: "an answer began and broke off: most likely it was sent",
+    Trace.ODD_ANSWER: "the vendor answered, but neither yes nor no: see ret_code, http_status and error",
+}
+
+# SQLite chooses a partial index only for the very words of its condition.
+_IS_UNKNOWN = text(f"messages.{UNKNOWN_SQL}")
+_WORKER_LOST = "its worker was lost"
+_SHOWN = (
+    *("n", "worker", "started_at", "finished_at", "bytes_sent", "reply_began"),
+    *("http_status", "ret_code", "error"),
+)
+
+
+def trace_of(attempt: Mapping[Any, Any]) -> Trace:
+    """What an attempt of unknown outcome left behind."""
+    if attempt["error"] == _WORKER_LOST:
+        return Trace.WORKER_LOST
+    if attempt["http_status"] is not None:
+        return Trace.ODD_ANSWER
+    return Trace.ANSWER_CUT if attempt["reply_began"] else Trace.NO_ANSWER
+
+
+def unknown(
+    tx: Connection,
+    query: search.Query,
+    *,
+    traces: Sequence[Trace] = (),
+    limit: int,
+    before: str | None = None,
+) -> list[dict[str, Any]]:
+    """The newest unknown messages first, each with its newest attempt of unknown outcome and what that left behind.
+
+    ``query.status`` is not looked at. ``before`` is the id of the last line of the page before.
+    """
+    found: list[dict[str, Any]] = []
+    while len(found) < limit:
+        page = _page(tx, query, limit, before)
+        last = _attempts_in_doubt(tx, [str(row["id"]) for row in page])
+        for row in page:
+            attempt = last.get(str(row["id"]))
+            if attempt is not None and (not traces or trace_of(attempt) in traces):
+                found.append(_line(row, attempt))
+        if len(page) < limit:
+            break
+        before = str(page[-1]["id"])
+    return found[:limit]
+
+
+def _page(tx: Connection, query: search.Query, limit: int, before: str | None) -> list[RowMapping]:
+    narrowed: list[ColumnElement[bool] | TextClause] = [*search.conditions(query), _IS_UNKNOWN]
+    if before is not None:
+        narrowed.append(messages.c.id < before)
+    statement = select(*search.FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
+    return list(tx.execute(statement).mappings())
+
+
+def _attempts_in_doubt(tx: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
+    """The newest attempt of unknown outcome of each message, by its id."""
+    rows = tx.execute(
+        select(attempts)
+        .where(among(tx, attempts.c.message_pk, ids), attempts.c.outcome == "unknown")
+        .order_by(attempts.c.n)
+    ).mappings()
+    return {str(row["message_pk"]): row for row in rows}
+
+
+def _line(row: RowMapping, attempt: RowMapping) -> dict[str, Any]:
+    """A message's fields, and the attempt's beside them; those that both have are the attempt's by prefix."""
+    own = {name if name not in row else f"attempt_{name}": attempt[name] for name in _SHOWN}
+    return {**row, **{"attempt_n" if name == "n" else name: value for name, value in own.items()}} | {
+        "trace": trace_of(attempt).value
+    }

@@ -1,0 +1,280 @@
+"""``bulksend messages unknown`` and ``resolve``: what may have gone out, and what a person decides about it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.doors import DONE, FAILED, guarded
+
+if TYPE_CHECKING:
+    from bulksend.ledger.database import Database
+    from bulksend.ledger.search import Query
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Campaign = Annotated[str | None, typer.Option(help="Only of this campaign, by id or name.")]
+Phone = Annotated[str | None, typer.Option(help="Only to this recipient, written in any way.")]
+Since = Annotated[str | None, typer.Option(help="Only taken in at or after, ISO 8601.")]
+Until = Annotated[str | None, typer.Option(help="Only taken in at or before, ISO 8601.")]
+Trace = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only with this trace: worker_lost, no_answer, answer_cut, odd_answer. May be repeated."
+    ),
+]
+
+#: How many are settled by one transaction.
+_TOGETHER = 200
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands to ``bulksend messages``."""
+    group.command("unknown")(unknown)
+    group.command("resolve")(resolve)
+
+
+def unknown(
+    campaign: Campaign = None,
+    phone: Phone = None,
+    since: Since = None,
+    until: Until = None,
+    trace: Trace = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    before: Annotated[str | None, typer.Option(help="Go on after this id of the page before.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
+) -> None:
+    """Messages that may have gone out, each with what its attempt left behind, the newest first."""
+
+    def work() -> int:
+        from bulksend.ledger import doubts
+        from ops.cli.doors import ledger, settings
+        from ops.cli.output import print_json, readable
+        from ops.exporting import write_csv
+
+        of = settings()
+        with ledger(of).read() as tx:
+            query = _query(tx, of, campaign, phone, since, until)
+            found = doubts.unknown(tx, query, traces=_traces(trace), limit=limit, before=before)
+        rows = [readable(row) | {"meaning": doubts.MEANING[doubts.Trace(row["trace"])]} for row in found]
+        if csv:
+            write_csv(rows, sys.stdout)
+        elif json:
+            for row in rows:
+                print_json(row)
+        else:
+            _show(rows, limit)
+        return DONE
+
+    raise SystemExit(guarded(work))
+
+
+def _show(rows: Sequence[dict[str, Any]], limit: int) -> None:
+    from bulksend.ledger.doubts import MEANING, Trace
+    from ops.cli.output import say, table
+
+    if not rows:
+        say("nothing is unknown", "green")
+        return
+    table(
+        [
+            "id",
+            "to",
+            "trace",
+            "attempt",
+            "started_at",
+            "bytes_sent",
+            "reply_began",
+            "http",
+            "ret_code",
+            "error",
+        ],
+        [
+            (
+                *(row[name] for name in ("id", "to", "trace", "attempt_n", "started_at")),
+                *(row[name] for name in ("bytes_sent", "reply_began", "http_status", "attempt_ret_code")),
+                row["attempt_error"],
+            )
+            for row in rows
+        ],
+    )
+    for trace, count in Counter(row["trace"] for row in rows).most_common():
+        say(f"{count} {trace}: {MEANING[Trace(trace)]}")
+    say(
+        "a late receipt settles one by itself; else: bulksend messages resolve ID… --as accepted|failed|resend --why …"
+    )
+    if len(rows) == limit:
+        say(f"there may be more: --before {rows[-1]['id']}")
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a resolve came to."""
+
+    resolved: list[str] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+
+def resolve(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of messages; - reads them from stdin.", metavar="[ID]…")
+    ] = None,
+    as_: Annotated[str, typer.Option("--as", help="accepted, failed or resend.")] = ...,  # type: ignore[assignment]
+    why: Annotated[str, typer.Option(help="Why; it goes on record.")] = ...,  # type: ignore[assignment]
+    campaign: Campaign = None,
+    phone: Phone = None,
+    since: Since = None,
+    until: Until = None,
+    trace: Trace = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which; change nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Settle messages that may have gone out, by what a person found out: by id, or all that match."""
+
+    def work() -> int:
+        from bulksend.messaging import InvalidInput
+        from ops.cli.doors import actor, ledger, settings
+
+        of = settings()
+        database = ledger(of)
+        narrowed = any(value is not None for value in (campaign, phone, since, until)) or bool(trace)
+        if bool(ids) == narrowed:
+            raise InvalidInput(
+                "name the messages either by their ids or by --campaign, --phone, --since, --until or --trace"
+            )
+        if ids:
+            wanted: Iterator[str] = iter(_named(ids))
+        else:
+            with database.read() as tx:
+                query = _query(tx, of, campaign, phone, since, until)
+            wanted = _matching(database, query, trace)
+        done = _Done()
+        for part in _parts(wanted):
+            _resolve_part(database, part, done, as_=as_, why=why, actor=actor(), dry_run=dry_run)
+        if ids and len(done.resolved) + len(done.refused) == 1:
+            return _tell_one(done, as_, dry_run=dry_run, json=json)
+        return _tell(done, as_, dry_run=dry_run, json=json)
+
+    raise SystemExit(guarded(work))
+
+
+def _resolve_part(
+    database: Database, ids: Sequence[str], done: _Done, *, as_: str, why: str, actor: str, dry_run: bool
+) -> None:
+    from sqlalchemy import Connection
+
+    from bulksend.ledger import messages
+    from bulksend.messaging import InvalidInput
+
+    def one_transaction(tx: Connection) -> tuple[list[str], list[dict[str, str]]]:
+        resolved, refused = [], []
+        for id in ids:
+            try:
+                if dry_run:
+                    messages.check_resolve(tx, id, as_=as_, why=why)
+                else:
+                    messages.resolve(tx, id, as_=as_, actor=actor, why=why)
+            except InvalidInput as error:
+                refused.append({"id": id, "why": str(error)})
+            else:
+                resolved.append(id)
+        return resolved, refused
+
+    resolved, refused = database.retrying(one_transaction)
+    done.resolved += resolved
+    done.refused += refused
+
+
+def _tell_one(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
+    """A single message is told as such; bad input where it cannot be."""
+    from bulksend.messaging import InvalidInput
+    from ops.cli.output import print_json, say
+
+    if done.refused:
+        raise InvalidInput(done.refused[0]["why"])
+    (id,) = done.resolved
+    status = "queued" if as_ == "resend" else as_
+    if json:
+        print_json({"id": id, "status": "unknown" if dry_run else status})
+    else:
+        say(f"message {id} {'would be' if dry_run else 'is'} {status}{'' if dry_run else ' now'}")
+    return DONE
+
+
+def _tell(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
+    from ops.cli.output import print_json, say
+
+    if json:
+        print_json({"resolved": done.resolved, "refused": done.refused, "as": as_, "dry_run": dry_run})
+    else:
+        would = "would be" if dry_run else "are now"
+        if dry_run:
+            for id in done.resolved:
+                sys.stdout.write(f"{id}\n")
+        say(f"{len(done.resolved):,} messages {would} resolved as {as_}")
+        for refusal in done.refused:
+            say(refusal["why"], "red")
+    return FAILED if done.refused else DONE
+
+
+def _named(ids: Sequence[str]) -> list[str]:
+    """The ids, those of stdin among them, each once."""
+    listed: list[str] = []
+    for id in ids:
+        listed += sys.stdin.read().split() if id == "-" else [id]
+    return list(dict.fromkeys(listed))
+
+
+def _matching(database: Database, query: Query, trace: Sequence[str] | None) -> Iterator[str]:
+    """Ids of all that match, a page at a time: those that are settled meanwhile are no longer found."""
+    from bulksend.ledger import doubts
+
+    before: str | None = None
+    while True:
+        with database.read() as tx:
+            rows = doubts.unknown(tx, query, traces=_traces(trace), limit=_TOGETHER, before=before)
+        yield from (str(row["id"]) for row in rows)
+        if len(rows) < _TOGETHER:
+            return
+        before = str(rows[-1]["id"])
+
+
+def _parts(ids: Iterator[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    for id in ids:
+        part.append(id)
+        if len(part) == _TOGETHER:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _query(
+    tx: Any, of: Any, campaign: str | None, phone: str | None, since: str | None, until: str | None
+) -> Query:
+    from bulksend.ledger import campaigns
+    from bulksend.ledger.search import Query
+    from ops.cli.records import instant_of, recipient_of
+
+    return Query(
+        phone=recipient_of(phone, of.default_region),
+        campaign_id=campaigns.resolve(tx, campaign).id if campaign is not None else None,
+        since=instant_of(since, of.timezone),
+        until=instant_of(until, of.timezone),
+    )
+
+
+def _traces(given: Sequence[str] | None) -> list[Any]:
+    from bulksend.ledger.doubts import Trace
+    from bulksend.messaging import InvalidValue
+
+    for text in given or ():
+        if text not in set(Trace):
+            raise InvalidValue("--trace", text[:40], f"is not one of {', '.join(Trace)}")
+    return [Trace(text) for text in given or ()]

@@ -1,0 +1,95 @@
+"""What may have gone out: found at once, with what its attempt left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import doubts, leases, messages
+from bulksend.ledger.doubts import MEANING, Trace
+from bulksend.ledger.search import Query
+from bulksend.messaging import InvalidInput
+from bulksend.messaging.outcome import Evidence, NotSent, Unknown
+from bulksend.messaging.states import Kind, Status
+
+LEFT = {
+    Trace.NO_ANSWER: Evidence(bytes_sent=True, reply_began=False, error="ReadTimeoutError"),
+    Trace.ANSWER_CUT: Evidence(bytes_sent=True, reply_began=True, error="ConnectionResetError"),
+    Trace.ODD_ANSWER: Evidence(bytes_sent=True, reply_began=True, http_status=500),
+}
+
+
+def in_doubt(desk: Any, evidence: Evidence, **of: Any) -> str:
+    (id,) = desk.queued(**of)
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, Unknown("it may have gone out"), evidence=evidence, status=Status.UNKNOWN)
+    return str(id)
+
+
+def found(desk: Any, *traces: Trace, **query: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = desk.read(doubts.unknown, Query(**query), traces=traces, limit=100)
+    return rows
+
+
+@pytest.mark.parametrize("trace", LEFT)
+def test_each_is_listed_with_what_its_attempt_left_behind(desk: Any, trace: Trace) -> None:
+    id = in_doubt(desk, LEFT[trace])
+    (row,) = found(desk)
+    assert (str(row["id"]), row["trace"], row["attempt_n"]) == (id, trace.value, 1)
+    assert (row["bytes_sent"], row["reply_began"]) == (LEFT[trace].bytes_sent, LEFT[trace].reply_began)
+    assert row["worker"]
+
+
+def test_a_lost_worker_is_told_as_such(desk: Any) -> None:
+    ids = desk.queued()
+    lease = desk.lease()
+    desk.sent(lease, ids)
+    desk.write(leases.bury, lease, rendering=None, begun=None, resend_wait_ms=1)
+    (row,) = found(desk)
+    assert row["trace"] == Trace.WORKER_LOST.value
+
+
+def test_nothing_but_what_is_unknown_is_listed(desk: Any) -> None:
+    desk.queued()
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, NotSent("refused connection"))
+    assert found(desk) == []
+
+
+def test_the_attempt_in_doubt_is_shown_though_it_is_not_the_newest(desk: Any) -> None:
+    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    desk.write(messages.resolve, id, as_="resend", actor="ada", why="asked for")
+    (again,) = desk.sent(desk.lease(), [id])
+    desk.settle(again, NotSent("gave up"), status=Status.UNKNOWN)
+    (row,) = found(desk)
+    assert row["attempt_n"] == 1
+
+
+def test_traces_campaigns_and_pages_narrow_it_down(desk: Any) -> None:
+    ids = [in_doubt(desk, LEFT[trace]) for trace in LEFT]
+    assert [str(r["id"]) for r in found(desk, Trace.ANSWER_CUT)] == [ids[1]]
+    campaign = str(desk.row(ids[2])["campaign_id"])
+    assert [str(r["id"]) for r in found(desk, campaign_id=campaign)] == [ids[2]]
+    newest = desk.read(doubts.unknown, Query(), limit=1)
+    rest = desk.read(doubts.unknown, Query(), limit=9, before=str(newest[0]["id"]))
+    assert [str(r["id"]) for r in [*newest, *rest]] == sorted(ids, reverse=True)
+
+
+def test_they_are_found_by_an_index_of_their_own(desk: Any, plans_in: Any) -> None:
+    in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    assert "ix_messages_unknown" in plans_in(desk.database)(doubts.unknown, Query(), limit=10)
+
+
+def test_every_trace_has_a_meaning() -> None:
+    assert set(MEANING) == set(Trace)
+
+
+def test_a_check_says_what_a_resolve_would_and_changes_nothing(desk: Any) -> None:
+    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    desk.read(messages.check_resolve, id, as_="failed", why="not billed")
+    assert desk.status(id) == "unknown"
+    code = in_doubt(desk, LEFT[Trace.NO_ANSWER], kind=Kind.OTP)
+    with pytest.raises(InvalidInput, match="one-time code"):
+        desk.read(messages.check_resolve, code, as_="resend", why="again")
