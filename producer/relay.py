@@ -239,7 +239,9 @@ class Relay:
             expired = due.expire(tx)
             due.cancel_stragglers(tx)
             receipts.match_orphans(tx)
-            return expired, campaigns.finish_ended(tx), rescued
+            finished = campaigns.finish_ended(tx)
+            campaigns.reopen_waiting(tx)
+            return expired, finished, rescued
 
         expired, finished, rescued = self._database.retrying(work, patience_s=3.0)
         if expired or finished or rescued.unknown or rescued.given_back:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, func, or_, select, text, update
 
 from bulksend.ledger import acts
 from bulksend.ledger.database import db_now, insert_if_new, rows_changed, unhurried
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import ending_unsent, reopen_campaigns
+from bulksend.ledger.schema import WAITING_SQL, attempts, campaigns, messages, refusals
 from bulksend.ledger.schema import acts as acts_table
-from bulksend.ledger.schema import attempts, campaigns, messages, refusals
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
 
@@ -398,6 +398,28 @@ def finish_ended(tx: Connection) -> list[str]:
             ~moving,
         )
         .values(status=CampaignStatus.FINISHED.value, ended_at=db_now())
+        .returning(campaigns.c.id)
+    )
+    return [str(row.id) for row in rows]
+
+
+def reopen_waiting(tx: Connection, within_ms: int = 86_400_000) -> list[str]:
+    """Let finished campaigns run again of which a message waits after all; says which.
+
+    A result that comes late moves its message back to the queue and reopens its campaign; where the two cross, the
+    campaign was finished just after. Looks at what finished within a day.
+    """
+    waiting = exists(
+        select(messages.c.id).where(messages.c.campaign_id == campaigns.c.id, text(f"messages.{WAITING_SQL}"))
+    )
+    rows = tx.execute(
+        update(campaigns)
+        .where(
+            campaigns.c.status == CampaignStatus.FINISHED.value,
+            campaigns.c.ended_at > db_now() - within_ms,
+            waiting,
+        )
+        .values(status=CampaignStatus.RUNNING.value, ended_at=None)
         .returning(campaigns.c.id)
     )
     return [str(row.id) for row in rows]

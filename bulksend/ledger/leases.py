@@ -19,10 +19,8 @@ from bulksend.ledger.schema import HELD_SQL, attempts, campaigns, messages, work
 from bulksend.ledger.sending import heed_acceptances
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
-MAX_RESCUES = 5
-"""After so many workers died holding a message, and nobody knows what of, it fails: it may be what kills them."""
 MAX_STRIKES = 3
-"""After so many that died of rendering it, by their own records, it fails."""
+"""After so many workers died of rendering a message, by their own records, it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def say_away(tx: Connection, lease: str, away: bool) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def rescue(tx: Connection, *, resend_wait_ms: int, max_rescues: int = MAX_RESCUES) -> Rescued:
+def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
     """Take from lapsed leases what they hold: ``claimed`` goes back, ``sending`` becomes ``unknown``.
 
     Any number of rescuers may run at once. A message of a campaign that asked for ``resend`` is queued again,
@@ -100,9 +98,8 @@ def rescue(tx: Connection, *, resend_wait_ms: int, max_rescues: int = MAX_RESCUE
     )
     done = Rescued([], [], [])
     for lease in lapsed:
-        given_back, quarantined = _give_back_claimed(tx, lease, max_rescues)
-        done.given_back.extend(given_back)
-        done.quarantined.extend(quarantined)
+        # No message is blamed: a lease lapses as well when the ledger was out of its worker's reach.
+        done.given_back.extend(_give_back_blameless(tx, lease))
         done.unknown.extend(_doubt_sending(tx, lease, resend_wait_ms))
     return done
 
@@ -120,9 +117,7 @@ def bury(
         .where(workers.c.id == lease, workers.c.ended_at.is_(None))
         .values(lease_until=db_now(), ended_at=db_now())
     )
-    struck, quarantined = (
-        _give_back_claimed(tx, lease, MAX_STRIKES, only=rendering) if rendering else ([], [])
-    )
+    struck, quarantined = _strike(tx, lease, rendering) if rendering else ([], [])
     unbegun = _give_back_unbegun(tx, lease, begun) if begun is not None else []
     rest = _give_back_blameless(tx, lease)
     return Rescued([*struck, *unbegun, *rest], _doubt_sending(tx, lease, resend_wait_ms), quarantined)
@@ -162,28 +157,23 @@ def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list
     return [str(row.id) for row in rows]
 
 
-def _give_back_claimed(
-    tx: Connection, lease: str, max_rescues: int, *, only: str | None = None
-) -> tuple[list[str], list[str]]:
+def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
+    """Give one message back with a strike, or end it with its last."""
     now = now_sql(tx)
-    one = (
-        ""
-        if only is None
-        else "AND id = " + (":only" if tx.dialect.name == "sqlite" else "CAST(:only AS uuid)")
-    )
+    one = ":id" if tx.dialect.name == "sqlite" else "CAST(:id AS uuid)"
     rows = tx.execute(
         statement(
             f"""UPDATE messages SET owner = NULL, rescues = rescues + 1, gate = NULL, gate_until = NULL, {_ANEW},
                 status = CASE WHEN rescues + 1 >= :max THEN CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE 'failed' END
                          WHEN attempts > 0 THEN 'retry' ELSE 'queued' END,
                 error = CASE WHEN rescues + 1 >= :max
-                        THEN 'quarantined: every worker that held it died; look at the workers'' logs first'
+                        THEN 'quarantined: worker after worker died while rendering it; look at their logs first'
                         ELSE error END,
                 payload = CASE WHEN rescues + 1 >= :max AND kind = 'otp' THEN NULL ELSE payload END,
                 ended_at = CASE WHEN rescues + 1 >= :max THEN {now} ELSE NULL END
-                WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} {one} RETURNING id, ended_at"""  # noqa: S608
+                WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} AND id = {one} RETURNING id, ended_at"""  # noqa: S608
         ),
-        {"lease": lease, "max": max_rescues} | ({} if only is None else {"only": only}),
+        {"lease": lease, "max": MAX_STRIKES, "id": id},
     ).all()
     ended = [str(row.id) for row in rows if row.ended_at is not None]
     return [str(row.id) for row in rows if row.ended_at is None], ended

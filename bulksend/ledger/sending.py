@@ -473,7 +473,8 @@ def heed_acceptances(tx: Connection, ids: Sequence[str]) -> None:
 
 
 _WAITING_AGAIN = """
-SELECT DISTINCT CAST(m.campaign_id AS text) FROM {rows} JOIN messages AS m ON m.id = p.id WHERE m.status = 'retry'
+SELECT DISTINCT CAST(m.campaign_id AS text) FROM {rows} JOIN messages AS m ON m.id = p.id
+WHERE m.status IN ('queued', 'retry')
 """
 
 

@@ -176,7 +176,7 @@ def upgrade() -> None:
             nullable=False,
             comment="attempts that did not: throttled, or nothing it could help",
         ),
-        sa.Column("rescues", sa.Integer(), nullable=False, comment="workers that died holding it"),
+        sa.Column("rescues", sa.Integer(), nullable=False, comment="workers that died rendering it"),
         sa.Column("gate", sa.String(length=20), nullable=True, comment="what last held it"),
         sa.Column("gate_until", sa.BigInteger(), nullable=True),
         sa.Column("message_id", sa.String(length=256), nullable=True),

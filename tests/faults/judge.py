@@ -131,6 +131,7 @@ def judge(records: Records) -> Verdict:
     findings = [
         _nothing_lost(records.taken_in, kept),
         _all_ended(records.kept),
+        _given_up_for_a_reason(records.kept, posted),
         _nothing_twice(posted, kept),
         _nothing_stored_twice(posted, kept),
         _written_ahead(posted, opened),
@@ -153,6 +154,19 @@ def _all_ended(kept: Iterable[Kept]) -> Finding:
     found = Finding("P1", "once all is quiet, every message has one ending")
     for m in kept:
         found.look(None if m.status in ENDED else f"{m.id} is still {m.status}")
+    return found
+
+
+def _given_up_for_a_reason(kept: Iterable[Kept], posted: dict[str, list[Posted]]) -> Finding:
+    found = Finding("P1", "nothing is given up but what the vendor refused, or what was too late")
+    for m in kept:
+        if m.status == "failed":
+            refused = any(row.verdict in ("refused", "http_error") for row in posted.get(m.to, ()))
+            found.look(None if refused else f"{m.id} failed, the vendor never refused it")
+        elif m.status == "expired":
+            found.look(None if m.expires_at is not None else f"{m.id} expired and had all the time")
+        elif m.status in ("cancelled", "suppressed"):
+            found.look(f"{m.id} is {m.status}, nobody asked for that")
     return found
 
 

@@ -64,7 +64,7 @@ def _judged(verdict: Verdict, promise: str, what: str) -> Figure:
 # -- storm ---------------------------------------------------------------------------------------------------------
 
 
-def run_storm(options: Options, backend: str = "postgresql", gap: tuple[float, float] = (0.4, 1.6)) -> Part:
+def run_storm(options: Options, backend: str = "postgresql", gap: tuple[float, float] = (0.2, 0.9)) -> Part:
     """Faults drawn from the seed, overlapping, under a blast with codes on top; then rest, then the judge."""
     plan = Plan(
         options.folder / f"storm-{backend}",

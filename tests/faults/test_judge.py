@@ -48,6 +48,8 @@ GOOD = {
 BAD = {
     "P1 nowhere": records((), (), ()),
     "P1 never ended": records((), (replace(KEPT, status="queued", message_id=None),), ()),
+    "P1 given up for nothing": records((), (replace(KEPT, status="failed", message_id=None),), ()),
+    "P1 expired with all the time": records((), (replace(KEPT, status="expired", message_id=None),), ()),
     "P2 posted after an unknown": records(
         (replace(REFUSED, verdict="dropped", ret_code=None), POSTED), opened=(RETRIED, replace(OPENED, n=2))
     ),

@@ -284,3 +284,24 @@ def test_what_a_campaign_came_to_is_counted(desk: Any) -> None:
     assert desk.read(campaigns.posts_since, campaign, before) == 3
     assert desk.read(campaigns.posts_since, campaign, desk.now() + 60_000) == 0
     assert desk.read(campaigns.failure_reasons, campaign) == [("failed", "no such template", 2)]
+
+
+def test_a_campaign_that_finished_as_a_message_came_back_to_the_queue_runs_again(desk: Any) -> None:
+    (id,) = desk.queued()
+    campaign = str(desk.row(id)["campaign_id"])
+    desk.sql("UPDATE campaigns SET status = 'finished', ended_at = :now", now=desk.now())
+    assert desk.write(campaigns.reopen_waiting) == [campaign]
+    assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
+    assert desk.write(campaigns.reopen_waiting) == []
+
+
+def test_a_lost_lease_told_after_the_campaign_finished_lets_it_run_again(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    assert desk.write(campaigns.finish_ended) == [opening.message.campaign_id]
+    # The zombie wakes up: it had not sent it.
+    desk.settle(opening, NotSent("the worker's lease was lost"), status=Status.QUEUED, due_at=0)
+    assert desk.read(campaigns.get, opening.message.campaign_id).status is CampaignStatus.RUNNING
