@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, select, text
+from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, case, select, text
 
 from bulksend.ledger import search
 from bulksend.ledger.database import among
@@ -20,6 +20,7 @@ class Trace(StrEnum):
     NO_ANSWER = "no_answer"
     ANSWER_CUT = "answer_cut"
     ODD_ANSWER = "odd_answer"
+    CLEARED = "cleared"
 
 
 #: What each means to whoever decides, in one line.
@@ -28,6 +29,7 @@ MEANING = {
     Trace.NO_ANSWER: "all or part of it was written and nothing came back: it may well have been sent",
     Trace.ANSWER_CUT: "an answer began and broke off: most likely it was sent",
     Trace.ODD_ANSWER: "the vendor answered, but neither yes nor no: see ret_code, http_status and error",
+    Trace.CLEARED: "answers that came late say of each attempt that it was not sent: resolve it as failed or resend",
 }
 
 # SQLite chooses a partial index only for the very words of its condition.
@@ -40,7 +42,9 @@ _SHOWN = (
 
 
 def trace_of(attempt: Mapping[Any, Any]) -> Trace:
-    """What an attempt of unknown outcome left behind."""
+    """What an attempt left behind: the newest of unknown outcome, or the newest of all where none is any more."""
+    if attempt["outcome"] != "unknown":
+        return Trace.CLEARED
     if attempt["error"] == _WORKER_LOST:
         return Trace.WORKER_LOST
     if attempt["http_status"] is not None:
@@ -56,7 +60,7 @@ def unknown(
     limit: int,
     before: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest unknown messages first, each with its newest attempt of unknown outcome and what that left behind.
+    """The newest unknown messages first, each with the attempt that leaves it in doubt and its trace.
 
     ``query.status`` is not looked at. ``before`` is the id of the last line of the page before.
     """
@@ -65,8 +69,8 @@ def unknown(
         page = _page(tx, query, limit, before)
         last = _attempts_in_doubt(tx, [str(row["id"]) for row in page])
         for row in page:
-            attempt = last.get(str(row["id"]))
-            if attempt is not None and (not traces or trace_of(attempt) in traces):
+            attempt = last[str(row["id"])]
+            if not traces or trace_of(attempt) in traces:
                 found.append(_line(row, attempt))
         if len(page) < limit:
             break
@@ -83,11 +87,11 @@ def _page(tx: Connection, query: search.Query, limit: int, before: str | None) -
 
 
 def _attempts_in_doubt(tx: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
-    """The newest attempt of unknown outcome of each message, by its id."""
+    """The newest attempt of unknown outcome of each message, by its id; its newest where the doubt was cleared."""
     rows = tx.execute(
         select(attempts)
-        .where(among(tx, attempts.c.message_pk, ids), attempts.c.outcome == "unknown")
-        .order_by(attempts.c.n)
+        .where(among(tx, attempts.c.message_pk, ids))
+        .order_by(case((attempts.c.outcome == "unknown", 1), else_=0), attempts.c.n)
     ).mappings()
     return {str(row["message_pk"]): row for row in rows}
 

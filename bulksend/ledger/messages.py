@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, case, null, select, text, update
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import among, db_now
+from bulksend.ledger.database import among, db_now, instant
+from bulksend.ledger.rowsets import storable
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.states import SENT, CampaignStatus, Kind, Status
 
 
@@ -22,6 +24,9 @@ def wiped_payload() -> Any:
     """The payload of a message that ends: an OTP's code has no business in the ledger any longer."""
     return case((messages.c.kind == Kind.OTP.value, null()), else_=messages.c.payload)
 
+
+#: What a person may settle an unknown message as, and where it goes then.
+RESOLUTIONS = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}
 
 #: SQL: one of its attempts may have reached the vendor (its campaign or a person asked for another one since).
 MAYBE_SENT = (
@@ -54,7 +59,8 @@ def get(tx: Connection, id: str) -> RowMapping:
         uuid.UUID(id)
     except ValueError:
         raise UnknownMessage(
-            f"{id!r} is not a message id; find it by `bulksend messages find --phone|--message-id|--request-id`"
+            f"{mask_digits(id[:40])!r} is not a message id; find it by "
+            "`bulksend messages find --phone|--message-id|--request-id`"
         ) from None
     columns = [c for c in messages.c if c.name not in ("payload", "fingerprint")]
     row = tx.execute(select(*columns).where(messages.c.id == id)).mappings().one_or_none()
@@ -83,9 +89,10 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     Raises InvalidInput for a message that is not unknown, and for an OTP to be sent again: the code is wiped,
     and its producer can make a new one.
     """
-    row = check_resolve(tx, id, as_=as_, why=why)
-    target = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}[as_]
-    values: dict[str, Any] = {"status": target.value, "error": f"resolved as {as_}: {why}"[:500]}
+    check_resolution(as_, why)
+    row = check_resolve(tx, id, as_=as_)
+    target = RESOLUTIONS[as_]
+    values: dict[str, Any] = {"status": target.value, "error": storable(f"resolved as {as_}: {why}", 500)}
     if target is Status.QUEUED:
         values |= {"due_at": db_now(), "ended_at": None, "owner": None}
     elif target is Status.ACCEPTED:
@@ -103,13 +110,17 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     return target
 
 
-def check_resolve(tx: Connection, id: str, *, as_: str, why: str) -> RowMapping:
-    """The message, where a person may settle it so. Raises InvalidInput where not; see ``resolve``."""
-    row = get(tx, id)
-    if as_ not in ("accepted", "failed", "resend"):
-        raise InvalidInput(f"--as: {as_!r} is not one of accepted, failed, resend")
+def check_resolution(as_: str, why: str) -> None:
+    """Raises InvalidInput for a word that settles nothing, and where no reason is given."""
+    if as_ not in RESOLUTIONS:
+        raise InvalidInput(f"--as: {as_[:40]!r} is not one of {', '.join(RESOLUTIONS)}")
     if not why.strip():
         raise InvalidInput("--why: say why, it goes on record")
+
+
+def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
+    """The message, where a person may settle it so. Raises InvalidInput where not; see ``resolve``."""
+    row = get(tx, id)
     if row["status"] != Status.UNKNOWN.value:
         raise InvalidInput(f"message {id} is {row['status']}, not unknown: there is nothing to resolve")
     if as_ == "resend" and row["kind"] == Kind.OTP.value:
@@ -119,7 +130,15 @@ def check_resolve(tx: Connection, id: str, *, as_: str, why: str) -> RowMapping:
         )
     if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
         raise InvalidInput(f"the campaign of message {id} is cancelled: nothing of it is sent any more")
+    if as_ == "resend" and row["expires_at"] is not None and row["expires_at"] <= instant(tx):
+        raise InvalidInput(f"message {id} has outlived its time to live: it is not sent any more")
     return row
+
+
+def resolved_before(tx: Connection, id: str, as_: str) -> bool:
+    """Whether the last that a person decided about it is just that: to say it again is no error."""
+    decided = [act.act for act in acts.of(tx, "message", id) if act.act.startswith("resolve as ")]
+    return bool(decided) and decided[-1] == f"resolve as {as_}"
 
 
 def reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:

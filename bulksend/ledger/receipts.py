@@ -96,9 +96,10 @@ def match_orphans(tx: Connection, limit: int = 1000) -> int:
 
 
 _IN_DOUBT = (Status.UNKNOWN, Status.QUEUED, Status.RETRY, Status.CLAIMED)
-#: What each status may raise. A message that waits here does so for a second attempt: none is needed now.
+#: What each status may raise. A message that waits here does so for a second attempt: none is needed now. One that
+#: failed did so by a person's word or by its second attempt: where a receipt said so, ``_apply`` says it again.
 _RAISES: dict[Status, tuple[Status, ...]] = {
-    Status.ACCEPTED: _IN_DOUBT,
+    Status.ACCEPTED: (*_IN_DOUBT, Status.FAILED),
     Status.FAILED: (Status.UNKNOWN, Status.ACCEPTED),
     Status.DELIVERED: (*_IN_DOUBT, Status.ACCEPTED, Status.FAILED),
     Status.READ: (*_IN_DOUBT, Status.ACCEPTED, Status.FAILED, Status.DELIVERED),

@@ -458,6 +458,7 @@ UPDATE messages SET status = 'accepted', owner = NULL, gate = NULL, gate_until =
 FROM {rows} JOIN attempts a ON a.message_pk = p.id AND a.outcome = 'accepted'
 WHERE messages.id = p.id
   AND (messages.status IN ('queued', 'retry', 'claimed', 'unknown')
+       OR (messages.status = 'accepted' AND messages.message_id IS NULL)
        OR (messages.status = 'failed' AND (messages.message_id IS NULL OR messages.message_id <> a.message_id)))
 """
 
@@ -466,7 +467,8 @@ def heed_acceptances(tx: Connection, ids: Sequence[str]) -> None:
     """Whatever became of these messages since: one of whose attempts the vendor accepted is accepted.
 
     Where an unknown attempt was followed by another, on request, the answer of the first may come to light last.
-    What a receipt reported as failed stays so.
+    What a person took for accepted gets its MessageId, or no receipt would ever find it. What a receipt reported as
+    failed stays so.
     """
     sql = _HEED.format(now=now_sql(tx), rows=table(tx, {"id": "uuid"}))
     tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])})

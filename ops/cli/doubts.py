@@ -24,7 +24,7 @@ Until = Annotated[str | None, typer.Option(help="Only taken in at or before, ISO
 Trace = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only with this trace: worker_lost, no_answer, answer_cut, odd_answer. May be repeated."
+        help="Only with this trace: worker_lost, no_answer, answer_cut, odd_answer, cleared. May be repeated."
     ),
 ]
 
@@ -117,6 +117,8 @@ class _Done:
     """What a resolve came to."""
 
     resolved: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    """Settled just so by a person before."""
     refused: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -137,9 +139,11 @@ def resolve(
     """Settle messages that may have gone out, by what a person found out: by id, or all that match."""
 
     def work() -> int:
+        from bulksend.ledger.messages import check_resolution
         from bulksend.messaging import InvalidInput
         from ops.cli.doors import actor, ledger, settings
 
+        check_resolution(as_, why)
         of = settings()
         database = ledger(of)
         narrowed = any(value is not None for value in (campaign, phone, since, until)) or bool(trace)
@@ -156,7 +160,7 @@ def resolve(
         done = _Done()
         for part in _parts(wanted):
             _resolve_part(database, part, done, as_=as_, why=why, actor=actor(), dry_run=dry_run)
-        if ids and len(done.resolved) + len(done.refused) == 1:
+        if ids and len([*done.resolved, *done.before, *done.refused]) == 1:
             return _tell_one(done, as_, dry_run=dry_run, json=json)
         return _tell(done, as_, dry_run=dry_run, json=json)
 
@@ -171,36 +175,45 @@ def _resolve_part(
     from bulksend.ledger import messages
     from bulksend.messaging import InvalidInput
 
-    def one_transaction(tx: Connection) -> tuple[list[str], list[dict[str, str]]]:
-        resolved, refused = [], []
-        for id in ids:
+    def one_transaction(tx: Connection) -> _Done:
+        part = _Done()
+        for id in sorted(ids):  # in one order, or two who settle the same would wait for each other
             try:
                 if dry_run:
-                    messages.check_resolve(tx, id, as_=as_, why=why)
+                    messages.check_resolve(tx, id, as_=as_)
                 else:
                     messages.resolve(tx, id, as_=as_, actor=actor, why=why)
+                part.resolved.append(id)
+            except messages.UnknownMessage as error:
+                part.refused.append({"id": id, "why": str(error)})
             except InvalidInput as error:
-                refused.append({"id": id, "why": str(error)})
-            else:
-                resolved.append(id)
-        return resolved, refused
+                # Said twice, or done by a COMMIT whose answer was lost.
+                if messages.resolved_before(tx, id, as_):
+                    part.before.append(id)
+                else:
+                    part.refused.append({"id": id, "why": str(error)})
+        return part
 
-    resolved, refused = database.retrying(one_transaction)
-    done.resolved += resolved
-    done.refused += refused
+    part = database.retrying(one_transaction)
+    done.resolved += part.resolved
+    done.before += part.before
+    done.refused += part.refused
 
 
 def _tell_one(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
     """A single message is told as such; bad input where it cannot be."""
+    from bulksend.ledger.messages import RESOLUTIONS
     from bulksend.messaging import InvalidInput
     from ops.cli.output import print_json, say
 
     if done.refused:
         raise InvalidInput(done.refused[0]["why"])
-    (id,) = done.resolved
-    status = "queued" if as_ == "resend" else as_
+    (id,) = done.resolved or done.before
+    status = RESOLUTIONS[as_].value
     if json:
-        print_json({"id": id, "status": "unknown" if dry_run else status})
+        print_json({"id": id, "status": "unknown" if dry_run and done.resolved else status})
+    elif done.before:
+        say(f"message {id} was resolved as {as_} before; nothing was changed")
     else:
         say(f"message {id} {'would be' if dry_run else 'is'} {status}{'' if dry_run else ' now'}")
     return DONE
@@ -210,13 +223,22 @@ def _tell(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
     from ops.cli.output import print_json, say
 
     if json:
-        print_json({"resolved": done.resolved, "refused": done.refused, "as": as_, "dry_run": dry_run})
+        print_json(
+            {
+                "resolved": done.resolved,
+                "resolved_before": done.before,
+                "refused": done.refused,
+                "as": as_,
+                "dry_run": dry_run,
+            }
+        )
     else:
-        would = "would be" if dry_run else "are now"
         if dry_run:
             for id in done.resolved:
                 sys.stdout.write(f"{id}\n")
-        say(f"{len(done.resolved):,} messages {would} resolved as {as_}")
+        say(f"{len(done.resolved):,} messages {'would be' if dry_run else 'are now'} resolved as {as_}")
+        if done.before:
+            say(f"{len(done.before):,} were so before")
         for refusal in done.refused:
             say(refusal["why"], "red")
     return FAILED if done.refused else DONE

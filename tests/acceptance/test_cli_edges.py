@@ -254,6 +254,13 @@ def test_many_unknown_messages_are_listed_with_their_traces_and_settled_at_once(
     assert mixed.returncode == 1
     assert ids[0] in mixed.stderr
     assert json.loads(cli("messages", "find", "--status", "accepted", "--json").stdout)["id"] == ids[4]
+    # To say it again is no error; a word that settles nothing is bad usage, and nothing is changed.
+    again = one(cli("messages", "resolve", *ids[:2], "--as", "failed", "--why", "not billed", "--json"))
+    assert (again["resolved"], sorted(again["resolved_before"]), again["refused"]) == ([], ids[:2], [])
+    assert cli("messages", "resolve", ids[0], "--as", "failed", "--why", "not billed").returncode == 0
+    for wrong in (["--as", "delivered", "--why", "w"], ["--as", "failed", "--why", " "]):
+        refused = cli("messages", "resolve", "--since", "2026-01-01T00:00:00Z", *wrong)
+        assert (refused.returncode, wrong[0 if "delivered" in wrong else 2] in refused.stderr) == (2, True)
     assert cli("messages", "resolve", "--as", "failed", "--why", "w").returncode == 2
     assert cli("messages", "unknown", "--trace", "nonsense").returncode == 2
     assert "nothing is unknown" in cli("messages", "unknown").stderr

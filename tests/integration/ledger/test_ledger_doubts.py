@@ -11,7 +11,7 @@ from bulksend.ledger.doubts import MEANING, Trace
 from bulksend.ledger.search import Query
 from bulksend.messaging import InvalidInput
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
-from bulksend.messaging.states import Kind, Status
+from bulksend.messaging.states import Kind, OnUnknown, Status
 
 LEFT = {
     Trace.NO_ANSWER: Evidence(bytes_sent=True, reply_began=False, error="ReadTimeoutError"),
@@ -88,8 +88,37 @@ def test_every_trace_has_a_meaning() -> None:
 
 def test_a_check_says_what_a_resolve_would_and_changes_nothing(desk: Any) -> None:
     id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
-    desk.read(messages.check_resolve, id, as_="failed", why="not billed")
+    desk.read(messages.check_resolve, id, as_="failed")
     assert desk.status(id) == "unknown"
     code = in_doubt(desk, LEFT[Trace.NO_ANSWER], kind=Kind.OTP)
     with pytest.raises(InvalidInput, match="one-time code"):
-        desk.read(messages.check_resolve, code, as_="resend", why="again")
+        desk.read(messages.check_resolve, code, as_="resend")
+
+
+def test_a_doubt_that_was_cleared_late_is_still_listed_and_said_to_be_none(desk: Any) -> None:
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    (first,) = desk.sent(desk.lease(), [id])
+    desk.settle(first, Unknown("ReadTimeout"), evidence=LEFT[Trace.NO_ANSWER], status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(desk.lease(), [id])
+    desk.settle(second, NotSent("no time left"), status=Status.EXPIRED, due_at=None)
+    assert [row["trace"] for row in found(desk)] == [Trace.NO_ANSWER.value]
+    desk.settle(first, NotSent("ConnectError"))
+    (row,) = found(desk)
+    assert (str(row["id"]), row["trace"], row["attempt_n"]) == (id, Trace.CLEARED.value, 2)
+
+
+def test_to_say_it_twice_is_no_error_and_to_say_otherwise_is(desk: Any) -> None:
+    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    assert not desk.read(messages.resolved_before, id, "failed")
+    desk.write(messages.resolve, id, as_="failed", actor="ada", why="not billed")
+    assert desk.read(messages.resolved_before, id, "failed")
+    assert not desk.read(messages.resolved_before, id, "accepted")
+
+
+def test_what_has_outlived_its_time_is_not_sent_again(desk: Any) -> None:
+    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
+    with pytest.raises(InvalidInput, match="outlived"):
+        desk.write(messages.resolve, id, as_="resend", actor="ada", why="again")
+    desk.write(messages.resolve, id, as_="failed", actor="ada", why="too late anyhow")
+    assert desk.status(id) == "failed"

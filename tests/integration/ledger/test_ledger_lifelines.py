@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event
 
-from bulksend.ledger import acts, campaigns, due, leases, messages, receipts, sending
+from bulksend.ledger import acts, campaigns, doubts, due, leases, messages, receipts, sending
 from bulksend.ledger.database import Database
+from bulksend.ledger.search import Query
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -295,7 +296,8 @@ class Lifelines(RuleBasedStateMachine):
     def an_operator_resolves(self, data: st.DataObject, as_: str) -> None:
         id = data.draw(st.sampled_from([id for id, status in self.now.items() if status is S.UNKNOWN]))
         cancelled = self._campaign(id).status is CampaignStatus.CANCELLED
-        if as_ == "resend" and (self.desk.row(id)["kind"] == "otp" or cancelled):
+        row = self.desk.row(id)
+        if as_ == "resend" and (row["kind"] == "otp" or cancelled or row["expires_at"] is not None):
             return
         self.desk.write(messages.resolve, id, as_=as_, actor="ada", why="because")
 
@@ -314,6 +316,14 @@ class Lifelines(RuleBasedStateMachine):
             }
         for before, after in moves:
             assert may_move(S(before), S(after)), f"{before} -> {after}"
+
+    @invariant()
+    def every_doubt_is_listed_with_the_attempt_that_left_it(self) -> None:
+        with self.database.read() as tx:
+            listed = doubts.unknown(tx, Query(), limit=10)
+            there = tx.exec_driver_sql("SELECT id FROM messages WHERE status = 'unknown'").scalars().all()
+        assert {row["id"] for row in listed} == set(there)
+        assert all(row["attempt_n"] for row in listed)
 
     @invariant()
     def no_message_has_two_open_attempts(self) -> None:

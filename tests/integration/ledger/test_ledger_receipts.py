@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import receipts
+from bulksend.ledger import messages, receipts
 from bulksend.ledger.receipts import Receipt
-from bulksend.messaging.outcome import Accepted, Evidence, Unknown
+from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 SENT, DELIVERED, READ = (
@@ -187,3 +187,85 @@ def test_many_at_once_reach_each_their_own(desk: Any) -> None:
 
 def test_none_at_all_is_no_error(desk: Any) -> None:
     assert desk.receive() == 0
+
+
+# -- every order of receipt, answer, rescue and person ends in the truth ----------------------------------------
+
+RAISED = [(SENT, "accepted"), (DELIVERED, "delivered"), (READ, "read"), (FAILED, "failed")]
+
+
+def by_hand(desk: Any, id: str, as_: str) -> None:
+    desk.write(messages.resolve, id, as_=as_, actor="ada", why="because")
+
+
+@pytest.mark.parametrize(("receipt", "status"), RAISED)
+@pytest.mark.parametrize("rescued_first", [True, False])
+def test_one_that_overtakes_an_answer_which_a_rescue_overtook_as_well(
+    desk: Any, receipt: Receipt, status: str, rescued_first: bool
+) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [id])
+    desk.lapse(lease)
+    for step in (desk.rescue, lambda: desk.receive(receipt))[:: 1 if rescued_first else -1]:
+        step()
+    desk.write(receipts.match_orphans)
+    assert desk.status(id) == "unknown"  # nobody knows yet whose that MessageId is
+    desk.settle(opening, Accepted("mid-1", "rid"), evidence=Evidence(200, 0, message_id="mid-1"))
+    desk.write(receipts.match_orphans)
+    assert desk.status(id) == status
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize(("receipt", "status"), RAISED)
+def test_one_outweighs_a_person_who_took_it_for_failed(desk: Any, receipt: Receipt, status: str) -> None:
+    id = unclear(desk)
+    by_hand(desk, id, "failed")
+    desk.receive(receipt)
+    assert desk.status(id) == status
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize(("receipt", "status"), RAISED)
+def test_one_confirms_or_outweighs_a_person_who_took_it_for_accepted(
+    desk: Any, receipt: Receipt, status: str
+) -> None:
+    id = unclear(desk)
+    by_hand(desk, id, "accepted")
+    desk.receive(receipt)
+    assert desk.status(id) == status
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize("receipt", [SENT, DELIVERED, READ])
+@pytest.mark.parametrize("held", [True, False], ids=["in a worker's hands", "waiting"])
+def test_one_spares_the_send_that_a_person_asked_for(desk: Any, receipt: Receipt, held: bool) -> None:
+    id = unclear(desk)
+    by_hand(desk, id, "resend")
+    lease = desk.lease()
+    openings = desk.openings(desk.claim(lease, [id])) if held else []
+    desk.receive(receipt)
+    assert desk.open(lease, openings).attempts == frozenset()
+    assert desk.claim(lease, [id]) == []
+    assert desk.status(id) == ("accepted" if receipt is SENT else receipt.status)
+    assert desk.broken() == {}
+
+
+def test_a_failure_leaves_the_send_that_a_person_asked_for_to_come(desk: Any) -> None:
+    id = unclear(desk)
+    by_hand(desk, id, "resend")
+    desk.receive(FAILED)
+    assert desk.status(id) == "queued"
+    desk.accepted([id])
+    assert desk.status(id) == "accepted"
+    assert desk.broken() == {}
+
+
+def test_the_word_sent_raises_what_only_its_second_attempt_failed(desk: Any) -> None:
+    id = unclear(desk, status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(desk.lease(), [id])
+    desk.settle(second, Refused("17009", "no such template"))
+    assert desk.status(id) == "failed"
+    desk.receive(SENT)
+    assert desk.status(id) == "accepted"
+    assert desk.broken() == {}

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaigns, messages, sending
+from bulksend.ledger import campaigns, messages, receipts, sending
+from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -307,6 +308,17 @@ def test_an_acceptance_outweighs_a_person_who_took_it_for_failed(desk: Any) -> N
     desk.write(messages.resolve, id, as_="failed", actor="ada", why="customer says so")
     desk.settle(opening, ACCEPTED, evidence=Evidence(200, 0, message_id="mid-1"))
     assert (desk.status(id), desk.row(id)["message_id"]) == ("accepted", "mid-1")
+    assert desk.broken() == {}
+
+
+def test_what_a_person_took_for_accepted_gets_its_message_id_for_receipts_to_find(desk: Any) -> None:
+    id, opening = rescued(desk)
+    desk.write(messages.resolve, id, as_="accepted", actor="ada", why="it is on the bill")
+    desk.receive(Receipt("mid-1", "delivered", 20))
+    desk.settle(opening, ACCEPTED)
+    assert desk.row(id)["message_id"] == "mid-1"
+    desk.write(receipts.match_orphans)
+    assert desk.status(id) == "delivered"
     assert desk.broken() == {}
 
 
