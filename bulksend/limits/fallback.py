@@ -305,12 +305,14 @@ class FallbackPermits:
             return
         self._primary.paused()  # it answers: the others learn of it before it gives us anything
         try:
-            self._peers.say_away(False)
+            others, _ = self._peers.say_away(False)
         except ConnectionError:
             return
         away_ms = self._clock.steady_ms() - since
         self._introduced = True
-        grant = self._ask_redis((), 0.0, returned=away_ms > BLIP_MS)
+        # Who never reached Redis has had no share; others may have one.
+        had_share = away_ms > BLIP_MS if self._known is not None else others > 0
+        grant = self._ask_redis((), 0.0, returned=had_share)
         with self._lock:
             missed, self._missed = self._missed, {}
         try:

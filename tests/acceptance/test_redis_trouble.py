@@ -206,7 +206,7 @@ def test_a_worker_and_a_relay_started_without_redis_wait_for_it_and_go_on_within
             site.wait("the relay misses it", lambda: "redis_away" in (logs / "relay.log").read_text())
             server.start()
             began = time.monotonic()
-            assert site.wait_ended(code) == {"accepted": 1}
+            site.wait("it goes on", lambda: site.statuses(code)["accepted"])
             assert time.monotonic() - began <= PROMISE_S
             site.agrees()
         finally:

@@ -312,6 +312,18 @@ def test_a_worker_that_never_reached_redis_gets_nothing_and_says_why(valkey: red
     assert fleet.run(6) > 0
 
 
+def test_a_fleet_that_never_had_shares_waits_only_as_long_as_an_empty_redis_does(valkey: redis.Redis) -> None:
+    fleet = Fleet(valkey, size=1)
+    fleet.cut()
+    fleet.workers[0].beat()
+    fleet.advance(60_000)
+    fleet.cut(False)
+    fleet.workers[0].beat()
+    began = fleet.now
+    fleet.run(6)
+    assert BLACKOUT_MS <= min(fleet.slots) - began < RETURN_BLACKOUT_MS - 1000
+
+
 def test_while_redis_is_away_a_worker_still_learns_to_stop_and_to_go_slower(fleet: Fleet) -> None:
     fleet.cut()
     fleet.run(4)
