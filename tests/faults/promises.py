@@ -490,7 +490,9 @@ def run_poison(options: Options, rows: int = 1500) -> Part:
         live = drain(site, rows / options.rate + 90)
         site.halt()
         records = site.records(frozenset(people))
-        verdict, audit = judge(records), site.audit()
+        # The poison message is the one that is given up without the vendor's word.
+        healthy = replace(records, kept=[m for m in records.kept if m.id != poison])
+        verdict, audit = judge(replace(healthy, taken_in=frozenset(m.to for m in healthy.kept))), site.audit()
         with site.ledger.read() as tx:
             status, error = tx.execute(
                 select(messages.c.status, messages.c.error).where(messages.c.id == poison)

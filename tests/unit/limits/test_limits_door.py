@@ -17,6 +17,7 @@ def test_the_doors_list_is_this_and_nothing_else() -> None:
         "MAX_LATE_MS",
         "MemoryPermits",
         "Paused",
+        "Peers",
         "Permit",
         "Permits",
         "RedisClock",
