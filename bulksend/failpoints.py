@@ -115,6 +115,8 @@ def _act(armed: _Armed, step: str) -> None:
 
 def _read(part: str) -> tuple[str, _Armed]:
     step, *rest = part.split(":")
+    # One sentence on one line, whatever was handed in.
+    part = part.encode("unicode_escape").decode("ascii")[:60]
     name, _, subject = step.partition("@")
     if name not in STEPS:
         near = difflib.get_close_matches(name, STEPS, 1)
@@ -131,5 +133,5 @@ def _read(part: str) -> tuple[str, _Armed]:
     try:
         wait = float(seconds or 0)
     except ValueError:
-        raise InvalidInput(f"{part}: {seconds} is not a number of seconds") from None
+        raise InvalidInput(f"{part}: its seconds are not a number") from None
     return name, _Armed(subject, action, wait, None if nth == "*" else int(nth))

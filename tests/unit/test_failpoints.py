@@ -73,7 +73,7 @@ def test_kill_is_a_kill_9() -> None:
         ("after_open:explode", "the action is one of kill, stop, raise"),
         ("after_open:kill:0", "at which time"),
         ("after_open:sleep", "the action is one of"),
-        ("after_open:sleep=long", "not a number of seconds"),
+        ("after_open:sleep=long", "seconds are not a number"),
     ],
 )
 def test_a_wrong_one_is_refused_with_the_remedy(text: str, words: str) -> None:
