@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from bulksend.messaging import mask_digits, mask_phone
+
 Row = Mapping[str, Any]
 
 #: ASVS 1.2.10: a cell that begins with one of these is a formula to a spreadsheet. Our phone numbers are bare
@@ -24,6 +26,19 @@ def safe_cell(value: object) -> object:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return value
+
+
+def masked(row: Row) -> Row:
+    """The row without its recipient's number: masked as ``to``, and in a key or a text that holds it."""
+    to, key = str(row["to"]), str(row["key"])
+    digits = "".join(c for c in key if c.isdecimal())
+    return {
+        **row,
+        "to": mask_phone(to),
+        # However it is written there: +44 7700 900123, 0044-7700-900123, order-7700900123.
+        "key": mask_phone(digits) if to[-7:] in digits else mask_digits(key),
+        "error": None if row["error"] is None else mask_digits(str(row["error"])),
+    }
 
 
 def write_csv(rows: Iterable[Row], stream: TextIO) -> None:

@@ -25,6 +25,7 @@ from bulksend.messaging import (
     Status,
     compile_content,
     map_columns,
+    mask_digits,
     parse_recipient,
 )
 from bulksend.messaging.plan import OTP_TTL_MS, checked_key
@@ -229,7 +230,7 @@ class Producer:
         except ledger_intake.KeyConflict as conflict:
             raise InvalidValue(
                 "key",
-                message.key[:40],
+                mask_digits(message.key[:40]),
                 f"stands for another message ({conflict.id}); nothing was sent, use a key of its own",
             ) from None
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -257,7 +257,7 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
 
 
 def _postgresql_engine(url: str, pool_size: int, statement_timeout_ms: int) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
         pool_size=pool_size,
@@ -271,3 +271,14 @@ def _postgresql_engine(url: str, pool_size: int, statement_timeout_ms: int) -> E
             " -c idle_in_transaction_session_timeout=60000",
         },
     )
+
+    @event.listens_for(engine, "handle_error")
+    def _tell_no_values(context: ExceptionContext) -> None:
+        # Its DETAIL is: Failing row contains (…)
+        told, orig = context.sqlalchemy_exception, context.original_exception
+        primary = getattr(getattr(orig, "diag", None), "message_primary", None)
+        if told is not None and primary is not None:
+            orig.args = (primary,)
+            told.args = (f"({type(orig).__module__}.{type(orig).__name__}) {primary}",)
+
+    return engine

@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 from bulksend.messaging.errors import InvalidInput, InvalidValue
-from bulksend.messaging.masking import mask_phone
+from bulksend.messaging.masking import mask_digits, mask_phone
 from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate, normal_name
 from bulksend.messaging.rules import length_of
@@ -70,7 +70,7 @@ def map_columns(header: Sequence[str]) -> Columns:
         names[str(column)] = name
     found = [name for name in ALIASES if name in seen]
     if not found:
-        there = ", ".join(seen.values()) or "none"
+        there = mask_digits(", ".join(seen.values())) or "none"
         raise InvalidInput(
             f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])}). The columns are: {there}"
         )

@@ -233,10 +233,10 @@ def export(
 
     def work() -> int:
         from bulksend.ledger import campaigns, search
-        from bulksend.messaging import InvalidInput, mask_phone
+        from bulksend.messaging import InvalidInput
         from ops.cli.doors import ledger, settings
         from ops.cli.output import readable, say
-        from ops.exporting import open_writer
+        from ops.exporting import masked, open_writer
 
         if str(output) != "-" and output.suffix not in (".csv", ".jsonl"):
             raise InvalidInput(f"--output: {output.name} must end in .csv or .jsonl")
@@ -246,11 +246,7 @@ def export(
             with open_writer(output) as write:
                 for row in search.export(tx, found.id):
                     shown = readable(dict(row))
-                    if mask:
-                        shown["to"] = mask_phone(shown["to"])
-                        if shown["key"] == row["recipient"]:
-                            shown["key"] = shown["to"]
-                    write(shown)
+                    write(masked(shown) if mask else shown)
                     count += 1
         say(f"{count:,} messages of {found.name} written to {output}")
         return DONE
