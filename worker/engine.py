@@ -108,7 +108,7 @@ class Engine:
         backlog: Backlog,
         spool: Spool,
         settings: EngineSettings,
-        recorder: FlightRecorder | None = None,
+        recorder: FlightRecorder,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -118,7 +118,7 @@ class Engine:
         self._backlog = backlog
         self._spool = spool
         self._settings = settings
-        self._recorder = recorder or FlightRecorder(spool.folder, most=settings.in_flight * 2)
+        self._recorder = recorder
         self._dice = dice
         self.tally = Tally()
         self._hands: dict[str, asyncio.Task[None]] = {}
@@ -363,10 +363,7 @@ class Engine:
     async def _send(self, message: Claimed, opening: Opening, lease: str, asked: float) -> None:
         deadline = None if message.left_ms is None else asked + message.left_ms / 1000
         try:
-            self._recorder.rendering(message.id)
-            reach("rendering", message.id)
-            content = self._book.content(message)
-            self._recorder.rendered()
+            content = self._render(message)
         except CannotRender as error:
             self._unopened.discard(message.id)
             await self._thread(self._store.fail, [(message.id, f"cannot be rendered: {error}")], lease)
@@ -390,6 +387,15 @@ class Engine:
             answer = Answer(obstacle, Evidence())
         latency_ms = (self._loop.time() - started) * 1000
         await self._record(message, opening, answer, latency_ms)
+
+    def _render(self, message: Claimed) -> str:
+        """The vendor's Content; on record as long as it takes, since it may be what kills us. Raises CannotRender."""
+        self._recorder.rendering(message.id)
+        try:
+            reach("rendering", message.id)
+            return self._book.content(message)
+        finally:
+            self._recorder.rendered()
 
     async def _permit(self, message: Claimed) -> Slot | None:
         """Its slot; None when something longer holds it and it went back to the ledger."""
@@ -615,13 +621,8 @@ class Engine:
             try:
                 await self._thread(self._bury_the_dead)
                 done = await self._thread(self._store.rescue, wait_ms)
-                if done.given_back or done.unknown or done.quarantined:
-                    log.warning(
-                        "rescued",
-                        given_back=len(done.given_back),
-                        unknown=len(done.unknown),
-                        quarantined=len(done.quarantined),
-                    )
+                if done.given_back or done.unknown:
+                    log.warning("rescued", given_back=len(done.given_back), unknown=len(done.unknown))
                 await self._heal_pauses()
             except Exception as error:  # noqa: BLE001 - tried again soon
                 log.warning("rescue_failed", error=type(error).__name__)

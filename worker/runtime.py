@@ -22,6 +22,7 @@ from bulksend.settings import Settings
 from worker.book import Book
 from worker.engine import Engine, EngineSettings, Tally
 from worker.lanes import Backlog, watch
+from worker.recorder import FlightRecorder
 from worker.spool import Spool
 from worker.store import Store
 
@@ -146,6 +147,7 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
         vendor=lambda clock: build_vendor(settings, clock),
         backlog=backlog,
         spool=Spool(Path(settings.spool_dir)),
+        recorder=FlightRecorder(Path(settings.spool_dir), most=settings.worker_in_flight * 2),
         settings=EngineSettings(
             in_flight=settings.worker_in_flight,
             lease_seconds=settings.lease_seconds,

@@ -30,12 +30,12 @@ class Spool:
     """One folder; each process writes a file of its own, any process may replay them all."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
 
     def save(self, settlements: Sequence[Settlement]) -> Path:
         """Write them durably; the file they are in."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.folder / f"results-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / f"results-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
         with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
             for settlement in settlements:
                 file.write(json.dumps(_to_json(settlement)) + "\n")
@@ -45,7 +45,7 @@ class Spool:
 
     def files(self) -> list[Path]:
         """The files that wait to be replayed, the oldest first."""
-        return sorted(self.folder.glob("results-*.jsonl"), key=lambda p: p.stat().st_mtime)
+        return sorted(self._folder.glob("results-*.jsonl"), key=lambda p: p.stat().st_mtime)
 
     @staticmethod
     def load(path: Path) -> list[Settlement]:

@@ -412,17 +412,17 @@ def reopen_waiting(tx: Connection, within_ms: int = 86_400_000) -> list[str]:
     waiting = exists(
         select(messages.c.id).where(messages.c.campaign_id == campaigns.c.id, text(f"messages.{WAITING_SQL}"))
     )
-    rows = tx.execute(
-        update(campaigns)
-        .where(
+    found = tx.execute(
+        select(campaigns.c.id).where(
             campaigns.c.status == CampaignStatus.FINISHED.value,
             campaigns.c.ended_at > db_now() - within_ms,
             waiting,
         )
-        .values(status=CampaignStatus.RUNNING.value, ended_at=None)
-        .returning(campaigns.c.id)
     )
-    return [str(row.id) for row in rows]
+    ids = [str(id) for id in found.scalars()]
+    if ids:
+        reopen_campaigns(tx, ids)
+    return ids
 
 
 def _is_id(text: str) -> bool:

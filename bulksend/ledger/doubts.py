@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, case, 
 
 from bulksend.ledger import search
 from bulksend.ledger.database import among
+from bulksend.ledger.leases import WORKER_LOST
 from bulksend.ledger.schema import UNKNOWN_SQL, attempts, messages
 
 
@@ -34,18 +35,25 @@ MEANING = {
 
 # SQLite chooses a partial index only for the very words of its condition.
 _IS_UNKNOWN = text(f"messages.{UNKNOWN_SQL}")
-_WORKER_LOST = "its worker was lost"
-_SHOWN = (
-    *("n", "worker", "started_at", "finished_at", "bytes_sent", "reply_began"),
-    *("http_status", "ret_code", "error"),
-)
+#: What is shown of the attempt; by a name of its own where the message has one of that name.
+_SHOWN = {
+    "n": "attempt_n",
+    "worker": "worker",
+    "started_at": "started_at",
+    "finished_at": "finished_at",
+    "bytes_sent": "bytes_sent",
+    "reply_began": "reply_began",
+    "http_status": "http_status",
+    "ret_code": "attempt_ret_code",
+    "error": "attempt_error",
+}
 
 
 def trace_of(attempt: Mapping[Any, Any]) -> Trace:
     """What an attempt left behind: the newest of unknown outcome, or the newest of all where none is any more."""
     if attempt["outcome"] != "unknown":
         return Trace.CLEARED
-    if attempt["error"] == _WORKER_LOST:
+    if attempt["error"] == WORKER_LOST:
         return Trace.WORKER_LOST
     if attempt["http_status"] is not None:
         return Trace.ODD_ANSWER
@@ -97,8 +105,6 @@ def _attempts_in_doubt(tx: Connection, ids: Sequence[str]) -> dict[str, RowMappi
 
 
 def _line(row: RowMapping, attempt: RowMapping) -> dict[str, Any]:
-    """A message's fields, and the attempt's beside them; those that both have are the attempt's by prefix."""
-    own = {name if name not in row else f"attempt_{name}": attempt[name] for name in _SHOWN}
-    return {**row, **{"attempt_n" if name == "n" else name: value for name, value in own.items()}} | {
-        "trace": trace_of(attempt).value
-    }
+    """A message's fields, and beside them those of its attempt."""
+    own = {shown: attempt[name] for name, shown in _SHOWN.items()}
+    return {**row, **own, "trace": trace_of(attempt).value}

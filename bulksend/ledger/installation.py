@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
 
 from bulksend.ledger.database import Database, insert_if_new
 from bulksend.ledger.schema import installation
@@ -23,10 +25,13 @@ def limiter_key(database: Database) -> bytes:
         found = tx.execute(select(installation.c.value).where(installation.c.name == _LIMITER_KEY)).scalar()
         return bytes(found) if found is not None else None
 
-    def read_or_make(tx: Connection) -> bytes:
+    # It is made once: whoever comes later needs no turn to write.
+    with contextlib.suppress(DBAPIError), database.read() as tx:
         key = read(tx)
         if key is not None:
             return key
+
+    def make(tx: Connection) -> bytes:
         values = {"name": _LIMITER_KEY, "value": os.urandom(32)}
         tx.execute(insert_if_new(tx, installation).values(**values))
         made = read(tx)
@@ -34,4 +39,4 @@ def limiter_key(database: Database) -> bytes:
             raise RuntimeError("a key that was just inserted is not there")
         return made
 
-    return database.retrying(read_or_make)
+    return database.retrying(make)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, insert, or_, select, text, update
 
-from bulksend.ledger.database import db_now, instant
+from bulksend.ledger.database import among, db_now, instant
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import MAYBE_SENT
 from bulksend.ledger.rowsets import as_parameter, now_sql, statement, table
@@ -21,6 +21,8 @@ from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 MAX_STRIKES = 3
 """After so many workers died of rendering a message, by their own records, it fails."""
+WORKER_LOST = "its worker was lost"
+"""What an attempt says that was under way when its worker's lease ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def bury(
     """End the lease of a worker that is surely dead, and take what it held by its own record of what it did.
 
     Of what was opened, only the attempts in ``begun`` may have reached the vendor (None: any of them); the others go
-    back to the queue. Of what was claimed, only the message that was being ``rendering`` is counted a rescue.
+    back to the queue. Of what was claimed, only the message it was ``rendering`` gets a strike.
     """
     tx.execute(
         update(workers)
@@ -141,19 +143,17 @@ def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list
               WHERE owner = :lease AND status = 'sending' AND {HELD_SQL}
                 AND attempt_id NOT IN (SELECT p.id FROM {table(tx, {"id": "uuid"})}) RETURNING id, attempt_id"""  # noqa: S608
     rows = tx.execute(statement(sql), {"lease": lease, "rows": as_parameter([(id,) for id in begun])}).all()
-    for start in range(0, len(rows), 500):
-        part = [str(row.attempt_id) for row in rows[start : start + 500]]
-        tx.execute(
-            update(attempts)
-            .where(attempts.c.id.in_(part), attempts.c.outcome.is_(None))
-            .values(
-                outcome="not_sent",
-                finished_at=db_now(),
-                bytes_sent=False,
-                reply_began=False,
-                error="its worker was lost before the POST began",
-            )
+    tx.execute(
+        update(attempts)
+        .where(among(tx, attempts.c.id, [str(row.attempt_id) for row in rows]), attempts.c.outcome.is_(None))
+        .values(
+            outcome="not_sent",
+            finished_at=db_now(),
+            bytes_sent=False,
+            reply_began=False,
+            error=f"{WORKER_LOST} before the POST began",
         )
+    )
     return [str(row.id) for row in rows]
 
 
@@ -198,7 +198,7 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
         tx.execute(
             update(attempts)
             .where(attempts.c.id.in_(part), attempts.c.outcome.is_(None))
-            .values(outcome="unknown", finished_at=db_now(), error="its worker was lost")
+            .values(outcome="unknown", finished_at=db_now(), error=WORKER_LOST)
         )
         resend = select(campaigns.c.id).where(
             campaigns.c.on_unknown == OnUnknown.RESEND.value,

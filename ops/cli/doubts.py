@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -54,12 +55,13 @@ def unknown(
     def work() -> int:
         from bulksend.ledger import doubts
         from ops.cli.doors import ledger, settings
+        from ops.cli.narrowing import query_of
         from ops.cli.output import print_json, readable
         from ops.exporting import write_csv
 
         of = settings()
         with ledger(of).read() as tx:
-            query = _query(tx, of, campaign, phone, since, until)
+            query = query_of(tx, of, campaign=campaign, phone=phone, since=since, until=until)
             found = doubts.unknown(tx, query, traces=_traces(trace), limit=limit, before=before)
         rows = [readable(row) | {"meaning": doubts.MEANING[doubts.Trace(row["trace"])]} for row in found]
         if csv:
@@ -142,6 +144,7 @@ def resolve(
         from bulksend.ledger.messages import check_resolution
         from bulksend.messaging import InvalidInput
         from ops.cli.doors import actor, ledger, settings
+        from ops.cli.narrowing import query_of
 
         check_resolution(as_, why)
         of = settings()
@@ -155,10 +158,10 @@ def resolve(
             wanted: Iterator[str] = iter(_named(ids))
         else:
             with database.read() as tx:
-                query = _query(tx, of, campaign, phone, since, until)
+                query = query_of(tx, of, campaign=campaign, phone=phone, since=since, until=until)
             wanted = _matching(database, query, trace)
         done = _Done()
-        for part in _parts(wanted):
+        while part := list(itertools.islice(wanted, _TOGETHER)):
             _resolve_part(database, part, done, as_=as_, why=why, actor=actor(), dry_run=dry_run)
         if ids and len([*done.resolved, *done.before, *done.refused]) == 1:
             return _tell_one(done, as_, dry_run=dry_run, json=json)
@@ -264,32 +267,6 @@ def _matching(database: Database, query: Query, trace: Sequence[str] | None) -> 
         if len(rows) < _TOGETHER:
             return
         before = str(rows[-1]["id"])
-
-
-def _parts(ids: Iterator[str]) -> Iterator[list[str]]:
-    part: list[str] = []
-    for id in ids:
-        part.append(id)
-        if len(part) == _TOGETHER:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _query(
-    tx: Any, of: Any, campaign: str | None, phone: str | None, since: str | None, until: str | None
-) -> Query:
-    from bulksend.ledger import campaigns
-    from bulksend.ledger.search import Query
-    from ops.cli.records import instant_of, recipient_of
-
-    return Query(
-        phone=recipient_of(phone, of.default_region),
-        campaign_id=campaigns.resolve(tx, campaign).id if campaign is not None else None,
-        since=instant_of(since, of.timezone),
-        until=instant_of(until, of.timezone),
-    )
 
 
 def _traces(given: Sequence[str] | None) -> list[Any]:

@@ -43,21 +43,24 @@ def find(
     """The newest matching messages first."""
 
     def work() -> int:
-        from bulksend.ledger import campaigns, search
+        from bulksend.ledger import search
         from ops.cli.doors import ledger, settings
+        from ops.cli.narrowing import query_of
         from ops.cli.output import print_json, readable, say, table
         from ops.exporting import write_csv
 
         of = settings()
         with ledger(of).read() as tx:
-            query = search.Query(
-                phone=recipient_of(phone, of.default_region),
+            query = query_of(
+                tx,
+                of,
+                campaign=campaign,
+                phone=phone,
+                since=since,
+                until=until,
                 message_id=message_id,
                 request_id=request_id,
-                campaign_id=campaigns.resolve(tx, campaign).id if campaign is not None else None,
-                status=_status(status),
-                since=instant_of(since, of.timezone),
-                until=instant_of(until, of.timezone),
+                status=status,
             )
             rows = [readable(dict(row)) for row in search.find(tx, query, limit=limit, before=before)]
         if csv:
@@ -84,34 +87,6 @@ def find(
         return DONE
 
     raise SystemExit(guarded(work))
-
-
-def recipient_of(phone: str | None, region: str | None) -> str | None:
-    """The digits of ``--phone``."""
-    from bulksend.messaging import parse_recipient
-
-    return None if phone is None else parse_recipient(phone, default_region=region, field="--phone")
-
-
-def _status(text: str | None) -> str | None:
-    from bulksend.messaging import InvalidValue, Status
-
-    if text is not None and text not in set(Status):
-        raise InvalidValue("--status", text[:40], f"is not one of {', '.join(Status)}")
-    return text
-
-
-def instant_of(text: str | None, timezone: str | None) -> int | None:
-    """Milliseconds of ``--since`` or ``--until``."""
-    import time
-
-    from bulksend.messaging.units import parse_instant_ms
-
-    return (
-        None
-        if text is None
-        else parse_instant_ms(text, timezone=timezone or "UTC", now_ms=int(time.time() * 1000))
-    )
 
 
 @group.command("show")

@@ -74,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog="A storm of the same seed draws the same faults at the same instants.",
     )
     parser.add_argument(
-        "commands", nargs="*", metavar="COMMAND", help=f"of {', '.join(COMMANDS)}; default: all"
+        "commands",
+        type=_command,
+        nargs="*",
+        metavar="COMMAND",
+        help=f"of {', '.join(COMMANDS)}; default: all",
     )
     parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000, help="of all dice")
     parser.add_argument("--faults", type=int, default=1000, help="how many a storm injects")
@@ -83,18 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backlog", type=int, default=100_000, help="messages that wait in quiet")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/reliability.md")
     parser.add_argument("--keep", action="store_true", help="keep the logs although all is well")
-    made = parser
-    parse = made.parse_args
+    return parser
 
-    def checked(*args: object, **more: object) -> argparse.Namespace:
-        options = parse(*args, **more)  # type: ignore[arg-type]
-        wrong = [name for name in options.commands if name not in COMMANDS]
-        if wrong:
-            made.error(f"there is no {wrong[0]}; choose of {', '.join(COMMANDS)}")
-        return options
 
-    made.parse_args = checked  # type: ignore[method-assign,assignment]
-    return made
+def _command(text: str) -> str:
+    if text not in COMMANDS:
+        raise argparse.ArgumentTypeError(f"there is no {text}; choose of {', '.join(COMMANDS)}")
+    return text
 
 
 def say(text: str) -> None:

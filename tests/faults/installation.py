@@ -306,11 +306,6 @@ class Installation:
             rows: list[dict[str, Any]] = json.load(reply)
         return rows
 
-    def sent_count(self) -> int:
-        """How many requests the vendor has seen."""
-        with urllib.request.urlopen(f"{self.vendor_origin}/_/stats", timeout=20) as reply:
-            return int(json.load(reply)["sends"]["requests"])
-
     # -- seeing --------------------------------------------------------------------------------------------------
 
     def wait(self, what: str, check: Any, seconds: float) -> Any:
@@ -360,7 +355,7 @@ class Installation:
                 )
             ]
             opened = [
-                Opened(to, n, started_at, outcome, str(owner), error == "its worker was lost")
+                Opened(to, n, started_at, outcome, str(owner), error == leases.WORKER_LOST)
                 for to, n, started_at, outcome, owner, error in tx.execute(
                     select(
                         messages.c.recipient,

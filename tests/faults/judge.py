@@ -6,6 +6,7 @@ judge needs no id of ours, which might be wrong. Terms as in Jepsen's total-queu
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -297,8 +298,6 @@ def recovery_seconds(
 
     ``instants`` are POSTs in order, by the same clock, seconds. Looked at in steps of a tenth of a second.
     """
-    from bisect import bisect_left
-
     steps = int(most * 10)
     for step in range(steps):
         begin = healed_at + step / 10

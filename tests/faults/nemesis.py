@@ -5,6 +5,7 @@ A fault is injected, held, and healed. Those of one target never overlap; those 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -178,11 +179,14 @@ def _cold_stop_worker(h: Hands) -> None:
     h.site.signal(h.worker(), signal.SIGQUIT)
 
 
-def _zombie_worker(h: Hands) -> None:
-    worker = h.worker()
-    h.site.signal(worker, signal.SIGSTOP)
-    h.hold()
-    h.site.signal(worker, signal.SIGCONT)
+def _zombie(of: Callable[[Hands], Any]) -> Callable[[Hands], None]:
+    def strike(h: Hands) -> None:
+        member = of(h)
+        h.site.signal(member, signal.SIGSTOP)
+        h.hold()
+        h.site.signal(member, signal.SIGCONT)
+
+    return strike
 
 
 def _kill_relay(h: Hands) -> None:
@@ -191,13 +195,6 @@ def _kill_relay(h: Hands) -> None:
 
 def _kill_relay_at(h: Hands) -> None:
     h.site.arm(h.relay(), f"{h.dice.choice(RELAY_STEPS)}:kill:{h.dice.randint(1, 5)}")
-
-
-def _zombie_relay(h: Hands) -> None:
-    relay = h.relay()
-    h.site.signal(relay, signal.SIGSTOP)
-    h.hold()
-    h.site.signal(relay, signal.SIGCONT)
 
 
 def _kill_intake(h: Hands) -> None:
@@ -337,8 +334,6 @@ def _redis_stale(h: Hands) -> None:
 def _redis_frozen(h: Hands) -> None:
     pid = h.site.valkey.pid
     if pid is not None:
-        import os
-
         os.kill(pid, signal.SIGSTOP)
         h.hold()
         os.kill(pid, signal.SIGCONT)
@@ -579,10 +574,10 @@ FAULTS = [
     Fault("worker killed at a step, once more", "worker", _kill_worker_at, (1.5, 3.0), kills=True),
     Fault("worker told to stop", "worker", _end_worker),
     Fault("worker stopped cold (SIGQUIT)", "worker", _cold_stop_worker, kills=True),
-    Fault("worker frozen past its lease", "worker", _zombie_worker, (4.0, 6.0)),
+    Fault("worker frozen past its lease", "worker", _zombie(Hands.worker), (4.0, 6.0)),
     Fault("relay killed", "relay", _kill_relay, kills=True),
     Fault("relay killed at a step", "relay", _kill_relay_at, kills=True),
-    Fault("relay frozen", "relay", _zombie_relay, (2.0, 8.0)),
+    Fault("relay frozen", "relay", _zombie(Hands.relay), (2.0, 8.0)),
     Fault("intake killed in mid-file", "intake", _kill_intake, kills=True),
     Fault("one file sent by two at once", "intake", _same_file_twice),
     Fault("clock stepped by 10 minutes", "clock", _clock, (2.0, 5.0)),
@@ -683,8 +678,4 @@ FAULTS = [
 
 def faults_for(backend: str) -> list[Fault]:
     """Those that can strike an installation with this ledger."""
-    return [fault for fault in FAULTS if backend in fault.backends and not _needs_a_link(fault, backend)]
-
-
-def _needs_a_link(fault: Fault, backend: str) -> bool:
-    return backend == "sqlite" and fault.target == "ledger link"
+    return [fault for fault in FAULTS if backend in fault.backends]

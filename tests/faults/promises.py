@@ -20,6 +20,7 @@ from typing import Any
 import redis
 from sqlalchemy import select
 
+from bulksend.ledger import campaigns
 from bulksend.ledger.schema import attempts, messages
 from bulksend.settings import Settings
 from producer import Producer
@@ -257,6 +258,20 @@ def _complaints(verdict: Verdict, audit: Any, injected: list[Injected], more: li
     return "\n".join([*lines, *more])
 
 
+def _submit(site: Installation, name: str, people: list[str], *, at: datetime | None = None) -> None:
+    """A blast to these people, straight to the servers."""
+    Producer.from_settings(Settings.from_env(site.environ, None)).submit(
+        name=name,
+        key=name,
+        sender=SENDER,
+        kind="marketing",
+        type="text",
+        content=TEXT,
+        rows=[{"to": to, "k": "1"} for to in people],
+        at=at,
+    )
+
+
 # -- no fault at all -------------------------------------------------------------------------------------------------
 
 
@@ -265,29 +280,17 @@ def run_quiet(options: Options) -> Part:
     plan = Plan(options.folder / "quiet", rate=options.rate, seed=options.seed, workers=1, relays=1)
     began = time.monotonic()
     with running(plan) as site:
-        producer = Producer.from_settings(Settings.from_env(site.environ, None))
-        blast = numbers(0, options.backlog)
+        codes = Traffic(site, ahead_seconds=0, code_every=0.2)
+        blast = codes.people(options.backlog)
         for start in range(0, len(blast), 20_000):
-            producer.submit(
-                name="blast",
-                key=f"blast-{start}",
-                sender=SENDER,
-                kind="marketing",
-                type="text",
-                content=TEXT,
-                rows=[{"to": to, "k": "1"} for to in blast[start : start + 20_000]],
-            )
+            _submit(site, f"blast {start}", blast[start : start + 20_000])
         options.tell(f"{options.backlog:,} messages wait; codes from now on")
         time.sleep(3)
-        codes = Traffic(site, ahead_seconds=0, code_every=0.2)
-        codes._taken_numbers = options.backlog  # its recipients come after the blast's
         codes.start()
         time.sleep(options.minutes * 60)
         codes.stop()
-        until = time.monotonic() * 1.0
+        until = time.monotonic()
         with site.ledger.write() as tx:
-            from bulksend.ledger import campaigns
-
             for campaign in campaigns.live(tx):
                 if campaign.kind.value == "marketing":
                     campaigns.cancel(tx, campaign.id, actor="bench", why="enough was seen")
@@ -465,18 +468,8 @@ def run_poison(options: Options, rows: int = 1500) -> Part:
     plan = Plan(options.folder / "poison", rate=options.rate, seed=options.seed, lease_seconds=60)
     began = time.monotonic()
     with running(plan) as site:
-        producer = Producer.from_settings(Settings.from_env(site.environ, None))
         people = numbers(0, rows)
-        at = datetime.fromtimestamp(time.time() + 8, UTC)
-        producer.submit(
-            name="blast",
-            sender=SENDER,
-            kind="marketing",
-            type="text",
-            content=TEXT,
-            rows=[{"to": to, "k": "1"} for to in people],
-            at=at,
-        )
+        _submit(site, "blast", people, at=datetime.fromtimestamp(time.time() + 8, UTC))
         with site.ledger.read() as tx:
             row = tx.execute(
                 select(messages.c.id).where(messages.c.recipient == people[rows // 3])

@@ -86,7 +86,6 @@ class Link:
         self._pairs: set[_Pair] = set()
         self.state = State()
         self.port = 0
-        self.resets = 0
         self.requests: list[float] = []
         """When each HTTP POST left whoever connected to us, by the kernel's stamp; steady seconds."""
 
@@ -214,7 +213,6 @@ class _Pair:
     def reset(self) -> None:
         if self in self.link._pairs:
             self.link._pairs.discard(self)
-            self.link.resets += 1
             for side in (self.near, self.far):
                 if side is not None:
                     side.reset()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.faults import nemesis
@@ -98,8 +97,3 @@ def drain(site: Installation, seconds: float) -> int:
     while (live := site.live_messages()) and time.monotonic() < deadline:
         time.sleep(0.3)
     return live
-
-
-def small_plan(folder: Path, **more: Any) -> Plan:
-    """An installation for the short form."""
-    return Plan(folder, **({"rate": 100.0, "in_flight": 60} | more))

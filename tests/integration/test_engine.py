@@ -25,6 +25,7 @@ from simulator import SimulatorSettings, read_rules, run_in_thread
 from worker.book import Book
 from worker.engine import Engine, EngineSettings
 from worker.lanes import Backlog
+from worker.recorder import FlightRecorder
 from worker.spool import Spool
 from worker.store import Store
 
@@ -63,6 +64,7 @@ class Rig:
             ),
             backlog=self.backlog,
             spool=Spool(folder),
+            recorder=FlightRecorder(folder, most=100),
             settings=EngineSettings(
                 **{"in_flight": 50, "lease_seconds": 5, "stop_grace_seconds": 3, "policy": POLICY} | settings
             ),

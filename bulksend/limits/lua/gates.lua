@@ -1,7 +1,7 @@
 -- The gates, one function each; the twin of local_permits.py.
 -- ARGV: worker, lead, mode, account rate (0: none), pair interval, pair burst, reserve, account tag,
--- the epoch and the instant of the newest answer that the caller had (0: none), then for each group: kind, sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), exchange,
--- pair tags.
+-- the epoch and the instant of the newest answer that the caller had (0: none), then for each group: kind,
+-- sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), exchange, pair tags.
 local worker, lead, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local reserve, account_tag = tonumber(ARGV[7]), ARGV[8]
