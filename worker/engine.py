@@ -20,7 +20,7 @@ from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.sending import Claimed, Opened, Opening, Release, Settlement
-from bulksend.limits import Ask, Permits, is_stale
+from bulksend.limits import MAX_LEAD_MS, Ask, Permits, is_stale
 from bulksend.messaging import (
     Accepted,
     Answer,
@@ -608,7 +608,7 @@ class Engine:
 
     def _lead_ms(self) -> float:
         """How long before its slot a permit must be had: the time that a write-ahead takes lately."""
-        return min(60.0, max(5.0, self._opener.usual_seconds * 1500))
+        return min(MAX_LEAD_MS, max(5.0, self._opener.usual_seconds * 1500))
 
     async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
         return await self._loop.run_in_executor(self._chores, work, *args)

@@ -1,16 +1,25 @@
 """Prove the promises from the ledger alone: nothing lost, nothing POSTed twice without a reason on record.
 
-Each check is one query that yields offenders; no offender, no breach.
+All rules about messages are asked in one pass over messages and attempts, whatever their number: each message
+beside its attempts brought to one row, counted by campaign, status and rule. Sums over campaigns go by that
+pass's counts. Only a broken rule costs a second look, which names its offenders.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
+from bulksend.ledger.audit_rules import ATTEMPTS, RULES, OfCampaigns, OfMessages
 from bulksend.ledger.database import unhurried
-from bulksend.ledger.rowsets import now_sql, statement
+from bulksend.ledger.rowsets import as_parameter, now_sql, statement, table
+
+#: A pass brings all attempts to a row a message: with PostgreSQL's usual 4 MB it would go through the disk many
+#: times over. Held only while the pass runs.
+_WORK_MEM = "256MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,169 +46,105 @@ class Report:
         return not any(f.broken for f in self.findings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    name: str
-    promise: str
-    checked: str
-    offenders: str
-
-
-# {m}, {c}, {a} narrow to one campaign, or to nothing. {now} is the database's clock.
-_RULES = (
-    _Rule(
-        "conservation",
-        "rows read = messages + duplicates + refusals, for each campaign",
-        "SELECT count(*) FROM campaigns c WHERE {c}",
-        """SELECT CAST(c.id AS text) || ': ' || c.rows_read || ' rows, ' || c.messages || ' messages, '
-                  || c.duplicates || ' duplicates, ' || c.refused || ' refused' AS offender
-           FROM campaigns c WHERE {c} AND c.rows_read <> c.messages + c.duplicates + c.refused""",
-    ),
-    _Rule(
-        "nothing lost",
-        "every message that intake counted is in the ledger",
-        "SELECT COALESCE(sum(c.messages), 0) FROM campaigns c WHERE {c}",
-        """SELECT CAST(c.id AS text) || ': ' || c.messages || ' counted, ' || COALESCE(t.n, 0) || ' there' AS offender
-           FROM campaigns c
-           LEFT JOIN (SELECT campaign_id, count(*) AS n FROM messages m WHERE {m} GROUP BY campaign_id) t
-             ON t.campaign_id = c.id
-           WHERE {c} AND c.messages <> COALESCE(t.n, 0)""",
-    ),
-    _Rule(
-        "refusals explained",
-        "every refused row is on record with its reason",
-        "SELECT COALESCE(sum(c.refused), 0) FROM campaigns c WHERE {c}",
-        """SELECT CAST(c.id AS text) || ': ' || c.refused || ' counted, ' || COALESCE(t.n, 0) || ' there' AS offender
-           FROM campaigns c
-           LEFT JOIN (SELECT campaign_id, count(*) AS n FROM refusals GROUP BY campaign_id) t
-             ON t.campaign_id = c.id
-           WHERE {c} AND c.refused <> COALESCE(t.n, 0)""",
-    ),
-    _Rule(
-        "attempts numbered",
-        "a message's attempts are numbered 1 to n without a gap, and the message counts them",
-        "SELECT count(*) FROM messages m WHERE {m} AND m.attempts > 0",
-        """SELECT CAST(m.id AS text) AS offender FROM messages m
-           LEFT JOIN (SELECT message_pk, count(*) AS n, max(n) AS top FROM attempts a WHERE {a} GROUP BY message_pk) t
-             ON t.message_pk = m.id
-           WHERE {m} AND (m.attempts <> COALESCE(t.n, 0) OR m.attempts <> COALESCE(t.top, 0))""",
-    ),
-    _Rule(
-        "nothing doubled",
-        "a message is POSTed again only after attempts that surely did not reach the vendor, or on request",
-        "SELECT count(*) FROM messages m WHERE {m} AND m.attempts > 1",
-        """SELECT CAST(m.id AS text) || ': attempt ' || a.n || ' was ' || COALESCE(a.outcome, 'left open')
-                  || ' and another followed' AS offender
-           FROM messages m JOIN attempts a ON a.message_pk = m.id
-           JOIN attempts b ON b.message_pk = m.id AND b.n = a.n + 1
-           JOIN campaigns c ON c.id = m.campaign_id
-           WHERE {m} AND m.attempts > 1
-             AND (a.outcome IS NULL OR a.outcome NOT IN ('refused', 'not_sent', 'throttled'))
-             -- Unknown when the next one was opened; the vendor's answer may have come to light since.
-             AND NOT (c.on_unknown = 'resend' AND m.kind <> 'otp'
-                      AND (a.outcome = 'unknown' OR a.finished_at > b.started_at))
-             AND NOT EXISTS (SELECT 1 FROM acts t WHERE t.scope = 'message'
-                             AND t.act IN ('resolve as resend', 'resolve as failed')
-                             AND t.subject = CAST(m.id AS text) AND t.at BETWEEN a.started_at AND b.started_at)""",
-    ),
-    _Rule(
-        "attempts closed",
-        "no attempt is open but the newest of a message being sent",
-        "SELECT count(*) FROM attempts a WHERE {a}",
-        """SELECT CAST(m.id AS text) || ': attempt ' || a.n || ' is open, the message is ' || m.status AS offender
-           FROM attempts a JOIN messages m ON m.id = a.message_pk
-           WHERE {a} AND a.outcome IS NULL AND NOT (m.status = 'sending' AND m.attempt_id = a.id)""",
-    ),
-    _Rule(
-        "acceptance kept",
-        "an accepted message has its MessageId and the attempt that brought it, or a person's word",
-        "SELECT count(*) FROM messages m WHERE {m} AND m.status IN ('accepted', 'delivered', 'read')",
-        """SELECT CAST(m.id AS text) AS offender FROM messages m
-           WHERE {m} AND m.status IN ('accepted', 'delivered', 'read')
-             AND NOT (m.message_id IS NOT NULL AND EXISTS
-                      (SELECT 1 FROM attempts a WHERE a.message_pk = m.id AND a.outcome = 'accepted'))
-             AND NOT EXISTS (SELECT 1 FROM acts t WHERE t.scope = 'message' AND t.act = 'resolve as accepted'
-                             AND t.subject = CAST(m.id AS text))
-             AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id)""",
-    ),
-    _Rule(
-        "nothing rounded",
-        "what the vendor took, or may have taken, is never said not to have been sent",
-        "SELECT count(*) FROM messages m WHERE {m} AND m.attempts > 0",
-        """SELECT CAST(m.id AS text) || ': ' || m.status || ', but attempt ' || a.n || ' was ' || a.outcome AS offender
-           FROM messages m JOIN attempts a ON a.message_pk = m.id
-           WHERE {m} AND m.attempts > 0
-             AND ((a.outcome = 'unknown' AND m.status IN ('expired', 'cancelled', 'suppressed'))
-                  OR (a.outcome = 'accepted'
-                      AND m.status IN ('queued', 'retry', 'claimed', 'failed', 'expired', 'cancelled', 'suppressed')
-                      AND NOT EXISTS (SELECT 1 FROM receipts r
-                                      WHERE r.message_pk = m.id AND r.status = 'failed')))""",
-    ),
-    _Rule(
-        "nothing forgotten",
-        "no message waits in a campaign that has finished",
-        "SELECT count(*) FROM campaigns c WHERE {c} AND c.status = 'finished'",
-        """SELECT CAST(m.id AS text) || ': ' || m.status AS offender
-           FROM campaigns c JOIN messages m ON m.campaign_id = c.id
-           WHERE {c} AND c.status = 'finished' AND m.status IN ('queued', 'retry', 'claimed', 'sending')""",
-    ),
-    _Rule(
-        "never late",
-        "no POST was opened after its message's time to live",
-        "SELECT count(*) FROM messages m WHERE {m} AND m.expires_at IS NOT NULL",
-        """SELECT CAST(m.id AS text) || ': ' || (a.started_at - m.expires_at) || ' ms late' AS offender
-           FROM messages m JOIN attempts a ON a.message_pk = m.id
-           WHERE {m} AND m.expires_at IS NOT NULL AND a.started_at > m.expires_at""",
-    ),
-    _Rule(
-        "codes wiped",
-        "no one-time code rests in the ledger after its message's ending",
-        "SELECT count(*) FROM messages m WHERE {m} AND m.kind = 'otp' AND m.ended_at IS NOT NULL",
-        """SELECT CAST(m.id AS text) AS offender FROM messages m
-           WHERE {m} AND m.kind = 'otp' AND m.ended_at IS NOT NULL AND m.payload IS NOT NULL""",
-    ),
-    _Rule(
-        "nobody holds for ever",
-        "what a lost worker held was rescued within a minute of its lease's end",
-        "SELECT count(*) FROM messages m WHERE {m} AND m.status IN ('claimed', 'sending')",
-        """SELECT CAST(m.id AS text) || ': ' || m.status || ' under a lapsed lease' AS offender
-           FROM messages m LEFT JOIN workers w ON w.id = m.owner
-           WHERE {m} AND m.status IN ('claimed', 'sending')
-             AND (w.id IS NULL OR w.lease_until < {now} - 60000)""",
-    ),
-)
-
-
 def audit(tx: Connection, *, campaign_id: str | None = None, show: int = 20) -> Report:
     """Check every rule, for all campaigns or one; at most ``show`` offenders of each rule are named."""
-    one = ":campaign" if tx.dialect.name == "sqlite" else "CAST(:campaign AS uuid)"
-    words = (
-        {"c": "1 = 1", "m": "1 = 1", "a": "1 = 1"}
-        if campaign_id is None
-        else {
-            "c": f"c.id = {one}",
-            "m": f"m.campaign_id = {one}",
-            "a": f"a.message_pk IN (SELECT id FROM messages WHERE campaign_id = {one})",  # noqa: S608
-        }
-    ) | {"now": now_sql(tx)}
-    parameters = {} if campaign_id is None else {"campaign": campaign_id}
     unhurried(tx)
-    findings = []
-    for rule in _RULES:
-        checked = tx.execute(statement(rule.checked.format(**words)), parameters).scalar_one()
-        offenders = list(
-            tx.execute(
-                statement(rule.offenders.format(**words) + f" LIMIT {int(show) + 1}"), parameters
-            ).scalars()
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql(f"SET LOCAL work_mem = '{_WORK_MEM}'")
+    return _Audit(tx, campaign_id, show).report()
+
+
+class _Audit:
+    """One audit in one transaction: it sees one state of the ledger throughout."""
+
+    def __init__(self, tx: Connection, campaign_id: str | None, show: int) -> None:
+        self._tx = tx
+        self._show = show
+        self._parameters = {} if campaign_id is None else {"campaign": campaign_id}
+        one = ":campaign" if tx.dialect.name == "sqlite" else "CAST(:campaign AS uuid)"
+        self._narrowed = (
+            {"c": "1 = 1", "m": "1 = 1", "a": "1 = 1"}
+            if campaign_id is None
+            else {
+                "c": f"c.id = {one}",
+                "m": f"m.campaign_id = {one}",
+                "a": f"a.message_pk IN (SELECT id FROM messages WHERE campaign_id = {one})",  # noqa: S608
+            }
         )
-        broken = len(offenders)
-        if broken > show:
-            counting = f"SELECT count(*) FROM ({rule.offenders.format(**words)}) AS o"  # noqa: S608
-            broken = tx.execute(statement(counting), parameters).scalar_one()
-        findings.append(Finding(rule.name, rule.promise, int(checked), int(broken), offenders[:show]))
-    return Report(findings, _counts(tx, words["m"], parameters))
+
+    def report(self) -> Report:
+        passed = self._pass()
+        there = [(row.campaign_id, row.status, row.n) for row in passed]
+        findings = []
+        for at, rule in enumerate(RULES):
+            if isinstance(rule, OfMessages):
+                checked = sum(getattr(row, f"checked_{at}") for row in passed)
+                broken = sum(getattr(row, f"broken_{at}") for row in passed)
+                offenders = self._of_messages(rule) if broken else []
+            else:
+                checked, broken, offenders = self._of_campaigns(rule, there)
+            findings.append(Finding(rule.name, rule.promise, int(checked), int(broken), offenders))
+        counts = Counter[str]()
+        for _, status, n in there:
+            counts[status] += n
+        return Report(findings, dict(sorted(counts.items())))
+
+    def _pass(self) -> Sequence[Row[tuple[object, ...]]]:
+        """A row a campaign and status: how many messages, and of each rule how many checked and broken."""
+        asked = ", ".join(
+            f"{_counted(rule.sums, rule.concerns)} AS checked_{at}, {_counted(None, _broken(rule))} AS broken_{at}"
+            for at, rule in enumerate(RULES)
+            if isinstance(rule, OfMessages)
+        )
+        return self._rows(
+            f"SELECT CAST(m.campaign_id AS text) AS campaign_id, m.status, count(*) AS n, {asked}"
+            f" {self._messages()} WHERE {{m}} GROUP BY m.campaign_id, m.status"
+        )
+
+    def _of_messages(self, rule: OfMessages) -> list[str]:
+        """The first offenders of a rule that is broken."""
+        told = self._rows(
+            f"SELECT CAST(m.id AS text) || {rule.told} AS offender {self._messages()}"
+            f" WHERE {{m}} AND {_broken(rule)} LIMIT {self._show}"
+        )
+        return [row.offender for row in told]
+
+    def _of_campaigns(
+        self, rule: OfCampaigns, there: Sequence[tuple[object, ...]]
+    ) -> tuple[int, int, list[str]]:
+        counted = table(self._tx, {"campaign_id": "uuid", "status": "text", "n": "bigint"})
+        known = {"rows": as_parameter(there)}
+        checked = self._number(rule.checked, known, counted)
+        offenders = [
+            row.offender
+            for row in self._rows(f"{rule.offenders} LIMIT {self._show + 1}", known, there=counted)
+        ]
+        if len(offenders) <= self._show:
+            return checked, len(offenders), offenders
+        broken = self._number(f"SELECT count(*) FROM ({rule.offenders}) AS o", known, counted)  # noqa: S608
+        return checked, broken, offenders[: self._show]
+
+    def _number(self, sql: str, known: Mapping[str, object], there: str) -> int:
+        ((number,),) = self._rows(sql, known, there=there)
+        return int(str(number))
+
+    def _messages(self) -> str:
+        return f"""FROM messages m JOIN campaigns h ON h.id = m.campaign_id
+            LEFT JOIN ({ATTEMPTS}) t ON t.message_pk = m.id"""
+
+    def _rows(
+        self, sql: str, known: Mapping[str, object] | None = None, **parts: str
+    ) -> Sequence[Row[tuple[object, ...]]]:
+        whole = sql.format(**self._narrowed, now=now_sql(self._tx), **parts)
+        used = {name: value for name, value in (known or {}).items() if f":{name}" in whole}
+        return self._tx.execute(statement(whole), self._parameters | used).all()
 
 
-def _counts(tx: Connection, narrowed: str, parameters: dict[str, str]) -> dict[str, int]:
-    sql = f"SELECT m.status, count(*) FROM messages m WHERE {narrowed} GROUP BY m.status ORDER BY m.status"  # noqa: S608
-    return {status: int(n) for status, n in tx.execute(statement(sql), parameters)}
+def _broken(rule: OfMessages) -> str:
+    return f"({rule.concerns} AND {rule.breach})"
+
+
+def _counted(sums: str | None, condition: str) -> str:
+    if sums is None:
+        return f"count(*) FILTER (WHERE {condition})"
+    return f"COALESCE(sum({sums}) FILTER (WHERE {condition}), 0)"

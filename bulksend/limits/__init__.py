@@ -7,7 +7,7 @@ from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, Peers,
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.making import make_permits, redis_permits
 from bulksend.limits.redis_permits import RedisPermits
-from bulksend.limits.rules import LimitRules
+from bulksend.limits.rules import MAX_LEAD_MS, LimitRules
 from bulksend.limits.tags import Tags
 from bulksend.limits.words import (
     MAX_LATE_MS,
@@ -23,11 +23,9 @@ from bulksend.limits.words import (
     needs_restore,
 )
 
-#: The same, by the name under which the worker's tests know it.
-MemoryPermits = LocalPermits
-
 __all__ = [
     "MAX_LATE_MS",
+    "MAX_LEAD_MS",
     "Ask",
     "FallbackPermits",
     "Gate",
@@ -35,7 +33,6 @@ __all__ = [
     "LimitRules",
     "LimiterUnreachable",
     "LocalPermits",
-    "MemoryPermits",
     "Paused",
     "Peers",
     "Permit",

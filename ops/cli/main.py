@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from bulksend import __version__
-from ops.cli import campaigns, people, records, send, servers
+from ops.cli import auditing, campaigns, people, records, send, servers
 
 app = typer.Typer(
     name="bulksend",
@@ -37,6 +37,7 @@ servers.register_first(app)
 send.register(app)
 campaigns.register(app)
 records.register(app)
+auditing.register(app)
 people.register(app)
 servers.register(app)
 

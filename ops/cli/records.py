@@ -1,4 +1,4 @@
-"""``bulksend messages``, ``export`` and ``audit``: what became of each message, and whether the promises hold."""
+"""``bulksend messages`` and ``export``: what became of each message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.doors import DONE, FAILED, guarded
+from ops.cli.doors import DONE, guarded
 
 group = typer.Typer(
     help="Find messages, show one whole, ask why it waits, settle an unknown one.", no_args_is_help=True
@@ -23,7 +23,6 @@ def register(app: typer.Typer) -> None:
     doubts.register(group)
     app.add_typer(group, name="messages")
     app.command("export")(export)
-    app.command("audit")(audit)
 
 
 @group.command("find")
@@ -225,47 +224,5 @@ def export(
                     count += 1
         say(f"{count:,} messages of {found.name} written to {output}")
         return DONE
-
-    raise SystemExit(guarded(work))
-
-
-def audit(
-    campaign: Annotated[str | None, typer.Option(help="Only this campaign, by id or name.")] = None,
-    json: Json = False,
-) -> None:
-    """Prove the promises from the ledger; exit 1 where one is broken."""
-
-    def work() -> int:
-        from dataclasses import asdict
-
-        from bulksend.ledger import audit as auditing
-        from bulksend.ledger import campaigns
-        from ops.cli.doors import ledger, settings
-        from ops.cli.output import print_json, say, table
-
-        with ledger(settings()).read() as tx:
-            id = campaigns.resolve(tx, campaign).id if campaign is not None else None
-            report = auditing.audit(tx, campaign_id=id)
-        if json:
-            print_json(
-                {
-                    "holds": report.holds,
-                    "counts": report.counts,
-                    "findings": [asdict(f) for f in report.findings],
-                }
-            )
-        else:
-            table(
-                ["rule", "checked", "broken", "promise"],
-                [(f.rule, f"{f.checked:,}", f.broken or "", f.promise) for f in report.findings],
-            )
-            for finding in report.findings:
-                for offender in finding.offenders:
-                    say(f"{finding.rule}: {offender}", "red")
-            say(
-                "the promises hold" if report.holds else "a promise is BROKEN",
-                "green" if report.holds else "bold red",
-            )
-        return DONE if report.holds else FAILED
 
     raise SystemExit(guarded(work))

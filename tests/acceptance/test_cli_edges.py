@@ -10,12 +10,14 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 
 from bulksend.ledger.sealing import Sealer
 from ops.stack import ROOT
@@ -107,6 +109,45 @@ def test_an_audit_that_finds_a_broken_promise_ends_with_1_and_names_the_message(
     assert for_people.returncode == 1
     assert "BROKEN" in for_people.stderr
     assert id in for_people.stderr
+
+
+def metrics_in(path: Path) -> dict[str, float]:
+    """What a scrape of that file gets: metric, or metric and label -> value."""
+    families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
+    return {
+        " ".join([sample.name, *sample.labels.values()]): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_the_audit_leaves_its_verdict_for_prometheus(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*send_words(tmp_path, "447700900001,Ann,\n447700900002,Bob,\n")).returncode == 0
+    file = tmp_path / "bulksend.prom"
+    began = time.time()
+    assert one(cli("audit", "--metrics", str(file), "--json"))["holds"] is True
+    told = metrics_in(file)
+    assert told["bulksend_audit_holds"] == 1
+    assert told["bulksend_audit_checked nothing lost"] == 2
+    assert told["bulksend_audit_messages queued"] == 2
+    assert began <= told["bulksend_audit_finished_timestamp_seconds"] <= time.time()
+
+    with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
+        ledger.execute("UPDATE messages SET status = 'accepted'")
+    assert cli("audit", "--metrics", str(file)).returncode == 1
+    told = metrics_in(file)
+    assert told["bulksend_audit_holds"] == 0
+    assert told["bulksend_audit_broken acceptance kept"] == 2
+    assert told["bulksend_audit_broken nothing lost"] == 0
+    # Nobody's number rests in a file that any scraper reads.
+    assert "44770090000" not in file.read_text(encoding="utf-8")
+
+
+def test_an_audit_that_could_tell_nobody_is_refused_before_it_begins(cli: Cli, tmp_path: Path) -> None:
+    nowhere = cli("audit", "--metrics", str(tmp_path / "no" / "bulksend.prom"))
+    assert (nowhere.returncode, "there is no folder" in nowhere.stderr) == (2, True)
+    a_part = cli("audit", "--campaign", "x", "--metrics", str(tmp_path / "bulksend.prom"))
+    assert (a_part.returncode, "leave --campaign out" in a_part.stderr) == (2, True)
 
 
 def test_an_unknown_message_is_settled_with_a_reason_and_its_act_is_on_record(

@@ -19,7 +19,7 @@ from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.sealing import Sealer
-from bulksend.limits import MemoryPermits
+from bulksend.limits import LocalPermits
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, OnUnknown, Policy
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from worker.book import Book
@@ -46,7 +46,7 @@ class Rig:
         **settings: Any,
     ) -> None:
         self.database = database
-        self.permits = MemoryPermits(lambda: time.time() * 1000, began_ms=0.0)
+        self.permits = LocalPermits(lambda: time.time() * 1000, began_ms=0.0)
         self.backlog = Backlog(high_water=500)
         self.stop_event: asyncio.Event | None = None
         sealer = Sealer([KEY])

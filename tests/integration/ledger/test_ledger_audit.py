@@ -130,6 +130,18 @@ def said_to_be(status: str, outcome: str) -> Callable[[Any], str]:
     return plant
 
 
+def ended_without_an_end(desk: Any) -> str:
+    id = accepted(desk)
+    spoil(desk, "messages", "ended_at = NULL", id)
+    return id
+
+
+def waiting_after_its_end(desk: Any) -> str:
+    (id,) = desk.queued()
+    spoil(desk, "messages", "ended_at = 1", id)
+    return str(id)
+
+
 def waiting_in_a_finished_campaign(desk: Any) -> str:
     (id,) = desk.queued()
     spoil(desk, "campaigns", "status = 'finished'", desk.row(id)["campaign_id"])
@@ -166,6 +178,8 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("conservation", a_row_counted_that_came_to_nothing),
     ("nothing lost", a_message_gone),
     ("refusals explained", a_refusal_without_its_reason),
+    ("one ending", ended_without_an_end),
+    ("one ending", waiting_after_its_end),
     ("attempts numbered", an_attempt_gone),
     ("attempts numbered", a_gap_in_the_numbers),
     ("nothing doubled", sent_again_after("accepted")),

@@ -15,7 +15,7 @@ def test_the_doors_list_is_this_and_nothing_else() -> None:
         "LimiterUnreachable",
         "LocalPermits",
         "MAX_LATE_MS",
-        "MemoryPermits",
+        "MAX_LEAD_MS",
         "Paused",
         "Peers",
         "Permit",
