@@ -3,8 +3,9 @@
     python -m bench.audit [--messages 10000000] [--database URL]
 
 Without a URL: on a PostgreSQL of its own, with settings as for a server of 8 GB, filled by bench/large_ledger.py.
-With one, on the ledger that is there. Then breaks one message of the last million and looks whether that one, and
-nothing else, is named; the change is rolled back.
+With one, on the ledger that is there. Then breaks one message in two ways, looks whether that one and nobody else
+is named, and rolls back. Measured on two cores, 10 million messages, 11.8 million attempts, 6.2 million receipts
+(13 GB): 30 to 36 s, some seven times as long as reading messages and attempts once; 57 s where one attempt is missing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ SERVER = {
     "max_wal_size": "8GB",
     "maintenance_work_mem": "512MB",
     "checkpoint_timeout": "30min",
+}
+PLANTED = {
+    "a MessageId gone": "UPDATE messages SET message_id = NULL WHERE id = :id",
+    # The sums say that one is missing, and attempts are counted message by message.
+    "an attempt gone": "DELETE FROM attempts WHERE message_pk = :id",
 }
 _READ_BOTH = """SELECT (SELECT count(*) FROM messages WHERE status <> '' AND attempts >= 0),
                        (SELECT count(*) FROM attempts WHERE outcome <> '')"""
@@ -85,21 +91,24 @@ def measure(database: Database) -> None:
             f"{round_}: {messages:,} messages, {attempts:,} attempts; both tables read {reading:.1f} s;"
             f" audit {auditing:.1f} s, {auditing / reading:.1f} times as long; holds: {report.holds}"
         )
-    say(f"one planted breach: {planted(database)}")
+    for breach, change in PLANTED.items():
+        say(f"{breach}: {planted(database, change)}")
 
 
-def planted(database: Database) -> str:
-    """What the audit says of a ledger in which one acceptance lost its MessageId."""
-    with database.engine.connect() as connection, connection.begin() as change:
+def planted(database: Database, change: str) -> str:
+    """What the audit says of a ledger with one accepted message that is not as it should be."""
+    with database.engine.connect() as connection, connection.begin() as transaction:
         unhurried(connection)
         id = connection.execute(
             text("SELECT id FROM messages WHERE status = 'accepted' ORDER BY id DESC LIMIT 1")
         ).scalar_one()
-        connection.execute(text("UPDATE messages SET message_id = NULL WHERE id = :id"), {"id": id})
+        connection.execute(text(change), {"id": id})
         report, took = timed(lambda: audit(connection))
-        change.rollback()
-    named = [line for finding in report.findings for line in finding.offenders]
-    return f"{'named alone' if named == [str(id)] else f'NOT named alone: {named}'}, in {took:.1f} s"
+        transaction.rollback()
+    named = {line.partition(":")[0] for finding in report.findings for line in finding.offenders}
+    return (
+        f"{'named, and nobody else,' if named == {str(id)} else f'NOT named alone: {named}'} in {took:.1f} s"
+    )
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -1,60 +1,60 @@
-"""What the audit asks, as data. How it is asked in one pass over the ledger: audit.py.
+"""What the audit asks, as data. How it is asked in few passes over the ledger: audit.py.
 
-SQL that SQLite and PostgreSQL both speak. ``m`` is a message, ``c`` a campaign, ``t`` the message's attempts
-brought to one row (``ATTEMPTS``; nulls where it has none), ``h`` the message's campaign.
+SQL that SQLite and PostgreSQL both speak. ``m`` is a message, ``h`` its campaign, ``a`` one of its attempts,
+``c`` a campaign.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: An outcome after which nothing can have reached the vendor's customer: the only ones to send again after.
+#: Outcomes after which nothing can have got through: the only ones to send again after.
 _UNSENT = "('refused', 'not_sent', 'throttled')"
 _TAKEN = "('accepted', 'delivered', 'read')"
+_MOVING = "('queued', 'retry', 'claimed', 'sending')"
 
-#: A message's attempts in one row. {a} narrows to one campaign.
-ATTEMPTS = f"""SELECT a.message_pk, count(*) AS n, min(a.n) AS first, max(a.n) AS last,
-    count(*) - count(a.outcome) AS open,
-    count(*) FILTER (WHERE a.outcome = 'accepted') AS accepted,
-    count(*) FILTER (WHERE a.outcome = 'unknown') AS unknown,
-    min(a.n) FILTER (WHERE a.outcome IS NULL OR a.outcome NOT IN {_UNSENT}) AS doubtful,
-    max(a.started_at) AS newest
-    FROM attempts a WHERE {{a}} GROUP BY a.message_pk"""  # noqa: S608 - our own words
-
-#: Two attempts of which the second ought not to have been: the first may have got through.
+#: An attempt that may have got through, followed by another that ought not to have been.
 _DOUBLED = f"""FROM attempts a JOIN attempts b ON b.message_pk = a.message_pk AND b.n = a.n + 1
     WHERE a.message_pk = m.id AND (a.outcome IS NULL OR a.outcome NOT IN {_UNSENT})
       -- Unknown when the next one was opened; the vendor's answer may have come to light since.
       AND NOT (h.on_unknown = 'resend' AND m.kind <> 'otp' AND (a.outcome = 'unknown' OR a.finished_at > b.started_at))
       AND NOT EXISTS (SELECT 1 FROM acts w WHERE w.scope = 'message' AND w.subject = CAST(m.id AS text)
                       AND w.act IN ('resolve as resend', 'resolve as failed')
-                      AND w.at BETWEEN a.started_at AND b.started_at)"""  # noqa: S608
+                      AND w.at BETWEEN a.started_at AND b.started_at)"""
 
 _OPEN = """FROM attempts a WHERE a.message_pk = m.id AND a.outcome IS NULL
-    AND NOT (m.status = 'sending' AND m.attempt_id = a.id)"""
+    AND (m.status <> 'sending' OR m.attempt_id IS NULL OR m.attempt_id <> a.id)"""
+
+_ROUNDED = """FROM attempts a WHERE a.message_pk = m.id
+    AND ((a.outcome = 'unknown' AND m.status IN ('expired', 'cancelled', 'suppressed'))
+         OR (a.outcome = 'accepted'
+             AND m.status IN ('queued', 'retry', 'claimed', 'failed', 'expired', 'cancelled', 'suppressed')
+             AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))"""
 
 
 @dataclass(frozen=True, slots=True)
 class OfMessages:
     """A rule that each message keeps or breaks by itself.
 
-    ``concerns`` and ``breach`` are conditions on m, t and h, ``breach`` without ``concerns``; cheap parts first.
-    ``told`` is what is said of an offender after its id. ``sums`` counts something else than messages as checked.
+    ``concerns``: whom it is about, by m alone. ``suspect``: true of every message that breaks it and of few others,
+    by m and one of its attempts (nulls where it has none), without looking anything up. ``breach``: exactly
+    when it is broken, by m and h. ``told`` is said of an offender after its id. ``each``: what is counted as checked.
     """
 
     name: str
     promise: str
     concerns: str
+    suspect: str
     breach: str
     told: str = "''"
-    sums: str | None = None
+    each: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
 class OfCampaigns:
     """A rule about sums: one query for what was checked and one whose rows are the offenders.
 
-    {c}, {m} narrow to one campaign; ``there`` is a campaign's messages by status: campaign_id, status, n.
+    {c}, {m} narrow to one campaign; {there} is a campaign's messages by status: campaign_id, status, n.
     """
 
     name: str
@@ -62,6 +62,19 @@ class OfCampaigns:
     checked: str
     offenders: str
 
+
+NUMBERED = OfMessages(
+    # Without a gap: none is beyond m.attempts here, and as a whole they are as many as messages count (audit.py).
+    "attempts numbered",
+    "a message's attempts are numbered 1 to n without a gap, and the message counts them",
+    concerns="m.attempts > 0",
+    suspect="a.n < 1 OR a.n > m.attempts OR (a.n IS NULL AND m.attempts > 0)",
+    breach="""(m.attempts <> (SELECT count(*) FROM attempts a WHERE a.message_pk = m.id)
+               OR EXISTS (SELECT 1 FROM attempts a WHERE a.message_pk = m.id AND (a.n < 1 OR a.n > m.attempts)))""",
+    told="': counts ' || m.attempts || ', there are '"
+    " || (SELECT count(*) || ', the last is number ' || COALESCE(max(a.n), 0) FROM attempts a"
+    " WHERE a.message_pk = m.id)",
+)
 
 RULES: tuple[OfCampaigns | OfMessages, ...] = (
     OfCampaigns(
@@ -94,52 +107,54 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     OfMessages(
         "one ending",
         "a message that ended says when, and one that has not ended does not",
-        "1 = 1",
-        "(m.ended_at IS NULL) <> (m.status IN ('queued', 'retry', 'claimed', 'sending'))",
+        concerns="1 = 1",
+        suspect=f"(m.ended_at IS NULL) <> (m.status IN {_MOVING})",
+        breach=f"(m.ended_at IS NULL) <> (m.status IN {_MOVING})",
         told="': ' || m.status || CASE WHEN m.ended_at IS NULL THEN ' without' ELSE ' with' END || ' an end'",
     ),
-    OfMessages(
-        "attempts numbered",
-        "a message's attempts are numbered 1 to n without a gap, and the message counts them",
-        "(m.attempts > 0 OR t.n > 0)",
-        "(m.attempts <> COALESCE(t.n, 0) OR m.attempts <> COALESCE(t.last, 0) OR t.first < 1)",
-        told="': counts ' || m.attempts || ', there are ' || COALESCE(t.n, 0)",
-    ),
+    NUMBERED,
     OfMessages(
         "nothing doubled",
         "a message is POSTed again only after attempts that surely did not reach the vendor, or on request",
-        "t.n > 1",
-        f"(t.doubtful < t.last AND EXISTS (SELECT 1 {_DOUBLED}))",
+        concerns="m.attempts > 1",
+        suspect=f"a.n < m.attempts AND (a.outcome IS NULL OR a.outcome NOT IN {_UNSENT})",
+        breach=f"EXISTS (SELECT 1 {_DOUBLED})",
         told=f"""(SELECT ': attempt ' || a.n || ' was ' || COALESCE(a.outcome, 'left open') || ' and another followed'
                   {_DOUBLED} ORDER BY a.n LIMIT 1)""",
     ),
     OfMessages(
         "attempts closed",
         "no attempt is open but the newest of a message being sent",
-        "t.n > 0",
-        f"(t.open > 0 AND EXISTS (SELECT 1 {_OPEN}))",
+        concerns="m.attempts > 0",
+        suspect="""a.n > 0 AND a.outcome IS NULL
+                   AND (m.status <> 'sending' OR m.attempt_id IS NULL OR m.attempt_id <> a.id)""",
+        breach=f"EXISTS (SELECT 1 {_OPEN})",
         told=f"(SELECT ': attempt ' || min(a.n) || ' is open, the message is ' || m.status {_OPEN})",
-        sums="t.n",
+        each="m.attempts",
     ),
     OfMessages(
         "acceptance kept",
         "an accepted message has its MessageId and the attempt that brought it, or a person's word",
-        f"m.status IN {_TAKEN}",
-        """((m.message_id IS NULL OR COALESCE(t.accepted, 0) = 0)
+        concerns=f"m.status IN {_TAKEN}",
+        suspect=f"""m.status IN {_TAKEN} AND (m.message_id IS NULL OR a.n IS NULL
+                    OR (a.n = m.attempts AND (a.outcome IS NULL OR a.outcome <> 'accepted')))""",
+        breach=f"""(m.status IN {_TAKEN}
+            AND (m.message_id IS NULL
+                 OR NOT EXISTS (SELECT 1 FROM attempts a WHERE a.message_pk = m.id AND a.outcome = 'accepted'))
             AND NOT EXISTS (SELECT 1 FROM acts w WHERE w.scope = 'message' AND w.act = 'resolve as accepted'
                             AND w.subject = CAST(m.id AS text))
             AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id))""",
+        told="': ' || m.status || ', and nothing on record says so'",
     ),
     OfMessages(
         "nothing rounded",
         "what the vendor took, or may have taken, is never said not to have been sent",
-        "m.attempts > 0",
-        """((t.unknown > 0 AND m.status IN ('expired', 'cancelled', 'suppressed'))
-            OR (t.accepted > 0
-                AND m.status IN ('queued', 'retry', 'claimed', 'failed', 'expired', 'cancelled', 'suppressed')
-                AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))""",
-        told="""': ' || m.status || ', but an attempt was '
-                || CASE WHEN t.accepted > 0 THEN 'accepted' ELSE 'unknown' END""",
+        concerns="m.attempts > 0",
+        suspect="""(a.outcome = 'unknown' AND m.status IN ('expired', 'cancelled', 'suppressed'))
+            OR (a.outcome = 'accepted'
+                AND m.status IN ('queued', 'retry', 'claimed', 'failed', 'expired', 'cancelled', 'suppressed'))""",
+        breach=f"EXISTS (SELECT 1 {_ROUNDED})",
+        told=f"(SELECT ': ' || m.status || ', but attempt ' || min(a.n) || ' was ' || min(a.outcome) {_ROUNDED})",
     ),
     OfCampaigns(
         "nothing forgotten",
@@ -152,15 +167,18 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     OfMessages(
         "never late",
         "no POST was opened after its message's time to live",
-        "m.expires_at IS NOT NULL",
-        "t.newest > m.expires_at",
-        told="': ' || (t.newest - m.expires_at) || ' ms late'",
+        concerns="m.expires_at IS NOT NULL",
+        suspect="a.started_at > m.expires_at",
+        breach="m.expires_at < (SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id)",
+        told="""': ' || ((SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id) - m.expires_at)
+                || ' ms late'""",
     ),
     OfMessages(
         "codes wiped",
         "no one-time code rests in the ledger after its message's ending",
-        "m.kind = 'otp' AND m.ended_at IS NOT NULL",
-        "m.payload IS NOT NULL",
+        concerns="m.kind = 'otp' AND m.ended_at IS NOT NULL",
+        suspect="m.kind = 'otp' AND m.ended_at IS NOT NULL AND m.payload IS NOT NULL",
+        breach="(m.kind = 'otp' AND m.ended_at IS NOT NULL AND m.payload IS NOT NULL)",
     ),
     OfCampaigns(
         "nobody holds for ever",

@@ -297,7 +297,10 @@ def run_quiet(options: Options) -> Part:
         drain(site, 120)
         site.halt()
         records = site.records(frozenset(codes.said.taken_in))
-        verdict, audit = judge(records), site.audit()
+        # The rest of the blast was cancelled by us, before anything of it was sent.
+        begun = {attempt.to for attempt in records.opened}
+        asked_for = [m for m in records.kept if m.status != "cancelled" or m.to in begun]
+        verdict, audit = judge(replace(records, kept=asked_for)), site.audit()
     first = {row.to: row.at_ms for row in reversed(records.posted)}
     waits = [first[to] - at for to, at in codes.said.codes.items() if to in first]
     instants = [row.steady_s for row in records.posted if row.steady_s < until]

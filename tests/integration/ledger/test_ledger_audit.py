@@ -221,6 +221,16 @@ def test_a_planted_breach_is_named_with_its_offender(
     assert rule in broken, broken
     assert any(line.startswith(offender) for line in broken[rule])
     assert desk.audit(bystander).holds
+    # Where there are too many suspects everybody is looked at closely, and it comes to the same.
+    assert desk.read(audit.audit, most_suspects=0).findings == report.findings
+
+
+def test_an_attempt_too_many_does_not_hide_one_that_is_missing_elsewhere(desk: Any) -> None:
+    lacks, has = accepted(desk), accepted(desk)
+    spoil(desk, "messages", "attempts = 2", lacks)
+    spoil(desk, "messages", "attempts = 0", has)
+    named = desk.broken()["attempts numbered"]
+    assert {line.partition(":")[0] for line in named} == {lacks, has}
 
 
 def test_every_rule_has_a_breach_that_it_was_seen_to_catch(desk: Any) -> None:
