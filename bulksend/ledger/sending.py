@@ -40,10 +40,16 @@ class Claimed:
     """Its time to live when it was claimed, by the database's clock."""
 
 
+#: The messages ``m`` of the ids ``p``, one by one by their keys. Left to itself PostgreSQL walks all that waits, and
+#: looks in it for a handful of ids: 80 ms a claim where 100,000 wait and the table was never analyzed.
+_NAMED = {
+    "sqlite": "{rows} CROSS JOIN messages AS m ON m.id = p.id",
+    "postgresql": "{rows} CROSS JOIN LATERAL (SELECT * FROM messages AS x WHERE x.id = p.id OFFSET 0) AS m",
+}
 _CLAIM = """
 UPDATE messages SET status = 'claimed', owner = :lease, gate = NULL, gate_until = NULL
 WHERE id IN (
-    SELECT m.id FROM messages AS m JOIN {rows} ON p.id = m.id
+    SELECT m.id FROM {named}
     WHERE ((m.status IN ('queued', 'retry') AND m.due_at <= {now})
            OR (m.status = 'claimed' AND m.owner = :lease))
       AND EXISTS (SELECT 1 FROM campaigns c WHERE c.id = m.campaign_id AND c.status IN ('intake', 'running'))
@@ -67,7 +73,7 @@ def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> li
     if not ids:
         return []
     sql = _CLAIM.format(
-        rows=table(tx, {"id": "uuid"}),
+        named=_NAMED[tx.dialect.name].format(rows=table(tx, {"id": "uuid"})),
         now=now_sql(tx),
         skip_locked="" if tx.dialect.name == "sqlite" else "FOR UPDATE OF m SKIP LOCKED",
     )
