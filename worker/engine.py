@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -122,6 +123,7 @@ class Engine:
         self._dice = dice
         self.tally = Tally()
         self._hands: dict[str, asyncio.Task[None]] = {}
+        self._of_lane: Counter[Kind] = Counter()
         self._posting: set[str] = set()
         self._permitted: dict[str, Kind] = {}
         """Messages that have a permit and are not settled: what is in flight, or about to be."""
@@ -259,8 +261,11 @@ class Engine:
 
         Many more than can be in flight: those of a slow sender wait here without standing in another's way.
         """
-        mine = sum(1 for task in self._hands.values() if task.get_name() == lane.value)
-        return max(0, min(self._settings.claim_size, self._settings.in_hand - mine))
+        room = self._settings.in_hand - self._of_lane[lane]
+        # Full hands take the next handful, not one message for each that leaves: a claim is a transaction.
+        handful = min(self._settings.claim_size, self._settings.in_hand // 4)
+        enough = lane is Kind.OTP or room >= handful
+        return max(0, min(room, self._settings.claim_size)) if enough else 0
 
     async def _claim_loop(self) -> None:
         while True:
@@ -290,10 +295,11 @@ class Engine:
         for message in claimed:
             if message.id in self._hands:
                 continue
-            task = asyncio.create_task(self._deliver(message, lease, asked), name=lane.value)
+            task = asyncio.create_task(self._deliver(message, lease, asked))
             self._hands[message.id] = task
+            self._of_lane[lane] += 1
             self._unopened.add(message.id)
-            task.add_done_callback(lambda _, id=message.id: self._let_go(id))  # type: ignore[misc]
+            task.add_done_callback(lambda _, id=message.id, lane=lane: self._let_go(id, lane))  # type: ignore[misc]
         return True
 
     async def _claim_whole(self, ids: Sequence[str], lease: str) -> list[Claimed]:
@@ -305,8 +311,9 @@ class Engine:
             self._unopened.update(message.id for message in await claiming)
             raise
 
-    def _let_go(self, id: str) -> None:
+    def _let_go(self, id: str, lane: Kind) -> None:
         task = self._hands.pop(id, None)
+        self._of_lane[lane] -= task is not None
         self._posting.discard(id)
         self._permitted_codes -= self._permitted.pop(id, None) is Kind.OTP
         self._wake.set()
