@@ -29,18 +29,18 @@ def as_parameter(rows: Sequence[Sequence[object]]) -> str:
     return json.dumps(rows, separators=(",", ":"))
 
 
-def table(tx: Connection, columns: Mapping[str, str]) -> str:
+def table(tx: Connection, columns: Mapping[str, str], parameter: str = "rows") -> str:
     """SQL of a table ``p`` with these columns (name -> PostgreSQL type), made from the parameter ``:rows``."""
-    return _table(tx.dialect.name, tuple(columns.items()))
+    return _table(tx.dialect.name, tuple(columns.items()), parameter)
 
 
 @cache
-def _table(dialect: str, columns: tuple[tuple[str, str], ...]) -> str:
+def _table(dialect: str, columns: tuple[tuple[str, str], ...], parameter: str) -> str:
     if dialect == "sqlite":
         picked = ", ".join(f"json_extract(value, '$[{n}]') AS {name}" for n, (name, _) in enumerate(columns))
-        return f"(SELECT {picked} FROM json_each(:rows)) AS p"  # noqa: S608 - names of our own columns
+        return f"(SELECT {picked} FROM json_each(:{parameter})) AS p"  # noqa: S608 - names of our own columns
     picked = ", ".join(f"CAST(e.v ->> {n} AS {kind}) AS {name}" for n, (name, kind) in enumerate(columns))
-    return f"(SELECT {picked} FROM json_array_elements(CAST(:rows AS json)) AS e(v)) AS p"  # noqa: S608
+    return f"(SELECT {picked} FROM json_array_elements(CAST(:{parameter} AS json)) AS e(v)) AS p"  # noqa: S608
 
 
 @cache

@@ -45,6 +45,7 @@ Counter = BigInteger().with_variant(Integer, "sqlite")
 WAITING_SQL = "status IN ('queued', 'retry')"
 UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
+COUNTRIES_SQL = "subject LIKE 'country:%'"
 
 campaigns = Table(
     "campaigns",
@@ -230,6 +231,12 @@ suppressions = Table(
     Column("source", String(100), nullable=False),
     Column("added_at", Instant, nullable=False),
     Column("until", Instant),
+    Index(
+        "ix_suppressions_countries",
+        "subject",
+        sqlite_where=text(COUNTRIES_SQL),
+        postgresql_where=text(COUNTRIES_SQL),
+    ),
 )
 
 senders = Table(

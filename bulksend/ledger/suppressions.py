@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, or_, select
 
 from bulksend.ledger import acts
-from bulksend.ledger.database import among, db_now, rows_changed
-from bulksend.ledger.rowsets import storable
+from bulksend.ledger.database import db_now, rows_changed
+from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
 from bulksend.ledger.schema import attempts, messages, suppressions
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
@@ -35,35 +35,47 @@ def scopes_of(kind: Kind) -> tuple[str, ...]:
     return SCOPES if kind is Kind.MARKETING else ("all",)
 
 
+#: What suppresses one of the recipients in {recipients}, and every suppressed country: scope, subject, reason.
+#: The countries in the very words of their partial index.
+SUPPRESSING = """SELECT x.scope AS scope, x.subject AS subject, x.reason AS reason
+    FROM {recipients} JOIN suppressions x ON x.subject = p.recipient WHERE (x.until IS NULL OR x.until > {now})
+UNION ALL SELECT y.scope, y.subject, y.reason FROM suppressions y
+    WHERE subject LIKE 'country:%' AND (y.until IS NULL OR y.until > {now})"""
+RECIPIENTS = {"recipient": "text"}
+
+
+class Unwanted:
+    """What ``SUPPRESSING`` found, to ask of each recipient."""
+
+    def __init__(self, found: Iterable[tuple[str, str, str]]) -> None:
+        self._reasons = {(subject, scope): reason for scope, subject, reason in found}
+        self._countries = any(subject.startswith(COUNTRY) for subject, _ in self._reasons)
+
+    def why(self, recipient: str, kind: Kind) -> str | None:
+        """The reason why this recipient must not get this kind, the number's own before that of its country."""
+        if not self._reasons:
+            return None
+        reason = self._of(recipient, kind)
+        # Which country it is costs a look into libphonenumber.
+        if reason is None and self._countries:
+            reason = self._of(COUNTRY + (region_of(recipient) or "?"), kind)
+        return reason
+
+    def _of(self, subject: str, kind: Kind) -> str | None:
+        reasons = (self._reasons.get((subject, scope)) for scope in scopes_of(kind))
+        return next((reason for reason in reasons if reason is not None), None)
+
+
 def among_recipients(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[str, str]:
     """Which of these recipients must not get this kind now: recipient -> reason."""
     wanted = list(recipients)
     if not wanted:
         return {}
-    in_force = (
-        suppressions.c.scope.in_(scopes_of(kind)),
-        or_(suppressions.c.until.is_(None), suppressions.c.until > db_now()),
-    )
-    found = dict(
-        tx.execute(
-            select(suppressions.c.subject, suppressions.c.reason).where(
-                among(tx, suppressions.c.subject, wanted), *in_force
-            )
-        ).all()
-    )
-    countries = dict(
-        tx.execute(
-            select(suppressions.c.subject, suppressions.c.reason).where(
-                suppressions.c.subject.like(COUNTRY + "%"), *in_force
-            )
-        ).all()
-    )
-    if countries:
-        for recipient in wanted:
-            reason = countries.get(COUNTRY + (region_of(recipient) or "?"))
-            if reason is not None:
-                found.setdefault(recipient, reason)
-    return found
+    sql = SUPPRESSING.format(recipients=table(tx, RECIPIENTS), now=now_sql(tx))
+    found = tx.execute(statement(sql), {"rows": as_parameter([(recipient,) for recipient in wanted])})
+    unwanted = Unwanted((row.scope, row.subject, row.reason) for row in found)
+    reasons = ((recipient, unwanted.why(recipient, kind)) for recipient in wanted)
+    return {recipient: reason for recipient, reason in reasons if reason is not None}
 
 
 def add(
