@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 
 from bulksend.failpoints import reach
-from bulksend.gateway import SendOrder
+from bulksend.gateway import SendOrder, Start
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.sending import Claimed, Opened, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Ask, Permits, is_stale
@@ -57,7 +57,7 @@ _AFTER_A_BUG_MS = 30_000
 class Vendor(Protocol):
     """What the engine needs of the vendor: never raises, whatever the network does."""
 
-    async def send(self, order: SendOrder) -> Answer:
+    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
         """POST once."""
         ...
 
@@ -94,6 +94,47 @@ class Tally:
     accepted: int = 0
     given_back: int = 0
     stale_slots: int = 0
+
+
+class _Departure:
+    """What holds a POST back until its slot, once its connection is up, and takes the last look before it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        message: Claimed,
+        attempt_id: str,
+        lease: str,
+        deadline: float | None,
+        slot: Slot,
+    ) -> None:
+        self._engine = engine
+        self._message = message
+        self._attempt_id = attempt_id
+        self._lease = lease
+        self._deadline = deadline
+        self._slot = slot
+        self.obstacle: NotSent | None = None
+        self.began_at: float | None = None
+
+    async def wait(self) -> bool:
+        """Wait for the slot, then look once more; says whether the POST may begin."""
+        self.obstacle = await self._reach_slot() or self._engine.last_look(self._lease, self._deadline)
+        return self.obstacle is None
+
+    def begin(self) -> None:
+        """The POST begins: from here on a kill leaves it in doubt."""
+        self.began_at = self._engine.begins(self._attempt_id)
+
+    async def _reach_slot(self) -> NotSent | None:
+        """A slot that was missed is exchanged for another. Says what came up meanwhile."""
+        while not await self._engine.in_time(self._slot):
+            answer = await self._engine.exchange(self._message)
+            if isinstance(answer, Held):
+                why = f"held by {answer.gate.value} before the POST"
+                return NotSent(why, Remedy(retry=Retry.FREE))
+            self._slot = answer
+        return None
 
 
 class Engine:
@@ -384,15 +425,12 @@ class Engine:
         reach("permitted", message.id)
         if not await self._open(opening, lease):
             return
-        obstacle = await self._reach_slot(message, slot) or self._last_look(lease, deadline)
-        started = self._loop.time()
-        if obstacle is None:
-            self.tally.posted += 1
-            self._recorder.begin(opening.attempt_id)
-            answer = await self._vendor.send(order)
-        else:
-            answer = Answer(obstacle, Evidence())
-        latency_ms = (self._loop.time() - started) * 1000
+        departure = _Departure(self, message, opening.attempt_id, lease, deadline, slot)
+        asked_at = self._loop.time()
+        answer = await self._vendor.send(order, departure)
+        if departure.obstacle is not None:
+            answer = Answer(departure.obstacle, Evidence())
+        latency_ms = (self._loop.time() - (departure.began_at or asked_at)) * 1000
         await self._record(message, opening, answer, latency_ms)
 
     def _render(self, message: Claimed) -> str:
@@ -412,21 +450,26 @@ class Engine:
         await self._release(message, answer)
         return None
 
-    async def _reach_slot(self, message: Claimed, slot: Slot) -> NotSent | None:
-        """Wait for the slot; a slot that was missed is exchanged for another. Says what came up meanwhile."""
-        while True:
-            await self._until(slot.at)
-            if not is_stale(slot.at * 1000, self._loop.time() * 1000):
-                return None
-            # Later than a permit is good for: a POST now could make a second fuller than the limit.
-            self.tally.stale_slots += 1
-            answer = await self._desk.acquire(self._ask_of(message, exchange=True))
-            if isinstance(answer, Held):
-                why = f"held by {answer.gate.value} before the POST"
-                return NotSent(why, Remedy(retry=Retry.FREE))
-            slot = answer
+    async def in_time(self, slot: Slot) -> bool:
+        """Wait for a slot; False where it was missed: a POST later than a permit is good for could make a second
+        fuller than the limit."""
+        delay = slot.at - self._loop.time()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        return not is_stale(slot.at * 1000, self._loop.time() * 1000)
 
-    def _last_look(self, lease: str, deadline: float | None) -> NotSent | None:
+    async def exchange(self, message: Claimed) -> Slot | Held:
+        """Another slot for one that was missed."""
+        self.tally.stale_slots += 1
+        return await self._desk.acquire(self._ask_of(message, exchange=True))
+
+    def begins(self, attempt_id: str) -> float:
+        """A POST begins; the event loop's time."""
+        self.tally.posted += 1
+        self._recorder.begin(attempt_id)
+        return self._loop.time()
+
+    def last_look(self, lease: str, deadline: float | None) -> NotSent | None:
         """What still forbids the POST at the instant before it."""
         if self._lease.id != lease:
             return NotSent("the worker's lease was lost before the POST", Remedy(retry=Retry.FREE))
@@ -475,11 +518,6 @@ class Engine:
                 await asyncio.sleep(0.5)
                 continue
             return opened
-
-    async def _until(self, at: float) -> None:
-        delay = at - self._loop.time()
-        if delay > 0:
-            await asyncio.sleep(delay)
 
     # -- what follows ----------------------------------------------------------------------------------
 

@@ -129,7 +129,8 @@ def build_store(settings: Settings) -> Store:
     """The ledger under this process's name."""
     sealer = Sealer.from_text(encryption_keys(settings))
     book = Book(sealer, default_rate=settings.default_rate)
-    return Store(Database(settings.database_url_text()), book, name=worker_name(), account=settings.account())
+    database = Database(settings.database_url_text(), by_key=True)
+    return Store(database, book, name=worker_name(), account=settings.account())
 
 
 def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:

@@ -15,7 +15,7 @@ from bulksend.gateway.phones import PhoneList, SenderPhone, vendor_clock_skew_se
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.signature import canonical, sign
 from bulksend.gateway.socket_transport import SocketTransport
-from bulksend.gateway.transport import Failure, RawReply, Timeouts, Transport
+from bulksend.gateway.transport import Failure, RawReply, Start, Timeouts, Transport
 
 __all__ = [
     "USER_AGENT",
@@ -29,6 +29,7 @@ __all__ = [
     "SendOrder",
     "SenderPhone",
     "SocketTransport",
+    "Start",
     "Timeouts",
     "Transport",
     "VendorClient",

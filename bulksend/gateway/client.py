@@ -8,7 +8,7 @@ from collections.abc import Callable
 from bulksend.gateway.payload import Credentials, SendOrder, build_call, build_request, new_nonce
 from bulksend.gateway.phones import PHONE_LIST_ACTION, PhoneList, read_phone_list
 from bulksend.gateway.replies import read_failure, read_reply
-from bulksend.gateway.transport import RawReply, Transport
+from bulksend.gateway.transport import RawReply, Start, Transport
 from bulksend.messaging.outcome import Answer, Evidence, NotSent, Remedy, Retry
 
 
@@ -28,8 +28,8 @@ class VendorClient:
         self._clock = clock
         self._nonce = nonce
 
-    async def send(self, order: SendOrder) -> Answer:
-        """POST once. Whatever network and vendor do is in the answer.
+    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+        """POST once, when ``start`` lets it. Whatever network and vendor do is in the answer.
 
         Only CancelledError comes out of here, and a cancelled order may have gone out.
         """
@@ -42,7 +42,7 @@ class VendorClient:
                 NotSent("the content holds half a character (a lone surrogate)", Remedy(retry=Retry.NEVER)),
                 Evidence(error=type(error).__name__),
             )
-        reached = await self._transport.post(body, headers)
+        reached = await self._transport.post(body, headers, start)
         if isinstance(reached, RawReply):
             return read_reply(reached.status, reached.headers, reached.body)
         return read_failure(reached)

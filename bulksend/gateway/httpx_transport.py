@@ -17,7 +17,7 @@ import httpx
 
 from bulksend.gateway.addresses import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
-from bulksend.gateway.transport import Failure, RawReply, Timeouts
+from bulksend.gateway.transport import HELD, Failure, RawReply, Start, Timeouts
 
 #: Beside what the caller signs. ``identity`` because a compressed bomb would be ours to inflate.
 _OUR_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
@@ -26,13 +26,22 @@ _OUR_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "Us
 _OUR_FAULT = (httpx.LocalProtocolError, httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 
 
+class _HeldBack(Exception):
+    """Thrown through httpcore, which then closes the connection; nothing was written."""
+
+
 @dataclass(slots=True)
 class _Watch:
     """What httpx's trace says of one POST: an exception's name cannot tell whether a byte was written."""
 
+    start: Start | None
+    timeout: asyncio.Timeout
+    total: float
     stage: str = "pool"
     bytes_sent: bool = False
     reply_began: bool = False
+    held: bool = False
+    raised: BaseException | None = None
 
     async def see(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore before and after each step."""
@@ -42,6 +51,7 @@ class _Watch:
             case "connection.start_tls.started":
                 self.stage = "tls"
             case "http11.send_request_headers.started":
+                await self._wait()
                 self.stage, self.bytes_sent = "send", True
             case "http11.send_request_headers.failed":
                 # A header that HTTP cannot carry is refused before the first byte is written.
@@ -51,8 +61,28 @@ class _Watch:
             case "http11.receive_response_headers.complete":
                 self.stage, self.reply_began = "read", True
 
+    async def _wait(self) -> None:
+        """The connection is up: hold the request back until it may begin. Raises _HeldBack."""
+        if self.start is None:
+            return
+        self.stage = "start"
+        self.timeout.reschedule(None)
+        try:
+            self.held = not await self.start.wait()
+        except Exception as error:
+            self.raised = error
+            raise
+        if self.held:
+            raise _HeldBack
+        self.timeout.reschedule(asyncio.get_running_loop().time() + self.total)
+        self.start.begin()
+
     def failure(self, error: Exception) -> Failure:
-        """``error`` with the evidence so far."""
+        """``error`` with the evidence so far. Raises what ``start`` raised."""
+        if self.raised is not None:
+            raise self.raised
+        if self.held:
+            return HELD
         local = not self.bytes_sent and isinstance(error, _OUR_FAULT)
         return Failure(type(error).__name__, self.bytes_sent, self.reply_began, self.stage, local)
 
@@ -84,12 +114,15 @@ class HttpxTransport:
         self._idle: list[httpx.AsyncHTTPTransport] = []
         self._closed = False
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> RawReply | Failure:
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+    ) -> RawReply | Failure:
         """See :class:`~bulksend.gateway.transport.Transport`."""
-        watch = _Watch()
+        timeout = asyncio.timeout(self._timeouts.total)
+        watch = _Watch(start, timeout, self._timeouts.total)
         try:
             request = self._request(body, headers, watch)
-            async with asyncio.timeout(self._timeouts.total):
+            async with timeout:
                 return await self._post_when_there_is_room(request, watch)
         except Exception as error:  # noqa: BLE001 - whatever a library raises, the watch says what left us
             return watch.failure(error)

@@ -18,7 +18,7 @@ import httptools
 from bulksend.failpoints import reach
 from bulksend.gateway.addresses import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
-from bulksend.gateway.transport import Failure, RawReply, Timeouts
+from bulksend.gateway.transport import HELD, Failure, RawReply, Start, Timeouts
 
 MAX_HEAD = 65536
 """Bytes of status line and headers. The vendor's have about 300."""
@@ -40,6 +40,10 @@ class ReadTimeoutError(Exception):
 
 class WriteTimeoutError(Exception):
     """The request was not taken off our hands within ``Timeouts.write`` seconds."""
+
+
+#: Connections that may end, one after the other, while their POST waits for its start.
+_LINES_TRIED = 3
 
 
 class SocketTransport:
@@ -75,7 +79,9 @@ class SocketTransport:
         self._idle: list[_Line] = []
         self._closed = False
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> RawReply | Failure:
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+    ) -> RawReply | Failure:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         request = self._request(body, headers)
         if request is None:
@@ -89,7 +95,7 @@ class SocketTransport:
         except TimeoutError:
             return _unsent("PoolTimeout", "pool")
         try:
-            return await self._post_on_a_line(request, deadline)
+            return await self._post_on_a_line(request, deadline, start)
         finally:
             self._room.release()
 
@@ -108,28 +114,44 @@ class SocketTransport:
         else:
             await self._room.acquire()
 
-    async def _post_on_a_line(self, request: bytes, deadline: float) -> RawReply | Failure:
-        line = self._idle_line()
+    async def _post_on_a_line(
+        self, request: bytes, deadline: float, start: Start | None
+    ) -> RawReply | Failure:
+        line: _Line | None = None
         try:
-            async with asyncio.timeout_at(deadline):
-                if line is None:
-                    line = await self._new_line()
+            for _ in range(_LINES_TRIED):
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        line = self._idle_line() or await self._new_line()
+                except Exception as error:  # noqa: BLE001 - no connection: nothing can have left
+                    stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
+                    return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
                 reach("connected")
-                reply = await line.exchange(request)
-                reach("reply_read")
-                return reply
-        except Exception as error:  # noqa: BLE001 - whatever is raised, the line knows what left us
-            name = type(error).__name__
-            if line is None:
-                stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
-                return _unsent(name, stage, local=isinstance(error, UnicodeError))
-            return Failure(name, line.bytes_sent, line.reply_began, line.stage)
+                if start is None:
+                    return await self._exchange(line, request, deadline)
+                if not await start.wait():
+                    return HELD
+                deadline = asyncio.get_running_loop().time() + self._timeouts.total
+                if not line.has_ended():
+                    start.begin()
+                    return await self._exchange(line, request, deadline)
+                line.abort()
+            return _unsent(DisconnectedError.__name__, "start")
         finally:
             if line is not None and line.is_clean and not self._closed:
                 line.idle_since = asyncio.get_running_loop().time()
                 self._idle.append(line)
             elif line is not None:
                 line.abort()
+
+    async def _exchange(self, line: _Line, request: bytes, deadline: float) -> RawReply | Failure:
+        try:
+            async with asyncio.timeout_at(deadline):
+                reply = await line.exchange(request)
+                reach("reply_read")
+                return reply
+        except Exception as error:  # noqa: BLE001 - whatever is raised, the line knows what left us
+            return Failure(type(error).__name__, line.bytes_sent, line.reply_began, line.stage)
 
     def _idle_line(self) -> _Line | None:
         """The connection used last that is still good; those that are not are closed."""
@@ -151,6 +173,7 @@ class SocketTransport:
         except BaseException:
             line.abort()  # it may have come up just as we gave up
             raise
+        line.is_clean = True
         return line
 
     def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes | None:

@@ -13,8 +13,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """In seconds. ``read`` and ``write`` are per operation, so a drip never trips them; ``total`` bounds the
-    whole POST, waiting for a connection included."""
+    """In seconds. ``read`` and ``write`` are per operation, so a drip never trips them; ``total`` bounds getting a
+    connection, and again all from the request's first byte on."""
 
     connect: float = 5.0
     read: float = 30.0
@@ -50,16 +50,38 @@ class Failure:
     reply_began: bool
     """Whether the head of a reply was read."""
     stage: str
-    """Where: ``pool``, ``connect``, ``tls``, ``send``, ``wait`` (for a reply) or ``read`` (the reply)."""
+    """Where: ``pool``, ``connect``, ``tls``, ``start``, ``send``, ``wait`` (for a reply) or ``read`` (the reply)."""
     local: bool = False
     """Whether the fault is ours: such a request can never be sent."""
+
+
+class Start(Protocol):
+    """When a POST may begin. Asked once its connection is up: TCP and TLS take as long as they like, and a POST
+    that leaves so much later than its slot makes a later second fuller than the limit."""
+
+    async def wait(self) -> bool:
+        """Return when it may begin; False: it may not any more. Asked again where the connection ended meanwhile."""
+        ...
+
+    def begin(self) -> None:
+        """Called right before the first byte of the request is written."""
+        ...
+
+
+#: What ``post`` comes to when its ``start`` said no.
+HELD = Failure("Held", bytes_sent=False, reply_began=False, stage="start")
 
 
 class Transport(Protocol):
     """POSTs to the one address of the vendor. Belongs to the event loop that it is first used on."""
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> RawReply | Failure:
-        """POST once, never again by itself. Raises only CancelledError; after that it may have gone out."""
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+    ) -> RawReply | Failure:
+        """POST once, never again by itself, when ``start`` lets it (at once without). HELD where that says no.
+
+        Raises CancelledError; after that it may have gone out. What ``start`` raises comes through, nothing sent.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -426,6 +426,113 @@ def test_a_vendor_that(case: Case, make: MakeTransport) -> None:
     asyncio.run(run())
 
 
+# -- when it may begin -----------------------------------------------------------------------------------
+
+
+class Held:
+    """Holds a POST back until told; remembers what it was asked."""
+
+    def __init__(self, *, may_begin: bool = True) -> None:
+        self.asked = asyncio.Event()
+        self.free = asyncio.Event()
+        self.times_asked = 0
+        self.begun = 0
+        self._may_begin = may_begin
+
+    async def wait(self) -> bool:
+        self.times_asked += 1
+        self.asked.set()
+        await self.free.wait()
+        return self._may_begin
+
+    def begin(self) -> None:
+        self.begun += 1
+
+
+def test_a_post_waits_for_its_start_with_its_connection_up(make: MakeTransport) -> None:
+    async def run() -> None:
+        async with vendor_that(says(GOOD_REPLY)) as vendor:
+            client, start = client_of(make(vendor.url, timeouts=PATIENT)), Held()
+            sending = asyncio.create_task(client.send(ORDER, start))
+            await start.asked.wait()
+            assert (vendor.connections, vendor.bytes_read, start.begun) == (1, 0, 0)
+            start.free.set()
+            assert type((await sending).outcome) is Accepted
+            assert (vendor.connections, start.times_asked, start.begun) == (1, 1, 1)
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_post_whose_start_says_no_is_not_sent(make: MakeTransport) -> None:
+    async def run() -> None:
+        async with vendor_that(says(GOOD_REPLY)) as vendor:
+            client, start = client_of(make(vendor.url, timeouts=PATIENT)), Held(may_begin=False)
+            start.free.set()
+            assert_not_sent(await client.send(ORDER, start))
+            assert (vendor.bytes_read, start.begun) == (0, 0)
+            # And the next one goes out as ever.
+            assert type((await client.send(ORDER)).outcome) is Accepted
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_the_time_that_a_post_waits_for_its_start_is_not_the_vendors(make: MakeTransport) -> None:
+    async def run() -> None:
+        async with vendor_that(says(GOOD_REPLY)) as vendor:
+            client, start = client_of(make(vendor.url, timeouts=HASTY_TOTAL)), Held()
+            asyncio.get_running_loop().call_later(HASTY_TOTAL.total * 1.5, start.free.set)
+            assert type((await client.send(ORDER, start)).outcome) is Accepted
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_what_a_start_raises_comes_through_and_nothing_was_sent(make: MakeTransport) -> None:
+    class Broken(Held):
+        async def wait(self) -> bool:
+            raise KeyError("a bug")
+
+    async def run() -> None:
+        async with vendor_that(says(GOOD_REPLY)) as vendor:
+            client = client_of(make(vendor.url, timeouts=PATIENT))
+            with pytest.raises(KeyError, match="a bug"):
+                await client.send(ORDER, Broken())
+            assert vendor.bytes_read == 0
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_ends_while_its_post_waits_is_replaced_before_a_byte_is_sent() -> None:
+    """Of ours; httpx's own shows no way to look, and says unknown."""
+
+    async def run() -> None:
+        gone = asyncio.Event()
+
+        async def hangs_up_first(talk: Talk) -> None:
+            if talk.vendor.connections > 1:
+                await talk.request()
+                await talk.say(GOOD_REPLY)
+                return
+            talk.writer.close()
+            await talk.writer.wait_closed()
+            gone.set()
+
+        async with vendor_that(hangs_up_first) as vendor:
+            client, start = client_of(SocketTransport(vendor.url, timeouts=PATIENT)), Held()
+            sending = asyncio.create_task(client.send(ORDER, start))
+            await start.asked.wait()
+            await gone.wait()
+            start.free.set()
+            assert type((await sending).outcome) is Accepted
+            assert (vendor.connections, start.times_asked, start.begun) == (2, 2, 1)
+            await client.aclose()
+
+    asyncio.run(run())
+
+
 # -- surely not sent -------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,9 @@ def run_storm(options: Options, backend: str = "postgresql", gap: tuple[float, f
         drain_s=180,
         keep=lambda site: found.update(private_finds(site)),
     )
-    return storm_part(options, result, found, plan, f"./run faults storm --seed {options.seed}")
+    name = "storm" if backend == "postgresql" else backend
+    command = f"./run faults {name} --seed {options.seed} --faults {options.faults} --rate {options.rate:g}"
+    return storm_part(options, result, found, plan, command)
 
 
 def storm_part(options: Options, result: Result, found: dict[str, int], plan: Plan, command: str) -> Part:
@@ -199,7 +201,7 @@ _NAMED = (
 )
 
 
-def run_recovery(options: Options, times: int = 5, rest_s: float = 9.0) -> Part:
+def run_recovery(options: Options, times: int = 2, rest_s: float = 9.0) -> Part:
     """One fault at a time; how long after its end the vendor sees the usual rate again."""
     dice = random.Random(options.seed)
     by_name = {fault.name: fault for fault in FAULTS}

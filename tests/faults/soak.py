@@ -78,6 +78,8 @@ class Growth:
     rss_mb: tuple[float, float]
     files: tuple[float, float]
     sockets: tuple[float, float]
+    most_files: int
+    """In the second fifth of the time. Pools fill by what faults ask of them, and are no leak."""
 
     @classmethod
     def of(cls, samples: list[Sample]) -> Growth:
@@ -89,7 +91,12 @@ class Growth:
             return median(map(what, early)), median(map(what, late))
 
         rss = both(lambda s: s.rss_kb)
-        return cls((rss[0] / 1024, rss[1] / 1024), both(lambda s: s.files), both(lambda s: s.sockets))
+        return cls(
+            (rss[0] / 1024, rss[1] / 1024),
+            both(lambda s: s.files),
+            both(lambda s: s.sockets),
+            max(s.files for s in early),
+        )
 
     @property
     def drift(self) -> float:
@@ -129,7 +136,13 @@ def run_soak(options: Options) -> Part:
     result = storm(
         plan, draw(options.seed, count, alive, gap), tell=options.tell, drain_s=180, begin=look, keep=end
     )
-    part = storm_part(options, result, found, plan, f"./run faults soak --minutes {options.minutes:g}")
+    part = storm_part(
+        options,
+        result,
+        found,
+        plan,
+        f"./run faults soak --seed {options.seed} --minutes {options.minutes:g} --rate {options.rate:g}",
+    )
     part.figures = [figure for figure in part.figures if figure.promise in ("P1", "P2")]
     rows = [["process", "RSS, second fifth → last fifth", "drift", "files", "sockets"]]
     for name, samples in sorted(gauges[0].samples.items()):
@@ -143,8 +156,8 @@ def run_soak(options: Options) -> Part:
                 "flat",
                 f"open files of {name}, as a median",
                 f"{growth.files[0]:.0f} → {growth.files[1]:.0f}",
-                "no more than 2 added",
-                growth.files[1] <= growth.files[0] + 2,
+                f"≤ {growth.most_files}, the most of the second fifth",
+                growth.files[1] <= growth.most_files,
             ),
         ]
     part.tables = {"What grows": rows}

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from bulksend import failpoints
-from bulksend.gateway import Credentials, SendOrder, SocketTransport, Timeouts, VendorClient
+from bulksend.gateway import Credentials, SendOrder, SocketTransport, Start, Timeouts, VendorClient
 from bulksend.ledger import audit, campaigns, due, intake, messages, senders, suppressions
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import LocalPermits
-from bulksend.messaging import Accepted, Answer, Evidence, Kind, OnUnknown, Policy
+from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from worker.book import Book
 from worker.engine import Engine, EngineSettings
@@ -417,13 +417,55 @@ class BrokenVendor:
     def __init__(self, to: str) -> None:
         self._to = to
 
-    async def send(self, order: SendOrder) -> Answer:
+    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+        if start is not None and await start.wait():
+            start.begin()
         if order.to == self._to:
             raise RuntimeError("a bug")
         return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+class FarAway:
+    """A vendor whose first connections take their time, as TCP and TLS to another continent do."""
+
+    def __init__(self, slow: int, seconds: float) -> None:
+        self._slow = slow
+        self._seconds = seconds
+        self.left: list[float] = []
+
+    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+        self._slow -= 1
+        if self._slow >= 0:
+            await asyncio.sleep(self._seconds)
+        assert start is not None
+        if not await start.wait():
+            return Answer(NotSent("held"), Evidence())
+        start.begin()
+        self.left.append(time.monotonic())
+        return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def test_connections_that_are_slow_to_come_up_make_no_second_too_full(
+    ledger: Database, tmp_path: Path
+) -> None:
+    rate = 20
+    campaign = a_campaign(ledger, [number(n) for n in range(3 * rate)], rate=float(rate))
+    vendor = FarAway(slow=rate // 2, seconds=0.5)
+    rig = Rig(ledger, "", tmp_path, vendor=lambda _: vendor)
+    rig.start()
+    try:
+        assert rig.run_until(campaign, ended) == {"accepted": 3 * rate}
+    finally:
+        rig.stop()
+    left = sorted(vendor.left)
+    fullest = max(sum(begin <= at < begin + 1 for at in left) for begin in left)
+    assert fullest <= rate
 
 
 def test_a_bug_in_mid_send_makes_its_message_unknown_and_holds_nobody_else(

@@ -15,6 +15,7 @@ from bulksend.gateway import (
     Failure,
     RawReply,
     SendOrder,
+    Start,
     VendorClient,
     vendor_clock_skew_seconds,
 )
@@ -34,7 +35,9 @@ class Script:
     posts: list[tuple[bytes, Mapping[str, str]]] = field(default_factory=list)
     closed: bool = False
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> RawReply | Failure:
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+    ) -> RawReply | Failure:
         self.posts.append((body, headers))
         return self.replies.pop(0)
 
@@ -157,6 +160,7 @@ def test_the_rooms_door_opens_on_exactly_this() -> None:
         "SendOrder",
         "SenderPhone",
         "SocketTransport",
+        "Start",
         "Timeouts",
         "Transport",
         "VendorClient",

@@ -1,0 +1,78 @@
+"""The hot path reads the rows it was sent for and no others, whatever PostgreSQL believes of its tables.
+
+A ledger in its first minute was never analyzed, and a plan that suits an empty table walks a full one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Connection, text
+
+from bulksend.ledger import sending
+from bulksend.ledger.database import Database
+from bulksend.messaging.outcome import Accepted
+from tests.integration.ledger.conftest import ACCOUNT, Desk
+
+WAITING = 40_000
+BATCH = 20
+#: Each row of a batch may be read a few times over in one statement.
+READS_A_ROW = 8
+
+_READ = """SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0) FROM pg_stat_xact_user_tables
+           WHERE relname IN ('messages', 'attempts')"""
+
+
+#: As many more like that one, by the server itself: waiting messages, and attempts of an accepted one.
+_COPIES = (
+    """INSERT INTO messages (id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint, status,
+           due_at, attempts, tries, waits, rescues, queued_at)
+       SELECT gen_random_uuid(), m.campaign_id, 'copy ' || n, n, m.kind, m.sender, m.recipient, m.type, m.payload,
+           m.fingerprint, m.status, m.due_at, 0, 0, 0, 0, m.queued_at
+       FROM messages m, generate_series(1, CAST(:many AS bigint)) AS n WHERE m.id = CAST(:id AS uuid)""",
+    """INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at, finished_at, outcome)
+       SELECT gen_random_uuid(), a.message_pk, a.n + more, a.owner, a.worker, a.sender, a.started_at, a.finished_at,
+           a.outcome
+       FROM attempts a, generate_series(1, CAST(:many AS bigint)) AS more WHERE CAST(:id AS uuid) IS NOT NULL""",
+)
+
+
+@pytest.fixture
+def desk(postgres_ledger_url: str) -> Iterator[Desk]:
+    database = Database(postgres_ledger_url, by_key=True)
+    yield Desk(database)
+    database.close()
+
+
+def reads(desk: Desk, work: Callable[[Connection], object]) -> int:
+    """How many rows of messages and attempts ``work`` read."""
+    with desk.database.write() as tx:
+        work(tx)
+        return int(tx.execute(text(_READ)).scalar_one())
+
+
+def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(desk: Desk) -> None:
+    lease = desk.lease()
+    ids = desk.queued(n=BATCH)
+    desk.accepted(desk.queued())
+    with desk.database.write() as tx:
+        for copied in _COPIES:
+            tx.execute(text(copied), {"many": WAITING, "id": ids[0]})
+
+    claim = reads(desk, lambda tx: sending.claim(tx, ids, lease=lease, account=ACCOUNT))
+    openings = desk.openings(desk.claim(lease, ids))
+    assert len(openings) == BATCH
+    opening = reads(
+        desk,
+        lambda tx: sending.open_attempts(tx, openings, lease=lease, worker="host:1", account=ACCOUNT),
+    )
+    answers = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in openings]
+    settling = reads(desk, lambda tx: sending.settle(tx, answers))
+
+    most = BATCH * READS_A_ROW
+    assert {"claim": claim <= most, "open": opening <= most, "settle": settling <= most} == {
+        "claim": True,
+        "open": True,
+        "settle": True,
+    }, (claim, opening, settling)
