@@ -46,6 +46,8 @@ _NAMED = {
     "sqlite": "{rows} CROSS JOIN messages AS m ON m.id = p.id",
     "postgresql": "{rows} CROSS JOIN LATERAL (SELECT * FROM messages AS x WHERE x.id = p.id OFFSET 0) AS m",
 }
+#: Likewise ``IS TRUE`` below keeps PostgreSQL from going through all that a worker holds, and comparing each with
+#: each of the ids: 4,000 given back at a stop took 18 s.
 _CLAIM = """
 UPDATE messages SET status = 'claimed', owner = :lease, gate = NULL, gate_until = NULL
 WHERE id IN (
@@ -127,8 +129,8 @@ class Opened:
 _OPEN = """
 UPDATE messages SET status = 'sending', attempt_id = p.attempt_id, attempts = p.n, sent_at = {now}
 FROM {rows}
-WHERE messages.id = p.id AND messages.owner = :lease
-  AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id))
+WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE
+  AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE
   AND (messages.expires_at IS NULL OR messages.expires_at > {now})
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
 RETURNING messages.attempt_id, messages.sent_at
@@ -190,7 +192,7 @@ _CLOSE_LATE = """
 UPDATE messages SET status = CASE WHEN {maybe_sent} THEN 'unknown' ELSE 'expired' END, owner = NULL,
     ended_at = {now}, error = 'its time to live passed before it could be sent',
     payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
-FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'sending'
+FROM {rows} WHERE messages.id = p.id AND (messages.owner = :lease AND messages.status = 'sending') IS TRUE
   AND messages.attempt_id = p.attempt_id AND messages.expires_at <= {now}
 RETURNING messages.id
 """
@@ -292,7 +294,7 @@ _END = """
 UPDATE messages SET status = CASE WHEN {maybe_sent} THEN 'unknown' ELSE :status END,
     owner = NULL, gate = NULL, gate_until = NULL, error = p.error,
     ended_at = {now}, payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
-FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
+FROM {rows} WHERE messages.id = p.id AND (messages.owner = :lease AND messages.status = 'claimed') IS TRUE
 """
 
 
@@ -321,7 +323,7 @@ UPDATE messages SET status = CASE WHEN {maybe_sent} THEN 'unknown' ELSE 'expired
     owner = NULL, gate = NULL, gate_until = NULL, ended_at = {now},
     error = 'its time to live passed before it could be sent',
     payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
-FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
+FROM {rows} WHERE messages.id = p.id AND (messages.owner = :lease AND messages.status = 'claimed') IS TRUE
   AND messages.expires_at <= {now}
 RETURNING messages.id
 """
@@ -351,7 +353,7 @@ UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'retry' ELSE 'queued' E
     -- A millisecond later: for the relay that is a job anew, and it need not take the earlier one for lost first.
     due_at = CASE WHEN p.due_at > messages.due_at THEN p.due_at ELSE messages.due_at + 1 END,
     gate = p.gate, gate_until = p.gate_until
-FROM {rows} WHERE messages.id = p.id AND messages.owner = :lease AND messages.status = 'claimed'
+FROM {rows} WHERE messages.id = p.id AND (messages.owner = :lease AND messages.status = 'claimed') IS TRUE
 """
 
 
