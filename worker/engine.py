@@ -58,7 +58,7 @@ class Vendor(Protocol):
     """What the engine needs of the vendor: never raises, whatever the network does."""
 
     async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
-        """POST once."""
+        """POST once, when ``start`` lets it."""
         ...
 
     async def aclose(self) -> None:
@@ -96,44 +96,36 @@ class Tally:
     stale_slots: int = 0
 
 
+@dataclass(slots=True)
 class _Departure:
     """What holds a POST back until its slot, once its connection is up, and takes the last look before it."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        message: Claimed,
-        attempt_id: str,
-        lease: str,
-        deadline: float | None,
-        slot: Slot,
-    ) -> None:
-        self._engine = engine
-        self._message = message
-        self._attempt_id = attempt_id
-        self._lease = lease
-        self._deadline = deadline
-        self._slot = slot
-        self.obstacle: NotSent | None = None
-        self.began_at: float | None = None
+    engine: Engine
+    message: Claimed
+    attempt_id: str
+    lease: str
+    deadline: float | None
+    slot: Slot
+    obstacle: NotSent | None = None
+    began_at: float | None = None
 
     async def wait(self) -> bool:
         """Wait for the slot, then look once more; says whether the POST may begin."""
-        self.obstacle = await self._reach_slot() or self._engine.last_look(self._lease, self._deadline)
+        self.obstacle = await self._reach_slot() or self.engine.last_look(self.lease, self.deadline)
         return self.obstacle is None
 
     def begin(self) -> None:
         """The POST begins: from here on a kill leaves it in doubt."""
-        self.began_at = self._engine.begins(self._attempt_id)
+        self.began_at = self.engine.begins(self.attempt_id)
 
     async def _reach_slot(self) -> NotSent | None:
         """A slot that was missed is exchanged for another. Says what came up meanwhile."""
-        while not await self._engine.in_time(self._slot):
-            answer = await self._engine.exchange(self._message)
+        while not await self.engine.in_time(self.slot):
+            answer = await self.engine.exchange(self.message)
             if isinstance(answer, Held):
                 why = f"held by {answer.gate.value} before the POST"
                 return NotSent(why, Remedy(retry=Retry.FREE))
-            self._slot = answer
+            self.slot = answer
         return None
 
 

@@ -31,7 +31,8 @@ class VendorClient:
     async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
         """POST once, when ``start`` lets it. Whatever network and vendor do is in the answer.
 
-        Only CancelledError comes out of here, and a cancelled order may have gone out.
+        Only CancelledError comes out of here, and a cancelled order may have gone out; and what ``start`` raises, in
+        which case nothing has.
         """
         try:
             body, headers = build_request(

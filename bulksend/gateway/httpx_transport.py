@@ -40,8 +40,8 @@ class _Watch:
     stage: str = "pool"
     bytes_sent: bool = False
     reply_began: bool = False
-    held: bool = False
-    raised: BaseException | None = None
+    raised: Exception | None = None
+    """What ``start`` raised, which is nobody's failure but its own."""
 
     async def see(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore before and after each step."""
@@ -68,11 +68,11 @@ class _Watch:
         self.stage = "start"
         self.timeout.reschedule(None)
         try:
-            self.held = not await self.start.wait()
+            may_begin = await self.start.wait()
         except Exception as error:
             self.raised = error
             raise
-        if self.held:
+        if not may_begin:
             raise _HeldBack
         self.timeout.reschedule(asyncio.get_running_loop().time() + self.total)
         self.start.begin()
@@ -81,7 +81,7 @@ class _Watch:
         """``error`` with the evidence so far. Raises what ``start`` raised."""
         if self.raised is not None:
             raise self.raised
-        if self.held:
+        if isinstance(error, _HeldBack):
             return HELD
         local = not self.bytes_sent and isinstance(error, _OUR_FAULT)
         return Failure(type(error).__name__, self.bytes_sent, self.reply_began, self.stage, local)

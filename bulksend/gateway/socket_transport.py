@@ -136,6 +136,7 @@ class SocketTransport:
                     start.begin()
                     return await self._exchange(line, request, deadline)
                 line.abort()
+                line = None
             return _unsent(DisconnectedError.__name__, "start")
         finally:
             if line is not None and line.is_clean and not self._closed:

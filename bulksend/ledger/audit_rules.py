@@ -32,6 +32,12 @@ _ROUNDED = """FROM attempts a WHERE a.message_pk = m.id
              AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))"""
 
 
+_TWO_MINDS = f"((m.ended_at IS NULL) <> (m.status IN {_MOVING}))"
+_ENDED_CODE = "(m.kind = 'otp' AND m.ended_at IS NOT NULL)"
+_LEFT_BEHIND = f"({_ENDED_CODE} AND m.payload IS NOT NULL)"
+_NEWEST_POST = "(SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id)"
+
+
 @dataclass(frozen=True, slots=True)
 class OfMessages:
     """A rule that each message keeps or breaks by itself.
@@ -108,8 +114,8 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "one ending",
         "a message that ended says when, and one that has not ended does not",
         concerns="1 = 1",
-        suspect=f"(m.ended_at IS NULL) <> (m.status IN {_MOVING})",
-        breach=f"(m.ended_at IS NULL) <> (m.status IN {_MOVING})",
+        suspect=_TWO_MINDS,
+        breach=_TWO_MINDS,
         told="': ' || m.status || CASE WHEN m.ended_at IS NULL THEN ' without' ELSE ' with' END || ' an end'",
     ),
     NUMBERED,
@@ -169,16 +175,15 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "no POST was opened after its message's time to live",
         concerns="m.expires_at IS NOT NULL",
         suspect="a.started_at > m.expires_at",
-        breach="m.expires_at < (SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id)",
-        told="""': ' || ((SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id) - m.expires_at)
-                || ' ms late'""",
+        breach=f"m.expires_at < {_NEWEST_POST}",
+        told=f"': ' || ({_NEWEST_POST} - m.expires_at) || ' ms late'",
     ),
     OfMessages(
         "codes wiped",
         "no one-time code rests in the ledger after its message's ending",
-        concerns="m.kind = 'otp' AND m.ended_at IS NOT NULL",
-        suspect="m.kind = 'otp' AND m.ended_at IS NOT NULL AND m.payload IS NOT NULL",
-        breach="(m.kind = 'otp' AND m.ended_at IS NOT NULL AND m.payload IS NOT NULL)",
+        concerns=_ENDED_CODE,
+        suspect=_LEFT_BEHIND,
+        breach=_LEFT_BEHIND,
     ),
     OfCampaigns(
         "nobody holds for ever",

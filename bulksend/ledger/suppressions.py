@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, or_, select
 from bulksend.ledger import acts
 from bulksend.ledger.database import db_now, rows_changed
 from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
-from bulksend.ledger.schema import attempts, messages, suppressions
+from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
 
@@ -37,10 +37,10 @@ def scopes_of(kind: Kind) -> tuple[str, ...]:
 
 #: What suppresses one of the recipients in {recipients}, and every suppressed country: scope, subject, reason.
 #: The countries in the very words of their partial index.
-SUPPRESSING = """SELECT x.scope AS scope, x.subject AS subject, x.reason AS reason
-    FROM {recipients} JOIN suppressions x ON x.subject = p.recipient WHERE (x.until IS NULL OR x.until > {now})
+SUPPRESSING = f"""SELECT x.scope AS scope, x.subject AS subject, x.reason AS reason
+    FROM {{recipients}} JOIN suppressions x ON x.subject = p.recipient WHERE (x.until IS NULL OR x.until > {{now}})
 UNION ALL SELECT y.scope, y.subject, y.reason FROM suppressions y
-    WHERE subject LIKE 'country:%' AND (y.until IS NULL OR y.until > {now})"""
+    WHERE {COUNTRIES_SQL} AND (y.until IS NULL OR y.until > {{now}})"""  # noqa: S608 - our own words
 RECIPIENTS = {"recipient": "text"}
 
 

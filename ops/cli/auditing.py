@@ -43,14 +43,15 @@ def audit(
         with ledger(settings()).read() as tx:
             id = campaigns.resolve(tx, campaign).id if campaign is not None else None
             report = auditing.audit(tx, campaign_id=id)
+        seconds = time.monotonic() - began
+        _tell_json(report) if json else _tell(report)
         if metrics is not None:
             from ops.audit_metrics import write_metrics
 
             try:
-                write_metrics(report, metrics, finished_at=time.time(), seconds=time.monotonic() - began)
+                write_metrics(report, metrics, finished_at=time.time(), seconds=seconds)
             except OSError as error:
                 raise InvalidInput(f"--metrics: {metrics} cannot be written: {error.strerror}") from None
-        _tell_json(report) if json else _tell(report)
         return DONE if report.holds else FAILED
 
     raise SystemExit(guarded(work))
