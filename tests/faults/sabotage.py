@@ -55,9 +55,9 @@ FENCING_REMOVED = PlantedBug(
     (
         Edit(
             "bulksend/ledger/sending.py",
-            "WHERE messages.id = p.id AND messages.owner = :lease\n"
+            "WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE\n"
             "  AND (messages.status = 'claimed' OR "
-            "(messages.status = 'sending' AND messages.attempt_id = p.attempt_id))",
+            "(messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE",
             "WHERE messages.id = p.id",
         ),
         Edit(
