@@ -157,6 +157,7 @@ class Engine:
         self.tally = Tally()
         self._hands: dict[str, asyncio.Task[None]] = {}
         self._of_lane: Counter[Kind] = Counter()
+        self._strays: set[str] = set()
         self._posting: set[str] = set()
         self._permitted: dict[str, Kind] = {}
         """Messages that have a permit and are not settled: what is in flight, or about to be."""
@@ -660,10 +661,25 @@ class Engine:
                 done = await self._thread(self._store.rescue, wait_ms)
                 if done.given_back or done.unknown:
                     log.warning("rescued", given_back=len(done.given_back), unknown=len(done.unknown))
+                await self._give_back_strays()
                 await self._heal_pauses()
             except Exception as error:  # noqa: BLE001 - tried again soon
                 log.warning("rescue_failed", error=type(error).__name__)
             await asyncio.sleep(self._settings.rescue_seconds)
+
+    async def _give_back_strays(self) -> None:
+        """What is claimed under our lease and not in our hands: a claim's COMMIT took place after we had given it up.
+
+        Nobody else may touch it as long as we live. Twice seen, since a claim may be under way while we look.
+        """
+        lease = self._lease.id
+        if lease is None:
+            return
+        strays = await self._thread(self._store.claimed_under, lease) - self._hands.keys()
+        twice, self._strays = strays & self._strays, strays
+        if twice:
+            log.warning("strays_given_back", count=len(twice))
+            await self._thread(self._store.give_back, [Release(id, 0, None, None) for id in twice], lease)
 
     def _bury_the_dead(self) -> None:
         """What dead workers of this machine held is free at once: nobody waits for their leases to lapse."""

@@ -115,6 +115,11 @@ class Store:
         reach("after_claim")
         return claimed
 
+    def claimed_under(self, lease: str) -> set[str]:
+        """What the ledger says this lease has in hand."""
+        with self._database.read() as tx:
+            return sending.claimed_under(tx, lease)
+
     def open(self, openings: Sequence[sending.Opening], lease: str) -> sending.Opened:
         """The last-moment check and write-ahead of a micro-batch."""
 

@@ -15,6 +15,7 @@ from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.messages import MAYBE_SENT, reopen_campaigns
 from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
+from bulksend.ledger.schema import HELD_SQL
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
 
@@ -101,6 +102,14 @@ def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> li
     ]
     claimed.sort(key=lambda m: (m.due_at, m.id))
     return claimed
+
+
+_CLAIMED_UNDER = f"SELECT id FROM messages WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL}"  # noqa: S608
+
+
+def claimed_under(tx: Connection, lease: str) -> set[str]:
+    """What this lease has claimed and not begun to send: what its worker ought to have in hand."""
+    return {str(id) for id in tx.execute(statement(_CLAIMED_UNDER), {"lease": lease}).scalars()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from bulksend import failpoints
 from bulksend.gateway import Credentials, SendOrder, SocketTransport, Start, Timeouts, VendorClient
@@ -480,6 +481,21 @@ def test_a_bug_in_mid_send_makes_its_message_unknown_and_holds_nobody_else(
         rig.stop()
     found = one_of(ledger, campaign, number(2))
     assert (found["status"], found["tried"]) == ("unknown", ["unknown"])
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
+
+
+def test_what_is_claimed_for_us_and_never_reached_our_hands_is_given_back_and_sent(
+    ledger: Database, tmp_path: Path
+) -> None:
+    campaign = a_campaign(ledger, [number(n) for n in range(3)])
+    with rig_of(ledger, tmp_path, [], rescue_seconds=0.2) as (rig, _):
+        # As by a COMMIT that took place after its worker had given it up.
+        with ledger.write() as tx:
+            tx.execute(
+                text("UPDATE messages SET status = 'claimed', owner = (SELECT id FROM workers) WHERE row = 2")
+            )
+        assert rig.run_until(campaign, ended) == {"accepted": 3}
     with ledger.read() as tx:
         assert audit.audit(tx).holds
 
