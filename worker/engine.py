@@ -44,7 +44,8 @@ from worker.book import Book, CannotRender
 from worker.clock import steady_seconds
 from worker.lanes import Backlog
 from worker.lease import LeaseKeeper
-from worker.permit_desk import Held, PermitDesk, Slot
+from worker.lines import Held, Slot
+from worker.permit_desk import PermitDesk
 from worker.recorder import FlightRecorder, bury
 from worker.spool import Spool
 from worker.store import PauseOrder, Store, SuppressOrder

@@ -1,0 +1,177 @@
+"""The desk asks the limiter for many messages at once, and for no more than it could get."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLimits, Wait
+from bulksend.messaging import Kind, Scope
+from worker.lines import Held, Slot
+from worker.permit_desk import PermitDesk
+
+SENDER = "447700900000"
+Answering = Callable[[int, Ask], Permit | Wait]
+"""The answer to an ask, by the number of the call."""
+
+
+class ScriptedPermits:
+    """Answers by a rule; remembers every call. Its clock stands at 1,000 ms."""
+
+    def __init__(self, rule: Answering) -> None:
+        self._rule = rule
+        self.calls: list[list[Ask]] = []
+
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
+        self.calls.append(list(asks))
+        return Grant(tuple(self._rule(len(self.calls), ask) for ask in asks), 1000.0, 1)
+
+    def peek(self, ask: Ask) -> tuple[Wait, ...]:
+        return ()
+
+    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
+        return
+
+    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+        return
+
+    def resume(self, scope: Scope, id: str) -> None:
+        return
+
+    def paused(self) -> tuple[Paused, ...]:
+        return ()
+
+    def restore(
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
+    ) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def an_ask(recipient: str, campaign: str = "a", kind: Kind = Kind.MARKETING, *, sender: str = SENDER) -> Ask:
+    return Ask(kind, sender, campaign, recipient, SenderLimits(100.0, None), None)
+
+
+def at_the_desk(
+    permits: Permits,
+    act: Callable[[PermitDesk], Awaitable[None]],
+    room: Callable[[Kind], int] = lambda lane: 1_000_000,
+) -> None:
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            desk = PermitDesk(permits, pool, lead_ms=lambda: 5.0, on_cold=lambda: None, room=room)
+            serving = asyncio.create_task(desk.run())
+            try:
+                async with asyncio.timeout(20):
+                    await act(desk)
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+async def all_of(desk: PermitDesk, asks: Iterable[Ask]) -> list[Slot | Held]:
+    return list(await asyncio.gather(*(desk.acquire(ask) for ask in asks)))
+
+
+def test_five_campaigns_of_one_sender_ask_for_one_senders_share_in_equal_parts() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    asks = [an_ask(f"{campaign}{n}", campaign) for campaign in "abcde" for n in range(20)]
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, asks)
+
+    at_the_desk(permits, act)
+    assert [len(call) for call in permits.calls] == [12] * 8 + [4]
+    for call in permits.calls:
+        of = Counter(ask.campaign_id for ask in call)
+        assert max(of.values()) - min(of.values() if len(of) == 5 else [0]) <= 1
+
+
+def test_a_sender_that_is_saturated_is_asked_for_once_a_breath_whatever_its_campaigns() -> None:
+    permits = ScriptedPermits(
+        lambda call, ask: Permit(1000.0) if call % 2 else Wait(Gate.SENDER_RATE, 1000.0)
+    )
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, [an_ask(f"{campaign}{n}", campaign) for campaign in "abc" for n in range(8)])
+
+    at_the_desk(permits, act)
+    # 12 granted, 12 told to wait, the same 12 granted: nobody asks by a clock of its own.
+    assert [len(call) for call in permits.calls] == [12, 12, 12]
+
+
+def test_who_waits_for_a_recipients_own_rate_is_asked_for_again_once_and_holds_nobody() -> None:
+    def rule(call: int, ask: Ask) -> Permit | Wait:
+        first = call == 1 and ask.recipient == "pair"
+        return Wait(Gate.PAIR_RATE, 1200.0) if first else Permit(1000.0)
+
+    permits = ScriptedPermits(rule)
+
+    async def act(desk: PermitDesk) -> None:
+        held = asyncio.create_task(desk.acquire(an_ask("pair")))
+        await all_of(desk, [an_ask(f"other{n}") for n in range(30)])
+        assert not held.done()
+        assert isinstance(await held, Slot)
+
+    at_the_desk(permits, act)
+    assert sum(ask.recipient == "pair" for call in permits.calls for ask in call) == 2
+
+
+def test_what_holds_longer_than_is_worth_waiting_for_is_told() -> None:
+    rules = {
+        "outage": Wait(Gate.OUTAGE, 9000.0),
+        "pair": Wait(Gate.PAIR_RATE, 9000.0),
+        "pause": Wait(Gate.CAMPAIGN_PAUSED, None),
+    }
+    permits = ScriptedPermits(lambda call, ask: rules[ask.recipient])
+
+    async def act(desk: PermitDesk) -> None:
+        assert await all_of(desk, map(an_ask, rules)) == [
+            Held(Gate.OUTAGE, 9000),
+            Held(Gate.PAIR_RATE, 9000),
+            Held(Gate.CAMPAIGN_PAUSED, None),
+        ]
+
+    at_the_desk(permits, act)
+
+
+def test_a_limiter_that_fails_loses_nobody() -> None:
+    def rule(call: int, ask: Ask) -> Permit | Wait:
+        if call == 1:
+            raise ConnectionError
+        return Permit(1000.0)
+
+    async def act(desk: PermitDesk) -> None:
+        assert len(await all_of(desk, [an_ask(str(n)) for n in range(5)])) == 5
+
+    at_the_desk(ScriptedPermits(rule), act)
+
+
+def test_where_there_is_room_for_one_at_a_time_senders_take_turns() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    asks = [
+        an_ask(f"{sender}{n}", sender=sender) for sender in ("447700900001", "447700900002") for n in range(3)
+    ]
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, asks)
+
+    at_the_desk(permits, act, room=lambda lane: 1)
+    order = [ask.sender[-1] for call in permits.calls for ask in call]
+    assert order == ["1", "2"] * 3
+
+
+def test_a_code_is_asked_for_before_marketing() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, [an_ask("blast"), an_ask("code", kind=Kind.OTP)])
+
+    at_the_desk(permits, act)
+    assert [ask.recipient for call in permits.calls for ask in call] == ["code", "blast"]
