@@ -537,6 +537,7 @@ class Engine:
             tries=decision.tries,
             waits=decision.waits,
             error=decision.error,
+            payload=message.payload if message.kind is Kind.OTP else None,
         )
         self._unsettled[opening.attempt_id] = settlement
         # Pauses first: what comes back to the queue because of one must find it in force.

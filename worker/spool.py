@@ -1,6 +1,6 @@
 """Results that could not be brought into the ledger before the process ended, kept in a file for the next start.
 
-A line holds ids, codes and times of one attempt: no phone number, no content.
+A line holds ids, codes and times of one attempt: no phone number, no content, not even a sealed one.
 """
 
 from __future__ import annotations

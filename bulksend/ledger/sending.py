@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, update
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.messages import MAYBE_SENT, reopen_campaigns
 from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
-from bulksend.ledger.schema import HELD_SQL
+from bulksend.ledger.schema import HELD_SQL, messages
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
 
@@ -389,6 +389,8 @@ class Settlement:
     tries: int
     waits: int
     error: str
+    payload: bytes | None = None
+    """A code's sealed content, still in hand: what waits again has it back, where a rescue wiped it meanwhile."""
 
 
 _CLOSE_COLUMNS = {
@@ -427,7 +429,8 @@ _SETTLE_COLUMNS = {
     "ret_code": "integer",
 }
 # A result is the truth of its attempt whenever it comes: also after a rescue took the message for unknown.
-# A code that a rescue has wiped meanwhile cannot be sent again, however surely it was not sent.
+# A code that a rescue has wiped meanwhile cannot be sent again, however surely it was not sent, unless whoever says so
+# brings it back (a result from the spool does not: no content rests there).
 _WIPED = "(NOT p.ended AND messages.payload IS NULL)"
 _SETTLE = """
 UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL,
@@ -446,6 +449,29 @@ FROM {rows} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
 """
 
 
+_BRING_BACK = (
+    update(messages)
+    .where(
+        messages.c.id == bindparam("of"),
+        messages.c.attempt_id == bindparam("attempt"),
+        messages.c.status == Status.UNKNOWN.value,
+        messages.c.payload.is_(None),
+    )
+    .values(payload=bindparam("sealed"))
+)
+
+
+def _bring_back(tx: Connection, settlements: Sequence[Settlement]) -> None:
+    """What a rescue took for unknown and wiped, and what was surely not sent, gets its sealed content back."""
+    wiped = [
+        {"of": s.message, "attempt": s.attempt_id, "sealed": s.payload}
+        for s in settlements
+        if s.payload is not None and s.status not in _ENDING
+    ]
+    if wiped:
+        tx.execute(_BRING_BACK, wiped)
+
+
 def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
     """Close attempts and move their messages on, whoever holds them by now."""
     if not settlements:
@@ -455,6 +481,7 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
         statement(_CLOSE.format(now=now, rows=table(tx, _CLOSE_COLUMNS))),
         {"rows": as_parameter([_closing(s) for s in settlements])},
     )
+    _bring_back(tx, settlements)
     moved = rows_changed(
         tx,
         statement(

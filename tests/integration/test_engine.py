@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from bulksend import failpoints
 from bulksend.gateway import Credentials, SendOrder, SocketTransport, Start, Timeouts, VendorClient
-from bulksend.ledger import audit, campaigns, due, intake, messages, senders, suppressions
+from bulksend.ledger import audit, campaigns, due, intake, leases, messages, senders, suppressions
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
@@ -92,6 +92,17 @@ class Rig:
     def offer(self, lane: Kind, ids: Sequence[str]) -> None:
         self.backlog.add(lane, ids)
         self.engine.wake()
+
+    def wait_for_another_lease(self) -> None:
+        """Until our worker has noticed that its lease is lost, and has another."""
+        deadline = time.monotonic() + 20
+        with_leases = text("SELECT count(*) FROM workers WHERE ended_at IS NULL AND lease_until > 1")
+        while True:
+            with self.database.read() as tx:
+                if tx.execute(with_leases).scalar_one():
+                    return
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def run_until(
         self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 20
@@ -496,6 +507,43 @@ def test_what_is_claimed_for_us_and_never_reached_our_hands_is_given_back_and_se
                 text("UPDATE messages SET status = 'claimed', owner = (SELECT id FROM workers) WHERE row = 2")
             )
         assert rig.run_until(campaign, ended) == {"accepted": 3}
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
+
+
+class HeldUp(FarAway):
+    """A vendor to whom the first connection comes up only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(slow=0, seconds=0)
+        self.let = threading.Event()
+
+    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+        await asyncio.get_running_loop().run_in_executor(None, self.let.wait, 30)
+        return await super().send(order, start)
+
+
+def test_a_code_of_a_worker_that_was_given_up_too_early_is_sent_after_all(
+    ledger: Database, tmp_path: Path
+) -> None:
+    campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP)
+    vendor = HeldUp()
+    rig = Rig(ledger, "", tmp_path, vendor=lambda _: vendor)
+    rig.start()
+    try:
+        rig.run_until(campaign, lambda statuses: statuses == {"sending": 1})
+        with ledger.write() as tx:
+            tx.execute(text("UPDATE workers SET lease_until = 1"))
+            leases.rescue(tx, resend_wait_ms=100)
+        rig.run_until(campaign, lambda statuses: statuses == {"unknown": 1})
+        rig.wait_for_another_lease()
+        vendor.let.set()
+        assert rig.run_until(campaign, lambda statuses: statuses == {"accepted": 1})
+    finally:
+        vendor.let.set()
+        rig.stop()
+    assert len(vendor.left) == 1
+    assert one_of(ledger, campaign, number(1))["tried"] == ["not_sent", "accepted"]
     with ledger.read() as tx:
         assert audit.audit(tx).holds
 

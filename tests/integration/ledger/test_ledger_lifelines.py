@@ -187,7 +187,7 @@ class Lifelines(RuleBasedStateMachine):
                     self.spooled.append((post, outcome))
                 else:
                     for _ in range(1 + twice):
-                        self._settle(post, outcome)
+                        self._settle(post, outcome, in_hand=True)
 
     def _outcome(self, post: Post, answer: str) -> Outcome:
         post.taken = {"accepted": True, "unclear": True, "timeout": None}.get(answer, False)
@@ -201,15 +201,17 @@ class Lifelines(RuleBasedStateMachine):
         }
         return outcomes[answer]
 
-    def _settle(self, post: Post, outcome: Outcome) -> None:
+    def _settle(self, post: Post, outcome: Outcome, *, in_hand: bool) -> None:
         """As ``decide`` would: doubt is sent again once where the campaign asked for it, nothing after its time."""
         message = post.opening.message
         changes: dict[str, Any] = {}
+        if in_hand and message.kind is Kind.OTP:
+            changes["payload"] = message.payload
         if isinstance(outcome, NotSent | Throttled) and self.desk.row(message.id)["expires_at"] is not None:
-            changes = {"status": S.EXPIRED, "due_at": None}
+            changes |= {"status": S.EXPIRED, "due_at": None}
         if isinstance(outcome, Unknown):
             if self._is_wished(message.id) and message.tries == 0:
-                changes = {"status": S.RETRY, "due_at": 0}
+                changes |= {"status": S.RETRY, "due_at": 0}
             if post.taken:
                 # An answer that was no clear success, but named the message.
                 changes["evidence"] = Evidence(500, 0, message_id=post.message_id, bytes_sent=True)
@@ -220,7 +222,7 @@ class Lifelines(RuleBasedStateMachine):
     def spools_are_replayed(self, data: st.DataObject) -> None:
         for entry in some(data, self.spooled):
             self.spooled.remove(entry)
-            self._settle(*entry)
+            self._settle(*entry, in_hand=False)
 
     @precondition(lambda self: any(post.taken for posts in self.posts.values() for post in posts))
     @rule(data=st.data(), word=st.sampled_from(["sent", "delivered", "read", "failed"]))
