@@ -26,6 +26,7 @@ from bulksend.ledger.keyfile import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from ops.stack import ROOT, Stack, running
 from producer import Producer
+from tests.acceptance.many_commands import Shell
 
 SENDER = "8615000579987"
 T = TypeVar("T")
@@ -37,8 +38,9 @@ class Site:
 
     sender = SENDER
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, shell: Shell) -> None:
         self.stack = stack
+        self.shell = shell
         self.ledger = Database(stack.settings_environ["DATABASE_URL"])
         self.redis = redis.Redis.from_url(stack.settings_environ["REDIS_URL"])
         self.producer = Producer.from_settings(stack.settings)
@@ -82,10 +84,9 @@ class Site:
 
     def run(self, *command: str, code: int = 0) -> str:
         """Run ``bulksend command`` to its end; what it says on stdout and stderr."""
-        process = self.start(*command, stderr=subprocess.STDOUT)
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == code, said
-        return str(said)
+        done = self.shell.run(command, self.environ, ROOT)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
 
     # -- seeing ----------------------------------------------------------------------------------------
 
@@ -184,8 +185,15 @@ class Site:
         assert report.holds, [f for f in report.findings if f.broken]
 
 
+@pytest.fixture(scope="session")
+def shell() -> Iterator[Shell]:
+    """Runs commands, each a process of its own that begins with everything imported."""
+    with Shell() as shell:
+        yield shell
+
+
 @pytest.fixture
-def make_site(postgres_ledger_url: str, tmp_path: Path) -> MakeSite:
+def make_site(postgres_ledger_url: str, tmp_path: Path, shell: Shell) -> MakeSite:
     """See the module's text."""
 
     @contextmanager
@@ -217,7 +225,7 @@ def make_site(postgres_ledger_url: str, tmp_path: Path) -> MakeSite:
             database_url=postgres_ledger_url,
         )
         with running(stack):
-            site = Site(stack)
+            site = Site(stack, shell)
             try:
                 yield site
             finally:

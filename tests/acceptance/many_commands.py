@@ -1,6 +1,7 @@
 """Runs many ``bulksend`` commands, each a process of its own, and pays for their imports only once.
 
-A line of JSON in, ``[words…]``; a line of JSON out, ``{"code", "said"}``: exit code, and stdout and stderr together.
+A line of JSON in, ``{"words", "environ", "folder"}``; one out, ``{"code", "stdout", "stderr"}``. Only this program's
+imports are shared: each command has its own environment, folder, streams and end. ``Shell`` is the other side.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
+import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import IO
 
 from ops.cli.main import app
+from ops.stack import ROOT
 
 OURS = ("bulksend", "ops", "producer")
 #: What they import once they run.
@@ -24,6 +31,8 @@ OTHERS = (
     *("rich.console", "rich.table", "rich.progress", "openpyxl"),
     *("sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite"),
 )
+#: A command that hangs is killed after so long.
+_LONGEST_S = 120
 
 
 def main() -> None:
@@ -37,27 +46,34 @@ def main() -> None:
         importlib.import_module(module)
     gc.freeze()
     for line in sys.stdin:
-        code, said = run(json.loads(line))
-        sys.stdout.write(json.dumps({"code": code, "said": said}) + "\n")
+        sys.stdout.write(json.dumps(run(**json.loads(line))) + "\n")
         sys.stdout.flush()
 
 
-def run(words: list[str]) -> tuple[int, str]:
+def run(words: list[str], environ: dict[str, str], folder: str) -> dict[str, object]:
     """A command in a process of its own: its exit code, and all that it said."""
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
-            _become(words, file.fileno())
+            _become(words, environ, folder, (out.fileno(), err.fileno()))
         _, status = os.waitpid(child, 0)
-        file.seek(0)
-        return os.waitstatus_to_exitcode(status), file.read().decode(errors="replace")
+        return {"code": os.waitstatus_to_exitcode(status), "stdout": _said(out), "stderr": _said(err)}
 
 
-def _become(words: list[str], output: int) -> None:
+def _said(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _become(words: list[str], environ: dict[str, str], folder: str, output: tuple[int, int]) -> None:
     code = 1
     try:
-        for stream in (1, 2):
-            os.dup2(output, stream)
+        for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), *output)):
+            os.dup2(file, stream)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environ)
+        signal.alarm(_LONGEST_S)
         app(words)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -67,6 +83,37 @@ def _become(words: list[str], output: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+class Shell:
+    """Runs commands for tests: one server of ours for all of them. A context manager."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Shell:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Its end is that of its input.
+        self._server.communicate()
+
+    def run(self, words: Sequence[str], environ: Mapping[str, str], folder: Path) -> CompletedProcess[str]:
+        """``bulksend words…`` to its end, killed after two minutes."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        order = {"words": list(words), "environ": dict(environ), "folder": str(folder)}
+        self._server.stdin.write(json.dumps(order) + "\n")
+        self._server.stdin.flush()
+        answer = json.loads(self._server.stdout.readline())
+        return CompletedProcess(list(words), answer["code"], answer["stdout"], answer["stderr"])
 
 
 def commands() -> Iterator[tuple[str, ...]]:

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from ops.stack import ROOT
+from tests.acceptance.many_commands import Shell
 
 SENDER = "8615000579987"
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def cli(tmp_path: Path, shell: Shell) -> Cli:
     """Runs ``bulksend …`` in an empty folder, on a SQLite ledger there and without Redis."""
     kept = {
         n: v
@@ -30,15 +31,7 @@ def cli(tmp_path: Path) -> Cli:
     }
 
     def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", *words],
-            env={**kept, "PYTHONPATH": str(ROOT), "BULKSEND_ACTOR": "ann", **environ},
-            cwd=tmp_path,
-            text=True,
-            capture_output=True,
-            timeout=180,
-            check=False,
-        )
+        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path)
 
     (tmp_path / "people.csv").write_text(
         "to,name,send_at\n+44 7700 900001,Ann,\n00447700900002,=HYPERLINK(1),\n,Nobody,\n447700900001,Ann again,\n"

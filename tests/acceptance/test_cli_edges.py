@@ -9,7 +9,6 @@ import os
 import re
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from bulksend.ledger.sealing import Sealer
-from ops.stack import ROOT
+from tests.acceptance.many_commands import Shell
 
 SENDER = "8615000579987"
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -35,21 +34,13 @@ FOUND = {
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def cli(tmp_path: Path, shell: Shell) -> Cli:
     """Runs ``bulksend …`` in a folder of its own, on a SQLite ledger there and without Redis."""
     ours = ("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_", "NO_COLOR", "FORCE_COLOR")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
     def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", *words],
-            env={**kept, "PYTHONPATH": str(ROOT), "BULKSEND_ACTOR": "ann", **environ},
-            cwd=tmp_path,
-            text=True,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
+        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path)
 
     return run
 

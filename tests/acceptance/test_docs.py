@@ -8,12 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bulksend.settings import Settings
 from ops.stack import ROOT, Stack, running
+from tests.acceptance.many_commands import Shell
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: What other tests run: the two commands themselves (tests/integration/test_run.py, the demo's own), and docker.
@@ -38,29 +40,28 @@ def a_checkout(folder: Path) -> Path:
     return folder
 
 
-def run(line: str, environ: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+Run = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+def words_of(line: str) -> list[str]:
     words = shlex.split(line)
     assert words[:2] == ["./run", "bulksend"], f"a test cannot run this line of the docs: {line}"
-    return subprocess.run(
-        [sys.executable, "-m", "ops.cli.main", *words[2:]],
-        env=environ,
-        cwd=folder,
-        text=True,
-        capture_output=True,
-        timeout=90,
-        check=False,
-    )
+    return words[2:]
 
 
 @pytest.mark.timeout(300)
-def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path) -> None:
+def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path, shell: Shell) -> None:
     folder = a_checkout(tmp_path / "checkout")
     with running(Stack(tmp_path / "stack")) as stack:
         environ = {**os.environ, **stack.settings_environ, "PYTHONPATH": str(ROOT), "BULKSEND_ACTOR": "docs"}
+
+        def run(line: str) -> subprocess.CompletedProcess[str]:
+            return shell.run(words_of(line), environ, folder)
+
         results: dict[str, int] = {}
         for doc in (ROOT / "README.md", ROOT / "docs" / "operations.md"):
             for line in commands(doc):
-                done = run(_filled_in(line, environ, folder), environ, folder)
+                done = run(_filled_in(line, run))
                 results[line] = done.returncode
                 assert done.returncode in _expected(line), f"{line}\n{done.stdout}\n{done.stderr}"
         assert (folder / "spring-sale.csv").read_text().count("\n") == 2001
@@ -81,14 +82,12 @@ def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path) -> None:
     assert len(results) >= 12
 
 
-def _filled_in(line: str, environ: dict[str, str], folder: Path) -> str:
+def _filled_in(line: str, run: Run) -> str:
     """A line with a real id for ID and a real MessageId for wamid.…"""
     if " ID" in line or "wamid.…" in line:
         status = "unknown" if "resolve" in line else None
         found = run(
-            "./run bulksend messages find --limit 1 --json" + (f" --status {status}" if status else ""),
-            environ,
-            folder,
+            "./run bulksend messages find --limit 1 --json" + (f" --status {status}" if status else "")
         )
         first = found.stdout.splitlines()
         row = (

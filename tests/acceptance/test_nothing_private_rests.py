@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -265,17 +265,20 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["suppressions", "list", "--json"],
         ["suppressions", "remove", BLAST_TO[0], *why],
     ]
-    with a_shell(site.environ) as run:
-        told = {
-            " ".join(words): (allowed, *run(words))
-            for some, allowed in ((digits, NUMBERS), (silent, ()))
-            for words in some
-        }
-        # A new command belongs into one of the lists.
-        ran = {tuple(words[:2]) for words in digits + silent} | {
-            tuple(words[:1]) for words in digits + silent
-        }
-        assert set(the_commands(site.environ)) - ran == SERVERS
+    environ = {**site.environ, "BULKSEND_LOG_LEVEL": "DEBUG"}
+
+    def run(words: list[str]) -> tuple[int, str]:
+        done = site.shell.run(words, environ, ROOT)
+        return done.returncode, done.stdout + done.stderr
+
+    told = {
+        " ".join(words): (allowed, *run(words))
+        for some, allowed in ((digits, NUMBERS), (silent, ()))
+        for words in some
+    }
+    # A new command belongs into one of the lists.
+    ran = {tuple(words[:2]) for words in digits + silent} | {tuple(words[:1]) for words in digits + silent}
+    assert set(the_commands(site.environ)) - ran == SERVERS
     for command, (allowed, code_of_exit, said) in told.items():
         assert "Traceback" not in said, f"{command}: {said}"
         assert said or code_of_exit == 0, command
@@ -284,32 +287,6 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
     assert "4477*****" in told[f"messages find --phone {OTP_TO[1]}x"][2]
     clean([(folder / "masked.jsonl").read_text()], "masked.jsonl")
     assert (folder / "masked.jsonl").read_text().count("\n") == len(BLAST_TO)
-
-
-@contextmanager
-def a_shell(environ: Mapping[str, str]) -> Iterator[Callable[[list[str]], tuple[int, str]]]:
-    """Runs commands: exit code, stdout and stderr."""
-    shell = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("many_commands.py"))],
-        env={**environ, "BULKSEND_LOG_LEVEL": "DEBUG"},
-        cwd=ROOT,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert shell.stdin is not None
-    assert shell.stdout is not None
-    stdin, stdout = shell.stdin, shell.stdout
-
-    def run(words: list[str]) -> tuple[int, str]:
-        stdin.write(json.dumps(words) + "\n")
-        stdin.flush()
-        answer = json.loads(stdout.readline())
-        return int(answer["code"]), str(answer["said"])
-
-    with shell:
-        yield run
-        stdin.close()
 
 
 def the_commands(environ: Mapping[str, str]) -> list[tuple[str, ...]]:
