@@ -36,6 +36,11 @@ class SlotClock:
             self._doubt = aged
         self._seen_at = answered_s
 
+    @property
+    def doubt(self) -> float:
+        """How far off it can be, in seconds: half of the quickest call."""
+        return self._doubt
+
     def loop_time(self, redis_ms: float) -> float:
         """The event loop's time of an instant of Redis's clock. Needs one observation first."""
         if self._offset is None:

@@ -10,10 +10,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytestmark = pytest.mark.alone
-
 #: A quarter of a second a POST: with 80/s some twenty are in flight at any time.
 SLOW_VENDOR = {"latency": {"kind": "uniform", "low_ms": 150, "high_ms": 350}}
 

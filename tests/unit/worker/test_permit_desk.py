@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLimits, Wait
 from bulksend.messaging import Kind, Scope
 from worker.lines import Held, Slot
-from worker.permit_desk import PermitDesk
+from worker.permit_desk import CALLS_TO_SET, PermitDesk
 
 SENDER = "447700900000"
 Answering = Callable[[int, Ask], Permit | Wait]
@@ -18,13 +19,24 @@ Answering = Callable[[int, Ask], Permit | Wait]
 
 
 class ScriptedPermits:
-    """Answers by a rule; remembers every call. Its clock stands at 1,000 ms."""
+    """Answers by a rule; remembers every call, and how often it was asked for nobody. Its clock stands at 1,000 ms.
 
-    def __init__(self, rule: Answering) -> None:
+    ``slow`` calls at first take 20 ms each, as those of a process that has just begun.
+    """
+
+    def __init__(self, rule: Answering, *, slow: int = 0) -> None:
         self._rule = rule
+        self._slow = slow
         self.calls: list[list[Ask]] = []
+        self.for_nobody = 0
 
     def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
+        self._slow -= 1
+        if self._slow >= 0:
+            time.sleep(0.020)
+        if not asks:
+            self.for_nobody += 1
+            return Grant((), 1000.0, 1)
         self.calls.append(list(asks))
         return Grant(tuple(self._rule(len(self.calls), ask) for ask in asks), 1000.0, 1)
 
@@ -175,3 +187,24 @@ def test_a_code_is_asked_for_before_marketing() -> None:
 
     at_the_desk(permits, act)
     assert [ask.recipient for call in permits.calls for ask in call] == ["code", "blast"]
+
+
+def test_nobody_is_asked_for_before_a_quick_call_has_shown_what_time_it_is() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0), slow=3)
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, [an_ask("one")])
+        assert desk.clock.doubt < 0.010
+
+    at_the_desk(permits, act)
+    assert permits.for_nobody >= 4
+
+
+def test_a_limiter_that_is_always_far_is_asked_all_the_same() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0), slow=CALLS_TO_SET + 1)
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, [an_ask("one")])
+
+    at_the_desk(permits, act)
+    assert (permits.for_nobody, len(permits.calls)) == (CALLS_TO_SET, 1)
