@@ -63,7 +63,6 @@ class PermitDesk:
         self._epoch = ""
         self.clock = SlotClock()
         self._is_set = False
-        self.workers = 1
 
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
@@ -166,7 +165,6 @@ class PermitDesk:
             # Another memory, so perhaps another machine with another clock.
             self._epoch, self.clock, self._is_set = grant.epoch, SlotClock(), False
         self.clock.observe(asked, answered, grant.now_ms)
-        self.workers = grant.workers
         if grant.needs_restore:
             self._on_cold()
         back: list[Waiting] = []

@@ -26,7 +26,7 @@ from bulksend.ledger.keyfile import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from ops.stack import ROOT, Stack, running
 from producer import Producer
-from tests.acceptance.many_commands import Shell
+from tests.acceptance.many_commands import Cli, Shell
 
 SENDER = "8615000579987"
 T = TypeVar("T")
@@ -85,8 +85,9 @@ class Site:
     def run(self, *command: str, code: int = 0) -> str:
         """Run ``bulksend command`` to its end; what it says on stdout and stderr."""
         done = self.shell.run(command, self.environ, ROOT)
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        assert done.returncode == code, said
+        return said
 
     # -- seeing ----------------------------------------------------------------------------------------
 
@@ -193,6 +194,17 @@ def shell() -> Iterator[Shell]:
 
 
 @pytest.fixture
+def cli(tmp_path: Path, shell: Shell) -> Cli:
+    """Runs ``bulksend …`` in a folder of its own, on a SQLite ledger there and without Redis."""
+    kept = _clean_environ()
+
+    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path)
+
+    return run
+
+
+@pytest.fixture
 def make_site(postgres_ledger_url: str, tmp_path: Path, shell: Shell) -> MakeSite:
     """See the module's text."""
 
@@ -235,9 +247,6 @@ def make_site(postgres_ledger_url: str, tmp_path: Path, shell: Shell) -> MakeSit
 
 
 def _clean_environ() -> dict[str, str]:
-    """Ours without what would point the installation to something else."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("BULKSEND_", "USPEEDO_")) and name not in ("DATABASE_URL", "REDIS_URL")
-    }
+    """Ours without what would point a program to something else, or colour what it says."""
+    other = ("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_", "NO_COLOR", "FORCE_COLOR")
+    return {name: value for name, value in os.environ.items() if not name.startswith(other)}

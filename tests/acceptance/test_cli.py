@@ -5,41 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops.stack import ROOT
-from tests.acceptance.many_commands import Shell
+from tests.acceptance.many_commands import Cli
 
 SENDER = "8615000579987"
-Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def cli(tmp_path: Path, shell: Shell) -> Cli:
-    """Runs ``bulksend …`` in an empty folder, on a SQLite ledger there and without Redis."""
-    kept = {
-        n: v
-        for n, v in os.environ.items()
-        if not n.startswith(("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_"))
-    }
-
-    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path)
-
+def cli(cli: Cli, tmp_path: Path) -> Cli:
+    """Runs ``bulksend …`` where there is a file to send."""
     (tmp_path / "people.csv").write_text(
         "to,name,send_at\n+44 7700 900001,Ann,\n00447700900002,=HYPERLINK(1),\n,Nobody,\n447700900001,Ann again,\n"
         "+44 7700 900003,Zoë,2099-01-01T09:00:00Z\n",
         encoding="utf-8",
     )
     (tmp_path / "content.json").write_text('{"body": "Hello {{name}}"}')
-    return run
+    return cli
 
 
 SEND = (

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,9 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from bulksend.ledger.sealing import Sealer
-from tests.acceptance.many_commands import Shell
+from tests.acceptance.many_commands import Cli
 
 SENDER = "8615000579987"
-Cli = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.timeout(300)
 
 #: ``messages find --json``, whole: what programs may rely on.
@@ -31,18 +28,6 @@ FOUND = {
     "request_id", "ret_code", "error", "due_at", "expires_at", "queued_at", "sent_at", "accepted_at",
     "delivered_at", "read_at", "ended_at",
 }  # fmt: skip
-
-
-@pytest.fixture
-def cli(tmp_path: Path, shell: Shell) -> Cli:
-    """Runs ``bulksend …`` in a folder of its own, on a SQLite ledger there and without Redis."""
-    ours = ("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_", "NO_COLOR", "FORCE_COLOR")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-
-    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path)
-
-    return run
 
 
 def send_words(folder: Path, rows: str) -> list[str]:

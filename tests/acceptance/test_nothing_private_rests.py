@@ -10,11 +10,9 @@ import base64
 import binascii
 import json
 import re
-import subprocess
-import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +34,7 @@ from bulksend.settings import Settings
 from ops.stack import ROOT
 from producer import Producer
 from simulator import REHEARSAL_SECRET
+from tests.acceptance.many_commands import commands
 
 CODE = "c4n4ry-831-907"
 WORDS = "canary-of-the-blast"
@@ -278,7 +277,7 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
     }
     # A new command belongs into one of the lists.
     ran = {tuple(words[:2]) for words in digits + silent} | {tuple(words[:1]) for words in digits + silent}
-    assert set(the_commands(site.environ)) - ran == SERVERS
+    assert set(commands()) - ran == SERVERS
     for command, (allowed, code_of_exit, said) in told.items():
         assert "Traceback" not in said, f"{command}: {said}"
         assert said or code_of_exit == 0, command
@@ -287,19 +286,6 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
     assert "4477*****" in told[f"messages find --phone {OTP_TO[1]}x"][2]
     clean([(folder / "masked.jsonl").read_text()], "masked.jsonl")
     assert (folder / "masked.jsonl").read_text().count("\n") == len(BLAST_TO)
-
-
-def the_commands(environ: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Every command that there is, as its words."""
-    listed = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("many_commands.py")), "--list"],
-        env=dict(environ),
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-    return [tuple(words) for words in json.loads(listed.stdout)]
 
 
 # -- what a program is told -----------------------------------------------------------------------------------

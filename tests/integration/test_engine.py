@@ -93,17 +93,6 @@ class Rig:
         self.backlog.add(lane, ids)
         self.engine.wake()
 
-    def wait_for_another_lease(self) -> None:
-        """Until our worker has noticed that its lease is lost, and has another."""
-        deadline = time.monotonic() + 20
-        with_leases = text("SELECT count(*) FROM workers WHERE ended_at IS NULL AND lease_until > 1")
-        while True:
-            with self.database.read() as tx:
-                if tx.execute(with_leases).scalar_one():
-                    return
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
     def run_until(
         self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 20
     ) -> dict[str, int]:
@@ -523,6 +512,12 @@ class HeldUp(FarAway):
         return await super().send(order, start)
 
 
+def holds_a_lease(ledger: Database) -> bool:
+    with ledger.read() as tx:
+        lives = text("SELECT count(*) FROM workers WHERE ended_at IS NULL AND lease_until > 1")
+        return bool(tx.execute(lives).scalar_one())
+
+
 def test_a_code_of_a_worker_that_was_given_up_too_early_is_sent_after_all(
     ledger: Database, tmp_path: Path
 ) -> None:
@@ -536,7 +531,7 @@ def test_a_code_of_a_worker_that_was_given_up_too_early_is_sent_after_all(
             tx.execute(text("UPDATE workers SET lease_until = 1"))
             leases.rescue(tx, resend_wait_ms=100)
         rig.run_until(campaign, lambda statuses: statuses == {"unknown": 1})
-        rig.wait_for_another_lease()
+        rig.run_until(campaign, lambda _: holds_a_lease(ledger))
         vendor.let.set()
         assert rig.run_until(campaign, lambda statuses: statuses == {"accepted": 1})
     finally:
