@@ -1,11 +1,14 @@
 """Group commit: whatever gathers while one transaction runs goes into the next one.
 
-No timer: under little load an item waits for nothing, under much load transactions grow by themselves.
+Under little load an item waits for nothing, under much load transactions grow by themselves. Where nobody waits for a
+single item, a breath between two transactions lets them grow further: twenty rows cost nearly twice as much each as
+four hundred.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
@@ -24,32 +27,52 @@ class Batcher(Generic[Item, Result]):
     """Hands items to ``work`` in batches on a thread and gives each caller its own result.
 
     ``work`` gets 1 to ``most`` items and returns one result an item, in order; when it raises, every caller of
-    that batch gets the exception.
+    that batch gets the exception. Two batches begin at least ``breath_s`` apart unless ``most`` are waiting.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Item]], Sequence[Result]], executor: Executor, *, most: int = 400
+        self,
+        work: Callable[[Sequence[Item]], Sequence[Result]],
+        executor: Executor,
+        *,
+        most: int = 400,
+        breath_s: float = 0.0,
     ) -> None:
         self._work = work
         self._executor = executor
         self._most = most
+        self._breath_s = breath_s
+        self._began_at = float("-inf")
+        self._full = asyncio.Event()
         self._items: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None
         self.usual_seconds = _FIRST_SECONDS
         """What a caller should allow for a batch: as long as the slow ones took lately."""
 
-    async def put(self, item: Item) -> Result:
-        """The result of ``item``, once the batch it is part of is done."""
+    def put(self, item: Item) -> asyncio.Future[Result]:
+        """The result of ``item``, once the batch it is part of is done. Whoever gives up waiting leaves it in work."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._items.append((item, future))
+        if len(self._items) >= self._most:
+            self._full.set()
         if self._running is None:
             self._running = asyncio.create_task(self._drain())
-        return await future
+        return future
 
     async def idle(self) -> None:
         """Wait until nothing is in work."""
         while self._running is not None:
             await asyncio.shield(self._running)
+
+    async def _breathe(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Until a breath after the last transaction began, or until there are enough for one."""
+        until = self._began_at + self._breath_s
+        if loop.time() >= until or len(self._items) >= self._most:
+            return
+        self._full.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._full.wait()
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
@@ -57,8 +80,9 @@ class Batcher(Generic[Item, Result]):
             # One turn of the loop lets everything that is ready at this instant join the batch.
             await asyncio.sleep(0)
             while self._items:
+                await self._breathe(loop)
                 batch, self._items = self._items[: self._most], self._items[self._most :]
-                started = loop.time()
+                started = self._began_at = loop.time()
                 try:
                     results = await loop.run_in_executor(
                         self._executor, self._work, [item for item, _ in batch]

@@ -45,6 +45,7 @@ from worker.clock import steady_seconds
 from worker.lanes import Backlog
 from worker.lease import LeaseKeeper
 from worker.lines import Held, Slot
+from worker.pace import Pace
 from worker.permit_desk import PermitDesk
 from worker.recorder import FlightRecorder, bury
 from worker.spool import Spool
@@ -53,6 +54,8 @@ from worker.store import PauseOrder, Store, SuppressOrder
 log = structlog.get_logger(__name__)
 
 _AFTER_A_BUG_MS = 30_000
+#: Between two transactions of results at least so much, unless there are many: nobody waits for a single one.
+_SETTLE_BREATH_S = 0.025
 
 
 class Vendor(Protocol):
@@ -69,7 +72,7 @@ class Vendor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How one worker process works. ``in_flight`` bounds POSTs under way; a fifth of it is kept for OTP."""
+    """How one worker process works. ``in_flight`` bounds POSTs under way; a tenth of it is kept for OTP."""
 
     in_flight: int = 200
     lease_seconds: float = 60.0
@@ -83,7 +86,7 @@ class EngineSettings:
     @property
     def bulk_in_flight(self) -> int:
         """POSTs under way of anything but OTP."""
-        return max(1, self.in_flight - max(1, self.in_flight // 5))
+        return max(1, self.in_flight - max(1, self.in_flight // 10))
 
 
 @dataclass(slots=True)
@@ -163,6 +166,7 @@ class Engine:
         self._permitted: dict[str, Kind] = {}
         """Messages that have a permit and are not settled: what is in flight, or about to be."""
         self._permitted_codes = 0
+        self._answers = Pace()
         self._unopened: set[str] = set()
         """Claimed and neither opened nor given back: a stop gives these back."""
         self._unsettled: dict[str, Settlement] = {}
@@ -186,7 +190,9 @@ class Engine:
         ):
             self._claims, self._chores = claims, chores
             self._opener: Batcher[Opening, bool] = Batcher(self._open_batch, openings)
-            self._settler: Batcher[Settlement, None] = Batcher(self._settle_batch, settlements)
+            self._settler: Batcher[Settlement, None] = Batcher(
+                self._settle_batch, settlements, breath_s=_SETTLE_BREATH_S
+            )
             self._releaser: Batcher[Release, None] = Batcher(self._give_back_batch, settlements)
             self._lease = LeaseKeeper(
                 self._store,
@@ -284,8 +290,14 @@ class Engine:
     # -- claiming --------------------------------------------------------------------------------------
 
     def _free(self, lane: Kind) -> int:
-        """How many more POSTs of a lane may be under way now."""
-        under_way = len(self._permitted)
+        """How many more POSTs of a lane may be under way, by the time that their attempts are open.
+
+        Those that will have been answered by then leave their place, and so do half as many answers as there are
+        places while the ledger takes them in: the more a ledger falls behind, the fewer POSTs begin.
+        """
+        places = self._settings.in_flight
+        leaving = min(places, int(self._answers.rate(self._loop.time()) * self._lead_ms() / 1000))
+        under_way = len(self._permitted) - min(places // 2, len(self._unsettled)) - leaving
         if lane is Kind.OTP:
             return self._settings.in_flight - under_way
         bulk = under_way - self._permitted_codes
@@ -424,7 +436,9 @@ class Engine:
         answer = await self._vendor.send(order, departure)
         if departure.obstacle is not None:
             answer = Answer(departure.obstacle, Evidence())
-        latency_ms = (self._loop.time() - (departure.began_at or asked_at)) * 1000
+        answered_at = self._loop.time()
+        self._answers.note(answered_at)
+        latency_ms = (answered_at - (departure.began_at or asked_at)) * 1000
         await self._record(message, opening, answer, latency_ms)
 
     def _render(self, message: Claimed) -> str:
@@ -490,7 +504,7 @@ class Engine:
         self.tally.given_back += 1
         while self._lease.newest is not None:
             try:
-                await asyncio.shield(self._releaser.put(release))
+                await self._releaser.put(release)
             except Exception as error:  # noqa: BLE001 - the ledger is away
                 log.warning("not_given_back", message=release.id, error=type(error).__name__)
                 await asyncio.sleep(0.5)
@@ -504,7 +518,7 @@ class Engine:
         self._unopened.discard(opening.message.id)
         while True:
             try:
-                opened = await asyncio.shield(self._opener.put(opening))
+                opened = await self._opener.put(opening)
             except Exception as error:  # noqa: BLE001 - the ledger is away; nothing goes out without it
                 log.warning("not_opened", message=opening.message.id, error=type(error).__name__)
                 if self._lease.id != lease:
@@ -548,7 +562,7 @@ class Engine:
         """Into the ledger, however long that takes; a stop spools what is left."""
         while True:
             try:
-                await asyncio.shield(self._settler.put(settlement))
+                await self._settler.put(settlement)
             except Exception as error:  # noqa: BLE001 - a result must not be lost because the ledger is away
                 log.warning("not_settled", message=settlement.message, error=type(error).__name__)
                 await asyncio.sleep(0.5)

@@ -25,6 +25,9 @@ PATIENCE_MS = 1500.0
 BREATH_S = 0.030
 #: When no more POSTs may be under way, look again so soon.
 ROOM_S = 0.010
+#: So much at least between two questions for anything but OTP: whoever asks for each one as room comes up for it has
+#: a call, a write-ahead and a fsync for each.
+TICK_S = 0.010
 #: A clock this close, in seconds, is good enough: slots leave seven milliseconds for it and for the way.
 CLOSE_S = 0.0005
 #: So many calls at most to set the clock: a far Redis never comes closer.
@@ -63,6 +66,8 @@ class PermitDesk:
         self._epoch = ""
         self.clock = SlotClock()
         self._is_set = False
+        self._bulk_from = 0.0
+        """Nothing but OTP is asked for before."""
 
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
@@ -131,6 +136,12 @@ class PermitDesk:
         left = {lane: self._room(lane) for lane in LANES}
         for key in sorted(self._lines, key=lambda k: (LANES.index(k[0]), k[1])):
             line, most = self._lines[key], self._most - len(chosen)
+            if key[0] is not Kind.OTP and key[1] and now < self._bulk_from:
+                if line:
+                    next_at = self._bulk_from if next_at is None else min(next_at, self._bulk_from)
+                else:
+                    del self._lines[key]
+                continue
             # Who exchanges a slot has its room already. Were it asked for room again, as many as may be under way
             # could all miss their slots at once and wait for each other for ever.
             room = left[key[0]] if key[1] else most
@@ -147,6 +158,8 @@ class PermitDesk:
             else:
                 at = max(line.next_at(), now + ROOM_S) if room <= 0 else line.next_at()
                 next_at = at if next_at is None else min(next_at, at)
+        if any(waiting.ask.kind is not Kind.OTP and not waiting.ask.exchange for waiting in chosen):
+            self._bulk_from = now + TICK_S
         return chosen, next_at
 
     async def _sleep_until(self, at: float | None) -> None:

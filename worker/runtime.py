@@ -148,7 +148,7 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
         vendor=lambda clock: build_vendor(settings, clock),
         backlog=backlog,
         spool=Spool(Path(settings.spool_dir)),
-        recorder=FlightRecorder(Path(settings.spool_dir), most=settings.worker_in_flight * 2),
+        recorder=FlightRecorder(Path(settings.spool_dir), most=settings.worker_in_flight * 3),
         settings=EngineSettings(
             in_flight=settings.worker_in_flight,
             lease_seconds=settings.lease_seconds,

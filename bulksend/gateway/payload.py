@@ -13,6 +13,8 @@ from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.states import MessageType
 
+#: Made once: ``json.dumps`` makes one a call where it is given options.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 USER_AGENT = f"bulksend/{__version__}"
 
 
@@ -99,7 +101,7 @@ def build_call(
         "X-Timestamp": str(now_seconds),
         "X-Nonce": nonce,
     }
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), headers
+    return _ENCODER.encode(body).encode(), headers
 
 
 def _fits_a_header(text: str) -> bool:

@@ -162,9 +162,7 @@ def _json_object(body: bytes | None) -> dict[str, Any] | None:
     if not body:
         return None
     try:
-        value = json.loads(
-            body.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant
-        )
+        value = _DECODER.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -180,6 +178,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+#: Made once: ``json.loads`` makes one a call where it is given hooks.
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
 
 
 def _ret_code(value: object) -> int | None:
@@ -199,6 +201,8 @@ def _id_text(value: object) -> str:
 
 def _shown(words: str) -> str:
     """The vendor's words with numbers masked and the unprintable escaped (log injection, bidi, NUL)."""
+    if not words:
+        return ""
     masked = mask_digits(_WRITTEN_PHONE.sub("+***", words[: 4 * MAX_VENDOR_MESSAGE]))
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in masked)
     return safe[:MAX_VENDOR_MESSAGE]
@@ -215,6 +219,8 @@ def _retry_after_ms(value: str, server_date: str) -> int | None:
     A date is measured from the reply's own Date header, so this machine's clock does not matter.
     """
     value = value.strip()
+    if not value:
+        return None
     if value.isascii() and value.isdigit():
         # No digits beyond the first nine can matter under the clamp.
         return min(int(value[:9]) * 1000, MAX_RETRY_AFTER_MS) or None

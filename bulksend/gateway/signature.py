@@ -33,6 +33,15 @@ def canonical(value: object) -> str:
 
 
 def _write(value: object, parts: list[str], depth: int) -> None:
+    # The commonest first: asking whether something is a Mapping of any kind costs as much as all the rest.
+    if type(value) is str:
+        parts.append(value)
+        return
+    if type(value) is dict and depth:
+        for key in sorted(value):
+            parts.append(key)
+            _write(value[key], parts, depth - 1)
+        return
     match value:
         case str():
             parts.append(value)

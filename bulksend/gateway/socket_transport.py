@@ -89,10 +89,7 @@ class SocketTransport:
         if self._closed:
             return _unsent("TransportClosed", "pool")
         deadline = asyncio.get_running_loop().time() + self._timeouts.total
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._take_room()
-        except TimeoutError:
+        if not await self._take_room(deadline):
             return _unsent("PoolTimeout", "pool")
         try:
             return await self._post_on_a_line(request, deadline, start)
@@ -107,12 +104,17 @@ class SocketTransport:
         # The event loop closes the sockets on its next round.
         await asyncio.sleep(0)
 
-    async def _take_room(self) -> None:
-        if self._room.locked():
-            async with asyncio.timeout(self._timeouts.pool):
-                await self._room.acquire()
-        else:
-            await self._room.acquire()
+    async def _take_room(self, deadline: float) -> bool:
+        """Whether there was room in time."""
+        if not self._room.locked():
+            # Returns at once: a timeout would cost more than all the rest of this.
+            return await self._room.acquire()
+        deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.pool)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._room.acquire()
+        except TimeoutError:
+            return False
 
     async def _post_on_a_line(
         self, request: bytes, deadline: float, start: Start | None
@@ -121,8 +123,7 @@ class SocketTransport:
         try:
             for _ in range(_LINES_TRIED):
                 try:
-                    async with asyncio.timeout_at(deadline):
-                        line = self._idle_line() or await self._new_line()
+                    line = self._idle_line() or await self._new_line(deadline)
                 except Exception as error:  # noqa: BLE001 - no connection: nothing can have left
                     stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
                     return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
@@ -147,10 +148,9 @@ class SocketTransport:
 
     async def _exchange(self, line: _Line, request: bytes, deadline: float) -> RawReply | Failure:
         try:
-            async with asyncio.timeout_at(deadline):
-                reply = await line.exchange(request)
-                reach("reply_read")
-                return reply
+            reply = await line.exchange(request, deadline)
+            reach("reply_read")
+            return reply
         except Exception as error:  # noqa: BLE001 - whatever is raised, the line knows what left us
             return Failure(type(error).__name__, line.bytes_sent, line.reply_began, line.stage)
 
@@ -164,10 +164,11 @@ class SocketTransport:
             line.abort()
         return None
 
-    async def _new_line(self) -> _Line:
+    async def _new_line(self, deadline: float) -> _Line:
         line = _Line(self._timeouts, self._max_body)
+        deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.connect)
         try:
-            async with asyncio.timeout(self._timeouts.connect):
+            async with asyncio.timeout_at(deadline):
                 await asyncio.get_running_loop().create_connection(
                     lambda: line, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
                 )
@@ -179,8 +180,12 @@ class SocketTransport:
 
     def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes | None:
         """The bytes of the request; None where HTTP cannot carry one of the headers."""
-        lines = [f"{name}: {value}" for name, value in {"User-Agent": USER_AGENT, **headers}.items()]
-        if any(_NOT_IN_A_HEADER.search(line) for line in lines):
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        if "User-Agent" not in headers:
+            lines.append(f"User-Agent: {USER_AGENT}")
+        # Printable ASCII is what the pattern allows but for the tab, and much quicker to see.
+        together = "".join(lines)
+        if not (together.isascii() and together.isprintable()) and any(map(_NOT_IN_A_HEADER.search, lines)):
             return None
         lines.append(f"Content-Length: {len(body)}\r\n\r\n")
         return (self._head + "\r\n".join(lines)).encode("ascii") + body
@@ -200,6 +205,8 @@ class _Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[RawReply] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._poll = select.poll()
         self._ended = False
         self.idle_since = 0.0
         self._begin()
@@ -224,9 +231,13 @@ class _Line(asyncio.Protocol):
 
     # -- our side ----------------------------------------------------------------------------------------
 
-    async def exchange(self, request: bytes) -> RawReply:
-        """Write the request and wait for its reply. Raises the errors above, OSError and CancelledError."""
+    async def exchange(self, request: bytes, deadline: float) -> RawReply:
+        """Write the request and wait for its reply, until ``deadline`` at most, in the loop's seconds.
+
+        Raises the errors above, TimeoutError for the deadline, OSError and CancelledError.
+        """
         self._begin()
+        self._deadline = deadline
         if self._ended or self._transport is None:
             raise DisconnectedError
         self._waiter = self._loop.create_future()
@@ -246,9 +257,7 @@ class _Line(asyncio.Protocol):
         """Whether the vendor hung up or spoke unasked, even if the event loop has not seen it yet."""
         if self._ended or self._transport is None or self._transport.is_closing():
             return True
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._poll.poll(0))
 
     def abort(self) -> None:
         """Hang up now."""
@@ -261,8 +270,11 @@ class _Line(asyncio.Protocol):
             self._timer.cancel()
         is_writing = self.stage == "send"
         seconds = self._timeouts.write if is_writing else self._timeouts.read
-        error = WriteTimeoutError if is_writing else ReadTimeoutError
-        self._timer = self._loop.call_later(seconds, self._fail, error)
+        error: type[Exception] = WriteTimeoutError if is_writing else ReadTimeoutError
+        at = self._loop.time() + seconds
+        if self._deadline < at:
+            at, error = self._deadline, TimeoutError
+        self._timer = self._loop.call_at(at, self._fail, error)
 
     def _fail(self, error: type[Exception] | Exception) -> None:
         self.is_clean = False
@@ -278,6 +290,7 @@ class _Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         transport.set_write_buffer_limits(high=0)
 
     def pause_writing(self) -> None:

@@ -132,7 +132,7 @@ class Database:
         self.engine = (
             _sqlite_engine(url, pool_size)
             if self.is_sqlite
-            else _postgresql_engine(url, pool_size, statement_timeout_ms, _BY_KEY if by_key else "")
+            else _postgresql_engine(url, pool_size, statement_timeout_ms, by_key=by_key)
         )
 
     @contextmanager
@@ -264,19 +264,21 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: str, pool_size: int, statement_timeout_ms: int, more_options: str) -> Engine:
+def _postgresql_engine(url: str, pool_size: int, statement_timeout_ms: int, *, by_key: bool) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=10,
-        pool_pre_ping=True,
+        # Whoever goes by keys works all the time, and tries again by himself: a ping before each transaction would only
+        # be one more way there and back.
+        pool_pre_ping=not by_key,
         pool_timeout=10,
         connect_args={
             "connect_timeout": 5,
             "application_name": "bulksend",
             "options": f"-c statement_timeout={statement_timeout_ms} -c lock_timeout=10000"
-            f" -c idle_in_transaction_session_timeout=60000{more_options}",
+            f" -c idle_in_transaction_session_timeout=60000{_BY_KEY if by_key else ''}",
         },
     )
 

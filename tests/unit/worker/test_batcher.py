@@ -26,9 +26,9 @@ def test_what_comes_in_while_a_batch_runs_goes_together_into_the_next() -> None:
     async def main() -> list[int]:
         with ThreadPoolExecutor(1) as pool:
             batcher: Batcher[int, int] = Batcher(work, pool)
-            first = asyncio.create_task(batcher.put(1))
+            first = batcher.put(1)
             await asyncio.get_running_loop().run_in_executor(None, first_runs.wait, 10)
-            rest = [asyncio.create_task(batcher.put(n)) for n in range(2, 7)]
+            rest = [batcher.put(n) for n in range(2, 7)]
             await asyncio.sleep(0)
             go_on.set()
             return await asyncio.gather(first, *rest)
@@ -83,7 +83,7 @@ def test_a_caller_that_gave_up_does_not_disturb_the_others() -> None:
     async def main() -> None:
         with ThreadPoolExecutor(1) as pool:
             batcher: Batcher[int, int] = Batcher(work, pool)
-            leaving, staying = asyncio.create_task(batcher.put(1)), asyncio.create_task(batcher.put(2))
+            leaving, staying = batcher.put(1), batcher.put(2)
             await asyncio.sleep(0)
             leaving.cancel()
             release.set()

@@ -1,0 +1,176 @@
+"""What each step of a message's life costs the ledger: intake, claim, write-ahead, settlement.
+
+    python -m bench.ledger_steps [--backend postgresql|sqlite] [--messages 20000] [--batch 400] [--after 0]
+
+One thread, one transaction a batch. Prints microseconds a message: by the clock, of our own CPU, and of the
+server's. ``--after`` fills the ledger with so many messages first, for claims and settlements at size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.large_ledger import fill
+from bench.machine import cpu_seconds
+from bench.stand import POSTGRESQL, SENDER, number
+from bulksend.ledger import campaigns, intake, leases, sending
+from bulksend.ledger.campaigns import NewCampaign
+from bulksend.ledger.database import Database
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.migrating import migrate
+from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.sending import Claimed, Opening, Settlement
+from bulksend.messaging.outcome import Accepted, Evidence
+from bulksend.messaging.states import Kind, OnUnknown, Status
+from ops.local.postgres import EmbeddedPostgres
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step cost, microseconds a message."""
+
+    clock: float
+    ours: float
+    server: float
+
+
+def steps(database: Database, many: int, batch: int, server: Callable[[], float]) -> dict[str, Step]:
+    """Take ``many`` messages through a whole life, ``batch`` at a time."""
+    campaign_key = new_id()
+    with database.write() as tx:
+        campaign, _ = campaigns.create_or_find(tx, _campaign(campaign_key))
+        lease, _ = leases.take(tx, "bench", HOUR_MS)
+    found: dict[str, Step] = {}
+    ids: list[str] = []
+
+    def measured(name: str, work: Callable[[int], None], each: int) -> None:
+        began, cpu, other = time.perf_counter(), time.process_time(), server()
+        for first in range(0, many, each):
+            work(first)
+        found[name] = Step(
+            *(
+                spent / many * 1e6
+                for spent in (time.perf_counter() - began, time.process_time() - cpu, server() - other)
+            )
+        )
+
+    def take(first: int) -> None:
+        rows = [_message(n) for n in range(first, min(first + 2000, many))]
+        with database.write() as tx:
+            taken = intake.take_chunk(
+                tx, campaign, after_row=first, up_to_row=first + len(rows), planned=rows, refused=(),
+                rows=len(rows), sealer=Sealer([b"k" * 32]),
+            )  # fmt: skip
+        ids.extend(taken.ready)
+
+    hand: list[Claimed] = []
+    opened: list[Opening] = []
+
+    def claim(first: int) -> None:
+        with database.write() as tx:
+            hand.extend(sending.claim(tx, ids[first : first + batch], lease=lease, account="default"))
+
+    def open_(first: int) -> None:
+        batch_of = [Opening(m, new_id()) for m in hand[first : first + batch]]
+        with database.write() as tx:
+            done = sending.open_attempts(tx, batch_of, lease=lease, worker="bench:1", account="default")
+        assert len(done.attempts) == len(batch_of)
+        opened.extend(batch_of)
+
+    def settle(first: int) -> None:
+        with database.write() as tx:
+            sending.settle(tx, [_settlement(o) for o in opened[first : first + batch]])
+
+    measured("intake", take, 2000)
+    measured("claim", claim, batch)
+    measured("open", open_, batch)
+    measured("settle", settle, batch)
+    return found
+
+
+def _campaign(key: str) -> NewCampaign:
+    return NewCampaign(
+        key, "bench", Kind.MARKETING, SENDER, "text", '{"body":"Hello {{name}}"}', key, "bench.csv",
+        0, None, None, OnUnknown.HOLD, "bench",
+    )  # fmt: skip
+
+
+def _message(n: int) -> NewMessage:
+    to = number(n)
+    body: dict[str, object] = {"v": {"name": f"Name {n}", "voucher": f"V-{n:08d}"}}
+    return NewMessage(n + 1, to, False, to, SENDER, "text", body, str(body), 0, None)
+
+
+def _settlement(opening: Opening) -> Settlement:
+    outcome = Accepted(opening.attempt_id, opening.attempt_id)
+    evidence = Evidence(200, 0, None, "", opening.attempt_id, opening.attempt_id, True, True, "")
+    return Settlement(
+        opening.message.id, opening.attempt_id, outcome, evidence, 51.2, Status.ACCEPTED, None, 1, 0, ""
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backend", choices=("postgresql", "sqlite"), default="postgresql")
+    parser.add_argument("--messages", type=int, default=20_000)
+    parser.add_argument("--batch", type=int, default=400)
+    parser.add_argument("--after", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with _ledger(options.backend) as (database, server):
+        if options.after:
+            fill(database, options.after)
+        for _ in range(options.rounds):
+            report(steps(database, options.messages, options.batch, server))
+
+
+def report(found: dict[str, Step]) -> None:
+    """Print a line for each step."""
+    for name, step in found.items():
+        sys.stdout.write(f"{name:8} {step.clock:7.1f} µs by the clock {step.ours:7.1f} ours {step.server:7.1f} server's\n")
+    total: Sequence[Step] = [found[name] for name in ("claim", "open", "settle")]
+    sys.stdout.write(
+        f"sending  {sum(s.clock for s in total):7.1f} µs by the clock {sum(s.ours for s in total):7.1f} ours "
+        f"{sum(s.server for s in total):7.1f} server's\n"
+    )
+    sys.stdout.flush()
+
+
+def _ledger(backend: str):  # type: ignore[no-untyped-def]
+    import tempfile
+    from contextlib import contextmanager
+    from pathlib import Path
+
+    @contextmanager
+    def made():  # type: ignore[no-untyped-def]
+        if backend == "sqlite":
+            with tempfile.TemporaryDirectory() as folder:
+                database = Database(f"sqlite:///{Path(folder) / 'ledger.db'}", by_key=True)
+                migrate(database)
+                yield database, lambda: 0.0
+                database.close()
+            return
+        postgres = EmbeddedPostgres(durable=True, settings=POSTGRESQL)
+        try:
+            database = Database(postgres.start(), by_key=True)
+            migrate(database)
+            yield database, lambda: cpu_seconds(postgres.pid or 0)
+            database.close()
+        finally:
+            postgres.remove()
+
+    return made()
+
+
+if __name__ == "__main__":
+    main()
