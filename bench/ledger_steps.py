@@ -137,7 +137,9 @@ def main() -> None:
 def report(found: dict[str, Step]) -> None:
     """Print a line for each step."""
     for name, step in found.items():
-        sys.stdout.write(f"{name:8} {step.clock:7.1f} µs by the clock {step.ours:7.1f} ours {step.server:7.1f} server's\n")
+        sys.stdout.write(
+            f"{name:8} {step.clock:7.1f} µs by the clock {step.ours:7.1f} ours {step.server:7.1f} server's\n"
+        )
     total: Sequence[Step] = [found[name] for name in ("claim", "open", "settle")]
     sys.stdout.write(
         f"sending  {sum(s.clock for s in total):7.1f} µs by the clock {sum(s.ours for s in total):7.1f} ours "

@@ -45,9 +45,7 @@ def blast(at: Stand, many: int, *, workers: int = 1) -> Run:
         def left() -> int:
             with ledger.read() as tx:
                 waiting = "status IN ('queued', 'retry', 'claimed', 'sending')"
-                return int(
-                    tx.exec_driver_sql(f"SELECT count(*) FROM messages WHERE {waiting}").scalar_one()
-                )
+                return int(tx.exec_driver_sql(f"SELECT count(*) FROM messages WHERE {waiting}").scalar_one())
 
         at.wait("all are sent", lambda: at.vendor.count() >= many, 600, 0.2)
         at.wait("all are settled", lambda: left() == 0, 60, 0.02)
@@ -75,7 +73,9 @@ def main() -> None:
             run = blast(at, options.messages, workers=options.workers)
         parts = ", ".join(f"{part} {us:.0f}" for part, us in sorted(run.cpu_us.items()))
         memory = ", ".join(f"{part} {mb:.0f}" for part, mb in sorted(run.peak_mb.items()))
-        sys.stdout.write(f"{in_flight:>4} in flight {run.rate:8,.0f}/s  µs CPU a message: {parts}  MB: {memory}\n")
+        sys.stdout.write(
+            f"{in_flight:>4} in flight {run.rate:8,.0f}/s  µs CPU a message: {parts}  MB: {memory}\n"
+        )
         sys.stdout.flush()
 
 

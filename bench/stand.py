@@ -34,7 +34,9 @@ POSTGRESQL = {
     "checkpoint_timeout": "30min",
 }
 CLI = (sys.executable, "-m", "ops.cli.main")
-CONTENT = {"body": "Hello {{name}}, your spring voucher {{voucher}} is good until Sunday. Reply STOP to opt out."}
+CONTENT = {
+    "body": "Hello {{name}}, your spring voucher {{voucher}} is good until Sunday. Reply STOP to opt out."
+}
 
 T = TypeVar("T")
 

@@ -34,6 +34,7 @@ from bulksend.ledger.database import Database, instant
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import LANES, Kind
 from producer.publisher import Publisher
+from producer.window import Window, job
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +47,6 @@ WAITING_S = 1.0
 AWAY_S = 0.5
 MAX_WINDOW = 20_000
 SMALLEST_WINDOW = 20
-
-#: A message and its due time: due at another time, it has been in a worker's hands since, and is a job anew, even
-#: if both happened between two looks.
-_Job = tuple[str, int]
 
 _KEEP = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) else return 0 end
@@ -109,10 +106,6 @@ class Leadership:
                 self._leave(keys=[LEADER_KEY], args=[self._token])
 
 
-def _job(row: due.Due) -> _Job:
-    return row.id, row.due_at
-
-
 class LedgerClock:
     """The ledger's clock in ms, carried on by this machine's steady one: our own may be stepped by minutes.
 
@@ -149,7 +142,7 @@ class Relay:
         self._settings = settings
         self._clock = clock or LedgerClock()
         self._leadership = Leadership(client)
-        self._published: dict[str, dict[_Job, int]] = {}
+        self._windows: dict[str, Window] = {}
         self._chores_at = float("-inf")
         self._outage = Outage("relay")
         self._looked = False
@@ -206,7 +199,7 @@ class Relay:
     def tick(self) -> float:
         """One round: chores, then every live campaign's window. Returns the seconds until the next is due."""
         if self._leadership.began_anew:
-            self._published.clear()
+            self._windows.clear()
         self._chores_when_due()
         oldest = {lane: self._oldest_in(lane) for lane in LANES}
         with self._database.read() as tx:
@@ -215,7 +208,7 @@ class Relay:
             rates = {sender.phone: sender.rate for sender in senders.listed(tx)}
             self._clock.observe(instant(tx))
         known = {campaign.id for campaign in live}
-        self._published = {id: ids for id, ids in self._published.items() if id in known}
+        self._windows = {id: window for id, window in self._windows.items() if id in known}
         wait_s = self._settings.interval_seconds
         for campaign in sorted(live, key=lambda c: LANES.index(c.kind)):
             if campaign.sender in paused.senders:
@@ -264,18 +257,16 @@ class Relay:
     def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:
         """Publish what of the window is not in Redis; the seconds until more is due."""
         size = int(min(MAX_WINDOW, max(SMALLEST_WINDOW, rate * self._settings.window_seconds)))
-        with self._database.read() as tx:
-            rows = due.due(tx, campaign.id, size)
-            upcoming = due.next_due(tx, campaign.id) if len(rows) < size else None
-            now_ms = instant(tx)
-        before = self._published.get(campaign.id, {})
-        published = {_job(row): before[_job(row)] for row in rows if _job(row) in before}
+        window = self._windows.setdefault(campaign.id, Window())
         now = self._clock()
-        wanted = [row.id for row in rows if self._is_missing(row, published.get(_job(row)), oldest, now)]
-        if wanted:
-            taken = self._publish(campaign.kind, wanted, rate)
-            published |= {_job(row): taken[row.id] for row in rows if row.id in taken}
-        self._published[campaign.id] = published
+        with self._database.read() as tx:
+            look = window.look(tx, campaign.id, size, now)
+            upcoming = due.next_due(tx, campaign.id) if look.is_short else None
+            now_ms = instant(tx)
+        wanted = [
+            row.id for row in look.rows if self._is_missing(row, window.published.get(job(row)), oldest, now)
+        ]
+        window.took(look, self._publish(campaign.kind, wanted, rate) if wanted else {})
         if upcoming is None or upcoming <= now_ms:
             return self._settings.interval_seconds
         return max(0.001, (upcoming - now_ms) / 1000)

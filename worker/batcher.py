@@ -44,15 +44,16 @@ class Batcher(Generic[Item, Result]):
         self._breath_s = breath_s
         self._began_at = float("-inf")
         self._full = asyncio.Event()
-        self._items: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._items: list[tuple[Item, asyncio.Future[Result], float]] = []
         self._running: asyncio.Task[None] | None = None
         self.usual_seconds = _FIRST_SECONDS
-        """What a caller should allow for a batch: as long as the slow ones took lately."""
+        """What a caller should allow for an item, its wait for the batch before included: as long as slow ones took."""
 
     def put(self, item: Item) -> asyncio.Future[Result]:
         """The result of ``item``, once the batch it is part of is done. Whoever gives up waiting leaves it in work."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._items.append((item, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._items.append((item, future, loop.time()))
         if len(self._items) >= self._most:
             self._full.set()
         if self._running is None:
@@ -82,19 +83,19 @@ class Batcher(Generic[Item, Result]):
             while self._items:
                 await self._breathe(loop)
                 batch, self._items = self._items[: self._most], self._items[self._most :]
-                started = self._began_at = loop.time()
+                self._began_at = loop.time()
                 try:
                     results = await loop.run_in_executor(
-                        self._executor, self._work, [item for item, _ in batch]
+                        self._executor, self._work, [item for item, _, _ in batch]
                     )
                 except Exception as error:  # noqa: BLE001 - handed on to each caller, who knows what to do
-                    for _, future in batch:
+                    for _, future, _ in batch:
                         if not future.done():
                             future.set_exception(error)
                 else:
-                    for (_, future), result in zip(batch, results, strict=True):
+                    for (_, future, _), result in zip(batch, results, strict=True):
                         if not future.done():
                             future.set_result(result)
-                self.usual_seconds = max(loop.time() - started, self.usual_seconds * _FORGET)
+                self.usual_seconds = max(loop.time() - batch[0][2], self.usual_seconds * _FORGET)
         finally:
             self._running = None

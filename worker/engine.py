@@ -122,9 +122,15 @@ class _Departure:
         """The POST begins: from here on a kill leaves it in doubt."""
         self.began_at = self.engine.begins(self.attempt_id)
 
+    def end(self) -> None:
+        """The POST is over, or never began."""
+        if self.began_at is not None:
+            self.engine.ends()
+
     async def _reach_slot(self) -> NotSent | None:
         """A slot that was missed is exchanged for another. Says what came up meanwhile."""
-        while not await self.engine.in_time(self.slot):
+        while not (await self.engine.in_time(self.slot) and self.engine.has_place()):
+            await self.engine.wait_for_place()
             answer = await self.engine.exchange(self.message)
             if isinstance(answer, Held):
                 why = f"held by {answer.gate.value} before the POST"
@@ -167,6 +173,8 @@ class Engine:
         """Messages that have a permit and are not settled: what is in flight, or about to be."""
         self._permitted_codes = 0
         self._answers = Pace()
+        self._under_way = 0
+        """POSTs that have begun and are not over."""
         self._unopened: set[str] = set()
         """Claimed and neither opened nor given back: a stop gives these back."""
         self._unsettled: dict[str, Settlement] = {}
@@ -180,7 +188,7 @@ class Engine:
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until ``stop`` is set, then stop cleanly: claim no more, finish what is in flight, give back."""
         self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
+        self._wake, self._over = asyncio.Event(), asyncio.Event()
         with (
             ThreadPoolExecutor(1, "claims") as claims,
             ThreadPoolExecutor(1, "openings") as openings,
@@ -433,7 +441,10 @@ class Engine:
             return
         departure = _Departure(self, message, opening.attempt_id, lease, deadline, slot)
         asked_at = self._loop.time()
-        answer = await self._vendor.send(order, departure)
+        try:
+            answer = await self._vendor.send(order, departure)
+        finally:
+            departure.end()
         if departure.obstacle is not None:
             answer = Answer(departure.obstacle, Evidence())
         answered_at = self._loop.time()
@@ -471,9 +482,25 @@ class Engine:
         self.tally.stale_slots += 1
         return await self._desk.acquire(self._ask_of(message, exchange=True))
 
+    def has_place(self) -> bool:
+        """Whether another POST may be under way."""
+        return self._under_way < self._settings.in_flight
+
+    async def wait_for_place(self) -> None:
+        """Until another POST may be under way: more were let ahead than were answered since."""
+        while not self.has_place():
+            await self._over.wait()
+
+    def ends(self) -> None:
+        """A POST is over, however it went."""
+        self._under_way -= 1
+        self._over.set()
+        self._over.clear()
+
     def begins(self, attempt_id: str) -> float:
         """A POST begins; the event loop's time."""
         self.tally.posted += 1
+        self._under_way += 1
         self._recorder.begin(attempt_id)
         return self._loop.time()
 
@@ -662,7 +689,7 @@ class Engine:
 
     def _lead_ms(self) -> float:
         """How long before its slot a permit must be had: the time that a write-ahead takes lately."""
-        return min(MAX_LEAD_MS, max(5.0, self._opener.usual_seconds * 1500))
+        return min(MAX_LEAD_MS, max(5.0, self._opener.usual_seconds * 2000))
 
     async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
         return await self._loop.run_in_executor(self._chores, work, *args)

@@ -14,6 +14,7 @@ import structlog
 
 from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Wait
 from bulksend.messaging.states import LANES, Kind
+from worker.burst import Burst
 from worker.clock import SlotClock
 from worker.lines import Held, Line, Slot, Waiting
 
@@ -66,11 +67,14 @@ class PermitDesk:
         self._epoch = ""
         self.clock = SlotClock()
         self._is_set = False
+        self._burst = Burst(most)
         self._bulk_from = 0.0
         """Nothing but OTP is asked for before."""
 
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
+        if ask.exchange and ask.kind is not Kind.OTP:
+            self._burst.missed()
         waiting = Waiting(ask, asyncio.get_running_loop().create_future())
         self._line(ask).add(waiting)
         self._wake.set()
@@ -134,9 +138,11 @@ class PermitDesk:
         chosen: list[Waiting] = []
         next_at: float | None = None
         left = {lane: self._room(lane) for lane in LANES}
+        burst = self._burst.size
         for key in sorted(self._lines, key=lambda k: (LANES.index(k[0]), k[1])):
             line, most = self._lines[key], self._most - len(chosen)
-            if key[0] is not Kind.OTP and key[1] and now < self._bulk_from:
+            is_bulk = key[0] is not Kind.OTP and key[1]
+            if is_bulk and (now < self._bulk_from or not burst):
                 if line:
                     next_at = self._bulk_from if next_at is None else min(next_at, self._bulk_from)
                 else:
@@ -145,10 +151,13 @@ class PermitDesk:
             # Who exchanges a slot has its room already. Were it asked for room again, as many as may be under way
             # could all miss their slots at once and wait for each other for ever.
             room = left[key[0]] if key[1] else most
+            if is_bulk:
+                most = min(most, burst)
             taken = line.take(min(most, room), now) if room > 0 else []
             if key[1]:
                 left[key[0]] -= len(taken)
             chosen += taken
+            burst -= len(taken) if is_bulk else 0
             if (
                 taken
             ):  # behind the other senders of its lane: where there is not room for all, they take turns
@@ -158,7 +167,8 @@ class PermitDesk:
             else:
                 at = max(line.next_at(), now + ROOM_S) if room <= 0 else line.next_at()
                 next_at = at if next_at is None else min(next_at, at)
-        if any(waiting.ask.kind is not Kind.OTP and not waiting.ask.exchange for waiting in chosen):
+        if burst < self._burst.size:
+            self._burst.began(self._burst.size - burst)
             self._bulk_from = now + TICK_S
         return chosen, next_at
 

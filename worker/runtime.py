@@ -176,7 +176,8 @@ def build_vendor(settings: Settings, clock: Callable[[], float]) -> VendorClient
             pool=settings.request_timeout,
             total=settings.request_timeout,
         ),
-        connections=settings.worker_in_flight,
+        # A line is held from a little before its slot on.
+        connections=settings.worker_in_flight + settings.worker_in_flight // 2,
         verify=True if settings.tls_ca is None else settings.tls_ca,
     )
     credentials = Credentials(

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import (
+    Connection,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from bulksend.ledger.database import db_now, instant
 from bulksend.ledger.messages import ending_unsent
@@ -13,6 +23,9 @@ from bulksend.messaging.states import CampaignStatus, Status
 
 # SQLite chooses the partial indexes only for the very words of their condition, not for bound values.
 _IS_WAITING = text(f"messages.{WAITING_SQL}")
+_PLACE = tuple_(messages.c.due_at, messages.c.id)
+#: Thousands at a time: text from the server is cheaper than a UUID object each.
+_ID_TEXT = cast(messages.c.id, Text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +39,35 @@ class Due:
     at_once: bool
 
 
-def due(tx: Connection, campaign_id: str, limit: int) -> list[Due]:
-    """Messages of a campaign that wait and are due, the longest due first."""
+#: A place in the order of what is due: instant and id.
+Place = tuple[int, str]
+
+
+def due(tx: Connection, campaign_id: str, limit: int, *, after: Place | None = None) -> list[Due]:
+    """Messages of a campaign that wait and are due, the longest due first; of those, what comes ``after`` a place."""
     now = instant(tx)
-    rows = tx.execute(
-        select(messages.c.id, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
+    wanted = (
+        select(_ID_TEXT, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
         .where(messages.c.campaign_id == campaign_id, _IS_WAITING, messages.c.due_at <= now)
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
+    rows = tx.execute(wanted if after is None else wanted.where(_PLACE > tuple_(*after)))
     return [
-        Due(str(id), due_at, now - queued_at, due_at <= queued_at and attempts == 0)
+        Due(id, due_at, now - queued_at, due_at <= queued_at and attempts == 0)
         for id, due_at, queued_at, attempts in rows
     ]
+
+
+def waiting_up_to(tx: Connection, campaign_id: str, place: Place, most: int) -> int:
+    """How many messages of a campaign still wait up to a place; counts no further than ``most``."""
+    waiting = (
+        select(literal(1))
+        .select_from(messages)
+        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, _PLACE <= tuple_(*place))
+        .limit(most)
+    )
+    return tx.execute(select(func.count()).select_from(waiting.subquery())).scalar_one()
 
 
 def next_due(tx: Connection, campaign_id: str) -> int | None:

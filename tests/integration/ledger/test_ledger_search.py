@@ -324,6 +324,8 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
     "end": (lambda tx: sending.fail_claimed(tx, [(ID, "why")], lease=LEASE), "attempts"),
     "rescue": (lambda tx: leases.rescue(tx, resend_wait_ms=0), "ix_messages_held"),
     "due": (lambda tx: due.due(tx, ID, 10), "ix_messages_due"),
+    "due after": (lambda tx: due.due(tx, ID, 10, after=(1, ID)), "ix_messages_due"),
+    "waiting": (lambda tx: due.waiting_up_to(tx, ID, (1, ID), 10), "ix_messages_due"),
     "next due": (lambda tx: due.next_due(tx, ID), "ix_messages_due"),
     "expire": (lambda tx: due.expire(tx, 10), "ix_messages_expiring"),
     "stragglers": (lambda tx: due.cancel_stragglers(tx, 10), "ix_messages_"),

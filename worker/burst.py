@@ -1,0 +1,41 @@
+"""How many POSTs may begin together: as many as the event loop can start before their slots are missed.
+
+A sender with a high rate gets its slots microseconds apart, and starting a POST takes a hundred: of three hundred
+together two hundred miss theirs and ask anew. So what is asked for at once grows by one as long as all begin in time,
+and shrinks by a third when some do not, as TCP finds out what a line can take. Pure.
+"""
+
+from __future__ import annotations
+
+_FIRST, _LEAST = 40.0, 4.0
+_SHRINK = 0.7
+#: So many of a hundred may miss their slots without a word: a collection of garbage stops us all.
+_FREE_PERCENT = 5
+
+
+class Burst:
+    """The size of the next burst; ``most`` at most."""
+
+    def __init__(self, most: int) -> None:
+        self._most = float(most)
+        self._size = min(_FIRST, self._most)
+        self._missed = 0
+        self._was_full = False
+
+    @property
+    def size(self) -> int:
+        """How many may be asked for now."""
+        return int(self._size)
+
+    def missed(self) -> None:
+        """One could not begin at its slot."""
+        self._missed += 1
+
+    def began(self, many: int) -> None:
+        """So many are asked for now: what is known of those before them decides about the next ones."""
+        if self._missed * 100 > self._size * _FREE_PERCENT:
+            self._size = max(_LEAST, self._size * _SHRINK)
+        elif self._was_full:
+            self._size = min(self._most, self._size + 1)
+        self._missed = 0
+        self._was_full = many >= self.size
