@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
@@ -19,8 +20,10 @@ Result = TypeVar("Result")
 
 #: Before anything was measured: the first transaction opens a connection and is slow.
 _FIRST_SECONDS = 0.040
-#: How much of a slow batch is remembered by the next one.
-_FORGET = 0.95
+#: So many callers go on in one turn of the loop.
+_ANSWERED_AT_ONCE = 8
+#: After so long, half of what a slow batch took is forgotten.
+_HALF_FORGOTTEN_S = 1.0
 
 
 class Batcher(Generic[Item, Result]):
@@ -46,8 +49,14 @@ class Batcher(Generic[Item, Result]):
         self._full = asyncio.Event()
         self._items: list[tuple[Item, asyncio.Future[Result], float]] = []
         self._running: asyncio.Task[None] | None = None
-        self.usual_seconds = _FIRST_SECONDS
+        self._slow, self._slow_at = _FIRST_SECONDS, time.monotonic()
+
+    @property
+    def usual_seconds(self) -> float:
         """What a caller should allow for an item, its wait for the batch before included: as long as slow ones took."""
+        # The event loop's clock, but asked from any thread.
+        passed = max(0.0, time.monotonic() - self._slow_at)
+        return float(self._slow * 0.5 ** (passed / _HALF_FORGOTTEN_S))
 
     def put(self, item: Item) -> asyncio.Future[Result]:
         """The result of ``item``, once the batch it is part of is done. Whoever gives up waiting leaves it in work."""
@@ -93,9 +102,14 @@ class Batcher(Generic[Item, Result]):
                         if not future.done():
                             future.set_exception(error)
                 else:
-                    for (_, future, _), result in zip(batch, results, strict=True):
+                    for number, ((_, future, _), result) in enumerate(zip(batch, results, strict=True), 1):
                         if not future.done():
                             future.set_result(result)
-                self.usual_seconds = max(loop.time() - batch[0][2], self.usual_seconds * _FORGET)
+                        # What else is ready has its turn too: slots are missed by milliseconds.
+                        if number % _ANSWERED_AT_ONCE == 0:
+                            await asyncio.sleep(0)
+                took = loop.time() - batch[0][2]
+                if took > self.usual_seconds:
+                    self._slow, self._slow_at = took, loop.time()
         finally:
             self._running = None

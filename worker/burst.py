@@ -2,15 +2,15 @@
 
 A sender with a high rate gets its slots microseconds apart, and starting a POST takes a hundred: of three hundred
 together two hundred miss theirs and ask anew. So what is asked for at once grows by one as long as all begin in time,
-and shrinks by a third when some do not, as TCP finds out what a line can take. Pure.
+and shrinks by a fifth when many do not, as TCP finds out what a line can take. Pure.
 """
 
 from __future__ import annotations
 
 _FIRST, _LEAST = 40.0, 4.0
-_SHRINK = 0.7
-#: So many of a hundred may miss their slots without a word: a collection of garbage stops us all.
-_FREE_PERCENT = 5
+_SHRINK = 0.8
+#: So many of a hundred may miss their slots without a word: another slot costs little, and idle hands cost more.
+_FREE_PERCENT = 20
 
 
 class Burst:

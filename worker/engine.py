@@ -54,6 +54,8 @@ from worker.store import PauseOrder, Store, SuppressOrder
 log = structlog.get_logger(__name__)
 
 _AFTER_A_BUG_MS = 30_000
+#: Hundreds are claimed together: begun in one turn of the loop, they would keep POSTs from their slots.
+_BEGUN_AT_ONCE = 20
 #: Between two transactions of results at least so much, unless there are many: nobody waits for a single one.
 _SETTLE_BREATH_S = 0.025
 
@@ -347,14 +349,17 @@ class Engine:
             await asyncio.sleep(0.5)
             return False
         self.tally.claimed += len(claimed)
-        for message in claimed:
-            if message.id in self._hands:
-                continue
-            task = asyncio.create_task(self._deliver(message, lease, asked))
-            self._hands[message.id] = task
-            self._of_lane[lane] += 1
-            self._unopened.add(message.id)
-            task.add_done_callback(lambda _, id=message.id, lane=lane: self._let_go(id, lane))  # type: ignore[misc]
+        new = [message for message in claimed if message.id not in self._hands]
+        self._unopened.update(message.id for message in new)
+        for few in range(0, len(new), _BEGUN_AT_ONCE):
+            if self._lease.id != lease:
+                break  # whoever rescues it has it
+            for message in new[few : few + _BEGUN_AT_ONCE]:
+                task = asyncio.create_task(self._deliver(message, lease, asked))
+                self._hands[message.id] = task
+                self._of_lane[lane] += 1
+                task.add_done_callback(lambda _, id=message.id, lane=lane: self._let_go(id, lane))  # type: ignore[misc]
+            await asyncio.sleep(0)
         return True
 
     async def _claim_whole(self, ids: Sequence[str], lease: str) -> list[Claimed]:
@@ -475,7 +480,10 @@ class Engine:
         delay = slot.at - self._loop.time()
         if delay > 0:
             await asyncio.sleep(delay)
-        return not is_stale(slot.at * 1000, self._loop.time() * 1000)
+        missed = is_stale(slot.at * 1000, self._loop.time() * 1000)
+        if missed and delay > 0:
+            self._desk.overslept()
+        return not missed
 
     async def exchange(self, message: Claimed) -> Slot | Held:
         """Another slot for one that was missed."""
@@ -689,7 +697,7 @@ class Engine:
 
     def _lead_ms(self) -> float:
         """How long before its slot a permit must be had: the time that a write-ahead takes lately."""
-        return min(MAX_LEAD_MS, max(5.0, self._opener.usual_seconds * 2000))
+        return min(MAX_LEAD_MS, max(5.0, self._opener.usual_seconds * 1000))
 
     async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
         return await self._loop.run_in_executor(self._chores, work, *args)

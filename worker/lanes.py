@@ -75,6 +75,11 @@ def watch(backlog: Backlog | None) -> None:
     _backlog = backlog
 
 
+def is_lane_closed() -> bool:
+    """Whether some lane of this process is not asked for now, though it soon may be."""
+    return _backlog is not None and len(_backlog.open_lanes()) < len(LANES)
+
+
 class LaneOrder:
     """Kombu's ``queue_order_strategy``: see the module's text. Kombu makes it by its import path."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import structlog
 
@@ -26,9 +27,13 @@ PATIENCE_MS = 1500.0
 BREATH_S = 0.030
 #: When no more POSTs may be under way, look again so soon.
 ROOM_S = 0.010
-#: So much at least between two questions for anything but OTP: whoever asks for each one as room comes up for it has
-#: a call, a write-ahead and a fsync for each.
-TICK_S = 0.010
+#: Slots of anything but OTP are asked for in blocks that begin so far apart, each as large as the loop can start in time
+#: where a sender's rate does not space them. The loop is sometimes late to ask: so many are then asked for one after the
+#: other, and their slots are as far apart as ever.
+BLOCK_S = 0.010
+BLOCKS_LATE = 3
+#: Who missed a slot needs no time to open an attempt, only to hear of the new one.
+EXCHANGE_LEAD_S = 0.005
 #: A clock this close, in seconds, is good enough: slots leave seven milliseconds for it and for the way.
 CLOSE_S = 0.0005
 #: So many calls at most to set the clock: a far Redis never comes closer.
@@ -41,6 +46,20 @@ _PERSONAL = frozenset({Gate.PAIR_RATE, Gate.QUOTA})
 _AHEAD_S = {Kind.OTP: 1.0, Kind.UTILITY: 0.25, Kind.MARKETING: 0.1}
 
 _Key = tuple[Kind, bool, str]  # lane, not an exchange, sender
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Whom to ask for, with slots how far ahead; when to look again if for nobody (None: when somebody comes)."""
+
+    of: list[Waiting]
+    lead_s: float
+    next_at: float | None
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    """The earlier of two instants, None being never."""
+    return one if other is None else other if one is None else min(one, other)
 
 
 class PermitDesk:
@@ -68,17 +87,19 @@ class PermitDesk:
         self.clock = SlotClock()
         self._is_set = False
         self._burst = Burst(most)
-        self._bulk_from = 0.0
-        """Nothing but OTP is asked for before."""
+        self._block_at = 0.0
+        """When the next block is to be asked for."""
 
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
-        if ask.exchange and ask.kind is not Kind.OTP:
-            self._burst.missed()
         waiting = Waiting(ask, asyncio.get_running_loop().create_future())
         self._line(ask).add(waiting)
         self._wake.set()
         return await waiting.answer
+
+    def overslept(self) -> None:
+        """A slot was missed though all else was ready: the event loop had too much to do at once."""
+        self._burst.missed()
 
     def _line(self, ask: Ask) -> Line:
         key = (ask.kind, not ask.exchange, ask.sender)
@@ -92,14 +113,16 @@ class PermitDesk:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            chosen, next_at = self._choose(loop.time())
+            question = self._choose(loop.time())
+            chosen = question.of
             if not chosen:
-                await self._sleep_until(next_at)
+                await self._sleep_until(question.next_at)
                 continue
             try:
                 if not self._is_set:
                     await self._set_clock()
-                grant, asked, answered = await self._call([waiting.ask for waiting in chosen])
+                asks = [waiting.ask for waiting in chosen]
+                grant, asked, answered = await self._call(asks, question.lead_s * 1000)
             except Exception as error:  # noqa: BLE001 - the limiter being away must not end the desk
                 log.warning("limiter_failed", error=type(error).__name__)
                 self._put_back(chosen)
@@ -117,59 +140,65 @@ class PermitDesk:
         workers whose clock is right, make a second too full.
         """
         for _ in range(CALLS_TO_SET):
-            self._answer([], *await self._call([]))
+            self._answer([], *await self._call([], self._lead_ms()))
             if self.clock.doubt <= CLOSE_S:
                 break
         self._is_set = True
 
-    async def _call(self, asks: list[Ask]) -> tuple[Grant, float, float]:
+    async def _call(self, asks: list[Ask], lead_ms: float) -> tuple[Grant, float, float]:
         """What the limiter answers, and the loop's time just before and just after, as its own thread saw it."""
         time = asyncio.get_running_loop().time
 
         def call() -> tuple[Grant, float, float]:
             asked = time()
-            grant = self._permits.ask(asks, lead_ms=self._lead_ms())
+            grant = self._permits.ask(asks, lead_ms=lead_ms)
             return grant, asked, time()
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def _choose(self, now: float) -> tuple[list[Waiting], float | None]:
-        """Whom to ask for now, best lane first, and when to look again if for nobody."""
+    def _choose(self, now: float) -> _Question:
+        """Whom to ask for now: codes and exchanges at once, everything else a block after the other."""
+        missed, _ = self._take([key for key in self._lines if not key[1]], self._most, now)
+        if missed:
+            return _Question(missed, EXCHANGE_LEAD_S, None)
+        lead = self._lead_ms() / 1000
+        codes, next_at = self._take([key for key in self._lines if key[0] is Kind.OTP], self._most, now)
+        if codes:
+            return _Question(codes, lead, None)
+        others = [key for key in self._lines if key[1] and key[0] is not Kind.OTP]
+        if now < self._block_at:
+            return _Question([], lead, _sooner(next_at, self._block_at if others else None))
+        bulk, at = self._take(others, min(self._most, self._burst.size), now)
+        if bulk:
+            self._burst.began(len(bulk))
+            # Asked late, its slots are no later for it: the blocks stay apart.
+            at_latest = now - BLOCKS_LATE * BLOCK_S
+            begins = max(self._block_at, at_latest)
+            lead += begins - at_latest
+            self._block_at = begins + BLOCK_S
+        return _Question(bulk, lead, _sooner(next_at, at))
+
+    def _take(self, keys: list[_Key], most: int, now: float) -> tuple[list[Waiting], float | None]:
+        """Of these lines, the best lane first; and when there may be more of them, if there is nobody now."""
         chosen: list[Waiting] = []
         next_at: float | None = None
-        left = {lane: self._room(lane) for lane in LANES}
-        burst = self._burst.size
-        for key in sorted(self._lines, key=lambda k: (LANES.index(k[0]), k[1])):
-            line, most = self._lines[key], self._most - len(chosen)
-            is_bulk = key[0] is not Kind.OTP and key[1]
-            if is_bulk and (now < self._bulk_from or not burst):
-                if line:
-                    next_at = self._bulk_from if next_at is None else min(next_at, self._bulk_from)
-                else:
-                    del self._lines[key]
-                continue
+        left = {lane: self._room(lane) for lane in {key[0] for key in keys}}
+        for key in sorted(keys, key=lambda k: (LANES.index(k[0]), k[1])):
+            line = self._lines[key]
             # Who exchanges a slot has its room already. Were it asked for room again, as many as may be under way
             # could all miss their slots at once and wait for each other for ever.
             room = left[key[0]] if key[1] else most
-            if is_bulk:
-                most = min(most, burst)
-            taken = line.take(min(most, room), now) if room > 0 else []
+            taken = line.take(min(most - len(chosen), room), now) if room > 0 else []
             if key[1]:
                 left[key[0]] -= len(taken)
             chosen += taken
-            burst -= len(taken) if is_bulk else 0
-            if (
-                taken
-            ):  # behind the other senders of its lane: where there is not room for all, they take turns
+            if taken:
+                # Behind the other senders of its lane: where there is not room for all, they take turns.
                 self._lines[key] = self._lines.pop(key)
             elif not line:
                 del self._lines[key]
             else:
-                at = max(line.next_at(), now + ROOM_S) if room <= 0 else line.next_at()
-                next_at = at if next_at is None else min(next_at, at)
-        if burst < self._burst.size:
-            self._burst.began(self._burst.size - burst)
-            self._bulk_from = now + TICK_S
+                next_at = _sooner(next_at, max(line.next_at(), now + ROOM_S) if room <= 0 else line.next_at())
         return chosen, next_at
 
     async def _sleep_until(self, at: float | None) -> None:

@@ -35,7 +35,7 @@ class Runtime:
     def __init__(self, settings: Settings, *, on_death: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
         self._on_death = on_death
-        self._backlog = Backlog(high_water=settings.batch_size)
+        self._backlog = Backlog(high_water=settings.batch_size * 2)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

@@ -17,13 +17,24 @@ import structlog
 from kombu.transport import redis
 from kombu.transport.virtual import Empty
 
+from worker.lanes import is_lane_closed
 from worker.signs import signs
 
 log = structlog.get_logger(__name__)
 
 
+#: How long Redis is asked for the open lanes while another has no room, seconds: a busy worker has room again within
+#: milliseconds, and the second that kombu waits by default would leave it without work.
+CLOSED_S = 0.05
+
+
 class Channel(redis.Channel):
     """One BRPOP at a time, each giving a job or nothing."""
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        if timeout is None and is_lane_closed():
+            timeout = CLOSED_S
+        super()._brpop_start(timeout)  # type: ignore[misc]
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
