@@ -1,0 +1,256 @@
+"""Ours beside what people use: messages a second from Redis to a stored result, all in one run, one vendor.
+
+    ./run bench contest [--rounds 3] [--scale 1.0]
+
+Contenders take turns. Each has a PostgreSQL and a Valkey of its own that nothing else uses meanwhile, finds its jobs
+waiting, renders, signs, POSTs to a vendor that answers after 50 ms, and stores the result. The time runs from the
+first POST at the vendor to the last result in the database. Each runs at several concurrencies; its best counts.
+
+    ours            every safety on: claim, write-ahead, permits, settlement, fencing
+    ours on SQLite  the same
+    bullmq          a job a message, undici, pg: one INSERT after each POST (Node; left out where there is none)
+    taskiq          a task a message, aiohttp, psycopg's async pool, one INSERT after each POST
+    celery          a task a message on threads, httpx, one INSERT after each POST
+    ceiling         a bare loop of our vendor client; and of pyreqwest, a client written in Rust
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import sending
+from bench.machine import cost, peak_mb
+from bench.stand import ROOT, Stand, stand
+from bench.vendor import vendor
+from bench.vendor_client import ours, rate
+from bulksend.gateway import SocketTransport
+
+PEERS = ROOT / "bench" / "peers"
+FOLDER = ROOT / ".bench"
+_RESULTS = (
+    "CREATE TABLE results (n integer PRIMARY KEY, recipient text NOT NULL, status text NOT NULL, message_id text, "
+    "at timestamptz NOT NULL DEFAULT now())"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One run of one contender. ``cpu_us`` and ``peak_mb`` by part."""
+
+    contender: str
+    concurrency: int
+    rate: float
+    cpu_us: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Who takes part, at which concurrencies, with how many messages."""
+
+    name: str
+    concurrencies: Sequence[int]
+    messages: int
+    run: Callable[[int, int], Figure]
+
+
+def our_own(backend: str, name: str) -> Callable[[int, int], Figure]:
+    """Ours on a backend."""
+
+    def run(concurrency: int, messages: int) -> Figure:
+        with stand(backend, in_flight=concurrency, rate=20_000) as at:
+            found = sending.blast(at, messages)
+        return Figure(name, concurrency, found.rate, found.cpu_us, found.peak_mb)
+
+    return run
+
+
+def bullmq(concurrency: int, messages: int) -> Figure:
+    """A job a message."""
+    node, folder = str(shutil.which("node")), FOLDER / "bullmq"
+    with _results_stand() as at:
+        _quietly(at, [node, str(folder / "worker.mjs"), "enqueue", str(messages)])
+        return _measured(
+            at, "bullmq", concurrency, messages, [node, str(folder / "worker.mjs"), "work", str(concurrency)]
+        )
+
+
+def taskiq(concurrency: int, messages: int) -> Figure:
+    """A task a message, on one event loop."""
+    command = ["-m", "taskiq", "worker", "tasks:broker", "-w", "1", "--max-async-tasks", str(concurrency)]
+    return _python_peer("taskiq", concurrency, messages, command)
+
+
+def celery(concurrency: int, messages: int) -> Figure:
+    """A task a message, on threads."""
+    command = ["-m", "celery", "-A", "tasks", "worker", "--pool", "threads", "-c", str(concurrency)]
+    return _python_peer("celery", concurrency, messages, [*command, "--without-gossip", "--without-mingle"])
+
+
+def _python_peer(name: str, concurrency: int, messages: int, command: list[str]) -> Figure:
+    python = str(FOLDER / "venv" / "bin" / "python")
+    with _results_stand() as at:
+        at.environ |= {"PEER": name, "PYTHONPATH": str(PEERS)}
+        _quietly(at, [python, str(PEERS / "tasks.py"), str(messages)])
+        return _measured(at, name, concurrency, messages, [python, *command])
+
+
+@contextmanager
+def _results_stand() -> Iterator[Stand]:
+    """A stand with a table for results and nothing of ours at work."""
+    with stand() as at:
+        with at.ledger() as database, database.write() as tx:
+            tx.exec_driver_sql(_RESULTS)
+        assert at.postgres is not None
+        at.environ |= {
+            "VENDOR_URL": at.vendor.url,
+            "PG_URL": at.postgres.url.replace("+psycopg", ""),
+            "LOGLEVEL": "WARNING",
+        }
+        yield at
+
+
+def _quietly(at: Stand, command: list[str]) -> None:
+    subprocess.run(command, env=at.environ, cwd=at.folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+
+
+def _measured(at: Stand, name: str, concurrency: int, messages: int, command: list[str]) -> Figure:
+    before = cost(at.parts)
+    worker = at.start("worker", *command)
+    with at.ledger() as database:
+
+        def stored() -> int:
+            with database.read() as tx:
+                return int(tx.exec_driver_sql("SELECT count(*) FROM results").scalar_one())
+
+        at.wait(f"{name} has sent all", lambda: at.vendor.count() >= messages, 300, 0.2)
+        at.wait(f"{name} has stored all", lambda: stored() >= messages, 30, 0.02)
+    ended = time.monotonic()
+    used = cost(at.parts).since(before)
+    memory = {part: max(peak_mb(pid) for pid in pids) for part, pids in at.parts.items()}
+    began = at.vendor.arrivals()[0][0]
+    worker.ask_to_stop()
+    return Figure(name, concurrency, messages / (ended - began), used.each_us(messages), memory)
+
+
+def bare(concurrency: int, messages: int) -> Figure:
+    """Our vendor client alone: builds, signs, POSTs, reads."""
+    with vendor() as at:
+        url = at.url
+        made = asyncio.run(rate(ours(SocketTransport(url, connections=concurrency)), concurrency, messages / 4000))
+    return Figure("ceiling, ours", concurrency, made[0], {"worker": made[1]})
+
+
+def rust(concurrency: int, messages: int) -> Figure:
+    """A client written in Rust, alone: POSTs the same bytes again and again."""
+    with vendor() as at:
+        said = subprocess.run(  # noqa: S603
+            [str(FOLDER / "venv" / "bin" / "python"), str(PEERS / "ceiling.py"), at.url, str(concurrency),
+             str(messages / 4000)],
+            env=os.environ | {"VENDOR_URL": at.url, "PG_URL": "", "REDIS_URL": "redis://127.0.0.1:1"},
+            check=True, capture_output=True, text=True,
+        ).stdout.split()  # fmt: skip
+    return Figure("ceiling, pyreqwest", concurrency, float(said[0]), {"worker": float(said[1])})
+
+
+def contenders(scale: float) -> list[Contender]:
+    """All that can take part here."""
+
+    def many(count: int) -> int:
+        return max(200, int(count * scale))
+
+    found = [
+        Contender("ours", (200, 400, 800), many(30_000), our_own("postgresql", "ours")),
+        Contender("ours on SQLite", (400,), many(30_000), our_own("sqlite", "ours on SQLite")),
+        Contender("taskiq", (200, 400), many(8_000), taskiq),
+        Contender("celery", (20, 100), many(1_500), celery),
+        Contender("ceiling, ours", (200, 400, 800), many(20_000), bare),
+        Contender("ceiling, pyreqwest", (200, 400, 800), many(20_000), rust),
+    ]
+    if shutil.which("node") and shutil.which("npm"):
+        found.insert(2, Contender("bullmq", (200, 400, 800), many(20_000), bullmq))
+    else:
+        say("bullmq is left out: there is no node and npm here")
+    return found
+
+
+def prepare() -> None:
+    """Install what peers need, once, into a folder of their own."""
+    python = FOLDER / "venv" / "bin" / "python"
+    wanted = (PEERS / "requirements.lock").read_text()
+    stamp = FOLDER / "venv" / "installed"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        say(f"installing what the other contenders need into {FOLDER} (once)")
+        subprocess.run([sys.executable, "-m", "venv", str(FOLDER / "venv")], check=True)  # noqa: S603
+        install = ["-m", "pip", "install", "-q", "--require-hashes", "-r", str(PEERS / "requirements.lock")]
+        subprocess.run([str(python), *install], check=True)  # noqa: S603
+        stamp.write_text(wanted)
+    if shutil.which("npm"):
+        folder = FOLDER / "bullmq"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "worker.mjs"):
+            shutil.copy(PEERS / name, folder / name)
+        if not (folder / "node_modules" / "bullmq").exists():
+            options = ["--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+            subprocess.run([str(shutil.which("npm")), "install", *options], cwd=folder, check=True)  # noqa: S603
+
+
+def contest(rounds: int, scale: float, only: Sequence[str] = ()) -> list[Figure]:
+    """Every contender at every concurrency, round after round."""
+    prepare()
+    figures: list[Figure] = []
+    for number in range(1, rounds + 1):
+        for contender in contenders(scale):
+            if only and contender.name not in only:
+                continue
+            for concurrency in contender.concurrencies:
+                figure = contender.run(concurrency, contender.messages)
+                figures.append(figure)
+                parts = ", ".join(f"{part} {us:.0f}" for part, us in sorted(figure.cpu_us.items()))
+                say(f"round {number}: {figure.contender:18} {concurrency:4} {figure.rate:8,.0f}/s  CPU µs: {parts}")
+    return figures
+
+
+def medians(figures: Sequence[Figure]) -> dict[tuple[str, int], Figure]:
+    """The median run of each contender and concurrency, by its rate."""
+    found: dict[tuple[str, int], Figure] = {}
+    for key in dict.fromkeys((f.contender, f.concurrency) for f in figures):
+        runs = sorted((f for f in figures if (f.contender, f.concurrency) == key), key=lambda f: f.rate)
+        found[key] = runs[(len(runs) - 1) // 2]
+    return found
+
+
+def ratio(figures: Sequence[Figure], one: str, other: str) -> float:
+    """Median over the rounds of one's best against the other's best of the same round."""
+    names = {f.contender for f in figures}
+    if one not in names or other not in names:
+        return float("nan")
+    rounds = [_best_by_round(figures, name) for name in (one, other)]
+    return statistics.median(a / b for a, b in zip(*rounds, strict=True))
+
+
+def _best_by_round(figures: Sequence[Figure], name: str) -> list[float]:
+    own = [f for f in figures if f.contender == name]
+    each = len({f.concurrency for f in own})
+    return [max(f.rate for f in own[at : at + each]) for at in range(0, len(own), each)]
+
+
+def say(line: str) -> None:
+    """On standard output, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def stored(path: Path) -> str:
+    """What a file holds, or nothing."""
+    return path.read_text() if path.exists() else ""
