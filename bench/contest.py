@@ -147,7 +147,9 @@ def bare(concurrency: int, messages: int) -> Figure:
     """Our vendor client alone: builds, signs, POSTs, reads."""
     with vendor() as at:
         url = at.url
-        made = asyncio.run(rate(ours(SocketTransport(url, connections=concurrency)), concurrency, messages / 4000))
+        made = asyncio.run(
+            rate(ours(SocketTransport(url, connections=concurrency)), concurrency, messages / 4000)
+        )
     return Figure("ceiling, ours", concurrency, made[0], {"worker": made[1]})
 
 
@@ -217,7 +219,9 @@ def contest(rounds: int, scale: float, only: Sequence[str] = ()) -> list[Figure]
                 figure = contender.run(concurrency, contender.messages)
                 figures.append(figure)
                 parts = ", ".join(f"{part} {us:.0f}" for part, us in sorted(figure.cpu_us.items()))
-                say(f"round {number}: {figure.contender:18} {concurrency:4} {figure.rate:8,.0f}/s  CPU µs: {parts}")
+                say(
+                    f"round {number}: {figure.contender:18} {concurrency:4} {figure.rate:8,.0f}/s  CPU µs: {parts}"
+                )
     return figures
 
 

@@ -33,9 +33,10 @@ class Burst:
 
     def began(self, many: int) -> None:
         """So many are asked for now: what is known of those before them decides about the next ones."""
+        is_full = many >= self.size
         if self._missed * 100 > self._size * _FREE_PERCENT:
             self._size = max(_LEAST, self._size * _SHRINK)
         elif self._was_full:
             self._size = min(self._most, self._size + 1)
         self._missed = 0
-        self._was_full = many >= self.size
+        self._was_full = is_full

@@ -22,7 +22,13 @@ VENDOR, DATABASE, REDIS = os.environ["VENDOR_URL"], os.environ["PG_URL"], os.env
 def request_of(n: int, to: str) -> tuple[bytes, dict[str, str]]:
     """Rendered and signed, as the vendor asks."""
     content = json.dumps({"body": f"Hello Name {n}, your spring voucher V-{n:08d} is good until Sunday."})
-    body = {"Action": "SendMessage", "BusinessPhone": "8615000579987", "To": to, "Type": "text", "Content": content}
+    body = {
+        "Action": "SendMessage",
+        "BusinessPhone": "8615000579987",
+        "To": to,
+        "Type": "text",
+        "Content": content,
+    }
     text = "".join(key + body[key] for key in sorted(body)) + "bench-secret"
     headers = {
         "Content-Type": "application/json",
@@ -56,7 +62,9 @@ if os.environ.get("PEER") == "taskiq":
     @broker.on_event(TaskiqEvents.WORKER_STARTUP)
     async def begin(_: TaskiqState) -> None:
         hands["http"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1000))
-        hands["pool"] = AsyncConnectionPool(DATABASE, min_size=20, max_size=20, kwargs={"autocommit": True}, open=False)
+        hands["pool"] = AsyncConnectionPool(
+            DATABASE, min_size=20, max_size=20, kwargs={"autocommit": True}, open=False
+        )
         await hands["pool"].open()
 
     @broker.task(task_name="send")
@@ -93,7 +101,11 @@ async def enqueue(count: int) -> None:
             await send.kiq(n, number(n))
         await broker.shutdown()
         return
-    with app.connection_for_write() as connection, connection.channel() as channel, app.amqp.Producer(channel) as producer:
+    with (
+        app.connection_for_write() as connection,
+        connection.channel() as channel,
+        app.amqp.Producer(channel) as producer,
+    ):
         for n in range(count):
             send_plainly.apply_async((n, number(n)), producer=producer)
 

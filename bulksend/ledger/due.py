@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import (
     Connection,
     Text,
+    Tuple,
     cast,
     func,
     literal,
@@ -18,7 +19,7 @@ from sqlalchemy import (
 
 from bulksend.ledger.database import db_now, instant
 from bulksend.ledger.messages import ending_unsent
-from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
+from bulksend.ledger.schema import WAITING_SQL, Id, Instant, campaigns, messages
 from bulksend.messaging.states import CampaignStatus, Status
 
 # SQLite chooses the partial indexes only for the very words of their condition, not for bound values.
@@ -43,6 +44,12 @@ class Due:
 Place = tuple[int, str]
 
 
+def _bound(place: Place) -> Tuple:
+    """A place as a parameter; PostgreSQL takes no text for an id."""
+    at, id = place
+    return tuple_(literal(at, Instant), literal(id, Id))
+
+
 def due(tx: Connection, campaign_id: str, limit: int, *, after: Place | None = None) -> list[Due]:
     """Messages of a campaign that wait and are due, the longest due first; of those, what comes ``after`` a place."""
     now = instant(tx)
@@ -52,7 +59,7 @@ def due(tx: Connection, campaign_id: str, limit: int, *, after: Place | None = N
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
-    rows = tx.execute(wanted if after is None else wanted.where(_PLACE > tuple_(*after)))
+    rows = tx.execute(wanted if after is None else wanted.where(_PLACE > _bound(after)))
     return [
         Due(id, due_at, now - queued_at, due_at <= queued_at and attempts == 0)
         for id, due_at, queued_at, attempts in rows
@@ -64,7 +71,7 @@ def waiting_up_to(tx: Connection, campaign_id: str, place: Place, most: int) -> 
     waiting = (
         select(literal(1))
         .select_from(messages)
-        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, _PLACE <= tuple_(*place))
+        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, _PLACE <= _bound(place))
         .limit(most)
     )
     return tx.execute(select(func.count()).select_from(waiting.subquery())).scalar_one()

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import update
 
 from bulksend.broker import ids_in, open_redis
-from bulksend.ledger import campaigns, intake, leases, senders, sending
+from bulksend.ledger import campaigns, due, intake, leases, senders, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
@@ -22,6 +22,7 @@ from bulksend.messaging import Kind, OnUnknown
 from ops.local.valkey import EmbeddedValkey
 from producer.publisher import RedisPublisher
 from producer.relay import LEADER_KEY, Leadership, LedgerClock, Relay, RelaySettings
+from producer.window import SMALL, WHOLE_MS, Window
 
 SENDER = "8615000579987"
 
@@ -118,6 +119,44 @@ def test_a_blast_is_published_as_a_window_of_its_rate(
     assert claim_all(ledger, waiting[:300]) == 300
     relay.tick()
     assert len(set(ids_waiting(valkey))) == 1100
+
+
+def test_a_large_window_is_kept_full_by_reading_what_comes_after_its_end_and_now_and_then_whole(
+    ledger: Database,
+) -> None:
+    count = SMALL + 1500
+    campaign = a_campaign(ledger, count)
+    window, now_ms = Window(), 1_000_000
+    with ledger.read() as tx:
+        look = window.look(tx, campaign.id, SMALL + 500, now_ms)
+        assert look.is_whole
+        window.took(look, dict.fromkeys((row.id for row in look.rows), now_ms))
+        ids = [row.id for row in look.rows]
+        assert [row.id for row in due.due(tx, campaign.id, count)][: SMALL + 500] == ids
+    claim_all(ledger, ids[:300])
+    with ledger.read() as tx:
+        # As much as has left it.
+        look = window.look(tx, campaign.id, SMALL + 500, now_ms + 500)
+        assert len(look.rows) == 300
+        assert not look.is_whole
+        window.took(look, dict.fromkeys((row.id for row in look.rows), now_ms + 500))
+        assert len(window.look(tx, campaign.id, SMALL + 500, now_ms + 600).rows) == 0
+        assert len(window.published) == SMALL + 800
+        # What left it is forgotten, and what a worker gave back is seen, at the next whole look.
+        look = window.look(tx, campaign.id, SMALL + 500, now_ms + WHOLE_MS)
+        assert look.is_whole
+        assert len(window.published) == len(look.rows) == SMALL + 500
+
+
+def test_what_redis_refused_of_a_large_window_is_looked_at_again_at_once(ledger: Database) -> None:
+    campaign = a_campaign(ledger, SMALL + 500)
+    window = Window()
+    with ledger.read() as tx:
+        look = window.look(tx, campaign.id, SMALL + 400, 1_000)
+        taken = [row.id for row in look.rows][:700]
+        window.took(look, dict.fromkeys(taken, 1_000))
+        again = window.look(tx, campaign.id, SMALL + 400, 1_001)
+    assert {row.id for row in again.rows} >= {row.id for row in look.rows} - set(taken)
 
 
 def test_a_job_is_about_a_second_of_a_paced_blast(

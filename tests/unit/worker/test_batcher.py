@@ -93,3 +93,59 @@ def test_a_caller_that_gave_up_does_not_disturb_the_others() -> None:
             await batcher.idle()
 
     asyncio.run(main())
+
+
+def test_a_breath_lets_the_next_batch_grow_and_an_item_after_a_rest_waits_for_nothing() -> None:
+    batches: list[int] = []
+
+    def work(items: Sequence[int]) -> list[int]:
+        batches.append(len(items))
+        return list(items)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as pool:
+            batcher: Batcher[int, int] = Batcher(work, pool, breath_s=0.2)
+            began = loop.time()
+            await batcher.put(0)
+            assert loop.time() - began < 0.15
+            rest = [batcher.put(n) for n in range(1, 4)]
+            await asyncio.sleep(0.05)
+            rest += [batcher.put(n) for n in range(4, 6)]
+            await asyncio.gather(*rest)
+            assert loop.time() - began >= 0.19
+            await batcher.idle()
+
+    asyncio.run(main())
+    assert batches == [1, 5]
+
+
+def test_enough_for_a_whole_batch_does_not_wait_for_the_breath() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as pool:
+            batcher: Batcher[int, int] = Batcher(list, pool, most=10, breath_s=30)
+            began = loop.time()
+            await batcher.put(0)
+            few = [batcher.put(n) for n in range(5)]
+            await asyncio.sleep(0.01)
+            assert await asyncio.gather(*few, *(batcher.put(n) for n in range(5, 10))) == list(range(10))
+            assert loop.time() - began < 10
+
+    asyncio.run(main())
+
+
+def test_other_work_has_its_turn_while_a_large_batch_is_answered() -> None:
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            batcher: Batcher[int, int] = Batcher(list, pool)
+            answers = [batcher.put(n) for n in range(100)]
+            answered_at_a_turn: list[int] = []
+            while not answers[-1].done():
+                answered_at_a_turn.append(sum(a.done() for a in answers))
+                await asyncio.sleep(0)
+            grown = [b - a for a, b in zip(answered_at_a_turn, answered_at_a_turn[1:], strict=False)]
+            assert max(grown) <= 16
+            await batcher.idle()
+
+    asyncio.run(main())

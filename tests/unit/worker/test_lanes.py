@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bulksend.messaging.states import Kind
-from worker.lanes import Backlog, LaneOrder, watch
+from worker.lanes import Backlog, LaneOrder, is_lane_closed, watch
 
 
 def test_otp_is_always_asked_for_first() -> None:
@@ -68,3 +68,17 @@ def test_kombu_is_told_the_open_lanes_among_those_this_worker_consumes() -> None
 
 def test_without_an_engine_kombu_asks_for_what_it_was_given() -> None:
     assert LaneOrder(["x", "y"]).consume(1) == ["x"]
+
+
+def test_a_worker_knows_that_a_lane_is_closed_for_now() -> None:
+    backlog = Backlog(high_water=1)
+    try:
+        assert not is_lane_closed()
+        watch(backlog)
+        assert not is_lane_closed()
+        backlog.add(Kind.MARKETING, ["a"])
+        assert is_lane_closed()
+        backlog.take(Kind.MARKETING, 1)
+        assert not is_lane_closed()
+    finally:
+        watch(None)

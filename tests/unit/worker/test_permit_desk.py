@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLimits, Wait
 from bulksend.messaging import Kind, Scope
 from worker.lines import Held, Slot
-from worker.permit_desk import CALLS_TO_SET, PermitDesk
+from worker.permit_desk import BLOCK_S, CALLS_TO_SET, EXCHANGE_LEAD_S, PermitDesk
 
 SENDER = "447700900000"
 Answering = Callable[[int, Ask], Permit | Wait]
@@ -28,6 +28,7 @@ class ScriptedPermits:
         self._rule = rule
         self._slow = slow
         self.calls: list[list[Ask]] = []
+        self.leads_ms: list[float] = []
         self.for_nobody = 0
 
     def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
@@ -38,6 +39,7 @@ class ScriptedPermits:
             self.for_nobody += 1
             return Grant((), 1000.0, 1)
         self.calls.append(list(asks))
+        self.leads_ms.append(lead_ms)
         return Grant(tuple(self._rule(len(self.calls), ask) for ask in asks), 1000.0, 1)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
@@ -64,8 +66,16 @@ class ScriptedPermits:
         return
 
 
-def an_ask(recipient: str, campaign: str = "a", kind: Kind = Kind.MARKETING, *, sender: str = SENDER) -> Ask:
-    return Ask(kind, sender, campaign, recipient, SenderLimits(100.0, None), None)
+def an_ask(
+    recipient: str,
+    campaign: str = "a",
+    kind: Kind = Kind.MARKETING,
+    *,
+    sender: str = SENDER,
+    rate: float = 100.0,
+    exchange: bool = False,
+) -> Ask:
+    return Ask(kind, sender, campaign, recipient, SenderLimits(rate, None), None, exchange)
 
 
 def at_the_desk(
@@ -208,3 +218,67 @@ def test_a_limiter_that_is_always_far_is_asked_all_the_same() -> None:
 
     at_the_desk(permits, act)
     assert (permits.for_nobody, len(permits.calls)) == (CALLS_TO_SET, 1)
+
+
+def test_a_fast_senders_slots_are_asked_for_in_blocks_as_large_as_can_begin_in_time_and_as_far_apart() -> (
+    None
+):
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    began: list[float] = []
+
+    async def act(desk: PermitDesk) -> None:
+        began.append(time.monotonic())
+        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(120)])
+        began.append(time.monotonic())
+
+    at_the_desk(permits, act)
+    sizes = [len(call) for call in permits.calls]
+    assert sum(sizes) == 120
+    assert sizes[0] == 40
+    assert max(sizes) <= 42
+    # Its own time and each block's: three blocks are two intervals, less what may be asked for late in a row.
+    assert permits.leads_ms == sorted(permits.leads_ms) or began[1] - began[0] >= 2 * BLOCK_S
+
+
+def test_a_code_does_not_wait_for_a_block_and_its_slot_is_no_further_than_its_write_ahead() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+
+    async def act(desk: PermitDesk) -> None:
+        blast = asyncio.ensure_future(all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(400)]))
+        await asyncio.sleep(0.015)
+        await desk.acquire(an_ask("code", kind=Kind.OTP, rate=100_000.0))
+        assert not blast.done()
+        await blast
+
+    at_the_desk(permits, act)
+    (at,) = [n for n, call in enumerate(permits.calls) if call[0].kind is Kind.OTP]
+    assert [ask.recipient for ask in permits.calls[at]] == ["code"]
+    assert permits.leads_ms[at] == 5.0
+
+
+def test_who_missed_a_slot_gets_the_next_one_first_and_soon() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(
+            desk,
+            [an_ask(f"{n}", rate=100_000.0) for n in range(60)]
+            + [an_ask("late", rate=100_000.0, exchange=True)],
+        )
+
+    at_the_desk(permits, act)
+    assert [ask.recipient for ask in permits.calls[0]] == ["late"]
+    assert permits.leads_ms[0] == EXCHANGE_LEAD_S * 1000
+
+
+def test_many_overslept_slots_make_the_blocks_smaller() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(40)])
+        for _ in range(30):
+            desk.overslept()
+        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(120)])
+
+    at_the_desk(permits, act)
+    assert len(permits.calls[2]) == 32
