@@ -190,16 +190,23 @@ class Engine:
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until ``stop`` is set, then stop cleanly: claim no more, finish what is in flight, give back."""
         self._loop = asyncio.get_running_loop()
-        self._wake, self._over = asyncio.Event(), asyncio.Event()
+        self._over = asyncio.Event()
+        self._wakes = {lanes: asyncio.Event() for lanes in ((Kind.OTP,), (Kind.UTILITY, Kind.MARKETING))}
         with (
+            # Codes have threads of their own: they wait for no transaction of a blast's.
+            ThreadPoolExecutor(1, "code-claims") as code_claims,
             ThreadPoolExecutor(1, "claims") as claims,
+            ThreadPoolExecutor(1, "code-openings") as code_openings,
             ThreadPoolExecutor(1, "openings") as openings,
             ThreadPoolExecutor(1, "settlements") as settlements,
             ThreadPoolExecutor(1, "permits") as permits,
             ThreadPoolExecutor(2, "chores") as chores,
         ):
-            self._claims, self._chores = claims, chores
-            self._opener: Batcher[Opening, bool] = Batcher(self._open_batch, openings)
+            self._chores = chores
+            self._claims = {lane: code_claims if lane is Kind.OTP else claims for lane in Kind}
+            code_opener: Batcher[Opening, bool] = Batcher(self._open_batch, code_openings)
+            opener: Batcher[Opening, bool] = Batcher(self._open_batch, openings)
+            self._openers = {lane: code_opener if lane is Kind.OTP else opener for lane in Kind}
             self._settler: Batcher[Settlement, None] = Batcher(
                 self._settle_batch, settlements, breath_s=_SETTLE_BREATH_S
             )
@@ -237,10 +244,13 @@ class Engine:
             asyncio.create_task(self._desk.run(), name="permits"),
             asyncio.create_task(self._rescue_loop(), name="rescue"),
         ]
-        claiming = asyncio.create_task(self._claim_loop(), name="claims")
+        claiming = [
+            asyncio.create_task(self._claim_loop(lanes, wake), name="claims")
+            for lanes, wake in self._wakes.items()
+        ]
         ready()
         stopped = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait({stopped, claiming, *loops}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({stopped, *claiming, *loops}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopped}:
             log.error("engine_loop_ended", loop=task.get_name(), error=repr(task.exception()))
         await self._stop(claiming, loops)
@@ -249,10 +259,13 @@ class Engine:
         for task in done - {stopped}:
             task.result()  # a loop that ended by itself is a bug: the process ends with its traceback
 
-    async def _stop(self, claiming: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]) -> None:
+    async def _stop(
+        self, claiming: Sequence[asyncio.Task[None]], loops: Sequence[asyncio.Task[None]]
+    ) -> None:
         self._backlog.close()
-        claiming.cancel()
-        await asyncio.gather(claiming, return_exceptions=True)
+        for task in claiming:
+            task.cancel()
+        await asyncio.gather(*claiming, return_exceptions=True)
         for id, task in list(self._hands.items()):
             if id not in self._posting:
                 task.cancel()
@@ -295,7 +308,11 @@ class Engine:
 
     def wake(self) -> None:
         """Ids came in: called from any thread."""
-        self._loop.call_soon_threadsafe(self._wake.set)
+        self._loop.call_soon_threadsafe(self._look_again)
+
+    def _look_again(self) -> None:
+        for wake in self._wakes.values():
+            wake.set()
 
     # -- claiming --------------------------------------------------------------------------------------
 
@@ -306,7 +323,7 @@ class Engine:
         places while the ledger takes them in: the more a ledger falls behind, the fewer POSTs begin.
         """
         places = self._settings.in_flight
-        leaving = min(places, int(self._answers.rate(self._loop.time()) * self._lead_ms() / 1000))
+        leaving = min(places, int(self._answers.rate(self._loop.time()) * self._lead_ms(lane) / 1000))
         under_way = len(self._permitted) - min(places // 2, len(self._unsettled)) - leaving
         if lane is Kind.OTP:
             return self._settings.in_flight - under_way
@@ -324,18 +341,16 @@ class Engine:
         enough = lane is Kind.OTP or room >= handful
         return max(0, min(room, self._settings.claim_size)) if enough else 0
 
-    async def _claim_loop(self) -> None:
+    async def _claim_loop(self, lanes: Sequence[Kind], wake: asyncio.Event) -> None:
         while True:
-            self._wake.clear()
+            wake.clear()
             lease = self._lease.id
             claimed_any = False
             if lease is not None:
-                for lane in Kind:
+                for lane in lanes:
                     claimed_any = await self._claim(lane, lease) or claimed_any
-                    if lane is not Kind.OTP and self._backlog.size(Kind.OTP):
-                        break  # a code came in meanwhile: it goes first
             if not claimed_any:
-                await self._wake_within(0.5 if lease is None else 5.0)
+                await _wait_within(wake, 0.5 if lease is None else 5.0)
 
     async def _claim(self, lane: Kind, lease: str) -> bool:
         ids = [id for id in self._backlog.take(lane, self._may_claim(lane)) if id not in self._hands]
@@ -343,7 +358,7 @@ class Engine:
             return False
         asked = steady_seconds()
         try:
-            claimed = await self._claim_whole(ids, lease)
+            claimed = await self._claim_whole(lane, ids, lease)
         except Exception as error:  # noqa: BLE001 - the ledger is away: the ids are in it, the relay finds them
             log.warning("claim_failed", lane=lane.value, error=type(error).__name__)
             await asyncio.sleep(0.5)
@@ -362,9 +377,9 @@ class Engine:
             await asyncio.sleep(0)
         return True
 
-    async def _claim_whole(self, ids: Sequence[str], lease: str) -> list[Claimed]:
+    async def _claim_whole(self, lane: Kind, ids: Sequence[str], lease: str) -> list[Claimed]:
         """Claim on the thread; a stop in the middle of it learns what was claimed all the same, to give it back."""
-        claiming = self._loop.run_in_executor(self._claims, self._store.claim, ids, lease)
+        claiming = self._loop.run_in_executor(self._claims[lane], self._store.claim, ids, lease)
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -376,16 +391,9 @@ class Engine:
         self._of_lane[lane] -= task is not None
         self._posting.discard(id)
         self._permitted_codes -= self._permitted.pop(id, None) is Kind.OTP
-        self._wake.set()
+        self._look_again()
         if task is not None and not task.cancelled() and task.exception() is not None:
             log.error("message_not_let_go", message=id, error=repr(task.exception()))
-
-    async def _wake_within(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
 
     def _forget_hands(self) -> None:
         """The lease is lost: what was not sent belongs to others now; what is being sent is settled as usual."""
@@ -553,7 +561,7 @@ class Engine:
         self._unopened.discard(opening.message.id)
         while True:
             try:
-                opened = await self._opener.put(opening)
+                opened = await self._openers[opening.message.kind].put(opening)
             except Exception as error:  # noqa: BLE001 - the ledger is away; nothing goes out without it
                 log.warning("not_opened", message=opening.message.id, error=type(error).__name__)
                 if self._lease.id != lease:
@@ -695,9 +703,9 @@ class Engine:
             self._store.give_back(releases, lease)
         return [None] * len(releases)
 
-    def _lead_ms(self) -> float:
+    def _lead_ms(self, lane: Kind) -> float:
         """How long before its slot a permit must be had: the time that a write-ahead takes lately."""
-        return min(MAX_LEAD_MS, max(5.0, self._opener.usual_seconds * 1000))
+        return min(MAX_LEAD_MS, max(5.0, self._openers[lane].usual_seconds * 1000))
 
     async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
         return await self._loop.run_in_executor(self._chores, work, *args)
@@ -794,6 +802,14 @@ class Engine:
                 await self._thread(self._store.settle, settlements)
             self._spool.done(path)
             log.warning("spool_replayed", file=path.name, results=len(settlements))
+
+
+async def _wait_within(wake: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
+        return
 
 
 def _where(error: Exception) -> list[str]:

@@ -70,7 +70,7 @@ class PermitDesk:
         permits: Permits,
         executor: Executor,
         *,
-        lead_ms: Callable[[], float],
+        lead_ms: Callable[[Kind], float],
         on_cold: Callable[[], None],
         room: Callable[[Kind], int] = lambda lane: 1_000_000,
         most: int = 250,
@@ -140,7 +140,7 @@ class PermitDesk:
         workers whose clock is right, make a second too full.
         """
         for _ in range(CALLS_TO_SET):
-            self._answer([], *await self._call([], self._lead_ms()))
+            self._answer([], *await self._call([], 0.0))
             if self.clock.doubt <= CLOSE_S:
                 break
         self._is_set = True
@@ -161,10 +161,11 @@ class PermitDesk:
         missed, _ = self._take([key for key in self._lines if not key[1]], self._most, now)
         if missed:
             return _Question(missed, EXCHANGE_LEAD_S, None)
-        lead = self._lead_ms() / 1000
+        lead = self._lead_ms(Kind.OTP) / 1000
         codes, next_at = self._take([key for key in self._lines if key[0] is Kind.OTP], self._most, now)
         if codes:
             return _Question(codes, lead, None)
+        lead = self._lead_ms(Kind.MARKETING) / 1000
         others = [key for key in self._lines if key[1] and key[0] is not Kind.OTP]
         if now < self._block_at:
             return _Question([], lead, _sooner(next_at, self._block_at if others else None))

@@ -41,6 +41,7 @@ class Claimed:
     """Its time to live when it was claimed, by the database's clock."""
 
 
+# Ids come back as text: hundreds at a time, a UUID object each would cost as much as all the rest of its row.
 #: The messages ``m`` of the ids ``p``, one by one by their keys. Left to itself PostgreSQL walks all that waits, and
 #: looks in it for a handful of ids: 80 ms a claim where 100,000 wait and the table was never analyzed.
 _NAMED = {
@@ -60,7 +61,7 @@ WHERE id IN (
 )
 AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))
 AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
-RETURNING id, campaign_id, kind, sender, recipient, type, payload, due_at, expires_at, queued_at,
+RETURNING CAST(id AS text), CAST(campaign_id AS text), kind, sender, recipient, type, payload, due_at, expires_at, queued_at,
           attempts, tries, waits, expires_at - {now} AS left_ms
 """
 
@@ -83,22 +84,16 @@ def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> li
     )
     claimed = [
         Claimed(
-            str(r.id),
-            str(r.campaign_id),
-            Kind(r.kind),
-            r.sender,
-            r.recipient,
-            r.type,
-            bytes(r.payload) if r.payload is not None else None,
-            r.due_at,
-            r.expires_at,
-            r.queued_at,
-            r.attempts,
-            r.tries,
-            r.waits,
-            r.left_ms,
+            id,
+            campaign,
+            Kind(kind),
+            sender,
+            recipient,
+            type,
+            None if payload is None else bytes(payload),
+            *rest,
         )
-        for r in rows
+        for id, campaign, kind, sender, recipient, type, payload, *rest in rows
     ]
     claimed.sort(key=lambda m: (m.due_at, m.id))
     return claimed
@@ -142,7 +137,7 @@ WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE
   AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE
   AND (messages.expires_at IS NULL OR messages.expires_at > {now})
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
-RETURNING messages.attempt_id, messages.sent_at
+RETURNING CAST(messages.attempt_id AS text), messages.sent_at
 """
 _OPEN_COLUMNS = {"id": "uuid", "attempt_id": "uuid", "n": "integer"}
 _OPEN_ATTEMPTS = """
@@ -233,8 +228,8 @@ def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) 
         return set()
     sql = _OPEN.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx))
     rows = [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings]
-    opened = {
-        str(attempt_id): sent_at
+    opened: dict[str, int] = {
+        attempt_id: sent_at
         for attempt_id, sent_at in tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
     }
     if opened:

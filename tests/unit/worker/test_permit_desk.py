@@ -85,7 +85,7 @@ def at_the_desk(
 ) -> None:
     async def main() -> None:
         with ThreadPoolExecutor(1) as pool:
-            desk = PermitDesk(permits, pool, lead_ms=lambda: 5.0, on_cold=lambda: None, room=room)
+            desk = PermitDesk(permits, pool, lead_ms=lambda lane: 5.0, on_cold=lambda: None, room=room)
             serving = asyncio.create_task(desk.run())
             try:
                 async with asyncio.timeout(20):
