@@ -1,6 +1,6 @@
 """Ours beside what people use: messages a second from Redis to a stored result, all in one run, one vendor.
 
-    ./run bench contest [--rounds 3] [--scale 1.0]
+    ./run bench [--rounds 3] [--scale 1.0]
 
 Contenders take turns. Each has a PostgreSQL and a Valkey of its own that nothing else uses meanwhile, finds its jobs
 waiting, renders, signs, POSTs to a vendor that answers after 50 ms, and stores the result. The time runs from the
@@ -26,7 +26,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench import sending
 from bench.machine import cost, peak_mb
@@ -253,8 +252,3 @@ def say(line: str) -> None:
     """On standard output, at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def stored(path: Path) -> str:
-    """What a file holds, or nothing."""
-    return path.read_text() if path.exists() else ""

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.large_ledger import fill
 from bench.machine import cpu_seconds
@@ -148,30 +151,24 @@ def report(found: dict[str, Step]) -> None:
     sys.stdout.flush()
 
 
-def _ledger(backend: str):  # type: ignore[no-untyped-def]
-    import tempfile
-    from contextlib import contextmanager
-    from pathlib import Path
-
-    @contextmanager
-    def made():  # type: ignore[no-untyped-def]
-        if backend == "sqlite":
-            with tempfile.TemporaryDirectory() as folder:
-                database = Database(f"sqlite:///{Path(folder) / 'ledger.db'}", by_key=True)
-                migrate(database)
-                yield database, lambda: 0.0
-                database.close()
-            return
-        postgres = EmbeddedPostgres(durable=True, settings=POSTGRESQL)
-        try:
-            database = Database(postgres.start(), by_key=True)
+@contextmanager
+def _ledger(backend: str) -> Iterator[tuple[Database, Callable[[], float]]]:
+    """A new ledger, and what its server has used of CPU so far, seconds."""
+    if backend == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            database = Database(f"sqlite:///{Path(folder) / 'ledger.db'}", by_key=True)
             migrate(database)
-            yield database, lambda: cpu_seconds(postgres.pid or 0)
+            yield database, lambda: 0.0
             database.close()
-        finally:
-            postgres.remove()
-
-    return made()
+        return
+    postgres = EmbeddedPostgres(durable=True, settings=POSTGRESQL)
+    try:
+        database = Database(postgres.start(), by_key=True)
+        migrate(database)
+        yield database, lambda: cpu_seconds(postgres.pid or 0)
+        database.close()
+    finally:
+        postgres.remove()
 
 
 if __name__ == "__main__":

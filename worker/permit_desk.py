@@ -27,9 +27,9 @@ PATIENCE_MS = 1500.0
 BREATH_S = 0.030
 #: When no more POSTs may be under way, look again so soon.
 ROOM_S = 0.010
-#: Slots of anything but OTP are asked for in blocks that begin so far apart, each as large as the loop can start in time
-#: where a sender's rate does not space them. The loop is sometimes late to ask: so many are then asked for one after the
-#: other, and their slots are as far apart as ever.
+#: Slots of anything but OTP are asked for in blocks that begin so far apart, each as large as the loop can start in
+#: time where a sender's rate does not space them. The loop is sometimes late to ask: so many are then asked for one
+#: after the other, and their slots are as far apart as ever.
 BLOCK_S = 0.010
 BLOCKS_LATE = 3
 #: Who missed a slot needs no time to open an attempt, only to hear of the new one.

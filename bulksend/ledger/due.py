@@ -24,7 +24,7 @@ from bulksend.messaging.states import CampaignStatus, Status
 
 # SQLite chooses the partial indexes only for the very words of their condition, not for bound values.
 _IS_WAITING = text(f"messages.{WAITING_SQL}")
-_PLACE = tuple_(messages.c.due_at, messages.c.id)
+_place = tuple_(messages.c.due_at, messages.c.id)
 #: Thousands at a time: text from the server is cheaper than a UUID object each.
 _ID_TEXT = cast(messages.c.id, Text)
 
@@ -59,7 +59,7 @@ def due(tx: Connection, campaign_id: str, limit: int, *, after: Place | None = N
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
-    rows = tx.execute(wanted if after is None else wanted.where(_PLACE > _bound(after)))
+    rows = tx.execute(wanted if after is None else wanted.where(_place > _bound(after)))
     return [
         Due(id, due_at, now - queued_at, due_at <= queued_at and attempts == 0)
         for id, due_at, queued_at, attempts in rows
@@ -71,7 +71,7 @@ def waiting_up_to(tx: Connection, campaign_id: str, place: Place, most: int) -> 
     waiting = (
         select(literal(1))
         .select_from(messages)
-        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, _PLACE <= _bound(place))
+        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, _place <= _bound(place))
         .limit(most)
     )
     return tx.execute(select(func.count()).select_from(waiting.subquery())).scalar_one()

@@ -61,8 +61,8 @@ WHERE id IN (
 )
 AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))
 AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
-RETURNING CAST(id AS text), CAST(campaign_id AS text), kind, sender, recipient, type, payload, due_at, expires_at, queued_at,
-          attempts, tries, waits, expires_at - {now} AS left_ms
+RETURNING CAST(id AS text), CAST(campaign_id AS text), kind, sender, recipient, type, payload, due_at, expires_at,
+          queued_at, attempts, tries, waits, expires_at - {now} AS left_ms
 """
 
 
@@ -228,10 +228,8 @@ def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) 
         return set()
     sql = _OPEN.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx))
     rows = [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings]
-    opened: dict[str, int] = {
-        attempt_id: sent_at
-        for attempt_id, sent_at in tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
-    }
+    found = tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
+    opened: dict[str, int] = {row[0]: row[1] for row in found}
     if opened:
         sql = _OPEN_ATTEMPTS.format(
             rows=table(tx, _OPEN_ATTEMPTS_COLUMNS),

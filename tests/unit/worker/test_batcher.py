@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +145,7 @@ def test_other_work_has_its_turn_while_a_large_batch_is_answered() -> None:
             while not answers[-1].done():
                 answered_at_a_turn.append(sum(a.done() for a in answers))
                 await asyncio.sleep(0)
-            grown = [b - a for a, b in zip(answered_at_a_turn, answered_at_a_turn[1:], strict=False)]
+            grown = [b - a for a, b in itertools.pairwise(answered_at_a_turn)]
             assert max(grown) <= 16
             await batcher.idle()
 

@@ -1,0 +1,28 @@
+"""``./run bench``: ours beside what people use, in one run; writes docs/performance.md, .json and .svg."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench import contest, report
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(
+        prog="./run bench", description=contest.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often all contenders take turns")
+    parser.add_argument("--scale", type=float, default=1.0, help="messages, as a part of the usual number")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="these contenders only; the page is left as it is"
+    )
+    options = parser.parse_args()
+    figures = contest.contest(options.rounds, options.scale, options.only)
+    if not options.only:
+        report.write(figures, options.rounds)
+        contest.say("written: docs/performance.md")
+
+
+if __name__ == "__main__":
+    main()

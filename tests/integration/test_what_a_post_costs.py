@@ -1,0 +1,84 @@
+"""A guard that no machine's speed sways: how many functions of Python's a POST calls.
+
+CPU time is noise on a shared machine; calls are counted by the interpreter and are the same everywhere. Whoever adds
+a timer, a task or a parser a POST sees it here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from bulksend.gateway import Credentials, SendOrder, SocketTransport, VendorClient
+from bulksend.messaging import Accepted, MessageType
+
+ORDER = SendOrder("8615000579987", "447700900123", MessageType.TEXT, '{"body":"hello"}')
+BODY = b'{"RetCode":0,"Data":{"MessageId":"m-1"},"Message":"","RequestId":"r-1"}'
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(BODY),
+    BODY,
+)
+POSTS = 200
+#: 120 when this was written, 205 before the timeouts of a POST became one; each Python's own loop calls a few more or less.
+MOST_CALLS = 132
+
+
+class _Vendor(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert isinstance(self._transport, asyncio.Transport)
+        self._transport.write(REPLY)
+
+
+@pytest.fixture
+def vendor_port() -> Iterator[int]:
+    """A vendor on a thread of its own: its calls are not counted."""
+    ready, ports = threading.Event(), list[int]()
+    loop = asyncio.new_event_loop()
+
+    def serve() -> None:
+        server = loop.run_until_complete(loop.create_server(_Vendor, "127.0.0.1", 0))
+        ports.append(server.sockets[0].getsockname()[1])
+        ready.set()
+        loop.run_forever()
+        server.close()
+        loop.run_until_complete(server.wait_closed())
+        loop.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert ready.wait(10)
+    yield ports[0]
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+def test_a_post_calls_no_more_functions_than_when_it_was_measured(vendor_port: int) -> None:
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    async def main() -> None:
+        transport = SocketTransport(f"http://127.0.0.1:{vendor_port}/api", connections=4)
+        client = VendorClient(transport, Credentials("key", "secret", 8899))
+        assert isinstance((await client.send(ORDER)).outcome, Accepted)
+        sys.setprofile(count)
+        try:
+            for _ in range(POSTS):
+                await client.send(ORDER)
+        finally:
+            sys.setprofile(None)
+        await client.aclose()
+
+    asyncio.run(main())
+    assert calls / POSTS <= MOST_CALLS, f"{calls / POSTS:.1f} calls a POST"
+    assert calls / POSTS > MOST_CALLS / 2, "less than half: write down what it is now"
