@@ -24,7 +24,7 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
     BODY,
 )
 POSTS = 200
-#: 120 when this was written, 205 before the timeouts of a POST became one; each Python's own loop calls a few more or less.
+#: 120 when this was written, 205 before a POST had one timeout for all; each Python's own loop differs a little.
 MOST_CALLS = 132
 
 
