@@ -154,7 +154,12 @@ class Settings(BaseModel):
         le=3600,
         description="A worker that takes no job for so long, though jobs wait and it has room, ends; 0: never, seconds",
     )
-    worker_in_flight: int = Field(200, ge=2, le=10_000, description="POSTs under way at once in a worker; a tenth of them is kept for codes")
+    worker_in_flight: int = Field(
+        200,
+        ge=2,
+        le=10_000,
+        description="POSTs under way at once in a worker; a tenth of them is kept for codes",
+    )
     max_tries: int = Field(
         5, ge=1, le=100, description="Attempts of a message that may count before it fails"
     )

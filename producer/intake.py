@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bulksend.broker import batches
@@ -49,6 +50,15 @@ class IntakeReport:
     resumed_at: int = 0
     """How many rows an earlier, interrupted run had taken in."""
     new_sender: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """``rows`` rows of a file, each planned or refused."""
+
+    rows: int
+    planned: list[NewMessage]
+    refused: list[RefusedRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,43 +123,52 @@ class Intake:
     def _take_all(
         self, campaign: Campaign, facts: CampaignFacts, rows: Callable[[int], Iterator[NumberedRow]]
     ) -> None:
-        at = campaign.rows_read
-        source = rows(at)
-        first = at == 0
-        while chunk := list(itertools.islice(source, self.chunk)):
-            reach("before_chunk")
-            try:
-                taken = self._store(campaign, facts, at, chunk)
-            except IntakeMoved:
-                # Another run of the same intake is at work: go on from where it stands.
-                with self.database.read() as tx:
-                    campaign = campaigns.get(tx, campaign.id)
-                if campaign.intake_done_at is not None:
-                    return
-                at, source, first = campaign.rows_read, rows(campaign.rows_read), False
-                continue
-            at += len(chunk)
-            reach("after_chunk")
-            self._publish(campaign.kind, taken.ready, first=first)
-            reach("chunk_published")
-            first = False
-            self.progress(at)
+        # While the ledger takes a chunk in, the next one is read and planned.
+        with ThreadPoolExecutor(1, "reading") as reading:
+            at = campaign.rows_read
+            source = rows(at)
+            first = at == 0
+            coming = reading.submit(self._next, source, facts, campaign)
+            while (chunk := coming.result()).rows:
+                coming = reading.submit(self._next, source, facts, campaign)
+                reach("before_chunk")
+                try:
+                    taken = self._store(campaign, at, chunk)
+                except IntakeMoved:
+                    # Another run of the same intake is at work: go on from where it stands.
+                    coming.result()
+                    with self.database.read() as tx:
+                        campaign = campaigns.get(tx, campaign.id)
+                    if campaign.intake_done_at is not None:
+                        return
+                    at, source, first = campaign.rows_read, rows(campaign.rows_read), False
+                    coming = reading.submit(self._next, source, facts, campaign)
+                    continue
+                at += chunk.rows
+                reach("after_chunk")
+                self._publish(campaign.kind, taken.ready, first=first)
+                reach("chunk_published")
+                first = False
+                self.progress(at)
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
 
-    def _store(
-        self, campaign: Campaign, facts: CampaignFacts, at: int, chunk: Sequence[NumberedRow]
-    ) -> ledger_intake.Taken:
-        planned, refused = plan_chunk(chunk, facts, campaign)
+    def _next(self, source: Iterator[NumberedRow], facts: CampaignFacts, campaign: Campaign) -> _Chunk:
+        """The next rows, planned; none at the end."""
+        rows = list(itertools.islice(source, self.chunk))
+        planned, refused = plan_chunk(rows, facts, campaign)
+        return _Chunk(len(rows), planned, refused)
+
+    def _store(self, campaign: Campaign, at: int, chunk: _Chunk) -> ledger_intake.Taken:
         return self.database.retrying(
             lambda tx: ledger_intake.take_chunk(
                 tx,
                 campaign,
                 after_row=at,
-                up_to_row=at + len(chunk),
-                planned=planned,
-                refused=refused,
-                rows=len(chunk),
+                up_to_row=at + chunk.rows,
+                planned=chunk.planned,
+                refused=chunk.refused,
+                rows=chunk.rows,
                 sealer=self.sealer,
                 seals=self.seals,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, text, update
@@ -12,7 +13,7 @@ from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import among, db_now
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.rowsets import storable
+from bulksend.ledger.rowsets import array, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.ledger.sealing import Sealer, clear
 from bulksend.messaging.states import Kind, Status
@@ -321,13 +322,14 @@ _COLUMNS = {
     "ended_at": "bigint",
 }
 _NAMES = ", ".join(_COLUMNS)
+_VALUES = itemgetter(*_COLUMNS)
 _ZEROS = "attempts, tries, waits, rescues"
 #: One statement whatever the number of rows: arrays in, conflicts skipped, the ids that went in come back.
 _POSTGRESQL = text(
     f"INSERT INTO messages ({_NAMES}, {_ZEROS}) "  # noqa: S608 - names of our own columns
     f"SELECT {_NAMES}, 0, 0, 0, 0 FROM unnest("
     + ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
-    + f") AS rows({_NAMES}) ON CONFLICT (campaign_id, key) DO NOTHING RETURNING id"
+    + f") AS rows({_NAMES}) ON CONFLICT (campaign_id, key) DO NOTHING RETURNING CAST(id AS text)"
 )
 _SQLITE = (
     f"INSERT INTO messages ({_NAMES}, {_ZEROS}) VALUES ("  # noqa: S608 - names of our own columns
@@ -341,8 +343,9 @@ def _insert_new(tx: Connection, rows: list[dict[str, Any]]) -> set[str]:
     if not rows:
         return set()
     if tx.dialect.name == "sqlite":
-        tx.exec_driver_sql(_SQLITE, [tuple(row[name] for name in _COLUMNS) for row in rows])
+        tx.exec_driver_sql(_SQLITE, list(map(_VALUES, rows)))
         ids = [row["id"] for row in rows]
         return set(tx.execute(select(messages.c.id).where(among(tx, messages.c.id, ids))).scalars())
-    arrays = {name: [row[name] for row in rows] for name in _COLUMNS}
-    return {str(id) for id in tx.execute(_POSTGRESQL, arrays).scalars()}
+    columns = zip(*map(_VALUES, rows), strict=True)
+    arrays = {name: array(column) for name, column in zip(_COLUMNS, columns, strict=True)}
+    return set(tx.execute(_POSTGRESQL, arrays).scalars())

@@ -8,8 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
 
-from bulksend.ledger import campaigns, intake, suppressions
+from bulksend.ledger import campaigns, intake, rowsets, suppressions
+from bulksend.ledger.database import Database
 from bulksend.ledger.intake import IntakeMoved, KeyConflict, RefusedRow
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging.errors import InvalidInput
@@ -341,3 +345,21 @@ def test_the_same_campaign_made_by_many_processes_at_once_is_one(desk: Any) -> N
     done = all_at_once(6, lambda _: desk.write(campaigns.create_or_find, new))
     assert len({campaign.id for campaign, _ in done}) == 1
     assert sum(made for _, made in done) == 1
+
+
+@given(
+    texts=st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8")), min_size=1),
+    blobs=st.lists(st.none() | st.binary(), min_size=1),
+    numbers=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1),
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_column_of_any_values_reaches_postgresql_as_it_is(
+    postgres_ledger_url: str, texts: list[str | None], blobs: list[bytes | None], numbers: list[int | None]
+) -> None:
+    database = Database(postgres_ledger_url)
+    with database.read() as tx:
+        for values, kind in ((texts, "text"), (blobs, "bytea"), (numbers, "bigint")):
+            sql = f"SELECT v FROM unnest(CAST(:column AS {kind}[])) WITH ORDINALITY AS u(v, n) ORDER BY n"  # noqa: S608
+            found = list(tx.execute(text(sql), {"column": rowsets.array(values)}).scalars())
+            assert found == values
+    database.close()
