@@ -60,8 +60,8 @@ def main() -> None:
             bare = time.perf_counter() - began
             took, memory, first = take(at, file)
         sys.stdout.write(
-            f"{backend:10} {read:,} rows in {took:.1f} s: {read / took:,.0f}/s, {took / bare:.0f} times a bare csv.reader; "
-            f"{memory:.0f} MB; first POST after {first:.1f} s\n"
+            f"{backend:10} {read:,} rows in {took:.1f} s: {read / took:,.0f}/s, {took / bare:.0f} times a bare "
+            f"csv.reader; {memory:.0f} MB; first POST after {first:.1f} s\n"
         )
         sys.stdout.flush()
 

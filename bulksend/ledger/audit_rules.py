@@ -16,8 +16,8 @@ _MOVING = "('queued', 'retry', 'claimed', 'sending')"
 #: An attempt that may have got through, followed by another that ought not to have been.
 _DOUBLED = f"""FROM attempts a JOIN attempts b ON b.message_pk = a.message_pk AND b.n = a.n + 1
     WHERE a.message_pk = m.id AND (a.outcome IS NULL OR a.outcome NOT IN {_UNSENT})
-      -- Unknown when the next one was opened; the vendor's answer may have come to light since.
-      AND NOT (h.on_unknown = 'resend' AND m.kind <> 'otp' AND (a.outcome = 'unknown' OR a.finished_at > b.started_at))
+      -- Unknown when the next one was opened; the vendor's answer may have come to light since, or in that millisecond.
+      AND NOT (h.on_unknown = 'resend' AND m.kind <> 'otp' AND (a.outcome = 'unknown' OR a.finished_at >= b.started_at))
       AND NOT EXISTS (SELECT 1 FROM acts w WHERE w.scope = 'message' AND w.subject = CAST(m.id AS text)
                       AND w.act IN ('resolve as resend', 'resolve as failed')
                       AND w.at BETWEEN a.started_at AND b.started_at)"""

@@ -64,8 +64,8 @@ FENCING_REMOVED = PlantedBug(
             "bulksend/ledger/sending.py",
             "  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} "
             "AND w.ended_at IS NULL)\n"
-            "RETURNING messages.attempt_id, messages.sent_at",
-            "RETURNING messages.attempt_id, messages.sent_at",
+            "RETURNING CAST(messages.attempt_id AS text), messages.sent_at",
+            "RETURNING CAST(messages.attempt_id AS text), messages.sent_at",
         ),
         # The numbering of attempts is a fence of its own.
         Edit("bulksend/ledger/sending.py", "ON CONFLICT (id) DO NOTHING", "ON CONFLICT DO NOTHING"),
@@ -86,7 +86,13 @@ FENCING_REMOVED = PlantedBug(
 )
 WRITE_AHEAD_REMOVED = PlantedBug(
     "write-ahead removed",
-    (Edit("worker/engine.py", "opened = await asyncio.shield(self._opener.put(opening))", "opened = True"),),
+    (
+        Edit(
+            "worker/engine.py",
+            "opened = await self._openers[opening.message.kind].put(opening)",
+            "opened = True",
+        ),
+    ),
     ("worker killed",),
     frozenset({"P4"}),
 )
