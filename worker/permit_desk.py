@@ -158,26 +158,27 @@ class PermitDesk:
 
     def _choose(self, now: float) -> _Question:
         """Whom to ask for now: codes and exchanges at once, everything else a block after the other."""
-        missed, _ = self._take([key for key in self._lines if not key[1]], self._most, now)
+        missed, missed_at = self._take([key for key in self._lines if not key[1]], self._most, now)
         if missed:
             return _Question(missed, EXCHANGE_LEAD_S, None)
-        lead = self._lead_ms(Kind.OTP) / 1000
-        codes, next_at = self._take([key for key in self._lines if key[0] is Kind.OTP], self._most, now)
+        first = [key for key in self._lines if key[1] and key[0] is Kind.OTP]
+        codes, codes_at = self._take(first, self._most, now)
         if codes:
-            return _Question(codes, lead, None)
+            return _Question(codes, self._lead_ms(Kind.OTP) / 1000, None)
         lead = self._lead_ms(Kind.MARKETING) / 1000
+        next_at = _sooner(missed_at, codes_at)
         others = [key for key in self._lines if key[1] and key[0] is not Kind.OTP]
         if now < self._block_at:
             return _Question([], lead, _sooner(next_at, self._block_at if others else None))
-        bulk, at = self._take(others, min(self._most, self._burst.size), now)
+        bulk, bulk_at = self._take(others, min(self._most, self._burst.size), now)
         if bulk:
             self._burst.began(len(bulk))
             # Asked late, its slots are no later for it: the blocks stay apart.
-            at_latest = now - BLOCKS_LATE * BLOCK_S
-            begins = max(self._block_at, at_latest)
-            lead += begins - at_latest
+            oldest = now - BLOCKS_LATE * BLOCK_S
+            begins = max(self._block_at, oldest)
+            lead += begins - oldest
             self._block_at = begins + BLOCK_S
-        return _Question(bulk, lead, _sooner(next_at, at))
+        return _Question(bulk, lead, _sooner(next_at, bulk_at))
 
     def _take(self, keys: list[_Key], most: int, now: float) -> tuple[list[Waiting], float | None]:
         """Of these lines, the best lane first; and when there may be more of them, if there is nobody now."""

@@ -282,3 +282,16 @@ def test_many_overslept_slots_make_the_blocks_smaller() -> None:
 
     at_the_desk(permits, act)
     assert len(permits.calls[2]) == 32
+
+
+def test_who_missed_a_slot_and_has_to_wait_is_asked_for_again_though_nobody_else_waits() -> None:
+    permits = ScriptedPermits(
+        lambda call, ask: Permit(1000.0) if call == 2 else Wait(Gate.SENDER_RATE, 1010.0)
+    )
+
+    async def act(desk: PermitDesk) -> None:
+        async with asyncio.timeout(5):
+            assert isinstance(await desk.acquire(an_ask("late", exchange=True)), Slot)
+
+    at_the_desk(permits, act)
+    assert len(permits.calls) == 2
