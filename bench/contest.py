@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bench import sending
-from bench.machine import cost, peak_mb
+from bench.machine import cost
 from bench.stand import ROOT, Stand, stand
 from bench.vendor import vendor
 from bench.vendor_client import ours, rate
@@ -125,7 +125,7 @@ def _quietly(at: Stand, command: list[str]) -> None:
 
 def _measured(at: Stand, name: str, concurrency: int, messages: int, command: list[str]) -> Figure:
     before = cost(at.parts)
-    worker = at.start("worker", *command)
+    at.start("worker", *command)
     with at.ledger() as database:
 
         def stored() -> int:
@@ -136,10 +136,8 @@ def _measured(at: Stand, name: str, concurrency: int, messages: int, command: li
         at.wait(f"{name} has stored all", lambda: stored() >= messages, 30, 0.02)
     ended = time.monotonic()
     used = cost(at.parts).since(before)
-    memory = {part: max(peak_mb(pid) for pid in pids) for part, pids in at.parts.items()}
     began = at.vendor.arrivals()[0][0]
-    worker.ask_to_stop()
-    return Figure(name, concurrency, messages / (ended - began), used.each_us(messages), memory)
+    return Figure(name, concurrency, messages / (ended - began), used.each_us(messages), at.peaks_mb())
 
 
 def bare(concurrency: int, messages: int) -> Figure:

@@ -43,7 +43,7 @@ def codes_under(at: Stand, queued: int, codes: int) -> tuple[list[float], float]
             key=f"login-{n}",
         )
         returned[int(to)] = time.monotonic()
-        time.sleep(0.05)
+        time.sleep(0.05)  # twenty codes a second, as logins come
     took, blast = time.monotonic() - began, at.vendor.count() - before
     at.wait("every code is sent", lambda: returned.keys() <= {to for _, to in at.vendor.arrivals()}, 60, 0.5)
     posted = {to: when for when, to in at.vendor.arrivals() if to in returned}

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from bench.machine import cost, peak_mb
+from bench.machine import cost
 from bench.stand import Stand, people, stand
 
 
@@ -56,8 +56,7 @@ def blast(at: Stand, many: int, *, workers: int = 1) -> Run:
     if accepted != many or at.vendor.count() != many:
         raise RuntimeError(f"{accepted} accepted and {at.vendor.count()} POSTs of {many}\n{at.logs()}")
     began = at.vendor.arrivals()[0][0]
-    memory = {part: max(peak_mb(pid) for pid in pids) for part, pids in at.parts.items()}
-    return Run(many, ended - began, used.each_us(many), memory)
+    return Run(many, ended - began, used.each_us(many), at.peaks_mb())
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from bench.machine import peak_mb
 from bench.vendor import Vendor, vendor
 from bulksend.ledger.database import Database
 from bulksend.ledger.keyfile import new_encryption_key
@@ -117,6 +118,10 @@ class Stand:
                 raise TimeoutError(f"waited {seconds:g} s in vain: {what}\n{self.logs()}")
             time.sleep(every)
         return answer
+
+    def peaks_mb(self) -> dict[str, float]:
+        """The most memory that a process of each part has held."""
+        return {part: max(peak_mb(pid) for pid in pids) for part, pids in self.parts.items()}
 
     def logs(self) -> str:
         """The end of every process's log."""

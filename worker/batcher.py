@@ -8,11 +8,12 @@ four hundred.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
+
+from worker.waiting import wait_until
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,9 +81,7 @@ class Batcher(Generic[Item, Result]):
         if loop.time() >= until or len(self._items) >= self._most:
             return
         self._full.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
-                await self._full.wait()
+        await wait_until(self._full, until)
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()

@@ -50,6 +50,7 @@ from worker.permit_desk import PermitDesk
 from worker.recorder import FlightRecorder, bury
 from worker.spool import Spool
 from worker.store import PauseOrder, Store, SuppressOrder
+from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 
@@ -350,7 +351,7 @@ class Engine:
                 for lane in lanes:
                     claimed_any = await self._claim(lane, lease) or claimed_any
             if not claimed_any:
-                await _wait_within(wake, 0.5 if lease is None else 5.0)
+                await wait_until(wake, self._loop.time() + (0.5 if lease is None else 5.0))
 
     async def _claim(self, lane: Kind, lease: str) -> bool:
         ids = [id for id in self._backlog.take(lane, self._may_claim(lane)) if id not in self._hands]
@@ -802,14 +803,6 @@ class Engine:
                 await self._thread(self._store.settle, settlements)
             self._spool.done(path)
             log.warning("spool_replayed", file=path.name, results=len(settlements))
-
-
-async def _wait_within(wake: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await wake.wait()
-    except TimeoutError:
-        return
 
 
 def _where(error: Exception) -> list[str]:

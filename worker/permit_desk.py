@@ -18,6 +18,7 @@ from bulksend.messaging.states import LANES, Kind
 from worker.burst import Burst
 from worker.clock import SlotClock
 from worker.lines import Held, Line, Slot, Waiting
+from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +117,7 @@ class PermitDesk:
             question = self._choose(loop.time())
             chosen = question.of
             if not chosen:
-                await self._sleep_until(question.next_at)
+                await wait_until(self._wake, question.next_at)
                 continue
             try:
                 if not self._is_set:
@@ -202,17 +203,6 @@ class PermitDesk:
             else:
                 next_at = _sooner(next_at, max(line.next_at(), now + ROOM_S) if room <= 0 else line.next_at())
         return chosen, next_at
-
-    async def _sleep_until(self, at: float | None) -> None:
-        if at is None:
-            await self._wake.wait()
-            return
-        delay = max(0.0, at - asyncio.get_running_loop().time())
-        try:
-            async with asyncio.timeout(delay):
-                await self._wake.wait()
-        except TimeoutError:
-            return
 
     def _answer(self, chosen: list[Waiting], grant: Grant, asked: float, answered: float) -> None:
         if grant.epoch != self._epoch:

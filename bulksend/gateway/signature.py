@@ -33,15 +33,6 @@ def canonical(value: object) -> str:
 
 
 def _write(value: object, parts: list[str], depth: int) -> None:
-    # The commonest first: asking whether something is a Mapping of any kind costs as much as all the rest.
-    if type(value) is str:
-        parts.append(value)
-        return
-    if type(value) is dict and depth:
-        for key in sorted(value):
-            parts.append(key)
-            _write(value[key], parts, depth - 1)
-        return
     match value:
         case str():
             parts.append(value)
@@ -51,9 +42,10 @@ def _write(value: object, parts: list[str], depth: int) -> None:
             parts.append(str(value))
         case float():
             parts.append(_float_text(value))
-        case Mapping() | list() | tuple() if depth == 0:
+        # dict by name: to ask whether something is a Mapping of any kind costs as much as all the rest.
+        case dict() | Mapping() | list() | tuple() if depth == 0:
             raise ValueError(f"a body of more than {MAX_DEPTH} levels cannot be signed")
-        case Mapping():
+        case dict() | Mapping():
             # Order of code points is the order of UTF-8 bytes, which the vendor sorts by.
             for key in sorted(value):
                 parts.append(key)

@@ -183,9 +183,7 @@ class SocketTransport:
         lines = [f"{name}: {value}" for name, value in headers.items()]
         if "User-Agent" not in headers:
             lines.append(f"User-Agent: {USER_AGENT}")
-        # Printable ASCII is what the pattern allows but for the tab, and much quicker to see.
-        together = "".join(lines)
-        if not (together.isascii() and together.isprintable()) and any(map(_NOT_IN_A_HEADER.search, lines)):
+        if _NOT_IN_A_HEADER.search("".join(lines)):
             return None
         lines.append(f"Content-Length: {len(body)}\r\n\r\n")
         return (self._head + "\r\n".join(lines)).encode("ascii") + body
