@@ -5,6 +5,8 @@
 Contenders take turns. Each has a PostgreSQL and a Valkey of its own that nothing else uses meanwhile, finds its jobs
 waiting, renders, signs, POSTs to a vendor that answers after 50 ms, and stores the result. The time runs from the
 first POST at the vendor to the last result in the database. Each runs at several concurrencies; its best counts.
+A round takes some four minutes, and nothing else should run meanwhile. The first run installs what the others need
+into .bench, from the package registries.
 
     ours            every safety on: claim, write-ahead, permits, settlement, fencing
     ours on SQLite  the same
