@@ -11,9 +11,14 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Generic, TypeVar
 
+import structlog
+
 from worker.waiting import wait_until
+
+log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,10 +33,10 @@ _HALF_FORGOTTEN_S = 1.0
 
 
 class Batcher(Generic[Item, Result]):
-    """Hands items to ``work`` in batches on a thread and gives each caller its own result.
+    """Hands items to ``work`` in batches on a thread and tells each caller its own result.
 
     ``work`` gets 1 to ``most`` items and returns one result an item, in order; when it raises, every caller of
-    that batch gets the exception. Two batches begin at least ``breath_s`` apart unless ``most`` are waiting.
+    that batch is told the exception. Two batches begin at least ``breath_s`` apart unless ``most`` are waiting.
     """
 
     def __init__(
@@ -48,7 +53,7 @@ class Batcher(Generic[Item, Result]):
         self._breath_s = breath_s
         self._began_at = float("-inf")
         self._full = asyncio.Event()
-        self._items: list[tuple[Item, asyncio.Future[Result], float]] = []
+        self._items: list[tuple[Item, Callable[[Item, Result | Exception], None], float]] = []
         self._running: asyncio.Task[None] | None = None
         self._slow, self._slow_at = _FIRST_SECONDS, time.monotonic()
 
@@ -59,15 +64,18 @@ class Batcher(Generic[Item, Result]):
         passed = max(0.0, time.monotonic() - self._slow_at)
         return float(self._slow * 0.5 ** (passed / _HALF_FORGOTTEN_S))
 
-    def put(self, item: Item) -> asyncio.Future[Result]:
-        """The result of ``item``, once the batch it is part of is done. Whoever gives up waiting leaves it in work."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._items.append((item, future, loop.time()))
+    def submit(self, item: Item, done: Callable[[Item, Result | Exception], None]) -> None:
+        """Call ``done`` with ``item`` and its result, or what was raised, once the batch it is part of is done."""
+        self._items.append((item, done, time.monotonic()))
         if len(self._items) >= self._most:
             self._full.set()
         if self._running is None:
             self._running = asyncio.create_task(self._drain())
+
+    def put(self, item: Item) -> asyncio.Future[Result]:
+        """The same as a future. Whoever gives up waiting leaves the item in work."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.submit(item, partial(_resolve, future))
         return future
 
     async def idle(self) -> None:
@@ -92,23 +100,31 @@ class Batcher(Generic[Item, Result]):
                 await self._breathe(loop)
                 batch, self._items = self._items[: self._most], self._items[self._most :]
                 self._began_at = loop.time()
+                items = [item for item, _, _ in batch]
+                results: Sequence[Result | Exception]
                 try:
-                    results = await loop.run_in_executor(
-                        self._executor, self._work, [item for item, _, _ in batch]
-                    )
+                    results = await loop.run_in_executor(self._executor, self._work, items)
                 except Exception as error:  # noqa: BLE001 - handed on to each caller, who knows what to do
-                    for _, future, _ in batch:
-                        if not future.done():
-                            future.set_exception(error)
-                else:
-                    for number, ((_, future, _), result) in enumerate(zip(batch, results, strict=True), 1):
-                        if not future.done():
-                            future.set_result(result)
-                        # What else is ready has its turn too: slots are missed by milliseconds.
-                        if number % _ANSWERED_AT_ONCE == 0:
-                            await asyncio.sleep(0)
-                took = loop.time() - batch[0][2]
+                    results = [error] * len(batch)
+                for number, ((item, done, _), result) in enumerate(zip(batch, results, strict=True), 1):
+                    try:
+                        done(item, result)
+                    except Exception as error:  # noqa: BLE001 - a bug of one caller must not cost the others their answers
+                        log.error("caller_broke", error=type(error).__name__)
+                    # What else is ready has its turn too: slots are missed by milliseconds.
+                    if number % _ANSWERED_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                took = time.monotonic() - batch[0][2]
                 if took > self.usual_seconds:
-                    self._slow, self._slow_at = took, loop.time()
+                    self._slow, self._slow_at = took, time.monotonic()
         finally:
             self._running = None
+
+
+def _resolve(future: asyncio.Future[Result], _: object, result: Result | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

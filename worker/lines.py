@@ -6,9 +6,9 @@ A line asks as one, since its campaigns share one rate: were each to ask for all
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
 from bulksend.limits import Ask, Gate
 
@@ -28,12 +28,24 @@ class Held:
     until_ms: int | None
 
 
+class Receiver(Protocol):
+    """Where an answer goes: a future, or whatever is like one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+        ...
+
+    def set_result(self, answer: Slot | Held, /) -> None:
+        """The answer."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
     """A message that waits, and where its answer goes."""
 
     ask: Ask
-    answer: asyncio.Future[Slot | Held]
+    answer: Receiver
 
 
 class Line:

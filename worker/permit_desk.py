@@ -17,7 +17,7 @@ from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Wait
 from bulksend.messaging.states import LANES, Kind
 from worker.burst import Burst
 from worker.clock import SlotClock
-from worker.lines import Held, Line, Slot, Waiting
+from worker.lines import Held, Line, Receiver, Slot, Waiting
 from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
@@ -93,10 +93,14 @@ class PermitDesk:
 
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
-        waiting = Waiting(ask, asyncio.get_running_loop().create_future())
-        self._line(ask).add(waiting)
+        answer: asyncio.Future[Slot | Held] = asyncio.get_running_loop().create_future()
+        self.join(ask, answer)
+        return await answer
+
+    def join(self, ask: Ask, answer: Receiver) -> None:
+        """Get in line: ``answer`` is told the slot, or what holds this message longer than is worth waiting for."""
+        self._line(ask).add(Waiting(ask, answer))
         self._wake.set()
-        return await waiting.answer
 
     def overslept(self) -> None:
         """A slot was missed though all else was ready: the event loop had too much to do at once."""

@@ -20,7 +20,8 @@ from bulksend.limits import make_permits
 from bulksend.messaging import InvalidInput, Kind, Policy
 from bulksend.settings import Settings
 from worker.book import Book
-from worker.engine import Engine, EngineSettings, Tally
+from worker.delivery import Tally
+from worker.engine import Engine, EngineSettings
 from worker.lanes import Backlog, watch
 from worker.recorder import FlightRecorder
 from worker.spool import Spool

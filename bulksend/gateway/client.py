@@ -48,6 +48,10 @@ class VendorClient:
             return read_reply(reached.status, reached.headers, reached.body)
         return read_failure(reached)
 
+    def ready(self) -> int:
+        """How many orders could go out at once, over connections that are up."""
+        return self._transport.ready()
+
     async def phone_list(self) -> PhoneList:
         """The account's senders, for ``doctor``: reads only, so it may be called at any time."""
         body, headers = build_call(

@@ -127,6 +127,10 @@ class HttpxTransport:
         except Exception as error:  # noqa: BLE001 - whatever a library raises, the watch says what left us
             return watch.failure(error)
 
+    def ready(self) -> int:
+        """0: httpcore does not say which of its connections are up."""
+        return 0
+
     async def aclose(self) -> None:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         self._closed = True

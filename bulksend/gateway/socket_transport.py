@@ -11,7 +11,7 @@ import asyncio
 import re
 import select
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httptools
 
@@ -96,6 +96,19 @@ class SocketTransport:
         finally:
             self._room.release()
 
+    def ready(self) -> int:
+        """See :class:`~bulksend.gateway.transport.Transport`."""
+        oldest = asyncio.get_running_loop().time() - self._keepalive_seconds
+        # The one used last is at the end. What the vendor has closed leaves by itself: see _ended.
+        while self._idle and self._idle[0].idle_since <= oldest:
+            self._idle.pop(0).abort()
+        return len(self._idle)
+
+    def _ended(self, line: _Line) -> None:
+        """A connection is gone: nobody shall count on it."""
+        if line in self._idle:
+            self._idle.remove(line)
+
     async def aclose(self) -> None:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         self._closed = True
@@ -165,7 +178,7 @@ class SocketTransport:
         return None
 
     async def _new_line(self, deadline: float) -> _Line:
-        line = _Line(self._timeouts, self._max_body)
+        line = _Line(self._timeouts, self._max_body, self._ended)
         deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.connect)
         try:
             async with asyncio.timeout_at(deadline):
@@ -196,8 +209,9 @@ def _unsent(error: str, stage: str, *, local: bool = False) -> Failure:
 class _Line(asyncio.Protocol):
     """One connection, one request at a time. The methods that httptools calls begin with ``on_``."""
 
-    def __init__(self, timeouts: Timeouts, max_body: int) -> None:
+    def __init__(self, timeouts: Timeouts, max_body: int, on_end: Callable[[_Line], None]) -> None:
         self._timeouts = timeouts
+        self._on_end = on_end
         self._max_body = max_body
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -305,6 +319,7 @@ class _Line(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             self.is_clean = False
             self._ended = True
+            self._on_end(self)
             return
         self.reply_began = True
         self._fed += len(data)
@@ -333,6 +348,7 @@ class _Line(asyncio.Protocol):
     def _end(self, exc: Exception | None) -> None:
         self._ended = True
         self.is_clean = False
+        self._on_end(self)
         # Without a length, the end of the connection is the end of the body; a reset is no such end.
         if (
             exc is None

@@ -84,6 +84,10 @@ class Transport(Protocol):
         """
         ...
 
+    def ready(self) -> int:
+        """How many connections are up and idle, as far as anybody here knows; 0 where that cannot be said."""
+        ...
+
     async def aclose(self) -> None:
         """Close the connections. Posts under way go on to their end or deadline, later ones are not sent."""
         ...

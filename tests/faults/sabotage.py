@@ -76,7 +76,7 @@ FENCING_REMOVED = PlantedBug(
         ),
         Edit("worker/lease.py", "        self._on_lost()\n        await self.take()", "        return"),
         Edit(
-            "worker/engine.py",
+            "worker/delivery.py",
             "        if self._lease.id != lease:\n            return NotSent(",
             "        if False:\n            return NotSent(",
         ),
@@ -88,9 +88,9 @@ WRITE_AHEAD_REMOVED = PlantedBug(
     "write-ahead removed",
     (
         Edit(
-            "worker/engine.py",
-            "opened = await self._openers[opening.message.kind].put(opening)",
-            "opened = True",
+            "worker/delivery.py",
+            "self._do.openers[delivery.message.kind].submit(delivery.opening, self._on_opened)",
+            "self._on_opened(delivery.opening, True)",
         ),
     ),
     ("worker killed",),

@@ -425,6 +425,9 @@ class BrokenVendor:
             raise RuntimeError("a bug")
         return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
 
+    def ready(self) -> int:
+        return 0
+
     async def aclose(self) -> None:
         """Nothing is open."""
 
@@ -447,6 +450,9 @@ class FarAway:
         start.begin()
         self.left.append(time.monotonic())
         return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
+
+    def ready(self) -> int:
+        return 0
 
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -41,6 +41,9 @@ class Script:
         self.posts.append((body, headers))
         return self.replies.pop(0)
 
+    def ready(self) -> int:
+        return 0
+
     async def aclose(self) -> None:
         self.closed = True
 

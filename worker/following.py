@@ -1,0 +1,106 @@
+"""What an answer asks for beyond its own message: slower, a pause, a suppression, the breaker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from bulksend.ledger.sending import Claimed
+from bulksend.limits import Permits
+from bulksend.messaging import Answer, Decision, Scope, Status
+from worker.store import PauseOrder, Store, SuppressOrder
+
+log = structlog.get_logger(__name__)
+
+#: So long are reports to the limiter gathered.
+_REPORT_S = 0.020
+
+
+class Follower:
+    """Acts on decisions. ``in_thread`` runs blocking work away from the event loop."""
+
+    def __init__(self, store: Store, permits: Permits, in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self._store = store
+        self._permits = permits
+        self._in_thread = in_thread
+        self._streaks: dict[tuple[Scope, str], int] = {}
+        self._slow: set[tuple[Scope, str]] = set()
+        self._outages = 0
+        self._successes = 0
+        self._reporting: asyncio.Task[None] | None = None
+
+    def note(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
+        """Take note of a decision; the pauses that are due now: ``act`` on them before its message is settled."""
+        if decision.slow is Scope.ACCOUNT:
+            self._slow.add((Scope.ACCOUNT, self._store.account))
+        elif decision.slow is not None:
+            self._slow.add((Scope.SENDER, message.sender))
+        self._outages += decision.outage is True
+        self._successes += decision.outage is False
+        if self._reporting is None:
+            self._reporting = asyncio.create_task(self._report())
+        if decision.alert:
+            log.error("vendor_alert", message=message.id, campaign=message.campaign_id, why=decision.error)
+        return self._pauses_due(message, decision)
+
+    async def act(
+        self, message: Claimed, answer: Answer, decision: Decision, pauses: list[PauseOrder]
+    ) -> None:
+        """Pause and suppress. Whatever fails in it, the message is settled in any case."""
+        try:
+            for order in pauses:
+                await self._pause(order)
+            if decision.suppress is not None:
+                why = decision.error or "asked for by the vendor"
+                wanted = SuppressOrder(
+                    message.recipient, decision.suppress, answer.evidence.whatsapp_code, why
+                )
+                await self._in_thread(self._store.suppress, [wanted])
+        except Exception as error:  # noqa: BLE001 - its own message is settled in any case
+            log.error("not_followed", message=message.id, error=type(error).__name__)
+
+    async def _report(self) -> None:
+        await asyncio.sleep(_REPORT_S)
+        slow, self._slow = sorted(self._slow), set()
+        outages, successes = self._outages, self._successes
+        self._outages = self._successes = 0
+        self._reporting = None
+        if not slow and not outages and not successes:
+            return
+        try:
+            await self._in_thread(
+                lambda: self._permits.report(slow=slow, outages=outages, successes=successes)
+            )
+        except Exception as error:  # noqa: BLE001 - only advice to the limiter
+            log.warning("not_reported", error=type(error).__name__)
+
+    def _pauses_due(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
+        """A pause at once, or once so many in a row ended alike."""
+        pause = decision.pause
+        if pause is None and not self._streaks:
+            return []
+        ids = {
+            Scope.CAMPAIGN: message.campaign_id,
+            Scope.SENDER: message.sender,
+            Scope.ACCOUNT: self._store.account,
+        }
+        if pause is None:
+            if decision.status is Status.ACCEPTED:
+                for scope, id in ids.items():
+                    self._streaks.pop((scope, id), None)
+            return []
+        key = (pause.scope, ids[pause.scope])
+        self._streaks[key] = self._streaks.get(key, 0) + 1
+        if self._streaks[key] < pause.after:
+            return []
+        self._streaks.pop(key)
+        return [PauseOrder(pause.scope, key[1], pause.why)]
+
+    async def _pause(self, order: PauseOrder) -> None:
+        paused = await self._in_thread(self._store.pause, [order])
+        if paused:
+            log.error("paused", scope=order.scope.value, why=order.why)
+        await self._in_thread(self._permits.pause, order.scope, order.id)
