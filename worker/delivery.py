@@ -291,6 +291,16 @@ class Deliverer:
         except Exception as error:  # noqa: BLE001 - see _broke
             self._broke(delivery, error)
 
+    def is_its_time(self, delivery: Delivery) -> bool:
+        """Whether its slot is now, and there is a place for it: as it is for nearly all."""
+        slot, now = delivery.slot, self._loop.time()
+        return (
+            slot is not None
+            and slot.at <= now
+            and not is_stale(slot.at * 1000, now * 1000)
+            and self.hands.has_place()
+        )
+
     async def in_time(self, slot: Slot, was_ready: bool) -> bool:
         """Wait for a slot; False where it was missed: a POST later than a permit is good for could make a second
         fuller than the limit."""
@@ -452,9 +462,10 @@ class _Departure:
 
     async def wait(self) -> bool:
         """Wait for the slot, then look once more; says whether the POST may begin."""
-        self.obstacle = await self._reach_slot() or self.deliverer.last_look(
-            self.delivery.lease, self.delivery.deadline
-        )
+        if not (self.was_ready and self.deliverer.is_its_time(self.delivery)):
+            self.obstacle = await self._reach_slot()
+        if self.obstacle is None:
+            self.obstacle = self.deliverer.last_look(self.delivery.lease, self.delivery.deadline)
         return self.obstacle is None
 
     def begin(self) -> None:

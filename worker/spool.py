@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from bulksend.ledger.sending import Settlement, outcome_name
@@ -75,7 +74,7 @@ def _to_json(s: Settlement) -> dict[str, object]:
         "message": s.message,
         "attempt_id": s.attempt_id,
         "outcome": outcome,
-        "evidence": asdict(s.evidence),
+        "evidence": s.evidence._asdict(),
         "latency_ms": s.latency_ms,
         "status": s.status.value,
         "due_at": s.due_at,

@@ -10,10 +10,9 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulksend.gateway.codes import SEND_FAILED, Family, find_row, outcome_of, whatsapp_code_in
 from bulksend.gateway.transport import Failure
@@ -42,8 +41,7 @@ _INT32 = 2**31 - 1
 _WRITTEN_PHONE = re.compile(r"\+[0-9][0-9 ().-]{5,}[0-9]")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply taken apart. What is missing, of the wrong type or too long is None or empty."""
 
     status: int

@@ -42,6 +42,8 @@ class WriteTimeoutError(Exception):
     """The request was not taken off our hands within ``Timeouts.write`` seconds."""
 
 
+#: A timer that goes off by so little too early is right.
+_TICK_S = 0.001
 #: Connections that may end, one after the other, while their POST waits for its start.
 _LINES_TRIED = 3
 
@@ -89,7 +91,10 @@ class SocketTransport:
         if self._closed:
             return _unsent("TransportClosed", "pool")
         deadline = asyncio.get_running_loop().time() + self._timeouts.total
-        if not await self._take_room(deadline):
+        if not self._room.locked():
+            # Returns at once: a timeout would cost more than all the rest of this.
+            await self._room.acquire()
+        elif not await self._wait_for_room(deadline):
             return _unsent("PoolTimeout", "pool")
         try:
             return await self._post_on_a_line(request, deadline, start)
@@ -117,11 +122,8 @@ class SocketTransport:
         # The event loop closes the sockets on its next round.
         await asyncio.sleep(0)
 
-    async def _take_room(self, deadline: float) -> bool:
+    async def _wait_for_room(self, deadline: float) -> bool:
         """Whether there was room in time."""
-        if not self._room.locked():
-            # Returns at once: a timeout would cost more than all the rest of this.
-            return await self._room.acquire()
         deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.pool)
         try:
             async with asyncio.timeout_at(deadline):
@@ -142,13 +144,13 @@ class SocketTransport:
                     return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
                 reach("connected")
                 if start is None:
-                    return await self._exchange(line, request, deadline)
+                    return await line.exchange(request, deadline)
                 if not await start.wait():
                     return HELD
                 deadline = asyncio.get_running_loop().time() + self._timeouts.total
                 if not line.has_ended():
                     start.begin()
-                    return await self._exchange(line, request, deadline)
+                    return await line.exchange(request, deadline)
                 line.abort()
                 line = None
             return _unsent(DisconnectedError.__name__, "start")
@@ -158,14 +160,6 @@ class SocketTransport:
                 self._idle.append(line)
             elif line is not None:
                 line.abort()
-
-    async def _exchange(self, line: _Line, request: bytes, deadline: float) -> RawReply | Failure:
-        try:
-            reply = await line.exchange(request, deadline)
-            reach("reply_read")
-            return reply
-        except Exception as error:  # noqa: BLE001 - whatever is raised, the line knows what left us
-            return Failure(type(error).__name__, line.bytes_sent, line.reply_began, line.stage)
 
     def _idle_line(self) -> _Line | None:
         """The connection used last that is still good; those that are not are closed."""
@@ -217,7 +211,8 @@ class _Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[RawReply] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
+        self._deadline = self._late_at = 0.0
+        self._late: type[Exception] = TimeoutError
         self._poll = select.poll()
         self._ended = False
         self.idle_since = 0.0
@@ -243,27 +238,29 @@ class _Line(asyncio.Protocol):
 
     # -- our side ----------------------------------------------------------------------------------------
 
-    async def exchange(self, request: bytes, deadline: float) -> RawReply:
+    async def exchange(self, request: bytes, deadline: float) -> RawReply | Failure:
         """Write the request and wait for its reply, until ``deadline`` at most, in the loop's seconds.
 
-        Raises the errors above, TimeoutError for the deadline, OSError and CancelledError.
+        Raises CancelledError and nothing else: whatever goes wrong, the line knows what left us.
         """
         self._begin()
         self._deadline = deadline
-        if self._ended or self._transport is None:
-            raise DisconnectedError
-        self._waiter = self._loop.create_future()
-        self.bytes_sent = True
-        self.stage = "wait"
-        self._transport.write(request)  # may call pause_writing
-        reach("request_written")
-        self._set_timer()
         try:
-            return await self._waiter
+            if self._ended or self._transport is None:
+                raise DisconnectedError
+            self._waiter = self._loop.create_future()
+            self.bytes_sent = True
+            self.stage = "wait"
+            self._transport.write(request)  # may call pause_writing
+            reach("request_written")
+            self._set_timer()
+            reply = await self._waiter
+            reach("reply_read")
+            return reply
+        except Exception as error:  # noqa: BLE001 - see above
+            return Failure(type(error).__name__, self.bytes_sent, self.reply_began, self.stage)
         finally:
             self._waiter = None
-            if self._timer is not None:
-                self._timer.cancel()
 
     def has_ended(self) -> bool:
         """Whether the vendor hung up or spoke unasked, even if the event loop has not seen it yet."""
@@ -277,16 +274,31 @@ class _Line(asyncio.Protocol):
             self._transport.abort()
 
     def _set_timer(self) -> None:
-        """Start the timeout of the operation that is under way."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Start the timeout of the operation that is under way.
+
+        A POST that goes well costs no timer: the connection's own goes off at the timeout of some earlier one, finds
+        that it is too early, and is set anew.
+        """
         is_writing = self.stage == "send"
-        seconds = self._timeouts.write if is_writing else self._timeouts.read
-        error: type[Exception] = WriteTimeoutError if is_writing else ReadTimeoutError
-        at = self._loop.time() + seconds
+        at = self._loop.time() + (self._timeouts.write if is_writing else self._timeouts.read)
+        self._late = WriteTimeoutError if is_writing else ReadTimeoutError
         if self._deadline < at:
-            at, error = self._deadline, TimeoutError
-        self._timer = self._loop.call_at(at, self._fail, error)
+            at, self._late = self._deadline, TimeoutError
+        self._late_at = at
+        if self._timer is None:
+            self._timer = self._loop.call_at(at, self._on_timer)
+        elif self._timer.when() > at:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() + _TICK_S < self._late_at:
+            self._timer = self._loop.call_at(self._late_at, self._on_timer)
+        else:
+            self._fail(self._late)
 
     def _fail(self, error: type[Exception] | Exception) -> None:
         self.is_clean = False
@@ -348,6 +360,9 @@ class _Line(asyncio.Protocol):
     def _end(self, exc: Exception | None) -> None:
         self._ended = True
         self.is_clean = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._on_end(self)
         # Without a length, the end of the connection is the end of the body; a reset is no such end.
         if (

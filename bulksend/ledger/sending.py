@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, update
 
@@ -20,8 +21,7 @@ from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Ref
 from bulksend.messaging.states import Kind, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A message in a worker's hands, with all that its sending needs. ``payload`` is as stored, maybe sealed."""
 
     id: str
@@ -107,8 +107,7 @@ def claimed_under(tx: Connection, lease: str) -> set[str]:
     return {str(id) for id in tx.execute(statement(_CLAIMED_UNDER), {"lease": lease}).scalars()}
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """An attempt about to be opened: the message in hand and the attempt's own new id."""
 
     message: Claimed
@@ -340,8 +339,7 @@ def expire_claimed(tx: Connection, ids: Sequence[str], *, lease: str) -> list[st
     return [str(id) for id in rows.scalars()]
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """A claimed message given back unsent. ``due_at`` 0 leaves its due time; the gate tells ``why`` it waits."""
 
     id: str
@@ -368,8 +366,7 @@ def give_back(tx: Connection, releases: Sequence[Release], *, lease: str) -> Non
         tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How an attempt ended and what follows for its message, as ``decide`` said."""
 
     message: str

@@ -12,7 +12,8 @@ Whatever would be due after its time to live has expired, unless it may have gon
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from bulksend.messaging.backoff import backoff_ms, pair_backoff_ms
 from bulksend.messaging.outcome import (
@@ -30,8 +31,7 @@ from bulksend.messaging.outcome import (
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What must be known of the message: ``tries`` and ``waits`` before this attempt, its expiry (ms)."""
 
     kind: Kind
@@ -65,8 +65,7 @@ class Pause:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Where the message goes, and what else follows.
 
     ``due_at_ms`` is set exactly when it waits again. ``outage``: True is evidence of an outage, False that the
@@ -150,7 +149,7 @@ def _not_sent(
     most = policy.max_tries if remedy.retry is Retry.BACKOFF else min(policy.few_tries, policy.max_tries)
     if tries >= most:
         spent = "its only try is spent" if most == 1 else f"its {most} tries are spent"
-        return replace(failed, error=f"{outcome.why}; {spent}")
+        return failed._replace(error=f"{outcome.why}; {spent}")
     wait_ms = max(_backoff_ms(subject.tries, policy, dice), remedy.min_wait_ms)
     return Decision(Status.RETRY, now_ms + wait_ms, tries, subject.waits, outcome.why, outage=outage)
 
@@ -175,8 +174,7 @@ def _in_time(decision: Decision, subject: Subject) -> Decision:
         return decision
     if decision.due_at_ms < subject.expires_at_ms:
         return decision
-    return replace(
-        decision,
+    return decision._replace(
         status=Status.EXPIRED,
         due_at_ms=None,
         error=f"{decision.error}; its time to live ends before the next try",
@@ -185,8 +183,7 @@ def _in_time(decision: Decision, subject: Subject) -> Decision:
 
 def _with_remedy(decision: Decision, remedy: Remedy, why: str) -> Decision:
     """What follows beyond the message itself."""
-    return replace(
-        decision,
+    return decision._replace(
         pause=None if remedy.pause is None else Pause(remedy.pause, remedy.pause_after, why),
         slow=remedy.slow,
         suppress=remedy.suppress,

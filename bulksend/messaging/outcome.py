@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Scope(StrEnum):
@@ -115,8 +116,7 @@ class Unknown:
 Outcome = Accepted | Refused | NotSent | Throttled | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What was seen of one POST: kept with the attempt, so that a person can judge it later."""
 
     http_status: int | None = None
@@ -134,8 +134,7 @@ class Evidence:
     """The class of the transport's error, never its text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An outcome together with the evidence it rests on."""
 
     outcome: Outcome
