@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row
 
 from bulksend.ledger.audit_rules import NUMBERED, RULES, OfCampaigns, OfMessages
 from bulksend.ledger.database import unhurried
-from bulksend.ledger.rowsets import as_parameter, now_sql, statement, table
+from bulksend.ledger.rowsets import bound, now_sql, statement, table
 
 #: The second pass joins all messages with all attempts. With PostgreSQL's usual 4 MB it would go through the disk
 #: many times over; held only while it runs.
@@ -154,10 +154,11 @@ class _Audit:
     def _closely(self, suspects: Sequence[str]) -> _Closely:
         if len(suspects) > self._most:
             return _EVERYBODY
-        suspect = table(self._tx, {"id": "uuid"})
+        columns = {"id": "uuid"}
+        suspect = table(self._tx, columns)
         return _Closely(
             f" FROM {suspect} JOIN messages m ON m.id = p.id JOIN campaigns h ON h.id = m.campaign_id WHERE 1 = 1",
-            {"rows": as_parameter([(id,) for id in dict.fromkeys(suspects)])},
+            bound(self._tx, columns, [(id,) for id in dict.fromkeys(suspects)]),
         )
 
     def _broken(self, closely: _Closely) -> Mapping[str, int]:
@@ -178,8 +179,9 @@ class _Audit:
     def _of_campaigns(
         self, rule: OfCampaigns, there: Sequence[tuple[object, ...]]
     ) -> tuple[int, int, list[str]]:
-        counted = table(self._tx, {"campaign_id": "uuid", "status": "text", "n": "bigint"})
-        known = {"rows": as_parameter(there)}
+        columns = {"campaign_id": "uuid", "status": "text", "n": "bigint"}
+        counted = table(self._tx, columns)
+        known = bound(self._tx, columns, there)
         checked = self._number(rule.checked, known, counted)
         offenders = [
             row.offender

@@ -1,13 +1,14 @@
-"""Many rows as one bound parameter, the same on SQLite and PostgreSQL: a JSON array in, a table out.
+"""Many rows as bound parameters: JSON in, a table out on SQLite; a column an array on PostgreSQL.
 
-An UPDATE of 400 rows is then one statement and one round trip instead of 400.
+An UPDATE of 400 rows is then one statement and one round trip instead of 400. PostgreSQL reads JSON too, but anew for
+each value that is taken out of it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from sqlalchemy import Connection, TextClause, text
@@ -24,13 +25,18 @@ def storable(text: str, most: int) -> str:
     return _UNSTORABLE.sub("\ufffd", text[:most])
 
 
-def as_parameter(rows: Sequence[Sequence[object]]) -> str:
-    """The rows, each a sequence of values in the order of the columns, as the parameter ``:rows``."""
-    return json.dumps(rows, separators=(",", ":"))
+def bound(
+    tx: Connection, columns: Mapping[str, str], rows: Sequence[Sequence[object]], parameter: str = "rows"
+) -> dict[str, str]:
+    """The parameters of ``table``: the rows, each a sequence of values in the order of the columns."""
+    if tx.dialect.name == "sqlite":
+        return {parameter: json.dumps(rows, separators=(",", ":"))}
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    return {f"{parameter}_{n}": array(column) for n, column in enumerate(values)}
 
 
 def table(tx: Connection, columns: Mapping[str, str], parameter: str = "rows") -> str:
-    """SQL of a table ``p`` with these columns (name -> PostgreSQL type), made from the parameter ``:rows``."""
+    """SQL of a table ``p`` with these columns (name -> PostgreSQL type), made from the parameters of ``bound``."""
     return _table(tx.dialect.name, tuple(columns.items()), parameter)
 
 
@@ -39,15 +45,22 @@ def _table(dialect: str, columns: tuple[tuple[str, str], ...], parameter: str) -
     if dialect == "sqlite":
         picked = ", ".join(f"json_extract(value, '$[{n}]') AS {name}" for n, (name, _) in enumerate(columns))
         return f"(SELECT {picked} FROM json_each(:{parameter})) AS p"  # noqa: S608 - names of our own columns
-    picked = ", ".join(f"CAST(e.v ->> {n} AS {kind}) AS {name}" for n, (name, kind) in enumerate(columns))
-    return f"(SELECT {picked} FROM json_array_elements(CAST(:{parameter} AS json)) AS e(v)) AS p"  # noqa: S608
+    arrays = ", ".join(f"CAST(:{parameter}_{n} AS {kind}[])" for n, (_, kind) in enumerate(columns))
+    return f"unnest({arrays}) AS p({', '.join(name for name, _ in columns)})"
 
 
-def array(values: Iterable[object]) -> str:
+def array(values: Sequence[object]) -> str:
     """A column of values as PostgreSQL reads an array: five times as quick as having the driver make one.
 
-    Of text, bytes, numbers and None; a uuid is text.
+    Of text, bytes, numbers, truth values and None; a uuid is text.
     """
+    try:
+        # Nearly always all are text, and nothing in it has to be escaped.
+        plain = '","'.join(values)  # type: ignore[arg-type]
+    except TypeError:
+        plain = "\\"
+    if values and "\\" not in plain and plain.count('"') == 2 * (len(values) - 1):
+        return f'{{"{plain}"}}'
     return "{" + ",".join(map(_element, values)) + "}"
 
 

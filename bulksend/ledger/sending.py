@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, update
 from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.messages import MAYBE_SENT, reopen_campaigns
-from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
+from bulksend.ledger.rowsets import bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import HELD_SQL, messages
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
@@ -40,6 +40,9 @@ class Claimed(NamedTuple):
     left_ms: int | None
     """Its time to live when it was claimed, by the database's clock."""
 
+
+IDS = {"id": "uuid"}
+_ATTEMPT = {"id": "uuid", "attempt_id": "uuid"}
 
 # Ids come back as text: hundreds at a time, a UUID object each would cost as much as all the rest of its row.
 #: The messages ``m`` of the ids ``p``, one by one by their keys. Left to itself PostgreSQL walks all that waits, and
@@ -75,12 +78,12 @@ def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> li
     if not ids:
         return []
     sql = _CLAIM.format(
-        named=_NAMED[tx.dialect.name].format(rows=table(tx, {"id": "uuid"})),
+        named=_NAMED[tx.dialect.name].format(rows=table(tx, IDS)),
         now=now_sql(tx),
         skip_locked="" if tx.dialect.name == "sqlite" else "FOR UPDATE OF m SKIP LOCKED",
     )
     rows = tx.execute(
-        statement(sql), {"rows": as_parameter([(id,) for id in ids]), "lease": lease, "account": account}
+        statement(sql), bound(tx, IDS, [(id,) for id in ids]) | {"lease": lease, "account": account}
     )
     claimed = [
         Claimed(
@@ -186,9 +189,9 @@ def _open_already(tx: Connection, openings: Sequence[Opening]) -> list[str]:
     """Those that an earlier COMMIT opened, whose answer was lost: they were free to go then."""
     if not openings:
         return []
-    sql = _OPEN_ALREADY.format(rows=table(tx, {"id": "uuid", "attempt_id": "uuid"}))
-    rows = as_parameter([(o.message.id, o.attempt_id) for o in openings])
-    return [str(id) for id in tx.execute(statement(sql), {"rows": rows}).scalars()]
+    sql = _OPEN_ALREADY.format(rows=table(tx, _ATTEMPT))
+    rows = bound(tx, _ATTEMPT, [(o.message.id, o.attempt_id) for o in openings])
+    return [str(id) for id in tx.execute(statement(sql), rows).scalars()]
 
 
 _CLOSE_LATE = """
@@ -210,15 +213,15 @@ def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list
     """End those that an earlier COMMIT opened, whose answer came so late that they must not be POSTed now."""
     if not openings:
         return []
-    rows = table(tx, {"id": "uuid", "attempt_id": "uuid"})
-    parameter = as_parameter([(o.message.id, o.attempt_id) for o in openings])
+    rows = table(tx, _ATTEMPT)
+    named = bound(tx, _ATTEMPT, [(o.message.id, o.attempt_id) for o in openings])
     sql = _CLOSE_LATE.format(rows=rows, now=now_sql(tx), maybe_sent=MAYBE_SENT)
-    found = tx.execute(statement(sql), {"rows": parameter, "lease": lease})
+    found = tx.execute(statement(sql), named | {"lease": lease})
     ended = {str(id) for id in found.scalars()}
     if ended:
         sql = _CLOSE_LATE_ATTEMPTS.format(rows=rows, now=now_sql(tx), false="false")
-        late = as_parameter([(o.message.id, o.attempt_id) for o in openings if o.message.id in ended])
-        tx.execute(statement(sql), {"rows": late})
+        late = [(o.message.id, o.attempt_id) for o in openings if o.message.id in ended]
+        tx.execute(statement(sql), bound(tx, _ATTEMPT, late))
     return sorted(ended)
 
 
@@ -227,7 +230,7 @@ def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) 
         return set()
     sql = _OPEN.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx))
     rows = [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings]
-    found = tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
+    found = tx.execute(statement(sql), bound(tx, _OPEN_COLUMNS, rows) | {"lease": lease})
     opened: dict[str, int] = {row[0]: row[1] for row in found}
     if opened:
         sql = _OPEN_ATTEMPTS.format(
@@ -240,8 +243,8 @@ def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) 
             for o in openings
             if o.attempt_id in opened
         ]
-        parameters = {"rows": as_parameter(attempts), "lease": lease, "worker": worker[:100]}
-        tx.execute(statement(sql), parameters)
+        rows_of = bound(tx, _OPEN_ATTEMPTS_COLUMNS, attempts)
+        tx.execute(statement(sql), rows_of | {"lease": lease, "worker": worker[:100]})
     return set(opened)
 
 
@@ -259,14 +262,19 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
     """Which messages must not go now: id -> (where it goes, why: a reason or the name of a gate)."""
     recipients = table(tx, suppressions.RECIPIENTS, "recipients")
     sql = _IN_THE_WAY.format(
-        campaigns=table(tx, {"id": "uuid"}),
+        campaigns=table(tx, IDS),
         suppressing=suppressions.SUPPRESSING.format(recipients=recipients, now=now_sql(tx)),
     )
-    parameters = {
-        "rows": as_parameter([(id,) for id in {o.message.campaign_id for o in openings}]),
-        "recipients": as_parameter([(to,) for to in {o.message.recipient for o in openings}]),
-        "account": account,
-    }
+    parameters = (
+        bound(tx, IDS, [(id,) for id in {o.message.campaign_id for o in openings}])
+        | bound(
+            tx,
+            suppressions.RECIPIENTS,
+            [(to,) for to in {o.message.recipient for o in openings}],
+            "recipients",
+        )
+        | {"account": account}
+    )
     rows = [(row.what, row.id, row.more) for row in tx.execute(statement(sql), parameters)]
     if not rows:
         return {}
@@ -301,17 +309,10 @@ FROM {rows} WHERE messages.id = p.id AND (messages.owner = :lease AND messages.s
 
 def _end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Status, lease: str) -> None:
     if ended:
-        sql = _END.format(
-            now=now_sql(tx), rows=table(tx, {"id": "uuid", "error": "text"}), maybe_sent=MAYBE_SENT
-        )
-        tx.execute(
-            statement(sql),
-            {
-                "rows": as_parameter([(id, storable(why, 500)) for id, why in ended]),
-                "status": status.value,
-                "lease": lease,
-            },
-        )
+        columns = {"id": "uuid", "error": "text"}
+        sql = _END.format(now=now_sql(tx), rows=table(tx, columns), maybe_sent=MAYBE_SENT)
+        rows = bound(tx, columns, [(id, storable(why, 500)) for id, why in ended])
+        tx.execute(statement(sql), rows | {"status": status.value, "lease": lease})
 
 
 def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: str) -> None:
@@ -334,8 +335,8 @@ def expire_claimed(tx: Connection, ids: Sequence[str], *, lease: str) -> list[st
     """End those of the claimed messages whose time to live has passed by the database's clock."""
     if not ids:
         return []
-    sql = _EXPIRE_CLAIMED.format(now=now_sql(tx), rows=table(tx, {"id": "uuid"}), maybe_sent=MAYBE_SENT)
-    rows = tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids]), "lease": lease})
+    sql = _EXPIRE_CLAIMED.format(now=now_sql(tx), rows=table(tx, IDS), maybe_sent=MAYBE_SENT)
+    rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids]) | {"lease": lease})
     return [str(id) for id in rows.scalars()]
 
 
@@ -363,7 +364,7 @@ def give_back(tx: Connection, releases: Sequence[Release], *, lease: str) -> Non
         columns = {"id": "uuid", "due_at": "bigint", "gate": "text", "gate_until": "bigint"}
         sql = _GIVE_BACK.format(rows=table(tx, columns))
         rows = [(r.id, r.due_at, r.gate, r.gate_until) for r in releases]
-        tx.execute(statement(sql), {"rows": as_parameter(rows), "lease": lease})
+        tx.execute(statement(sql), bound(tx, columns, rows) | {"lease": lease})
 
 
 class Settlement(NamedTuple):
@@ -469,7 +470,7 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
     now = now_sql(tx)
     tx.execute(
         statement(_CLOSE.format(now=now, rows=table(tx, _CLOSE_COLUMNS))),
-        {"rows": as_parameter([_closing(s) for s in settlements])},
+        bound(tx, _CLOSE_COLUMNS, [_closing(s) for s in settlements]),
     )
     _bring_back(tx, settlements)
     moved = rows_changed(
@@ -477,7 +478,7 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
         statement(
             _SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED, maybe_sent=MAYBE_SENT)
         ),
-        {"rows": as_parameter([_settling(s) for s in settlements])},
+        bound(tx, _SETTLE_COLUMNS, [_settling(s) for s in settlements]),
     )
     if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):
         ids = [s.message for s in settlements]
@@ -505,8 +506,8 @@ def heed_acceptances(tx: Connection, ids: Sequence[str]) -> None:
     What a person took for accepted gets its MessageId, or no receipt would ever find it. What a receipt reported as
     failed stays so.
     """
-    sql = _HEED.format(now=now_sql(tx), rows=table(tx, {"id": "uuid"}))
-    tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])})
+    sql = _HEED.format(now=now_sql(tx), rows=table(tx, IDS))
+    tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids]))
 
 
 _WAITING_AGAIN = """
@@ -517,8 +518,8 @@ WHERE m.status IN ('queued', 'retry')
 
 def _reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:
     """A campaign that finished while one of its messages was unknown runs again when that one waits again."""
-    sql = _WAITING_AGAIN.format(rows=table(tx, {"id": "uuid"}))
-    found = tx.execute(statement(sql), {"rows": as_parameter([(id,) for id in ids])}).scalars().all()
+    sql = _WAITING_AGAIN.format(rows=table(tx, IDS))
+    found = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).scalars().all()
     if found:
         reopen_campaigns(tx, found)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, or_, select
 
 from bulksend.ledger import acts
 from bulksend.ledger.database import db_now, rows_changed
-from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
+from bulksend.ledger.rowsets import bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
@@ -72,7 +72,7 @@ def among_recipients(tx: Connection, recipients: Iterable[str], kind: Kind) -> d
     if not wanted:
         return {}
     sql = SUPPRESSING.format(recipients=table(tx, RECIPIENTS), now=now_sql(tx))
-    found = tx.execute(statement(sql), {"rows": as_parameter([(recipient,) for recipient in wanted])})
+    found = tx.execute(statement(sql), bound(tx, RECIPIENTS, [(recipient,) for recipient in wanted]))
     unwanted = Unwanted((row.scope, row.subject, row.reason) for row in found)
     reasons = ((recipient, unwanted.why(recipient, kind)) for recipient in wanted)
     return {recipient: reason for recipient, reason in reasons if reason is not None}

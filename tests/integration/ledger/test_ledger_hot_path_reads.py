@@ -52,8 +52,17 @@ def reads(desk: Desk, work: Callable[[Connection], object]) -> int:
         return int(tx.execute(text(_READ)).scalar_one())
 
 
-def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(desk: Desk) -> None:
+@pytest.mark.parametrize("rounds_before", [0, 8])
+def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
+    desk: Desk, rounds_before: int
+) -> None:
+    """Also with the plans that a connection made, and keeps, while the ledger was all but empty."""
     lease = desk.lease()
+    for _ in range(rounds_before):
+        life = desk.openings(desk.claim(lease, desk.queued(n=2)))
+        desk.open(lease, life)
+        results = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in life]
+        desk.write(sending.settle, results)
     ids = desk.queued(n=BATCH)
     desk.accepted(desk.queued())
     with desk.database.write() as tx:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -231,7 +230,7 @@ def test_what_may_have_gone_out_ends_as_unknown_and_not_as_unsent(desk: Any, end
             )
         else:
             desk.write(campaigns.cancel, second.message.campaign_id, actor="ada", why="wrong list")
-        opened = desk.open(lease, [replace(second)])
+        opened = desk.open(lease, [second])
         assert getattr(opened, end) == [id]
     assert desk.status(id) == "unknown"
     assert desk.outcomes(id) == ["unknown"]
