@@ -805,6 +805,74 @@ def test_a_connection_is_used_again(make: MakeTransport) -> None:
     asyncio.run(run())
 
 
+def test_a_post_is_timed_from_its_own_start_and_not_from_an_earlier_one_of_its_connection(
+    make: MakeTransport,
+) -> None:
+    async def run() -> None:
+        released = asyncio.Event()
+
+        async def behave(talk: Talk) -> None:
+            for _ in range(4):
+                await talk.request()
+                await asyncio.sleep(0.2)
+                await talk.say(GOOD_REPLY)
+            await talk.request()
+            await released.wait()
+
+        hasty = Timeouts(connect=20, read=0.5, write=20, pool=20, total=20)
+        async with vendor_that(behave) as vendor:
+            client = client_of(make(vendor.url, timeouts=hasty))
+            for _ in range(4):
+                assert type((await client.send(ORDER)).outcome) is Accepted
+            began = asyncio.get_running_loop().time()
+            assert type((await client.send(ORDER)).outcome) is Unknown
+            assert 0.45 <= asyncio.get_running_loop().time() - began < 20
+            released.set()
+            await client.aclose()
+        assert vendor.connections == 1
+
+    asyncio.run(run())
+
+
+def test_only_a_connection_that_the_next_post_would_take_counts_as_ready(make: MakeTransport) -> None:
+    async def run() -> None:
+        closing = asyncio.Event()
+
+        async def behave(talk: Talk) -> None:
+            await talk.request()
+            seen.append(transport.ready())
+            await talk.say(GOOD_REPLY)
+            await closing.wait()
+
+        seen: list[int] = []
+        async with vendor_that(behave) as vendor:
+            transport = make(vendor.url, timeouts=PATIENT)
+            client = client_of(transport)
+            assert client.ready() == 0
+            await client.send(ORDER)
+            # httpx does not say which of its connections are up.
+            assert client.ready() == (1 if isinstance(transport, SocketTransport) else 0)
+            closing.set()
+            async with asyncio.timeout(20):
+                while client.ready():  # noqa: ASYNC110 - nobody tells when the loop has seen it
+                    await asyncio.sleep(0)
+            await client.aclose()
+        assert seen == [0]
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_was_idle_for_too_long_is_not_ready() -> None:
+    async def run() -> None:
+        async with vendor_that(answers_until_closed) as vendor:
+            client = client_of(SocketTransport(vendor.url, timeouts=PATIENT, keepalive_seconds=0))
+            await client.send(ORDER)
+            assert client.ready() == 0
+            await client.aclose()
+
+    asyncio.run(run())
+
+
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(make: MakeTransport) -> None:
     async def run() -> None:
         async with vendor_that(answers_until_closed) as vendor:
