@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ class Credentials:
 
 def new_nonce() -> str:
     """20 random characters; the vendor's SDKs send 10 to 36 and name 32 as the longest (reference 1.1)."""
-    return secrets.token_hex(10)
+    return os.urandom(10).hex()
 
 
 def build_request(

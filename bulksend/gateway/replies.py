@@ -6,6 +6,7 @@ status only where there is no RetCode that is listed. Only RetCode 0 with a Mess
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import zlib
@@ -160,7 +161,7 @@ def _json_object(body: bytes | None) -> dict[str, Any] | None:
     if not body:
         return None
     try:
-        value = _DECODER.decode(body.decode("utf-8-sig"))
+        value = _DECODER.decode(body.removeprefix(codecs.BOM_UTF8).decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -77,7 +77,10 @@ class SocketTransport:
         self._timeouts = timeouts or Timeouts()
         self._keepalive_seconds = keepalive_seconds
         self._max_body = max_body
-        self._room = asyncio.Semaphore(max(1, connections))
+        self._connections = max(1, connections)
+        self._busy = 0
+        self._over = asyncio.Event()
+        """Set for an instant whenever a POST is over."""
         self._idle: list[_Line] = []
         self._closed = False
 
@@ -91,15 +94,15 @@ class SocketTransport:
         if self._closed:
             return _unsent("TransportClosed", "pool")
         deadline = asyncio.get_running_loop().time() + self._timeouts.total
-        if not self._room.locked():
-            # Returns at once: a timeout would cost more than all the rest of this.
-            await self._room.acquire()
-        elif not await self._wait_for_room(deadline):
+        if self._busy >= self._connections and not await self._wait_for_room(deadline):
             return _unsent("PoolTimeout", "pool")
+        self._busy += 1
         try:
             return await self._post_on_a_line(request, deadline, start)
         finally:
-            self._room.release()
+            self._busy -= 1
+            self._over.set()
+            self._over.clear()
 
     def ready(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
@@ -127,9 +130,11 @@ class SocketTransport:
         deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.pool)
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._room.acquire()
+                while self._busy >= self._connections:
+                    await self._over.wait()
         except TimeoutError:
             return False
+        return True
 
     async def _post_on_a_line(
         self, request: bytes, deadline: float, start: Start | None

@@ -24,8 +24,8 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
     BODY,
 )
 POSTS = 200
-#: 120 when this was written, 205 before a POST had one timeout for all; each Python's own loop differs a little.
-MOST_CALLS = 132
+#: 92 when this was written, 205 before a POST had one timeout for all; each Python's own loop differs a little.
+MOST_CALLS = 102
 
 
 class _Vendor(asyncio.Protocol):
