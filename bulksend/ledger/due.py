@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -29,8 +29,7 @@ _place = tuple_(messages.c.due_at, messages.c.id)
 _ID_TEXT = cast(messages.c.id, Text)
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """A message that waits and is due. ``fresh_ms``: how long it has been in the ledger; ``at_once``: it was due
     when it came in, so its producer has published it already."""
 
@@ -59,7 +58,7 @@ def due(tx: Connection, campaign_id: str, limit: int, *, after: Place | None = N
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
-    rows = tx.execute(wanted if after is None else wanted.where(_place > _bound(after)))
+    rows = tx.execute(wanted if after is None else wanted.where(_place > _bound(after))).all()
     return [
         Due(id, due_at, now - queued_at, due_at <= queued_at and attempts == 0)
         for id, due_at, queued_at, attempts in rows
