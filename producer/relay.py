@@ -28,7 +28,7 @@ from bulksend.broker import (
     says_no_list,
 )
 from bulksend.failpoints import reach
-from bulksend.ledger import campaigns, due, leases, receipts, senders
+from bulksend.ledger import campaigns, counting, due, leases, receipts, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.messaging.errors import InvalidInput
@@ -45,6 +45,8 @@ GRACE_MS = 2_000
 #: How often a relay that does not lead asks for the lock, and how often a Redis that is away is looked for.
 WAITING_S = 1.0
 AWAY_S = 0.5
+#: How often what each connection has counted is brought into one row: a campaign has a row a status and connection.
+FOLDING_S = 600.0
 MAX_WINDOW = 20_000
 SMALLEST_WINDOW = 20
 
@@ -143,7 +145,7 @@ class Relay:
         self._clock = clock or LedgerClock()
         self._leadership = Leadership(client)
         self._windows: dict[str, Window] = {}
-        self._chores_at = float("-inf")
+        self._chores_at = self._folded_at = float("-inf")
         self._outage = Outage("relay")
         self._looked = False
         self._was_leading = False
@@ -221,6 +223,9 @@ class Relay:
         if time.monotonic() - self._chores_at > 1.0:
             self._chores()
             self._chores_at = time.monotonic()
+        if time.monotonic() - self._folded_at > FOLDING_S:
+            self._database.retrying(counting.fold, patience_s=3.0)
+            self._folded_at = time.monotonic()
 
     def _chores(self) -> None:
         """What falls due by the passing of time alone."""

@@ -23,6 +23,7 @@ from bulksend.ledger.rowsets import bound, now_sql, statement, table
 _WORK_MEM = "128MB"
 #: More suspects than this are not carried to and fro: then everybody is looked at closely.
 _MOST_SUSPECTS = 1_000_000
+_THERE = {"campaign_id": "uuid", "status": "text", "n": "bigint", "attempts": "bigint"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class _Audit:
 
     def report(self) -> Report:
         counted = self._count()
-        there = [(row.campaign_id, row.status, row.n) for row in counted]
+        there = [(row.campaign_id, row.status, int(row.n), int(row.attempts)) for row in counted]
         suspects = self._suspects()
         closely = self._closely(suspects)
         broken = self._broken(closely)
@@ -113,7 +114,7 @@ class _Audit:
                 checked, number, offenders = self._of_campaigns(rule, there)
             findings.append(Finding(rule.name, rule.promise, int(checked), number, offenders))
         counts = Counter[str]()
-        for _, status, n in there:
+        for _, status, n, _ in there:
             counts[status] += n
         return Report(findings, dict(sorted(counts.items())))
 
@@ -179,9 +180,8 @@ class _Audit:
     def _of_campaigns(
         self, rule: OfCampaigns, there: Sequence[tuple[object, ...]]
     ) -> tuple[int, int, list[str]]:
-        columns = {"campaign_id": "uuid", "status": "text", "n": "bigint"}
-        counted = table(self._tx, columns)
-        known = bound(self._tx, columns, there)
+        counted = table(self._tx, _THERE)
+        known = bound(self._tx, _THERE, there)
         checked = self._number(rule.checked, known, counted)
         offenders = [
             row.offender

@@ -60,7 +60,7 @@ class OfMessages:
 class OfCampaigns:
     """A rule about sums: one query for what was checked and one whose rows are the offenders.
 
-    {c}, {m} narrow to one campaign; {there} is a campaign's messages by status: campaign_id, status, n.
+    {c}, {m} narrow to one campaign; {there} is a campaign's messages by status: campaign_id, status, n, attempts.
     """
 
     name: str
@@ -99,6 +99,20 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
            FROM campaigns c
            LEFT JOIN (SELECT campaign_id, sum(n) AS n FROM {there} GROUP BY campaign_id) t ON t.campaign_id = c.id
            WHERE {c} AND c.messages <> COALESCE(t.n, 0)""",
+    ),
+    OfCampaigns(
+        "counts kept",
+        "what is counted as messages come and go is what is there",
+        "SELECT COALESCE(sum(n), 0) FROM {there}",
+        """SELECT CAST(x.campaign_id AS text) || ': ' || x.status || ' ' || x.messages || ' counted and ' || x.n
+                  || ' there, POSTs ' || x.posts || ' and ' || x.attempts AS offender
+           FROM (SELECT u.campaign_id, u.status, sum(u.messages) AS messages, sum(u.posts) AS posts, sum(u.n) AS n,
+                        sum(u.attempts) AS attempts
+                 FROM (SELECT k.campaign_id, k.status, k.messages, k.attempts AS posts, 0 AS n, 0 AS attempts
+                       FROM campaign_counts k JOIN campaigns c ON c.id = k.campaign_id WHERE {c}
+                       UNION ALL SELECT campaign_id, status, 0, 0, n, attempts FROM {there}) u
+                 GROUP BY u.campaign_id, u.status) x
+           WHERE x.messages <> x.n OR x.posts <> x.attempts""",
     ),
     OfCampaigns(
         "refusals explained",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, func, or_, select, text, update
 
-from bulksend.ledger import acts
+from bulksend.ledger import acts, counting
 from bulksend.ledger.database import db_now, insert_if_new, rows_changed, unhurried
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import ending_unsent, reopen_campaigns
@@ -204,46 +204,7 @@ def live(tx: Connection) -> list[Campaign]:
 
 def statuses(tx: Connection, id: str) -> dict[str, int]:
     """How many messages of a campaign are in each status; statuses nobody is in are left out."""
-    rows = tx.execute(
-        select(messages.c.status, func.count())
-        .where(messages.c.campaign_id == id)
-        .group_by(messages.c.status)
-        .order_by(messages.c.status)
-    )
-    return dict(rows.all())
-
-
-def attempt_count(tx: Connection, id: str) -> int:
-    """How many POSTs were opened for a campaign."""
-    return int(
-        tx.execute(
-            select(func.coalesce(func.sum(messages.c.attempts), 0)).where(messages.c.campaign_id == id)
-        ).scalar_one()
-    )
-
-
-def posts_since(tx: Connection, id: str, since: int) -> int:
-    """How many messages of a campaign had their newest POST opened at or after ``since``."""
-    return int(
-        tx.execute(
-            select(func.count())
-            .select_from(messages)
-            .where(messages.c.campaign_id == id, messages.c.sent_at >= since)
-        ).scalar_one()
-    )
-
-
-def failure_reasons(tx: Connection, id: str, limit: int = 20) -> list[tuple[str, str, int]]:
-    """Why messages ended without being sent: (status, error, how many), the most frequent first."""
-    count = func.count()
-    rows = tx.execute(
-        select(messages.c.status, func.coalesce(messages.c.error, ""), count)
-        .where(messages.c.campaign_id == id, messages.c.status.in_(["failed", "unknown", "expired"]))
-        .group_by(messages.c.status, messages.c.error)
-        .order_by(count.desc())
-        .limit(limit)
-    )
-    return [(status, error, n) for status, error, n in rows]
+    return counting.of(tx, [id])[id].statuses
 
 
 def refused_rows(tx: Connection, id: str, limit: int = 1000) -> list[RowMapping]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulksend.ledger.database import Database
+from bulksend.ledger.database import Database, unhurried
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -25,6 +25,7 @@ def migrate(database: Database, revision: str = "head") -> None:
 
     config = _config()
     with database.write() as tx:
+        unhurried(tx)
         config.attributes["connection"] = tx
         current = _current(tx)
         script = ScriptDirectory.from_config(config)

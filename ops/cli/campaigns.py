@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from bulksend.ledger.campaigns import Campaign
+    from bulksend.ledger.counting import Counts
 
 group = typer.Typer(help="List, show, pause, resume, cancel and retry campaigns.", no_args_is_help=True)
 Id = Annotated[
@@ -37,12 +38,11 @@ def list_(
     """The newest campaigns."""
 
     def work() -> int:
-        from bulksend.ledger import campaigns
         from ops.cli.doors import ledger, settings
         from ops.cli.output import print_json, table
 
         with ledger(settings()).read() as tx:
-            found = [summary(tx, campaign) for campaign in campaigns.newest(tx, limit)]
+            found = listed(tx, limit)
         if json:
             for line in found:
                 print_json(line)
@@ -72,36 +72,30 @@ def show(id: Id, json: Json = False) -> None:
     """One campaign: where its messages stand, how fast it goes, what was refused and why."""
 
     def work() -> int:
-        from bulksend.ledger import acts, campaigns
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import pairs, print_json, readable, table
+        from ops.cli.output import pairs, print_json, table
 
         with ledger(settings()).read() as tx:
-            campaign = campaigns.resolve(tx, id)
-            shown = summary(tx, campaign, whole=True)
-            reasons = campaigns.failure_reasons(tx, campaign.id)
-            refused = campaigns.refused_rows(tx, campaign.id, 1000)
-            record = acts.of(tx, "campaign", campaign.id)
-        shown["reasons"] = [{"status": s, "error": e, "count": n} for s, e, n in reasons]
-        shown["refused"] = [dict(r) for r in refused]
-        shown["acts"] = [readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why}) for a in record]
+            shown = whole(tx, id)
         if json:
             print_json(shown)
             return DONE
         statuses = shown.pop("statuses")
         lists = {name: shown.pop(name) for name in ("reasons", "refused", "acts")}
-        pairs(shown, title=campaign.name)
+        looked_at = shown.pop("reasons_of")
+        pairs(shown, title=shown["name"])
         table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
         if lists["reasons"]:
             table(
                 ["status", "why", "messages"],
                 [(r["status"], r["error"], r["count"]) for r in lists["reasons"]],
+                title=_of_which(statuses, looked_at),
             )
         if lists["refused"]:
             table(
                 ["row", "field", "value", "why"],
                 [(r["row"], r["field"], r["value"], r["why"]) for r in lists["refused"][:20]],
-                title=f"Refused rows ({campaign.refused:,})",
+                title=f"Refused rows ({shown['refused_rows']:,})",
             )
         return DONE
 
@@ -184,30 +178,70 @@ def _told(act: str, done: int | bool | None, campaign: Campaign) -> str:
     return f"it is {campaign.status.value} now"
 
 
-def summary(tx: Connection, campaign: Campaign, *, whole: bool = False) -> dict[str, Any]:
-    """The interface's ``campaigns show``."""
-    from bulksend.ledger import campaigns
-    from bulksend.ledger.database import instant
-    from bulksend.messaging.states import HELD, WAITING
+def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:
+    """The interface's ``campaigns list``: the newest first."""
+    from bulksend.ledger import campaigns, counting, progress
+
+    found = campaigns.newest(tx, limit)
+    counts = counting.of(tx, [campaign.id for campaign in found])
+    paces = progress.paces(tx, found, RATE_WINDOW_MS)
+    return [
+        _summary(campaign, counts[campaign.id], paces[campaign.id]) | _times(campaign) for campaign in found
+    ]
+
+
+def whole(tx: Connection, id: str) -> dict[str, Any]:
+    """The interface's ``campaigns show``. Raises UnknownCampaign."""
+    from bulksend.ledger import acts, campaigns, counting, progress
     from ops.cli.output import readable
 
-    statuses = campaigns.statuses(tx, campaign.id)
-    now = instant(tx)
-    rate = campaigns.posts_since(tx, campaign.id, now - RATE_WINDOW_MS) * 1000 / RATE_WINDOW_MS
-    left = sum(statuses.get(s.value, 0) for s in WAITING | HELD)
-    shown: dict[str, Any] = {
+    campaign = campaigns.resolve(tx, id)
+    counts = counting.of(tx, [campaign.id])[campaign.id]
+    rate = progress.paces(tx, [campaign], RATE_WINDOW_MS)[campaign.id]
+    shown = _summary(campaign, counts, rate) | _more(campaign) | _times(campaign)
+    shown["reasons"] = [
+        {"status": s, "error": e, "count": n} for s, e, n in progress.reasons(tx, campaign.id)
+    ]
+    shown["reasons_of"] = {
+        status: min(counts.statuses[status], progress.REASONS_LOOKED_AT)
+        for status in progress.WITH_REASON
+        if status in counts.statuses
+    }
+    shown["refused"] = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, 1000)]
+    shown["acts"] = [
+        readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
+        for a in acts.of(tx, "campaign", campaign.id)
+    ]
+    return shown
+
+
+def _of_which(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None:
+    """What the reasons were taken from, where that is not all."""
+    parts = [f"{n:,} newest of {statuses[s]:,} {s}" for s, n in looked_at.items() if n < statuses[s]]
+    return f"Why: {', '.join(parts)}" if parts else None
+
+
+def _summary(campaign: Campaign, counts: Counts, rate: float) -> dict[str, Any]:
+    """The first fields of both."""
+    from bulksend.messaging.states import HELD, WAITING
+
+    left = sum(counts.statuses.get(s.value, 0) for s in WAITING | HELD)
+    return {
         "campaign_id": campaign.id,
         "name": campaign.name,
         "kind": campaign.kind.value,
         "status": campaign.status.value,
         "sender": campaign.sender,
         "total": campaign.messages,
-        "statuses": statuses,
-        "attempts": campaigns.attempt_count(tx, campaign.id),
+        "statuses": counts.statuses,
+        "attempts": counts.attempts,
         "rate": rate,
         "eta_seconds": round(left / rate) if rate and left else (0 if not left else None),
     }
-    more: dict[str, Any] = {
+
+
+def _more(campaign: Campaign) -> dict[str, Any]:
+    return {
         "type": campaign.type,
         "source": campaign.source_name,
         "rows": campaign.rows_read,
@@ -219,11 +253,15 @@ def summary(tx: Connection, campaign: Campaign, *, whole: bool = False) -> dict[
         "pause_why": campaign.pause_why,
         "created_by": campaign.created_by,
     }
-    times = readable(
+
+
+def _times(campaign: Campaign) -> dict[str, Any]:
+    from ops.cli.output import readable
+
+    return readable(
         {"created_at": campaign.created_at, "due_at": campaign.due_at, "paused_at": campaign.paused_at}
         | {"ended_at": campaign.ended_at}
     )
-    return shown | (more if whole else {}) | times
 
 
 def sent(shown: dict[str, Any]) -> str:

@@ -7,9 +7,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
+from bulksend.ledger import counting
+from bulksend.ledger.counting import Counts
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrating import SchemaOutdated, check_schema, migrate
 from bulksend.ledger.schema import metadata
+from tests.integration.ledger.conftest import Desk
 
 
 def test_an_empty_database_is_brought_up_and_back_to_nothing(database_url: str) -> None:
@@ -35,3 +38,19 @@ def test_the_migrations_make_just_the_tables_that_the_code_reads(ledger: Databas
 def test_migrating_twice_changes_nothing(ledger: Database) -> None:
     migrate(ledger)
     check_schema(ledger)
+
+
+def test_the_messages_that_are_there_are_counted_when_counting_begins(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database, "0004")
+    desk = Desk(database)
+    ids = desk.queued(n=3)
+    desk.sent(desk.lease(), ids[:1])
+    for revision in ("head", "0004", "head"):
+        migrate(database, revision)
+    campaign = str(desk.row(ids[0])["campaign_id"])
+    assert desk.read(counting.of, [campaign]) == {campaign: Counts({"queued": 2, "sending": 1}, 1)}
+    assert desk.broken() == {}
+    desk.sent(desk.lease(), ids[1:2])
+    assert desk.broken() == {}
+    database.close()

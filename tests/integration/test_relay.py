@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from bulksend.broker import ids_in, open_redis
 from bulksend.ledger import campaigns, due, intake, leases, senders, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
-from bulksend.ledger.schema import messages
+from bulksend.ledger.schema import campaign_counts, messages
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import Kind, OnUnknown
 from ops.local.valkey import EmbeddedValkey
@@ -294,6 +294,21 @@ def test_expired_messages_end_and_a_campaign_without_live_ones_is_finished(
         assert campaigns.statuses(tx, campaign.id) == {"expired": 5}
         assert campaigns.get(tx, campaign.id).status.value == "finished"
     assert ids_waiting(valkey) == []
+
+
+def test_what_each_connection_has_counted_is_brought_into_one_row(ledger: Database, valkey_url: str) -> None:
+    campaign = a_campaign(ledger, 5, due_in_ms=60_000)
+    with ledger.write() as one, ledger.engine.connect() as other:
+        one.execute(update(messages).where(messages.c.row == 1).values(status="failed", ended_at=1))
+        if not ledger.is_sqlite:
+            with other.begin():
+                other.execute(update(messages).where(messages.c.row == 2).values(status="failed", ended_at=1))
+    a_relay(ledger, valkey_url).tick()
+    with ledger.read() as tx:
+        rows = tx.execute(select(campaign_counts.c.status, campaign_counts.c.slot)).all()
+        counted = campaigns.statuses(tx, campaign.id)
+    assert sorted(map(tuple, rows)) == [("failed", 0), ("queued", 0)]
+    assert sum(counted.values()) == 5
 
 
 @pytest.fixture

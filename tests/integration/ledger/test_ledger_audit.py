@@ -53,6 +53,26 @@ def a_refusal_without_its_reason(desk: Any) -> str:
     return str(campaign.id)
 
 
+def counted_wrongly(column: str) -> Callable[[Any], str]:
+    def plant(desk: Any) -> str:
+        campaign = str(desk.row(accepted(desk))["campaign_id"])
+        change = f"UPDATE campaign_counts SET {column} = {column} + 1"  # noqa: S608 - a column of ours
+        desk.sql(f"{change} WHERE CAST(campaign_id AS text) = :id AND status = 'accepted'", id=campaign)
+        return campaign
+
+    return plant
+
+
+def counted_though_nobody_is_there(desk: Any) -> str:
+    campaign = str(desk.row(accepted(desk))["campaign_id"])
+    desk.sql(
+        """INSERT INTO campaign_counts (campaign_id, status, slot, messages, attempts)
+           SELECT id, 'read', 0, 1, 0 FROM campaigns WHERE CAST(id AS text) = :id""",
+        id=campaign,
+    )
+    return campaign
+
+
 def an_attempt_gone(desk: Any) -> str:
     id = accepted(desk)
     desk.sql("DELETE FROM attempts WHERE CAST(message_pk AS text) = :id", id=id)
@@ -177,6 +197,9 @@ def held_by_nobody(desk: Any) -> str:
 BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("conservation", a_row_counted_that_came_to_nothing),
     ("nothing lost", a_message_gone),
+    ("counts kept", counted_wrongly("messages")),
+    ("counts kept", counted_wrongly("attempts")),
+    ("counts kept", counted_though_nobody_is_there),
     ("refusals explained", a_refusal_without_its_reason),
     ("one ending", ended_without_an_end),
     ("one ending", waiting_after_its_end),

@@ -271,21 +271,6 @@ def test_the_newest_campaigns_come_first(desk: Any) -> None:
     assert set(desk.read(campaigns.many, made)) == set(made)
 
 
-def test_what_a_campaign_came_to_is_counted(desk: Any) -> None:
-    before = desk.now()
-    ids = desk.queued(n=4)
-    campaign, lease = campaign_of(desk, ids[0]), desk.lease()
-    first, second, third = desk.sent(lease, ids[:3])
-    desk.settle(first, Accepted("mid-1", "rid"))
-    desk.settle(second, REFUSED)
-    desk.settle(third, REFUSED)
-    assert desk.read(campaigns.statuses, campaign) == {"accepted": 1, "failed": 2, "queued": 1}
-    assert desk.read(campaigns.attempt_count, campaign) == 3
-    assert desk.read(campaigns.posts_since, campaign, before) == 3
-    assert desk.read(campaigns.posts_since, campaign, desk.now() + 60_000) == 0
-    assert desk.read(campaigns.failure_reasons, campaign) == [("failed", "no such template", 2)]
-
-
 def test_a_campaign_that_finished_as_a_message_came_back_to_the_queue_runs_again(desk: Any) -> None:
     (id,) = desk.queued()
     campaign = str(desk.row(id)["campaign_id"])

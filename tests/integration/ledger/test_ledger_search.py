@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert
 
-from bulksend.ledger import campaigns, due, leases, receipts, search, sending, suppressions
+from bulksend.ledger import campaigns, due, leases, progress, receipts, search, sending, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.migrating import migrate
@@ -333,7 +333,11 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
         lambda tx: receipts.take(tx, [receipts.Receipt("mid-1", "read", 1)]),
         "ix_messages_message_id",
     ),
-    "statuses": (lambda tx: campaigns.statuses(tx, ID), "ix_messages_campaign_id_status_id"),
+    "reasons": (lambda tx: progress.reasons(tx, ID), "ix_messages_campaign_id_status_id"),
+    "paces": (
+        lambda tx: progress.paces(tx, campaigns.newest(tx, 1), 1000),
+        "ix_attempts_sender_started_at",
+    ),
     "finish": (lambda tx: campaigns.finish_ended(tx), "ix_messages"),
     "days": (lambda tx: suppressions.days_with_code(tx, "1", 1), "ix_messages_recipient_id"),
     "orphans": (lambda tx: receipts.match_orphans(tx), "receipts"),

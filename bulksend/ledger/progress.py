@@ -1,0 +1,80 @@
+"""How a campaign goes, by looks of bounded size: its pace, and why messages of it were not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select, union_all
+
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.database import instant
+from bulksend.ledger.schema import attempts, messages, senders
+from bulksend.messaging.states import Status
+
+#: So many of a sender's newest POSTs say how fast its campaigns go; what is quicker is judged by a shorter time.
+POSTS_LOOKED_AT = 1_000
+#: So many of the newest messages in each status say why; all of them in most campaigns.
+REASONS_LOOKED_AT = 2_000
+#: Those in which a message has a reason why it was not, or perhaps not, sent.
+WITH_REASON = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
+
+
+def paces(tx: Connection, of: Sequence[Campaign], window_ms: int) -> dict[str, float]:
+    """POSTs a second of each campaign, over the last ``window_ms`` or its sender's newest POSTS_LOOKED_AT POSTs."""
+    now = instant(tx)
+    found = dict.fromkeys((campaign.id for campaign in of), 0.0)
+    moving = [c for c in of if c.ended_at is None or c.ended_at >= now - window_ms]
+    phones = {campaign.sender for campaign in moving if not campaign.is_direct}
+    if any(campaign.is_direct for campaign in moving):
+        phones.update(tx.execute(select(senders.c.phone)).scalars())
+    for phone in phones:
+        for id, pace in _paces_of(tx, phone, now, window_ms):
+            if id in found:
+                found[id] += pace
+    return found
+
+
+def _paces_of(tx: Connection, phone: str, now: int, window_ms: int) -> list[tuple[str, float]]:
+    newest = (
+        select(attempts.c.message_pk, attempts.c.started_at)
+        .where(attempts.c.sender == phone, attempts.c.started_at >= now - window_ms)
+        .order_by(attempts.c.started_at.desc())
+        .limit(POSTS_LOOKED_AT)
+        .subquery()
+    )
+    rows = tx.execute(
+        select(messages.c.campaign_id, func.count(), func.min(newest.c.started_at))
+        .select_from(newest.join(messages, messages.c.id == newest.c.message_pk))
+        .group_by(messages.c.campaign_id)
+    ).all()
+    all_of_them = sum(posts for _, posts, _ in rows) < POSTS_LOOKED_AT
+    looked_at_ms = window_ms if all_of_them else max(1, now - min(oldest for _, _, oldest in rows))
+    return [(str(id), posts * 1000 / looked_at_ms) for id, posts, _ in rows]
+
+
+def reasons(
+    tx: Connection, campaign_id: str, limit: int = 20, *, looked_at: int = REASONS_LOOKED_AT
+) -> list[tuple[str, str, int]]:
+    """Why messages ended without being surely sent: (status, error, how many), the most frequent first.
+
+    Of the newest ``looked_at`` in each status.
+    """
+    each = []
+    for status in WITH_REASON:
+        newest = (
+            select(messages.c.status, func.coalesce(messages.c.error, "").label("error"))
+            .where(messages.c.campaign_id == campaign_id, messages.c.status == status.value)
+            .order_by(messages.c.id.desc())
+            .limit(looked_at)
+            .subquery()
+        )
+        each.append(select(newest.c.status, newest.c.error))
+    newest_ones = union_all(*each).subquery()
+    count = func.count()
+    rows = tx.execute(
+        select(newest_ones.c.status, newest_ones.c.error, count)
+        .group_by(newest_ones.c.status, newest_ones.c.error)
+        .order_by(count.desc(), newest_ones.c.error)
+        .limit(limit)
+    )
+    return [(status, error, n) for status, error, n in rows]
