@@ -87,7 +87,7 @@ def unknown(
 
 
 def _page(tx: Connection, query: search.Query, limit: int, before: str | None) -> list[RowMapping]:
-    narrowed: list[ColumnElement[bool] | TextClause] = [*search.conditions(query), _IS_UNKNOWN]
+    narrowed: list[ColumnElement[bool] | TextClause] = [*search.conditions(tx, query), _IS_UNKNOWN]
     if before is not None:
         narrowed.append(messages.c.id < before)
     statement = select(*search.FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)

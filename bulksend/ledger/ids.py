@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import uuid
+
 import uuid_utils
+
+#: As far as the time in an id that is made beside the ledger's clock may be from it, ms.
+NEAR_MS = 500
 
 
 def new_id() -> str:
     """A UUIDv7 as hyphenated text; later ones of one process sort after earlier ones."""
     return str(uuid_utils.uuid7())
+
+
+def new_ids(count: int, now_ms: int) -> list[str]:
+    """So many, in ascending order, their time within NEAR_MS of the ledger's ``now_ms`` whatever our own clock says."""
+    made = [new_id() for _ in range(count)]
+    if not made:
+        return []
+    off = now_ms - instant_of(made[-1])
+    if abs(off) <= NEAR_MS:
+        return made
+    return [str(uuid.UUID(int=uuid.UUID(id).int + (off << 80))) for id in made]
+
+
+def instant_of(id: str) -> int:
+    """When an id was made, ms since the epoch by its maker's clock: a UUIDv7 begins with it (RFC 9562)."""
+    return int(id[:8] + id[9:13], 16)
+
+
+def lowest_at(instant_ms: int) -> str:
+    """The lowest id made at that instant."""
+    within = min(max(instant_ms, 0), 2**48 - 1)
+    return str(uuid.UUID(int=within << 80))

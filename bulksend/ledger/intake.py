@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, text, update
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import among, db_now
-from bulksend.ledger.ids import new_id
+from bulksend.ledger.ids import new_ids
 from bulksend.ledger.rowsets import array, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.ledger.sealing import Sealer, clear
@@ -204,7 +204,11 @@ def _store(
     unwanted = suppressions.among_recipients(tx, {m.recipient for m in first.values()}, campaign.kind)
     sealed = seals(campaign.kind)
     now = tx.execute(select(db_now())).scalar_one()
-    rows = [_row(campaign, m, sealer, sealed, unwanted, now) for m in first.values()]
+    ids = new_ids(len(first), now)
+    rows = [
+        _row(id, campaign, m, sealer, sealed, unwanted, now)
+        for id, m in zip(ids, first.values(), strict=True)
+    ]
     inserted = _insert_new(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].row}")
@@ -228,6 +232,7 @@ def _store(
 
 
 def _row(
+    id: str,
     campaign: Campaign,
     message: NewMessage,
     sealer: Sealer,
@@ -235,7 +240,6 @@ def _row(
     unwanted: dict[str, str],
     now: int,
 ) -> dict[str, Any]:
-    id = new_id()
     reason = unwanted.get(message.recipient)
     suppressed = reason is not None
     payload = None

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from uuid import UUID
+from itertools import islice
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, union_all
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Subquery, select, union_all
 
-from bulksend.ledger.schema import attempts, messages
+from bulksend.ledger import counting
+from bulksend.ledger.ids import NEAR_MS, lowest_at
+from bulksend.ledger.schema import attempts, campaigns, installation, messages
 from bulksend.messaging.states import Status
 
-#: ``queued_at`` is by the database's clock, an id by its maker's: bounds of ids leave a day between them.
+#: ``queued_at`` is by the database's clock, and so, nearly, is an id. One that was made before that was so may be
+#: further off: there bounds of ids leave a day.
 CLOCKS_APART_MS = 86_400_000
+_NEAR_SINCE = "ids_near_since"
+#: So many campaigns are looked into at once for the newest messages in a status.
+_CAMPAIGNS_AT_ONCE = 20
 
 #: What a line of ``messages find`` is made of. Content and variables are never part of it.
 FOUND = [
@@ -59,40 +65,93 @@ class Query:
 
 def find(tx: Connection, query: Query, *, limit: int, before: str | None = None) -> list[RowMapping]:
     """The newest matching messages first; ``before`` is the id of the last line of the page before."""
-    narrowed = list(conditions(query))
+    narrowed = list(conditions(tx, query))
     if before is not None:
         narrowed.append(messages.c.id < before)
-    if query.campaign_id is not None and _is_wide(query):
-        narrowed = [messages.c.id.in_(_page_of(query.campaign_id, narrowed, limit, newest_first=True))]
+    if not (query.phone or query.message_id or query.request_id):
+        if query.campaign_id is not None:
+            statuses = list(Status) if query.status is None else [query.status]
+            page = _page_of(query.campaign_id, statuses, narrowed, limit, newest_first=True)
+            narrowed = [messages.c.id.in_(page)]
+        elif query.status is not None:
+            narrowed = [messages.c.id.in_(_newest_in_status(tx, query.status, narrowed, limit))]
     statement = select(*FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
 
 
-def _is_wide(query: Query) -> bool:
-    """Whether only the campaign itself narrows it down, which may have millions."""
-    return query.status is None and not (query.phone or query.message_id or query.request_id)
+def _newest_in_status(
+    tx: Connection, status: str, conditions: Sequence[ColumnElement[bool]], limit: int
+) -> list[str]:
+    """The ids of the newest messages in a status, whatever their campaign: as few of it as there may be.
+
+    Campaigns that have such messages, by the newest that each has, and a page of each until none of those left can
+    have a newer one: an index of status alone would have to be kept up at each step of each message.
+    """
+    newest = (
+        select(messages.c.id)
+        .where(messages.c.campaign_id == campaigns.c.id, messages.c.status == status, *conditions)
+        .order_by(messages.c.id.desc())
+        .limit(1)
+        .correlate(campaigns)
+        .scalar_subquery()
+        .label("newest")
+    )
+    # Ordered by its name alone: whatever else asked for it would have it looked up once more for each campaign.
+    in_order = (
+        select(campaigns.c.id, newest)
+        .where(campaigns.c.id.in_(counting.having(status)))
+        .order_by(newest.desc().nulls_last())
+        .limit(limit)
+    )
+    heads = iter([head for head in tx.execute(in_order) if head.newest is not None])
+    found: list[str] = []
+    while group := list(islice(heads, _CAMPAIGNS_AT_ONCE)):
+        if len(found) == limit and str(group[0].newest) < found[-1]:
+            break
+        branches = (_branch(str(head.id), status, conditions, limit, newest_first=True) for head in group)
+        merged = union_all(*(select(branch.c.id) for branch in branches)).subquery()
+        page = tx.execute(select(merged.c.id).order_by(merged.c.id.desc()).limit(limit)).scalars()
+        found = sorted([*found, *map(str, page)], reverse=True)[:limit]
+    return found
+
+
+def _branch(
+    campaign_id: str,
+    status: str,
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int,
+    *,
+    newest_first: bool,
+) -> Subquery:
+    """A page of the ids of a campaign's messages in a status, from the index of (campaign, status, id)."""
+    here = messages.c.campaign_id == campaign_id, messages.c.status == status
+    order = messages.c.id.desc() if newest_first else messages.c.id.asc()
+    return select(messages.c.id).where(*here, *conditions).order_by(order).limit(limit).subquery()
 
 
 def _page_of(
-    campaign_id: str, conditions: Sequence[ColumnElement[bool]], limit: int, *, newest_first: bool
+    campaign_id: str,
+    statuses: Sequence[str],
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int,
+    *,
+    newest_first: bool,
 ) -> Select[tuple[str]]:
     """The ids of a page of a campaign: a page of each status from the index of (campaign, status, id), merged.
 
     Without this both databases would sort the whole campaign for every page, or one more index would have to be
-    kept up at each step of each message.
+    kept up at each step of each message. Ids alone, or PostgreSQL would walk all that is newer for a campaign that it
+    takes for nearly everything there is.
     """
-    order = messages.c.id.desc() if newest_first else messages.c.id.asc()
-    branches = []
-    for status in Status:
-        here = messages.c.campaign_id == campaign_id, messages.c.status == status.value
-        branch = select(messages.c.id).where(*here, *conditions).order_by(order).limit(limit).subquery()
-        branches.append(select(branch.c.id))
-    merged = union_all(*branches).subquery()
+    pages = (
+        _branch(campaign_id, status, conditions, limit, newest_first=newest_first) for status in statuses
+    )
+    merged = union_all(*(select(page.c.id) for page in pages)).subquery()
     page = select(merged.c.id).order_by(merged.c.id.desc() if newest_first else merged.c.id).limit(limit)
     return select(page.subquery().c.id)
 
 
-def conditions(query: Query) -> Iterator[ColumnElement[bool]]:
+def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     """What a message must meet to be found."""
     if query.phone is not None:
         yield messages.c.recipient == query.phone
@@ -107,25 +166,29 @@ def conditions(query: Query) -> Iterator[ColumnElement[bool]]:
         yield messages.c.campaign_id == query.campaign_id
     if query.status is not None:
         yield messages.c.status == query.status
-    if query.since is not None:
-        yield messages.c.queued_at >= query.since
-        yield messages.c.id >= _id_at(query.since - CLOCKS_APART_MS)
-    if query.until is not None:
-        yield messages.c.queued_at <= query.until
-        yield messages.c.id < _id_at(query.until + CLOCKS_APART_MS)
+    if query.since is not None or query.until is not None:
+        yield from _taken_in(tx, query.since, query.until)
 
 
-def _id_at(instant_ms: int) -> str:
-    """The lowest id made at that instant: a UUIDv7 begins with the milliseconds of its making (RFC 9562)."""
-    within = min(max(instant_ms, 0), 2**48 - 1)
-    return str(UUID(int=within << 80))
+def _taken_in(tx: Connection, since: int | None, until: int | None) -> Iterator[ColumnElement[bool]]:
+    """When it was taken in, and in which range its id then lies."""
+    found = tx.execute(select(installation.c.value).where(installation.c.name == _NEAR_SINCE)).scalar()
+    near_since = None if found is None else int(bytes(found))
+    if since is not None:
+        near = near_since is not None and since >= near_since
+        yield messages.c.queued_at >= since
+        yield messages.c.id >= lowest_at(since - (NEAR_MS if near else CLOCKS_APART_MS))
+    if until is not None:
+        near = near_since is not None and until >= near_since + CLOCKS_APART_MS
+        yield messages.c.queued_at <= until
+        yield messages.c.id < lowest_at(until + 1 + (NEAR_MS if near else CLOCKS_APART_MS))
 
 
 def export(tx: Connection, campaign_id: str, *, page: int = 5000) -> Iterator[RowMapping]:
     """Every message of a campaign in the order of its intake, in flat memory."""
-    after = _id_at(0)
+    after = lowest_at(0)
     while True:
-        ids = _page_of(campaign_id, [messages.c.id > after], page, newest_first=False)
+        ids = _page_of(campaign_id, list(Status), [messages.c.id > after], page, newest_first=False)
         statement = select(*FOUND).where(messages.c.id.in_(ids)).order_by(messages.c.id)
         rows = tx.execute(statement).mappings().all()
         yield from rows

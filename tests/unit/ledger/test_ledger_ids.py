@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 
-from bulksend.ledger.ids import new_id
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at, new_id, new_ids
 
 
 def test_an_id_is_a_uuid_of_version_7_in_its_plain_writing() -> None:
@@ -24,3 +27,19 @@ def test_an_id_begins_with_the_time_it_was_made() -> None:
     before = time.time_ns() // 1_000_000
     stamp = uuid.UUID(new_id()).int >> 80
     assert before <= stamp <= time.time_ns() // 1_000_000
+
+
+@given(count=st.integers(0, 50), off_ms=st.integers(-(10**11), 10**11))
+def test_ids_are_near_the_ledgers_clock_however_far_off_our_own_is(count: int, off_ms: int) -> None:
+    ledger_ms = time.time_ns() // 1_000_000 + off_ms
+    made = new_ids(count, ledger_ms)
+    assert all(abs(instant_of(id) - ledger_ms) <= NEAR_MS for id in made)
+    assert made == sorted(set(made))
+    assert len(made) == count
+    assert {uuid.UUID(id).version for id in made} <= {7}
+
+
+@given(st.integers(0, 2**48 - 2))
+def test_every_id_of_an_instant_lies_between_the_lowest_of_it_and_of_the_next(instant_ms: int) -> None:
+    (id,) = new_ids(1, instant_ms)
+    assert lowest_at(instant_of(id)) <= id < lowest_at(instant_of(id) + 1)
