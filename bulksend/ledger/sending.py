@@ -139,16 +139,19 @@ WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE
   AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE
   AND (messages.expires_at IS NULL OR messages.expires_at > {now})
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
-RETURNING CAST(messages.attempt_id AS text), messages.sent_at
+RETURNING messages.id, messages.attempt_id, messages.attempts, messages.sender, messages.sent_at
 """
 _OPEN_COLUMNS = {"id": "uuid", "attempt_id": "uuid", "n": "integer"}
-_OPEN_ATTEMPTS = """
-INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at)
-SELECT p.attempt_id, p.id, p.n, {lease}, :worker, p.sender, p.started_at FROM {rows}
-WHERE true
-ON CONFLICT (id) DO NOTHING
-"""
-_OPEN_ATTEMPTS_COLUMNS = _OPEN_COLUMNS | {"sender": "text", "started_at": "bigint"}
+_ATTEMPTS_INTO = "attempts (message_pk, id, n, sender, started_at, owner, worker)"
+#: An attempt begins at the instant at which its time to live was asked, not at a later one.
+_WRITE_AHEAD = f"""
+WITH opened AS ({_OPEN}), written AS (
+    INSERT INTO {_ATTEMPTS_INTO} SELECT opened.*, CAST(:lease AS uuid), :worker FROM opened
+    ON CONFLICT (id) DO NOTHING)
+SELECT CAST(attempt_id AS text) FROM opened
+"""  # noqa: S608 - our own words
+#: SQLite writes to one table a statement.
+_WRITE_SQLITE = f"INSERT INTO {_ATTEMPTS_INTO} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"  # noqa: S608 - our own words
 
 
 def open_attempts(
@@ -226,26 +229,19 @@ def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list
 
 
 def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) -> set[str]:
+    """Ids of the attempts that are open now."""
     if not openings:
         return set()
-    sql = _OPEN.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx))
-    rows = [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings]
-    found = tx.execute(statement(sql), bound(tx, _OPEN_COLUMNS, rows) | {"lease": lease})
-    opened: dict[str, int] = {row[0]: row[1] for row in found}
+    rows = bound(tx, _OPEN_COLUMNS, [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings])
+    sql = _OPEN if tx.dialect.name == "sqlite" else _WRITE_AHEAD
+    parameters = rows | {"lease": lease, "worker": worker[:100]}
+    found = tx.execute(statement(sql.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx))), parameters)
+    if tx.dialect.name != "sqlite":
+        return set(found.scalars())
+    opened = [(*row, lease, worker[:100]) for row in found]
     if opened:
-        sql = _OPEN_ATTEMPTS.format(
-            rows=table(tx, _OPEN_ATTEMPTS_COLUMNS),
-            lease=":lease" if tx.dialect.name == "sqlite" else "CAST(:lease AS uuid)",
-        )
-        # The instant at which its time to live was asked, not a later one.
-        attempts = [
-            (o.message.id, o.attempt_id, o.message.attempts + 1, o.message.sender, opened[o.attempt_id])
-            for o in openings
-            if o.attempt_id in opened
-        ]
-        rows_of = bound(tx, _OPEN_ATTEMPTS_COLUMNS, attempts)
-        tx.execute(statement(sql), rows_of | {"lease": lease, "worker": worker[:100]})
-    return set(opened)
+        tx.exec_driver_sql(_WRITE_SQLITE, opened)
+    return {row[1] for row in opened}
 
 
 #: All that may stand in the way of a batch now, in one round trip: it is asked before each POST.

@@ -64,11 +64,12 @@ FENCING_REMOVED = PlantedBug(
             "bulksend/ledger/sending.py",
             "  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} "
             "AND w.ended_at IS NULL)\n"
-            "RETURNING CAST(messages.attempt_id AS text), messages.sent_at",
-            "RETURNING CAST(messages.attempt_id AS text), messages.sent_at",
+            "RETURNING messages.id, messages.attempt_id, messages.attempts",
+            "RETURNING messages.id, messages.attempt_id, messages.attempts",
         ),
         # The numbering of attempts is a fence of its own.
-        Edit("bulksend/ledger/sending.py", "ON CONFLICT (id) DO NOTHING", "ON CONFLICT DO NOTHING"),
+        Edit("bulksend/ledger/sending.py", "    ON CONFLICT (id) DO NOTHING)", "    ON CONFLICT DO NOTHING)"),
+        Edit("bulksend/ledger/sending.py", "?) ON CONFLICT (id) DO NOTHING", "?) ON CONFLICT DO NOTHING"),
         Edit(
             "worker/lease.py",
             "return self._id if self._clock() < self._valid_until else None",
