@@ -20,11 +20,11 @@ from bulksend.messaging import (
     Kind,
     MessageType,
     OnUnknown,
+    Planner,
     Refusal,
     compile_content,
     map_columns,
     parse_recipient,
-    plan_row,
 )
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.plan import checked_key
@@ -37,7 +37,7 @@ from bulksend.messaging.units import (
     parse_rate,
 )
 from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
-from producer.reading import BadRow, open_rows
+from producer.reading import RawRow, open_rows
 
 _HASHED_AT_ONCE = 1 << 20
 
@@ -80,14 +80,11 @@ class FilePlan:
     def rows(self, after: int) -> Iterator[NumberedRow]:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
         with open_rows(self.path, encoding=self.encoding, sheet=self.sheet) as source:
-            columns = map_columns(source.header)
+            source.call(map_columns(source.header).names)
             if after:
                 source.skip(after)
             for row in source:
-                if isinstance(row, BadRow):
-                    yield row.number, RefusedRow(row.number, row.field, row.value, row.why)
-                else:
-                    yield row.number, columns.rename(row.values)
+                yield row if isinstance(row, RawRow) else (row.number, RefusedRow(*row))
 
     def rehearse(self, database: Database) -> Forecast:
         """What a run would do: counts, refusals, and when it would be done. Changes nothing."""
@@ -98,12 +95,12 @@ class FilePlan:
         forecast = Forecast(
             rate=rate, due_at_ms=self.due_at_ms or now_ms, quota=record.quota if record else None
         )
-        facts = self._facts(now_ms)
+        planner = Planner(self._facts(now_ms))
         seen: set[str] = set()
         pending: list[str] = []
         for number, row in self.rows(0):
             forecast.rows += 1
-            planned = row if isinstance(row, RefusedRow) else plan_row(number, row, facts)
+            planned = row if isinstance(row, RefusedRow) else planner.plan(number, row)
             if isinstance(planned, Refusal):
                 planned = RefusedRow(planned.row, planned.field, planned.value, planned.why)
             if isinstance(planned, RefusedRow):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,9 +22,10 @@ from bulksend.messaging import (
     InvalidInput,
     Kind,
     PlannedMessage,
+    Planner,
     Refusal,
-    plan_row,
 )
+from bulksend.messaging.json_text import json_writer
 from producer.publisher import Publisher
 
 #: Small jobs, so that several workers share what is published at once.
@@ -109,7 +109,7 @@ class Intake:
                 default_region=default_region,
                 timezone=timezone,
             )
-            self._take_all(campaign, facts, rows)
+            self._take_all(campaign, Planner(facts), rows)
         return self._finish(report, max_refused)
 
     def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
@@ -121,16 +121,16 @@ class Intake:
             return campaign, new_sender, instant(tx)
 
     def _take_all(
-        self, campaign: Campaign, facts: CampaignFacts, rows: Callable[[int], Iterator[NumberedRow]]
+        self, campaign: Campaign, planner: Planner, rows: Callable[[int], Iterator[NumberedRow]]
     ) -> None:
         # While the ledger takes a chunk in, the next one is read and planned.
         with ThreadPoolExecutor(1, "reading") as reading:
             at = campaign.rows_read
             source = rows(at)
             first = at == 0
-            coming = reading.submit(self._next, source, facts, campaign)
+            coming = reading.submit(self._next, source, planner, campaign)
             while (chunk := coming.result()).rows:
-                coming = reading.submit(self._next, source, facts, campaign)
+                coming = reading.submit(self._next, source, planner, campaign)
                 reach("before_chunk")
                 try:
                     taken = self._store(campaign, at, chunk)
@@ -142,7 +142,7 @@ class Intake:
                     if campaign.intake_done_at is not None:
                         return
                     at, source, first = campaign.rows_read, rows(campaign.rows_read), False
-                    coming = reading.submit(self._next, source, facts, campaign)
+                    coming = reading.submit(self._next, source, planner, campaign)
                     continue
                 at += chunk.rows
                 reach("after_chunk")
@@ -153,11 +153,10 @@ class Intake:
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
 
-    def _next(self, source: Iterator[NumberedRow], facts: CampaignFacts, campaign: Campaign) -> _Chunk:
+    def _next(self, source: Iterator[NumberedRow], planner: Planner, campaign: Campaign) -> _Chunk:
         """The next rows, planned; none at the end."""
-        rows = list(itertools.islice(source, self.chunk))
-        planned, refused = plan_chunk(rows, facts, campaign)
-        return _Chunk(len(rows), planned, refused)
+        planned, refused = plan_chunk(itertools.islice(source, self.chunk), planner, campaign)
+        return _Chunk(len(planned) + len(refused), planned, refused)
 
     def _store(self, campaign: Campaign, at: int, chunk: _Chunk) -> ledger_intake.Taken:
         return self.database.retrying(
@@ -195,7 +194,7 @@ class Intake:
 
 
 def plan_chunk(
-    chunk: Iterable[NumberedRow], facts: CampaignFacts, campaign: Campaign
+    chunk: Iterable[NumberedRow], planner: Planner, campaign: Campaign
 ) -> tuple[list[NewMessage], list[RefusedRow]]:
     """Plan each row: a message, or a refusal that says why."""
     planned: list[NewMessage] = []
@@ -204,12 +203,15 @@ def plan_chunk(
         if isinstance(row, RefusedRow):
             refused.append(row)
             continue
-        plan = plan_row(number, row, facts)
+        plan = planner.plan(number, row)
         if isinstance(plan, Refusal):
-            refused.append(RefusedRow(plan.row, plan.field, plan.value, plan.why))
+            refused.append(RefusedRow(*plan))
         else:
             planned.append(new_message(plan, campaign))
     return planned, refused
+
+
+_sorted_json = json_writer(separators=(", ", ": "), sort_keys=True)
 
 
 def new_message(plan: PlannedMessage, campaign: Campaign) -> NewMessage:
@@ -222,7 +224,7 @@ def new_message(plan: PlannedMessage, campaign: Campaign) -> NewMessage:
         sender=campaign.sender,
         type=campaign.type,
         body={"v": plan.variables},
-        body_text=json.dumps(plan.variables, sort_keys=True, ensure_ascii=False),
+        body_text=_sorted_json(plan.variables),
         due_at=plan.due_at_ms,
         expires_at=plan.expires_at_ms,
     )

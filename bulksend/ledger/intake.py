@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, insert, select, update
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import among, db_now
+from bulksend.ledger.copying import NULL, blob, cell, copy_in
+from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.ids import new_ids
-from bulksend.ledger.rowsets import array, storable
+from bulksend.ledger.rowsets import array, statement, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.ledger.sealing import Sealer, clear
 from bulksend.messaging.states import Kind, Status
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     """A planned message. ``body`` is what its sending needs: ``{"v": variables}`` or ``{"c": content JSON}``.
 
     ``row`` is its row in the file, 0 for a direct send; ``explicit_key`` says that the producer chose the key,
@@ -39,8 +38,7 @@ class NewMessage:
     expires_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
+class RefusedRow(NamedTuple):
     """A row that did not become a message: ``value`` is masked when private."""
 
     row: int
@@ -73,6 +71,7 @@ class KeyConflict(Exception):
 
 
 SealPolicy = Callable[[Kind], bool]
+_QUEUED = Status.QUEUED.value
 
 
 def seal_otp_only(kind: Kind) -> bool:
@@ -162,131 +161,132 @@ def take_one(
     seals: SealPolicy = seal_otp_only,
 ) -> TakenOne:
     """Store one direct send. Raises KeyConflict when its key stands for another body."""
-    taken = _store(tx, campaign, [message], sealer, seals, ready_only=False)
-    if taken.messages:
+    (row,) = _rows(tx, campaign, [message], sealer, seals)
+    # Two may come with the same key at once: no lock holds one of them back before this.
+    values = row._asdict() | dict.fromkeys(_ZEROS, 0)
+    if rows_changed(tx, insert_if_new(tx, messages).values(values)) == 1:
+        status = Status(row.status)
         tx.execute(
             update(campaigns)
             .where(campaigns.c.id == campaign.id)
             .values(
                 rows_read=campaigns.c.rows_read + 1,
                 messages=campaigns.c.messages + 1,
-                suppressed=campaigns.c.suppressed + taken.suppressed,
+                suppressed=campaigns.c.suppressed + int(status is Status.SUPPRESSED),
             )
         )
-        status = Status.SUPPRESSED if taken.suppressed else Status.QUEUED
-        return TakenOne(taken.ready[0], status, repeated=False)
-    row = tx.execute(
+        return TakenOne(row.id, status, repeated=False)
+    there = tx.execute(
         select(messages.c.id, messages.c.status).where(
             messages.c.campaign_id == campaign.id, messages.c.key == message.key
         )
     ).one()
-    if taken.refused:
-        raise KeyConflict(row.id)
-    return TakenOne(row.id, Status(row.status), repeated=True)
+    if _clashing([message], _stored(tx, campaign, [message.key]), sealer):
+        raise KeyConflict(there.id)
+    return TakenOne(there.id, Status(there.status), repeated=True)
 
 
 def _store(
-    tx: Connection,
-    campaign: Campaign,
-    planned: Sequence[NewMessage],
-    sealer: Sealer,
-    seals: SealPolicy,
-    *,
-    ready_only: bool = True,
+    tx: Connection, campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer, seals: SealPolicy
 ) -> Taken:
+    """Store what is new. The campaign's row is locked: nobody else stores messages of it meanwhile."""
     first: dict[str, NewMessage] = {}
-    again: list[NewMessage] = []
-    for message in planned:
-        if message.key in first:
-            again.append(message)
-        else:
-            first[message.key] = message
-    unwanted = suppressions.among_recipients(tx, {m.recipient for m in first.values()}, campaign.kind)
-    sealed = seals(campaign.kind)
-    now = tx.execute(select(db_now())).scalar_one()
-    ids = new_ids(len(first), now)
-    rows = [
-        _row(id, campaign, m, sealer, sealed, unwanted, now)
-        for id, m in zip(ids, first.values(), strict=True)
-    ]
-    inserted = _insert_new(tx, rows)
+    again = [message for message in planned if first.setdefault(message.key, message) is not message]
+    stored = _stored(tx, campaign, first)
+    new = [message for key, message in first.items() if key not in stored]
+    rows = _rows(tx, campaign, new, sealer, seals)
+    _insert(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].row}")
         for message in again
         if _differs(message, first[message.key])
     ]
-    duplicates = len(again) - len(refused)
-    old = [row for row in rows if row["id"] not in inserted]
-    if old:
-        clashing = _clashes(tx, campaign, [first[row["key"]] for row in old], sealer)
-        refused += clashing
-        duplicates += len(old) - len(clashing)
-    ready = [
-        row["id"]
-        for row in rows
-        if row["id"] in inserted
-        and (not ready_only or (row["status"] == Status.QUEUED.value and row["due_at"] <= now))
-    ]
-    suppressed = sum(1 for row in rows if row["id"] in inserted and row["status"] == Status.SUPPRESSED.value)
-    return Taken(ready, len(inserted), duplicates, suppressed, refused)
+    refused += _clashing([first[key] for key in stored], stored, sealer)
+    duplicates = len(planned) - len(new) - len(refused)
+    queued = [row for row in rows if row.status == _QUEUED]
+    ready = [row.id for row in queued if row.due_at <= row.queued_at]
+    return Taken(ready, len(rows), duplicates, len(rows) - len(queued), refused)
 
 
-def _row(
-    id: str,
-    campaign: Campaign,
-    message: NewMessage,
-    sealer: Sealer,
-    sealed: bool,
-    unwanted: dict[str, str],
-    now: int,
-) -> dict[str, Any]:
-    reason = unwanted.get(message.recipient)
-    suppressed = reason is not None
-    payload = None
-    if not (suppressed and campaign.kind is Kind.OTP):
-        payload = sealer.seal(message.body, id) if sealed else clear(message.body)
-    return {
-        "id": id,
-        "campaign_id": campaign.id,
-        "key": message.key,
-        "row": message.row,
-        "kind": campaign.kind.value,
-        "sender": message.sender,
-        "recipient": message.recipient,
-        "type": message.type,
-        "payload": payload,
-        "fingerprint": sealer.fingerprint(*_identity(message)),
-        "status": (Status.SUPPRESSED if suppressed else Status.QUEUED).value,
-        "due_at": message.due_at,
-        "expires_at": message.expires_at,
-        "error": f"suppressed: {reason}"[:500] if suppressed else None,
-        "queued_at": now,
-        "ended_at": now if suppressed else None,
-    }
+class _Row(NamedTuple):
+    """A message as it goes into the ledger, in the order of the columns."""
+
+    id: str
+    campaign_id: str
+    key: str
+    row: int
+    kind: str
+    sender: str
+    recipient: str
+    type: str
+    payload: bytes | None
+    fingerprint: bytes
+    status: str
+    due_at: int
+    expires_at: int | None
+    error: str | None
+    queued_at: int
+    ended_at: int | None
+
+
+def _rows(
+    tx: Connection, campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer, seals: SealPolicy
+) -> list[_Row]:
+    """The messages as rows of the ledger, those suppressed as that."""
+    if not planned:
+        return []
+    unwanted = suppressions.among_recipients(tx, {message.recipient for message in planned}, campaign.kind)
+    now = int(tx.execute(select(db_now())).scalar_one())
+    sealed, kind, campaign_id = seals(campaign.kind), campaign.kind.value, campaign.id
+    made: list[_Row] = []
+    for id, message in zip(new_ids(len(planned), now), planned, strict=True):
+        row, key, _, recipient, sender, type, body, _, due_at, expires_at = message
+        reason = unwanted.get(recipient) if unwanted else None
+        payload = None
+        if reason is None or campaign.kind is not Kind.OTP:
+            payload = sealer.seal(body, id) if sealed else clear(body)
+        fingerprint = sealer.fingerprint(*_identity(message))
+        if reason is None:
+            status, error, ended_at = _QUEUED, None, None
+        else:
+            status, error, ended_at = Status.SUPPRESSED.value, f"suppressed: {reason}"[:500], now
+        made.append(
+            _Row(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
+                 status, due_at, expires_at, error, now, ended_at)
+        )  # fmt: skip
+    return made
 
 
 def _identity(message: NewMessage) -> tuple[str, ...]:
     return message.sender, message.recipient, message.type, message.body_text
 
 
-def _clashes(
-    tx: Connection, campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer
-) -> list[RefusedRow]:
-    """Those whose key stands in the ledger for something else."""
-    stored = {
-        row.key: row
-        for row in tx.execute(
-            select(messages.c.key, messages.c.recipient, messages.c.fingerprint).where(
-                messages.c.campaign_id == campaign.id,
-                among(tx, messages.c.key, [m.key for m in planned]),
+#: Of keys that stand in the ledger: recipient and fingerprint.
+_Stored = dict[str, tuple[str, bytes]]
+
+
+def _stored(tx: Connection, campaign: Campaign, keys: Collection[str]) -> _Stored:
+    """Those of the keys that stand in the ledger already, and for what."""
+    if tx.dialect.name == "sqlite":
+        columns = messages.c.key, messages.c.recipient, messages.c.fingerprint
+        found = tx.execute(
+            select(*columns).where(
+                messages.c.campaign_id == campaign.id, among(tx, messages.c.key, list(keys))
             )
         )
-    }
+    else:
+        found = tx.execute(statement(_STORED), {"campaign": campaign.id, "keys": array(keys)})
+    return {key: (recipient, bytes(fingerprint)) for key, recipient, fingerprint in found}
+
+
+def _clashing(planned: Sequence[NewMessage], stored: _Stored, sealer: Sealer) -> list[RefusedRow]:
+    """Those whose key stands in the ledger for something else."""
     return [
-        _conflict(m, "an earlier message")
-        for m in planned
-        if stored[m.key].recipient != m.recipient
-        or (m.explicit_key and not sealer.same_fingerprint(stored[m.key].fingerprint, *_identity(m)))
+        _conflict(message, "an earlier message")
+        for message in planned
+        for recipient, fingerprint in [stored[message.key]]
+        if recipient != message.recipient
+        or (message.explicit_key and not sealer.same_fingerprint(fingerprint, *_identity(message)))
     ]
 
 
@@ -307,49 +307,50 @@ def _conflict(message: NewMessage, holder: str) -> RefusedRow:
     )
 
 
-_COLUMNS = {
-    "id": "uuid",
-    "campaign_id": "uuid",
-    "key": "text",
-    "row": "bigint",
-    "kind": "text",
-    "sender": "text",
-    "recipient": "text",
-    "type": "text",
-    "payload": "bytea",
-    "fingerprint": "bytea",
-    "status": "text",
-    "due_at": "bigint",
-    "expires_at": "bigint",
-    "error": "text",
-    "queued_at": "bigint",
-    "ended_at": "bigint",
-}
-_NAMES = ", ".join(_COLUMNS)
-_VALUES = itemgetter(*_COLUMNS)
-_ZEROS = "attempts, tries, waits, rescues"
-#: One statement whatever the number of rows: arrays in, conflicts skipped, the ids that went in come back.
-_POSTGRESQL = text(
-    f"INSERT INTO messages ({_NAMES}, {_ZEROS}) "  # noqa: S608 - names of our own columns
-    f"SELECT {_NAMES}, 0, 0, 0, 0 FROM unnest("
-    + ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
-    + f") AS rows({_NAMES}) ON CONFLICT (campaign_id, key) DO NOTHING RETURNING CAST(id AS text)"
-)
-_SQLITE = (
-    f"INSERT INTO messages ({_NAMES}, {_ZEROS}) VALUES ("  # noqa: S608 - names of our own columns
-    + ", ".join("?" for _ in _COLUMNS)
-    + ", 0, 0, 0, 0) ON CONFLICT (campaign_id, key) DO NOTHING"
-)
+_COLUMNS = _Row._fields
+_ZEROS = ("attempts", "tries", "waits", "rescues")
+_NAMES = ", ".join([*_COLUMNS, *_ZEROS])
+#: OFFSET 0: each key is looked for by itself. Left to choose, PostgreSQL walks the whole campaign for each chunk.
+_STORED = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:keys AS text[])) AS k(key),
+    LATERAL (SELECT m.recipient, m.fingerprint FROM messages m
+             WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key = k.key OFFSET 0) AS found"""
+_COPY = f"COPY messages ({_NAMES}) FROM STDIN"
+_SQLITE = f"INSERT INTO messages ({_NAMES}) VALUES ({', '.join('?' for _ in _COLUMNS)}, 0, 0, 0, 0)"  # noqa: S608
 
 
-def _insert_new(tx: Connection, rows: list[dict[str, Any]]) -> set[str]:
-    """Insert what is new; the ids that went in."""
+def _insert(tx: Connection, rows: list[_Row]) -> None:
+    """Insert rows of which none is there."""
     if not rows:
-        return set()
+        return
     if tx.dialect.name == "sqlite":
-        tx.exec_driver_sql(_SQLITE, list(map(_VALUES, rows)))
-        ids = [row["id"] for row in rows]
-        return set(tx.execute(select(messages.c.id).where(among(tx, messages.c.id, ids))).scalars())
-    columns = zip(*map(_VALUES, rows), strict=True)
-    arrays = {name: array(column) for name, column in zip(_COLUMNS, columns, strict=True)}
-    return set(tx.execute(_POSTGRESQL, arrays).scalars())
+        tx.exec_driver_sql(_SQLITE, rows)
+    else:
+        copy_in(tx, _COPY, "".join([_line(row) for row in rows]))
+
+
+def _line(row: _Row) -> str:
+    """The row as COPY reads it. Only the key and the error are text of other people's."""
+    (
+        id,
+        campaign,
+        key,
+        n,
+        kind,
+        sender,
+        to,
+        type,
+        payload,
+        fingerprint,
+        status,
+        due,
+        expires,
+        error,
+        queued,
+        ended,
+    ) = row
+    return (
+        f"{id}\t{campaign}\t{key if key.isalnum() else cell(key)}\t{n}\t{kind}\t{sender}\t{to}\t{type}\t"
+        f"{NULL if payload is None else blob(payload)}\t{blob(fingerprint)}\t{status}\t{due}\t"
+        f"{NULL if expires is None else expires}\t{NULL if error is None else cell(error)}\t{queued}\t"
+        f"{NULL if ended is None else ended}\t0\t0\t0\t0\n"
+    )

@@ -41,11 +41,11 @@ def is_surely_plain(digits: str) -> bool:
     """Whether ``digits``, read internationally, are surely a possible number of an ordinary kind, and stay as is."""
     if not 8 <= len(digits) <= 15:
         return False
-    code = _code_in_front(digits)
-    if code is None:
+    front = _front(digits[:3])
+    if front is None:
         return False
-    numbering = _numbering(code)
-    rest = digits[len(code) :]
+    length, numbering = front
+    rest = digits[length:]
     return (
         len(rest) in numbering.mobile
         and len(rest) > SHORT_LENGTH
@@ -99,6 +99,13 @@ def _is_surely_none(digits: str) -> bool:
         and len(rest) not in numbering.possible
         and not _takes_off(numbering.trunk, rest)
     )
+
+
+@cache
+def _front(digits: str) -> tuple[int, Numbering] | None:
+    """How long the country code is with which these three digits begin, and what is known of it."""
+    code = _code_in_front(digits)
+    return None if code is None else (len(code), _numbering(code))
 
 
 def _code_in_front(digits: str) -> str | None:

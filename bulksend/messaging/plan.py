@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.masking import mask_digits, mask_phone
@@ -22,6 +23,8 @@ RESERVED = ("send_at", "ttl", "timezone", "key")
 KEY_MAX = 200
 #: A one-time code without a time to live of its own (Meta, time-to-live: authentication default 10 min).
 OTP_TTL_MS = 600_000
+
+_EMPTY = (None, "")
 
 #: Instants, durations and zones, as far as they are plainly that; anything else in their cells may be private.
 _PLAINLY_TIME = re.compile(
@@ -98,8 +101,7 @@ class CampaignFacts:
     timezone: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedMessage:
+class PlannedMessage(NamedTuple):
     """A row that will be a message. ``variables`` are only those that its content uses."""
 
     row: int
@@ -110,8 +112,7 @@ class PlannedMessage:
     expires_at_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A row that will not: the field, its value (masked or only measured, being private), why and the remedy."""
 
     row: int
@@ -120,29 +121,49 @@ class Refusal:
     why: str
 
 
-def plan_row(number: int, row: Mapping[str, object], facts: CampaignFacts) -> PlannedMessage | Refusal:
-    """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``.
+class Planner:
+    """Plans the rows of one campaign; what is the same for all of them is found out once."""
 
-    A due time that has passed means now. The time to live counts from the due time that was meant.
-    """
-    try:
-        to = parse_recipient(row.get("to"), default_region=facts.default_region)
-        if to == facts.sender:
-            raise InvalidValue(
-                "to",
-                mask_phone(to),
-                "is the sender itself, which WhatsApp refuses (131021); take the row out",
-            )
-        due_at_ms, expires_at_ms = _times(row, facts)
-        variables: dict[str, str] = {}
-        for name in facts.template.variables:
-            text = as_text(name, row.get(name))
-            if text is not None:
-                variables[name] = text
-        facts.template.render(variables, otp=facts.kind is Kind.OTP)
-        return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
-    except InvalidValue as error:
-        return Refusal(number, error.field, error.value, error.why)
+    def __init__(self, facts: CampaignFacts) -> None:
+        self._facts = facts
+        self._names = sorted(facts.template.variables)
+        self._otp = facts.kind is Kind.OTP
+        try:
+            self._usual: tuple[int, int | None] | None = _times({}, facts)
+        except InvalidValue:
+            self._usual = None
+
+    def plan(self, number: int, row: Mapping[str, object]) -> PlannedMessage | Refusal:
+        """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``.
+
+        A due time that has passed means now. The time to live counts from the due time that was meant.
+        """
+        facts, cell = self._facts, row.get
+        try:
+            to = parse_recipient(cell("to"), default_region=facts.default_region)
+            if to == facts.sender:
+                raise InvalidValue(
+                    "to",
+                    mask_phone(to),
+                    "is the sender itself, which WhatsApp refuses (131021); take the row out",
+                )
+            usual = self._usual if cell("send_at") in _EMPTY and cell("ttl") in _EMPTY else None
+            due_at_ms, expires_at_ms = usual or _times(row, facts)
+            variables: dict[str, str] = {}
+            for name in self._names:
+                value = cell(name)
+                text = value if type(value) is str else as_text(name, value)
+                if text and not text.isspace():
+                    variables[name] = text
+            facts.template.check(variables, otp=self._otp)
+            return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
+        except InvalidValue as error:
+            return Refusal(number, error.field, error.value, error.why)
+
+
+def plan_row(number: int, row: Mapping[str, object], facts: CampaignFacts) -> PlannedMessage | Refusal:
+    """Plan a single row. See Planner."""
+    return Planner(facts).plan(number, row)
 
 
 def _times(row: Mapping[str, object], facts: CampaignFacts) -> tuple[int, int | None]:
@@ -177,7 +198,8 @@ def _shown(text: str) -> str:
 
 
 def _key(row: Mapping[str, object], to: str) -> str:
-    key = as_text("key", row.get("key"))
+    value = row.get("key")
+    key = None if value is None else as_text("key", value)
     return to if key is None else checked_key(key.strip())
 
 

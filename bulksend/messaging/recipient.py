@@ -98,12 +98,14 @@ def _plainly(text: str, default_region: str | None) -> str | None:
     """The digits, where ``_parse_with_care`` would surely give the same; None where it has to be asked."""
     if not text.isascii():
         return None
-    digits = text.strip().replace(" ", "").replace("-", "").replace("(", "").replace(")", "")
-    has_plus = digits.startswith("+")
-    if has_plus:
-        digits = digits[1:]
+    digits, has_plus = text, False
     if not digits.isdigit():
-        return None
+        digits = digits.strip().replace(" ", "").replace("-", "").replace("(", "").replace(")", "")
+        has_plus = digits.startswith("+")
+        if has_plus:
+            digits = digits[1:]
+        if not digits.isdigit():
+            return None
     if digits.startswith("00"):
         digits = digits[2:]
         has_plus = True

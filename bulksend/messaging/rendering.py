@@ -66,12 +66,16 @@ class _Slot:
 
     def json(self, variables: Mapping[str, str]) -> str:
         """The string of a message, or its number, as JSON. Raises InvalidValue."""
+        value = self.value(variables)
+        return encode_basestring(value) if type(value) is str else _compact(value)
+
+    def value(self, variables: Mapping[str, str]) -> str | float:
+        """The string of a message, or its number, right by the rule of its place. Raises InvalidValue."""
         text = self.text(variables)
         try:
-            value = self.rule(text, self.path, self.most)
+            return self.rule(text, self.path, self.most)
         except InvalidValue as error:
             raise self.blamed(error, variables) from None
-        return encode_basestring(value) if type(value) is str else _compact(value)
 
     def blamed(self, error: InvalidValue, variables: Mapping[str, str]) -> InvalidValue:
         """The error of this place as one of the variable without which there is none; only its length is told.
@@ -127,6 +131,13 @@ class ContentTemplate:
             made.append(slot.json(variables))
             made.append(pieces[n])
         return "".join(made)
+
+    def check(self, variables: Mapping[str, str], *, otp: bool = False) -> None:
+        """Raises InvalidValue where ``render`` would; lays nothing out."""
+        if otp:
+            self._check_codes(variables)
+        for slot in self._slots:
+            slot.value(variables)
 
     def to_json(self) -> str:
         """The content as it was given, for the ledger."""

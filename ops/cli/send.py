@@ -96,6 +96,7 @@ def send(
 
         with_progress = not json
         database = ledger(of)
+        _collect_seldom()
         report = plan.run(intake(of, database, progress=_progress(with_progress)))
         statuses = watch_campaign(of, database, report.campaign_id, live=with_progress) if wait else None
         _show(report, statuses, json, waited=wait)
@@ -106,6 +107,14 @@ def send(
         return DONE
 
     raise SystemExit(guarded(work))
+
+
+def _collect_seldom() -> None:
+    """Millions of rows come and go, none in a cycle, and looking for cycles takes a fifth of the intake's time."""
+    import gc
+
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _warn_if_nobody_works(database: Database) -> None:

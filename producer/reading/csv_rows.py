@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class CsvRows(RowSource):
             cells = self._read_header()
             self.header = check_header(cells, path.name)
             self._unnamed = len(cells) - len(self.header)
+            self._keys = self.header
             self._note()
             self._begin(path.name)
         except BaseException:
@@ -73,6 +74,11 @@ class CsvRows(RowSource):
 
     def close(self) -> None:
         self._file.close()
+
+    def call(self, names: Mapping[str, str]) -> None:
+        super().call(names)
+        # Named as they are put together: naming each row anew takes as long as reading it.
+        self._keys = tuple(names.get(name, name) for name in self.header)
 
     def _sniff(self, path: Path, encoding: Encoding) -> Dialect:
         with open_text(path, encoding, newline="") as file:
@@ -158,7 +164,7 @@ class CsvRows(RowSource):
 
     def _read(self) -> Iterator[RawRow | BadRow]:
         row: RawRow | BadRow | None
-        header, width = self.header, len(self.header)
+        width = len(self.header)
         taken, faults = self._taken, self._faults
         number = self._number
         while True:
@@ -174,7 +180,7 @@ class CsvRows(RowSource):
                         self._left_to_skip -= 1
                         continue
                     # Not strict: the widths are equal, and asking zip to check takes 0.2 µs.
-                    yield row or RawRow(number, dict(zip(header, cells)))  # noqa: B905
+                    yield row or RawRow(number, dict(zip(self._keys, cells)))  # noqa: B905
                 return
             except csv.Error as error:
                 number += 1
@@ -209,7 +215,7 @@ class CsvRows(RowSource):
                 f"has {_count(cells)}, the header {width}; put quotes around a cell that holds "
                 f"{_NAMES.get(self._dialect.delimiter, 'the delimiter')}",
             )
-        return RawRow(number, dict(zip(self.header, cells, strict=False)))
+        return RawRow(number, dict(zip(self._keys, cells, strict=False)))
 
     def _faulty_column(self, cells: list[str]) -> str:
         for name, cell in zip(self.header, cells, strict=False):

@@ -60,7 +60,7 @@ class JsonlRows(RowSource):
                 self._left_to_skip -= 1
                 continue
             try:
-                yield RawRow(number, self._named(_parse(line)))
+                yield RawRow(number, self._called(self._named(_parse(line))))
             except _LineError as error:
                 yield BadRow(number, error.field, "", error.why)
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from bulksend.messaging.errors import InvalidInput
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
-    """A row as it stands in the file. ``values`` by column, named as in ``RowSource.header``: text as it was
-    written, and from spreadsheets and JSON also numbers, booleans and None.
+class RawRow(NamedTuple):
+    """A row as it stands in the file. ``values`` by column, named as in ``RowSource.header`` or as ``call`` was
+    told: text as it was written, and from spreadsheets and JSON also numbers, booleans and None.
     """
 
     number: int
     values: dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
+class BadRow(NamedTuple):
     """A row that cannot be read: the column (``row`` where it is all of it), a value safe to show, why, and
     the remedy.
     """
@@ -49,6 +46,7 @@ class RowSource(ABC):
     def __init__(self) -> None:
         self.notes = []
         self._left_to_skip = 0
+        self._names: Mapping[str, str] | None = None
         self._first: RawRow | BadRow | None = None
         self._rest: Iterator[RawRow | BadRow] = iter(())
 
@@ -64,6 +62,16 @@ class RowSource(ABC):
             self._first = None
             n -= 1
         self._left_to_skip += max(0, n)
+
+    def call(self, names: Mapping[str, str]) -> None:
+        """From here on rows name their columns so: of the header -> new. What is not in it keeps its name."""
+        self._names = names
+        if isinstance(self._first, RawRow):
+            self._first = RawRow(self._first.number, self._called(self._first.values))
+
+    def _called(self, values: dict[str, object]) -> dict[str, object]:
+        names = self._names
+        return values if names is None else {names.get(name, name): cell for name, cell in values.items()}
 
     @abstractmethod
     def close(self) -> None:

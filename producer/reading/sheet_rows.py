@@ -117,7 +117,7 @@ class SheetRows(RowSource):
                         f"the column {name!r} holds numbers, which have no leading zeros and no +; format "
                         "it as text if they matter"
                     )
-            yield RawRow(number, values)
+            yield RawRow(number, self._called(values))
 
     def _error(self, number: int, columns: list[int]) -> BadRow:
         place = columns[0] - self._left

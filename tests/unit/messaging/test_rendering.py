@@ -51,6 +51,15 @@ def refusal(template: ContentTemplate, variables: Mapping[str, str], *, otp: boo
     return caught.value
 
 
+def fault(template: ContentTemplate, variables: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """What checking alone finds."""
+    try:
+        template.check(variables)
+    except InvalidValue as error:
+        return error.field, error.value, error.why
+    return None
+
+
 def test_a_template_renders_to_the_vendors_compact_json() -> None:
     template = compile_content(T.TEMPLATE, otp_template())
     assert template.variables == template.required == {"code"}
@@ -447,12 +456,15 @@ def test_rendering_is_replacing_and_then_checking_everything(
 ) -> None:
     type, content = case
     template = compile_content(type, content)
-    quick = slow = None
+    quick = slow = wrong = None
     with contextlib.suppress(InvalidValue):
         slow = slowly(type, content, variables)
-    with contextlib.suppress(InvalidValue):
+    try:
         quick = template.render(variables)
+    except InvalidValue as error:
+        wrong = error
     assert quick == slow
+    assert fault(template, variables) == (wrong and (wrong.field, wrong.value, wrong.why))
     if quick is not None:
         parse_content(type, load_content_json(quick))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -296,3 +297,16 @@ def test_closing_twice_is_no_fault(tmp_path: Path) -> None:
     rows = open_rows(write(tmp_path, "to\n1\n"))
     rows.close()
     rows.close()
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_rows_bear_the_names_that_their_columns_are_called_by(tmp_path: Path, name: str) -> None:
+    people = [("447700900001", "Ann"), ("447700900002", "Bo")]
+    if name.endswith(".csv"):
+        text = "Phone,First Name\n" + "".join(f"{to},{first}\n" for to, first in people)
+    else:
+        text = "".join(json.dumps({"Phone": to, "First Name": first}) + "\n" for to, first in people)
+    with open_rows(write(tmp_path, text, name)) as source:
+        source.call({"Phone": "to"})
+        values = [row.values for row in source if isinstance(row, RawRow)]
+    assert values == [{"to": to, "First Name": first} for to, first in people]
