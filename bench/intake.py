@@ -1,9 +1,10 @@
 """A large CSV into the ledger by the command line: rows a second, memory, and when the first message goes out.
 
-    python -m bench.intake [--rows 1000000] [--backend postgresql,sqlite]
+    python -m bench.intake [--rows 1000000] [--backend postgresql,sqlite] [--shuffled]
 
 Every row is read, its number checked, deduplicated and asked of 100,000 suppressions. A worker is at work meanwhile, on
-a sender that may send ten a second. Beside it: how long Python's own csv takes to read the file and do nothing.
+a sender that may send ten a second. Beside it: how long Python's own csv takes to read the file and do nothing, and
+what each process used meanwhile.
 """
 
 from __future__ import annotations
@@ -15,19 +16,38 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import redis
+
+from bench.machine import Cost, cost
 from bench.stand import CLI, CONTENT, SENDER, Stand, number, people, stand
+from producer.relay import LEADER_KEY
 
 SUPPRESSED = 100_000
 
 
-def take(at: Stand, file: Path) -> tuple[float, float, float]:
-    """Seconds of the whole command, its most memory in MB, and seconds until the first POST."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a ``send`` took: seconds, until the first POST and in all; MB at most; CPU seconds by part."""
+
+    seconds: float
+    first_post: float
+    memory_mb: float
+    cpu: Cost
+
+
+def take(at: Stand, file: Path) -> Taken:
+    """Take the file in by the command line, beside a worker and a relay that are at work."""
     content = at.folder / "content.json"
     content.write_text(json.dumps(CONTENT))
-    at.worker()
     at.relay()
+    at.worker()
+    broker = redis.Redis.from_url(at.valkey.url)
+    at.wait("the relay leads", lambda: broker.exists(LEADER_KEY))
+    broker.close()
+    before = cost(at.parts)
     began = time.monotonic()
     process = subprocess.Popen(  # noqa: S603
         [*CLI, "send", str(file), "--sender", SENDER, "--type", "text", "--content", str(content), "--kind",
@@ -39,7 +59,13 @@ def take(at: Stand, file: Path) -> tuple[float, float, float]:
     if status:
         assert process.stderr is not None
         raise RuntimeError(process.stderr.read().decode()[-2000:])
-    return took, used.ru_maxrss * 1024 / 1e6, at.vendor.arrivals()[0][0] - began
+    others = cost(at.parts).since(before).seconds
+    return Taken(
+        took,
+        at.vendor.arrivals()[0][0] - began,
+        used.ru_maxrss * 1024 / 1e6,
+        Cost({"command": used.ru_utime + used.ru_stime} | dict(others)),
+    )
 
 
 def main() -> None:
@@ -47,10 +73,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--backend", default="postgresql,sqlite")
+    parser.add_argument("--shuffled", action="store_true", help="numbers in no order, as in most lists")
     options = parser.parse_args()
     for backend in options.backend.split(","):
         with stand(backend, rate=10) as at:
-            file = people(at.folder / "people.csv", options.rows)
+            file = people(at.folder / "people.csv", options.rows, shuffled=options.shuffled)
             blocked = at.folder / "blocked.csv"
             blocked.write_text("to\n" + "\n".join(number(5 * n) for n in range(SUPPRESSED)) + "\n")
             at.run("suppressions", "import", str(blocked), "--reason", "bench")
@@ -58,10 +85,12 @@ def main() -> None:
             with file.open(newline="") as lines:
                 read = sum(1 for _ in csv.reader(lines)) - 1
             bare = time.perf_counter() - began
-            took, memory, first = take(at, file)
+            taken = take(at, file)
+        each = ", ".join(f"{part} {us:.1f}" for part, us in taken.cpu.each_us(read).items())
         sys.stdout.write(
-            f"{backend:10} {read:,} rows in {took:.1f} s: {read / took:,.0f}/s, {took / bare:.0f} times a bare "
-            f"csv.reader; {memory:.0f} MB; first POST after {first:.1f} s\n"
+            f"{backend:10} {read:,} rows in {taken.seconds:.1f} s: {read / taken.seconds:,.0f}/s, "
+            f"{taken.seconds / bare:.0f} times a bare csv.reader; {taken.memory_mb:.0f} MB; first POST after "
+            f"{taken.first_post:.1f} s; CPU us a row: {each}\n"
         )
         sys.stdout.flush()
 

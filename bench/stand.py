@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -197,12 +199,15 @@ def stand(
         yield made
 
 
-def people(file: Path, many: int, *, first: int = 0) -> Path:
+def people(file: Path, many: int, *, first: int = 0, shuffled: bool = False) -> Path:
     """A CSV of so many people, each with a number of their own and two variables."""
+    order = array("q", range(first, first + many))
+    if shuffled:
+        random.Random(many).shuffle(order)
     with file.open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["to", "name", "voucher"])
-        writer.writerows((number(n), f"Name {n}", f"V-{n:08d}") for n in range(first, first + many))
+        writer.writerows((number(n), f"Name {n}", f"V-{n:08d}") for n in order)
     return file
 
 
