@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from bulksend.ledger.copying import copy_in
-from bulksend.ledger.database import worth_repeating
+from bulksend.ledger.database import Database, worth_repeating
 
 COPY = "COPY suppressions (subject, scope, reason, source, added_at) FROM STDIN"
 TELLING = st.text(
@@ -24,10 +25,10 @@ TELLING = st.text(
 
 
 @pytest.fixture
-def server(desk: Any) -> Any:
-    if desk.database.is_sqlite:
-        pytest.skip("SQLite has no COPY")
-    return desk
+def server(postgres_ledger_url: str, desk_of: Callable[[Database], Any]) -> Iterator[Any]:
+    database = Database(postgres_ledger_url)
+    yield desk_of(database)
+    database.close()
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Connection, text
 
-from bulksend.ledger import sending
+from bulksend.ledger import campaigns, intake, sending
 from bulksend.ledger.database import Database
 from bulksend.messaging.outcome import Accepted
 from tests.integration.ledger.conftest import ACCOUNT, Desk
@@ -85,3 +85,30 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
         "open": True,
         "settle": True,
     }, (claim, opening, settling)
+
+
+def test_a_chunk_of_a_file_looks_for_its_own_keys_and_not_through_its_campaign(
+    postgres_ledger_url: str,
+) -> None:
+    database = Database(postgres_ledger_url)
+    desk = Desk(database)
+    campaign = desk.campaign()
+    # So often that the server keeps a plan, made while there was next to nothing.
+    for first in range(1, 200, BATCH):
+        taken = desk.take(campaign, *(desk.new_message(row) for row in range(first, first + BATCH)))
+    desk.sql(_COPIES[0], many=WAITING, id=taken.ready[0])
+    chunks = {
+        "new": [desk.new_message(row) for row in range(1_000, 1_000 + BATCH)],
+        "known": [desk.new_message(row) for row in range(1, 1 + BATCH)],
+    }
+    for rows in chunks.values():
+        begun = desk.read(campaigns.get, campaign.id).rows_read
+        read = reads(
+            desk,
+            lambda tx, rows=rows, begun=begun: intake.take_chunk(
+                tx, campaign, after_row=begun, up_to_row=begun + BATCH, planned=rows, refused=[], rows=BATCH,
+                sealer=desk.sealer,
+            ),
+        )  # fmt: skip
+        assert read <= BATCH * READS_A_ROW
+    database.close()
