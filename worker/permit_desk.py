@@ -116,6 +116,7 @@ class PermitDesk:
     async def run(self) -> None:
         """Serve until cancelled."""
         loop = asyncio.get_running_loop()
+        await self._greet()
         while True:
             self._wake.clear()
             question = self._choose(loop.time())
@@ -137,6 +138,15 @@ class PermitDesk:
             self._answer(chosen, grant, asked, answered)
             # Let those who got a permit run first: they take the room that is counted next.
             await asyncio.sleep(0)
+
+    async def _greet(self) -> None:
+        """Ask for nobody before there is anybody: a limiter that is cold gives nothing for two seconds after its first
+        call, and those had better pass while there is nothing to send.
+        """
+        try:
+            await self._set_clock()
+        except Exception as error:  # noqa: BLE001 - asked again when there is somebody to ask for
+            log.warning("limiter_failed", error=type(error).__name__)
 
     async def _set_clock(self) -> None:
         """Ask for nobody until a quick call has shown how Redis's clock differs from ours.

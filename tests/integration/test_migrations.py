@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from bulksend.ledger import counting
 from bulksend.ledger.counting import Counts
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrating import SchemaOutdated, check_schema, migrate
+from bulksend.ledger.migrating import MIGRATIONS, SchemaOutdated, check_schema, migrate, newest_revision
 from bulksend.ledger.schema import metadata
 from tests.integration.ledger.conftest import Desk
 
@@ -33,6 +34,10 @@ def test_the_migrations_make_just_the_tables_that_the_code_reads(ledger: Databas
     with ledger.read() as tx:
         differences = compare_metadata(MigrationContext.configure(tx), metadata)
     assert differences == []
+
+
+def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
+    assert newest_revision() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def test_migrating_twice_changes_nothing(ledger: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ class ScriptedPermits:
         self.calls: list[list[Ask]] = []
         self.leads_ms: list[float] = []
         self.for_nobody = 0
+        self.greeted = threading.Event()
 
     def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
         self._slow -= 1
@@ -37,6 +39,7 @@ class ScriptedPermits:
             time.sleep(0.020)
         if not asks:
             self.for_nobody += 1
+            self.greeted.set()
             return Grant((), 1000.0, 1)
         self.calls.append(list(asks))
         self.leads_ms.append(lead_ms)
@@ -99,6 +102,17 @@ def at_the_desk(
 
 async def all_of(desk: PermitDesk, asks: Iterable[Ask]) -> list[Slot | Held]:
     return list(await asyncio.gather(*(desk.acquire(ask) for ask in asks)))
+
+
+def test_a_limiter_is_called_before_there_is_anybody_to_ask_for() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+
+    async def act(desk: PermitDesk) -> None:
+        await asyncio.to_thread(permits.greeted.wait, 10)
+
+    at_the_desk(permits, act)
+    assert permits.for_nobody >= 1
+    assert permits.calls == []
 
 
 def test_five_campaigns_of_one_sender_ask_for_one_senders_share_in_equal_parts() -> None:
