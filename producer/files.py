@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,8 +57,9 @@ class FilePlan:
     ttl_ms: int | None
     rate: float | None
     on_unknown: OnUnknown
-    key: str
-    hash: str
+    given_key: str | None
+    digest: Future[str]
+    """Of file and content. A large file is still being read: what needs no key goes on meanwhile."""
     default_region: str | None
     timezone: str | None
     encoding: str | None
@@ -65,6 +67,16 @@ class FilePlan:
     created_by: str
     notes: tuple[str, ...] = ()
     """What the reader noticed of the file and a person should know."""
+
+    @property
+    def hash(self) -> str:
+        """What makes two sends the same. Waits for it; raises InvalidInput where the file cannot be read."""
+        return self.digest.result()
+
+    @property
+    def key(self) -> str:
+        """The campaign's idempotency key."""
+        return f"sha256:{self.hash}" if self.given_key is None else self.given_key
 
     def run(self, intake: Intake) -> IntakeReport:
         """Take the file in."""
@@ -79,7 +91,8 @@ class FilePlan:
 
     def rows(self, after: int) -> Iterator[NumberedRow]:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
-        with open_rows(self.path, encoding=self.encoding, sheet=self.sheet) as source:
+        # Its encoding was looked at when it was planned; a large file takes a second.
+        with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_checked=True) as source:
             source.call(map_columns(source.header).names)
             if after:
                 source.skip(after)
@@ -243,18 +256,20 @@ def plan_file(
     message_type = _one_of(MessageType, type, "--type")
     message_kind = _one_of(Kind, kind, "--kind")
     template = compile_content(message_type, load_content_json(_read(content, "--content")))
-    # The header is read now, so that a wrong file is refused before a campaign exists.
-    notes = _check_columns(path, template, encoding, sheet)
     digits = parse_recipient(sender, default_region=default_region, field="--sender")
     # How a file is read is part of what it says: read otherwise, it is another send.
     reading = f"{encoding or ''} {sheet or ''} {default_region or ''} {timezone or ''}".strip().encode()
-    digest = source_hash(
-        itertools.chain([reading], _file_parts(path)),
-        content=template.to_json(),
-        type=message_type.value,
-        sender=digits,
-        kind=message_kind.value,
+    digest = _meanwhile(
+        lambda: source_hash(
+            itertools.chain([reading], _file_parts(path)),
+            content=template.to_json(),
+            type=message_type.value,
+            sender=digits,
+            kind=message_kind.value,
+        )
     )
+    # The header is read now, so that a wrong file is refused before a campaign exists.
+    notes = _check_columns(path, template, encoding, sheet)
     return FilePlan(
         path=path,
         sender=digits,
@@ -266,8 +281,8 @@ def plan_file(
         ttl_ms=None if ttl is None else parse_duration_ms(ttl),
         rate=None if rate is None else parse_rate(rate),
         on_unknown=_one_of(OnUnknown, on_unknown, "--on-unknown"),
-        key=_key(key, again, digest),
-        hash=digest,
+        given_key=_key(key, again),
+        digest=digest,
         default_region=default_region,
         timezone=timezone,
         encoding=encoding,
@@ -277,10 +292,20 @@ def plan_file(
     )
 
 
-def _key(given: str | None, again: bool, digest: str) -> str:
+def _key(given: str | None, again: bool) -> str | None:
+    """The campaign's key, where it is not made of the input."""
     if again:
         return f"again:{secrets.token_hex(16)}"
-    return f"sha256:{digest}" if given is None else checked_key(given, "--key")
+    return None if given is None else checked_key(given, "--key")
+
+
+def _meanwhile(work: Callable[[], str]) -> Future[str]:
+    """The work, on a thread of its own."""
+    with_one = ThreadPoolExecutor(1, "hashing")
+    try:
+        return with_one.submit(work)
+    finally:
+        with_one.shutdown(wait=False)
 
 
 def _printable(name: str) -> str:

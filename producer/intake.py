@@ -128,9 +128,11 @@ class Intake:
             at = campaign.rows_read
             source = rows(at)
             first = at == 0
-            coming = reading.submit(self._next, source, planner, campaign)
+            # What is published at once comes first, by itself: the first messages wait for no more.
+            many = min(self.batch_size, self.chunk) if first else self.chunk
+            coming = reading.submit(self._next, source, planner, campaign, many)
             while (chunk := coming.result()).rows:
-                coming = reading.submit(self._next, source, planner, campaign)
+                coming = reading.submit(self._next, source, planner, campaign, self.chunk)
                 reach("before_chunk")
                 try:
                     taken = self._store(campaign, at, chunk)
@@ -142,7 +144,7 @@ class Intake:
                     if campaign.intake_done_at is not None:
                         return
                     at, source, first = campaign.rows_read, rows(campaign.rows_read), False
-                    coming = reading.submit(self._next, source, planner, campaign)
+                    coming = reading.submit(self._next, source, planner, campaign, self.chunk)
                     continue
                 at += chunk.rows
                 reach("after_chunk")
@@ -153,9 +155,9 @@ class Intake:
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
 
-    def _next(self, source: Iterator[NumberedRow], planner: Planner, campaign: Campaign) -> _Chunk:
+    def _next(self, source: Iterator[NumberedRow], planner: Planner, campaign: Campaign, many: int) -> _Chunk:
         """The next rows, planned; none at the end."""
-        planned, refused = plan_chunk(itertools.islice(source, self.chunk), planner, campaign)
+        planned, refused = plan_chunk(itertools.islice(source, many), planner, campaign)
         return _Chunk(len(planned) + len(refused), planned, refused)
 
     def _store(self, campaign: Campaign, at: int, chunk: _Chunk) -> ledger_intake.Taken:

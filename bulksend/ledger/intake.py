@@ -275,7 +275,7 @@ def _stored(tx: Connection, campaign: Campaign, keys: Collection[str]) -> _Store
             )
         )
     else:
-        found = tx.execute(statement(_STORED), {"campaign": campaign.id, "keys": array(list(keys))})
+        found = tx.execute(statement(_STORED), {"campaign": campaign.id, "keys": array(keys)})
     return {key: (recipient, bytes(fingerprint)) for key, recipient, fingerprint in found}
 
 

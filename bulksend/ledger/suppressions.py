@@ -86,9 +86,7 @@ def among_recipients(tx: Connection, recipients: Iterable[str], kind: Kind) -> d
     else:
         sql, rows = _LISTED, {"rows": array(wanted)}
     sql = sql.format(recipients=table(tx, RECIPIENTS), now=now_sql(tx))
-    unwanted = Unwanted(
-        (row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), rows)
-    )
+    unwanted = Unwanted((row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), rows))
     reasons = ((recipient, unwanted.why(recipient, kind)) for recipient in unwanted.of(wanted))
     return {recipient: reason for recipient, reason in reasons if reason is not None}
 

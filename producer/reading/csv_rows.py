@@ -45,11 +45,12 @@ class CsvRows(RowSource):
 
     format = "csv"
 
-    def __init__(self, path: Path, *, encoding: str | None = None) -> None:
+    def __init__(self, path: Path, *, encoding: str | None = None, is_checked: bool = False) -> None:
         """Raises InvalidInput where the file as a whole cannot be read."""
         super().__init__()
         found = find_encoding(path, encoding)
-        refuse_other_encoding(path, found)
+        if not is_checked:
+            refuse_other_encoding(path, found)
         self._name = path.name
         self._file = open_text(path, found, newline="")
         self.encoding = found.codec

@@ -34,11 +34,12 @@ class JsonlRows(RowSource):
 
     format = "jsonl"
 
-    def __init__(self, path: Path, *, encoding: str | None = None) -> None:
+    def __init__(self, path: Path, *, encoding: str | None = None, is_checked: bool = False) -> None:
         """Raises InvalidInput where the file as a whole cannot be read."""
         super().__init__()
         found = find_encoding(path, encoding)
-        refuse_other_encoding(path, found)
+        if not is_checked:
+            refuse_other_encoding(path, found)
         self.encoding = found.codec
         with open_text(path, found, newline="\n") as file:
             self._columns = _gather(file, path.name)

@@ -14,13 +14,16 @@ JSONL = (".jsonl", ".ndjson")
 SHEET = (".xlsx", ".xlsm")
 
 
-def open_rows(path: Path, *, encoding: str | None = None, sheet: str | None = None) -> RowSource:
+def open_rows(
+    path: Path, *, encoding: str | None = None, sheet: str | None = None, is_checked: bool = False
+) -> RowSource:
     """Open a file of rows: CSV, JSON lines or a spreadsheet; close it, or use ``with``.
 
     ``encoding`` of text that is neither UTF-8 nor marked; ``sheet`` of a spreadsheet, default the first that
-    is visible. Raises InvalidInput, one sentence with the remedy, where the file as a whole cannot be used:
-    it is missing, empty, of another kind or encoding, its first row does not name the columns, or no row
-    follows it. A row that cannot be used is a BadRow instead, and the rest goes on.
+    is visible; ``is_checked``: opened before, so that not all of it need be looked at for its encoding.
+    Raises InvalidInput, one sentence with the remedy, where the file as a whole cannot be used: it is missing,
+    empty, of another kind or encoding, its first row does not name the columns, or no row follows it. A row
+    that cannot be used is a BadRow instead, and the rest goes on.
     """
     suffix = path.suffix.lower()
     if sheet is not None and suffix not in SHEET:
@@ -32,16 +35,16 @@ def open_rows(path: Path, *, encoding: str | None = None, sheet: str | None = No
             raise InvalidInput(f"{path} does not exist")
         if not path.is_file():
             raise InvalidInput(f"{path} is not a file")
-        return _open(path, suffix, encoding, sheet)
+        return _open(path, suffix, encoding, sheet, is_checked)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _open(path: Path, suffix: str, encoding: str | None, sheet: str | None) -> RowSource:
+def _open(path: Path, suffix: str, encoding: str | None, sheet: str | None, is_checked: bool) -> RowSource:
     if suffix in CSV:
-        return CsvRows(path, encoding=encoding)
+        return CsvRows(path, encoding=encoding, is_checked=is_checked)
     if suffix in JSONL:
-        return JsonlRows(path, encoding=encoding)
+        return JsonlRows(path, encoding=encoding, is_checked=is_checked)
     if suffix in SHEET:
         # Imported here: a native library that most runs do not need.
         from producer.reading.sheet_rows import SheetRows
