@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
@@ -315,7 +317,8 @@ _STORED = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:
     LATERAL (SELECT m.recipient, m.fingerprint FROM messages m
              WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key = k.key OFFSET 0) AS found"""
 _COPY = f"COPY messages ({_NAMES}) FROM STDIN"
-_SQLITE = f"INSERT INTO messages ({_NAMES}) VALUES ({', '.join('?' for _ in _COLUMNS)}, 0, 0, 0, 0)"  # noqa: S608
+#: Rows of one statement. A row at a time, the interpreter is given away and asked for again with each.
+_AT_ONCE = 200
 
 
 def _insert(tx: Connection, rows: list[_Row]) -> None:
@@ -323,9 +326,17 @@ def _insert(tx: Connection, rows: list[_Row]) -> None:
     if not rows:
         return
     if tx.dialect.name == "sqlite":
-        tx.exec_driver_sql(_SQLITE, rows)
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            tx.exec_driver_sql(_sqlite(len(part)), tuple(chain.from_iterable(part)))
     else:
         copy_in(tx, _COPY, "".join([_line(row) for row in rows]))
+
+
+@cache
+def _sqlite(many: int) -> str:
+    row = f"({', '.join('?' for _ in _COLUMNS)}, 0, 0, 0, 0)"
+    return f"INSERT INTO messages ({_NAMES}) VALUES {', '.join([row] * many)}"  # noqa: S608 - names of our own
 
 
 def _line(row: _Row) -> str:
