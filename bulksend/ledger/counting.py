@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Select, func, select
 
+from bulksend.ledger.database import among
 from bulksend.ledger.rowsets import statement
 from bulksend.ledger.schema import campaign_counts
 
@@ -30,7 +31,7 @@ def of(tx: Connection, ids: Iterable[str]) -> dict[str, Counts]:
     messages, attempts = func.sum(campaign_counts.c.messages), func.sum(campaign_counts.c.attempts)
     rows = tx.execute(
         select(campaign_counts.c.campaign_id, campaign_counts.c.status, messages, attempts)
-        .where(campaign_counts.c.campaign_id.in_(wanted))
+        .where(among(tx, campaign_counts.c.campaign_id, wanted))
         .group_by(campaign_counts.c.campaign_id, campaign_counts.c.status)
         .order_by(campaign_counts.c.status)
     ).all()

@@ -5,15 +5,15 @@ A receipt may come before the answer to its own send, twice, out of order, or fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, select
 
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.messages import wiped_payload
-from bulksend.ledger.rowsets import storable
+from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
 from bulksend.ledger.schema import messages, receipts
 from bulksend.messaging.states import Status
 
@@ -64,14 +64,18 @@ def match(tx: Connection, message_ids: Sequence[str]) -> int:
             among(tx, messages.c.message_id, message_ids), messages.c.status != Status.SENDING.value
         )
     ).all()
-    for id, message_id in found:
-        tx.execute(
-            update(receipts)
-            .where(receipts.c.message_id == message_id, receipts.c.message_pk.is_(None))
-            .values(message_pk=id)
-        )
-        _apply(tx, str(id), message_id)
+    if found:
+        newest = {str(id): message_id for id, message_id in found}
+        sql = _MATCH.format(rows=table(tx, {"id": "uuid", "message_id": "text"}))
+        tx.execute(statement(sql), {"rows": as_parameter(list(newest.items()))})
+        _apply(tx, newest)
     return len(found)
+
+
+_MATCH = """
+UPDATE receipts SET message_pk = p.id FROM {rows}
+WHERE receipts.message_id = p.message_id AND receipts.message_pk IS NULL
+"""
 
 
 def match_orphans(tx: Connection, limit: int = 1000) -> int:
@@ -97,7 +101,7 @@ def match_orphans(tx: Connection, limit: int = 1000) -> int:
 
 _IN_DOUBT = (Status.UNKNOWN, Status.QUEUED, Status.RETRY, Status.CLAIMED)
 #: What each status may raise. A message that waits here does so for a second attempt: none is needed now. One that
-#: failed did so by a person's word or by its second attempt: where a receipt said so, ``_apply`` says it again.
+#: failed did so by a person's word or by its second attempt: where a receipt said so, ``_together`` says it again.
 _RAISES: dict[Status, tuple[Status, ...]] = {
     Status.ACCEPTED: (*_IN_DOUBT, Status.FAILED),
     Status.FAILED: (Status.UNKNOWN, Status.ACCEPTED),
@@ -106,49 +110,70 @@ _RAISES: dict[Status, tuple[Status, ...]] = {
 }
 
 
-def _apply(tx: Connection, id: str, message_id: str) -> None:
-    """Raise a message to what its receipts say together: read over delivered over failed over accepted."""
+def _raised(target: Status) -> str:
+    raises = ", ".join(f"'{status}'" for status in _RAISES[target])
+    return f"(p.target = '{target}' AND messages.status IN ({raises}))"
+
+
+_APPLY_COLUMNS = {
+    "id": "uuid",
+    "target": "text",
+    "delivered_at": "bigint",
+    "read_at": "bigint",
+    "error": "text",
+}
+_RAISED = f"({' OR '.join(_raised(target) for target in _RAISES)})"
+#: The earliest instants that its receipts tell, also where a later receipt has raised it higher already.
+_NOTED = "p.target IN ('delivered', 'read')"
+_APPLY = f"""
+UPDATE messages SET
+    delivered_at = CASE WHEN {_NOTED} THEN p.delivered_at ELSE messages.delivered_at END,
+    read_at = CASE WHEN {_NOTED} THEN COALESCE(p.read_at, messages.read_at) ELSE messages.read_at END,
+    status = CASE WHEN {_RAISED} THEN p.target ELSE messages.status END,
+    payload = CASE WHEN {_RAISED} AND messages.kind = 'otp' THEN NULL ELSE messages.payload END,
+    owner = CASE WHEN {_RAISED} THEN NULL ELSE messages.owner END,
+    gate = CASE WHEN {_RAISED} THEN NULL ELSE messages.gate END,
+    gate_until = CASE WHEN {_RAISED} THEN NULL ELSE messages.gate_until END,
+    accepted_at = CASE WHEN {_RAISED} THEN COALESCE(messages.accepted_at, {{now}}) ELSE messages.accepted_at END,
+    ended_at = CASE WHEN {_RAISED} THEN COALESCE(messages.ended_at, {{now}}) ELSE messages.ended_at END,
+    error = CASE WHEN {_RAISED} THEN p.error ELSE messages.error END
+FROM {{rows}} WHERE messages.id = p.id AND messages.status <> 'sending' AND ({_NOTED} OR {_RAISED})
+"""  # noqa: S608 - our own words
+
+
+def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
+    """Raise messages, id -> newest MessageId, to what the receipts of each say together."""
     rows = tx.execute(
-        select(receipts.c.status, receipts.c.at, receipts.c.message_id, receipts.c.code, receipts.c.why)
-        .where(receipts.c.message_pk == id)
+        select(
+            receipts.c.message_pk,
+            receipts.c.status,
+            receipts.c.at,
+            receipts.c.message_id,
+            receipts.c.code,
+            receipts.c.why,
+        )
+        .where(among(tx, receipts.c.message_pk, list(newest)))
         .order_by(receipts.c.at.desc())
     ).all()
+    told: dict[str, list[Any]] = {id: [] for id in newest}
+    for row in rows:
+        told[str(row.message_pk)].append(row)
+    sql = _APPLY.format(rows=table(tx, _APPLY_COLUMNS), now=now_sql(tx))
+    says = [(id, *_together(told[id], message_id)) for id, message_id in newest.items()]
+    tx.execute(statement(sql), {"rows": as_parameter(says)})
+
+
+def _together(rows: Sequence[Any], message_id: str) -> tuple[str, int | None, int | None, str | None]:
+    """What receipts, the latest first, say of a message: its status, read over delivered over failed over accepted,
+    when it was delivered and read at the earliest, and why it failed."""
     first = {row.status: row.at for row in rows}
+    delivered_at, read_at = first.get("delivered", first.get("read")), first.get("read")
     # That an earlier attempt failed says nothing of the newest; that one was read, all.
     failure = next((row for row in rows if row.status == "failed" and row.message_id == message_id), None)
-    if "read" in first:
-        target = Status.READ
-    elif "delivered" in first:
-        target = Status.DELIVERED
-    elif failure is not None:
-        target = Status.FAILED
-    else:
-        target = Status.ACCEPTED
-    if target in (Status.DELIVERED, Status.READ):
-        _note_times(tx, id, first.get("delivered", first.get("read")), first.get("read"))
-    raised = {s.value for s in _RAISES[target]}
-    tx.execute(
-        update(messages)
-        .where(messages.c.id == id, messages.c.status.in_(raised))
-        .values(
-            status=target.value,
-            payload=wiped_payload(),
-            owner=None,
-            gate=None,
-            gate_until=None,
-            accepted_at=func.coalesce(messages.c.accepted_at, db_now()),
-            ended_at=func.coalesce(messages.c.ended_at, db_now()),
-            error=f"receipt: {failure.code} {failure.why}".strip()[:500]
-            if failure is not None and target is Status.FAILED
-            else None,
-        )
-    )
-
-
-def _note_times(tx: Connection, id: str, delivered_at: int | None, read_at: int | None) -> None:
-    """The earliest that its receipts tell; also where a later receipt has raised it higher already."""
-    tx.execute(
-        update(messages)
-        .where(messages.c.id == id, messages.c.status != Status.SENDING.value)
-        .values(delivered_at=delivered_at, read_at=read_at)
-    )
+    if read_at is not None:
+        return Status.READ.value, delivered_at, read_at, None
+    if delivered_at is not None:
+        return Status.DELIVERED.value, delivered_at, read_at, None
+    if failure is not None:
+        return Status.FAILED.value, None, None, f"receipt: {failure.code} {failure.why}".strip()[:500]
+    return Status.ACCEPTED.value, None, None, None

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bulksend.ledger import messages, receipts
 from bulksend.ledger.receipts import Receipt
@@ -183,6 +184,24 @@ def test_many_at_once_reach_each_their_own(desk: Any) -> None:
     message_ids = desk.accepted(ids)
     assert desk.receive(*[Receipt(m, "delivered", 5) for m in message_ids]) == 50
     assert {desk.status(id) for id in ids} == {"delivered"}
+
+
+def test_many_at_once_take_no_more_statements_than_one(desk: Any) -> None:
+    """A campaign's receipts come as fast as it is sent, two of each message."""
+    asked: list[str] = []
+
+    def note(_c: Any, _k: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    message_ids = desk.accepted(desk.queued(n=30))
+    numbers = []
+    for part in (message_ids[:1], message_ids[1:]):
+        asked.clear()
+        event.listen(desk.database.engine, "before_cursor_execute", note)
+        desk.receive(*[Receipt(m, "read", 5) for m in part])
+        event.remove(desk.database.engine, "before_cursor_execute", note)
+        numbers.append(len(asked))
+    assert numbers[0] == numbers[1] > 3
 
 
 def test_none_at_all_is_no_error(desk: Any) -> None:
