@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Subquery, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Subquery,
+    case,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from bulksend.ledger import counting
-from bulksend.ledger.ids import NEAR_MS, lowest_at
+from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
 from bulksend.ledger.schema import attempts, campaigns, installation, messages
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.states import Status
 
 #: ``queued_at`` is by the database's clock, and so, nearly, is an id. One that was made before that was so may be
 #: further off: there bounds of ids leave a day.
 CLOCKS_APART_MS = 86_400_000
 _NEAR_SINCE = "ids_near_since"
-#: So many campaigns are looked into at once for the newest messages in a status.
-_CAMPAIGNS_AT_ONCE = 20
+#: For the newest messages in a status: of so many campaigns the newest, of so many a page at once.
+_HEADS_AT_ONCE, _PAGES_AT_ONCE = 200, 6
+#: Later than any message: the campaign goes on taking some in.
+_NO_END = 2**47
 
 #: What a line of ``messages find`` is made of. Content and variables are never part of it.
 FOUND = [
@@ -64,9 +81,13 @@ class Query:
 
 
 def find(tx: Connection, query: Query, *, limit: int, before: str | None = None) -> list[RowMapping]:
-    """The newest matching messages first; ``before`` is the id of the last line of the page before."""
+    """The newest matching messages first; ``before`` is the id of the last line of the page before.
+
+    Raises InvalidInput where that is no id.
+    """
     narrowed = list(conditions(tx, query))
     if before is not None:
+        before = _checked(before)
         narrowed.append(messages.c.id < before)
     if not (query.phone or query.message_id or query.request_id):
         if query.campaign_id is not None:
@@ -74,45 +95,89 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
             page = _page_of(query.campaign_id, statuses, narrowed, limit, newest_first=True)
             narrowed = [messages.c.id.in_(page)]
         elif query.status is not None:
-            narrowed = [messages.c.id.in_(_newest_in_status(tx, query.status, narrowed, limit))]
+            narrowed = [messages.c.id.in_(_newest_in_status(tx, query, before, narrowed, limit))]
     statement = select(*FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
 
 
-def _newest_in_status(
-    tx: Connection, status: str, conditions: Sequence[ColumnElement[bool]], limit: int
-) -> list[str]:
-    """The ids of the newest messages in a status, whatever their campaign: as few of it as there may be.
+def _checked(id: str) -> str:
+    try:
+        return str(UUID(id))
+    except ValueError:
+        raise InvalidInput(
+            f"--before: {mask_digits(id[:40])!r} is not the id of a message; take that of the last line"
+        ) from None
 
-    Campaigns that have such messages, by the newest that each has, and a page of each until none of those left can
-    have a newer one: an index of status alone would have to be kept up at each step of each message.
+
+def _newest_in_status(
+    tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
+) -> list[str]:
+    """The ids of the newest messages in a status, whatever their campaign.
+
+    Campaigns by the newest that each has, and a page of each until none of those left can have a newer one: an index
+    of status alone would have to be kept up at each step of each message.
+    """
+    heads = iter(_heads(tx, query, before, conditions, limit))
+    found: list[str] = []
+    while group := list(islice(heads, _PAGES_AT_ONCE)):
+        if len(found) == limit and group[0][0] < found[-1]:
+            break
+        branches = (_branch(id, str(query.status), conditions, limit, newest_first=True) for _, id in group)
+        merged = union_all(*(select(branch.c.id) for branch in branches)).subquery()
+        ids = tx.execute(select(merged.c.id).order_by(merged.c.id.desc()).limit(limit)).scalars()
+        found = sorted([*found, *map(str, ids)], reverse=True)[:limit]
+    return found
+
+
+def _heads(
+    tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
+) -> list[tuple[str, str]]:
+    """The newest message in the status and its campaign, of those campaigns that have the newest of all.
+
+    Campaigns whose intake ended last are looked into first, until those left can have nothing newer.
     """
     newest = (
         select(messages.c.id)
-        .where(messages.c.campaign_id == campaigns.c.id, messages.c.status == status, *conditions)
+        .where(messages.c.campaign_id == campaigns.c.id, messages.c.status == query.status, *conditions)
         .order_by(messages.c.id.desc())
         .limit(1)
         .correlate(campaigns)
         .scalar_subquery()
-        .label("newest")
     )
-    # Ordered by its name alone: whatever else asked for it would have it looked up once more for each campaign.
-    in_order = (
-        select(campaigns.c.id, newest)
-        .where(campaigns.c.id.in_(counting.having(status)))
-        .order_by(newest.desc().nulls_last())
-        .limit(limit)
-    )
-    heads = iter([head for head in tx.execute(in_order) if head.newest is not None])
-    found: list[str] = []
-    while group := list(islice(heads, _CAMPAIGNS_AT_ONCE)):
-        if len(found) == limit and str(group[0].newest) < found[-1]:
+    asked = _having(tx, query, before).add_columns(newest.label("newest")).limit(_HEADS_AT_ONCE)
+    heads: list[tuple[str, str]] = []
+    for page in count():
+        rows = tx.execute(asked.offset(page * _HEADS_AT_ONCE)).all()
+        heads += [(str(newest), str(id)) for id, _, newest in rows if newest is not None]
+        heads = sorted(heads, reverse=True)[:limit]
+        if len(rows) < _HEADS_AT_ONCE:
             break
-        branches = (_branch(str(head.id), status, conditions, limit, newest_first=True) for head in group)
-        merged = union_all(*(select(branch.c.id) for branch in branches)).subquery()
-        page = tx.execute(select(merged.c.id).order_by(merged.c.id.desc()).limit(limit)).scalars()
-        found = sorted([*found, *map(str, page)], reverse=True)[:limit]
-    return found
+        if len(heads) == limit and lowest_at(rows[-1].until + 1) <= heads[-1][0]:
+            break
+    return heads
+
+
+def _having(tx: Connection, query: Query, before: str | None) -> Select[tuple[str, int]]:
+    """Campaigns that have messages in the status, within the question's time, and until when one can have come in."""
+    near_since = _near_since(tx)
+    # Only single sends come in after their campaign's intake is done.
+    goes_on = or_(campaigns.c.intake_done_at.is_(None), campaigns.c.key.startswith(DIRECT_PREFIX))
+    last = case((goes_on, literal(_NO_END)), else_=campaigns.c.intake_done_at)
+
+    def apart(instant: ColumnElement[int]) -> ColumnElement[int]:
+        if near_since is None:
+            return literal(CLOCKS_APART_MS)
+        return case((instant >= near_since, literal(NEAR_MS)), else_=literal(CLOCKS_APART_MS))
+
+    until = (last + apart(last)).label("until")
+    having = select(campaigns.c.id, until).where(campaigns.c.id.in_(counting.having(str(query.status))))
+    if query.since is not None:
+        having = having.where(last >= query.since)
+    if query.until is not None:
+        having = having.where(campaigns.c.created_at <= query.until)
+    if before is not None:
+        having = having.where(campaigns.c.created_at - apart(campaigns.c.created_at) <= instant_of(before))
+    return having.order_by(until.desc(), campaigns.c.id.desc())
 
 
 def _branch(
@@ -172,8 +237,7 @@ def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
 
 def _taken_in(tx: Connection, since: int | None, until: int | None) -> Iterator[ColumnElement[bool]]:
     """When it was taken in, and in which range its id then lies."""
-    found = tx.execute(select(installation.c.value).where(installation.c.name == _NEAR_SINCE)).scalar()
-    near_since = None if found is None else int(bytes(found))
+    near_since = _near_since(tx)
     if since is not None:
         near = near_since is not None and since >= near_since
         yield messages.c.queued_at >= since
@@ -182,6 +246,12 @@ def _taken_in(tx: Connection, since: int | None, until: int | None) -> Iterator[
         near = near_since is not None and until >= near_since + CLOCKS_APART_MS
         yield messages.c.queued_at <= until
         yield messages.c.id < lowest_at(until + 1 + (NEAR_MS if near else CLOCKS_APART_MS))
+
+
+def _near_since(tx: Connection) -> int | None:
+    """Since when ids are near the ledger's clock, ms; None where nobody knows."""
+    found = tx.execute(select(installation.c.value).where(installation.c.name == _NEAR_SINCE)).scalar()
+    return None if found is None else int(bytes(found))
 
 
 def export(tx: Connection, campaign_id: str, *, page: int = 5000) -> Iterator[RowMapping]:

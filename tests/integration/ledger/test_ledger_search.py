@@ -29,6 +29,7 @@ from bulksend.ledger.schema import attempts, messages, workers
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import receipts as receipts_table
 from bulksend.ledger.search import Query
+from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome
 from bulksend.messaging.states import Kind, Status
 
@@ -93,6 +94,7 @@ def test_by_when_it_was_taken_in(desk: Any) -> None:
         old=old,
         id=made,
     )
+    desk.sql("UPDATE campaigns SET created_at = :at", at=earlier)
     assert found(desk, since=earlier + 1) == new
     assert found(desk, until=earlier) == [old]
     assert found(desk, since=earlier, until=desk.now()) == [*new, old]
@@ -126,8 +128,8 @@ def test_a_range_of_time_is_a_range_of_ids_as_near_as_half_a_second(desk: Any) -
 
 def test_the_newest_in_a_status_of_many_campaigns_in_pages(desk: Any) -> None:
     """More campaigns than are looked into at once, some with many, some that go on beside others."""
-    for n in range(30):
-        desk.queued(n=1 + n % 4)
+    for n in range(230):
+        desk.queued(n=1 + n % 2)
     direct = desk.write(campaigns.direct, Kind.MARKETING)
     for n in range(1, 7):
         desk.write(intake.take_one, direct, desk.new_message(900 + n), sealer=desk.sealer)
@@ -187,6 +189,12 @@ def test_what_is_found_never_holds_content(desk: Any) -> None:
     desk.queued()
     (row,) = desk.read(search.find, Query(), limit=1)
     assert not {"payload", "fingerprint", "owner"} & set(row)
+
+
+def test_a_page_after_something_that_is_no_id_is_refused(desk: Any) -> None:
+    desk.queued()
+    with pytest.raises(InvalidInput, match="--before"):
+        desk.read(search.find, Query(), limit=1, before="447700900001")
 
 
 # -- how it is found -------------------------------------------------------------------------------------------
