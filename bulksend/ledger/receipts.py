@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, select
 
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.rowsets import as_parameter, now_sql, statement, storable, table
+from bulksend.ledger.rowsets import bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import messages, receipts
 from bulksend.messaging.states import Status
 
@@ -66,12 +66,13 @@ def match(tx: Connection, message_ids: Sequence[str]) -> int:
     ).all()
     if found:
         newest = {str(id): message_id for id, message_id in found}
-        sql = _MATCH.format(rows=table(tx, {"id": "uuid", "message_id": "text"}))
-        tx.execute(statement(sql), {"rows": as_parameter(list(newest.items()))})
+        sql = _MATCH.format(rows=table(tx, _MATCH_COLUMNS))
+        tx.execute(statement(sql), bound(tx, _MATCH_COLUMNS, list(newest.items())))
         _apply(tx, newest)
     return len(found)
 
 
+_MATCH_COLUMNS = {"id": "uuid", "message_id": "text"}
 _MATCH = """
 UPDATE receipts SET message_pk = p.id FROM {rows}
 WHERE receipts.message_id = p.message_id AND receipts.message_pk IS NULL
@@ -160,7 +161,7 @@ def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
         told[str(row.message_pk)].append(row)
     sql = _APPLY.format(rows=table(tx, _APPLY_COLUMNS), now=now_sql(tx))
     says = [(id, *_together(told[id], message_id)) for id, message_id in newest.items()]
-    tx.execute(statement(sql), {"rows": as_parameter(says)})
+    tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
 
 
 def _together(rows: Sequence[Any], message_id: str) -> tuple[str, int | None, int | None, str | None]:
