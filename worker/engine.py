@@ -302,7 +302,8 @@ class Engine:
 
     def _free(self, lane: Kind) -> int:
         """How many more POSTs of a lane may be under way."""
-        return self._hands.free(lane, self._loop.time(), self._lead_ms(lane) / 1000)
+        ahead_s = self._lead_ms(lane) / 1000 + self._desk.spare_s(lane)
+        return self._hands.free(lane, self._loop.time(), ahead_s)
 
     # -- threads ---------------------------------------------------------------------------------------
 

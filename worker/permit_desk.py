@@ -102,6 +102,11 @@ class PermitDesk:
         self._line(ask).add(Waiting(ask, answer))
         self._wake.set()
 
+    @staticmethod
+    def spare_s(lane: Kind) -> float:
+        """How much further ahead than the lead slots of a lane are asked for, where nothing is late."""
+        return 0.0 if lane is Kind.OTP else BLOCKS_LATE * BLOCK_S
+
     def overslept(self) -> None:
         """A slot was missed though all else was ready: the event loop had too much to do at once."""
         self._burst.missed()

@@ -254,6 +254,21 @@ def test_a_fast_senders_slots_are_asked_for_in_blocks_as_large_as_can_begin_in_t
     assert permits.leads_ms == sorted(permits.leads_ms) or began[1] - began[0] >= 2 * BLOCK_S
 
 
+def test_no_slot_is_further_ahead_than_the_lead_and_what_is_spare_for_being_late() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+
+    async def act(desk: PermitDesk) -> None:
+        blast = asyncio.ensure_future(all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(400)]))
+        await all_of(desk, [an_ask("4412345", kind=Kind.OTP, rate=100_000.0)])
+        await blast
+
+    at_the_desk(permits, act)
+    most = {lane: 5.0 + 1000 * PermitDesk.spare_s(lane) for lane in (Kind.OTP, Kind.MARKETING)}
+    assert most[Kind.OTP] == 5.0
+    for call, lead in zip(permits.calls, permits.leads_ms, strict=True):
+        assert 5.0 <= lead <= most[call[0].kind] + 0.001
+
+
 def test_a_code_does_not_wait_for_a_block_and_its_slot_is_no_further_than_its_write_ahead() -> None:
     permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
