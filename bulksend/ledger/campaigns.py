@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, func, or_, select, text, update
+from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, or_, select, text, update
 
 from bulksend.ledger import acts, counting
 from bulksend.ledger.database import db_now, insert_if_new, rows_changed, unhurried
@@ -279,14 +279,14 @@ def cancel(tx: Connection, id: str, *, actor: str, why: str) -> int | None:
     if not changed:
         return None
     acts.record(tx, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
+    there = statuses(tx, id)
     waiting = messages.c.campaign_id == id, messages.c.status.in_([s.value for s in WAITING])
-    count = int(tx.execute(select(func.count()).select_from(messages).where(*waiting)).scalar_one())
     tx.execute(
         update(messages)
         .where(messages.c.id.in_(select(messages.c.id).where(*waiting).limit(CANCELLED_AT_ONCE)))
         .values(**ending_unsent(Status.CANCELLED, "campaign cancelled"))
     )
-    return count
+    return sum(there.get(status.value, 0) for status in WAITING)
 
 
 def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:

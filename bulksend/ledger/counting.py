@@ -1,8 +1,8 @@
 """How many messages of a campaign are in each status, without reading them.
 
 The database keeps ``campaign_counts`` itself, by triggers on ``messages`` (migration 0005), in the transaction of each
-change. On PostgreSQL every connection counts in rows of its own, its slot, so that none waits for another's commit; the
-number is the sum of all slots, and the relay folds them into one now and then.
+change. On PostgreSQL every connection counts in rows of its own, its part, so that none waits for another's commit; the
+number is the sum of all parts, and the relay folds them into one now and then.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ def having(status: str) -> Select[tuple[str]]:
 
 _FOLD = """
 WITH gone AS (
-    DELETE FROM campaign_counts WHERE (campaign_id, status, slot) IN (
-        SELECT campaign_id, status, slot FROM campaign_counts WHERE slot <> 0 FOR UPDATE SKIP LOCKED)
+    DELETE FROM campaign_counts WHERE (campaign_id, status, part) IN (
+        SELECT campaign_id, status, part FROM campaign_counts WHERE part <> 0 FOR UPDATE SKIP LOCKED)
     RETURNING campaign_id, status, messages, attempts)
-INSERT INTO campaign_counts AS c (campaign_id, status, slot, messages, attempts)
+INSERT INTO campaign_counts AS c (campaign_id, status, part, messages, attempts)
 SELECT campaign_id, status, 0, sum(messages), sum(attempts) FROM gone GROUP BY campaign_id, status
 ORDER BY campaign_id, status
-ON CONFLICT (campaign_id, status, slot) DO UPDATE
+ON CONFLICT (campaign_id, status, part) DO UPDATE
     SET messages = c.messages + excluded.messages, attempts = c.attempts + excluded.attempts
 """
 
 
 def fold(tx: Connection) -> None:
-    """Bring the slots of each campaign and status into one; those that a transaction counts in now are left for later.
+    """Bring the parts of each campaign and status into one; those that a transaction counts in now are left for later.
 
-    A connection that comes back to its slot meanwhile waits for this transaction alone: let it be a short one.
+    A connection that comes back to its part meanwhile waits for this transaction alone: let it be a short one.
     """
     if tx.dialect.name == "postgresql":
         tx.execute(statement(_FOLD))

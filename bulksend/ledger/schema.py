@@ -180,7 +180,7 @@ campaign_counts = Table(
     metadata,
     Column("campaign_id", Id, ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True),
     Column("status", String(12), primary_key=True),
-    Column("slot", Integer, primary_key=True, comment="the connection that counted; their sum is the number"),
+    Column("part", Integer, primary_key=True, comment="the connection that counted; their sum is the number"),
     Column("messages", BigInteger, nullable=False),
     Column("attempts", BigInteger, nullable=False, comment="of the messages in that status"),
     # Kept by triggers on messages, see migration 0005; ledger/counting.py reads it.

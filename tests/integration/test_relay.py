@@ -305,7 +305,7 @@ def test_what_each_connection_has_counted_is_brought_into_one_row(ledger: Databa
                 other.execute(update(messages).where(messages.c.row == 2).values(status="failed", ended_at=1))
     a_relay(ledger, valkey_url).tick()
     with ledger.read() as tx:
-        rows = tx.execute(select(campaign_counts.c.status, campaign_counts.c.slot)).all()
+        rows = tx.execute(select(campaign_counts.c.status, campaign_counts.c.part)).all()
         counted = campaigns.statuses(tx, campaign.id)
     assert sorted(map(tuple, rows)) == [("failed", 0), ("queued", 0)]
     assert sum(counted.values()) == 5

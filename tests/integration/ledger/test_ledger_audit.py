@@ -66,7 +66,7 @@ def counted_wrongly(column: str) -> Callable[[Any], str]:
 def counted_though_nobody_is_there(desk: Any) -> str:
     campaign = str(desk.row(accepted(desk))["campaign_id"])
     desk.sql(
-        """INSERT INTO campaign_counts (campaign_id, status, slot, messages, attempts)
+        """INSERT INTO campaign_counts (campaign_id, status, part, messages, attempts)
            SELECT id, 'read', 0, 1, 0 FROM campaigns WHERE CAST(id AS text) = :id""",
         id=campaign,
     )

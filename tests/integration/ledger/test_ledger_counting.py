@@ -148,7 +148,7 @@ def test_folding_does_not_wait_for_a_transaction_that_counts(server: Desk) -> No
     assert server.broken() == {}
 
 
-def test_who_counts_while_its_slot_is_being_folded_counts_on_after_that(server: Desk) -> None:
+def test_who_counts_while_its_part_is_being_folded_counts_on_after_that(server: Desk) -> None:
     (campaign,) = {campaign_of(server, id) for id in server.queued(n=4)}
     with server.database.engine.connect() as worker, ThreadPoolExecutor(1) as thread:
 
