@@ -82,8 +82,8 @@ _RECEIPTS = """
         AND m.status IN ('failed', 'delivered')"""
 
 
-def fill(database: Database, many: int) -> None:
-    """Put ``many`` messages with their attempts and receipts into an empty ledger."""
+def fill(database: Database, many: int, campaign: int = CAMPAIGN) -> None:
+    """Put ``many`` messages with their attempts and receipts into an empty ledger, ``campaign`` a campaign."""
     indexes = sorted(
         (ix for t in (messages, attempts, receipts) for ix in t.indexes), key=lambda i: i.name or ""
     )
@@ -91,10 +91,10 @@ def fill(database: Database, many: int) -> None:
         unhurried(tx)
         for index in indexes:
             index.drop(tx)
-    for first in range(0, many, CAMPAIGN):
+    for first in range(0, many, campaign):
         with database.write() as tx:
             unhurried(tx)
-            _campaign(tx, first, min(CAMPAIGN, many - first), newest=first + CAMPAIGN >= many)
+            put_campaign(tx, first, min(campaign, many - first), newest=first + campaign >= many)
     with database.write() as tx:
         unhurried(tx)
         for index in indexes:
@@ -105,7 +105,8 @@ def fill(database: Database, many: int) -> None:
             connection.execute(text("VACUUM (ANALYZE)"))
 
 
-def _campaign(tx: Connection, first: int, many: int, *, newest: bool) -> None:
+def put_campaign(tx: Connection, first: int, many: int, *, newest: bool) -> None:
+    """One campaign of ``many`` messages, numbered from ``first``; the ``newest`` is under way."""
     campaign, worker = new_id(), new_id()
     began = (int(time.time()) - 86_400) * 1000 + first // 10
     kind = "otp" if first // CAMPAIGN % 10 == 4 else "marketing"
@@ -128,7 +129,12 @@ def _campaign(tx: Connection, first: int, many: int, *, newest: bool) -> None:
             "content": "{}",
         }
         | {"source_hash": "", "source_name": "list.csv", "due_at": began, "on_unknown": "hold"}
-        | {"created_at": began, "created_by": "bench", "intake_done_at": began, "rows_read": many}
+        | {
+            "created_at": began,
+            "created_by": "bench",
+            "intake_done_at": began + many // 10,
+            "rows_read": many,
+        }
         | {"messages": many, "duplicates": 0, "suppressed": 0, "refused": 0},
     )
     lease = {"id": worker, "name": "worker-1", "started_at": began, "lease_until": began + 10**11}
