@@ -178,7 +178,7 @@ class Settings(BaseModel):
     relay_interval_seconds: float = Field(
         0.5, ge=0.05, le=60, description="How often the relay looks, seconds"
     )
-    intake_chunk: int = Field(2000, ge=1, le=50_000, description="Rows taken in by one transaction")
+    intake_chunk: int = Field(4000, ge=1, le=50_000, description="Rows taken in by one transaction")
     default_rate: float = Field(
         80, gt=0, le=100_000, description="Rate of a sender not on record, messages/s"
     )

@@ -69,7 +69,7 @@ class Intake:
     publisher: Publisher
     sealer: Sealer
     seals: SealPolicy = seal_otp_only
-    chunk: int = 2000
+    chunk: int = 4000
     batch_size: int = 500
     default_rate: float = senders.DEFAULT_RATE
     progress: Callable[[int], None] = lambda rows: None
@@ -218,17 +218,11 @@ _sorted_json = json_writer(separators=(", ", ": "), sort_keys=True)
 
 def new_message(plan: PlannedMessage, campaign: Campaign) -> NewMessage:
     """The ledger's form of a planned row of a campaign."""
+    row, to, key, variables, due_at, expires_at = plan
+    text = _sorted_json(variables)
+    # By place: by name it takes half as long again.
     return NewMessage(
-        row=plan.row,
-        key=plan.key,
-        explicit_key=plan.key != plan.to,
-        recipient=plan.to,
-        sender=campaign.sender,
-        type=campaign.type,
-        body={"v": plan.variables},
-        body_text=_sorted_json(plan.variables),
-        due_at=plan.due_at_ms,
-        expires_at=plan.expires_at_ms,
+        row, key, key != to, to, campaign.sender, campaign.type, {"v": variables}, text, due_at, expires_at
     )
 
 

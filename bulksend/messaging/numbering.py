@@ -21,6 +21,8 @@ SHORT_LENGTH = 6
 
 _CODES = frozenset(str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 _NOTHING = re.compile(r"(?!)")
+#: Most countries' trunk prefix: what does not begin with a 0 has none.
+_ZERO = re.compile("0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def is_surely_plain(digits: str) -> bool:
         len(rest) in numbering.mobile
         and len(rest) > SHORT_LENGTH
         and rest[0] != "0"
-        and not _takes_off(numbering.trunk, rest)
+        and (numbering.trunk is _ZERO or not _takes_off(numbering.trunk, rest))
         and numbering.service.fullmatch(rest) is None
     )
 
@@ -138,9 +140,13 @@ def _numbering(code: str) -> Numbering:
     return Numbering(
         _possible_lengths(main),
         _mobile_lengths(number) & _possible_lengths(main),
-        re.compile(main.national_prefix_for_parsing) if main.national_prefix_for_parsing else _NOTHING,
+        _trunk(main.national_prefix_for_parsing),
         re.compile("|".join(f"(?:{pattern})" for pattern in service)) if service else _NOTHING,
     )
+
+
+def _trunk(pattern: str | None) -> re.Pattern[str]:
+    return _NOTHING if not pattern else _ZERO if pattern == _ZERO.pattern else re.compile(pattern)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,17 +109,21 @@ class CsvRows(RowSource):
             line = again.popleft() if again else next(more, "")
             if not line:
                 return
-            if len(line) == LINE_MAX and line[-1] not in "\r\n":
+            if len(line) >= LINE_MAX and line[-1] not in "\r\n":
                 self._pass_line()
                 line = _TOO_LONG
             if "\0" in line:
                 faults.append(_LONG if line is _TOO_LONG else _NUL)
-            if unreadable(line):
+            if not line.isascii() and unreadable(line):
                 faults.append(self._not_encoded())
-            length = length + len(line) if taken else len(line)
-            taken.append(line)
-            if len(taken) > ROW_LINES_MAX or (length > LINE_MAX and len(taken) > 1):
-                raise _Runaway
+            if taken:
+                length += len(line)
+                taken.append(line)
+                if len(taken) > ROW_LINES_MAX or length > LINE_MAX:
+                    raise _Runaway
+            else:
+                length = len(line)
+                taken.append(line)
             yield line
 
     def _pass_line(self) -> None:
