@@ -161,6 +161,7 @@ class Intake:
         return _Chunk(len(planned) + len(refused), planned, refused)
 
     def _store(self, campaign: Campaign, at: int, chunk: _Chunk) -> ledger_intake.Taken:
+        prepared = ledger_intake.prepare(campaign, chunk.planned, self.sealer, self.seals)
         return self.database.retrying(
             lambda tx: ledger_intake.take_chunk(
                 tx,
@@ -172,6 +173,7 @@ class Intake:
                 rows=chunk.rows,
                 sealer=self.sealer,
                 seals=self.seals,
+                prepared=prepared,
             )
         )
 

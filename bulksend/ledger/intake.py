@@ -86,6 +86,26 @@ def seal_all(kind: Kind) -> bool:
     return True
 
 
+class Prepared(NamedTuple):
+    """A message with all that can be made of it without asking the ledger."""
+
+    message: NewMessage
+    payload: bytes | None
+    """None where it has to be sealed: that takes the id, which takes the ledger's clock."""
+    fingerprint: bytes
+
+
+def prepare(
+    campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer, seals: SealPolicy = seal_otp_only
+) -> list[Prepared]:
+    """Make payloads and fingerprints: before the transaction, which SQLite's other writers wait for."""
+    sealed = seals(campaign.kind)
+    return [
+        Prepared(message, None if sealed else clear(message.body), sealer.fingerprint(*_identity(message)))
+        for message in planned
+    ]
+
+
 def take_chunk(
     tx: Connection,
     campaign: Campaign,
@@ -97,11 +117,13 @@ def take_chunk(
     rows: int,
     sealer: Sealer,
     seals: SealPolicy = seal_otp_only,
+    prepared: Sequence[Prepared] | None = None,
 ) -> Taken:
     """Store rows ``after_row`` < row <= ``up_to_row`` of a file, ``rows`` of them, as messages and refusals.
 
     Only where the campaign stands at ``after_row`` still: raises IntakeMoved otherwise, so that two intakes of
     one file cannot count a row twice. ``rows`` = len(planned) + len(refused), which the audit relies on.
+    ``prepared`` is what ``prepare`` made of ``planned``, where it was called before the transaction began.
     """
     if rows != len(planned) + len(refused):
         raise ValueError("each row is planned or refused")
@@ -116,7 +138,9 @@ def take_chunk(
     ).rowcount
     if moved != 1:
         raise IntakeMoved(campaign.id)
-    taken = _store(tx, campaign, planned, sealer, seals)
+    if prepared is None:
+        prepared = prepare(campaign, planned, sealer, seals)
+    taken = _store(tx, campaign, prepared, sealer)
     all_refused = [*refused, *taken.refused]
     if all_refused:
         tx.execute(
@@ -163,7 +187,7 @@ def take_one(
     seals: SealPolicy = seal_otp_only,
 ) -> TakenOne:
     """Store one direct send. Raises KeyConflict when its key stands for another body."""
-    (row,) = _rows(tx, campaign, [message], sealer, seals)
+    (row,) = _rows(tx, campaign, prepare(campaign, [message], sealer, seals), sealer)
     # Two may come with the same key at once: no lock holds one of them back before this.
     values = row._asdict() | dict.fromkeys(_ZEROS, 0)
     if rows_changed(tx, insert_if_new(tx, messages).values(values)) == 1:
@@ -188,23 +212,21 @@ def take_one(
     return TakenOne(there.id, Status(there.status), repeated=True)
 
 
-def _store(
-    tx: Connection, campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer, seals: SealPolicy
-) -> Taken:
+def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer) -> Taken:
     """Store what is new. The campaign's row is locked: nobody else stores messages of it meanwhile."""
-    first: dict[str, NewMessage] = {}
-    again = [message for message in planned if first.setdefault(message.key, message) is not message]
+    first: dict[str, Prepared] = {}
+    again = [of.message for of in prepared if first.setdefault(of.message.key, of) is not of]
     stored = _stored(tx, campaign, first)
-    new = [message for key, message in first.items() if key not in stored]
-    rows = _rows(tx, campaign, new, sealer, seals)
+    new = [of for key, of in first.items() if key not in stored]
+    rows = _rows(tx, campaign, new, sealer)
     _insert(tx, rows)
     refused = [
-        _conflict(message, f"row {first[message.key].row}")
+        _conflict(message, f"row {first[message.key].message.row}")
         for message in again
-        if _differs(message, first[message.key])
+        if _differs(message, first[message.key].message)
     ]
-    refused += _clashing([first[key] for key in stored], stored, sealer)
-    duplicates = len(planned) - len(new) - len(refused)
+    refused += _clashing([first[key].message for key in stored], stored, sealer)
+    duplicates = len(prepared) - len(new) - len(refused)
     queued = [row for row in rows if row.status == _QUEUED]
     ready = [row.id for row in queued if row.due_at <= row.queued_at]
     return Taken(ready, len(rows), duplicates, len(rows) - len(queued), refused)
@@ -231,27 +253,27 @@ class _Row(NamedTuple):
     ended_at: int | None
 
 
-def _rows(
-    tx: Connection, campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer, seals: SealPolicy
-) -> list[_Row]:
+def _rows(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer) -> list[_Row]:
     """The messages as rows of the ledger, those suppressed as that."""
-    if not planned:
+    if not prepared:
         return []
-    unwanted = suppressions.among_recipients(tx, {message.recipient for message in planned}, campaign.kind)
+    recipients = {of.message.recipient for of in prepared}
+    unwanted = suppressions.among_recipients(tx, recipients, campaign.kind)
     now = int(tx.execute(select(db_now())).scalar_one())
-    sealed, kind, campaign_id = seals(campaign.kind), campaign.kind.value, campaign.id
+    kind, campaign_id = campaign.kind.value, campaign.id
     made: list[_Row] = []
-    for id, message in zip(new_ids(len(planned), now), planned, strict=True):
+    ids = new_ids(len(prepared), now)
+    for id, (message, payload, fingerprint) in zip(ids, prepared, strict=True):
         row, key, _, recipient, sender, type, body, _, due_at, expires_at = message
         reason = unwanted.get(recipient) if unwanted else None
-        payload = None
-        if reason is None or campaign.kind is not Kind.OTP:
-            payload = sealer.seal(body, id) if sealed else clear(body)
-        fingerprint = sealer.fingerprint(*_identity(message))
         if reason is None:
             status, error, ended_at = _QUEUED, None, None
         else:
             status, error, ended_at = Status.SUPPRESSED.value, f"suppressed: {reason}"[:500], now
+        if reason is not None and campaign.kind is Kind.OTP:
+            payload = None
+        elif payload is None:
+            payload = sealer.seal(body, id)
         made.append(
             _Row(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
                  status, due_at, expires_at, error, now, ended_at)
