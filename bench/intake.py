@@ -26,6 +26,8 @@ from bench.stand import CLI, CONTENT, SENDER, Stand, number, people, stand
 from producer.relay import LEADER_KEY
 
 SUPPRESSED = 100_000
+#: A number that is in no file of a bench.
+FIRST = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ def take(at: Stand, file: Path) -> Taken:
     broker = redis.Redis.from_url(at.valkey.url)
     at.wait("the relay leads", lambda: broker.exists(LEADER_KEY))
     broker.close()
+    # One message first: an empty Redis gives no permits for two seconds, and this is about what has been at work.
+    at.send(people(at.folder / "first.csv", 1, first=FIRST))
+    at.wait("the first message is out", at.vendor.arrivals)
     before = cost(at.parts)
     began = time.monotonic()
     process = subprocess.Popen(  # noqa: S603
@@ -62,7 +67,7 @@ def take(at: Stand, file: Path) -> Taken:
     others = cost(at.parts).since(before).seconds
     return Taken(
         took,
-        at.vendor.arrivals()[0][0] - began,
+        min(came for came, _ in at.vendor.arrivals() if came > began) - began,
         used.ru_maxrss * 1024 / 1e6,
         Cost({"command": used.ru_utime + used.ru_stime} | dict(others)),
     )
