@@ -49,6 +49,7 @@ contenders make one INSERT after each POST and would send twice or lose whatever
 |---|---|
 | our worker alone, by part | `python -m bench.sending` |
 | what each step costs the ledger | `python -m bench.ledger_steps` |
+| a large file into the ledger | `python -m bench.intake` |
 | a one-time code under a blast | `python -m bench.otp` |
 | how long commands and workers take to begin | `python -m bench.startup` |
 | what people ask of ten million messages | `python -m bench.at_size` (docs/scale.md) |
