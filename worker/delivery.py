@@ -123,6 +123,7 @@ class Deliverer:
         self._loop = asyncio.get_running_loop()
         self._departures: Departures[Delivery] = Departures(self._depart_in_time)
         self._errands: set[asyncio.Task[None]] = set()
+        self._has_finished = False
 
     # -- in hand -----------------------------------------------------------------------------------------
 
@@ -150,9 +151,13 @@ class Deliverer:
                 errand.cancel()
 
     async def finish(self, seconds: float) -> None:
-        """Let go of what is not begun, wait for the rest so long at most, then leave it to the end of our lease."""
+        """Let go of what is not begun, wait for the rest so long at most, then leave it to the end of our lease.
+
+        Results that the ledger has not taken until then are offered to it no more: they are in ``hands.unsettled``.
+        """
         self.forget()
         await wait_until(self.hands.empty, self._loop.time() + seconds)
+        self._has_finished = True
         self._departures.clear()
         tasks = [d.task for d in self.hands if d.task is not None] + list(self._errands)
         for task in tasks:
@@ -374,7 +379,8 @@ class Deliverer:
         self._errand(delivery, follow())
 
     def _settle(self, settlement: Settlement) -> None:
-        self._do.settler.submit(settlement, self._on_settled)
+        if not self._has_finished:
+            self._do.settler.submit(settlement, self._on_settled)
 
     def _on_settled(self, settlement: Settlement, result: Exception | None) -> None:
         """The ledger has it; or is away, and is offered it again, however long that takes. A stop spools the rest."""
