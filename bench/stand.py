@@ -69,12 +69,12 @@ class Stand:
         self.parts.setdefault(part, []).append(child.pid)
         return child
 
-    def worker(self, *, ready: bool = True) -> Child:
+    def worker(self, *, ready: bool = True, app: str = "worker") -> Child:
         """One more of our workers, the plain Celery way; by default at work."""
         with self.ledger() as ledger:
             before = _workers(ledger)
             child = self.start(
-                "worker", sys.executable, "-m", "celery", "-A", "worker", "worker", "-n", f"w{before}@%h"
+                "worker", sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"w{before}@%h"
             )
             if ready:
                 self.wait("a worker is ready", lambda: _workers(ledger) > before)

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from celery.worker import state
 from bulksend import failpoints, logs
 from bulksend.broker import BATCH_TASK, make_app, open_redis
 from bulksend.broker.app import transport_options
+from bulksend.limits import Permits
 from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings
 from worker.runtime import Runtime
@@ -27,8 +29,10 @@ log = structlog.get_logger(__name__)
 FAILED = 1
 
 
-def build_app(settings: Settings) -> Celery:
-    """A Celery app whose worker runs an engine by these settings."""
+def build_app(
+    settings: Settings, *, around_permits: Callable[[Permits], Permits] = lambda permits: permits
+) -> Celery:
+    """A Celery app whose worker runs an engine by these settings; ``around_permits`` may watch its limiter."""
     if settings.redis_url is None:
         raise InvalidInput(
             "REDIS_URL is not set: a worker takes its jobs from Redis, e.g. REDIS_URL=redis://127.0.0.1:6379/0"
@@ -40,7 +44,7 @@ def build_app(settings: Settings) -> Celery:
         worker_consumer="worker.consumer:Consumer",
         broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneOrder"},
     )
-    runtime = Runtime(settings, on_death=_end_this_process)
+    runtime = Runtime(settings, on_death=_end_this_process, around_permits=around_permits)
     app.bulksend_runtime = runtime  # type: ignore[attr-defined]
 
     @app.task(name=BATCH_TASK, bind=True, ignore_result=True)

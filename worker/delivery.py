@@ -303,7 +303,7 @@ class Deliverer:
             slot is not None
             and slot.at <= now
             and not is_stale(slot.at * 1000, now * 1000)
-            and self.hands.has_place()
+            and self.hands.has_place(delivery.message.kind)
         )
 
     async def in_time(self, slot: Slot, was_ready: bool) -> bool:
@@ -322,11 +322,11 @@ class Deliverer:
         self._tally.stale_slots += 1
         return await self._do.desk.acquire(self._ask_of(message, exchange=True))
 
-    def begins(self, attempt_id: str) -> float:
+    def begins(self, delivery: Delivery) -> float:
         """A POST begins; the event loop's time."""
         self._tally.posted += 1
-        self.hands.begins()
-        self._do.recorder.begin(attempt_id)
+        self.hands.begins(delivery.message.kind)
+        self._do.recorder.begin(delivery.opening.attempt_id)
         return self._loop.time()
 
     def last_look(self, lease: str, deadline: float | None) -> NotSent | None:
@@ -476,20 +476,20 @@ class _Departure:
 
     def begin(self) -> None:
         """The POST begins: from here on a kill leaves it in doubt."""
-        self.began_at = self.deliverer.begins(self.delivery.opening.attempt_id)
+        self.began_at = self.deliverer.begins(self.delivery)
 
     def end(self) -> None:
         """The POST is over, or never began."""
         if self.began_at is not None:
-            self.deliverer.hands.ends()
+            self.deliverer.hands.ends(self.delivery.message.kind)
 
     async def _reach_slot(self) -> NotSent | None:
         """A slot that was missed is exchanged for another. Says what came up meanwhile."""
         slot, was_ready = self.delivery.slot, self.was_ready
         assert slot is not None
-        hands = self.deliverer.hands
-        while not (await self.deliverer.in_time(slot, was_ready) and hands.has_place()):
-            await hands.wait_for_place()
+        hands, lane = self.deliverer.hands, self.delivery.message.kind
+        while not (await self.deliverer.in_time(slot, was_ready) and hands.has_place(lane)):
+            await hands.wait_for_place(lane)
             answer = await self.deliverer.exchange(self.delivery.message)
             if isinstance(answer, Held):
                 why = f"held by {answer.gate.value} before the POST"

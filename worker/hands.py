@@ -80,6 +80,7 @@ class Hands:
         """Those that have a permit and are not settled: what is in flight, or about to be."""
         self._permitted_codes = 0
         self._under_way = 0
+        self._bulk_under_way = 0
         self.over = asyncio.Event()
         """Set for an instant whenever a POST is over."""
         self.empty = asyncio.Event()
@@ -153,25 +154,30 @@ class Hands:
         leaving = min(places, int(self.answers.rate(now) * lead_s))
         under_way = self._permitted - min(places // 2, len(self.unsettled)) - leaving
         if lane is Kind.OTP:
-            return places - under_way
+            # What is kept for codes is theirs, however far ahead a blast has counted on the rest.
+            return max(places - under_way, places - self._bulk_in_flight - self._permitted_codes)
         bulk = under_way - self._permitted_codes
         return min(places - under_way, self._bulk_in_flight - bulk)
 
-    def has_place(self) -> bool:
-        """Whether another POST may be under way."""
-        return self._under_way < self._in_flight
+    def has_place(self, lane: Kind) -> bool:
+        """Whether another POST of a lane may be under way."""
+        if lane is Kind.OTP:
+            return self._under_way < self._in_flight
+        return self._under_way < self._in_flight and self._bulk_under_way < self._bulk_in_flight
 
-    async def wait_for_place(self) -> None:
-        """Until another POST may be under way: more were let ahead than were answered since."""
-        while not self.has_place():
+    async def wait_for_place(self, lane: Kind) -> None:
+        """Until another POST of a lane may be under way: more were let ahead than were answered since."""
+        while not self.has_place(lane):
             await self.over.wait()
 
-    def begins(self) -> None:
+    def begins(self, lane: Kind) -> None:
         """A POST begins."""
         self._under_way += 1
+        self._bulk_under_way += lane is not Kind.OTP
 
-    def ends(self) -> None:
+    def ends(self, lane: Kind) -> None:
         """A POST is over, however it went."""
         self._under_way -= 1
+        self._bulk_under_way -= lane is not Kind.OTP
         self.over.set()
         self.over.clear()

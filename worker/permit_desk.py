@@ -24,8 +24,15 @@ log = structlog.get_logger(__name__)
 
 #: A wait no longer than this is sat out in hand.
 PATIENCE_MS = 1500.0
-#: At most so often is Redis asked for the same line while it is saturated: permits come several at a time.
-BREATH_S = 0.030
+#: At most so often is Redis asked for the same line while it is saturated: permits come several at a time. Seldom
+#: enough to be cheap, often enough for what is kept for codes until it is close (limits/rules.py, CODES_CLOSE_MS).
+BREATH_S = 0.020
+#: ... and not at the very instant at which the limiter says that asking helps: the lead, from which it reckons, shrinks
+#: by some tenths of a millisecond meanwhile, and the answer would be "wait" again.
+SLACK_S = 0.002
+#: A code asks for a slot in half the time that a slow write-ahead took: most are quicker, a slot is good for some
+#: milliseconds, and one that is missed is exchanged at once.
+CODE_LEAD = 0.5
 #: When no more POSTs may be under way, look again so soon.
 ROOM_S = 0.010
 #: Slots of anything but OTP are asked for in blocks that begin so far apart, each as large as the loop can start in
@@ -184,7 +191,7 @@ class PermitDesk:
         first = [key for key in self._lines if key[1] and key[0] is Kind.OTP]
         codes, codes_at = self._take(first, self._most, now)
         if codes:
-            return _Question(codes, self._lead_ms(Kind.OTP) / 1000, None)
+            return _Question(codes, CODE_LEAD * self._lead_ms(Kind.OTP) / 1000, None)
         lead = self._lead_ms(Kind.MARKETING) / 1000
         next_at = _sooner(missed_at, codes_at)
         others = [key for key in self._lines if key[1] and key[0] is not Kind.OTP]
@@ -256,8 +263,8 @@ class PermitDesk:
         )
 
     def _hold(self, ask: Ask, wait: Wait, now_ms: float, now: float) -> None:
-        breath = 0.0 if ask.kind is Kind.OTP else BREATH_S
-        until = now + max(breath, min(self._seconds_until(wait, now_ms), 1.0))
+        in_s = min(self._seconds_until(wait, now_ms), 1.0)
+        until = now + (in_s if ask.kind is Kind.OTP else max(BREATH_S, in_s + SLACK_S))
         if wait.gate is Gate.CAMPAIGN_RATE:
             self._line(ask).hold_campaign(ask.campaign_id, until)
         else:

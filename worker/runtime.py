@@ -16,7 +16,7 @@ from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClien
 from bulksend.ledger.database import Database, LedgerUnreachable
 from bulksend.ledger.keyfile import encryption_keys
 from bulksend.ledger.sealing import Sealer
-from bulksend.limits import make_permits
+from bulksend.limits import Permits, make_permits
 from bulksend.messaging import InvalidInput, Kind, Policy
 from bulksend.settings import Settings
 from worker.book import Book
@@ -33,8 +33,15 @@ log = structlog.get_logger(__name__)
 class Runtime:
     """Starts and stops the engine; ``accept`` may be called from any thread at any time."""
 
-    def __init__(self, settings: Settings, *, on_death: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_death: Callable[[], None] = lambda: None,
+        around_permits: Callable[[Permits], Permits] = lambda permits: permits,
+    ) -> None:
         self._settings = settings
+        self._around_permits = around_permits
         self._on_death = on_death
         self._backlog = Backlog(high_water=settings.batch_size * 2)
         self._thread: threading.Thread | None = None
@@ -109,7 +116,9 @@ class Runtime:
         assert self._stop is not None
         while not self._stop.is_set():
             try:
-                return await asyncio.to_thread(build_engine, self._settings, store, self._backlog)
+                return await asyncio.to_thread(
+                    build_engine, self._settings, store, self._backlog, self._around_permits
+                )
             except LedgerUnreachable as error:
                 log.warning("ledger_away", why=str(error))
                 self._started.set()  # Celery goes on: it may stop us while we wait
@@ -134,8 +143,11 @@ def build_store(settings: Settings) -> Store:
     return Store(database, book, name=worker_name(), account=settings.account())
 
 
-def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
+def build_engine(
+    settings: Settings, store: Store, backlog: Backlog, around_permits: Callable[[Permits], Permits]
+) -> Engine:
     """The engine with its real parts."""
+    permits = make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store)
     policy = Policy(
         max_tries=settings.max_tries,
         base_ms=int(settings.retry_base_seconds * 1000),
@@ -145,7 +157,7 @@ def build_engine(settings: Settings, store: Store, backlog: Backlog) -> Engine:
     return Engine(
         store=store,
         book=store.book,
-        permits=make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store),
+        permits=around_permits(permits),
         vendor=lambda clock: build_vendor(settings, clock),
         backlog=backlog,
         spool=Spool(Path(settings.spool_dir)),

@@ -76,6 +76,15 @@ class _Turn:
     """The latest slot that may be given."""
     next: int = 0
 
+    @property
+    def ahead(self) -> float:
+        """How far from now that is."""
+        return self.limit - self.reach.now
+
+    def wait_for(self, gate: Gate, slot: float, line: Timeline) -> Wait:
+        """Of a line that is used up: its next slot comes within reach, or one kept for others comes close."""
+        return Wait(gate, min(slot - self.ahead, line.opens(self.reach)))
+
 
 class LocalPermits:
     """The rules by ``clock_ms``. Begins cold, as an empty Redis does: ``restore`` warms it.
@@ -265,7 +274,7 @@ class LocalPermits:
             sender,
             window,
             self._part(group.campaign_rate) if group.campaign_rate is not None else 0.0,
-            Reach(now, soonest, group.kind is Kind.MARKETING),
+            Reach(now, soonest, group.kind, narrow=group.campaign_rate is not None),
             soonest + HORIZON_MS[group.kind],
         )
 
@@ -343,36 +352,40 @@ class LocalPermits:
 
     def _slot(self, memory: _Memory, turn: _Turn) -> tuple[float, int, int] | Wait:
         """The first slot that every rate allows, with its gaps in the sender's and the account's line."""
-        reach, ahead = turn.reach, turn.limit - turn.reach.now
-        own = 0.0
+        reach, own = turn.reach, 0.0
         if turn.window is not None:
             own = turn.window.earliest(turn.campaign_rate, turn.sender.line.step)
             if own > turn.limit:
-                return Wait(Gate.CAMPAIGN_RATE, own - ahead)
+                return Wait(Gate.CAMPAIGN_RATE, own - turn.ahead)
         slot, gap = turn.sender.line.fit(max(reach.soonest, own), reach, grid=own > reach.soonest)
         while slot <= turn.limit and self._rules.account_rate is not None:
             shared, shared_gap = memory.line.fit(slot, reach, grid=False)
             if shared <= slot:
                 return slot, gap, shared_gap
             if shared > turn.limit:
-                return Wait(Gate.ACCOUNT_RATE, shared - ahead)
+                return turn.wait_for(Gate.ACCOUNT_RATE, shared, memory.line)
             slot, gap = turn.sender.line.fit(shared, reach, grid=False)
             if slot <= shared:
                 return slot, gap, shared_gap
         if slot > turn.limit:
-            return Wait(Gate.SENDER_RATE, slot - ahead)
+            return turn.wait_for(Gate.SENDER_RATE, slot, turn.sender.line)
         return slot, gap, 0
 
     def _rates_that_hold(self, memory: _Memory, turn: _Turn) -> list[Wait]:
         """Each rate by itself."""
-        reach, ahead = turn.reach, turn.limit - turn.reach.now
-        found = [(Gate.SENDER_RATE, turn.sender.line.fit(reach.soonest, reach, grid=False)[0])]
+        lines = [(Gate.SENDER_RATE, turn.sender.line)]
         if self._rules.account_rate is not None:
-            found.append((Gate.ACCOUNT_RATE, memory.line.fit(reach.soonest, reach, grid=False)[0]))
+            lines.append((Gate.ACCOUNT_RATE, memory.line))
+        found = []
+        for gate, line in lines:
+            at = line.fit(turn.reach.soonest, turn.reach, grid=False)[0]
+            if at > turn.limit:
+                found.append(turn.wait_for(gate, at, line))
         if turn.window is not None:
             earliest = turn.window.earliest(turn.campaign_rate, turn.sender.line.step)
-            found.append((Gate.CAMPAIGN_RATE, earliest))
-        return [Wait(gate, at - ahead) for gate, at in found if at > turn.limit]
+            if earliest > turn.limit:
+                found.append(Wait(Gate.CAMPAIGN_RATE, earliest - turn.ahead))
+        return found
 
     def _quota(self, memory: _Memory, turn: _Turn, pair: str, now: float) -> Wait | None:
         quota = turn.group.limits.quota

@@ -91,7 +91,8 @@ local function prepare(group)
   end
   begin_line(sender.line, now, step_of(group.rate, sender.slow * account_slow))
   if account_line then begin_line(account_line, now, step_of(account_rate, account_slow)) end
-  group.reach = {now = now, soonest = soonest, bulk = group.kind == 'marketing'}
+  group.reach = {now = now, soonest = soonest, bulk = group.kind == 'marketing', code = group.kind == 'otp',
+    narrow = group.campaign_rate > 0}
   group.limit = soonest + HORIZON_MS[group.kind]
   group.ahead = group.limit - now
   if group.campaign_rate > 0 then
@@ -113,6 +114,11 @@ local function campaign_earliest(group)
   return earliest
 end
 
+-- What a line that is used up answers: the first slot within reach comes from its frontier or is kept for others yet.
+local function line_wait(gate, slot, line, group)
+  return {gate, math.min(slot - group.ahead, opens(line, group.reach))}
+end
+
 -- The first slot that every rate allows, its gaps in both timelines; or nil and the wait.
 local function slot_of(group)
   local reach, limit, line = group.reach, group.limit, group.own.line
@@ -125,22 +131,24 @@ local function slot_of(group)
   while slot <= limit and account_line do
     local shared, shared_gap = fit(account_line, slot, reach, false)
     if shared <= slot then return slot, gap, shared_gap end
-    if shared > limit then return nil, {'account_rate', shared - group.ahead} end
+    if shared > limit then return nil, line_wait('account_rate', shared, account_line, group) end
     slot, gap = fit(line, shared, reach, false)
     if slot <= shared then return slot, gap, shared_gap end
   end
-  if slot > limit then return nil, {'sender_rate', slot - group.ahead} end
+  if slot > limit then return nil, line_wait('sender_rate', slot, line, group) end
   return slot, gap, 0
 end
 
 local function rates_that_hold(group)
   local found, reach = {}, group.reach
-  local function add(gate, at)
-    if at > group.limit then found[#found + 1] = {gate, at - group.ahead} end
+  local function add(gate, line)
+    local at = fit(line, reach.soonest, reach, false)
+    if at > group.limit then found[#found + 1] = line_wait(gate, at, line, group) end
   end
-  add('sender_rate', (fit(group.own.line, reach.soonest, reach, false)))
-  if account_line then add('account_rate', (fit(account_line, reach.soonest, reach, false))) end
-  if group.campaign_rate > 0 then add('campaign_rate', campaign_earliest(group)) end
+  add('sender_rate', group.own.line)
+  if account_line then add('account_rate', account_line) end
+  local earliest = group.campaign_rate > 0 and campaign_earliest(group) or 0
+  if earliest > group.limit then found[#found + 1] = {'campaign_rate', earliest - group.ahead} end
   return found
 end
 

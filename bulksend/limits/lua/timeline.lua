@@ -7,7 +7,10 @@ local function read_line(text)
   line.free_from, line.step, line.far = numbers[1], numbers[2], numbers[3]
   local last_gap = 4 + 2 * numbers[4]
   for i = 5, last_gap, 2 do line.gaps[#line.gaps + 1] = {start = numbers[i], stop = numbers[i + 1]} end
-  for i = last_gap + 1, #numbers do line.kept[#line.kept + 1] = numbers[i] end
+  -- What is kept for codes is written as a negative number.
+  for i = last_gap + 1, #numbers do
+    line.kept[#line.kept + 1] = {at = math.abs(numbers[i]), for_codes = numbers[i] < 0}
+  end
   return line
 end
 
@@ -17,7 +20,7 @@ local function write_line(line)
     parts[#parts + 1] = written(gap.start)
     parts[#parts + 1] = written(gap.stop)
   end
-  for _, slot in ipairs(line.kept) do parts[#parts + 1] = written(slot) end
+  for _, slot in ipairs(line.kept) do parts[#parts + 1] = written(slot.for_codes and -slot.at or slot.at) end
   return table.concat(parts, ' ')
 end
 
@@ -28,7 +31,7 @@ local function begin_line(line, now, step)
   end
   line.step = step
   while line.gaps[1] and line.gaps[1].stop < now do table.remove(line.gaps, 1) end
-  while line.kept[1] and line.kept[1] < now do table.remove(line.kept, 1) end
+  while line.kept[1] and line.kept[1].at < now do table.remove(line.kept, 1) end
 end
 
 local function slot_from(start, lower, grid, step)
@@ -47,12 +50,27 @@ local function fit_gaps(line, lower, reach, grid)
   return slot_from(line.free_from, lower, grid and line.free_from > reach.soonest, line.step), 0
 end
 
+local function close_ms(slot, reach)
+  if slot.for_codes then return reach.code and math.huge or CODES_CLOSE_MS end
+  return reach.bulk and math.huge or RECLAIM_MS
+end
+
+-- When the first slot that is kept for others will have come close.
+local function opens(line, reach)
+  local first = math.huge
+  for _, slot in ipairs(line.kept) do
+    local close = close_ms(slot, reach)
+    if slot.at > reach.soonest + close then first = math.min(first, slot.at - close - (reach.soonest - reach.now)) end
+  end
+  return first
+end
+
 -- The slot, and its place: a gap's index, 0 at the frontier, below it a kept slot.
 local function fit(line, lower, reach, grid)
   local at, place = fit_gaps(line, lower, reach, grid)
   for i, slot in ipairs(line.kept) do
-    if slot >= at or (not reach.bulk and slot > reach.soonest + RECLAIM_MS) then break end
-    if slot >= lower - SAME_MS then return slot, -i end
+    if slot.at >= at then break end
+    if slot.at >= lower - SAME_MS and slot.at <= reach.soonest + close_ms(slot, reach) then return slot.at, -i end
   end
   return at, place
 end
@@ -63,17 +81,34 @@ local function split(gaps, index, at, step)
   if gap.start <= at - step + SAME_MS then table.insert(gaps, index, {start = gap.start, stop = at - step}) end
 end
 
-local function move_frontier(line, at, reach)
-  local step, start = line.step, math.max(line.free_from, reach.now)
-  if start <= at - step + SAME_MS then line.gaps[#line.gaps + 1] = {start = start, stop = at - step} end
-  line.free_from = at + step
-  if reach.bulk or at <= reach.soonest + BULK_REACH_MS then return end
+local function keep(line, for_codes)
+  line.kept[#line.kept + 1] = {at = line.free_from, for_codes = for_codes}
+  line.free_from = line.free_from + line.step
+end
+
+local function keep_for_bulk(line)
   line.far = line.far + 1
   if line.far >= KEEP_EVERY then
     line.far = 0
-    line.kept[#line.kept + 1] = line.free_from
-    line.free_from = line.free_from + step
+    keep(line, false)
   end
+end
+
+local function keep_for_codes(line)
+  local apart, newest = math.max(2 * line.step, math.min(CODES_EVERY * line.step, CODES_MS)), -math.huge
+  for _, slot in ipairs(line.kept) do
+    if slot.for_codes then newest = slot.at end
+  end
+  if apart <= BULK_REACH_MS and line.free_from - newest >= apart - SAME_MS then keep(line, true) end
+end
+
+local function move_frontier(line, at, reach)
+  local step, start = line.step, math.max(line.free_from, reach.now)
+  if start <= at - step + SAME_MS then line.gaps[#line.gaps + 1] = {start = start, stop = at - step} end
+  local busy = at <= line.free_from + SAME_MS
+  line.free_from = at + step
+  if not reach.bulk and at > reach.soonest + BULK_REACH_MS then keep_for_bulk(line) end
+  if busy and not reach.code and not reach.narrow and at > reach.soonest + CODES_CLOSE_MS then keep_for_codes(line) end
 end
 
 local function take(line, at, place, reach)

@@ -12,6 +12,7 @@ from bulksend.limits import MAX_LATE_MS, is_stale
 from bulksend.limits.rules import step_ms
 from bulksend.limits.timeline import FRONTIER, Reach, Timeline
 from bulksend.limits.window import CampaignWindow
+from bulksend.messaging.states import Kind
 
 NOW = 1_900_000_000_000.0
 
@@ -41,7 +42,9 @@ def test_as_many_steps_as_a_second_may_hold_messages_take_longer_than_a_second_a
 
 
 wishes = st.lists(
-    st.tuples(st.floats(0, 60), st.floats(0, 800), st.booleans(), st.booleans(), st.floats(0, 11.99)),
+    st.tuples(
+        st.floats(0, 60), st.floats(0, 800), st.sampled_from(list(Kind)), st.booleans(), st.floats(0, 11.99)
+    ),
     min_size=1,
     max_size=150,
 )
@@ -53,10 +56,10 @@ def test_no_second_of_posts_is_fuller_than_the_limit_whatever_is_asked_and_howev
     rate: int, wishes: list[tuple[float, float, bool, bool, float]]
 ) -> None:
     line, now, slots, posts = Timeline(), NOW, [], []
-    for passes, ahead, bulk, grid, late in wishes:
+    for passes, ahead, kind, grid, late in wishes:
         now += passes
         line.begin(now, step_ms(rate))
-        slot = take(line, now + ahead, Reach(now, now + 2, bulk), grid=grid)
+        slot = take(line, now + ahead, Reach(now, now + 2, kind), grid=grid)
         assert slot >= now + ahead - 0.01
         slots.append(slot)
         posts.append(slot + late)
@@ -67,7 +70,7 @@ def test_no_second_of_posts_is_fuller_than_the_limit_whatever_is_asked_and_howev
 
 
 def test_what_lies_before_a_slot_far_ahead_is_filled_by_others() -> None:
-    line, reach = Timeline(), Reach(NOW, NOW, False)
+    line, reach = Timeline(), Reach(NOW, NOW, Kind.OTP)
     line.begin(NOW, 10.0)
     assert take(line, NOW + 1000, reach) == NOW + 1000
     filled = [take(line, NOW, reach) for _ in range(100)]
@@ -76,7 +79,7 @@ def test_what_lies_before_a_slot_far_ahead_is_filled_by_others() -> None:
 
 
 def test_a_slot_pushed_ahead_on_a_busy_line_leaves_whole_steps_before_it() -> None:
-    line, reach = Timeline(), Reach(NOW, NOW, True)
+    line, reach = Timeline(), Reach(NOW, NOW, Kind.MARKETING, narrow=True)
     line.begin(NOW, 10.0)
     assert take(line, NOW, reach) == NOW
     assert take(line, NOW + 33, reach, grid=True) == NOW + 40
@@ -84,7 +87,7 @@ def test_a_slot_pushed_ahead_on_a_busy_line_leaves_whole_steps_before_it() -> No
 
 
 def test_another_rate_forgets_the_gaps_and_a_lower_one_keeps_its_distance() -> None:
-    line, reach = Timeline(), Reach(NOW, NOW, False)
+    line, reach = Timeline(), Reach(NOW, NOW, Kind.OTP)
     line.begin(NOW, 10.0)
     take(line, NOW + 50, reach)
     line.begin(NOW, 40.0)
@@ -92,7 +95,7 @@ def test_another_rate_forgets_the_gaps_and_a_lower_one_keeps_its_distance() -> N
 
 
 def test_gaps_are_bounded() -> None:
-    line, reach = Timeline(), Reach(NOW, NOW, False)
+    line, reach = Timeline(), Reach(NOW, NOW, Kind.OTP)
     line.begin(NOW, 1.0)
     for number in range(1000):
         take(line, NOW + 3 * number, reach)

@@ -65,7 +65,7 @@ class InHand(RuleBasedStateMachine):
     def every_permit_takes_a_place_until_it_is_let_go(self) -> None:
         permits = [d.message.kind for d in self.here.values() if d.has_permit]
         bulk = sum(kind is not Kind.OTP for kind in permits)
-        assert self.hands.free(Kind.OTP, NOW, 0.0) == 10 - len(permits)
+        assert self.hands.free(Kind.OTP, NOW, 0.0) == max(10 - len(permits), 1 - (len(permits) - bulk))
         assert self.hands.free(Kind.MARKETING, NOW, 0.0) == min(10 - len(permits), 9 - bulk)
 
     @invariant()
@@ -123,16 +123,31 @@ def test_answers_of_late_make_room_ahead_and_answers_behind_hold_none() -> None:
     assert at.free(Kind.OTP, NOW, 0.05) == pytest.approx(20, abs=2)
 
 
+def test_a_code_has_a_place_that_no_blast_takes() -> None:
+    at = hands(in_flight=10)
+    for n in range(40):
+        delivery = a_delivery(str(n))
+        at.take(delivery)
+        at.permitted(delivery)
+    assert at.free(Kind.MARKETING, NOW, 0.0) < 0
+    assert at.free(Kind.OTP, NOW, 0.0) == 1
+    for _ in range(9):
+        assert at.has_place(Kind.MARKETING)
+        at.begins(Kind.MARKETING)
+    assert not at.has_place(Kind.MARKETING)
+    assert at.has_place(Kind.OTP)
+
+
 def test_a_place_is_held_from_first_byte_to_answer_and_whoever_waits_for_one_gets_it() -> None:
     async def main() -> None:
         at = hands(in_flight=1)
-        at.begins()
-        assert not at.has_place()
-        waiting = asyncio.create_task(at.wait_for_place())
+        at.begins(Kind.OTP)
+        assert not at.has_place(Kind.OTP)
+        waiting = asyncio.create_task(at.wait_for_place(Kind.OTP))
         await asyncio.sleep(0)
         assert not waiting.done()
-        at.ends()
+        at.ends(Kind.OTP)
         await asyncio.wait_for(waiting, 30)
-        assert at.has_place()
+        assert at.has_place(Kind.OTP)
 
     asyncio.run(main())
