@@ -51,6 +51,7 @@ contenders make one INSERT after each POST and would send twice or lose whatever
 | what each step costs the ledger | `python -m bench.ledger_steps` |
 | a large file into the ledger | `python -m bench.intake` |
 | a one-time code under a blast | `python -m bench.otp` |
+| how exactly limits are held, and how much of them is used | `python -m bench.pacing` |
 | how long commands and workers take to begin | `python -m bench.startup` |
 | what people ask of ten million messages | `python -m bench.at_size` (docs/scale.md) |
 | permits, POSTs, reading files, the audit | `python -m bench.permits`, `vendor_client`, `reading`, `audit` |
