@@ -215,7 +215,14 @@ def contest(rounds: int, scale: float, only: Sequence[str] = ()) -> list[Figure]
             if only and contender.name not in only:
                 continue
             for concurrency in contender.concurrencies:
-                figure = contender.run(concurrency, contender.messages)
+                try:
+                    figure = contender.run(concurrency, contender.messages)
+                except subprocess.CalledProcessError as error:
+                    # Seen once: a client of others that aborts at its end. It has one more try.
+                    say(
+                        f"round {number}: {contender.name} {concurrency} broke ({error.returncode}), once more"
+                    )
+                    figure = contender.run(concurrency, contender.messages)
                 figures.append(figure)
                 parts = ", ".join(f"{part} {us:.0f}" for part, us in sorted(figure.cpu_us.items()))
                 say(
