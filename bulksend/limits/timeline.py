@@ -86,11 +86,12 @@ class Timeline:
     kept: list[Kept] = field(default_factory=list)
 
     def begin(self, now: float, step: float) -> None:
-        """Forget what is past; another rate makes the gaps useless, and a lower one moves the frontier."""
-        if abs(step - self.step) > SAME_MS:
+        """Forget what is past; a lower rate moves the frontier, and makes what lies before it useless: its neighbours
+        are nearer than that rate allows. A higher one takes nothing away."""
+        if step > self.step + SAME_MS:
             self.gaps.clear()
             self.kept.clear()
-            self.free_from += max(0.0, step - self.step) if self.step > 0 else 0.0
+            self.free_from += step - self.step if self.step > 0 else 0.0
         self.step = step
         self.gaps = [gap for gap in self.gaps if gap.end >= now]
         self.kept = [slot for slot in self.kept if slot.at >= now]

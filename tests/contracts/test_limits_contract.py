@@ -495,6 +495,14 @@ def test_a_sender_asked_to_go_slower_halves_its_rate_and_climbs_back_within_twen
     assert rate_now(world) == pytest.approx(80, rel=0.001)
 
 
+def test_a_blast_uses_what_it_may_while_a_slower_sender_climbs_back(world: World) -> None:
+    """From 40/s to 80/s within twenty seconds are 1,200 messages, with a rate that is another at each call."""
+    world.permits.report(slow=[(Scope.SENDER, SENDER)])
+    slots = saturate(world, 20, lambda: [world.message() for _ in range(14)])["spring"]
+    assert len(slots) >= 0.97 * 1200
+    assert most_in(slots, 1012.0) <= 80
+
+
 def test_a_storm_of_throttling_halves_once_a_second_and_never_below_a_twentieth(world: World) -> None:
     world.ask(world.message())
     for _ in range(20):

@@ -25,9 +25,9 @@ local function write_line(line)
 end
 
 local function begin_line(line, now, step)
-  if math.abs(step - line.step) > SAME_MS then
+  if step > line.step + SAME_MS then
     line.gaps, line.kept = {}, {}
-    if line.step > 0 then line.free_from = line.free_from + math.max(0, step - line.step) end
+    if line.step > 0 then line.free_from = line.free_from + (step - line.step) end
   end
   line.step = step
   while line.gaps[1] and line.gaps[1].stop < now do table.remove(line.gaps, 1) end
