@@ -11,7 +11,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -48,6 +48,8 @@ from worker.recorder import FlightRecorder
 from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
+
+Item = TypeVar("Item")
 
 _AFTER_A_BUG_MS = 30_000
 #: So long until what the ledger did not take is offered to it again.
@@ -224,15 +226,8 @@ class Deliverer:
     async def _give_back(self, release: Release) -> None:
         """Into the ledger, however long that takes: what stays claimed waits for our end."""
         self._tally.given_back += 1
-        while self._lease.newest is not None:
-            try:
-                await self._do.releaser.put(release)
-            except Exception as error:  # noqa: BLE001 - the ledger is away
-                log.warning("not_given_back", message=release.id, error=type(error).__name__)
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            self.hands.unopened.discard(release.id)
-            return
+        await _put_surely(self._do.releaser, release, "not_given_back", release.id)
+        self.hands.unopened.discard(release.id)
 
     # -- write-ahead -------------------------------------------------------------------------------------
 
@@ -295,16 +290,6 @@ class Deliverer:
             self._answered(delivery, answer, (answered_at - (departure.began_at or asked_at)) * 1000)
         except Exception as error:  # noqa: BLE001 - see _broke
             self._broke(delivery, error)
-
-    def is_its_time(self, delivery: Delivery) -> bool:
-        """Whether its slot is now, and there is a place for it: as it is for nearly all."""
-        slot, now = delivery.slot, self._loop.time()
-        return (
-            slot is not None
-            and slot.at <= now
-            and not is_stale(slot.at * 1000, now * 1000)
-            and self.hands.has_place(delivery.message.kind)
-        )
 
     async def in_time(self, slot: Slot, was_ready: bool) -> bool:
         """Wait for a slot; False where it was missed: a POST later than a permit is good for could make a second
@@ -422,21 +407,12 @@ class Deliverer:
             waits=message.waits,
             error=why,
         )
-        await self._settle_surely(self.hands.unsettled.get(attempt_id, unknown))
+        settlement = self.hands.unsettled.get(attempt_id, unknown)
+        await _put_surely(self._do.settler, settlement, "not_settled", message.id)
+        self._is_settled(settlement)
         # Not at once: what broke us breaks us again.
         await self._give_back(Release(message.id, self._lease.now_ms() + _AFTER_A_BUG_MS, None, None))
         self._let_go(delivery)
-
-    async def _settle_surely(self, settlement: Settlement) -> None:
-        while True:
-            try:
-                await self._do.settler.put(settlement)
-            except Exception as error:  # noqa: BLE001 - the ledger is away
-                log.warning("not_settled", message=settlement.message, error=type(error).__name__)
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            self._is_settled(settlement)
-            return
 
     def _errand(self, delivery: Delivery, work: Coroutine[Any, Any, None], name: str = "errand") -> None:
         """Something for one message that takes a while; what is raised in it is a bug like any other."""
@@ -468,10 +444,9 @@ class _Departure:
 
     async def wait(self) -> bool:
         """Wait for the slot, then look once more; says whether the POST may begin."""
-        if not (self.was_ready and self.deliverer.is_its_time(self.delivery)):
-            self.obstacle = await self._reach_slot()
-        if self.obstacle is None:
-            self.obstacle = self.deliverer.last_look(self.delivery.lease, self.delivery.deadline)
+        self.obstacle = await self._reach_slot() or self.deliverer.last_look(
+            self.delivery.lease, self.delivery.deadline
+        )
         return self.obstacle is None
 
     def begin(self) -> None:
@@ -496,6 +471,18 @@ class _Departure:
                 return NotSent(why, Remedy(retry=Retry.FREE))
             slot, was_ready = answer, False
         return None
+
+
+async def _put_surely(batcher: Batcher[Item, None], item: Item, event: str, message: str) -> None:
+    """Offer it until it is taken; ``event`` is logged each time that it is not: the ledger is away."""
+    while True:
+        try:
+            await batcher.put(item)
+        except Exception as error:  # noqa: BLE001 - see above
+            log.warning(event, message=message, error=type(error).__name__)
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _where(error: Exception) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from dataclasses import dataclass
 from bulksend import __version__
 from bulksend.gateway.signature import sign
 from bulksend.messaging.errors import InvalidValue
+from bulksend.messaging.json_text import json_writer
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.states import MessageType
 
-#: Made once: ``json.dumps`` makes one a call where it is given options.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_compact = json_writer(separators=(",", ":"))
 USER_AGENT = f"bulksend/{__version__}"
 
 
@@ -101,7 +100,7 @@ def build_call(
         "X-Timestamp": str(now_seconds),
         "X-Nonce": nonce,
     }
-    return _ENCODER.encode(body).encode(), headers
+    return _compact(body).encode(), headers
 
 
 def _fits_a_header(text: str) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row
 
 from bulksend.ledger.audit_rules import NUMBERED, RULES, OfCampaigns, OfMessages
 from bulksend.ledger.database import unhurried
-from bulksend.ledger.rowsets import bound, now_sql, statement, table
+from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
 
 #: The second pass joins all messages with all attempts. With PostgreSQL's usual 4 MB it would go through the disk
 #: many times over; held only while it runs.
@@ -155,11 +155,10 @@ class _Audit:
     def _closely(self, suspects: Sequence[str]) -> _Closely:
         if len(suspects) > self._most:
             return _EVERYBODY
-        columns = {"id": "uuid"}
-        suspect = table(self._tx, columns)
+        suspect = table(self._tx, IDS)
         return _Closely(
             f" FROM {suspect} JOIN messages m ON m.id = p.id JOIN campaigns h ON h.id = m.campaign_id WHERE 1 = 1",
-            bound(self._tx, columns, [(id,) for id in dict.fromkeys(suspects)]),
+            bound(self._tx, IDS, [(id,) for id in dict.fromkeys(suspects)]),
         )
 
     def _broken(self, closely: _Closely) -> Mapping[str, int]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, exists, func, insert, or_, select, text, upda
 from bulksend.ledger.database import among, db_now, instant
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import MAYBE_SENT
-from bulksend.ledger.rowsets import bound, now_sql, statement, table
+from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
 from bulksend.ledger.schema import HELD_SQL, attempts, campaigns, messages, workers
 from bulksend.ledger.sending import heed_acceptances
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
@@ -139,11 +139,10 @@ def _give_back_blameless(tx: Connection, lease: str) -> list[str]:
 
 def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
     """What was opened and whose POST had not begun: surely not sent, and the attempt says so."""
-    columns = {"id": "uuid"}
     sql = f"""UPDATE messages SET status = 'retry', owner = NULL, gate = NULL, gate_until = NULL, {_ANEW}
               WHERE owner = :lease AND status = 'sending' AND {HELD_SQL}
-                AND attempt_id NOT IN (SELECT p.id FROM {table(tx, columns)}) RETURNING id, attempt_id"""  # noqa: S608
-    rows = tx.execute(statement(sql), bound(tx, columns, [(id,) for id in begun]) | {"lease": lease}).all()
+                AND attempt_id NOT IN (SELECT p.id FROM {table(tx, IDS)}) RETURNING id, attempt_id"""  # noqa: S608
+    rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | {"lease": lease}).all()
     tx.execute(
         update(attempts)
         .where(among(tx, attempts.c.id, [str(row.attempt_id) for row in rows]), attempts.c.outcome.is_(None))

@@ -31,10 +31,10 @@ def migrate(database: Database, revision: str = "head") -> None:
     with database.write() as tx:
         unhurried(tx)
         config.attributes["connection"] = tx
-        current = _current(tx)
+        current = _recorded(tx)
         script = ScriptDirectory.from_config(config)
         known = [step.revision for step in script.walk_revisions()]
-        target = script.get_current_head() if revision == "head" else revision
+        target = newest_revision() if revision == "head" else revision
         if revision == "base" or (
             current in known and target in known and known.index(target) > known.index(current)
         ):
@@ -75,9 +75,3 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
-
-
-def _current(tx: object) -> str | None:
-    from alembic.migration import MigrationContext
-
-    return MigrationContext.configure(tx).get_current_revision()  # type: ignore[arg-type]

@@ -15,6 +15,8 @@ from sqlalchemy import Connection, TextClause, text
 
 #: What PostgreSQL's text cannot hold: NUL, and halves of surrogate pairs.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+#: The columns of a table of ids alone.
+IDS = {"id": "uuid"}
 
 
 def storable(text: str, most: int) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, update
 from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.messages import MAYBE_SENT, reopen_campaigns
-from bulksend.ledger.rowsets import bound, now_sql, statement, storable, table
+from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import HELD_SQL, messages
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
@@ -41,7 +41,6 @@ class Claimed(NamedTuple):
     """Its time to live when it was claimed, by the database's clock."""
 
 
-IDS = {"id": "uuid"}
 _ATTEMPT = {"id": "uuid", "attempt_id": "uuid"}
 
 # Ids come back as text: hundreds at a time, a UUID object each would cost as much as all the rest of its row.

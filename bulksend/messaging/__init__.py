@@ -50,7 +50,6 @@ from bulksend.messaging.plan import (
     Planner,
     Refusal,
     map_columns,
-    plan_row,
 )
 from bulksend.messaging.recipient import parse_recipient, region_of
 from bulksend.messaging.rendering import ContentTemplate, compile_content, normal_name
@@ -148,7 +147,6 @@ __all__ = [
     "parse_instant_ms",
     "parse_rate",
     "parse_recipient",
-    "plan_row",
     "region_of",
     "zone_of",
 ]

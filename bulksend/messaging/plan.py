@@ -161,11 +161,6 @@ class Planner:
             return Refusal(number, error.field, error.value, error.why)
 
 
-def plan_row(number: int, row: Mapping[str, object], facts: CampaignFacts) -> PlannedMessage | Refusal:
-    """Plan a single row. See Planner."""
-    return Planner(facts).plan(number, row)
-
-
 def _times(row: Mapping[str, object], facts: CampaignFacts) -> tuple[int, int | None]:
     """(due at, expires at), in ms."""
     send_at, ttl = as_text("send_at", row.get("send_at")), as_text("ttl", row.get("ttl"))

@@ -19,10 +19,10 @@ from bulksend.messaging import (
     Kind,
     MessageType,
     PlannedMessage,
+    Planner,
     Refusal,
     compile_content,
     map_columns,
-    plan_row,
 )
 
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
@@ -46,13 +46,13 @@ def facts(**changes: Any) -> CampaignFacts:
 
 
 def planned(row: Mapping[str, object], **changes: Any) -> PlannedMessage:
-    plan = plan_row(7, {"to": "447700900123", "name": "David"} | dict(row), facts(**changes))
+    plan = Planner(facts(**changes)).plan(7, {"to": "447700900123", "name": "David"} | dict(row))
     assert isinstance(plan, PlannedMessage), plan
     return plan
 
 
 def refused(row: Mapping[str, object], **changes: Any) -> Refusal:
-    plan = plan_row(7, {"to": "447700900123", "name": "David"} | dict(row), facts(**changes))
+    plan = Planner(facts(**changes)).plan(7, {"to": "447700900123", "name": "David"} | dict(row))
     assert isinstance(plan, Refusal), plan
     return plan
 
@@ -351,7 +351,7 @@ cells: st.SearchStrategy[object] = (
     st.sampled_from(Kind),
 )
 def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], kind: Kind) -> None:
-    plan = plan_row(3, row, facts(kind=kind))
+    plan = Planner(facts(kind=kind)).plan(3, row)
     assert plan.row == 3
     if isinstance(plan, Refusal):
         assert plan.field
@@ -361,4 +361,4 @@ def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], ki
         assert plan.due_at_ms >= NOW
         assert plan.expires_at_ms is None or plan.expires_at_ms > NOW
         assert plan.variables.keys() <= {"name", "thing"}
-        assert plan == plan_row(3, row, facts(kind=kind))
+        assert plan == Planner(facts(kind=kind)).plan(3, row)

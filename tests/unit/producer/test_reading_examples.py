@@ -12,10 +12,10 @@ from bulksend.messaging import (
     Kind,
     MessageType,
     PlannedMessage,
+    Planner,
     Refusal,
     compile_content,
     map_columns,
-    plan_row,
 )
 from bulksend.messaging.content import load_content_json
 from producer.reading import BadRow, RawRow, open_rows
@@ -34,10 +34,11 @@ def plan(name: str, kind: Kind) -> list[PlannedMessage | Refusal | BadRow]:
         ttl_ms=None,
         now_ms=NOW_MS,
     )
+    planner = Planner(facts)
     with open_rows(EXAMPLES / f"{name}.csv") as rows:
         columns = map_columns(rows.header)
         return [
-            plan_row(row.number, columns.rename(row.values), facts) if isinstance(row, RawRow) else row
+            planner.plan(row.number, columns.rename(row.values)) if isinstance(row, RawRow) else row
             for row in rows
         ]
 
