@@ -1,20 +1,20 @@
-"""How many POSTs may begin together: as many as the event loop can start before their slots are missed.
+"""How many slots a block may hold: as many as the event loop can begin before they are missed.
 
-A sender with a high rate gets its slots microseconds apart, and starting a POST takes a hundred: of three hundred
-together two hundred miss theirs and ask anew. So what is asked for at once grows by one as long as all begin in time,
-and shrinks by a fifth when many do not, as TCP finds out what a line can take. Pure.
+A sender with a high rate could have more slots than POSTs can be started, and each that is missed is asked for anew.
+So a block grows by two as long as most begin in time, and shrinks by a fifth when many do not, as TCP finds out what a
+line can take. Pure.
 """
 
 from __future__ import annotations
 
-_FIRST, _LEAST = 40.0, 4.0
-_SHRINK = 0.8
+_FIRST, _LEAST = 80.0, 8.0
+_GROW, _SHRINK = 2, 0.8
 #: So many of a hundred may miss their slots without a word: another slot costs little, and idle hands cost more.
-_FREE_PERCENT = 20
+_FREE_PERCENT = 35
 
 
 class Burst:
-    """The size of the next burst; ``most`` at most."""
+    """The size of the next block; ``most`` at most."""
 
     def __init__(self, most: int) -> None:
         self._most = float(most)
@@ -37,6 +37,6 @@ class Burst:
         if self._missed * 100 > self._size * _FREE_PERCENT:
             self._size = max(_LEAST, self._size * _SHRINK)
         elif self._was_full:
-            self._size = min(self._most, self._size + 1)
+            self._size = min(self._most, self._size + _GROW)
         self._missed = 0
         self._was_full = is_full

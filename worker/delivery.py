@@ -205,6 +205,9 @@ class Deliverer:
     def _on_permit(self, delivery: Delivery, answer: Slot | Held) -> None:
         """It has its slot; or something longer holds it, and it goes back to the ledger."""
         message = delivery.message
+        if delivery.stage is Stage.MISSED:
+            self._on_exchange(delivery, answer)
+            return
         if isinstance(answer, Held):
             release = Release(message.id, answer.until_ms or 0, answer.gate.value, answer.until_ms)
             self._errand(delivery, self._return(delivery, release), _GIVING_BACK)
@@ -267,7 +270,38 @@ class Deliverer:
     # -- POST --------------------------------------------------------------------------------------------
 
     def _depart_in_time(self, delivery: Delivery) -> None:
-        self._depart(delivery, was_ready=True)
+        """Its slot has come, or passed: a miss costs no more than a place in the next call for slots."""
+        if delivery.stage is not Stage.OPEN or delivery.slot is None:
+            return
+        lane = delivery.message.kind
+        if is_stale(delivery.slot.at * 1000, self._loop.time() * 1000):
+            self._do.desk.overslept()
+            self._exchange(delivery)
+        elif not self.hands.has_place(lane):
+            self._errand(delivery, self._exchange_at_a_place(delivery))
+        else:
+            self._depart(delivery, was_ready=True)
+
+    def _exchange(self, delivery: Delivery) -> None:
+        self._tally.stale_slots += 1
+        delivery.stage = Stage.MISSED
+        self._do.desk.join(self._ask_of(delivery.message, exchange=True), delivery)
+
+    async def _exchange_at_a_place(self, delivery: Delivery) -> None:
+        """Slots are no use without a place: more were let ahead than were answered since."""
+        await self.hands.wait_for_place(delivery.message.kind)
+        if delivery.stage is Stage.OPEN:
+            self._exchange(delivery)
+
+    def _on_exchange(self, delivery: Delivery, answer: Slot | Held) -> None:
+        try:
+            if isinstance(answer, Held):
+                self._answered(delivery, Answer(_held_back(answer), Evidence()), 0.0)
+                return
+            delivery.slot = answer
+            self._is_open(delivery)
+        except Exception as error:  # noqa: BLE001 - see _broke
+            self._broke(delivery, error)
 
     def _depart(self, delivery: Delivery, *, was_ready: bool = False) -> None:
         if delivery.stage is Stage.OPEN:
@@ -467,10 +501,13 @@ class _Departure:
             await hands.wait_for_place(lane)
             answer = await self.deliverer.exchange(self.delivery.message)
             if isinstance(answer, Held):
-                why = f"held by {answer.gate.value} before the POST"
-                return NotSent(why, Remedy(retry=Retry.FREE))
+                return _held_back(answer)
             slot, was_ready = answer, False
         return None
+
+
+def _held_back(held: Held) -> NotSent:
+    return NotSent(f"held by {held.gate.value} before the POST", Remedy(retry=Retry.FREE))
 
 
 async def _put_surely(batcher: Batcher[Item, None], item: Item, event: str, message: str) -> None:

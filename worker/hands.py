@@ -27,6 +27,8 @@ class Stage(Enum):
     """It has a permit, and its attempt is being written ahead."""
     OPEN = auto()
     """Written ahead: it waits for its slot."""
+    MISSED = auto()
+    """Its slot has passed, and it waits for another."""
     POSTING = auto()
     """A task has it: connection, slot, POST."""
     ANSWERED = auto()
@@ -58,7 +60,7 @@ class Delivery:
 
     def done(self) -> bool:
         """Whether it waits for a permit no longer."""
-        return self.stage is not Stage.WAITING
+        return self.stage is not Stage.WAITING and self.stage is not Stage.MISSED
 
     def set_result(self, answer: Slot | Held) -> None:
         """Its permit, or what holds it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Wait
+from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spread, Wait
 from bulksend.messaging.states import LANES, Kind
 from worker.burst import Burst
 from worker.clock import SlotClock
@@ -38,8 +38,10 @@ ROOM_S = 0.010
 #: Slots of anything but OTP are asked for in blocks that begin so far apart, each as large as the loop can start in
 #: time where a sender's rate does not space them. The loop is sometimes late to ask: so many are then asked for one
 #: after the other, and their slots are as far apart as ever.
-BLOCK_S = 0.010
-BLOCKS_LATE = 3
+BLOCK_S = 0.025
+#: ... and its slots in so many parts, each as far from the one before as the loop needs to begin it.
+PARTS = 5
+BLOCKS_LATE = 2
 #: Who missed a slot needs no time to open an attempt, only to hear of the new one.
 EXCHANGE_LEAD_S = 0.005
 #: A clock this close, in seconds, is good enough: slots leave seven milliseconds for it and for the way.
@@ -63,6 +65,7 @@ class _Question:
     of: list[Waiting]
     lead_s: float
     next_at: float | None
+    spread: Spread | None = None
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:
@@ -140,7 +143,7 @@ class PermitDesk:
                 if not self._is_set:
                     await self._set_clock()
                 asks = [waiting.ask for waiting in chosen]
-                grant, asked, answered = await self._call(asks, question.lead_s * 1000)
+                grant, asked, answered = await self._call(asks, question.lead_s * 1000, question.spread)
             except Exception as error:  # noqa: BLE001 - the limiter being away must not end the desk
                 log.warning("limiter_failed", error=type(error).__name__)
                 self._put_back(chosen)
@@ -172,13 +175,15 @@ class PermitDesk:
                 break
         self._is_set = True
 
-    async def _call(self, asks: list[Ask], lead_ms: float) -> tuple[Grant, float, float]:
+    async def _call(
+        self, asks: list[Ask], lead_ms: float, spread: Spread | None = None
+    ) -> tuple[Grant, float, float]:
         """What the limiter answers, and the loop's time just before and just after, as its own thread saw it."""
         time = asyncio.get_running_loop().time
 
         def call() -> tuple[Grant, float, float]:
             asked = time()
-            grant = self._permits.ask(asks, lead_ms=lead_ms)
+            grant = self._permits.ask(asks, lead_ms=lead_ms, spread=spread)
             return grant, asked, time()
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
@@ -187,7 +192,7 @@ class PermitDesk:
         """Whom to ask for now: codes and exchanges at once, everything else a block after the other."""
         missed, missed_at = self._take([key for key in self._lines if not key[1]], self._most, now)
         if missed:
-            return _Question(missed, EXCHANGE_LEAD_S, None)
+            return _Question(missed, EXCHANGE_LEAD_S, None, self._spread())
         first = [key for key in self._lines if key[1] and key[0] is Kind.OTP]
         codes, codes_at = self._take(first, self._most, now)
         if codes:
@@ -205,7 +210,11 @@ class PermitDesk:
             begins = max(self._block_at, oldest)
             lead += begins - oldest
             self._block_at = begins + BLOCK_S
-        return _Question(bulk, lead, _sooner(next_at, bulk_at))
+        return _Question(bulk, lead, _sooner(next_at, bulk_at), self._spread())
+
+    def _spread(self) -> Spread:
+        """No more slots together than the loop begins in time."""
+        return Spread(-(-self._burst.size // PARTS), BLOCK_S * 1000 / PARTS)
 
     def _take(self, keys: list[_Key], most: int, now: float) -> tuple[list[Waiting], float | None]:
         """Of these lines, the best lane first; and when there may be more of them, if there is nobody now."""

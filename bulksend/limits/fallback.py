@@ -21,7 +21,7 @@ import structlog
 
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.rules import BLACKOUT_MS
-from bulksend.limits.words import Ask, Grant, Paused, Permits, Wait
+from bulksend.limits.words import Ask, Grant, Paused, Permits, Spread, Wait
 from bulksend.messaging.outcome import Scope
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,9 @@ class _Known:
 class Primary(Permits, Protocol):
     """Redis, seen from here: raises redis.RedisError when it does not answer."""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, returned: bool = False) -> Grant:
+    def ask(
+        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None, returned: bool = False
+    ) -> Grant:
         """See RedisPermits."""
         ...
 
@@ -146,7 +148,7 @@ class FallbackPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
         """See Permits. Raises LimiterUnreachable where Redis has never been reached."""
         self._start()
         if not self.away:
@@ -155,14 +157,14 @@ class FallbackPermits:
                     self._introduce()
                 if not self._introduced:
                     raise LimiterUnreachable("the other workers cannot be told of us yet; no permit is given")
-                return self._ask_redis(asks, lead_ms)
+                return self._ask_redis(asks, lead_ms, spread)
             except redis.RedisError as error:
                 self._leave(error)
         if self._known is None:
             raise LimiterUnreachable("Redis has not answered yet; without it no permit is given")
         if not self._all_away:
             self._begin_share()
-        return self._local.ask(asks, lead_ms=lead_ms)
+        return self._local.ask(asks, lead_ms=lead_ms, spread=spread)
 
     def beat(self) -> None:
         """Tell Redis that this worker lives, learn the pauses; come back where Redis was away and answers."""
@@ -235,9 +237,11 @@ class FallbackPermits:
 
     # -- here and away ---------------------------------------------------------------------------------
 
-    def _ask_redis(self, asks: Sequence[Ask], lead_ms: float, *, returned: bool = False) -> Grant:
+    def _ask_redis(
+        self, asks: Sequence[Ask], lead_ms: float, spread: Spread | None = None, *, returned: bool = False
+    ) -> Grant:
         asked_ms = self._clock.steady_ms()
-        grant = self._primary.ask(asks, lead_ms=lead_ms, returned=returned)
+        grant = self._primary.ask(asks, lead_ms=lead_ms, spread=spread, returned=returned)
         with self._lock:
             self._clock.observe(asked_ms, grant)
             paused = self._known.paused if self._known is not None else ()

@@ -28,7 +28,7 @@ from bulksend.limits.rules import (
 from bulksend.limits.tags import Tags
 from bulksend.limits.timeline import Reach, Timeline, stored
 from bulksend.limits.window import CampaignWindow
-from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Wait
+from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Spread, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LANES, Kind
 
@@ -86,6 +86,19 @@ class _Turn:
         return Wait(gate, min(slot - self.ahead, line.opens(self.reach)))
 
 
+@dataclass(slots=True)
+class _Call:
+    """How many slots one call has been given, and how it spreads them."""
+
+    spread: Spread | None
+    given: int = 0
+
+    @property
+    def later_ms(self) -> float:
+        """How much later than the soonest slot the next one may be at the soonest."""
+        return 0.0 if self.spread is None else self.given // self.spread.together * self.spread.apart_ms
+
+
 class LocalPermits:
     """The rules by ``clock_ms``. Begins cold, as an empty Redis does: ``restore`` warms it.
 
@@ -116,7 +129,7 @@ class LocalPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
@@ -134,12 +147,12 @@ class LocalPermits:
                 needs_restore = needs_restore or (held.gate is Gate.COLD and helps)
                 for place in group.places:
                     answers[place] = held
+            call = _Call(spread)
             for group in free:
                 turns[group.kind].append(self._turn(memory, group, asks, now, lead_ms))
             for lane in LANES:
-                self._serve(memory, turns[lane], now, answers)
-            given = sum(isinstance(answer, Permit) for answer in answers)
-            memory.turn = (memory.turn + given) % 1_000_000
+                self._serve(memory, turns[lane], now, answers, call)
+            memory.turn = (memory.turn + call.given) % 1_000_000
             for line in (memory.line, *(turn.sender.line for lane in LANES for turn in turns[lane])):
                 line.round_off()
             self._prune(memory, now)
@@ -278,7 +291,9 @@ class LocalPermits:
             soonest + HORIZON_MS[group.kind],
         )
 
-    def _serve(self, memory: _Memory, turns: list[_Turn], now: float, answers: list[Permit | Wait]) -> None:
+    def _serve(
+        self, memory: _Memory, turns: list[_Turn], now: float, answers: list[Permit | Wait], call: _Call
+    ) -> None:
         """One message of each group in turn, so that campaigns of one lane share what there is.
 
         Who begins is who would have been next in the last call.
@@ -288,7 +303,7 @@ class LocalPermits:
         while turns:
             going = []
             for turn in turns:
-                answer, for_all = self._one(memory, turn, turn.asks[turn.next], now)
+                answer, for_all = self._one(memory, turn, turn.asks[turn.next], now, call)
                 last = len(turn.asks) if for_all else turn.next + 1
                 for place in turn.group.places[turn.next : last]:
                     answers[place] = answer
@@ -297,12 +312,14 @@ class LocalPermits:
                     going.append(turn)
             turns = going
 
-    def _one(self, memory: _Memory, turn: _Turn, ask: Ask, now: float) -> tuple[Permit | Wait, bool]:
+    def _one(
+        self, memory: _Memory, turn: _Turn, ask: Ask, now: float, call: _Call
+    ) -> tuple[Permit | Wait, bool]:
         """The answer, and whether it is that of all the rest of the group."""
         until = memory.breaker.holds_until(now)
         if until is not None:
             return Wait(Gate.OUTAGE, until), True
-        found = self._slot(memory, turn)
+        found = self._slot(memory, turn, turn.reach.soonest + call.later_ms)
         if isinstance(found, Wait):
             return found, True
         slot, own, shared = stored(found[0]), found[1], found[2]
@@ -318,6 +335,7 @@ class LocalPermits:
         if not ask.exchange:
             self._count(memory, ask, pair, slot)
         memory.breaker.gave(now)
+        call.given += 1
         return Permit(slot), False
 
     def _count(self, memory: _Memory, ask: Ask, pair: str, slot: float) -> None:
@@ -350,14 +368,15 @@ class LocalPermits:
             return [Wait(Gate.COLD, now + COLD_AGAIN_MS)]
         return []
 
-    def _slot(self, memory: _Memory, turn: _Turn) -> tuple[float, int, int] | Wait:
+    def _slot(self, memory: _Memory, turn: _Turn, earliest: float) -> tuple[float, int, int] | Wait:
         """The first slot that every rate allows, with its gaps in the sender's and the account's line."""
-        reach, own = turn.reach, 0.0
+        reach = turn.reach
         if turn.window is not None:
             own = turn.window.earliest(turn.campaign_rate, turn.sender.line.step)
             if own > turn.limit:
                 return Wait(Gate.CAMPAIGN_RATE, own - turn.ahead)
-        slot, gap = turn.sender.line.fit(max(reach.soonest, own), reach, grid=own > reach.soonest)
+            earliest = max(earliest, own)
+        slot, gap = turn.sender.line.fit(earliest, reach, grid=earliest > reach.soonest)
         while slot <= turn.limit and self._rules.account_rate is not None:
             shared, shared_gap = memory.line.fit(slot, reach, grid=False)
             if shared <= slot:

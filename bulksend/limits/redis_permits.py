@@ -20,7 +20,7 @@ from bulksend.limits.grouping import Group, grouped
 from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules
 from bulksend.limits.scripts import Scripts
 from bulksend.limits.tags import Tags
-from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Wait
+from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Spread, Wait
 from bulksend.messaging.outcome import Scope
 
 _RESTORE_CHUNK = 2000
@@ -63,10 +63,12 @@ class RedisPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, returned: bool = False) -> Grant:
+    def ask(
+        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None, returned: bool = False
+    ) -> Grant:
         """See Permits. ``returned``: this worker went by limits of its own for a while."""
         groups = grouped(asks)
-        args = self._arguments("returned" if returned else "", lead_ms)
+        args = self._arguments("returned" if returned else "", lead_ms, spread)
         pairs = [self._pairs(group, asks) for group in groups]
         for group, tags in zip(groups, pairs, strict=True):
             args += self._group(group, tags)
@@ -166,8 +168,9 @@ class RedisPermits:
             self._client.script_load(text)
             return reply
 
-    def _arguments(self, mode: str, lead_ms: float) -> list[Any]:
+    def _arguments(self, mode: str, lead_ms: float, spread: Spread | None = None) -> list[Any]:
         rules = self._rules
+        together, apart_ms = (spread.together, spread.apart_ms) if spread is not None else (0, 0)
         return [
             self._worker_tag,
             lead_ms,
@@ -178,6 +181,8 @@ class RedisPermits:
             rules.otp_reserve,
             self.tags.account_tag,
             *self._seen,
+            together,
+            apart_ms,
         ]
 
     def _tolerance(self) -> float:

@@ -69,6 +69,20 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How a caller can use slots: ``together`` of them as near to each other as the limits allow, then the next ones
+    ``apart_ms`` later. Where a rate gives slots faster than POSTs can be begun, the last ones would be missed.
+    """
+
+    together: int
+    apart_ms: float
+
+    def __post_init__(self) -> None:
+        if self.together < 1 or self.apart_ms < 0:
+            raise ValueError("a spread is of at least one slot at a time, and its time is not negative")
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
     """The right to POST one message at ``slot_ms``, or up to MAX_LATE_MS after it."""
 
@@ -113,8 +127,10 @@ class Paused:
 class Permits(Protocol):
     """The right to POST, over any number of workers. Blocking: call it on a thread."""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
         """Answer all of them in one call: slots no earlier than ``lead_ms`` from now, better lanes first.
+
+        ``spread`` spaces them further than the limits do; whoever asks meanwhile finds what lies between.
 
         A permit that is not used is lost; nothing is given back. An empty list only says that this worker
         lives.

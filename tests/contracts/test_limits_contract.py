@@ -4,6 +4,7 @@ set.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from bulksend.limits import (
     Permit,
     RedisPermits,
     SenderLimits,
+    Spread,
     Tags,
     Wait,
     needs_restore,
 )
-from bulksend.limits.rules import BLACKOUT_MS
+from bulksend.limits.rules import BLACKOUT_MS, USED
 from bulksend.limits.scripts import Scripts
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
@@ -57,8 +59,10 @@ class World:
         self.permits.restore(pauses=[], recent={SENDER: [], OTHER_SENDER: []})
         self.advance(BLACKOUT_MS + 44 * 6000)
 
-    def ask(self, *asks: Ask, lead_ms: float = 0.0) -> tuple[Permit | Wait, ...]:
-        return self.permits.ask(asks, lead_ms=lead_ms).answers
+    def ask(
+        self, *asks: Ask, lead_ms: float = 0.0, spread: Spread | None = None
+    ) -> tuple[Permit | Wait, ...]:
+        return self.permits.ask(asks, lead_ms=lead_ms, spread=spread).answers
 
     def someone(self) -> str:
         self.recipients += 1
@@ -336,6 +340,46 @@ def test_codes_of_one_sender_do_not_block_the_account_for_another(make: Make) ->
 
 
 # -- pairs ---------------------------------------------------------------------------------------------
+
+
+def test_a_spread_gives_so_many_slots_together_and_the_next_ones_later(world: World) -> None:
+    asks = [world.message(rate=1000.0) for _ in range(6)]
+    slots = slots_of(world.ask(*asks, lead_ms=10.0, spread=Spread(2, 5.0)))
+    step = 1000 / (1000 * USED)
+    assert slots == pytest.approx(
+        [world.now + 10 + at for at in (0, step, 5, 5 + step, 10, 10 + step)], abs=step
+    )
+    assert [slots[n] - slots[0] >= 5.0 * (n // 2) - 0.001 for n in range(6)] == [True] * 6
+
+
+def test_what_a_spread_leaves_free_is_found_by_whoever_asks_meanwhile(world: World) -> None:
+    spread = slots_of(world.ask(*(world.message(rate=1000.0) for _ in range(3)), spread=Spread(1, 10.0)))
+    others = slots_of(world.ask(*(world.message(rate=1000.0) for _ in range(15))))
+    assert len(others) == 15
+    assert sum(at < spread[-1] for at in others) == 15
+    together = sorted(spread + others)
+    assert all(b - a >= 1000 / (1000 * USED) - 0.001 for a, b in itertools.pairwise(together))
+
+
+def test_a_spread_never_brings_slots_nearer_than_the_limits_do(world: World) -> None:
+    asks = [world.message(rate=100.0) for _ in range(5)]
+    slots = slots_of(world.ask(*asks, spread=Spread(5, 1.0)))
+    assert all(b - a >= 1000 / (100 * USED) - 0.001 for a, b in itertools.pairwise(slots))
+
+
+def test_spread_or_not_a_sender_gets_all_of_its_rate(world: World) -> None:
+    given = 0
+    for _ in range(100):
+        asks = [world.message(rate=1000.0, to=None) for _ in range(20)]
+        given += len(slots_of(world.ask(*asks, lead_ms=5.0, spread=Spread(4, 2.0))))
+        world.advance(10)
+    assert given >= 980
+
+
+@pytest.mark.parametrize("wrong", [(0, 1.0), (1, -1.0)])
+def test_a_spread_of_nothing_or_into_the_past_is_refused(wrong: tuple[int, float]) -> None:
+    with pytest.raises(ValueError, match="spread"):
+        Spread(*wrong)
 
 
 def test_one_recipient_gets_a_burst_of_45_and_then_one_message_per_6_seconds(world: World) -> None:
@@ -723,7 +767,12 @@ asks = st.tuples(
     st.booleans(),
 )
 acts = st.one_of(
-    st.tuples(st.just("ask"), st.lists(asks, min_size=1, max_size=5), st.sampled_from([0.0, 5.0, 33.3])),
+    st.tuples(
+        st.just("ask"),
+        st.lists(asks, min_size=1, max_size=5),
+        st.sampled_from([0.0, 5.0, 33.3]),
+        st.sampled_from([None, Spread(1, 20.0), Spread(3, 7.7), Spread(2, 0.0)]),
+    ),
     st.tuples(st.just("advance"), st.sampled_from([0.1, 3.7, 12.69, 30.0, 101.3, 950.0, 7000.0, DAY_MS / 3])),
     st.tuples(st.just("pause"), st.sampled_from([(Scope.CAMPAIGN, "b"), (Scope.SENDER, SENDER)])),
     st.tuples(st.just("resume"), st.sampled_from([(Scope.CAMPAIGN, "b"), (Scope.SENDER, SENDER)])),
@@ -742,9 +791,9 @@ def play(world: World, story: Sequence[tuple[object, ...]]) -> list[object]:
     permits = world.permits
     for name, *with_ in story:
         match name, with_:
-            case "ask", [list(groups), float(lead_ms)]:
+            case "ask", [list(groups), float(lead_ms), spread]:
                 messages = [ask for group in groups for ask in messages_of(world, *group)]
-                grant: Grant = permits.ask(messages, lead_ms=lead_ms)
+                grant: Grant = permits.ask(messages, lead_ms=lead_ms, spread=spread)
                 seen.append((grant.answers, grant.now_ms, grant.needs_restore))
             case "advance", [float(ms)]:
                 world.advance(ms)

@@ -20,8 +20,8 @@ from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.sealing import Sealer
-from bulksend.limits import LocalPermits
-from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy
+from bulksend.limits import Ask, Grant, LocalPermits, Permit, Spread
+from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from worker.book import Book
 from worker.engine import Engine, EngineSettings
@@ -35,6 +35,23 @@ KEY = bytes(32)
 POLICY = Policy(max_tries=3, few_tries=3, base_ms=20, cap_ms=50, resend_wait_ms=100)
 
 
+def _wall_ms() -> float:
+    return time.time() * 1000
+
+
+class PausesWhatItGrants(LocalPermits):
+    """Once somebody has a slot of the ``victim`` campaign, the campaign is paused."""
+
+    victim = ""
+
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
+        grant = super().ask(asks, lead_ms=lead_ms, spread=spread)
+        granted = [isinstance(answer, Permit) for answer in grant.answers]
+        if any(given and ask.campaign_id == self.victim for ask, given in zip(asks, granted, strict=True)):
+            self.pause(Scope.CAMPAIGN, self.victim)
+        return grant
+
+
 class Rig:
     """An engine on a thread, fed with what is due as the relay would feed it."""
 
@@ -44,10 +61,11 @@ class Rig:
         url: str,
         folder: Path,
         vendor: Callable[[Any], Any] | None = None,
+        permits: LocalPermits | None = None,
         **settings: Any,
     ) -> None:
         self.database = database
-        self.permits = LocalPermits(lambda: time.time() * 1000, began_ms=0.0)
+        self.permits = permits or LocalPermits(_wall_ms, began_ms=0.0)
         self.backlog = Backlog(high_water=500)
         self.stop_event: asyncio.Event | None = None
         sealer = Sealer([KEY])
@@ -576,3 +594,34 @@ def test_when_all_in_flight_miss_their_slots_at_once_they_get_others(
             assert rig.engine.tally.stale_slots >= 1
     finally:
         failpoints.arm(None)
+
+
+def test_who_missed_its_slot_and_is_paused_meanwhile_is_surely_not_sent_and_goes_back(
+    ledger: Database, tmp_path: Path
+) -> None:
+    permits = PausesWhatItGrants(_wall_ms, began_ms=0.0)
+    first = a_campaign(ledger, [number(n) for n in range(8)])
+    try:
+        with rig_of(ledger, tmp_path, [], permits=permits) as (rig, _):
+            # Its connections are up from here on: whoever comes now waits for its slot without one.
+            assert rig.run_until(first, ended) == {"accepted": 8}
+            second = a_campaign(ledger, [number(n) for n in range(10, 13)])
+            permits.victim = second.id
+            failpoints.arm("before_open:sleep=0.3:1")
+            tried = ["not_sent"]
+            rig.run_until(
+                second, lambda s: s == {"queued": 3} and tried_of(ledger, second, number(10)) == tried
+            )
+            assert rig.engine.tally.posted == 8
+            permits.victim = ""
+            permits.resume(Scope.CAMPAIGN, second.id)
+            assert rig.run_until(second, ended) == {"accepted": 3}
+    finally:
+        failpoints.arm(None)
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
+
+
+def tried_of(ledger: Database, campaign: Campaign, to: str) -> list[str]:
+    tried: list[str] = one_of(ledger, campaign, to)["tried"]
+    return tried

@@ -22,6 +22,7 @@ from bulksend.limits import (
     RedisClock,
     RedisPermits,
     SenderLimits,
+    Spread,
     Wait,
     needs_restore,
 )
@@ -48,8 +49,10 @@ class Line:
             raise redis.ConnectionError("the line is cut")
         return self.permits
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, returned: bool = False) -> Grant:
-        return self._end().ask(asks, lead_ms=lead_ms, returned=returned)
+    def ask(
+        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None, returned: bool = False
+    ) -> Grant:
+        return self._end().ask(asks, lead_ms=lead_ms, spread=spread, returned=returned)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         return self._end().peek(ask)

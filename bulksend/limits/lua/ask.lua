@@ -14,7 +14,7 @@ redis.call('ZREMRANGEBYSCORE', workers_key, written(now + WORKER_MS), '+inf')
 local workers = math.max(1, redis.call('ZCARD', workers_key))
 
 read_account()
-local answers, given = {}, 0
+local answers = {}
 local needs_restore = state.warm == 0
 
 -- What is counted by recipient: once a message, however often it exchanges its slot.

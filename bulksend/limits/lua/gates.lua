@@ -1,17 +1,18 @@
 -- The gates, one function each; the twin of local_permits.py.
 -- ARGV: worker, lead, mode, account rate (0: none), pair interval, pair burst, reserve, account tag,
--- the epoch and the instant of the newest answer that the caller had (0: none), then for each group: kind,
--- sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), exchange, pair tags.
+-- the epoch and the instant of the newest answer that the caller had (0: none), how many slots together and how far
+-- apart from the next ones (0: as the limits have it), then for each group: kind, sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), exchange, pair tags.
 local worker, lead, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local reserve, account_tag = tonumber(ARGV[7]), ARGV[8]
 local pair_tolerance = (pair_burst - 1) * pair_interval
 local seen_epoch, seen_at = tonumber(ARGV[9]), tonumber(ARGV[10])
-local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 11, 8, 64
+local together, apart_ms = tonumber(ARGV[11]), tonumber(ARGV[12])
+local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 13, 8, 64
 local soonest = now + math.min(math.max(lead, 0), MAX_LEAD_MS)
 
 local account_line, account_slow
-local all_asks = 0
+local all_asks, given = 0, 0
 local senders, windows = {}, {}
 
 local function pauses_of(group)
@@ -119,15 +120,22 @@ local function line_wait(gate, slot, line, group)
   return {gate, math.min(slot - group.ahead, opens(line, group.reach))}
 end
 
+-- The soonest slot that the caller can use now: some have been given to this call already.
+local function usable_from()
+  if together < 1 then return soonest end
+  return soonest + math.floor(given / together) * apart_ms
+end
+
 -- The first slot that every rate allows, its gaps in both timelines; or nil and the wait.
 local function slot_of(group)
   local reach, limit, line = group.reach, group.limit, group.own.line
-  local earliest = 0
+  local earliest = usable_from()
   if group.campaign_rate > 0 then
-    earliest = campaign_earliest(group)
-    if earliest > limit then return nil, {'campaign_rate', earliest - group.ahead} end
+    local own = campaign_earliest(group)
+    if own > limit then return nil, {'campaign_rate', own - group.ahead} end
+    earliest = math.max(earliest, own)
   end
-  local slot, gap = fit(line, math.max(reach.soonest, earliest), reach, earliest > reach.soonest)
+  local slot, gap = fit(line, earliest, reach, earliest > reach.soonest)
   while slot <= limit and account_line do
     local shared, shared_gap = fit(account_line, slot, reach, false)
     if shared <= slot then return slot, gap, shared_gap end

@@ -23,6 +23,7 @@ def test_the_doors_list_is_this_and_nothing_else() -> None:
         "RedisClock",
         "RedisPermits",
         "SenderLimits",
+        "Spread",
         "Tags",
         "Wait",
         "is_stale",

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLimits, Wait
+from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLimits, Spread, Wait
 from bulksend.messaging import Kind, Scope
 from worker.lines import Held, Slot
-from worker.permit_desk import BLOCK_S, CALLS_TO_SET, CODE_LEAD, EXCHANGE_LEAD_S, PermitDesk
+from worker.permit_desk import BLOCK_S, CALLS_TO_SET, CODE_LEAD, EXCHANGE_LEAD_S, PARTS, PermitDesk
 
 SENDER = "447700900000"
 Answering = Callable[[int, Ask], Permit | Wait]
@@ -30,10 +30,11 @@ class ScriptedPermits:
         self._slow = slow
         self.calls: list[list[Ask]] = []
         self.leads_ms: list[float] = []
+        self.spreads: list[Spread | None] = []
         self.for_nobody = 0
         self.greeted = threading.Event()
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
         self._slow -= 1
         if self._slow >= 0:
             time.sleep(0.020)
@@ -43,6 +44,7 @@ class ScriptedPermits:
             return Grant((), 1000.0, 1)
         self.calls.append(list(asks))
         self.leads_ms.append(lead_ms)
+        self.spreads.append(spread)
         return Grant(tuple(self._rule(len(self.calls), ask) for ask in asks), 1000.0, 1)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
@@ -242,14 +244,19 @@ def test_a_fast_senders_slots_are_asked_for_in_blocks_as_large_as_can_begin_in_t
 
     async def act(desk: PermitDesk) -> None:
         began.append(time.monotonic())
-        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(120)])
+        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(240)])
         began.append(time.monotonic())
 
     at_the_desk(permits, act)
     sizes = [len(call) for call in permits.calls]
-    assert sum(sizes) == 120
-    assert sizes[0] == 40
-    assert max(sizes) <= 42
+    assert sum(sizes) == 240
+    assert sizes[0] == 80
+    assert max(sizes) <= 84
+    assert all(
+        spread is not None and spread.together * PARTS >= size
+        for size, spread in zip(sizes, permits.spreads, strict=True)
+    )
+    assert {spread.apart_ms * PARTS for spread in permits.spreads if spread is not None} == {BLOCK_S * 1000}
     # Its own time and each block's: three blocks are two intervals, less what may be asked for late in a row.
     assert permits.leads_ms == sorted(permits.leads_ms) or began[1] - began[0] >= 2 * BLOCK_S
 
@@ -305,13 +312,13 @@ def test_many_overslept_slots_make_the_blocks_smaller() -> None:
     permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
 
     async def act(desk: PermitDesk) -> None:
-        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(40)])
+        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(80)])
         for _ in range(30):
             desk.overslept()
-        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(120)])
+        await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(240)])
 
     at_the_desk(permits, act)
-    assert len(permits.calls[2]) == 32
+    assert len(permits.calls[2]) == 64
 
 
 def test_who_missed_a_slot_and_has_to_wait_is_asked_for_again_though_nobody_else_waits() -> None:
