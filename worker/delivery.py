@@ -69,6 +69,10 @@ class Vendor(Protocol):
         """How many POSTs could begin at once, over connections that are up; 0 where it cannot say."""
         ...
 
+    def connected(self) -> int:
+        """How many connections are up, in use or not; 0 where it cannot say."""
+        ...
+
     async def aclose(self) -> None:
         """Close the connections."""
         ...
@@ -260,9 +264,11 @@ class Deliverer:
 
     def _is_open(self, delivery: Delivery) -> None:
         delivery.stage = Stage.OPEN
-        # With a connection for everybody ahead of it and one more, it begins at its slot. Else it begins now: a
-        # connection is had before the slot, and may take its time.
-        if delivery.slot is not None and self._do.vendor.ready() > len(self._departures):
+        # With a connection for everybody ahead of it and one more, or one for each place, it begins at its slot. Else it
+        # begins now: a connection is had before the slot, and may take its time.
+        vendor = self._do.vendor
+        has_line = vendor.connected() >= self.hands.places or vendor.ready() > len(self._departures)
+        if delivery.slot is not None and has_line:
             self._departures.add(delivery.slot.at, delivery)
         else:
             self._depart(delivery)
@@ -306,7 +312,7 @@ class Deliverer:
     def _depart(self, delivery: Delivery, *, was_ready: bool = False) -> None:
         if delivery.stage is Stage.OPEN:
             delivery.stage = Stage.POSTING
-            delivery.task = asyncio.create_task(self._post(delivery, was_ready))
+            delivery.task = self._loop.create_task(self._post(delivery, was_ready))
 
     async def _post(self, delivery: Delivery, was_ready: bool) -> None:
         departure = _Departure(self, delivery, was_ready)

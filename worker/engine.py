@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 import structlog
 
-from bulksend.ledger.sending import Claimed, Opened, Opening, Release, Settlement
+from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
 from worker.batcher import Batcher
@@ -311,8 +311,8 @@ class Engine:
         lease = self._lease.id
         if lease is None:
             return [False] * len(openings)
-        opened: Opened = self._store.open(openings, lease)
-        return [o.attempt_id in opened.attempts for o in openings]
+        opened = self._store.open(openings, lease)
+        return [o.attempt_id in opened for o in openings]
 
     def _settle_batch(self, settlements: Sequence[Settlement]) -> list[None]:
         self._store.settle(settlements)

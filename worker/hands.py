@@ -71,7 +71,8 @@ class Hands:
     """The messages in hand, and how many more there may be."""
 
     def __init__(self, *, in_flight: int, in_hand: int, claim_size: int) -> None:
-        self._in_flight = in_flight
+        self.places = in_flight
+        """How many POSTs may be under way."""
         # A tenth of the places is kept for one-time codes.
         self._bulk_in_flight = max(1, in_flight - max(1, in_flight // 10))
         self._in_hand = in_hand
@@ -152,7 +153,7 @@ class Hands:
         Those that will have been answered by then leave their place, and so do half as many answers as there are
         places while the ledger takes them in: the more a ledger falls behind, the fewer POSTs begin.
         """
-        places = self._in_flight
+        places = self.places
         leaving = min(places, int(self.answers.rate(now) * lead_s))
         under_way = self._permitted - min(places // 2, len(self.unsettled)) - leaving
         if lane is Kind.OTP:
@@ -164,8 +165,8 @@ class Hands:
     def has_place(self, lane: Kind) -> bool:
         """Whether another POST of a lane may be under way."""
         if lane is Kind.OTP:
-            return self._under_way < self._in_flight
-        return self._under_way < self._in_flight and self._bulk_under_way < self._bulk_in_flight
+            return self._under_way < self.places
+        return self._under_way < self.places and self._bulk_under_way < self._bulk_in_flight
 
     async def wait_for_place(self, lane: Kind) -> None:
         """Until another POST of a lane may be under way: more were let ahead than were answered since."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -18,6 +19,8 @@ from worker.book import Book
 from worker.recorder import Flight
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,34 +114,50 @@ class Store:
             return claimed
 
         reach("before_claim")
-        claimed = self._database.retrying(work)
+        claimed = self._database.retrying(work, alone=True)
         reach("after_claim")
         return claimed
+
+    def _at_once(self, work: Callable[[Connection], T], *, patience_s: float) -> T | None:
+        """What is a single statement needs no transaction. None on SQLite, where that saves nothing."""
+        if self._database.is_sqlite:
+            return None
+        return self._database.retrying(work, patience_s=patience_s, alone=True)
 
     def claimed_under(self, lease: str) -> set[str]:
         """What the ledger says this lease has in hand."""
         with self._database.read() as tx:
             return sending.claimed_under(tx, lease)
 
-    def open(self, openings: Sequence[sending.Opening], lease: str) -> sending.Opened:
-        """The last-moment check and write-ahead of a micro-batch."""
+    def open(self, openings: Sequence[sending.Opening], lease: str) -> frozenset[str]:
+        """The last-moment check and write-ahead of a micro-batch: the ids of the attempts that are open now."""
 
-        def work(tx: Connection) -> sending.Opened:
-            return sending.open_attempts(tx, openings, lease=lease, worker=self.name, account=self.account)
+        def at_once(tx: Connection) -> frozenset[str] | None:
+            return sending.open_at_once(tx, openings, lease=lease, worker=self.name, account=self.account)
+
+        def closely(tx: Connection) -> sending.Opened:
+            return sending.open_attempts(tx, left, lease=lease, worker=self.name, account=self.account)
 
         reach("before_open")
-        opened = self._database.retrying(work, patience_s=3.0)
+        opened = self._at_once(at_once, patience_s=3.0) or frozenset()
+        left = [opening for opening in openings if opening.attempt_id not in opened]
+        if left:
+            opened |= self._database.retrying(closely, patience_s=3.0).attempts
         reach("after_open")
         return opened
 
     def settle(self, settlements: Sequence[sending.Settlement]) -> None:
         """Close attempts and move their messages on."""
 
-        def work(tx: Connection) -> None:
+        def at_once(tx: Connection) -> bool:
+            return sending.settle_at_once(tx, settlements)
+
+        def closely(tx: Connection) -> None:
             sending.settle(tx, settlements)
 
         reach("before_settle")
-        self._database.retrying(work, patience_s=5.0)
+        if not self._at_once(at_once, patience_s=5.0):
+            self._database.retrying(closely, patience_s=5.0)
         reach("after_settle")
 
     def give_back(self, releases: Sequence[sending.Release], lease: str) -> None:

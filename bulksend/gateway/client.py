@@ -52,6 +52,10 @@ class VendorClient:
         """How many orders could go out at once, over connections that are up."""
         return self._transport.ready()
 
+    def connected(self) -> int:
+        """How many connections are up, in use or not."""
+        return self._transport.connected()
+
     async def phone_list(self) -> PhoneList:
         """The account's senders, for ``doctor``: reads only, so it may be called at any time."""
         body, headers = build_call(

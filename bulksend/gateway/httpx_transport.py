@@ -131,6 +131,10 @@ class HttpxTransport:
         """0: httpcore does not say which of its connections are up."""
         return 0
 
+    def connected(self) -> int:
+        """0: see ``ready``."""
+        return 0
+
     async def aclose(self) -> None:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         self._closed = True

@@ -42,7 +42,7 @@ class WriteTimeoutError(Exception):
     """The request was not taken off our hands within ``Timeouts.write`` seconds."""
 
 
-#: A timer that goes off by so little too early is right.
+#: A timer that goes off by so little too early is right, and a look at a connection so little ago is good enough.
 _TICK_S = 0.001
 #: Connections that may end, one after the other, while their POST waits for its start.
 _LINES_TRIED = 3
@@ -82,6 +82,7 @@ class SocketTransport:
         self._over = asyncio.Event()
         """Set for an instant whenever a POST is over."""
         self._idle: list[_Line] = []
+        self._up: set[_Line] = set()
         self._closed = False
 
     async def post(
@@ -93,12 +94,13 @@ class SocketTransport:
             return _unsent("InvalidHeader", "send", local=True)
         if self._closed:
             return _unsent("TransportClosed", "pool")
-        deadline = asyncio.get_running_loop().time() + self._timeouts.total
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeouts.total
         if self._busy >= self._connections and not await self._wait_for_room(deadline):
             return _unsent("PoolTimeout", "pool")
         self._busy += 1
         try:
-            return await self._post_on_a_line(request, deadline, start)
+            return await self._post_on_a_line(request, deadline, start, loop)
         finally:
             self._busy -= 1
             self._over.set()
@@ -112,8 +114,13 @@ class SocketTransport:
             self._idle.pop(0).abort()
         return len(self._idle)
 
+    def connected(self) -> int:
+        """See :class:`~bulksend.gateway.transport.Transport`."""
+        return len(self._up)
+
     def _ended(self, line: _Line) -> None:
         """A connection is gone: nobody shall count on it."""
+        self._up.discard(line)
         if line in self._idle:
             self._idle.remove(line)
 
@@ -137,23 +144,25 @@ class SocketTransport:
         return True
 
     async def _post_on_a_line(
-        self, request: bytes, deadline: float, start: Start | None
+        self, request: bytes, deadline: float, start: Start | None, loop: asyncio.AbstractEventLoop
     ) -> RawReply | Failure:
         line: _Line | None = None
         try:
             for _ in range(_LINES_TRIED):
                 try:
-                    line = self._idle_line() or await self._new_line(deadline)
+                    line = self._idle_line(loop.time()) or await self._new_line(deadline)
                 except Exception as error:  # noqa: BLE001 - no connection: nothing can have left
                     stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
                     return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
                 reach("connected")
                 if start is None:
                     return await line.exchange(request, deadline)
+                looked_at = loop.time()
                 if not await start.wait():
                     return HELD
-                deadline = asyncio.get_running_loop().time() + self._timeouts.total
-                if not line.has_ended():
+                began_at = loop.time()
+                deadline = began_at + self._timeouts.total
+                if began_at - looked_at < _TICK_S or not line.has_ended():
                     start.begin()
                     return await line.exchange(request, deadline)
                 line.abort()
@@ -161,14 +170,14 @@ class SocketTransport:
             return _unsent(DisconnectedError.__name__, "start")
         finally:
             if line is not None and line.is_clean and not self._closed:
-                line.idle_since = asyncio.get_running_loop().time()
+                line.idle_since = loop.time()
                 self._idle.append(line)
             elif line is not None:
                 line.abort()
 
-    def _idle_line(self) -> _Line | None:
+    def _idle_line(self, now: float) -> _Line | None:
         """The connection used last that is still good; those that are not are closed."""
-        oldest = asyncio.get_running_loop().time() - self._keepalive_seconds
+        oldest = now - self._keepalive_seconds
         while self._idle:
             line = self._idle.pop()
             if line.idle_since > oldest and not line.has_ended():
@@ -188,6 +197,7 @@ class SocketTransport:
             line.abort()  # it may have come up just as we gave up
             raise
         line.is_clean = True
+        self._up.add(line)
         return line
 
     def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes | None:

@@ -88,6 +88,10 @@ class Transport(Protocol):
         """How many connections are up and idle, as far as anybody here knows; 0 where that cannot be said."""
         ...
 
+    def connected(self) -> int:
+        """How many connections are up, in use or not, as far as anybody here knows; 0 where that cannot be said."""
+        ...
+
     async def aclose(self) -> None:
         """Close the connections. Posts under way go on to their end or deadline, later ones are not sent."""
         ...

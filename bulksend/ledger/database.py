@@ -158,17 +158,32 @@ class Database:
             with connection.begin():
                 yield connection
 
-    def retrying(self, work: Callable[[Connection], T], *, patience_s: float = 10.0) -> T:
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """No transaction: each statement is one of its own, and has no way to BEGIN and COMMIT. On SQLite, where no
+        way is long, the same as ``write``."""
+        if self.is_sqlite:
+            with self.write() as tx:
+                yield tx
+            return
+        with self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def retrying(
+        self, work: Callable[[Connection], T], *, patience_s: float = 10.0, alone: bool = False
+    ) -> T:
         """Run ``work`` in a write transaction, again while the database asks for it, for at most ``patience_s``.
 
-        ``work`` must be safe to repeat, also when the first COMMIT did take place and only its answer was lost.
+        ``work`` must be safe to repeat, also when the first COMMIT did take place and only its answer was lost; with
+        ``alone``, in which each of its statements is committed by itself, also from anywhere in its middle.
         Raises LedgerUnreachable when patience ends.
         """
+        transaction = self.alone if alone else self.write
         deadline = time.monotonic() + patience_s
         pause = 0.02
         while True:
             try:
-                with self.write() as tx:
+                with transaction() as tx:
                     return work(tx)
             except DBAPIError as error:
                 if not worth_repeating(error):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, update
+from sqlalchemy.exc import DataError
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
@@ -138,13 +139,14 @@ WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE
   AND (messages.status = 'claimed' OR (messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE
   AND (messages.expires_at IS NULL OR messages.expires_at > {now})
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
+  {unless}
 RETURNING messages.id, messages.attempt_id, messages.attempts, messages.sender, messages.sent_at
 """
 _OPEN_COLUMNS = {"id": "uuid", "attempt_id": "uuid", "n": "integer"}
 _ATTEMPTS_INTO = "attempts (message_pk, id, n, sender, started_at, owner, worker)"
 #: An attempt begins at the instant at which its time to live was asked, not at a later one.
 _WRITE_AHEAD = f"""
-WITH opened AS ({_OPEN}), written AS (
+opened AS ({_OPEN}), written AS (
     INSERT INTO {_ATTEMPTS_INTO} SELECT opened.*, CAST(:lease AS uuid), :worker FROM opened
     ON CONFLICT (id) DO NOTHING)
 SELECT CAST(attempt_id AS text) FROM opened
@@ -227,14 +229,40 @@ def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list
     return sorted(ended)
 
 
+def open_at_once(
+    tx: Connection, openings: Sequence[Opening], *, lease: str, worker: str, account: str
+) -> frozenset[str] | None:
+    """``open_attempts`` as a single statement, which needs no transaction: one way to PostgreSQL and back, not four.
+
+    The ids of the attempts that are open now. Who is not among them is to be asked for once more with
+    ``open_attempts``, and everybody where None is returned: then something may stand in somebody's way, and nothing
+    was changed. Not for SQLite, which writes to one table a statement.
+    """
+    way, way_parameters = _in_the_way(tx, openings, account)
+    opening, parameters = _opening(tx, openings, lease, worker)
+    opening = opening.format(unless="AND NOT EXISTS (SELECT 1 FROM way)")
+    sql = f"WITH way AS MATERIALIZED ({way}), {opening} UNION ALL SELECT NULL FROM way"  # noqa: S608 - our own words
+    found = list(tx.execute(statement(sql), way_parameters | parameters).scalars())
+    return None if None in found else frozenset(found)
+
+
+def _opening(
+    tx: Connection, openings: Sequence[Opening], lease: str, worker: str
+) -> tuple[str, dict[str, str]]:
+    """The statement, but for ``{unless}`` and on PostgreSQL for its WITH, and its parameters."""
+    rows = bound(tx, _OPEN_COLUMNS, [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings])
+    sql = _OPEN if tx.dialect.name == "sqlite" else _WRITE_AHEAD
+    sql = sql.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx), unless="{unless}")
+    return sql, rows | {"lease": lease, "worker": worker[:100]}
+
+
 def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) -> set[str]:
     """Ids of the attempts that are open now."""
     if not openings:
         return set()
-    rows = bound(tx, _OPEN_COLUMNS, [(o.message.id, o.attempt_id, o.message.attempts + 1) for o in openings])
-    sql = _OPEN if tx.dialect.name == "sqlite" else _WRITE_AHEAD
-    parameters = rows | {"lease": lease, "worker": worker[:100]}
-    found = tx.execute(statement(sql.format(rows=table(tx, _OPEN_COLUMNS), now=now_sql(tx))), parameters)
+    sql, parameters = _opening(tx, openings, lease, worker)
+    sql = sql.format(unless="")
+    found = tx.execute(statement(sql if tx.dialect.name == "sqlite" else f"WITH {sql}"), parameters)
     if tx.dialect.name != "sqlite":
         return set(found.scalars())
     opened = [(*row, lease, worker[:100]) for row in found]
@@ -247,29 +275,39 @@ def _open(tx: Connection, openings: Sequence[Opening], lease: str, worker: str) 
 _IN_THE_WAY = """
 SELECT 'campaign' AS what, CAST(c.id AS text) AS id, c.status AS more FROM campaigns c JOIN {campaigns} ON p.id = c.id
     WHERE c.status NOT IN ('intake', 'running')
-UNION ALL SELECT 'sender', s.phone, '' FROM senders s WHERE s.paused_at IS NOT NULL
+UNION ALL SELECT 'sender', s.phone, '' FROM senders s JOIN {senders} ON p.phone = s.phone
+    WHERE s.paused_at IS NOT NULL
 UNION ALL SELECT 'account', a.id, '' FROM accounts a WHERE a.id = :account AND a.paused_at IS NOT NULL
 UNION ALL SELECT z.scope, z.subject, z.reason FROM ({suppressing}) AS z
 """
 
 
-def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[str, tuple[Status, str]]:
-    """Which messages must not go now: id -> (where it goes, why: a reason or the name of a gate)."""
-    recipients = table(tx, suppressions.RECIPIENTS, "recipients")
+_PHONES = {"phone": "text"}
+
+
+def _in_the_way(tx: Connection, openings: Sequence[Opening], account: str) -> tuple[str, dict[str, str]]:
+    """The question, and its parameters."""
+    messages_of = [o.message for o in openings]
     sql = _IN_THE_WAY.format(
-        campaigns=table(tx, IDS),
-        suppressing=suppressions.SUPPRESSING.format(recipients=recipients, now=now_sql(tx)),
+        campaigns=table(tx, IDS, "campaigns"),
+        senders=table(tx, _PHONES, "senders"),
+        suppressing=suppressions.SUPPRESSING.format(
+            recipients=table(tx, suppressions.RECIPIENTS, "recipients"), now=now_sql(tx)
+        ),
     )
     parameters = (
-        bound(tx, IDS, [(id,) for id in {o.message.campaign_id for o in openings}])
+        bound(tx, IDS, [(id,) for id in {m.campaign_id for m in messages_of}], "campaigns")
+        | bound(tx, _PHONES, [(phone,) for phone in {m.sender for m in messages_of}], "senders")
         | bound(
-            tx,
-            suppressions.RECIPIENTS,
-            [(to,) for to in {o.message.recipient for o in openings}],
-            "recipients",
+            tx, suppressions.RECIPIENTS, [(to,) for to in {m.recipient for m in messages_of}], "recipients"
         )
-        | {"account": account}
     )
+    return sql, parameters | {"account": account}
+
+
+def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[str, tuple[Status, str]]:
+    """Which messages must not go now: id -> (where it goes, why: a reason or the name of a gate)."""
+    sql, parameters = _in_the_way(tx, openings, account)
     rows = [(row.what, row.id, row.more) for row in tx.execute(statement(sql), parameters)]
     if not rows:
         return {}
@@ -456,6 +494,35 @@ def _bring_back(tx: Connection, settlements: Sequence[Settlement]) -> None:
     ]
     if wiped:
         tx.execute(_BRING_BACK, wiped)
+
+
+_SETTLE_AT_ONCE = """
+WITH closed AS ({close}), settled AS ({settle} RETURNING messages.id)
+SELECT CASE WHEN count(*) = :many THEN 0 ELSE CAST('only ' || count(*) || ' were moved' AS integer) END FROM settled
+"""
+
+
+def settle_at_once(tx: Connection, settlements: Sequence[Settlement]) -> bool:
+    """``settle`` as a single statement, which needs no transaction, where all is as it nearly always is: everybody was
+    accepted, and is where its worker left it. False, and nothing is changed, where it is not: then ``settle``.
+
+    So many as were moved must be all: the statement fails otherwise, by a cast that cannot be made. Not for SQLite.
+    """
+    if any(s.status is not Status.ACCEPTED for s in settlements):
+        return False
+    now = now_sql(tx)
+    close = _CLOSE.format(now=now, rows=table(tx, _CLOSE_COLUMNS, "closing"))
+    settling = _SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED, maybe_sent=MAYBE_SENT)
+    parameters = (
+        bound(tx, _CLOSE_COLUMNS, [_closing(s) for s in settlements], "closing")
+        | bound(tx, _SETTLE_COLUMNS, [_settling(s) for s in settlements])
+        | {"many": len(settlements)}
+    )
+    try:
+        tx.execute(statement(_SETTLE_AT_ONCE.format(close=close, settle=settling)), parameters)
+    except DataError:
+        return False
+    return True
 
 
 def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:

@@ -446,6 +446,9 @@ class BrokenVendor:
     def ready(self) -> int:
         return 0
 
+    def connected(self) -> int:
+        return 0
+
     async def aclose(self) -> None:
         """Nothing is open."""
 
@@ -470,6 +473,9 @@ class FarAway:
         return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
 
     def ready(self) -> int:
+        return 0
+
+    def connected(self) -> int:
         return 0
 
     async def aclose(self) -> None:

@@ -44,6 +44,9 @@ class Script:
     def ready(self) -> int:
         return 0
 
+    def connected(self) -> int:
+        return 0
+
     async def aclose(self) -> None:
         self.closed = True
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -66,6 +68,24 @@ def test_what_the_vendor_decodes_is_what_was_signed(content: str) -> None:
     assert headers["X-Signature"] == sign(json.loads(body), SECRET)
 
 
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.sampled_from(["447731688264", "1", '4"4', "<to>", "<content>"]),
+    st.sampled_from([*MessageType]),
+    st.sampled_from([None, 0, 8899]),
+    st.sampled_from([SECRET, "<to>", "<content>", 'a"\\b']),
+)
+def test_what_is_written_once_for_a_sender_is_to_the_byte_what_would_be_written_anew(
+    content: str, to: str, type: MessageType, account: int | None, secret: str
+) -> None:
+    credentials = Credentials("key", secret, account)
+    fields = {"BusinessPhone": "8615000579987", "To": to, "Type": str(type), "Content": content}
+    order = SendOrder("8615000579987", to, type, content)
+    assert build_request(order, credentials, now_seconds=7, nonce="n") == build_call(
+        credentials.action, fields, credentials, now_seconds=7, nonce="n"
+    )
+
+
 def test_half_a_character_cannot_be_sent() -> None:
     order = SendOrder("8615000579987", "447731688264", MessageType.TEXT, '"\ud800"')
     with pytest.raises(UnicodeEncodeError):
@@ -81,6 +101,21 @@ def test_nonces_are_short_and_new_every_time() -> None:
     nonces = {new_nonce() for _ in range(1000)}
     assert len(nonces) == 1000
     assert all(0 < len(nonce) <= 32 and nonce.isalnum() for nonce in nonces)
+
+
+def test_a_child_process_makes_nonces_of_its_own() -> None:
+    code = """
+import os, sys
+from bulksend.gateway import new_nonce
+new_nonce()
+read, write = os.pipe()
+if os.fork() == 0:
+    os.write(write, new_nonce().encode())
+    os._exit(0)
+os.wait()
+sys.exit(os.read(read, 100).decode() == new_nonce())
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_credentials_never_show_key_or_secret() -> None:
