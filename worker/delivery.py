@@ -11,6 +11,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -63,6 +64,12 @@ class Vendor(Protocol):
 
     async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
         """POST once, when ``start`` lets it."""
+        ...
+
+    def send_now(
+        self, order: SendOrder, begin: Callable[[], None], done: Callable[[Answer], None]
+    ) -> asyncio.Future[Any] | None:
+        """POST before this returns, where a connection is up and idle; else None, and nothing was done."""
         ...
 
     def ready(self) -> int:
@@ -264,8 +271,8 @@ class Deliverer:
 
     def _is_open(self, delivery: Delivery) -> None:
         delivery.stage = Stage.OPEN
-        # With a connection for everybody ahead of it and one more, or one for each place, it begins at its slot. Else it
-        # begins now: a connection is had before the slot, and may take its time.
+        # With a connection for everybody ahead of it and one more, or one for each place, it begins at its slot.
+        # Else it begins now: a connection is had before the slot, and may take its time.
         vendor = self._do.vendor
         has_line = vendor.connected() >= self.hands.places or vendor.ready() > len(self._departures)
         if delivery.slot is not None and has_line:
@@ -285,8 +292,35 @@ class Deliverer:
             self._exchange(delivery)
         elif not self.hands.has_place(lane):
             self._errand(delivery, self._exchange_at_a_place(delivery))
-        else:
+        elif not self._post_now(delivery):
             self._depart(delivery, was_ready=True)
+
+    def _post_now(self, delivery: Delivery) -> bool:
+        """POST over a connection that is up, without a task; False where there is none."""
+        assert delivery.order is not None
+        try:
+            obstacle = self.last_look(delivery.lease, delivery.deadline)
+            if obstacle is not None:
+                self._answered(delivery, Answer(obstacle, Evidence()), 0.0)
+                return True
+            delivery.task = self._do.vendor.send_now(
+                delivery.order, partial(self.begins, delivery), partial(self._replied, delivery)
+            )
+        except Exception as error:  # noqa: BLE001 - see _broke
+            if delivery.began_at is not None:
+                self.ends(delivery)
+            self._broke(delivery, error)
+            return True
+        return delivery.task is not None
+
+    def _replied(self, delivery: Delivery, answer: Answer) -> None:
+        self.ends(delivery)
+        answered_at = self._loop.time()
+        self.hands.answers.note(answered_at)
+        try:
+            self._answered(delivery, answer, (answered_at - (delivery.began_at or answered_at)) * 1000)
+        except Exception as error:  # noqa: BLE001 - see _broke
+            self._broke(delivery, error)
 
     def _exchange(self, delivery: Delivery) -> None:
         self._tally.stale_slots += 1
@@ -327,7 +361,7 @@ class Deliverer:
                 answer = Answer(departure.obstacle, Evidence())
             answered_at = self._loop.time()
             self.hands.answers.note(answered_at)
-            self._answered(delivery, answer, (answered_at - (departure.began_at or asked_at)) * 1000)
+            self._answered(delivery, answer, (answered_at - (delivery.began_at or asked_at)) * 1000)
         except Exception as error:  # noqa: BLE001 - see _broke
             self._broke(delivery, error)
 
@@ -347,12 +381,17 @@ class Deliverer:
         self._tally.stale_slots += 1
         return await self._do.desk.acquire(self._ask_of(message, exchange=True))
 
-    def begins(self, delivery: Delivery) -> float:
-        """A POST begins; the event loop's time."""
+    def begins(self, delivery: Delivery) -> None:
+        """A POST begins: from here on a kill leaves it in doubt."""
+        delivery.stage = Stage.POSTING
+        delivery.began_at = self._loop.time()
         self._tally.posted += 1
         self.hands.begins(delivery.message.kind)
         self._do.recorder.begin(delivery.opening.attempt_id)
-        return self._loop.time()
+
+    def ends(self, delivery: Delivery) -> None:
+        """A POST is over, however it went."""
+        self.hands.ends(delivery.message.kind)
 
     def last_look(self, lease: str, deadline: float | None) -> NotSent | None:
         """What still forbids the POST at the instant before it."""
@@ -480,7 +519,6 @@ class _Departure:
     delivery: Delivery
     was_ready: bool
     obstacle: NotSent | None = None
-    began_at: float | None = None
 
     async def wait(self) -> bool:
         """Wait for the slot, then look once more; says whether the POST may begin."""
@@ -490,13 +528,13 @@ class _Departure:
         return self.obstacle is None
 
     def begin(self) -> None:
-        """The POST begins: from here on a kill leaves it in doubt."""
-        self.began_at = self.deliverer.begins(self.delivery)
+        """See Deliverer.begins."""
+        self.deliverer.begins(self.delivery)
 
     def end(self) -> None:
         """The POST is over, or never began."""
-        if self.began_at is not None:
-            self.deliverer.hands.ends(self.delivery.message.kind)
+        if self.delivery.began_at is not None:
+            self.deliverer.ends(self.delivery)
 
     async def _reach_slot(self) -> NotSent | None:
         """A slot that was missed is exchanged for another. Says what came up meanwhile."""

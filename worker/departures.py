@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+#: So many start in one turn of the loop; what else is ready then has its turn too.
+_AT_ONCE = 16
+
 
 class Departures(Generic[Item]):
     """Calls ``start(item)`` once the event loop's time has come to what was asked for, the earliest first."""
@@ -44,7 +47,9 @@ class Departures(Generic[Item]):
     def _go(self) -> None:
         self._timer = None
         now = self._loop.time()
-        while self._heap and self._heap[0][0] <= now:
+        started = 0
+        while self._heap and self._heap[0][0] <= now and started < _AT_ONCE:
             self._start(heapq.heappop(self._heap)[2])
+            started += 1
         if self._heap:
             self._timer = self._loop.call_at(self._heap[0][0], self._go)

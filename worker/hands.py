@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from bulksend.gateway import SendOrder
 from bulksend.ledger.sending import Claimed, Opening, Settlement
@@ -49,7 +50,10 @@ class Delivery:
     slot: Slot | None = None
     stage: Stage = Stage.WAITING
     has_permit: bool = False
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Future[Any] | None = None
+    """What a stop cancels."""
+    began_at: float | None = None
+    """When its POST began, in the event loop's time."""
 
     @property
     def message(self) -> Claimed:

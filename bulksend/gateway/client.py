@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
 from bulksend.gateway.payload import Credentials, SendOrder, build_call, build_request, new_nonce
 from bulksend.gateway.phones import PHONE_LIST_ACTION, PhoneList, read_phone_list
 from bulksend.gateway.replies import read_failure, read_reply
-from bulksend.gateway.transport import RawReply, Start, Transport
+from bulksend.gateway.transport import Failure, RawReply, Start, Transport
 from bulksend.messaging.outcome import Answer, Evidence, NotSent, Remedy, Retry
 
 
@@ -43,10 +44,22 @@ class VendorClient:
                 NotSent("the content holds half a character (a lone surrogate)", Remedy(retry=Retry.NEVER)),
                 Evidence(error=type(error).__name__),
             )
-        reached = await self._transport.post(body, headers, start)
-        if isinstance(reached, RawReply):
-            return read_reply(reached.status, reached.headers, reached.body)
-        return read_failure(reached)
+        return _read(await self._transport.post(body, headers, start))
+
+    def send_now(
+        self, order: SendOrder, begin: Callable[[], None], done: Callable[[Answer], None]
+    ) -> asyncio.Future[RawReply] | None:
+        """POST before this returns, where a connection is up and idle; else None, and nothing was done: then ``send``.
+
+        See ``Transport.post_now`` for ``begin``, ``done`` and the future.
+        """
+        try:
+            body, headers = build_request(
+                order, self._credentials, now_seconds=int(self._clock()), nonce=self._nonce()
+            )
+        except UnicodeEncodeError:
+            return None
+        return self._transport.post_now(body, headers, begin, lambda reached: done(_read(reached)))
 
     def ready(self) -> int:
         """How many orders could go out at once, over connections that are up."""
@@ -71,3 +84,9 @@ class VendorClient:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
+
+
+def _read(reached: RawReply | Failure) -> Answer:
+    if isinstance(reached, RawReply):
+        return read_reply(reached.status, reached.headers, reached.body)
+    return read_failure(reached)

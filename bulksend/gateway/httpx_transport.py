@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,15 @@ class HttpxTransport:
                 return await self._post_when_there_is_room(request, watch)
         except Exception as error:  # noqa: BLE001 - whatever a library raises, the watch says what left us
             return watch.failure(error)
+
+    def post_now(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        begin: Callable[[], None],
+        done: Callable[[RawReply | Failure], None],
+    ) -> None:
+        """None: httpcore does not say which of its connections are up."""
 
     def ready(self) -> int:
         """0: httpcore does not say which of its connections are up."""

@@ -98,7 +98,7 @@ _TO, _CONTENT = "<to>", "<content>"
 
 
 class _Form:
-    """A SendMessage of one sender and type, but for recipient and content: what is the same is written and signed once."""
+    """A SendMessage of one sender and type, but for recipient and content: what is the same is written once."""
 
     def __init__(self, credentials: Credentials, sender: str, type: MessageType) -> None:
         fields = {"BusinessPhone": sender, "To": _TO, "Type": str(type), "Content": _CONTENT}

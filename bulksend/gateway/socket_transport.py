@@ -12,6 +12,7 @@ import re
 import select
 import ssl
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import httptools
 
@@ -42,7 +43,7 @@ class WriteTimeoutError(Exception):
     """The request was not taken off our hands within ``Timeouts.write`` seconds."""
 
 
-#: A timer that goes off by so little too early is right, and a look at a connection so little ago is good enough.
+#: A timer that goes off by so little too early is right.
 _TICK_S = 0.001
 #: Connections that may end, one after the other, while their POST waits for its start.
 _LINES_TRIED = 3
@@ -102,9 +103,62 @@ class SocketTransport:
         try:
             return await self._post_on_a_line(request, deadline, start, loop)
         finally:
-            self._busy -= 1
-            self._over.set()
-            self._over.clear()
+            self._is_over()
+
+    def post_now(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        begin: Callable[[], None],
+        done: Callable[[RawReply | Failure], None],
+    ) -> asyncio.Future[RawReply] | None:
+        """See :class:`~bulksend.gateway.transport.Transport`."""
+        if self._closed or self._busy >= self._connections:
+            return None
+        now = asyncio.get_running_loop().time()
+        line = self._idle_line(now)
+        if line is None:
+            return None
+        request = self._request(body, headers)
+        if request is None:
+            self._put_back(line, now)
+            return None
+        reach("connected")
+        try:
+            begin()
+        except BaseException:
+            self._put_back(line, now)
+            raise
+        self._busy += 1
+        waiter = line.start(request, now + self._timeouts.total)
+        waiter.add_done_callback(partial(self._answered, line, done))
+        return waiter
+
+    def _answered(
+        self, line: _Line, done: Callable[[RawReply | Failure], None], waiter: asyncio.Future[RawReply]
+    ) -> None:
+        """A POST that began at once is over."""
+        reached = None if waiter.cancelled() else line.reached(waiter)
+        if reached is None:
+            line.abort()
+        else:
+            self._put_back(line, asyncio.get_running_loop().time())
+        self._is_over()
+        if reached is not None:
+            done(reached)
+
+    def _is_over(self) -> None:
+        self._busy -= 1
+        self._over.set()
+        self._over.clear()
+
+    def _put_back(self, line: _Line, now: float) -> None:
+        """A connection is used no longer: the next POST may have it, if nothing is known against it."""
+        if line.is_clean and not self._closed:
+            line.idle_since = now
+            self._idle.append(line)
+        else:
+            line.abort()
 
     def ready(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
@@ -157,23 +211,18 @@ class SocketTransport:
                 reach("connected")
                 if start is None:
                     return await line.exchange(request, deadline)
-                looked_at = loop.time()
                 if not await start.wait():
                     return HELD
-                began_at = loop.time()
-                deadline = began_at + self._timeouts.total
-                if began_at - looked_at < _TICK_S or not line.has_ended():
+                deadline = loop.time() + self._timeouts.total
+                if not line.has_ended():
                     start.begin()
                     return await line.exchange(request, deadline)
                 line.abort()
                 line = None
             return _unsent(DisconnectedError.__name__, "start")
         finally:
-            if line is not None and line.is_clean and not self._closed:
-                line.idle_since = loop.time()
-                self._idle.append(line)
-            elif line is not None:
-                line.abort()
+            if line is not None:
+                self._put_back(line, loop.time())
 
     def _idle_line(self, now: float) -> _Line | None:
         """The connection used last that is still good; those that are not are closed."""
@@ -258,24 +307,41 @@ class _Line(asyncio.Protocol):
 
         Raises CancelledError and nothing else: whatever goes wrong, the line knows what left us.
         """
+        waiter = self.start(request, deadline)
+        try:
+            await waiter
+        except Exception:  # noqa: BLE001, S110 - see ``reached``
+            pass
+        finally:
+            self._waiter = None
+        return self.reached(waiter)
+
+    def start(self, request: bytes, deadline: float) -> asyncio.Future[RawReply]:
+        """Write the request; the future of its reply, to be handed to ``reached`` when it is done."""
         self._begin()
         self._deadline = deadline
+        self._waiter = waiter = self._loop.create_future()
         try:
             if self._ended or self._transport is None:
                 raise DisconnectedError
-            self._waiter = self._loop.create_future()
             self.bytes_sent = True
             self.stage = "wait"
             self._transport.write(request)  # may call pause_writing
             reach("request_written")
             self._set_timer()
-            reply = await self._waiter
+        except Exception as error:  # noqa: BLE001 - see ``reached``
+            self._fail(error)
+        return waiter
+
+    def reached(self, waiter: asyncio.Future[RawReply]) -> RawReply | Failure:
+        """What came of an exchange that is over. Whatever went wrong, the line knows what left us."""
+        self._waiter = None
+        try:
+            reply = waiter.result()
             reach("reply_read")
-            return reply
         except Exception as error:  # noqa: BLE001 - see above
             return Failure(type(error).__name__, self.bytes_sent, self.reply_began, self.stage)
-        finally:
-            self._waiter = None
+        return reply
 
     def has_ended(self) -> bool:
         """Whether the vendor hung up or spoke unasked, even if the event loop has not seen it yet."""

@@ -6,7 +6,8 @@ message from being sent twice is that :attr:`Failure.bytes_sent` is never False 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,6 +82,22 @@ class Transport(Protocol):
         """POST once, never again by itself, when ``start`` lets it (at once without). HELD where that says no.
 
         Raises CancelledError; after that it may have gone out. What ``start`` raises comes through, nothing sent.
+        """
+        ...
+
+    def post_now(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        begin: Callable[[], None],
+        done: Callable[[RawReply | Failure], None],
+    ) -> asyncio.Future[RawReply] | None:
+        """POST before this returns, where a connection is up and idle: what most POSTs need no task for.
+
+        ``begin`` is called right before the first byte is written; what it raises comes through, and nothing has left.
+        ``done`` gets what came of it, in a later turn of the loop, unless the future that is returned is cancelled:
+        then it may have gone out. None where there is no such connection, or the headers cannot be sent: nothing was
+        done.
         """
         ...
 

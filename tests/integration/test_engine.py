@@ -449,6 +449,9 @@ class BrokenVendor:
     def connected(self) -> int:
         return 0
 
+    def send_now(self, *_: object) -> None:
+        return None
+
     async def aclose(self) -> None:
         """Nothing is open."""
 
@@ -477,6 +480,9 @@ class FarAway:
 
     def connected(self) -> int:
         return 0
+
+    def send_now(self, *_: object) -> None:
+        return None
 
     async def aclose(self) -> None:
         """Nothing is open."""

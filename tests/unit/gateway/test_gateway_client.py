@@ -47,6 +47,9 @@ class Script:
     def connected(self) -> int:
         return 0
 
+    def post_now(self, *_: object) -> None:
+        return None
+
     async def aclose(self) -> None:
         self.closed = True
 
