@@ -20,6 +20,9 @@ from worker.recorder import Flight
 
 log = structlog.get_logger(__name__)
 
+#: Where something stood in the way of one batch it does in the way of the next: a pause, a suppressed country.
+_CLOSELY = 20
+
 T = TypeVar("T")
 
 
@@ -50,6 +53,8 @@ class Store:
         self.book = book
         self.name = name
         self.account = account
+        self._closely = 0
+        """So many batches are looked at closely without asking first whether that is needed."""
         self.lease: str | None = None
         """The lease taken last."""
 
@@ -139,7 +144,13 @@ class Store:
             return sending.open_attempts(tx, left, lease=lease, worker=self.name, account=self.account)
 
         reach("before_open")
-        opened = self._at_once(at_once, patience_s=3.0) or frozenset()
+        opened = frozenset[str]()
+        if self._closely:
+            self._closely -= 1
+        else:
+            found = self._at_once(at_once, patience_s=3.0)
+            opened = found or opened
+            self._closely = _CLOSELY if found is None else 0
         left = [opening for opening in openings if opening.attempt_id not in opened]
         if left:
             opened |= self._database.retrying(closely, patience_s=3.0).attempts

@@ -1,0 +1,102 @@
+"""A single statement that does what a transaction does, or nothing: PostgreSQL only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bulksend.ledger import campaigns, senders, sending, suppressions
+from bulksend.ledger.database import Database
+from bulksend.messaging.outcome import Accepted, Refused
+from tests.integration.ledger.conftest import ACCOUNT, ACTOR, SENDER, Desk
+
+
+@pytest.fixture
+def desk(postgres_ledger_url: str) -> Iterator[Desk]:
+    database = Database(postgres_ledger_url, by_key=True)
+    yield Desk(database)
+    database.close()
+
+
+def opened_at_once(desk: Desk, lease: str, openings: list[sending.Opening]) -> frozenset[str] | None:
+    return desk.alone(sending.open_at_once, openings, lease=lease, worker="host:1", account=ACCOUNT)
+
+
+def test_what_nothing_stands_in_the_way_of_is_opened_and_written_ahead(desk: Desk) -> None:
+    ids, lease = desk.queued(n=3), desk.lease()
+    openings = desk.openings(desk.claim(lease, ids))
+    assert opened_at_once(desk, lease, openings) == {o.attempt_id for o in openings}
+    assert [desk.status(id) for id in ids] == ["sending"] * 3
+    assert [[a["owner"] for a in desk.attempts(id)] for id in ids] == [[lease]] * 3
+    assert desk.broken() == {}
+
+
+def test_asked_again_after_a_lost_answer_it_opens_nothing_new(desk: Desk) -> None:
+    (id,), lease = desk.queued(), desk.lease()
+    openings = desk.openings(desk.claim(lease, [id]))
+    assert opened_at_once(desk, lease, openings) == opened_at_once(desk, lease, openings)
+    assert len(desk.attempts(id)) == 1
+
+
+OBSTACLES: dict[str, Callable[[Desk, str], object]] = {
+    "a paused campaign": lambda desk, of: desk.write(campaigns.pause, of, actor=ACTOR, why="wrong picture"),
+    "a cancelled campaign": lambda desk, of: desk.write(
+        campaigns.cancel, of, actor=ACTOR, why="wrong picture"
+    ),
+    "a paused sender": lambda desk, of: desk.write(senders.pause, SENDER, actor=ACTOR, why="complaints"),
+    "a paused account": lambda desk, of: desk.write(senders.pause_account, ACCOUNT, actor=ACTOR, why="money"),
+    "a suppressed recipient": lambda desk, of: desk.write(
+        suppressions.add, "447700900002", scope="all", reason="asked", source="test", actor=ACTOR
+    ),
+    "a suppressed country": lambda desk, of: desk.write(
+        suppressions.add, "country:GB", scope="all", reason="law", source="test", actor=ACTOR
+    ),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_where_something_may_stand_in_the_way_of_one_nobody_is_opened(desk: Desk, obstacle: str) -> None:
+    desk.write(senders.register, SENDER, rate=80.0)
+    ids, lease = desk.queued(n=3), desk.lease()
+    claimed = desk.claim(lease, ids)
+    OBSTACLES[obstacle](desk, claimed[0].campaign_id)
+    assert opened_at_once(desk, lease, desk.openings(claimed)) is None
+    assert [desk.attempts(id) for id in ids] == [[], [], []]
+
+
+def test_another_senders_pause_stands_in_nobodys_way(desk: Desk) -> None:
+    for phone in (SENDER, "15550100199"):
+        desk.write(senders.register, phone, rate=80.0)
+    desk.write(senders.pause, "15550100199", actor=ACTOR, why="complaints")
+    lease = desk.lease()
+    openings = desk.openings(desk.claim(lease, desk.queued()))
+    assert opened_at_once(desk, lease, openings) == {openings[0].attempt_id}
+
+
+def test_results_of_all_that_were_accepted_are_stored_with_their_message_ids(desk: Desk) -> None:
+    ids, lease = desk.queued(n=3), desk.lease()
+    sent = desk.sent(lease, ids)
+    results = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in sent]
+    assert desk.alone(sending.settle_at_once, results)
+    assert [desk.row(id)["message_id"] for id in ids] == [f"mid-{id}" for id in ids]
+    assert [[a["outcome"] for a in desk.attempts(id)] for id in ids] == [["accepted"]] * 3
+    assert desk.broken() == {}
+
+
+def test_a_result_that_is_no_acceptance_takes_the_long_way_and_so_do_those_beside_it(desk: Desk) -> None:
+    first, second = desk.sent(desk.lease(), desk.queued(n=2))
+    results = [desk.settlement(first, Accepted("mid-1", "rid")), desk.settlement(second, Refused("1", "no"))]
+    assert not desk.alone(sending.settle_at_once, results)
+    assert [desk.status(o.message.id) for o in (first, second)] == ["sending"] * 2
+
+
+def test_where_one_message_was_moved_meanwhile_nothing_is_stored_at_once(desk: Desk) -> None:
+    first, second = desk.sent(desk.lease(), desk.queued(n=2))
+    results = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in (first, second)]
+    desk.sql("UPDATE messages SET status = 'queued' WHERE CAST(id AS text) = :id", id=second.message.id)
+    assert not desk.alone(sending.settle_at_once, results)
+    assert [desk.status(o.message.id) for o in (first, second)] == ["sending", "queued"]
+    assert [a["outcome"] for o in (first, second) for a in desk.attempts(o.message.id)] == [None, None]
+    desk.write(sending.settle, results)
+    assert [desk.status(o.message.id) for o in (first, second)] == ["accepted", "accepted"]
