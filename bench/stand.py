@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import redis
+
 from bench.machine import peak_mb
 from bench.vendor import Vendor, vendor
 from bulksend.ledger.database import Database
@@ -26,6 +28,7 @@ from bulksend.ledger.migrating import migrate
 from ops.local.children import Child
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
+from producer.relay import LEADER_KEY
 
 ROOT = Path(__file__).resolve().parents[1]
 SENDER = "8615000579987"
@@ -83,6 +86,11 @@ class Stand:
     def relay(self) -> Child:
         """Our relay."""
         return self.start("relay", *CLI, "relay")
+
+    def relay_leads(self) -> bool:
+        """Whether a relay leads, and so has looked at what is due."""
+        with redis.Redis.from_url(self.valkey.url) as client:
+            return bool(client.exists(LEADER_KEY))
 
     def run(self, *command: str) -> str:
         """Run ``bulksend command`` to its end; what it says on stdout."""

@@ -20,7 +20,7 @@ Job = tuple[str, int]
 #: A window of so many is read whole each time.
 SMALL = 2_000
 #: A larger one this often: what Redis lost and what workers gave back is found by it.
-WHOLE_MS = 2_500
+WHOLE_MS = 5_000
 
 
 def job(row: Due) -> Job:

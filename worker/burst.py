@@ -10,7 +10,7 @@ from __future__ import annotations
 _FIRST, _LEAST = 80.0, 8.0
 _GROW, _SHRINK = 2, 0.8
 #: So many of a hundred may miss their slots without a word: another slot costs little, and idle hands cost more.
-_FREE_PERCENT = 35
+_FREE_PERCENT = 60
 
 
 class Burst:

@@ -15,8 +15,8 @@ from worker.store import PauseOrder, Store, SuppressOrder
 
 log = structlog.get_logger(__name__)
 
-#: So long are reports to the limiter gathered.
-_REPORT_S = 0.020
+#: So long are reports to the limiter gathered: what asks for slower or tells of an outage, and that all is well.
+_BAD_NEWS_S, _GOOD_NEWS_S = 0.020, 0.100
 
 
 class Follower:
@@ -30,6 +30,7 @@ class Follower:
         self._slow: set[tuple[Scope, str]] = set()
         self._outages = 0
         self._successes = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._reporting: asyncio.Task[None] | None = None
 
     def note(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
@@ -40,8 +41,9 @@ class Follower:
             self._slow.add((Scope.SENDER, message.sender))
         self._outages += decision.outage is True
         self._successes += decision.outage is False
-        if self._reporting is None:
-            self._reporting = asyncio.create_task(self._report())
+        is_bad = decision.slow is not None or decision.outage is True
+        if is_bad or self._timer is None:
+            self._report_within(_BAD_NEWS_S if is_bad else _GOOD_NEWS_S)
         if decision.alert:
             log.error("vendor_alert", message=message.id, campaign=message.campaign_id, why=decision.error)
         return self._pauses_due(message, decision)
@@ -62,12 +64,23 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - its own message is settled in any case
             log.error("not_followed", message=message.id, error=type(error).__name__)
 
+    def _report_within(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._begin_report)
+
+    def _begin_report(self) -> None:
+        self._timer = None
+        self._reporting = asyncio.create_task(self._report())
+
     async def _report(self) -> None:
-        await asyncio.sleep(_REPORT_S)
         slow, self._slow = sorted(self._slow), set()
         outages, successes = self._outages, self._successes
         self._outages = self._successes = 0
-        self._reporting = None
         if not slow and not outages and not successes:
             return
         try:

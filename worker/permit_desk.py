@@ -44,6 +44,8 @@ PARTS = 5
 BLOCKS_LATE = 2
 #: Who missed a slot needs no time to open an attempt, only to hear of the new one.
 EXCHANGE_LEAD_S = 0.005
+#: ... and those of a blast are asked for together, so often at most: a call costs as much as many slots.
+EXCHANGE_BREATH_S = 0.012
 #: A clock this close, in seconds, is good enough: slots leave seven milliseconds for it and for the way.
 CLOSE_S = 0.0005
 #: So many calls at most to set the clock: a far Redis never comes closer.
@@ -100,6 +102,8 @@ class PermitDesk:
         self._burst = Burst(most)
         self._block_at = 0.0
         """When the next block is to be asked for."""
+        self._exchange_at = 0.0
+        """When those who missed a slot may be asked for again, but for codes."""
 
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
@@ -190,7 +194,7 @@ class PermitDesk:
 
     def _choose(self, now: float) -> _Question:
         """Whom to ask for now: codes and exchanges at once, everything else a block after the other."""
-        missed, missed_at = self._take([key for key in self._lines if not key[1]], self._most, now)
+        missed, missed_at = self._missed(now)
         if missed:
             return _Question(missed, EXCHANGE_LEAD_S, None, self._spread())
         first = [key for key in self._lines if key[1] and key[0] is Kind.OTP]
@@ -211,6 +215,19 @@ class PermitDesk:
             lead += begins - oldest
             self._block_at = begins + BLOCK_S
         return _Question(bulk, lead, _sooner(next_at, bulk_at), self._spread())
+
+    def _missed(self, now: float) -> tuple[list[Waiting], float | None]:
+        """Who missed a slot and is to be asked for now; else when to look again."""
+        keys = [key for key in self._lines if not key[1]]
+        if not keys:
+            return [], None
+        if now < self._exchange_at:
+            codes, codes_at = self._take([key for key in keys if key[0] is Kind.OTP], self._most, now)
+            return codes, _sooner(codes_at, self._exchange_at)
+        missed, missed_at = self._take(keys, self._most, now)
+        if missed:
+            self._exchange_at = now + EXCHANGE_BREATH_S
+        return missed, missed_at
 
     def _spread(self) -> Spread:
         """No more slots together than the loop begins in time."""
