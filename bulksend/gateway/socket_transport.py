@@ -80,8 +80,9 @@ class SocketTransport:
         self._max_body = max_body
         self._connections = max(1, connections)
         self._busy = 0
+        self._waiting = 0
         self._over = asyncio.Event()
-        """Set for an instant whenever a POST is over."""
+        """Set for an instant whenever a POST is over that somebody waits for."""
         self._idle: list[_Line] = []
         self._up: set[_Line] = set()
         self._closed = False
@@ -130,7 +131,7 @@ class SocketTransport:
             self._put_back(line, now)
             raise
         self._busy += 1
-        waiter = line.start(request, now + self._timeouts.total)
+        waiter = line.start(request, now + self._timeouts.total, now)
         waiter.add_done_callback(partial(self._answered, line, done))
         return waiter
 
@@ -149,8 +150,9 @@ class SocketTransport:
 
     def _is_over(self) -> None:
         self._busy -= 1
-        self._over.set()
-        self._over.clear()
+        if self._waiting:
+            self._over.set()
+            self._over.clear()
 
     def _put_back(self, line: _Line, now: float) -> None:
         """A connection is used no longer: the next POST may have it, if nothing is known against it."""
@@ -189,12 +191,15 @@ class SocketTransport:
     async def _wait_for_room(self, deadline: float) -> bool:
         """Whether there was room in time."""
         deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.pool)
+        self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
                 while self._busy >= self._connections:
                     await self._over.wait()
         except TimeoutError:
             return False
+        finally:
+            self._waiting -= 1
         return True
 
     async def _post_on_a_line(
@@ -307,7 +312,7 @@ class _Line(asyncio.Protocol):
 
         Raises CancelledError and nothing else: whatever goes wrong, the line knows what left us.
         """
-        waiter = self.start(request, deadline)
+        waiter = self.start(request, deadline, self._loop.time())
         try:
             await waiter
         except Exception:  # noqa: BLE001, S110 - see ``reached``
@@ -316,7 +321,7 @@ class _Line(asyncio.Protocol):
             self._waiter = None
         return self.reached(waiter)
 
-    def start(self, request: bytes, deadline: float) -> asyncio.Future[RawReply]:
+    def start(self, request: bytes, deadline: float, now: float) -> asyncio.Future[RawReply]:
         """Write the request; the future of its reply, to be handed to ``reached`` when it is done."""
         self._begin()
         self._deadline = deadline
@@ -328,7 +333,7 @@ class _Line(asyncio.Protocol):
             self.stage = "wait"
             self._transport.write(request)  # may call pause_writing
             reach("request_written")
-            self._set_timer()
+            self._set_timer(now)
         except Exception as error:  # noqa: BLE001 - see ``reached``
             self._fail(error)
         return waiter
@@ -354,14 +359,14 @@ class _Line(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, now: float) -> None:
         """Start the timeout of the operation that is under way.
 
         A POST that goes well costs no timer: the connection's own goes off at the timeout of some earlier one, finds
         that it is too early, and is set anew.
         """
         is_writing = self.stage == "send"
-        at = self._loop.time() + (self._timeouts.write if is_writing else self._timeouts.read)
+        at = now + (self._timeouts.write if is_writing else self._timeouts.read)
         self._late = WriteTimeoutError if is_writing else ReadTimeoutError
         if self._deadline < at:
             at, self._late = self._deadline, TimeoutError
@@ -405,7 +410,7 @@ class _Line(asyncio.Protocol):
     def resume_writing(self) -> None:
         """All of it is written."""
         self.stage = "wait"
-        self._set_timer()
+        self._set_timer(self._loop.time())
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; bytes that no request asked for spoil the connection."""
@@ -428,7 +433,7 @@ class _Line(asyncio.Protocol):
             if not self._head_is_read and self._fed > MAX_HEAD:
                 self._fail(InvalidReplyError)
             elif self.stage != "send":
-                self._set_timer()
+                self._set_timer(self._loop.time())
 
     def eof_received(self) -> None:
         """The vendor says no more; returning None closes our side as well."""
