@@ -67,9 +67,10 @@ class Vendor(Protocol):
         ...
 
     def send_now(
-        self, order: SendOrder, begin: Callable[[], None], done: Callable[[Answer], None]
+        self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
     ) -> asyncio.Future[Any] | None:
-        """POST before this returns, where a connection is up and idle; else None, and nothing was done."""
+        """POST before this returns, where a connection is up and idle and ``begin`` says yes, right before the first
+        byte; else None, and nothing was done."""
         ...
 
     def ready(self) -> int:
@@ -296,7 +297,7 @@ class Deliverer:
             self._depart(delivery, was_ready=True)
 
     def _post_now(self, delivery: Delivery) -> bool:
-        """POST over a connection that is up, without a task; False where there is none."""
+        """POST over a connection that is up, without a task; False where there is none, or it is too late."""
         assert delivery.order is not None
         try:
             obstacle = self.last_look(delivery.lease, delivery.deadline)
@@ -304,7 +305,7 @@ class Deliverer:
                 self._answered(delivery, Answer(obstacle, Evidence()), 0.0)
                 return True
             delivery.task = self._do.vendor.send_now(
-                delivery.order, partial(self.begins, delivery), partial(self._replied, delivery)
+                delivery.order, partial(self._begins_in_time, delivery), partial(self._replied, delivery)
             )
         except Exception as error:  # noqa: BLE001 - see _broke
             if delivery.began_at is not None:
@@ -312,6 +313,13 @@ class Deliverer:
             self._broke(delivery, error)
             return True
         return delivery.task is not None
+
+    def _begins_in_time(self, delivery: Delivery) -> bool:
+        """The very last look at the clock: whoever was kept from the processor since the one before is late."""
+        if delivery.slot is None or is_stale(delivery.slot.at * 1000, self._loop.time() * 1000):
+            return False
+        self.begins(delivery)
+        return True
 
     def _replied(self, delivery: Delivery, answer: Answer) -> None:
         self.ends(delivery)

@@ -47,9 +47,9 @@ class VendorClient:
         return _read(await self._transport.post(body, headers, start))
 
     def send_now(
-        self, order: SendOrder, begin: Callable[[], None], done: Callable[[Answer], None]
+        self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
     ) -> asyncio.Future[RawReply] | None:
-        """POST before this returns, where a connection is up and idle; else None, and nothing was done: then ``send``.
+        """POST before this returns, where a connection is up and ``begin`` says yes; else None, and nothing was done.
 
         See ``Transport.post_now`` for ``begin``, ``done`` and the future.
         """

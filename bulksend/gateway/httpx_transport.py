@@ -131,7 +131,7 @@ class HttpxTransport:
         self,
         body: bytes,
         headers: Mapping[str, str],
-        begin: Callable[[], None],
+        begin: Callable[[], bool],
         done: Callable[[RawReply | Failure], None],
     ) -> None:
         """None: httpcore does not say which of its connections are up."""

@@ -110,7 +110,7 @@ class SocketTransport:
         self,
         body: bytes,
         headers: Mapping[str, str],
-        begin: Callable[[], None],
+        begin: Callable[[], bool],
         done: Callable[[RawReply | Failure], None],
     ) -> asyncio.Future[RawReply] | None:
         """See :class:`~bulksend.gateway.transport.Transport`."""
@@ -125,11 +125,14 @@ class SocketTransport:
             self._put_back(line, now)
             return None
         reach("connected")
+        may_begin = False
         try:
-            begin()
-        except BaseException:
-            self._put_back(line, now)
-            raise
+            may_begin = begin()
+        finally:
+            if not may_begin:
+                self._put_back(line, now)
+        if not may_begin:
+            return None
         self._busy += 1
         waiter = line.start(request, now + self._timeouts.total, now)
         waiter.add_done_callback(partial(self._answered, line, done))

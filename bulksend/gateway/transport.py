@@ -89,15 +89,16 @@ class Transport(Protocol):
         self,
         body: bytes,
         headers: Mapping[str, str],
-        begin: Callable[[], None],
+        begin: Callable[[], bool],
         done: Callable[[RawReply | Failure], None],
     ) -> asyncio.Future[RawReply] | None:
         """POST before this returns, where a connection is up and idle: what most POSTs need no task for.
 
-        ``begin`` is called right before the first byte is written; what it raises comes through, and nothing has left.
+        ``begin`` is called right before the first byte is written, and says whether it still may be; what it raises
+        comes through, and nothing has left.
         ``done`` gets what came of it, in a later turn of the loop, unless the future that is returned is cancelled:
-        then it may have gone out. None where there is no such connection, or the headers cannot be sent: nothing was
-        done.
+        then it may have gone out. None where there is no such connection, ``begin`` said no, or the headers cannot be
+        sent: nothing was done.
         """
         ...
 

@@ -17,6 +17,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +71,12 @@ class MakeTransport(Protocol):
     ) -> Transport: ...
 
 
+def _begun(start: Start | None) -> bool:
+    if start is not None:
+        start.begin()
+    return True
+
+
 class AtOnce(SocketTransport):
     """Has a connection first, and POSTs over it at once: ``post_now`` is judged as ``post`` is."""
 
@@ -105,8 +112,7 @@ class AtOnce(SocketTransport):
         if start is not None and not await start.wait():
             return HELD
         over: asyncio.Future[RawReply | Failure] = asyncio.get_running_loop().create_future()
-        begin = start.begin if start is not None else lambda: None
-        posted = self.post_now(body, headers, begin, over.set_result)
+        posted = self.post_now(body, headers, partial(_begun, start), over.set_result)
         if posted is not None:
             return await self._cancelled_together(over, posted)
         if made is not None and made.has_ended():
@@ -558,6 +564,36 @@ def test_what_a_start_raises_comes_through_and_nothing_was_sent(make: MakeTransp
                 await client.send(ORDER, Broken())
             assert vendor.bytes_read == 0
             await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_post_at_once_that_may_not_begin_any_more_leaves_its_connection_to_the_next() -> None:
+    async def run() -> None:
+        async with vendor_that(answers_until_closed) as vendor:
+            client = client_of(SocketTransport(vendor.url, timeouts=PATIENT))
+            await client.send(ORDER)
+            answers: list[Answer] = []
+            assert client.send_now(ORDER, lambda: False, answers.append) is None
+            assert (client.ready(), client.connected()) == (1, 1)
+            assert type((await client.send(ORDER)).outcome) is Accepted
+            await client.aclose()
+        assert answers == []
+        assert (len(vendor.requests), vendor.connections) == (2, 1)
+
+    asyncio.run(run())
+
+
+def test_what_hinders_a_post_at_once_from_beginning_comes_through_and_nothing_was_sent() -> None:
+    async def run() -> None:
+        async with vendor_that(answers_until_closed) as vendor:
+            client = client_of(SocketTransport(vendor.url, timeouts=PATIENT))
+            await client.send(ORDER)
+            with pytest.raises(ZeroDivisionError):
+                client.send_now(ORDER, lambda: bool(1 // 0), lambda answer: None)
+            assert client.ready() == 1
+            await client.aclose()
+        assert len(vendor.requests) == 1
 
     asyncio.run(run())
 

@@ -63,9 +63,9 @@ FENCING_REMOVED = PlantedBug(
         Edit(
             "bulksend/ledger/sending.py",
             "  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} "
-            "AND w.ended_at IS NULL)\n"
+            "AND w.ended_at IS NULL)\n  {unless}\n"
             "RETURNING messages.id, messages.attempt_id, messages.attempts",
-            "RETURNING messages.id, messages.attempt_id, messages.attempts",
+            "  {unless}\nRETURNING messages.id, messages.attempt_id, messages.attempts",
         ),
         # The numbering of attempts is a fence of its own.
         Edit("bulksend/ledger/sending.py", "    ON CONFLICT (id) DO NOTHING)", "    ON CONFLICT DO NOTHING)"),

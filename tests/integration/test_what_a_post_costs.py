@@ -74,7 +74,7 @@ async def at_once(client: VendorClient) -> None:
         if next(left, None) is None:
             over.set_result(None)
         else:
-            assert client.send_now(ORDER, lambda: None, go_on) is not None
+            assert client.send_now(ORDER, lambda: True, go_on) is not None
 
     go_on()
     await over

@@ -313,7 +313,7 @@ def test_many_overslept_slots_make_the_blocks_smaller() -> None:
 
     async def act(desk: PermitDesk) -> None:
         await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(80)])
-        for _ in range(30):
+        for _ in range(60):
             desk.overslept()
         await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(240)])
 
