@@ -41,7 +41,7 @@ ROOM_S = 0.010
 BLOCK_S = 0.025
 #: ... and its slots in so many parts, each as far from the one before as the loop needs to begin it.
 PARTS = 5
-BLOCKS_LATE = 2
+BLOCKS_LATE = 1
 #: Who missed a slot needs no time to open an attempt, only to hear of the new one.
 EXCHANGE_LEAD_S = 0.005
 #: ... and those of a blast are asked for together, so often at most: a call costs as much as many slots.
