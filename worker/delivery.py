@@ -285,38 +285,40 @@ class Deliverer:
 
     def _depart_in_time(self, delivery: Delivery) -> None:
         """Its slot has come, or passed: a miss costs no more than a place in the next call for slots."""
-        if delivery.stage is not Stage.OPEN or delivery.slot is None:
+        if delivery.stage is not Stage.OPEN:
             return
-        lane = delivery.message.kind
-        if is_stale(delivery.slot.at * 1000, self._loop.time() * 1000):
-            self._do.desk.overslept()
-            self._exchange(delivery)
-        elif not self.hands.has_place(lane):
-            self._errand(delivery, self._exchange_at_a_place(delivery))
-        elif not self._post_now(delivery):
-            self._depart(delivery, was_ready=True)
-
-    def _post_now(self, delivery: Delivery) -> bool:
-        """POST over a connection that is up, without a task; False where there is none, or it is too late."""
-        assert delivery.order is not None
         try:
-            obstacle = self.last_look(delivery.lease, delivery.deadline)
-            if obstacle is not None:
-                self._answered(delivery, Answer(obstacle, Evidence()), 0.0)
-                return True
-            delivery.task = self._do.vendor.send_now(
-                delivery.order, partial(self._begins_in_time, delivery), partial(self._replied, delivery)
-            )
+            if self._is_late(delivery):
+                self._do.desk.overslept()
+                self._exchange(delivery)
+            elif not self.hands.has_place(delivery.message.kind):
+                self._errand(delivery, self._exchange_at_a_place(delivery))
+            elif not self._post_now(delivery):
+                self._depart(delivery, was_ready=True)
         except Exception as error:  # noqa: BLE001 - see _broke
             if delivery.began_at is not None:
                 self.ends(delivery)
             self._broke(delivery, error)
+
+    def _is_late(self, delivery: Delivery) -> bool:
+        assert delivery.slot is not None
+        return is_stale(delivery.slot.at * 1000, self._loop.time() * 1000)
+
+    def _post_now(self, delivery: Delivery) -> bool:
+        """POST over a connection that is up, without a task; False where there is none, or it is too late."""
+        assert delivery.order is not None
+        obstacle = self.last_look(delivery.lease, delivery.deadline)
+        if obstacle is not None:
+            self._answered(delivery, Answer(obstacle, Evidence()), 0.0)
             return True
+        delivery.task = self._do.vendor.send_now(
+            delivery.order, partial(self._begins_in_time, delivery), partial(self._replied, delivery)
+        )
         return delivery.task is not None
 
     def _begins_in_time(self, delivery: Delivery) -> bool:
         """The very last look at the clock: whoever was kept from the processor since the one before is late."""
-        if delivery.slot is None or is_stale(delivery.slot.at * 1000, self._loop.time() * 1000):
+        if self._is_late(delivery):
             return False
         self.begins(delivery)
         return True
