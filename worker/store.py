@@ -94,6 +94,9 @@ class Store:
             reach("rescuing")
             return done
 
+        with self._database.read() as tx:
+            if not leases.any_lapsed(tx):
+                return leases.Rescued([], [], [])
         return self._database.retrying(work, patience_s=2.0)
 
     def bury(self, flight: Flight, resend_wait_ms: int) -> leases.Rescued:

@@ -78,6 +78,15 @@ def say_away(tx: Connection, lease: str, away: bool) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+def any_lapsed(tx: Connection) -> bool:
+    """Whether there may be something to rescue or to close: only reads, so that nobody who writes waits for it."""
+    held = select(messages.c.id).where(messages.c.owner == workers.c.id, text(f"messages.{HELD_SQL}"))
+    lapsed = select(workers.c.id).where(
+        workers.c.lease_until <= db_now(), or_(workers.c.ended_at.is_(None), exists(held))
+    )
+    return tx.execute(select(exists(lapsed))).scalar_one() in (True, 1)
+
+
 def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
     """Take from lapsed leases what they hold: ``claimed`` goes back, ``sending`` becomes ``unknown``.
 

@@ -19,6 +19,11 @@ def people(count: int, area: int = 212) -> list[str]:
     return [f"1{area + n // 100}55501{n % 100:02d}" for n in range(count)]
 
 
+def open_of(site: Any, campaign: str, worker: str) -> int:
+    """How many attempts of a worker are open."""
+    return sum(a["outcome"] is None and a["worker"].endswith(worker) for a in site.attempts(campaign))
+
+
 def in_flight(site: Any, campaign: str, least: int = 5) -> None:
     """Wait until some have been sent and some are on their way."""
 
@@ -37,6 +42,8 @@ def test_a_killed_worker_leaves_only_what_was_in_flight_unknown_and_the_rest_goe
         in_flight(site, blast)
         victim = site.stack.member("worker1")
         name = f":{victim.child.pid}"
+        # Not only the other one's: which of the two has how many is theirs to settle.
+        site.wait("the victim has some in flight", lambda: open_of(site, blast, name) >= 5)
         victim.child.kill()
         ended = site.wait_ended(blast, seconds=60)
         assert ended.keys() <= {"accepted", "unknown"}

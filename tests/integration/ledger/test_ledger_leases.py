@@ -309,3 +309,18 @@ def test_a_code_whose_post_had_not_begun_is_still_there_to_be_sent(desk: Any) ->
     bury(desk, lease)
     assert desk.status(id) == "retry"
     assert desk.payload(id) is not None
+
+
+def test_whether_there_may_be_anything_to_rescue_is_asked_without_a_writers_place(desk: Any) -> None:
+    ids = desk.queued(n=2)
+    living, dead = desk.lease("host:1"), desk.lease("host:2")
+    desk.claim(living, ids[:1])
+    assert not desk.read(leases.any_lapsed)
+    desk.claim(dead, ids[1:])
+    desk.lapse(dead)
+    assert desk.read(leases.any_lapsed)
+    desk.rescue()
+    # What it held is taken from it; that it has ended is not on record yet.
+    assert desk.read(leases.any_lapsed)
+    desk.write(leases.close_ended)
+    assert not desk.read(leases.any_lapsed)

@@ -266,8 +266,7 @@ def test_a_fast_senders_slots_are_asked_for_in_blocks_as_large_as_can_begin_in_t
     )
     assert {spread.apart_ms * PARTS for spread in permits.spreads if spread is not None} == {BLOCK_S * 1000}
     # Each block has its own time: three blocks are two intervals, less what may be asked for early.
-    early = BLOCKS_LATE
-    assert began[1] - began[0] >= (len(sizes) - 1 - early) * BLOCK_S
+    assert began[1] - began[0] >= (len(sizes) - 1 - BLOCKS_LATE) * BLOCK_S
 
 
 def test_no_slot_is_further_ahead_than_the_lead_and_what_is_spare_for_being_late() -> None:
