@@ -7,7 +7,7 @@ line can take. Pure.
 
 from __future__ import annotations
 
-_FIRST, _LEAST = 80.0, 8.0
+_FIRST, _LEAST = 40.0, 4.0
 _GROW, _SHRINK = 2, 0.8
 #: So many of a hundred may miss their slots without a word: another slot costs little, and idle hands cost more.
 _FREE_PERCENT = 60

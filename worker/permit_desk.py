@@ -38,10 +38,10 @@ ROOM_S = 0.010
 #: Slots of anything but OTP are asked for in blocks that begin so far apart, each as large as the loop can start in
 #: time where a sender's rate does not space them. The loop is sometimes late to ask: so many more are then asked for
 #: one after the other, and their slots are as far apart as ever.
-BLOCK_S = 0.025
-BLOCKS_LATE = 1
+BLOCK_S = 0.010
+BLOCKS_LATE = 3
 #: The slots of a block come in so many parts, spread over its time: no more together than the loop begins in time.
-PARTS = 5
+PARTS = 2
 #: Who missed a slot needs no time to open an attempt, only to hear of the new one.
 EXCHANGE_LEAD_S = 0.005
 #: ... and those of a blast are asked for together, so often at most: a call costs as much as many slots.

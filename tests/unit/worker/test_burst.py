@@ -15,19 +15,19 @@ def after(burst: Burst, blocks: int, *, missed: int = 0, share: float = 1.0) -> 
 
 
 def test_full_blocks_that_begin_in_time_make_the_next_larger_by_two() -> None:
-    assert after(Burst(250), 12) == 80 + 2 * 11
+    assert after(Burst(250), 12) == 40 + 2 * 11
 
 
 def test_blocks_that_were_not_full_prove_nothing() -> None:
-    assert after(Burst(250), 50, share=0.5) == 80
+    assert after(Burst(250), 50, share=0.5) == 40
 
 
 def test_many_missed_slots_make_the_next_block_a_fifth_smaller() -> None:
-    assert after(Burst(250), 2, missed=50) == int(80 * 0.8)
+    assert after(Burst(250), 2, missed=25) == int(40 * 0.8)
 
 
 def test_a_few_missed_slots_change_nothing_for_the_worse() -> None:
-    assert after(Burst(250), 20, missed=20) >= 80
+    assert after(Burst(250), 20, missed=20) >= 40
 
 
 def test_it_never_grows_beyond_what_one_question_may_hold_nor_ends() -> None:
