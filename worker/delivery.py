@@ -20,7 +20,7 @@ from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder, Start
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
-from bulksend.limits import Ask, is_stale
+from bulksend.limits import Ask
 from bulksend.messaging import (
     Accepted,
     Answer,
@@ -202,7 +202,7 @@ class Deliverer:
 
     # -- permit ------------------------------------------------------------------------------------------
 
-    def _ask_of(self, message: Claimed, *, exchange: bool = False) -> Ask:
+    def _ask_of(self, message: Claimed, missed: Slot | None = None) -> Ask:
         book = self._do.book
         return Ask(
             kind=message.kind,
@@ -211,7 +211,7 @@ class Deliverer:
             recipient=message.recipient,
             sender_limits=book.limits(message.sender),
             campaign_rate=book.campaign(message.campaign_id).rate,
-            exchange=exchange,
+            missed_ms=None if missed is None else missed.permit.slot_ms,
         )
 
     def _on_permit(self, delivery: Delivery, answer: Slot | Held) -> None:
@@ -302,7 +302,7 @@ class Deliverer:
 
     def _is_late(self, delivery: Delivery) -> bool:
         assert delivery.slot is not None
-        return is_stale(delivery.slot.at * 1000, self._loop.time() * 1000)
+        return delivery.slot.is_missed(self._loop.time())
 
     def _post_now(self, delivery: Delivery) -> bool:
         """POST over a connection that is up, without a task; False where there is none, or it is too late."""
@@ -335,7 +335,7 @@ class Deliverer:
     def _exchange(self, delivery: Delivery) -> None:
         self._tally.stale_slots += 1
         delivery.stage = Stage.MISSED
-        self._do.desk.join(self._ask_of(delivery.message, exchange=True), delivery)
+        self._do.desk.join(self._ask_of(delivery.message, delivery.slot), delivery)
 
     async def _exchange_at_a_place(self, delivery: Delivery) -> None:
         """Slots are no use without a place: more were let ahead than were answered since."""
@@ -376,20 +376,19 @@ class Deliverer:
             self._broke(delivery, error)
 
     async def in_time(self, slot: Slot, was_ready: bool) -> bool:
-        """Wait for a slot; False where it was missed: a POST later than a permit is good for could make a second
-        fuller than the limit."""
+        """Wait for a slot; False where it was missed."""
         delay = slot.at - self._loop.time()
         if delay > 0:
             await asyncio.sleep(delay)
-        missed = is_stale(slot.at * 1000, self._loop.time() * 1000)
+        missed = slot.is_missed(self._loop.time())
         if missed and (was_ready or delay > 0):
             self._do.desk.overslept()
         return not missed
 
-    async def exchange(self, message: Claimed) -> Slot | Held:
+    async def exchange(self, message: Claimed, missed: Slot) -> Slot | Held:
         """Another slot for one that was missed."""
         self._tally.stale_slots += 1
-        return await self._do.desk.acquire(self._ask_of(message, exchange=True))
+        return await self._do.desk.acquire(self._ask_of(message, missed))
 
     def begins(self, delivery: Delivery) -> None:
         """A POST begins: from here on a kill leaves it in doubt."""
@@ -553,7 +552,7 @@ class _Departure:
         hands, lane = self.deliverer.hands, self.delivery.message.kind
         while not (await self.deliverer.in_time(slot, was_ready) and hands.has_place(lane)):
             await hands.wait_for_place(lane)
-            answer = await self.deliverer.exchange(self.delivery.message)
+            answer = await self.deliverer.exchange(self.delivery.message, slot)
             if isinstance(answer, Held):
                 return _held_back(answer)
             slot, was_ready = answer, False

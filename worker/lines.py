@@ -10,14 +10,19 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from bulksend.limits import Ask, Gate
+from bulksend.limits import Ask, Gate, Permit
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A permit in this process's own time: POST at ``at``."""
+    """A permit, and its slot in this process's own time: POST at ``at``."""
 
     at: float
+    permit: Permit
+
+    def is_missed(self, now: float) -> bool:
+        """Whether it is too late for it: such a POST could make a second fuller than the limit."""
+        return (now - self.at) * 1000 >= self.permit.late_ms
 
 
 @dataclass(frozen=True, slots=True)

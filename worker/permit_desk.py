@@ -268,7 +268,7 @@ class PermitDesk:
             if waiting.answer.done():
                 continue
             if isinstance(answer, Permit):
-                waiting.answer.set_result(Slot(self.clock.loop_time(answer.slot_ms)))
+                waiting.answer.set_result(Slot(self.clock.loop_time(answer.slot_ms), answer))
                 self._line(waiting.ask).served(waiting.ask.campaign_id)
             elif not self._sits_out(answer, grant.now_ms):
                 until = None if answer.until_ms is None else int(answer.until_ms)

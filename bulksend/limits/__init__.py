@@ -10,7 +10,6 @@ from bulksend.limits.redis_permits import RedisPermits
 from bulksend.limits.rules import MAX_LEAD_MS, LimitRules
 from bulksend.limits.tags import Tags
 from bulksend.limits.words import (
-    MAX_LATE_MS,
     Ask,
     Gate,
     Grant,
@@ -20,12 +19,10 @@ from bulksend.limits.words import (
     SenderLimits,
     Spread,
     Wait,
-    is_stale,
     needs_restore,
 )
 
 __all__ = [
-    "MAX_LATE_MS",
     "MAX_LEAD_MS",
     "Ask",
     "FallbackPermits",
@@ -44,7 +41,6 @@ __all__ = [
     "Spread",
     "Tags",
     "Wait",
-    "is_stale",
     "make_permits",
     "needs_restore",
     "redis_permits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bulksend.limits.rules import LimitRules
 from bulksend.limits.words import Ask, SenderLimits
 from bulksend.messaging.states import LANES, Kind
 
@@ -22,6 +23,12 @@ class Group:
     campaign_rate: float | None
     exchange: bool
     places: list[int]
+
+
+def rates_of(group: Group, rules: LimitRules) -> list[float]:
+    """All that limit it, messages/s: its sender's first."""
+    others = (rules.account_rate, group.campaign_rate)
+    return [group.limits.rate, *(rate for rate in others if rate is not None)]
 
 
 def grouped(asks: Sequence[Ask]) -> list[Group]:

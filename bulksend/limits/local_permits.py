@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulksend.limits.adapting import Breaker, Slowdown
-from bulksend.limits.grouping import Group, grouped
+from bulksend.limits.grouping import Group, grouped, rates_of
 from bulksend.limits.rules import (
     BLACKOUT_MS,
     CLOCK_BACK_MS,
@@ -23,7 +23,8 @@ from bulksend.limits.rules import (
     HORIZON_MS,
     MAX_LEAD_MS,
     LimitRules,
-    step_ms,
+    late_ms,
+    pace,
 )
 from bulksend.limits.tags import Tags
 from bulksend.limits.timeline import Reach, Timeline, stored
@@ -74,6 +75,7 @@ class _Turn:
     reach: Reach
     limit: float
     """The latest slot that may be given."""
+    late_ms: float
     next: int = 0
 
     @property
@@ -153,8 +155,6 @@ class LocalPermits:
             for lane in LANES:
                 self._serve(memory, turns[lane], now, answers, call)
             memory.turn = (memory.turn + call.given) % 1_000_000
-            for line in (memory.line, *(turn.sender.line for lane in LANES for turn in turns[lane])):
-                line.round_off()
             self._prune(memory, now)
             return Grant(tuple(answers), now, self._workers, needs_restore, f"local-{memory.epoch_ms:.0f}")
 
@@ -268,19 +268,25 @@ class LocalPermits:
     # -- one call --------------------------------------------------------------------------------------
 
     def _turn(self, memory: _Memory, group: Group, asks: Sequence[Ask], now: float, lead_ms: float) -> _Turn:
+        soonest = now + min(max(lead_ms, 0.0), MAX_LEAD_MS)
         tag = self.tags.sender(group.sender)
         sender = memory.senders.setdefault(tag, _Sender())
         if group.limits.quota is None:
             sender.quota_known = False  # what it sends from here on is not counted
         account = memory.slow.get(f"account:{self.tags.account_tag}", _FULL).now(now)
         factor = memory.slow.get(f"sender:{tag}", _FULL).now(now) * account
-        sender.line.begin(now, step_ms(self._part(group.limits.rate), factor))
+        rates = [self._part(rate) for rate in rates_of(group, self._rules)]
+        lines = [sender.line]
+        sender.line.begin(now, pace(rates[0], factor))
         if self._rules.account_rate is not None:
-            memory.line.begin(now, step_ms(self._part(self._rules.account_rate), account))
+            memory.line.begin(now, pace(self._part(self._rules.account_rate), account))
+            lines.append(memory.line)
+        for slot in [slot for place in group.places if (slot := asks[place].missed_ms) is not None]:
+            for line in lines:
+                line.miss(slot, now, soonest)
         window = None
         if group.campaign_rate is not None:
             window = memory.campaigns.setdefault(group.campaign_id, CampaignWindow())
-        soonest = now + min(max(lead_ms, 0.0), MAX_LEAD_MS)
         return _Turn(
             group,
             [asks[place] for place in group.places],
@@ -289,6 +295,7 @@ class LocalPermits:
             self._part(group.campaign_rate) if group.campaign_rate is not None else 0.0,
             Reach(now, soonest, group.kind, narrow=group.campaign_rate is not None),
             soonest + HORIZON_MS[group.kind],
+            late_ms(rates),
         )
 
     def _serve(
@@ -336,14 +343,14 @@ class LocalPermits:
             self._count(memory, ask, pair, slot)
         memory.breaker.gave(now)
         call.given += 1
-        return Permit(slot), False
+        return Permit(slot, turn.late_ms), False
 
     def _count(self, memory: _Memory, ask: Ask, pair: str, slot: float) -> None:
         """What is counted by recipient: once a message, however often it exchanges its slot."""
         if ask.sender_limits.quota is not None:
             memory.recipients.setdefault(self.tags.sender(ask.sender), {})[pair] = slot
         floor = max(memory.pairs.get(pair, 0.0), memory.pair_floor, slot)
-        memory.pairs[pair] = stored(floor + self._rules.pair_interval_ms)
+        memory.pairs[pair] = floor + self._rules.pair_interval_ms
 
     # -- gates -----------------------------------------------------------------------------------------
 

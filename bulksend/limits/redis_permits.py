@@ -16,8 +16,8 @@ from typing import Any
 
 import redis
 
-from bulksend.limits.grouping import Group, grouped
-from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules
+from bulksend.limits.grouping import Group, grouped, rates_of
+from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules, late_ms
 from bulksend.limits.scripts import Scripts
 from bulksend.limits.tags import Tags
 from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Spread, Wait
@@ -71,7 +71,7 @@ class RedisPermits:
         args = self._arguments("returned" if returned else "", lead_ms, spread)
         pairs = [self._pairs(group, asks) for group in groups]
         for group, tags in zip(groups, pairs, strict=True):
-            args += self._group(group, tags)
+            args += self._group(group, asks, tags)
         reply = self._run(self._scripts.ask, args, restarted_arg=2)
         now_ms, workers, epoch, needs_restore = (
             float(reply[0]),
@@ -84,15 +84,16 @@ class RedisPermits:
         flat = iter(reply[4])
         waits: dict[bytes, Wait] = {}
         for group in groups:
+            late = late_ms(rates_of(group, self._rules))
             for place in group.places:
-                answers[place] = _answer(next(flat), waits)
+                answers[place] = _answer(next(flat), late, waits)
         self._notice(epoch, now_ms, groups, pairs, answers)
         return Grant(tuple(answers), now_ms, workers, needs_restore, epoch)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
         group = grouped([ask])[0]
-        args = [*self._arguments("", 0.0), *self._group(group, self._pairs(group, [ask]))]
+        args = [*self._arguments("", 0.0), *self._group(group, [ask], self._pairs(group, [ask]))]
         return tuple(_wait(text) for text in self._run(self._scripts.peek, args))
 
     def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
@@ -192,8 +193,9 @@ class RedisPermits:
         pair, sender = self.tags.pair, group.sender
         return [pair(sender, asks[place].recipient) for place in group.places]
 
-    def _group(self, group: Group, pairs: list[str]) -> list[Any]:
+    def _group(self, group: Group, asks: Sequence[Ask], pairs: list[str]) -> list[Any]:
         quota = group.limits.quota
+        missed = [asks[place].missed_ms for place in group.places] if group.exchange else []
         return [
             group.kind.value,
             self.tags.sender(group.sender),
@@ -201,8 +203,8 @@ class RedisPermits:
             group.limits.rate,
             -1 if quota is None else quota,
             group.campaign_rate or 0,
-            int(group.exchange),
             "".join(pairs),
+            " ".join([f"{slot:.4f}" for slot in missed]),
         ]
 
     # -- memory lost -----------------------------------------------------------------------------------
@@ -267,13 +269,13 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _answer(raw: bytes, waits: dict[bytes, Wait]) -> Permit | Wait:
+def _answer(raw: bytes, late_ms: float, waits: dict[bytes, Wait]) -> Permit | Wait:
     """``raw`` is a number, or a gate's name and perhaps an instant; many waits of one call are alike."""
     known = waits.get(raw)
     if known is not None:
         return known
     try:
-        return Permit(float(raw))
+        return Permit(float(raw), late_ms)
     except ValueError:
         return waits.setdefault(raw, _wait(raw))
 

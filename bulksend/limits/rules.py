@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,7 +12,15 @@ from bulksend.messaging.states import Kind
 #: Of each limit this part is used, so that POSTs up to 8 ms late, and 7 ms of jitter on their way,
 #: cannot make a second fuller than the limit: N slots take 1000 / 0.985 = 1015.2 ms, more than 1000 + 8 + 7
 #: (docs/decisions/0002).
-USED = 0.985
+USED, LATE_MS = 0.985, 8.0
+#: A rate above VAST is one that nobody fills, and what holds its messages up is the time it takes to begin them: less
+#: of it is used, and a slot is good for longer: N slots take 1000 / 0.945 = 1058.2 ms. Nothing is made up for.
+VAST, VAST_USED, VAST_LATE_MS = 4000.0, 0.945, 50.0
+#: Of slots that were missed, or that nobody came for, so many a second are made up for: one for every so many that the
+#: rate allows (voids in timeline.py). A rate below this many a second has none.
+VOID_EVERY = 10
+#: A part of them, one in so many, is remembered beyond those that count: for what was left out and is yet to come.
+VOIDS_MORE = 4
 
 #: How far ahead of its earliest use a slot is given, ms. This is the priority: who may reach farther finds
 #: the next slot first, since bulk never takes one that is more than 100 ms away.
@@ -51,6 +60,10 @@ CODES_CLOSE_MS = 30.0
 MOST_GAPS = 256
 #: Instants nearer than this are the same (rounding to 0.1 us adds up along a row of slots).
 SAME_MS = 0.002
+
+#: Parts of a millisecond that an instant of this century can tell apart. Steps are whole parts: so many of them are
+#: just as long as that many times one.
+FINEST = 4096
 
 DAY_MS = 86_400_000.0
 
@@ -92,6 +105,28 @@ class LimitRules:
         return (self.pair_burst - 1) * self.pair_interval_ms
 
 
-def step_ms(rate: float, factor: float = 1.0) -> float:
-    """From one slot to the next at ``rate`` messages/s, slowed to ``factor`` of it."""
-    return 1000.0 / (rate * USED * factor)
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slots of a rate lie: ``step`` ms from one to the next, and of those in ``window`` ms ``voids`` go unused."""
+
+    step: float
+    window: float
+    voids: int = 0
+
+
+def window_ms(rate: float) -> float:
+    """The time in which no more may be sent than ``rate`` allows in a second: longer, as POSTs are late."""
+    return 1000.0 / (VAST_USED if rate > VAST else USED)
+
+
+def late_ms(rates: Iterable[float]) -> float:
+    """How late a slot may be used that all these rates allowed, messages/s."""
+    return VAST_LATE_MS if min(rates) > VAST else LATE_MS
+
+
+def pace(rate: float, factor: float = 1.0) -> Pace:
+    """Of ``rate`` messages/s, slowed to ``factor`` of it."""
+    voids = 0 if rate > VAST else math.floor(rate * factor / VOID_EVERY)
+    slots = rate * factor + voids
+    step = math.ceil(window_ms(rate) / slots * FINEST) / FINEST
+    return Pace(step, step * slots, voids)

@@ -17,6 +17,10 @@ from bulksend.messaging.states import LANES, Kind
 _HERE = Path(__file__).parent / "lua"
 _NUMBERS = (
     "USED",
+    "VAST",
+    "VAST_USED",
+    "VOID_EVERY",
+    "VOIDS_MORE",
     "MAX_LEAD_MS",
     "FARTHEST_MS",
     "BLACKOUT_MS",
@@ -31,6 +35,7 @@ _NUMBERS = (
     "CODES_CLOSE_MS",
     "MOST_GAPS",
     "SAME_MS",
+    "FINEST",
     "DAY_MS",
     "SLOW_EVERY_MS",
     "SLOWEST",

@@ -4,11 +4,17 @@ lua/timeline.lua.
 The frontier (``free_from``) is GCRA's theoretical arrival time without burst. Unlike plain GCRA, a slot taken
 beyond the frontier does not lose the time before it: the gap is remembered and filled by whoever fits. Any
 two slots taken from one timeline are at least a step apart.
+
+Slots lie nearer to each other than the rate allows, and of those in a window some are *voids*: slots at which nothing
+was sent, nor will be. Missed ones, gaps that nobody filled and time that passed idle are voids; where there are too few
+of them, a slot is left out. So what was missed is made up for, and no window holds more than the rate: of the rate's
+and the voids' slots in it, at least the voids went unused.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 
 from bulksend.limits.rules import (
@@ -20,11 +26,14 @@ from bulksend.limits.rules import (
     MOST_GAPS,
     RECLAIM_MS,
     SAME_MS,
+    VOIDS_MORE,
+    Pace,
 )
 from bulksend.messaging.states import Kind
 
 _BULK_REACH_MS = HORIZON_MS[Kind.MARKETING]
 FRONTIER = -1
+NO_PACE = Pace(0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -74,27 +83,99 @@ class Reach:
 
 @dataclass(slots=True)
 class Timeline:
-    """``free_from`` and ``step`` in ms; ``far`` counts slots taken beyond bulk's reach since one was kept free.
+    """``free_from`` and ``pace`` in ms; ``far`` counts slots taken beyond bulk's reach since one was kept free.
 
-    ``gaps`` and ``kept`` lie before the frontier, in order.
+    ``gaps`` and ``kept`` lie before the frontier, in order. ``voids`` are the newest, in order: as many as count,
+    and some more.
     """
 
     free_from: float = 0.0
-    step: float = 0.0
+    pace: Pace = NO_PACE
     far: int = 0
     gaps: list[Gap] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
+    voids: list[float] = field(default_factory=list)
 
-    def begin(self, now: float, step: float) -> None:
+    @property
+    def step(self) -> float:
+        """From one slot to the next, ms."""
+        return self.pace.step
+
+    def begin(self, now: float, pace: Pace) -> None:
         """Forget what is past; a lower rate moves the frontier, and makes what lies before it useless: its neighbours
         are nearer than that rate allows. A higher one takes nothing away."""
-        if step > self.step + SAME_MS:
+        if pace.step > self.step + SAME_MS:
             self.gaps.clear()
             self.kept.clear()
-            self.free_from += step - self.step if self.step > 0 else 0.0
-        self.step = step
+            self.free_from += pace.step - self.step if self.step > 0 else 0.0
+        self.pace = pace
+        for gap in self.gaps:
+            if gap.end < now:
+                self._unused(gap.start, self._steps(gap.end - gap.start + SAME_MS) + 1, 1)
+        for slot in self.kept:
+            if slot.at < now:
+                self._void(slot.at)
         self.gaps = [gap for gap in self.gaps if gap.end >= now]
         self.kept = [slot for slot in self.kept if slot.at >= now]
+        self._pass_idle(now)
+
+    def _steps(self, ms: float) -> int:
+        return math.floor(ms / self.step)
+
+    def _pass_idle(self, now: float) -> None:
+        """The frontier comes with the time. Of what it passes, voids are noted evenly, or those that must be left out
+        would come in a row a window later."""
+        passed = self._steps(now - self.free_from)
+        if passed > 0:
+            recent = min(passed, self._steps(self.pace.window))
+            self._unused(self.free_from, passed, max(1, recent // max(1, self.pace.voids)))
+            self.free_from += passed * self.step
+
+    def _unused(self, start: float, many: int, apart: int) -> None:
+        """Nobody came for ``many`` slots from ``start`` on: note the newest, one in ``apart`` of them."""
+        first = max((many - 1) % apart, many - 1 - (self.pace.voids - 1) * apart)
+        for place in range(first, many, apart):
+            self._void(start + place * self.step)
+
+    def _void(self, at: float) -> None:
+        insort(self.voids, at)
+        del self.voids[: max(0, len(self.voids) - self.pace.voids - self.pace.voids // VOIDS_MORE)]
+
+    def miss(self, slot: float, now: float, soonest: float) -> None:
+        """A slot that was taken was not used; saying so again changes nothing.
+
+        The next one that was left out, and is yet to come, is free for it: the sooner, the less is lost.
+        """
+        if not now - self.pace.window < slot <= now or self._is_void(slot):
+            return
+        # Where no slot was given yet whose window holds that one and not this.
+        if self.free_from - self.step < slot + self.pace.window - SAME_MS:
+            place = self._next_left_out(soonest)
+            if place is not None:
+                again = self.voids.pop(place)
+                insort(self.gaps, Gap(again, again), key=_start)
+        self._void(slot)
+
+    def _next_left_out(self, soonest: float) -> int | None:
+        """The place of the first one in whose own window only one void is wanting: that which is about to be noted."""
+        for place in range(bisect_left(self.voids, soonest), len(self.voids)):
+            first = bisect_right(self.voids, self.voids[place] - self.pace.window + SAME_MS)
+            if place - first >= self.pace.voids - 1:
+                return place
+        return None
+
+    def _is_void(self, at: float) -> bool:
+        place = bisect_left(self.voids, at - SAME_MS)
+        return place < len(self.voids) and self.voids[place] <= at + SAME_MS
+
+    def _is_ripe(self, at: float) -> bool:
+        """Whether enough voids lie before a slot at the frontier."""
+        most = self.pace.voids
+        return most == 0 or (len(self.voids) >= most and self.voids[-most] > at - self.pace.window + SAME_MS)
+
+    def _leave_out(self) -> None:
+        self._void(self.free_from)
+        self.free_from += self.step
 
     def fit(self, lower: float, reach: Reach, *, grid: bool) -> tuple[float, int]:
         """The first free slot not before ``lower``, and its place: a gap's index, FRONTIER, or below it a kept slot.
@@ -122,7 +203,17 @@ class Timeline:
                 at = self._from(gap.start, lower, grid)
                 if at <= gap.end + SAME_MS:
                     return at, index
-        return self._from(self.free_from, lower, grid and self.free_from > reach.soonest), FRONTIER
+        return self._fit_frontier(lower, reach, grid), FRONTIER
+
+    def _fit_frontier(self, lower: float, reach: Reach, grid: bool) -> float:
+        """Slots are left out until it is ripe: before it where there are any, else where it would have been."""
+        while True:
+            at = self._from(self.free_from, lower, grid and self.free_from > reach.soonest)
+            if self._is_ripe(at):
+                return at
+            if at - self.free_from < self.step - SAME_MS:
+                self.free_from = at
+            self._leave_out()
 
     def _from(self, start: float, lower: float, grid: bool) -> float:
         if lower <= start:
@@ -174,16 +265,14 @@ class Timeline:
             self._keep(for_codes=True)
 
     def _keep(self, *, for_codes: bool) -> None:
+        while not self._is_ripe(self.free_from):
+            self._leave_out()
         self.kept.append(Kept(self.free_from, for_codes))
         self.free_from += self.step
 
-    def round_off(self) -> None:
-        """As Redis keeps it between two calls."""
-        self.free_from = stored(self.free_from)
-        for gap in self.gaps:
-            gap.start, gap.end = stored(gap.start), stored(gap.end)
-        for slot in self.kept:
-            slot.at = stored(slot.at)
+
+def _start(gap: Gap) -> float:
+    return gap.start
 
 
 def stored(instant: float) -> float:

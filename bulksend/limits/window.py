@@ -11,7 +11,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from bulksend.limits.rules import SAME_MS, USED
+from bulksend.limits.rules import SAME_MS, window_ms
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class CampaignWindow:
         if not self.slots:
             return 0.0
         most = whole(rate)
-        span = most * 1000.0 / (rate * USED)
+        span = most * window_ms(rate) / rate
         steps = math.floor((span / most / 2 + SAME_MS) / sender_step)
         earliest = self.slots[-1] + steps * sender_step
         if len(self.slots) >= most:

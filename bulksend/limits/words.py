@@ -13,9 +13,6 @@ from typing import Protocol
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 
-#: A slot may be used up to this late; later it is stale and another one is asked for (docs/decisions/0002).
-MAX_LATE_MS = 8.0
-
 
 class Gate(StrEnum):
     """What can hold a message. The first two and the last are decided elsewhere and only named here."""
@@ -60,12 +57,17 @@ class Ask:
     recipient: str
     sender_limits: SenderLimits
     campaign_rate: float | None
-    exchange: bool = False
-    """It had a slot and missed it: its pair rate and quota are paid for already."""
+    missed_ms: float | None = None
+    """The slot that it had and did not use: its pair rate and quota are paid for, and somebody else can have it."""
 
     def __post_init__(self) -> None:
         if self.campaign_rate is not None and not self.campaign_rate > 0:
             raise ValueError(f"a campaign's rate must be more than 0 messages/s, not {self.campaign_rate}")
+
+    @property
+    def exchange(self) -> bool:
+        """Whether it had a slot already."""
+        return self.missed_ms is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to POST one message at ``slot_ms``, or up to MAX_LATE_MS after it."""
+    """The right to POST one message at ``slot_ms``, or less than ``late_ms`` after it; later it is stale, and another
+    one is asked for (docs/decisions/0002).
+    """
 
     slot_ms: float
+    late_ms: float
+
+    def is_stale(self, now_ms: float) -> bool:
+        """Whether it was missed by as much as it allows."""
+        return now_ms - self.slot_ms >= self.late_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +141,9 @@ class Permits(Protocol):
 
         ``spread`` spaces them further than the limits do; whoever asks meanwhile finds what lies between.
 
-        A permit that is not used is lost; nothing is given back. An empty list only says that this worker
-        lives.
+        A permit that is not used is lost, unless its message asks anew and says which one it missed
+        (``Ask.missed_ms``): a sender's and the account's rate make up for it. An empty list only says that this
+        worker lives.
         """
         ...
 
@@ -173,11 +183,6 @@ class Permits(Protocol):
     def close(self) -> None:
         """Stop what runs in the background and say good-bye."""
         ...
-
-
-def is_stale(slot_ms: float, now_ms: float) -> bool:
-    """Whether a slot was missed by more than a permit allows (the bound itself included)."""
-    return now_ms - slot_ms >= MAX_LATE_MS
 
 
 def needs_restore(grant: Grant) -> bool:

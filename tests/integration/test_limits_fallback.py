@@ -26,7 +26,7 @@ from bulksend.limits import (
     Wait,
     needs_restore,
 )
-from bulksend.limits.rules import BLACKOUT_MS, RETURN_BLACKOUT_MS
+from bulksend.limits.rules import BLACKOUT_MS, RETURN_BLACKOUT_MS, pace
 from bulksend.limits.scripts import Scripts
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
@@ -339,7 +339,7 @@ def test_while_redis_is_away_a_worker_still_learns_to_stop_and_to_go_slower(flee
     asks = [fleet.message(kind=Kind.OTP) for _ in range(2)]
     first, second = (a.slot_ms for a in worker.ask(asks, lead_ms=0).answers if isinstance(a, Permit))
     # Half of its third of 60/s, and 500 of the 20,000 ms of climbing back.
-    assert 1000 / (second - first) / 0.985 == pytest.approx(10 * (1 + 0.5 / 20), rel=0.02)
+    assert second - first == pytest.approx(pace(20, 0.5 * (1 + 0.5 / 20)).step, rel=0.02)
 
 
 def test_workers_are_those_heard_of_lately_and_a_good_bye_counts_at_once(fleet: Fleet) -> None:

@@ -19,17 +19,17 @@ local needs_restore = state.warm == 0
 
 -- What is counted by recipient: once a message, however often it exchanges its slot.
 local pairs_new, pairs_until = {}, now
-local function count(group, pair, slot, text, ahead_of)
+local function count(group, pair, slot, ahead_of)
   local sender = group.own
   if group.quota >= 0 then
     if not sender.counted[pair] then sender.recipients = sender.recipients + 1 end
     sender.counted[pair] = true
-    sender.uncounted[#sender.uncounted + 1] = text
+    sender.uncounted[#sender.uncounted + 1] = slot
     sender.uncounted[#sender.uncounted + 1] = pair
   end
-  local til = written(math.max(ahead_of, slot) + pair_interval)
-  pairs_known[pair] = tonumber(til)
-  pairs_until = math.max(pairs_until, pairs_known[pair])
+  local til = math.max(ahead_of, slot) + pair_interval
+  pairs_known[pair] = til
+  pairs_until = math.max(pairs_until, til)
   pairs_new[#pairs_new + 1] = til
   pairs_new[#pairs_new + 1] = pair
 end
@@ -41,11 +41,11 @@ local function spend(group, pair, slot, gap, shared_gap, ahead_of)
   if account_line then take(account_line, slot, shared_gap, group.reach) end
   if group.campaign_rate > 0 then
     local window = group.window
-    window.fresh[#window.fresh + 1] = text
+    window.fresh[#window.fresh + 1] = slot
     window.last = slot
     window.first = math.max(window.first, window.length + #window.fresh - group.most + 1)
   end
-  if not group.exchange then count(group, pair, slot, text, ahead_of) end
+  if not group.exchange then count(group, pair, slot, ahead_of) end
   if state.open_ms > 0 then set('probe_at', now + PROBE_EVERY_MS) end
   given = given + 1
   return text

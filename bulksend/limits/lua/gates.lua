@@ -1,7 +1,8 @@
 -- The gates, one function each; the twin of local_permits.py.
 -- ARGV: worker, lead, mode, account rate (0: none), pair interval, pair burst, reserve, account tag,
 -- the epoch and the instant of the newest answer that the caller had (0: none), how many slots together and how far
--- apart from the next ones (0: as the limits have it), then for each group: kind, sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), exchange, pair tags.
+-- apart from the next ones (0: as the limits have it), then for each group: kind, sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), pair tags, and of those who
+-- missed a slot which ones (empty: nobody had one).
 local worker, lead, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local reserve, account_tag = tonumber(ARGV[7]), ARGV[8]
@@ -52,16 +53,14 @@ end
 local function read_group(at)
   local group = {
     kind = ARGV[at], sender = ARGV[at + 1], campaign = ARGV[at + 2], rate = tonumber(ARGV[at + 3]),
-    quota = tonumber(ARGV[at + 4]), campaign_rate = tonumber(ARGV[at + 5]), exchange = ARGV[at + 6] == '1',
-    pairs = ARGV[at + 7], tags = {},
+    quota = tonumber(ARGV[at + 4]), campaign_rate = tonumber(ARGV[at + 5]), pairs = ARGV[at + 6],
+    missed = ARGV[at + 7], exchange = ARGV[at + 7] ~= '', tags = {},
   }
   group.size = #group.pairs / PAIR_LENGTH
   all_asks = all_asks + group.size
   group.own = sender_of(group.sender)
   return group
 end
-
-local function step_of(rate, factor) return 1000.0 / (rate * USED * factor) end
 
 -- A campaign's last slots, oldest first; the twin of window.py. Of a long list only its beginning is read, as far
 -- as this call can come. Those before `first` do not matter any more.
@@ -90,8 +89,13 @@ local function prepare(group)
     sender.quota_known = false -- what it sends from here on is not counted
     sender.quota_lost = true
   end
-  begin_line(sender.line, now, step_of(group.rate, sender.slow * account_slow))
-  if account_line then begin_line(account_line, now, step_of(account_rate, account_slow)) end
+  begin_line(sender.line, now, group.rate, sender.slow * account_slow)
+  if account_line then begin_line(account_line, now, account_rate, account_slow) end
+  for number in string.gmatch(group.missed, '%S+') do
+    local slot = tonumber(number)
+    miss(sender.line, slot, soonest)
+    if account_line then miss(account_line, slot, soonest) end
+  end
   group.reach = {now = now, soonest = soonest, bulk = group.kind == 'marketing', code = group.kind == 'otp',
     narrow = group.campaign_rate > 0}
   group.limit = soonest + HORIZON_MS[group.kind]
@@ -99,7 +103,7 @@ local function prepare(group)
   if group.campaign_rate > 0 then
     group.window = window_of(group.campaign, all_asks)
     group.most = math.max(1, math.ceil(group.campaign_rate - 1e-9))
-    group.span = group.most * 1000.0 / (group.campaign_rate * USED)
+    group.span = group.most * window_ms(group.campaign_rate) / group.campaign_rate
   end
 end
 

@@ -86,9 +86,9 @@ def an_ask(
     *,
     sender: str = SENDER,
     rate: float = 100.0,
-    exchange: bool = False,
+    missed: float | None = None,
 ) -> Ask:
-    return Ask(kind, sender, campaign, recipient, SenderLimits(rate, None), None, exchange)
+    return Ask(kind, sender, campaign, recipient, SenderLimits(rate, None), None, missed)
 
 
 def at_the_desk(
@@ -115,7 +115,7 @@ async def all_of(desk: PermitDesk, asks: Iterable[Ask]) -> list[Slot | Held]:
 
 
 def test_a_limiter_is_called_before_there_is_anybody_to_ask_for() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
 
     async def act(desk: PermitDesk) -> None:
         await asyncio.to_thread(permits.greeted.wait, 10)
@@ -126,7 +126,7 @@ def test_a_limiter_is_called_before_there_is_anybody_to_ask_for() -> None:
 
 
 def test_five_campaigns_of_one_sender_ask_for_one_senders_share_in_equal_parts() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
     asks = [an_ask(f"{campaign}{n}", campaign) for campaign in "abcde" for n in range(20)]
 
     async def act(desk: PermitDesk) -> None:
@@ -141,7 +141,7 @@ def test_five_campaigns_of_one_sender_ask_for_one_senders_share_in_equal_parts()
 
 def test_a_sender_that_is_saturated_is_asked_for_once_a_breath_whatever_its_campaigns() -> None:
     permits = ScriptedPermits(
-        lambda call, ask: Permit(1000.0) if call % 2 else Wait(Gate.SENDER_RATE, 1000.0)
+        lambda call, ask: Permit(1000.0, 8.0) if call % 2 else Wait(Gate.SENDER_RATE, 1000.0)
     )
 
     async def act(desk: PermitDesk) -> None:
@@ -155,7 +155,7 @@ def test_a_sender_that_is_saturated_is_asked_for_once_a_breath_whatever_its_camp
 def test_who_waits_for_a_recipients_own_rate_is_asked_for_again_once_and_holds_nobody() -> None:
     def rule(call: int, ask: Ask) -> Permit | Wait:
         first = call == 1 and ask.recipient == "pair"
-        return Wait(Gate.PAIR_RATE, 1200.0) if first else Permit(1000.0)
+        return Wait(Gate.PAIR_RATE, 1200.0) if first else Permit(1000.0, 8.0)
 
     permits = ScriptedPermits(rule)
 
@@ -191,7 +191,7 @@ def test_a_limiter_that_fails_loses_nobody() -> None:
     def rule(call: int, ask: Ask) -> Permit | Wait:
         if call == 1:
             raise ConnectionError
-        return Permit(1000.0)
+        return Permit(1000.0, 8.0)
 
     async def act(desk: PermitDesk) -> None:
         assert len(await all_of(desk, [an_ask(str(n)) for n in range(5)])) == 5
@@ -200,7 +200,7 @@ def test_a_limiter_that_fails_loses_nobody() -> None:
 
 
 def test_where_there_is_room_for_one_at_a_time_senders_take_turns() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
     asks = [
         an_ask(f"{sender}{n}", sender=sender) for sender in ("447700900001", "447700900002") for n in range(3)
     ]
@@ -214,7 +214,7 @@ def test_where_there_is_room_for_one_at_a_time_senders_take_turns() -> None:
 
 
 def test_a_code_is_asked_for_before_marketing() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
 
     async def act(desk: PermitDesk) -> None:
         await all_of(desk, [an_ask("blast"), an_ask("code", kind=Kind.OTP)])
@@ -224,7 +224,7 @@ def test_a_code_is_asked_for_before_marketing() -> None:
 
 
 def test_nobody_is_asked_for_before_a_quick_call_has_shown_what_time_it_is() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0), slow=3)
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0), slow=3)
 
     async def act(desk: PermitDesk) -> None:
         await all_of(desk, [an_ask("one")])
@@ -235,7 +235,7 @@ def test_nobody_is_asked_for_before_a_quick_call_has_shown_what_time_it_is() -> 
 
 
 def test_a_limiter_that_is_always_far_is_asked_all_the_same() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0), slow=CALLS_TO_SET + 1)
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0), slow=CALLS_TO_SET + 1)
 
     async def act(desk: PermitDesk) -> None:
         await all_of(desk, [an_ask("one")])
@@ -247,7 +247,7 @@ def test_a_limiter_that_is_always_far_is_asked_all_the_same() -> None:
 def test_a_fast_senders_slots_are_asked_for_in_blocks_as_large_as_can_begin_in_time_and_as_far_apart() -> (
     None
 ):
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
     began: list[float] = []
 
     async def act(desk: PermitDesk) -> None:
@@ -270,7 +270,7 @@ def test_a_fast_senders_slots_are_asked_for_in_blocks_as_large_as_can_begin_in_t
 
 
 def test_no_slot_is_further_ahead_than_the_lead_and_what_is_spare_for_being_late() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
 
     async def act(desk: PermitDesk) -> None:
         blast = asyncio.ensure_future(all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(400)]))
@@ -286,7 +286,7 @@ def test_no_slot_is_further_ahead_than_the_lead_and_what_is_spare_for_being_late
 
 
 def test_a_code_does_not_wait_for_a_block_and_its_slot_is_no_further_than_its_write_ahead() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
 
     async def act(desk: PermitDesk) -> None:
         blast = asyncio.ensure_future(all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(400)]))
@@ -302,13 +302,13 @@ def test_a_code_does_not_wait_for_a_block_and_its_slot_is_no_further_than_its_wr
 
 
 def test_who_missed_a_slot_gets_the_next_one_first_and_soon() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
 
     async def act(desk: PermitDesk) -> None:
         await all_of(
             desk,
             [an_ask(f"{n}", rate=100_000.0) for n in range(60)]
-            + [an_ask("late", rate=100_000.0, exchange=True)],
+            + [an_ask("late", rate=100_000.0, missed=990.0)],
         )
 
     at_the_desk(permits, act)
@@ -317,7 +317,7 @@ def test_who_missed_a_slot_gets_the_next_one_first_and_soon() -> None:
 
 
 def test_many_overslept_slots_make_the_blocks_smaller() -> None:
-    permits = ScriptedPermits(lambda call, ask: Permit(1000.0))
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
 
     async def act(desk: PermitDesk) -> None:
         await all_of(desk, [an_ask(f"{n}", rate=100_000.0) for n in range(40)])
@@ -331,12 +331,12 @@ def test_many_overslept_slots_make_the_blocks_smaller() -> None:
 
 def test_who_missed_a_slot_and_has_to_wait_is_asked_for_again_though_nobody_else_waits() -> None:
     permits = ScriptedPermits(
-        lambda call, ask: Permit(1000.0) if call == 2 else Wait(Gate.SENDER_RATE, 1010.0)
+        lambda call, ask: Permit(1000.0, 8.0) if call == 2 else Wait(Gate.SENDER_RATE, 1010.0)
     )
 
     async def act(desk: PermitDesk) -> None:
         async with asyncio.timeout(5):
-            assert isinstance(await desk.acquire(an_ask("late", exchange=True)), Slot)
+            assert isinstance(await desk.acquire(an_ask("late", missed=990.0)), Slot)
 
     at_the_desk(permits, act)
     assert len(permits.calls) == 2
