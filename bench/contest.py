@@ -12,6 +12,7 @@ into .bench, from the package registries.
     ours            every safety on: claim, write-ahead, permits, settlement, fencing
     ours on SQLite  the same
     bullmq          a job a message, undici, pg: one INSERT after each POST (Node; left out where there is none)
+    bullmq, written ahead   the same with a row before each POST, so that a crash sends nothing twice
     taskiq          a task a message, aiohttp, psycopg's async pool, one INSERT after each POST
     celery          a task a message on threads, httpx, one INSERT after each POST
     ceiling         a bare loop of our vendor client; and of pyreqwest, a client written in Rust
@@ -43,6 +44,8 @@ _RESULTS = (
     "CREATE TABLE results (n integer PRIMARY KEY, recipient text NOT NULL, status text NOT NULL, message_id text, "
     "at timestamptz NOT NULL DEFAULT now())"
 )
+_AHEAD = "bullmq, written ahead"
+_STORED = "SELECT count(*) FROM results WHERE status <> 'sending'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,17 @@ def our_own(backend: str, name: str) -> Callable[[int, int], Figure]:
     return run
 
 
-def bullmq(concurrency: int, messages: int) -> Figure:
+def bullmq(name: str, *, write_ahead: bool) -> Callable[[int, int], Figure]:
     """A job a message."""
-    node, folder = str(shutil.which("node")), FOLDER / "bullmq"
-    with _results_stand() as at:
-        _quietly(at, [node, str(folder / "worker.mjs"), "enqueue", str(messages)])
-        return _measured(
-            at, "bullmq", concurrency, messages, [node, str(folder / "worker.mjs"), "work", str(concurrency)]
-        )
+
+    def run(concurrency: int, messages: int) -> Figure:
+        node, script = str(shutil.which("node")), str(FOLDER / "bullmq" / "worker.mjs")
+        with _results_stand() as at:
+            at.environ["WRITE_AHEAD"] = "1" if write_ahead else "0"
+            _quietly(at, [node, script, "enqueue", str(messages)])
+            return _measured(at, name, concurrency, messages, [node, script, "work", str(concurrency)])
+
+    return run
 
 
 def taskiq(concurrency: int, messages: int) -> Figure:
@@ -134,7 +140,7 @@ def _measured(at: Stand, name: str, concurrency: int, messages: int, command: li
 
         def stored() -> int:
             with database.read() as tx:
-                return int(tx.exec_driver_sql("SELECT count(*) FROM results").scalar_one())
+                return int(tx.exec_driver_sql(_STORED).scalar_one())
 
         at.wait(f"{name} has sent all", lambda: at.vendor.count() >= messages, 300, 0.2)
         at.wait(f"{name} has stored all", lambda: stored() >= messages, 30, 0.02)
@@ -181,7 +187,10 @@ def contenders(scale: float) -> list[Contender]:
         Contender("ceiling, pyreqwest", (200, 400, 800), many(20_000), rust),
     ]
     if shutil.which("node") and shutil.which("npm"):
-        found.insert(2, Contender("bullmq", (200, 400, 800), many(30_000), bullmq))
+        found[2:2] = [
+            Contender("bullmq", (200, 400, 800), many(30_000), bullmq("bullmq", write_ahead=False)),
+            Contender(_AHEAD, (400, 800), many(30_000), bullmq(_AHEAD, write_ahead=True)),
+        ]
     else:
         say("bullmq is left out: there is no node and npm here")
     return found

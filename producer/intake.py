@@ -59,6 +59,8 @@ class _Chunk:
     rows: int
     planned: list[NewMessage]
     refused: list[RefusedRow]
+    prepared: list[ledger_intake.Prepared] | None
+    """None where that is made between two chunks: SQLite's other writers come in meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +160,16 @@ class Intake:
     def _next(self, source: Iterator[NumberedRow], planner: Planner, campaign: Campaign, many: int) -> _Chunk:
         """The next rows, planned; none at the end."""
         planned, refused = plan_chunk(itertools.islice(source, many), planner, campaign)
-        return _Chunk(len(planned) + len(refused), planned, refused)
+        prepared = None if self.database.is_sqlite else self._prepare(campaign, planned)
+        return _Chunk(len(planned) + len(refused), planned, refused, prepared)
+
+    def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[ledger_intake.Prepared]:
+        return ledger_intake.prepare(campaign, planned, self.sealer, self.seals)
 
     def _store(self, campaign: Campaign, at: int, chunk: _Chunk) -> ledger_intake.Taken:
-        prepared = ledger_intake.prepare(campaign, chunk.planned, self.sealer, self.seals)
+        prepared = chunk.prepared if chunk.prepared is not None else self._prepare(campaign, chunk.planned)
+        # Not lasting: a power cut takes rows back together with how far the file was read, and `finish_intake` lasts.
+        # No POST is ahead of the disk: its write-ahead lasts, and all that was written before it.
         return self.database.retrying(
             lambda tx: ledger_intake.take_chunk(
                 tx,
@@ -174,7 +182,8 @@ class Intake:
                 sealer=self.sealer,
                 seals=self.seals,
                 prepared=prepared,
-            )
+            ),
+            lasting=False,
         )
 
     def _publish(self, kind: Kind, ready: Sequence[str], *, first: bool) -> None:

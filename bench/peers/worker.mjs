@@ -1,4 +1,5 @@
 // BullMQ as its documentation has it: a job a message, a worker with a concurrency, undici and pg behind pools.
+// WRITE_AHEAD=1: as somebody would who does not want to send twice what a crash caught, a row before each POST.
 //   node worker.mjs work CONCURRENCY | node worker.mjs enqueue COUNT
 import { createHash, randomBytes } from 'node:crypto';
 import { Queue, Worker } from 'bullmq';
@@ -24,7 +25,13 @@ if (role === 'enqueue') {
   const vendor = new URL(process.env.VENDOR_URL);
   const http = new Pool(vendor.origin, { connections: count, pipelining: 1 });
   const database = new pg.Pool({ connectionString: process.env.PG_URL, max: 20 });
+  const ahead = process.env.WRITE_AHEAD === '1';
   const worker = new Worker('messages', async (job) => {
+    if (ahead) {
+      const opened = await database.query(
+        "INSERT INTO results (n, recipient, status) VALUES ($1, $2, 'sending') ON CONFLICT DO NOTHING", [job.data.n, job.data.to]);
+      if (!opened.rowCount) return;
+    }
     const content = JSON.stringify({ body: `Hello ${job.data.name}, your spring voucher V-${job.data.n} is good until Sunday.` });
     const body = { Action: 'SendMessage', BusinessPhone: '8615000579987', Content: content, To: job.data.to, Type: 'text' };
     const text = Object.keys(body).sort().map((key) => key + body[key]).join('') + 'bench-secret';
@@ -36,8 +43,13 @@ if (role === 'enqueue') {
       },
     });
     const answer = await reply.body.json();
-    await database.query('INSERT INTO results (n, recipient, status, message_id) VALUES ($1, $2, $3, $4)',
-      [job.data.n, job.data.to, answer.RetCode === 0 ? 'accepted' : 'failed', answer.Data.MessageId]);
+    const status = answer.RetCode === 0 ? 'accepted' : 'failed';
+    if (ahead) {
+      await database.query('UPDATE results SET status = $2, message_id = $3 WHERE n = $1', [job.data.n, status, answer.Data.MessageId]);
+    } else {
+      await database.query('INSERT INTO results (n, recipient, status, message_id) VALUES ($1, $2, $3, $4)',
+        [job.data.n, job.data.to, status, answer.Data.MessageId]);
+    }
   }, { connection, concurrency: count, drainDelay: 1 });
   process.on('SIGTERM', async () => { await worker.close(true); process.exit(0); });
 }

@@ -5,6 +5,8 @@ COPY knows no ON CONFLICT: whoever copies has looked before, and holds a lock th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -22,15 +24,19 @@ def blob(value: bytes) -> str:
     return "\\\\x" + value.hex()
 
 
-def copy_in(tx: Connection, sql: str, lines: str) -> None:
-    """Run ``COPY … FROM STDIN`` with these lines. Raises DBAPIError, which tells no values."""
+def copy_in(tx: Connection, sql: str, pieces: Iterable[str]) -> None:
+    """Run ``COPY … FROM STDIN`` with these pieces of lines: the server takes one in while the next is made.
+
+    Raises DBAPIError, which tells no values.
+    """
     import psycopg
 
     driver = tx.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     try:
         with driver.cursor() as cursor, cursor.copy(sql.encode()) as copy:
-            copy.write(lines)
+            for piece in pieces:
+                copy.write(piece)
     except psycopg.Error as error:
         # Its CONTEXT is: COPY messages, line 3, column recipient: "447…"
         if error.diag.message_primary is not None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -45,6 +46,8 @@ _BY_KEY = " -c enable_seqscan=off"
 
 #: PostgreSQL's own words for "run that transaction again": serialization failure, deadlock, and a lock that
 #: was not had in time; then the states in which the server is away or about to be.
+#: SQLite: each COMMIT is on the disk when it returns.
+_SYNCHRONOUS = "FULL"
 _AGAIN = {"40001", "40P01", "55P03"}
 _AWAY = {"57P01", "57P02", "57P03", "53300", "53400", "25006", "08000", "08003", "08006", "08001", "08004"}
 
@@ -136,15 +139,21 @@ class Database:
         )
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that will write; commits at the end, rolls back on any exception."""
+    def write(self, *, lasting: bool = True) -> Iterator[Connection]:
+        """A transaction that will write; commits at the end, rolls back on any exception.
+
+        One that is not ``lasting`` is not waited for until it rests on the disk: it outlives whatever happens to any
+        process, and the next lasting one of anybody takes it along; a power cut before that takes it back, whole.
+        """
         if not self.is_sqlite:
             with self.engine.begin() as tx:
+                if not lasting:
+                    tx.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield tx
             return
         with self._write_lock, self.engine.connect() as connection:
             tx = connection.execution_options(bulksend_write=True)
-            with tx.begin():
+            with _synced(tx, "FULL" if lasting else "NORMAL"), tx.begin():
                 yield tx
 
     @contextmanager
@@ -170,15 +179,21 @@ class Database:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def retrying(
-        self, work: Callable[[Connection], T], *, patience_s: float = 10.0, alone: bool = False
+        self,
+        work: Callable[[Connection], T],
+        *,
+        patience_s: float = 10.0,
+        alone: bool = False,
+        lasting: bool = True,
     ) -> T:
         """Run ``work`` in a write transaction, again while the database asks for it, for at most ``patience_s``.
 
         ``work`` must be safe to repeat, also when the first COMMIT did take place and only its answer was lost; with
-        ``alone``, in which each of its statements is committed by itself, also from anywhere in its middle.
+        ``alone``, in which each of its statements is committed by itself, also from anywhere in its middle. ``lasting``
+        as in ``write``.
         Raises LedgerUnreachable when patience ends.
         """
-        transaction = self.alone if alone else self.write
+        transaction = self.alone if alone else partial(self.write, lasting=lasting)
         deadline = time.monotonic() + patience_s
         pause = 0.02
         while True:
@@ -214,6 +229,20 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+@contextmanager
+def _synced(connection: Connection, how: str) -> Iterator[None]:
+    """SQLite takes it up with the next BEGIN; the connection goes back to its pool as it was."""
+    if how == _SYNCHRONOUS:
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA synchronous={how}")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA synchronous={_SYNCHRONOUS}")
 
 
 def worth_repeating(error: DBAPIError) -> bool:
@@ -259,12 +288,14 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=FULL",
+            f"synchronous={_SYNCHRONOUS}",
             "foreign_keys=ON",
             # What a wiped code leaves free in a page is zeroed with it: no sealed code rests in the file either.
             "secure_delete=ON",
             "busy_timeout=15000",
             "cache_size=-65536",
+            # 16 MB: a page that is written again and again, as an index's is, goes to the file less often.
+            "wal_autocheckpoint=4000",
             "temp_store=MEMORY",
         ):
             cursor.execute(f"PRAGMA {pragma}")

@@ -339,7 +339,7 @@ _STORED = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:
     LATERAL (SELECT m.recipient, m.fingerprint FROM messages m
              WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key = k.key OFFSET 0) AS found"""
 _COPY = f"COPY messages ({_NAMES}) FROM STDIN"
-#: Rows of one statement. A row at a time, the interpreter is given away and asked for again with each.
+#: Rows of one statement, or of one piece. A row at a time, the interpreter is given away and asked for again with each.
 _AT_ONCE = 200
 
 
@@ -352,7 +352,8 @@ def _insert(tx: Connection, rows: list[_Row]) -> None:
             part = rows[start : start + _AT_ONCE]
             tx.exec_driver_sql(_sqlite(len(part)), tuple(chain.from_iterable(part)))
     else:
-        copy_in(tx, _COPY, "".join([_line(row) for row in rows]))
+        pieces = (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+        copy_in(tx, _COPY, ("".join([_line(row) for row in piece]) for piece in pieces))
 
 
 @cache

@@ -42,7 +42,7 @@ def test_a_key_of_any_characters_is_stored_as_it_is_and_found_again(desk: Any, k
 
 
 def test_a_value_that_a_table_refuses_is_not_told(server: Any) -> None:
-    lines = "447700900123\tall\tprivate\tbench\t1\n" * 2
+    lines = ["447700900123\tall\tprivate\tbench\t1\n"] * 2
     with pytest.raises(DBAPIError) as caught, server.database.write() as tx:
         copy_in(tx, COPY, lines)
     assert "duplicate key" in str(caught.value)
@@ -60,7 +60,7 @@ def test_a_connection_that_is_lost_on_the_way_is_replaced_and_the_rows_go_in_onc
         if not lost.is_set():
             lost.set()
             server.sql("SELECT pg_terminate_backend(:pid, 5000)", pid=own)
-        copy_in(tx, COPY, "447700900123\tall\tasked\thand\t1\n")
+        copy_in(tx, COPY, ["447700900123\tall\tasked\thand\t1\n"])
         return int(own)
 
     server.database.retrying(work)

@@ -39,6 +39,26 @@ def test_a_transaction_that_fails_leaves_nothing_behind(desk: Any) -> None:
     assert phones(desk) == []
 
 
+def durability(tx: Connection) -> object:
+    sqlite = tx.dialect.name == "sqlite"
+    return tx.exec_driver_sql("PRAGMA synchronous" if sqlite else "SHOW synchronous_commit").scalar_one()
+
+
+def test_only_what_need_not_last_by_itself_is_not_waited_for(desk: Any) -> None:
+    soon, on_disk = (1, 2) if desk.database.is_sqlite else ("off", "on")
+    with desk.database.write() as tx:
+        assert durability(tx) == on_disk
+    with desk.database.write(lasting=False) as tx:
+        assert durability(tx) == soon
+        put(tx, "1")
+    assert desk.database.retrying(durability, lasting=False) == soon
+    with pytest.raises(KeyError), desk.database.write(lasting=False) as tx:
+        raise KeyError("halfway")
+    for _ in range(8):
+        assert desk.database.retrying(durability) == on_disk
+    assert phones(desk) == ["1"]
+
+
 def test_a_read_cannot_write_on_postgresql_and_sees_one_state_on_both(desk: Any) -> None:
     desk.write(put, "1")
     with desk.database.read() as tx:
