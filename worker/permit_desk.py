@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 #: A wait no longer than this is sat out in hand.
 PATIENCE_MS = 1500.0
 #: At most so often is Redis asked for the same line while it is saturated: permits come several at a time. Seldom
-#: enough to be cheap, often enough for what is kept for codes until it is close (limits/rules.py, CODES_CLOSE_MS).
+#: enough to be cheap, often enough for what is kept for codes until it is close (limits/rules.py, CODES_CLOSE_STEPS).
 BREATH_S = 0.020
 #: ... and not at the very instant at which the limiter says that asking helps: the lead, from which it reckons, shrinks
 #: by some tenths of a millisecond meanwhile, and the answer would be "wait" again.

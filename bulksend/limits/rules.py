@@ -54,8 +54,10 @@ RECLAIM_MS = 50.0
 #: Of slots that others than codes take, each so-manyeth is left free for codes, and two are no farther apart than this
 #: (at 80/s every fourth): a code among a blast that uses a sender's whole rate finds one within moments.
 CODES_EVERY, CODES_MS = 8, 40.0
-#: ... and given to others when it is this close: who waits for a rate asks every 20 ms, and is late now and then.
-CODES_CLOSE_MS = 30.0
+#: ... and given to others when it is so many steps close, at least and at most so many ms: whoever waits for a rate
+#: asks every 20 ms and is late now and then. Of a fast rate what nobody came for is made up for (voids), and a code
+#: waits less.
+CODES_CLOSE_STEPS, CODES_CLOSE_LEAST_MS, CODES_CLOSE_MOST_MS = 3, 20.0, 30.0
 #: Free gaps before a frontier that are remembered; beyond that the oldest is forgotten, which only wastes it.
 MOST_GAPS = 256
 #: Instants nearer than this are the same (rounding to 0.1 us adds up along a row of slots).

@@ -18,7 +18,9 @@ from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 
 from bulksend.limits.rules import (
-    CODES_CLOSE_MS,
+    CODES_CLOSE_LEAST_MS,
+    CODES_CLOSE_MOST_MS,
+    CODES_CLOSE_STEPS,
     CODES_EVERY,
     CODES_MS,
     HORIZON_MS,
@@ -70,14 +72,14 @@ class Reach:
         """Whether it is marketing."""
         return self.kind is Kind.MARKETING
 
-    def may_take(self, slot: Kept) -> bool:
+    def may_take(self, slot: Kept, codes_close_ms: float) -> bool:
         """Whether a kept slot is its own, or has come close."""
-        return slot.at <= self.soonest + self.close_ms(slot)
+        return slot.at <= self.soonest + self.close_ms(slot, codes_close_ms)
 
-    def close_ms(self, slot: Kept) -> float:
+    def close_ms(self, slot: Kept, codes_close_ms: float) -> float:
         """How far away it may take a kept slot."""
         if slot.for_codes:
-            return math.inf if self.kind is Kind.OTP else CODES_CLOSE_MS
+            return math.inf if self.kind is Kind.OTP else codes_close_ms
         return math.inf if self.bulk else RECLAIM_MS
 
 
@@ -100,6 +102,11 @@ class Timeline:
     def step(self) -> float:
         """From one slot to the next, ms."""
         return self.pace.step
+
+    @property
+    def codes_close_ms(self) -> float:
+        """How close what is kept for codes comes before others may take it."""
+        return min(CODES_CLOSE_MOST_MS, max(CODES_CLOSE_LEAST_MS, CODES_CLOSE_STEPS * self.step))
 
     def begin(self, now: float, pace: Pace) -> None:
         """Forget what is past; a lower rate moves the frontier, and makes what lies before it useless: its neighbours
@@ -187,15 +194,17 @@ class Timeline:
         for index, slot in enumerate(self.kept):
             if slot.at >= at:
                 break
-            if slot.at >= lower - SAME_MS and reach.may_take(slot):
+            if slot.at >= lower - SAME_MS and reach.may_take(slot, self.codes_close_ms):
                 return slot.at, FRONTIER - 1 - index
         return at, place
 
     def opens(self, reach: Reach) -> float:
         """When the first slot that is kept for others will have come close; inf if there is none."""
         lead = reach.soonest - reach.now
-        far = [slot for slot in self.kept if not reach.may_take(slot)]
-        return min((slot.at - reach.close_ms(slot) - lead for slot in far), default=math.inf)
+        far = [slot for slot in self.kept if not reach.may_take(slot, self.codes_close_ms)]
+        return min(
+            (slot.at - reach.close_ms(slot, self.codes_close_ms) - lead for slot in far), default=math.inf
+        )
 
     def _fit_gaps(self, lower: float, reach: Reach, grid: bool) -> tuple[float, int]:
         for index, gap in enumerate(self.gaps):
@@ -248,7 +257,7 @@ class Timeline:
         if not reach.bulk and at > reach.soonest + _BULK_REACH_MS:
             self._keep_for_bulk()
         keeps = reach.kind is not Kind.OTP and not reach.narrow
-        if busy and keeps and at > reach.soonest + CODES_CLOSE_MS:
+        if busy and keeps and at > reach.soonest + self.codes_close_ms:
             self._keep_for_codes()
 
     def _keep_for_bulk(self) -> None:

@@ -145,8 +145,12 @@ local function fit_gaps(line, lower, reach, grid)
   return fit_frontier(line, lower, reach, grid), 0
 end
 
-local function close_ms(slot, reach)
-  if slot.for_codes then return reach.code and math.huge or CODES_CLOSE_MS end
+local function codes_close_ms(line)
+  return math.min(CODES_CLOSE_MOST_MS, math.max(CODES_CLOSE_LEAST_MS, CODES_CLOSE_STEPS * line.step))
+end
+
+local function close_ms(slot, reach, line)
+  if slot.for_codes then return reach.code and math.huge or codes_close_ms(line) end
   return reach.bulk and math.huge or RECLAIM_MS
 end
 
@@ -154,7 +158,7 @@ end
 local function opens(line, reach)
   local first = math.huge
   for _, slot in ipairs(line.kept) do
-    local close = close_ms(slot, reach)
+    local close = close_ms(slot, reach, line)
     if slot.at > reach.soonest + close then first = math.min(first, slot.at - close - (reach.soonest - reach.now)) end
   end
   return first
@@ -165,7 +169,7 @@ local function fit(line, lower, reach, grid)
   local at, place = fit_gaps(line, lower, reach, grid)
   for i, slot in ipairs(line.kept) do
     if slot.at >= at then break end
-    if slot.at >= lower - SAME_MS and slot.at <= reach.soonest + close_ms(slot, reach) then return slot.at, -i end
+    if slot.at >= lower - SAME_MS and slot.at <= reach.soonest + close_ms(slot, reach, line) then return slot.at, -i end
   end
   return at, place
 end
@@ -204,7 +208,7 @@ local function move_frontier(line, at, reach)
   local busy = at <= line.free_from + SAME_MS
   line.free_from = at + step
   if not reach.bulk and at > reach.soonest + BULK_REACH_MS then keep_for_bulk(line) end
-  if busy and not reach.code and not reach.narrow and at > reach.soonest + CODES_CLOSE_MS then keep_for_codes(line) end
+  if busy and not reach.code and not reach.narrow and at > reach.soonest + codes_close_ms(line) then keep_for_codes(line) end
 end
 
 local function take(line, at, place, reach)
