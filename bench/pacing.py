@@ -117,7 +117,8 @@ def main() -> None:
     parser.add_argument("--rates", default="80,1000,2500")
     parser.add_argument("--workers", default="1,2,4")
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--in-flight", type=int, default=200)
+    # 2,500 a second of 50 ms each are 125 at once, and begin in blocks.
+    parser.add_argument("--in-flight", type=int, default=400)
     options = parser.parse_args()
     for rate in options.rates.split(","):
         for workers in options.workers.split(","):
