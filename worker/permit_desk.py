@@ -270,7 +270,9 @@ class PermitDesk:
             if isinstance(answer, Permit):
                 waiting.answer.set_result(Slot(self.clock.loop_time(answer.slot_ms), answer))
                 self._line(waiting.ask).served(waiting.ask.campaign_id)
-            elif not self._sits_out(answer, grant.now_ms):
+                continue
+            waiting.ask = waiting.ask.heard()
+            if not self._sits_out(answer, grant.now_ms):
                 until = None if answer.until_ms is None else int(answer.until_ms)
                 waiting.answer.set_result(Held(answer.gate, until))
             elif answer.gate in _PERSONAL:

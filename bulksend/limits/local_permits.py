@@ -281,7 +281,7 @@ class LocalPermits:
         if self._rules.account_rate is not None:
             memory.line.begin(now, pace(self._part(self._rules.account_rate), account))
             lines.append(memory.line)
-        for slot in [slot for place in group.places if (slot := asks[place].missed_ms) is not None]:
+        for slot in [slot for place in group.places if (slot := asks[place].missed_ms)]:
             for line in lines:
                 line.miss(slot, now, soonest)
         window = None

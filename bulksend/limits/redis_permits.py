@@ -204,7 +204,7 @@ class RedisPermits:
             -1 if quota is None else quota,
             group.campaign_rate or 0,
             "".join(pairs),
-            " ".join([f"{slot:.4f}" for slot in missed]),
+            " ".join([f"{slot:.4f}" for slot in missed if slot]) or ("0" if group.exchange else ""),
         ]
 
     # -- memory lost -----------------------------------------------------------------------------------

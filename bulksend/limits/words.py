@@ -6,7 +6,7 @@ Instants are Redis's clock, milliseconds since the epoch, fractional. Rates are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -58,7 +58,9 @@ class Ask:
     sender_limits: SenderLimits
     campaign_rate: float | None
     missed_ms: float | None = None
-    """The slot that it had and did not use: its pair rate and quota are paid for, and somebody else can have it."""
+    """The slot that it had and did not use: its pair rate and quota are paid for, and somebody else can have it. 0 once
+    the limiter knows which.
+    """
 
     def __post_init__(self) -> None:
         if self.campaign_rate is not None and not self.campaign_rate > 0:
@@ -68,6 +70,10 @@ class Ask:
     def exchange(self) -> bool:
         """Whether it had a slot already."""
         return self.missed_ms is not None
+
+    def heard(self) -> Ask:
+        """As it asks again after an answer: which slot it missed need not be told twice."""
+        return replace(self, missed_ms=0.0) if self.missed_ms else self
 
 
 @dataclass(frozen=True, slots=True)

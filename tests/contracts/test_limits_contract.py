@@ -458,6 +458,7 @@ def test_a_missed_slot_is_exchanged_without_paying_pair_rate_and_quota_again(mak
     world.advance(200)
     again = world.message(to="447700900100", quota=1, missed=slot)
     assert len(slots_of(world.ask(again))) == 1
+    assert len(slots_of(world.ask(again.heard()))) == 1
     world.advance(6100)
     assert len(slots_of(world.ask(world.message(to="447700900100", quota=1)))) == 1
 

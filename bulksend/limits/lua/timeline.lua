@@ -34,10 +34,18 @@ local function forget_voids(line)
   line.oldest = math.max(line.oldest, #line.voids - line.most - math.floor(line.most / VOIDS_MORE) + 1)
 end
 
+-- The place of the first void that is not before `at`, halving: a call may miss dozens among hundreds.
+local function place_of(line, at)
+  local low, high = line.oldest, #line.voids + 1
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if line.voids[middle] < at then low = middle + 1 else high = middle end
+  end
+  return low
+end
+
 local function void(line, at)
-  local place = #line.voids + 1
-  while place > line.oldest and line.voids[place - 1] > at do place = place - 1 end
-  table.insert(line.voids, place, at)
+  table.insert(line.voids, place_of(line, at), at)
   forget_voids(line)
 end
 
@@ -77,21 +85,14 @@ local function begin_line(line, now, rate, factor)
 end
 
 local function is_void(line, at)
-  for i = #line.voids, line.oldest, -1 do
-    local slot = line.voids[i]
-    if slot < at - SAME_MS then return false end
-    if slot <= at + SAME_MS then return true end
-  end
-  return false
+  local there = line.voids[place_of(line, at - SAME_MS)]
+  return there ~= nil and there <= at + SAME_MS
 end
 
 -- The place of the first void that is yet to come, and in whose own window only one void is wanting.
 local function next_left_out(line, soonest)
-  local place, first = #line.voids + 1, line.oldest
-  while place > line.oldest and line.voids[place - 1] >= soonest do place = place - 1 end
-  for i = place, #line.voids do
-    while line.voids[first] <= line.voids[i] - line.window + SAME_MS do first = first + 1 end
-    if i - first >= line.most - 1 then return i end
+  for i = place_of(line, soonest), #line.voids do
+    if i - place_of(line, line.voids[i] - line.window + SAME_MS) >= line.most - 1 then return i end
   end
 end
 
