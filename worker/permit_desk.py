@@ -42,8 +42,9 @@ BLOCK_S = 0.010
 BLOCKS_LATE = 3
 #: The slots of a block come in so many parts, spread over its time: no more together than the loop begins in time.
 PARTS = 2
-#: Who missed a slot needs no time to open an attempt, only to hear of the new one.
-EXCHANGE_LEAD_S = 0.005
+#: Who missed a slot needs no time to open an attempt, only to hear of the new one: a code as soon as may be; for the
+#: others a busy machine is slow to hear, too, and they would miss that one as well.
+CODE_EXCHANGE_LEAD_S, EXCHANGE_LEAD_S = 0.005, 0.015
 #: ... and those of a blast are asked for together, so often at most: a call costs as much as many slots.
 EXCHANGE_BREATH_S = 0.012
 #: A clock this close, in seconds, is good enough: slots leave seven milliseconds for it and for the way.
@@ -196,7 +197,8 @@ class PermitDesk:
         """Whom to ask for now: codes and exchanges at once, everything else a block after the other."""
         missed, missed_at = self._missed(now)
         if missed:
-            return _Question(missed, EXCHANGE_LEAD_S, None, self._spread())
+            lead = CODE_EXCHANGE_LEAD_S if missed[0].ask.kind is Kind.OTP else EXCHANGE_LEAD_S
+            return _Question(missed, lead, None, self._spread())
         first = [key for key in self._lines if key[1] and key[0] is Kind.OTP]
         codes, codes_at = self._take(first, self._most, now)
         if codes:

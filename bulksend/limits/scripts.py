@@ -20,6 +20,7 @@ _NUMBERS = (
     "VAST",
     "VAST_USED",
     "VOID_EVERY",
+    "SPARE_EVERY",
     "VOIDS_MORE",
     "MAX_LEAD_MS",
     "FARTHEST_MS",

@@ -69,7 +69,7 @@ local function window_ms(rate) return 1000.0 / (rate > VAST and VAST_USED or USE
 
 local function begin_line(line, now, rate, factor)
   local most = rate > VAST and 0 or math.floor(rate * factor / VOID_EVERY)
-  local slots = rate * factor + most
+  local slots = rate * factor - math.floor(rate * factor / SPARE_EVERY) + most
   local step = math.ceil(window_ms(rate) / slots * FINEST) / FINEST
   if step > line.step + SAME_MS then
     line.gaps, line.kept = {}, {}
