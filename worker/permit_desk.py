@@ -42,9 +42,10 @@ BLOCK_S = 0.010
 BLOCKS_LATE = 3
 #: The slots of a block come in so many parts, spread over its time: no more together than the loop begins in time.
 PARTS = 2
-#: Who missed a slot needs no time to open an attempt, only to hear of the new one: a code as soon as may be; for the
-#: others a busy machine is slow to hear, too, and they would miss that one as well.
-CODE_EXCHANGE_LEAD_S, EXCHANGE_LEAD_S = 0.005, 0.015
+#: Who missed a slot needs no time to open an attempt, only to hear of the new one: a code gets it as soon as may be.
+#: The others ask as far ahead as everybody: where they missed one the machine is busy, and of slots 5 or 15 ms ahead a
+#: fifth were missed again.
+CODE_EXCHANGE_LEAD_S = 0.005
 #: ... and those of a blast are asked for together, so often at most: a call costs as much as many slots.
 EXCHANGE_BREATH_S = 0.012
 #: A clock this close, in seconds, is good enough: slots leave seven milliseconds for it and for the way.
@@ -195,15 +196,16 @@ class PermitDesk:
 
     def _choose(self, now: float) -> _Question:
         """Whom to ask for now: codes and exchanges at once, everything else a block after the other."""
+        lead = self._lead_ms(Kind.MARKETING) / 1000
         missed, missed_at = self._missed(now)
         if missed:
-            lead = CODE_EXCHANGE_LEAD_S if missed[0].ask.kind is Kind.OTP else EXCHANGE_LEAD_S
-            return _Question(missed, lead, None, self._spread())
+            is_code = missed[0].ask.kind is Kind.OTP
+            ahead = CODE_EXCHANGE_LEAD_S if is_code else lead + self.spare_s(Kind.MARKETING)
+            return _Question(missed, ahead, None, self._spread())
         first = [key for key in self._lines if key[1] and key[0] is Kind.OTP]
         codes, codes_at = self._take(first, self._most, now)
         if codes:
             return _Question(codes, CODE_LEAD * self._lead_ms(Kind.OTP) / 1000, None)
-        lead = self._lead_ms(Kind.MARKETING) / 1000
         next_at = _sooner(missed_at, codes_at)
         others = [key for key in self._lines if key[1] and key[0] is not Kind.OTP]
         if now < self._block_at:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLimits, Spread, Wait
 from bulksend.messaging import Kind, Scope
 from worker.lines import Held, Slot
@@ -16,8 +18,8 @@ from worker.permit_desk import (
     BLOCK_S,
     BLOCKS_LATE,
     CALLS_TO_SET,
+    CODE_EXCHANGE_LEAD_S,
     CODE_LEAD,
-    EXCHANGE_LEAD_S,
     PARTS,
     PermitDesk,
 )
@@ -301,7 +303,7 @@ def test_a_code_does_not_wait_for_a_block_and_its_slot_is_no_further_than_its_wr
     assert permits.leads_ms[at] == 5.0 * CODE_LEAD
 
 
-def test_who_missed_a_slot_gets_the_next_one_first_and_soon() -> None:
+def test_who_missed_a_slot_is_asked_for_first_and_as_far_ahead_as_everybody() -> None:
     permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
 
     async def act(desk: PermitDesk) -> None:
@@ -313,7 +315,17 @@ def test_who_missed_a_slot_gets_the_next_one_first_and_soon() -> None:
 
     at_the_desk(permits, act)
     assert [ask.recipient for ask in permits.calls[0]] == ["late"]
-    assert permits.leads_ms[0] == EXCHANGE_LEAD_S * 1000
+    assert permits.leads_ms[0] == pytest.approx(5.0 + PermitDesk.spare_s(Kind.MARKETING) * 1000)
+
+
+def test_a_code_that_missed_its_slot_gets_the_next_one_soon() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+
+    async def act(desk: PermitDesk) -> None:
+        await all_of(desk, [an_ask("late", kind=Kind.OTP, missed=990.0), an_ask("other", missed=990.0)])
+
+    at_the_desk(permits, act)
+    assert permits.leads_ms[0] == CODE_EXCHANGE_LEAD_S * 1000
 
 
 def test_many_overslept_slots_make_the_blocks_smaller() -> None:
