@@ -22,7 +22,7 @@ class Slot:
 
     def is_missed(self, now: float) -> bool:
         """Whether it is too late for it: such a POST could make a second fuller than the limit."""
-        return (now - self.at) * 1000 >= self.permit.late_ms
+        return self.permit.is_stale(self.permit.slot_ms + (now - self.at) * 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -46,10 +46,12 @@ _BY_KEY = " -c enable_seqscan=off"
 
 #: PostgreSQL's own words for "run that transaction again": serialization failure, deadlock, and a lock that
 #: was not had in time; then the states in which the server is away or about to be.
-#: SQLite: each COMMIT is on the disk when it returns.
-_SYNCHRONOUS = "FULL"
 _AGAIN = {"40001", "40P01", "55P03"}
 _AWAY = {"57P01", "57P02", "57P03", "53300", "53400", "25006", "08000", "08003", "08006", "08001", "08004"}
+
+
+#: SQLite: each COMMIT is on the disk when it returns; or with the next one that is.
+_SYNCED, _NOT_SYNCED = "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"
 
 
 class LedgerUnreachable(Exception):
@@ -153,7 +155,7 @@ class Database:
             return
         with self._write_lock, self.engine.connect() as connection:
             tx = connection.execution_options(bulksend_write=True)
-            with _synced(tx, "FULL" if lasting else "NORMAL"), tx.begin():
+            with nullcontext() if lasting else _not_synced(tx), tx.begin():
                 yield tx
 
     @contextmanager
@@ -232,17 +234,14 @@ class Database:
 
 
 @contextmanager
-def _synced(connection: Connection, how: str) -> Iterator[None]:
+def _not_synced(connection: Connection) -> Iterator[None]:
     """SQLite takes it up with the next BEGIN; the connection goes back to its pool as it was."""
-    if how == _SYNCHRONOUS:
-        yield
-        return
     driver: Any = connection.connection.driver_connection
-    driver.execute(f"PRAGMA synchronous={how}")
+    driver.execute(_NOT_SYNCED)
     try:
         yield
     finally:
-        driver.execute(f"PRAGMA synchronous={_SYNCHRONOUS}")
+        driver.execute(_SYNCED)
 
 
 def worth_repeating(error: DBAPIError) -> bool:
@@ -288,7 +287,7 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
-            f"synchronous={_SYNCHRONOUS}",
+            "synchronous=FULL",
             "foreign_keys=ON",
             # What a wiped code leaves free in a page is zeroed with it: no sealed code rests in the file either.
             "secure_delete=ON",
