@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from bulksend.messaging import mask_digits, mask_phone
+from bulksend.messaging import InvalidInput, mask_digits, mask_phone
 
 Row = Mapping[str, Any]
 
@@ -49,33 +49,44 @@ def write_csv(rows: Iterable[Row], stream: TextIO) -> None:
 
 
 @contextmanager
-def open_writer(path: Path) -> Iterator[Callable[[Row], None]]:
+def open_writer(path: Path, columns: Sequence[str] | None = None) -> Iterator[Callable[[Row], None]]:
     """A function that writes a row to ``path``: CSV or JSON lines by its ending, ``-`` is CSV on stdout.
 
-    A file appears under its name only when it is whole.
+    ``columns`` are the header of a CSV; None: those of the first row. A CSV file begins with a byte order mark, or
+    Excel would read it in a code page. A file appears under its name only when it is whole.
+
+    Raises InvalidInput where it cannot be written.
     """
     if str(path) == "-":
-        yield _csv_writer(sys.stdout)
+        yield _csv_writer(sys.stdout, columns)
         return
     partial = path.with_name(path.name + ".part")
+    is_csv = path.suffix == ".csv"
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            yield _csv_writer(file) if path.suffix == ".csv" else _jsonl_writer(file)
+        with partial.open("w", encoding="utf-8-sig" if is_csv else "utf-8", newline="") as file:
+            yield _csv_writer(file, columns) if is_csv else _jsonl_writer(file)
         partial.replace(path)
+    except OSError as error:
+        raise InvalidInput(f"--output: {path} cannot be written: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _csv_writer(stream: TextIO) -> Callable[[Row], None]:
+def _csv_writer(stream: TextIO, columns: Sequence[str] | None = None) -> Callable[[Row], None]:
     writer = csv.writer(stream, lineterminator="\r\n" if stream is not sys.stdout else "\n")
     header: list[str] = []
 
+    def begin(names: Iterable[str]) -> None:
+        header.extend(names)
+        writer.writerow([safe_cell(name) for name in header])
+
     def write(row: Row) -> None:
         if not header:
-            header.extend(row)
-            writer.writerow(header)
+            begin(row)
         writer.writerow([safe_cell(row[name]) for name in header])
 
+    if columns:
+        begin(columns)
     return write
 
 

@@ -9,11 +9,12 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from bulksend.ledger import campaigns, leases, messages, senders
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.messages import NOT_SENT_AGAIN
 from bulksend.ledger.schema import messages as table
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
-from bulksend.messaging.states import ENDED
-from bulksend.messaging.units import format_duration, format_instant
+from bulksend.messaging.states import ENDED, SENT
+from bulksend.messaging.units import format_duration, format_in_zone, format_instant
 
 if TYPE_CHECKING:
     from bulksend.limits import RedisPermits, Wait
@@ -62,25 +63,32 @@ _ENDINGS = {
     Status.EXPIRED: "its time to live passed before it could be sent",
     Status.SUPPRESSED: "its recipient must not get this kind of message",
     Status.CANCELLED: "its campaign was cancelled",
-    Status.UNKNOWN: "it may have gone out, so nothing is done by itself: a receipt settles it, or a person with "
-    "`bulksend messages resolve`",
+    Status.UNKNOWN: "it may have gone out; a receipt settles it, or a person with `bulksend messages resolve`",
 }
 
 
 def explain(
-    database: Database, permits: RedisPermits | None, id: str, *, account: str, default_rate: float
+    database: Database,
+    permits: RedisPermits | None,
+    id: str,
+    *,
+    account: str,
+    default_rate: float,
+    timezone: str | None = None,
 ) -> Why:
-    """Which gate holds the message. Raises InvalidInput for an id that is not on record."""
+    """Which gate holds the message. Its sentences have times of the campaign's zone, else of ``timezone``, else UTC.
+
+    Raises InvalidInput for an id that is not on record.
+    """
     with database.read() as tx:
         row = messages.get(tx, id)
         status = Status(row["status"])
         if status in ENDED:
-            detail = f": {row['error']}" if row["error"] else ""
-            return Why(id, status.value, None, _ENDINGS[status] + detail, None)
+            return Why(id, status.value, None, _ending(status, row["error"]), None)
         now = instant(tx)
         campaign = campaigns.get(tx, row["campaign_id"])
         sender = senders.some(tx, [row["sender"]]).get(row["sender"])
-        holding = _by_ledger(tx, row, campaign, sender, account, now)
+        holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
         ahead = _ahead(tx, row)
         workers = leases.alive(tx)
     limits = (
@@ -95,6 +103,18 @@ def explain(
     return Why(id, status.value, first.gate, first.why, first.until, holding[1:])
 
 
+def _ending(status: Status, error: str | None) -> str:
+    """How it ended. Where the ledger has a sentence of its own about that, it is told once."""
+    told = _ENDINGS[status]
+    if not error:
+        return told
+    if status is Status.FAILED or status in SENT:
+        return f"{told}: {error}"
+    if status is Status.UNKNOWN:
+        return f"{told}. {error.removeprefix(NOT_SENT_AGAIN)}"
+    return error
+
+
 def _by_ledger(
     tx: Connection,
     row: RowMapping,
@@ -102,27 +122,34 @@ def _by_ledger(
     sender: senders.Sender | None,
     account: str,
     now: int,
+    zone: str,
 ) -> list[Holding]:
     found: list[Holding] = []
     if campaign.paused_at is not None:
-        text = f"campaign {campaign.name} is paused since {format_instant(campaign.paused_at)}: {campaign.pause_why}"
+        text = f"campaign {campaign.name} is paused since {_when(campaign.paused_at, zone)}: {campaign.pause_why}"
         found.append(Holding(Gate.CAMPAIGN_PAUSED.value, text, None))
     if sender is not None and sender.paused_at is not None:
-        text = f"its sender is paused since {format_instant(sender.paused_at)}: {sender.pause_why}"
+        text = f"its sender is paused since {_when(sender.paused_at, zone)}: {sender.pause_why}"
         found.append(Holding(Gate.SENDER_PAUSED.value, text, None))
     account_pause = senders.account_pause(tx, account)
     if account_pause is not None:
-        text = f"the account is paused since {format_instant(account_pause[0])}: {account_pause[1]}"
+        text = f"the account is paused since {_when(account_pause[0], zone)}: {account_pause[1]}"
         found.append(Holding(Gate.ACCOUNT_PAUSED.value, text, None))
     if row["due_at"] > now and row["status"] in ("queued", "retry"):
-        found.append(_until_due(row))
+        waiting = _until_due(row, zone)
+        if waiting.gate not in {holding.gate for holding in found}:
+            found.append(waiting)
     return found
 
 
-def _until_due(row: RowMapping) -> Holding:
+def _when(ms: int, zone: str) -> str:
+    return f"{format_in_zone(ms, zone)} ({zone})"
+
+
+def _until_due(row: RowMapping, zone: str) -> Holding:
     """Waiting for its time: the time it was meant for, a backoff, or a gate that gave it back until then."""
     due_at = row["due_at"]
-    when = format_instant(due_at)
+    when = _when(due_at, zone)
     if row["gate"] is not None:
         return Holding(
             row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}", due_at

@@ -148,6 +148,7 @@ class Producer:
             rate=parse_rate(str(rate)) if rate is not None else None,
             on_unknown=_on_unknown(on_unknown),
             created_by=self._created_by,
+            timezone=self._timezone,
         )
         return self._intake().run(
             new,

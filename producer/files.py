@@ -36,6 +36,7 @@ from bulksend.messaging.units import (
     parse_duration_ms,
     parse_instant_ms,
     parse_rate,
+    zone_of,
 )
 from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
 from producer.reading import RawRow, open_rows
@@ -165,6 +166,7 @@ class FilePlan:
             rate=self.rate,
             on_unknown=self.on_unknown,
             created_by=self.created_by,
+            timezone=self.timezone,
         )
 
 
@@ -253,6 +255,8 @@ def plan_file(
         raise InvalidInput(
             "--key and --again exclude each other: one finds a campaign again, the other makes a new one"
         )
+    if timezone is not None:
+        zone_of(timezone, field="--timezone")
     message_type = _one_of(MessageType, type, "--type")
     message_kind = _one_of(Kind, kind, "--kind")
     template = compile_content(message_type, load_content_json(_read(content, "--content")))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, String, and_, cast, exists, or_, select, text, update
+from sqlalchemy import Connection, RowMapping, Select, String, and_, cast, exists, or_, select, text, update
 
 from bulksend.ledger import acts, counting
 from bulksend.ledger.database import db_now, insert_if_new, rows_changed, unhurried
@@ -38,6 +38,8 @@ class NewCampaign:
     rate: float | None
     on_unknown: OnUnknown
     created_by: str
+    timezone: str | None = None
+    """The zone in which people read its times; None: the installation's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Campaign:
     duplicates: int
     suppressed: int
     refused: int
+    timezone: str | None
 
     @property
     def is_direct(self) -> bool:
@@ -102,6 +105,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
         "on_unknown": new.on_unknown.value,
         "created_at": db_now(),
         "created_by": new.created_by[:100],
+        "timezone": new.timezone,
         "rows_read": 0,
         "messages": 0,
         "duplicates": 0,
@@ -208,14 +212,20 @@ def statuses(tx: Connection, id: str) -> dict[str, int]:
 
 
 def refused_rows(tx: Connection, id: str, limit: int = 1000) -> list[RowMapping]:
-    """The rows that were refused at intake, in the file's order: row, field, value, why."""
-    return list(
-        tx.execute(
-            select(refusals.c.row, refusals.c.field, refusals.c.value, refusals.c.why)
-            .where(refusals.c.campaign_id == id)
-            .order_by(refusals.c.row, refusals.c.id)
-            .limit(limit)
-        ).mappings()
+    """The first rows that were refused at intake, in the file's order: row, field, value, why."""
+    return list(tx.execute(_refused(id).limit(limit)).mappings())
+
+
+def every_refused_row(tx: Connection, id: str) -> Iterator[RowMapping]:
+    """The same of all of them, in flat memory."""
+    yield from tx.execute(_refused(id).execution_options(yield_per=5000)).mappings()
+
+
+def _refused(id: str) -> Select[tuple[int, str, str, str]]:
+    return (
+        select(refusals.c.row, refusals.c.field, refusals.c.value, refusals.c.why)
+        .where(refusals.c.campaign_id == id)
+        .order_by(refusals.c.row, refusals.c.id)
     )
 
 

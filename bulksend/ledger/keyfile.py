@@ -23,13 +23,18 @@ def encryption_keys(of: Settings) -> str:
 
     Empty on PostgreSQL without the setting: then an OTP is refused at intake, with the remedy.
     """
-    text = of.encryption_key_text()
-    if text:
-        return text
+    kept = kept_keys(of)
     file = key_file(of.database_url_text())
-    if file is None:
-        return ""
-    return read_or_make(file)
+    return kept if kept or file is None else read_or_make(file)
+
+
+def kept_keys(of: Settings) -> str:
+    """The same for a reader: where there is no key yet, none is made, and this is empty."""
+    text = of.encryption_key_text()
+    file = key_file(of.database_url_text())
+    if text or file is None or not file.exists():
+        return text
+    return file.read_text().strip()
 
 
 def key_file(database_url: str) -> Path | None:

@@ -35,6 +35,10 @@ MAYBE_SENT = (
 )
 
 
+#: What the error of a message begins with that waited for a second attempt which is not made.
+NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
+
+
 def ending_unsent(status: Status, why: str) -> dict[str, Any]:
     """The columns that end a message which waits: as ``status``, or as unknown where it may have gone out.
 
@@ -42,7 +46,7 @@ def ending_unsent(status: Status, why: str) -> dict[str, Any]:
     """
     return {
         "status": case((text(MAYBE_SENT), Status.UNKNOWN.value), else_=status.value),
-        "error": case((text(MAYBE_SENT), f"it may have gone out, and was not sent again: {why}"), else_=why),
+        "error": case((text(MAYBE_SENT), NOT_SENT_AGAIN + why), else_=why),
         "owner": None,
         "gate": None,
         "gate_until": None,
@@ -67,6 +71,12 @@ def get(tx: Connection, id: str) -> RowMapping:
     if row is None:
         raise UnknownMessage(f"there is no message {id}")
     return row
+
+
+def payload_of(tx: Connection, id: str) -> bytes | None:
+    """Its stored payload, maybe sealed; None once wiped."""
+    stored = tx.execute(select(messages.c.payload).where(messages.c.id == id)).scalar_one()
+    return None if stored is None else bytes(stored)
 
 
 def attempts_of(tx: Connection, id: str) -> list[RowMapping]:

@@ -77,6 +77,7 @@ campaigns = Table(
     Column("duplicates", BigInteger, nullable=False),
     Column("suppressed", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
+    Column("timezone", String(64), comment="IANA name of the zone its times are shown in"),
     Index(None, "status"),
 )
 

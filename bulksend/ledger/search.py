@@ -254,12 +254,15 @@ def _near_since(tx: Connection) -> int | None:
     return None if found is None else int(bytes(found))
 
 
-def export(tx: Connection, campaign_id: str, *, page: int = 5000) -> Iterator[RowMapping]:
-    """Every message of a campaign in the order of its intake, in flat memory."""
+def export(
+    tx: Connection, campaign_id: str, *, payloads: bool = False, page: int = 5000
+) -> Iterator[RowMapping]:
+    """Every message of a campaign in the order of its intake, in flat memory; with their payloads if asked for."""
+    columns = [*FOUND, messages.c.payload] if payloads else FOUND
     after = lowest_at(0)
     while True:
         ids = _page_of(campaign_id, list(Status), [messages.c.id > after], page, newest_first=False)
-        statement = select(*FOUND).where(messages.c.id.in_(ids)).order_by(messages.c.id)
+        statement = select(*columns).where(messages.c.id.in_(ids)).order_by(messages.c.id)
         rows = tx.execute(statement).mappings().all()
         yield from rows
         if len(rows) < page:

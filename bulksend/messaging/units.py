@@ -136,3 +136,9 @@ def zone_of(name: str, *, field: str = "timezone") -> ZoneInfo:
 def format_instant(ms: int) -> str:
     """ISO 8601 in UTC with milliseconds, ``2030-03-01T08:00:00.000+00:00``."""
     return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+
+
+def format_in_zone(ms: int, zone: str) -> str:
+    """For people, to the second, by the clocks of an IANA zone: ``2030-03-01 09:00:00``."""
+    moment = (_EPOCH + timedelta(milliseconds=ms)).astimezone(zone_of(zone))
+    return moment.strftime("%Y-%m-%d %H:%M:%S")

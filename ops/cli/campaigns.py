@@ -23,6 +23,8 @@ Why = Annotated[str, typer.Option(help="Why; it goes on record.")]
 
 #: Over how long the rate shown is measured.
 RATE_WINDOW_MS = 10_000
+#: How many refused rows are shown to people; `export --refused` has all.
+REFUSED_SHOWN = 50
 
 
 def register(app: typer.Typer) -> None:
@@ -39,28 +41,26 @@ def list_(
 
     def work() -> int:
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import print_json, table
+        from ops.cli.output import Times, print_json, table
 
-        with ledger(settings()).read() as tx:
+        of = settings()
+        with ledger(of).read() as tx:
             found = listed(tx, limit)
         if json:
             for line in found:
                 print_json(line)
         else:
             table(
-                ["id", "name", "kind", "status", "total", "sent", "created"],
+                ["id", "name", "kind", "status", "total", "sent", "created_at"],
                 [
                     (
-                        f["campaign_id"],
-                        f["name"],
-                        f["kind"],
-                        f["status"],
-                        f"{f['total']:,}",
-                        sent(f),
-                        f["created_at"],
+                        *(f[name] for name in ("campaign_id", "name", "kind", "status")),
+                        *(f"{f['total']:,}", sent(f), f["created_at"]),
                     )
                     for f in found
                 ],
+                optional=("created_at", "kind"),
+                times=Times(of.timezone or "UTC"),
             )
         return DONE
 
@@ -73,9 +73,10 @@ def show(id: Id, json: Json = False) -> None:
 
     def work() -> int:
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import pairs, print_json, table
+        from ops.cli.output import Times, pairs, print_json, say, table
 
-        with ledger(settings()).read() as tx:
+        of = settings()
+        with ledger(of).read() as tx:
             shown = whole(tx, id)
         if json:
             print_json(shown)
@@ -83,7 +84,8 @@ def show(id: Id, json: Json = False) -> None:
         statuses = shown.pop("statuses")
         lists = {name: shown.pop(name) for name in ("reasons", "refused", "acts")}
         looked_at = shown.pop("reasons_of")
-        pairs(shown, title=shown["name"])
+        times = Times(shown.pop("timezone") or of.timezone or "UTC")
+        pairs(_readable_numbers(shown), title=shown["name"], times=times)
         table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
         if lists["reasons"]:
             table(
@@ -94,9 +96,14 @@ def show(id: Id, json: Json = False) -> None:
         if lists["refused"]:
             table(
                 ["row", "field", "value", "why"],
-                [(r["row"], r["field"], r["value"], r["why"]) for r in lists["refused"][:20]],
+                [(r["row"], r["field"], r["value"], r["why"]) for r in lists["refused"][:REFUSED_SHOWN]],
                 title=f"Refused rows ({shown['refused_rows']:,})",
             )
+        if shown["refused_rows"] > REFUSED_SHOWN:
+            say(f"every refused row: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
+        if lists["acts"]:
+            columns = ["at", "actor", "act", "why"]
+            table(columns, [[a[c] for c in columns] for a in lists["acts"]], title="Acts", times=times)
         return DONE
 
     raise SystemExit(guarded(work))
@@ -215,6 +222,21 @@ def whole(tx: Connection, id: str) -> dict[str, Any]:
     return shown
 
 
+def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
+    """The same for people: thousands apart, a rate and a duration with their units."""
+    from bulksend.messaging.units import format_duration
+
+    counts = ("total", "attempts", "rows", "duplicates", "suppressed", "refused_rows")
+    eta, limit = shown["eta_seconds"], shown["rate_limit"]
+    return {
+        **{name: f"{value:,}" if name in counts and value else value for name, value in shown.items()},
+        "rate": f"{shown['rate']:.3g}/s" if shown["rate"] else None,
+        "rate_limit": f"{limit:g}/s" if limit else None,
+        "eta_seconds": None,
+        "time_left": format_duration(eta * 1000) if eta else None,
+    }
+
+
 def _of_which(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None:
     """What the reasons were taken from, where that is not all."""
     parts = [f"{n:,} newest of {statuses[s]:,} {s}" for s, n in looked_at.items() if n < statuses[s]]
@@ -252,6 +274,7 @@ def _more(campaign: Campaign) -> dict[str, Any]:
         "on_unknown": campaign.on_unknown.value,
         "pause_why": campaign.pause_why,
         "created_by": campaign.created_by,
+        "timezone": campaign.timezone,
     }
 
 

@@ -70,40 +70,29 @@ def unknown(
             for row in rows:
                 print_json(row)
         else:
-            _show(rows, limit)
+            _show(rows, limit, of.timezone)
         return DONE
 
     raise SystemExit(guarded(work))
 
 
-def _show(rows: Sequence[dict[str, Any]], limit: int) -> None:
+def _show(rows: Sequence[dict[str, Any]], limit: int, timezone: str | None) -> None:
     from bulksend.ledger.doubts import MEANING, Trace
-    from ops.cli.output import say, table
+    from ops.cli.output import Times, say, table
 
     if not rows:
         say("nothing is unknown", "green")
         return
+    shown = {
+        **{name: name for name in ("id", "to", "trace", "attempt_n", "started_at")},
+        **{name: name for name in ("bytes_sent", "reply_began", "http_status")},
+        **{"ret_code": "attempt_ret_code", "error": "attempt_error"},
+    }
     table(
-        [
-            "id",
-            "to",
-            "trace",
-            "attempt",
-            "started_at",
-            "bytes_sent",
-            "reply_began",
-            "http",
-            "ret_code",
-            "error",
-        ],
-        [
-            (
-                *(row[name] for name in ("id", "to", "trace", "attempt_n", "started_at")),
-                *(row[name] for name in ("bytes_sent", "reply_began", "http_status", "attempt_ret_code")),
-                row["attempt_error"],
-            )
-            for row in rows
-        ],
+        list(shown),
+        [[row[name] for name in shown.values()] for row in rows],
+        optional=("attempt_n", "reply_began", "bytes_sent", "http_status", "started_at"),
+        times=Times(timezone or "UTC"),
     )
     for trace, count in Counter(row["trace"] for row in rows).most_common():
         say(f"{count} {trace}: {MEANING[Trace(trace)]}")

@@ -1,4 +1,8 @@
-"""What a command shows: JSON for programs, tables for people, progress on stderr."""
+"""What a command shows: JSON for programs, tables for people, progress on stderr.
+
+On a terminal tables fit its width, and times are those of the campaign's zone or of the setting BULKSEND_TIMEZONE.
+Where stdout is a pipe or a file, a row is one line, its cells are separated by tabs, and times carry their offset.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,16 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TextIO
 
-from bulksend.messaging.units import format_instant
+from bulksend.messaging.units import format_instant, zone_of
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from ops.cli.layout import Piece
 
 _INSTANTS = frozenset(
     {
@@ -33,6 +41,8 @@ _INSTANTS = frozenset(
         "added_at",
         "until",
         "earliest",
+        "begins",
+        "done by",
     }
 )
 _STATUS_STYLES = {
@@ -66,35 +76,86 @@ def readable(row: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
+@dataclass(slots=True)
+class Times:
+    """The zone of the times that a command shows on a terminal; it says that zone once."""
+
+    zone: str = "UTC"
+    said: bool = False
+
+    def note(self) -> str | None:
+        """The zone, where it was not said yet."""
+        if self.said:
+            return None
+        self.said = True
+        return self.zone
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Rich on stdout or stderr; no colours where NO_COLOR says so or nobody looks."""
+    """Rich on stdout or stderr; without colours where NO_COLOR is set or the stream is no terminal."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    # Where nobody looks there is no screen to fit: a line of grep's or less's may be long.
-    width = None if stream.isatty() else 240
-    return Console(
-        stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False, soft_wrap=True, width=width
-    )
+    return Console(stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table on stdout. What comes from outside is shown as it is, never read as markup."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    optional: Sequence[str] = (),
+    times: Times | None = None,
+) -> None:
+    """A table on stdout. What comes from outside is shown as it is, never read as markup.
+
+    ``optional`` columns go first, in this order, where the terminal is too narrow.
+    """
+    on_terminal = sys.stdout.isatty()
+    zone = times or Times()
+    cells = [
+        [_cell(name, value, zone, on_terminal) for name, value in zip(columns, row, strict=True)]
+        for row in rows
+    ]
+    if not on_terminal:
+        _print_plain([*([[title]] if title else []), columns, *cells])
+        return
+    from ops.cli.layout import lay_out
 
     out = console()
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        made.add_column(column, no_wrap=column in ("id", "to", "status"), overflow="fold")
-    for row in rows:
-        cells = []
-        for column, cell in zip(columns, row, strict=True):
-            text = "" if cell is None else str(cell)
-            cells.append(Text(plain(text), style=_STATUS_STYLES.get(text, "") if column == "status" else ""))
-        made.add_row(*cells)
-    out.print(made)
+    layout = lay_out(columns, cells, out.width, optional=optional, rule=_rule())
+    if title:
+        _print_lines(out, [[(title, "title")]])
+    _print_lines(out, layout.lines)
+    notes = []
+    if any(name in _INSTANTS for name in columns if name not in layout.dropped) and (note := zone.note()):
+        notes.append(f"times: {note}")
+    if layout.dropped:
+        notes.append(f"not shown at this width: {', '.join(layout.dropped)} (--json has all)")
+    _print_lines(out, [[(line, "note")] for text in notes for line in _wrapped(text, out.width)])
+    out.print()
+
+
+def pairs(values: Mapping[str, object], *, title: str | None = None, times: Times | None = None) -> None:
+    """Names and values, one a line; what is None or empty is left out."""
+    on_terminal = sys.stdout.isatty()
+    zone = times or Times()
+    kept = [
+        (name, _cell(name, value, zone, on_terminal))
+        for name, value in values.items()
+        if value not in (None, "", [], {})
+    ]
+    if not on_terminal:
+        _print_plain([*([[title]] if title else []), *kept])
+        return
+    from ops.cli.layout import lines_of
+
+    if any(name in _INSTANTS for name, _ in kept) and (note := zone.note()):
+        kept.append(("times", note))
+    out = console()
+    if title:
+        _print_lines(out, [[(line, "title")] for line in _wrapped(title, out.width)])
+    _print_lines(out, lines_of(kept, out.width, indent=2))
+    out.print()
 
 
 def plain(text: str) -> str:
@@ -102,24 +163,87 @@ def plain(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else " " for c in text)
 
 
-def pairs(values: Mapping[str, object], *, title: str | None = None) -> None:
-    """Names and values, one a line; what is None or empty is left out."""
-    from rich.text import Text
-
-    out = console()
-    if title:
-        out.print(Text(title, style="bold"))
-    kept = {name: value for name, value in values.items() if value not in (None, "", [], {})}
-    width = max((len(name) for name in kept), default=0)
-    for name, value in kept.items():
-        style = _STATUS_STYLES.get(str(value), "") if name == "status" else ""
-        out.print(
-            Text(f"  {name.replace('_', ' '):<{width}}  "), Text(plain(str(value)), style=style), sep=""
-        )
-
-
 def say(text: str, style: str = "") -> None:
-    """A line for people, on stderr."""
+    """A line for people, on stderr; wrapped by words where that is a terminal."""
+    _print_text(sys.stderr, text, style)
+
+
+def line(text: str, style: str = "") -> None:
+    """The same on stdout: a line of what was asked for."""
+    _print_text(sys.stdout, text, style)
+
+
+def _print_text(stream: TextIO, text: str, style: str) -> None:
+    if not stream.isatty():
+        stream.write(plain(text) + "\n")
+        stream.flush()
+        return
     from rich.text import Text
 
-    console(stderr=True).print(Text(text, style=style))
+    out = console(stderr=stream is sys.stderr)
+    indent = len(text) - len(text.lstrip(" "))
+    for each in _wrapped(plain(text), out.width - indent):
+        out.print(Text(" " * indent + each, style=style), soft_wrap=True)
+
+
+def _cell(name: str, value: object, times: Times, on_terminal: bool) -> str:
+    """A value as people read it."""
+    if value is None:
+        return ""
+    if name in _INSTANTS and isinstance(value, str):
+        return _shown_at(value, times.zone, on_terminal)
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return plain(str(value))
+
+
+def _shown_at(text: str, zone: str, on_terminal: bool) -> str:
+    """An instant in the zone: bare on a terminal, where the zone is said beside it; else with its offset."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(zone_of(zone))
+    except ValueError:
+        return plain(text)
+    return moment.strftime("%Y-%m-%d %H:%M:%S") if on_terminal else moment.isoformat(timespec="milliseconds")
+
+
+def _number(value: float) -> str:
+    """Three digits at least, and no more behind the point than these need."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _print_plain(rows: Iterable[Sequence[str]]) -> None:
+    sys.stdout.writelines("\t".join(cell.replace("\n", " ") for cell in row) + "\n" for row in rows)
+    sys.stdout.flush()
+
+
+def _print_lines(out: Console, lines: Iterable[Sequence[Piece]]) -> None:
+    from rich.text import Text
+
+    for line in lines:
+        made = Text()
+        for text, name in line:
+            made.append(text, style=_style(text, name))
+        out.print(made, soft_wrap=True)
+
+
+def _style(text: str, name: str | None) -> str:
+    if name == "status":
+        return _STATUS_STYLES.get(text, "")
+    return {"title": "bold", "note": "dim"}.get(name or "", "")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    from ops.cli.layout import wrap
+
+    return wrap(text, width)
+
+
+def _rule() -> str:
+    """What a line is drawn with."""
+    try:
+        "─".encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return "-"
+    return "─"

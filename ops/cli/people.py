@@ -181,7 +181,7 @@ def list_(
 
         from bulksend.ledger import suppressions
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import print_json, readable, table
+        from ops.cli.output import Times, print_json, readable, table
 
         of = settings()
         subject = None if phone is None else _subject(phone, of.default_region)
@@ -195,7 +195,12 @@ def list_(
                 print_json(line)
         else:
             columns = ["subject", "scope", "reason", "source", "added_at", "until"]
-            table(columns, [tuple(f[c] for c in columns) for f in found])
+            table(
+                columns,
+                [[f[c] for c in columns] for f in found],
+                optional=("added_at", "source"),
+                times=Times(of.timezone or "UTC"),
+            )
         return DONE
 
     raise SystemExit(guarded(work))
@@ -210,9 +215,10 @@ def senders_list(json: Json = False) -> None:
 
         from bulksend.ledger import senders
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import print_json, readable, table
+        from ops.cli.output import Times, print_json, readable, table
 
-        with ledger(settings()).read() as tx:
+        of = settings()
+        with ledger(of).read() as tx:
             found = [readable(asdict(s)) for s in senders.listed(tx)]
         if json:
             for line in found:
@@ -222,15 +228,14 @@ def senders_list(json: Json = False) -> None:
                 ["phone", "name", "rate", "quota", "paused_at", "pause_why"],
                 [
                     (
-                        f["phone"],
-                        f["name"],
-                        f"{f['rate']:g}/s",
-                        f["quota"] or "none",
-                        f["paused_at"],
-                        f["pause_why"],
+                        *(f["phone"], f["name"], f"{f['rate']:g}/s"),
+                        "none" if f["quota"] is None else f"{f['quota']:,}",
+                        *(f["paused_at"], f["pause_why"]),
                     )
                     for f in found
                 ],
+                optional=("quota",),
+                times=Times(of.timezone or "UTC"),
             )
         return DONE
 

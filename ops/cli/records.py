@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ops.cli.doors import DONE, guarded
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from bulksend.ledger.sealing import Sealer
+    from bulksend.settings import Settings
+    from ops.contents import Variables
 
 group = typer.Typer(
     help="Find messages, show one whole, ask why it waits, settle an unknown one.", no_args_is_help=True
@@ -45,7 +53,7 @@ def find(
         from bulksend.ledger import search
         from ops.cli.doors import ledger, settings
         from ops.cli.narrowing import query_of
-        from ops.cli.output import print_json, readable, say, table
+        from ops.cli.output import Times, print_json, readable, say, table
         from ops.exporting import write_csv
 
         of = settings()
@@ -70,14 +78,12 @@ def find(
             for row in rows:
                 print_json(row)
         else:
+            columns = ["id", "to", "status", "attempts", "message_id", "queued_at", "error"]
             table(
-                ["id", "to", "status", "attempts", "message_id", "queued_at", "error"],
-                [
-                    tuple(
-                        r[c] for c in ("id", "to", "status", "attempts", "message_id", "queued_at", "error")
-                    )
-                    for r in rows
-                ],
+                columns,
+                [[row[column] for column in columns] for row in rows],
+                optional=("message_id", "attempts", "queued_at"),
+                times=Times(of.timezone or "UTC"),
             )
             if not rows:
                 say("nothing matches")
@@ -94,49 +100,80 @@ def show(id: Id, json: Json = False) -> None:
 
     def work() -> int:
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import pairs, print_json, table
+        from ops.cli.output import print_json
 
-        with ledger(settings()).read() as tx:
-            shown = whole(tx, id)
+        of = settings()
+        with ledger(of).read() as tx:
+            shown = whole(tx, id, _kept_sealer(of))
+            zone = zone_of(tx, shown["campaign_id"], of)
         if json:
             print_json(shown)
-            return DONE
-        lists = {name: shown.pop(name) for name in ("attempts", "receipts", "acts")}
-        pairs(shown, title=f"Message {id}")
-        for name, columns in (
-            (
-                "attempts",
-                [
-                    "n",
-                    "started_at",
-                    "outcome",
-                    "http_status",
-                    "ret_code",
-                    "latency_ms",
-                    "message_id",
-                    "error",
-                ],
-            ),
-            ("receipts", ["status", "at", "received_at", "code", "why"]),
-            ("acts", ["at", "actor", "act", "why"]),
-        ):
-            if lists[name]:
-                table(
-                    columns,
-                    [tuple(line[c] for c in columns) for line in lists[name]],
-                    title=name.capitalize(),
-                )
+        else:
+            _show(shown, zone)
         return DONE
 
     raise SystemExit(guarded(work))
 
 
-def whole(tx: Any, id: str) -> dict[str, Any]:
-    """The interface's ``messages show``."""
-    from bulksend.ledger import acts, messages
+def _kept_sealer(of: Settings) -> Sealer:
+    from bulksend.ledger.keyfile import kept_keys
+    from bulksend.ledger.sealing import Sealer
+
+    return Sealer.from_text(kept_keys(of))
+
+
+def zone_of(tx: Connection, campaign_id: str, of: Settings) -> str:
+    """The zone of a message's times: its campaign's, else the installation's, else UTC."""
+    from bulksend.ledger import campaigns
+
+    return campaigns.get(tx, campaign_id).timezone or of.timezone or "UTC"
+
+
+def _show(shown: dict[str, Any], zone: str) -> None:
+    from ops.cli.output import Times, pairs, table
+    from ops.contents import leaves
+
+    times = Times(zone)
+    lists = {name: shown.pop(name) for name in ("attempts", "receipts", "acts")}
+    content, content_why = shown.pop("content"), shown.pop("content_why")
+    # A try that counts is one that failed: beside an acceptance a 0 would read as "never sent".
+    counted = {name: shown.pop(name) or None for name in ("tries", "waits", "rescues")}
+    pairs(
+        {**shown, "attempts": len(lists["attempts"])}
+        | {"tries_used": counted["tries"], "waits": counted["waits"], "workers_lost": counted["rescues"]},
+        title=f"Message {shown['id']}",
+        times=times,
+    )
+    pairs(dict(leaves(content)) if content else {"content": content_why}, title="What it says")
+    for name, columns in (
+        (
+            "attempts",
+            [
+                *("n", "started_at", "outcome", "http_status", "ret_code", "latency_ms"),
+                *("request_id", "message_id", "error"),
+            ],
+        ),
+        ("receipts", ["status", "at", "received_at", "code", "why"]),
+        ("acts", ["at", "actor", "act", "why"]),
+    ):
+        if lists[name]:
+            table(
+                columns,
+                [[each[c] for c in columns] for each in lists[name]],
+                title=name.capitalize(),
+                times=times,
+            )
+
+
+def whole(tx: Connection, id: str, sealer: Sealer) -> dict[str, Any]:
+    """The interface's ``messages show``. ``sealer`` opens a content that was sealed."""
+    from bulksend.ledger import acts, campaigns, messages
+    from bulksend.messaging import Kind
     from ops.cli.output import readable
+    from ops.contents import content_of
 
     row = messages.get(tx, id)
+    campaign = campaigns.get(tx, row["campaign_id"])
     shown = readable({k: v for k, v in row.items() if k not in ("owner", "attempt_id", "attempts")})
     kept = [
         "n",
@@ -155,6 +192,9 @@ def whole(tx: Any, id: str) -> dict[str, Any]:
         "reply_began",
         "error",
     ]
+    payload = None if campaign.kind is Kind.OTP else messages.payload_of(tx, id)
+    said = content_of(campaign, id, row["type"], payload, sealer)
+    shown |= {"content": said.content, "content_why": said.why}
     shown["attempts"] = [readable({k: a[k] for k in kept}) for a in messages.attempts_of(tx, id)]
     shown["receipts"] = [
         readable({k: r[k] for k in ("status", "at", "received_at", "code", "why")})
@@ -172,25 +212,34 @@ def why(id: Id, json: Json = False) -> None:
     """Which gate holds a message, and the earliest it may go."""
 
     def work() -> int:
+        from bulksend.ledger import messages
         from ops.cli.doors import ledger, maybe_permits, settings
-        from ops.cli.output import pairs, print_json, readable
+        from ops.cli.output import Times, pairs, print_json, readable
         from ops.why import explain
 
         of = settings()
         database = ledger(of)
         answer = explain(
-            database, maybe_permits(of, database), id, account=of.account(), default_rate=of.default_rate
+            database,
+            maybe_permits(of, database),
+            id,
+            account=of.account(),
+            default_rate=of.default_rate,
+            timezone=of.timezone,
         )
         if json:
             print_json(answer.as_json())
         else:
-            shown = readable({"earliest": answer.earliest})
+            with database.read() as tx:
+                zone = zone_of(tx, messages.get(tx, id)["campaign_id"], of)
             pairs(
-                {"status": answer.status, "gate": answer.gate, "why": answer.why, **shown},
+                {"status": answer.status, "gate": answer.gate, "why": answer.why}
+                | readable({"earliest": answer.earliest}),
                 title=f"Message {id}",
+                times=Times(zone),
             )
             for other in answer.also:
-                pairs({"also": f"{other.gate}: {other.why}"})
+                pairs({"gate": other.gate, "why": other.why} | readable({"until": other.until}), title="Also")
         return DONE
 
     raise SystemExit(guarded(work))
@@ -201,28 +250,63 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="FILE.csv or FILE.jsonl; - is CSV on stdout.")
     ],
-    mask: Annotated[bool, typer.Option("--mask", help="Mask the phone numbers.")] = False,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="The rows that were refused, instead of the messages.")
+    ] = False,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="Mask the phone numbers, and leave the file's columns out.")
+    ] = False,
 ) -> None:
-    """Every message of a campaign, a row each."""
+    """Every message of a campaign, a row each, with the columns of its file that its content uses."""
 
     def work() -> int:
-        from bulksend.ledger import campaigns, search
+        from bulksend.ledger import campaigns
         from bulksend.messaging import InvalidInput
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import readable, say
-        from ops.exporting import masked, open_writer
+        from ops.cli.output import say
+        from ops.contents import Variables
+        from ops.exporting import open_writer
 
         if str(output) != "-" and output.suffix not in (".csv", ".jsonl"):
             raise InvalidInput(f"--output: {output.name} must end in .csv or .jsonl")
+        of = settings()
         count = 0
-        with ledger(settings()).read() as tx:
+        with ledger(of).read() as tx:
             found = campaigns.resolve(tx, campaign)
-            with open_writer(output) as write:
-                for row in search.export(tx, found.id):
-                    shown = readable(dict(row))
-                    write(masked(shown) if mask else shown)
+            variables = Variables(found, _kept_sealer(of))
+            messages = _exported(tx, found.id, None if mask else variables)
+            rows = map(dict, campaigns.every_refused_row(tx, found.id)) if refused else messages
+            with open_writer(output, REFUSED_COLUMNS if refused else None) as write:
+                for row in rows:
+                    write(row)
                     count += 1
-        say(f"{count:,} messages of {found.name} written to {output}")
+        say(f"{count:,} {'refused rows' if refused else 'messages'} of {found.name} written to {output}")
+        if variables.unreadable:
+            say(
+                f"the file's columns of {variables.unreadable:,} messages are sealed by a key that "
+                "BULKSEND_ENCRYPTION_KEY does not list; they are empty",
+                "yellow",
+            )
         return DONE
 
     raise SystemExit(guarded(work))
+
+
+REFUSED_COLUMNS = ("row", "field", "value", "why")
+
+
+def _exported(tx: Connection, campaign_id: str, variables: Variables | None) -> Iterator[dict[str, Any]]:
+    """The messages of a campaign as they leave; masked where no ``variables`` are given."""
+    from bulksend.ledger import search
+    from ops.cli.output import readable
+    from ops.exporting import masked
+
+    for row in search.export(tx, campaign_id, payloads=bool(variables and variables.names)):
+        shown = readable(dict(row))
+        payload = shown.pop("payload", None)
+        if variables is None:
+            yield dict(masked(shown))
+        else:
+            own = variables.of(shown["id"], payload)
+            # A column of the file that is named as one of ours.
+            yield shown | {name if name not in shown else f"{name} (file)": own[name] for name in own}

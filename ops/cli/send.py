@@ -153,14 +153,14 @@ def _progress(shown: bool):  # type: ignore[no-untyped-def]
 
 def _dry_run(plan: FilePlan, as_json: bool) -> int:
     from ops.cli.doors import ledger, settings
-    from ops.cli.output import pairs, print_json, table
+    from ops.cli.output import Times, pairs, print_json, table
 
     of = settings()
     forecast = plan.rehearse(ledger(of))
     if as_json:
         print_json(forecast.as_json())
         return DONE
-    pairs(forecast.summary(), title="Dry run: nothing was changed")
+    pairs(forecast.summary(), title="Dry run: nothing was changed", times=Times(plan.timezone or "UTC"))
     if forecast.refused:
         table(
             ["row", "field", "value", "why"],

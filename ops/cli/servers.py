@@ -180,21 +180,20 @@ def doctor(json: Json = False) -> None:
         from dataclasses import asdict
 
         from ops.cli.doors import settings
-        from ops.cli.output import console, print_json
+        from ops.cli.output import line, print_json
         from ops.doctor import examine
 
         findings = examine(settings())
         if json:
             print_json({"well": all(f.well for f in findings), "findings": [asdict(f) for f in findings]})
         else:
-            from rich.text import Text
-
-            out = console()
             for finding in findings:
-                sign = Text("ok   ", "green") if finding.well else Text("WRONG", "bold red")
-                out.print(sign, Text(f" {finding.about}: {finding.found}"), sep="")
+                line(
+                    f"{'ok' if finding.well else 'WRONG'} {finding.about}: {finding.found}",
+                    "" if finding.well else "bold red",
+                )
                 if finding.remedy:
-                    out.print(Text(f"        {finding.remedy}", "yellow"))
+                    line(f"    {finding.remedy}", "yellow")
         return DONE if all(f.well for f in findings) else FAILED
 
     raise SystemExit(guarded(work))

@@ -1,20 +1,25 @@
 """Runs many ``bulksend`` commands, each a process of its own, and pays for their imports only once.
 
-A line of JSON in, ``{"words", "environ", "folder"}``; one out, ``{"code", "stdout", "stderr"}``. Only this program's
+A line of JSON in, ``{"words", "environ", "folder", "columns"}``; one out, ``{"code", "stdout", "stderr"}``. Only the
 imports are shared: each command has its own environment, folder, streams and end. ``Shell`` is the other side.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import pty
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,14 +52,42 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def run(words: list[str], environ: dict[str, str], folder: str) -> dict[str, object]:
-    """A command in a process of its own: its exit code, and all that it said."""
+def run(
+    words: list[str], environ: dict[str, str], folder: str, columns: int | None = None
+) -> dict[str, object]:
+    """A command in a process of its own: its exit code, and all that it said.
+
+    With ``columns`` on a terminal of that width, where stdout and stderr are one.
+    """
+    if columns is not None:
+        return _run_on_a_terminal(words, environ, folder, columns)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
             _become(words, environ, folder, (out.fileno(), err.fileno()))
         _, status = os.waitpid(child, 0)
         return {"code": os.waitstatus_to_exitcode(status), "stdout": _said(out), "stderr": _said(err)}
+
+
+def _run_on_a_terminal(
+    words: list[str], environ: dict[str, str], folder: str, columns: int
+) -> dict[str, object]:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    child = os.fork()
+    if child == 0:
+        os.close(ours)
+        _become(words, environ | {"TERM": "xterm-256color"}, folder, (its, its))
+    os.close(its)
+    said = b""
+    # Linux tells the end of a terminal by an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            said += part
+    os.close(ours)
+    _, status = os.waitpid(child, 0)
+    text = said.decode(errors="replace").replace("\r\n", "\n")
+    return {"code": os.waitstatus_to_exitcode(status), "stdout": text, "stderr": ""}
 
 
 def _said(file: IO[bytes]) -> str:
@@ -106,11 +139,13 @@ class Shell:
         # Its end is that of its input.
         self._server.communicate()
 
-    def run(self, words: Sequence[str], environ: Mapping[str, str], folder: Path) -> CompletedProcess[str]:
-        """``bulksend words…`` to its end, killed after a minute."""
+    def run(
+        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, columns: int | None = None
+    ) -> CompletedProcess[str]:
+        """``bulksend words…`` to its end, killed after a minute; with ``columns`` on a terminal of that width."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        order = {"words": list(words), "environ": dict(environ), "folder": str(folder)}
+        order = {"words": list(words), "environ": dict(environ), "folder": str(folder), "columns": columns}
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
         answer = json.loads(self._server.stdout.readline())

@@ -144,15 +144,16 @@ def test_an_unknown_message_is_settled_with_a_reason_and_its_act_is_on_record(
     assert act.keys() == {"at", "actor", "act", "why"}
 
 
-def test_no_colour_where_nobody_looks_or_somebody_says_so(cli: Cli, tmp_path: Path) -> None:
+def test_colour_is_for_a_terminal_and_only_where_nothing_forbids_it(cli: Cli, tmp_path: Path) -> None:
     words = send_words(tmp_path, "447700900001,Ann,\n,Nobody,\n")
     coloured = re.compile(r"\x1b\[(?:[0-9]+;)*[34][0-9]")
-    for environ, expected in (
-        ({"FORCE_COLOR": "1"}, True),
-        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
-        ({}, False),
+    for columns, environ, expected in (
+        (80, {}, True),
+        (80, {"NO_COLOR": "1"}, False),
+        (None, {}, False),
+        (None, {"FORCE_COLOR": "1"}, False),
     ):
-        done = cli(*words, **environ)
+        done = cli(*words, columns=columns, **environ)
         assert done.returncode == 0
         assert bool(coloured.search(done.stdout + done.stderr)) is expected
 

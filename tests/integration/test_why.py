@@ -14,6 +14,7 @@ from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.sealing import Sealer
 from bulksend.ledger.sending import Opening, Release, Settlement
@@ -263,3 +264,38 @@ def test_the_limiters_gates_are_named_as_they_are_now(
     gates = {why.gate for why in [ask(ledger, id, permits)]} | {o.gate for o in ask(ledger, id, permits).also}
     assert "sender_rate" in gates
     ledger.close()
+
+
+# -- said once -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("expired", "its time to live passed before it could be sent"),
+        ("expired", "its time to live passed before the POST"),
+        ("cancelled", "campaign cancelled"),
+        ("suppressed", "its recipient must not get this kind of message"),
+        ("unknown", "it may have gone out, and was not sent again: campaign cancelled"),
+        ("unknown", "its worker was lost while it was being sent"),
+        ("failed", "131026: Message undeliverable"),
+    ],
+)
+def test_no_sentence_is_said_twice(ledger: Database, status: str, error: str) -> None:
+    _, (id,) = a_campaign(ledger)
+    with ledger.write() as tx:
+        tx.execute(update(messages_table).values(status=status, error=error))
+    words = ask(ledger, id).why.lower().split()
+    threes = list(zip(words, words[1:], words[2:], strict=False))
+    assert len(set(threes)) == len(threes), " ".join(words)
+
+
+def test_a_pause_is_told_once_by_the_campaigns_own_clock(ledger: Database) -> None:
+    campaign, (id,) = a_campaign(ledger, due_in_ms=60_000)
+    with ledger.write() as tx:
+        campaigns.pause(tx, campaign.id, actor="ann", why="wrong picture")
+        tx.execute(update(messages_table).values(gate="campaign_paused"))
+        tx.execute(update(campaigns_table).values(timezone="Asia/Tokyo", paused_at=1_899_795_600_000))
+    why = ask(ledger, id)
+    assert why.also == []
+    assert why.why == "campaign spring is paused since 2030-03-15 18:00:00 (Asia/Tokyo): wrong picture"

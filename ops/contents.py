@@ -1,0 +1,78 @@
+"""What a message says, put together again from the ledger. A one-time code is never shown, nor read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.sealing import CannotUnseal, Sealer
+from bulksend.messaging import ContentTemplate, InvalidValue, Kind, MessageType
+
+CODE_WITHHELD = "a one-time code is not shown"
+WIPED = "its content was wiped"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The vendor's Content object with its variables filled in; or None and why it cannot be shown."""
+
+    content: dict[str, Any] | None
+    why: str | None = None
+
+
+def content_of(campaign: Campaign, id: str, type: str, payload: bytes | None, sealer: Sealer) -> Said:
+    """What the message of that id and type says. ``payload`` is as stored, maybe sealed."""
+    if campaign.kind is Kind.OTP:
+        return Said(None, CODE_WITHHELD)
+    if payload is None:
+        return Said(None, WIPED)
+    try:
+        body = sealer.open(payload, id)
+        text = str(body["c"]) if not campaign.content else _filled_in(campaign, type, body["v"])
+    except CannotUnseal as error:
+        return Said(None, str(error))
+    except (InvalidValue, KeyError) as error:
+        return Said(None, f"it cannot be put together: {error}")
+    content: dict[str, Any] = json.loads(text)
+    return Said(content)
+
+
+def _filled_in(campaign: Campaign, type: str, variables: Any) -> str:
+    return ContentTemplate.from_json(MessageType(type), campaign.content).render(variables)
+
+
+class Variables:
+    """The columns of a campaign's file that its content uses, and what a message has in them; none of a code's."""
+
+    def __init__(self, campaign: Campaign, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self.names: list[str] = []
+        self.unreadable = 0
+        """Messages whose variables are sealed by a key that is not at hand."""
+        if campaign.content and campaign.kind is not Kind.OTP:
+            template = ContentTemplate.from_json(MessageType(campaign.type), campaign.content)
+            self.names = sorted(template.variables)
+
+    def of(self, id: str, payload: bytes | None) -> Mapping[str, str | None]:
+        """The values of one message by their names; None where it has none."""
+        values: Any = {}
+        if self.names and payload is not None:
+            try:
+                values = self._sealer.open(payload, id).get("v", {})
+            except CannotUnseal:
+                self.unreadable += 1
+        return {name: values.get(name) for name in self.names}
+
+
+def leaves(content: Any, path: str = "") -> list[tuple[str, str]]:
+    """Every text and number of a content with its path, such as ``components[0].parameters[1].text``."""
+    if isinstance(content, Mapping):
+        parts = [(f"{path}.{key}".lstrip("."), value) for key, value in content.items()]
+    elif isinstance(content, list):
+        parts = [(f"{path}[{number}]", value) for number, value in enumerate(content)]
+    else:
+        return [(path, str(content))]
+    return [leaf for name, value in parts for leaf in leaves(value, name)]

@@ -1,0 +1,134 @@
+"""Every command that prints a table is readable at 60, 80 and 120 columns, and plain where it is piped (D25)."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.acceptance.many_commands import Cli
+
+SENDER = "8615000579987"
+NAME = "Spring sale for everyone who bought shoes in Amsterdam in May"
+ERROR = (
+    "131047: Re-engagement message: more than 24 hours have passed since the recipient last replied to the "
+    "sender's number; use an approved template instead"
+)
+WAMID = "wamid.HBgMNDQ3NzAwOTAwMTIzFQIAERgSM0E1RkQ4QjJBMTY5NzU5RkE2AA=="
+REQUEST = "0f2a9c3e-5b7d-4e21-9a44-8c1d2e3f4a5b"
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+pytestmark = pytest.mark.timeout(300)
+
+#: Every command that prints a table or a list of names and values. CAMPAIGN, ID: those of the ledger.
+COMMANDS = {
+    "campaigns list": "campaigns list",
+    "campaigns show": "campaigns show CAMPAIGN",
+    "messages find": "messages find",
+    "messages show": "messages show ID",
+    "messages why": "messages why ID",
+    "messages unknown": "messages unknown",
+    "suppressions list": "suppressions list",
+    "suppressions import": "suppressions import bad.csv",
+    "senders list": "senders list",
+    "settings": "settings",
+    "audit": "audit",
+    "doctor": "doctor",
+    "send --dry-run": f"send bad.csv --sender {SENDER} --type text --content content.json --kind marketing --dry-run",
+}
+
+
+@pytest.fixture
+def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
+    """A ledger with long values in it; the ids by what stands for them above."""
+    (tmp_path / "people.csv").write_text(
+        "to,name\n447700900001,Ann\n447700900002,Bob\n12,\n", encoding="utf-8"
+    )
+    (tmp_path / "bad.csv").write_text("to,name\n" + "0044 77 nobody,Ann\n" * 3 + "447700900009,Zoe\n")
+    (tmp_path / "content.json").write_text('{"body": "Hello {{name}}, our spring sale begins"}')
+    sent = cli(
+        *("send", "people.csv", "--sender", SENDER, "--type", "text", "--content", "content.json"),
+        *("--kind", "marketing", "--name", NAME, "--timezone", "Europe/London", "--json"),
+    )
+    assert sent.returncode == 0, sent.stderr
+    assert cli("suppressions", "add", "447700900777", "--reason", ERROR[:150]).returncode == 0
+    assert cli("senders", "set", SENDER, "--name", NAME).returncode == 0
+    assert cli("senders", "pause", SENDER, "--why", ERROR).returncode == 0
+    with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
+        found = [id for (id,) in ledger.execute("SELECT id FROM messages ORDER BY id")]
+        ledger.execute(
+            "UPDATE messages SET status = 'unknown', attempts = 1, message_id = ?, request_id = ?, error = ?,"
+            " due_at = 1899795600000, queued_at = 1899795600000",
+            (WAMID, REQUEST, ERROR),
+        )
+        for id in found:
+            ledger.execute(
+                "INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at, outcome, http_status,"
+                " ret_code, request_id, bytes_sent, reply_began, latency_ms, error) VALUES (?, ?, 1, 'lease', 'host:1',"
+                " ?, 1899795600000, 'unknown', 200, 131047, ?, 1, 0, 167.95431642593215, ?)",
+                (id, id, SENDER, REQUEST, ERROR),
+            )
+    return {"CAMPAIGN": json.loads(sent.stdout)["campaign_id"], "ID": found[0]}
+
+
+def words_of(line: str, ids: dict[str, str]) -> list[str]:
+    return [ids.get(word, word) for word in line.split()]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_on_a_terminal_every_table_fits_and_breaks_no_word(cli: Cli, ids: dict[str, str], width: int) -> None:
+    for name, line in COMMANDS.items():
+        wide = words_in(cli(*words_of(line, ids), columns=4000).stdout)
+        narrow = cli(*words_of(line, ids), columns=width).stdout
+        too_long = [each for each in re.sub(COLOUR, "", narrow).splitlines() if cell_len(each) > width]
+        assert not too_long, f"{name} at {width}:\n{narrow}"
+        broken = {word for word in words_in(narrow) - wide if len(word) < 30 and word not in WAMID}
+        assert not broken, f"{name} at {width}: {broken}\n{narrow}"
+
+
+def words_in(said: str) -> set[str]:
+    """All words but those of rules, of times, which pass, and of the note about columns."""
+    bare = re.sub(r"not shown at this width:[^()]*\(--json has all\)|─+", "", re.sub(COLOUR, "", said))
+    return set(re.sub(r"\d\d:\d\d:\d\d", "", bare).split())
+
+
+def test_ids_are_whole_at_80_and_60(cli: Cli, ids: dict[str, str]) -> None:
+    for width in (60, 80):
+        for line in ("messages find", "messages unknown", "messages show ID", "campaigns list"):
+            said = cli(*words_of(line, ids), columns=width).stdout
+            assert ids["CAMPAIGN" if line == "campaigns list" else "ID"] in said, said
+    shown = cli("messages", "show", ids["ID"], columns=80).stdout
+    assert WAMID in shown
+    assert REQUEST in shown
+
+
+def test_times_are_those_of_the_campaigns_zone_which_is_said_once(cli: Cli, ids: dict[str, str]) -> None:
+    for words in (["messages", "show", ids["ID"]], ["campaigns", "show", ids["CAMPAIGN"]]):
+        said = cli(*words, columns=80, BULKSEND_TIMEZONE="Asia/Tokyo").stdout
+        assert said.count("Europe/London") == 1, said
+        assert "+00:00" not in said
+    found = cli("messages", "find", columns=120, BULKSEND_TIMEZONE="Asia/Tokyo").stdout
+    assert "2030-03-15 18:00:00" in found
+    assert found.count("Asia/Tokyo") == 1
+
+
+def test_what_is_piped_is_a_row_a_line_without_padding_colour_or_boxes(cli: Cli, ids: dict[str, str]) -> None:
+    for name, line in COMMANDS.items():
+        done = cli(*words_of(line, ids), FORCE_COLOR="1")
+        assert "\x1b" not in done.stdout, name
+        assert not re.search(r"[─━│┃]|\S {2,}| \n", done.stdout), f"{name}:\n{done.stdout}"
+    found = [row.split("\t") for row in cli("messages", "find").stdout.splitlines()]
+    assert found[0] == ["id", "to", "status", "attempts", "message_id", "queued_at", "error"]
+    assert [len(row) for row in found] == [7, 7, 7]
+    assert found[-1][0] == ids["ID"]
+    assert found[-1][5].startswith("2030-03-15T09:00:00.000+00:00")
+    assert found[-1][6] == ERROR
+
+
+def test_no_raw_float_is_shown(cli: Cli, ids: dict[str, str]) -> None:
+    for line in COMMANDS.values():
+        for columns in (80, None):
+            assert not re.search(r"\d\.\d{4,}", cli(*words_of(line, ids), columns=columns).stdout), line
