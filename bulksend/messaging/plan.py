@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import NamedTuple
+from uuid import UUID
 
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.masking import mask_digits, mask_phone
 from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate, normal_name
-from bulksend.messaging.rules import length_of
+from bulksend.messaging.rules import as_integer, kind_of, length_of
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import parse_duration_ms, parse_instant_ms, zone_of
 
@@ -25,6 +25,8 @@ KEY_MAX = 200
 OTP_TTL_MS = 600_000
 
 _EMPTY = (None, "")
+_MOST_DIGITS = 100
+_TOO_LONG = f"is a number of more than {_MOST_DIGITS} digits; give it as text"
 
 #: Instants, durations and zones, as far as they are plainly that; anything else in their cells may be private.
 _PLAINLY_TIME = re.compile(
@@ -218,23 +220,33 @@ def as_text(field: str, value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return as_text(field, str(value))
+        return as_text(field, str.__str__(value))  # an enum's text, not its name
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return _from_int(field, value)
     if isinstance(value, (float, Decimal)):
-        if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
-            raise InvalidValue(field, "", "is no number that can be written; fill the cell or empty it")
-        return _from_int(field, int(value)) if value == int(value) else format(Decimal(str(value)), "f")
+        return _from_decimal(field, Decimal(repr(float(value))) if isinstance(value, float) else value)
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
-    raise InvalidValue(field, "", f"is a {type(value).__name__}; a cell holds text or a number")
+    if isinstance(value, UUID):
+        return str(value)
+    whole = as_integer(value)
+    if whole is None:
+        raise InvalidValue(field, "", f"is {kind_of(value)}; a cell holds text, a number or a date")
+    return _from_int(field, whole)
+
+
+def _from_decimal(field: str, value: Decimal) -> str:
+    if not value.is_finite():
+        raise InvalidValue(field, "", "is no number that can be written; fill the cell or empty it")
+    if not -_MOST_DIGITS < value.adjusted() < _MOST_DIGITS:
+        # Its digits are not written out first: 1E+999999 has a million.
+        raise InvalidValue(field, "", _TOO_LONG)
+    return _from_int(field, int(value)) if value == int(value) else format(value, "f")
 
 
 def _from_int(field: str, value: int) -> str:
-    if abs(value) >= 10**100:
-        raise InvalidValue(field, "", "is a number of more than 100 digits; give it as text")
+    if abs(value) >= 10**_MOST_DIGITS:
+        raise InvalidValue(field, "", _TOO_LONG)
     return str(value)

@@ -14,11 +14,13 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
 from bulksend.messaging.errors import InvalidValue
+from bulksend.messaging.grouping import ends_twice, holds_several, is_national
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.numbering import (
     SHORT_LENGTH,
@@ -28,7 +30,7 @@ from bulksend.messaging.numbering import (
     plainly_national,
     writes_leading_zero,
 )
-from bulksend.messaging.rules import length_of
+from bulksend.messaging.rules import as_integer, kind_of, length_of
 
 #: E.164: at most 15 digits with the country code. The shortest numbers in use have 7 (Niue, Saint Helena).
 MOST_DIGITS = 15
@@ -38,6 +40,11 @@ MOST_CHARACTERS = 64
 
 _REMEDY = "write it with its country code, like +44 7700 900123"
 _CHECK = "check its digits"
+_ODD = "characters that no phone number has"
+_NATIONAL = (
+    f"is a national number without its country; {_REMEDY}, or say the region it belongs to (--region GB)"
+)
+_SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
 _SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {_REMEDY}"
 _AS_TEXT = "format the column as text and export it again"
 #: Marks that copy and paste brings along: soft hyphen, zero-width, bidi, byte-order mark.
@@ -100,11 +107,15 @@ def _plainly(text: str, default_region: str | None) -> str | None:
         return None
     digits, has_plus = text, False
     if not digits.isdigit():
-        digits = digits.strip().replace(" ", "").replace("-", "").replace("(", "").replace(")", "")
+        written = digits.strip()
+        digits = written.replace(" ", "")
+        if not digits.removeprefix("+").isdigit():
+            digits = digits.replace("-", "").replace("(", "").replace(")", "")
+            if not digits.removeprefix("+").isdigit() or ends_twice(written):
+                return None
         has_plus = digits.startswith("+")
-        if has_plus:
-            digits = digits[1:]
-        if not digits.isdigit():
+        digits = digits.removeprefix("+")
+        if not (has_plus or digits.startswith("00") or default_region is not None) and is_national(written):
             return None
     if digits.startswith("00"):
         digits = digits[2:]
@@ -136,12 +147,8 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
         reading = _read("+" + digits, None, _CHECK)
     elif default_region is not None:
         reading = _read_at_home(digits, _checked_region(default_region), field)
-    elif digits.startswith("0"):
-        raise _refusal(
-            field,
-            text,
-            f"is a national number without its country; {_REMEDY}, or say the region it belongs to",
-        )
+    elif digits.startswith("0") or is_national(text):
+        raise _refusal(field, text, _NATIONAL)
     else:
         reading = _read("+" + digits, None)
     return _accepted(reading, text, field)
@@ -245,15 +252,18 @@ def _as_text(value: object, field: str) -> str:
     """The cell as text: what spreadsheets make of numbers is undone, what lost digits is refused."""
     if value is None:
         raise InvalidValue(field, "", f"is empty; {_REMEDY}")
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise InvalidValue(field, "", f"is a {type(value).__name__}, not a phone number; {_REMEDY}")
     if isinstance(value, str):
         return _from_text(value, field)
     if isinstance(value, float):
         return _from_float(value, field)
-    if not 0 < value < 10**18:
+    if isinstance(value, Decimal):
+        return _from_decimal(value, field)
+    whole = as_integer(value)
+    if whole is None:
+        raise InvalidValue(field, "", f"is {kind_of(value)}, not a phone number; {_REMEDY}")
+    if not 0 < whole < 10**18:
         raise InvalidValue(field, "", f"is not a phone number but a number out of range; {_REMEDY}")
-    return str(value)
+    return str(whole)
 
 
 def _from_float(value: float, field: str) -> str:
@@ -265,9 +275,19 @@ def _from_float(value: float, field: str) -> str:
     return digits
 
 
+def _from_decimal(value: Decimal, field: str) -> str:
+    """A whole one, as databases give for NUMERIC. Its size is asked first: an int of 1E+999999 fills the memory."""
+    if not value.is_finite() or not 0 <= value.adjusted() < 18 or value < 0 or value != int(value):
+        raise InvalidValue(field, "", "is not a whole number of a phone number's length; give it as text")
+    return str(int(value))
+
+
 def _from_text(value: str, field: str) -> str:
     if len(value) > MOST_CHARACTERS and len(value.strip()) > MOST_CHARACTERS:
         raise InvalidValue(field, length_of(value), f"is too long for a phone number; {_REMEDY}")
+    if not value.isascii() and any(c.isnumeric() and not c.isdecimal() for c in value):
+        # A footnote mark would become a digit: ² and ① are 2 and 1 once they are normalized.
+        raise _refusal(field, value, f"has {_ODD}; {_REMEDY}")
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", value)).strip()
     if text.startswith('="') and text.endswith('"'):  # how CSV files keep Excel from touching a number
         text = text[2:-1]
@@ -299,9 +319,11 @@ def _from_scientific(found: re.Match[str], field: str) -> str:
 def _check_characters(text: str, field: str) -> None:
     if found := _EXTENSION.fullmatch(text):
         raise _refusal(field, found[1], "has an extension, and WhatsApp reaches no extensions; take it out")
+    if holds_several(text):
+        raise _refusal(field, text, _SEVERAL)
     if not _ALLOWED.fullmatch(text):
         letters = any(c.isalpha() for c in text)
-        what = "letters" if letters else "characters that no phone number has"
+        what = "letters" if letters else _ODD
         raise _refusal(field, text, f"has {what}; {_REMEDY}")
     if not any(c.isdigit() for c in text):
         raise _refusal(field, text, f"has no digits; {_REMEDY}")

@@ -8,6 +8,7 @@ asks for instead.
 from __future__ import annotations
 
 import ipaddress
+import operator
 import re
 import unicodedata
 from collections.abc import Callable
@@ -177,6 +178,16 @@ def check_degrees_text(text: str, path: str, most: int) -> float:
 def length_of(text: str) -> str:
     """What may be shown of a private value: how long it is."""
     return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
+
+
+def as_integer(value: object) -> int | None:
+    """A plain int of any type's whole number, such as numpy's; None for what is no integer, truth values too."""
+    if isinstance(value, (bool, float)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def kind_of(value: object) -> str:

@@ -105,7 +105,9 @@ def count(database: Database) -> int:
 
 _SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {COUNTRY}"
 _ODD = f"has characters that no phone number has; {COUNTRY}"
-_NATIONAL = f"is a national number without its country; {COUNTRY}, or say the region it belongs to"
+_NATIONAL = (
+    f"is a national number without its country; {COUNTRY}, or say the region it belongs to (--region GB)"
+)
 _SCIENTIFIC = f"was turned into a rounded number by a spreadsheet, its last digits are lost; {AS_TEXT}"
 BAD_NUMBERS = [
     Bad("1 empty", "", "to", "", f"is empty; {COUNTRY}"),
@@ -204,9 +206,9 @@ BAD_TEXTS = [
     Bad("36 NaN", float("nan"), "name", "", _NO_NUMBER),
     Bad("36 Infinity", float("inf"), "name", "", _NO_NUMBER),
     Bad("36 10^200", 10**200, "name", "", "is a number of more than 100 digits; give it as text"),
-    Bad("17 a list", ["x"], "name", "", "is a list; a cell holds text or a number"),
-    Bad("17 an object", {"a": 1}, "name", "", "is a dict; a cell holds text or a number"),
-    Bad("24 bytes", b"x", "name", "", "is a bytes; a cell holds text or a number"),
+    Bad("17 a list", ["x"], "name", "", "is a list; a cell holds text, a number or a date"),
+    Bad("17 an object", {"a": 1}, "name", "", "is a dict; a cell holds text, a number or a date"),
+    Bad("24 bytes", b"x", "name", "", "is a bytes; a cell holds text, a number or a date"),
 ]
 _NEWLINE = (
     f"has a newline or tab, which WhatsApp refuses in a template's variable (132018); take it out {PARAMETER}"

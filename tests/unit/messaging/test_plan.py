@@ -6,7 +6,9 @@ import datetime
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from enum import Enum, StrEnum
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -143,6 +145,21 @@ def test_a_number_without_its_country_is_read_in_the_campaigns_region() -> None:
     assert refused({"to": "07700 900123"}).field == "to"
 
 
+class Int64:
+    """An integer of another library: numpy's int64 says what it is by ``__index__`` alone."""
+
+    def __index__(self) -> int:
+        return 64
+
+
+class Choice(StrEnum):
+    ONE = "one"
+
+
+class OldChoice(str, Enum):  # noqa: UP042 - its str() is its name
+    ONE = "one"
+
+
 @pytest.mark.parametrize(
     ("cell", "text"),
     [
@@ -159,6 +176,11 @@ def test_a_number_without_its_country_is_read_in_the_campaigns_region() -> None:
         (datetime.date(2030, 3, 1), "2030-03-01"),
         (datetime.datetime(2030, 3, 1, 9, tzinfo=datetime.UTC), "2030-03-01T09:00:00+00:00"),
         (" two  words ", " two  words "),
+        (Int64(), "64"),
+        (Choice.ONE, "one"),
+        (OldChoice.ONE, "one"),
+        (datetime.time(9, 30), "09:30:00"),
+        (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
     ],
 )
 def test_a_cell_becomes_the_text_that_a_person_sees(cell: object, text: str) -> None:
@@ -179,9 +201,11 @@ def test_an_empty_cell_is_an_absent_variable(cell: object) -> None:
         (math.nan, "is no number that can be written; fill the cell or empty it"),
         (Decimal("sNaN"), "is no number that can be written; fill the cell or empty it"),
         (math.inf, "is no number that can be written; fill the cell or empty it"),
-        (["David"], "is a list; a cell holds text or a number"),
-        (b"David", "is a bytes; a cell holds text or a number"),
+        (["David"], "is a list; a cell holds text, a number or a date"),
+        (b"David", "is a bytes; a cell holds text, a number or a date"),
         (10**200, "is a number of more than 100 digits; give it as text"),
+        (Decimal("1E+999999999"), "is a number of more than 100 digits; give it as text"),
+        (Decimal("1E-999999999"), "is a number of more than 100 digits; give it as text"),
     ],
 )
 def test_a_cell_that_is_no_text_refuses_its_row(cell: object, why: str) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
+from datetime import date
+from decimal import Decimal
+from enum import Enum, StrEnum
+from fractions import Fraction
 
 import phonenumbers
 import pytest
@@ -128,6 +133,10 @@ def test_a_region_that_is_none_is_refused_by_name() -> None:
 
 REMEDY = "write it with its country code, like +44 7700 900123"
 SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {REMEDY}"
+NATIONAL = (
+    f"is a national number without its country; {REMEDY}, or say the region it belongs to (--region GB)"
+)
+SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
 ROUNDED = "its last digits are lost; format the column as text and export it again"
 
 
@@ -146,7 +155,7 @@ ROUNDED = "its last digits are lost; format the column as text and export it aga
         (
             "07700900123",
             "0770****123",
-            f"is a national number without its country; {REMEDY}, or say the region it belongs to",
+            NATIONAL,
         ),
         ("+44770090012345678", "4477**********678", "is too long for its country; check its digits"),
         (
@@ -186,7 +195,7 @@ ROUNDED = "its last digits are lost; format the column as text and export it aga
         (
             "447700900123/447700900124",
             "4477*****************124",
-            f"has 24 digits, a phone number has at most 15; {REMEDY}",
+            SEVERAL,
         ),
         ("4.477E+11", "*477", f"was turned into a rounded number by a spreadsheet, {ROUNDED}"),
         ("4,477009E+11", "****009", f"was turned into a rounded number by a spreadsheet, {ROUNDED}"),
@@ -216,6 +225,175 @@ def test_what_is_no_recipient_is_refused_with_the_remedy_and_masked(
 ) -> None:
     error = refusal(written)
     assert (error.field, error.value, error.why) == ("to", value, why)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "(478) 555-0142",
+        "478-555-0142",
+        "478.555.0142",
+        "(478)5550142",
+        "650 555 0132",
+        "(650) 555-0132",
+        "8 (495) 555-01-23",
+        "8 495 555 01 23",
+        "(44) 7700 900123",  # an area code: 44 is one of Brazil's
+        "(31) 98555-0124",
+        "31 98555-0124",
+        "34 98555-0124",
+        "65 3123 4567",
+        "501 555 0132",  # Arkansas, and as long as a number of Belize
+        "20 7946 0958",
+        "138 0013 8000",
+        "98765 43210",
+        "812-3456-7890",
+        "8123 4567 8901",
+        "4 47700900123",
+        "0161 496 0123",
+        "(0)161 496 0123",
+    ],
+)
+def test_a_number_that_is_grouped_as_at_home_is_not_taken_for_another_countrys(written: str) -> None:
+    """Case 03: four American and Russian numbers went to Norway, Singapore and Vietnam."""
+    assert refusal(written).why == NATIONAL
+
+
+@pytest.mark.parametrize(
+    ("written", "digits"),
+    [
+        ("44 7700 900123", LONDON),
+        ("44-7700-900123", LONDON),
+        ("447700 900123", LONDON),
+        ("44 (0)7700 900123", LONDON),
+        ("(447700900123)", LONDON),
+        ("(44 7700 900123)", LONDON),
+        ("1 (478) 555-0142", "14785550142"),
+        ("1-202-555-0123", "12025550123"),
+        ("7 (912) 345-67-89", "79123456789"),
+        ("47 22 12 34 56", "4722123456"),
+        ("34 612 345 678", "34612345678"),
+        ("31 6 12345678", "31612345678"),
+        ("65 9123 4567", "6591234567"),
+        ("55 31 98555-0124", "5531985550124"),
+        ("91 98765 43210", "919876543210"),
+        ("86 138 0013 8000", "8613800138000"),
+        ("+47 85 55 01 42", "4785550142"),
+        ("+1 (478) 555-0142", "14785550142"),
+        ("4785550142", "4785550142"),
+    ],
+)
+def test_a_number_whose_country_code_stands_by_itself_needs_no_plus(written: str, digits: str) -> None:
+    assert parse_recipient(written) == digits
+
+
+def test_no_number_in_its_countrys_own_grouping_goes_abroad() -> None:
+    """Case 03, for every country: fixed lines, mobiles, freephone numbers."""
+    gone = []
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        for kind in range(3):
+            number = phonenumbers.example_number_for_type(region, kind)
+            if number is None:
+                continue
+            written = phonenumbers.format_number(number, PhoneNumberFormat.NATIONAL)
+            try:
+                digits = parse_recipient(written)
+            except InvalidValue:
+                continue
+            if digits != re.sub(r"\D", "", written) or not written.isdigit():
+                gone.append((region, written, digits))
+    assert gone == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "+49 30 23125 000/01",
+        "+49 30 23125000/-01",
+        "+49 30 23125000 / 01",
+        "+49 30 23125000/23125001",
+        "+49 30 23125000／01",
+        "+49 30 23125000-01",
+        "+49 30 23125000 – 05",
+        "+49 30 23125000 (01)",
+        "+49 30 23125000 or 01",
+        "+49 30 23125000 oder 01",
+        "+49 30 23125000; 01",
+        "+49 30 23125000, 01",
+        "+49 30 23125000 | 01",
+        "+49 30 23125000 & 01",
+        "+49 30 23125000\n01",
+        "+49 30 23125000\t01",
+        "49 30 23125000/01",
+    ],
+)
+def test_two_endings_are_two_numbers(written: str) -> None:
+    """Case 21: the endings ran together into a number of somebody else."""
+    for region in (None, "DE"):
+        assert refusal(written, region).why == SEVERAL
+    assert refusal("030 23125000/01", "DE").why == SEVERAL
+
+
+def test_a_slash_behind_an_area_code_is_a_mark_like_others() -> None:
+    assert parse_recipient("030/23125000", default_region="DE") == "493023125000"
+    assert parse_recipient("+49 (0)30/23125000") == parse_recipient("49/30/23125000") == "493023125000"
+    assert parse_recipient("+49 (30) 23125000") == "493023125000"
+    assert parse_recipient("+7 495 555-01-23") == "74955550123"
+
+
+@pytest.mark.parametrize("mark", ["²", "①", "⑴", "㉑", "½"])
+def test_a_mark_that_would_become_a_digit_is_refused(mark: str) -> None:
+    assert refusal("+49 30 2312500" + mark).why == f"has characters that no phone number has; {REMEDY}"
+
+
+class Int64:
+    """An integer of another library: numpy's int64 says what it is by ``__index__`` alone."""
+
+    def __index__(self) -> int:
+        return int(LONDON)
+
+
+class Text(str):
+    """Text of another library."""
+
+
+class Choice(StrEnum):
+    LONDON = LONDON
+
+
+class OldChoice(str, Enum):  # noqa: UP042 - its str() is its name
+    LONDON = LONDON
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Decimal(LONDON),
+        Decimal(LONDON + ".00"),
+        Decimal("4.47700900123E+11"),
+        Int64(),
+        Text(LONDON),
+        Choice.LONDON,
+        OldChoice.LONDON,
+    ],
+)
+def test_a_whole_number_of_any_type_is_read_like_an_int(value: object) -> None:
+    """Case 27: what databases give for NUMERIC is a Decimal."""
+    assert parse_recipient(value) == LONDON
+    assert parse_recipient(Decimal("7700900123"), default_region="GB") == LONDON
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Decimal(text) for text in ("447700900123.5", "NaN", "sNaN", "Infinity", "-447700900123", "1E+999999")],
+)
+def test_a_decimal_that_is_no_phone_number_is_refused_in_words(value: Decimal) -> None:
+    assert refusal(value).why == "is not a whole number of a phone number's length; give it as text"
+
+
+@pytest.mark.parametrize("value", [True, b"447700900123", 4477j, Fraction(1, 2), object(), date(2030, 1, 1)])
+def test_what_is_neither_text_nor_a_number_is_refused_by_its_type(value: object) -> None:
+    assert refusal(value).why == f"is a {type(value).__name__}, not a phone number; {REMEDY}"
 
 
 def test_emergency_and_short_numbers_are_refused_in_their_own_region_too() -> None:
@@ -332,7 +510,7 @@ def test_whatever_is_in_a_cell_is_digits_or_a_refusal(value: object) -> None:
 @given(st.integers(0, 999), st.randoms(use_true_random=False))
 def test_what_was_made_of_a_number_is_made_of_it_again(n: int, dice: random.Random) -> None:
     digits = f"447700900{n:03d}"
-    spaced = "".join(c + dice.choice(["", " ", "-", "\u200b", "."]) for c in digits)
+    spaced = "".join(c + dice.choice(["", " ", "\u200b", "."]) for c in digits)
     once = parse_recipient("+" + spaced)
     assert once == digits == parse_recipient(once)
 
