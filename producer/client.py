@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bulksend.ledger import campaigns, senders
-from bulksend.ledger import intake as ledger_intake
-from bulksend.ledger.campaigns import NewCampaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger import campaigns, direct, senders
+from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.database import Database, LedgerUnreachable, instant
+from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import NewMessage, RefusedRow, SealPolicy, seal_otp_only
+from bulksend.ledger.intake import RefusedRow, SealPolicy, seal_all, seal_otp_only
 from bulksend.ledger.keyfile import encryption_keys
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import (
@@ -31,11 +32,14 @@ from bulksend.messaging import (
 from bulksend.messaging.plan import OTP_TTL_MS, checked_key
 from bulksend.messaging.rules import check_text, kind_of
 from bulksend.messaging.units import check_duration_ms, check_year, format_instant, parse_rate
+from producer.group_commit import GroupCommit
 from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
 from producer.publisher import Publisher
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
+
+_Became = direct.Taken | direct.KeyConflict | direct.AlreadyExpired
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,12 @@ class Producer:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
+        self._registered: set[str] = set()
+        self._standing: dict[Kind, Campaign] = {}
+        # A group a kind: no code waits for the marketing message of another thread.
+        self._groups = {
+            kind: GroupCommit(partial(self._take_group, kind), common=LedgerUnreachable) for kind in Kind
+        }
 
     @classmethod
     def from_env(cls) -> Producer:
@@ -92,10 +102,10 @@ class Producer:
                 RedisPublisher(settings.redis_url_text(), batch_size=settings.batch_size)
             )
         return cls(
-            Database(settings.database_url_text()),
+            Database(settings.database_url_text(), by_key=True),
             publisher,
             Sealer.from_text(encryption_keys(settings)),
-            seals=ledger_intake.seal_all if settings.encrypt == "all" else seal_otp_only,
+            seals=seal_all if settings.encrypt == "all" else seal_otp_only,
             default_region=settings.default_region,
             timezone=settings.timezone,
             default_rate=settings.default_rate,
@@ -143,7 +153,7 @@ class Producer:
             content=template.to_json(),
             source_hash=digest,
             source_name="",
-            due_at=self._due_at(at, "at"),
+            due_at=self._database.retrying(instant) if at is None else _instant(at, "at"),
             ttl_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             rate=parse_rate(str(rate)) if rate is not None else None,
             on_unknown=_on_unknown(on_unknown),
@@ -188,20 +198,18 @@ class Producer:
         lives_ms = None if ttl is None else _milliseconds(ttl, "ttl")
         if lives_ms is None and message_kind is Kind.OTP:
             lives_ms = OTP_TTL_MS
-        due_at = self._due_at(at, "at")
-        message = NewMessage(
-            row=0,
-            key=f"auto:{new_id()}" if key is None else checked_key(key),
-            explicit_key=True,
-            recipient=digits,
-            sender=sender_digits,
-            type=message_type.value,
-            body={"c": rendered},
-            body_text=rendered,
-            due_at=due_at,
-            expires_at=None if lives_ms is None else due_at + lives_ms,
+        taken = self._take_one(
+            message_kind,
+            DirectSend(
+                key=f"auto:{new_id()}" if key is None else checked_key(key),
+                recipient=digits,
+                sender=sender_digits,
+                type=message_type.value,
+                content=rendered,
+                due_at=None if at is None else _instant(at, "at"),
+                lives_ms=lives_ms,
+            ),
         )
-        taken = self._take_one(message_kind, message)
         if taken.status is Status.QUEUED and not taken.repeated and at is None:
             self._publisher.publish(message_kind, [taken.id])
         return SendReceipt(taken.id, taken.status, taken.repeated)
@@ -210,30 +218,31 @@ class Producer:
         """Close the ledger's connections."""
         self._database.close()
 
-    def _take_one(self, kind: Kind, message: NewMessage) -> ledger_intake.TakenOne:
-        try:
-            with self._database.write() as tx:
-                senders.register(tx, message.sender, rate=self._default_rate)
-                campaign = campaigns.direct(tx, kind)
-                taken = ledger_intake.take_one(tx, campaign, message, sealer=self._sealer, seals=self._seals)
-                # Asked last, and undone: a repeat finds its first message however late it comes.
-                if (
-                    not taken.repeated
-                    and message.expires_at is not None
-                    and message.expires_at <= instant(tx)
-                ):
-                    raise InvalidValue(
-                        "at",
-                        format_instant(message.due_at),
-                        "is so long ago that its time to live has passed; give a later time or a longer ttl",
-                    )
-                return taken
-        except ledger_intake.KeyConflict as conflict:
+    def _take_one(self, kind: Kind, send: DirectSend) -> direct.Taken:
+        if send.sender not in self._registered:
+            self._database.retrying(lambda tx: senders.register(tx, send.sender, rate=self._default_rate))
+            self._registered.add(send.sender)
+        became = self._groups[kind](send)
+        if isinstance(became, direct.AlreadyExpired):
+            raise InvalidValue(
+                "at",
+                format_instant(send.due_at or 0),
+                "is so long ago that its time to live has passed; give a later time or a longer ttl",
+            )
+        if isinstance(became, direct.KeyConflict):
             raise InvalidValue(
                 "key",
-                mask_digits(message.key[:40]),
-                f"stands for another message ({conflict.id}); nothing was sent, use a key of its own",
-            ) from None
+                mask_digits(send.key[:40]),
+                f"stands for another message ({became.id}); nothing was sent, use a key of its own",
+            )
+        return became
+
+    def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[_Became]:
+        campaign = self._standing.get(kind)
+        if campaign is None:
+            campaign = self._database.retrying(lambda tx: campaigns.direct(tx, kind))
+            self._standing[kind] = campaign
+        return direct.take(self._database, campaign, sends, sealer=self._sealer, seals=self._seals)
 
     def _intake(self) -> Intake:
         return Intake(
@@ -244,19 +253,14 @@ class Producer:
             default_rate=self._default_rate,
         )
 
-    def _due_at(self, at: datetime | None, field: str) -> int:
-        if at is None:
-            return self._now_ms()
-        if not isinstance(at, datetime):
-            raise InvalidValue(field, kind_of(at), "must be an aware datetime")
-        if at.tzinfo is None:
-            raise InvalidValue(field, at.isoformat(), "has no time zone; give an aware datetime")
-        check_year(at, at.isoformat(), field)
-        return int(at.timestamp() * 1000)
 
-    def _now_ms(self) -> int:
-        with self._database.read() as tx:
-            return instant(tx)
+def _instant(at: datetime, field: str) -> int:
+    if not isinstance(at, datetime):
+        raise InvalidValue(field, kind_of(at), "must be an aware datetime")
+    if at.tzinfo is None:
+        raise InvalidValue(field, at.isoformat(), "has no time zone; give an aware datetime")
+    check_year(at, at.isoformat(), field)
+    return int(at.timestamp() * 1000)
 
 
 def _numbered(rows: Sequence[object], after: int) -> Iterator[NumberedRow]:

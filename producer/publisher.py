@@ -119,12 +119,24 @@ class ImpatientPublisher:
 
     def _serve(self) -> None:
         while True:
-            publication = self._work.get()
-            if time.monotonic() >= self._resting_until:
-                publication.taken = self._publisher.publish(publication.lane, publication.ids)
-                if publication.taken < len(publication.ids):
-                    self._resting_until = time.monotonic() + self._rest_s
+            # What many threads hand over meanwhile goes out together, a call a lane.
+            waiting = [self._work.get()]
+            while len(waiting) < self._MOST_WAITING and not self._work.empty():
+                waiting.append(self._work.get())
+            for lane in dict.fromkeys(publication.lane for publication in waiting):
+                self._publish([publication for publication in waiting if publication.lane is lane])
             self._late = not self._work.empty()
+
+    def _publish(self, of_lane: Sequence[_Publication]) -> None:
+        ids = [id for publication in of_lane for id in publication.ids]
+        taken = 0
+        if time.monotonic() >= self._resting_until:
+            taken = self._publisher.publish(of_lane[0].lane, ids)
+            if taken < len(ids):
+                self._resting_until = time.monotonic() + self._rest_s
+        for publication in of_lane:
+            publication.taken = min(taken, len(publication.ids))
+            taken -= publication.taken
             publication.done.set()
 
 

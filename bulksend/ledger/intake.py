@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.copying import NULL, blob, cell, copy_in
-from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
+from bulksend.ledger.database import among, instant
 from bulksend.ledger.ids import new_ids
 from bulksend.ledger.rowsets import array, statement, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
@@ -64,14 +64,6 @@ class IntakeMoved(Exception):
     """Somebody else took rows of this campaign in since we last looked; look again, nothing was written."""
 
 
-class KeyConflict(Exception):
-    """The key of a direct send was used before for something else. Carries the id of that message."""
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        super().__init__(f"the key was used before for another message, {id}")
-
-
 SealPolicy = Callable[[Kind], bool]
 _QUEUED = Status.QUEUED.value
 
@@ -101,7 +93,7 @@ def prepare(
     """Make payloads and fingerprints: before the transaction, which SQLite's other writers wait for."""
     sealed = seals(campaign.kind)
     return [
-        Prepared(message, None if sealed else clear(message.body), sealer.fingerprint(*_identity(message)))
+        Prepared(message, None if sealed else clear(message.body), sealer.fingerprint(*identity(message)))
         for message in planned
     ]
 
@@ -169,56 +161,13 @@ def take_chunk(
     return Taken(taken.ready, taken.messages, taken.duplicates, taken.suppressed, all_refused)
 
 
-@dataclass(frozen=True, slots=True)
-class TakenOne:
-    """What became of a direct send: the id is the first one's where the key was used before."""
-
-    id: str
-    status: Status
-    repeated: bool
-
-
-def take_one(
-    tx: Connection,
-    campaign: Campaign,
-    message: NewMessage,
-    *,
-    sealer: Sealer,
-    seals: SealPolicy = seal_otp_only,
-) -> TakenOne:
-    """Store one direct send. Raises KeyConflict when its key stands for another body."""
-    (row,) = _rows(tx, campaign, prepare(campaign, [message], sealer, seals), sealer)
-    # Two may come with the same key at once: no lock holds one of them back before this.
-    values = row._asdict() | dict.fromkeys(_ZEROS, 0)
-    if rows_changed(tx, insert_if_new(tx, messages).values(values)) == 1:
-        status = Status(row.status)
-        tx.execute(
-            update(campaigns)
-            .where(campaigns.c.id == campaign.id)
-            .values(
-                rows_read=campaigns.c.rows_read + 1,
-                messages=campaigns.c.messages + 1,
-                suppressed=campaigns.c.suppressed + int(status is Status.SUPPRESSED),
-            )
-        )
-        return TakenOne(row.id, status, repeated=False)
-    there = tx.execute(
-        select(messages.c.id, messages.c.status).where(
-            messages.c.campaign_id == campaign.id, messages.c.key == message.key
-        )
-    ).one()
-    if _clashing([message], _stored(tx, campaign, [message.key]), sealer):
-        raise KeyConflict(there.id)
-    return TakenOne(there.id, Status(there.status), repeated=True)
-
-
 def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer) -> Taken:
     """Store what is new. The campaign's row is locked: nobody else stores messages of it meanwhile."""
     first: dict[str, Prepared] = {}
     again = [of.message for of in prepared if first.setdefault(of.message.key, of) is not of]
     stored = _stored(tx, campaign, first)
     new = [of for key, of in first.items() if key not in stored]
-    rows = _rows(tx, campaign, new, sealer)
+    rows = rows_of(tx, campaign, new, sealer)
     _insert(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].message.row}")
@@ -232,7 +181,7 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sea
     return Taken(ready, len(rows), duplicates, len(rows) - len(queued), refused)
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """A message as it goes into the ledger, in the order of the columns."""
 
     id: str
@@ -253,15 +202,17 @@ class _Row(NamedTuple):
     ended_at: int | None
 
 
-def _rows(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer) -> list[_Row]:
-    """The messages as rows of the ledger, those suppressed as that."""
+def rows_of(
+    tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer, now: int | None = None
+) -> list[Row]:
+    """The messages as rows of the ledger, those suppressed as that. ``now``: its clock, where that is known."""
     if not prepared:
         return []
     recipients = {of.message.recipient for of in prepared}
     unwanted = suppressions.among_recipients(tx, recipients, campaign.kind)
-    now = int(tx.execute(select(db_now())).scalar_one())
+    now = instant(tx) if now is None else now
     kind, campaign_id = campaign.kind.value, campaign.id
-    made: list[_Row] = []
+    made: list[Row] = []
     ids = new_ids(len(prepared), now)
     for id, (message, payload, fingerprint) in zip(ids, prepared, strict=True):
         row, key, _, recipient, sender, type, body, _, due_at, expires_at = message
@@ -275,13 +226,14 @@ def _rows(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], seal
         elif payload is None:
             payload = sealer.seal(body, id)
         made.append(
-            _Row(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
+            Row(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
                  status, due_at, expires_at, error, now, ended_at)
         )  # fmt: skip
     return made
 
 
-def _identity(message: NewMessage) -> tuple[str, ...]:
+def identity(message: NewMessage) -> tuple[str, ...]:
+    """What the fingerprint is made of: what tells two messages of one key apart."""
     return message.sender, message.recipient, message.type, message.body_text
 
 
@@ -310,14 +262,14 @@ def _clashing(planned: Sequence[NewMessage], stored: _Stored, sealer: Sealer) ->
         for message in planned
         for recipient, fingerprint in [stored[message.key]]
         if recipient != message.recipient
-        or (message.explicit_key and not sealer.same_fingerprint(fingerprint, *_identity(message)))
+        or (message.explicit_key and not sealer.same_fingerprint(fingerprint, *identity(message)))
     ]
 
 
 def _differs(message: NewMessage, first: NewMessage) -> bool:
     """Whether the same key means two things: other people always, other content where the key was chosen."""
     return message.recipient != first.recipient or (
-        message.explicit_key and _identity(message) != _identity(first)
+        message.explicit_key and identity(message) != identity(first)
     )
 
 
@@ -331,38 +283,39 @@ def _conflict(message: NewMessage, holder: str) -> RefusedRow:
     )
 
 
-_COLUMNS = _Row._fields
+COLUMNS = Row._fields
 _ZEROS = ("attempts", "tries", "waits", "rescues")
-_NAMES = ", ".join([*_COLUMNS, *_ZEROS])
+NAMES = ", ".join([*COLUMNS, *_ZEROS])
 #: OFFSET 0: each key is looked for by itself. Left to choose, PostgreSQL walks the whole campaign for each chunk.
 _STORED = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:keys AS text[])) AS k(key),
     LATERAL (SELECT m.recipient, m.fingerprint FROM messages m
              WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key = k.key OFFSET 0) AS found"""
-_COPY = f"COPY messages ({_NAMES}) FROM STDIN"
+_COPY = f"COPY messages ({NAMES}) FROM STDIN"
 #: Rows of one statement, or of one piece. A row at a time, the interpreter is given away and asked for again with each.
 _AT_ONCE = 200
 
 
-def _insert(tx: Connection, rows: list[_Row]) -> None:
+def _insert(tx: Connection, rows: list[Row]) -> None:
     """Insert rows of which none is there."""
     if not rows:
         return
     if tx.dialect.name == "sqlite":
         for start in range(0, len(rows), _AT_ONCE):
             part = rows[start : start + _AT_ONCE]
-            tx.exec_driver_sql(_sqlite(len(part)), tuple(chain.from_iterable(part)))
+            tx.exec_driver_sql(insert_on_sqlite(len(part)), tuple(chain.from_iterable(part)))
     else:
         pieces = (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
         copy_in(tx, _COPY, ("".join([_line(row) for row in piece]) for piece in pieces))
 
 
 @cache
-def _sqlite(many: int) -> str:
-    row = f"({', '.join('?' for _ in _COLUMNS)}, 0, 0, 0, 0)"
-    return f"INSERT INTO messages ({_NAMES}) VALUES {', '.join([row] * many)}"  # noqa: S608 - names of our own
+def insert_on_sqlite(many: int) -> str:
+    """SQL that inserts ``many`` rows, their values one after the other."""
+    row = f"({', '.join('?' for _ in COLUMNS)}, 0, 0, 0, 0)"
+    return f"INSERT INTO messages ({NAMES}) VALUES {', '.join([row] * many)}"  # noqa: S608 - names of our own
 
 
-def _line(row: _Row) -> str:
+def _line(row: Row) -> str:
     """The row as COPY reads it. Only the key and the error are text of other people's."""
     (
         id,

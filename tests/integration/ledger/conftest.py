@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import RowMapping, event, text
 
-from bulksend.ledger import audit, campaigns, intake, leases, messages, receipts, sending
+from bulksend.ledger import audit, campaigns, direct, intake, leases, messages, receipts, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import NewMessage, RefusedRow, Taken
 from bulksend.ledger.schema import metadata
@@ -112,6 +113,25 @@ class Desk:
             "expires_at": None,
         }
         return NewMessage(**(values | changes))
+
+    def new_send(self, **changes: Any) -> DirectSend:
+        values: dict[str, Any] = {
+            "key": new_id(),
+            "recipient": "447700900123",
+            "sender": SENDER,
+            "type": "text",
+            "content": '{"body":"Your code is 123456"}',
+            "due_at": None,
+            "lives_ms": None,
+        }
+        return DirectSend(**(values | changes))
+
+    def send(self, *sends: DirectSend, kind: Kind = Kind.OTP) -> list[Any]:
+        """Direct sends of one commit; what became of each."""
+        return self.send_from(self.write(campaigns.direct, kind), sends)
+
+    def send_from(self, home: Campaign, sends: Sequence[DirectSend]) -> list[Any]:
+        return list(direct.take(self.database, home, sends, sealer=self.sealer))
 
     def take(
         self,

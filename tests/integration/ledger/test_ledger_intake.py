@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from bulksend.ledger import campaigns, intake, rowsets, suppressions
 from bulksend.ledger.database import Database
-from bulksend.ledger.intake import IntakeMoved, KeyConflict, RefusedRow
+from bulksend.ledger.intake import IntakeMoved, RefusedRow
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging.errors import InvalidInput
-from bulksend.messaging.states import CampaignStatus, Kind, Status
+from bulksend.messaging.states import CampaignStatus, Kind
 
 NO_COUNTRY = RefusedRow(2, "to", "***123", "has no country code")
 
@@ -265,45 +265,6 @@ def test_a_nul_or_half_an_emoji_in_a_row_does_not_stop_the_intake(desk: Any) -> 
     assert desk.sealer.open(desk.payload(taken.ready[0]), taken.ready[0]) == {"v": {"name": "A\x00\ud83d"}}
 
 
-# -- one at a time -------------------------------------------------------------------------------------------
-
-
-def send_one(desk: Any, message: intake.NewMessage, kind: Kind = Kind.OTP) -> intake.TakenOne:
-    with desk.database.write() as tx:
-        return intake.take_one(tx, campaigns.direct(tx, kind), message, sealer=desk.sealer)
-
-
-def test_a_single_send_with_the_same_key_again_is_the_first_one(desk: Any) -> None:
-    message = desk.new_message(0, key="login-1", explicit_key=True)
-    first = send_one(desk, message)
-    again = send_one(desk, message)
-    assert (first.status, first.repeated) == (Status.QUEUED, False)
-    assert (again.id, again.repeated) == (first.id, True)
-    assert desk.broken() == {}
-
-
-def test_a_repeated_single_send_tells_how_far_the_first_has_come(desk: Any) -> None:
-    message = desk.new_message(0, key="login-1", explicit_key=True)
-    desk.accepted([send_one(desk, message).id])
-    assert send_one(desk, message).status is Status.ACCEPTED
-
-
-def test_a_single_send_whose_key_stands_for_another_body_is_a_conflict_that_names_it(desk: Any) -> None:
-    first = send_one(desk, desk.new_message(0, key="login-1", explicit_key=True))
-    with pytest.raises(KeyConflict) as caught:
-        send_one(desk, desk.new_message(0, key="login-1", explicit_key=True, body={"v": {"code": "1"}}))
-    assert caught.value.id == first.id
-    assert desk.broken() == {}
-
-
-def test_a_single_send_to_a_suppressed_number_says_so(desk: Any) -> None:
-    desk.write(suppressions.add, "447700900123", scope="all", reason="stop", source="hand", actor="ada")
-    taken = send_one(desk, desk.new_message(0, recipient="447700900123"))
-    assert taken.status is Status.SUPPRESSED
-    assert desk.status(taken.id) == "suppressed"
-    assert desk.broken() == {}
-
-
 # -- many at once --------------------------------------------------------------------------------------------
 
 
@@ -328,15 +289,6 @@ def test_of_many_intakes_of_the_same_rows_at_once_one_takes_them(desk: Any) -> N
     done = all_at_once(4, lambda _: desk.take(campaign, *rows, after=0))
     assert sum(isinstance(result, IntakeMoved) for result in done) == 3
     assert counts(desk, campaign) == (20, 20, 0, 0, 0)
-    assert desk.broken() == {}
-
-
-def test_the_same_single_send_from_many_processes_at_once_is_one_message(desk: Any) -> None:
-    desk.write(campaigns.direct, Kind.OTP)
-    message = desk.new_message(0, key="login-1", explicit_key=True)
-    done = all_at_once(8, lambda _: send_one(desk, message))
-    assert len({taken.id for taken in done}) == 1
-    assert sum(not taken.repeated for taken in done) == 1
     assert desk.broken() == {}
 
 

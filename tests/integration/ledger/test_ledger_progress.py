@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from bulksend.ledger import campaigns, intake, progress, senders
+from bulksend.ledger import campaigns, progress, senders
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts
 from bulksend.messaging.outcome import Accepted, Refused, Unknown
@@ -69,10 +69,9 @@ def test_of_a_busy_sender_its_newest_posts_tell_the_pace(desk: Any) -> None:
 def test_single_sends_have_a_pace_whoever_sends_them(desk: Any) -> None:
     direct = desk.write(campaigns.direct, Kind.MARKETING)
     ids = []
-    for n, phone in enumerate(["15550100101", "15550100102"]):
+    for phone in ("15550100101", "15550100102"):
         desk.write(senders.register, phone)
-        one = desk.new_message(n + 1, sender=phone)
-        ids.append(desk.write(intake.take_one, direct, one, sealer=desk.sealer).id)
+        ids += [sent.id for sent in desk.send(desk.new_send(sender=phone), kind=Kind.MARKETING)]
     desk.sent(desk.lease(), ids)
     assert pace(desk, direct) == [0.2]
 

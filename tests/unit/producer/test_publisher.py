@@ -15,12 +15,24 @@ class Scripted:
 
     def __init__(self) -> None:
         self.took: list[str] = []
+        self.calls: list[tuple[Kind, int]] = []
         self.refuses = False
         self.may_go = threading.Event()
         self.may_go.set()
+        self.began = threading.Event()
+        self._changed = threading.Condition()
+
+    def ended(self, calls: int) -> bool:
+        """Wait until so many calls have ended."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.calls) >= calls, 30)
 
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
+        self.began.set()
         self.may_go.wait(30)
+        with self._changed:
+            self.calls.append((lane, len(ids)))
+            self._changed.notify_all()
         if self.refuses:
             return 0
         self.took += ids
@@ -70,3 +82,18 @@ def test_nothing_is_published_for_nothing() -> None:
     inner = Scripted()
     inner.may_go.clear()
     assert ImpatientPublisher(inner).publish(Kind.OTP, []) == 0
+
+
+def test_what_is_handed_over_while_redis_is_busy_goes_out_in_one_call_a_lane() -> None:
+    inner = Scripted()
+    inner.may_go.clear()
+    publisher = ImpatientPublisher(inner, patience_s=0.0)
+    # The first call is under way, the others wait for it.
+    publisher.publish(Kind.OTP, ["first"])
+    inner.began.wait(30)
+    for n in range(20):
+        publisher.publish(Kind.OTP if n % 2 else Kind.MARKETING, [str(n)])
+    inner.may_go.set()
+    publisher.publish(Kind.UTILITY, ["last"])
+    assert inner.ended(4)
+    assert inner.calls[1:3] == [(Kind.MARKETING, 10), (Kind.OTP, 10)]

@@ -1,0 +1,126 @@
+"""Direct sends: one message a key, whoever sends it again, and one statement for all that come at the same time."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy import event
+
+from bulksend.ledger import campaigns, suppressions
+from bulksend.ledger.direct import AlreadyExpired, KeyConflict, Taken
+from bulksend.messaging.states import Kind, Status
+
+
+def test_the_same_key_again_is_the_first_message(desk: Any) -> None:
+    send = desk.new_send(key="login-1")
+    (first,) = desk.send(send)
+    (again,) = desk.send(send)
+    assert (first.status, first.repeated) == (Status.QUEUED, False)
+    assert (again.id, again.repeated) == (first.id, True)
+    assert desk.broken() == {}
+
+
+def test_a_repeated_send_tells_how_far_the_first_has_come(desk: Any) -> None:
+    send = desk.new_send(key="login-1")
+    (first,) = desk.send(send)
+    desk.accepted([first.id])
+    (again,) = desk.send(send)
+    assert again.status is Status.ACCEPTED
+
+
+def test_a_key_that_stands_for_another_message_is_a_conflict_that_names_it(desk: Any) -> None:
+    (first,) = desk.send(desk.new_send(key="login-1"))
+    for other in ({"content": '{"body":"x"}'}, {"recipient": "447700900124"}, {"type": "image"}):
+        (became,) = desk.send(desk.new_send(key="login-1", **other))
+        assert isinstance(became, KeyConflict)
+        assert became.id == first.id
+    assert desk.broken() == {}
+
+
+def test_a_suppressed_recipient_is_on_record_as_suppressed(desk: Any) -> None:
+    desk.write(suppressions.add, "447700900123", scope="all", reason="stop", source="hand", actor="ada")
+    (taken,) = desk.send(desk.new_send())
+    assert taken.status is Status.SUPPRESSED
+    assert desk.status(taken.id) == "suppressed"
+    assert desk.payload(taken.id) is None
+    assert desk.broken() == {}
+
+
+def test_what_has_outlived_its_time_is_not_stored(desk: Any) -> None:
+    late = desk.new_send(key="late", due_at=1_000, lives_ms=60_000)
+    assert [type(became) for became in desk.send(late)] == [AlreadyExpired]
+    home = desk.write(campaigns.direct, Kind.OTP)
+    assert desk.read(campaigns.get, home.id).messages == 0
+
+
+def test_a_repeat_finds_its_first_message_however_late_it_comes(desk: Any) -> None:
+    send = desk.new_send(key="login-1", due_at=desk.now(), lives_ms=60_000)
+    (first,) = desk.send(send)
+    (again,) = desk.send(send._replace(due_at=1_000))
+    assert (again.id, again.repeated) == (first.id, True)
+
+
+def test_each_of_a_group_gets_what_is_its_own(desk: Any) -> None:
+    desk.write(suppressions.add, "447700900999", scope="all", reason="stop", source="hand", actor="ada")
+    known = desk.new_send(key="known")
+    (first,) = desk.send(known)
+    group = [
+        desk.new_send(key="new"),
+        known,
+        desk.new_send(key="known", content='{"body":"x"}'),
+        desk.new_send(key="late", due_at=1_000, lives_ms=60_000),
+        desk.new_send(key="unwanted", recipient="447700900999"),
+        desk.new_send(key="new"),
+    ]
+    new, again, conflict, late, unwanted, twice = desk.send(*group)
+    assert (new.status, new.repeated) == (Status.QUEUED, False)
+    assert again == Taken(first.id, Status.QUEUED, repeated=True)
+    assert isinstance(conflict, KeyConflict)
+    assert isinstance(late, AlreadyExpired)
+    assert unwanted.status is Status.SUPPRESSED
+    assert twice == Taken(new.id, Status.QUEUED, repeated=True)
+    home = desk.read(campaigns.get, desk.write(campaigns.direct, Kind.OTP).id)
+    assert (home.rows_read, home.messages, home.suppressed) == (3, 3, 1)
+    assert desk.broken() == {}
+
+
+def test_a_send_that_is_due_now_is_due_by_the_ledgers_clock(desk: Any) -> None:
+    before = desk.now()
+    (taken,) = desk.send(desk.new_send(lives_ms=300_000))
+    row = desk.row(taken.id)
+    assert before <= row["due_at"] <= desk.now()
+    assert row["expires_at"] == row["due_at"] + 300_000
+
+
+def test_the_same_send_from_many_processes_at_once_is_one_message(desk: Any) -> None:
+    send = desk.new_send(key="login-1")
+    desk.write(campaigns.direct, Kind.OTP)
+    start = threading.Barrier(8)
+
+    def one(_: int) -> Any:
+        start.wait(timeout=10)
+        (taken,) = desk.send(send)
+        return taken
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(one, range(8)))
+    assert len({taken.id for taken in done}) == 1
+    assert sum(not taken.repeated for taken in done) == 1
+    assert desk.broken() == {}
+
+
+def test_a_group_costs_as_many_statements_as_one_send(desk: Any) -> None:
+    """What a group shares is why sixteen threads send many times as much as one."""
+    home = desk.write(campaigns.direct, Kind.OTP)
+    asked: list[str] = []
+    event.listen(desk.database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    counts = []
+    for size in (1, 50):
+        asked.clear()
+        sends = [desk.new_send() for _ in range(size)]
+        desk.send_from(home, sends)
+        counts.append(len([sql for sql in asked if not sql.startswith(("BEGIN", "COMMIT"))]))
+    assert counts == [counts[0]] * 2
+    assert counts[0] <= (4 if desk.database.is_sqlite else 3)
