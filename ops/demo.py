@@ -73,7 +73,7 @@ def _without_ours() -> dict[str, str]:
 
 def _play(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[str, Any]:
     from ops.cli.wiring import intake
-    from ops.watching import Watch, watching
+    from ops.watching import Watch, follow
     from producer.files import plan_file
 
     blast_file = _cut(EXAMPLES / "spring-sale.csv", rows, FOLDER)
@@ -98,16 +98,13 @@ def _play(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[st
     taking_in = intake(stack.settings, database, progress=lambda _: None)
     reports = [plan.run(taking_in) for plan in (blast, codes)]
     watch = Watch(database, [r.campaign_id for r in reports])
-    deadline = time.monotonic() + PATIENCE_S
-    with watching(watch, live=live):
-        while not watch.done() and time.monotonic() < deadline:
-            time.sleep(0.2)
+    ended = follow(watch, sys.stderr if live else None, patience_s=PATIENCE_S)
     with database.read() as tx:
         audit = auditing.audit(tx)
         told = [_campaign(tx, r) for r in reports]
     return {
         "campaigns": told,
-        "ended": watch.done(),
+        "ended": ended,
         "audit": {"holds": audit.holds, "broken": [f.rule for f in audit.findings if f.broken]},
     }
 

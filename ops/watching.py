@@ -1,7 +1,8 @@
-"""Campaigns as they go: a live screen on a terminal, a line now and then elsewhere. On stderr, never stdout."""
+"""Campaigns as they go: a live screen on a terminal, elsewhere a line where something changed."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -9,25 +10,20 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TextIO
 
 from bulksend.ledger import campaigns
 from bulksend.ledger.database import Database
 from bulksend.messaging.states import HELD, WAITING
 from bulksend.messaging.units import format_duration
+from ops.cli.output import plain
 
 _MOVING = frozenset(s.value for s in WAITING | HELD)
+#: How often the ledger is asked, and how far apart lines are that tell no new status of a campaign.
+_LOOK_S, _LINES_APART_S = 0.25, 5.0
 _SHOWN = (
-    "accepted",
-    "delivered",
-    "read",
-    "sending",
-    "claimed",
-    "queued",
-    "retry",
-    "failed",
-    "unknown",
-    "expired",
+    *("accepted", "delivered", "read", "sending", "claimed", "queued", "retry"),
+    *("failed", "unknown", "expired", "suppressed", "cancelled"),
 )
 
 
@@ -89,6 +85,7 @@ class Watch:
             rate = (history[-1][1] - history[0][1]) / (history[-1][0] - history[0][0])
         left = campaign.messages - ended
         return {
+            "id": id,
             "name": campaign.name,
             "kind": campaign.kind.value,
             "status": campaign.status.value,
@@ -100,69 +97,89 @@ class Watch:
         }
 
 
+def follow(watch: Watch, stream: TextIO | None, *, patience_s: float = math.inf) -> bool:
+    """Show the campaigns on ``stream`` (None: nowhere) until every message has ended.
+
+    Says whether that was so within ``patience_s`` seconds.
+    """
+    deadline = time.monotonic() + patience_s
+    with _showing(watch, stream) as show:
+        while not (done := watch.done()) and time.monotonic() < deadline:
+            show()
+            time.sleep(_LOOK_S)
+        show(last=True)
+    return done
+
+
+class _Show(Protocol):
+    def __call__(self, *, last: bool = False) -> None: ...
+
+
 @contextmanager
-def watching(watch: Watch, *, live: bool) -> Iterator[None]:
-    """Show the watch while the block runs."""
-    if not live:
-        yield
-        return
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        yield from _live(watch)
+def _showing(watch: Watch, stream: TextIO | None) -> Iterator[_Show]:
+    """A function to call after each look: a live screen redraws by itself, else a line tells what changed."""
+    if stream is None:
+        yield lambda *, last=False: None
+    elif stream.isatty() and os.environ.get("TERM") != "dumb":
+        from rich.live import Live
+
+        from ops.cli.output import console
+
+        out = console(stderr=stream is sys.stderr)
+        with Live(get_renderable=lambda: _screen(watch), console=out, refresh_per_second=5):
+            yield lambda *, last=False: None
     else:
-        yield from _lines(watch)
+        yield _Lines(watch, stream)
 
 
-def _live(watch: Watch) -> Iterator[None]:
-    from rich.live import Live
+class _Lines:
+    """A line for each campaign that changed: at once where its status did, else every few seconds."""
 
-    from ops.cli.output import console
+    def __init__(self, watch: Watch, stream: TextIO) -> None:
+        self._watch, self._stream = watch, stream
+        self._told: dict[str, tuple[str, str]] = {}
+        self._told_at = -math.inf
 
-    with Live(get_renderable=lambda: _screen(watch), console=console(stderr=True), refresh_per_second=5):
-        yield
+    def __call__(self, *, last: bool = False) -> None:
+        """Tell what changed; ``last``: without waiting until it is time."""
+        now = time.monotonic()
+        due = last or now - self._told_at >= _LINES_APART_S
+        for row in self._watch.rows():
+            status, counts = self._told.get(row["id"], ("", ""))
+            changed = row["status"] != status, _counts(row) != counts
+            if changed[0] or (due and changed[1]):
+                self._told[row["id"]] = (row["status"], _counts(row))
+                self._told_at = now
+                self._stream.write(plain(_line(row)) + "\n")
+                self._stream.flush()
 
 
-def _lines(watch: Watch) -> Iterator[None]:
-    stop = threading.Event()
-
-    def tell() -> None:
-        while not stop.wait(5.0):
-            for row in watch.rows():
-                sys.stderr.write(_line(row) + "\n")
-            sys.stderr.flush()
-
-    thread = threading.Thread(target=tell, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _counts(row: dict[str, Any]) -> str:
+    return ", ".join(f"{status} {count:,}" for status, count in row["statuses"].items())
 
 
 def _line(row: dict[str, Any]) -> str:
+    return f"{row['name']}: {row['status']}, {_progress(row)} ({_counts(row)})"
+
+
+def _progress(row: dict[str, Any]) -> str:
+    rate = f" at {row['rate']:.0f}/s" if row["rate"] else ""
     eta = f", {format_duration(int(row['eta_s'] * 1000))} left" if row["eta_s"] is not None else ""
-    statuses = ", ".join(f"{status} {count:,}" for status, count in row["statuses"].items())
-    return f"{row['name']}: {row['ended']:,}/{row['total']:,} at {row['rate']:.0f}/s{eta} ({statuses})"
+    return f"{row['ended']:,}/{row['total']:,}{rate}{eta}"
 
 
 def _screen(watch: Watch) -> Any:
-    from rich import box
+    """A few lines a campaign: they fit a narrow terminal, and long ones are wrapped by words."""
+    from rich.console import Group
     from rich.progress_bar import ProgressBar
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("campaign", "kind", "", "ended", "rate", "left", "statuses"):
-        table.add_column(column, justify="right" if column in ("ended", "rate", "left") else "left")
+    parts: list[Any] = []
     for row in watch.rows():
-        eta = format_duration(int(row["eta_s"] * 1000)) if row["eta_s"] is not None else ""
-        table.add_row(
-            Text(row["name"]),
-            row["kind"],
-            ProgressBar(total=max(1, row["total"]), completed=row["ended"], width=24),
-            f"{row['ended']:,}/{row['total']:,}",
-            f"{row['rate']:.0f}/s",
-            eta,
-            Text("  ".join(f"{status} {count:,}" for status, count in row["statuses"].items())),
-        )
-    return table
+        parts += [
+            Text.assemble((plain(row["name"]), "bold"), f" ({row['kind']}, {row['status']})"),
+            ProgressBar(total=max(1, row["total"]), completed=row["ended"], width=40),
+            Text(f"  {_progress(row)}"),
+            Text(f"  {_counts(row)}"),
+        ]
+    return Group(*parts)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.doors import DONE, guarded
+from ops.cli.doors import DONE, FAILED, guarded
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.counting import Counts
 
-group = typer.Typer(help="List, show, pause, resume, cancel and retry campaigns.", no_args_is_help=True)
+group = typer.Typer(
+    help="List, show, watch, pause, resume, cancel and retry campaigns.", no_args_is_help=True
+)
 Id = Annotated[
     str, typer.Argument(help="The campaign's id, or its name where only one has it.", metavar="ID")
 ]
@@ -105,6 +107,36 @@ def show(id: Id, json: Json = False) -> None:
             columns = ["at", "actor", "act", "why"]
             table(columns, [[a[c] for c in columns] for a in lists["acts"]], title="Acts", times=times)
         return DONE
+
+    raise SystemExit(guarded(work))
+
+
+@group.command("watch")
+def watch(id: Id, json: Json = False) -> None:
+    """Watch it until every message has ended. Ctrl-C leaves; sending goes on."""
+
+    def work() -> int:
+        import sys
+
+        from bulksend.ledger import campaigns
+        from ops.cli.doors import INTERRUPTED, ledger, settings
+        from ops.cli.output import print_json, say
+        from ops.watching import Watch, follow
+
+        database = ledger(settings())
+        with database.read() as tx:
+            campaign = campaigns.resolve(tx, id)
+        looked = Watch(database, [campaign.id])
+        try:
+            follow(looked, None if json else sys.stdout)
+        except KeyboardInterrupt:
+            say(f"sending goes on; watch it again with `bulksend campaigns watch {campaign.id}`")
+            return INTERRUPTED
+        if json:
+            with database.read() as tx:
+                print_json(whole(tx, campaign.id))
+        statuses = looked.statuses(campaign.id)
+        return FAILED if statuses.get("failed") or statuses.get("unknown") else DONE
 
     raise SystemExit(guarded(work))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DONE, FAILED, BAD_INPUT, UNREACHABLE = 0, 1, 2, 3
+DONE, FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Unreachable(Exception):
@@ -56,7 +56,7 @@ def guarded(work: Callable[[], T]) -> T:
         raise SystemExit(DONE) from None
     except KeyboardInterrupt:
         leave(
-            130,
+            INTERRUPTED,
             "interrupted; what was taken in is kept, and running the same command again goes on from there",
         )
 

@@ -217,4 +217,4 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
             + (f" (the first 20 of {len(report.refused)})" if len(report.refused) > 20 else ""),
         )
     if not waited:
-        say(f"watch it: bulksend campaigns show {report.campaign_id}")
+        say(f"watch it: bulksend campaigns watch {report.campaign_id}")

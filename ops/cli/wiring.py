@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -64,10 +64,8 @@ def relay(of: Settings) -> Relay:
 
 def watch_campaign(of: Settings, database: Database, id: str, *, live: bool) -> dict[str, int]:
     """Wait until every message of a campaign has ended; shows it live on a terminal. Its statuses at the end."""
-    from ops.watching import Watch, watching
+    from ops.watching import Watch, follow
 
     watch = Watch(database, [id])
-    with watching(watch, live=live):
-        while not watch.done():
-            time.sleep(0.25)
+    follow(watch, sys.stderr if live else None)
     return watch.statuses(id)
