@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,19 @@ from bulksend.ledger import campaigns, progress
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.units import format_instant
-from ops.cli.output import pairs, print_json, say, table
+from ops.cli.output import line, pairs, print_json, say, table
 from ops.stack import ROOT, Stack, running
 
 FOLDER = Path(".bulksend/demo")
-EXAMPLES = ROOT / "examples"
+#: In a wheel they lie beside this module, in a checkout at its root.
+EXAMPLES = next(
+    folder for folder in (Path(__file__).with_name("examples"), ROOT / "examples") if folder.is_dir()
+)
 SENDER = "8615000579987"
 #: The codes fall due while the blast is well under way.
 CODES_AFTER_S = 8.0
 PATIENCE_S = 150.0
+REFUSED_SHOWN = 8
 
 
 def run_demo(*, rows: int, as_json: bool) -> int:
@@ -156,6 +159,7 @@ def _campaign(tx: Any, report: Any) -> dict[str, Any]:
         "rows": campaign.rows_read,
         "messages": campaign.messages,
         "duplicates": campaign.duplicates,
+        "refused_rows": campaign.refused,
         "statuses": statuses,
         "sent": sum(statuses.get(s, 0) for s in ("accepted", "delivered", "read")),
         "retried": retried,
@@ -195,10 +199,9 @@ def _vendor_saw(stack: Stack) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Next:
-    command: str
-    what: str
+def _percentiles(told: Mapping[str, Any], what: str) -> str | None:
+    p50, p99 = told[f"{what}_p50_ms"], told[f"{what}_p99_ms"]
+    return None if p50 is None else f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms"
 
 
 def _tell(report: Mapping[str, Any], database_url: str) -> None:
@@ -207,15 +210,13 @@ def _tell(report: Mapping[str, Any], database_url: str) -> None:
             {
                 "messages": f"{told['messages']:,} of {told['rows']:,} rows"
                 + (f", {told['duplicates']} duplicates" if told["duplicates"] else "")
-                + (f", {len(told['refused'])} refused" if told["refused"] else ""),
+                + (f", {told['refused_rows']} refused" if told["refused_rows"] else ""),
                 "sent": f"{told['sent']:,}",
                 "retried": f"{told['retried']:,} after attempts that surely did not reach the vendor",
                 "unknown": f"{told['statuses'].get('unknown', 0)} that may have gone out; never sent again by itself",
                 "failed": f"{told['statuses'].get('failed', 0)}",
-                "POST": f"p50 {told['post_p50_ms']:g} ms, p99 {told['post_p99_ms']:g} ms",
-                "due to POST": f"p50 {told['due_to_post_p50_ms']:,.0f} ms, p99 {told['due_to_post_p99_ms']:,.0f} ms"
-                if told["kind"] == "otp"
-                else None,
+                "POST": _percentiles(told, "post"),
+                "due to POST": _percentiles(told, "due_to_post") if told["kind"] == "otp" else None,
             },
             title=f"{told['name']} ({told['kind']})",
         )
@@ -226,8 +227,8 @@ def _tell(report: Mapping[str, Any], database_url: str) -> None:
         if told["refused"]:
             table(
                 ["row", "field", "value", "why"],
-                [(r["row"], r["field"], r["value"], r["why"]) for r in told["refused"][:8]],
-                title=f"Refused rows (8 of {len(told['refused'])})",
+                [(r["row"], r["field"], r["value"], r["why"]) for r in told["refused"][:REFUSED_SHOWN]],
+                title=f"Refused rows ({min(REFUSED_SHOWN, told['refused_rows'])} of {told['refused_rows']})",
             )
     vendor = report["vendor"]
     pairs(
@@ -245,11 +246,13 @@ def _tell(report: Mapping[str, Any], database_url: str) -> None:
     )
     if not report["ended"]:
         say(f"not everything ended within {PATIENCE_S:.0f} s; the logs are in {FOLDER / 'logs'}", "bold red")
-    say(f"\n{report['seconds']:g} s. Try next, in this folder:", "bold")
-    prefix = f"DATABASE_URL={database_url} ./run bulksend "
-    for step in (
-        _Next("campaigns show spring-sale", "the whole campaign, with every refused row"),
-        _Next("messages find --status unknown", "what may have gone out; then `messages show ID`"),
-        _Next("audit", "prove it again from the ledger alone"),
+    say(f"\n{report['seconds']:g} s. Look at it, in this folder:", "bold")
+    program = "./run bulksend" if (ROOT / "run").is_file() else "bulksend"
+    line(f"export DATABASE_URL={database_url}")
+    for words, what in (
+        ("campaigns show spring-sale", "the whole campaign, with every refused row"),
+        ("messages find --status unknown", "what may have gone out"),
+        ("messages show ID", "one message: what was sent, each attempt and receipt"),
+        ("audit", "prove it again from the ledger alone"),
     ):
-        sys.stdout.write(f"  {prefix}{step.command}   # {step.what}\n")
+        line(f"{program} {words}   # {what}")

@@ -1,4 +1,4 @@
-"""``messages show`` says what was sent, ``export`` has the file's columns and the refused rows; codes are in neither (D29)."""
+"""``messages show`` says what was sent, ``export`` has the file's columns and the refused rows; never a code (D29)."""
 
 from __future__ import annotations
 
