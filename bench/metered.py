@@ -40,9 +40,16 @@ class Metered:
         """See Permits."""
         return self._inner.peek(ask)
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
         """See Permits."""
-        self._inner.report(slow=slow, outages=outages, successes=successes)
+        return self._inner.report(slow=slow, outages=outages, successes=successes, probe_over=probe_over)
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits."""

@@ -106,6 +106,25 @@ def _failpoints(value: str) -> str:
     return value
 
 
+#: Codes whose own meaning is that nobody knows: the vendor or a proxy gave up on an answer, or failed at its work.
+MAY_HAVE_GONE_OUT = frozenset({0, 110, 408, 500, 502, 504})
+
+
+def _not_sent_codes(value: str) -> str:
+    """``503,150`` in ascending order, each once."""
+    codes: set[int] = set()
+    for text in value.replace(",", " ").split():
+        if not (text.isascii() and text.isdigit() and len(text) <= 9):
+            raise ValueError(f"{text!r} is not a RetCode or an HTTP status; write numbers, e.g. 503,150")
+        codes.add(int(text))
+    doubtful = sorted(codes & MAY_HAVE_GONE_OUT)
+    if doubtful:
+        raise ValueError(
+            f"{doubtful[0]} means that it may have gone out, whatever is said of it; leave it out"
+        )
+    return ",".join(str(code) for code in sorted(codes))
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -159,6 +178,11 @@ class Settings(BaseModel):
         ge=2,
         le=10_000,
         description="POSTs under way at once in a worker; a tenth of them is kept for codes",
+    )
+    not_sent_codes: Annotated[str, AfterValidator(_not_sent_codes)] | None = Field(
+        None,
+        description="RetCodes and HTTP statuses of which your vendor assures that nothing was sent, e.g. 503,150: "
+        "tried again instead of unknown; never of one-time codes",
     )
     max_tries: int = Field(
         5, ge=1, le=100, description="Attempts of a message that may count before it fails"
@@ -288,6 +312,10 @@ class Settings(BaseModel):
     def account(self) -> str:
         """The account that pauses and limits are kept for."""
         return str(self.uspeedo_account_id) if self.uspeedo_account_id is not None else "default"
+
+    def vouched_codes(self) -> frozenset[int]:
+        """RetCodes and HTTP statuses of which the operator says that nothing was sent."""
+        return frozenset(int(code) for code in (self.not_sent_codes or "").split(",") if code)
 
     def missing_credentials(self) -> list[str]:
         """Names of credentials that are not set. The account id is optional: the key implies it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -148,7 +148,8 @@ class Deliverer:
         self.hands.take(delivery)
         try:
             content = self._render(message)
-            delivery.order = SendOrder(message.sender, message.recipient, MessageType(message.type), content)
+            type = MessageType(message.type)
+            delivery.order = SendOrder(message.sender, message.recipient, type, content, message.kind)
             self._do.desk.join(self._ask_of(message), delivery)
         except CannotRender as error:
             self._errand(delivery, self._fail(delivery, f"cannot be rendered: {error}"))
@@ -182,6 +183,7 @@ class Deliverer:
             self.hands.let_go(delivery)
 
     def _let_go(self, delivery: Delivery) -> None:
+        self._end_probe(delivery)
         self.hands.let_go(delivery)
         self._on_room(delivery.message.kind)
 
@@ -288,7 +290,9 @@ class Deliverer:
         if delivery.stage is not Stage.OPEN:
             return
         try:
-            if self._is_late(delivery):
+            if not self._may_use(delivery):
+                self._exchange(delivery)
+            elif self._is_late(delivery):
                 self._do.desk.overslept()
                 self._exchange(delivery)
             elif not self.hands.has_place(delivery.message.kind):
@@ -304,6 +308,16 @@ class Deliverer:
         assert delivery.slot is not None
         return delivery.slot.is_missed(self._loop.time())
 
+    def _may_use(self, delivery: Delivery) -> bool:
+        assert delivery.slot is not None
+        return self._do.desk.may_use(delivery.slot)
+
+    def _end_probe(self, delivery: Delivery) -> None:
+        """Where it had a probe's permit, the limiter learns that it will not be used any more."""
+        if delivery.slot is not None and delivery.slot.permit.probe:
+            delivery.slot = replace(delivery.slot, permit=replace(delivery.slot.permit, probe=False))
+            self._do.follower.probe_is_over()
+
     def _post_now(self, delivery: Delivery) -> bool:
         """POST over a connection that is up, without a task; False where there is none, or it is too late."""
         assert delivery.order is not None
@@ -318,7 +332,7 @@ class Deliverer:
 
     def _begins_in_time(self, delivery: Delivery) -> bool:
         """The very last look at the clock: whoever was kept from the processor since the one before is late."""
-        if self._is_late(delivery):
+        if self._is_late(delivery) or not self._may_use(delivery):
             return False
         self.begins(delivery)
         return True
@@ -334,6 +348,7 @@ class Deliverer:
 
     def _exchange(self, delivery: Delivery) -> None:
         self._tally.stale_slots += 1
+        self._end_probe(delivery)
         delivery.stage = Stage.MISSED
         self._do.desk.join(self._ask_of(delivery.message, delivery.slot), delivery)
 
@@ -376,19 +391,25 @@ class Deliverer:
             self._broke(delivery, error)
 
     async def in_time(self, slot: Slot, was_ready: bool) -> bool:
-        """Wait for a slot; False where it was missed."""
+        """Wait for a slot; False where it was missed, or an outage was noticed since it was given."""
         delay = slot.at - self._loop.time()
         if delay > 0:
             await asyncio.sleep(delay)
+        if not self._do.desk.may_use(slot):
+            return False
         missed = slot.is_missed(self._loop.time())
         if missed and (was_ready or delay > 0):
             self._do.desk.overslept()
         return not missed
 
-    async def exchange(self, message: Claimed, missed: Slot) -> Slot | Held:
+    async def exchange(self, delivery: Delivery, missed: Slot) -> Slot | Held:
         """Another slot for one that was missed."""
         self._tally.stale_slots += 1
-        return await self._do.desk.acquire(self._ask_of(message, missed))
+        self._end_probe(delivery)
+        answer = await self._do.desk.acquire(self._ask_of(delivery.message, missed))
+        if isinstance(answer, Slot):
+            delivery.slot = answer
+        return answer
 
     def begins(self, delivery: Delivery) -> None:
         """A POST begins: from here on a kill leaves it in doubt."""
@@ -439,6 +460,7 @@ class Deliverer:
         )
         self.hands.unsettled[attempt_id] = settlement
         delivery.stage = Stage.ANSWERED
+        self._end_probe(delivery)
         pauses = self._do.follower.note(message, decision)
         if not pauses and decision.suppress is None:
             self._settle(settlement)
@@ -552,7 +574,7 @@ class _Departure:
         hands, lane = self.deliverer.hands, self.delivery.message.kind
         while not (await self.deliverer.in_time(slot, was_ready) and hands.has_place(lane)):
             await hands.wait_for_place(lane)
-            answer = await self.deliverer.exchange(self.delivery.message, slot)
+            answer = await self.deliverer.exchange(self.delivery, slot)
             if isinstance(answer, Held):
                 return _held_back(answer)
             slot, was_ready = answer, False

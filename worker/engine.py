@@ -159,7 +159,7 @@ class Engine:
             vendor=vendor,
             settler=self._settler,
             releaser=self._releaser,
-            follower=Follower(self._store, self._permits, self._thread),
+            follower=Follower(self._store, self._permits, self._thread, self._desk.outage),
             lease=self._lease,
             recorder=self._recorder,
             fail=lambda failures, lease: self._thread(self._store.fail, failures, lease),

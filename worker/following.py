@@ -15,21 +15,31 @@ from worker.store import PauseOrder, Store, SuppressOrder
 
 log = structlog.get_logger(__name__)
 
-#: So long are reports to the limiter gathered: what asks for slower or tells of an outage, and that all is well.
-_BAD_NEWS_S, _GOOD_NEWS_S = 0.020, 0.100
+#: So long are reports to the limiter gathered: of an outage, as each further POST may leave a message in doubt; what
+#: asks for slower; and that all is well.
+_OUTAGE_S, _SLOW_S, _GOOD_NEWS_S = 0.0, 0.020, 0.100
 
 
 class Follower:
-    """Acts on decisions. ``in_thread`` runs blocking work away from the event loop."""
+    """Acts on decisions. ``in_thread`` runs blocking work away from the event loop; ``on_report`` is told when the
+    breaker opened, None where it is closed."""
 
-    def __init__(self, store: Store, permits: Permits, in_thread: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        permits: Permits,
+        in_thread: Callable[..., Awaitable[Any]],
+        on_report: Callable[[float | None], None],
+    ) -> None:
         self._store = store
         self._permits = permits
         self._in_thread = in_thread
+        self._on_report = on_report
         self._streaks: dict[tuple[Scope, str], int] = {}
         self._slow: set[tuple[Scope, str]] = set()
         self._outages = 0
         self._successes = 0
+        self._probe_over = False
         self._timer: asyncio.TimerHandle | None = None
         self._reporting: asyncio.Task[None] | None = None
 
@@ -39,11 +49,16 @@ class Follower:
             self._slow.add((Scope.ACCOUNT, self._store.account))
         elif decision.slow is not None:
             self._slow.add((Scope.SENDER, message.sender))
-        self._outages += decision.outage is True
-        self._successes += decision.outage is False
-        is_bad = decision.slow is not None or decision.outage is True
-        if is_bad or self._timer is None:
-            self._report_within(_BAD_NEWS_S if is_bad else _GOOD_NEWS_S)
+        if decision.outage is True:
+            self._outages += 1
+            self._report_within(_OUTAGE_S)
+        elif decision.outage is False:
+            self._successes += 1
+            self._outages = 0  # in a row: those before do not count any more
+        if decision.slow is not None:
+            self._report_within(_SLOW_S)
+        elif self._timer is None:
+            self._report_within(_GOOD_NEWS_S)
         if decision.alert:
             log.error("vendor_alert", message=message.id, campaign=message.campaign_id, why=decision.error)
         return self._pauses_due(message, decision)
@@ -64,6 +79,11 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - its own message is settled in any case
             log.error("not_followed", message=message.id, error=type(error).__name__)
 
+    def probe_is_over(self) -> None:
+        """The probe of an outage was answered, or is not sent after all: say so before another may go."""
+        self._probe_over = True
+        self._report_within(_OUTAGE_S)
+
     def _report_within(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         at = loop.time() + seconds
@@ -79,14 +99,18 @@ class Follower:
 
     async def _report(self) -> None:
         slow, self._slow = sorted(self._slow), set()
-        outages, successes = self._outages, self._successes
+        outages, successes, probe_over = self._outages, self._successes, self._probe_over
         self._outages = self._successes = 0
-        if not slow and not outages and not successes:
+        self._probe_over = False
+        if not (slow or outages or successes or probe_over):
             return
         try:
-            await self._in_thread(
-                lambda: self._permits.report(slow=slow, outages=outages, successes=successes)
+            opened_ms = await self._in_thread(
+                lambda: self._permits.report(
+                    slow=slow, outages=outages, successes=successes, probe_over=probe_over
+                )
             )
+            self._on_report(opened_ms)
         except Exception as error:  # noqa: BLE001 - only advice to the limiter
             log.warning("not_reported", error=type(error).__name__)
 

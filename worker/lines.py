@@ -19,6 +19,8 @@ class Slot:
 
     at: float
     permit: Permit
+    granted_ms: float = 0.0
+    """When the limiter gave it, by its own clock."""
 
     def is_missed(self, now: float) -> bool:
         """Whether it is too late for it: such a POST could make a second fuller than the limit."""

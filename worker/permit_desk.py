@@ -106,6 +106,8 @@ class PermitDesk:
         """When the next block is to be asked for."""
         self._exchange_at = 0.0
         """When those who missed a slot may be asked for again, but for codes."""
+        self._opened_ms = 0.0
+        """When the breaker opened last, as far as is known here, by the limiter's clock."""
 
     async def acquire(self, ask: Ask) -> Slot | Held:
         """The slot of this message, or what holds it longer than is worth waiting for in hand."""
@@ -122,6 +124,15 @@ class PermitDesk:
     def spare_s(lane: Kind) -> float:
         """How much further ahead than the lead slots of a lane are asked for, where nothing is late."""
         return 0.0 if lane is Kind.OTP else BLOCKS_LATE * BLOCK_S
+
+    def outage(self, opened_ms: float | None) -> None:
+        """The breaker opened then: permits given before are not to be used. None: it is closed."""
+        if opened_ms is not None:
+            self._opened_ms = opened_ms
+
+    def may_use(self, slot: Slot) -> bool:
+        """Whether no outage was noticed since it was given."""
+        return slot.granted_ms >= self._opened_ms
 
     def overslept(self) -> None:
         """A slot was missed though all else was ready: the event loop had too much to do at once."""
@@ -263,8 +274,9 @@ class PermitDesk:
     def _answer(self, chosen: list[Waiting], grant: Grant, asked: float, answered: float) -> None:
         if grant.epoch != self._epoch:
             # Another memory, so perhaps another machine with another clock.
-            self._epoch, self.clock, self._is_set = grant.epoch, SlotClock(), False
+            self._epoch, self.clock, self._is_set, self._opened_ms = grant.epoch, SlotClock(), False, 0.0
         self.clock.observe(asked, answered, grant.now_ms)
+        self.outage(grant.opened_ms)
         if grant.needs_restore:
             self._on_cold()
         back: list[Waiting] = []
@@ -272,7 +284,8 @@ class PermitDesk:
             if waiting.answer.done():
                 continue
             if isinstance(answer, Permit):
-                waiting.answer.set_result(Slot(self.clock.loop_time(answer.slot_ms), answer))
+                at = self.clock.loop_time(answer.slot_ms)
+                waiting.answer.set_result(Slot(at, answer, grant.now_ms))
                 self._line(waiting.ask).served(waiting.ask.campaign_id)
                 continue
             waiting.ask = waiting.ask.heard()

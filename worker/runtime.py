@@ -199,4 +199,4 @@ def build_vendor(settings: Settings, clock: Callable[[], float]) -> VendorClient
         settings.uspeedo_account_id,
         settings.uspeedo_action,
     )
-    return VendorClient(transport, credentials, clock=clock)
+    return VendorClient(transport, credentials, clock=clock, vouched=settings.vouched_codes())

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from bulksend.gateway.payload import Credentials, SendOrder, build_call, build_request, new_nonce
 from bulksend.gateway.phones import PHONE_LIST_ACTION, PhoneList, read_phone_list
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.transport import Failure, RawReply, Start, Transport
 from bulksend.messaging.outcome import Answer, Evidence, NotSent, Remedy, Retry
+from bulksend.messaging.states import Kind
 
 
 class VendorClient:
-    """Gather, post, read. ``clock`` says seconds since the epoch, ``nonce`` a new nonce a call."""
+    """Gather, post, read. ``clock`` says seconds since the epoch, ``nonce`` a new nonce a call.
+
+    ``vouched``: codes of which the operator says that nothing was sent; of a one-time code no one can.
+    """
 
     def __init__(
         self,
@@ -23,8 +27,10 @@ class VendorClient:
         *,
         clock: Callable[[], float] = time.time,
         nonce: Callable[[], str] = new_nonce,
+        vouched: Set[int] = frozenset(),
     ) -> None:
         self._transport = transport
+        self._vouched = vouched
         self._credentials = credentials
         self._clock = clock
         self._nonce = nonce
@@ -44,7 +50,7 @@ class VendorClient:
                 NotSent("the content holds half a character (a lone surrogate)", Remedy(retry=Retry.NEVER)),
                 Evidence(error=type(error).__name__),
             )
-        return _read(await self._transport.post(body, headers, start))
+        return self._read(order, await self._transport.post(body, headers, start))
 
     def send_now(
         self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
@@ -59,7 +65,9 @@ class VendorClient:
             )
         except UnicodeEncodeError:
             return None
-        return self._transport.post_now(body, headers, begin, lambda reached: done(_read(reached)))
+        return self._transport.post_now(
+            body, headers, begin, lambda reached: done(self._read(order, reached))
+        )
 
     def ready(self) -> int:
         """How many orders could go out at once, over connections that are up."""
@@ -85,8 +93,8 @@ class VendorClient:
         """Close the connections."""
         await self._transport.aclose()
 
-
-def _read(reached: RawReply | Failure) -> Answer:
-    if isinstance(reached, RawReply):
-        return read_reply(reached.status, reached.headers, reached.body)
-    return read_failure(reached)
+    def _read(self, order: SendOrder, reached: RawReply | Failure) -> Answer:
+        if not isinstance(reached, RawReply):
+            return read_failure(reached)
+        vouched = frozenset() if order.kind is Kind.OTP else self._vouched
+        return read_reply(reached.status, reached.headers, reached.body, vouched=vouched)

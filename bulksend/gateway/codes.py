@@ -1,16 +1,18 @@
 """The classification table: what each of the vendor's codes means and what it asks us to do about it.
 
-One row a line of reference section 4. The meanings come from sources (V1 the vendor's enum, V6 UCloud's
-gateway list that the vendor's SDKs share, M1 Meta's error codes, T the vendor's tests); what follows from a
-code is our choice, made to one rule: **a row may ask for another POST only where the vendor says that it did
-not send**. Where a person has to mend something first, the row pauses and uses ``Retry.FREE``: the message
-waits, spends no try, and goes out after the fix.
+One row a line of reference section 4. The meanings come from sources (V1 the vendor's enum, V6 and V7 UCloud's
+gateway lists that the vendor's SDKs share, M1 Meta's error codes, T the vendor's tests); what follows from a code
+is our choice, made to one rule: **a message counts as not sent only where the vendor's own envelope bears a code
+of which a source says so** (``Row.not_sent``). Every other answer is ``Unknown``, unless the operator vouches for
+its code (``BULKSEND_NOT_SENT_CODES``, never for one-time codes): see docs/decisions/0003. Where a person has to
+mend something first, the row pauses and uses ``Retry.FREE``: the message waits, spends no try, and goes out after
+the fix.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -55,11 +57,28 @@ class Row:
     codes: tuple[int, ...]
     meaning: str
     make: Make
+    """What follows, provided that nothing was sent."""
     source: str
+    """Where the meaning is from."""
+    not_sent: str = ""
+    """The source that says that nothing was sent; empty: there is none."""
 
-    def outcome(self, code: int, retry_after_ms: int | None = None) -> Outcome:
-        """What this row makes of ``code``."""
-        return self.make(code_text(self.family, code), self.meaning, retry_after_ms)
+    def outcome(self, code: int, retry_after_ms: int | None = None, *, vouched: bool = False) -> Outcome:
+        """What this row makes of ``code``; ``vouched``: the operator says that nothing was sent."""
+        text = code_text(self.family, code)
+        outcome = self.make(text, f"{self.meaning} ({text})", retry_after_ms)
+        if isinstance(outcome, Refused | Throttled) and not (self.not_sent or vouched):
+            return _in_doubt(outcome)
+        return outcome
+
+
+def _in_doubt(outcome: Refused | Throttled) -> Unknown:
+    """Whoever answered may have passed it on before. What concerns others than this message stays as it is."""
+    kept = replace(outcome.remedy, retry=Retry.NEVER, never_otp=False, min_wait_ms=0, breaker=True)
+    return Unknown(f"{outcome.why}; {_MAYBE}", outcome.code, kept)
+
+
+_MAYBE = "it may have gone out"
 
 
 def code_text(family: Family, code: int) -> str:
@@ -81,7 +100,7 @@ def _throttled(scope: Scope, remedy: Remedy) -> Make:
 
 
 def _unknown(remedy: Remedy) -> Make:
-    return lambda code, why, _: Unknown(why, code, remedy)
+    return lambda code, why, _: Unknown(f"{why}; {_MAYBE}", code, remedy)
 
 
 # -- what a row can ask for ------------------------------------------------------------------------------
@@ -94,6 +113,8 @@ FAIL_AND_WATCH = _refused(Remedy(pause=Scope.CAMPAIGN, pause_after=IN_A_ROW))
 AGAIN = _refused(Remedy(retry=Retry.BACKOFF))
 #: Later, at most twice.
 TWICE = _refused(Remedy(retry=Retry.FEW))
+#: As 17115 without a code: that the vendor could not send it, and not why. Nobody vouches for a one-time code.
+FEW = _refused(Remedy(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=MANY_IN_A_ROW))
 #: The vendor is down and says so.
 OUTAGE = _refused(Remedy(retry=Retry.BACKOFF, breaker=True))
 #: It may have gone out.
@@ -134,54 +155,73 @@ _LISTED_132XXX = (
 )
 
 
-def _retcode(codes: Iterable[int], meaning: str, make: Make, source: str) -> Row:
-    return Row(Family.RETCODE, tuple(codes), meaning, make, source)
+def _retcode(codes: Iterable[int], meaning: str, make: Make, source: str, not_sent: str = "") -> Row:
+    return Row(Family.RETCODE, tuple(codes), meaning, make, source, not_sent)
 
 
 def _whatsapp(codes: Iterable[int], meaning: str, make: Make, source: str = "M1; action: choice") -> Row:
-    return Row(Family.WHATSAPP, tuple(codes), meaning, make, source)
+    # Only ever read beside 17115.
+    return Row(Family.WHATSAPP, tuple(codes), meaning, make, source, FAILED)
 
 
 def _http(codes: Iterable[int], meaning: str, make: Make, source: str = "RFC 9110; action: choice") -> Row:
+    # Without the vendor's envelope: any proxy on the way may have answered, before or after it passed the POST on.
     return Row(Family.HTTP, tuple(codes), meaning, make, source)
 
 
-V1, V6 = "V1; action: choice", "V6; action: choice"
+V1, V6, V7 = "V1; action: choice", "V6; action: choice", "V7; action: choice"
+#: The meaning of these codes is that the gateway turned the request away, so no Action was begun.
+DOOR, DOOR_V7 = "V6: its meaning is a refusal of the request", "V7: its meaning is a refusal of the request"
+#: ... that the request names something with which nothing can be sent.
+NOTHING_TO_SEND = "V1: its meaning is that there is nothing to send from, or nothing to send"
+#: ... that the send failed.
+FAILED = "V1: the meaning of 17115 is 'send message failed'"
 
 TABLE: tuple[Row, ...] = (
     # -- RetCode: the gateway ----------------------------------------------------------------------------
     _retcode([0], "accepted, but without a usable MessageId", MAYBE, V1),
-    _retcode([110], "the vendor's API timed out; it may have gone out", MAYBE, V6),
+    _retcode([110], "the vendor's API timed out", MAYBE, V6),
     _retcode([130], "the vendor's gateway or its sign-in service is at fault", OUTAGE, V6),
     _retcode([150], "the vendor's service is unavailable", OUTAGE, V6),
-    _retcode([151], "the vendor's gateway cache is at fault", OUTAGE, V6),
-    _retcode([200], "the vendor's common service is unavailable", OUTAGE, V6),
-    _retcode([153], "the vendor's gateway says we call too often", _slow(Scope.SENDER), V6),
-    _retcode([160], "the request names no Action", MEND_ACCOUNT, V6),
-    _retcode([161], "no such Action; try the other value of USPEEDO_ACTION", MEND_ACCOUNT, V6),
-    _retcode([180], "the request names no API version", MEND_ACCOUNT, V6),
-    _retcode([170], "the request carries no signature", MEND_ACCOUNT, V6),
-    _retcode([171], "wrong signature; check this machine's clock first, then the secret", MEND_ACCOUNT, V6),
-    _retcode([172], "the account does not exist", MEND_ACCOUNT, V6),
-    _retcode([174], "the access key does not exist", MEND_ACCOUNT, V6),
-    _retcode([173], "the account is restricted", MEND_ACCOUNT, V6),
-    _retcode([290], "the project is not authorised", MEND_ACCOUNT, V6),
-    _retcode([291], "the access key has no permission for this Action", MEND_ACCOUNT, V6),
-    _retcode([292], "the project does not exist", MEND_ACCOUNT, V6),
-    _retcode([293], "no permission for this zone", MEND_ACCOUNT, V6),
-    _retcode([294], "this machine's address is refused", MEND_ACCOUNT, V6),
-    _retcode([295], "the account has a security lock", MEND_ACCOUNT, V6),
-    _retcode([299], "the permission check failed", MEND_ACCOUNT, V6),
+    _retcode([151], "the vendor's gateway cache is at fault", OUTAGE, V7),
+    _retcode([200], "the vendor's common service is unavailable", OUTAGE, V7),
+    _retcode([153], "the vendor's gateway says we call too often", _slow(Scope.SENDER), V6, DOOR),
+    _retcode([160], "the request names no Action", MEND_ACCOUNT, V6, DOOR),
+    _retcode([161], "no such Action; try the other value of USPEEDO_ACTION", MEND_ACCOUNT, V6, DOOR),
+    _retcode([180], "the request names no API version", MEND_ACCOUNT, V7, DOOR_V7),
+    _retcode([170], "the request carries no signature", MEND_ACCOUNT, V6, DOOR),
+    _retcode(
+        [171], "wrong signature; check this machine's clock first, then the secret", MEND_ACCOUNT, V6, DOOR
+    ),
+    _retcode([172], "the account does not exist", MEND_ACCOUNT, V6, DOOR),
+    _retcode([174], "the access key does not exist", MEND_ACCOUNT, V6, DOOR),
+    _retcode([173], "the account is restricted", MEND_ACCOUNT, V7, DOOR_V7),
+    _retcode([290], "the project is not authorised", MEND_ACCOUNT, V7, DOOR_V7),
+    _retcode([291], "the access key has no permission for this Action", MEND_ACCOUNT, V7, DOOR_V7),
+    _retcode([292], "the project does not exist", MEND_ACCOUNT, V6, DOOR),
+    _retcode([293], "no permission for this zone", MEND_ACCOUNT, V6, DOOR),
+    _retcode([294], "this machine's address is refused", MEND_ACCOUNT, V6, DOOR),
+    _retcode([295], "the account has a security lock", MEND_ACCOUNT, V6, DOOR),
+    _retcode([299], "the permission check failed", MEND_ACCOUNT, V6, DOOR),
     # -- RetCode: WhatsApp -------------------------------------------------------------------------------
-    _retcode([17100], "the account has no valid WhatsApp channel", MEND_SENDER, V1),
-    _retcode([17102], "the channel account was not found", MEND_SENDER, V1),
+    _retcode([17100], "the account has no valid WhatsApp channel", MEND_SENDER, V1, NOTHING_TO_SEND),
+    _retcode([17102], "the channel account was not found", MEND_SENDER, V1, NOTHING_TO_SEND),
+    _retcode([17110], "the uploaded file is bad", FAIL, V1, NOTHING_TO_SEND),
+    _retcode([17115], "the vendor could not send the message and names no WhatsApp code", FEW, V1, FAILED),
+    _retcode(
+        [17125],
+        "the account has no money left; top it up",
+        MEND_ACCOUNT,
+        "T (Go example); action: choice",
+        "T: it comes before the Content is looked at",
+    ),
+    # What fails on the vendor's way to a send, or belongs to other Actions: how far the send had come is said nowhere.
     _retcode([17104], "the channel account could not be read", MEND_SENDER, V1),
     _retcode([17105], "the phone list could not be read", AGAIN, V1),
     _retcode([17108], "the templates could not be read", AGAIN, V1),
     _retcode([17113], "the media could not be read", AGAIN, V1),
     _retcode([17116], "the template could not be read", AGAIN, V1),
     _retcode([17122], "the message summary could not be read", AGAIN, V1),
-    _retcode([17110], "the uploaded file is bad", FAIL, V1),
     _retcode([17111], "the template file could not be uploaded", TWICE, V1),
     _retcode([17112], "the media could not be uploaded", TWICE, V1),
     _retcode([17117], "the file could not be uploaded", TWICE, V1),
@@ -196,15 +236,6 @@ TABLE: tuple[Row, ...] = (
     _retcode([17120], "the outbound analysis could not be read", FAIL, V1),
     _retcode([17121], "the message list could not be read", FAIL, V1),
     _retcode([17123], "the template's tag could not be changed", FAIL, V1),
-    _retcode(
-        [17115],
-        "the vendor could not send the message and names no WhatsApp code",
-        _refused(Remedy(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=MANY_IN_A_ROW)),
-        V1,
-    ),
-    _retcode(
-        [17125], "the account has no money left; top it up", MEND_ACCOUNT, "T (Go example); action: choice"
-    ),
     _retcode(
         [17124, *(code for code in range(17100, 17200) if code not in _LISTED_171XX)],
         "the vendor reports a WhatsApp failure that it does not document",
@@ -223,7 +254,7 @@ TABLE: tuple[Row, ...] = (
     # -- WhatsApp codes: temporary -----------------------------------------------------------------------
     _whatsapp([131057], "the business account is in maintenance or being upgraded", _after(60)),
     _whatsapp([134101], "the template is still being synchronised", _after(600)),
-    _whatsapp([1, 2, 131000, 131016, 133004], "temporary or unknown fault at WhatsApp", TWICE),
+    _whatsapp([1, 2, 131000, 131016, 133004], "temporary or unknown fault at WhatsApp", FEW),
     # -- WhatsApp codes: this recipient ------------------------------------------------------------------
     _whatsapp(
         [131049],
@@ -251,11 +282,18 @@ TABLE: tuple[Row, ...] = (
         "WhatsApp calls the request wrong: type, missing or wrong parameter",
         FAIL_AND_WATCH,
     ),
+    _whatsapp(
+        [131001, 131002, 131006],
+        "WhatsApp calls the request wrong: message too long, wrong kind of recipient, or no such thing",
+        FAIL_AND_WATCH,
+        "M1, older copies; action: choice",
+    ),
+    _whatsapp([131043], "WhatsApp had no time left to send it in", FAIL, "M1, older copies; action: choice"),
     _whatsapp([131053], "WhatsApp could not fetch or take the media", FAIL),
     _whatsapp(
         [131052],
         "WhatsApp could not fetch inbound media, which says nothing about a send",
-        _refused(Remedy(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=MANY_IN_A_ROW)),
+        FEW,
         "M1; action: as 17115 without a code, choice",
     ),
     _whatsapp(
@@ -283,7 +321,19 @@ TABLE: tuple[Row, ...] = (
     _whatsapp([131055, 134100, 134102, 131063], "this category of template needs another API", MEND_CAMPAIGN),
     # -- WhatsApp codes: the sender or the account -------------------------------------------------------
     _whatsapp([131048], "WhatsApp limits this sender for spam", MEND_SENDER),
-    _whatsapp([131037, 131045, 133006, 133010, 33], "the sender's number cannot be used", MEND_SENDER),
+    _whatsapp([131037, 131045, 33], "the sender's number cannot be used", MEND_SENDER),
+    _whatsapp(
+        [131030],
+        "the sender is a test number, which reaches only the people on its list; use a registered number, or put "
+        "them on the list in Meta's console",
+        MEND_SENDER,
+    ),
+    _whatsapp(
+        [*range(133000, 133004), 133005, 133006, 133008, 133009, 133010, 133015, 133016, 136025],
+        "the sender's number is not registered with WhatsApp as it should be; see its state in the vendor's console",
+        MEND_SENDER,
+    ),
+    _whatsapp([133007], "WhatsApp blocks the sender's account", MEND_SENDER),
     _whatsapp(
         [0, 3, 10, 190, *range(200, 300), 131005],
         "the vendor's own sign-in or permission at WhatsApp fails; open a ticket with the vendor",
@@ -305,7 +355,7 @@ TABLE: tuple[Row, ...] = (
         "the vendor's server says we call too often",
         _throttled(Scope.ACCOUNT, Remedy(retry=Retry.FREE, slow=Scope.ACCOUNT)),
     ),
-    _http([408, 500, 502, 504], "the vendor's server failed; it may have gone out", MAYBE),
+    _http([408, 500, 502, 504], "the vendor's server failed", MAYBE),
     _http([503], "the vendor's server is not available", OUTAGE),
 )
 
@@ -316,17 +366,16 @@ UNLISTED: Mapping[Family, Row] = MappingProxyType(
         Family.RETCODE: _retcode(
             [],
             "the vendor answered with a RetCode that it does not document",
-            _unknown(Remedy(breaker=True, alert=True)),
+            _refused(Remedy(retry=Retry.BACKOFF, breaker=True, alert=True)),
             "choice",
         ),
-        # Only ever read beside 17115, which itself says that the message was not sent.
         Family.WHATSAPP: _whatsapp(
             [],
             "WhatsApp refused with a code that is not listed",
-            _refused(Remedy(breaker=True, alert=True)),
+            _refused(Remedy(alert=True, pause=Scope.CAMPAIGN, pause_after=IN_A_ROW)),
             "choice",
         ),
-        Family.HTTP: _http([], "the vendor's server gave no answer that can be read", MAYBE, "choice"),
+        Family.HTTP: _http([], "the vendor's server gave no answer that can be read", OUTAGE, "choice"),
     }
 )
 
@@ -340,9 +389,14 @@ def find_row(family: Family, code: int) -> Row | None:
     return _BY_CODE.get((family, code))
 
 
-def outcome_of(family: Family, code: int, retry_after_ms: int | None = None) -> Outcome:
-    """What follows from ``code``, listed or not."""
-    return (find_row(family, code) or UNLISTED[family]).outcome(code, retry_after_ms)
+def outcome_of(
+    family: Family, code: int, retry_after_ms: int | None = None, *, vouched: Set[int] = frozenset()
+) -> Outcome:
+    """What follows from ``code``, listed or not; of ``vouched`` the operator says that nothing was sent."""
+    row = find_row(family, code) or UNLISTED[family]
+    # Below 300 no HTTP status is a no, and such a number is meant as a RetCode.
+    is_vouched = code in vouched and (family is not Family.HTTP or code >= 300)
+    return row.outcome(code, retry_after_ms, vouched=is_vouched)
 
 
 # -- a WhatsApp code in the vendor's words ---------------------------------------------------------------
@@ -352,25 +406,36 @@ SEND_FAILED = 17115
 #: Smaller numbers are also the gateway's own RetCodes: they count only in Meta's spelling, ``(#190)``.
 _FIRST_UNMISTAKABLE = 300
 
-_IN_BRACKETS = re.compile(r"\((#?)([0-9]{1,7})\)")
+_QUOTES = "'\"`´‘’‚‛“”„‟«»‹›「」『』《》〈〉()（）<>\\[\\]{}"
+#: At the beginning, or behind a colon or a dash that follows words which open no quotation.
+_META = re.compile(rf"(?:[^{_QUOTES}]*[:：;,，.。|–—-])?\s*[(（]#([0-9]{{1,7}})[)）]")
 _WHOLE_WORD = re.compile(r"(?<![\w.,+-])[0-9]{3,7}(?!\w|[.,]\d)")
 
 
 def whatsapp_code_in(message: str) -> int | None:
-    """The WhatsApp code that ``message`` names, or None.
+    """The code that ``message`` bears in Meta's own spelling, ``(#131031) …``; None where there is none.
 
-    Neither its presence nor its form is documented, so three are read, surest first: a bracketed code that is
-    listed, a listed code as a whole word, a bracketed code that is not listed.
+    A Message may also quote a row's value, which can hold any text: a code inside of quotation marks or brackets, or
+    in the middle of a sentence, is nobody's word.
     """
-    bracketed = [
-        int(digits)
-        for mark, digits in _IN_BRACKETS.findall(message)
-        if mark or int(digits) >= _FIRST_UNMISTAKABLE
-    ]
-    words = (int(found) for found in _WHOLE_WORD.findall(message))
-    listed = [code for code in bracketed if find_row(Family.WHATSAPP, code)]
-    listed += [code for code in words if code >= _FIRST_UNMISTAKABLE and find_row(Family.WHATSAPP, code)]
-    return next(iter(listed or bracketed), None)
+    found = _META.match(message)
+    return int(found[1]) if found else None
+
+
+def outcome_of_words(message: str) -> Refused | None:
+    """What a listed code somewhere in ``message`` comes to: at most the end of this one message.
+
+    None where no word is such a code, or where the message may be tried again: then 17115 counts by itself.
+    """
+    for word in _WHOLE_WORD.findall(message):
+        row = find_row(Family.WHATSAPP, int(word)) if int(word) >= _FIRST_UNMISTAKABLE else None
+        outcome = row.outcome(int(word)) if row else None
+        if isinstance(outcome, Refused) and outcome.remedy.retry is Retry.NEVER:
+            plain = outcome_of(Family.RETCODE, SEND_FAILED)
+            assert isinstance(plain, Refused)
+            ends = replace(plain.remedy, retry=Retry.NEVER, never_otp=False)
+            return replace(plain, why=outcome.why, remedy=ends)
+    return None
 
 
 # -- for people ------------------------------------------------------------------------------------------
@@ -397,7 +462,7 @@ def _codes_text(codes: tuple[int, ...]) -> str:
 
 
 def _follows(row: Row) -> str:
-    outcome = row.make("", row.meaning, None)
+    outcome = row.outcome(row.codes[0] if row.codes else 0)
     return "; ".join([_name(outcome), *_asks(getattr(outcome, "remedy", Remedy()))])
 
 

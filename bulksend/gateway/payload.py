@@ -13,7 +13,7 @@ from bulksend.gateway.signature import canonical, sign
 from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.json_text import json_writer, quoted
 from bulksend.messaging.masking import mask_phone
-from bulksend.messaging.states import MessageType
+from bulksend.messaging.states import Kind, MessageType
 
 _compact = json_writer(separators=(",", ":"))
 USER_AGENT = f"bulksend/{__version__}"
@@ -27,6 +27,8 @@ class SendOrder:
     to: str
     type: MessageType
     content: str
+    kind: Kind = Kind.OTP
+    """Not sent along. Answers to a one-time code are read most strictly, which is the default for that reason."""
 
     def __repr__(self) -> str:
         return (

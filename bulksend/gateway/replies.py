@@ -1,7 +1,8 @@
 """From what came back to an :class:`Answer`. Pure: no clock, no network; nothing that a reply holds raises.
 
 The order of reading (reference section 4): the RetCode; for 17115 the WhatsApp code in ``Message``; the HTTP
-status only where there is no RetCode that is listed. Only RetCode 0 with a MessageId in a 2xx is accepted.
+status only where there is no RetCode that is listed. Only RetCode 0 with a MessageId in a 2xx is accepted. What is
+neither that nor a refusal with a source is unknown (codes.py).
 """
 
 from __future__ import annotations
@@ -10,12 +11,19 @@ import codecs
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from bulksend.gateway.codes import SEND_FAILED, Family, find_row, outcome_of, whatsapp_code_in
+from bulksend.gateway.codes import (
+    SEND_FAILED,
+    Family,
+    find_row,
+    outcome_of,
+    outcome_of_words,
+    whatsapp_code_in,
+)
 from bulksend.gateway.transport import Failure
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.outcome import (
@@ -24,9 +32,11 @@ from bulksend.messaging.outcome import (
     Evidence,
     NotSent,
     Outcome,
+    Refused,
     Remedy,
     Retry,
     Scope,
+    Throttled,
     Unknown,
 )
 
@@ -64,11 +74,21 @@ class Reply(NamedTuple):
         return 200 <= self.status < 300
 
 
-def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, max_body: int = MAX_BODY) -> Answer:
-    """What a complete reply to SendMessage means. A body of more than ``max_body`` bytes is not looked at."""
+def read_reply(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    max_body: int = MAX_BODY,
+    vouched: Set[int] = frozenset(),
+) -> Answer:
+    """What a complete reply to SendMessage means. A body of more than ``max_body`` bytes is not looked at.
+
+    ``vouched``: RetCodes and HTTP statuses of which the operator says that nothing was sent.
+    """
     reply = take_apart(status, headers, body, max_body=max_body)
     whatsapp_code = whatsapp_code_in(reply.message) if reply.ret_code == SEND_FAILED else None
-    return Answer(_outcome(reply, whatsapp_code), evidence_of(reply, whatsapp_code))
+    return Answer(_outcome(reply, whatsapp_code, vouched), evidence_of(reply, whatsapp_code))
 
 
 def read_failure(failure: Failure) -> Answer:
@@ -88,20 +108,29 @@ def _remedy_unsent(failure: Failure) -> Remedy:
     return Remedy(retry=Retry.BACKOFF, breaker=True)
 
 
-def _outcome(reply: Reply, whatsapp_code: int | None) -> Outcome:
+def _outcome(reply: Reply, whatsapp_code: int | None, vouched: Set[int]) -> Outcome:
     if reply.ret_code == 0 and reply.is_2xx and reply.message_id_is_sound:
         return Accepted(reply.message_id, reply.request_id)
     if whatsapp_code is not None:
-        return outcome_of(Family.WHATSAPP, whatsapp_code, reply.retry_after_ms)
-    return refusal_of(reply)
+        outcome = outcome_of(Family.WHATSAPP, whatsapp_code, reply.retry_after_ms)
+    else:
+        words = outcome_of_words(reply.message) if reply.ret_code == SEND_FAILED else None
+        outcome = words or refusal_of(reply, vouched)
+    if reply.message_id and isinstance(outcome, Refused | Throttled):
+        # What it takes it gives a MessageId: an answer that says both proves neither.
+        remedy = Remedy(breaker=True, alert=True)
+        return Unknown(
+            f"{outcome.why}, and yet there is a MessageId; it may have gone out", outcome.code, remedy
+        )
+    return outcome
 
 
-def refusal_of(reply: Reply) -> Outcome:
+def refusal_of(reply: Reply, vouched: Set[int] = frozenset()) -> Outcome:
     """What a reply means that is not the success of its action."""
     code = reply.ret_code
     if code is not None and (reply.is_2xx or find_row(Family.RETCODE, code)):
-        return outcome_of(Family.RETCODE, code, reply.retry_after_ms)
-    return outcome_of(Family.HTTP, reply.status, reply.retry_after_ms)
+        return outcome_of(Family.RETCODE, code, reply.retry_after_ms, vouched=vouched)
+    return outcome_of(Family.HTTP, reply.status, reply.retry_after_ms, vouched=vouched)
 
 
 def evidence_of(reply: Reply, whatsapp_code: int | None = None) -> Evidence:

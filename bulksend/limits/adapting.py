@@ -11,7 +11,7 @@ from bulksend.limits.rules import (
     OPEN_MOST_MS,
     OPEN_MS,
     OUTAGES,
-    PROBE_EVERY_MS,
+    PROBE_LOOK_MS,
     SLOW_EVERY_MS,
     SLOWEST,
 )
@@ -41,29 +41,43 @@ class Slowdown:
 
 @dataclass(slots=True)
 class Breaker:
-    """Closed while ``open_ms`` is 0; open until ``open_until``; then half-open, with a probe now and then."""
+    """Closed while ``open_ms`` is 0; open until ``open_until``; then half-open, with one probe at a time."""
 
     outages: int = 0
     open_until: float = 0.0
     open_ms: float = 0.0
-    probe_at: float = 0.0
+    probe_until: float = 0.0
+    """Until when a probe may be under way; 0: there is none."""
 
     def holds_until(self, now_ms: float) -> float | None:
         """Until when it holds everything; None if a permit may be given."""
-        if self.open_ms <= 0 or now_ms >= max(self.open_until, self.probe_at):
+        if self.open_ms <= 0 or now_ms >= max(self.open_until, self.probe_until):
             return None
-        return max(self.open_until, self.probe_at)
+        if now_ms < self.open_until:
+            return self.open_until
+        return min(self.probe_until, now_ms + PROBE_LOOK_MS)
 
-    def gave(self, now_ms: float) -> None:
-        """A permit was given: while half-open that was the probe."""
-        if self.open_ms > 0:
-            self.probe_at = now_ms + PROBE_EVERY_MS
+    def opened_ms(self) -> float | None:
+        """When it opened; None while it is closed."""
+        return self.open_until - self.open_ms if self.open_ms > 0 else None
 
-    def report(self, outages: int, successes: int, now_ms: float) -> None:
-        """Any success closes it; outages in a row, over all workers, open it, then again for longer."""
+    def gave(self, now_ms: float, probe_ms: float) -> bool:
+        """A permit was given; whether that is a probe, which may be under way for ``probe_ms``."""
+        if self.open_ms <= 0:
+            return False
+        self.probe_until = now_ms + probe_ms
+        return True
+
+    def report(self, outages: int, successes: int, probe_over: bool, now_ms: float) -> None:
+        """``successes``, and after them ``outages`` in a row, as one worker saw them.
+
+        Any success closes it; outages in a row, over all workers, open it, then again for longer.
+        """
+        if probe_over:
+            self.probe_until = 0.0
         if successes > 0:
-            self.outages, self.open_until, self.open_ms, self.probe_at = 0, 0.0, 0.0, 0.0
-        elif outages > 0:
+            self.outages, self.open_until, self.open_ms, self.probe_until = 0, 0.0, 0.0, 0.0
+        if outages > 0:
             self.outages += outages
             if self.outages >= OUTAGES and now_ms >= self.open_until:
                 self.open_ms = min(OPEN_MOST_MS, max(OPEN_MS, self.open_ms * 2))

@@ -190,15 +190,24 @@ class FallbackPermits:
                 self._leave(error)
         return self._local.peek(ask)
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
         """See Permits. While Redis is away this worker learns for itself."""
         slow = list(slow)
         if not self.away:
             try:
-                return self._primary.report(slow=slow, outages=outages, successes=successes)
+                return self._primary.report(
+                    slow=slow, outages=outages, successes=successes, probe_over=probe_over
+                )
             except redis.RedisError as error:
                 self._leave(error)
-        return self._local.report(slow=slow, outages=outages, successes=successes)
+        return self._local.report(slow=slow, outages=outages, successes=successes, probe_over=probe_over)
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits. Holds here at once, and in Redis as soon as it answers."""

@@ -156,7 +156,8 @@ class LocalPermits:
                 self._serve(memory, turns[lane], now, answers, call)
             memory.turn = (memory.turn + call.given) % 1_000_000
             self._prune(memory, now)
-            return Grant(tuple(answers), now, self._workers, needs_restore, f"local-{memory.epoch_ms:.0f}")
+            epoch, opened_ms = f"local-{memory.epoch_ms:.0f}", memory.breaker.opened_ms()
+            return Grant(tuple(answers), now, self._workers, needs_restore, epoch, opened_ms)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
@@ -175,14 +176,22 @@ class LocalPermits:
             held += [wait for wait in by_recipient if wait is not None and not ask.exchange]
             return tuple(held)
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
             memory = self._remember(now)
             for item in dict.fromkeys(self.tags.field(scope, id) for scope, id in slow):
                 memory.slow.setdefault(item, Slowdown()).slow(now)
-            memory.breaker.report(outages, successes, now)
+            memory.breaker.report(outages, successes, probe_over, now)
+            return memory.breaker.opened_ms()
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits."""
@@ -341,9 +350,9 @@ class LocalPermits:
             turn.window.take(slot, turn.campaign_rate)
         if not ask.exchange:
             self._count(memory, ask, pair, slot)
-        memory.breaker.gave(now)
         call.given += 1
-        return Permit(slot, turn.late_ms), False
+        is_probe = memory.breaker.gave(now, self._rules.probe_ms)
+        return Permit.of_probe(slot) if is_probe else Permit(slot, turn.late_ms), False
 
     def _count(self, memory: _Memory, ask: Ask, pair: str, slot: float) -> None:
         """What is counted by recipient: once a message, however often it exchanges its slot."""

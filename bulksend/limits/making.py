@@ -61,4 +61,5 @@ def _rules(settings: Settings, *, pair_burst: int | None = None) -> LimitRules:
         pair_interval_ms=settings.pair_interval_seconds * 1000,
         pair_burst=settings.pair_burst if pair_burst is None else pair_burst,
         otp_reserve=settings.otp_reserve,
+        answer_ms=(settings.connect_timeout + settings.request_timeout) * 1000,
     )

@@ -88,7 +88,7 @@ class RedisPermits:
             for place in group.places:
                 answers[place] = _answer(next(flat), late, waits)
         self._notice(epoch, now_ms, groups, pairs, answers)
-        return Grant(tuple(answers), now_ms, workers, needs_restore, epoch)
+        return Grant(tuple(answers), now_ms, workers, needs_restore, epoch, _instant(reply[5]))
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
@@ -96,10 +96,18 @@ class RedisPermits:
         args = [*self._arguments("", 0.0), *self._group(group, [ask], self._pairs(group, [ask]))]
         return tuple(_wait(text) for text in self._run(self._scripts.peek, args))
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
         """See Permits."""
         fields = list(dict.fromkeys(self.tags.field(scope, id) for scope, id in slow))
-        self._run(self._scripts.report, [self._tolerance(), outages, successes, *fields])
+        arguments = [self._tolerance(), outages, successes, int(probe_over), *fields]
+        return _instant(self._run(self._scripts.report, arguments))
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits. Raises ValueError for a ``why_code`` that is not a word."""
@@ -184,6 +192,7 @@ class RedisPermits:
             *self._seen,
             together,
             apart_ms,
+            rules.probe_ms,
         ]
 
     def _tolerance(self) -> float:
@@ -270,14 +279,19 @@ def _text(value: bytes | str) -> str:
 
 
 def _answer(raw: bytes, late_ms: float, waits: dict[bytes, Wait]) -> Permit | Wait:
-    """``raw`` is a number, or a gate's name and perhaps an instant; many waits of one call are alike."""
+    """``raw`` is a number, or a word and perhaps an instant; many waits of one call are alike."""
     known = waits.get(raw)
     if known is not None:
         return known
     try:
         return Permit(float(raw), late_ms)
     except ValueError:
-        return waits.setdefault(raw, _wait(raw))
+        word, _, at = _text(raw).partition(" ")
+        return Permit.of_probe(float(at)) if word == "probe" else waits.setdefault(raw, _wait(raw))
+
+
+def _instant(raw: bytes | str) -> float | None:
+    return float(raw) if raw else None
 
 
 def _wait(raw: bytes | str) -> Wait:

@@ -77,8 +77,13 @@ DAY_MS = 86_400_000.0
 #: stray throttle costs 5 s of sending (a quarter of 20 s); a vendor that means it throttles again and holds it down.
 SLOW_EVERY_MS, SLOWEST, CLIMB_MS = 1000.0, 0.05, 20_000.0
 
-#: The breaker: so many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS.
-OUTAGES, OPEN_MS, OPEN_MOST_MS, PROBE_EVERY_MS = 5, 2000.0, 60_000.0, 500.0
+#: The breaker: so many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS. Two, as
+#: each POST into an outage may leave a message in doubt.
+OUTAGES, OPEN_MS, OPEN_MOST_MS = 2, 2000.0, 60_000.0
+#: Then one probe is under way in the whole fleet. Who waits for its answer asks again so soon.
+PROBE_LOOK_MS = 500.0
+#: A probe's slot is good for so long: nothing else is sent meanwhile, so it makes no second fuller than the limit.
+PROBE_LATE_MS = 2000.0
 
 #: A worker that was not heard of for so long no longer counts.
 WORKER_MS = 10_000.0
@@ -89,13 +94,15 @@ class LimitRules:
     """What an installation may set. ``account_rate`` in messages/s over all senders, None for none.
 
     WhatsApp: one message per 6 s to one recipient, burst 45; excess is error 131056 (Meta, messaging limits).
-    ``otp_reserve`` is the part of a quota that marketing leaves free.
+    ``otp_reserve`` is the part of a quota that marketing leaves free. ``answer_ms`` is how long a POST may take: a
+    probe of which nothing was heard for longer, as its worker died, is replaced.
     """
 
     account_rate: float | None = None
     pair_interval_ms: float = 6000.0
     pair_burst: int = 45
     otp_reserve: float = 0.05
+    answer_ms: float = 35_000.0
 
     def __post_init__(self) -> None:
         if self.account_rate is not None and not self.account_rate > 0:
@@ -104,6 +111,11 @@ class LimitRules:
             raise ValueError("the pair rate needs an interval of more than 0 ms and a burst of at least 1")
         if not 0 <= self.otp_reserve <= 1:
             raise ValueError(f"the reserve for codes must be between 0 and 1, not {self.otp_reserve}")
+
+    @property
+    def probe_ms(self) -> float:
+        """How long after its permit a probe may be under way."""
+        return FARTHEST_MS + PROBE_LATE_MS + self.answer_ms
 
     @property
     def pair_tolerance_ms(self) -> float:

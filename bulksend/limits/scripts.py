@@ -46,7 +46,7 @@ _NUMBERS = (
     "OUTAGES",
     "OPEN_MS",
     "OPEN_MOST_MS",
-    "PROBE_EVERY_MS",
+    "PROBE_LOOK_MS",
     "WORKER_MS",
 )
 

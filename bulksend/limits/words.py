@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from bulksend.limits.rules import PROBE_LATE_MS
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 
@@ -98,6 +99,13 @@ class Permit:
 
     slot_ms: float
     late_ms: float
+    probe: bool = False
+    """Whether it is the one message that finds out if an outage is over: the limiter waits for its report."""
+
+    @classmethod
+    def of_probe(cls, slot_ms: float) -> Permit:
+        """A probe's."""
+        return cls(slot_ms, PROBE_LATE_MS, probe=True)
 
     def is_stale(self, now_ms: float) -> bool:
         """Whether it was missed by as much as it allows."""
@@ -125,6 +133,8 @@ class Grant:
     workers: int
     needs_restore: bool = False
     epoch: str = ""
+    opened_ms: float | None = None
+    """When the breaker opened, None while it is closed. Permits given before that are not to be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +167,18 @@ class Permits(Protocol):
         """All gates that hold this message now; empty if none does. Changes nothing."""
         ...
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
-        """What POSTs came to: senders (or the account) that the vendor wants slower, and evidence for the
-        breaker.
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
+        """What POSTs came to: senders (or the account) that the vendor wants slower, and evidence for the breaker:
+        ``successes``, after them ``outages`` in a row. ``probe_over``: this worker's probe was answered, or never sent.
+
+        Returns ``Grant.opened_ms`` as it is now.
         """
         ...
 

@@ -51,7 +51,11 @@ FAULTS = [
         "match": {"to_suffix": "51"},
         "fault": {"do": "ret_code", "ret_code": 17115, "message": "(#131026) cannot reach 447700900851"},
     },
-    {"name": "busy", "match": {"every": 9}, "fault": {"do": "ret_code", "ret_code": 150, "message": "busy"}},
+    {
+        "name": "busy",
+        "match": {"every": 9},
+        "fault": {"do": "ret_code", "ret_code": 17115, "message": "busy"},
+    },
 ]
 SLOW = {"latency": {"kind": "uniform", "low_ms": 100, "high_ms": 200}}
 #: Stays in the installation's own processes: their logs are read as they are.

@@ -20,7 +20,11 @@ CODES = 60
 #: Kinds of trouble that leave no doubt, and one that does.
 FAULTS = [
     {"name": "answer lost", "match": {"every": 97}, "fault": {"do": "accept_then_reset"}},
-    {"name": "busy", "match": {"every": 41}, "fault": {"do": "ret_code", "ret_code": 150, "message": "busy"}},
+    {
+        "name": "busy",
+        "match": {"every": 41},
+        "fault": {"do": "ret_code", "ret_code": 17115, "message": "busy"},
+    },
     {
         "name": "unreachable",
         "match": {"every": 53},
@@ -29,7 +33,7 @@ FAULTS = [
     {
         "name": "a throttle, once",
         "match": {"nth": 200},
-        "fault": {"do": "http_status", "status": 429, "body": "slow"},
+        "fault": {"do": "ret_code", "ret_code": 153, "message": "slow"},
     },
 ]
 

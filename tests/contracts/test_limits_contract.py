@@ -614,35 +614,86 @@ def test_a_slower_account_slows_every_sender(world: World) -> None:
     assert rate_of(second - first) == pytest.approx(40, rel=0.01)
 
 
-def test_five_outages_in_a_row_open_the_breaker_for_two_seconds(world: World) -> None:
-    world.permits.report(outages=4)
+def test_the_second_outage_in_a_row_opens_the_breaker_for_two_seconds(world: World) -> None:
+    assert world.permits.report(outages=1) is None
     assert len(slots_of(world.ask(world.message()))) == 1
-    world.permits.report(outages=1)
+    opened_ms = world.permits.report(outages=1)
+    assert opened_ms == pytest.approx(world.now, abs=0.001)
     assert world.ask(world.message()) == (Wait(Gate.OUTAGE, world.now + 2000),)
 
 
-def test_a_success_in_between_begins_the_count_anew(world: World) -> None:
-    world.permits.report(outages=4)
+def test_whoever_asks_is_told_when_the_breaker_opened_so_that_older_permits_are_not_used(
+    world: World,
+) -> None:
+    assert world.permits.ask([world.message()], lead_ms=0).opened_ms is None
+    world.permits.report(outages=2)
+    opened = world.now
+    world.advance(700)
+    assert world.permits.ask([], lead_ms=0).opened_ms == pytest.approx(opened, abs=0.001)
     world.permits.report(successes=1)
-    world.permits.report(outages=4)
+    assert world.permits.ask([], lead_ms=0).opened_ms is None
+
+
+def test_a_success_in_between_begins_the_count_anew(world: World) -> None:
+    world.permits.report(outages=1)
+    world.permits.report(successes=1)
+    world.permits.report(outages=1)
     assert len(slots_of(world.ask(world.message()))) == 1
 
 
-def test_a_breaker_half_open_lets_one_probe_through_per_half_second(world: World) -> None:
-    world.permits.report(outages=5)
+def test_successes_of_one_report_came_before_its_outages(world: World) -> None:
+    world.permits.report(outages=1)
+    assert world.permits.report(successes=20, outages=1) is None
+    assert world.permits.report(outages=1) is not None
+
+
+def test_a_breaker_half_open_has_one_probe_under_way_however_long_its_answer_takes(world: World) -> None:
+    world.permits.report(outages=2)
     world.advance(2001)
     answers = world.ask(world.message(), world.message())
     assert [type(a) for a in answers] == [Permit, Wait]
+    assert isinstance(answers[0], Permit)
+    assert answers[0].probe
     assert answers[1] == Wait(Gate.OUTAGE, world.now + 500)
-    world.advance(501)
+    for _ in range(60):  # longer than a POST's whole deadline, but for the way to it
+        world.advance(500)
+        assert gates_of(world.ask(world.message(), world.message())) == [Gate.OUTAGE] * 2
+    # An outage of a POST that began before is no answer to the probe.
+    world.permits.report(outages=1)
+    world.advance(4001)
+    assert gates_of(world.ask(world.message())) == [Gate.OUTAGE]
+    world.permits.report(successes=1, probe_over=True)
+    answers = world.ask(world.message(), world.message())
+    assert [isinstance(a, Permit) and not a.probe for a in answers] == [True, True]
+
+
+def test_a_probe_that_is_not_sent_after_all_makes_room_for_another(world: World) -> None:
+    world.permits.report(outages=2)
+    world.advance(2001)
     assert len(slots_of(world.ask(world.message(), world.message()))) == 1
-    world.permits.report(successes=1)
-    assert len(slots_of(world.ask(world.message(), world.message()))) == 2
+    world.permits.report(probe_over=True)
+    assert len(slots_of(world.ask(world.message(), world.message()))) == 1
+
+
+def test_a_probe_of_which_nothing_is_heard_is_replaced(world: World) -> None:
+    world.permits.report(outages=2)
+    world.advance(2001)
+    assert len(slots_of(world.ask(world.message()))) == 1
+    world.advance(LimitRules().probe_ms + 1)
+    assert len(slots_of(world.ask(world.message(), world.message()))) == 1
+
+
+def test_a_probe_may_be_late_as_nothing_else_is_sent(world: World) -> None:
+    world.permits.report(outages=2)
+    world.advance(2001)
+    (permit,) = world.ask(world.message())
+    assert isinstance(permit, Permit)
+    assert not permit.is_stale(permit.slot_ms + 1000)
 
 
 def test_each_failed_probe_doubles_the_outage_up_to_a_minute(world: World) -> None:
     lengths = []
-    world.permits.report(outages=5)
+    world.permits.report(outages=2)
     for _ in range(7):
         wait = world.ask(world.message())[0]
         assert isinstance(wait, Wait)
@@ -650,7 +701,7 @@ def test_each_failed_probe_doubles_the_outage_up_to_a_minute(world: World) -> No
         lengths.append(wait.until_ms - world.now)
         world.advance(wait.until_ms - world.now + 1)
         assert len(slots_of(world.ask(world.message()))) == 1
-        world.permits.report(outages=1)
+        world.permits.report(outages=1, probe_over=True)
     assert lengths == pytest.approx([2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000], abs=0.01)
 
 
@@ -824,8 +875,7 @@ acts = st.one_of(
     st.tuples(st.just("pause"), st.sampled_from([(Scope.CAMPAIGN, "b"), (Scope.SENDER, SENDER)])),
     st.tuples(st.just("resume"), st.sampled_from([(Scope.CAMPAIGN, "b"), (Scope.SENDER, SENDER)])),
     st.tuples(st.just("slow"), st.sampled_from([(Scope.SENDER, SENDER), (Scope.ACCOUNT, "")])),
-    st.tuples(st.just("outages"), st.integers(0, 6)),
-    st.tuples(st.just("successes"), st.integers(1, 2)),
+    st.tuples(st.just("report"), st.integers(0, 3), st.integers(0, 2), st.booleans()),
     st.tuples(st.just("wipe")),
     st.tuples(st.just("restore")),
     st.tuples(st.just("peek"), asks),
@@ -843,7 +893,7 @@ def play(world: World, story: Sequence[tuple[object, ...]]) -> list[object]:
                 messages = [ask for group in groups for ask in messages_of(world, *group, given)]
                 grant: Grant = permits.ask(messages, lead_ms=lead_ms, spread=spread)
                 given += slots_of(grant.answers)
-                seen.append((grant.answers, grant.now_ms, grant.needs_restore))
+                seen.append((grant.answers, grant.now_ms, grant.needs_restore, grant.opened_ms))
             case "advance", [float(ms)]:
                 world.advance(ms)
             case "pause", [(scope, id)]:
@@ -852,10 +902,8 @@ def play(world: World, story: Sequence[tuple[object, ...]]) -> list[object]:
                 permits.resume(scope, id)
             case "slow", [(scope, id)]:
                 permits.report(slow=[(scope, id or account_of(world))])
-            case "outages", [int(count)]:
-                permits.report(outages=count)
-            case "successes", [int(count)]:
-                permits.report(successes=count)
+            case "report", [int(outages), int(successes), bool(over)]:
+                seen.append(permits.report(outages=outages, successes=successes, probe_over=over))
             case "wipe", []:
                 world.wipe()
                 permits.ask([], lead_ms=0)
@@ -896,7 +944,10 @@ def messages_of(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=st.lists(acts, min_size=1, max_size=40), account_rate=st.sampled_from([None, 40.0]))
-@example(story=[("wipe",), ("restore",), ("slow", (Scope.SENDER, SENDER)), ("outages", 5)], account_rate=40.0)
+@example(
+    story=[("wipe",), ("restore",), ("slow", (Scope.SENDER, SENDER)), ("report", 2, 0, False)],
+    account_rate=40.0,
+)
 def test_the_scripts_and_their_twin_in_memory_answer_alike(
     valkey: redis.Redis, story: list[tuple[object, ...]], account_rate: float | None
 ) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -23,6 +25,7 @@ from bulksend.ledger.sealing import Sealer
 from bulksend.limits import Ask, Grant, LocalPermits, Permit, Spread
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
 from simulator import SimulatorSettings, read_rules, run_in_thread
+from simulator.latency import Constant
 from worker.book import Book
 from worker.engine import Engine, EngineSettings
 from worker.lanes import Backlog
@@ -52,6 +55,20 @@ class PausesWhatItGrants(LocalPermits):
         return grant
 
 
+class NoBreaker(LocalPermits):
+    """Goes on whatever the vendor answers: for tests of what one message comes to."""
+
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
+        return super().report(successes=successes)
+
+
 class Rig:
     """An engine on a thread, fed with what is due as the relay would feed it."""
 
@@ -62,6 +79,7 @@ class Rig:
         folder: Path,
         vendor: Callable[[Any], Any] | None = None,
         permits: LocalPermits | None = None,
+        connections: int = 20,
         **settings: Any,
     ) -> None:
         self.database = database
@@ -77,7 +95,7 @@ class Rig:
             vendor=vendor
             or (
                 lambda clock: VendorClient(
-                    SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2, 2), connections=20),
+                    SocketTransport(url, timeouts=Timeouts(2, 2, 2, 2, 2), connections=connections),
                     Credentials("rehearsal-access-key", "rehearsal-secret-opens-only-the-simulator", 1),
                 )
             ),
@@ -221,9 +239,10 @@ def ret(code: int, message: str = "") -> dict[str, Any]:
 TABLE: list[tuple[str, dict[str, Any] | None, str, int]] = [
     ("accepts", None, "accepted", 1),
     ("times out inside (110)", ret(110), "unknown", 1),
-    ("has a fault (130)", ret(130), "failed", 3),
-    ("is unavailable (150)", ret(150), "failed", 3),
-    ("has a cache fault (151)", ret(151), "failed", 3),
+    ("has a fault (130)", ret(130), "unknown", 1),
+    ("is unavailable (150)", ret(150), "unknown", 1),
+    ("has a cache fault (151)", ret(151), "unknown", 1),
+    ("has a common fault (200)", ret(200), "unknown", 1),
     ("failed to send, no reason", ret(17115, "send failed"), "failed", 3),
     ("cannot reach the recipient", ret(17115, "(#131026) undeliverable"), "failed", 1),
     (
@@ -238,7 +257,8 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, int]] = [
     ("finds a parameter wrong", ret(17115, "(#132018) param"), "failed", 1),
     ("has bad weather", ret(17115, "(#131016) overloaded"), "failed", 3),
     ("uploads a bad file", ret(17110), "failed", 1),
-    ("says something new", ret(17199, "?"), "failed", 1),
+    ("says something new", ret(17199, "?"), "unknown", 1),
+    ("names a code in its words", ret(17115, "parameter 'Order 131031'"), "failed", 3),
     (
         "gives no MessageId",
         {"do": "http_status", "status": 200, "body": '{"RetCode":0,"Data":{}}'},
@@ -246,7 +266,9 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, int]] = [
         1,
     ),
     ("says HTTP 500", {"do": "http_status", "status": 500, "body": "oops"}, "unknown", 1),
-    ("says HTTP 400", {"do": "http_status", "status": 400, "body": "bad"}, "failed", 1),
+    ("says HTTP 400", {"do": "http_status", "status": 400, "body": "bad"}, "unknown", 1),
+    ("sends, says HTTP 503", {"do": "http_status", "status": 503, "stored": True}, "unknown", 1),
+    ("sends, says HTTP 429", {"do": "http_status", "status": 429, "stored": True}, "unknown", 1),
     ("answers garbage", {"do": "garbage"}, "unknown", 1),
     ("takes it and resets", {"do": "accept_then_reset"}, "unknown", 1),
     ("takes it and hangs", {"do": "accept_then_hang", "seconds": 30}, "unknown", 1),
@@ -263,7 +285,7 @@ def test_whatever_the_vendor_answers_the_message_ends_rightly_after_the_right_nu
         if fault is not None
     ]
     campaign = a_campaign(ledger, [number(n) for n in range(len(TABLE))])
-    with rig_of(ledger, tmp_path, rules) as (rig, _):
+    with rig_of(ledger, tmp_path, rules, permits=NoBreaker(_wall_ms, began_ms=0.0)) as (rig, _):
         rig.run_until(campaign, ended)
     found = {what: one_of(ledger, campaign, number(n)) for n, (what, *_) in enumerate(TABLE)}
     assert {what: (row["status"], row["attempts"]) for what, row in found.items()} == {
@@ -326,6 +348,58 @@ def test_a_throttled_message_waits_and_spends_no_try(ledger: Database, tmp_path:
     assert row["tried"] == ["throttled"] * 4 + ["accepted"]
     with ledger.read() as tx:
         assert messages.get(tx, row["id"])["tries"] == 0
+
+
+BUSY = {"do": "http_status", "status": 503, "stored": True, "body": "<html>busy</html>"}
+
+
+def arrivals(simulator: Any) -> list[float]:
+    """When each POST arrived, in seconds, in order."""
+    answer = httpx.get(simulator.origin + "/_/messages", params={"limit": 10_000}, trust_env=False)
+    return sorted(row["monotonic"] for row in answer.json())
+
+
+def test_an_outage_leaves_in_doubt_what_was_in_flight_and_then_one_probe_at_a_time(
+    ledger: Database, tmp_path: Path
+) -> None:
+    """Issue 14, A4: everything is answered with 503; 500 messages wait, 100 are in flight."""
+    vendor = SimulatorSettings(rules=read_rules([{"fault": BUSY}]), latency=Constant(ms=800))
+    with run_in_thread(vendor) as simulator:
+        campaign = a_campaign(ledger, [number(n) for n in range(500)])
+        rig = Rig(ledger, simulator.url, tmp_path, in_flight=100, connections=150)
+        rig.start()
+        try:
+            rig.run_until(campaign, lambda s: s.get("unknown", 0) >= 40, 10)
+            since = time.monotonic()
+            # Over two probes: the breaker was open for 2 s, then for 4.
+            statuses = rig.run_until(campaign, lambda _: time.monotonic() > since + 8)
+            seen = arrivals(simulator)
+            unknown = statuses["unknown"]
+            # The second answer comes 0.8 s after the second POST, and is reported at once.
+            opened = seen[1] + 0.8 + 0.3
+            probes = [at for at in seen if at > opened]
+            assert len(seen) - len(probes) <= 100 + 10
+            assert 1 <= len(probes) <= 2
+            assert all(later - sooner >= 2 for sooner, later in itertools.pairwise(probes))
+            assert unknown == len(seen)
+            simulator.set_rules(())
+            assert rig.run_until(campaign, ended, 40) == {"accepted": 500 - unknown, "unknown": unknown}
+        finally:
+            rig.stop()
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
+
+
+def test_permits_given_before_the_outage_was_noticed_are_not_used(ledger: Database, tmp_path: Path) -> None:
+    """A vendor that answers 503 at once gets few more than the two POSTs that open the breaker."""
+    with rig_of(ledger, tmp_path, [{"fault": BUSY}], in_flight=100, connections=150) as (rig, simulator):
+        campaign = a_campaign(ledger, [number(n) for n in range(500)])
+        rig.run_until(campaign, lambda s: s.get("unknown", 0) >= 2, 10)
+        since = time.monotonic()
+        rig.run_until(campaign, lambda _: time.monotonic() > since + 1.5)
+        assert len(arrivals(simulator)) <= 25
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
 
 
 def test_an_unknown_otp_is_never_sent_again_whatever_its_campaign_says(

@@ -57,8 +57,15 @@ class Line:
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         return self._end().peek(ask)
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
-        self._end().report(slow=slow, outages=outages, successes=successes)
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
+        return self._end().report(slow=slow, outages=outages, successes=successes, probe_over=probe_over)
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         self.cut = self.cut or self.cut_for_pauses

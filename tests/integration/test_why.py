@@ -219,8 +219,8 @@ def test_the_limiters_gates_are_named_as_they_are_now(
     a_worker(ledger)
     to = "447700900000"
 
-    # An outage: five in a row, from any worker.
-    permits.report(outages=5)
+    # An outage: two in a row, from any worker.
+    permits.report(outages=2)
     why = ask(ledger, id, permits)
     assert why.gate == "outage"
     assert why.earliest is not None

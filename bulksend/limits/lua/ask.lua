@@ -1,5 +1,5 @@
--- Permits for groups of messages, better lanes first. Returns now, workers, epoch, whether to restore, answers:
--- a slot as a number, or a gate's name and its instant.
+-- Permits for groups of messages, better lanes first. Returns now, workers, epoch, whether to restore, answers, when
+-- the breaker opened. An answer is a slot as a number, one of a probe with its name, or a gate's name and its instant.
 remember(pair_tolerance, string.find(mode, 'restarted') ~= nil, seen_epoch, seen_at)
 if string.find(mode, 'returned') then
   -- The caller, and so perhaps others, had limits of their own meanwhile: let those slots run out first.
@@ -46,9 +46,10 @@ local function spend(group, pair, slot, gap, shared_gap, ahead_of)
     window.first = math.max(window.first, window.length + #window.fresh - group.most + 1)
   end
   if not group.exchange then count(group, pair, slot, ahead_of) end
-  if state.open_ms > 0 then set('probe_at', now + PROBE_EVERY_MS) end
   given = given + 1
-  return text
+  if state.open_ms <= 0 then return text end
+  set('probe_until', now + probe_ms)
+  return 'probe ' .. text
 end
 
 -- The answer to one message, and whether it is that of all the rest of its group.
@@ -138,4 +139,4 @@ for tag, sender in pairs(senders) do
 end
 if account_line then set('line', write_line(account_line)) end
 save_state()
-return {written(now), workers, state.epoch, needs_restore and 1 or 0, answers}
+return {written(now), workers, state.epoch, needs_restore and 1 or 0, answers, opened_text()}

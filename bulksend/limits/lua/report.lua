@@ -1,4 +1,5 @@
--- ARGV: pair tolerance, outages, successes, then the fields that shall go slower. The twin of adapting.py.
+-- ARGV: pair tolerance, outages, successes, whether the probe is over, then the fields that shall go slower.
+-- The successes came before the outages. Returns when the breaker opened. The twin of adapting.py.
 remember(tonumber(ARGV[1]), false)
 
 local function slowed(text)
@@ -7,7 +8,7 @@ local function slowed(text)
   return string.format('%.17g', math.max(SLOWEST, factor_now(text) / 2)) .. ' ' .. written(now)
 end
 
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   local scope, tag = string.match(ARGV[i], '(%a+):(.*)')
   if scope == 'account' then
     local text = slowed(state.slow)
@@ -23,11 +24,11 @@ for i = 4, #ARGV do
 end
 
 local outages, successes = tonumber(ARGV[2]), tonumber(ARGV[3])
-if successes > 0 then
-  if state.outages > 0 then
-    for _, name in ipairs({'outages', 'open_until', 'open_ms', 'probe_at'}) do set(name, 0) end
-  end
-elseif outages > 0 then
+if ARGV[4] == '1' then set('probe_until', 0) end
+if successes > 0 and state.outages > 0 then
+  for _, name in ipairs({'outages', 'open_until', 'open_ms', 'probe_until'}) do set(name, 0) end
+end
+if outages > 0 then
   set('outages', state.outages + outages)
   if state.outages >= OUTAGES and now >= state.open_until then
     set('open_ms', math.min(OPEN_MOST_MS, math.max(OPEN_MS, state.open_ms * 2)))
@@ -35,4 +36,4 @@ elseif outages > 0 then
   end
 end
 save_state()
-return 1
+return opened_text()

@@ -20,7 +20,7 @@ local function server()
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
-local NUMBERS = {'began', 'cold_until', 'warm', 'pair_floor', 'last', 'outages', 'open_until', 'open_ms', 'probe_at', 'turn'}
+local NUMBERS = {'began', 'cold_until', 'warm', 'pair_floor', 'last', 'outages', 'open_until', 'open_ms', 'probe_until', 'turn'}
 
 local function load_state()
   local found = redis.call('HGETALL', KEYS[1])
@@ -81,7 +81,12 @@ local function factor_now(text)
 end
 
 local function outage_until()
-  local til = math.max(state.open_until, state.probe_at)
-  if state.open_ms <= 0 or now >= til then return nil end
-  return til
+  if state.open_ms <= 0 or now >= math.max(state.open_until, state.probe_until) then return nil end
+  if now < state.open_until then return state.open_until end
+  return math.min(state.probe_until, now + PROBE_LOOK_MS)
+end
+
+-- When the breaker opened; empty while it is closed.
+local function opened_text()
+  return state.open_ms > 0 and written(state.open_until - state.open_ms) or ''
 end

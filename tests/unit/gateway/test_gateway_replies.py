@@ -220,7 +220,7 @@ def test_a_documented_ret_code_counts_more_than_the_http_status() -> None:
 
 def test_an_undocumented_ret_code_counts_less_than_the_http_status() -> None:
     outcome = answer_with(403, RetCode=4242, Data=...).outcome
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Unknown)
     assert outcome.code == "HTTP 403"
 
 
@@ -255,9 +255,9 @@ def test_a_message_that_is_no_text_names_no_code(message: Any) -> None:
 
 
 def test_a_whatsapp_code_beside_any_other_ret_code_is_not_read() -> None:
-    answer = refused_by(130, "(#131049)")
+    answer = refused_by(171, "(#131049)")
     assert isinstance(answer.outcome, Refused)
-    assert answer.outcome.code == "130"
+    assert answer.outcome.code == "171"
     assert answer.evidence.whatsapp_code is None
 
 
@@ -287,20 +287,20 @@ def test_a_whatsapp_code_beside_any_other_ret_code_is_not_read() -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date_and_at_most_an_hour(value: str, wait_ms: int | None) -> None:
-    outcome = read_reply(429, {"Retry-After": value, "Date": DATE}, b"").outcome
+    outcome = read_reply(429, {"Retry-After": value, "Date": DATE}, b"", vouched={429}).outcome
     assert isinstance(outcome, Throttled)
     assert outcome.retry_after_ms == wait_ms
     assert outcome.scope is Scope.ACCOUNT
 
 
 def test_a_retry_after_date_without_the_servers_own_date_is_ignored() -> None:
-    outcome = read_reply(429, {"Retry-After": DATE}, b"").outcome
+    outcome = read_reply(429, {"Retry-After": DATE}, b"", vouched={429}).outcome
     assert isinstance(outcome, Throttled)
     assert outcome.retry_after_ms is None
 
 
 def test_retry_after_holds_for_503_and_for_the_gateways_own_throttling() -> None:
-    unavailable = read_reply(503, {"retry-after": "20"}, b"").outcome
+    unavailable = read_reply(503, {"retry-after": "20"}, b"", vouched={503}).outcome
     assert isinstance(unavailable, Refused)
     assert unavailable.remedy.retry is Retry.BACKOFF
     assert unavailable.remedy.min_wait_ms == 20_000

@@ -60,8 +60,15 @@ class ScriptedPermits:
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         return ()
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]] = (), outages: int = 0, successes: int = 0) -> None:
-        return
+    def report(
+        self,
+        *,
+        slow: Iterable[tuple[Scope, str]] = (),
+        outages: int = 0,
+        successes: int = 0,
+        probe_over: bool = False,
+    ) -> float | None:
+        return None
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         return
