@@ -54,6 +54,7 @@ def main() -> int:
                 minutes=options.minutes,
                 backlog=options.backlog,
                 tell=say,
+                only=tuple(options.only),
             )
         )
         show(name, part)
@@ -82,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000, help="of all dice")
     parser.add_argument("--faults", type=int, default=1000, help="how many a storm injects")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        help="storms: only faults whose name holds this; may be repeated",
+    )
     parser.add_argument("--rate", type=float, default=200.0, help="messages per second")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long quiet and soak last")
     parser.add_argument("--backlog", type=int, default=100_000, help="messages that wait in quiet")

@@ -9,16 +9,18 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
@@ -32,7 +34,8 @@ from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
 from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
 from tests.faults.clocks import clock_environ
-from tests.faults.judge import Kept, Opened, Posted, Records
+from tests.faults.judge import Asked, Kept, Opened, Posted, Records
+from tests.faults.notes import now_ms
 from tests.faults.proxy import Link, Proxies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +74,10 @@ class Plan:
     lease_seconds: int = 3
     latency_ms: tuple[float, float] = (20, 120)
     environ: Mapping[str, str] = field(default_factory=dict)
+    fresh_statistics: bool = True
+    """False: PostgreSQL plans by what it once counted, when nothing waited, and counts no more."""
+    stop_within_s: float | None = None
+    """How soon a cancel takes hold; None: by the end of a lease, for a worker may be frozen or cut off that long."""
     root: Path = ROOT
     """Whose code runs: another folder for a program with a planted bug."""
     seed: int = 0
@@ -85,9 +92,13 @@ class Installation:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.proxies = Proxies()
         self.valkey = EmbeddedValkey(self.folder / "valkey", durable=True)
-        self.postgres = (
-            EmbeddedPostgres(settings={"max_connections": "80"}) if plan.backend == "postgresql" else None
-        )
+        settings = {
+            "max_connections": "80",
+            "autovacuum": "on" if plan.fresh_statistics else "off",
+            # What is committed without being synchronous stays in the server's memory for long.
+            "wal_writer_delay": "10s",
+        }
+        self.postgres = EmbeddedPostgres(settings=settings) if plan.backend == "postgresql" else None
         self.members: dict[str, Member] = {}
         self.links: dict[str, Link] = {}
         self.vendor_origin = ""
@@ -95,7 +106,7 @@ class Installation:
         self._stop = threading.Event()
         self._tending = threading.Thread(target=self._tend, name="supervisor", daemon=True)
         self._environ: dict[str, str] = {}
-        self._posted: list[Posted] = []
+        self._deaths_ms: list[float] = []
         self._simulator: Child | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -140,7 +151,11 @@ class Installation:
     def _start_ledger(self) -> str:
         if self.postgres is None:
             return f"sqlite:///{self.folder / 'ledger.db'}"
-        return self.postgres.start()
+        direct = self.postgres.start()
+        # As an owner may have set it for everything else in there: a killed server then loses what was committed.
+        with self.admin() as admin:
+            admin.execute("ALTER ROLE postgres SET synchronous_commit = off")
+        return direct
 
     def _start_simulator(self) -> int:
         settings = self.folder / "simulator.json"
@@ -214,6 +229,15 @@ class Installation:
         self.links[name] = self.proxies.link(name, "127.0.0.1", port)
         return self.links[name]
 
+    @contextmanager
+    def admin(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of the ledger's owner, past the proxies, whatever the faults say."""
+        assert self.postgres is not None
+        url = self.postgres.url.replace("postgresql+psycopg", "postgresql")
+        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            yield connection
+
     # -- members -------------------------------------------------------------------------------------------------
 
     def pick(self, role: str, number: int) -> Member:
@@ -250,6 +274,8 @@ class Installation:
                         if status is None:
                             continue
                         member.statuses.append(status)
+                        if status != 0:
+                            self._deaths_ms.append(now_ms())
                         member.child = None
                     if not member.held_down and not self._stop.is_set():
                         self._launch(member)
@@ -269,6 +295,19 @@ class Installation:
         environ = self._environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {})
         with (self.folder / "logs" / "commands.log").open("ab") as log:
             return Child((*CLI, *command), cwd=self.folder / "logs", environ=environ, output=log)
+
+    def ask(self, *command: str) -> tuple[int, list[dict[str, Any]]]:
+        """Run one of our commands with ``--json``; its exit status and what it said, object by object."""
+        done = subprocess.run(
+            [*CLI, *command, "--json"],
+            env=self._environ,
+            cwd=self.folder / "logs",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
     @property
     def environ(self) -> dict[str, str]:
@@ -337,20 +376,19 @@ class Installation:
         files = sorted((self.folder / "logs").glob("*.log"))
         return "\n".join(f"== {f.name}\n{f.read_text(errors='replace')[-800:]}" for f in files)
 
-    def records(self, taken_in: frozenset[str]) -> Records:
-        """Both records as the judge wants them."""
+    def records(self, asked: Asked) -> Records:
+        """All records as the judge wants them; the deaths of members join the faults."""
         with self.ledger.read() as tx:
             kept = [
-                Kept(str(id), to, status, message_id, expires_at, on_unknown == "resend" and kind != "otp")
-                for id, to, status, message_id, expires_at, kind, on_unknown in tx.execute(
+                Kept(str(id), to, status, message_id, expires_at, campaign_status)
+                for id, to, status, message_id, expires_at, campaign_status in tx.execute(
                     select(
                         messages.c.id,
                         messages.c.recipient,
                         messages.c.status,
                         messages.c.message_id,
                         messages.c.expires_at,
-                        messages.c.kind,
-                        campaigns.c.on_unknown,
+                        campaigns.c.status,
                     ).join(campaigns, campaigns.c.id == messages.c.campaign_id)
                 )
             ]
@@ -368,7 +406,17 @@ class Installation:
                 )
             ]
         left = [at for name, link in self.links.items() if name.endswith("-vendor") for at in link.requests]
-        return Records(self._whole_record(), kept, opened, taken_in, self.plan.rate, left)
+        asked = replace(asked, faults=(*asked.faults, *((at, at) for at in self._deaths_ms)))
+        stop_s = self.plan.stop_within_s
+        return Records(
+            self._whole_record(),
+            kept,
+            opened,
+            asked,
+            self.plan.rate,
+            left,
+            stop_within_ms=1000 * (self.plan.lease_seconds + 1 if stop_s is None else stop_s),
+        )
 
     def _whole_record(self) -> list[Posted]:
         rows: list[Posted] = []

@@ -1,7 +1,11 @@
-"""The judge: the vendor's own record against the ledger. Pure; knows nothing of how messages are sent.
+"""The judge: the vendor's own record and the bench's own notes against the ledger.
 
-Every message of a run goes to a recipient of its own, so a number is all that ties the two records together: the
-judge needs no id of ours, which might be wrong. Terms as in Jepsen's total-queue checker.
+Pure, and alone: it imports nothing of the product, and no table of codes. Whether a recipient got a message is what
+the vendor did, never what it answered. What the product had a right to do is what the bench asked for, never what
+the ledger says that it was asked for.
+
+Every message of a run goes to a recipient of its own, so a number is all that ties the records together: the judge
+needs no id of ours, which might be wrong. Terms as in Jepsen's total-queue checker.
 """
 
 from __future__ import annotations
@@ -10,15 +14,19 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 ENDED = frozenset(
     {"accepted", "delivered", "read", "failed", "expired", "suppressed", "cancelled", "unknown"}
 )
 SENT = frozenset({"accepted", "delivered", "read"})
-#: By the vendor's contract these HTTP statuses surely did not send; 5xx but 503 may have.
-SURELY_NOT_HTTP = frozenset({400, 401, 403, 404, 405, 413, 415, 422, 425, 429, 503})
+#: Vendor's verdicts whose answer was the vendor's own and arrived whole: the sender can know what happened.
+PLAIN = frozenset({"accepted", "refused", "throttled"})
 #: How many offenders are kept of each rule.
 SHOWN = 10
+#: A fault may cast doubt on attempts that were opened so long before it began, or after it ended: a POST may take
+#: its whole time-out, and a worker that holds attempts is lost a lease later.
+REACH_MS = 12_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,9 @@ class Posted:
     message_id: str | None
 
     @property
-    def surely_not_sent(self) -> bool:
-        """Whether the vendor said so, in words that the contract lists."""
-        if self.stored or self.verdict == "dropped":
-            return False
-        if self.verdict == "http_error":
-            return self.http_status in SURELY_NOT_HTTP
-        return self.verdict in ("refused", "throttled")
+    def leaves_a_doubt(self) -> bool:
+        """Whether a second POST might be a second message: it went out, or the sender was told nothing at all."""
+        return self.stored or self.verdict == "dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,7 @@ class Kept:
     status: str
     message_id: str | None
     expires_at: int | None
-    resend: bool
-    """Its campaign asked for a second POST of what is unknown."""
+    campaign_status: str = "finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +75,62 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolved:
+    """A person's word about a message that was unknown: ``accepted``, ``failed`` or ``resend``."""
+
+    to: str
+    as_: str
+    at_ms: float
+    """When the command was begun: it may take effect from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A campaign that was cancelled or paused: the command's begin and its end, and when a resume was begun."""
+
+    people: frozenset[str]
+    begun_ms: float
+    done_ms: float
+    until_ms: float | None = None
+    """None: cancelled, for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A receipt of a message, which the ledger said it has taken."""
+
+    message_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The bench's notes: what the product was asked to do, what it was told, and what was done to it."""
+
+    taken_in: frozenset[str] = frozenset()
+    """Recipients of whatever a producer said was taken in."""
+    resend: frozenset[str] = frozenset()
+    """Those whose campaign asks for a second POST of what is unknown."""
+    resolved: Sequence[Resolved] = ()
+    stops: Sequence[Stop] = ()
+    receipts: Sequence[Told] = ()
+    faults: Sequence[tuple[float, float]] = ()
+    """Begin and end, by the machine's clock in ms, of each fault that can leave a doubt about a POST."""
+
+
+@dataclass(frozen=True, slots=True)
 class Records:
-    """What there is to judge. ``taken_in`` are the recipients of whatever a producer said was taken in."""
+    """What there is to judge."""
 
     posted: Sequence[Posted]
     kept: Sequence[Kept]
     opened: Sequence[Opened]
-    taken_in: frozenset[str]
+    asked: Asked
     rate: float | None = None
     left: Sequence[float] = ()
     """When each POST left its worker, steady seconds; where that is not known, the vendor's instants have to do."""
+    stop_within_ms: float = 1000.0
+    """How soon after a cancel or a pause the last POST must have arrived."""
 
 
 @dataclass(slots=True)
@@ -122,78 +171,157 @@ class Verdict:
 
 def judge(records: Records) -> Verdict:
     """Every rule, over a run that has come to rest."""
-    posted: dict[str, list[Posted]] = defaultdict(list)
-    for row in records.posted:
-        posted[row.to].append(row)
-    opened: dict[str, list[Opened]] = defaultdict(list)
-    for attempt in records.opened:
-        opened[attempt.to].append(attempt)
-    kept = {m.to: m for m in records.kept}
+    case = _Case(records)
     findings = [
-        _nothing_lost(records.taken_in, kept),
-        _all_ended(records.kept),
-        _given_up_for_a_reason(records.kept, posted),
-        _nothing_twice(posted, kept),
-        _nothing_stored_twice(posted, kept),
-        _written_ahead(posted, opened),
-        _ids_kept(records.posted, kept),
-        _nothing_untrue(records.kept, posted),
-        _never_late(records.posted, kept),
+        _nothing_lost(case),
+        _all_ended(case),
+        _given_up_for_a_reason(case),
+        _not_posted_again(case),
+        _nobody_reached_twice(case),
+        _doubt_has_a_cause(case),
+        _written_ahead(case),
+        _ids_kept(case),
+        _nothing_untrue(case),
+        _never_late(case),
         _rate_kept(records),
+        _stopped_in_time(case),
+        _stopped_truly(case),
+        _receipts_kept(case),
     ]
-    return Verdict(findings, _figures(records, posted))
+    return Verdict(findings, _figures(case))
 
 
-def _nothing_lost(taken_in: Iterable[str], kept: dict[str, Kept]) -> Finding:
-    found = Finding("P1", "what a producer was told is taken in is in the ledger")
-    for to in taken_in:
-        found.look(None if to in kept else f"{_masked(to)} is in no row")
+class _Case:
+    """The records by recipient."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.asked = records.asked
+        self.posted: dict[str, list[Posted]] = defaultdict(list)
+        for row in records.posted:
+            self.posted[row.to].append(row)
+        self.opened: dict[str, list[Opened]] = defaultdict(list)
+        for attempt in records.opened:
+            self.opened[attempt.to].append(attempt)
+        self.kept: dict[str, list[Kept]] = defaultdict(list)
+        for m in records.kept:
+            self.kept[m.to].append(m)
+        self.words: dict[str, list[Resolved]] = defaultdict(list)
+        for word in records.asked.resolved:
+            self.words[word.to].append(word)
+        self.told: dict[str, set[str]] = defaultdict(set)
+        for receipt in records.asked.receipts:
+            self.told[receipt.message_id].add(receipt.status)
+        self.stops: dict[str, list[Stop]] = defaultdict(list)
+        for stop in records.asked.stops:
+            for to in stop.people:
+                self.stops[to].append(stop)
+
+    def said(self, to: str, as_: str) -> bool:
+        """Whether a person settled this recipient's message so."""
+        return any(word.as_ == as_ for word in self.words.get(to, ()))
+
+    def rights(self, to: str) -> int:
+        """How many POSTs after one that leaves a doubt were asked for."""
+        return (to in self.asked.resend) + sum(word.as_ == "resend" for word in self.words.get(to, ()))
+
+    def sent(self, to: str) -> set[str | None]:
+        """MessageIds of what went out to this recipient."""
+        return {row.message_id for row in self.posted.get(to, ()) if row.stored}
+
+
+def _nothing_lost(case: _Case) -> Finding:
+    found = Finding("P1", "what a producer was told is taken in is in the ledger, once")
+    for to in case.asked.taken_in:
+        rows = len(case.kept.get(to, ()))
+        found.look(None if rows == 1 else f"{_masked(to)} is in {rows or 'no'} rows")
     return found
 
 
-def _all_ended(kept: Iterable[Kept]) -> Finding:
+def _all_ended(case: _Case) -> Finding:
     found = Finding("P1", "once all is quiet, every message has one ending")
-    for m in kept:
+    for m in case.records.kept:
         found.look(None if m.status in ENDED else f"{m.id} is still {m.status}")
     return found
 
 
-def _given_up_for_a_reason(kept: Iterable[Kept], posted: dict[str, list[Posted]]) -> Finding:
-    found = Finding("P1", "nothing is given up but what the vendor refused, or what was too late")
-    for m in kept:
+def _given_up_for_a_reason(case: _Case) -> Finding:
+    found = Finding("P1", "nothing is given up but what the vendor refused, a person ended, or was too late")
+    for m in case.records.kept:
         if m.status == "failed":
-            refused = any(row.verdict in ("refused", "http_error") for row in posted.get(m.to, ()))
-            found.look(None if refused else f"{m.id} failed, the vendor never refused it")
+            refused = any(row.verdict in ("refused", "http_error") for row in case.posted.get(m.to, ()))
+            reported = "failed" in case.told.get(m.message_id or "", ())
+            ok = refused or reported or case.said(m.to, "failed")
+            found.look(None if ok else f"{m.id} failed, the vendor never refused it")
         elif m.status == "expired":
             found.look(None if m.expires_at is not None else f"{m.id} expired and had all the time")
-        elif m.status in ("cancelled", "suppressed"):
-            found.look(f"{m.id} is {m.status}, nobody asked for that")
+        elif m.status == "cancelled":
+            asked = any(stop.until_ms is None for stop in case.stops.get(m.to, ()))
+            found.look(None if asked else f"{m.id} is cancelled, its campaign was not")
+        elif m.status == "suppressed":
+            found.look(f"{m.id} is suppressed, nothing asked for that")
     return found
 
 
-def _nothing_twice(posted: dict[str, list[Posted]], kept: dict[str, Kept]) -> Finding:
-    found = Finding("P2", "no second POST unless the vendor surely did not send the one before it")
-    for to, rows in posted.items():
-        wrong = [row for row in rows[:-1] if not row.surely_not_sent]
-        allowed = kept[to].resend if to in kept else False
-        offence = f"{_masked(to)}: POSTed again after {wrong[0].verdict}" if wrong else None
-        found.look(None if allowed and len(wrong) == 1 else offence)
+def _not_posted_again(case: _Case) -> Finding:
+    """A right is used up by one POST after one that leaves a doubt; a person's lasts from the command on."""
+    found = Finding("P2", "no second POST after one that went out or was never answered, unless asked for")
+    for to, rows in case.posted.items():
+        words = sorted(word.at_ms for word in case.words.get(to, ()) if word.as_ == "resend")
+        wishes = int(to in case.asked.resend)
+        offence = None
+        for number, (row, again) in enumerate(pairwise(rows), 2):
+            if not row.leaves_a_doubt:
+                continue
+            if words and words[0] <= again.at_ms:
+                words.pop(0)
+            elif wishes:
+                wishes -= 1
+            else:
+                offence = f"{_masked(to)}: POST {number} after one that was {_what_became_of(row)}"
+                break
+        found.look(offence)
     return found
 
 
-def _nothing_stored_twice(posted: dict[str, list[Posted]], kept: dict[str, Kept]) -> Finding:
-    found = Finding("P2", "nobody gets a message twice, unless the campaign asked to resend what is unknown")
-    for to, rows in posted.items():
+def _what_became_of(row: Posted) -> str:
+    if row.verdict == "dropped":
+        return "never answered"
+    return f"sent and answered by HTTP {row.http_status}" if row.http_status else "sent"
+
+
+def _nobody_reached_twice(case: _Case) -> Finding:
+    found = Finding("P2", "no recipient gets a message more often than was asked for")
+    for to, rows in case.posted.items():
         times = sum(row.stored for row in rows)
-        most = 2 if to in kept and kept[to].resend else 1
-        found.look(None if times <= most else f"{_masked(to)} got it {times} times")
+        found.look(None if times <= 1 + case.rights(to) else f"{_masked(to)} got it {times} times")
     return found
 
 
-def _written_ahead(posted: dict[str, list[Posted]], opened: dict[str, list[Opened]]) -> Finding:
+def _doubt_has_a_cause(case: _Case) -> Finding:
+    """Unknown is never wrong where the vendor's answer was not plain, or a fault was at work that could hide it."""
+    found = Finding("P3", "a message is unknown only where an answer was not plain, or a fault was at work")
+    for m in case.records.kept:
+        if m.status == "unknown":
+            found.look(None if _has_a_cause(m, case) else f"{m.id} is unknown, and nothing was wrong")
+    return found
+
+
+def _has_a_cause(m: Kept, case: _Case) -> bool:
+    attempts = case.opened.get(m.to, ())
+    if any(row.verdict not in PLAIN for row in case.posted.get(m.to, ())):
+        return bool(attempts)
+    return any(_is_near(attempt.started_at, case.asked.faults) for attempt in attempts)
+
+
+def _is_near(at_ms: float, faults: Sequence[tuple[float, float]]) -> bool:
+    return any(begun - REACH_MS <= at_ms <= healed + REACH_MS for begun, healed in faults)
+
+
+def _written_ahead(case: _Case) -> Finding:
     found = Finding("P4", "every POST has an attempt that was committed before it")
-    for to, rows in posted.items():
-        starts = sorted(a.started_at for a in opened.get(to, ()))
+    for to, rows in case.posted.items():
+        starts = sorted(a.started_at for a in case.opened.get(to, ()))
         for number, row in enumerate(rows):
             # Two clocks of one machine, one of them cut to whole milliseconds.
             ahead = number < len(starts) and starts[number] <= row.at_ms + 1
@@ -201,39 +329,116 @@ def _written_ahead(posted: dict[str, list[Posted]], opened: dict[str, list[Opene
     return found
 
 
-def _ids_kept(posted: Iterable[Posted], kept: dict[str, Kept]) -> Finding:
+def _ids_kept(case: _Case) -> Finding:
     found = Finding("P5", "every MessageId that the vendor told is in the ledger, or its message is unknown")
-    for row in posted:
+    for row in case.records.posted:
         if row.verdict == "accepted":
-            m = kept.get(row.to)
-            well = m is not None and (m.message_id == row.message_id or m.status == "unknown" or m.resend)
+            well = any(
+                m.message_id == row.message_id or m.status == "unknown" or case.rights(m.to)
+                for m in case.kept.get(row.to, ())
+            )
             found.look(None if well else f"{_masked(row.to)}: {row.message_id} was told")
     return found
 
 
-def _nothing_untrue(kept: Iterable[Kept], posted: dict[str, list[Posted]]) -> Finding:
+def _nothing_untrue(case: _Case) -> Finding:
+    """``unknown`` is never untrue; whether it has a cause is a rule of its own."""
     found = Finding("P13", "nothing is on record as sent that was not, or as not sent that was")
-    for m in kept:
-        stored = {row.message_id for row in posted.get(m.to, ()) if row.stored}
-        if m.status in SENT:
-            offence = (
-                None if m.message_id in stored else f"{m.id} is {m.status}, the vendor knows nothing of it"
-            )
-        elif m.status == "unknown":
-            offence = None
+    for m in case.records.kept:
+        if m.status == "unknown":
+            found.look(None)
+        elif m.status in SENT:
+            found.look(_untrue_of_sent(m, case))
         else:
-            offence = f"{m.id} is {m.status}, the vendor sent it" if stored else None
-        found.look(offence)
+            found.look(_untrue_of_unsent(m, case))
     return found
 
 
-def _never_late(posted: Iterable[Posted], kept: dict[str, Kept]) -> Finding:
+def _untrue_of_sent(m: Kept, case: _Case) -> str | None:
+    sent = case.sent(m.to)
+    if m.message_id not in sent and not (m.status == "accepted" and case.said(m.to, "accepted")):
+        return f"{m.id} is {m.status}, the vendor knows nothing of it"
+    proof = {"delivered": {"delivered", "read"}, "read": {"read"}}.get(m.status)
+    if proof is not None and not any(proof & case.told.get(id or "", set()) for id in sent):
+        return f"{m.id} is {m.status}, no receipt says so"
+    return None
+
+
+def _untrue_of_unsent(m: Kept, case: _Case) -> str | None:
+    sent = case.sent(m.to)
+    if not sent:
+        return None
+    if m.status == "failed" and case.said(m.to, "failed"):
+        return None
+    # The vendor itself may report later that what it took was never delivered.
+    if m.status == "failed" and all("failed" in case.told.get(id or "", ()) for id in sent):
+        return None
+    return f"{m.id} is {m.status}, the vendor sent it"
+
+
+def _never_late(case: _Case) -> Finding:
     found = Finding("P6", "no POST arrives after its message's time to live")
-    for row in posted:
-        m = kept.get(row.to)
-        if m is not None and m.expires_at is not None:
-            late = row.at_ms - m.expires_at
-            found.look(None if late <= 0 else f"{m.id}: {late:.1f} ms late")
+    for row in case.records.posted:
+        for m in case.kept.get(row.to, ()):
+            if m.expires_at is not None:
+                late = row.at_ms - m.expires_at
+                found.look(None if late <= 0 else f"{m.id}: {late:.1f} ms late")
+    return found
+
+
+def _after_stops(case: _Case) -> Iterable[tuple[Posted, float]]:
+    """POSTs that arrived after a cancel or a pause had returned and before a resume was begun; how late, in ms."""
+    for to, stops in case.stops.items():
+        for row in case.posted.get(to, ()):
+            for stop in stops:
+                if stop.done_ms < row.at_ms and (stop.until_ms is None or row.at_ms < stop.until_ms):
+                    yield row, row.at_ms - stop.done_ms
+
+
+def _stopped_in_time(case: _Case) -> Finding:
+    most = case.records.stop_within_ms
+    found = Finding("P15", f"nothing is POSTed {most / 1000:g} s after a cancel or a pause returned")
+    late = {(row.to, row.at_ms): ms for row, ms in _after_stops(case) if ms > most}
+    for to in case.stops:
+        for row in case.posted.get(to, ()):
+            ms = late.get((row.to, row.at_ms))
+            found.look(None if ms is None else f"{_masked(to)}: POSTed {ms / 1000:.1f} s after it")
+    return found
+
+
+def _stopped_truly(case: _Case) -> Finding:
+    found = Finding("P15", "of a cancelled campaign, what was never POSTed is cancelled, or unknown")
+    for stop in case.asked.stops:
+        for to in stop.people if stop.until_ms is None else ():
+            for m in case.kept.get(to, ()):
+                if m.campaign_status != "cancelled":
+                    found.look(f"{m.id}: its campaign is {m.campaign_status}")
+                elif not case.posted.get(to):
+                    well = m.status in ("cancelled", "unknown")
+                    found.look(None if well else f"{m.id} is {m.status}, and was never POSTed")
+                else:
+                    found.look(None)
+    return found
+
+
+#: What the receipts of one message say together: the highest counts, whatever order they came in.
+_RECEIPTS_SAY = (
+    ("read", frozenset({"read"})),
+    ("delivered", frozenset({"delivered", "read"})),
+    # An earlier attempt may have reached its recipient all the same.
+    ("failed", frozenset({"failed", "delivered", "read", "unknown"})),
+    ("sent", SENT | {"failed"}),
+)
+
+
+def _receipts_kept(case: _Case) -> Finding:
+    found = Finding("P16", "a message is what the receipts of its MessageId say together")
+    for m in case.records.kept:
+        told = case.told.get(m.message_id or "", set())
+        for status, right in _RECEIPTS_SAY:
+            if status in told:
+                found.look(None if m.status in right else f"{m.id} is {m.status}, a receipt said {status}")
+                break
     return found
 
 
@@ -261,7 +466,8 @@ def fullest_second(instants: Iterable[float], span: float = 1.0) -> int:
     return most
 
 
-def _figures(records: Records, posted: dict[str, list[Posted]]) -> dict[str, float]:
+def _figures(case: _Case) -> dict[str, float]:
+    records, posted = case.records, case.posted
     unknown = [m for m in records.kept if m.status == "unknown"]
     really = sum(any(row.stored for row in posted.get(m.to, ())) for m in unknown)
     by_lease: dict[str, int] = defaultdict(int)
@@ -276,7 +482,7 @@ def _figures(records: Records, posted: dict[str, list[Posted]]) -> dict[str, flo
     ]
     return {
         "messages": len(records.kept),
-        "taken_in": len(records.taken_in),
+        "taken_in": len(records.asked.taken_in),
         "posts": len(records.posted),
         "sent": sum(row.stored for row in records.posted),
         "unknown": len(unknown),
@@ -285,6 +491,7 @@ def _figures(records: Records, posted: dict[str, list[Posted]]) -> dict[str, flo
         "most_unknown_of_one_lost_worker": max(by_lease.values(), default=0),
         "fullest_second": fullest_second(_instants(records)),
         "latest_ms_after_expiry": max(late, default=0.0),
+        "latest_ms_after_stop": max((ms for _, ms in _after_stops(case)), default=0.0),
         # Work wasted: POSTs that had to be made again, and rows opened that never reached the vendor.
         "posts_again": sum(len(rows) - 1 for rows in posted.values()),
         "attempts_that_reached_nobody": len(records.opened) - len(records.posted),

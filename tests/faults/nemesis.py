@@ -12,8 +12,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -25,6 +26,7 @@ from bulksend.ledger.schema import messages
 from bulksend.messaging import Kind
 from tests.faults import clocks
 from tests.faults.installation import Installation
+from tests.faults.notes import now_ms
 from tests.faults.proxy import Way
 from tests.faults.traffic import Traffic
 
@@ -36,6 +38,8 @@ WORKER_STEPS = (
 RELAY_STEPS = ("publishing", "published", "rescuing")
 INTAKE_STEPS = ("before_chunk", "after_chunk", "chunk_published")
 
+#: Targets that no POST depends on once it is under way.
+_BESIDE_THE_POST = frozenset({"relay", "intake", "redis", "redis link", "person", "receipts"})
 #: Faults that overlap at most.
 MOST_AT_ONCE = 5
 
@@ -73,6 +77,11 @@ class Fault:
     hold: tuple[float, float] = (0.0, 0.0)
     kills: bool = False
     backends: tuple[str, ...] = ("postgresql", "sqlite")
+
+    @property
+    def casts_doubt(self) -> bool:
+        """Whether it can hide from a worker what became of a POST."""
+        return self.target not in _BESIDE_THE_POST
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,7 @@ class Nemesis:
         with self._noting:
             lock = self._busy.setdefault(planned.fault.target, threading.Lock())
         with lock:
-            began = time.monotonic()
+            began, began_ms = time.monotonic(), now_ms()
             error = ""
             try:
                 planned.fault.strike(hands)
@@ -152,6 +161,8 @@ class Nemesis:
             done = Injected(
                 planned.fault.name, planned.fault.target, began, time.monotonic(), planned.fault.kills, error
             )
+        if planned.fault.casts_doubt:
+            self._traffic.notes.fault(began_ms, now_ms())
         with self._noting:
             self.injected.append(done)
         return done
@@ -216,6 +227,103 @@ def _clock(h: Hands) -> None:
         h.hold()
     finally:
         clocks.step(file, 0.0)
+
+
+# -- people --------------------------------------------------------------------------------------------------------
+
+
+def _cancel(h: Hands) -> None:
+    """A person ends a campaign of which some is sent, some on the wire, and some waits."""
+    name, people = _live_blast(h)
+    begun = now_ms()
+    said = _act(h, "campaigns", "cancel", name, "--why", "wrong list")
+    if said["status"] == "cancelled":  # it may have finished first
+        h.traffic.notes.stop(people, begun, now_ms(), None)
+        h.traffic.forget(name)
+
+
+def _pause(h: Hands) -> None:
+    """A person pauses a campaign in mid-flight, and lets it go on."""
+    name, people = _live_blast(h)
+    begun = now_ms()
+    said = _act(h, "campaigns", "pause", name, "--why", "a look at the replies first")
+    done = now_ms()
+    try:
+        h.hold()
+    finally:
+        until = now_ms()
+        _act(h, "campaigns", "resume", name, "--why", "looks well")
+    if said["status"] == "paused":
+        h.traffic.notes.stop(people, begun, done, until)
+
+
+def _live_blast(h: Hands) -> tuple[str, list[str]]:
+    """One of the newest campaigns: those that are being sent, or soon will be."""
+    return h.dice.choice(list(h.traffic.blasts().items())[-4:])
+
+
+def _act(h: Hands, *command: str) -> dict[str, Any]:
+    """Again until it is done: servers are being broken meanwhile."""
+    for _ in range(30):
+        status, said = h.site.ask(*command)
+        if status == 0 and said:
+            return said[0]
+        time.sleep(0.3)
+    raise TimeoutError(f"{' '.join(command[:2])} was never done")
+
+
+#: Of messages that did and did not go out by the vendor's record: how often a person settles them how. The second
+#: and third of what went out are mistakes, as people make them.
+_SETTLED_SENT = {"accepted": 0.6, "resend": 0.2, "failed": 0.2}
+_SETTLED_UNSENT = {"resend": 0.7, "failed": 0.2, "accepted": 0.1}
+
+
+def _resolve(h: Hands) -> None:
+    """A person goes through what is unknown, looks each up at the vendor, and settles it."""
+    found: list[dict[str, Any]] = []
+    for _ in range(30):
+        status, found = h.site.ask("messages", "unknown", "--limit", "60")
+        if status == 0:
+            break
+        time.sleep(0.3)
+    words: dict[str, dict[str, str]] = {}
+    for row in found:
+        if row["kind"] != "otp":  # a code is not sent again, and is over long before a person looks
+            of = _SETTLED_SENT if row["to"] in h.traffic.receipts.reached else _SETTLED_UNSENT
+            word = h.dice.choices(list(of), list(of.values()))[0]
+            words.setdefault(word, {})[row["id"]] = row["to"]
+    for word, people in words.items():
+        _settle(h, word, people)
+
+
+def _settle(h: Hands, word: str, people: dict[str, str]) -> None:
+    begun = now_ms()
+    for _ in range(30):
+        status, said = h.site.ask("messages", "resolve", *people, "--as", word, "--why", "asked the vendor")
+        # 2: the only one was settled by something else meanwhile.
+        if status in (0, 1, 2) and (said or status == 2):
+            settled = [id for one in said for id in _settled(one)]
+            h.traffic.notes.resolve([people[id] for id in settled], word, begun)
+            return
+        time.sleep(0.3)
+    raise TimeoutError(f"messages resolve --as {word} was never done")
+
+
+def _settled(said: dict[str, Any]) -> list[str]:
+    """Of several messages, or of a single one."""
+    return [said["id"]] if "id" in said else [*said["resolved"], *said["resolved_before"]]
+
+
+def _receipts_late(h: Hands) -> None:
+    h.traffic.receipts.hold()
+    try:
+        h.hold()
+    finally:
+        h.traffic.receipts.release()
+
+
+def _receipts_of_nobody(h: Hands) -> None:
+    h.traffic.receipts.of_nobody(h.dice.randint(1, 300))
 
 
 # -- links ---------------------------------------------------------------------------------------------------------
@@ -378,15 +486,6 @@ def _redis_redelivery(h: Hands) -> None:
 # -- the ledger ----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _admin(h: Hands) -> Iterator[psycopg.Connection[Any]]:
-    assert h.site.postgres is not None
-    url = h.site.postgres.url.replace("postgresql+psycopg", "postgresql")
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-        connection.execute("SET default_transaction_read_only = off")
-        yield connection
-
-
 _ANSWERS = """
 CREATE TABLE IF NOT EXISTS fault_bench_answer (state text, share float);
 CREATE OR REPLACE FUNCTION fault_bench() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -406,14 +505,22 @@ CREATE OR REPLACE TRIGGER fault_bench BEFORE INSERT OR UPDATE ON attempts EXECUT
 def prepare(site: Installation) -> None:
     """What the ledger's faults need. Statements then fail with the states that a real server would send."""
     if site.postgres is not None:
-        url = site.postgres.url.replace("postgresql+psycopg", "postgresql")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(_ANSWERS.encode())
+        with site.admin() as admin:
+            admin.execute(_ANSWERS.encode())
+
+
+def make_statistics_stale(site: Installation, traffic: Traffic) -> None:
+    """Let PostgreSQL count a ledger in which nothing waits; what comes later is counted no more."""
+    if site.postgres is not None and not site.plan.fresh_statistics:
+        traffic.blast("before the statistics", traffic.people(300))
+        site.wait("the first blast has ended", lambda: not site.live_messages(), 60)
+        with site.admin() as admin:
+            admin.execute("ANALYZE")
 
 
 def _ledger_answers(state: str, share: float) -> Callable[[Hands], None]:
     def strike(h: Hands) -> None:
-        with _admin(h) as admin:
+        with h.site.admin() as admin:
             admin.execute("INSERT INTO fault_bench_answer VALUES (%s, %s)", (state, share))
             try:
                 h.hold()
@@ -430,8 +537,27 @@ def _ledger_restart(h: Hands) -> None:
     h.site.postgres.start()
 
 
+def _ledger_killed(h: Hands) -> None:
+    """All of its processes at once, by kill -9: what was not handed to the kernel is gone."""
+    postgres = h.site.postgres
+    assert postgres is not None
+    pid = postgres.pid
+    if pid is not None:
+        for one in [pid, *_children(pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+    postgres.stop(immediate=True)
+    h.hold()
+    postgres.start()
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that it started and that still run."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def _ledger_read_only(h: Hands) -> None:
-    with _admin(h) as admin:
+    with h.site.admin() as admin:
         admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         admin.execute("SELECT pg_reload_conf()")
         try:
@@ -446,7 +572,7 @@ def _ledger_out_of_connections(h: Hands) -> None:
     url = h.site.postgres.url.replace("postgresql+psycopg", "postgresql")
     held: list[psycopg.Connection[Any]] = []
     try:
-        with _admin(h) as admin:
+        with h.site.admin() as admin:
             until = time.monotonic() + h.hold_s
             while time.monotonic() < until:
                 # Whoever holds one loses it, and finds that we have taken its place.
@@ -464,7 +590,7 @@ def _ledger_out_of_connections(h: Hands) -> None:
 
 
 def _ledger_backends_ended(h: Hands) -> None:
-    with _admin(h) as admin:
+    with h.site.admin() as admin:
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bulksend'"
         )
@@ -520,6 +646,36 @@ def _vendor(share: float, **fault: Any) -> Callable[[Hands], None]:
             h.site.vendor_faults([])
 
     return strike
+
+
+def _half_sent(share: float, **answer: Any) -> Callable[[Hands], None]:
+    """One answer, and two truths: half of those who hear it were sent a message, half were not."""
+
+    def strike(h: Hands) -> None:
+        answers = {"do": "http_status", **answer}
+        h.site.vendor_faults(
+            [
+                {"match": {"share": share / 2}, "fault": answers | {"stored": True}},
+                {"match": {"share": share / 2 / (1 - share / 2)}, "fault": answers},
+            ]
+        )
+        try:
+            h.hold()
+        finally:
+            h.site.vendor_faults([])
+
+    return strike
+
+
+def _half_sent_by_a_gateway(h: Hands) -> None:
+    _half_sent(0.2, status=h.dice.choice((500, 502, 504)), body="<html>Bad Gateway</html>")(h)
+
+
+def _half_sent_in_its_own_words(h: Hands) -> None:
+    """Codes of the vendor's gateway of which no source says that nothing was sent."""
+    code = h.dice.choice((130, 150, 151, 200))
+    envelope = {"Action": "SendMessageResponse", "RetCode": code, "RequestId": "{request_id}"}
+    _half_sent(0.3, status=200, body=envelope | {"Message": "Service unavailable"})(h)
 
 
 def _out_of_money(h: Hands) -> None:
@@ -580,6 +736,11 @@ FAULTS = [
     Fault("relay frozen", "relay", _zombie(Hands.relay), (2.0, 8.0)),
     Fault("intake killed in mid-file", "intake", _kill_intake, kills=True),
     Fault("one file sent by two at once", "intake", _same_file_twice),
+    Fault("campaign cancelled in mid-flight", "person", _cancel),
+    Fault("campaign paused and resumed", "person", _pause, (1.0, 6.0)),
+    Fault("a person settles what is unknown", "person", _resolve),
+    Fault("receipts late, and all at once", "receipts", _receipts_late, (2.0, 6.0)),
+    Fault("receipts of messages that nobody sent", "receipts", _receipts_of_nobody),
     Fault("clock stepped by 10 minutes", "clock", _clock, (2.0, 5.0)),
     Fault("Redis killed and started", "redis", _redis_restart, (0.0, 3.0)),
     Fault("Redis lost everything", "redis", _redis_emptied, (0.0, 2.0)),
@@ -597,6 +758,7 @@ FAULTS = [
     Fault("Redis's replies lost", "redis link", _swallow("redis", Way.DOWN), (0.2, 2.0)),
     Fault("Redis far away", "redis link", _delay("redis"), (0.5, 3.0)),
     Fault("ledger crashed and recovered", "ledger", _ledger_restart, (0.0, 2.0), backends=("postgresql",)),
+    Fault("ledger killed (kill -9)", "ledger", _ledger_killed, (0.0, 2.0), backends=("postgresql",)),
     Fault("ledger read-only", "ledger", _ledger_read_only, (0.5, 3.0), backends=("postgresql",)),
     Fault(
         "ledger out of connections",
@@ -663,6 +825,14 @@ FAULTS = [
     Fault("vendor answers twice", "vendor", _vendor(0.1, do="garbage", text=TWO_REPLIES), (0.5, 1.5)),
     Fault("429 storm", "vendor", _vendor(0.9, do="http_status", status=429), (1.0, 3.0)),
     Fault("vendor says busy (503)", "vendor", _vendor(0.6, do="http_status", status=503), (1.0, 3.0)),
+    Fault("503 from a proxy that forwarded half", "vendor", _half_sent(0.4, status=503), (1.0, 2.0)),
+    Fault(
+        "500, 502 or 504 of which half were sent",
+        "vendor",
+        _half_sent_by_a_gateway,
+        (0.5, 1.5),
+    ),
+    Fault("130, 150, 151 or 200 of which half were sent", "vendor", _half_sent_in_its_own_words, (1.0, 2.0)),
     Fault("vendor fails (500)", "vendor", _vendor(0.1, do="http_status", status=500), (0.5, 1.5)),
     Fault("vendor throttles (153)", "vendor", _vendor(0.5, do="ret_code", ret_code=153), (1.0, 3.0)),
     Fault("out of money (17125)", "vendor", _out_of_money, (1.0, 3.0)),

@@ -28,6 +28,8 @@ class Result:
     taken_in: frozenset[str]
     codes: dict[str, float]
     posted: list[Any]
+    notes: dict[str, int]
+    """How often a person or a receipt had a say."""
 
     @property
     def holds(self) -> bool:
@@ -68,26 +70,30 @@ def storm(
         enemy = Nemesis(site, driver)
         began = time.monotonic()
         begin(site)
+        nemesis.make_statistics_stale(site, driver)
         driver.start()
         time.sleep(lead_s)
         enemy.storm(faults, tell)
         driver.stop()
         resting = time.monotonic()
         live = drain(site, drain_s)
+        drained_in = time.monotonic() - resting
+        driver.receipts.finish()
         keep(site)
         site.halt()
-        records = site.records(frozenset(driver.said.taken_in))
+        records = site.records(driver.notes.asked())
         return Result(
             verdict=judge(records),
             injected=enemy.injected,
             audit=site.audit(),
             seconds=time.monotonic() - began,
-            drained_in=time.monotonic() - resting,
+            drained_in=drained_in,
             still_live=live,
             starts=sum(member.starts for member in site.members.values()),
-            taken_in=records.taken_in,
-            codes=dict(driver.said.codes),
+            taken_in=records.asked.taken_in,
+            codes=dict(driver.notes.codes),
             posted=list(records.posted),
+            notes=driver.notes.counts(),
         )
 
 

@@ -9,16 +9,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.faults.judge import Kept, Opened, Posted, Records, fullest_second, judge, recovery_seconds
+from tests.faults.judge import (
+    Asked,
+    Kept,
+    Opened,
+    Posted,
+    Records,
+    Resolved,
+    Stop,
+    Told,
+    fullest_second,
+    judge,
+    recovery_seconds,
+)
 
 TO = "12015550001"
 POSTED = Posted(TO, 1000.0, 1.0, True, "accepted", 0, 200, "m-1")
 REFUSED = replace(
     POSTED, at_ms=900.0, steady_s=0.9, stored=False, verdict="refused", ret_code=150, message_id=None
 )
-KEPT = Kept("id-1", TO, "accepted", "m-1", None, False)
+KEPT = Kept("id-1", TO, "accepted", "m-1", None)
 OPENED = Opened(TO, 1, 995, "accepted", "lease-1", False)
 RETRIED = Opened(TO, 1, 890, "refused", "lease-1", False)
+AGAIN = (RETRIED, replace(OPENED, n=2))
+#: Sent, and answered by a proxy's 503.
+FORWARDED = replace(
+    POSTED, at_ms=900.0, steady_s=0.9, verdict="lost_answer", http_status=503, message_id="m-0"
+)
+UNKNOWN = replace(KEPT, status="unknown", message_id=None)
+CANCELLED = replace(KEPT, status="cancelled", message_id=None, campaign_status="cancelled")
+FAILED = replace(KEPT, status="failed", message_id=None)
+CANCEL = Stop(frozenset([TO]), 1100.0, 1200.0)
+PAUSE = Stop(frozenset([TO]), 1100.0, 1200.0, 5000.0)
+LATER = replace(POSTED, at_ms=2300.0, steady_s=2.3)
 
 
 def records(
@@ -27,54 +50,176 @@ def records(
     opened: Sequence[Opened] = (OPENED,),
     taken_in: Sequence[str] = (TO,),
     rate: float | None = 10,
+    *,
+    resend: bool = False,
+    said: Sequence[tuple[str, float]] = (),
+    stops: Sequence[Stop] = (),
+    told: Sequence[tuple[str, str]] = (),
+    faults: Sequence[tuple[float, float]] = (),
 ) -> Records:
-    return Records(posted, kept, opened, frozenset(taken_in), rate)
+    asked = Asked(
+        taken_in=frozenset(taken_in),
+        resend=frozenset([TO] if resend else []),
+        resolved=[Resolved(TO, as_, at_ms) for as_, at_ms in said],
+        stops=stops,
+        receipts=[Told(message_id, status) for message_id, status in told],
+        faults=faults,
+    )
+    return Records(posted, kept, opened, asked, rate)
+
+
+def after_all(status: str) -> Kept:
+    """Taken by the vendor, and raised by receipts."""
+    return replace(KEPT, status=status)
 
 
 GOOD = {
     "sent once": records(),
-    "sent after a refusal": records((REFUSED, POSTED), opened=(RETRIED, replace(OPENED, n=2))),
-    "unknown and sent": records(kept=(replace(KEPT, status="unknown", message_id=None),)),
-    "unknown and not sent": records((), (replace(KEPT, status="unknown", message_id=None),)),
+    "sent after a refusal": records((REFUSED, POSTED), opened=AGAIN),
+    "unknown and sent, answered by a 503": records((FORWARDED,), (UNKNOWN,), (RETRIED,)),
+    "unknown and sent, while a worker was killed": records(kept=(UNKNOWN,), faults=[(900.0, 900.0)]),
+    "unknown and never received": records((), (UNKNOWN,), faults=[(2000.0, 3000.0)]),
     "expired unsent": records((), (replace(KEPT, status="expired", message_id=None, expires_at=5),), ()),
-    "opened and never posted": records((), (replace(KEPT, status="unknown", message_id=None),), (OPENED,)),
-    "resent on request": records(
-        (replace(POSTED, at_ms=900, verdict="lost_answer", message_id="m-0"), POSTED),
-        (replace(KEPT, resend=True),),
-        (replace(RETRIED, outcome="unknown"), replace(OPENED, n=2)),
+    "resent as its campaign asks": records((FORWARDED, POSTED), opened=AGAIN, resend=True),
+    "resent as its campaign asks, after a refusal too": records(
+        (replace(REFUSED, at_ms=800), FORWARDED, POSTED),
+        opened=(replace(RETRIED, started_at=700), *AGAIN),
+        resend=True,
+    ),
+    "resent by a person": records((FORWARDED, POSTED), opened=AGAIN, said=[("resend", 950)]),
+    "resent by a person twice": records(
+        (replace(FORWARDED, at_ms=800), FORWARDED, POSTED),
+        opened=(replace(RETRIED, started_at=700), *AGAIN),
+        said=[("resend", 850), ("resend", 950)],
+    ),
+    "posted again after a 503 that was not forwarded": records(
+        (replace(REFUSED, verdict="http_error", ret_code=None, http_status=503), POSTED), opened=AGAIN
     ),
     "in time": records(kept=(replace(KEPT, expires_at=1000),)),
+    "a person's failed": records((FORWARDED,), (FAILED,), (RETRIED,), said=[("failed", 1500)]),
+    "a person's accepted": records((), (replace(KEPT, message_id=None),), said=[("accepted", 1500)]),
+    "cancelled before its POST": records((), (CANCELLED,), (), stops=[CANCEL]),
+    "cancelled after a refusal": records((REFUSED,), (CANCELLED,), (RETRIED,), stops=[CANCEL]),
+    "sent before its campaign was cancelled": records(
+        kept=(replace(KEPT, campaign_status="cancelled"),), stops=[CANCEL]
+    ),
+    "in doubt when its campaign was cancelled": records(
+        (), (replace(UNKNOWN, campaign_status="cancelled"),), stops=[CANCEL], faults=[(900, 900)]
+    ),
+    "sent while the cancel took hold": records(
+        (replace(POSTED, at_ms=2200.0),), (replace(KEPT, campaign_status="cancelled"),), stops=[CANCEL]
+    ),
+    "sent after the resume": records((replace(POSTED, at_ms=5100.0),), stops=[PAUSE]),
+    "delivered": records(kept=(after_all("delivered"),), told=[("m-1", "delivered"), ("m-1", "sent")]),
+    "read, told before it was delivered": records(
+        kept=(after_all("read"),), told=[("m-1", "read"), ("m-1", "delivered"), ("m-1", "sent")]
+    ),
+    "failed by a receipt": records(
+        kept=(replace(KEPT, status="failed"),), told=[("m-1", "failed"), ("m-1", "sent")]
+    ),
+    "delivered and failed by receipts": records(
+        kept=(after_all("delivered"),), told=[("m-1", "failed"), ("m-1", "delivered")]
+    ),
+    "a receipt of a MessageId that was never told": records(
+        (FORWARDED,), (UNKNOWN,), (RETRIED,), told=[("m-0", "delivered")]
+    ),
+    "cancelled, and a receipt came for another": records(
+        (), (CANCELLED,), (), stops=[CANCEL], told=[("m-9", "read")]
+    ),
 }
 BAD = {
     "P1 nowhere": records((), (), ()),
+    "P1 in two rows": records(kept=(KEPT, replace(KEPT, id="id-2"))),
     "P1 never ended": records((), (replace(KEPT, status="queued", message_id=None),), ()),
-    "P1 given up for nothing": records((), (replace(KEPT, status="failed", message_id=None),), ()),
+    "P1 given up for nothing": records((), (FAILED,), ()),
     "P1 expired with all the time": records((), (replace(KEPT, status="expired", message_id=None),), ()),
-    "P2 posted after an unknown": records(
-        (replace(REFUSED, verdict="dropped", ret_code=None), POSTED), opened=(RETRIED, replace(OPENED, n=2))
+    "P1 cancelled unasked": records((), (CANCELLED,), ()),
+    "P1 cancelled by a pause": records((), (CANCELLED,), (), stops=[PAUSE]),
+    "P1 suppressed unasked": records((), (replace(KEPT, status="suppressed", message_id=None),), ()),
+    "P2 posted after no answer": records(
+        (replace(REFUSED, verdict="dropped", ret_code=None), POSTED), opened=AGAIN
     ),
-    "P2 posted after a 500": records(
-        (replace(REFUSED, verdict="http_error", http_status=500), POSTED),
-        opened=(RETRIED, replace(OPENED, n=2)),
+    "P2 posted after a 503 that was forwarded": records((FORWARDED, POSTED), opened=AGAIN),
+    "P2 posted after a 503 that was forwarded, and not sent then": records(
+        (FORWARDED, replace(REFUSED, at_ms=1000)), (UNKNOWN,), opened=AGAIN
+    ),
+    "P2 posted after a RetCode 150 of what was sent": records(
+        (replace(FORWARDED, http_status=200, ret_code=150), POSTED), opened=AGAIN
     ),
     "P2 sent twice": records(
         (replace(POSTED, at_ms=990.0), POSTED), opened=(replace(OPENED, started_at=1),) * 2
     ),
-    "P2 resent three times": records(
-        (POSTED,) * 3, (replace(KEPT, resend=True),), (replace(OPENED, started_at=1),) * 3
+    "P2 resent three times as its campaign asks": records(
+        (POSTED,) * 3, opened=(replace(OPENED, started_at=1),) * 3, resend=True
     ),
+    "P2 resent before a person said so": records((FORWARDED, POSTED), opened=AGAIN, said=[("resend", 1001)]),
+    "P2 resent after a person said failed": records(
+        (FORWARDED, POSTED), opened=AGAIN, said=[("failed", 950)]
+    ),
+    "P2 resent twice by one word of a person": records(
+        (replace(FORWARDED, at_ms=800), FORWARDED, POSTED),
+        opened=(replace(RETRIED, started_at=700), *AGAIN),
+        said=[("resend", 750)],
+    ),
+    "P3 unknown and plainly accepted": records(kept=(UNKNOWN,)),
+    "P3 unknown and plainly refused": records((REFUSED,), (UNKNOWN,), (RETRIED,)),
+    "P3 unknown, and the fault was long before": records(kept=(UNKNOWN,), faults=[(-90_000, -80_000)]),
+    "P3 unknown and never tried": records((), (UNKNOWN,), (), faults=[(900, 900)]),
     "P4 no attempt": records(opened=()),
     "P4 attempt after the POST": records(opened=(replace(OPENED, started_at=1100),)),
     "P5 another MessageId": records(kept=(replace(KEPT, message_id="m-2"),)),
-    "P5 lost MessageId": records(kept=(replace(KEPT, status="failed", message_id=None),)),
+    "P5 lost MessageId": records(kept=(FAILED,)),
+    "P5 cancelled and lost its MessageId": records(kept=(CANCELLED,), stops=[CANCEL]),
     "P13 said to be sent": records((), (KEPT,), (OPENED,)),
-    "P13 said not to be sent": records(kept=(replace(KEPT, status="failed", message_id="m-1"),)),
+    "P13 said to be sent after a refusal": records((REFUSED,), (KEPT,), (RETRIED,)),
+    "P13 said not to be sent": records(kept=(replace(KEPT, status="failed"),)),
+    "P13 cancelled though delivered": records(
+        kept=(replace(CANCELLED, message_id="m-1"),), stops=[CANCEL], told=[("m-1", "delivered")]
+    ),
+    "P13 cancelled, its answer lost": records((FORWARDED,), (CANCELLED,), (RETRIED,), stops=[CANCEL]),
+    "P13 expired though delivered": records(
+        (FORWARDED,), (replace(KEPT, status="expired", message_id=None, expires_at=5),), (RETRIED,)
+    ),
+    "P13 failed though delivered on an earlier attempt": records(
+        (FORWARDED, replace(REFUSED, at_ms=1000)), (FAILED,), AGAIN, resend=True
+    ),
+    "P13 failed though only the second attempt is said to be": records(
+        (FORWARDED, POSTED), (replace(KEPT, status="failed"),), AGAIN, resend=True, told=[("m-1", "failed")]
+    ),
+    "P13 a person said accepted of another": records(
+        (), (replace(KEPT, message_id=None, status="delivered"),), said=[("accepted", 1500)]
+    ),
+    "P13 delivered without a receipt": records(kept=(after_all("delivered"),), told=[("m-1", "sent")]),
+    "P13 read without a receipt": records(kept=(after_all("read"),), told=[("m-1", "delivered")]),
     "P6 late": records(kept=(replace(KEPT, expires_at=999),)),
     "P8 too fast": records(
         [replace(POSTED, to=f"1201555{n:04d}", message_id=f"m{n}", steady_s=n / 11) for n in range(11)],
         [replace(KEPT, to=f"1201555{n:04d}", message_id=f"m{n}") for n in range(11)],
         [replace(OPENED, to=f"1201555{n:04d}") for n in range(11)],
         (),
+    ),
+    "P15 sent after the cancel": records(
+        (LATER,), (replace(KEPT, campaign_status="cancelled"),), stops=[CANCEL]
+    ),
+    "P15 sent while paused": records((LATER,), stops=[PAUSE]),
+    "P15 its campaign went on": records(
+        (), (replace(CANCELLED, campaign_status="running"),), (), stops=[CANCEL]
+    ),
+    "P15 never sent and said to have failed": records(
+        (), (replace(FAILED, campaign_status="cancelled"),), (), stops=[CANCEL]
+    ),
+    "P16 delivered and not raised": records(told=[("m-1", "delivered")]),
+    "P16 read and only delivered": records(kept=(after_all("delivered"),), told=[("m-1", "read")]),
+    "P16 lowered again": records(
+        kept=(replace(KEPT, status="failed"),), told=[("m-1", "failed"), ("m-1", "delivered")]
+    ),
+    "P16 failed and not noted": records(told=[("m-1", "failed")]),
+    "P16 cancelled, not raised by its receipt": records(
+        (FORWARDED,),
+        (replace(CANCELLED, message_id="m-0"),),
+        (RETRIED,),
+        stops=[CANCEL],
+        told=[("m-0", "sent")],
     ),
 }
 
@@ -99,7 +244,7 @@ def test_offenders_are_named_without_their_numbers() -> None:
 
 def test_doubt_is_counted_by_lost_worker_and_by_what_was_really_sent() -> None:
     lost = [replace(OPENED, to=f"1201555{n:04d}", outcome="unknown", lost_worker=True) for n in range(3)]
-    kept = [replace(KEPT, to=o.to, status="unknown", message_id=None) for o in lost]
+    kept = [replace(UNKNOWN, to=o.to) for o in lost]
     posted = [replace(POSTED, to=lost[0].to, verdict="lost_answer")]
     figures = judge(records(posted, kept, [*lost[:2], replace(lost[2], lease="lease-2")])).figures
     assert figures["most_unknown_of_one_lost_worker"] == 2

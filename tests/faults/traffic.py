@@ -10,25 +10,17 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from bulksend.settings import Settings
 from producer import Producer
 from tests.faults.installation import SENDER, Installation, numbers
+from tests.faults.notes import Notes
+from tests.faults.receipts import Receipts
 
 TEXT = {"body": "canary-words for {{k}}"}
 CODE_TTL = timedelta(seconds=20)
-
-
-@dataclass(slots=True)
-class Said:
-    """What producers were told."""
-
-    taken_in: set[str] = field(default_factory=set)
-    codes: dict[str, float] = field(default_factory=dict)
-    """Recipient of a code -> the machine's clock when ``send`` had returned, in ms."""
 
 
 class Traffic:
@@ -45,7 +37,9 @@ class Traffic:
         most_messages: int | None = None,
     ) -> None:
         self.site = site
-        self.said = Said()
+        self.notes = Notes()
+        self.receipts = Receipts(site, self.notes, site.plan.seed)
+        self._blasts_in: dict[str, list[str]] = {}
         self._rows = campaign_rows
         self._ahead = ahead_seconds
         self._code_every = code_every
@@ -62,6 +56,7 @@ class Traffic:
 
     def start(self) -> None:
         """Begin to send."""
+        self.receipts.start()
         for thread in self._threads:
             thread.start()
 
@@ -77,10 +72,36 @@ class Traffic:
             first, self._taken_numbers = self._taken_numbers, self._taken_numbers + count
         return numbers(first, count)
 
-    def note(self, people: list[str]) -> None:
-        """They were said to be taken in."""
+    def blasts(self) -> dict[str, list[str]]:
+        """The campaigns that were taken in, by name, the oldest first."""
         with self._lock:
-            self.said.taken_in.update(people)
+            return dict(self._blasts_in)
+
+    def forget(self, name: str) -> None:
+        """It was cancelled: nothing more can be done with it."""
+        with self._lock:
+            del self._blasts_in[name]
+
+    def blast(self, name: str, people: list[str], *, resend: bool = False) -> None:
+        """Send a campaign to these people, again under its key until it is said to be taken in."""
+        if resend:
+            self.notes.wants_resend(people)
+        producer = self._producer()
+        self._until_said(
+            lambda: producer.submit(
+                name=name,
+                key=name,
+                sender=SENDER,
+                kind="marketing",
+                type="text",
+                content=TEXT,
+                rows=[{"to": to, "k": to[-4:]} for to in people],
+                on_unknown="resend" if resend else "hold",
+            )
+        )
+        self.notes.take_in(people)
+        with self._lock:
+            self._blasts_in[name] = people
 
     # -- loops -----------------------------------------------------------------------------------------------------
 
@@ -88,26 +109,12 @@ class Traffic:
         return Producer.from_settings(Settings.from_env(self.site.environ, None))
 
     def _blasts(self) -> None:
-        producer = self._producer()
         sent = 0
         for number in itertools.count():
             if not self._wait_for_room() or (self._most is not None and sent >= self._most):
                 return
             people = self.people(self._rows)
-            resend = number % self._resend_each == self._resend_each - 1
-            self._until_said(
-                lambda n=number, people=people, resend=resend: producer.submit(  # type: ignore[misc]
-                    name=f"blast {n}",
-                    key=f"blast-{n}",
-                    sender=SENDER,
-                    kind="marketing",
-                    type="text",
-                    content=TEXT,
-                    rows=[{"to": to, "k": to[-4:]} for to in people],
-                    on_unknown="resend" if resend else "hold",
-                )
-            )
-            self.note(people)
+            self.blast(f"blast {number}", people, resend=number % self._resend_each == self._resend_each - 1)
             sent += len(people)
 
     def _wait_for_room(self) -> bool:
@@ -138,9 +145,7 @@ class Traffic:
                     key=f"code-{n}",
                 )
             )
-            with self._lock:
-                self.said.codes[to] = time.time() * 1000
-            self.note([to])
+            self.notes.code(to)
 
     def _until_said(self, call: Callable[[], object]) -> None:
         while True:
@@ -172,7 +177,7 @@ class Traffic:
             statuses = [child.wait_or_kill(120) for child in tries]
             failed += sum(status != 0 for status in statuses)
             if 0 in statuses:
-                self.note(people)
+                self.notes.take_in(people)
                 return failed
             time.sleep(0.3)
 

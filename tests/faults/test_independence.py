@@ -1,0 +1,85 @@
+"""The judge must not share the product's beliefs: what a code means, what follows from it, what a status may become.
+
+A judge that imports the table of codes calls a double send right whenever the table does.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.installation import ROOT
+
+PRODUCT = ("bulksend", "producer", "worker", "ops", "migrations")
+#: All that the bench takes from the product: to start it, to feed it, and to read what it wrote down.
+BENCH_MAY = {
+    "bulksend.broker": {"batches", "ids_in", "make_app", "publish"},
+    "bulksend.failpoints": {"STEPS"},
+    "bulksend.ledger": {"audit", "leases", "receipts", "senders"},
+    "bulksend.ledger.database": {"Database"},
+    "bulksend.ledger.keyfile": {"new_encryption_key"},
+    "bulksend.ledger.migrating": {"migrate"},
+    "bulksend.ledger.schema": {"attempts", "campaigns", "messages", "receipts"},
+    "bulksend.messaging": {"Kind"},
+    "bulksend.settings": {"Settings"},
+    "producer": {"Producer"},
+    "ops.local.children": {"Child"},
+    "ops.local.postgres": {"EmbeddedPostgres"},
+    "ops.local.valkey": {"EmbeddedValkey"},
+}
+#: The vendor of the rehearsals is the other witness. It checks the signature as the vendor's page has it.
+VENDOR_MAY = {
+    "bulksend.gateway.signature": {"sign"},
+    "bulksend.messaging.errors": {"InvalidInput", "InvalidValue"},
+    "bulksend.messaging.masking": {"mask_digits"},
+}
+JUDGE = ROOT / "tests" / "faults" / "judge.py"
+
+
+def imported(file: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of every import, also of those inside functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name} imports relatively"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def of_the_product(file: Path) -> set[tuple[str, str]]:
+    return {(module, name) for module, name in imported(file) if module.split(".")[0] in PRODUCT}
+
+
+def test_the_judge_imports_nothing_of_ours() -> None:
+    ours = {"tests", "simulator", "bench", *PRODUCT}
+    assert [module for module, _ in imported(JUDGE) if module.split(".")[0] in ours] == []
+
+
+def test_the_judge_knows_no_code_by_heart() -> None:
+    numbers = {
+        node.value
+        for node in ast.walk(ast.parse(JUDGE.read_text()))
+        if isinstance(node, ast.Constant) and type(node.value) is int
+    }
+    # HTTP statuses, the gateway's RetCodes, WhatsApp's codes.
+    assert [n for n in numbers if 100 <= n < 600 or 17100 <= n < 17200 or 130_000 <= n < 140_000] == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "may"),
+    [("tests/faults", BENCH_MAY), ("simulator", VENDOR_MAY)],
+    ids=["the bench", "the vendor"],
+)
+def test_what_is_imported_of_the_product_holds_no_belief(folder: str, may: dict[str, set[str]]) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert len(files) > 10
+    wrong = {
+        f"{file.name}: {module} {name}"
+        for file in files
+        for module, name in of_the_product(file)
+        if name not in may.get(module, ())
+    }
+    assert wrong == set()
