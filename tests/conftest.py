@@ -22,6 +22,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from bulksend.ledger.database import Database
@@ -31,6 +32,16 @@ from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
 
 BACKENDS = ("sqlite", "postgresql")
+
+# Hypothesis would judge by the clock: one example of a property that takes 200 ms, or one second of slow dice, because
+# the machine stood still for a moment, fails the test. What must be quick is measured in bench/, or counted in steps.
+# Fixtures of a function are shared by all examples of its property; those that use them know.
+settings.register_profile(
+    "by what is right",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("by what is right")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import redis
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulksend.limits import (
@@ -182,7 +182,7 @@ def test_a_saturated_sender_uses_98_percent_and_no_second_is_fuller_than_its_lim
     assert len(slots) >= 0.98 * rate * (max(slots) - min(slots)) / 1000
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None)
 @given(
     rate=st.floats(0.5, 300),
     calls=st.lists(
@@ -722,7 +722,7 @@ def test_a_limiter_without_memory_gives_nothing_until_old_slots_have_run_out_and
     assert not needs_restore(grant)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None)
 @given(before=st.floats(0, 3000), kind=st.sampled_from(list(Kind)), lead_ms=st.floats(0, 400))
 def test_no_second_holds_slots_from_before_and_after_a_wipe(
     make: Make, before: float, kind: Kind, lead_ms: float
@@ -942,7 +942,7 @@ def messages_of(
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(story=st.lists(acts, min_size=1, max_size=40), account_rate=st.sampled_from([None, 40.0]))
 @example(
     story=[("wipe",), ("restore",), ("slow", (Scope.SENDER, SENDER)), ("report", 2, 0, False)],

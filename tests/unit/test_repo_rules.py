@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -211,3 +212,19 @@ def test_the_locks_keep_what_pyproject_asks_for(lock: str, groups: list[str]) ->
         assert pin is not None, f"{lock} does not pin {wanted.name}; compile it again"
         version = next(iter(pin.specifier)).version
         assert wanted.specifier.contains(version, prereleases=True), f"{lock}: {pin} is not {wanted}"
+
+
+def test_no_property_is_judged_by_the_clock() -> None:
+    """What a settings() of a test's own leaves out comes from the profile in tests/conftest.py."""
+    assert settings.default is not None
+    assert settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check
+    wrong = []
+    for path, tree in in_rooms("tests"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "settings":
+                own = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                timed = own.get("deadline", "None") != "None"
+                if timed or "too_slow" not in own.get("suppress_health_check", "too_slow"):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert wrong == []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -31,7 +31,7 @@ def server(postgres_ledger_url: str, desk_of: Callable[[Database], Any]) -> Iter
     database.close()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None)
 @given(st.lists(TELLING, min_size=1, max_size=5, unique=True))
 def test_a_key_of_any_characters_is_stored_as_it_is_and_found_again(desk: Any, keys: list[str]) -> None:
     campaign = desk.campaign()

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, text, update
 
@@ -185,7 +185,7 @@ CHANGES = st.tuples(
 
 
 @given(changes=st.lists(CHANGES, max_size=12))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 def test_after_any_changes_the_counts_are_the_truth(two: tuple[Desk, Desk], changes: list[Any]) -> None:
     desk = two[0]
     ids = [desk.campaign().id for _ in range(2)]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -304,7 +304,7 @@ def test_the_same_campaign_made_by_many_processes_at_once_is_one(desk: Any) -> N
     blobs=st.lists(st.none() | st.binary(), min_size=1),
     numbers=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1),
 )
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_column_of_any_values_reaches_postgresql_as_it_is(
     postgres_ledger_url: str, texts: list[str | None], blobs: list[bytes | None], numbers: list[int | None]
 ) -> None:

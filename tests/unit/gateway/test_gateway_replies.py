@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulksend.gateway import Failure, read_failure, read_reply
@@ -411,7 +411,6 @@ def check(status: int, headers: dict[str, str], body: bytes) -> None:
 
 
 # Drawing the first headers is slow on a busy machine, which says nothing of replies.
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(STATUSES, HEADERS, st.binary(max_size=300))
 def test_no_bytes_raise_or_are_taken_for_acceptance(
     status: int, headers: dict[str, str], body: bytes
