@@ -25,6 +25,7 @@ from bulksend.messaging.content import (
 )
 from bulksend.messaging.decide import Decision, Pause, Policy, Subject, decide
 from bulksend.messaging.errors import InvalidInput, InvalidValue
+from bulksend.messaging.headings import ALIASES, RESERVED, Columns, map_columns, normal_name
 from bulksend.messaging.masking import mask_digits, mask_phone
 from bulksend.messaging.outcome import (
     Accepted,
@@ -41,18 +42,14 @@ from bulksend.messaging.outcome import (
     Unknown,
 )
 from bulksend.messaging.plan import (
-    ALIASES,
     OTP_TTL_MS,
-    RESERVED,
     CampaignFacts,
-    Columns,
     PlannedMessage,
     Planner,
     Refusal,
-    map_columns,
 )
 from bulksend.messaging.recipient import parse_recipient, region_of
-from bulksend.messaging.rendering import ContentTemplate, compile_content, normal_name
+from bulksend.messaging.rendering import ContentTemplate, compile_content
 from bulksend.messaging.states import (
     ENDED,
     HELD,

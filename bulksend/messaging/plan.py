@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
-from bulksend.messaging.errors import InvalidInput, InvalidValue
-from bulksend.messaging.masking import mask_digits, mask_phone
+from bulksend.messaging.errors import InvalidValue
+from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.recipient import parse_recipient
-from bulksend.messaging.rendering import ContentTemplate, normal_name
+from bulksend.messaging.rendering import ContentTemplate
 from bulksend.messaging.rules import as_integer, kind_of, length_of
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import parse_duration_ms, parse_instant_ms, zone_of
 
-ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
-RESERVED = ("send_at", "ttl", "timezone", "key")
 KEY_MAX = 200
 #: A one-time code without a time to live of its own (Meta, time-to-live: authentication default 10 min).
 OTP_TTL_MS = 600_000
@@ -35,57 +33,6 @@ _PLAINLY_TIME = re.compile(
     r"|[A-Za-z_]+/[A-Za-z_/+\-0-9]+",
     re.ASCII,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """How a file's columns are called here: header name -> ``to``, a reserved name, or a variable's."""
-
-    names: Mapping[str, str]
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The columns that a content may use."""
-        return tuple(name for name in self.names.values() if name != "to" and name not in RESERVED)
-
-    def rename(self, values: Mapping[str, object]) -> dict[str, object]:
-        """A row under those names."""
-        names = self.names
-        return {names[column]: value for column, value in values.items() if column in names}
-
-
-def map_columns(header: Sequence[str]) -> Columns:
-    """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question.
-
-    ``Send at`` and ``send-at`` are ``send_at``: taken for a variable, it would be ignored and sent at once.
-    """
-    names: dict[str, str] = {}
-    seen: dict[str, str] = {}
-    for column in header:
-        name = normal_name(str(column))
-        if not name:
-            continue
-        if (reserved := re.sub(r"[ \-]", "_", name)) in RESERVED:
-            name = reserved
-        if name in seen:
-            raise InvalidInput(
-                f"the columns {seen[name]!r} and {column!r} have the same name; rename one of them"
-            )
-        seen[name] = str(column)
-        names[str(column)] = name
-    found = [name for name in ALIASES if name in seen]
-    if not found:
-        there = mask_digits(", ".join(seen.values())) or "none"
-        raise InvalidInput(
-            f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])}). The columns are: {there}"
-        )
-    if "to" not in found and len(found) > 1:
-        raise InvalidInput(
-            f"the columns {' and '.join(seen[name] for name in found)} could each hold the recipients; call the "
-            "right one `to`"
-        )
-    names[seen[found[0]]] = "to"
-    return Columns(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +171,11 @@ def as_text(field: str, value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (float, Decimal)):
-        return _from_decimal(field, Decimal(repr(float(value))) if isinstance(value, float) else value)
+        if isinstance(value, float):
+            # A float that was computed has digits beyond the 15 that it surely holds: 1.1 * 3 is 3.3000000000000003.
+            real = float(value)
+            value = Decimal(repr(real) if real.is_integer() else f"{real:.15g}")
+        return _from_decimal(field, value)
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, timedelta):

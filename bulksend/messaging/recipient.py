@@ -21,6 +21,7 @@ from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
 from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.grouping import ends_twice, holds_several, is_national
+from bulksend.messaging.headings import INVISIBLE
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.numbering import (
     SHORT_LENGTH,
@@ -47,8 +48,6 @@ _NATIONAL = (
 _SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
 _SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {_REMEDY}"
 _AS_TEXT = "format the column as text and export it again"
-#: Marks that copy and paste brings along: soft hyphen, zero-width, bidi, byte-order mark.
-_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe0f\ufeff]")
 _SCIENTIFIC = re.compile(r"[+-]?(\d+)(?:[.,](\d+))?[eE]\+?(\d{1,3})", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"(\+?\d+)[.,]0+", re.ASCII)
 _EXTENSION = re.compile(r"(.*\d.*?)(?:x|ext\.?|extn\.?|extension|#|;ext=)[\s.:=]*\d+\s*", re.IGNORECASE)
@@ -288,7 +287,7 @@ def _from_text(value: str, field: str) -> str:
     if not value.isascii() and any(c.isnumeric() and not c.isdecimal() for c in value):
         # A footnote mark would become a digit: ² and ① are 2 and 1 once they are normalized.
         raise _refusal(field, value, f"has {_ODD}; {_REMEDY}")
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", value)).strip()
+    text = unicodedata.normalize("NFKC", INVISIBLE.sub("", value)).strip()
     if text.startswith('="') and text.endswith('"'):  # how CSV files keep Excel from touching a number
         text = text[2:-1]
     text = text.lstrip("'’").strip()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from json.encoder import encode_basestring
 from bulksend.messaging.content import Button, Content, Template, parse_content
 from bulksend.messaging.content_json import DEEPEST, load_content_json
 from bulksend.messaging.errors import InvalidValue
+from bulksend.messaging.headings import normal_name
 from bulksend.messaging.rules import (
     Dynamic,
     Rule,
@@ -33,13 +33,6 @@ from bulksend.messaging.states import MessageType
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"[^\W\d][\w .\-]{0,99}")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
-def normal_name(name: str) -> str:
-    """A column's or variable's name as it is compared: case, blanks and composed accents do not matter."""
-    if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
-    return " ".join(name.split()).casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bulksend.messaging.plan import ALIASES
-from bulksend.messaging.rendering import normal_name
-from producer.reading.headers import clean_name
+from bulksend.messaging.headings import clean_name, recipient_columns
 
 #: Characters that are looked at.
 SAMPLE = 1 << 16
@@ -66,7 +64,7 @@ def _sense(rows: Sequence[Sequence[str]]) -> tuple[bool, bool, float, int]:
         return (True, True, 1.0, 0)
     header, below = rows[0], rows[1:]
     width = len(header)
-    has_recipient = any(normal_name(clean_name(cell)) in ALIASES for cell in header)
+    has_recipient = bool(recipient_columns(map(clean_name, header)))
     fitting = sum(1 for row in below if len(row) == width)
     return (
         has_recipient,

@@ -6,22 +6,18 @@ import re
 from collections.abc import Sequence
 
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.headings import clean_name, normal_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
-from bulksend.messaging.plan import ALIASES
-from bulksend.messaging.rendering import normal_name
 
 NAME_MAX = 200
 _PHONE = re.compile(r"[+(]?\d[\d\s().\-/]{5,}\d(\.0)?")
-_UNSEEN = "\ufeff\u200b\u200e\u200f"
 
 
-def clean_name(cell: object) -> str:
-    """A column's name as it is shown and used: one line, no marks that nobody sees."""
-    return " ".join(str(cell).translate(dict.fromkeys(map(ord, _UNSEEN))).split())
+def check_header(cells: Sequence[object], file: str, *, first: int = 1) -> tuple[str, ...]:
+    """The columns' names; empty ones at the end are left off. Raises InvalidInput naming what is wrong.
 
-
-def check_header(cells: Sequence[object], file: str) -> tuple[str, ...]:
-    """The columns' names; empty ones at the end are left off. Raises InvalidInput naming what is wrong."""
+    ``first`` is the place of the first cell, from 1.
+    """
     names = [clean_name(cell) for cell in cells]
     while names and not names[-1]:
         names.pop()
@@ -29,11 +25,11 @@ def check_header(cells: Sequence[object], file: str) -> tuple[str, ...]:
         raise InvalidInput(
             f"{file} is empty; its first row must be the names of the columns, such as to,name"
         )
-    if not any(normal_name(name) in ALIASES for name in names):
+    if not recipient_columns(names):
         _check_no_data(names, file)
-    for place, name in enumerate(names, 1):
+    for place, name in enumerate(names, first):
         _check_name(name, place, file)
-    _check_twice(names, file)
+    _check_twice(names, file, first)
     return tuple(names)
 
 
@@ -64,9 +60,9 @@ def _check_name(name: str, place: int, file: str) -> None:
         )
 
 
-def _check_twice(names: Sequence[str], file: str) -> None:
+def _check_twice(names: Sequence[str], file: str, first: int) -> None:
     seen: dict[str, int] = {}
-    for place, name in enumerate(names, 1):
+    for place, name in enumerate(names, first):
         before = seen.setdefault(normal_name(name), place)
         if before != place:
             raise InvalidInput(

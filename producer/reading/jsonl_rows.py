@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from bulksend.messaging.errors import InvalidInput
-from bulksend.messaging.rendering import normal_name
-from producer.reading.headers import NAME_MAX, clean_name, shown
+from bulksend.messaging.headings import clean_name, normal_name
+from producer.reading.headers import NAME_MAX, shown
 from producer.reading.rows import BadRow, RawRow, RowSource
 from producer.reading.text import LINE_MAX, find_encoding, open_text, refuse_other_encoding, unreadable
 

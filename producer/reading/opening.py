@@ -20,7 +20,7 @@ def open_rows(
     """Open a file of rows: CSV, JSON lines or a spreadsheet; close it, or use ``with``.
 
     ``encoding`` of text that is neither UTF-8 nor marked; ``sheet`` of a spreadsheet, default the first that
-    is visible; ``is_checked``: opened before, so that not all of it need be looked at for its encoding.
+    is visible; ``is_checked``: opened before, so that not all of it need be looked at again.
     Raises InvalidInput, one sentence with the remedy, where the file as a whole cannot be used: it is missing,
     empty, of another kind or encoding, its first row does not name the columns, or no row follows it. A row
     that cannot be used is a BadRow instead, and the rest goes on.
@@ -46,10 +46,10 @@ def _open(path: Path, suffix: str, encoding: str | None, sheet: str | None, is_c
     if suffix in JSONL:
         return JsonlRows(path, encoding=encoding, is_checked=is_checked)
     if suffix in SHEET:
-        # Imported here: a native library that most runs do not need.
+        # Imported here: most runs do not need it.
         from producer.reading.sheet_rows import SheetRows
 
-        return SheetRows(path, sheet=sheet)
+        return SheetRows(path, sheet=sheet, is_checked=is_checked)
     if suffix in (".xls", ".xlsb", ".ods", ".numbers"):
         raise InvalidInput(f"{path.name}: {suffix} is not read; save it as .xlsx or CSV")
     if suffix == ".json":

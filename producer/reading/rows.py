@@ -34,7 +34,8 @@ class RowSource(ABC):
     """An open file. Iterating goes on where it stopped; it is read once, and closed by ``close`` or ``with``.
 
     ``encoding`` and ``delimiter`` are None where the format has none. ``notes`` are sentences for people
-    about what was found out; more may come while rows are read.
+    about what was found out, ``column_notes`` those that concern a column, by its name in the header. ``blank``
+    counts the empty rows among those that were read.
     """
 
     header: tuple[str, ...]
@@ -42,9 +43,13 @@ class RowSource(ABC):
     encoding: str | None = None
     delimiter: str | None = None
     notes: list[str]
+    column_notes: dict[str, list[str]]
+    blank: int
 
     def __init__(self) -> None:
         self.notes = []
+        self.column_notes = {}
+        self.blank = 0
         self._left_to_skip = 0
         self._names: Mapping[str, str] | None = None
         self._first: RawRow | BadRow | None = None
@@ -72,6 +77,10 @@ class RowSource(ABC):
     def _called(self, values: dict[str, object]) -> dict[str, object]:
         names = self._names
         return values if names is None else {names.get(name, name): cell for name, cell in values.items()}
+
+    def elsewhere(self) -> str:
+        """Where else in the file recipients are, as the end of an error's text; empty where nowhere."""
+        return ""
 
     @abstractmethod
     def close(self) -> None:

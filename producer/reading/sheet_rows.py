@@ -1,29 +1,44 @@
-"""Spreadsheets: one sheet of an .xlsx, through calamine.
+"""Spreadsheets: one sheet of an .xlsx.
 
-calamine lays a sheet out as a full rectangle, all in memory: 30 bytes a cell, and a sheet has at most
-1,048,576 rows. So how far its cells reach is looked at before (see ``sheet_guard``): one stray cell in the
-last column and row would ask for 550 GB, and calamine does not raise then but ends the process.
+The sheet is looked through to its end when it is opened, so that a damaged file is refused before its first row is
+used, and what people see otherwise than it is sent (hidden rows, formats) is known.
 """
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from python_calamine import (
-    CalamineError,
-    CalamineSheet,
-    CalamineWorkbook,
-    PasswordError,
-    SheetTypeEnum,
-    SheetVisibleEnum,
-)
-
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.headings import clean_name, recipient_columns
+from bulksend.messaging.plan import as_text
 from producer.reading.headers import check_header, letters
 from producer.reading.rows import BadRow, RawRow, RowSource
-from producer.reading.sheet_guard import look_at
+from producer.reading.sheet_cells import Cell, SheetCells, SheetRow, Trouble
+from producer.reading.workbook import Sheet, Workbook
+
+_SHEETS_NAMED = 5
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What was seen of a sheet on the way through it."""
+
+    header: SheetRow | None = None
+    rows: int = 0
+    """Below the header; those without values are not counted."""
+    hidden: int = 0
+    numbers: set[int] = field(default_factory=set)
+    """Columns, from 0, that hold numbers without a format."""
+    formatted: Counter[int] = field(default_factory=Counter)
+    """Cells of each column that look otherwise than they are sent."""
+    example: dict[int, str] = field(default_factory=dict)
+    """The first of them in each column."""
+    merged: list[str] = field(default_factory=list)
+    hidden_columns: list[tuple[int, int]] = field(default_factory=list)
 
 
 class SheetRows(RowSource):
@@ -31,152 +46,225 @@ class SheetRows(RowSource):
 
     format = "xlsx"
 
-    def __init__(self, path: Path, *, sheet: str | None = None) -> None:
+    def __init__(self, path: Path, *, sheet: str | None = None, is_checked: bool = False) -> None:
         """Raises InvalidInput where the file or the sheet cannot be read."""
         super().__init__()
-        self._closed = False
-        self._book = _open_book(path)
+        self._file = path.name
+        self._book = Workbook(path)
         try:
-            index = self._choose(path.name, sheet)
-            self._looked = look_at(path, index)
-            self._sheet = _open_sheet(self._book, index, path.name)
-            self._rows = self._sheet.iter_rows()
-            self._left = self._sheet.start[1] if self._sheet.start else 0
-            cells = self._read_header(path.name)
-            self.header = self._checked(cells, path.name)
-            self._begin(path.name)
+            self._sheet = self._choose(sheet)
+            with self._naming_others(sheet):
+                self._open(is_checked)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         self._rest = iter(())
-        if not self._closed:
-            self._closed = True
-            self._book.close()
+        self._book.close()
 
-    def _choose(self, file: str, wanted: str | None) -> int:
-        sheets = [s for s in self._book.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
-        names = self._book.sheet_names
-        if wanted is not None:
-            if wanted not in names:
-                raise InvalidInput(
-                    f"--sheet: {file} has no sheet {wanted[:40]!r}; it has {', '.join(names)[:200]}"
-                )
-            return names.index(wanted)
-        visible = [s for s in sheets if s.visible == SheetVisibleEnum.Visible] or sheets
-        if not visible:
-            raise InvalidInput(f"{file} has no sheet with cells")
-        if len(visible) > 1:
-            self.notes.append(
-                f"read the first of {len(visible)} sheets, {visible[0].name!r} (--sheet takes another)"
+    def _open(self, is_checked: bool) -> None:
+        looked = None if is_checked else self._look_through()
+        self._rows = self._read_sheet()
+        header = next((row for row in self._rows if _has_values(row.cells)), None)
+        if header is None:
+            raise InvalidInput(
+                f"{self._file} is empty; its first row must be the names of the columns, such as to and name"
             )
-        return names.index(visible[0].name)
+        self._number, self._left = header.number, _first_of(header.cells)
+        if looked is not None:
+            self._check_merged(looked.merged)
+        names: list[object] = [""] * (header.cells[-1][0] + 1 - self._left)
+        for column, value, _, _ in header.cells:
+            if column >= self._left:
+                names[column - self._left] = "" if isinstance(value, Trouble) else value
+        self.header = check_header(names, self._file, first=self._left + 1)
+        if looked is not None:
+            self._note(looked)
+        self._begin(self._file)
 
-    def _read_header(self, file: str) -> list[object]:
-        for number, cells in enumerate(self._rows, 1):
-            if any(cell != "" for cell in cells):
-                self._number = number
-                return list(cells)
-        raise InvalidInput(
-            f"{file} is empty; its first row must be the names of the columns, such as to and name"
-        )
+    # -- which sheet ----------------------------------------------------------------------------------------
 
-    def _checked(self, cells: list[object], file: str) -> tuple[str, ...]:
-        top = self._number - 1
-        for (row, left), (_, right) in self._sheet.merged_cell_ranges or []:
-            if row == top and right > left:
-                raise InvalidInput(
-                    f"cells {letters(left + 1)} to {letters(right + 1)} in the first row of {file} are "
-                    "merged; the first row must be the names of the columns, one a cell: delete titles "
-                    "above the table"
+    def _choose(self, wanted: str | None) -> Sheet:
+        sheets = self._book.sheets
+        if wanted is not None:
+            chosen = next((sheet for sheet in sheets if sheet.name == wanted), None)
+            if chosen is None:
+                there = ", ".join(sheet.name for sheet in sheets)[:200] or "none with cells"
+                raise InvalidInput(f"--sheet: {self._file} has no sheet {wanted[:40]!r}; it has {there}")
+            if chosen.is_hidden:
+                self.notes.append(f"the sheet {wanted[:40]!r} is hidden")
+            return chosen
+        visible = [sheet for sheet in sheets if not sheet.is_hidden]
+        if not sheets:
+            raise InvalidInput(f"{self._file} has no sheet with cells")
+        chosen = (visible or sheets)[0]
+        if len(sheets) > 1:
+            hidden = len(sheets) - len(visible)
+            self.notes.append(
+                f"read {chosen.name[:40]!r}, the first of {len(visible or sheets)} sheets"
+                + (f", {hidden} more {'is' if hidden == 1 else 'are'} hidden" if hidden and visible else "")
+                + ("; all of them are hidden" if not visible else "")
+                + " (--sheet takes another)"
+            )
+        return chosen
+
+    @contextmanager
+    def _naming_others(self, wanted: str | None) -> Iterator[None]:
+        """Where the first sheet cannot be used, the error names those that have recipients."""
+        try:
+            yield
+        except InvalidInput as error:
+            hint = self.elsewhere() if wanted is None else ""
+            raise (InvalidInput(f"{error}{hint}") if hint else error) from None
+
+    def elsewhere(self) -> str:
+        found = []
+        for sheet in self._book.sheets:
+            if sheet != self._sheet and self._has_recipients(sheet):
+                found.append(sheet.name[:40])
+            if len(found) == _SHEETS_NAMED:
+                break
+        if not found:
+            return ""
+        names = ", ".join(map(repr, found))
+        return f". Recipients are in {names}: say --sheet {found[0]!r}"
+
+    def _has_recipients(self, sheet: Sheet) -> bool:
+        try:
+            with self._book.judging():
+                for row in SheetCells(self._book, sheet):
+                    if _has_values(row.cells):
+                        return bool(recipient_columns(clean_name(value) for _, value, _, _ in row.cells))
+        except InvalidInput:
+            return False
+        return False
+
+    # -- what people see --------------------------------------------------------------------------------------
+
+    def _look_through(self) -> _Looked:
+        looked = _Looked()
+        with self._book.judging():
+            cells = SheetCells(self._book, self._sheet)
+            for row in cells:
+                if not _has_values(row.cells):
+                    continue
+                if looked.header is None:
+                    looked.header = row
+                    continue
+                looked.rows += 1
+                looked.hidden += row.is_hidden
+                for cell in row.cells:
+                    if cell[3] is not None or type(cell[1]) is bool:
+                        self._look_at(cell, row.number, looked)
+        looked.merged, looked.hidden_columns = cells.merged, cells.hidden_columns
+        return looked
+
+    def _look_at(self, cell: Cell, row: int, looked: _Looked) -> None:
+        """Whether a number looks as it is sent."""
+        column, value, style, number = cell
+        formats = self._book.formats
+        if type(value) is bool:
+            shown: str | None = "TRUE" if value else "FALSE"
+        elif number is None or style >= len(formats) or formats[style].is_plain:
+            looked.numbers.add(column)
+            return
+        elif formats[style].kind == "number":
+            shown = formats[style].shown(number)
+        else:
+            shown = f"the date or time in {letters(column + 1)}{row}"
+        sent = as_text("", value) or ""
+        if shown == sent:
+            looked.numbers.add(column)
+            return
+        looked.formatted[column] += 1
+        if column not in looked.example:
+            looked.example[column] = (
+                f"{shown or f'the number in {letters(column + 1)}{row}'} is sent as {sent[:40]}"
+            )
+
+    def _note(self, looked: _Looked) -> None:
+        if looked.hidden:
+            self.notes.append(
+                f"{looked.hidden:,} of {looked.rows:,} rows {'is' if looked.hidden == 1 else 'are'} hidden, by a "
+                f"filter or by hand; {'it is' if looked.hidden == 1 else 'they are'} sent too"
+            )
+        for place, name in enumerate(self.header, self._left):
+            notes = self.column_notes.setdefault(name, [])
+            if any(first <= place + 1 <= last for first, last in looked.hidden_columns):
+                notes.append(f"the column {name!r} is hidden; it is used all the same")
+            if count := looked.formatted[place]:
+                notes.append(
+                    f"{count:,} cell{' of' if count == 1 else 's of'} {name!r} {'is' if count == 1 else 'are'} sent as "
+                    f"{'its value' if count == 1 else 'their values'}, not as shown: {looked.example[place]}; "
+                    "format the column as text to send what it shows"
                 )
-        return check_header(cells, file)
+            elif place in looked.numbers:
+                notes.append(
+                    f"the column {name!r} holds numbers, which have no leading zeros and no +; format it as text if "
+                    "they matter"
+                )
+
+    def _check_merged(self, merged: Iterable[str]) -> None:
+        for area in merged:
+            first, _, last = area.partition(":")
+            left, right = _letters_of(first), _letters_of(last)
+            if first.removeprefix(left) == str(self._number) and left != right:
+                raise InvalidInput(
+                    f"cells {left} to {right} in the first row of {self._file} are merged; the first row must be the "
+                    "names of the columns, one a cell: delete titles above the table"
+                )
+
+    # -- rows -------------------------------------------------------------------------------------------------
+
+    def _read_sheet(self) -> Iterator[SheetRow]:
+        with self._book.judging():
+            yield from SheetCells(self._book, self._sheet)
 
     def _read(self) -> Iterator[RawRow | BadRow]:
-        header, width = self.header, len(self.header)
-        numbers: set[str] = set()
-        for number, cells in enumerate(self._rows, self._number + 1):
-            errors = self._looked.errors.get(number)
-            if not errors and not any(cell != "" for cell in cells):
+        last = self._number
+        for row in self._rows:
+            if not _has_values(row.cells):
                 continue
+            self.blank += row.number - last - 1
+            last = row.number
             if self._left_to_skip:
                 self._left_to_skip -= 1
                 continue
-            if errors:
-                yield self._error(number, errors)
-                continue
-            if any(cell != "" for cell in cells[width:]):
-                yield self._nameless(number, cells)
-                continue
-            values = {name: _value(cell) for name, cell in zip(header, cells, strict=False)}
-            for name, value in values.items():
-                if type(value) is float and name not in numbers:
-                    numbers.add(name)
-                    self.notes.append(
-                        f"the column {name!r} holds numbers, which have no leading zeros and no +; format "
-                        "it as text if they matter"
-                    )
-            yield RawRow(number, self._called(values))
+            yield self._made(row)
 
-    def _error(self, number: int, columns: list[int]) -> BadRow:
-        place = columns[0] - self._left
-        field = self.header[place] if 0 <= place < len(self.header) else "row"
-        return BadRow(
-            number,
-            field,
-            "",
-            f"cell {letters(columns[0] + 1)}{number} holds a formula's error; mend it or clear it",
-        )
-
-    def _nameless(self, number: int, cells: Sequence[object]) -> BadRow:
-        width = len(self.header)
-        place = next(n for n, cell in enumerate(cells) if n >= width and cell != "")
-        at = f"{letters(self._left + place + 1)}{number}"
-        return BadRow(
-            number, "row", "", f"cell {at} stands in a column without a name; name the column or clear it"
-        )
+    def _made(self, row: SheetRow) -> RawRow | BadRow:
+        header, left = self.header, self._left
+        values: dict[str, object] = dict.fromkeys(header, "")
+        for column, value, _, _ in row.cells:
+            place = column - left
+            if type(value) is Trouble:
+                name = header[place] if 0 <= place < len(header) else "row"
+                return BadRow(row.number, name, "", f"cell {letters(column + 1)}{row.number} {value.what}")
+            if 0 <= place < len(header):
+                values[header[place]] = value
+            elif value != "" and not (isinstance(value, str) and value.isspace()):
+                return BadRow(
+                    row.number,
+                    "row",
+                    "",
+                    f"cell {letters(column + 1)}{row.number} stands in a column without a name; name the column or "
+                    "clear it",
+                )
+        return RawRow(row.number, self._called(values))
 
 
-def _open_book(path: Path) -> CalamineWorkbook:
-    with path.open("rb") as file:
-        head = file.read(8)
-    if not head:
-        raise InvalidInput(f"{path.name} is empty")
-    if head.startswith(b"\xd0\xcf\x11\xe0"):
-        raise InvalidInput(
-            f"{path.name} is protected by a password, or an old .xls; save it as .xlsx without a password, "
-            f"or as CSV"
-        )
-    if not head.startswith(b"PK"):
-        raise InvalidInput(
-            f"{path.name} is no spreadsheet, whatever its name says; if it is text, name it .csv"
-        )
-    try:
-        return CalamineWorkbook.from_path(path)
-    except PasswordError:
-        raise InvalidInput(
-            f"{path.name} is protected by a password; save it without one, or as CSV"
-        ) from None
-    except CalamineError:
-        raise InvalidInput(
-            f"{path.name} is damaged or no spreadsheet; save it as .xlsx or CSV again"
-        ) from None
+def _has_values(cells: Iterable[Cell]) -> bool:
+    return any(map(_is_value, cells))
 
 
-def _open_sheet(book: CalamineWorkbook, index: int, file: str) -> CalamineSheet:
-    try:
-        return book.get_sheet_by_index(index)
-    except CalamineError:
-        raise InvalidInput(
-            f"{file} is damaged: its sheet cannot be read; save it as .xlsx or CSV again"
-        ) from None
+def _is_value(cell: Cell) -> bool:
+    return type(cell[1]) is not str or not cell[1].isspace()
 
 
-def _value(cell: object) -> object:
-    """Text, numbers and booleans as they are, instants as ISO 8601, lengths of time as ISO 8601 (PT600S)."""
-    if isinstance(cell, (datetime.datetime, datetime.date, datetime.time)):
-        return cell.isoformat()
-    if isinstance(cell, datetime.timedelta):
-        return f"PT{cell.total_seconds():.15g}S"
-    return cell
+def _first_of(cells: Iterable[Cell]) -> int:
+    return next(cell[0] for cell in cells if _is_value(cell))
+
+
+def _letters_of(place: str) -> str:
+    return place.rstrip("0123456789")

@@ -1,0 +1,174 @@
+"""What a file's columns are called, and which of them holds the recipients."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.masking import mask_digits
+
+#: Names that the recipients' column may have, in the words of the interface.
+ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
+RESERVED = ("send_at", "ttl", "timezone", "key")
+#: Marks that copy and paste brings along: soft hyphen, zero-width, bidi, variation selector, byte-order mark.
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe0e\ufe0f\ufeff\ufff9-\ufffb]"
+)
+
+#: What exports and address books call that column, without blanks and punctuation: whose it is, what, and "No.".
+_WHOSE = (
+    "",
+    "contact",
+    "customer",
+    "client",
+    "user",
+    "guest",
+    "member",
+    "patient",
+    "recipient",
+    "primary",
+    "main",
+)
+_WHAT = (
+    *("phone", "mobile", "cell", "telephone", "tel", "whatsapp", "msisdn", "gsm", "cellphone", "mobilephone"),
+    *("handphone", "whatsappphone", "whatsappmobile"),
+)
+_NUMBER = ("", "no", "nr", "num", "number", "numbers", "1", "1value")
+_OTHERS = (
+    *("wanumber", "wano", "contactno", "contactnumber", "recipientnumber", "mobileno1", "phoneno1"),
+    *("Telefonnummer", "Telefon", "Telefonnr", "Tel.-Nr.", "Handy", "Handynummer", "Handynr", "Mobil"),
+    *("Mobilnummer", "Mobilfunknummer", "Mobiltelefon", "Rufnummer", "WhatsApp-Nummer"),
+    *("Téléphone", "Tél", "Téléphone portable", "Téléphone mobile", "Portable", "Numéro de téléphone"),
+    *("Numéro de portable", "N° de téléphone", "N° téléphone", "Numéro WhatsApp", "Numéro mobile"),
+    *("Teléfono", "Teléfono móvil", "Móvil", "Celular", "Número de teléfono", "Número de celular"),
+    *(
+        "Número de móvil",
+        "Número de WhatsApp",
+        "Telefone",
+        "Telemóvel",
+        "Número de telefone",
+        "Nº de celular",
+    ),
+    *("Telefono", "Cellulare", "Numero di telefono", "Numero di cellulare", "Numero cellulare"),
+    *("Telefoon", "Telefoonnummer", "Mobiel", "Mobiel nummer", "Numer telefonu", "Nr telefonu", "Komórka"),
+    *("Cep", "Cep telefonu", "Cep no", "Telefon numarası", "GSM no"),
+    *("No HP", "No. HP", "Nomor HP", "HP", "Nomor telepon", "No. telepon", "Telepon", "No. Telp", "Nomor WA"),
+    *("No WA", "Nomor WhatsApp", "Nombor telefon", "No. telefon", "No tel"),
+    *("Телефон", "Номер телефона", "Мобильный", "Мобильный телефон", "Тел.", "Номер телефону"),
+    *(
+        "رقم الهاتف",
+        "الهاتف",
+        "هاتف",
+        "رقم الجوال",
+        "الجوال",
+        "جوال",
+        "رقم الموبايل",
+        "الموبايل",
+        "رقم الواتساب",
+    ),
+    *("شماره موبایل", "شماره تلفن", "טלפון", "נייד", "מספר טלפון"),
+    *("मोबाइल", "मोबाइल नंबर", "फ़ोन", "फ़ोन नंबर", "মোবাইল", "মোবাইল নম্বর", "ফোন নম্বর"),
+    *("手机", "手机号", "手机号码", "电话", "电话号码", "联系电话", "手機", "手機號碼", "電話", "電話號碼"),
+    *(
+        "電話番号",
+        "携帯番号",
+        "携帯電話",
+        "携帯電話番号",
+        "전화번호",
+        "휴대폰",
+        "휴대폰번호",
+        "휴대폰 번호",
+        "휴대전화",
+    ),
+    *("Số điện thoại", "Điện thoại", "SĐT", "เบอร์โทร", "เบอร์โทรศัพท์", "เบอร์มือถือ", "โทรศัพท์"),
+)
+
+
+def clean_name(cell: object) -> str:
+    """A column's name as it is shown and used: one line, without marks that cannot be seen."""
+    return " ".join(INVISIBLE.sub("", str(cell)).split())
+
+
+@lru_cache(4096)
+def normal_name(name: str) -> str:
+    """A column's or variable's name as it is compared: case, blanks, marks and composed accents do not matter."""
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", INVISIBLE.sub("", name))
+    return " ".join(name.split()).casefold()
+
+
+def squeezed(name: str) -> str:
+    """Only a name's letters and digits, without accents: ``Mobile-No.`` and ``mobile no`` are the same."""
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in plain if letter.isalnum())
+
+
+_HEADINGS = frozenset(
+    {"".join(parts) for parts in product(_WHOSE, _WHAT, _NUMBER)} | {squeezed(name) for name in _OTHERS}
+)
+
+
+@lru_cache(4096)
+def _is_heading(name: str) -> bool:
+    return name in ALIASES or squeezed(name) in _HEADINGS
+
+
+def recipient_columns(names: Iterable[str]) -> list[str]:
+    """Those of the names that can be the recipients' column."""
+    return [name for name in names if _is_heading(normal_name(name))]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How a file's columns are called here: header name -> ``to``, a reserved name, or a variable's."""
+
+    names: Mapping[str, str]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The columns that a content may use."""
+        return tuple(name for name in self.names.values() if name != "to" and name not in RESERVED)
+
+    def rename(self, values: Mapping[str, object]) -> dict[str, object]:
+        """A row under those names."""
+        names = self.names
+        return {names[column]: value for column, value in values.items() if column in names}
+
+
+def map_columns(header: Sequence[str]) -> Columns:
+    """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question.
+
+    ``Send at`` and ``send-at`` are ``send_at``: taken for a variable, it would be ignored and sent at once.
+    """
+    names: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for column in header:
+        name = normal_name(str(column))
+        if not name:
+            continue
+        if (reserved := re.sub(r"[ \-]", "_", name)) in RESERVED:
+            name = reserved
+        if name in seen:
+            raise InvalidInput(
+                f"the columns {seen[name]!r} and {column!r} have the same name; rename one of them"
+            )
+        seen[name] = str(column)
+        names[str(column)] = name
+    found = ["to"] if "to" in seen else recipient_columns(seen)
+    if not found:
+        there = mask_digits(", ".join(seen.values())) or "none"
+        raise InvalidInput(
+            f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])}). The columns are: {there}"
+        )
+    if len(found) > 1:
+        raise InvalidInput(
+            f"the columns {' and '.join(seen[name] for name in found)} could each hold the recipients; call the "
+            "right one `to`"
+        )
+    names[seen[found[0]]] = "to"
+    return Columns(names)

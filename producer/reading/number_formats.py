@@ -1,0 +1,190 @@
+"""What a number's format makes of it on the screen: a date, a length of time, or text such as ``10%``.
+
+ECMA-376 part 1, 18.8.30 and 18.8.31. Of a format only its section for positive numbers is looked at.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Kind = Literal["number", "date", "length"]
+
+#: The formats that files name by number only and that are not plain numbers.
+_BUILT_IN = {
+    **dict(enumerate(("General", "0", "0.00", "#,##0", "#,##0.00"))),
+    **dict.fromkeys((5, 6), "$#,##0"),
+    **dict.fromkeys((7, 8), "$#,##0.00"),
+    **{9: "0%", 10: "0.00%", 11: "0.00E+00", 12: "# ?/?", 13: "# ??/??"},
+    **dict.fromkeys((*range(14, 18), *range(27, 32), 36, *range(50, 59)), "yyyy-mm-dd"),
+    **dict.fromkeys((*range(18, 22), *range(32, 36)), "h:mm:ss"),
+    **{22: "yyyy-mm-dd h:mm", 45: "mm:ss", 46: "[h]:mm:ss", 47: "mm:ss.0", 48: "##0.0E+0", 49: "@"},
+    **dict.fromkeys((37, 38, 41), "#,##0"),
+    **dict.fromkeys((39, 40, 43), "#,##0.00"),
+    **{42: "$#,##0", 44: "$#,##0.00"},
+}
+#: The day before the first of each system; 1900 counts a 29 February that never was.
+_EPOCH_1900 = datetime.datetime(1899, 12, 30)  # noqa: DTZ001 - a cell has no zone
+_EPOCH_1904 = datetime.datetime(1904, 1, 1)  # noqa: DTZ001
+_LAST_DAY = 2_958_466
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFormat:
+    """How numbers of one format look. ``shown`` is only known of the plainer formats."""
+
+    kind: Kind
+    prefix: str = ""
+    suffix: str = ""
+    scale: int = 1
+    whole_digits: int = 0
+    decimals: int | None = None
+    """Places after the point, as many as there are where it is None."""
+    optional: int = 0
+    """How many of them are left out where they are zeros."""
+    grouped: bool = False
+    odd: bool = False
+    """Fractions, powers and whatever else is not laid out here."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Numbers look as they are."""
+        return self == _GENERAL
+
+    def shown(self, number: float) -> str | None:
+        """The number as the spreadsheet shows it, with a point before its decimals; None where it is not known."""
+        if self.odd or number < 0:
+            return None
+        scaled = number * self.scale
+        if self.decimals is None:
+            text = f"{scaled:.15g}"
+            return None if "e" in text else f"{self.prefix}{text}{self.suffix}"
+        text = f"{float(f'{scaled:.15g}'):{',' if self.grouped else ''}.{self.decimals}f}"
+        whole, point, places = text.partition(".")
+        if self.optional and places:
+            kept = places[: self.decimals - self.optional]
+            places = kept + places[len(kept) :].rstrip("0")
+        text = whole.zfill(self.whole_digits) + (point + places if places else "")
+        return f"{self.prefix}{text}{self.suffix}"
+
+
+_GENERAL = NumberFormat("number")
+
+
+def built_in(number: int) -> NumberFormat:
+    """The format that a file names by its number."""
+    return read_format(_BUILT_IN.get(number, "General"))
+
+
+@lru_cache(1024)
+def read_format(code: str) -> NumberFormat:
+    """A format by its code, such as ``0.00%`` or ``dd/mm/yyyy``."""
+    tokens = list(_tokens(code[:255]))
+    marks = "".join(text for kind, text in tokens if kind == "mark")
+    lower = marks.lower()
+    if any(kind == "span" for kind, _ in tokens):
+        return NumberFormat("length")
+    if lower == "@":
+        return _GENERAL
+    if "general" in lower:
+        return _with_words(tokens, _GENERAL)
+    if any(letter in lower for letter in "ymdhs"):
+        return NumberFormat("date")
+    return _with_words(tokens, _digits_of(marks))
+
+
+def _tokens(code: str) -> Iterator[tuple[str, str]]:
+    """``mark``: what lays digits out; ``word``: what stands as it is; ``span``: a length of time, as in [h]."""
+    at, end = 0, len(code)
+    while at < end and code[at] != ";":
+        letter = code[at]
+        if letter == '"':
+            close = code.find('"', at + 1)
+            close = end if close < 0 else close
+            yield "word", code[at + 1 : close]
+            at = close
+        elif letter == "[":
+            close = code.find("]", at)
+            close = end if close < 0 else close
+            yield from _in_brackets(code[at + 1 : close])
+            at = close
+        elif letter == "\\":
+            yield "word", code[at + 1 : at + 2]
+            at += 1
+        elif letter in "_*":  # a gap as wide as the next letter, or filled with it
+            at += 1
+        elif letter in "$€£¥₹₽₩ ()+-'~":
+            yield "word", letter
+        else:
+            yield "mark", letter
+        at += 1
+
+
+def _in_brackets(inner: str) -> Iterator[tuple[str, str]]:
+    if inner.startswith("$"):
+        yield "word", inner[1:].partition("-")[0]
+    elif inner and not set(inner.lower()) - set("hms"):
+        yield "span", inner
+
+
+def _digits_of(marks: str) -> NumberFormat:
+    """The layout of a code such as ``#,##0.00%``."""
+    digits = marks.rstrip("%")
+    body = digits.rstrip(",")  # each comma at the end divides by a thousand
+    whole, _, places = body.partition(".")
+    if set(whole) - set("#0?,") or set(places) - set("0#?") or len(body) != len(digits):
+        return NumberFormat("number", odd=True)
+    return NumberFormat(
+        "number",
+        suffix="%" * (len(marks) - len(digits)),
+        scale=100 ** (len(marks) - len(digits)),
+        # The first 0 shows all digits behind it: 0#### makes 00012 of 12.
+        whole_digits=len(whole[whole.find("0") :].replace(",", "")) if "0" in whole else 0,
+        decimals=len(places),
+        optional=len(places) - places.rfind("0") - 1,
+        grouped="," in whole,
+        odd="?" in body,
+    )
+
+
+def _with_words(tokens: list[tuple[str, str]], laid_out: NumberFormat) -> NumberFormat:
+    """With the words before and after the digits; words among the digits are not laid out."""
+    places = [n for n, (kind, _) in enumerate(tokens) if kind == "mark"]
+    first, last = (places[0], places[-1]) if places else (len(tokens), len(tokens))
+    prefix = "".join(text for _, text in tokens[:first])
+    suffix = "".join(text for _, text in tokens[last + 1 :])
+    among = any(kind == "word" for kind, _ in tokens[first:last])
+    # A % may stand behind words: 0 "of" % is rare enough to be odd.
+    return NumberFormat(
+        laid_out.kind,
+        prefix,
+        laid_out.suffix + suffix,
+        laid_out.scale,
+        laid_out.whole_digits,
+        laid_out.decimals,
+        laid_out.optional,
+        laid_out.grouped,
+        laid_out.odd or among or not places,
+    )
+
+
+def as_instant(days: float, *, since_1904: bool) -> str | None:
+    """A count of days as ISO 8601: a time below one day, a date where it is whole. None where it is no date."""
+    if not 0 <= days < _LAST_DAY:
+        return None
+    milliseconds = round(days * _DAY_MS)
+    if not since_1904 and milliseconds < 60 * _DAY_MS and days >= 1:
+        milliseconds += _DAY_MS
+    moment = (_EPOCH_1904 if since_1904 else _EPOCH_1900) + datetime.timedelta(milliseconds=milliseconds)
+    if days < 1:
+        return moment.time().isoformat()
+    return (moment.date() if milliseconds % _DAY_MS == 0 else moment).isoformat()
+
+
+def as_length(days: float) -> str:
+    """A count of days as ISO 8601, such as PT600S."""
+    return f"PT{round(days * _DAY_MS) / 1000:.15g}S"

@@ -1,0 +1,240 @@
+"""A sheet's rows, one after the other, as its XML comes along; at most one row and a piece of XML are in memory.
+
+Where a row or cell does not say where it stands (``r`` is optional), it follows the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from producer.reading.bounded_xml import DEPTH_MAX, BadXml, XmlFeed, is_on
+from producer.reading.headers import letters
+from producer.reading.number_formats import as_instant, as_length
+from producer.reading.workbook import Sheet, Workbook, check_length, unescaped
+
+#: Excel's own.
+ROWS_MAX, COLUMNS_MAX = 1_048_576, 16_384
+#: Digits of a number that a spreadsheet keeps and shows.
+DIGITS = 15
+_MERGED_MAX = 100_000
+#: A cell, its value, its text, its formula, a row.
+ELEMENTS = ("c", "v", "t", "f", "row")
+
+
+class Trouble(NamedTuple):
+    """In place of a value that the cell does not have: what the cell holds, and the remedy."""
+
+    what: str
+
+
+Cell = tuple[int, "str | float | bool | Trouble", int, float | None]
+"""A cell that is not empty: its column from 0; its value; its style, a place among the workbook's formats; and the
+number that it holds, where it holds one: the value may be a date. A plain tuple, since there are millions.
+"""
+
+
+class SheetRow(NamedTuple):
+    """A row with its number; ``cells`` in the order of their columns."""
+
+    number: int
+    is_hidden: bool
+    cells: list[Cell]
+
+
+class SheetCells:
+    """The rows of one sheet, once. After the last, ``merged`` and ``hidden_columns`` are known.
+
+    Iterating raises BadXml and whatever else ``Workbook.judging`` turns into InvalidInput.
+    """
+
+    def __init__(self, book: Workbook, sheet: Sheet) -> None:
+        self.merged: list[str] = []
+        self.hidden_columns: list[tuple[int, int]] = []
+        """First and last, from 1."""
+        self._book = book
+        self._formats = book.formats
+        self._part = sheet.part
+        self._feed = XmlFeed(self._start, self._end)
+        self._ready: list[SheetRow] = []
+        self._prefix: str | None = None
+        self._c = self._v = self._t = self._f = self._row_name = ""
+        self._depth = 0
+        self._columns: dict[str, int] = {}
+        self._row = 0
+        self._row_text = ""
+        self._is_hidden = False
+        self._cells: list[Cell] | None = None
+        self._column = -1
+        self._cell_depth = 0
+        self._type = "n"
+        self._style = 0
+        self._text = ""
+        self._takes = self._has_formula = self._has_value = self._is_spoken = False
+        self._heard: list[str] = []
+        self._feed.listen(self._heard.append)
+
+    @property
+    def scanned(self) -> int:
+        """Bytes of XML that were looked at so far."""
+        return self._feed.scanned
+
+    def __iter__(self) -> Iterator[SheetRow]:
+        for piece in self._book.pieces(self._part):
+            self._feed.feed(piece)
+            check_length(self._heard, self._text)
+            if not self._takes:
+                self._heard.clear()
+            yield from self._ready
+            self._ready.clear()
+        self._feed.feed(b"")
+        yield from self._ready
+        # The parser holds this object's methods, and this object the parser.
+        del self._feed
+
+    # -- elements -------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise BadXml("its XML is nested too deeply")
+        if name == self._c:
+            self._start_cell(attributes)
+        elif name == self._v:
+            self._heard.clear()
+            self._takes = True
+        elif name == self._t:
+            self._heard.clear()
+            self._takes = not self._is_spoken
+        elif name == self._row_name:
+            self._start_row(attributes)
+        elif name == self._f:
+            self._has_formula = True
+        elif self._prefix is None:
+            self._begin(name)
+        else:
+            self._start_other(name[len(self._prefix) :], attributes)
+
+    def _begin(self, root: str) -> None:
+        """Learn the prefix that this file gives a sheet's elements."""
+        self._prefix = prefix = root[: root.rfind(":") + 1]
+        self._c, self._v, self._t, self._f, self._row_name = (prefix + name for name in ELEMENTS)
+
+    def _start_other(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "rPh":  # how an Asian text is spoken
+            self._is_spoken = True
+        elif name == "col" and is_on(attributes.get("hidden")):
+            self.hidden_columns.append((int(attributes.get("min", "0")), int(attributes.get("max", "0"))))
+            if len(self.hidden_columns) > COLUMNS_MAX:
+                raise BadXml("it describes more columns than a sheet has")
+        elif name == "mergeCell" and len(self.merged) < _MERGED_MAX:
+            self.merged.append(attributes.get("ref", ""))
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+        if name == self._c:
+            self._end_cell()
+        elif name == self._v or name == self._t:
+            if self._takes:
+                self._text += "".join(self._heard)
+                self._has_value, self._takes = True, False
+        elif name == self._row_name:
+            if self._cells:
+                self._ready.append(SheetRow(self._row, self._is_hidden, self._cells))
+            self._cells = None
+        elif name.endswith("rPh"):
+            self._is_spoken = False
+
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        if self._cells is not None:
+            raise BadXml("it has a row within a row")
+        given = attributes.get("r")
+        row = self._row + 1 if given is None else _count(given)
+        if row <= self._row:
+            raise BadXml(f"row {row:,} stands after row {self._row:,}")
+        if row > ROWS_MAX:
+            raise BadXml(f"it has a row {row:,}, and a sheet has at most {ROWS_MAX:,}")
+        self._row, self._row_text = row, str(row)
+        self._is_hidden = is_on(attributes.get("hidden")) or attributes.get("ht") in ("0", "0.0")
+        self._cells, self._column, self._cell_depth = [], -1, self._depth + 1
+
+    def _start_cell(self, attributes: dict[str, str]) -> None:
+        if self._cells is None or self._depth != self._cell_depth:
+            raise BadXml("it has a cell outside of a row, or within a cell")
+        get = attributes.get
+        place = get("r")
+        column = self._column + 1 if place is None else self._column_of(place)
+        if column <= self._column or column >= COLUMNS_MAX:
+            raise BadXml(f"its cells of row {self._row:,} are out of order")
+        self._column = column
+        self._type = get("t", "n")
+        style = get("s")
+        self._style = 0 if style is None else int(style)
+        self._text = ""
+        self._has_formula = self._has_value = False
+
+    def _column_of(self, place: str) -> int:
+        """``B7`` is 1; in row 8 it is refused."""
+        name = place.removesuffix(self._row_text)
+        column = self._columns.get(name)
+        if column is None:
+            column = _column(name)
+            if column is None:
+                raise BadXml(f"cell {place[:20]!r} stands in row {self._row:,}")
+            self._columns[name] = column
+        return column
+
+    def _end_cell(self) -> None:
+        text, kind, number = self._text, self._type, None
+        value: str | float | bool | Trouble
+        if not text:
+            if not self._has_formula or self._has_value:
+                return
+            value = Trouble("holds a formula that was never computed; open the file in Excel and save it")
+        elif kind == "n":
+            number = float(text)
+            value = self._from_number(number, text)
+        elif kind == "s":
+            value = self._book.string(int(text))
+        else:
+            value = self._of_another_kind(kind, text)
+        if value != "":
+            self._cells.append((self._column, value, self._style, number))  # type: ignore[union-attr]
+
+    def _of_another_kind(self, kind: str, text: str) -> str | bool | Trouble:
+        if kind in ("inlineStr", "str", "d"):
+            return unescaped(text)
+        if kind == "b":
+            return is_on(text)
+        if kind == "e":
+            return Trouble("holds a formula's error; mend it or clear it")
+        raise BadXml(f"cell {letters(self._column + 1)}{self._row} is of an unknown type")
+
+    def _from_number(self, number: float, text: str) -> str | float:
+        if number - number != 0 or "_" in text:
+            raise BadXml(f"cell {letters(self._column + 1)}{self._row} holds no number")
+        formats = self._formats
+        kind = formats[self._style].kind if self._style < len(formats) else "number"
+        if kind == "date":
+            found = as_instant(number, since_1904=self._book.since_1904)
+            if found is not None:
+                return found
+        if kind == "length":
+            return as_length(number)
+        return float(f"{number:.{DIGITS}g}") if len(text) > DIGITS else number
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise BadXml(f"it has a row numbered {text[:20]!r}")
+    return int(text)
+
+
+def _column(name: str) -> int | None:
+    """``A`` is 0, ``AA`` 26."""
+    if not (name.isascii() and name.isalpha() and len(name) <= 3):
+        return None
+    place = 0
+    for letter in name.upper():
+        place = place * 26 + ord(letter) - 64
+    return place - 1
