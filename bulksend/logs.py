@@ -38,7 +38,7 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=out.isatty() and "NO_COLOR" not in os.environ)
         if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        else structlog.processors.JSONRenderer(ensure_ascii=not writes_unicode(out))
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -62,6 +62,11 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     for noisy in ("httpx", "httpcore", "kombu", "amqp", "sqlalchemy", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+def writes_unicode(stream: TextIO) -> bool:
+    """Whether its encoding holds every character."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -28,6 +28,7 @@ from pydantic import (
 
 from bulksend.failpoints import check
 from bulksend.messaging.errors import InvalidInput, InvalidValue
+from bulksend.messaging.whole_text import whole_text
 
 PREFIX = "BULKSEND_"
 _PLAIN = ("DATABASE_URL", "REDIS_URL")
@@ -358,6 +359,8 @@ def _entries(values: Mapping[str, str], source: str) -> Iterator[tuple[str, _Ent
     files = {f"{name}_FILE": name for name, field in fields.items() if _is_secret(field)}
     # An empty variable is one that is not set: so docker compose writes it.
     for name, value in ((name, value.strip()) for name, value in values.items() if value.strip()):
+        if name in fields or name in files:
+            value = _text(name, value)
         if name in fields:
             yield fields[name], _Entry(name, value, source)
         elif name in files:
@@ -366,6 +369,14 @@ def _entries(values: Mapping[str, str], source: str) -> Iterator[tuple[str, _Ent
             yield fields[files[name]], _Entry(name, _read_secret(name, value), name)
         else:
             _refuse_if_ours(name, [*fields, *files])
+
+
+def _text(name: str, value: str) -> str:
+    """Who operates is only for the record; any other value with bytes that are no text would be another value."""
+    whole = whole_text(value)
+    if whole != value and name != environment_name("actor"):
+        raise InvalidInput(f"{name}: is not UTF-8 text")
+    return whole
 
 
 def _is_secret(field: str) -> bool:

@@ -59,6 +59,7 @@ def open_writer(path: Path, columns: Sequence[str] | None = None) -> Iterator[Ca
     """
     if str(path) == "-":
         yield _csv_writer(sys.stdout, columns)
+        sys.stdout.flush()
         return
     partial = path.with_name(path.name + ".part")
     is_csv = path.suffix == ".csv"

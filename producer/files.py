@@ -38,6 +38,7 @@ from bulksend.messaging.units import (
     parse_rate,
     zone_of,
 )
+from bulksend.messaging.whole_text import whole_text
 from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
 from producer.reading import RawRow, open_rows
 
@@ -160,7 +161,7 @@ class FilePlan:
             type=self.type.value,
             content=self.template.to_json(),
             source_hash=self.hash,
-            source_name=_printable(self.path.name),
+            source_name=whole_text(self.path.name),
             due_at=self.due_at_ms or now_ms,
             ttl_ms=self.ttl_ms,
             rate=self.rate,
@@ -280,7 +281,7 @@ def plan_file(
         type=message_type,
         template=template,
         kind=message_kind,
-        name=check_text((name or _printable(path.stem))[:200], "--name", 200),
+        name=check_text((name or whole_text(path.stem))[:200], "--name", 200),
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms),
         ttl_ms=None if ttl is None else parse_duration_ms(ttl),
         rate=None if rate is None else parse_rate(rate),
@@ -310,11 +311,6 @@ def _meanwhile(work: Callable[[], str]) -> Future[str]:
         return with_one.submit(work)
     finally:
         with_one.shutdown(wait=False)
-
-
-def _printable(name: str) -> str:
-    """A file's name as text: bytes of it that are not UTF-8 become question marks, as no ledger could hold them."""
-    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _due_at(text: str, timezone: str | None, now_ms: int | None) -> int:

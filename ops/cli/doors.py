@@ -50,10 +50,6 @@ def guarded(work: Callable[[], T]) -> T:
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()
         leave(UNREACHABLE, f"the ledger did not answer as it should: {reason[0] if reason else 'no reason'}")
-    except BrokenPipeError:
-        # Somebody's `| head` has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(DONE) from None
     except KeyboardInterrupt:
         leave(
             INTERRUPTED,
@@ -82,7 +78,12 @@ def settings() -> Settings:
 
 def actor() -> str:
     """Who runs this command, for the record."""
-    return os.environ.get("BULKSEND_ACTOR") or getpass.getuser()
+    from bulksend.messaging.whole_text import whole_text
+
+    try:
+        return whole_text(os.environ.get("BULKSEND_ACTOR") or getpass.getuser())
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"
 
 
 def ledger(of: Settings, *, checked: bool = True) -> Database:

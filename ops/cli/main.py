@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
+
 import typer
 
 from bulksend import __version__
-from ops.cli import auditing, campaigns, people, records, send, servers
+from ops.cli import auditing, campaigns, people, records, send, servers, streams
+from ops.cli.arguments import guard
+from ops.cli.doors import DONE, FAILED
 
 app = typer.Typer(
     name="bulksend",
@@ -42,9 +48,30 @@ people.register(app)
 servers.register(app)
 
 
-def main() -> None:
-    """The console script."""
-    app()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. Raises SystemExit."""
+    # Ledger, exports and spool hold people's numbers: whatever a command makes is its user's alone.
+    os.umask(0o077)
+    streams.prepare()
+    raise SystemExit(_run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run the command; its exit code, which tells as well whether stdout took everything."""
+    code = DONE
+    try:
+        try:
+            guard(typer.main.get_command(app))(list(arguments))
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        sys.stdout.flush()
+    except streams.OutputLost as lost:
+        streams.abandon_stdout()
+        if lost.reader_left:
+            return streams.CUT
+        sys.stderr.write(f"bulksend: {lost}\n")
+        return code or FAILED
+    return code
 
 
 if __name__ == "__main__":

@@ -62,8 +62,10 @@ _STATUS_STYLES = {
 
 
 def print_json(value: object) -> None:
-    """One JSON object on stdout, on one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """One JSON object on stdout, on one line; in ASCII where stdout's encoding lacks characters."""
+    from bulksend.logs import writes_unicode
+
+    sys.stdout.write(json.dumps(value, ensure_ascii=not writes_unicode(sys.stdout)) + "\n")
     sys.stdout.flush()
 
 

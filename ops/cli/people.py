@@ -118,6 +118,7 @@ def import_(
     def work() -> int:
         from bulksend.ledger import suppressions
         from bulksend.messaging import InvalidValue, map_columns, parse_recipient
+        from bulksend.messaging.whole_text import whole_text
         from ops.cli.doors import actor, ledger, settings
         from ops.cli.output import print_json, say, table
         from producer.reading import BadRow, open_rows
@@ -150,7 +151,7 @@ def import_(
                 sorted(set(numbers)),
                 scope=_scope(scope),
                 reason=reason,
-                source=f"file {file.name} by {actor()}",
+                source=f"file {whole_text(file.name)} by {actor()}",
             )
         if json:
             print_json({"rows": len(numbers) + len(refused), "added": count, "refused": refused})

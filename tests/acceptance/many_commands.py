@@ -27,6 +27,7 @@ from subprocess import CompletedProcess
 from typing import IO
 
 from ops.cli.main import app
+from ops.cli.main import main as bulksend
 from ops.stack import ROOT
 
 OURS = ("bulksend", "ops", "producer")
@@ -104,7 +105,7 @@ def _become(words: list[str], environ: dict[str, str], folder: str, output: tupl
         os.environ.clear()
         os.environ.update(environ)
         signal.alarm(_LONGEST_S)
-        app(words)
+        bulksend(words)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - as the interpreter would say it

@@ -1,0 +1,59 @@
+"""Arguments whose bytes are no text: a terminal or a cron job of another encoding hands them over.
+
+A reason is kept with those bytes replaced, so that an act takes place. A name, an id or a number of such bytes
+matches nothing: it is refused. Paths are bytes to the system and stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+#: Options that hold a reason, for people to read.
+_REASONS = frozenset({"why", "reason"})
+_WHY = "is not UTF-8 text; set the terminal to UTF-8, or write it in plain letters"
+
+
+def guard(command: Any) -> Any:
+    """Have this command, and each below it, look at its arguments before it does anything; the same command."""
+    inner = getattr(command, "commands", None)
+    if inner is not None:
+        for each in inner.values():
+            guard(each)
+        return command
+    invoke = command.invoke
+
+    def run(context: typer.Context) -> Any:
+        for param in command.params:
+            if param.name in context.params:
+                context.params[param.name] = _readable(context.params[param.name], param, context)
+        for extra in context.args:
+            _refuse(extra, context)
+        return invoke(context)
+
+    command.invoke = run
+    return command
+
+
+def _readable(value: Any, param: Any, context: typer.Context) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_readable(each, param, context) for each in value)
+    if not isinstance(value, str):
+        return value
+    if param.name in _REASONS:
+        from bulksend.messaging.whole_text import whole_text
+
+        return whole_text(value)
+    return _refuse(value, context, param)
+
+
+def _refuse(value: str, context: typer.Context, param: Any = None) -> str:
+    if value.isascii():
+        return value
+    from bulksend.messaging.whole_text import whole_text
+
+    shown = whole_text(value)
+    if shown != value:
+        raise typer.BadParameter(f"{shown[:40]!r} {_WHY}", ctx=context, param=param)
+    return value
