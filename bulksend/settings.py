@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -34,6 +34,7 @@ PREFIX = "BULKSEND_"
 _PLAIN = ("DATABASE_URL", "REDIS_URL")
 #: Words in the names of URL parameters whose values are not shown.
 _PRIVATE = ("pass", "key", "secret", "token")
+_ENCODE = "percent-encode @ : / # ? % in the password"
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -66,7 +67,11 @@ def _redis_url(value: SecretStr) -> SecretStr:
     except ValueError:  # a port that is no number
         sound = False
     if not sound:
-        raise ValueError("is not a Redis URL; write redis://host:6379/0, or rediss://… for TLS")
+        raise ValueError("is not a Redis URL; write redis://host:6379/0, or rediss://… for TLS; " + _ENCODE)
+    for number in (parts.path.strip("/"), *parse_qs(parts.query).get("db", [])):
+        # By itself redis-py would take database 0 for it, and Celery end.
+        if number and not (number.isascii() and number.isdigit()):
+            raise ValueError(f"/{number[:40]} is no database; write a number, redis://host:6379/0")
     return SecretStr(text)
 
 

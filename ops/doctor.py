@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import redis
+
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
 
@@ -83,7 +85,8 @@ def _sqlite(database: Database) -> Diagnosis:
 def _redis(of: Settings) -> Iterator[Diagnosis]:
     import redis
 
-    from bulksend.broker import eviction
+    from bulksend.broker import do_all, eviction, open_redis
+    from producer.relay import LEADER_KEY
 
     if of.redis_url is None:
         yield Diagnosis(
@@ -93,38 +96,55 @@ def _redis(of: Settings) -> Iterator[Diagnosis]:
             "set REDIS_URL, or use `bulksend up`, which starts its own",
         )
         return
-    client = redis.Redis.from_url(of.redis_url_text(), socket_timeout=2, socket_connect_timeout=2)
+    client = open_redis(of.redis_url_text())
     try:
-        info = client.info()
-    except redis.RedisError as error:
-        yield Diagnosis(
-            "Redis",
-            False,
-            f"{of.redis_address()} does not answer ({type(error).__name__})",
-            "start it, e.g. `docker compose up -d valkey`, or set REDIS_URL",
-        )
+        client.ping()
+        info = _info(client)
+    except (redis.RedisError, OSError) as error:
+        yield _redis_trouble(of, error)
         return
-    yield Diagnosis("Redis", True, f"{of.redis_address()} answers, version {info.get('redis_version')}")
+    wrong = list(_redis_room(info))
     found = eviction(client)
     if found is not None:
-        yield Diagnosis(
-            "Redis memory",
-            False,
-            f"maxmemory-policy is {found.policy}: a full Redis would throw jobs and limits away",
-            found.remedy,
-        )
-    yield from _redis_room(info)
-    if not int(info.get("aof_enabled", 0)):
+        wrong.append(Diagnosis("Redis memory", False, found.what, found.remedy))
+    try:
+        do_all(client)
+        leader = client.get(LEADER_KEY)
+    except (redis.RedisError, OSError) as error:
+        # What was found already, such as that it is a replica, is why.
+        yield from wrong or [_redis_trouble(of, error)]
+        return
+    version = info.get("redis_version", "of a version that it does not tell")
+    yield Diagnosis("Redis", True, f"{of.redis_address()} does all that is needed, version {version}")
+    yield from wrong
+    if info and not int(info.get("aof_enabled", 0)):
         yield Diagnosis(
             "Redis durability",
             True,
             "no append-only file: after a restart the relay fills it again from the ledger; limits begin cold",
         )
-    leader = client.get("bs:relay:leader")
     if leader is None:
         yield Diagnosis("relay", False, "none leads: scheduled messages stay in the ledger", "bulksend relay")
     else:
         yield Diagnosis("relay", True, "one leads")
+
+
+def _info(client: redis.Redis) -> Mapping[str, Any]:
+    """What it tells of itself; nothing where that is forbidden."""
+    import redis
+
+    try:
+        found: Mapping[str, Any] = client.info()
+    except redis.ResponseError:
+        return {}
+    return found
+
+
+def _redis_trouble(of: Settings, error: Exception) -> Diagnosis:
+    from bulksend.broker import trouble_of
+
+    trouble = trouble_of(error)
+    return Diagnosis("Redis", False, f"{of.redis_address()}: {trouble.what}", trouble.remedy)
 
 
 def _redis_room(info: Mapping[str, Any]) -> Iterator[Diagnosis]:

@@ -75,8 +75,11 @@ def explain(
     account: str,
     default_rate: float,
     timezone: str | None = None,
+    silent: str = "",
 ) -> Why:
     """Which gate holds the message. Its sentences have times of the campaign's zone, else of ``timezone``, else UTC.
+
+    ``silent`` says why Redis cannot be asked; without Redis nothing is sent.
 
     Raises InvalidInput for an id that is not on record.
     """
@@ -94,6 +97,8 @@ def explain(
     limits = (
         SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
     )
+    if silent:
+        holding.append(Holding("redis", silent, None))
     if permits is not None:
         holding += _by_limiter(permits, row, campaign, limits, {h.gate for h in holding})
     if not holding:

@@ -26,6 +26,7 @@ from bulksend.broker import (
     mend_lanes,
     published_ms_of,
     says_no_list,
+    try_out,
 )
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, counting, due, leases, receipts, senders
@@ -151,7 +152,7 @@ class Relay:
         self._was_leading = False
 
     def run(self, stop: threading.Event) -> None:
-        """Round after round until ``stop`` is set. Raises InvalidInput where a full Redis would throw data away."""
+        """Round after round until ``stop`` is set. Raises RedisUnfit where this Redis cannot be used as it is."""
         while not stop.is_set():
             try:
                 wait_s = self._round()
@@ -166,7 +167,7 @@ class Relay:
     def _round(self) -> float:
         """Lead if it is ours to lead; the seconds until the next round."""
         try:
-            self._look_at_memory()
+            self._look_at_redis()
             leading = self._leadership.hold()
             self._say_leading(leading)
             wait_s = self.tick() if leading else WAITING_S
@@ -186,16 +187,16 @@ class Relay:
             log.info("relay_leads" if leading else "relay_waits")
             self._was_leading = leading
 
-    def _look_at_memory(self) -> None:
-        """Once at the first contact, and at the first after each outage. Raises InvalidInput, redis.RedisError."""
+    def _look_at_redis(self) -> None:
+        """Once at the first contact, and at the first after each outage. Raises RedisUnfit, redis.RedisError."""
         if self._looked and not self._outage.seconds:
             return
+        address = address_of(self._client)
+        if not self._looked:
+            try_out(self._client, address)
         found = eviction(self._client)
         if found is not None:
-            why = found.text(address_of(self._client))
-            if found.ours_to_change and not self._looked:
-                raise InvalidInput(why)
-            log.critical("redis_evicts", why=why)
+            log.critical("redis_evicts", why=found.text(address))
         self._looked = True
 
     def tick(self) -> float:

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     if name == "app":
         import os
+        import sys
         from pathlib import Path
 
+        from bulksend.messaging.errors import InvalidInput
         from bulksend.settings import Settings
-        from worker.celery_app import build_app
+        from worker.celery_app import BAD_SETUP, build_app
 
-        made = build_app(Settings.from_env(os.environ, Path(".env")))
+        try:
+            made = build_app(Settings.from_env(os.environ, Path(".env")))
+        except InvalidInput as error:
+            # Celery would print its own advice and a traceback instead.
+            sys.stderr.write(f"bulksend: {error}\n")
+            raise SystemExit(BAD_SETUP) from None
         globals()["app"] = made
         return made
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 #: The exit status of a worker that ends by itself: a supervisor must not take it for a wish.
 FAILED = 1
+#: Of one whose settings, Redis or ledger cannot be used as they are: nothing was changed.
+BAD_SETUP = 2
 
 
 def build_app(

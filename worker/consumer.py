@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 import structlog
@@ -18,7 +18,17 @@ from celery.utils import threads
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 
-from bulksend.broker import Eviction, Outage, address_of, eviction, open_redis
+from bulksend.broker import (
+    Eviction,
+    Outage,
+    RedisUnfit,
+    address_of,
+    eviction,
+    open_redis,
+    trouble_of,
+    try_out,
+)
+from worker.celery_app import BAD_SETUP
 from worker.signs import signs
 
 log = structlog.get_logger(__name__)
@@ -27,8 +37,6 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.5
 #: How long closing a dead connection may take.
 _CLOSE_SECONDS = 0.5
-#: Celery ends with it: bad usage, nothing was changed.
-BAD_SERVER = 2
 
 
 class Consumer(consumer.Consumer):
@@ -50,6 +58,8 @@ class Consumer(consumer.Consumer):
 
         def failed(error: BaseException, _: float) -> None:
             self._note(error)
+            if not self._connected_once:
+                self._end_where_waiting_is_in_vain(error)
 
         conn.ensure_connection(
             failed,
@@ -67,7 +77,7 @@ class Consumer(consumer.Consumer):
         self._rest()
         self._tried_at = time.monotonic()
         connection = super().connect()
-        self._look_at_memory()
+        self._look_at_redis()
         self._connected_once = True
         return connection
 
@@ -89,20 +99,31 @@ class Consumer(consumer.Consumer):
         signs.tries += 1
         self._outage.goes_on(error)
 
-    def _look_at_memory(self) -> None:
-        """Raises WorkerShutdown where a full Redis would throw data away: at the start; later it is only said."""
+    def _look_at_redis(self) -> None:
+        """Raises WorkerShutdown where it cannot be used as it is: at the start; later that is only said."""
         try:
             with open_redis(self.app.conf.broker_url) as client:
-                found, address = eviction(client), address_of(client)
+                address = address_of(client)
+                if not self._connected_once:
+                    try_out(client, address)
+                found = eviction(client)
+        except RedisUnfit as unfit:
+            self._end(unfit)
         except redis.RedisError:
             return
-        if found is None:
-            return
-        if found != self._evicts:
+        if found is not None and found != self._evicts:
             log.critical("redis_evicts", why=found.text(address))
         self._evicts = found
-        if found.ours_to_change and not self._connected_once:
-            raise WorkerShutdown(BAD_SERVER)
+
+    def _end_where_waiting_is_in_vain(self, error: BaseException) -> None:
+        trouble = trouble_of(error)
+        if trouble.lasts:
+            with open_redis(self.app.conf.broker_url) as client:
+                self._end(RedisUnfit(trouble, address_of(client)))
+
+    def _end(self, unfit: RedisUnfit) -> NoReturn:
+        log.critical("redis_unfit", why=str(unfit))
+        raise WorkerShutdown(BAD_SETUP)
 
     def _rest(self) -> None:
         while time.monotonic() - self._tried_at < LOOK_SECONDS:

@@ -4,6 +4,7 @@ Redis: briefly, calmly, and only to one that keeps what it is given.
 
 from bulksend.broker.app import BATCH_TASK, make_app
 from bulksend.broker.eviction import Eviction, eviction
+from bulksend.broker.fitness import RedisUnfit, Trouble, do_all, trouble_of, try_out
 from bulksend.broker.jobs import batches, ids_in, publish, published_ms_of, read_ids
 from bulksend.broker.mending import mend_lanes, says_no_list
 from bulksend.broker.opening import address_of, open_redis
@@ -13,8 +14,11 @@ __all__ = [
     "BATCH_TASK",
     "Eviction",
     "Outage",
+    "RedisUnfit",
+    "Trouble",
     "address_of",
     "batches",
+    "do_all",
     "eviction",
     "ids_in",
     "make_app",
@@ -24,4 +28,6 @@ __all__ = [
     "published_ms_of",
     "read_ids",
     "says_no_list",
+    "trouble_of",
+    "try_out",
 ]

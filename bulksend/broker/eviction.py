@@ -25,12 +25,16 @@ class Eviction:
             )
         return f"set maxmemory-policy to {KEEPS_ALL} where this server is managed"
 
+    @property
+    def what(self) -> str:
+        """What is wrong."""
+        return (
+            f"maxmemory-policy is {self.policy}: once full it would throw jobs and limits away without a word"
+        )
+
     def text(self, address: str) -> str:
         """What is wrong, and what to do."""
-        return (
-            f"Redis at {address} has maxmemory-policy {self.policy}: once full it would throw jobs and limits away "
-            f"without a word; {self.remedy}"
-        )
+        return f"Redis at {address}: {self.what}; {self.remedy}"
 
 
 def eviction(client: redis.Redis) -> Eviction | None:

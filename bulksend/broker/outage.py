@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
+from bulksend.broker.fitness import trouble_of
+
 log = structlog.get_logger(__name__)
 
 REMIND_SECONDS = 60.0
@@ -45,13 +47,14 @@ class Outage:
         self._tries += 1
         if self._since is None:
             self._since = self._said = now
-            self._say("redis_away", who=self._who, error=kind_of(error))
+            self._say("redis_away", who=self._who, error=kind_of(error), why=trouble_of(error).what)
         elif now - self._said >= REMIND_SECONDS:
             self._said = now
             self._say(
                 "redis_still_away",
                 who=self._who,
                 error=kind_of(error),
+                why=trouble_of(error).what,
                 seconds=round(now - self._since),
                 tries=self._tries,
             )

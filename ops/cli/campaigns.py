@@ -168,7 +168,7 @@ def retry(id: Id, why: Why = "", json: Json = False) -> None:
 def _act(id: str, act: str, why: str, as_json: bool) -> None:
     def work() -> int:
         from bulksend.ledger import campaigns
-        from ops.cli.doors import actor, ledger, maybe_permits, settings
+        from ops.cli.doors import actor, ledger, limiter, settings
         from ops.cli.output import print_json, say
 
         of = settings()
@@ -181,7 +181,7 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
                 "cancel": campaigns.cancel,
                 "retry": campaigns.retry_failed,
             }[act](tx, campaign.id, actor=actor(), why=why)
-        _tell_limiter(maybe_permits(of, database), act, campaign.id)
+        _tell_limiter(limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
         with database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
         if as_json:

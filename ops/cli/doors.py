@@ -50,6 +50,13 @@ def guarded(work: Callable[[], T]) -> T:
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()
         leave(UNREACHABLE, f"the ledger did not answer as it should: {reason[0] if reason else 'no reason'}")
+    except Exception as error:
+        # By its name: most commands never import Redis's client.
+        if not type(error).__module__.startswith("redis"):
+            raise
+        from bulksend.broker import trouble_of
+
+        leave(UNREACHABLE, trouble_of(error).text("REDIS_URL"))
     except KeyboardInterrupt:
         leave(
             INTERRUPTED,
@@ -106,45 +113,52 @@ def ledger(of: Settings, *, checked: bool = True) -> Database:
 
 
 def redis_client(of: Settings) -> redis.Redis:
-    """Redis, answering. Raises Unreachable."""
+    """Redis, answering. Raises Unreachable, and RedisUnfit where waiting would be in vain."""
     import redis
+
+    from bulksend.broker import RedisUnfit, open_redis, trouble_of
 
     if of.redis_url is None:
         raise Unreachable(
             "REDIS_URL is not set; set it to your Redis or Valkey, e.g. REDIS_URL=redis://127.0.0.1:6379/0, or "
             "use `bulksend demo` or `bulksend up`, which start their own"
         )
-    client = redis.Redis.from_url(of.redis_url_text(), socket_timeout=2, socket_connect_timeout=2)
+    client = open_redis(of.redis_url_text())
     try:
         client.ping()
-    except redis.RedisError as error:
-        raise Unreachable(
-            f"Redis at {of.redis_address()} cannot be reached ({type(error).__name__}); start it, e.g. with "
-            "`docker compose up -d valkey`, or set REDIS_URL"
-        ) from None
+    except (redis.RedisError, OSError) as error:
+        trouble = trouble_of(error)
+        if trouble.lasts:
+            raise RedisUnfit(trouble, of.redis_address()) from None
+        raise Unreachable(trouble.text(of.redis_address())) from None
     return client
 
 
-def keeping_redis(of: Settings) -> None:
-    """Redis, answering, and keeping what it is given. Raises Unreachable, InvalidInput."""
-    from bulksend.broker import eviction
-    from bulksend.messaging.errors import InvalidInput
+def fit_redis(of: Settings) -> None:
+    """Redis, doing all that workers and relay need. Raises Unreachable, RedisUnfit."""
+    import redis
+
+    from bulksend.broker import trouble_of, try_out
 
     with redis_client(of) as client:
-        found = eviction(client)
-    if found is not None and found.ours_to_change:
-        raise InvalidInput(found.text(of.redis_address()))
+        try:
+            try_out(client, of.redis_address())
+        except redis.RedisError as error:
+            raise Unreachable(trouble_of(error).text(of.redis_address())) from None
 
 
-def maybe_permits(of: Settings, database: Database) -> RedisPermits | None:
-    """The limiter where Redis is set and answers; None otherwise: the ledger alone still knows most."""
+def limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> RedisPermits | None:
+    """The limiter where Redis is set and does its work; else None, and ``tell`` hears why: the ledger alone still
+    knows most, and an act is done once the ledger has it."""
+    from bulksend.broker import RedisUnfit
     from bulksend.ledger.installation import limiter_key
     from bulksend.limits import redis_permits
 
     if of.redis_url is None:
         return None
     try:
-        redis_client(of)
-    except Unreachable:
+        fit_redis(of)
+    except (Unreachable, RedisUnfit) as error:
+        tell(str(error))
         return None
     return redis_permits(of, hash_key=limiter_key(database), worker_id="")

@@ -339,7 +339,7 @@ def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> 
     def work() -> int:
         from bulksend.ledger import senders
         from bulksend.messaging.outcome import Scope
-        from ops.cli.doors import actor, ledger, maybe_permits, settings
+        from ops.cli.doors import actor, ledger, limiter, settings
         from ops.cli.output import print_json, say
 
         of = settings()
@@ -355,7 +355,8 @@ def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> 
                 ("account", "resume"): senders.resume_account,
             }[(what, act)]
             changed = doing(tx, id, actor=actor(), why=why)
-        permits = maybe_permits(of, database)
+        # The flag in Redis only makes it act sooner; the ledger's word is what counts.
+        permits = limiter(of, database, lambda why: say(why, "yellow"))
         if permits is not None:
             (permits.pause if act == "pause" else permits.resume)(Scope(what), id)
         state = "paused" if act == "pause" else "running"

@@ -213,19 +213,22 @@ def why(id: Id, json: Json = False) -> None:
 
     def work() -> int:
         from bulksend.ledger import messages
-        from ops.cli.doors import ledger, maybe_permits, settings
+        from ops.cli.doors import ledger, limiter, settings
         from ops.cli.output import Times, pairs, print_json, readable
         from ops.why import explain
 
         of = settings()
         database = ledger(of)
+        silent: list[str] = []
+        permits = limiter(of, database, silent.append)
         answer = explain(
             database,
-            maybe_permits(of, database),
+            permits,
             id,
             account=of.account(),
             default_rate=of.default_rate,
             timezone=of.timezone,
+            silent="".join(silent),
         )
         if json:
             print_json(answer.as_json())

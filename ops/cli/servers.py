@@ -93,12 +93,12 @@ def worker(context: typer.Context) -> None:
     """Take jobs and send. Every option of `celery worker` works, e.g. -Q otp, -l INFO, -c 4."""
 
     def work() -> int:
-        from ops.cli.doors import keeping_redis, ledger, settings
+        from ops.cli.doors import fit_redis, ledger, settings
         from worker.celery_app import build_app, runtime_of
 
         of = settings()
         ledger(of).close()
-        keeping_redis(of)
+        fit_redis(of)
         app = build_app(of)
         arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
         code = _run_celery(app, arguments)
@@ -108,12 +108,14 @@ def worker(context: typer.Context) -> None:
 
 
 def _run_celery(app: Any, arguments: list[str]) -> int:
-    """Celery's own worker command; its exit code."""
+    """Celery's own worker command; its exit code, which ``app.worker_main`` keeps to itself."""
+    from celery.bin.celery import celery
+
+    celery.params[0].default = app
     try:
-        app.worker_main(arguments)
+        celery.main(args=arguments, prog_name="bulksend")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else DONE
-    return DONE
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 def _loglevel(level: str, args: list[str]) -> list[str]:
