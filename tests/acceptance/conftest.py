@@ -91,7 +91,7 @@ class Site:
 
     # -- seeing ----------------------------------------------------------------------------------------
 
-    def wait(self, what: str, check: Callable[[], T], seconds: float = 30, every: float = 0.05) -> T:
+    def wait(self, what: str, check: Callable[[], T], seconds: float = 90, every: float = 0.05) -> T:
         """Ask again and again until the answer is true; fails after ``seconds``, saying what it waited for."""
         deadline = time.monotonic() + seconds
         while True:

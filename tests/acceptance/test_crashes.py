@@ -79,7 +79,7 @@ def test_redis_wiped_in_mid_blast_goes_on_by_itself(make_site: Any) -> None:
         site.redis.flushall()
         then = site.statuses(blast)["accepted"]
         assert then < 300
-        site.wait("it goes on", lambda: site.statuses(blast)["accepted"] >= then + 60, seconds=15)
+        site.wait("it goes on", lambda: site.statuses(blast)["accepted"] >= then + 60)
         assert site.wait_ended(blast) == {"accepted": 400}
         site.agrees()
         assert site.fullest_second() <= 80

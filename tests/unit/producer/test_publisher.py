@@ -48,12 +48,11 @@ def test_ids_are_published_while_the_caller_waits() -> None:
 def test_a_redis_that_hangs_costs_its_callers_one_patience_together() -> None:
     inner = Scripted()
     inner.may_go.clear()
-    publisher = ImpatientPublisher(inner, patience_s=0.2)
-    begun = time.monotonic()
+    # One patience each would be longer than this test may last.
+    publisher = ImpatientPublisher(inner, patience_s=1.0)
     assert [publisher.publish(Kind.OTP, [str(n)]) for n in range(200)] == [0] * 200
-    assert time.monotonic() - begun < 1.0
     inner.may_go.set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(inner.took) < 200 and time.monotonic() < deadline:
         time.sleep(0.005)
     assert inner.took == [str(n) for n in range(200)]

@@ -150,7 +150,7 @@ class Wire:
         where = urlsplit(origin)
         assert where.hostname
         assert where.port
-        self.socket = socket.create_connection((where.hostname, where.port), timeout=10)
+        self.socket = socket.create_connection((where.hostname, where.port), timeout=60)
         self._buffer = b""
 
     def request_bytes(self, **changes: Any) -> bytes:
@@ -207,7 +207,7 @@ class Rehearsal:
         self.simulator: Simulator = self._running.enter_context(run_in_thread(settings))
         self._stack = stack
         self._client = stack.enter_context(
-            httpx.Client(base_url=self.simulator.origin, trust_env=False, timeout=10)
+            httpx.Client(base_url=self.simulator.origin, trust_env=False, timeout=60)
         )
 
     def stop(self) -> None:
@@ -229,8 +229,8 @@ class Rehearsal:
         return self._client.post(path, json=value)
 
     def until(self, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The stats, once they are as wanted; ten seconds are the deadline."""
-        deadline = time.monotonic() + 10
+        """The stats, once they are as wanted; a minute is the deadline."""
+        deadline = time.monotonic() + 60
         while True:
             stats: dict[str, Any] = self.page("/_/stats")
             if true(stats):
