@@ -905,21 +905,22 @@ def test_a_post_is_timed_from_its_own_start_and_not_from_an_earlier_one_of_its_c
         released = asyncio.Event()
 
         async def behave(talk: Talk) -> None:
-            for _ in range(4):
+            for _ in range(2):
                 await talk.request()
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(1.1)
                 await talk.say(GOOD_REPLY)
             await talk.request()
             await released.wait()
 
-        hasty = Timeouts(connect=20, read=0.5, write=20, pool=20, total=20)
+        # Long enough that a machine which stands still for a moment is not taken for a late answer.
+        hasty = Timeouts(connect=20, read=2.0, write=20, pool=20, total=20)
         async with vendor_that(behave) as vendor:
             client = client_of(make(vendor.url, timeouts=hasty))
-            for _ in range(4):
+            for _ in range(2):
                 assert type((await client.send(ORDER)).outcome) is Accepted
             began = asyncio.get_running_loop().time()
             assert type((await client.send(ORDER)).outcome) is Unknown
-            assert 0.45 <= asyncio.get_running_loop().time() - began < 20
+            assert asyncio.get_running_loop().time() - began >= 1.9
             released.set()
             await client.aclose()
         assert vendor.connections == 1
