@@ -19,6 +19,7 @@ from bulksend.broker.app import transport_options
 from bulksend.limits import Permits
 from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings
+from worker.remote_control import RemoteControl
 from worker.runtime import Runtime
 from worker.signs import signs
 from worker.watchdog import Watchdog, jobs_wait
@@ -29,6 +30,11 @@ log = structlog.get_logger(__name__)
 FAILED = 1
 #: Of one whose settings, Redis or ledger cannot be used as they are: nothing was changed.
 BAD_SETUP = 2
+
+NO_TASK_EVENTS = (
+    "a task only hands ids to the engine and ends before any POST: with -E it would show SUCCESS for what is not sent; "
+    "`bulksend messages` and `bulksend campaigns` tell what became of messages"
+)
 
 
 def build_app(
@@ -67,15 +73,23 @@ def build_app(
                     f"the worker's pool is {pool.rsplit('.', 1)[-1]}; use --pool threads (the default here): the "
                     "engine that sends lives in the process that takes the jobs"
                 )
+            if parent.task_events:
+                log.warning("task_events_not_sent", why=NO_TASK_EVENTS)
+                parent.task_events = False
 
         def start(self, parent: Any) -> None:
             runtime.start()
             self._watchdog = build_watchdog(settings, app, runtime)
             self._watchdog.start()
+            self._remote = RemoteControl(
+                parent, settings.redis_url_text(), trouble=runtime.trouble, counts=runtime.counts
+            )
+            self._remote.start()
             hold_still_less()
 
         def stop(self, parent: Any) -> None:
             self._watchdog.stop()
+            self._remote.stop()
             runtime.stop()
 
         terminate = stop

@@ -44,7 +44,7 @@ class Consumer(consumer.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Neighbours, gossip and heartbeats write to Redis and wait for it: a full Redis would keep a worker from
-        # taking jobs. Who is at work stands in the ledger.
+        # taking jobs. Who is at work stands in the ledger; worker/remote_control.py tells it to Celery's own tools.
         quiet = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         super().__init__(*args, **(kwargs | quiet))
         self._outage = Outage("consumer")

@@ -90,6 +90,16 @@ class Engine:
         self._dice = dice
         self.tally = Tally()
 
+    @property
+    def has_lease(self) -> bool:
+        """Whether it may send; only once it runs. Without a lease nothing is claimed, opened or POSTed."""
+        return self._lease.id is not None
+
+    @property
+    def under_way(self) -> int:
+        """POSTs under way; only once it runs."""
+        return self._hands.under_way
+
     # -- life ------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:

@@ -105,6 +105,11 @@ class Hands:
     def __iter__(self) -> Iterator[Delivery]:
         return iter(list(self._held.values()))
 
+    @property
+    def under_way(self) -> int:
+        """POSTs under way."""
+        return self._under_way
+
     def ids(self) -> set[str]:
         """The ids of all that is in hand."""
         return set(self._held)

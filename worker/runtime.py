@@ -58,6 +58,18 @@ class Runtime:
         """What the engine has done so far."""
         return self._engine.tally if self._engine is not None else Tally()
 
+    def trouble(self) -> str | None:
+        """Why this worker sends nothing though it runs; None where it can send."""
+        if self.failed:
+            return "its engine has ended"
+        if self._engine is None or not self._engine.has_lease:
+            return "it has no lease: the ledger does not answer"
+        return None
+
+    def counts(self) -> tuple[int, int]:
+        """POSTs under way, and POSTs made since the start."""
+        return (0, 0) if self._engine is None else (self._engine.under_way, self._engine.tally.posted)
+
     def start(self) -> None:
         """Start the engine's thread; returns once it takes ids in."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)

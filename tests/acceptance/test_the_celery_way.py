@@ -8,20 +8,24 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from bulksend.broker import make_app
 
 CELERY = (sys.executable, "-m", "celery", "-A", "worker", "worker")
 
 
 @contextmanager
-def celery(site: Any, *options: str) -> Iterator[subprocess.Popen[str]]:
+def celery(
+    site: Any, *options: str, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """``celery -A worker worker`` with nothing but the environment."""
     log = (site.stack.folder / "logs" / "celery.log").open("a")
     process = subprocess.Popen(
         [*CELERY, *options],
-        env=site.environ,
+        env=site.environ | dict(environ or {}),
         cwd=site.stack.folder,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -104,6 +108,87 @@ def test_junk_in_the_lanes_sends_nothing_and_stops_nothing(make_site: Any) -> No
         assert "not_a_job" in (site.stack.folder / "logs" / "worker.log").read_text()
         assert len(site.vendor()) == 62
         site.agrees()
+
+
+def ask(site: Any, *words: str) -> subprocess.CompletedProcess[str]:
+    """``celery -A worker`` with those words, as an operator runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", *words],
+        env=site.environ,
+        cwd=site.stack.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_celerys_own_tools_see_the_workers(make_site: Any) -> None:
+    with make_site(workers=2) as site:
+        site.wait("both answer", lambda: "2 nodes online" in ask(site, "status").stdout, every=0.5)
+        pings = json.loads(ask(site, "inspect", "ping", "--json").stdout)
+        assert sorted(name.split("@")[0] for name in pings) == ["w0", "w1"]
+        assert list(pings.values()) == [{"ok": "pong"}] * 2
+        stats = json.loads(ask(site, "inspect", "stats", "--json").stdout)
+        assert {told["pool"]["implementation"] for told in stats.values()} == {
+            "celery.concurrency.thread:TaskPool"
+        }
+        queues = json.loads(ask(site, "inspect", "active_queues", "--json").stdout)
+        assert {queue["name"] for told in queues.values() for queue in told} == {
+            "otp",
+            "utility",
+            "marketing",
+        }
+        # Settings and commands are not for everyone who reaches Redis.
+        assert "does not take" in ask(site, "inspect", "conf").stdout
+        ask(site, "control", "shutdown")
+        assert "2 nodes online" in ask(site, "status").stdout
+        campaign = site.send("still there", ["12125550100"])
+        assert site.wait_ended(campaign) == {"accepted": 1}
+
+
+def test_flower_sees_the_workers_and_no_task_that_looks_sent(make_site: Any) -> None:
+    with make_site(workers=0) as site, make_app(site.stack.settings.redis_url_text()) as app:
+        state = app.events.State()
+        seen: list[str] = []
+
+        def note(event: dict[str, Any]) -> None:
+            state.event(event)
+            seen.append(event["type"])
+
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": note})
+
+            def listen() -> None:
+                receiver.capture(limit=None, timeout=None, wakeup=False)
+
+            listener = threading.Thread(target=listen)
+            listener.start()
+            try:
+                with celery(site, "-E", "-n", "flower@%h"):
+                    site.wait("it is there", lambda: any(w.alive for w in list(state.workers.values())))
+                    campaign = site.send("one", ["12125550100"])
+                    assert site.wait_ended(campaign) == {"accepted": 1}
+                    before = seen.count("worker-heartbeat")
+                    site.wait("another heartbeat", lambda: seen.count("worker-heartbeat") > before)
+                site.wait("its good-bye", lambda: "worker-offline" in seen)
+            finally:
+                receiver.should_stop = True
+                listener.join()
+        assert [name.split("@")[0] for name in state.workers] == ["flower"]
+        assert not [kind for kind in seen if kind.startswith("task")]
+        assert "task_events_not_sent" in (site.stack.folder / "logs" / "celery.log").read_text()
+
+
+def test_a_redis_that_gives_no_mailbox_costs_only_the_answers(make_site: Any) -> None:
+    with make_site(workers=0) as site:
+        rules = ("on", "nopass", "~*", "&*", "+@all", "-publish", "-subscribe", "-psubscribe")
+        site.redis.execute_command("ACL", "SETUSER", "narrow", *rules)
+        url = site.environ["REDIS_URL"].replace("redis://", "redis://narrow:x@")
+        with celery(site, "-n", "narrow@%h", environ={"REDIS_URL": url}):
+            campaign = site.send("one", ["12125550100"])
+            assert site.wait_ended(campaign) == {"accepted": 1}
+        assert "remote_control_away" in (site.stack.folder / "logs" / "celery.log").read_text()
 
 
 def job(args: list[Any], *, task: str = "bulksend.batch", lane: str = "marketing") -> bytes:
