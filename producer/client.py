@@ -28,6 +28,7 @@ from bulksend.messaging import (
     map_columns,
     mask_digits,
     parse_recipient,
+    same_person,
 )
 from bulksend.messaging.plan import OTP_TTL_MS, checked_key
 from bulksend.messaging.rules import check_text, kind_of
@@ -192,7 +193,7 @@ class Producer:
             )
         digits = parse_recipient(to, default_region=self._default_region)
         sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
-        if digits == sender_digits:
+        if same_person(digits, sender_digits):
             raise InvalidValue("to", "", "is the sender itself; WhatsApp refuses that (131021)")
         rendered = compile_content(message_type, content).render({}, otp=message_kind is Kind.OTP)
         lives_ms = None if ttl is None else _milliseconds(ttl, "ttl")

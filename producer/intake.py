@@ -24,6 +24,7 @@ from bulksend.messaging import (
     PlannedMessage,
     Planner,
     Refusal,
+    person,
 )
 from bulksend.messaging.json_text import json_writer
 from producer.publisher import Publisher
@@ -233,7 +234,16 @@ def new_message(plan: PlannedMessage, campaign: Campaign) -> NewMessage:
     text = _sorted_json(variables)
     # By place: by name it takes half as long again.
     return NewMessage(
-        row, key, key != to, to, campaign.sender, campaign.type, {"v": variables}, text, due_at, expires_at
+        row,
+        key,
+        key != to and key != person(to),
+        to,
+        campaign.sender,
+        campaign.type,
+        {"v": variables},
+        text,
+        due_at,
+        expires_at,
     )
 
 

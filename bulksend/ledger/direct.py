@@ -124,22 +124,20 @@ class _First(NamedTuple):
 
     id: str
     status: str
-    recipient: str
     fingerprint: bytes
 
     def stands_for(self, send: DirectSend, sealer: Sealer) -> bool:
-        identity = intake.identity(send.message(0))
-        return self.recipient == send.recipient and sealer.same_fingerprint(self.fingerprint, *identity)
+        return intake.is_same(send.message(0), self.fingerprint, sealer)
 
 
 def _there(tx: Connection, campaign: Campaign, keys: Sequence[str]) -> dict[str, _First]:
     if not keys:
         return {}
-    columns = messages.c.key, messages.c.id, messages.c.status, messages.c.recipient, messages.c.fingerprint
+    columns = messages.c.key, messages.c.id, messages.c.status, messages.c.fingerprint
     found = tx.execute(
         select(*columns).where(messages.c.campaign_id == campaign.id, among(tx, messages.c.key, keys))
     )
-    return {key: _First(str(id), status, to, bytes(mark)) for key, id, status, to, mark in found}
+    return {key: _First(str(id), status, bytes(mark)) for key, id, status, mark in found}
 
 
 _COLUMNS = {

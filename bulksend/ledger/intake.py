@@ -18,6 +18,7 @@ from bulksend.ledger.ids import new_ids
 from bulksend.ledger.rowsets import array, statement, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.ledger.sealing import Sealer, clear
+from bulksend.messaging.person import forms, same_person
 from bulksend.messaging.states import Kind, Status
 
 
@@ -261,15 +262,23 @@ def _clashing(planned: Sequence[NewMessage], stored: _Stored, sealer: Sealer) ->
         _conflict(message, "an earlier message")
         for message in planned
         for recipient, fingerprint in [stored[message.key]]
-        if recipient != message.recipient
-        or (message.explicit_key and not sealer.same_fingerprint(fingerprint, *identity(message)))
+        if not same_person(recipient, message.recipient)
+        or (message.explicit_key and not is_same(message, fingerprint, sealer))
     ]
 
 
 def _differs(message: NewMessage, first: NewMessage) -> bool:
     """Whether the same key means two things: other people always, other content where the key was chosen."""
-    return message.recipient != first.recipient or (
-        message.explicit_key and identity(message) != identity(first)
+    return not same_person(message.recipient, first.recipient) or (
+        message.explicit_key and identity(message) != identity(first._replace(recipient=message.recipient))
+    )
+
+
+def is_same(message: NewMessage, fingerprint: bytes, sealer: Sealer) -> bool:
+    """Whether the fingerprint is of this message, to whichever form of its recipient's number."""
+    return any(
+        sealer.same_fingerprint(fingerprint, *identity(message._replace(recipient=form)))
+        for form in forms(message.recipient)
     )
 
 

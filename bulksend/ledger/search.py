@@ -26,6 +26,7 @@ from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
 from bulksend.ledger.schema import attempts, campaigns, installation, messages
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.masking import mask_digits
+from bulksend.messaging.person import forms
 from bulksend.messaging.states import Status
 
 #: ``queued_at`` is by the database's clock, and so, nearly, is an id. One that was made before that was so may be
@@ -219,7 +220,7 @@ def _page_of(
 def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     """What a message must meet to be found."""
     if query.phone is not None:
-        yield messages.c.recipient == query.phone
+        yield messages.c.recipient.in_(forms(query.phone))
     if query.message_id is not None:
         yield messages.c.message_id == query.message_id
     if query.request_id is not None:

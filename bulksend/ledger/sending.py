@@ -299,7 +299,10 @@ def _in_the_way(tx: Connection, openings: Sequence[Opening], account: str) -> tu
         bound(tx, IDS, [(id,) for id in {m.campaign_id for m in messages_of}], "campaigns")
         | bound(tx, _PHONES, [(phone,) for phone in {m.sender for m in messages_of}], "senders")
         | bound(
-            tx, suppressions.RECIPIENTS, [(to,) for to in {m.recipient for m in messages_of}], "recipients"
+            tx,
+            suppressions.RECIPIENTS,
+            suppressions.subjects_of(m.recipient for m in messages_of),
+            "recipients",
         )
     )
     return sql, parameters | {"account": account}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bulksend.ledger import acts
 from bulksend.ledger.database import db_now, rows_changed
 from bulksend.ledger.rowsets import array, bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
+from bulksend.messaging.person import forms, person
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
 
@@ -20,7 +21,7 @@ COUNTRY = "country:"
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """``subject`` is digits or ``country:XX``; ``until`` is ms since the epoch, None for ever."""
+    """``subject`` is a person's digits or ``country:XX``; ``until`` is ms since the epoch, None for ever."""
 
     subject: str
     scope: str
@@ -52,20 +53,21 @@ class Unwanted:
     """What ``SUPPRESSING`` found, to ask of each recipient."""
 
     def __init__(self, found: Iterable[tuple[str, str, str]]) -> None:
-        self._reasons = {(subject, scope): reason for scope, subject, reason in found}
+        self._reasons = {(person(subject), scope): reason for scope, subject, reason in found}
         self._countries = any(subject.startswith(COUNTRY) for subject, _ in self._reasons)
 
     def of(self, recipients: Collection[str]) -> Collection[str]:
         """Those that ``why`` may have a reason for."""
         if self._countries:
             return recipients
-        return {subject for subject, _ in self._reasons}
+        people = {subject for subject, _ in self._reasons}
+        return [recipient for recipient in recipients if person(recipient) in people] if people else []
 
     def why(self, recipient: str, kind: Kind) -> str | None:
         """The reason why this recipient must not get this kind, the number's own before that of its country."""
         if not self._reasons:
             return None
-        reason = self._of(recipient, kind)
+        reason = self._of(person(recipient), kind)
         # Which country it is costs a look into libphonenumber.
         if reason is None and self._countries:
             reason = self._of(COUNTRY + (region_of(recipient) or "?"), kind)
@@ -76,15 +78,24 @@ class Unwanted:
         return next((reason for reason in reasons if reason is not None), None)
 
 
+def subjects_of(recipients: Iterable[str]) -> list[tuple[str]]:
+    """What a suppression of these recipients may be stored under, as rows of ``RECIPIENTS``."""
+    return [(form,) for recipient in set(recipients) for form in forms(recipient)]
+
+
+def _stored_as(subject: str) -> ColumnElement[bool]:
+    return suppressions.c.subject.in_(forms(subject))
+
+
 def among_recipients(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[str, str]:
     """Which of these recipients must not get this kind now: recipient -> reason."""
     wanted = list(recipients)
     if not wanted:
         return {}
     if tx.dialect.name == "sqlite":
-        sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, [(recipient,) for recipient in wanted])
+        sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subjects_of(wanted))
     else:
-        sql, rows = _LISTED, {"rows": array(wanted)}
+        sql, rows = _LISTED, {"rows": array([subject for (subject,) in subjects_of(wanted)])}
     sql = sql.format(recipients=table(tx, RECIPIENTS), now=now_sql(tx))
     unwanted = Unwanted((row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), rows))
     reasons = ((recipient, unwanted.why(recipient, kind)) for recipient in unwanted.of(wanted))
@@ -104,7 +115,12 @@ def add(
     """Suppress a number or country; a suppression that is there keeps the longer of the two ends."""
     add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until)
     acts.record(
-        tx, actor=actor, act=f"suppress {scope}", scope="suppression", subject=subject, why=reason or source
+        tx,
+        actor=actor,
+        act=f"suppress {scope}",
+        scope="suppression",
+        subject=person(subject),
+        why=reason or source,
     )
 
 
@@ -141,8 +157,9 @@ def add_many(
         where=longer & suppressions.c.until.is_not(None),
     )
     changed = 0
-    for start in range(0, len(subjects), 2000):
-        chunk = list(dict.fromkeys(subjects[start : start + 2000]))
+    people = list(dict.fromkeys(map(person, subjects)))
+    for start in range(0, len(people), 2000):
+        chunk = people[start : start + 2000]
         values = [
             {
                 "subject": subject,
@@ -160,7 +177,7 @@ def add_many(
 
 def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: str) -> int:
     """Lift the suppressions of a number or country; says how many there were."""
-    condition = suppressions.c.subject == subject
+    condition = _stored_as(subject)
     if scope is not None:
         condition = condition & (suppressions.c.scope == scope)
     count = tx.execute(delete(suppressions).where(condition)).rowcount
@@ -174,7 +191,7 @@ def listed(
 ) -> list[Suppression]:
     """A page of suppressions: those of the next ``limit`` subjects, so that none is torn between two pages."""
     if subject is not None:
-        page = suppressions.c.subject == subject
+        page = _stored_as(subject)
     else:
         subjects = select(suppressions.c.subject).where(suppressions.c.subject > after).distinct()
         page = suppressions.c.subject.in_(subjects.order_by(suppressions.c.subject).limit(limit))
@@ -189,6 +206,6 @@ def days_with_code(tx: Connection, recipient: str, whatsapp_code: int) -> int:
         tx.execute(
             select(func.count(func.distinct(day)))
             .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-            .where(messages.c.recipient == recipient, attempts.c.whatsapp_code == whatsapp_code)
+            .where(messages.c.recipient.in_(forms(recipient)), attempts.c.whatsapp_code == whatsapp_code)
         ).scalar_one()
     )

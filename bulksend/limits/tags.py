@@ -8,6 +8,7 @@ import hashlib
 from functools import lru_cache
 
 from bulksend.messaging.outcome import Scope
+from bulksend.messaging.person import person
 
 #: Hex characters of a recipient's tag: 96 bits, so two of ten million recipients never meet by chance.
 PAIR_LENGTH = 24
@@ -41,9 +42,9 @@ class Tags:
         return hashlib.blake2b(f"{what} {text}".encode(), key=self._key, digest_size=size).hexdigest()
 
     def pair(self, sender: str, recipient: str) -> str:
-        """A recipient as this sender's."""
+        """A recipient as this sender's, the same for every form of the number."""
         hashed = self._of_sender(sender).copy()
-        hashed.update(recipient.encode())
+        hashed.update(person(recipient).encode())
         return hashed.hexdigest()
 
     def _begin_pair(self, sender: str) -> hashlib.blake2b:

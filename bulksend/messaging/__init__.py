@@ -41,6 +41,7 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
+from bulksend.messaging.person import forms, person, same_person
 from bulksend.messaging.plan import (
     OTP_TTL_MS,
     CampaignFacts,
@@ -132,6 +133,7 @@ __all__ = [
     "decide",
     "format_duration",
     "format_instant",
+    "forms",
     "load_content_json",
     "map_columns",
     "mask_digits",
@@ -144,6 +146,8 @@ __all__ = [
     "parse_instant_ms",
     "parse_rate",
     "parse_recipient",
+    "person",
     "region_of",
+    "same_person",
     "zone_of",
 ]

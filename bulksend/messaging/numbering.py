@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import phonenumbers
 from phonenumbers import PhoneMetadata, PhoneNumberDesc, PhoneNumberType
@@ -22,9 +22,8 @@ SHORT_LENGTH = 6
 
 _CODES = frozenset(str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 _NOTHING = re.compile(r"(?!)")
-#: How a number is grouped hangs on no more than its first digits.
-_FRONT = 8
-_RUN = re.compile(r"\d+", re.ASCII)
+#: A format of numbers that begin with certain digits: ``(9)(11)(\d{4})(\d{4})``.
+_LITERAL = re.compile(r"\(\[?\d")
 #: Most countries' trunk prefix: what does not begin with a 0 has none.
 _ZERO = re.compile("0")
 
@@ -91,35 +90,18 @@ def is_grouped_at_home(digits: str, runs: Sequence[str]) -> bool:
     """Whether some country groups ``digits`` just so in its national numbers, a leading 0 left out."""
     lengths = tuple(map(len, runs))
     return any(
-        _matches(table.general_desc, digits)
-        and _lengths_at_home(region, digits[:_FRONT], len(digits)) == lengths
-        and phonenumbers.is_valid_number_for_region(_at_home(region, digits), region)
-        for region, table in _lands(len(digits))
+        _grouping(table, digits) == lengths
+        and _matches(table.general_desc, digits)
+        and phonenumbers.is_valid_number_for_region(
+            phonenumbers.PhoneNumber(country_code=table.country_code, national_number=int(digits)), region
+        )
+        for region, table in _lands_grouping(lengths)
     )
 
 
 def is_mobile_at_home(digits: str) -> bool:
     """Whether ``digits`` are a whole national mobile number of some country, a leading 0 left out."""
     return any(_matches(table.mobile, digits) for _, table in _lands(len(digits)))
-
-
-@lru_cache(10_000)
-def _lengths_at_home(region: str, front: str, length: int) -> tuple[int, ...]:
-    """How long the groups are of a national number of ``length`` digits that begins like that.
-
-    How it is grouped hangs on its first digits; libphonenumber takes a third of a millisecond to say so.
-    """
-    number = _at_home(region, front.ljust(length, "0"))
-    written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
-    table = PhoneMetadata.metadata_for_region(region)
-    prefix = "" if table is None else table.national_prefix or ""
-    return tuple(map(len, _RUN.findall(written.removeprefix(prefix))))
-
-
-def _at_home(region: str, digits: str) -> phonenumbers.PhoneNumber:
-    return phonenumbers.PhoneNumber(
-        country_code=phonenumbers.country_code_for_region(region), national_number=int(digits)
-    )
 
 
 def code_of(region: str) -> str:
@@ -154,6 +136,36 @@ def _lands(length: int) -> tuple[tuple[str, PhoneMetadata], ...]:
         for region, table in tables
         if table is not None and length in _possible_lengths(table)
     )
+
+
+@cache
+def _lands_grouping(lengths: tuple[int, ...]) -> tuple[tuple[str, PhoneMetadata], ...]:
+    """Those of ``_lands`` that may group a national number like that."""
+    digits = "2" * sum(lengths)
+    return tuple(
+        (region, table)
+        for region, table in _lands(len(digits))
+        if any(
+            _LITERAL.search(form.pattern or "") or _groups(form.pattern, digits) == lengths
+            for form in table.number_format
+        )
+    )
+
+
+def _grouping(table: PhoneMetadata, digits: str) -> tuple[int, ...] | None:
+    """How long the groups are in which a country writes a national number."""
+    for form in table.number_format:
+        leading = form.leading_digits_pattern
+        if not leading or _compiled(leading[-1]).match(digits):
+            lengths = _groups(form.pattern, digits)
+            if lengths is not None:
+                return lengths
+    return None
+
+
+def _groups(pattern: str | None, digits: str) -> tuple[int, ...] | None:
+    found = _compiled(pattern or "").fullmatch(digits)
+    return None if found is None else tuple(map(len, found.groups()))
 
 
 def _matches(kind: PhoneNumberDesc | None, digits: str) -> bool:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.masking import mask_phone
+from bulksend.messaging.person import person, same_person
 from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate
 from bulksend.messaging.rules import as_integer, kind_of, length_of
@@ -90,7 +91,7 @@ class Planner:
         facts, cell = self._facts, row.get
         try:
             to = parse_recipient(cell("to"), default_region=facts.default_region)
-            if to == facts.sender:
+            if same_person(to, facts.sender):
                 raise InvalidValue(
                     "to",
                     mask_phone(to),
@@ -144,7 +145,7 @@ def _shown(text: str) -> str:
 def _key(row: Mapping[str, object], to: str) -> str:
     value = row.get("key")
     key = None if value is None else as_text("key", value)
-    return to if key is None else checked_key(key.strip())
+    return person(to) if key is None else checked_key(key.strip())
 
 
 def checked_key(key: object, field: str = "key") -> str:

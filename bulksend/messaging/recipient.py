@@ -43,7 +43,8 @@ _REMEDY = "write it with its country code, like +44 7700 900123"
 _CHECK = "check its digits"
 _ODD = "characters that no phone number has"
 _NATIONAL = (
-    f"is a national number without its country; {_REMEDY}, or say the region it belongs to (--region GB)"
+    f"is a national number without its country; {_REMEDY}, or say the region it belongs to "
+    "(--region GB, BULKSEND_DEFAULT_REGION=GB)"
 )
 _SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
 _SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {_REMEDY}"

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.doors import DONE, guarded
+from ops.cli.doors import DONE, FAILED, guarded
 
 suppressions_group = typer.Typer(help="Numbers that must not get a kind of message.", no_args_is_help=True)
 senders_group = typer.Typer(help="Business numbers, their limits and pauses.", no_args_is_help=True)
 account_group = typer.Typer(help="The vendor account: pause and resume everything.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Phone = Annotated[str, typer.Argument(help="A number, written in any way.", metavar="PHONE")]
+Region = Annotated[
+    str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="GB")
+]
 ScopeOption = Annotated[str, typer.Option(help="marketing, or all kinds of message.")]
 
 
@@ -47,6 +50,7 @@ def add(
     reason: Annotated[str, typer.Option(help="Why; it goes on record.")],
     scope: ScopeOption = "marketing",
     until: Annotated[str | None, typer.Option(help="Until when, ISO 8601; default: for ever.")] = None,
+    region: Region = None,
     json: Json = False,
 ) -> None:
     """Suppress one number, or a whole country as country:XX. Takes hold at once, also for what is queued."""
@@ -60,7 +64,7 @@ def add(
         from ops.cli.output import print_json, say
 
         of = settings()
-        subject = _subject(phone, of.default_region)
+        subject = _subject(phone, region or of.default_region)
         end = None
         if until is not None:
             end = parse_instant_ms(until, timezone=of.timezone or "UTC", now_ms=int(time.time() * 1000))
@@ -82,6 +86,7 @@ def remove(
     phone: Phone,
     why: Annotated[str, typer.Option(help="Why; it goes on record.")],
     scope: Annotated[str | None, typer.Option(help="Only this scope; default: every one.")] = None,
+    region: Region = None,
     json: Json = False,
 ) -> None:
     """Lift the suppressions of a number."""
@@ -92,7 +97,7 @@ def remove(
         from ops.cli.output import print_json, say
 
         of = settings()
-        subject = _subject(phone, of.default_region)
+        subject = _subject(phone, region or of.default_region)
         with ledger(of).write() as tx:
             count = suppressions.remove(tx, subject, scope=scope, actor=actor(), why=why)
         if json:
@@ -111,13 +116,14 @@ def import_(
     ],
     reason: Annotated[str, typer.Option(help="Why they are suppressed.")] = "imported",
     scope: ScopeOption = "marketing",
+    region: Region = None,
     json: Json = False,
 ) -> None:
-    """Suppress every number of a file, such as an older system's opt-out list."""
+    """Suppress every number of a file, such as an older system's opt-out list. Ends with 1 where rows were refused."""
 
     def work() -> int:
         from bulksend.ledger import suppressions
-        from bulksend.messaging import InvalidValue, map_columns, parse_recipient
+        from bulksend.messaging import InvalidValue, map_columns, parse_recipient, person
         from bulksend.messaging.whole_text import whole_text
         from ops.cli.doors import actor, ledger, settings
         from ops.cli.output import print_json, say, table
@@ -125,7 +131,7 @@ def import_(
 
         of = settings()
         database = ledger(of)
-        numbers: list[str] = []
+        people: list[str] = []
         refused: list[dict[str, object]] = []
         with open_rows(file) as source:
             columns = map_columns(source.header)
@@ -136,11 +142,8 @@ def import_(
                     )
                     continue
                 try:
-                    numbers.append(
-                        parse_recipient(
-                            columns.rename(row.values).get("to"), default_region=of.default_region
-                        )
-                    )
+                    to = columns.rename(row.values).get("to")
+                    people.append(person(parse_recipient(to, default_region=region or of.default_region)))
                 except InvalidValue as error:
                     refused.append(
                         {"row": row.number, "field": error.field, "value": error.value, "why": error.why}
@@ -148,22 +151,27 @@ def import_(
         with database.write() as tx:
             count = suppressions.add_many(
                 tx,
-                sorted(set(numbers)),
+                sorted(set(people)),
                 scope=_scope(scope),
                 reason=reason,
                 source=f"file {whole_text(file.name)} by {actor()}",
             )
         if json:
-            print_json({"rows": len(numbers) + len(refused), "added": count, "refused": refused})
+            counts = {"rows": len(people) + len(refused), "people": len(set(people)), "added": count}
+            print_json({**counts, "before": len(set(people)) - count, "refused": refused})
         else:
-            say(f"{count:,} numbers suppressed, {len(set(numbers)) - count:,} were before")
+            say(f"{count:,} people suppressed, {len(set(people)) - count:,} were before")
             if refused:
+                say(
+                    f"{len(refused):,} rows were refused, their numbers are NOT suppressed: mend and import them",
+                    "red",
+                )
                 table(
                     ["row", "field", "value", "why"],
                     [(r["row"], r["field"], r["value"], r["why"]) for r in refused[:20]],
                     title=f"Refused rows ({len(refused)})",
                 )
-        return DONE
+        return FAILED if refused else DONE
 
     raise SystemExit(guarded(work))
 
@@ -173,6 +181,7 @@ def list_(
     phone: Annotated[str | None, typer.Option(help="Only this number.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     after: Annotated[str, typer.Option(help="Go on after this number of the page before.")] = "",
+    region: Region = None,
     json: Json = False,
 ) -> None:
     """The suppressions, by number."""
@@ -185,7 +194,7 @@ def list_(
         from ops.cli.output import Times, print_json, readable, table
 
         of = settings()
-        subject = None if phone is None else _subject(phone, of.default_region)
+        subject = None if phone is None else _subject(phone, region or of.default_region)
         with ledger(of).read() as tx:
             found = [
                 readable(asdict(s))

@@ -106,7 +106,8 @@ def count(database: Database) -> int:
 _SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {COUNTRY}"
 _ODD = f"has characters that no phone number has; {COUNTRY}"
 _NATIONAL = (
-    f"is a national number without its country; {COUNTRY}, or say the region it belongs to (--region GB)"
+    f"is a national number without its country; {COUNTRY}, or say the region it belongs to "
+    "(--region GB, BULKSEND_DEFAULT_REGION=GB)"
 )
 _SCIENTIFIC = f"was turned into a rounded number by a spreadsheet, its last digits are lost; {AS_TEXT}"
 BAD_NUMBERS = [

@@ -22,6 +22,13 @@ def test_the_same_key_again_is_the_first_message(desk: Any) -> None:
     assert desk.broken() == {}
 
 
+def test_the_same_key_to_the_other_form_of_the_number_is_the_first_message(desk: Any) -> None:
+    """Case 04."""
+    (first,) = desk.send(desk.new_send(key="login-1", recipient="541155550124"))
+    (again,) = desk.send(desk.new_send(key="login-1", recipient="5491155550124"))
+    assert (again.id, again.repeated) == (first.id, True)
+
+
 def test_a_repeated_send_tells_how_far_the_first_has_come(desk: Any) -> None:
     send = desk.new_send(key="login-1")
     (first,) = desk.send(send)

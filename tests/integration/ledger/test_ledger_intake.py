@@ -202,6 +202,28 @@ def test_nobody_is_dropped_because_somebody_elses_chosen_key_is_their_number(des
     assert [r.row for r in taken.refused] == [2]
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["in one chunk", "in two chunks"])
+@pytest.mark.parametrize("explicit", [False, True], ids=["default key", "chosen key"])
+def test_a_person_under_both_forms_of_the_number_is_a_duplicate(
+    desk: Any, apart: bool, explicit: bool
+) -> None:
+    """Case 04: what is sent is the first one, as it was written."""
+    campaign = desk.campaign()
+    same = [
+        desk.new_message(row, recipient=form, key="5531985550124", explicit_key=explicit)
+        for row, form in enumerate(("553185550124", "5531985550124"), start=1)
+    ]
+    if apart:
+        ready = desk.take(campaign, same[0]).ready
+        taken = desk.take(campaign, same[1])
+    else:
+        taken = desk.take(campaign, *same)
+        ready = taken.ready
+    assert (taken.duplicates, taken.refused) == (1, [])
+    assert desk.row(ready[0])["recipient"] == "553185550124"
+    assert desk.broken() == {}
+
+
 def test_a_key_chosen_before_the_encryption_key_was_rotated_is_still_known(desk: Any) -> None:
     campaign = desk.campaign(Kind.OTP)
     code = desk.new_message(1, key="login-1", explicit_key=True)

@@ -52,6 +52,16 @@ def test_by_phone(desk: Any) -> None:
     assert found(desk, phone="447700900009") == []
 
 
+def test_by_either_form_of_a_phone(desk: Any) -> None:
+    """Case 04."""
+    campaign = desk.campaign()
+    forms = ["553185550124", "5531985550124"]
+    planned = [desk.new_message(n, recipient=form, key=f"k{n}") for n, form in enumerate(forms, 1)]
+    ready = desk.take(campaign, *planned).ready
+    for form in forms:
+        assert found(desk, phone=form) == ready[::-1]
+
+
 def test_by_the_vendors_message_id(desk: Any) -> None:
     ids = desk.queued(n=3)
     message_ids = desk.accepted(ids)

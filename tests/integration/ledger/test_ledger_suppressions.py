@@ -126,3 +126,43 @@ def test_days_are_counted_on_which_a_number_was_refused_with_a_code(desk: Any) -
     assert desk.read(suppressions.days_with_code, "447700900001", 131049) == 2
     assert desk.read(suppressions.days_with_code, "447700900001", 1) == 0
     assert desk.read(suppressions.days_with_code, ADA, 131049) == 0
+
+
+BRAZILIAN = "5531985550124", "553185550124"
+ARGENTINE = "5491155550124", "541155550124"
+
+
+@pytest.mark.parametrize("forms", [BRAZILIAN, ARGENTINE])
+@pytest.mark.parametrize("given", [0, 1])
+def test_one_of_a_person_holds_back_every_form_of_the_number(
+    desk: Any, forms: tuple[str, str], given: int
+) -> None:
+    """Case 04: at the intake, and at the last moment before a POST."""
+    planned = [desk.new_message(row, recipient=form, key=f"k{row}") for row, form in enumerate(forms, 1)]
+    ids = desk.take(desk.campaign(), *planned).ready
+    lease = desk.lease()
+    claimed = desk.claim(lease, ids)
+    add(desk, forms[given])
+    assert desk.read(suppressions.among_recipients, [*forms, ADA], Kind.OTP) == dict.fromkeys(forms, "stop")
+    opened = desk.open(lease, desk.openings(claimed))
+    assert sorted(opened.suppressed) == sorted(ids)
+    for form in forms:
+        assert [s.subject for s in desk.read(suppressions.listed, subject=form)] == [forms[0]]
+    assert desk.write(suppressions.remove, forms[1 - given], scope=None, actor="ada", why="back") == 1
+    assert desk.read(suppressions.among_recipients, forms, Kind.OTP) == {}
+
+
+def test_one_that_was_stored_under_the_older_form_holds_back_the_newer_too(desk: Any) -> None:
+    """Rows from before the forms of a number were one person."""
+    add(desk, ADA)
+    desk.sql("UPDATE suppressions SET subject = :older", older=BRAZILIAN[1])
+    assert set(desk.read(suppressions.among_recipients, BRAZILIAN, Kind.OTP)) == set(BRAZILIAN)
+    assert len(desk.read(suppressions.listed, subject=BRAZILIAN[0])) == 1
+    assert desk.write(suppressions.remove, BRAZILIAN[0], scope=None, actor="ada", why="back") == 1
+
+
+def test_two_forms_of_one_person_in_a_list_are_one_row(desk: Any) -> None:
+    added = desk.write(
+        suppressions.add_many, [*BRAZILIAN, *ARGENTINE], scope="all", reason="stop", source="file"
+    )
+    assert added == 2

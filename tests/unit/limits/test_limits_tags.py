@@ -33,6 +33,15 @@ def test_a_pair_is_its_sender_and_its_recipient() -> None:
     assert len(tags) == 3
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("5531985550124", "553185550124"), ("5491155550124", "541155550124"), ("525555550124", "5215555550124")],
+)
+def test_both_forms_of_a_number_are_one_recipient(one: str, other: str) -> None:
+    """Case 04: pair rate and quota count people."""
+    assert TAGS.pair("447700900001", one) == TAGS.pair("447700900001", other)
+
+
 def test_all_keys_of_an_account_share_one_hash_tag() -> None:
     assert TAGS.prefix.count("{") == TAGS.prefix.count("}") == 1
 

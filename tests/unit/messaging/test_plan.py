@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -138,6 +139,19 @@ def test_a_row_becomes_a_message_with_only_the_variables_its_content_uses() -> N
 def test_five_spellings_of_one_number_have_one_key() -> None:
     spellings = ("447700900123", "+44 7700 900123", "00447700900123", "٤٤٧٧٠٠٩٠٠١٢٣", 447700900123.0)
     assert {planned({"to": spelling}).key for spelling in spellings} == {"447700900123"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("+55 31 98555-0123", "+55 31 8555-0123"), ("+54 9 11 5555 0123", "+54 11 5555 0123")],
+)
+def test_both_forms_of_a_number_have_one_key_and_stay_as_written(one: str, other: str) -> None:
+    """Case 04."""
+    plans = [planned({"to": one}), planned({"to": other})]
+    assert len({plan.key for plan in plans}) == 1
+    assert [plan.to for plan in plans] == [re.sub(r"\D", "", one), re.sub(r"\D", "", other)]
+    refusal = refused({"to": one}, sender=plans[1].to)
+    assert refusal.why.startswith("is the sender itself")
 
 
 def test_a_number_without_its_country_is_read_in_the_campaigns_region() -> None:

@@ -1,0 +1,52 @@
+"""One person behind several numbers: countries that changed their numbers and left both forms in use.
+
+Whoever opts out with one form must not be reached by the other, so dedupe, suppressions, the pair rate, the quota and
+every search by number go by ``person``. What is sent stays as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: By the first two digits: what a person's number looks like, its newer form and its older one.
+_RULES = {
+    "55": (re.compile(r"55(\d\d)9?([6-9]\d{7})", re.ASCII), r"55\g<1>9\2", r"55\1\2"),
+    "54": (re.compile(r"549?([1-8]\d{9})", re.ASCII), r"549\1", r"54\1"),
+    "52": (re.compile(r"521?(\d{10})", re.ASCII), r"52\1", r"521\1"),
+    "97": (re.compile(r"97[02](5[69]\d{7})", re.ASCII), r"970\1", r"972\1"),
+}
+
+
+def person(number: str) -> str:
+    """The one form that stands for all forms of a person's number. Both are E.164 digits without ``+``.
+
+    - Brazil put a 9 in front of its mobiles of eight digits, which began with 6 to 9, from 2012 to 2016 (Anatel,
+      resolution 553/2010). WhatsApp keeps older accounts under the eight digits. Fixed lines begin with 2 to 5 and
+      are left as they are; so is a mobile whose nine digits go on with 2 to 5: without its 9 it is a fixed line.
+    - Argentina writes a 9 after the country code of mobiles when they are called from abroad, a 15 after the area
+      code at home, and neither in WhatsApp's older accounts (ITU-T E.164, communication of 2012). A block of numbers
+      belongs to mobiles or to fixed lines, never to both. libphonenumber reads the 15.
+    - Mexico had a 1 after the country code of mobiles until August 2019 (IFT, plan of 2018); WhatsApp keeps it.
+    - Mobiles of Jawwal (59) and Ooredoo (56) answer to Palestine's code 970 and to Israel's 972, whose plan leaves
+      both ranges to them.
+
+    Left out, as only one form is in use or can be read here: Ivory Coast (2021), Benin (2024), Colombia's fixed lines
+    (2021), Vietnam (2018): libphonenumber refuses the older lengths. Italy's 0 is part of the number: with and
+    without it are two lines.
+    """
+    return forms(number)[0] if number[:2] in _RULES else number
+
+
+def forms(number: str) -> tuple[str, ...]:
+    """Every form of a person's number, ``person`` first: under which of them it was stored, nobody knows."""
+    rule = _RULES.get(number[:2])
+    if rule is not None:
+        pattern, newer, older = rule
+        if found := pattern.fullmatch(number):
+            return found.expand(newer), found.expand(older)
+    return (number,)
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two numbers are forms of one person's number."""
+    return one == other or person(one) == person(other)

@@ -1,0 +1,99 @@
+"""Numbers as people write them, from the command line: whose they are, and who is not written to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.many_commands import Cli
+
+SENDER = "8615000579987"
+SEND = [
+    "send", "people.csv", "--sender", SENDER, "--type", "text", "--content", "c.json", "--kind", "marketing", "--json",
+]  # fmt: skip
+pytestmark = pytest.mark.timeout(300)
+
+
+def people(folder: Path, *numbers: str) -> None:
+    (folder / "c.json").write_text('{"body": "Hello"}')
+    with (folder / "people.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["to"], *([number] for number in numbers)])
+
+
+def one(done: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
+    assert done.returncode == code, done.stderr
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def sent_to(cli: Cli, *words: str) -> list[str]:
+    return [json.loads(line)["to"] for line in cli("messages", "find", *words, "--json").stdout.splitlines()]
+
+
+def test_national_numbers_are_refused_until_their_region_is_said(cli: Cli, tmp_path: Path) -> None:
+    """Case 03: they were accepted as numbers of Norway, Singapore and Vietnam."""
+    people(tmp_path, "(478) 555-0142", "478-555-0143", "(650) 555-0132", "8 (495) 555-01-23", "447700900123")
+    report = one(cli(*SEND, "--dry-run"))
+    assert report["messages"] == 1
+    assert [row["row"] for row in report["refused"]] == [2, 3, 4, 5]
+    assert all("--region GB" in row["why"] for row in report["refused"])
+    done = cli("suppressions", "add", "(478) 555-0142", "--reason", "STOP")
+    assert done.returncode == 2
+    assert one(
+        cli("suppressions", "add", "(478) 555-0142", "--reason", "STOP", "--region", "US", "--json")
+    ) == {
+        "subject": "14785550142",
+        "scope": "marketing",
+    }
+
+
+def test_two_endings_in_a_cell_are_refused(cli: Cli, tmp_path: Path) -> None:
+    """Case 21."""
+    people(tmp_path, "+49 30 23125 000/01", "447700900123")
+    report = one(cli(*SEND))
+    assert (report["messages"], [row["row"] for row in report["refused"]]) == (1, [2])
+    assert sent_to(cli) == ["447700900123"]
+
+
+def test_an_opt_out_covers_both_forms_of_a_number(cli: Cli, tmp_path: Path) -> None:
+    """Case 04: Brazil's ninth digit, Argentina's 9, Mexico's 1."""
+    for number in ("+55 31 8555 0124", "+54 11 5555 0124", "+521 55 5555 0124"):
+        assert cli("suppressions", "add", number, "--reason", "opted out").returncode == 0
+    people(
+        tmp_path,
+        "+55 31 98555-0124", "+54 9 11 5555 0124", "+52 55 5555 0124",
+        "+55 31 98555-0123", "+55 31 8555-0123", "+54 11 5555 0123", "+54 9 11 5555 0123",
+    )  # fmt: skip
+    rehearsed = one(cli(*SEND, "--dry-run"))
+    report = one(cli(*SEND))
+    for counts in (rehearsed, report):
+        assert (counts["duplicates"], counts["suppressed"], counts["refused"]) == (2, 3, [])
+    assert sent_to(cli, "--status", "queued") == ["541155550123", "5531985550123"]
+    assert sent_to(cli, "--phone", "+55 31 8555-0123") == ["5531985550123"]
+    assert sent_to(cli, "--phone", "+54 9 11 5555 0123") == ["541155550123"]
+    masked = cli("export", "people", "-o", "-", "--mask").stdout
+    assert {row["key"][-3:] for row in csv.DictReader(io.StringIO(masked))} == {"123", "124"}
+    assert "55501" not in masked
+    assert one(cli("suppressions", "remove", "+55 31 98555-0124", "--why", "START", "--json"))["removed"] == 1
+
+
+def test_an_import_that_leaves_rows_out_ends_with_1(cli: Cli, tmp_path: Path) -> None:
+    """Case 17: people who opted out were not covered, and the exit code was 0."""
+    (tmp_path / "sup.csv").write_text("phone,reason\n+44 7700 900150,no\n07700 900151,no\n447700900153x,no\n")
+    done = cli("suppressions", "import", "sup.csv")
+    assert done.returncode == 1
+    assert "2 rows were refused" in done.stderr
+    assert one(cli("suppressions", "import", "sup.csv", "--json"), 1) | {"refused": []} == {
+        "rows": 3, "people": 1, "added": 0, "before": 1, "refused": [],
+    }  # fmt: skip
+    (tmp_path / "sup.csv").write_text(
+        "phone\n07700 900151\n+44 7700 900151\n+55 31 98555-0124\n+55 31 8555-0124\n"
+    )
+    done = cli("suppressions", "import", "sup.csv", "--region", "GB", "--json")
+    assert one(done) == {"rows": 4, "people": 2, "added": 2, "before": 0, "refused": []}
