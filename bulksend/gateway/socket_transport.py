@@ -47,6 +47,8 @@ class WriteTimeoutError(Exception):
 _TICK_S = 0.001
 #: Connections that may end, one after the other, while their POST waits for its start.
 _LINES_TRIED = 3
+#: Turns of the event loop in which it has surely read what waits in a socket: it looks in one, and reads in the next.
+_TURNS_TO_READ = 4
 
 
 class SocketTransport:
@@ -121,8 +123,8 @@ class SocketTransport:
         if line is None:
             return None
         request = self._request(body, headers)
-        if request is None:
-            self._put_back(line, now)
+        if request is None or line.has_unread():
+            self._put_back(line, line.idle_since)
             return None
         reach("connected")
         may_begin = False
@@ -130,7 +132,7 @@ class SocketTransport:
             may_begin = begin()
         finally:
             if not may_begin:
-                self._put_back(line, now)
+                self._put_back(line, line.idle_since)
         if not may_begin:
             return None
         self._busy += 1
@@ -212,18 +214,22 @@ class SocketTransport:
         try:
             for _ in range(_LINES_TRIED):
                 try:
-                    line = self._idle_line(loop.time()) or await self._new_line(deadline)
+                    line = self._idle_line(loop.time())
+                    is_new = line is None
+                    line = line or await self._new_line(deadline)
                 except Exception as error:  # noqa: BLE001 - no connection: nothing can have left
                     stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
                     return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
                 reach("connected")
-                if start is None:
+                if start is None and is_new:
                     return await line.exchange(request, deadline)
-                if not await start.wait():
+                await line.read_what_waits()
+                if start is not None and not await self._may_begin(line, start):
                     return HELD
-                deadline = loop.time() + self._timeouts.total
                 if not line.has_ended():
-                    start.begin()
+                    if start is not None:
+                        deadline = loop.time() + self._timeouts.total
+                        start.begin()
                     return await line.exchange(request, deadline)
                 line.abort()
                 line = None
@@ -231,6 +237,16 @@ class SocketTransport:
         finally:
             if line is not None:
                 self._put_back(line, loop.time())
+
+    async def _may_begin(self, line: _Line, start: Start) -> bool:
+        """Whether ``start`` lets it, asked once more where bytes had come in meanwhile: reading them took a moment."""
+        for _ in range(_LINES_TRIED):
+            if not await start.wait():
+                return False
+            if line.has_ended() or not line.has_unread():
+                break
+            await line.read_what_waits()
+        return True
 
     def _idle_line(self, now: float) -> _Line | None:
         """The connection used last that is still good; those that are not are closed."""
@@ -287,6 +303,7 @@ class _Line(asyncio.Protocol):
         self._late: type[Exception] = TimeoutError
         self._poll = select.poll()
         self._ended = False
+        self._is_tls = False
         self.idle_since = 0.0
         self._begin()
 
@@ -352,10 +369,24 @@ class _Line(asyncio.Protocol):
         return reply
 
     def has_ended(self) -> bool:
-        """Whether the vendor hung up or spoke unasked, even if the event loop has not seen it yet."""
+        """Whether the vendor hung up or spoke unasked, even if the event loop has not seen it yet.
+
+        Over TLS what waits unread may be session tickets or new keys, which end nothing: see ``has_unread``.
+        """
         if self._ended or self._transport is None or self._transport.is_closing():
             return True
+        return not self._is_tls and self.has_unread()
+
+    def has_unread(self) -> bool:
+        """Whether bytes wait that the event loop has not read yet, or the connection's end."""
         return bool(self._poll.poll(0))
+
+    async def read_what_waits(self) -> None:
+        """Let the event loop read it: over TLS, ``has_ended`` knows then what it was."""
+        for _ in range(_TURNS_TO_READ):
+            if self.has_ended() or not self.has_unread():
+                return
+            await asyncio.sleep(0)
 
     def abort(self) -> None:
         """Hang up now."""
@@ -403,6 +434,7 @@ class _Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         transport.set_write_buffer_limits(high=0)
 
