@@ -7,6 +7,7 @@ that holds it (docker secrets). An unknown ``BULKSEND_`` name is an error that n
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,58 @@ def _failpoints(value: str) -> str:
     return value
 
 
+#: What every send has already. The vendor may read names without regard to case, so ``to`` would be ``To``; only the
+#: page's own ``accountId`` is let through.
+_OUR_FIELDS = frozenset({"action", "accountid", "businessphone", "to", "type", "content"})
+
+
+def _extra_params(value: str) -> str:
+    """A flat JSON object, written compactly."""
+    example = 'write a JSON object such as {"companyId": 8899, "Purpose": 1}'
+    try:
+        params = json.loads(value, object_pairs_hook=_without_repeats)
+    except RecursionError:
+        raise ValueError(f"is nested too deeply; {example}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON ({error.msg} at character {error.pos + 1}); {example}") from None
+    if not isinstance(params, dict):
+        raise ValueError(f"is JSON, but not an object; {example}")
+    for name, param in params.items():
+        why = _why_not_sent(name, param)
+        if why is not None:
+            raise ValueError(f"has {name[:40]!r}, which {why}")
+    return json.dumps(params, ensure_ascii=False, separators=(",", ":"))
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"has {name[:40]!r} twice")
+    return dict(pairs)
+
+
+def _why_not_sent(name: str, param: object) -> str | None:
+    """Why a parameter cannot be merged into a request; None where it can."""
+    if name.lower() in _OUR_FIELDS and name != "accountId":
+        return "each request has already" + (
+            "; set USPEEDO_ACCOUNT_ID" if name.lower() == "accountid" else "; leave it out"
+        )
+    if not name or not name.isprintable():
+        return "is no name of a parameter"
+    if param is None:
+        return "is null, which cannot be signed; leave it out"
+    if isinstance(param, float):
+        return "is a fraction, which the vendor's SDKs sign in different ways; write a whole number or a string"
+    if isinstance(param, dict | list):
+        return "holds other values; write a string, a whole number, true or false"
+    if isinstance(param, int) and abs(param) >= 2**63:
+        return "is a number of more than 64 bits; write a string"
+    if isinstance(param, str) and not param.isprintable():
+        return "holds characters that cannot be printed; leave them out"
+    return None
+
+
 #: Codes whose own meaning is that nobody knows: the vendor or a proxy gave up on an answer, or failed at its work.
 MAY_HAVE_GONE_OUT = frozenset({0, 110, 408, 500, 502, 504})
 
@@ -158,6 +211,11 @@ class Settings(BaseModel):
     uspeedo_account_id: int | None = Field(None, gt=0, description="The vendor's account, a number")
     uspeedo_action: Literal["SendMessage", "SendWhatsappMessage"] = Field(
         "SendMessage", description="The vendor's name of the send call: its page and its SDKs differ"
+    )
+    uspeedo_extra_params: Annotated[str, AfterValidator(_extra_params)] | None = Field(
+        None,
+        description="A JSON object merged into each request and signed with it; the page's sample has companyId and "
+        "Purpose",
     )
     encryption_key: SecretStr | None = Field(
         None, description="Url-safe base64 of 32 bytes; a comma list rotates: the first encrypts, all decrypt"

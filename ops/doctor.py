@@ -205,7 +205,19 @@ def _vendor(of: Settings) -> Iterator[Diagnosis]:
         )
         return
     yield Diagnosis("credentials", True, "set")
+    yield _account(of)
     yield from asyncio.run(_ask_vendor(of))
+
+
+def _account(of: Settings) -> Diagnosis:
+    if of.uspeedo_account_id is not None:
+        return Diagnosis("account id", True, "set")
+    return Diagnosis(
+        "account id",
+        True,
+        "USPEEDO_ACCOUNT_ID is not set: the vendor's page calls AccountId required, its SDKs send none; where sends are "
+        "refused (172), take it from the overview page of the vendor's console",
+    )
 
 
 async def _ask_vendor(of: Settings) -> list[Diagnosis]:

@@ -210,5 +210,6 @@ def build_vendor(settings: Settings, clock: Callable[[], float]) -> VendorClient
         settings.uspeedo_accesskey_secret.get_secret_value(),
         settings.uspeedo_account_id,
         settings.uspeedo_action,
+        settings.uspeedo_extra_params or "",
     )
     return VendorClient(transport, credentials, clock=clock, vouched=settings.vouched_codes())

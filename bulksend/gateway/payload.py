@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class Credentials:
     access_key_secret: str
     account_id: int | None = None
     action: str = "SendMessage"
+    extra: str = ""
+    """A flat JSON object, merged into each request; empty: none."""
 
     def __post_init__(self) -> None:
         if not _fits_a_header(self.access_key_id):
@@ -95,8 +98,8 @@ def build_request(
     return body, _headers(credentials, signature, now_seconds, nonce)
 
 
-#: Stand for what differs from message to message; they can be neither a number nor a word of the vendor's.
-_TO, _CONTENT = "<to>", "<content>"
+#: Stand for what differs from message to message; nothing else in a request can be like them.
+_TO, _CONTENT = (f"<{what} {os.urandom(8).hex()}>" for what in ("to", "content"))
 
 
 class _Form:
@@ -139,6 +142,8 @@ def _body_of(action: str, fields: Mapping[str, object], credentials: Credentials
     body: dict[str, object] = {"Action": action}
     if credentials.account_id is not None:
         body["AccountId"] = credentials.account_id
+    if credentials.extra:
+        body.update(json.loads(credentials.extra))
     body.update(fields)
     return body
 

@@ -223,7 +223,7 @@ def test_every_setting_says_what_it_means_and_has_a_name_of_its_own() -> None:
         "REDIS_URL",
         *(
             f"USPEEDO_{what}"
-            for what in ("BASE_URL", "ACCESSKEY_ID", "ACCESSKEY_SECRET", "ACCOUNT_ID", "ACTION")
+            for what in ("BASE_URL", "ACCESSKEY_ID", "ACCESSKEY_SECRET", "ACCOUNT_ID", "ACTION", "EXTRA_PARAMS")
         ),
     }
 
@@ -236,3 +236,87 @@ def test_any_text_is_either_taken_or_refused_as_bad_input(name: str, value: str)
     except InvalidInput as refused:
         said = str(refused)
     assert said == "" or (said.startswith(f"{environment_name(name)}: ") and "\n" not in said)
+
+
+# -- USPEEDO_EXTRA_PARAMS and BULKSEND_NOT_SENT_CODES -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ('{"companyId": 8899, "Purpose": 1}', '{"companyId":8899,"Purpose":1}'),
+        ('{"accountId": 8899}', '{"accountId":8899}'),
+        ('{"name": "Zoë", "on": true}', '{"name":"Zoë","on":true}'),
+        ("{}", "{}"),
+    ],
+)
+def test_extra_parameters_are_a_flat_json_object(given: str, kept: str) -> None:
+    assert Settings.from_env({"USPEEDO_EXTRA_PARAMS": given}).uspeedo_extra_params == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("companyId=8899", "is not JSON"),
+        ('{"companyId": 8899', "is not JSON"),
+        ("{'companyId': 8899}", "is not JSON"),
+        ("{1: 2}", "is not JSON"),
+        ("[1]", "not an object"),
+        ("8899", "not an object"),
+        ("null", "not an object"),
+        ('"companyId"', "not an object"),
+        ('{"companyId": null}', "is null"),
+        ('{"companyId": 1.5}', "is a fraction"),
+        ('{"companyId": 1.0}', "is a fraction"),
+        ('{"companyId": NaN}', "is a fraction"),
+        ('{"companyId": 1e3}', "is a fraction"),
+        ('{"companyId": {"a": 1}}', "holds other values"),
+        ('{"companyId": [1]}', "holds other values"),
+        ('{"companyId": 99999999999999999999}', "64 bits"),
+        ('{"companyId": "a\\u0000b"}', "cannot be printed"),
+        ('{"companyId": "\\ud800"}', "cannot be printed"),
+        ('{"": 1}', "no name"),
+        ('{"a": 1, "a": 2}', "twice"),
+        ('{"To": "447700900123"}', "each request has already"),
+        ('{"to": "447700900123"}', "each request has already"),
+        ('{"Content": "x"}', "each request has already"),
+        ('{"Action": "x"}', "each request has already"),
+        ('{"BusinessPhone": "1"}', "each request has already"),
+        ('{"Type": "text"}', "each request has already"),
+        ('{"AccountId": 1}', "set USPEEDO_ACCOUNT_ID"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_extra_parameters_that_cannot_be_sent_are_refused_in_words(given: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why) as refused:
+        Settings.from_env({"USPEEDO_EXTRA_PARAMS": given})
+    assert "USPEEDO_EXTRA_PARAMS" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "codes"),
+    [("503,150", {150, 503}), (" 503 , 150,503 ", {150, 503}), ("200", {200}), ("4242", {4242})],
+)
+def test_codes_that_are_vouched_for_are_numbers(given: str, codes: set[int]) -> None:
+    assert Settings.from_env({"BULKSEND_NOT_SENT_CODES": given}).vouched_codes() == codes
+    assert Settings.from_env({}).vouched_codes() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("HTTP 503", "'HTTP' is not a RetCode"),
+        ("5xx", "'5xx'"),
+        ("-1", "'-1'"),
+        ("503;150", "'503;150'"),
+        ("٣", "is not a RetCode"),
+        ("1" * 10, "is not a RetCode"),
+        ("110", "110 means that it may have gone out"),
+        ("503,504", "504 means that it may have gone out"),
+        ("0", "0 means"),
+        ("408,500,502", "408 means"),
+    ],
+)
+def test_codes_that_nobody_can_vouch_for_are_refused_in_words(given: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        Settings.from_env({"BULKSEND_NOT_SENT_CODES": given})

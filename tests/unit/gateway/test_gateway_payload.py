@@ -156,3 +156,64 @@ def test_credentials_that_no_header_could_carry_are_refused_by_name_and_unshown(
 def test_an_action_that_is_no_name_is_refused(action: str) -> None:
     with pytest.raises(InvalidValue, match="USPEEDO_ACTION"):
         Credentials("key", SECRET, None, action)
+
+
+# -- USPEEDO_EXTRA_PARAMS ----------------------------------------------------------------------------------
+
+#: The body of the page's sample, as it is printed there (reference 1.2, test vector 11).
+PAGE = {
+    "Action": "SendMessage",
+    "accountId": 8899,
+    "companyId": 8899,
+    "BusinessPhone": "8615000579987",
+    "To": "447731688264",
+    "Type": "text",
+    "Purpose": 1,
+    "Content": '{"body":"text-message-content","preview_url":false}',
+}
+PAGE_SECRET = "NTk1Mzk0MAItOWI0My10MGM4LTg0NmMMNDM0ZGM5Y2ZkMmNk"
+
+
+def test_with_the_pages_extra_parameters_a_request_is_the_pages_sample_and_signed_as_such() -> None:
+    order = SendOrder("8615000579987", "447731688264", MessageType.TEXT, PAGE["Content"])  # type: ignore[arg-type]
+    extra = '{"accountId":8899,"companyId":8899,"Purpose":1}'
+    credentials = Credentials("key", PAGE_SECRET, None, extra=extra)
+    body, headers = build_request(order, credentials, now_seconds=0, nonce="n")
+    assert json.loads(body) == PAGE
+    assert headers["X-Signature"] == "25a28a4e0d9c2749b40998fde4243df43c55e9c4"
+
+
+extras = st.dictionaries(
+    st.text(min_size=1, max_size=8).filter(lambda name: name.lower() not in {n.lower() for n in PAGE}),
+    st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.text(max_size=12)
+    | st.sampled_from(["<to>", "<content>", '","To":"447700900000']),
+    max_size=4,
+)
+
+
+@given(extras, st.text(max_size=30), st.sampled_from(MessageType))
+def test_what_is_written_once_is_what_writing_and_signing_it_whole_would_give(
+    extra: dict[str, object], content: str, type: MessageType
+) -> None:
+    credentials = Credentials("key", SECRET, 8899, extra=json.dumps(extra))
+    order = SendOrder("8615000579987", "447731688264", type, content)
+    body, headers = build_request(order, credentials, now_seconds=0, nonce="n")
+    sent = json.loads(body)
+    assert sent == extra | {
+        "Action": "SendMessage",
+        "AccountId": 8899,
+        "BusinessPhone": "8615000579987",
+        "To": "447731688264",
+        "Type": str(type),
+        "Content": content,
+    }
+    assert headers["X-Signature"] == sign(sent, SECRET)
+
+
+def test_extra_parameters_go_into_calls_too() -> None:
+    credentials = Credentials("key", SECRET, 8899, extra='{"companyId":1}')
+    body, headers = build_call("GetAccountPhoneList", {}, credentials, now_seconds=0, nonce="n")
+    assert json.loads(body) == {"Action": "GetAccountPhoneList", "AccountId": 8899, "companyId": 1}
+    assert headers["X-Signature"] == sign(json.loads(body), SECRET)
