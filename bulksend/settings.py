@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
@@ -89,6 +91,32 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _host_of(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".").lower()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _is_exempt(host: str, no_proxy: str) -> bool:
+    """Whether a NO_PROXY list names the host: itself, a domain above it, a network of addresses, or ``*``."""
+    for entry in no_proxy.lower().replace(",", " ").split():
+        name = entry.rpartition(":")[0] if entry.count(":") == 1 else entry
+        name = name.strip("[]").lstrip(".")
+        if name in ("*", host) or (name and host.endswith(f".{name}")):
+            return True
+        with suppress(ValueError):
+            if ip_address(host) in ip_network(name, strict=False):
+                return True
+    return False
+
+
 def _region(value: str) -> str:
     from phonenumbers import SUPPORTED_REGIONS
 
@@ -155,7 +183,9 @@ def _why_not_sent(name: str, param: object) -> str | None:
     if param is None:
         return "is null, which cannot be signed; leave it out"
     if isinstance(param, float):
-        return "is a fraction, which the vendor's SDKs sign in different ways; write a whole number or a string"
+        return (
+            "is a fraction, which the vendor's SDKs sign in different ways; write a whole number or a string"
+        )
     if isinstance(param, dict | list):
         return "holds other values; write a string, a whole number, true or false"
     if isinstance(param, int) and abs(param) >= 2**63:
@@ -205,6 +235,20 @@ class Settings(BaseModel):
     )
     uspeedo_base_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "https://api.uspeedo.com/api", description="The vendor's endpoint"
+    )
+    allow_plain_http: bool = Field(
+        False,
+        description="Let USPEEDO_BASE_URL be http:// beyond this machine: numbers and contents go in the clear",
+    )
+    ignore_proxy: bool = Field(
+        False,
+        description="Connect to the vendor directly though HTTPS_PROXY or ALL_PROXY is set, which is not used",
+    )
+    connection_max_age_seconds: float = Field(
+        300,
+        ge=1,
+        le=86_400,
+        description="A connection to the vendor is made anew after so long, as its address may change, seconds",
     )
     uspeedo_accesskey_id: str | None = Field(None, description="The vendor's access key")
     uspeedo_accesskey_secret: SecretStr | None = Field(None, description="Its secret; never shown")
@@ -303,6 +347,8 @@ class Settings(BaseModel):
     )
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _proxies: dict[str, str] = PrivateAttr(default_factory=dict)
+    """What the environment says of proxies, by the variables' names."""
 
     @model_validator(mode="after")
     def _caps_are_above_bases(self) -> Self:
@@ -311,6 +357,17 @@ class Settings(BaseModel):
                 environment_name("retry_cap_seconds"),
                 f"{self.retry_cap_seconds:g}",
                 f"must be at least {environment_name('retry_base_seconds')}, {self.retry_base_seconds:g}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_goes_in_the_clear(self) -> Self:
+        if self.sends_in_the_clear() and not self.allow_plain_http:
+            raise InvalidValue(
+                environment_name("uspeedo_base_url"),
+                self.uspeedo_base_url,
+                "sends numbers, contents and the access key in the clear; write https://, or set "
+                f"{environment_name('allow_plain_http')}=1 where the network is your own",
             )
         return self
 
@@ -323,6 +380,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise _in_one_sentence(error, given) from None
         made._sources.update({field: entry.source for field, entry in given.items()})
+        made._proxies.update({name: value for name in _PROXIES if (value := environ.get(name, "").strip())})
         return made
 
     def table(self) -> list[SettingRow]:
@@ -370,7 +428,7 @@ class Settings(BaseModel):
     def with_encryption_key(self, keys: str) -> Settings:
         """The same settings with these encryption keys."""
         made = self.model_copy(update={"encryption_key": SecretStr(keys)})
-        made._sources = dict(self._sources)
+        made._sources, made._proxies = dict(self._sources), dict(self._proxies)
         return made
 
     def account(self) -> str:
@@ -381,10 +439,42 @@ class Settings(BaseModel):
         """RetCodes and HTTP statuses of which the operator says that nothing was sent."""
         return frozenset(int(code) for code in (self.not_sent_codes or "").split(",") if code)
 
+    def sends_in_the_clear(self) -> bool:
+        """Whether requests to the vendor leave this machine without TLS."""
+        return urlsplit(self.uspeedo_base_url).scheme == "http" and not _is_loopback(
+            _host_of(self.uspeedo_base_url)
+        )
+
+    def proxy_in_the_way(self) -> str | None:
+        """What is wrong where the environment names a proxy for the vendor; None where nothing is.
+
+        Requests go to the vendor directly: a proxy could answer in its place, and hide whether it has them.
+        """
+        host = _host_of(self.uspeedo_base_url)
+        no_proxy = " ".join(value for name, value in self._proxies.items() if name.lower() == "no_proxy")
+        if self.ignore_proxy or _is_loopback(host) or _is_exempt(host, no_proxy):
+            return None
+        scheme = urlsplit(self.uspeedo_base_url).scheme
+        for name in self._proxies:
+            if name.lower() in (f"{scheme}_proxy", "all_proxy"):
+                return (
+                    f"{name} is set, and bulksend does not send through a proxy; to connect to {host} directly set "
+                    f"{environment_name('ignore_proxy')}=1, or name {host} in NO_PROXY, or unset {name}"
+                )
+        return None
+
     def missing_credentials(self) -> list[str]:
         """Names of credentials that are not set. The account id is optional: the key implies it."""
         wanted = ("uspeedo_accesskey_id", "uspeedo_accesskey_secret")
         return [environment_name(name) for name in wanted if getattr(self, name) is None]
+
+
+#: Both spellings are in use; what they hold may be a secret.
+_PROXIES = tuple(
+    spelling
+    for name in ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
+    for spelling in (name.upper(), name)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -507,6 +597,8 @@ def _why(kind: str, problem: Mapping[str, Any]) -> str:
         return f"must be one of {context['expected']}".replace("'", "")
     if kind == "value_error":
         return str(context["error"])
+    if kind.startswith("bool_"):
+        return "is neither yes nor no; write 1 or 0"
     if kind.startswith("int_"):
         return "is not a whole number"
     return "is not a number" if kind.startswith(("float_", "finite_")) else str(problem["msg"]).lower()

@@ -206,6 +206,17 @@ def _vendor(of: Settings) -> Iterator[Diagnosis]:
         return
     yield Diagnosis("credentials", True, "set")
     yield _account(of)
+    if of.sends_in_the_clear():
+        yield Diagnosis(
+            "vendor link",
+            False,
+            f"{of.uspeedo_base_url}: numbers, contents and the access key go in the clear (BULKSEND_ALLOW_PLAIN_HTTP)",
+            "write https:// in USPEEDO_BASE_URL",
+        )
+    in_the_way = of.proxy_in_the_way()
+    if in_the_way is not None:
+        yield Diagnosis("proxy", False, in_the_way, "one of these three; a worker does not start without")
+        return
     yield from asyncio.run(_ask_vendor(of))
 
 

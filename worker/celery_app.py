@@ -45,6 +45,9 @@ def build_app(
         raise InvalidInput(
             "REDIS_URL is not set: a worker takes its jobs from Redis, e.g. REDIS_URL=redis://127.0.0.1:6379/0"
         )
+    in_the_way = settings.proxy_in_the_way()
+    if in_the_way is not None:
+        raise InvalidInput(in_the_way)
     arm_failpoints(settings)
     app = make_app(
         settings.redis_url_text(),

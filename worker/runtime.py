@@ -204,6 +204,7 @@ def build_vendor(settings: Settings, clock: Callable[[], float]) -> VendorClient
         # A line is held from a little before its slot on.
         connections=settings.worker_in_flight + settings.worker_in_flight // 2,
         verify=True if settings.tls_ca is None else settings.tls_ca,
+        max_age_seconds=settings.connection_max_age_seconds,
     )
     credentials = Credentials(
         settings.uspeedo_accesskey_id,

@@ -92,7 +92,7 @@ class HttpxTransport:
 
     No redirects, no retries, no proxy or netrc from the environment. ``keepalive_seconds`` has to stay below
     the time after which the vendor closes an idle connection, or a POST may meet the closing one and be in
-    doubt. Raises ValueError for a URL that is not http(s), OSError for a PEM file that cannot be read.
+    doubt. After ``max_age_seconds`` a connection is closed behind a POST. Raises ValueError for a URL that is not http(s), OSError for a PEM file that cannot be read.
     """
 
     def __init__(
@@ -103,15 +103,18 @@ class HttpxTransport:
         connections: int = 200,
         verify: Verify = True,
         keepalive_seconds: float = 15.0,
+        max_age_seconds: float = 300.0,
         max_body: int = 65536,
     ) -> None:
         self._url = read_address(url)
         self._timeouts = timeouts or Timeouts()
         self._tls: ssl.SSLContext | bool = tls_context(verify) if self._url.scheme == "https" else False
         self._keepalive_seconds = keepalive_seconds
+        self._max_age_seconds = max_age_seconds
         self._max_body = max_body
         self._room = asyncio.Semaphore(max(1, connections))
-        self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._idle: list[tuple[httpx.AsyncHTTPTransport, float]] = []
+        """Each with when it is too old for another POST, in the loop's seconds."""
         self._closed = False
 
     async def post(
@@ -148,7 +151,7 @@ class HttpxTransport:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().aclose()
+            await self._idle.pop()[0].aclose()
 
     def _request(self, body: bytes, headers: Mapping[str, str], watch: _Watch) -> httpx.Request:
         timeouts = self._timeouts
@@ -182,16 +185,18 @@ class HttpxTransport:
             self._room.release()
 
     async def _post_on_a_line(self, request: httpx.Request, watch: _Watch) -> RawReply:
-        line = self._idle.pop() if self._idle else self._new_line()
+        now = asyncio.get_running_loop().time()
+        line, retires_at = self._idle.pop() if self._idle else (self._new_line(), now + self._max_age_seconds)
         clean = False
         try:
             reply = await self._exchange(line, request)
-            clean = not self._closed and not _holds_more(line)
+            is_young = asyncio.get_running_loop().time() < retires_at
+            clean = is_young and not self._closed and not _holds_more(line)
             return reply
         finally:
             # After any trouble, cancellation included, the line is thrown away: nothing of it can be trusted.
             if clean:
-                self._idle.append(line)
+                self._idle.append((line, retires_at))
             else:
                 await line.aclose()
 

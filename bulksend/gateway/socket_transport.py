@@ -8,6 +8,7 @@ came back is known to the byte.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import select
 import ssl
@@ -55,8 +56,10 @@ class SocketTransport:
     """At most ``connections`` POSTs at once to ``url``, each over a kept-alive HTTP/1.1 connection.
 
     No redirects, no retries, no proxy. ``keepalive_seconds`` has to stay below the time after which the
-    vendor closes an idle connection, or a POST may meet the closing one and be in doubt. Raises ValueError
-    for a URL that is not http(s), OSError for a PEM file that cannot be read.
+    vendor closes an idle connection, or a POST may meet the closing one and be in doubt. After ``max_age_seconds``, or
+    up to a tenth less, a connection is closed between two POSTs: its name may have another address by then, and
+    connections made together need not end together. Raises ValueError for a URL that is not http(s), OSError for a
+    PEM file that cannot be read.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class SocketTransport:
         connections: int = 200,
         verify: Verify = True,
         keepalive_seconds: float = 15.0,
+        max_age_seconds: float = 300.0,
         max_body: int = 65536,
     ) -> None:
         address = read_address(url)
@@ -79,6 +83,7 @@ class SocketTransport:
         )
         self._timeouts = timeouts or Timeouts()
         self._keepalive_seconds = keepalive_seconds
+        self._max_age_seconds = max_age_seconds
         self._max_body = max_body
         self._connections = max(1, connections)
         self._busy = 0
@@ -161,7 +166,7 @@ class SocketTransport:
 
     def _put_back(self, line: _Line, now: float) -> None:
         """A connection is used no longer: the next POST may have it, if nothing is known against it."""
-        if line.is_clean and not self._closed:
+        if line.is_clean and not self._closed and now < line.retires_at:
             line.idle_since = now
             self._idle.append(line)
         else:
@@ -169,11 +174,15 @@ class SocketTransport:
 
     def ready(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
-        oldest = asyncio.get_running_loop().time() - self._keepalive_seconds
+        now = asyncio.get_running_loop().time()
         # The one used last is at the end. What the vendor has closed leaves by itself: see _ended.
-        while self._idle and self._idle[0].idle_since <= oldest:
+        while self._idle and not self._is_fresh(self._idle[0], now):
             self._idle.pop(0).abort()
         return len(self._idle)
+
+    def _is_fresh(self, line: _Line, now: float) -> bool:
+        """Whether an idle connection was used lately, and is not too old."""
+        return line.idle_since > now - self._keepalive_seconds and now < line.retires_at
 
     def connected(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
@@ -250,10 +259,9 @@ class SocketTransport:
 
     def _idle_line(self, now: float) -> _Line | None:
         """The connection used last that is still good; those that are not are closed."""
-        oldest = now - self._keepalive_seconds
         while self._idle:
             line = self._idle.pop()
-            if line.idle_since > oldest and not line.has_ended():
+            if self._is_fresh(line, now) and not line.has_ended():
                 return line
             line.abort()
         return None
@@ -270,6 +278,8 @@ class SocketTransport:
             line.abort()  # it may have come up just as we gave up
             raise
         line.is_clean = True
+        age = self._max_age_seconds * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
+        line.retires_at = asyncio.get_running_loop().time() + age
         self._up.add(line)
         return line
 
@@ -305,6 +315,8 @@ class _Line(asyncio.Protocol):
         self._ended = False
         self._is_tls = False
         self.idle_since = 0.0
+        self.retires_at = 0.0
+        """When it is too old for another POST, in the loop's seconds."""
         self._begin()
 
     def _begin(self) -> None:

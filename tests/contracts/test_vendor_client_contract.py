@@ -68,6 +68,7 @@ class MakeTransport(Protocol):
         connections: int = ...,
         verify: Any = ...,
         keepalive_seconds: float = ...,
+        max_age_seconds: float = ...,
     ) -> Transport: ...
 
 
@@ -972,6 +973,51 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(make: MakeTra
                 assert type((await client.send(ORDER)).outcome) is Accepted
             await client.aclose()
         assert vendor.connections == 3
+
+    asyncio.run(run())
+
+
+def test_a_connection_is_made_anew_once_it_is_old_and_never_in_the_middle_of_a_post(
+    make: MakeTransport,
+) -> None:
+    """The vendor's name may have another address by then."""
+
+    async def run() -> None:
+        async def answers_slowly(talk: Talk) -> None:
+            while True:
+                await talk.request()
+                await asyncio.sleep(0.3)
+                await talk.say(GOOD_REPLY)
+
+        async with vendor_that(answers_slowly) as vendor:
+            transport = make(vendor.url, timeouts=PATIENT, max_age_seconds=0.7)
+            client = client_of(transport)
+            began = asyncio.get_running_loop().time()
+            while asyncio.get_running_loop().time() < began + 2.0:
+                assert type((await client.send(ORDER)).outcome) is Accepted
+            posts = len(vendor.requests)
+            assert 1 < vendor.connections < posts
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_an_old_idle_connection_is_not_ready() -> None:
+    """Of ours; httpx's own says of none that it is ready."""
+
+    async def run() -> None:
+        async with vendor_that(answers_until_closed) as vendor:
+            transport = SocketTransport(vendor.url, timeouts=PATIENT, max_age_seconds=0.5)
+            client = client_of(transport)
+            await client.send(ORDER)
+            assert (client.ready(), client.connected()) == (1, 1)
+            await asyncio.sleep(0.6)
+            answers: list[Answer] = []
+            assert client.send_now(ORDER, lambda: True, answers.append) is None
+            assert client.ready() == 0
+            assert type((await client.send(ORDER)).outcome) is Accepted
+            assert vendor.connections == 2
+            await client.aclose()
 
     asyncio.run(run())
 

@@ -223,7 +223,14 @@ def test_every_setting_says_what_it_means_and_has_a_name_of_its_own() -> None:
         "REDIS_URL",
         *(
             f"USPEEDO_{what}"
-            for what in ("BASE_URL", "ACCESSKEY_ID", "ACCESSKEY_SECRET", "ACCOUNT_ID", "ACTION", "EXTRA_PARAMS")
+            for what in (
+                "BASE_URL",
+                "ACCESSKEY_ID",
+                "ACCESSKEY_SECRET",
+                "ACCOUNT_ID",
+                "ACTION",
+                "EXTRA_PARAMS",
+            )
         ),
     }
 
@@ -320,3 +327,94 @@ def test_codes_that_are_vouched_for_are_numbers(given: str, codes: set[int]) -> 
 def test_codes_that_nobody_can_vouch_for_are_refused_in_words(given: str, why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         Settings.from_env({"BULKSEND_NOT_SENT_CODES": given})
+
+
+# -- the way to the vendor ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8700/api",
+        "http://127.8.9.1/api",
+        "http://localhost:8700/api",
+        "http://LOCALHOST./api",
+        "http://vendor.localhost/api",
+        "http://[::1]:8700/api",
+        "http://[::ffff:127.0.0.1]/api",
+        "https://api.uspeedo.com/api",
+    ],
+)
+def test_what_stays_on_this_machine_or_goes_by_tls_needs_no_leave(url: str) -> None:
+    assert not Settings.from_env({"USPEEDO_BASE_URL": url}).sends_in_the_clear()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.uspeedo.com/api",
+        "HTTP://api.uspeedo.com/api",
+        "http://simulator:8700/api",
+        "http://10.0.0.7/api",
+        "http://0.0.0.0:8700/api",
+        "http://localhost.example.com/api",
+        "http://127.0.0.1.example.com/api",
+        "http://[2001:db8::1]/api",
+    ],
+)
+def test_an_address_without_tls_beyond_this_machine_needs_a_setting(url: str) -> None:
+    told = refusal(USPEEDO_BASE_URL=url)
+    assert "in the clear" in told
+    assert "BULKSEND_ALLOW_PLAIN_HTTP=1" in told
+    allowed = Settings.from_env({"USPEEDO_BASE_URL": url, "BULKSEND_ALLOW_PLAIN_HTTP": "1"})
+    assert allowed.sends_in_the_clear()
+
+
+PROXY = f"http://user:{SECRET}@proxy:3128"
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_for_the_vendor_is_refused_in_words_that_name_the_ways_on(name: str) -> None:
+    told = Settings.from_env({name: PROXY}).proxy_in_the_way()
+    assert told is not None
+    assert f"{name} is set" in told
+    assert "BULKSEND_IGNORE_PROXY=1" in told
+    assert "api.uspeedo.com in NO_PROXY" in told
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"HTTPS_PROXY": " "},
+        {"HTTP_PROXY": PROXY},  # for http:// only
+        {"HTTPS_PROXY": PROXY, "BULKSEND_IGNORE_PROXY": "1"},
+        {"HTTPS_PROXY": PROXY, "NO_PROXY": "*"},
+        {"HTTPS_PROXY": PROXY, "NO_PROXY": "localhost,API.uspeedo.com"},
+        {"HTTPS_PROXY": PROXY, "no_proxy": "uspeedo.com"},
+        {"HTTPS_PROXY": PROXY, "no_proxy": ".uspeedo.com:443, x"},
+        {"HTTPS_PROXY": PROXY, "USPEEDO_BASE_URL": "http://127.0.0.1:8700/api"},
+        {"HTTPS_PROXY": PROXY, "USPEEDO_BASE_URL": "https://10.1.2.3/api", "NO_PROXY": "10.0.0.0/8"},
+        {"HTTPS_PROXY": PROXY, "USPEEDO_BASE_URL": "https://[fd00::1]/api", "NO_PROXY": "fd00::1"},
+    ],
+)
+def test_a_proxy_that_is_not_for_the_vendor_is_not_in_the_way(environ: dict[str, str]) -> None:
+    assert Settings.from_env(environ).proxy_in_the_way() is None
+
+
+@pytest.mark.parametrize(
+    "no_proxy", ["speedo.com", "uspeedo.com.evil.org", "localhost", "10.0.0.0/8", ",", "."]
+)
+def test_a_no_proxy_list_without_the_vendor_exempts_it_not(no_proxy: str) -> None:
+    assert Settings.from_env({"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy}).proxy_in_the_way()
+
+
+def test_a_proxy_for_plain_http_counts_where_the_vendor_is_http() -> None:
+    environ = {"USPEEDO_BASE_URL": "http://simulator:8700/api", "BULKSEND_ALLOW_PLAIN_HTTP": "yes"}
+    assert Settings.from_env(environ | {"http_proxy": PROXY}).proxy_in_the_way()
+    assert Settings.from_env(environ | {"HTTPS_PROXY": PROXY}).proxy_in_the_way() is None
+
+
+def test_a_switch_that_is_neither_yes_nor_no_is_refused_in_words() -> None:
+    assert "write 1 or 0" in refusal(BULKSEND_IGNORE_PROXY="perhaps")
