@@ -226,8 +226,8 @@ def _account(of: Settings) -> Diagnosis:
     return Diagnosis(
         "account id",
         True,
-        "USPEEDO_ACCOUNT_ID is not set: the vendor's page calls AccountId required, its SDKs send none; where sends are "
-        "refused (172), take it from the overview page of the vendor's console",
+        "USPEEDO_ACCOUNT_ID is not set: the vendor's page calls AccountId required, its SDKs send none; where sends "
+        "are refused (172), take it from the overview page of the vendor's console",
     )
 
 

@@ -92,7 +92,8 @@ class HttpxTransport:
 
     No redirects, no retries, no proxy or netrc from the environment. ``keepalive_seconds`` has to stay below
     the time after which the vendor closes an idle connection, or a POST may meet the closing one and be in
-    doubt. After ``max_age_seconds`` a connection is closed behind a POST. Raises ValueError for a URL that is not http(s), OSError for a PEM file that cannot be read.
+    doubt. After ``max_age_seconds`` a connection is closed behind a POST. Raises ValueError for a URL that is
+    not http(s), OSError for a PEM file that cannot be read.
     """
 
     def __init__(

@@ -278,7 +278,7 @@ class SocketTransport:
             line.abort()  # it may have come up just as we gave up
             raise
         line.is_clean = True
-        age = self._max_age_seconds * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
+        age = self._max_age_seconds * random.uniform(0.9, 1.0)
         line.retires_at = asyncio.get_running_loop().time() + age
         self._up.add(line)
         return line
