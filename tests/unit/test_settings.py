@@ -106,7 +106,7 @@ def test_a_ledger_elsewhere_than_sqlite_or_postgresql_is_refused(url: str) -> No
 
 @pytest.mark.parametrize("url", ["127.0.0.1:6379", "http://h/0", "redis://", "redis://h:port/0", "amqp://h"])
 def test_a_broker_other_than_redis_is_refused(url: str) -> None:
-    assert refusal(REDIS_URL=url) == (
+    assert refusal(REDIS_URL=url).startswith(
         "REDIS_URL: is not a Redis URL; write redis://host:6379/0, or rediss://… for TLS"
     )
 
