@@ -178,7 +178,7 @@ def chores(of: Picked) -> dict[str, list[Ask]]:
     return {
         "rescue": [lambda tx: leases.rescue(tx, resend_wait_ms=600_000)],
         "expire": [due.expire],
-        "cancel stragglers": [due.cancel_stragglers],
+        "cancel stragglers": [campaigns.end_cancelled],
         "match receipts that came early": [receipts.match_orphans],
         "finish campaigns": [campaigns.finish_ended],
         "reopen campaigns": [campaigns.reopen_waiting],

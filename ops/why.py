@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from bulksend.ledger import campaigns, leases, messages, senders
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.messages import NOT_SENT_AGAIN
+from bulksend.ledger.endings import NOT_SENT_AGAIN
 from bulksend.ledger.schema import messages as table
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status

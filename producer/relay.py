@@ -236,7 +236,7 @@ class Relay:
             reach("rescuing")
             leases.close_ended(tx)
             expired = due.expire(tx)
-            due.cancel_stragglers(tx)
+            campaigns.end_cancelled(tx)
             receipts.match_orphans(tx)
             finished = campaigns.finish_ended(tx)
             campaigns.reopen_waiting(tx)

@@ -109,6 +109,14 @@ class Line:
                 del self._campaigns[id]
                 self._campaign_from.pop(id, None)
 
+    def leave(self, campaign_id: str | None) -> list[Waiting]:
+        """All that wait of this campaign, or of every one, leave the line."""
+        ids = list(self._campaigns) if campaign_id is None else [campaign_id]
+        left = [waiting for id in ids for waiting in self._campaigns.pop(id, ())]
+        for id in ids:
+            self._campaign_from.pop(id, None)
+        return left
+
     def served(self, campaign_id: str) -> None:
         """One of its messages got a permit: the other campaigns come first now."""
         queue = self._campaigns.pop(campaign_id, None)

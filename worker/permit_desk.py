@@ -59,6 +59,9 @@ _PERSONAL = frozenset({Gate.PAIR_RATE, Gate.QUOTA})
 #: How far ahead slots are given, in seconds, as the limiter has it; only bounds how many are asked for at once.
 _AHEAD_S = {Kind.OTP: 1.0, Kind.UTILITY: 0.25, Kind.MARKETING: 0.1}
 
+#: Of what a pause holds so many are told together, so often.
+LET_GO_AT_ONCE, LET_GO_BREATH_S = 50, 0.004
+
 _Key = tuple[Kind, bool, str]  # lane, not an exchange, sender
 
 
@@ -75,6 +78,12 @@ class _Question:
 def _sooner(one: float | None, other: float | None) -> float | None:
     """The earlier of two instants, None being never."""
     return one if other is None else other if one is None else min(one, other)
+
+
+def _tell(waiting: list[Waiting], held: Held) -> None:
+    for one in waiting:
+        if not one.answer.done():
+            one.answer.set_result(held)
 
 
 class PermitDesk:
@@ -291,7 +300,10 @@ class PermitDesk:
             waiting.ask = waiting.ask.heard()
             if not self._sits_out(answer, grant.now_ms):
                 until = None if answer.until_ms is None else int(answer.until_ms)
-                waiting.answer.set_result(Held(answer.gate, until))
+                held = Held(answer.gate, until)
+                waiting.answer.set_result(held)
+                if answer.gate in _PAUSED:
+                    self._hold_all(waiting.ask, held)
             elif answer.gate in _PERSONAL:
                 in_s = self._seconds_until(answer, grant.now_ms)
                 asyncio.get_running_loop().call_at(answered + in_s, self._return, waiting)
@@ -299,6 +311,17 @@ class PermitDesk:
                 back.append(waiting)
                 self._hold(waiting.ask, answer, grant.now_ms, answered)
         self._put_back(back)
+
+    def _hold_all(self, ask: Ask, held: Held) -> None:
+        """What holds one of a paused campaign holds every one that waits: none of them is asked for once more.
+
+        A few in each turn of the loop: letting go of thousands at once would keep others from their slots.
+        """
+        loop = asyncio.get_running_loop()
+        only = ask.campaign_id if held.gate is Gate.CAMPAIGN_PAUSED else None
+        left = self._line(ask).leave(only)
+        for turn, few in enumerate(range(0, len(left), LET_GO_AT_ONCE)):
+            loop.call_later(turn * LET_GO_BREATH_S, _tell, left[few : few + LET_GO_AT_ONCE], held)
 
     def _sits_out(self, wait: Wait, now_ms: float) -> bool:
         if wait.gate in _TURN:

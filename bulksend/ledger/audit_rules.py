@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bulksend.ledger.endings import SAID_FAILED, UNDELIVERED, listed
+from bulksend.messaging.states import UNSENT
+
 #: Outcomes after which nothing can have got through: the only ones to send again after.
 _UNSENT = "('refused', 'not_sent', 'throttled')"
 _TAKEN = "('accepted', 'delivered', 'read')"
+_NOT_SENT = f"({listed(UNSENT)})"
 _MOVING = "('queued', 'retry', 'claimed', 'sending')"
 
 #: An attempt that may have got through, followed by another that ought not to have been.
@@ -25,10 +29,10 @@ _DOUBLED = f"""FROM attempts a JOIN attempts b ON b.message_pk = a.message_pk AN
 _OPEN = """FROM attempts a WHERE a.message_pk = m.id AND a.outcome IS NULL
     AND (m.status <> 'sending' OR m.attempt_id IS NULL OR m.attempt_id <> a.id)"""
 
-_ROUNDED = """FROM attempts a WHERE a.message_pk = m.id
-    AND ((a.outcome = 'unknown' AND m.status IN ('expired', 'cancelled', 'suppressed'))
-         OR (a.outcome = 'accepted'
-             AND m.status IN ('queued', 'retry', 'claimed', 'failed', 'expired', 'cancelled', 'suppressed')
+_ROUNDED = f"""FROM attempts a WHERE a.message_pk = m.id
+    AND ((a.outcome = 'unknown' AND m.status IN {_NOT_SENT}
+          AND NOT {SAID_FAILED.format(attempt="a")} AND NOT {UNDELIVERED.format(attempt="a")})
+         OR (a.outcome = 'accepted' AND (m.status IN ('queued', 'retry', 'claimed') OR m.status IN {_NOT_SENT})
              AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))"""
 
 
@@ -170,9 +174,8 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "nothing rounded",
         "what the vendor took, or may have taken, is never said not to have been sent",
         concerns="m.attempts > 0",
-        suspect="""(a.outcome = 'unknown' AND m.status IN ('expired', 'cancelled', 'suppressed'))
-            OR (a.outcome = 'accepted'
-                AND m.status IN ('queued', 'retry', 'claimed', 'failed', 'expired', 'cancelled', 'suppressed'))""",
+        suspect=f"""(a.outcome IN ('unknown', 'accepted') AND m.status IN {_NOT_SENT})
+            OR (a.outcome = 'accepted' AND m.status IN ('queued', 'retry', 'claimed'))""",
         breach=f"EXISTS (SELECT 1 {_ROUNDED})",
         told=f"(SELECT ': ' || m.status || ', but attempt ' || min(a.n) || ' was ' || min(a.outcome) {_ROUNDED})",
     ),

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, Select, String, and_, cast, exists, or_, select, text, update
+from sqlalchemy import Connection, RowMapping, Select, Text, cast, exists, or_, select, text, update
 
 from bulksend.ledger import acts, counting
-from bulksend.ledger.database import db_now, insert_if_new, rows_changed, unhurried
+from bulksend.ledger.database import Database, db_now, insert_if_new, rows_changed, unhurried
+from bulksend.ledger.endings import MAYBE_SENT, end_unsent
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.messages import ending_unsent, reopen_campaigns
+from bulksend.ledger.messages import reopen_campaigns
 from bulksend.ledger.schema import WAITING_SQL, attempts, campaigns, messages, refusals
-from bulksend.ledger.schema import acts as acts_table
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
 
 LIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
 DIRECT_PREFIX = "direct:"
-CANCELLED_AT_ONCE = 20_000
+#: So many messages are ended by a cancel itself, the rest by the relay, and so many by one transaction.
+CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
+#: In these a message has not begun to be sent.
+NOT_BEGUN = (Status.QUEUED, Status.RETRY, Status.CLAIMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,30 +277,86 @@ def resume(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     return changed == 1
 
 
-def cancel(tx: Connection, id: str, *, actor: str, why: str) -> int | None:
-    """End it: what waits is cancelled; what a worker holds now is cancelled at its last-moment check.
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancel stopped: messages that waited and that workers held. ``sending`` are under way and go on."""
 
-    Says how many waited, or None when the campaign had ended before. Nothing of it can be claimed from now on;
-    the rows beyond the first CANCELLED_AT_ONCE are marked by the relay, since millions in one transaction would
-    keep everybody else waiting.
+    waiting: int
+    held: int
+    sending: int
+
+
+def cancel(
+    database: Database, id: str, *, actor: str, why: str, at_once: int = CANCELLED_AT_ONCE
+) -> Cancelled | None:
+    """End it: from the first commit on nothing more of it is claimed or begun to be sent. None: it had ended before.
+
+    Its messages are ended after that, in transactions of their own, so that no worker waits for another and a crash
+    leaves nothing undone: the relay ends what is left, also what exceeds ``at_once``. What a worker holds is ended in
+    the ledger; the worker finds it gone when it asks to send it.
     """
+    if not database.retrying(lambda tx: begin_cancel(tx, id, actor=actor, why=why)):
+        return None
+    ended: Counter[Status] = Counter()
+    while ended.total() < at_once:
+        some = min(CANCEL_CHUNK, at_once - ended.total())
+        chunk = database.retrying(lambda tx, some=some: _end_some(tx, id, some))  # type: ignore[misc]
+        if not chunk:
+            break
+        ended += chunk
+    with database.read() as tx:
+        left = statuses(tx, id)
+    ended.update({status: left.get(status.value, 0) for status in NOT_BEGUN})
+    return Cancelled(
+        sum(ended[status] for status in WAITING), ended[Status.CLAIMED], left.get(Status.SENDING.value, 0)
+    )
+
+
+def begin_cancel(tx: Connection, id: str, *, actor: str, why: str) -> bool:
+    """The first step of ``cancel``, which decides it. Says whether it had not ended before."""
     ended = [CampaignStatus.CANCELLED.value, CampaignStatus.FINISHED.value]
     changed = tx.execute(
         update(campaigns)
         .where(campaigns.c.id == id, campaigns.c.status.not_in(ended))
         .values(status=CampaignStatus.CANCELLED.value, ended_at=db_now())
     ).rowcount
-    if not changed:
-        return None
-    acts.record(tx, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
-    there = statuses(tx, id)
-    waiting = messages.c.campaign_id == id, messages.c.status.in_([s.value for s in WAITING])
-    tx.execute(
-        update(messages)
-        .where(messages.c.id.in_(select(messages.c.id).where(*waiting).limit(CANCELLED_AT_ONCE)))
-        .values(**ending_unsent(Status.CANCELLED, "campaign cancelled"))
-    )
-    return sum(there.get(status.value, 0) for status in WAITING)
+    if changed:
+        acts.record(tx, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
+    return changed == 1
+
+
+def end_cancelled(tx: Connection, limit: int = 5000) -> int:
+    """End what has not begun to be sent in cancelled campaigns: what a cancel left, what came in or came back to the
+    queue after it. Says how many."""
+    ended = 0
+    for id in counting.cancelled_having(tx, NOT_BEGUN):
+        ended += _end_some(tx, id, limit - ended).total()
+        if ended >= limit:
+            break
+    return ended
+
+
+def _end_some(tx: Connection, id: str, limit: int) -> Counter[Status]:
+    """End up to ``limit`` messages of a cancelled campaign that have not begun to be sent; how many were in which
+    status. In the order of their ids, and none that another transaction holds: so it waits for nobody."""
+    ended: Counter[Status] = Counter()
+    for status in NOT_BEGUN:
+        left = limit - ended.total()
+        if left <= 0:
+            break
+        found = tx.execute(
+            select(cast(messages.c.id, Text))
+            .where(messages.c.campaign_id == id, messages.c.status == status.value)
+            .order_by(messages.c.id)
+            .limit(left)
+            .with_for_update(skip_locked=True)
+        )
+        done = end_unsent(
+            tx, found.scalars().all(), Status.CANCELLED, "campaign cancelled", of=frozenset({status})
+        )
+        if done:
+            ended[status] = done
+    return ended
 
 
 def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
@@ -308,21 +368,8 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     if get(tx, id).status is CampaignStatus.CANCELLED:
         raise InvalidInput(f"campaign {id} is cancelled: nothing of it is sent any more; send a new one")
     unhurried(tx)
-    said_to_have_failed = exists(
-        select(acts_table.c.id).where(
-            acts_table.c.scope == "message",
-            acts_table.c.subject == cast(messages.c.id, String),
-            acts_table.c.act == "resolve as failed",
-            acts_table.c.at >= attempts.c.started_at,
-        )
-    )
-    maybe_sent = exists(
-        select(attempts.c.id).where(
-            attempts.c.message_pk == messages.c.id,
-            or_(
-                attempts.c.outcome == "accepted", and_(attempts.c.outcome == "unknown", ~said_to_have_failed)
-            ),
-        )
+    accepted = exists(
+        select(attempts.c.id).where(attempts.c.message_pk == messages.c.id, attempts.c.outcome == "accepted")
     )
     count = tx.execute(
         update(messages)
@@ -332,7 +379,8 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             messages.c.kind != Kind.OTP.value,
             messages.c.payload.is_not(None),
             or_(messages.c.expires_at.is_(None), messages.c.expires_at > db_now()),
-            ~maybe_sent,
+            ~accepted,
+            text(f"NOT {MAYBE_SENT}"),
         )
         .values(
             status=Status.QUEUED.value,

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Select, func, select
 
 from bulksend.ledger.database import among
 from bulksend.ledger.rowsets import statement
-from bulksend.ledger.schema import campaign_counts
+from bulksend.ledger.schema import campaign_counts, campaigns
+from bulksend.messaging.states import CampaignStatus, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,21 @@ def having(status: str) -> Select[tuple[str]]:
         .group_by(campaign_counts.c.campaign_id)
         .having(func.sum(campaign_counts.c.messages) > 0)
     )
+
+
+def cancelled_having(tx: Connection, statuses: Iterable[Status]) -> list[str]:
+    """The ids of the cancelled campaigns that have messages in one of these statuses."""
+    rows = tx.execute(
+        select(campaigns.c.id)
+        .join(campaign_counts, campaign_counts.c.campaign_id == campaigns.c.id)
+        .where(
+            campaigns.c.status == CampaignStatus.CANCELLED.value,
+            campaign_counts.c.status.in_([status.value for status in statuses]),
+        )
+        .group_by(campaigns.c.id)
+        .having(func.sum(campaign_counts.c.messages) > 0)
+    )
+    return [str(id) for id in rows.scalars()]
 
 
 _FOLD = """

@@ -21,7 +21,6 @@ class Trace(StrEnum):
     NO_ANSWER = "no_answer"
     ANSWER_CUT = "answer_cut"
     ODD_ANSWER = "odd_answer"
-    CLEARED = "cleared"
 
 
 #: What each means to whoever decides, in one line.
@@ -30,7 +29,6 @@ MEANING = {
     Trace.NO_ANSWER: "all or part of it was written and nothing came back: it may well have been sent",
     Trace.ANSWER_CUT: "an answer began and broke off: most likely it was sent",
     Trace.ODD_ANSWER: "the vendor answered, but neither yes nor no: see ret_code, http_status and error",
-    Trace.CLEARED: "answers that came late say of each attempt that it was not sent: resolve it as failed or resend",
 }
 
 # SQLite chooses a partial index only for the very words of its condition.
@@ -50,9 +48,7 @@ _SHOWN = {
 
 
 def trace_of(attempt: Mapping[Any, Any]) -> Trace:
-    """What an attempt left behind: the newest of unknown outcome, or the newest of all where none is any more."""
-    if attempt["outcome"] != "unknown":
-        return Trace.CLEARED
+    """What an attempt of unknown outcome left behind."""
     if attempt["error"] == WORKER_LOST:
         return Trace.WORKER_LOST
     if attempt["http_status"] is not None:
@@ -95,7 +91,7 @@ def _page(tx: Connection, query: search.Query, limit: int, before: str | None) -
 
 
 def _attempts_in_doubt(tx: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
-    """The newest attempt of unknown outcome of each message, by its id; its newest where the doubt was cleared."""
+    """The newest attempt of unknown outcome of each message, by its id."""
     rows = tx.execute(
         select(attempts)
         .where(among(tx, attempts.c.message_pk, ids))

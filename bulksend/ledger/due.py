@@ -14,13 +14,12 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
-    update,
 )
 
 from bulksend.ledger.database import db_now, instant
-from bulksend.ledger.messages import ending_unsent
-from bulksend.ledger.schema import WAITING_SQL, Id, Instant, campaigns, messages
-from bulksend.messaging.states import CampaignStatus, Status
+from bulksend.ledger.endings import end_unsent
+from bulksend.ledger.schema import WAITING_SQL, Id, Instant, messages
+from bulksend.messaging.states import Status
 
 # SQLite chooses the partial indexes only for the very words of their condition, not for bound values.
 _IS_WAITING = text(f"messages.{WAITING_SQL}")
@@ -84,26 +83,16 @@ def next_due(tx: Connection, campaign_id: str) -> int | None:
 
 
 def expire(tx: Connection, limit: int = 5000) -> int:
-    """End waiting messages whose time to live has passed; says how many."""
-    late = (
-        select(messages.c.id)
+    """End waiting messages whose time to live has passed, the longest over first; says how many.
+
+    What another transaction holds is left for the next round.
+    """
+    late = tx.execute(
+        select(_ID_TEXT)
         .where(_IS_WAITING, messages.c.expires_at.is_not(None), messages.c.expires_at <= db_now())
+        .order_by(messages.c.expires_at)
         .limit(limit)
+        .with_for_update(skip_locked=True)
     )
-    return tx.execute(
-        update(messages)
-        .where(messages.c.id.in_(late), _IS_WAITING)
-        .values(**ending_unsent(Status.EXPIRED, "its time to live passed before it could be sent"))
-    ).rowcount
-
-
-def cancel_stragglers(tx: Connection, limit: int = 5000) -> int:
-    """End what still waits in cancelled campaigns: more than one transaction should cancel at once, what came
-    in or came back to the queue after the cancelling. Says how many."""
-    cancelled = select(campaigns.c.id).where(campaigns.c.status == CampaignStatus.CANCELLED.value)
-    waiting = select(messages.c.id).where(messages.c.campaign_id.in_(cancelled), _IS_WAITING).limit(limit)
-    return tx.execute(
-        update(messages)
-        .where(messages.c.id.in_(waiting), _IS_WAITING)
-        .values(**ending_unsent(Status.CANCELLED, "campaign cancelled"))
-    ).rowcount
+    why = "its time to live passed before it could be sent"
+    return end_unsent(tx, late.scalars().all(), Status.EXPIRED, why)

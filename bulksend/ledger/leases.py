@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, exists, func, insert, or_, select, text, update
 
 from bulksend.ledger.database import among, db_now, instant
+from bulksend.ledger.endings import MAYBE_SENT, heed_evidence
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.messages import MAYBE_SENT
 from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
 from bulksend.ledger.schema import HELD_SQL, attempts, campaigns, messages, workers
-from bulksend.ledger.sending import heed_acceptances
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 MAX_STRIKES = 3
@@ -229,7 +228,7 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
                 ended_at=None,
             )
         )
-    heed_acceptances(tx, ids)
+    heed_evidence(tx, ids)
     return ids
 
 

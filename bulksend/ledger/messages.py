@@ -1,11 +1,11 @@
-"""One message: read it whole, settle an unknown one by hand, and what every ending does to its row."""
+"""One message: read it whole, settle an unknown one by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, null, select, text, update
+from sqlalchemy import Connection, RowMapping, select, update
 
 from bulksend.ledger import acts
 from bulksend.ledger.database import among, db_now, instant
@@ -20,39 +20,8 @@ class UnknownMessage(InvalidInput):
     """No message has that id."""
 
 
-def wiped_payload() -> Any:
-    """The payload of a message that ends: an OTP's code has no business in the ledger any longer."""
-    return case((messages.c.kind == Kind.OTP.value, null()), else_=messages.c.payload)
-
-
 #: What a person may settle an unknown message as, and where it goes then.
 RESOLUTIONS = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}
-
-#: SQL: one of its attempts may have reached the vendor (its campaign or a person asked for another one since).
-MAYBE_SENT = (
-    "(messages.attempts > 0 AND EXISTS "
-    "(SELECT 1 FROM attempts u WHERE u.message_pk = messages.id AND u.outcome = 'unknown'))"
-)
-
-
-#: What the error of a message begins with that waited for a second attempt which is not made.
-NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
-
-
-def ending_unsent(status: Status, why: str) -> dict[str, Any]:
-    """The columns that end a message which waits: as ``status``, or as unknown where it may have gone out.
-
-    Such a one waited for a second attempt that was asked for; without it, "I don't know" stays what it was.
-    """
-    return {
-        "status": case((text(MAYBE_SENT), Status.UNKNOWN.value), else_=status.value),
-        "error": case((text(MAYBE_SENT), NOT_SENT_AGAIN + why), else_=why),
-        "owner": None,
-        "gate": None,
-        "gate_until": None,
-        "ended_at": db_now(),
-        "payload": wiped_payload(),
-    }
 
 
 def get(tx: Connection, id: str) -> RowMapping:

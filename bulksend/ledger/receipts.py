@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
+from bulksend.ledger.endings import heed_evidence, listed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.rowsets import bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import messages, receipts
-from bulksend.messaging.states import Status
+from bulksend.messaging.states import UNSENT, WAITING, Status
 
 STATUSES = ("sent", "delivered", "read", "failed")
 
@@ -100,20 +101,19 @@ def match_orphans(tx: Connection, limit: int = 1000) -> int:
     return match(tx, list(orphans)) if orphans else 0
 
 
-_IN_DOUBT = (Status.UNKNOWN, Status.QUEUED, Status.RETRY, Status.CLAIMED)
-#: What each status may raise. A message that waits here does so for a second attempt: none is needed now. One that
-#: failed did so by a person's word or by its second attempt: where a receipt said so, ``_together`` says it again.
-_RAISES: dict[Status, tuple[Status, ...]] = {
-    Status.ACCEPTED: (*_IN_DOUBT, Status.FAILED),
-    Status.FAILED: (Status.UNKNOWN, Status.ACCEPTED),
-    Status.DELIVERED: (*_IN_DOUBT, Status.ACCEPTED, Status.FAILED),
-    Status.READ: (*_IN_DOUBT, Status.ACCEPTED, Status.FAILED, Status.DELIVERED),
+#: What each status may raise: evidence outranks what was said before, in every status but one in which a POST is under
+#: way. A failure only tells of its own attempt: a message that waits goes on waiting for the next one.
+_BY_EVIDENCE = WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN}
+_RAISES: dict[Status, frozenset[Status]] = {
+    Status.ACCEPTED: _BY_EVIDENCE,
+    Status.FAILED: UNSENT - {Status.FAILED} | {Status.UNKNOWN, Status.ACCEPTED},
+    Status.DELIVERED: _BY_EVIDENCE | {Status.ACCEPTED},
+    Status.READ: _BY_EVIDENCE | {Status.ACCEPTED, Status.DELIVERED},
 }
 
 
 def _raised(target: Status) -> str:
-    raises = ", ".join(f"'{status}'" for status in _RAISES[target])
-    return f"(p.target = '{target}' AND messages.status IN ({raises}))"
+    return f"(p.target = '{target}' AND messages.status IN ({listed(_RAISES[target])}))"
 
 
 _APPLY_COLUMNS = {
@@ -162,6 +162,10 @@ def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
     sql = _APPLY.format(rows=table(tx, _APPLY_COLUMNS), now=now_sql(tx))
     says = [(id, *_together(told[id], message_id)) for id, message_id in newest.items()]
     tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
+    failed = [id for id, target, *_ in says if target == Status.FAILED.value]
+    if failed:
+        # That one attempt was not delivered says nothing of another.
+        heed_evidence(tx, failed)
 
 
 def _together(rows: Sequence[Any], message_id: str) -> tuple[str, int | None, int | None, str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from bulksend.ledger import acts
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
@@ -15,6 +15,8 @@ from bulksend.messaging.states import CampaignStatus
 
 #: WhatsApp's default throughput of a business number, messages per second (Meta, throughput, 2026-05-21).
 DEFAULT_RATE = 80.0
+#: So long a cancelled campaign keeps its flag in Redis, by which workers let go of what they hold of it.
+LETTING_GO_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Everything that is paused now; the truth behind the flags in Redis."""
+    """Everything that is held back now; the truth behind the flags in Redis. See ``pauses``."""
 
     campaigns: frozenset[str]
     senders: frozenset[str]
@@ -174,13 +176,19 @@ def account_pause(tx: Connection, account: str) -> tuple[int, str] | None:
 
 
 def pauses(tx: Connection) -> Pauses:
-    """Everything that is paused now."""
+    """Everything that is paused now, and the campaigns cancelled within LETTING_GO_MS: workers let go of them."""
     from bulksend.ledger.schema import campaigns
 
+    is_cancelled = campaigns.c.status == CampaignStatus.CANCELLED.value
     return Pauses(
         campaigns=frozenset(
             tx.execute(
-                select(campaigns.c.id).where(campaigns.c.status == CampaignStatus.PAUSED.value)
+                select(campaigns.c.id).where(
+                    or_(
+                        campaigns.c.status == CampaignStatus.PAUSED.value,
+                        is_cancelled & (campaigns.c.ended_at > db_now() - LETTING_GO_MS),
+                    )
+                )
             ).scalars()
         ),
         senders=frozenset(

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DataError
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
-from bulksend.ledger.messages import MAYBE_SENT, reopen_campaigns
+from bulksend.ledger.endings import MAYBE_SENT, NOT_SENT_AGAIN, heed_evidence
+from bulksend.ledger.messages import reopen_campaigns
 from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import HELD_SQL, messages
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
@@ -337,7 +338,7 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
 
 _END = """
 UPDATE messages SET status = CASE WHEN {maybe_sent} THEN 'unknown' ELSE :status END,
-    owner = NULL, gate = NULL, gate_until = NULL, error = p.error,
+    owner = NULL, gate = NULL, gate_until = NULL, error = CASE WHEN {maybe_sent} THEN :doubt ELSE '' END || p.error,
     ended_at = {now}, payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
 FROM {rows} WHERE messages.id = p.id AND (messages.owner = :lease AND messages.status = 'claimed') IS TRUE
 """
@@ -347,8 +348,8 @@ def _end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Statu
     if ended:
         columns = {"id": "uuid", "error": "text"}
         sql = _END.format(now=now_sql(tx), rows=table(tx, columns), maybe_sent=MAYBE_SENT)
-        rows = bound(tx, columns, [(id, storable(why, 500)) for id, why in ended])
-        tx.execute(statement(sql), rows | {"status": status.value, "lease": lease})
+        rows = bound(tx, columns, [(id, storable(why, 500 - len(NOT_SENT_AGAIN))) for id, why in ended])
+        tx.execute(statement(sql), rows | {"status": status.value, "lease": lease, "doubt": NOT_SENT_AGAIN})
 
 
 def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: str) -> None:
@@ -461,9 +462,7 @@ _SETTLE_COLUMNS = {
 _WIPED = "(NOT p.ended AND messages.payload IS NULL)"
 _SETTLE = """
 UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL,
-    -- No time for another try: then an earlier attempt that may have gone out is what is left to say.
-    status = CASE WHEN {wiped} THEN 'failed' WHEN p.status = 'expired' AND {maybe_sent} THEN 'unknown'
-             ELSE p.status END,
+    status = CASE WHEN {wiped} THEN 'failed' ELSE p.status END,
     due_at = COALESCE(p.due_at, messages.due_at), tries = p.tries, waits = p.waits,
     error = CASE WHEN {wiped} THEN 'its content was wiped when its worker was lost: ' ELSE '' END || p.error,
     message_id = COALESCE(p.message_id, messages.message_id),
@@ -515,7 +514,7 @@ def settle_at_once(tx: Connection, settlements: Sequence[Settlement]) -> bool:
         return False
     now = now_sql(tx)
     close = _CLOSE.format(now=now, rows=table(tx, _CLOSE_COLUMNS, "closing"))
-    settling = _SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED, maybe_sent=MAYBE_SENT)
+    settling = _SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED)
     parameters = (
         bound(tx, _CLOSE_COLUMNS, [_closing(s) for s in settlements], "closing")
         | bound(tx, _SETTLE_COLUMNS, [_settling(s) for s in settlements])
@@ -540,39 +539,13 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
     _bring_back(tx, settlements)
     moved = rows_changed(
         tx,
-        statement(
-            _SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED, maybe_sent=MAYBE_SENT)
-        ),
+        statement(_SETTLE.format(now=now, rows=table(tx, _SETTLE_COLUMNS), wiped=_WIPED)),
         bound(tx, _SETTLE_COLUMNS, [_settling(s) for s in settlements]),
     )
     if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):
         ids = [s.message for s in settlements]
-        heed_acceptances(tx, ids)
+        heed_evidence(tx, ids)
         _reopen_campaigns(tx, ids)
-
-
-_HEED = """
-UPDATE messages SET status = 'accepted', owner = NULL, gate = NULL, gate_until = NULL, error = NULL,
-    message_id = a.message_id, request_id = COALESCE(a.request_id, messages.request_id), ret_code = a.ret_code,
-    accepted_at = COALESCE(messages.accepted_at, {now}), ended_at = COALESCE(messages.ended_at, {now}),
-    payload = CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END
-FROM {rows} JOIN attempts a ON a.message_pk = p.id AND a.outcome = 'accepted'
-WHERE messages.id = p.id
-  AND (messages.status IN ('queued', 'retry', 'claimed', 'unknown')
-       OR (messages.status = 'accepted' AND messages.message_id IS NULL)
-       OR (messages.status = 'failed' AND (messages.message_id IS NULL OR messages.message_id <> a.message_id)))
-"""
-
-
-def heed_acceptances(tx: Connection, ids: Sequence[str]) -> None:
-    """Whatever became of these messages since: one of whose attempts the vendor accepted is accepted.
-
-    Where an unknown attempt was followed by another, on request, the answer of the first may come to light last.
-    What a person took for accepted gets its MessageId, or no receipt would ever find it. What a receipt reported as
-    failed stays so.
-    """
-    sql = _HEED.format(now=now_sql(tx), rows=table(tx, IDS))
-    tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids]))
 
 
 _WAITING_AGAIN = """

@@ -78,7 +78,7 @@ class Status(StrEnum):
     SUPPRESSED = "suppressed"
     """The recipient must not get this kind of message."""
     CANCELLED = "cancelled"
-    """Its campaign was cancelled before a POST began."""
+    """Its campaign was cancelled before a POST of it could have reached the vendor."""
     UNKNOWN = "unknown"
     """It may have gone out; a receipt or a person settles it."""
 
@@ -94,14 +94,13 @@ SENT: frozenset[Status] = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
 #: Nothing more is done by the product itself. ``unknown`` is an ending that evidence may still move.
 ENDED: frozenset[Status] = frozenset(set(Status) - WAITING - HELD)
 
-#: A message that waits may do so for a second attempt, which its campaign or a person asked for while nobody knew
-#: what became of the first. Should the first one's answer or receipt come to light now, no other is needed.
-_CAME_TO_LIGHT = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
-#: Where that second attempt will not be made (its time has passed, its campaign is cancelled, its recipient is
-#: suppressed, its content cannot be rendered), "I don't know" stays what it was.
-_STILL_IN_DOUBT = frozenset({S.UNKNOWN})
-_UNSENT = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED})
-_FROM_WAITING = _UNSENT | _CAME_TO_LIGHT | _STILL_IN_DOUBT
+#: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.endings``.
+UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED})
+
+#: What an attempt's evidence may raise a message to, by its answer or by a receipt: out of every status in which no
+#: POST is under way, also where a second attempt was asked for and where the message was taken for not sent.
+_EVIDENCE = frozenset(SENT | {S.UNKNOWN})
+_FROM_WAITING = UNSENT | _EVIDENCE
 
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
@@ -112,15 +111,15 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
         S.ACCEPTED: frozenset({S.DELIVERED, S.READ, S.FAILED}),
         S.DELIVERED: frozenset({S.READ}),
         S.READ: frozenset(),
-        # A person's `campaigns retry` opens it again, on record. That the vendor took it after all may come to light
-        # last: by the answer to an attempt that was taken for unknown, whatever became of it since, or by a receipt.
-        S.FAILED: frozenset({S.QUEUED, S.ACCEPTED, S.DELIVERED, S.READ}),
-        S.EXPIRED: frozenset(),
-        S.SUPPRESSED: frozenset(),
-        S.CANCELLED: frozenset(),
+        # A person's `campaigns retry` opens it again, on record.
+        S.FAILED: _EVIDENCE | {S.QUEUED},
+        # Failed: a receipt says that what the vendor took after all was not delivered.
+        S.EXPIRED: _EVIDENCE | {S.FAILED},
+        S.SUPPRESSED: _EVIDENCE | {S.FAILED},
+        S.CANCELLED: _EVIDENCE | {S.FAILED},
         # A person settles it, on record; or its attempt's own answer comes late, and then all is possible that
-        # follows from an answer; or a receipt.
-        S.UNKNOWN: frozenset({S.ACCEPTED, S.DELIVERED, S.READ, S.FAILED, S.RETRY, S.QUEUED, S.EXPIRED}),
+        # follows from an answer; or a receipt. Cancelled: its last doubt is cleared after its campaign was cancelled.
+        S.UNKNOWN: SENT | {S.FAILED, S.RETRY, S.QUEUED, S.EXPIRED, S.CANCELLED},
     }
 )
 

@@ -9,10 +9,13 @@ import typer
 from ops.cli.doors import DONE, FAILED, guarded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
-    from bulksend.ledger.campaigns import Campaign
+    from bulksend.ledger.campaigns import Campaign, Cancelled
     from bulksend.ledger.counting import Counts
+    from bulksend.ledger.database import Database
 
 group = typer.Typer(
     help="List, show, watch, pause, resume, cancel and retry campaigns.", no_args_is_help=True
@@ -155,7 +158,7 @@ def resume(id: Id, why: Why = "", json: Json = False) -> None:
 
 @group.command("cancel")
 def cancel(id: Id, why: Why = "", json: Json = False) -> None:
-    """End it: what waits is cancelled, what is being sent is finished. Cannot be undone."""
+    """End it: what waits and what workers hold is cancelled, what is being sent is finished. Cannot be undone."""
     _act(id, "cancel", why or "cancelled by hand", json)
 
 
@@ -173,19 +176,14 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
 
         of = settings()
         database = ledger(of)
-        with database.write() as tx:
+        with database.read() as tx:
             campaign = campaigns.resolve(tx, id)
-            done: int | bool | None = {
-                "pause": campaigns.pause,
-                "resume": campaigns.resume,
-                "cancel": campaigns.cancel,
-                "retry": campaigns.retry_failed,
-            }[act](tx, campaign.id, actor=actor(), why=why)
+        done = _done(database, act, campaign.id, actor=actor(), why=why)
         _tell_limiter(limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
         with database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
         if as_json:
-            print_json({"campaign_id": campaign.id, "status": campaign.status.value, "changed": done})
+            print_json({"campaign_id": campaign.id, "status": campaign.status.value} | _changed(done))
         else:
             say(_told(act, done, campaign))
         return DONE
@@ -193,28 +191,76 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
     raise SystemExit(guarded(work))
 
 
+def _done(database: Database, act: str, id: str, *, actor: str, why: str) -> Cancelled | int | bool | None:
+    """Do it, and what it came to."""
+    from bulksend.ledger import campaigns
+
+    if act == "cancel":
+        return campaigns.cancel(database, id, actor=actor, why=why)
+    acts: dict[str, Callable[..., int | bool]] = {
+        "pause": campaigns.pause,
+        "resume": campaigns.resume,
+        "retry": campaigns.retry_failed,
+    }
+    with database.write() as tx:
+        return acts[act](tx, id, actor=actor, why=why)
+
+
 def _tell_limiter(permits: Any, act: str, id: str) -> None:
-    """The flag in Redis only makes it act sooner; the ledger's word is what counts."""
+    """The flag in Redis only makes it act sooner; the ledger's word is what counts.
+
+    A cancel sets it as a pause does: workers let go at once of what they hold, and one of them lifts it later.
+    """
     from bulksend.messaging.outcome import Scope
 
-    if permits is not None and act == "pause":
+    if permits is not None and act in ("pause", "cancel"):
         permits.pause(Scope.CAMPAIGN, id)
     elif permits is not None and act in ("resume", "retry"):
         permits.resume(Scope.CAMPAIGN, id)
 
 
-def _told(act: str, done: int | bool | None, campaign: Campaign) -> str:
+def _changed(done: Cancelled | int | bool | None) -> dict[str, Any]:
+    """The fields of ``--json`` that say what an act changed."""
+    from bulksend.ledger.campaigns import Cancelled
+
+    if not isinstance(done, Cancelled):
+        return {"changed": done}
+    return {
+        "changed": done.waiting + done.held,
+        "waiting": done.waiting,
+        "held": done.held,
+        "sending": done.sending,
+    }
+
+
+def _told(act: str, done: Cancelled | int | bool | None, campaign: Campaign) -> str:
+    from bulksend.ledger.campaigns import Cancelled
+
+    if isinstance(done, Cancelled):
+        return _cancelled(done)
     if act == "retry":
         return (
             f"{done:,} failed messages are queued again"
             if done
             else "nothing of it failed that can be sent again"
         )
-    if act == "cancel" and done is not None and done is not False:
-        return f"cancelled; {done:,} messages that waited will not be sent"
     if not done:
         return f"nothing to {act}: it is {campaign.status.value}"
     return f"it is {campaign.status.value} now"
+
+
+def _cancelled(done: Cancelled) -> str:
+    stopped = done.waiting + done.held
+    text = f"cancelled: {_messages(stopped)} will not be sent"
+    if done.held:
+        text += f", {done.held:,} of them held by a worker"
+    if done.sending:
+        text += f"; {_messages(done.sending)} being sent now will still get an answer"
+    return text
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} message{'' if count == 1 else 's'}"
 
 
 def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:
@@ -290,8 +336,20 @@ def _summary(campaign: Campaign, counts: Counts, rate: float) -> dict[str, Any]:
         "statuses": counts.statuses,
         "attempts": counts.attempts,
         "rate": rate,
-        "eta_seconds": round(left / rate) if rate and left else (0 if not left else None),
+        "eta_seconds": _eta(campaign, left, rate),
     }
+
+
+def _eta(campaign: Campaign, left: int, rate: float) -> int | None:
+    """Seconds until all is sent, at the present rate; None where that is not known, or nothing goes out."""
+    from bulksend.ledger.campaigns import LIVE
+    from bulksend.messaging.states import CampaignStatus
+
+    if campaign.status is CampaignStatus.CANCELLED:
+        return None
+    if not left:
+        return 0
+    return round(left / rate) if rate and campaign.status in LIVE else None
 
 
 def _more(campaign: Campaign) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Until = Annotated[str | None, typer.Option(help="Only taken in at or before, ISO
 Trace = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only with this trace: worker_lost, no_answer, answer_cut, odd_answer, cleared. May be repeated."
+        help="Only with this trace: worker_lost, no_answer, answer_cut, odd_answer. May be repeated."
     ),
 ]
 

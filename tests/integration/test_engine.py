@@ -460,10 +460,37 @@ def test_what_expired_while_it_waited_is_never_posted(ledger: Database, tmp_path
 
 def test_a_cancelled_campaign_sends_nothing_more(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(20)])
-    with ledger.write() as tx:
-        assert campaigns.cancel(tx, campaign.id, actor="a", why="w") == 20
+    done = campaigns.cancel(ledger, campaign.id, actor="a", why="w")
+    assert done == campaigns.Cancelled(waiting=20, held=0, sending=0)
     with rig_of(ledger, tmp_path, []) as (rig, _):
         assert rig.run_until(campaign, ended) == {"cancelled": 20}
+
+
+def test_a_worker_lets_go_within_a_second_of_what_it_holds_of_a_cancelled_campaign(
+    ledger: Database, tmp_path: Path
+) -> None:
+    """Issue 14, D23: it held them for as long as their turns took, and the cancel said "0 messages"."""
+    campaign = a_campaign(ledger, [number(n) for n in range(400)])
+    with ledger.write() as tx:
+        senders.change(tx, SENDER, actor="a", rate=2.0)
+    with rig_of(ledger, tmp_path, []) as (rig, _):
+        rig.run_until(campaign, lambda s: s.get("claimed", 0) > 300)
+        done = campaigns.cancel(ledger, campaign.id, actor="a", why="w")
+        rig.permits.pause(Scope.CAMPAIGN, campaign.id)
+        began = time.monotonic()
+        assert done is not None
+        assert done.held > 300
+        with ledger.read() as tx:
+            statuses = campaigns.statuses(tx, campaign.id)
+        assert statuses["cancelled"] == done.waiting + done.held
+        while rig.engine.tally.given_back < done.held:
+            assert time.monotonic() - began < 1.0, rig.engine.tally
+            time.sleep(0.01)
+        # A worker's round of mending flags leaves this one for a while.
+        with ledger.read() as tx:
+            assert campaign.id in senders.pauses(tx).campaigns
+    with ledger.read() as tx:
+        assert audit.audit(tx).holds
 
 
 def test_a_stop_gives_back_what_was_not_begun_and_finishes_what_was(ledger: Database, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def test_asked_again_after_a_lost_answer_it_opens_nothing_new(desk: Desk) -> Non
 
 OBSTACLES: dict[str, Callable[[Desk, str], object]] = {
     "a paused campaign": lambda desk, of: desk.write(campaigns.pause, of, actor=ACTOR, why="wrong picture"),
-    "a cancelled campaign": lambda desk, of: desk.write(
-        campaigns.cancel, of, actor=ACTOR, why="wrong picture"
+    "a cancelled campaign": lambda desk, of: campaigns.cancel(
+        desk.database, of, actor=ACTOR, why="wrong picture"
     ),
     "a paused sender": lambda desk, of: desk.write(senders.pause, SENDER, actor=ACTOR, why="complaints"),
     "a paused account": lambda desk, of: desk.write(senders.pause_account, ACCOUNT, actor=ACTOR, why="money"),

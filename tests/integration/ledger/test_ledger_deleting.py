@@ -30,7 +30,7 @@ def one_of_everything(desk: Any) -> str:
     desk.write(campaigns.finish_intake, campaign.id)
     (message_id,) = desk.accepted(taken.ready[:1])
     desk.receive(Receipt(message_id, "delivered", 1))
-    desk.write(campaigns.cancel, campaign.id, actor="ada", why="because")
+    campaigns.cancel(desk.database, campaign.id, actor="ada", why="because")
     return str(campaign.id)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import doubts, leases, messages
+from bulksend.ledger import campaigns, doubts, leases, messages
 from bulksend.ledger.doubts import MEANING, Trace
 from bulksend.ledger.search import Query
 from bulksend.messaging import InvalidInput
@@ -95,16 +95,27 @@ def test_a_check_says_what_a_resolve_would_and_changes_nothing(desk: Any) -> Non
         desk.read(messages.check_resolve, code, as_="resend")
 
 
-def test_a_doubt_that_was_cleared_late_is_still_listed_and_said_to_be_none(desk: Any) -> None:
+@pytest.mark.parametrize(
+    ("meanwhile", "ends"), [("nothing", "failed"), ("time", "expired"), ("cancel", "cancelled")]
+)
+def test_a_doubt_that_is_cleared_late_ends_as_it_would_have_without_it(
+    desk: Any, meanwhile: str, ends: str
+) -> None:
     (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
     (first,) = desk.sent(desk.lease(), [id])
     desk.settle(first, Unknown("ReadTimeout"), evidence=LEFT[Trace.NO_ANSWER], status=Status.RETRY, due_at=0)
     (second,) = desk.sent(desk.lease(), [id])
     desk.settle(second, NotSent("no time left"), status=Status.EXPIRED, due_at=None)
     assert [row["trace"] for row in found(desk)] == [Trace.NO_ANSWER.value]
+    if meanwhile == "time":
+        desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
+    elif meanwhile == "cancel":
+        campaigns.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     desk.settle(first, NotSent("ConnectError"))
-    (row,) = found(desk)
-    assert (str(row["id"]), row["trace"], row["attempt_n"]) == (id, Trace.CLEARED.value, 2)
+    assert found(desk) == []
+    assert desk.status(id) == ends
+    assert desk.row(id)["error"].startswith("no attempt of it was sent: ")
+    assert set(desk.broken()) <= {"never late"}
 
 
 def test_to_say_it_twice_is_no_error_and_to_say_otherwise_is(desk: Any) -> None:

@@ -75,7 +75,7 @@ def test_a_code_is_not_sent_again(desk: Any) -> None:
 
 def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
     id = unknown(desk)
-    desk.write(campaigns.cancel, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+    campaigns.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     with pytest.raises(InvalidInput, match="cancelled"):
         resolve(desk, id, "resend")
     assert resolve(desk, id, "failed") is Status.FAILED

@@ -106,7 +106,7 @@ def test_what_is_in_hand_when_its_campaign_is_cancelled_is_cancelled(desk: Any) 
     (id,) = desk.queued()
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, [id]))
-    desk.write(campaigns.cancel, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+    desk.write(campaigns.begin_cancel, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     assert desk.status(id) == "claimed"
     assert desk.open(lease, openings).cancelled == [id]
     assert desk.status(id) == "cancelled"
@@ -229,7 +229,7 @@ def test_what_may_have_gone_out_ends_as_unknown_and_not_as_unsent(desk: Any, end
                 actor="a",
             )
         else:
-            desk.write(campaigns.cancel, second.message.campaign_id, actor="ada", why="wrong list")
+            desk.write(campaigns.begin_cancel, second.message.campaign_id, actor="ada", why="wrong list")
         opened = desk.open(lease, [second])
         assert getattr(opened, end) == [id]
     assert desk.status(id) == "unknown"

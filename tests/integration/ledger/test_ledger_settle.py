@@ -316,7 +316,7 @@ def test_an_acceptance_of_the_first_attempt_counts_after_the_second_failed(desk:
     id, other, first = resend_in_hand(desk)
     (second,) = desk.sent(other, [id])
     desk.settle(second, REFUSED)
-    assert desk.status(id) == "failed"
+    assert desk.status(id) == "unknown"
     desk.settle(first, ACCEPTED, evidence=Evidence(200, 0, message_id="mid-1"))
     assert (desk.status(id), desk.row(id)["message_id"]) == ("accepted", "mid-1")
     assert desk.broken() == {}

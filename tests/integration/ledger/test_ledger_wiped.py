@@ -48,7 +48,7 @@ def end_in_every_way(desk: Any, ids: list[str]) -> None:
     for id in expired:
         desk.sql("UPDATE messages SET expires_at = 1 WHERE id = :id", id=id)
     desk.write(due.expire)
-    desk.write(campaigns.cancel, desk.row(cancelled[0])["campaign_id"], actor="ada", why="because")
+    campaigns.cancel(desk.database, desk.row(cancelled[0])["campaign_id"], actor="ada", why="because")
 
 
 @pytest.mark.parametrize("wiping", [True, False], ids=["as we open it", "as SQLite opens it"])

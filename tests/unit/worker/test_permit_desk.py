@@ -196,6 +196,35 @@ def test_what_holds_longer_than_is_worth_waiting_for_is_told() -> None:
     at_the_desk(permits, act)
 
 
+def test_what_holds_one_of_a_paused_campaign_holds_all_that_wait_at_once_and_nobody_else() -> None:
+    """A campaign of thousands on a slow sender let go of a handful a breath: 25 s (issue 14, D23)."""
+    paused, permit = Wait(Gate.CAMPAIGN_PAUSED, None), Permit(1000.0, 100.0)
+    permits = ScriptedPermits(lambda call, ask: paused if ask.campaign_id == "a" else permit)
+    held = [an_ask(f"a{n}", rate=1.0) for n in range(3000)]
+    others = [an_ask(f"b{n}", "b", rate=1.0) for n in range(3)]
+
+    async def act(desk: PermitDesk) -> None:
+        began = time.monotonic()
+        answers = await all_of(desk, [*held, *others])
+        assert answers[:3000] == [Held(Gate.CAMPAIGN_PAUSED, None)] * 3000
+        assert all(isinstance(answer, Slot) for answer in answers[3000:])
+        assert time.monotonic() - began < 5.0
+
+    at_the_desk(permits, act)
+    assert sum(ask.campaign_id == "a" for call in permits.calls for ask in call) < 10
+
+
+def test_a_paused_sender_holds_all_its_campaigns_at_once() -> None:
+    permits = ScriptedPermits(lambda call, ask: Wait(Gate.SENDER_PAUSED, None))
+    asks = [an_ask(f"{campaign}{n}", campaign, rate=1.0) for campaign in "abc" for n in range(100)]
+
+    async def act(desk: PermitDesk) -> None:
+        assert await all_of(desk, asks) == [Held(Gate.SENDER_PAUSED, None)] * 300
+
+    at_the_desk(permits, act)
+    assert len(permits.calls) == 1
+
+
 def test_a_limiter_that_fails_loses_nobody() -> None:
     def rule(call: int, ask: Ask) -> Permit | Wait:
         if call == 1:

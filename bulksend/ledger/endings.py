@@ -1,0 +1,158 @@
+"""How messages end: the columns of every ending, and what the evidence of attempts makes of an ending.
+
+``ending`` (messaging) ranks the attempts. ``MAYBE_SENT`` is the same rule as SQL, for the statements that end
+thousands at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, null, text, update
+
+from bulksend.ledger.database import among, db_now
+from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
+from bulksend.ledger.schema import messages
+from bulksend.messaging.endings import Fate, ending, fate
+from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
+
+#: SQL about one attempt, ``{attempt}``: a person resolved its message as failed after it began; a receipt for its own
+#: MessageId says that it failed.
+SAID_FAILED = (
+    "EXISTS (SELECT 1 FROM acts w WHERE w.scope = 'message' AND w.subject = CAST({attempt}.message_pk AS text)"
+    " AND w.act = 'resolve as failed' AND w.at >= {attempt}.started_at)"
+)
+UNDELIVERED = (
+    "EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = {attempt}.message_pk AND r.status = 'failed'"
+    " AND r.message_id = {attempt}.message_id)"
+)
+#: SQL: one of its attempts may have reached the vendor, and neither a receipt nor a person has said that it failed.
+MAYBE_SENT = (
+    "(messages.attempts > 0 AND EXISTS (SELECT 1 FROM attempts u WHERE u.message_pk = messages.id"  # noqa: S608
+    f" AND u.outcome = 'unknown' AND NOT {SAID_FAILED.format(attempt='u')}"
+    f" AND NOT {UNDELIVERED.format(attempt='u')}))"
+)
+#: Before the reason of what is unknown because of an earlier attempt.
+NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
+
+
+def listed(statuses: Sequence[Status] | frozenset[Status]) -> str:
+    """SQL: the statuses as a list of literals."""
+    return ", ".join(f"'{status}'" for status in sorted(statuses))
+
+
+def wiped_payload() -> Any:
+    """The payload of a message that ends: an OTP's code has no business in the ledger any longer."""
+    return case((messages.c.kind == Kind.OTP.value, null()), else_=messages.c.payload)
+
+
+def end_unsent(
+    tx: Connection, ids: Sequence[str], status: Status, why: str, *, of: frozenset[Status] = WAITING
+) -> int:
+    """End those of ``ids`` that are in one of the statuses ``of``: as ``status``, or as unknown where one may have gone
+    out; says how many.
+
+    The statement names what it changes by key and asks for the status once more: a row chosen while it waited may be
+    on its way by now.
+    """
+    # IS TRUE: PostgreSQL is to find them by their keys, not to walk all that waits.
+    still = text(f"(messages.status IN ({listed(of)})) IS TRUE")
+    values = {
+        "status": case((text(MAYBE_SENT), Status.UNKNOWN.value), else_=status.value),
+        "error": case((text(MAYBE_SENT), NOT_SENT_AGAIN + why), else_=why),
+        "owner": None,
+        "gate": None,
+        "gate_until": None,
+        "ended_at": db_now(),
+        "payload": wiped_payload(),
+    }
+    if not ids:
+        return 0
+    return tx.execute(update(messages).where(among(tx, messages.c.id, ids), still).values(**values)).rowcount
+
+
+# -- evidence that comes late ----------------------------------------------------------------------------------
+
+#: Of each message its attempts that were accepted or are in doubt, one a row; one row without attempt where the
+#: message is unknown and none is. What is being sent or surely arrived needs no look.
+_EVIDENCE = """
+SELECT CAST(m.id AS text) AS id, m.status, m.message_id AS named, c.status = 'cancelled' AS cancelled,
+    COALESCE(m.expires_at <= {now}, false) AS late,
+    a.id AS attempt, a.outcome, a.message_id, a.request_id, a.ret_code,
+    {undelivered} AS undelivered, {said_failed} AS said_failed
+FROM {rows} JOIN messages m ON m.id = p.id JOIN campaigns c ON c.id = m.campaign_id
+LEFT JOIN attempts a ON a.message_pk = m.id AND (a.outcome IS NULL OR a.outcome IN ('accepted', 'unknown'))
+WHERE m.status NOT IN ('sending', 'delivered', 'read') AND (a.id IS NOT NULL OR m.status = 'unknown')
+ORDER BY m.id, a.n
+"""
+_RAISE_COLUMNS = {"id": "uuid", "message_id": "text", "request_id": "text", "ret_code": "integer"}
+_RAISE = f"""
+UPDATE messages SET status = 'accepted', owner = NULL, gate = NULL, gate_until = NULL, error = NULL,
+    message_id = p.message_id, request_id = COALESCE(p.request_id, messages.request_id), ret_code = p.ret_code,
+    accepted_at = COALESCE(messages.accepted_at, {{now}}), ended_at = COALESCE(messages.ended_at, {{now}}),
+    payload = CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END
+FROM {{rows}} WHERE messages.id = p.id
+  AND messages.status IN ({listed(WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN, Status.ACCEPTED})})
+"""  # noqa: S608 - our own words
+#: Before the reason of what is corrected.
+MAY_HAVE = "an attempt of it may have gone out: "
+CLEARED = "no attempt of it was sent: "
+_CORRECT_COLUMNS = {"id": "uuid", "before": "text", "status": "text", "prefix": "text"}
+_CORRECT = """
+UPDATE messages SET status = p.status, error = substr(p.prefix || COALESCE(messages.error, ''), 1, 500)
+FROM {rows} WHERE messages.id = p.id AND messages.status = p.before
+"""
+
+
+def heed_evidence(tx: Connection, ids: Sequence[str]) -> None:
+    """Bring these messages to what all their attempts say together, whatever became of them since.
+
+    The answer of an earlier attempt may come last: after a second attempt, or after the message was taken for not
+    sent. What a person took for accepted gets its MessageId, or no receipt would ever find it.
+    """
+    sql = _EVIDENCE.format(
+        now=now_sql(tx),
+        rows=table(tx, IDS),
+        undelivered=UNDELIVERED.format(attempt="a"),
+        said_failed=SAID_FAILED.format(attempt="a"),
+    )
+    raised: list[tuple[object, ...]] = []
+    corrected: list[tuple[object, ...]] = []
+    found = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).all()
+    for _, rows in groupby(found, key=lambda row: row.id):
+        _judge([*rows], raised, corrected)
+    if raised:
+        sql = _RAISE.format(now=now_sql(tx), rows=table(tx, _RAISE_COLUMNS))
+        tx.execute(statement(sql), bound(tx, _RAISE_COLUMNS, raised))
+    if corrected:
+        sql = _CORRECT.format(rows=table(tx, _CORRECT_COLUMNS))
+        tx.execute(statement(sql), bound(tx, _CORRECT_COLUMNS, corrected))
+
+
+def _judge(
+    rows: Sequence[Row[Any]], raised: list[tuple[object, ...]], corrected: list[tuple[object, ...]]
+) -> None:
+    """One message: its row for each attempt that says something."""
+    message, now = rows[0], Status(rows[0].status)
+    fates = {
+        fate(row.outcome, undelivered=bool(row.undelivered), said_failed=bool(row.said_failed)): row
+        for row in rows
+        if row.attempt is not None
+    }
+    target = ending(fates, _without_doubt(message) if now is Status.UNKNOWN else now)
+    if target is Status.ACCEPTED and (now is not target or message.named is None):
+        taken = fates.get(Fate.ACCEPTED)
+        if taken is not None:
+            raised.append((taken.id, taken.message_id, taken.request_id, taken.ret_code))
+    elif target is not now and now in UNSENT | {Status.UNKNOWN}:
+        prefix = MAY_HAVE if target is Status.UNKNOWN else CLEARED
+        corrected.append((message.id, now.value, target.value, prefix))
+
+
+def _without_doubt(message: Row[Any]) -> Status:
+    """What a message ends as that is unknown, once every attempt of it was surely not sent."""
+    if message.cancelled:
+        return Status.CANCELLED
+    return Status.EXPIRED if message.late else Status.FAILED

@@ -1,0 +1,221 @@
+"""A cancel beside workers that send the same messages: what was sent is never said to be cancelled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaigns, due, sending
+from bulksend.ledger.campaigns import Cancelled
+from bulksend.ledger.database import Database
+from bulksend.ledger.receipts import Receipt
+from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Unknown
+from bulksend.messaging.states import Status
+from tests.integration.ledger.conftest import ACCOUNT, ACTOR, Desk
+
+BY = {"actor": ACTOR, "why": "wrong list"}
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def server(postgres_ledger_url: str) -> Iterator[Desk]:
+    database = Database(postgres_ledger_url)
+    yield Desk(database)
+    database.close()
+
+
+def campaign_of(desk: Desk, id: str) -> str:
+    return str(desk.row(id)["campaign_id"])
+
+
+def in_between(desk: Desk, theirs: Callable[[Connection], object], ours: Callable[[], Any]) -> Any:
+    """``ours`` begins while another transaction has done ``theirs`` and not committed; that one commits as soon as ours
+    waits for one of its locks, or has ended without waiting."""
+    told: list[Any] = []
+    thread = threading.Thread(target=lambda: told.append(ours()))
+    with desk.database.engine.connect() as other, other.begin():
+        theirs(other)
+        thread.start()
+        deadline = time.monotonic() + PATIENCE_S
+        while thread.is_alive() and not _somebody_waits(desk):
+            assert time.monotonic() < deadline, "ours neither waits nor ends"
+            thread.join(0.01)
+    thread.join(PATIENCE_S)
+    assert told, "ours has not ended, or has failed"
+    return told[0]
+
+
+def _somebody_waits(desk: Desk) -> bool:
+    return bool(desk.scalar("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
+# -- what another transaction does to a message, from waiting on, in one transaction ---------------------------
+
+
+def _begun(desk: Desk, lease: str, id: str, tx: Connection) -> sending.Opening:
+    (opening,) = desk.openings(sending.claim(tx, [id], lease=lease, account=ACCOUNT))
+    opened = sending.open_attempts(tx, [opening], lease=lease, worker="host:1", account=ACCOUNT)
+    assert opened.attempts == {opening.attempt_id}
+    return opening
+
+
+ON_ITS_WAY: dict[str, tuple[Status, Callable[[Desk, sending.Opening, Connection], object]]] = {
+    "sending": (Status.SENDING, lambda desk, opening, tx: None),
+    "accepted": (
+        Status.ACCEPTED,
+        lambda desk, opening, tx: sending.settle(tx, [desk.settlement(opening, Accepted("mid-1", "rid"))]),
+    ),
+    "unknown": (
+        Status.UNKNOWN,
+        lambda desk, opening, tx: sending.settle(tx, [desk.settlement(opening, Unknown("ReadTimeout"))]),
+    ),
+}
+
+
+@pytest.mark.parametrize("state", ON_ITS_WAY)
+@pytest.mark.parametrize("ender", ["cancel", "the relay's stragglers", "expire"])
+def test_what_is_on_its_way_when_its_lock_is_let_go_is_neither_cancelled_nor_expired(
+    server: Desk, state: str, ender: str
+) -> None:
+    """What ends rows saw them wait, while another transaction that sends them was about to commit."""
+    going, waiting = server.queued(n=2, life_ms=700 if ender == "expire" else None)
+    campaign, lease = campaign_of(server, going), server.lease()
+    openings: list[sending.Opening] = []
+    expected, then = ON_ITS_WAY[state]
+
+    def theirs(tx: Connection) -> None:
+        openings.append(_begun(server, lease, going, tx))
+        then(server, openings[0], tx)
+        if ender == "expire":
+            while server.scalar("SELECT max(expires_at) FROM messages") > server.now():
+                time.sleep(0.02)
+        elif ender != "cancel":
+            server.sql("UPDATE campaigns SET status = 'cancelled', ended_at = 1")
+
+    ours: dict[str, Callable[[], object]] = {
+        "cancel": lambda: campaigns.cancel(server.database, campaign, **BY),
+        "the relay's stragglers": lambda: server.write(campaigns.end_cancelled),
+        "expire": lambda: server.write(due.expire),
+    }
+    in_between(server, theirs, ours[ender])
+    assert server.status(going) == expected
+    assert server.status(waiting) == ("expired" if ender == "expire" else "cancelled")
+    if expected is Status.SENDING:
+        server.settle(openings[0], Accepted("mid-1", "rid"))
+        assert server.status(going) == "accepted"
+    assert server.broken() == {}
+
+
+def test_rows_are_locked_in_the_other_order_by_a_worker_and_nobody_is_killed_for_it(server: Desk) -> None:
+    """A worker holds the last row and then wants the first: the cancel waits for neither."""
+    ids = server.queued(n=6)
+    campaign, lease = campaign_of(server, ids[0]), server.lease()
+    held, done = threading.Event(), threading.Event()
+    told: list[Cancelled | None] = []
+
+    def cancel() -> None:
+        held.wait(PATIENCE_S)
+        told.append(campaigns.cancel(server.database, campaign, **BY))
+        done.set()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with server.database.write() as tx:
+        assert len(sending.claim(tx, [ids[-1]], lease=lease, account=ACCOUNT)) == 1
+        held.set()
+        assert done.wait(PATIENCE_S), "the cancel waits for a worker"
+        assert sending.claim(tx, [ids[0]], lease=lease, account=ACCOUNT) == []
+    thread.join(PATIENCE_S)
+    assert told == [Cancelled(waiting=6, held=0, sending=0)]
+    assert server.status(ids[-1]) == "claimed"
+    assert server.write(campaigns.end_cancelled) == 1
+    assert server.read(campaigns.statuses, campaign) == {"cancelled": 6}
+
+
+# -- on both databases ------------------------------------------------------------------------------------------
+
+
+def test_it_counts_what_waits_what_a_worker_holds_and_what_is_being_sent(desk: Any) -> None:
+    ids = desk.queued(n=7)
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, ids[:1])
+    held = desk.openings(desk.claim(lease, ids[1:4]))
+    campaign = campaign_of(desk, ids[0])
+    assert campaigns.cancel(desk.database, campaign, **BY) == Cancelled(waiting=3, held=3, sending=1)
+    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 6, "sending": 1}
+    assert desk.open(lease, held).attempts == frozenset()
+    desk.write(sending.give_back, [sending.Release(o.message.id, 0, None, None) for o in held], lease=lease)
+    desk.settle(opening, NotSent("ConnectError"))
+    assert desk.write(campaigns.end_cancelled) == 1
+    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 7}
+    assert campaigns.cancel(desk.database, campaign, **BY) is None
+    assert desk.broken() == {}
+
+
+def test_a_cancel_that_is_killed_after_its_first_commit_is_finished_by_the_relay(desk: Any) -> None:
+    ids = desk.queued(n=5)
+    campaign = campaign_of(desk, ids[0])
+    assert desk.write(campaigns.begin_cancel, campaign, **BY)
+    assert desk.claim(desk.lease(), ids) == []
+    assert [desk.write(campaigns.end_cancelled, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 5}
+    assert desk.broken() == {}
+
+
+def test_what_one_cancel_leaves_to_the_relay_is_counted_with_the_rest(desk: Any) -> None:
+    ids = desk.queued(n=9)
+    done = campaigns.cancel(desk.database, campaign_of(desk, ids[0]), **BY, at_once=4)
+    assert done == Cancelled(waiting=9, held=0, sending=0)
+    assert desk.write(campaigns.end_cancelled) == 5
+
+
+# -- evidence ---------------------------------------------------------------------------------------------------
+
+ROUNDED = ("cancelled", "expired", "suppressed", "failed")
+
+
+def rounded(desk: Any, status: str, message_id: str | None) -> sending.Opening:
+    """As a ledger may have it that was written before a cancel was told from what is being sent."""
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.sql(
+        "UPDATE messages SET status = :status, owner = NULL, ended_at = 5, error = 'campaign cancelled', "
+        "message_id = :of WHERE CAST(id AS text) = :id",
+        status=status,
+        of=message_id,
+        id=id,
+    )
+    assert isinstance(opening, sending.Opening)
+    return opening
+
+
+@pytest.mark.parametrize("status", ROUNDED)
+@pytest.mark.parametrize(
+    ("outcome", "expected"), [(Accepted("mid-1", "rid"), "accepted"), (Unknown("ReadTimeout"), "unknown")]
+)
+def test_a_late_answer_outranks_every_other_word(desk: Any, status: str, outcome: Any, expected: str) -> None:
+    opening = rounded(desk, status, None)
+    seen = Evidence(200, 0, message_id="mid-1" if expected == "accepted" else "")
+    desk.settle(opening, outcome, evidence=seen)
+    row = desk.row(opening.message.id)
+    assert row["status"] == expected
+    assert row["message_id"] == ("mid-1" if expected == "accepted" else None)
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize("status", ROUNDED)
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("sent", "accepted"), ("delivered", "delivered"), ("read", "read"), ("failed", "failed")],
+)
+def test_a_receipt_outranks_every_other_word(desk: Any, status: str, word: str, expected: str) -> None:
+    opening = rounded(desk, status, "mid-1")
+    desk.sql("UPDATE attempts SET outcome = 'unknown', finished_at = 6, message_id = 'mid-1'")
+    desk.receive(Receipt("mid-1", word, 7))
+    assert desk.status(opening.message.id) == expected
+    assert desk.broken() == {}
