@@ -115,8 +115,8 @@ def _plainly(text: str, default_region: str | None) -> str | None:
                 return None
         has_plus = digits.startswith("+")
         digits = digits.removeprefix("+")
-        if not (has_plus or digits.startswith("00") or default_region is not None) and is_national(written):
-            return None
+        if not (has_plus or digits.startswith("00")) and is_national(written):
+            return None if default_region is None else plainly_national(digits, default_region)
     if digits.startswith("00"):
         digits = digits[2:]
         has_plus = True
@@ -146,7 +146,9 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
     if international:
         reading = _read("+" + digits, None, _CHECK)
     elif default_region is not None:
-        reading = _read_at_home(digits, _checked_region(default_region), field)
+        region = _checked_region(default_region)
+        # Grouped as a national number, it is one of the region or none: it goes to no other country.
+        reading = _read(digits, region) if is_national(text) else _read_at_home(digits, region, field)
     elif digits.startswith("0") or is_national(text):
         raise _refusal(field, text, _NATIONAL)
     else:

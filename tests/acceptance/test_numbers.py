@@ -6,11 +6,17 @@ import csv
 import io
 import json
 import subprocess
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bulksend.ledger.database import Database
+from bulksend.ledger.migrating import migrate
+from bulksend.ledger.sealing import Sealer
+from producer import Producer
+from producer.publisher import NoPublisher
 from tests.acceptance.many_commands import Cli
 
 SENDER = "8615000579987"
@@ -97,3 +103,17 @@ def test_an_import_that_leaves_rows_out_ends_with_1(cli: Cli, tmp_path: Path) ->
     )
     done = cli("suppressions", "import", "sup.csv", "--region", "GB", "--json")
     assert one(done) == {"rows": 4, "people": 2, "added": 2, "before": 0, "refused": []}
+
+
+def test_a_list_from_a_database_has_decimals(cli: Cli, tmp_path: Path) -> None:
+    """Case 27: NUMERIC comes as Decimal."""
+    database = Database(f"sqlite:///{tmp_path / 'bulksend.db'}")
+    migrate(database)
+    producer = Producer(database, NoPublisher(), Sealer([]))
+    rows = [{"to": Decimal("447700900123"), "name": Decimal("19.90")}, {"to": Decimal("0.5"), "name": "x"}]
+    report = producer.submit(
+        name="numeric", sender=SENDER, kind="marketing", type="text", content={"body": "{{name}}"}, rows=rows
+    )
+    producer.close()
+    assert (report.messages, [row.row for row in report.refused]) == (1, [2])
+    assert sent_to(cli) == ["447700900123"]

@@ -260,6 +260,21 @@ def test_a_number_that_is_grouped_as_at_home_is_not_taken_for_another_countrys(w
     assert refusal(written).why == NATIONAL
 
 
+@pytest.mark.parametrize("written", ["(478) 555-01423", "(31) 98555-0124", "31 98555-0124", "812-3456-78901"])
+def test_with_a_region_it_is_a_number_of_that_region_or_none(written: str) -> None:
+    """Case 03, with `--region GB`: no more digits than a national number has, so they went abroad."""
+    assert refusal(written, "GB").why.startswith("is too long for its country")
+
+
+def test_with_a_region_the_grouping_decides_between_two_countries() -> None:
+    assert parse_recipient("(501) 610-1234", default_region="US") == "15016101234"
+    assert parse_recipient("501 610 1234", default_region="US") == "15016101234"
+    assert parse_recipient("(31) 98555-0124", default_region="BR") == "5531985550124"
+    assert parse_recipient("44 7700 900123", default_region="US") == LONDON
+    assert parse_recipient("(44) 7700 900123", default_region="GB") == LONDON
+    assert parse_recipient("8 (495) 555-01-23", default_region="RU") == "74955550123"
+
+
 @pytest.mark.parametrize(
     ("written", "digits"),
     [
