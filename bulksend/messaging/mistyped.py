@@ -1,0 +1,25 @@
+"""Whether a number looks like a typing error in a known one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def nearly(number: str, known: Iterable[str]) -> list[str]:
+    """Those of the known numbers that one slip turns into ``number``, in their order.
+
+    A slip is one digit replaced, missing or added, or two neighbours swapped: the four of Damerau (1964), which make
+    up most typing errors. ``number`` itself is not among them.
+    """
+    return [other for other in known if _is_one_slip(number, other)]
+
+
+def _is_one_slip(one: str, other: str) -> bool:
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    shorter, longer = sorted((one, other), key=len)
+    at = next((n for n, digit in enumerate(shorter) if digit != longer[n]), len(shorter))
+    if len(shorter) < len(longer):
+        return shorter[at:] == longer[at + 1 :]
+    swapped = longer[at + 1 : at + 2] + longer[at : at + 1] + longer[at + 2 :]
+    return shorter[at + 1 :] == longer[at + 1 :] or shorter[at:] == swapped
