@@ -38,6 +38,8 @@ from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
 from producer.publisher import Publisher
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from bulksend.settings import Settings
 
 _Became = direct.Taken | direct.KeyConflict | direct.AlreadyExpired
@@ -161,6 +163,8 @@ class Producer:
             created_by=self._created_by,
             timezone=self._timezone,
         )
+        with self._database.read() as tx:
+            senders.check_spelling(tx, digits, "sender")
         return self._intake().run(
             new,
             template,
@@ -221,7 +225,7 @@ class Producer:
 
     def _take_one(self, kind: Kind, send: DirectSend) -> direct.Taken:
         if send.sender not in self._registered:
-            self._database.retrying(lambda tx: senders.register(tx, send.sender, rate=self._default_rate))
+            self._database.retrying(lambda tx: self._register(tx, send.sender))
             self._registered.add(send.sender)
         became = self._groups[kind](send)
         if isinstance(became, direct.AlreadyExpired):
@@ -237,6 +241,10 @@ class Producer:
                 f"stands for another message ({became.id}); nothing was sent, use a key of its own",
             )
         return became
+
+    def _register(self, tx: Connection, sender: str) -> None:
+        senders.check_spelling(tx, sender, "sender")
+        senders.register(tx, sender, rate=self._default_rate)
 
     def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[_Became]:
         campaign = self._standing.get(kind)

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, or_, select, update
 from bulksend.ledger import acts
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.schema import accounts, senders
-from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.errors import InvalidInput, InvalidValue
+from bulksend.messaging.mistyped import nearly
 from bulksend.messaging.states import CampaignStatus
 
 #: WhatsApp's default throughput of a business number, messages per second (Meta, throughput, 2026-05-21).
@@ -53,6 +54,21 @@ def register(
         "added_at": db_now(),
     }
     return rows_changed(tx, insert_if_new(tx, senders).values(**values)) == 1
+
+
+def check_spelling(tx: Connection, phone: str, field: str) -> None:
+    """Raises InvalidValue for a sender that is not on record and that one slip turns into one that is."""
+    known = tx.execute(select(senders.c.phone).order_by(senders.c.phone)).scalars().all()
+    if phone in known:
+        return
+    alike = nearly(phone, known)
+    if alike:
+        raise InvalidValue(
+            field,
+            phone,
+            f"is not on record, and is one digit away from {alike[0]}, which is; if it is right all the same, put it "
+            f"on record first: bulksend senders add {phone}",
+        )
 
 
 def change(

@@ -418,6 +418,18 @@ def test_49_53_ragged_rows_and_a_cut_end_are_refused_by_themselves(
     assert (report.rows, report.messages) == (8, 3)
 
 
+def test_a_mistyped_sender_is_asked_about_by_submit_and_send(producer: Producer) -> None:
+    """`8615000579978` where `8615000579987` is on record: nothing is sent before it is registered."""
+    submit(producer, [{"to": "447700900001", "name": "Ann"}])
+    swapped = SENDER[:-2] + SENDER[-1] + SENDER[-2]
+    common: dict[str, Any] = {"sender": swapped, "kind": "marketing", "type": "text"}
+    with pytest.raises(InvalidValue, match=f"one digit away from {SENDER}") as refused:
+        producer.send(to="447700900002", content={"body": "x"}, **common)
+    assert refused.value.field == "sender"
+    with pytest.raises(InvalidValue, match=f"senders add {swapped}"):
+        producer.submit(name="summer", content=TEXT, rows=[{"to": "447700900002", "name": "Bob"}], **common)
+
+
 def test_48_one_row_many_times_is_one_message(tmp_path: Path, database: Database) -> None:
     report = take(plan(tmp_path, b"to,name\n" + b"447700900001,Ann\n" * 20_000), database)
     assert (report.rows, report.messages, report.duplicates) == (20_000, 1, 19_999)

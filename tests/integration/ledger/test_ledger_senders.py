@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulksend.ledger import acts, campaigns, senders
-from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.errors import InvalidInput, InvalidValue
 
 PHONE = "15550100100"
 BY = {"actor": "ada", "why": "quality is red"}
@@ -27,6 +27,25 @@ def test_what_is_set_is_changed_and_on_record_and_the_rest_stays(desk: Any) -> N
     assert (changed.name, changed.rate, changed.quota) == ("shop", 40.0, None)
     assert desk.write(senders.change, PHONE, actor="ada") == changed
     assert [act.why for act in desk.read(acts.of, "sender", PHONE)] == ["rate=40.0, quota=2000", "quota=None"]
+
+
+def test_a_sender_one_slip_away_from_a_known_one_is_asked_about(desk: Any) -> None:
+    desk.write(senders.register, PHONE)
+    with pytest.raises(InvalidValue, match=f"one digit away from {PHONE}.*senders add 15550100101") as asked:
+        desk.read(senders.check_spelling, "15550100101", "--sender")
+    assert (asked.value.field, asked.value.value) == ("--sender", "15550100101")
+
+
+def test_a_sender_on_record_is_not_asked_about_however_near_another_is(desk: Any) -> None:
+    for phone in (PHONE, "15550100101"):
+        desk.write(senders.register, phone)
+        desk.read(senders.check_spelling, phone, "--sender")
+
+
+def test_the_first_sender_and_one_unlike_all_others_are_not_asked_about(desk: Any) -> None:
+    desk.read(senders.check_spelling, PHONE, "--sender")
+    desk.write(senders.register, PHONE)
+    desk.read(senders.check_spelling, "447700900123", "--sender")
 
 
 @pytest.mark.parametrize("act", [senders.get, senders.change])
