@@ -32,17 +32,16 @@ from bulksend.messaging import (
 )
 from bulksend.messaging.plan import OTP_TTL_MS, checked_key
 from bulksend.messaging.rules import check_text, kind_of
-from bulksend.messaging.units import check_duration_ms, check_year, format_instant, parse_rate
+from bulksend.messaging.units import check_duration_ms, check_year, format_instant, long_past, parse_rate
 from producer.group_commit import GroupCommit
-from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
+from producer.intake import Intake, IntakeReport, source_hash
 from producer.publisher import Publisher
+from producer.rows import NumberedRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from bulksend.settings import Settings
-
-_Became = direct.Taken | direct.KeyConflict | direct.AlreadyExpired
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +126,20 @@ class Producer:
         at: datetime | None = None,
         ttl: timedelta | None = None,
         rate: str | float | None = None,
-        on_unknown: str = "hold",
+        on_unknown: str | None = None,
+        again: bool = False,
+        into: str | None = None,
     ) -> IntakeReport:
         """A campaign of many rows, each with ``to`` and the content's variables.
 
-        Repeating it with the same ``key`` (default: a hash of everything) sends nothing twice. Raises
-        InvalidInput when the campaign as a whole is wrong; single rows that are wrong are in ``refused``.
+        Repeating it with the same ``key`` (default: a hash of everything) sends nothing twice. People who have the
+        same message of an earlier campaign are a mistake (SamePeople), unless ``again`` says that all are to get it
+        once more, or ``into`` names the campaign, by id or name, that takes in those who are not in it yet. Without
+        ``on_unknown`` a message that may have gone out is held. Raises InvalidInput when the campaign as a whole is
+        wrong, also where ``key`` belongs to one of other options; single rows that are wrong are in ``refused``.
         """
+        if into is not None and (again or key is not None):
+            raise InvalidInput("into and key or again exclude each other: into names the campaign already")
         message_kind, message_type = _kind(kind), _type(type)
         template = compile_content(message_type, content)
         digits = parse_recipient(sender, default_region=self._default_region, field="sender")
@@ -159,9 +165,20 @@ class Producer:
             due_at=self._database.retrying(instant) if at is None else _instant(at, "at"),
             ttl_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             rate=parse_rate(str(rate)) if rate is not None else None,
-            on_unknown=_on_unknown(on_unknown),
+            on_unknown=_on_unknown(on_unknown or OnUnknown.HOLD),
             created_by=self._created_by,
             timezone=self._timezone,
+            given={
+                column: argument
+                for column, argument, value in (
+                    ("due_at", "at", at),
+                    ("ttl_ms", "ttl", ttl),
+                    ("rate", "rate", rate),
+                    ("on_unknown", "on_unknown", on_unknown),
+                    ("name", "name", None if into is not None else name),
+                )
+                if value is not None
+            },
         )
         with self._database.read() as tx:
             senders.check_spelling(tx, digits, "sender")
@@ -171,6 +188,8 @@ class Producer:
             lambda after: _numbered(listed, after),
             default_region=self._default_region,
             timezone=self._timezone,
+            again=again,
+            into=into,
         )
 
     def send(
@@ -228,6 +247,9 @@ class Producer:
             self._database.retrying(lambda tx: self._register(tx, send.sender))
             self._registered.add(send.sender)
         became = self._groups[kind](send)
+        if isinstance(became, direct.LongPast):
+            due_at = send.due_at or 0
+            raise long_past(due_at, became.now, format_instant(due_at), "at", "leave at out")
         if isinstance(became, direct.AlreadyExpired):
             raise InvalidValue(
                 "at",
@@ -246,7 +268,7 @@ class Producer:
         senders.check_spelling(tx, sender, "sender")
         senders.register(tx, sender, rate=self._default_rate)
 
-    def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[_Became]:
+    def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[direct.Became]:
         campaign = self._standing.get(kind)
         if campaign is None:
             campaign = self._database.retrying(lambda tx: campaigns.direct(tx, kind))

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulksend.ledger import senders, suppressions
-from bulksend.ledger.campaigns import NewCampaign
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaigns, senders, suppressions
+from bulksend.ledger import intake as ledger_intake
+from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.intake import RefusedRow
+from bulksend.ledger.intake import NewMessage, RefusedRow
+from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import (
-    CampaignFacts,
     ContentTemplate,
     InvalidInput,
     InvalidValue,
     Kind,
     MessageType,
     OnUnknown,
-    Planner,
-    Refusal,
     compile_content,
     map_columns,
     parse_recipient,
 )
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.plan import checked_key
+from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.rules import check_text
 from bulksend.messaging.units import (
     format_duration,
@@ -36,13 +41,17 @@ from bulksend.messaging.units import (
     parse_duration_ms,
     parse_instant_ms,
     parse_rate,
+    sent_by_ms,
     zone_of,
 )
 from bulksend.messaging.whole_text import whole_text
-from producer.intake import Intake, IntakeReport, NumberedRow, source_hash
+from producer.intake import Intake, IntakeReport, check_due, same_people, source_hash
 from producer.reading import RawRow, open_rows
+from producer.rows import Newest, NumberedRow, Reader, Source
 
 _HASHED_AT_ONCE = 1 << 20
+#: Of how many planned messages a dry run asks the ledger at once.
+_ASKED_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,11 @@ class FilePlan:
     template: ContentTemplate
     kind: Kind
     name: str
+    given: Mapping[str, str]
+    """Column of the campaign -> the option that was given for it."""
+    again: bool
+    into: str | None
+    """The campaign that the file continues, by name or id."""
     due_at_ms: int | None
     ttl_ms: int | None
     rate: float | None
@@ -82,13 +96,14 @@ class FilePlan:
 
     def run(self, intake: Intake) -> IntakeReport:
         """Take the file in."""
-        now_ms = self._now_ms(intake.database)
         return intake.run(
-            self._campaign(now_ms),
+            self._campaign(self._now_ms(intake.database)),
             self.template,
             self.rows,
             default_region=self.default_region,
             timezone=self.timezone,
+            again=self.again,
+            into=self.into,
         )
 
     def rows(self, after: int) -> Iterator[NumberedRow]:
@@ -101,56 +116,102 @@ class FilePlan:
             for row in source:
                 yield row if isinstance(row, RawRow) else (row.number, RefusedRow(*row))
 
-    def rehearse(self, database: Database) -> Forecast:
-        """What a run would do: counts, refusals, and when it would be done. Changes nothing."""
-        with database.read() as tx:
-            now_ms = instant(tx)
-            record = senders.some(tx, [self.sender]).get(self.sender)
-        rate = min(self.rate or float("inf"), record.rate if record else senders.DEFAULT_RATE)
+    def rehearse(self, database: Database | None, sealer: Sealer) -> Forecast:
+        """What a run would do: counts, refusals, and when it would be done. Changes nothing.
+
+        Without a ledger nothing is known of senders, suppressions and earlier campaigns. Raises InvalidInput where a
+        run would, but for people who have the message already: those are in the forecast.
+        """
+        with nullcontext() if database is None else database.read() as tx:
+            known = self._known(tx)
         forecast = Forecast(
-            rate=rate, due_at_ms=self.due_at_ms or now_ms, quota=record.quota if record else None
+            rate=min(self.rate or float("inf"), known.rate),
+            quota=known.quota,
+            repeats=known.repeats,
+            into=known.into,
         )
-        planner = Planner(self._facts(now_ms))
+        source = Source(
+            self.rows, self._campaign(known.now_ms), self.template, self.default_region, self.timezone
+        )
+        due_at_ms = None if known.into is None else max(known.into.due_at, known.now_ms)
+
+        def reader(superseded: Collection[int]) -> Reader:
+            return Reader(source, known.into, known.now_ms, known.now_ms, superseded, due_at_ms)
+
+        newest = Newest()
+        if self.kind is Kind.OTP:
+            for chunk in reader(()).chunks(_ASKED_AT_ONCE):
+                newest.see(chunk.planned)
         seen: set[str] = set()
-        pending: list[str] = []
-        for number, row in self.rows(0):
-            forecast.rows += 1
-            planned = row if isinstance(row, RefusedRow) else planner.plan(number, row)
-            if isinstance(planned, Refusal):
-                planned = RefusedRow(planned.row, planned.field, planned.value, planned.why)
-            if isinstance(planned, RefusedRow):
-                forecast.refuse(planned)
-            elif planned.key in seen:
-                forecast.duplicates += 1
-            else:
-                seen.add(planned.key)
-                forecast.messages += 1
-                pending.append(planned.to)
-            if len(pending) >= 5000:
-                forecast.suppressed += self._count_suppressed(database, pending)
-                pending.clear()
-        forecast.suppressed += self._count_suppressed(database, pending)
+        for chunk in reader(newest.superseded).chunks(_ASKED_AT_ONCE):
+            forecast.rows += chunk.rows
+            forecast.superseded += chunk.superseded
+            for refused in chunk.refused:
+                forecast.refuse(refused)
+            new = {message.key: message for message in reversed(chunk.planned) if message.key not in seen}
+            seen.update(new)
+            forecast.duplicates += chunk.superseded + len(chunk.planned) - len(new)
+            self._forecast(forecast, database, list(new.values()), known.alike, sealer)
+        if forecast.into is None:
+            forecast.refusal = same_people(forecast.rows, forecast.found, known.alike, known.now_ms)
         return forecast
 
-    def _count_suppressed(self, database: Database, recipients: list[str]) -> int:
-        with database.read() as tx:
-            return len(suppressions.among_recipients(tx, recipients, self.kind))
+    def _known(self, tx: Connection | None) -> _Known:
+        """What the ledger knows that a run would depend on."""
+        if tx is None:
+            now_ms = int(time.time() * 1000)
+            if self.into is not None:
+                raise InvalidInput(f"--continue: there is no ledger yet, and so no campaign {self.into!r}")
+            check_due(self._campaign(now_ms), now_ms)
+            return _Known(now_ms)
+        now_ms = instant(tx)
+        record = senders.some(tx, [self.sender]).get(self.sender)
+        known = _Known(now_ms)
+        if record is not None:
+            known.rate, known.quota = record.rate, record.quota
+        new = self._campaign(now_ms)
+        if self.into is not None:
+            known.into = campaigns.to_continue(tx, self.into, new)
+            known.alike = [known.into, *campaigns.alike(tx, new, but=known.into.id)]
+        elif (there := campaigns.by_key(tx, new.key)) is not None:
+            campaigns.check_same(tx, there, new)
+            known.repeats = there
+        else:
+            check_due(new, now_ms)
+            known.alike = [] if self.again else campaigns.alike(tx, new)
+        return known
+
+    def _forecast(
+        self,
+        forecast: Forecast,
+        database: Database | None,
+        planned: Sequence[NewMessage],
+        alike: Sequence[Campaign],
+        sealer: Sealer,
+    ) -> None:
+        """Count these messages, and when they would go."""
+        having: Mapping[int, str] = {}
+        unwanted: Collection[str] = ()
+        if database is not None:
+            with database.read() as tx:
+                having = ledger_intake.having(tx, alike, planned, sealer)
+                recipients = [message.recipient for message in planned]
+                unwanted = suppressions.among_recipients(tx, recipients, self.kind)
+                if forecast.into is not None:
+                    having = dict(having) | ledger_intake.there(tx, forecast.into, planned)
+        forecast.found.update(having.values())
+        for n, message in enumerate(planned):
+            if forecast.into is not None and n in having:
+                continue
+            forecast.messages += 1
+            if message.recipient in unwanted:
+                forecast.suppressed += 1
+            else:
+                forecast.due[message.due_at] += 1
 
     def _now_ms(self, database: Database) -> int:
         with database.read() as tx:
             return instant(tx)
-
-    def _facts(self, now_ms: int) -> CampaignFacts:
-        return CampaignFacts(
-            kind=self.kind,
-            sender=self.sender,
-            template=self.template,
-            due_at_ms=self.due_at_ms or now_ms,
-            ttl_ms=self.ttl_ms,
-            now_ms=now_ms,
-            default_region=self.default_region,
-            timezone=self.timezone,
-        )
 
     def _campaign(self, now_ms: int) -> NewCampaign:
         return NewCampaign(
@@ -168,7 +229,20 @@ class FilePlan:
             on_unknown=self.on_unknown,
             created_by=self.created_by,
             timezone=self.timezone,
+            given=self.given,
         )
+
+
+@dataclass(slots=True)
+class _Known:
+    """What a forecast needs of the ledger."""
+
+    now_ms: int
+    rate: float = senders.DEFAULT_RATE
+    quota: int | None = None
+    alike: Sequence[Campaign] = ()
+    repeats: Campaign | None = None
+    into: Campaign | None = None
 
 
 @dataclass(slots=True)
@@ -176,14 +250,25 @@ class Forecast:
     """What a run would do."""
 
     rate: float
-    due_at_ms: int
     quota: int | None
+    repeats: Campaign | None = None
+    """The campaign that the same command made before: a run would send nothing."""
+    into: Campaign | None = None
+    """The campaign that would be continued."""
     rows: int = 0
     messages: int = 0
     duplicates: int = 0
     suppressed: int = 0
+    superseded: int = 0
+    """Of the duplicates, the one-time codes that a newer row replaces."""
     refused_count: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
+    refusal: InvalidInput | None = None
+    """Why a run would be refused as a whole."""
+    found: Counter[str] = field(default_factory=Counter)
+    """How many rows an earlier campaign of the same message has, by its id."""
+    due: Counter[int] = field(default_factory=Counter)
+    """How many messages are due at each instant, ms since the epoch."""
 
     def refuse(self, row: RefusedRow) -> None:
         """Count a refused row; the first thousand are kept to be shown."""
@@ -193,21 +278,35 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """How long sending takes at the rate in force, from its due time."""
-        return (self.messages - self.suppressed) / self.rate
+        """How long sending takes at the rate in force, without waiting for due times."""
+        return self.due.total() / self.rate
+
+    @property
+    def begins_at_ms(self) -> int | None:
+        """When the first message is due; None where there is none."""
+        return min(self.due) if self.due else None
+
+    @property
+    def done_by_ms(self) -> int | None:
+        """When the last one is sent: each waits for its due time and for those before it."""
+        return sent_by_ms(self.due, self.rate) if self.due else None
 
     def summary(self) -> dict[str, object]:
         """For people."""
-        to_send = self.messages - self.suppressed
+        to_send = self.due.total()
+        begins, done = self.begins_at_ms, self.done_by_ms
+        spread = len(self.due) > 1
         return {
             "rows": f"{self.rows:,}",
             "messages": f"{self.messages:,}",
+            "in it already": f"{self.found.total():,}" if self.into else None,
             "duplicates": f"{self.duplicates:,}",
             "suppressed": f"{self.suppressed:,}",
             "refused": f"{self.refused_count:,}",
-            "begins": format_instant(self.due_at_ms),
+            "begins": None if begins is None else format_instant(begins),
+            "last due": format_instant(max(self.due)) if spread else None,
             "takes": f"{format_duration(int(self.seconds * 1000))} at {self.rate:g}/s",
-            "done by": format_instant(self.due_at_ms + int(self.seconds * 1000)),
+            "done by": None if done is None else format_instant(done),
             "quota": f"{to_send:,} recipients, the sender may reach {self.quota:,} in 24 h: the rest waits"
             if self.quota is not None and to_send > self.quota
             else None,
@@ -215,6 +314,7 @@ class Forecast:
 
     def as_json(self) -> dict[str, object]:
         """For programs."""
+        begins, done = self.begins_at_ms, self.done_by_ms
         return {
             "dry_run": True,
             "rows": self.rows,
@@ -224,9 +324,10 @@ class Forecast:
             "refused": [
                 {"row": r.row, "field": r.field, "value": r.value, "why": r.why} for r in self.refused
             ],
+            "already": self.found.total(),
             "rate": self.rate,
-            "begins_at": format_instant(self.due_at_ms),
-            "done_by": format_instant(self.due_at_ms + int(self.seconds * 1000)),
+            "begins_at": None if begins is None else format_instant(begins),
+            "done_by": None if done is None else format_instant(done),
         }
 
 
@@ -242,22 +343,36 @@ def plan_file(
     at: str | None = None,
     ttl: str | None = None,
     rate: str | None = None,
-    on_unknown: str = "hold",
+    on_unknown: str | None = None,
     key: str | None = None,
     again: bool = False,
+    into: str | None = None,
     default_region: str | None = None,
+    default_timezone: str | None = None,
+    region: str | None = None,
     timezone: str | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
     now_ms: int | None = None,
 ) -> FilePlan:
-    """Check everything that can be checked before the first row. Raises InvalidInput, naming the option."""
+    """Check everything that can be checked before the first row. Raises InvalidInput, naming the option.
+
+    ``default_region`` and ``default_timezone`` are the settings', for where no option is given.
+    """
+    if region is not None:
+        default_region = checked_region(region, "--region")
+    if timezone is not None:
+        zone_of(timezone, field="--timezone")
+    timezone = timezone or default_timezone
     if key is not None and again:
         raise InvalidInput(
             "--key and --again exclude each other: one finds a campaign again, the other makes a new one"
         )
-    if timezone is not None:
-        zone_of(timezone, field="--timezone")
+    if into is not None and (key is not None or again):
+        other = "--again" if again else "--key"
+        raise InvalidInput(
+            f"--continue and {other} exclude each other: --continue names the campaign that the rows come into"
+        )
     message_type = _one_of(MessageType, type, "--type")
     message_kind = _one_of(Kind, kind, "--kind")
     template = compile_content(message_type, load_content_json(_read(content, "--content")))
@@ -282,10 +397,23 @@ def plan_file(
         template=template,
         kind=message_kind,
         name=check_text((name or whole_text(path.stem))[:200], "--name", 200),
+        given={
+            column: option
+            for column, option, value in (
+                ("due_at", "--at", at),
+                ("ttl_ms", "--ttl", ttl),
+                ("rate", "--rate", rate),
+                ("on_unknown", "--on-unknown", on_unknown),
+                ("name", "--name", name),
+            )
+            if value is not None
+        },
+        again=again,
+        into=into,
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms),
-        ttl_ms=None if ttl is None else parse_duration_ms(ttl),
-        rate=None if rate is None else parse_rate(rate),
-        on_unknown=_one_of(OnUnknown, on_unknown, "--on-unknown"),
+        ttl_ms=None if ttl is None else parse_duration_ms(ttl, field="--ttl"),
+        rate=None if rate is None else parse_rate(rate, field="--rate"),
+        on_unknown=_one_of(OnUnknown, on_unknown or "hold", "--on-unknown"),
         given_key=_key(key, again),
         digest=digest,
         default_region=default_region,
@@ -314,10 +442,11 @@ def _meanwhile(work: Callable[[], str]) -> Future[str]:
 
 
 def _due_at(text: str, timezone: str | None, now_ms: int | None) -> int:
-    import time
-
     return parse_instant_ms(
-        text, timezone=timezone, now_ms=now_ms if now_ms is not None else int(time.time() * 1000)
+        text,
+        timezone=timezone,
+        now_ms=now_ms if now_ms is not None else int(time.time() * 1000),
+        field="--at",
     )
 
 

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bulksend.broker import batches
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, senders
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, NewCampaign
-from bulksend.ledger.database import Database
+from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import IntakeMoved, NewMessage, RefusedRow, SealPolicy, seal_otp_only
 from bulksend.ledger.sealing import Sealer
-from bulksend.messaging import (
-    CampaignFacts,
-    ContentTemplate,
-    InvalidInput,
-    Kind,
-    PlannedMessage,
-    Planner,
-    Refusal,
-    person,
-)
-from bulksend.messaging.json_text import json_writer
+from bulksend.messaging import ContentTemplate, InvalidInput, Kind
+from bulksend.messaging.units import format_age, format_instant, is_long_past, long_past
 from producer.publisher import Publisher
+from producer.rows import Chunk, Newest, NumberedRow, Reader, Source
 
 #: Small jobs, so that several workers share what is published at once.
 JOB = 100
-
-#: A row as a reader gives it: its number as a person would name it, and its cells or what is wrong with it.
-NumberedRow = tuple[int, Mapping[str, object] | RefusedRow]
 
 
 @dataclass(slots=True)
@@ -46,22 +35,54 @@ class IntakeReport:
     duplicates: int = 0
     suppressed: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
+    """The first of them."""
+    refused_count: int = 0
     repeated: bool = False
     """The whole of it had been taken in before: nothing is sent twice."""
     resumed_at: int = 0
     """How many rows an earlier, interrupted run had taken in."""
     new_sender: bool = False
+    superseded: int = 0
+    """One-time codes of this run that gave way to a newer row for the same number."""
+    continued: Continued | None = None
+    _campaign: Campaign | None = None
+
+    @property
+    def campaign(self) -> Campaign:
+        """The campaign as the intake left it."""
+        if self._campaign is None:
+            raise RuntimeError("the intake is not finished")
+        return self._campaign
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """``rows`` rows of a file, each planned or refused."""
+@dataclass(slots=True)
+class Continued:
+    """What a continuation's own rows came to: ``rows`` = ``messages`` + ``already`` + refusals."""
 
-    rows: int
-    planned: list[NewMessage]
-    refused: list[RefusedRow]
-    prepared: list[ledger_intake.Prepared] | None
-    """None where that is made between two chunks: SQLite's other writers come in meanwhile."""
+    rows: int = 0
+    messages: int = 0
+    already: int = 0
+    """Rows that this campaign, or another one of the same message, had already."""
+
+
+class SamePeople(InvalidInput):
+    """Some of the rows are for people who have this message, or will get it, of an earlier campaign."""
+
+
+def same_people(
+    rows: int, found: Mapping[str, int], alike: Sequence[Campaign], now_ms: int
+) -> SamePeople | None:
+    """The refusal of ``rows`` rows of which campaigns of ``alike`` have some, ``found`` by their ids; else None."""
+    if not found:
+        return None
+    most = max(alike, key=lambda campaign: (found.get(campaign.id, 0), campaign.id))
+    others = f", and {len(found) - 1:,} more," if len(found) > 1 else ""
+    return SamePeople(
+        f"{sum(found.values()):,} of {rows:,} rows are for people who have this message already: campaign {most.id} "
+        f"({most.name}) of {format_age(max(0, now_ms - most.created_at))} ago{others} has the same sender and content. "
+        f"Nothing was changed. `--continue {most.id}` sends to those who do not have it yet, `--again` to all of them "
+        "once more"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +97,8 @@ class Intake:
     batch_size: int = 500
     default_rate: float = senders.DEFAULT_RATE
     progress: Callable[[int], None] = lambda rows: None
+    began: Callable[[Campaign], None] = lambda campaign: None
+    """Told of the campaign before its first row is taken in."""
 
     def run(
         self,
@@ -86,56 +109,125 @@ class Intake:
         default_region: str | None = None,
         timezone: str | None = None,
         max_refused: int = 1000,
+        again: bool = False,
+        into: str | None = None,
     ) -> IntakeReport:
         """Take the rows in; ``rows(n)`` yields what comes after the first n. May be repeated and interrupted.
 
-        Raises InvalidInput when the key belongs to a campaign of other rows or content, or when an OTP would
-        have to be stored without an encryption key.
+        ``into`` is the id or name of a campaign that the rows continue; those that it has already are left out.
+        ``again`` takes in also people who have the same message of another campaign.
+
+        Raises InvalidInput when the key belongs to a campaign of other rows, content or options, when its due time
+        is long past, or when an OTP would have to be stored without an encryption key; SamePeople.
         """
         if self.seals(new.kind) and not self.sealer.can_seal:
             raise InvalidInput(
                 "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted; make a key "
                 "with `bulksend keys new-encryption-key`"
             )
+        source = Source(rows, new, template, default_region, timezone)
+        if into is not None:
+            return self._finish(self._continue(into, source), max_refused)
+        with self.database.read() as tx:
+            there = campaigns.by_key(tx, new.key)
+            now_ms = instant(tx)
+            alike = [] if again or there is not None else campaigns.alike(tx, new)
+        if there is None:
+            check_due(new, now_ms)
+        look = _Look()
+        if alike or (new.kind is Kind.OTP and (there is None or there.intake_done_at is None)):
+            look = self._look(
+                source, now_ms, alike, asked_at_ms=now_ms if there is None else there.created_at
+            )
+            if (refusal := same_people(look.rows, look.found, alike, now_ms)) is not None:
+                raise refusal
         campaign, new_sender, now_ms = self._begin(new)
-        report = IntakeReport(campaign.id, resumed_at=campaign.rows_read, new_sender=new_sender)
+        self.began(campaign)
+        report = IntakeReport(
+            campaign.id, resumed_at=campaign.rows_read, new_sender=new_sender, superseded=len(look.superseded)
+        )
         if campaign.intake_done_at is not None:
             report.repeated = True
         else:
-            facts = CampaignFacts(
-                kind=new.kind,
-                sender=new.sender,
-                template=template,
-                due_at_ms=campaign.due_at,
-                ttl_ms=campaign.ttl_ms,
-                now_ms=now_ms,
-                default_region=default_region,
-                timezone=timezone,
-            )
-            self._take_all(campaign, Planner(facts), rows)
+            self._take_all(campaign, Reader(source, campaign, now_ms, campaign.created_at, look.superseded))
         return self._finish(report, max_refused)
 
     def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
-        from bulksend.ledger.database import instant
-
         with self.database.write() as tx:
             new_sender = senders.register(tx, new.sender, rate=self.default_rate)
             campaign, _ = campaigns.create_or_find(tx, new)
             return campaign, new_sender, instant(tx)
 
-    def _take_all(
-        self, campaign: Campaign, planner: Planner, rows: Callable[[int], Iterator[NumberedRow]]
-    ) -> None:
+    def _look(
+        self, source: Source, now_ms: int, alike: Sequence[Campaign], asked_at_ms: int | None = None
+    ) -> _Look:
+        """Read all rows once before the first is taken in: a newer code may come at the end."""
+        look = _Look()
+        reader = Reader(source, None, now_ms, now_ms if asked_at_ms is None else asked_at_ms, frozenset())
+        newest = Newest()
+        for chunk in reader.chunks(self.chunk):
+            look.rows += chunk.rows
+            if source.new.kind is Kind.OTP:
+                newest.see(chunk.planned)
+            if alike:
+                with self.database.read() as tx:
+                    look.found.update(ledger_intake.having(tx, alike, chunk.planned, self.sealer).values())
+        look.superseded = newest.superseded
+        return look
+
+    def _continue(self, into: str, source: Source) -> IntakeReport:
+        """Take in the rows that the campaign has not got; from the first, however often."""
+        new = source.new
+        with self.database.read() as tx:
+            campaign = campaigns.to_continue(tx, into, new)
+            alike = [campaign, *campaigns.alike(tx, new, but=campaign.id)]
+            now_ms = instant(tx)
+        look = self._look(source, now_ms, []) if new.kind is Kind.OTP else _Look()
+        with self.database.write() as tx:
+            begun = campaigns.begin_continuation(tx, campaign, new)
+        self.began(begun)
+        report = IntakeReport(begun.id, superseded=len(look.superseded), continued=(done := Continued()))
+        # What comes into a campaign later is due now, and lives as long as if it had been sent now.
+        reader = Reader(source, begun, now_ms, now_ms, look.superseded, due_at_ms=max(begun.due_at, now_ms))
+        at = begun.rows_read
+        for chunk in reader.chunks(self.chunk):
+            try:
+                taken = self.database.retrying(
+                    lambda tx, at=at, chunk=chunk: ledger_intake.take_more(  # type: ignore[misc]
+                        tx,
+                        begun,
+                        after=at,
+                        planned=chunk.planned,
+                        refused=chunk.refused,
+                        alike=alike,
+                        sealer=self.sealer,
+                        seals=self.seals,
+                    ),
+                    lasting=False,
+                )
+            except IntakeMoved:
+                raise InvalidInput(_taken_over(begun)) from None
+            at += taken.counted
+            done.messages += taken.messages
+            done.already += taken.already + chunk.superseded
+            self._publish(begun.kind, taken.ready, first=not done.rows)
+            done.rows += chunk.rows
+            self.progress(done.rows)
+        with self.database.write() as tx:
+            campaigns.finish_intake(tx, begun.id)
+        return report
+
+    def _take_all(self, campaign: Campaign, reader: Reader) -> None:
         # While the ledger takes a chunk in, the next one is read and planned.
         with ThreadPoolExecutor(1, "reading") as reading:
             at = campaign.rows_read
-            source = rows(at)
+            source = reader.rows(at)
             first = at == 0
             # What is published at once comes first, by itself: the first messages wait for no more.
             many = min(self.batch_size, self.chunk) if first else self.chunk
-            coming = reading.submit(self._next, source, planner, campaign, many)
+            coming = reading.submit(self._next, source, reader, campaign, many)
             while (chunk := coming.result()).rows:
-                coming = reading.submit(self._next, source, planner, campaign, self.chunk)
+                coming = reading.submit(self._next, source, reader, campaign, self.chunk)
                 reach("before_chunk")
                 try:
                     taken = self._store(campaign, at, chunk)
@@ -143,11 +235,14 @@ class Intake:
                     # Another run of the same intake is at work: go on from where it stands.
                     coming.result()
                     with self.database.read() as tx:
-                        campaign = campaigns.get(tx, campaign.id)
+                        now = campaigns.get(tx, campaign.id)
+                    if now.source_hash != campaign.source_hash:
+                        raise InvalidInput(_taken_over(now)) from None
+                    campaign = now
                     if campaign.intake_done_at is not None:
                         return
-                    at, source, first = campaign.rows_read, rows(campaign.rows_read), False
-                    coming = reading.submit(self._next, source, planner, campaign, self.chunk)
+                    at, source, first = campaign.rows_read, reader.rows(campaign.rows_read), False
+                    coming = reading.submit(self._next, source, reader, campaign, self.chunk)
                     continue
                 at += chunk.rows
                 reach("after_chunk")
@@ -158,16 +253,16 @@ class Intake:
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
 
-    def _next(self, source: Iterator[NumberedRow], planner: Planner, campaign: Campaign, many: int) -> _Chunk:
+    def _next(self, source: Iterator[NumberedRow], reader: Reader, campaign: Campaign, many: int) -> Chunk:
         """The next rows, planned; none at the end."""
-        planned, refused = plan_chunk(itertools.islice(source, many), planner, campaign)
-        prepared = None if self.database.is_sqlite else self._prepare(campaign, planned)
-        return _Chunk(len(planned) + len(refused), planned, refused, prepared)
+        chunk = reader.next(source, many)
+        prepared = None if self.database.is_sqlite else self._prepare(campaign, chunk.planned)
+        return replace(chunk, prepared=prepared)
 
     def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[ledger_intake.Prepared]:
         return ledger_intake.prepare(campaign, planned, self.sealer, self.seals)
 
-    def _store(self, campaign: Campaign, at: int, chunk: _Chunk) -> ledger_intake.Taken:
+    def _store(self, campaign: Campaign, at: int, chunk: Chunk) -> ledger_intake.Taken:
         prepared = chunk.prepared if chunk.prepared is not None else self._prepare(campaign, chunk.planned)
         # Not lasting: a power cut takes rows back together with how far the file was read, and `finish_intake` lasts.
         # No POST is ahead of the disk: its write-ahead lasts, and all that was written before it.
@@ -183,6 +278,7 @@ class Intake:
                 sealer=self.sealer,
                 seals=self.seals,
                 prepared=prepared,
+                superseded=chunk.superseded,
             ),
             lasting=False,
         )
@@ -202,48 +298,34 @@ class Intake:
             refused = campaigns.refused_rows(tx, campaign.id, max_refused)
         report.rows = campaign.rows_read
         report.messages, report.duplicates = campaign.messages, campaign.duplicates
-        report.suppressed = campaign.suppressed
+        report.suppressed, report.refused_count = campaign.suppressed, campaign.refused
+        report._campaign = campaign
         report.refused = [RefusedRow(r["row"], r["field"], r["value"], r["why"]) for r in refused]
         return report
 
 
-def plan_chunk(
-    chunk: Iterable[NumberedRow], planner: Planner, campaign: Campaign
-) -> tuple[list[NewMessage], list[RefusedRow]]:
-    """Plan each row: a message, or a refusal that says why."""
-    planned: list[NewMessage] = []
-    refused: list[RefusedRow] = []
-    for number, row in chunk:
-        if isinstance(row, RefusedRow):
-            refused.append(row)
-            continue
-        plan = planner.plan(number, row)
-        if isinstance(plan, Refusal):
-            refused.append(RefusedRow(*plan))
-        else:
-            planned.append(new_message(plan, campaign))
-    return planned, refused
+@dataclass(slots=True)
+class _Look:
+    """What was seen of all rows before the first was taken in."""
+
+    rows: int = 0
+    superseded: set[int] = field(default_factory=set)
+    """Rows of one-time codes for which a newer row has another code."""
+    found: Counter[str] = field(default_factory=Counter)
+    """How many rows an earlier campaign has, by its id."""
 
 
-_sorted_json = json_writer(separators=(", ", ": "), sort_keys=True)
+def check_due(new: NewCampaign, now_ms: int) -> None:
+    """Raises InvalidValue for a due time that is long past."""
+    option = new.given.get("due_at")
+    if option is not None and is_long_past(new.due_at, now_ms):
+        raise long_past(new.due_at, now_ms, format_instant(new.due_at), option, f"leave {option} out")
 
 
-def new_message(plan: PlannedMessage, campaign: Campaign) -> NewMessage:
-    """The ledger's form of a planned row of a campaign."""
-    row, to, key, variables, due_at, expires_at = plan
-    text = _sorted_json(variables)
-    # By place: by name it takes half as long again.
-    return NewMessage(
-        row,
-        key,
-        key != to and key != person(to),
-        to,
-        campaign.sender,
-        campaign.type,
-        {"v": variables},
-        text,
-        due_at,
-        expires_at,
+def _taken_over(campaign: Campaign) -> str:
+    return (
+        f"another command took over the intake of campaign {campaign.id} ({campaign.name}), and this one stopped; "
+        f"what it had taken in is kept. `--continue {campaign.id}` with this file takes in what is missing"
     )
 
 

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, RowMapping, Select, Text, cast, exists, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    Text,
+    cast,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from bulksend.ledger import acts, counting
-from bulksend.ledger.database import Database, db_now, insert_if_new, rows_changed, unhurried
+from bulksend.ledger.database import Database, db_now, insert_if_new, instant, rows_changed, unhurried
 from bulksend.ledger.endings import MAYBE_SENT, end_unsent
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import reopen_campaigns
 from bulksend.ledger.schema import WAITING_SQL, attempts, campaigns, messages, refusals
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
+from bulksend.messaging.units import format_age, format_duration, format_instant
 
 LIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
 DIRECT_PREFIX = "direct:"
@@ -23,6 +37,10 @@ DIRECT_PREFIX = "direct:"
 CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
 #: In these a message has not begun to be sent.
 NOT_BEGUN = (Status.QUEUED, Status.RETRY, Status.CLAIMED)
+#: For how long a campaign of another name counts as the same message when its content is sent again.
+ALIKE_MS = 30 * 86_400_000
+#: Begins the source hash of a campaign that was continued: its ``rows_read`` is no position in a file.
+_CONTINUED = "+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +62,8 @@ class NewCampaign:
     created_by: str
     timezone: str | None = None
     """The zone in which people read its times; None: the installation's."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    """What the producer chose rather than left to the defaults: column -> the option's name, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +110,8 @@ class UnknownCampaign(InvalidInput):
 def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     """The campaign of ``new.key``; made now where there is none. Says whether it was made.
 
-    Raises InvalidInput when the key belongs to a campaign of other content: nothing is overwritten.
+    Raises InvalidInput when the key belongs to a campaign of other content, or of other options than the producer
+    chose now: nothing is overwritten.
     """
     values = {
         "id": new_id(),
@@ -124,12 +145,145 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
         acts.record(
             tx, actor=new.created_by, act="create", scope="campaign", subject=campaign.id, why=new.source_name
         )
-    elif campaign.source_hash != new.source_hash:
-        raise InvalidInput(
-            f"key {new.key!r} belongs to campaign {campaign.id} ({campaign.name}), which was made from other "
-            "rows, content, sender or kind; nothing was changed. Use another --key, or --again for a new campaign"
-        )
+    else:
+        check_same(tx, campaign, new)
     return campaign, made
+
+
+def check_same(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
+    """Raises InvalidInput unless ``campaign``, found by its key, is what ``new`` asks for.
+
+    Other rows or content, other options, or a continuation that stopped half-way: the text says what stands and
+    which ways there are to go on.
+    """
+    continued = campaign.source_hash.startswith(_CONTINUED)
+    if campaign.source_hash not in (new.source_hash, _continued(new.source_hash)):
+        made = (
+            f"which was continued with {campaign.source_name}"
+            if continued
+            else "which was made from other rows, content, sender or kind"
+        )
+        raise InvalidInput(
+            f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {made}; nothing was changed. "
+            f"`--continue {campaign.id}` takes in those of the rows that it has not got yet; --again makes a new "
+            "campaign of all of them"
+        )
+    if continued and campaign.intake_done_at is None:
+        raise InvalidInput(
+            f"campaign {campaign.id} ({campaign.name}) is being continued, or its continuation was stopped; nothing "
+            f"was changed. `--continue {campaign.id}` with the same file goes on"
+        )
+    check_options(tx, campaign, new)
+
+
+def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
+    """Raises InvalidInput where the producer chose options that the campaign does not have."""
+    other = [
+        option for column, option in new.given.items() if getattr(campaign, column) != getattr(new, column)
+    ]
+    if not other:
+        return
+    now = instant(tx)
+    names = other[0] if len(other) == 1 else f"{', '.join(other[:-1])} and {other[-1]}"
+    when = f"due {format_instant(campaign.due_at)}" if campaign.due_at > now else "due since it was made"
+    ttl = (
+        "no time to live of its own"
+        if campaign.ttl_ms is None
+        else f"a time to live of {format_duration(campaign.ttl_ms)}"
+    )
+    rate = "the sender's rate" if campaign.rate is None else f"{campaign.rate:g}/s"
+    remedy = (
+        f"cancel it (`bulksend campaigns cancel {campaign.id}`) and send with --again"
+        if campaign.status in (*LIVE, CampaignStatus.PAUSED)
+        else "send with --again"
+    )
+    raise InvalidInput(
+        f"{names}: not changed. The same was sent {format_age(max(0, now - campaign.created_at))} ago: campaign "
+        f"{campaign.id} ({campaign.name}) is {campaign.status.value}, {when}, with {rate}, {ttl} and on_unknown "
+        f"{campaign.on_unknown.value}. Leave {'it' if len(other) == 1 else 'them'} out to keep that, or {remedy}"
+    )
+
+
+def alike(tx: Connection, new: NewCampaign, but: str | None = None) -> list[Campaign]:
+    """Campaigns of the same sender, type and content, newest first: of the same name, or made within ALIKE_MS.
+
+    ``but`` is the id of one to leave out.
+    """
+    rows = tx.execute(
+        select(campaigns)
+        .where(
+            campaigns.c.sender == new.sender,
+            campaigns.c.type == new.type,
+            campaigns.c.content == new.content,
+            or_(campaigns.c.name == new.name, campaigns.c.created_at > db_now() - ALIKE_MS),
+        )
+        .order_by(campaigns.c.id.desc())
+    ).mappings()
+    return [_campaign(row) for row in rows if row["id"] != but]
+
+
+def to_continue(tx: Connection, name_or_id: str, new: NewCampaign) -> Campaign:
+    """The campaign that more rows are to come into. Raises InvalidInput where it cannot be that."""
+    campaign = resolve(tx, name_or_id)
+    if campaign.is_direct:
+        raise InvalidInput(
+            f"campaign {campaign.id} ({campaign.name}) is the home of single sends; a file cannot continue it"
+        )
+    if campaign.status is CampaignStatus.CANCELLED:
+        raise InvalidInput(
+            f"campaign {campaign.id} ({campaign.name}) is cancelled, and nothing of it is sent any more; leave "
+            "--continue out to make a new one"
+        )
+    for what in ("sender", "kind", "type", "content"):
+        if getattr(campaign, what) != getattr(new, what):
+            has = "another content" if what == "content" else f"the {what} {getattr(campaign, what)}"
+            raise InvalidInput(
+                f"campaign {campaign.id} ({campaign.name}) has {has}: only rows of the same sender, kind, type and "
+                f"content can continue it. Give the --{what} that it has, or leave --continue out"
+            )
+    check_options(tx, campaign, new)
+    return campaign
+
+
+def begin_continuation(tx: Connection, campaign: Campaign, new: NewCampaign) -> Campaign:
+    """Open a campaign for the rows of another file, whose refusals take the place of those on record.
+
+    An intake that is under way still finds another source and stops. Raises InvalidInput for a cancelled campaign.
+    """
+    refused = tx.execute(delete(refusals).where(refusals.c.campaign_id == campaign.id)).rowcount
+    changed = tx.execute(
+        update(campaigns)
+        .where(campaigns.c.id == campaign.id, campaigns.c.status != CampaignStatus.CANCELLED.value)
+        .values(
+            source_hash=_continued(new.source_hash),
+            source_name=new.source_name[:255],
+            intake_done_at=None,
+            rows_read=campaigns.c.messages + campaigns.c.duplicates,
+            refused=0,
+        )
+    ).rowcount
+    if not changed:
+        raise InvalidInput(f"campaign {campaign.id} was cancelled meanwhile; nothing was changed")
+    ended = [CampaignStatus.RUNNING.value, CampaignStatus.FINISHED.value]
+    tx.execute(
+        update(campaigns)
+        .where(campaigns.c.id == campaign.id, campaigns.c.status.in_(ended))
+        .values(status=CampaignStatus.INTAKE.value, ended_at=None)
+    )
+    acts.record(
+        tx,
+        actor=new.created_by,
+        act="continue",
+        scope="campaign",
+        subject=campaign.id,
+        why=f"{new.source_name}, after {campaign.source_name}, of which {refused} rows had been refused",
+    )
+    return get(tx, campaign.id)
+
+
+def _continued(source_hash: str) -> str:
+    """The source hash of a campaign that was continued with that source."""
+    return (_CONTINUED + source_hash)[:64]
 
 
 def direct(tx: Connection, kind: Kind) -> Campaign:
@@ -188,6 +342,11 @@ def resolve(tx: Connection, name_or_id: str) -> Campaign:
         )
     ids = ", ".join(str(row["id"]) for row in rows[:5])
     raise UnknownCampaign(f"{len(rows)} campaigns are named {name_or_id!r}; name one by its id: {ids}")
+
+
+def named(tx: Connection, name: str) -> int:
+    """How many campaigns have that name."""
+    return int(tx.execute(select(func.count()).where(campaigns.c.name == name)).scalar_one())
 
 
 def many(tx: Connection, ids: Iterable[str]) -> dict[str, Campaign]:

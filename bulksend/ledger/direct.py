@@ -18,6 +18,7 @@ from bulksend.ledger.rowsets import bound, statement, table
 from bulksend.ledger.schema import messages
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging.states import Status
+from bulksend.messaging.units import is_long_past
 
 
 class DirectSend(NamedTuple):
@@ -69,6 +70,18 @@ class AlreadyExpired(Exception):
     """The time to live of a direct send has passed; nothing is stored."""
 
 
+class LongPast(Exception):
+    """The due time of a direct send is long past; nothing is stored. Carries the ledger's clock, ``now``."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        super().__init__("the due time is long past")
+
+
+#: What may become of a direct send.
+Became = Taken | KeyConflict | AlreadyExpired | LongPast
+
+
 def take(
     database: Database,
     campaign: Campaign,
@@ -76,14 +89,14 @@ def take(
     *,
     sealer: Sealer,
     seals: SealPolicy = seal_otp_only,
-) -> list[Taken | KeyConflict | AlreadyExpired]:
+) -> list[Became]:
     """Store all of them with one commit; what became of each, in their order.
 
     Safe to repeat with the same keys. Raises LedgerUnreachable; whether they are stored is then not known.
     """
     made: list[intake.Row] = []
 
-    def work(tx: Connection) -> list[Taken | KeyConflict | AlreadyExpired]:
+    def work(tx: Connection) -> list[Became]:
         # Made once: where a COMMIT took place and only its answer was lost, the ids tell that these rows are ours.
         if not made:
             now = instant(tx)
@@ -101,22 +114,30 @@ def _take(
     rows: Sequence[intake.Row],
     sends: Sequence[DirectSend],
     sealer: Sealer,
-) -> list[Taken | KeyConflict | AlreadyExpired]:
-    in_time = [row for row in rows if row.expires_at is None or row.expires_at > row.queued_at]
+) -> list[Became]:
+    late = [_too_late(row, send) for row, send in zip(rows, sends, strict=True)]
+    in_time = [row for row, too_late in zip(rows, late, strict=True) if too_late is None]
     stored = _put(tx, campaign, in_time)
     there = _there(tx, campaign, [row.key for row in rows if row.id not in stored])
-    became: list[Taken | KeyConflict | AlreadyExpired] = []
-    for row, send in zip(rows, sends, strict=True):
+    became: list[Became] = []
+    for row, send, too_late in zip(rows, sends, late, strict=True):
         first = there.get(row.key)
         if row.id in stored or (first is not None and first.id == row.id):
             became.append(Taken(row.id, Status(row.status), repeated=False))
         elif first is None:
-            became.append(AlreadyExpired())
+            became.append(too_late or AlreadyExpired())
         elif first.stands_for(send, sealer):
             became.append(Taken(first.id, Status(first.status), repeated=True))
         else:
             became.append(KeyConflict(first.id))
     return became
+
+
+def _too_late(row: intake.Row, send: DirectSend) -> LongPast | AlreadyExpired | None:
+    """Why a message is not to be stored, unless its key stands for an earlier one."""
+    if send.due_at is not None and is_long_past(send.due_at, row.queued_at):
+        return LongPast(row.queued_at)
+    return AlreadyExpired() if row.expires_at is not None and row.expires_at <= row.queued_at else None
 
 
 class _First(NamedTuple):

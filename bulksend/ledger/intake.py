@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from bulksend.ledger.ids import new_ids
 from bulksend.ledger.rowsets import array, statement, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.ledger.sealing import Sealer, clear
-from bulksend.messaging.person import forms, same_person
+from bulksend.messaging.person import forms, person, same_person
 from bulksend.messaging.states import Kind, Status
 
 
@@ -59,6 +60,10 @@ class Taken:
     duplicates: int
     suppressed: int
     refused: list[RefusedRow]
+    already: int = 0
+    """Rows of a continuation that a campaign has: they count nowhere."""
+    counted: int = 0
+    """By how much ``rows_read`` grew."""
 
 
 class IntakeMoved(Exception):
@@ -111,31 +116,82 @@ def take_chunk(
     sealer: Sealer,
     seals: SealPolicy = seal_otp_only,
     prepared: Sequence[Prepared] | None = None,
+    superseded: int = 0,
 ) -> Taken:
     """Store rows ``after_row`` < row <= ``up_to_row`` of a file, ``rows`` of them, as messages and refusals.
 
     Only where the campaign stands at ``after_row`` still: raises IntakeMoved otherwise, so that two intakes of
-    one file cannot count a row twice. ``rows`` = len(planned) + len(refused), which the audit relies on.
+    one file cannot count a row twice. ``rows`` = len(planned) + len(refused) + ``superseded``, which the audit relies
+    on; the superseded ones are counted as duplicates.
     ``prepared`` is what ``prepare`` made of ``planned``, where it was called before the transaction began.
     """
-    if rows != len(planned) + len(refused):
-        raise ValueError("each row is planned or refused")
-    moved = tx.execute(
+    if rows != len(planned) + len(refused) + superseded:
+        raise ValueError("each row is planned, refused or superseded")
+    _hold(tx, campaign, after_row)
+    if prepared is None:
+        prepared = prepare(campaign, planned, sealer, seals)
+    stored = _store(tx, campaign, prepared, sealer)
+    taken = replace(
+        stored,
+        refused=[*refused, *stored.refused],
+        duplicates=stored.duplicates + superseded,
+        counted=up_to_row - after_row,
+    )
+    _count(tx, campaign, taken)
+    return taken
+
+
+def take_more(
+    tx: Connection,
+    campaign: Campaign,
+    *,
+    after: int,
+    planned: Sequence[NewMessage],
+    refused: Sequence[RefusedRow],
+    alike: Sequence[Campaign],
+    sealer: Sealer,
+    seals: SealPolicy = seal_otp_only,
+) -> Taken:
+    """Store those rows of a continuation that neither this campaign nor one of ``alike`` has; refusals as well.
+
+    What is there already counts nowhere, so that a continuation may begin again at the first row.
+    Raises IntakeMoved where the campaign has got other rows since it had ``after``.
+    """
+    _hold(tx, campaign, after)
+    elsewhere = having(tx, alike, planned, sealer)
+    left = [message for n, message in enumerate(planned) if n not in elsewhere]
+    stored = _store(tx, campaign, prepare(campaign, left, sealer, seals), sealer)
+    all_refused = [*refused, *stored.refused]
+    taken = replace(
+        stored,
+        refused=all_refused,
+        duplicates=0,
+        already=len(elsewhere) + stored.duplicates,
+        counted=stored.messages + len(all_refused),
+    )
+    _count(tx, campaign, taken)
+    return taken
+
+
+def _hold(tx: Connection, campaign: Campaign, after: int) -> None:
+    """Lock the campaign's row for this transaction. Raises IntakeMoved unless it is as it was left."""
+    there = tx.execute(
         update(campaigns)
         .where(
             campaigns.c.id == campaign.id,
-            campaigns.c.rows_read == after_row,
+            campaigns.c.rows_read == after,
+            campaigns.c.source_hash == campaign.source_hash,
             campaigns.c.intake_done_at.is_(None),
         )
-        .values(rows_read=up_to_row)
+        .values(rows_read=campaigns.c.rows_read)
     ).rowcount
-    if moved != 1:
+    if there != 1:
         raise IntakeMoved(campaign.id)
-    if prepared is None:
-        prepared = prepare(campaign, planned, sealer, seals)
-    taken = _store(tx, campaign, prepared, sealer)
-    all_refused = [*refused, *taken.refused]
-    if all_refused:
+
+
+def _count(tx: Connection, campaign: Campaign, taken: Taken) -> None:
+    """Put refusals on record, and all of it on the campaign."""
+    if taken.refused:
         tx.execute(
             insert(refusals),
             [
@@ -146,20 +202,88 @@ def take_chunk(
                     "value": storable(r.value, 100),
                     "why": storable(r.why, 500),
                 }
-                for r in all_refused
+                for r in taken.refused
             ],
         )
     tx.execute(
         update(campaigns)
         .where(campaigns.c.id == campaign.id)
         .values(
+            rows_read=campaigns.c.rows_read + taken.counted,
             messages=campaigns.c.messages + taken.messages,
             duplicates=campaigns.c.duplicates + taken.duplicates,
             suppressed=campaigns.c.suppressed + taken.suppressed,
-            refused=campaigns.c.refused + len(all_refused),
+            refused=campaigns.c.refused + len(taken.refused),
         )
     )
-    return Taken(taken.ready, taken.messages, taken.duplicates, taken.suppressed, all_refused)
+
+
+def there(tx: Connection, campaign: Campaign, planned: Sequence[NewMessage]) -> dict[int, str]:
+    """Which of ``planned`` the campaign has by their key, however they ended; by place, the campaign's id."""
+    keys = {message.key: n for n, message in enumerate(planned)}
+    return {keys[key]: campaign.id for key in _stored(tx, campaign, keys)}
+
+
+class _Earlier(NamedTuple):
+    """A message that a person has of an earlier campaign."""
+
+    campaign: str
+    recipient: str
+    key: str
+    fingerprint: bytes
+
+
+def having(
+    tx: Connection, alike: Sequence[Campaign], planned: Sequence[NewMessage], sealer: Sealer
+) -> dict[int, str]:
+    """Which of ``planned`` are the same message as one that a campaign of ``alike`` sent or will send.
+
+    By its place in ``planned``, the id of the newest such campaign. What makes two messages the same for each kind:
+    docs/decisions/0009. A message that ended without having been sent is none.
+    """
+    if not alike or not planned:
+        return {}
+    of_person: dict[str, list[_Earlier]] = {}
+    recipients = {form for message in planned for form in forms(message.recipient)}
+    for earlier in _earlier(tx, alike, recipients):
+        of_person.setdefault(person(earlier.recipient), []).append(earlier)
+    kinds = {campaign.id: campaign.kind for campaign in alike}
+    found: dict[int, str] = {}
+    for n, message in enumerate(planned):
+        same = [
+            earlier.campaign
+            for earlier in of_person.get(person(message.recipient), ())
+            if _is_same(message, earlier, kinds[earlier.campaign], sealer)
+        ]
+        if same:
+            found[n] = max(same)
+    return found
+
+
+def _is_same(message: NewMessage, earlier: _Earlier, kind: Kind, sealer: Sealer) -> bool:
+    chosen = message.explicit_key and earlier.key not in forms(earlier.recipient)
+    if chosen and message.key != earlier.key:
+        return False
+    if kind is Kind.MARKETING:
+        return True
+    return is_same(message, earlier.fingerprint, sealer)
+
+
+def _earlier(tx: Connection, alike: Sequence[Campaign], recipients: Collection[str]) -> list[_Earlier]:
+    """What these people have, or will get, of these campaigns: found by the index on recipients alone."""
+    if tx.dialect.name == "sqlite":
+        given = {"recipients": json.dumps(list(recipients)), "campaigns": json.dumps([c.id for c in alike])}
+        rows = tx.execute(statement(_EARLIER_SQLITE), given)
+    else:
+        given = {"recipients": array(recipients), "campaigns": array([c.id for c in alike])}
+        rows = tx.execute(statement(_EARLIER), given)
+    now = instant(tx)
+    return [
+        _Earlier(str(campaign), recipient, key, bytes(fingerprint))
+        for campaign, recipient, key, fingerprint, kind, expires_at in rows
+        # A code whose time is over is another code, though its digits came again.
+        if kind != Kind.OTP.value or expires_at is None or expires_at > now
+    ]
 
 
 def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer) -> Taken:
@@ -299,6 +423,17 @@ NAMES = ", ".join([*COLUMNS, *_ZEROS])
 _STORED = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:keys AS text[])) AS k(key),
     LATERAL (SELECT m.recipient, m.fingerprint FROM messages m
              WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key = k.key OFFSET 0) AS found"""
+#: OFFSET 0: each person's few messages are found by the index on recipients, whatever PostgreSQL knows of the
+#: campaigns; only then those of these campaigns are picked.
+_UNSENT = "('failed', 'expired', 'suppressed', 'cancelled')"
+_EARLIER = f"""SELECT found.campaign_id, r.recipient, found.key, found.fingerprint, found.kind, found.expires_at
+    FROM unnest(CAST(:recipients AS text[])) AS r(recipient),
+    LATERAL (SELECT m.campaign_id, m.key, m.fingerprint, m.kind, m.expires_at, m.status FROM messages m
+             WHERE m.recipient = r.recipient OFFSET 0) AS found
+    WHERE found.campaign_id = ANY(CAST(:campaigns AS uuid[])) AND found.status NOT IN {_UNSENT}"""  # noqa: S608
+_EARLIER_SQLITE = f"""SELECT m.campaign_id, m.recipient, m.key, m.fingerprint, m.kind, m.expires_at
+    FROM json_each(:recipients) AS r CROSS JOIN messages AS m ON m.recipient = r.value
+    WHERE +m.campaign_id IN (SELECT value FROM json_each(:campaigns)) AND m.status NOT IN {_UNSENT}"""  # noqa: S608
 _COPY = f"COPY messages ({NAMES}) FROM STDIN"
 #: Rows of one statement, or of one piece. A row at a time, the interpreter is given away and asked for again with each.
 _AT_ONCE = 200

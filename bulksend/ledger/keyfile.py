@@ -39,10 +39,16 @@ def kept_keys(of: Settings) -> str:
 
 def key_file(database_url: str) -> Path | None:
     """Where the key of an embedded ledger is kept; None for a server."""
+    file = ledger_file(database_url)
+    return None if file is None else file.with_name(file.name + ".key")
+
+
+def ledger_file(database_url: str) -> Path | None:
+    """The file of an embedded ledger; None for a server."""
     url = make_url(database_url)
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
-    return Path(url.database + ".key")
+    return Path(url.database)
 
 
 def read_or_make(file: Path) -> str:

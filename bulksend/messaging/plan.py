@@ -17,7 +17,7 @@ from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate
 from bulksend.messaging.rules import as_integer, kind_of, length_of
 from bulksend.messaging.states import Kind
-from bulksend.messaging.units import parse_duration_ms, parse_instant_ms, zone_of
+from bulksend.messaging.units import is_long_past, long_past, parse_duration_ms, parse_instant_ms, zone_of
 
 KEY_MAX = 200
 #: A one-time code without a time to live of its own (Meta, time-to-live: authentication default 10 min).
@@ -47,6 +47,8 @@ class CampaignFacts:
     due_at_ms: int
     ttl_ms: int | None
     now_ms: int
+    asked_at_ms: int
+    """When the campaign was made. An intake that goes on later still takes a row that was due since then."""
     default_region: str | None = None
     timezone: str | None = None
 
@@ -86,7 +88,8 @@ class Planner:
     def plan(self, number: int, row: Mapping[str, object]) -> PlannedMessage | Refusal:
         """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``.
 
-        A due time that has passed means now. The time to live counts from the due time that was meant.
+        A due time that has just passed means now; an older ``send_at`` is refused. The time to live counts from
+        the due time that was meant.
         """
         facts, cell = self._facts, row.get
         try:
@@ -122,6 +125,8 @@ def _times(row: Mapping[str, object], facts: CampaignFacts) -> tuple[int, int | 
             if zone is not None:
                 zone_of(zone)
             meant = parse_instant_ms(send_at, timezone=zone, now_ms=facts.now_ms, field="send_at")
+            if is_long_past(meant, facts.asked_at_ms):
+                raise long_past(meant, facts.asked_at_ms, send_at, "send_at", "leave send_at empty")
         if ttl is not None:
             ttl_ms = parse_duration_ms(ttl, field="ttl")
     except InvalidValue as error:

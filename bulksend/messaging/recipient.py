@@ -146,7 +146,7 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
     if international:
         reading = _read("+" + digits, None, _CHECK)
     elif default_region is not None:
-        region = _checked_region(default_region)
+        region = checked_region(default_region)
         # Grouped as a national number, it is one of the region or none: it goes to no other country.
         reading = _read(digits, region) if is_national(text) else _read_at_home(digits, region, field)
     elif digits.startswith("0") or is_national(text):
@@ -237,10 +237,11 @@ def _accepted(reading: _Reading, text: str, field: str) -> str:
     return reading.digits
 
 
-def _checked_region(region: str) -> str:
+def checked_region(region: str, field: str = "default_region") -> str:
+    """The ISO 3166 code of a country that has phone numbers, in capitals. Raises InvalidValue."""
     if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise InvalidValue(
-            "default_region",
+            field,
             region[:40],
             "is not a country that has phone numbers; use its two letters, like GB",
         )

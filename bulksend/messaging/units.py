@@ -7,6 +7,7 @@ second (rates). All raise InvalidValue with the remedy.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -29,6 +30,9 @@ _LONGEST_MS = 366 * 86_400_000
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(?:(?:/|per)\s*(s|sec|second|m|min|minute|h|hour))?", re.ASCII)
 _PER_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _FASTEST = 100_000
+
+#: A due time that passed no longer ago than this means now: clocks differ, and a command takes a moment to type.
+LATE_MS = 300_000
 
 _BARE_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 _YEARS = range(2000, 2101)
@@ -67,6 +71,15 @@ def format_duration(ms: int) -> str:
     return f"{seconds // 86_400}d {seconds % 86_400 // 3600}h"
 
 
+def format_age(ms: int) -> str:
+    """How long ago, for people, in whole units rounded down: ``3 minutes``, ``26 hours``, ``362 days``."""
+    for unit, length in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
+        if ms >= 2 * length or unit == "second":
+            count = ms // length
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    raise AssertionError("seconds are always left")
+
+
 def parse_rate(text: str, *, field: str = "rate") -> float:
     """``40/s``, ``40`` (per second), ``1000/m``: messages per second."""
     found = _RATE.fullmatch(text.strip().lower())
@@ -76,6 +89,17 @@ def parse_rate(text: str, *, field: str = "rate") -> float:
     if not 0 < rate <= _FASTEST:
         raise InvalidValue(field, text[:40], f"must be more than 0 and at most {_FASTEST}/s")
     return rate
+
+
+def sent_by_ms(due: Mapping[int, int], rate: float) -> int:
+    """When the last message is sent at ``rate`` a second: ``due`` is how many are due at each instant.
+
+    A message waits for its due time and for those before it. ``due`` must not be empty.
+    """
+    at = float(min(due))
+    for instant in sorted(due):
+        at = max(at, instant) + due[instant] * 1000 / rate
+    return round(at)
 
 
 def parse_instant_ms(text: str, *, timezone: str | None, now_ms: int, field: str = "at") -> int:
@@ -102,6 +126,16 @@ def check_year(moment: datetime, text: str, field: str) -> None:
     """Refuse what is surely a mistake, such as milliseconds taken for seconds."""
     if moment.year not in _YEARS:
         raise InvalidValue(field, text[:40], "has a year outside 2000 to 2100; check it")
+
+
+def is_long_past(at_ms: int, now_ms: int) -> bool:
+    """Whether a due time lies more than LATE_MS before ``now_ms``."""
+    return at_ms < now_ms - LATE_MS
+
+
+def long_past(at_ms: int, now_ms: int, text: str, field: str, remedy: str) -> InvalidValue:
+    """The refusal of a due time that is long past; ``remedy`` says what to do to send now."""
+    return InvalidValue(field, text[:40], f"is {format_age(now_ms - at_ms)} ago; {remedy} to send now")
 
 
 def _written_like(now_ms: int) -> str:

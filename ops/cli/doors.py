@@ -66,8 +66,17 @@ def guarded(work: Callable[[], T]) -> T:
 
 def leave(code: int, text: str) -> NoReturn:
     """End with a line on stderr."""
-    sys.stderr.write(f"bulksend: {text}\n")
+    tell(text)
     raise SystemExit(code)
+
+
+def tell(text: str) -> None:
+    """A line on stderr, where there still is one: the terminal may have been closed."""
+    try:
+        sys.stderr.write(f"bulksend: {text}\n")
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def settings() -> Settings:
@@ -109,6 +118,24 @@ def ledger(of: Settings, *, checked: bool = True) -> Database:
         if not database.is_sqlite:
             raise
         migrate(database)
+    return database
+
+
+def ledger_that_is_there(of: Settings) -> Database | None:
+    """The ledger, for a command that changes nothing; None where a SQLite file was not made yet.
+
+    Raises SchemaOutdated for one of another schema.
+    """
+    from bulksend.ledger.database import Database
+    from bulksend.ledger.keyfile import ledger_file
+    from bulksend.ledger.migrating import check_schema
+
+    file = ledger_file(of.database_url_text())
+    if file is not None and not file.exists():
+        return None
+    database = Database(of.database_url_text())
+    database.check()
+    check_schema(database)
     return database
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ from bulksend.messaging.units import format_instant, zone_of
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bulksend.ledger.intake import RefusedRow
     from ops.cli.layout import Piece
+
+#: Refused rows are shown one by one up to this many; more are grouped by reason, each with the first few.
+_SHOWN_SINGLY, _NAMED = 10, 5
+#: Two reasons that differ only in a number, such as the row that a key stands for, are one reason.
+_NUMBERS = re.compile(r"[0-9]+")
 
 _INSTANTS = frozenset(
     {
@@ -43,6 +50,8 @@ _INSTANTS = frozenset(
         "earliest",
         "begins",
         "done by",
+        "last due",
+        "due",
     }
 )
 _STATUS_STYLES = {
@@ -249,3 +258,30 @@ def _rule() -> str:
     except UnicodeEncodeError:
         return "-"
     return "─"
+
+
+def refused_rows(rows: Sequence[RefusedRow], count: int) -> None:
+    """The refused rows of ``count`` in all: each one where they are few, else by their reason."""
+    if not rows:
+        return
+    of = "" if len(rows) == count else f", by the first {len(rows):,}"
+    if len(rows) <= _SHOWN_SINGLY:
+        shown = [(r.row, r.field, r.value, r.why) for r in rows]
+        table(["row", "field", "value", "why"], shown, title=f"Refused rows ({count:,}{of})")
+        return
+    groups: dict[tuple[str, str], list[RefusedRow]] = {}
+    for row in rows:
+        groups.setdefault((row.field, _NUMBERS.sub("0", row.why)), []).append(row)
+    by_size = sorted(groups.values(), key=len, reverse=True)
+    table(
+        ["rows", "field", "why", "which"],
+        [(f"{len(group):,}", group[0].field, group[0].why, _which(group)) for group in by_size],
+        title=f"Refused rows ({count:,}{of})",
+    )
+
+
+def _which(group: Sequence[RefusedRow]) -> str:
+    """Some of the rows, by their numbers."""
+    numbers = ", ".join(str(row.row) for row in group[:_NAMED])
+    left = len(group) - _NAMED
+    return numbers if left <= 0 else f"{numbers} and {left:,} more"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.doors import BAD_INPUT, DONE, FAILED, guarded
+from ops.cli.doors import BAD_INPUT, DONE, FAILED, guarded, leave, tell
 
 if TYPE_CHECKING:
+    from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
+    from bulksend.settings import Settings
     from producer.files import FilePlan
     from producer.intake import IntakeReport
 
@@ -33,20 +38,23 @@ def send(
     name: Annotated[str | None, typer.Option(help="The campaign's name; default: the file's.")] = None,
     at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; default: now.")] = None,
     ttl: Annotated[
-        str | None, typer.Option(help="Never send later than this after its time, e.g. 10m.")
+        str | None, typer.Option(help="Drop what cannot be sent within this long of its due time, e.g. 10m.")
     ] = None,
-    rate: Annotated[
-        str | None, typer.Option(help="At most so fast, e.g. 40/s; default: the sender's.")
-    ] = None,
+    rate: Annotated[str | None, typer.Option(help="Maximum rate, e.g. 40/s; default: the sender's.")] = None,
     on_unknown: Annotated[
-        str, typer.Option(help="What to do with a message that may have gone out: hold or resend.")
-    ] = "hold",
+        str | None,
+        typer.Option(help="What to do with a message that may have gone out: hold (default) or resend."),
+    ] = None,
     key: Annotated[
         str | None, typer.Option(help="Finds this campaign again; default: a hash of the input.")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="A new campaign, though the same was sent before.")
+        bool, typer.Option("--again", help="A new campaign, though people have the same message already.")
     ] = False,
+    into: Annotated[
+        str | None,
+        typer.Option("--continue", help="Into this campaign, the rows it does not have yet.", metavar="NAME"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every row and forecast; change nothing.")
     ] = False,
@@ -64,7 +72,7 @@ def send(
     """Send a file. Running the same command twice sends nothing twice, and says so."""
 
     def work() -> int:
-        from ops.cli.doors import actor, ledger, settings
+        from ops.cli.doors import actor, settings
         from ops.cli.output import say
         from producer.files import plan_file
 
@@ -82,8 +90,11 @@ def send(
             on_unknown=on_unknown,
             key=key,
             again=again,
-            default_region=region or of.default_region,
-            timezone=timezone or of.timezone,
+            into=into,
+            region=region,
+            timezone=timezone,
+            default_region=of.default_region,
+            default_timezone=of.timezone,
             encoding=encoding,
             sheet=sheet,
             created_by=actor(),
@@ -91,23 +102,103 @@ def send(
         for note in plan.notes:
             say(note, "yellow")
         if dry_run:
-            return _dry_run(plan, json)
-        from ops.cli.wiring import intake, watch_campaign
-
-        with_progress = not json
-        database = ledger(of)
-        _collect_seldom()
-        _hand_over_soon()
-        report = plan.run(intake(of, database, progress=_progress(with_progress)))
-        statuses = watch_campaign(of, database, report.campaign_id, live=with_progress) if wait else None
-        _show(report, statuses, json, waited=wait)
-        if not wait:
-            _warn_if_nobody_works(database)
-        if wait and statuses and (statuses.get("failed") or statuses.get("unknown")):
-            return FAILED
-        return DONE
+            return _dry_run(of, plan, json)
+        return _send(of, plan, json, wait=wait)
 
     raise SystemExit(guarded(work))
+
+
+def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
+    from bulksend.messaging.errors import InvalidInput
+    from ops.cli.doors import ledger
+    from ops.cli.stopping import Stopped, stopped_by_signals
+    from ops.cli.wiring import intake, watch_campaign
+
+    database = ledger(of)
+    under_way = _UnderWay(database)
+    _collect_seldom()
+    _hand_over_soon()
+    statuses: dict[str, int] | None = None
+    try:
+        with stopped_by_signals():
+            report = plan.run(intake(of, database, progress=_progress(not as_json), began=under_way.begin))
+            under_way.taken_in = True
+            if wait:
+                statuses = watch_campaign(of, database, report.campaign_id, live=not as_json)
+    except Stopped as stop:
+        leave(stop.code, under_way.way_back())
+    except InvalidInput:
+        raise
+    except Exception:
+        if under_way.campaign is not None:
+            tell(under_way.way_back())
+        raise
+    _show(report, statuses, as_json, waited=wait)
+    if not wait:
+        _warn_if_nobody_works(database)
+    if wait and statuses and (statuses.get("failed") or statuses.get("unknown")):
+        return FAILED
+    return DONE
+
+
+class _UnderWay:
+    """What a send has begun: says which ledger takes it, and how to get back to it when the command ends early."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.campaign: Campaign | None = None
+        self.taken_in = False
+
+    def begin(self, campaign: Campaign) -> None:
+        """The campaign is there; its rows come next."""
+        from bulksend.ledger import campaigns
+
+        self.campaign = campaign
+        tell(f"campaign {campaign.id} ({campaign.name}), in the ledger at {self._database.address}")
+        with self._database.read() as tx:
+            if campaigns.named(tx, campaign.name) > 1:
+                tell(f"other campaigns are named {campaign.name} as well: name this one by its id")
+
+    def way_back(self) -> str:
+        """What goes on without this command, and how to see it or go on with it."""
+        if self.campaign is None:
+            return "stopped before anything was taken in; nothing was changed"
+        id = self.campaign.id
+        if self.taken_in:
+            return (
+                f"stopped watching; campaign {id} goes on without this command. `bulksend campaigns watch {id}` shows "
+                f"it, `bulksend campaigns pause {id}` holds it"
+            )
+        return (
+            f"the intake stopped{self._stand()}; what is in campaign {id} is sent. To take in the rest:\n"
+            f"  {_continuing(sys.argv[1:], id)}\n`bulksend campaigns cancel {id}` ends it instead"
+        )
+
+    def _stand(self) -> str:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from bulksend.ledger import campaigns
+
+        assert self.campaign is not None
+        try:
+            with self._database.read() as tx:
+                there = campaigns.get(tx, self.campaign.id)
+        except SQLAlchemyError:
+            return ""
+        return f" with {there.messages:,} messages of {there.rows_read:,} rows taken in"
+
+
+def _continuing(words: Sequence[str], id: str) -> str:
+    """The same command, into the campaign that it made."""
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in ("--key", "--continue"):
+            skip = True
+        elif word != "--again" and not word.startswith(("--key=", "--continue=")):
+            kept.append(word)
+    return shlex.join(["bulksend", *kept, "--continue", id])
 
 
 def _collect_seldom() -> None:
@@ -121,8 +212,6 @@ def _collect_seldom() -> None:
 def _hand_over_soon() -> None:
     """One thread reads while another stores. By itself who comes back from the database waits 5 ms for the interpreter,
     dozens of times a chunk: a quarter of the intake's time."""
-    import sys
-
     sys.setswitchinterval(0.0005)
 
 
@@ -139,8 +228,6 @@ def _warn_if_nobody_works(database: Database) -> None:
 
 
 def _progress(shown: bool):  # type: ignore[no-untyped-def]
-    import sys
-
     if not shown or not sys.stderr.isatty():
         return lambda rows: None
 
@@ -151,28 +238,58 @@ def _progress(shown: bool):  # type: ignore[no-untyped-def]
     return progress
 
 
-def _dry_run(plan: FilePlan, as_json: bool) -> int:
-    from ops.cli.doors import ledger, settings
-    from ops.cli.output import Times, pairs, print_json, table
+def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
+    from bulksend.ledger.keyfile import kept_keys
+    from bulksend.ledger.sealing import Sealer
+    from ops.cli.doors import ledger_that_is_there
+    from ops.cli.output import Times, pairs, print_json, refused_rows, say
 
-    of = settings()
-    forecast = plan.rehearse(ledger(of))
+    database = ledger_that_is_there(of)
+    if database is None:
+        say(
+            f"there is no ledger at {of.database_address()} yet: nothing is known of senders and suppressions"
+        )
+    forecast = plan.rehearse(database, Sealer.from_text(kept_keys(of)))
     if as_json:
         print_json(forecast.as_json())
-        return DONE
-    pairs(forecast.summary(), title="Dry run: nothing was changed", times=Times(plan.timezone or "UTC"))
-    if forecast.refused:
-        table(
-            ["row", "field", "value", "why"],
-            [(r.row, r.field, r.value, r.why) for r in forecast.refused[:20]],
-            title=f"Refused rows ({forecast.refused_count})",
-        )
-    return DONE if forecast.messages else BAD_INPUT
+    else:
+        pairs(forecast.summary(), title="Dry run: nothing was changed", times=Times(plan.timezone or "UTC"))
+        refused_rows(forecast.refused, forecast.refused_count)
+    if forecast.superseded:
+        say(_superseded(forecast.superseded), "yellow")
+    if forecast.repeats is not None:
+        say(_repeated(forecast.repeats), "yellow")
+    if forecast.refusal is not None:
+        raise forecast.refusal
+    return DONE if forecast.messages or forecast.into is not None else BAD_INPUT
+
+
+def _repeated(campaign: Campaign) -> str:
+    from bulksend.messaging.units import format_instant
+
+    if campaign.intake_done_at is None:
+        return f"campaign {campaign.id} has {campaign.rows_read:,} rows of this file; the rest comes into it"
+    return (
+        f"this was sent before, at {format_instant(campaign.created_at)}, as campaign {campaign.id} "
+        f"({campaign.name}), which is {campaign.status.value}: nothing is sent twice. "
+        "--again makes a new campaign of it"
+    )
+
+
+def _is_later(campaign: Campaign) -> bool:
+    return campaign.due_at > campaign.created_at
+
+
+def _superseded(count: int) -> str:
+    rows = "1 row gives" if count == 1 else f"{count:,} rows give"
+    return f"{rows} way to a newer row for the same number: of two codes the last one is sent"
 
 
 def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, *, waited: bool) -> None:
-    from ops.cli.output import pairs, print_json, say, table
+    from bulksend.messaging.units import format_instant
+    from ops.cli.output import pairs, print_json, refused_rows, say
 
+    continued = report.continued
     if as_json:
         shown: dict[str, object] = {
             "campaign_id": report.campaign_id,
@@ -183,9 +300,17 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
             "refused": [
                 {"row": r.row, "field": r.field, "value": r.value, "why": r.why} for r in report.refused
             ],
+            "refused_count": report.refused_count,
+            "superseded": report.superseded,
             "repeated": report.repeated,
             "resumed_at": report.resumed_at,
         }
+        if continued is not None:
+            shown["continued"] = {
+                "rows": continued.rows,
+                "messages": continued.messages,
+                "already": continued.already,
+            }
         if waited:
             shown["statuses"] = statuses
         print_json(shown)
@@ -194,10 +319,17 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
         say(
             "the sender was not on record: registered with 80/s and no quota (`bulksend senders set` changes it)"
         )
+    if report.superseded:
+        say(_superseded(report.superseded), "yellow")
     if report.repeated:
-        say("this was sent before: nothing is sent twice. --again makes a new campaign of it", "yellow")
+        say(_repeated(report.campaign), "yellow")
     elif report.resumed_at:
         say(f"an earlier run had taken in {report.resumed_at:,} rows; this one went on from there", "yellow")
+    if continued is not None:
+        say(
+            f"of {continued.rows:,} rows {continued.messages:,} are new messages; "
+            f"{continued.already:,} were in it already"
+        )
     pairs(
         {
             "campaign": report.campaign_id,
@@ -205,16 +337,11 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
             "messages": f"{report.messages:,}",
             "duplicates": f"{report.duplicates:,}" if report.duplicates else None,
             "suppressed": f"{report.suppressed:,}" if report.suppressed else None,
-            "refused": f"{len(report.refused):,}" if report.refused else None,
+            "refused": f"{report.refused_count:,}" if report.refused else None,
+            "due": format_instant(report.campaign.due_at) if _is_later(report.campaign) else None,
         }
         | ({status: f"{count:,}" for status, count in statuses.items()} if statuses else {})
     )
-    if report.refused:
-        table(
-            ["row", "field", "value", "why"],
-            [(r.row, r.field, r.value, r.why) for r in report.refused[:20]],
-            title="Refused rows"
-            + (f" (the first 20 of {len(report.refused)})" if len(report.refused) > 20 else ""),
-        )
+    refused_rows(report.refused, report.refused_count)
     if not waited:
         say(f"watch it: bulksend campaigns watch {report.campaign_id}")

@@ -7,13 +7,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
     from producer.intake import Intake
     from producer.relay import Relay
 
 
-def intake(of: Settings, database: Database, *, progress: Callable[[int], None]) -> Intake:
+def intake(
+    of: Settings,
+    database: Database,
+    *,
+    progress: Callable[[int], None],
+    began: Callable[[Campaign], None] = lambda campaign: None,
+) -> Intake:
     """Takes rows into this ledger; tells Redis where there is one, and leaves the rest to the relay."""
     from bulksend.ledger.intake import seal_all, seal_otp_only
     from bulksend.ledger.keyfile import encryption_keys
@@ -33,6 +40,7 @@ def intake(of: Settings, database: Database, *, progress: Callable[[int], None])
         batch_size=of.batch_size,
         default_rate=of.default_rate,
         progress=progress,
+        began=began,
     )
 
 

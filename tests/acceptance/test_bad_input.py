@@ -23,7 +23,7 @@ from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import InvalidInput, InvalidValue, MessageType, compile_content
 from producer import Producer
 from producer.files import FilePlan, plan_file
-from producer.intake import Intake, IntakeReport
+from producer.intake import Continued, Intake, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 
 SENDER = "8615000579987"
@@ -394,8 +394,8 @@ def test_a_file_that_cannot_be_read_as_a_whole_is_refused_as_a_whole(
 def test_49_marks_encodings_and_delimiters_are_found(
     tmp_path: Path, database: Database, delimiter: str
 ) -> None:
-    text = f"to{delimiter}name\n447700900001{delimiter}Zoë\n"
-    for codec in ("utf-8", "utf-8-sig", "utf-16"):
+    for n, codec in enumerate(("utf-8", "utf-8-sig", "utf-16")):
+        text = f"to{delimiter}name\n44770090000{n}{delimiter}Zoë\n"
         report = take(plan(tmp_path, text.encode(codec)), database)
         assert (report.rows, report.messages, report.repeated) == (1, 1, False)
 
@@ -535,10 +535,11 @@ BAD_TIMES: list[tuple[str, dict[str, object], str, str]] = [
     ("57 below nothing", {"ttl": "-5m"}, "ttl", "is not a duration; write it like 10m"),
     (
         "57 expired before it is due",
-        {"send_at": "2020-01-01T00:00:00Z", "ttl": "5m"},
+        {"send_at": (datetime.now(UTC) - timedelta(minutes=2)).isoformat(), "ttl": "1m"},
         "send_at",
         "is so long ago that its time to live has passed",
     ),
+    ("58 long past", {"send_at": "2020-01-01T00:00:00Z"}, "send_at", "is 2,"),
     ("58 year 1", {"send_at": "0001-01-01T00:00:00Z"}, "send_at", _YEAR),
     ("58 year 9999", {"send_at": "9999-12-31T23:59:59Z"}, "send_at", _YEAR),
     ("59 seconds", {"send_at": "1893456000"}, "send_at", _BARE),
@@ -563,11 +564,12 @@ def test_55_to_59_bad_times_are_refused_one_by_one_and_the_rest_goes_on(producer
         assert found[row][2].startswith(why), what
 
 
-def test_56_58_a_time_that_comes_twice_is_its_first_and_one_that_has_passed_is_now(
+def test_56_58_a_time_that_comes_twice_is_its_first_and_one_that_has_just_passed_is_now(
     producer: Producer, database: Database
 ) -> None:
     twice = {"send_at": "2030-10-27T02:30:00", "timezone": "Europe/Berlin"}
-    submit(producer, [good(1) | twice, good(2) | {"send_at": "2020-01-01T00:00:00Z"}])
+    just_past = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
+    submit(producer, [good(1) | twice, good(2) | {"send_at": just_past}])
     columns = messages_table.c
     with database.read() as tx:
         first, second = tx.execute(select(columns.due_at, columns.queued_at).order_by(columns.recipient))
@@ -612,6 +614,51 @@ def test_a_bad_argument_is_named_and_nothing_is_stored(
     assert count(database) == 0
 
 
+def test_58_a_time_long_past_is_refused_both_ways(producer: Producer, database: Database) -> None:
+    """case 02, from Python."""
+    common: dict[str, Any] = {"sender": SENDER, "kind": "utility", "type": "text", "content": {"body": "x"}}
+    common["at"] = datetime.now(UTC) - timedelta(hours=30)
+    with pytest.raises(InvalidValue, match="at: is 30 hours ago; leave at out to send now"):
+        producer.submit(name="n", rows=[good(1)], **common)
+    with pytest.raises(InvalidValue, match="at: is 30 hours ago; leave at out to send now"):
+        producer.send(to="447700900001", **common)
+    assert count(database) == 0
+
+
+def test_the_same_key_with_other_times_is_no_repeat(producer: Producer, database: Database) -> None:
+    """case 18, from Python."""
+    common: dict[str, Any] = {"sender": SENDER, "kind": "utility", "type": "text", "content": {"body": "x"}}
+    common |= {"name": "n", "rows": [good(1)], "key": "k"}
+    at = datetime.now(UTC) + timedelta(days=9)
+    first = producer.submit(**common, at=at)
+    for other, argument in (
+        ({"at": at + timedelta(days=1)}, "at"),
+        ({"ttl": timedelta(minutes=5)}, "ttl"),
+        ({"rate": "1/s"}, "rate"),
+        ({"on_unknown": "resend"}, "on_unknown"),
+    ):
+        with pytest.raises(InvalidInput, match=f"^{argument}: not changed"):
+            producer.submit(**common, **other)
+    for same in ({"at": at}, {}):
+        assert producer.submit(**common, **same).campaign_id == first.campaign_id
+
+
+def test_people_who_have_a_message_are_not_sent_it_again_by_another_submit(
+    producer: Producer, database: Database
+) -> None:
+    """case 01, from Python."""
+    common: dict[str, Any] = {"sender": SENDER, "kind": "marketing", "type": "text", "content": {"body": "x"}}
+    first = producer.submit(name="n", rows=[good(1), {"to": "12"}], **common)
+    mended = [good(1), good(2)]
+    with pytest.raises(SamePeople, match=r"^1 of 2 rows are for people who have this"):
+        producer.submit(name="n", rows=mended, **common)
+    more = producer.submit(name="n", rows=mended, into="n", **common)
+    assert more.campaign_id == first.campaign_id
+    assert (more.messages, more.refused, more.continued) == (2, [], Continued(2, 1, 1))
+    assert producer.submit(name="n", rows=mended, again=True, **common).messages == 2
+    assert count(database) == 4
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -634,10 +681,10 @@ def test_57_a_send_whose_life_has_passed_is_refused_but_its_repeat_finds_the_fir
     producer: Producer, database: Database
 ) -> None:
     send: dict[str, Any] = {"to": "447700900001", "sender": SENDER, "kind": "utility", "type": "text"}
-    send |= {"content": {"body": "x"}, "at": datetime(2020, 1, 1, tzinfo=UTC), "key": "late"}
+    send |= {"content": {"body": "x"}, "at": datetime.now(UTC) - timedelta(minutes=2), "key": "late"}
     with pytest.raises(InvalidValue, match="at: is so long ago that its time to live has passed"):
-        producer.send(**send, ttl=timedelta(minutes=5))
+        producer.send(**send, ttl=timedelta(minutes=1))
     assert count(database) == 0
     first = producer.send(**send)
-    again = producer.send(**send, ttl=timedelta(minutes=5))
+    again = producer.send(**send | {"at": datetime(2020, 1, 1, tzinfo=UTC)}, ttl=timedelta(minutes=1))
     assert (again.id, again.repeated) == (first.id, True)

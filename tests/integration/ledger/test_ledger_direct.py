@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import event
 
 from bulksend.ledger import campaigns, suppressions
-from bulksend.ledger.direct import AlreadyExpired, KeyConflict, Taken
+from bulksend.ledger.direct import AlreadyExpired, KeyConflict, LongPast, Taken
 from bulksend.messaging.states import Kind, Status
+from bulksend.messaging.units import LATE_MS
 
 
 def test_the_same_key_again_is_the_first_message(desk: Any) -> None:
@@ -56,8 +57,12 @@ def test_a_suppressed_recipient_is_on_record_as_suppressed(desk: Any) -> None:
 
 
 def test_what_has_outlived_its_time_is_not_stored(desk: Any) -> None:
-    late = desk.new_send(key="late", due_at=1_000, lives_ms=60_000)
+    late = desk.new_send(key="late", due_at=desk.now() - 2_000, lives_ms=1_000)
     assert [type(became) for became in desk.send(late)] == [AlreadyExpired]
+    # A due time long past is a mistake of its own, whether or not the message has a time to live.
+    for lives_ms in (None, 60_000):
+        past = desk.new_send(key="past", due_at=desk.now() - LATE_MS - 1_000, lives_ms=lives_ms)
+        assert [type(became) for became in desk.send(past)] == [LongPast]
     home = desk.write(campaigns.direct, Kind.OTP)
     assert desk.read(campaigns.get, home.id).messages == 0
 
@@ -85,7 +90,7 @@ def test_each_of_a_group_gets_what_is_its_own(desk: Any) -> None:
     assert (new.status, new.repeated) == (Status.QUEUED, False)
     assert again == Taken(first.id, Status.QUEUED, repeated=True)
     assert isinstance(conflict, KeyConflict)
-    assert isinstance(late, AlreadyExpired)
+    assert isinstance(late, LongPast)
     assert unwanted.status is Status.SUPPRESSED
     assert twice == Taken(new.id, Status.QUEUED, repeated=True)
     home = desk.read(campaigns.get, desk.write(campaigns.direct, Kind.OTP).id)

@@ -42,6 +42,7 @@ def facts(**changes: Any) -> CampaignFacts:
         "due_at_ms": NOW,
         "ttl_ms": None,
         "now_ms": NOW,
+        "asked_at_ms": NOW,
         "default_region": None,
         "timezone": None,
     }
@@ -287,9 +288,19 @@ def test_a_time_without_offset_is_read_in_the_rows_zone_else_the_campaigns() -> 
     assert own.due_at_ms == utc - 9 * 60 * MINUTE
 
 
-def test_a_due_time_that_has_passed_means_now() -> None:
+def test_a_due_time_that_has_just_passed_means_now() -> None:
     assert planned({}, due_at_ms=NOW - 1).due_at_ms == NOW
-    assert planned({"send_at": "2030-03-01T09:00Z"}).due_at_ms == NOW
+    assert planned({"send_at": "2030-03-17T17:42:00Z"}).due_at_ms == NOW
+
+
+def test_a_rows_own_time_long_before_its_campaign_was_made_is_refused() -> None:
+    """case 02."""
+    assert refused({"send_at": "2030-03-01T09:00Z"}) == Refusal(
+        7, "send_at", "2030-03-01T09:00Z", "is 16 days ago; leave send_at empty to send now"
+    )
+    # An intake that goes on hours later still takes what was in time when it began.
+    late = planned({"send_at": "2030-03-17T16:00Z"}, asked_at_ms=NOW - 120 * MINUTE)
+    assert late.due_at_ms == NOW
 
 
 def test_a_time_to_live_counts_from_the_due_time_and_a_rows_own_wins() -> None:
@@ -308,7 +319,7 @@ def test_a_one_time_code_lives_ten_minutes_where_nobody_says_otherwise() -> None
 @pytest.mark.parametrize(
     ("row", "changes", "field", "value"),
     [
-        ({"send_at": "2030-03-17T17:30:00Z", "ttl": "10m"}, {}, "send_at", "2030-03-17T17:30:00Z"),
+        ({"send_at": "2030-03-17T17:42:00Z", "ttl": "4m"}, {}, "send_at", "2030-03-17T17:42:00Z"),
         ({"ttl": "10m"}, {"due_at_ms": NOW - 10 * MINUTE}, "ttl", "10m"),
         ({}, {"due_at_ms": NOW - 10 * MINUTE, "kind": Kind.OTP}, "ttl", ""),
     ],

@@ -33,6 +33,7 @@ def plan(name: str, kind: Kind) -> list[PlannedMessage | Refusal | BadRow]:
         due_at_ms=NOW_MS,
         ttl_ms=None,
         now_ms=NOW_MS,
+        asked_at_ms=NOW_MS,
     )
     planner = Planner(facts)
     with open_rows(EXAMPLES / f"{name}.csv") as rows:

@@ -1,0 +1,140 @@
+"""Rows on their way into the ledger: read, planned, and a chunk at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.intake import NewMessage, Prepared, RefusedRow
+from bulksend.messaging import CampaignFacts, ContentTemplate, PlannedMessage, Planner, Refusal, person
+from bulksend.messaging.json_text import json_writer
+
+#: A row as a reader gives it: its number as a person would name it, and its cells or what is wrong with it.
+NumberedRow = tuple[int, Mapping[str, object] | RefusedRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """``rows`` rows of a file: planned, refused, or given up for a newer one."""
+
+    rows: int
+    planned: list[NewMessage]
+    refused: list[RefusedRow]
+    prepared: list[Prepared] | None = None
+    """None where that is made between two chunks: SQLite's other writers come in meanwhile."""
+
+    @property
+    def superseded(self) -> int:
+        """Rows that are neither, as a newer row takes their place."""
+        return self.rows - len(self.planned) - len(self.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from, and what they are to become."""
+
+    rows: Callable[[int], Iterator[NumberedRow]]
+    new: NewCampaign
+    template: ContentTemplate
+    default_region: str | None
+    timezone: str | None
+
+
+class Reader:
+    """Plans the rows of a source. ``asked_at_ms``: a row's own time must not be long before it.
+
+    Without a ``campaign`` nothing is stored, and rows are planned as of now.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        campaign: Campaign | None,
+        now_ms: int,
+        asked_at_ms: int,
+        superseded: Collection[int],
+        due_at_ms: int | None = None,
+    ) -> None:
+        self.rows = source.rows
+        self._of = source.new if campaign is None else campaign
+        self._superseded = superseded
+        self._planner = Planner(
+            CampaignFacts(
+                kind=source.new.kind,
+                sender=source.new.sender,
+                template=source.template,
+                due_at_ms=self._of.due_at if due_at_ms is None else due_at_ms,
+                ttl_ms=self._of.ttl_ms,
+                now_ms=now_ms,
+                asked_at_ms=asked_at_ms,
+                default_region=source.default_region,
+                timezone=source.timezone,
+            )
+        )
+
+    def next(self, source: Iterator[NumberedRow], many: int) -> Chunk:
+        """The next ``many`` rows, fewer at the end."""
+        rows, planned, refused = 0, list[NewMessage](), list[RefusedRow]()
+        plan_row, of, superseded = self._planner.plan, self._of, self._superseded
+        for number, row in itertools.islice(source, many):
+            rows += 1
+            if isinstance(row, RefusedRow):
+                refused.append(row)
+                continue
+            plan = plan_row(number, row)
+            if isinstance(plan, Refusal):
+                refused.append(RefusedRow(*plan))
+            elif number not in superseded:
+                planned.append(new_message(plan, of))
+        return Chunk(rows, planned, refused)
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """All rows from the first."""
+        source = self.rows(0)
+        while (chunk := self.next(source, size)).rows:
+            yield chunk
+
+
+@dataclass(slots=True)
+class Newest:
+    """Finds the one-time codes that a newer row replaces: of two codes for one number only the last one works.
+
+    Keeps a line of memory for each number, so it needs as much as the file is long.
+    """
+
+    superseded: set[int] = field(default_factory=set)
+    """The rows that were replaced."""
+    _rows: dict[object, int] = field(default_factory=dict)
+
+    def see(self, planned: Iterable[NewMessage]) -> None:
+        """The next messages, in the file's order."""
+        for message in planned:
+            # A key that the producer chose is for one person: with another one it is a conflict.
+            same = (message.key, person(message.recipient)) if message.explicit_key else message.key
+            if (older := self._rows.get(same)) is not None:
+                self.superseded.add(older)
+            self._rows[same] = message.row
+
+
+_sorted_json = json_writer(separators=(", ", ": "), sort_keys=True)
+
+
+def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMessage:
+    """The ledger's form of a planned row of a campaign."""
+    row, to, key, variables, due_at, expires_at = plan
+    text = _sorted_json(variables)
+    # By place: by name it takes half as long again.
+    return NewMessage(
+        row,
+        key,
+        key != to and key != person(to),
+        to,
+        campaign.sender,
+        campaign.type,
+        {"v": variables},
+        text,
+        due_at,
+        expires_at,
+    )
