@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, func, select
@@ -10,6 +11,8 @@ from sqlalchemy import Connection, RowMapping, func, select
 from bulksend.ledger import campaigns, leases, messages, senders
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.endings import NOT_SENT_AGAIN
+from bulksend.ledger.ids import lowest_at
+from bulksend.ledger.schema import attempts
 from bulksend.ledger.schema import messages as table
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
@@ -94,6 +97,7 @@ def explain(
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
         ahead = _ahead(tx, row)
         workers = leases.alive(tx)
+        answers = _last_answers(tx, now)
     limits = (
         SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
     )
@@ -101,6 +105,7 @@ def explain(
         holding.append(Holding("redis", silent, None))
     if permits is not None:
         holding += _by_limiter(permits, row, campaign, limits, {h.gate for h in holding})
+    holding = [_told(h, answers) for h in holding]
     if not holding:
         holding = [_its_turn(row, ahead, limits, campaign, workers, now)]
     holding.sort(key=lambda h: (h.until is None, h.until or 0), reverse=True)
@@ -162,7 +167,7 @@ def _until_due(row: RowMapping, zone: str) -> Holding:
     if row["status"] == "retry":
         return Holding(
             Gate.BACKOFF.value,
-            f"attempt {row['attempts']} did not reach the vendor ({row['error']}); the next is due at {when}",
+            f"attempt {row['attempts']} came to: {row['error']}; the next is due at {when}",
             due_at,
         )
     return Holding(Gate.DUE_TIME.value, f"it is scheduled for {when}", due_at)
@@ -177,7 +182,7 @@ _GATES = {
     Gate.SENDER_PAUSED.value: "its sender is paused",
     Gate.CAMPAIGN_PAUSED.value: "its campaign is paused",
     Gate.ACCOUNT_PAUSED.value: "the account is paused",
-    Gate.OUTAGE.value: "the vendor does not answer; it is tried again bit by bit",
+    Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one goes well; its last answers: {}",
     Gate.COLD.value: "the limiter lost its memory and is being restored",
     Gate.QUIET_HOURS.value: "it is night where the recipient is",
 }
@@ -204,6 +209,51 @@ def _by_limiter(
 def _of_wait(wait: Wait) -> Holding:
     until = None if wait.until_ms is None else int(wait.until_ms)
     return Holding(wait.gate.value, _GATES.get(wait.gate.value, wait.gate.value), until)
+
+
+def _told(holding: Holding, answers: str) -> Holding:
+    """An outage is told with the vendor's own answers: it may be well, and we may ask for what it refuses."""
+    if holding.gate != Gate.OUTAGE.value:
+        return holding
+    return replace(holding, why=holding.why.replace("{}", answers, 1))
+
+
+#: So many of the newest attempts are looked at, no older than this.
+_NEWEST, _LATELY_MS = 50, 15 * 60_000
+
+
+def _last_answers(tx: Connection, now: int) -> str:
+    """What the POSTs since the last one that went well came to, each kind with its number, the newest first."""
+    newest = (
+        select(attempts)
+        .where(attempts.c.id >= lowest_at(now - _LATELY_MS))
+        .order_by(attempts.c.id.desc())
+        .limit(_NEWEST)
+    )
+    found: dict[str, int] = {}
+    for attempt in tx.execute(newest).mappings():
+        if attempt["outcome"] == "accepted":
+            break
+        answer = _answer(attempt)
+        if answer is not None:
+            found[answer] = found.get(answer, 0) + 1
+    told = [f"{answer} ({'once' if times == 1 else f'{times} times'})" for answer, times in found.items()]
+    return ", ".join(told) or "nothing is known here of its answers"
+
+
+def _answer(attempt: RowMapping) -> str | None:
+    """What came back for an attempt; None where it is open, or was held back before its POST."""
+    if attempt["ret_code"] is not None:
+        code = attempt["whatsapp_code"]
+        return f"RetCode {attempt['ret_code']}" + (f" with WhatsApp code {code}" if code is not None else "")
+    if attempt["http_status"] is not None:
+        return f"HTTP {attempt['http_status']}"
+    if attempt["reply_began"]:
+        return "an answer that broke off"
+    error = re.search(r"\((\w+)\)$", attempt["error"] or "")
+    if error is None:
+        return None
+    return f"{'no answer' if attempt['bytes_sent'] else 'no connection'} ({error[1]})"
 
 
 def _ahead(tx: Connection, row: RowMapping) -> int:

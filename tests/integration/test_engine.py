@@ -302,6 +302,8 @@ def test_whatever_the_vendor_answers_the_message_ends_rightly_after_the_right_nu
         (ret(171, "bad signature"), "account"),
         (ret(17115, "(#131031) account restricted"), "account"),
         (ret(17115, "(#131048) spam"), "sender"),
+        (ret(17115, "(#131030) Recipient phone number not in allowed list"), "sender"),  # case 24
+        (ret(17115, "(#133016) Account register deregister rate limit exceeded"), "sender"),  # case 24
         (ret(17100, "no channel"), "sender"),
         (ret(17115, "(#132001) no such template"), "campaign"),
         (ret(17115, "(#132015) template paused"), "campaign"),
@@ -333,6 +335,27 @@ def test_what_a_person_must_mend_pauses_and_burns_no_try_and_goes_on_after(
         for one, id in ((Scope.CAMPAIGN, campaign.id), (Scope.SENDER, SENDER), (Scope.ACCOUNT, "default")):
             rig.permits.resume(one, id)
         assert rig.run_until(campaign, ended) == {"accepted": 1}
+
+
+def test_case_24_a_code_that_is_not_listed_pauses_the_campaign_after_ten_and_names_itself(
+    ledger: Database, tmp_path: Path
+) -> None:
+    """Case 24: one by one they failed for good, without the number, and an outage was blamed."""
+    campaign = a_campaign(ledger, [number(n) for n in range(600)], rate=50.0)
+    rules = [{"fault": ret(17115, "(#139999) Something new")}]
+    with rig_of(ledger, tmp_path, rules) as (rig, _):
+
+        def paused(statuses: dict[str, int]) -> bool:
+            with ledger.read() as tx:
+                return campaigns.get(tx, campaign.id).paused_at is not None and ended_or_waits(statuses)
+
+        statuses = rig.run_until(campaign, paused)
+    assert 10 <= statuses.pop("failed") <= 60
+    assert statuses.keys() <= {"queued", "retry"}
+    with ledger.read() as tx:
+        assert "139999" in (campaigns.get(tx, campaign.id).pause_why or "")
+        errors = tx.execute(text("SELECT error FROM messages WHERE status = 'failed'")).scalars()
+        assert all("139999" in error for error in errors)
 
 
 def ended_or_waits(statuses: dict[str, int]) -> bool:

@@ -19,7 +19,7 @@ from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.sealing import Sealer
 from bulksend.ledger.sending import Opening, Release, Settlement
 from bulksend.limits import Ask, Gate, Permit, RedisPermits, SenderLimits
-from bulksend.messaging import Evidence, Kind, NotSent, OnUnknown, Scope, Status
+from bulksend.messaging import Evidence, Kind, NotSent, OnUnknown, Outcome, Refused, Scope, Status, Unknown
 from ops.why import Why, explain
 
 SENDER = "8615000579987"
@@ -120,6 +120,71 @@ def test_what_a_worker_gave_back_names_the_gate_that_held_it(ledger: Database, g
         sending.give_back(tx, [Release(id, until, gate.value, until)], lease=lease)
     why = ask(ledger, id)
     assert (why.status, why.gate, why.earliest) == ("queued", gate.value, until)
+
+
+ANSWERS = [
+    (
+        Evidence(http_status=200, ret_code=17115, whatsapp_code=139999, bytes_sent=True, reply_began=True),
+        "RetCode 17115 with WhatsApp code 139999",
+    ),
+    (Evidence(http_status=200, ret_code=150, bytes_sent=True, reply_began=True), "RetCode 150"),
+    (Evidence(http_status=503, bytes_sent=True, reply_began=True), "HTTP 503"),
+    (Evidence(bytes_sent=True, reply_began=True, error="DisconnectedError"), "an answer that broke off"),
+    (Evidence(bytes_sent=True, error="ReadTimeoutError"), "no answer (ReadTimeoutError)"),
+    (Evidence(error="ConnectionRefusedError"), "no connection (ConnectionRefusedError)"),
+]
+
+
+@pytest.mark.parametrize(("evidence", "told"), ANSWERS, ids=[told for _, told in ANSWERS])
+def test_case_24_an_outage_is_told_with_what_the_vendor_answered(
+    ledger: Database, evidence: Evidence, told: str
+) -> None:
+    """Case 24: `why` said "the vendor does not answer" when answers came."""
+    _, (id, *others) = a_campaign(ledger, count=4)
+    lease = a_worker(ledger)
+    with ledger.write() as tx:
+        sending.claim(tx, [id], lease=lease, account="default")
+        until = instant(tx) + 30_000
+        sending.give_back(tx, [Release(id, until, Gate.OUTAGE.value, until)], lease=lease)
+    assert "nothing is known here of its answers" in ask(ledger, id).why
+    outcomes = [Unknown("odd"), Unknown("odd"), NotSent("held by outage before the POST")]
+    for other, outcome in zip(others, outcomes, strict=True):
+        seen = evidence if isinstance(outcome, Unknown) else Evidence()
+        settled(ledger, lease, other, outcome, seen)
+    why = ask(ledger, id)
+    assert why.gate == "outage"
+    assert f"its last answers: {told} (2 times);" in why.why
+    assert "does not answer" not in why.why
+
+
+def settled(ledger: Database, lease: str, id: str, outcome: Outcome, evidence: Evidence) -> None:
+    """An attempt that came to this."""
+    with ledger.write() as tx:
+        (claimed,) = sending.claim(tx, [id], lease=lease, account="default")
+        attempt = new_id()
+        sending.open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        ends = Status.UNKNOWN if isinstance(outcome, Unknown) else Status.QUEUED
+        due_at = None if isinstance(outcome, Unknown) else instant(tx) + 60_000
+        settlement = Settlement(id, attempt, outcome, evidence, 1.0, ends, due_at, 1, 0, outcome.why)
+        sending.settle(tx, [settlement])
+
+
+def test_a_retry_after_an_answer_is_not_told_as_one_that_never_reached_the_vendor(ledger: Database) -> None:
+    _, (id,) = a_campaign(ledger)
+    lease = a_worker(ledger)
+    with ledger.write() as tx:
+        (claimed,) = sending.claim(tx, [id], lease=lease, account="default")
+        attempt, now = new_id(), instant(tx)
+        sending.open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        outcome = Refused("17115", "the vendor could not send the message (17115)")
+        evidence = Evidence(http_status=200, ret_code=17115, bytes_sent=True, reply_began=True)
+        settlement = Settlement(
+            id, attempt, outcome, evidence, 1.0, Status.RETRY, now + 90_000, 1, 0, outcome.why
+        )
+        sending.settle(tx, [settlement])
+    why = ask(ledger, id)
+    assert "could not send the message (17115)" in why.why
+    assert "did not reach" not in why.why
 
 
 @pytest.mark.parametrize("what", ["campaign", "sender", "account"])
