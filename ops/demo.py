@@ -15,9 +15,10 @@ from sqlalchemy import func, select
 from bulksend.ledger import audit as auditing
 from bulksend.ledger import campaigns, progress
 from bulksend.ledger.database import Database
+from bulksend.ledger.intake import RefusedRow
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.units import format_instant
-from ops.cli.output import line, pairs, print_json, say, table
+from ops.cli.output import line, pairs, print_json, refused_rows, say, table
 from ops.stack import ROOT, Stack, running
 
 FOLDER = Path(".bulksend/demo")
@@ -29,7 +30,6 @@ SENDER = "8615000579987"
 #: The codes fall due while the blast is well under way.
 CODES_AFTER_S = 8.0
 PATIENCE_S = 150.0
-REFUSED_SHOWN = 8
 
 
 def run_demo(*, rows: int, as_json: bool) -> int:
@@ -224,12 +224,7 @@ def _tell(report: Mapping[str, Any], database_url: str) -> None:
             table(
                 ["status", "why", "messages"], [(r["status"], r["why"], r["count"]) for r in told["reasons"]]
             )
-        if told["refused"]:
-            table(
-                ["row", "field", "value", "why"],
-                [(r["row"], r["field"], r["value"], r["why"]) for r in told["refused"][:REFUSED_SHOWN]],
-                title=f"Refused rows ({min(REFUSED_SHOWN, told['refused_rows'])} of {told['refused_rows']})",
-            )
+        refused_rows([RefusedRow(**row) for row in told["refused"]], told["refused_rows"])
     vendor = report["vendor"]
     pairs(
         {
@@ -250,9 +245,11 @@ def _tell(report: Mapping[str, Any], database_url: str) -> None:
     program = "./run bulksend" if (ROOT / "run").is_file() else "bulksend"
     line(f"export DATABASE_URL={database_url}")
     for words, what in (
-        ("campaigns show spring-sale", "the whole campaign, with every refused row"),
+        ("campaigns show spring-sale", "the whole campaign, and why rows were refused"),
+        ("export spring-sale -o spring-sale.csv", "who got it, who did not, and why"),
         ("messages find --status unknown", "what may have gone out"),
         ("messages show ID", "one message: what was sent, each attempt and receipt"),
         ("audit", "prove it again from the ledger alone"),
     ):
-        line(f"{program} {words}   # {what}")
+        line(f"# {what}")
+        line(f"{program} {words}")

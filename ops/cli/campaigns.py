@@ -28,8 +28,6 @@ Why = Annotated[str, typer.Option(help="Why; it goes on record.")]
 
 #: Over how long the rate shown is measured.
 RATE_WINDOW_MS = 10_000
-#: How many refused rows are shown to people; `export --refused` has all.
-REFUSED_SHOWN = 50
 
 
 def register(app: typer.Typer) -> None:
@@ -77,8 +75,9 @@ def show(id: Id, json: Json = False) -> None:
     """One campaign: where its messages stand, how fast it goes, what was refused and why."""
 
     def work() -> int:
+        from bulksend.ledger.intake import RefusedRow
         from ops.cli.doors import ledger, settings
-        from ops.cli.output import Times, pairs, print_json, say, table
+        from ops.cli.output import Times, pairs, print_json, refused_rows, say, table
 
         of = settings()
         with ledger(of).read() as tx:
@@ -98,14 +97,9 @@ def show(id: Id, json: Json = False) -> None:
                 [(r["status"], r["error"], r["count"]) for r in lists["reasons"]],
                 title=_of_which(statuses, looked_at),
             )
-        if lists["refused"]:
-            table(
-                ["row", "field", "value", "why"],
-                [(r["row"], r["field"], r["value"], r["why"]) for r in lists["refused"][:REFUSED_SHOWN]],
-                title=f"Refused rows ({shown['refused_rows']:,})",
-            )
-        if shown["refused_rows"] > REFUSED_SHOWN:
-            say(f"every refused row: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
+        refused_rows([RefusedRow(**row) for row in lists["refused"]], shown["refused_rows"])
+        if shown["refused_rows"]:
+            say(f"each refused row: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
         if lists["acts"]:
             columns = ["at", "actor", "act", "why"]
             table(columns, [[a[c] for c in columns] for a in lists["acts"]], title="Acts", times=times)
@@ -170,7 +164,7 @@ def retry(id: Id, why: Why = "", json: Json = False) -> None:
 
 def _act(id: str, act: str, why: str, as_json: bool) -> None:
     def work() -> int:
-        from bulksend.ledger import campaigns
+        from bulksend.ledger import campaigns, counting
         from ops.cli.doors import actor, ledger, limiter, settings
         from ops.cli.output import print_json, say
 
@@ -182,10 +176,11 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
         _tell_limiter(limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
         with database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
+            left = _left(counting.of(tx, [campaign.id])[campaign.id])
         if as_json:
             print_json({"campaign_id": campaign.id, "status": campaign.status.value} | _changed(done))
         else:
-            say(_told(act, done, campaign))
+            say(_told(act, done, campaign, left))
         return DONE
 
     raise SystemExit(guarded(work))
@@ -233,7 +228,7 @@ def _changed(done: Cancelled | int | bool | None) -> dict[str, Any]:
     }
 
 
-def _told(act: str, done: Cancelled | int | bool | None, campaign: Campaign) -> str:
+def _told(act: str, done: Cancelled | int | bool | None, campaign: Campaign, left: int) -> str:
     from bulksend.ledger.campaigns import Cancelled
 
     if isinstance(done, Cancelled):
@@ -246,7 +241,9 @@ def _told(act: str, done: Cancelled | int | bool | None, campaign: Campaign) -> 
         )
     if not done:
         return f"nothing to {act}: it is {campaign.status.value}"
-    return f"it is {campaign.status.value} now"
+    if act == "pause":
+        return f"paused {campaign.name}: {_messages(left)} held"
+    return f"resumed {campaign.name}: {_messages(left)} to go"
 
 
 def _cancelled(done: Cancelled) -> str:
@@ -323,9 +320,7 @@ def _of_which(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None
 
 def _summary(campaign: Campaign, counts: Counts, rate: float) -> dict[str, Any]:
     """The first fields of both."""
-    from bulksend.messaging.states import HELD, WAITING
-
-    left = sum(counts.statuses.get(s.value, 0) for s in WAITING | HELD)
+    left = _left(counts)
     return {
         "campaign_id": campaign.id,
         "name": campaign.name,
@@ -338,6 +333,13 @@ def _summary(campaign: Campaign, counts: Counts, rate: float) -> dict[str, Any]:
         "rate": rate,
         "eta_seconds": _eta(campaign, left, rate),
     }
+
+
+def _left(counts: Counts) -> int:
+    """Messages that have not ended."""
+    from bulksend.messaging.states import HELD, WAITING
+
+    return sum(counts.statuses.get(s.value, 0) for s in WAITING | HELD)
 
 
 def _eta(campaign: Campaign, left: int, rate: float) -> int | None:

@@ -71,9 +71,20 @@ def leave(code: int, text: str) -> NoReturn:
 
 
 def tell(text: str) -> None:
-    """A line on stderr, where there still is one: the terminal may have been closed."""
+    """A line on stderr, where there still is one: the terminal may have been closed.
+
+    Wrapped by words on a terminal; a further line that is indented is a command to paste, and stays as it is.
+    """
+    from ops.cli.output import say
+
+    first, *further = f"bulksend: {text}".split("\n")
     try:
-        sys.stderr.write(f"bulksend: {text}\n")
+        say(first)
+        for each in further:
+            if each.startswith("  "):
+                sys.stderr.write(each + "\n")
+            else:
+                say(each)
         sys.stderr.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -105,14 +105,18 @@ def lay_out(
 ) -> Layout:
     """A table of at most ``width`` cells a line.
 
-    Where it does not fit: ``optional`` columns go, the first of them first; then the longest text stands below its
-    row; then each row becomes a block of one line a column.
+    Where it does not fit: empty columns go; then ``optional`` ones, the first of them first; then the longest text
+    stands below its row; then each row becomes a block of one line a column.
     """
     made = [_Column(name, [row[n] for row in rows]) for n, name in enumerate(columns)]
+    if not _fits(made, width):
+        made = [column for column in made if any(column.cells)] or made
     dropped: list[str] = []
     for name in optional:
         if _fits(made, width):
             break
+        if name not in {column.name for column in made}:
+            continue
         made = [column for column in made if column.name != name]
         dropped.append(name)
     below = None if _fits(made, width) else _longest_text(made)

@@ -15,7 +15,7 @@ from ops.cli.doors import DONE, FAILED
 
 app = typer.Typer(
     name="bulksend",
-    help="Send WhatsApp messages in bulk, and know of each what became of it.",
+    help="Send WhatsApp messages in bulk, and record what happened to each one.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -36,7 +36,7 @@ def _options(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
-    """Send WhatsApp messages in bulk, and know of each what became of it."""
+    """Send WhatsApp messages in bulk, and record what happened to each one."""
 
 
 servers.register_first(app)

@@ -135,7 +135,7 @@ def table(
     out = console()
     layout = lay_out(columns, cells, out.width, optional=optional, rule=_rule())
     if title:
-        _print_lines(out, [[(title, "title")]])
+        _print_lines(out, [[(line, "title")] for line in _wrapped(title, out.width)])
     _print_lines(out, layout.lines)
     notes = []
     if any(name in _INSTANTS for name in columns if name not in layout.dropped) and (note := zone.note()):

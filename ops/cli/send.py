@@ -118,10 +118,14 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     under_way = _UnderWay(database)
     _collect_seldom()
     _hand_over_soon()
+    progress = _Progress(not as_json)
     statuses: dict[str, int] | None = None
     try:
         with stopped_by_signals():
-            report = plan.run(intake(of, database, progress=_progress(not as_json), began=under_way.begin))
+            try:
+                report = plan.run(intake(of, database, progress=progress, began=under_way.begin))
+            finally:
+                progress.end()
             under_way.taken_in = True
             if wait:
                 statuses = watch_campaign(of, database, report.campaign_id, live=not as_json)
@@ -227,15 +231,25 @@ def _warn_if_nobody_works(database: Database) -> None:
             )
 
 
-def _progress(shown: bool):  # type: ignore[no-untyped-def]
-    if not shown or not sys.stderr.isatty():
-        return lambda rows: None
+class _Progress:
+    """How many rows are taken in, on one line of a terminal that it clears at the end."""
 
-    def progress(rows: int) -> None:
-        sys.stderr.write(f"\r  {rows:,} rows taken in")
-        sys.stderr.flush()
+    def __init__(self, wanted: bool) -> None:
+        self._shown = wanted and sys.stderr.isatty()
 
-    return progress
+    def __call__(self, rows: int) -> None:
+        """So many are, by now."""
+        self._write(f"  {rows:,} rows taken in")
+
+    def end(self) -> None:
+        """What follows begins at the left again."""
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        if self._shown:
+            # Back to the left, and clear what is there.
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
 
 
 def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:

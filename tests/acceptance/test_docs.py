@@ -19,7 +19,10 @@ from tests.acceptance.many_commands import Shell
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: What other tests run: the two commands themselves (tests/integration/test_run.py, the demo's own), and docker.
-ELSEWHERE = ("./run demo", "./run test", "./run bulksend up", "cp .env.example", "docker ")
+ELSEWHERE = (
+    *("./run demo", "./run test", "./run bulksend up", "cp .env.example", "docker "),
+    "./run bulksend campaigns watch",  # tests/acceptance/test_watching.py: it takes as long as the campaign
+)
 
 
 def commands(doc: Path) -> list[str]:
@@ -65,6 +68,7 @@ def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path, shell: Shell)
                 results[line] = done.returncode
                 assert done.returncode in _expected(line), f"{line}\n{done.stdout}\n{done.stderr}"
         assert (folder / "spring-sale.csv").read_text().count("\n") == 2001
+        assert (folder / "refused.csv").read_text().count("\n") == 40
         assert "bulksend_audit_holds 1.0" in (folder / "bulksend.prom").read_text()
         python = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
         assert python is not None

@@ -104,3 +104,14 @@ def test_values_are_wrapped_beside_their_names() -> None:
 
 def test_the_columns_whose_words_stay_whole_are_those_of_ids() -> None:
     assert {"id", "message_id", "request_id", "to"} <= IDS
+
+
+def test_an_empty_column_goes_before_any_other() -> None:
+    made = lay_out(
+        ["id", "to", "status", "queued_at", "error"],
+        [[ID, "447700900123", "queued", "2030-03-01 09:00:00", ""]],
+        80,
+        optional=("queued_at",),
+    )
+    assert made.dropped == []
+    assert "2030-03-01 09:00:00" in made.text()[-1]
