@@ -668,7 +668,19 @@ def _half_sent(share: float, **answer: Any) -> Callable[[Hands], None]:
 
 
 def _half_sent_by_a_gateway(h: Hands) -> None:
-    _half_sent(0.2, status=h.dice.choice((500, 502, 504)), body="<html>Bad Gateway</html>")(h)
+    _half_sent(0.2, status=h.dice.choice((429, 500, 502, 504)), body="<html>Bad Gateway</html>")(h)
+
+
+def _refused_with_a_message_id(h: Hands) -> None:
+    """The vendor says no in words that are listed, and names the message that it sent."""
+    answer = {"RetCode": 17115, "Message": "send failed (#131026)", "RequestId": "{request_id}"}
+    body = answer | {"Data": {"MessageId": "{message_id}"}}
+    fault = {"do": "http_status", "status": 200, "body": body, "stored": True}
+    h.site.vendor_faults([{"match": {"share": 0.1}, "fault": fault}])
+    try:
+        h.hold()
+    finally:
+        h.site.vendor_faults([])
 
 
 def _half_sent_in_its_own_words(h: Hands) -> None:
@@ -827,12 +839,13 @@ FAULTS = [
     Fault("vendor says busy (503)", "vendor", _vendor(0.6, do="http_status", status=503), (1.0, 3.0)),
     Fault("503 from a proxy that forwarded half", "vendor", _half_sent(0.4, status=503), (1.0, 2.0)),
     Fault(
-        "500, 502 or 504 of which half were sent",
+        "429, 500, 502 or 504 of which half were sent",
         "vendor",
         _half_sent_by_a_gateway,
         (0.5, 1.5),
     ),
     Fault("130, 150, 151 or 200 of which half were sent", "vendor", _half_sent_in_its_own_words, (1.0, 2.0)),
+    Fault("vendor refuses, and names a MessageId", "vendor", _refused_with_a_message_id, (0.5, 1.5)),
     Fault("vendor fails (500)", "vendor", _vendor(0.1, do="http_status", status=500), (0.5, 1.5)),
     Fault("vendor throttles (153)", "vendor", _vendor(0.5, do="ret_code", ret_code=153), (1.0, 3.0)),
     Fault("out of money (17125)", "vendor", _out_of_money, (1.0, 3.0)),

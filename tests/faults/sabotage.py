@@ -109,7 +109,19 @@ BLIND_RETRY = PlantedBug(
     ("vendor sends, then resets",),
     frozenset({"P2"}),
 )
-PLANTED = (CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED, BLIND_RETRY)
+TRUSTING = PlantedBug(
+    "any answer that is no success taken for a message not sent",
+    (
+        Edit(
+            "bulksend/gateway/codes.py",
+            "if isinstance(outcome, Refused | Throttled) and not (self.not_sent or vouched):",
+            "if False:",
+        ),
+    ),
+    ("503 from a proxy that forwarded half", "130, 150, 151 or 200 of which half were sent"),
+    frozenset({"P2"}),
+)
+PLANTED = (CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED, BLIND_RETRY, TRUSTING)
 
 
 def plant(bug: PlantedBug, folder: Path) -> Path:
