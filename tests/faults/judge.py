@@ -330,11 +330,15 @@ def _written_ahead(case: _Case) -> Finding:
 
 
 def _ids_kept(case: _Case) -> Finding:
+    """What was unknown a person may have settled, or sent again, without the MessageId of an answer nobody read."""
     found = Finding("P5", "every MessageId that the vendor told is in the ledger, or its message is unknown")
     for row in case.records.posted:
         if row.verdict == "accepted":
             well = any(
-                m.message_id == row.message_id or m.status == "unknown" or case.rights(m.to)
+                m.message_id == row.message_id
+                or m.status == "unknown"
+                or m.to in case.asked.resend
+                or m.to in case.words
                 for m in case.kept.get(row.to, ())
             )
             found.look(None if well else f"{_masked(row.to)}: {row.message_id} was told")

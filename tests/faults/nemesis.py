@@ -259,7 +259,7 @@ def _pause(h: Hands) -> None:
 
 def _live_blast(h: Hands) -> tuple[str, list[str]]:
     """One of the newest campaigns: those that are being sent, or soon will be."""
-    return h.dice.choice(list(h.traffic.blasts().items())[-4:])
+    return h.dice.choice(list(h.traffic.blasts().items())[-3:])
 
 
 def _act(h: Hands, *command: str) -> dict[str, Any]:

@@ -98,6 +98,9 @@ GOOD = {
     "in time": records(kept=(replace(KEPT, expires_at=1000),)),
     "a person's failed": records((FORWARDED,), (FAILED,), (RETRIED,), said=[("failed", 1500)]),
     "a person's accepted": records((), (replace(KEPT, message_id=None),), said=[("accepted", 1500)]),
+    "a person's accepted of what was told to a worker that was cut off": records(
+        kept=(replace(KEPT, message_id=None),), said=[("accepted", 1500)]
+    ),
     "cancelled before its POST": records((), (CANCELLED,), (), stops=[CANCEL]),
     "cancelled after a refusal": records((REFUSED,), (CANCELLED,), (RETRIED,), stops=[CANCEL]),
     "sent before its campaign was cancelled": records(
@@ -169,6 +172,7 @@ BAD = {
     "P4 attempt after the POST": records(opened=(replace(OPENED, started_at=1100),)),
     "P5 another MessageId": records(kept=(replace(KEPT, message_id="m-2"),)),
     "P5 lost MessageId": records(kept=(FAILED,)),
+    "P5 accepted and lost its MessageId": records(kept=(replace(KEPT, message_id=None),)),
     "P5 cancelled and lost its MessageId": records(kept=(CANCELLED,), stops=[CANCEL]),
     "P13 said to be sent": records((), (KEPT,), (OPENED,)),
     "P13 said to be sent after a refusal": records((REFUSED,), (KEPT,), (RETRIED,)),
