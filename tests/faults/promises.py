@@ -356,6 +356,13 @@ def run_quiet(options: Options) -> Part:
             f"≤ {plan.rate:.0f}",
             verdict.figures["fullest_second"] <= plan.rate,
         ),
+        Figure(
+            "P15",
+            f"last POST after `campaigns cancel` returned, {len(blast):,} messages in {len(codes.blasts())} campaigns",
+            f"{verdict.figures['latest_ms_after_stop'] / 1000:.2f} s",
+            "≤ 1 s",
+            verdict.figures["latest_ms_after_stop"] <= 1000,
+        ),
     ]
     part.complaints = _complaints(verdict, audit, [], [])
     return part
