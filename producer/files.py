@@ -97,7 +97,7 @@ class FilePlan:
     def run(self, intake: Intake) -> IntakeReport:
         """Take the file in."""
         return intake.run(
-            self._campaign(self._now_ms(intake.database)),
+            self._campaign(self._begins_at(intake.database)),
             self.template,
             self.rows,
             default_region=self.default_region,
@@ -164,6 +164,7 @@ class FilePlan:
                 raise InvalidInput(f"--continue: there is no ledger yet, and so no campaign {self.into!r}")
             check_due(self._campaign(now_ms), now_ms)
             return _Known(now_ms)
+        senders.check_spelling(tx, self.sender, "--sender")
         now_ms = instant(tx)
         record = senders.some(tx, [self.sender]).get(self.sender)
         known = _Known(now_ms)
@@ -209,8 +210,10 @@ class FilePlan:
             else:
                 forecast.due[message.due_at] += 1
 
-    def _now_ms(self, database: Database) -> int:
+    def _begins_at(self, database: Database) -> int:
+        """The ledger's now, ms. Raises InvalidValue for a sender that looks mistyped."""
         with database.read() as tx:
+            senders.check_spelling(tx, self.sender, "--sender")
             return instant(tx)
 
     def _campaign(self, now_ms: int) -> NewCampaign:

@@ -117,3 +117,21 @@ def test_a_list_from_a_database_has_decimals(cli: Cli, tmp_path: Path) -> None:
     producer.close()
     assert (report.messages, [row.row for row in report.refused]) == (1, [2])
     assert sent_to(cli) == ["447700900123"]
+
+
+def test_a_mistyped_sender_is_asked_about(cli: Cli, tmp_path: Path) -> None:
+    """Two digits swapped: nothing is sent, nor is the sender registered, before a person says that it is right."""
+    people(tmp_path, "447700900123")
+    assert cli("senders", "add", SENDER).returncode == 0
+    swapped = SENDER[:-2] + SENDER[-1] + SENDER[-2]
+    words = [swapped if word == SENDER else word for word in SEND]
+    for line in ([*words, "--dry-run"], words):
+        done = cli(*line)
+        assert done.returncode == 2
+        assert f"--sender: is not on record, and is one digit away from {SENDER}" in done.stderr
+        assert f"bulksend senders add {swapped}" in done.stderr
+    assert sent_to(cli) == []
+    assert SENDER in cli("senders", "list").stdout
+    assert swapped not in cli("senders", "list").stdout
+    assert cli("senders", "add", swapped).returncode == 0
+    assert one(cli(*words))["messages"] == 1
