@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -33,10 +35,15 @@ from bulksend.failpoints import check
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.whole_text import whole_text
 
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
 PREFIX = "BULKSEND_"
 _PLAIN = ("DATABASE_URL", "REDIS_URL")
 #: Words in the names of URL parameters whose values are not shown.
 _PRIVATE = ("pass", "key", "secret", "token")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
+_HOST = re.compile(r"[\w.\-:%]+")
 _ENCODE = "percent-encode @ : / # ? % in the password"
 
 
@@ -51,10 +58,15 @@ def _database_url(value: SecretStr) -> SecretStr:
             text = "postgresql+psycopg://" + text[len(old) :]
     try:
         url = make_url(text)
+        # With a bare @ in the password the rest of it would be taken for the host, and shown.
+        sound = url.drivername.startswith("sqlite") or text.partition("?")[0].count("@") <= 1
     except (ArgumentError, ValueError):
+        sound = False
+    if not sound or (url.host is not None and not _HOST.fullmatch(url.host)):
         raise ValueError(
-            "is not a database URL; write sqlite:///file.db or postgresql://user:password@host/name"
-        ) from None
+            "is not a database URL; write sqlite:///file.db or postgresql://user:password@host/name, and "
+            + _ENCODE
+        )
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise ValueError(
             f"begins with {url.drivername}:; the ledger is kept in sqlite:///… or postgresql://…"
@@ -67,6 +79,11 @@ def _redis_url(value: SecretStr) -> SecretStr:
     try:
         parts = urlsplit(text)
         sound = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        # With a bare @ or # in the password the rest of it would be taken for the host, and shown.
+        rest = parts.netloc.rpartition("@")[0] + parts.path + parts.query + parts.fragment
+        sound = (
+            sound and "@" not in rest and not parts.fragment and bool(_HOST.fullmatch(parts.hostname or ""))
+        )
     except ValueError:  # a port that is no number
         sound = False
     if not sound:
@@ -260,6 +277,10 @@ class Settings(BaseModel):
         None,
         description="A JSON object merged into each request and signed with it; the page's sample has companyId and "
         "Purpose",
+    )
+    pooler: Annotated[Literal["session", "transaction"], BeforeValidator(_lower)] = Field(
+        "session",
+        description="transaction where DATABASE_URL leads to a pooler in transaction mode, such as PgBouncer",
     )
     encryption_key: SecretStr | None = Field(
         None, description="Url-safe base64 of 32 bytes; a comma list rotates: the first encrypts, all decrypt"
@@ -521,7 +542,7 @@ def _entries(values: Mapping[str, str], source: str) -> Iterator[tuple[str, _Ent
                 raise InvalidInput(f"{name} and {files[name]} are both set; leave one of them out")
             yield fields[files[name]], _Entry(name, _read_secret(name, value), name)
         else:
-            _refuse_if_ours(name, [*fields, *files])
+            _refuse_if_ours(name, [*fields, *files], exactly=source != ".env")
 
 
 def _text(name: str, value: str) -> str:
@@ -536,8 +557,13 @@ def _is_secret(field: str) -> bool:
     return "SecretStr" in str(Settings.model_fields[field].annotation)
 
 
-def _refuse_if_ours(name: str, known: list[str]) -> None:
-    """An unknown name with our prefix is wrong; with the vendor's, only one that is nearly ours."""
+def _refuse_if_ours(name: str, known: list[str], *, exactly: bool) -> None:
+    """An unknown name with our prefix is wrong; with the vendor's, only one that is nearly ours.
+
+    In a file of ours also one in small letters, which an environment may hold for another program.
+    """
+    if not exactly and name.upper() in known:
+        raise InvalidInput(f"{name} in .env: names of settings are in capitals, write {name.upper()}")
     for prefix, likeness in ((PREFIX, 0.5), ("USPEEDO_", 0.8)):
         if not name.startswith(prefix):
             continue
@@ -562,17 +588,48 @@ def _read_secret(name: str, path: str) -> str:
 
 
 def read_dotenv(path: Path | None) -> dict[str, str]:
-    """The variables of a ``.env`` file; none where there is no such file. Raises InvalidInput."""
-    if path is None or not path.is_file():
-        return {}
-    from dotenv import dotenv_values
+    """The variables of a ``.env`` file; none where there is no such file. Raises InvalidInput.
 
+    A line that is not understood is an error: a default in its place would send elsewhere, or at another rate.
+    """
+    if path is None or not (path.exists() or path.is_symlink()):
+        return {}
     try:
-        found = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f"{path} cannot be read: {why}") from None
-    return {name: value for name, value in found.items() if value is not None}
+    if "\0" in text:
+        raise InvalidInput(
+            f"{path} cannot be read: it is not UTF-8 text but perhaps UTF-16; save it as UTF-8"
+        )
+    from dotenv.parser import parse_stream
+
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for binding in parse_stream(StringIO(text)):
+        line = binding.original.line + _blank_lines_before(binding.original.string)
+        if binding.error or (binding.key is not None and not _is_assignment(binding)):
+            # Never the line itself: it may hold a password.
+            raise InvalidInput(f"{path} line {line} is not NAME=value")
+        if binding.key is None:
+            continue
+        if binding.key in lines:
+            raise InvalidInput(
+                f"{path} line {line}: {binding.key} is set on line {lines[binding.key]} too; leave one out"
+            )
+        lines[binding.key] = line
+        found[binding.key] = binding.value or ""
+    return found
+
+
+def _is_assignment(binding: Binding) -> bool:
+    return binding.value is not None and _NAME.fullmatch(binding.key or "") is not None
+
+
+def _blank_lines_before(text: str) -> int:
+    """A statement begins for the parser with the blank lines above it."""
+    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _in_one_sentence(error: ValidationError, given: Mapping[str, _Entry]) -> InvalidInput:

@@ -40,14 +40,16 @@ def examine(of: Settings) -> list[Diagnosis]:
 
 def _ledger(of: Settings) -> Iterator[Diagnosis]:
     from bulksend.ledger import leases
-    from bulksend.ledger.database import Database, LedgerUnreachable
-    from bulksend.ledger.migrating import SchemaOutdated, check_schema
+    from bulksend.ledger.database import Database
+    from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable
+    from bulksend.ledger.migrating import SchemaNewer, SchemaOutdated, check_schema
+    from bulksend.ledger.readiness import try_out
 
-    database = Database(of.database_url_text())
+    database = Database.from_settings(of)
     try:
         database.check()
-    except LedgerUnreachable as error:
-        yield Diagnosis("ledger", False, str(error), "start the database, or set DATABASE_URL")
+    except (LedgerUnreachable, LedgerUnfit) as error:
+        yield _ledger_trouble(error)
         return
     yield Diagnosis("ledger", True, f"{database.address} answers")
     if database.is_sqlite:
@@ -56,6 +58,14 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
         check_schema(database)
     except SchemaOutdated as error:
         yield Diagnosis("schema", False, str(error), "bulksend migrate")
+        return
+    except SchemaNewer as error:
+        yield Diagnosis("schema", False, str(error), "update bulksend on this machine")
+        return
+    try:
+        try_out(database)
+    except (LedgerUnreachable, LedgerUnfit) as error:
+        yield _ledger_trouble(error)
         return
     yield Diagnosis("schema", True, "up to date")
     with database.read() as tx:
@@ -67,6 +77,11 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
             "workers", False, "none is at work: nothing is sent", "bulksend worker, or bulksend up"
         )
     database.close()
+
+
+def _ledger_trouble(error: Exception) -> Diagnosis:
+    what, _, remedy = str(error).rpartition("; ")
+    return Diagnosis("ledger", False, what, remedy)
 
 
 def _sqlite(database: Database) -> Diagnosis:

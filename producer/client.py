@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from bulksend.ledger import campaigns, direct, senders
 from bulksend.ledger.campaigns import Campaign, NewCampaign
-from bulksend.ledger.database import Database, LedgerUnreachable, instant
+from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
+from bulksend.ledger.fitness import LedgerUnreachable
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import RefusedRow, SealPolicy, seal_all, seal_otp_only
 from bulksend.ledger.keyfile import encryption_keys
@@ -104,7 +105,7 @@ class Producer:
                 RedisPublisher(settings.redis_url_text(), batch_size=settings.batch_size)
             )
         return cls(
-            Database(settings.database_url_text(), by_key=True),
+            Database.from_settings(settings, by_key=True),
             publisher,
             Sealer.from_text(encryption_keys(settings)),
             seals=seal_all if settings.encrypt == "all" else seal_otp_only,
@@ -137,6 +138,8 @@ class Producer:
         once more, or ``into`` names the campaign, by id or name, that takes in those who are not in it yet. Without
         ``on_unknown`` a message that may have gone out is held. Raises InvalidInput when the campaign as a whole is
         wrong, also where ``key`` belongs to one of other options; single rows that are wrong are in ``refused``.
+
+        Raises LedgerUnreachable when the ledger does not answer.
         """
         if into is not None and (again or key is not None):
             raise InvalidInput("into and key or again exclude each other: into names the campaign already")
@@ -162,7 +165,7 @@ class Producer:
             content=template.to_json(),
             source_hash=digest,
             source_name="",
-            due_at=self._database.retrying(instant) if at is None else _instant(at, "at"),
+            due_at=self._now_ms() if at is None else _instant(at, "at"),
             ttl_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             rate=parse_rate(str(rate)) if rate is not None else None,
             on_unknown=_on_unknown(on_unknown or OnUnknown.HOLD),
@@ -180,17 +183,22 @@ class Producer:
                 if value is not None
             },
         )
-        with self._database.read() as tx:
-            senders.check_spelling(tx, digits, "sender")
-        return self._intake().run(
-            new,
-            template,
-            lambda after: _numbered(listed, after),
-            default_region=self._default_region,
-            timezone=self._timezone,
-            again=again,
-            into=into,
-        )
+        with self._database.in_our_words():
+            with self._database.read() as tx:
+                senders.check_spelling(tx, digits, "sender")
+            return self._intake().run(
+                new,
+                template,
+                lambda after: _numbered(listed, after),
+                default_region=self._default_region,
+                timezone=self._timezone,
+                again=again,
+                into=into,
+            )
+
+    def _now_ms(self) -> int:
+        with self._database.in_our_words():
+            return self._database.retrying(instant)
 
     def send(
         self,
@@ -207,7 +215,8 @@ class Producer:
         """One message. With a ``key`` it may be repeated safely: the first message is found again.
 
         An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own do. Raises InvalidInput, also when the key
-        was used for another message.
+        was used for another message, and LedgerUnreachable when the ledger does not answer; the same key then finds out
+        whether the message was taken.
         """
         message_kind, message_type = _kind(kind), _type(type)
         if self._seals(message_kind) and not self._sealer.can_seal:
@@ -222,18 +231,17 @@ class Producer:
         lives_ms = None if ttl is None else _milliseconds(ttl, "ttl")
         if lives_ms is None and message_kind is Kind.OTP:
             lives_ms = OTP_TTL_MS
-        taken = self._take_one(
-            message_kind,
-            DirectSend(
-                key=f"auto:{new_id()}" if key is None else checked_key(key),
-                recipient=digits,
-                sender=sender_digits,
-                type=message_type.value,
-                content=rendered,
-                due_at=None if at is None else _instant(at, "at"),
-                lives_ms=lives_ms,
-            ),
+        send = DirectSend(
+            key=f"auto:{new_id()}" if key is None else checked_key(key),
+            recipient=digits,
+            sender=sender_digits,
+            type=message_type.value,
+            content=rendered,
+            due_at=None if at is None else _instant(at, "at"),
+            lives_ms=lives_ms,
         )
+        with self._database.in_our_words():
+            taken = self._take_one(message_kind, send)
         if taken.status is Status.QUEUED and not taken.repeated and at is None:
             self._publisher.publish(message_kind, [taken.id])
         return SendReceipt(taken.id, taken.status, taken.repeated)

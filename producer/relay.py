@@ -32,6 +32,7 @@ from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, counting, due, leases, receipts, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.fitness import told
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import LANES, Kind
 from producer.publisher import Publisher
@@ -159,7 +160,7 @@ class Relay:
             except InvalidInput:
                 raise
             except Exception as error:  # noqa: BLE001 - the ledger may be away for long; the relay outlives that
-                log.warning("relay_tick_failed", error=type(error).__name__)
+                log.warning("relay_tick_failed", error=told(error))
                 wait_s = 1.0
             stop.wait(wait_s)
         self._leadership.leave()

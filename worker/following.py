@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from bulksend.ledger.fitness import told
 from bulksend.ledger.sending import Claimed
 from bulksend.limits import Permits
 from bulksend.messaging import Answer, Decision, Scope, Status
@@ -77,7 +78,7 @@ class Follower:
                 )
                 await self._in_thread(self._store.suppress, [wanted])
         except Exception as error:  # noqa: BLE001 - its own message is settled in any case
-            log.error("not_followed", message=message.id, error=type(error).__name__)
+            log.error("not_followed", message=message.id, error=told(error))
 
     def probe_is_over(self) -> None:
         """The probe of an outage was answered, or is not sent after all: say so before another may go."""
@@ -112,7 +113,7 @@ class Follower:
             )
             self._on_report(opened_ms)
         except Exception as error:  # noqa: BLE001 - only advice to the limiter
-            log.warning("not_reported", error=type(error).__name__)
+            log.warning("not_reported", error=told(error))
 
     def _pauses_due(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
         """A pause at once, or once so many in a row ended alike."""

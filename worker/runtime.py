@@ -13,8 +13,11 @@ import structlog
 
 from bulksend.broker import read_ids
 from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
-from bulksend.ledger.database import Database, LedgerUnreachable
+from bulksend.ledger.database import Database
+from bulksend.ledger.fitness import LedgerUnreachable
 from bulksend.ledger.keyfile import encryption_keys
+from bulksend.ledger.migrating import SchemaOutdated
+from bulksend.ledger.readiness import try_out
 from bulksend.ledger.sealing import Sealer
 from bulksend.limits import Permits, make_permits
 from bulksend.messaging import InvalidInput, Kind, Policy
@@ -100,6 +103,10 @@ class Runtime:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
+        except (InvalidInput, SchemaOutdated) as error:
+            self.failed = True
+            log.critical("worker_cannot_work", why=str(error))
+            self._on_death()
         except BaseException as error:
             self.failed = True
             log.critical("engine_died", error=type(error).__name__, exc_info=True)
@@ -151,14 +158,15 @@ def build_store(settings: Settings) -> Store:
     """The ledger under this process's name."""
     sealer = Sealer.from_text(encryption_keys(settings))
     book = Book(sealer, default_rate=settings.default_rate)
-    database = Database(settings.database_url_text(), by_key=True)
+    database = Database.from_settings(settings, by_key=True)
     return Store(database, book, name=worker_name(), account=settings.account())
 
 
 def build_engine(
     settings: Settings, store: Store, backlog: Backlog, around_permits: Callable[[Permits], Permits]
 ) -> Engine:
-    """The engine with its real parts."""
+    """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
+    try_out(store.database)
     permits = make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store)
     policy = Policy(
         max_tries=settings.max_tries,

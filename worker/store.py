@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, leases, senders, sending, suppressions
-from bulksend.ledger.database import Database, LedgerUnreachable
+from bulksend.ledger.database import Database
+from bulksend.ledger.fitness import LedgerUnreachable
 from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.outcome import Scope, Suppress
@@ -49,7 +50,7 @@ class Store:
     """The ledger as one worker sees it: under its lease, for its account."""
 
     def __init__(self, database: Database, book: Book, *, name: str, account: str) -> None:
-        self._database = database
+        self.database = database
         self.book = book
         self.name = name
         self.account = account
@@ -64,18 +65,18 @@ class Store:
         if lease is None:
             raise ConnectionError("no lease yet")
         try:
-            return self._database.retrying(lambda tx: leases.say_away(tx, lease, away), patience_s=1.0)
+            return self.database.retrying(lambda tx: leases.say_away(tx, lease, away), patience_s=1.0)
         except LedgerUnreachable as error:
             raise ConnectionError(str(error)) from None
 
     def take_lease(self, lease_ms: int) -> tuple[str, int]:
         """A new lease for this worker, and the database's clock (ms)."""
-        self.lease, now_ms = self._database.retrying(lambda tx: leases.take(tx, self.name, lease_ms))
+        self.lease, now_ms = self.database.retrying(lambda tx: leases.take(tx, self.name, lease_ms))
         return self.lease, now_ms
 
     def renew(self, lease: str, lease_ms: int) -> int | None:
         """Prolong the lease, the database's clock (ms); None when it has lapsed."""
-        return self._database.retrying(lambda tx: leases.renew(tx, lease, lease_ms), patience_s=2.0)
+        return self.database.retrying(lambda tx: leases.renew(tx, lease, lease_ms), patience_s=2.0)
 
     def end_lease(self, lease: str) -> None:
         """This worker stops; whatever it holds still is given back or becomes unknown at once."""
@@ -83,7 +84,7 @@ class Store:
         def work(tx: Connection) -> None:
             leases.end(tx, lease)
 
-        self._database.retrying(work, patience_s=5.0)
+        self.database.retrying(work, patience_s=5.0)
 
     def rescue(self, resend_wait_ms: int) -> leases.Rescued:
         """Take from the dead what they hold."""
@@ -94,10 +95,10 @@ class Store:
             reach("rescuing")
             return done
 
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             if not leases.any_lapsed(tx):
                 return leases.Rescued([], [], [])
-        return self._database.retrying(work, patience_s=2.0)
+        return self.database.retrying(work, patience_s=2.0)
 
     def bury(self, flight: Flight, resend_wait_ms: int) -> leases.Rescued:
         """Take from a dead neighbour what it held, by its own record."""
@@ -111,7 +112,7 @@ class Store:
                 resend_wait_ms=resend_wait_ms,
             )
 
-        return self._database.retrying(work, patience_s=5.0) if flight.lease else leases.Rescued([], [], [])
+        return self.database.retrying(work, patience_s=5.0) if flight.lease else leases.Rescued([], [], [])
 
     def claim(self, ids: Sequence[str], lease: str) -> list[sending.Claimed]:
         """Claim what still waits of these ids, and know its campaigns and senders."""
@@ -122,19 +123,19 @@ class Store:
             return claimed
 
         reach("before_claim")
-        claimed = self._database.retrying(work, alone=True)
+        claimed = self.database.retrying(work, alone=True)
         reach("after_claim")
         return claimed
 
     def _at_once(self, work: Callable[[Connection], T], *, patience_s: float) -> T | None:
         """What is a single statement needs no transaction. None on SQLite, where that saves nothing."""
-        if self._database.is_sqlite:
+        if self.database.is_sqlite:
             return None
-        return self._database.retrying(work, patience_s=patience_s, alone=True)
+        return self.database.retrying(work, patience_s=patience_s, alone=True)
 
     def claimed_under(self, lease: str) -> set[str]:
         """What the ledger says this lease has in hand."""
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             return sending.claimed_under(tx, lease)
 
     def open(self, openings: Sequence[sending.Opening], lease: str) -> frozenset[str]:
@@ -156,7 +157,7 @@ class Store:
             self._closely = _CLOSELY if found is None else 0
         left = [opening for opening in openings if opening.attempt_id not in opened]
         if left:
-            opened |= self._database.retrying(closely, patience_s=3.0).attempts
+            opened |= self.database.retrying(closely, patience_s=3.0).attempts
         reach("after_open")
         return opened
 
@@ -171,7 +172,7 @@ class Store:
 
         reach("before_settle")
         if not self._at_once(at_once, patience_s=5.0):
-            self._database.retrying(closely, patience_s=5.0)
+            self.database.retrying(closely, patience_s=5.0)
         reach("after_settle")
 
     def give_back(self, releases: Sequence[sending.Release], lease: str) -> None:
@@ -181,7 +182,7 @@ class Store:
             sending.give_back(tx, releases, lease=lease)
 
         reach("giving_back")
-        self._database.retrying(work, patience_s=5.0)
+        self.database.retrying(work, patience_s=5.0)
 
     def fail(self, failures: Sequence[tuple[str, str]], lease: str) -> None:
         """Messages that can never be rendered."""
@@ -189,13 +190,11 @@ class Store:
         def work(tx: Connection) -> None:
             sending.fail_claimed(tx, failures, lease=lease)
 
-        self._database.retrying(work, patience_s=5.0)
+        self.database.retrying(work, patience_s=5.0)
 
     def expire(self, ids: Sequence[str], lease: str) -> list[str]:
         """End those whose time to live has passed by the database's clock."""
-        return self._database.retrying(
-            lambda tx: sending.expire_claimed(tx, ids, lease=lease), patience_s=5.0
-        )
+        return self.database.retrying(lambda tx: sending.expire_claimed(tx, ids, lease=lease), patience_s=5.0)
 
     def pause(self, orders: Sequence[PauseOrder]) -> list[PauseOrder]:
         """Pause what the vendor's answers ask for, on record; those that ran until now."""
@@ -208,7 +207,7 @@ class Store:
             }
             return [order for order in orders if acting[order.scope](order)]
 
-        return self._database.retrying(work)
+        return self.database.retrying(work)
 
     def suppress(self, orders: Sequence[SuppressOrder]) -> None:
         """Suppress recipients that the vendor's answers ask to leave alone."""
@@ -217,16 +216,16 @@ class Store:
             for order in orders:
                 _suppress(tx, order, self.name)
 
-        self._database.retrying(work)
+        self.database.retrying(work)
 
     def pauses(self) -> senders.Pauses:
         """Everything paused now: the truth behind the limiter's flags."""
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             return senders.pauses(tx)
 
     def running_senders(self) -> list[str]:
         """Senders that are not paused."""
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             return [s.phone for s in senders.listed(tx) if s.paused_at is None]
 
     def recent_recipients(self, day_ms: int = 86_400_000) -> Mapping[str, list[tuple[str, int]]]:
@@ -236,7 +235,7 @@ class Store:
         from bulksend.ledger.database import db_now
 
         found: dict[str, list[tuple[str, int]]] = {}
-        with self._database.read() as tx:
+        with self.database.read() as tx:
             limited = [s.phone for s in senders.listed(tx) if s.quota is not None]
             for phone in limited:
                 rows = tx.execute(
@@ -250,11 +249,11 @@ class Store:
 
     def limiter_key(self) -> bytes:
         """The key of the limiter's hashes."""
-        return limiter_key(self._database)
+        return limiter_key(self.database)
 
     def close(self) -> None:
         """Close the database's connections."""
-        self._database.close()
+        self.database.close()
 
 
 def _pause_sender(tx: Connection, order: PauseOrder, actor: str) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -35,14 +36,18 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import BigInteger
 
+from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable, as_ours
 from bulksend.messaging.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from bulksend.settings import Settings
 
 T = TypeVar("T")
 
 #: A plan is kept for as long as a connection knows nothing new of its tables, and one made for a ledger that was
 #: empty walks it when it is full: 40,000 rows read to settle 20, until the next ANALYZE. Its joins stay its own choice:
 #: thousands given back at once, each compared with each, took 18 s without hashing.
-_BY_KEY = " -c enable_seqscan=off"
+_BY_KEY = {"enable_seqscan": "off"}
 
 #: PostgreSQL's own words for "run that transaction again": serialization failure, deadlock, and a lock that
 #: was not had in time; then the states in which the server is away or about to be.
@@ -52,10 +57,6 @@ _AWAY = {"57P01", "57P02", "57P03", "53300", "53400", "25006", "08000", "08003",
 
 #: SQLite: each COMMIT is on the disk when it returns; or with the next one that is.
 _SYNCED, _NOT_SYNCED = "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"
-
-
-class LedgerUnreachable(Exception):
-    """The database cannot be reached or will not take part now; the address is named without its password."""
 
 
 class db_now(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
@@ -131,9 +132,17 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, pool_size: int = 5, statement_timeout_ms: int = 30_000, by_key: bool = False
+        self,
+        url: str,
+        *,
+        pool_size: int = 5,
+        statement_timeout_ms: int = 30_000,
+        by_key: bool = False,
+        pooled: bool = False,
     ) -> None:
+        """``pooled``: a pooler in transaction mode stands before it: each transaction may have another session."""
         self.url = make_url(url)
+        self.pooled = pooled
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.address = self.url.render_as_string(hide_password=True)
         self._sleep: Callable[[float], None] = time.sleep
@@ -141,8 +150,13 @@ class Database:
         self.engine = (
             _sqlite_engine(url, pool_size)
             if self.is_sqlite
-            else _postgresql_engine(url, pool_size, statement_timeout_ms, by_key=by_key)
+            else _postgresql_engine(url, pool_size, statement_timeout_ms, by_key=by_key, pooled=pooled)
         )
+
+    @classmethod
+    def from_settings(cls, of: Settings, *, by_key: bool = False) -> Database:
+        """The ledger of an installation."""
+        return cls(of.database_url_text(), by_key=by_key, pooled=of.pooler == "transaction")
 
     @contextmanager
     def write(self, *, lasting: bool = True) -> Iterator[Connection]:
@@ -177,7 +191,8 @@ class Database:
     def alone(self) -> Iterator[Connection]:
         """No transaction: each statement is one of its own, and has no way to BEGIN and COMMIT. On SQLite, where no
         way is long, the same as ``write``."""
-        if self.is_sqlite:
+        # Settings of a session behind a pooler last for a transaction, and one statement has no room for them.
+        if self.is_sqlite or self.pooled:
             with self.write() as tx:
                 yield tx
             return
@@ -210,27 +225,37 @@ class Database:
                 if not worth_repeating(error):
                     raise
                 if time.monotonic() + pause > deadline:
-                    raise LedgerUnreachable(self.explain(error)) from None
+                    raise LedgerUnreachable(str(self.ours(error))) from None
             self._sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 1.0)
 
     def check(self) -> None:
-        """Raises LedgerUnreachable when the database does not answer a query."""
-        try:
-            with self.read() as tx:
+        """Raises LedgerUnreachable when the database does not answer a query, LedgerUnfit where it never will."""
+        with self.in_our_words(), self.read() as tx:
+            if self.is_sqlite:
                 tx.execute(select(1))
+            elif tx.exec_driver_sql(_KEPT).scalar() is not True:
+                raise LedgerUnfit(
+                    f"the ledger at {self.address}: what stands before it leaves startup options out, as a pooler "
+                    "does; set BULKSEND_POOLER=transaction, or use the direct port"
+                )
+
+    @contextmanager
+    def in_our_words(self) -> Iterator[None]:
+        """What the database raises within becomes LedgerUnreachable or LedgerUnfit."""
+        try:
+            yield
         except DBAPIError as error:
-            raise LedgerUnreachable(self.explain(error)) from None
+            raise self.ours(error) from None
+
+    def ours(self, error: DBAPIError) -> LedgerUnfit | LedgerUnreachable:
+        """A failure as an error of ours: the address, the cause, the remedy, and no parameter, which may be private."""
+        return as_ours(error, self.address, self.url.database if self.is_sqlite else None)
 
     def sqlite_version(self) -> str:
         """The version of the SQLite library in use."""
         with self.read() as tx:
             return str(tx.exec_driver_sql("SELECT sqlite_version()").scalar_one())
-
-    def explain(self, error: DBAPIError) -> str:
-        """The failure in one sentence, with the address and never with parameters, which hold private data."""
-        first_line = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no reason given"
-        return f"the ledger at {self.address} cannot be used: {first_line}"
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -285,6 +310,12 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
         connect_args={"timeout": 15, "check_same_thread": False},
     )
 
+    @event.listens_for(engine, "do_connect")
+    def _keep_private(_dialect: object, _record: object, arguments: list[Any], _more: object) -> None:
+        # It holds people's numbers; -wal and -shm take its mode over. Where it cannot be made SQLite says why.
+        with suppress(OSError):
+            os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below
@@ -313,7 +344,34 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: str, pool_size: int, statement_timeout_ms: int, *, by_key: bool) -> Engine:
+#: Whether a session has the settings that it was opened with.
+_KEPT = "SELECT current_setting('idle_in_transaction_session_timeout') = '1min'"
+
+
+def _session_settings(statement_timeout_ms: int, *, by_key: bool) -> dict[str, str]:
+    """What each session of ours goes by, whatever its role or database is set to."""
+    return {
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": "10000",
+        "idle_in_transaction_session_timeout": "60000",
+    } | (_BY_KEY if by_key else {})
+
+
+def _postgresql_engine(
+    url: str, pool_size: int, statement_timeout_ms: int, *, by_key: bool, pooled: bool
+) -> Engine:
+    settings = _session_settings(statement_timeout_ms, by_key=by_key)
+    arguments: dict[str, Any] = {
+        "connect_timeout": 5,
+        "application_name": "bulksend",
+        # Else psycopg goes by the server's encoding, and gives bytes for one that it does not know.
+        "client_encoding": "utf8",
+    }
+    if pooled:
+        # A statement that one session has prepared is not known to the next one.
+        arguments["prepare_threshold"] = None
+    else:
+        arguments["options"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -323,13 +381,24 @@ def _postgresql_engine(url: str, pool_size: int, statement_timeout_ms: int, *, b
         # be one more way there and back.
         pool_pre_ping=not by_key,
         pool_timeout=10,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "bulksend",
-            "options": f"-c statement_timeout={statement_timeout_ms} -c lock_timeout=10000"
-            f" -c idle_in_transaction_session_timeout=60000{_BY_KEY if by_key else ''}",
-        },
+        connect_args=arguments,
     )
+
+    @event.listens_for(engine, "connect")
+    def _refuse_other_encodings(connection: Any, _record: object) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):
+            raise LedgerUnfit(
+                f"the ledger's database is in {encoding}, which cannot hold every name and text; create it with "
+                "ENCODING UTF8: createdb --encoding UTF8 --template template0 NAME"
+            )
+
+    if pooled:
+        each = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+
+        @event.listens_for(engine, "begin")
+        def _set_for_this_transaction(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT {each}")
 
     @event.listens_for(engine, "handle_error")
     def _tell_no_values(context: ExceptionContext) -> None:

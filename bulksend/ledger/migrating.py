@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from bulksend.ledger.database import Database, unhurried
+from bulksend.messaging.errors import InvalidInput
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -22,6 +23,10 @@ class SchemaOutdated(Exception):
     """The database's schema is not the one this program was made for."""
 
 
+class SchemaNewer(InvalidInput):
+    """The database's schema is of a newer program: only that one can tell what it means."""
+
+
 def migrate(database: Database, revision: str = "head") -> None:
     """Upgrade to ``revision``, from an empty database or any earlier one; downgrade where it lies behind."""
     from alembic import command
@@ -32,6 +37,7 @@ def migrate(database: Database, revision: str = "head") -> None:
         unhurried(tx)
         config.attributes["connection"] = tx
         current = _recorded(tx)
+        _refuse_newer(database, current)
         script = ScriptDirectory.from_config(config)
         known = [step.revision for step in script.walk_revisions()]
         target = newest_revision() if revision == "head" else revision
@@ -44,10 +50,11 @@ def migrate(database: Database, revision: str = "head") -> None:
 
 
 def check_schema(database: Database) -> None:
-    """Raises SchemaOutdated, with the remedy, where the schema is not the newest this program knows."""
+    """Raises SchemaOutdated or SchemaNewer, with the remedy, where the schema is not the newest this program knows."""
     head = newest_revision()
     with database.read() as tx:
         current = _recorded(tx)
+    _refuse_newer(database, current)
     if current != head:
         state = (
             "has no tables yet" if current is None else f"is at revision {current}, this program needs {head}"
@@ -55,9 +62,22 @@ def check_schema(database: Database) -> None:
         raise SchemaOutdated(f"the ledger at {database.address} {state}; run `bulksend migrate`")
 
 
+def _refuse_newer(database: Database, current: str | None) -> None:
+    if current is not None and current not in {step["revision"] for step in _steps()}:
+        raise SchemaNewer(
+            f"the ledger at {database.address} is at revision {current}, which is newer than this program; nothing was "
+            "changed: update bulksend on this machine"
+        )
+
+
+def _steps() -> list[dict[str, str]]:
+    """Read from the steps' texts: importing Alembic takes longer than a send."""
+    return [dict(_STEP.findall(file.read_text())) for file in (MIGRATIONS / "versions").glob("0*.py")]
+
+
 def newest_revision() -> str:
-    """The revision that no step builds on, read from the steps' texts: importing Alembic takes longer than a send."""
-    steps = [dict(_STEP.findall(file.read_text())) for file in (MIGRATIONS / "versions").glob("0*.py")]
+    """The revision that no step builds on."""
+    steps = _steps()
     head: str
     (head,) = {step["revision"] for step in steps} - {step.get("down_revision") for step in steps}
     return head

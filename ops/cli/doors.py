@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import sys
@@ -29,7 +30,7 @@ def guarded(work: Callable[[], T]) -> T:
     """Run a command; turn what it raises into one clear line on stderr and the exit code of its kind."""
     from sqlalchemy.exc import DBAPIError
 
-    from bulksend.ledger.database import LedgerUnreachable
+    from bulksend.ledger.fitness import LedgerUnreachable, trouble_of
     from bulksend.ledger.migrating import SchemaOutdated
     from bulksend.messaging.errors import InvalidInput
     from ops.local.failure import CannotStart
@@ -41,27 +42,36 @@ def guarded(work: Callable[[], T]) -> T:
     except SchemaOutdated as error:
         leave(UNREACHABLE, str(error))
     except LedgerUnreachable as error:
-        leave(
-            UNREACHABLE,
-            f"{error}; start the database, e.g. with `docker compose up -d postgres`, or set DATABASE_URL",
-        )
+        leave(UNREACHABLE, str(error))
     except (Unreachable, CannotStart) as error:
         leave(UNREACHABLE, str(error))
     except DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()
-        leave(UNREACHABLE, f"the ledger did not answer as it should: {reason[0] if reason else 'no reason'}")
+        trouble = trouble_of(error)
+        leave(BAD_INPUT if trouble.lasts else UNREACHABLE, f"the ledger: {trouble.what}; {trouble.remedy}")
+    except OSError as error:
+        leave(*_of_the_system(error))
     except Exception as error:
         # By its name: most commands never import Redis's client.
         if not type(error).__module__.startswith("redis"):
             raise
-        from bulksend.broker import trouble_of
+        from bulksend.broker import trouble_of as redis_trouble_of
 
-        leave(UNREACHABLE, trouble_of(error).text("REDIS_URL"))
+        leave(UNREACHABLE, redis_trouble_of(error).text("REDIS_URL"))
     except KeyboardInterrupt:
         leave(
             INTERRUPTED,
             "interrupted; what was taken in is kept, and running the same command again goes on from there",
         )
+
+
+def _of_the_system(error: OSError) -> tuple[int, str]:
+    """The exit code and the sentence of a file or folder that cannot be used."""
+    where = error.filename if error.filename is not None else "a file"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return BAD_INPUT, f"{where} cannot be written or read ({error.strerror}); run it elsewhere"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FAILED, f"{where}: the disk is full; make room"
+    return FAILED, f"{where}: {error.strerror or error}"
 
 
 def leave(code: int, text: str) -> NoReturn:
@@ -118,7 +128,7 @@ def ledger(of: Settings, *, checked: bool = True) -> Database:
     from bulksend.ledger.database import Database
     from bulksend.ledger.migrating import SchemaOutdated, check_schema, migrate
 
-    database = Database(of.database_url_text())
+    database = Database.from_settings(of)
     if not checked:
         return database
     database.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,11 +94,13 @@ def worker(context: typer.Context) -> None:
     """Take jobs and send. Every option of `celery worker` works, e.g. -Q otp, -l INFO, -c 4."""
 
     def work() -> int:
+        from bulksend.ledger.readiness import try_out
         from ops.cli.doors import fit_redis, ledger, settings
         from worker.celery_app import build_app, runtime_of
 
         of = settings()
-        ledger(of).close()
+        with closing(ledger(of)) as database:
+            try_out(database)
         fit_redis(of)
         app = build_app(of)
         arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
@@ -131,11 +134,13 @@ def relay() -> None:
         import threading
 
         from bulksend import logs
+        from bulksend.ledger.readiness import try_out
         from ops.cli.doors import ledger, settings
         from ops.cli.wiring import relay as build
 
         of = settings()
-        ledger(of).close()
+        with closing(ledger(of)) as database:
+            try_out(database)
         logs.configure(of.log_level, of.log_format)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -56,7 +56,7 @@ def relay(of: Settings) -> Relay:
         raise Unreachable("REDIS_URL is not set; the relay publishes what is due to Redis")
     clock = LedgerClock()
     return Relay(
-        Database(of.database_url_text(), by_key=True),
+        Database.from_settings(of, by_key=True),
         open_redis(of.redis_url_text()),
         RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=2.0, wall_ms=clock),
         RelaySettings(

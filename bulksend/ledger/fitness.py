@@ -1,0 +1,188 @@
+"""What a failure of the database means, and whether a ledger can be used: tried, not asked.
+
+A trouble that lasts until a person mends it (a wrong password, a missing right, an encoding) ends a worker at its
+start. One that may end by itself (away, full, locked) is outlived.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from bulksend.messaging.errors import InvalidInput
+
+#: SQLSTATEs of a prepared statement that the session does not know, or knows from another connection.
+LOST_PREPARED = ("26000", "42P05")
+POOLER = (
+    "a pooler in transaction mode stands before it",
+    "set BULKSEND_POOLER=transaction, or use its session mode or the direct port",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong and what to do. ``lasts`` until a person mends it."""
+
+    what: str
+    remedy: str
+    lasts: bool
+
+
+class LedgerUnreachable(Exception):
+    """The database cannot be reached or will not take part now; the address is named without its password."""
+
+
+class LedgerUnfit(InvalidInput):
+    """This database cannot be used as it is set up, however long one waits."""
+
+
+def _lasting(what: str, remedy: str) -> Trouble:
+    return Trouble(what, remedy, lasts=True)
+
+
+def _passing(what: str, remedy: str) -> Trouble:
+    return Trouble(what, remedy, lasts=False)
+
+
+_START = "start it, e.g. with `docker compose up -d postgres`, or set DATABASE_URL"
+#: By SQLSTATE where there is one, or a part of the text: libpq has no states for a connection that is not made.
+_CAUSES: tuple[tuple[tuple[str, ...], Trouble], ...] = (
+    (
+        ("28P01", "password authentication failed", "no password supplied"),
+        _lasting(
+            "the password or the user is wrong",
+            "check both in DATABASE_URL; percent-encode @ : / # ? % in the password",
+        ),
+    ),
+    (
+        ("pg_hba.conf", "28000"),
+        _lasting(
+            "the server refuses this user from here", "see its pg_hba.conf, and the user's right to log in"
+        ),
+    ),
+    (
+        ("3D000", "3d000"),
+        _lasting(
+            "there is no such database", "create it: createdb --encoding UTF8 --template template0 NAME"
+        ),
+    ),
+    (
+        ("for schema", "for database"),
+        _lasting(
+            "the user may not make tables there",
+            "as the owner: GRANT CREATE, USAGE ON SCHEMA public TO the user of DATABASE_URL",
+        ),
+    ),
+    (
+        ("42501",),
+        _lasting(
+            "the user lacks a right",
+            "as the owner: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
+            "TO the user of DATABASE_URL",
+        ),
+    ),
+    (("unsupported startup parameter", *LOST_PREPARED), _lasting(*POOLER)),
+    (
+        ("42P01", "42703", "no such table", "no such column"),
+        _lasting("its schema is not this program's", "bulksend migrate"),
+    ),
+    (
+        ("certificate verify failed", "root certificate", "certificate"),
+        _lasting(
+            "the server's certificate is not trusted",
+            "add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL, with the authority's certificate",
+        ),
+    ),
+    (
+        ("does not support SSL",),
+        _lasting("the server speaks no TLS", "leave sslmode out of DATABASE_URL, or set up TLS there"),
+    ),
+    (
+        ("53100", "o space left", "disk is full"),
+        _passing("the disk is full", "make room on the ledger's disk"),
+    ),
+    (
+        ("53300", "too many clients", "remaining connection slots"),
+        _passing("it takes no more connections", "raise max_connections, or use a pooler"),
+    ),
+    (("25006",), _passing("it is read-only", "set DATABASE_URL to the primary, not to a replica")),
+    (
+        ("57P01", "57P02", "57P03", "starting up", "shutting down"),
+        _passing("it starts or stops just now", "wait until it has"),
+    ),
+    (
+        ("resolve host", "translate host", "not known", "name resolution"),
+        _passing("its host name is not known", "check the host in DATABASE_URL, and the name server"),
+    ),
+    (
+        ("imeout", "timed out"),
+        _passing(
+            "it does not answer in time", "check the host, the port and what lies between, such as a firewall"
+        ),
+    ),
+    (("refused", "No such file or directory"), _passing("nothing listens there", _START)),
+    (
+        ("file is not a database", "malformed"),
+        _lasting("the file is no SQLite database, or a damaged one", "set DATABASE_URL to another file"),
+    ),
+    (
+        ("readonly database", "attempt to write"),
+        _lasting("this folder or file cannot be written", "run it elsewhere, or as the user that owns it"),
+    ),
+    (
+        ("database is locked",),
+        _passing("another process keeps it locked", "wait, or end the process that keeps it"),
+    ),
+    (("disk I/O error",), _passing("its disk failed", "look at the disk; see the system's log")),
+)
+
+
+def own_words(error: BaseException) -> str:
+    """The first line of the database's error, without a value: what a row or a parameter held is private."""
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    if state.startswith("22"):  # these quote what could not be read
+        return f"a value does not fit (SQLSTATE {state})"
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0].strip()[:300] if lines else type(error).__name__
+
+
+def told(error: BaseException) -> str:
+    """An error for the log: its type, and the database's own first line where it is the database's."""
+    name = type(error).__name__
+    return f"{name}: {own_words(error)}" if isinstance(error, DBAPIError) else name
+
+
+def trouble_of(error: DBAPIError, file: str | None = None) -> Trouble:
+    """What an error of the database means. ``file`` is a SQLite ledger's."""
+    said = str(error.orig)
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if file is not None and "unable to open" in said:
+        return _of_the_file(Path(file))
+    words = own_words(error)
+    if "does not exist" in said and "database " in said and not state:
+        state = "3D000"
+    for marks, trouble in _CAUSES:
+        if any(mark == state or mark in said for mark in marks):
+            return Trouble(f"{trouble.what} ({words})", trouble.remedy, trouble.lasts)
+    return _passing(f"it cannot be used ({words})", "see the database's own log, or set DATABASE_URL")
+
+
+def _of_the_file(file: Path) -> Trouble:
+    folder = file.absolute().parent
+    if file.is_dir():
+        return _lasting(f"{file} is a folder", "write the name of a file into DATABASE_URL")
+    if not folder.is_dir():
+        return _lasting(f"the folder {folder} is not there", "make it, or set DATABASE_URL to another file")
+    if not os.access(folder, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        return _lasting(f"the folder {folder} cannot be written", "run it elsewhere, or set DATABASE_URL")
+    return _lasting(f"{file} cannot be opened", "run it elsewhere, or set DATABASE_URL to another file")
+
+
+def as_ours(error: DBAPIError, address: str, file: str | None = None) -> LedgerUnfit | LedgerUnreachable:
+    """The failure as an error of ours: what is wrong with the ledger at ``address``, and the remedy."""
+    trouble = trouble_of(error, file)
+    text = f"the ledger at {address}: {trouble.what}; {trouble.remedy}"
+    return LedgerUnfit(text) if trouble.lasts else LedgerUnreachable(text)

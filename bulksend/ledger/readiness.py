@@ -1,0 +1,77 @@
+"""Whether a ledger can do what workers and relay ask of it: its schema, its rights, a row there and back."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, delete, insert, select, text, update
+
+from bulksend.ledger.database import Database
+from bulksend.ledger.fitness import LOST_PREPARED, POOLER, LedgerUnfit
+from bulksend.ledger.migrating import check_schema
+from bulksend.ledger.schema import installation, metadata
+
+_MISSING_RIGHTS = text(
+    "SELECT t, r FROM unnest(CAST(:tables AS text[])) AS t, unnest(CAST(:rights AS text[])) AS r"
+    " WHERE NOT has_table_privilege(t, r)"
+)
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+def try_out(database: Database) -> None:
+    """Do what is needed once. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated, SchemaNewer."""
+    database.check()
+    check_schema(database)
+    with database.in_our_words():
+        if not database.is_sqlite:
+            with database.read() as tx:
+                _refuse_missing_rights(tx, database.address)
+            if not database.pooled:
+                _prepare_in_one_session(database)
+        with database.write() as tx:
+            _there_and_back(tx)
+
+
+def _refuse_missing_rights(tx: Connection, address: str) -> None:
+    tables = [f'"{name}"' for name in metadata.tables]
+    missing = tx.execute(_MISSING_RIGHTS, {"tables": tables, "rights": list(_RIGHTS)}).all()
+    if missing:
+        table, right = missing[0]
+        raise LedgerUnfit(
+            f"the ledger at {address}: its user may not {right} in {table.strip(chr(34))}"
+            f"{f' ({len(missing)} rights are missing)' if len(missing) > 1 else ''}; as the owner: "
+            f"GRANT {', '.join(_RIGHTS)} ON ALL TABLES IN SCHEMA public TO that user"
+        )
+
+
+def _there_and_back(tx: Connection) -> None:
+    """A row is written, changed, read and removed; other probes at the same time have rows of their own."""
+    name = f"probe {os.urandom(8).hex()}"
+    mine = installation.c.name == name
+    tx.execute(insert(installation).values(name=name, value=b"1"))
+    tx.execute(update(installation).where(mine).values(value=b"2"))
+    if bytes(tx.execute(select(installation.c.value).where(mine)).scalar_one()) != b"2":
+        raise LedgerUnfit("the ledger does not give back what it was given")
+    tx.execute(delete(installation).where(mine))
+
+
+def _prepare_in_one_session(database: Database) -> None:
+    """A prepared statement is its session's. A pooler in transaction mode gives the session that a connection has just
+    left to the next transaction of another; then the first meets a session that knows nothing."""
+    with database.engine.connect() as ours, database.engine.connect() as other:
+        first: Any = ours.connection.driver_connection
+        second: Any = other.connection.driver_connection
+        try:
+            with first.transaction():
+                first.execute("SELECT %s::int", (1,), prepare=True)
+            with second.transaction():
+                second.execute("SELECT 1")
+                with first.transaction():
+                    first.execute("SELECT %s::int", (1,), prepare=True)
+        except psycopg.Error as error:
+            ours.invalidate()
+            if error.sqlstate in LOST_PREPARED:
+                raise LedgerUnfit(f"the ledger at {database.address}: {POOLER[0]}; {POOLER[1]}") from None
+            raise
