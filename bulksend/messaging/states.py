@@ -60,7 +60,7 @@ class Status(StrEnum):
     QUEUED = "queued"
     """Taken in, waits for its due time and a worker; intake and rescue put it here, a claim takes it out."""
     RETRY = "retry"
-    """As queued, after an attempt that surely did not reach the vendor; due again at ``due_at``."""
+    """As queued, after an attempt that was surely not sent; due again at ``due_at``."""
     CLAIMED = "claimed"
     """One worker holds it, nothing has left; that worker moves it on, rescue gives it back."""
     SENDING = "sending"
