@@ -9,7 +9,9 @@ from typing import Any
 
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.sealing import CannotUnseal, Sealer
-from bulksend.messaging import ContentTemplate, InvalidValue, Kind, MessageType
+from bulksend.messaging import ContentTemplate, InvalidInput, InvalidValue, Kind, MessageType, map_columns
+from bulksend.messaging.plan import as_text
+from producer.reading import BadRow, RawRow, RowSource
 
 CODE_WITHHELD = "a one-time code is not shown"
 WIPED = "its content was wiped"
@@ -65,6 +67,35 @@ class Variables:
             except CannotUnseal:
                 self.unreadable += 1
         return {name: values.get(name) for name in self.names}
+
+
+class FileColumns:
+    """Every column of the file that a campaign was made of: found again by the numbers of its rows, in flat memory."""
+
+    def __init__(self, source: RowSource, name: str) -> None:
+        self._name = name
+        self._to = next((own for own, ours in map_columns(source.header).names.items() if ours == "to"), "to")
+        self.names = list(source.header)
+        self._rows = iter(source)
+        self._at: RawRow | BadRow | None = next(self._rows, None)
+
+    def of(self, row: int, recipient: str) -> Mapping[str, str | None]:
+        """The cells of a row; called with rising numbers. Raises InvalidInput where it is another person's."""
+        while self._at is not None and self._at.number < row:
+            self._at = next(self._rows, None)
+        found = self._at
+        if not isinstance(found, RawRow) or found.number != row:
+            raise InvalidInput(
+                f"--file: {self._name} has no row {row}: it is not the file that this campaign has"
+            )
+        text = as_text(self._to, found.values.get(self._to)) or ""
+        digits = "".join(str(int(c)) for c in text if c.isdecimal())
+        if recipient[-6:] not in digits:
+            raise InvalidInput(
+                f"--file: row {row} of {self._name} is another number than the campaign's: it is not the file that "
+                "this campaign has"
+            )
+        return {name: as_text(name, found.values.get(name)) for name in self.names}
 
 
 def leaves(content: Any, path: str = "") -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +14,10 @@ from ops.cli.doors import DONE, guarded
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.sealing import Sealer
     from bulksend.settings import Settings
-    from ops.contents import Variables
+    from ops.contents import FileColumns, Variables
 
 group = typer.Typer(
     help="Find messages, show one whole, ask why it waits, settle an unknown one.", no_args_is_help=True
@@ -256,6 +258,10 @@ def export(
     refused: Annotated[
         bool, typer.Option("--refused", help="The rows that were refused, instead of the messages.")
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="The file that the campaign was made of: all of its columns come along."),
+    ] = None,
     mask: Annotated[
         bool, typer.Option("--mask", help="Mask the phone numbers, and leave the file's columns out.")
     ] = False,
@@ -270,14 +276,17 @@ def export(
         from ops.contents import Variables
         from ops.exporting import open_writer
 
+        if file is not None and (mask or refused):
+            raise InvalidInput("--file: goes with neither --mask nor --refused")
         if str(output) != "-" and output.suffix not in (".csv", ".jsonl"):
             raise InvalidInput(f"--output: {output.name} must end in .csv or .jsonl")
         of = settings()
         count = 0
-        with ledger(of).read() as tx:
+        with ExitStack() as stack, ledger(of).read() as tx:
             found = campaigns.resolve(tx, campaign)
             variables = Variables(found, _kept_sealer(of))
-            messages = _exported(tx, found.id, None if mask else variables)
+            own = stack.enter_context(_columns_of(file, found)) if file is not None else None
+            messages = _exported(tx, found.id, None if mask else variables, own)
             rows = map(dict, campaigns.every_refused_row(tx, found.id)) if refused else messages
             with open_writer(output, REFUSED_COLUMNS if refused else None) as write:
                 for row in rows:
@@ -298,7 +307,22 @@ def export(
 REFUSED_COLUMNS = ("row", "field", "value", "why")
 
 
-def _exported(tx: Connection, campaign_id: str, variables: Variables | None) -> Iterator[dict[str, Any]]:
+@contextmanager
+def _columns_of(file: Path, campaign: Campaign) -> Iterator[FileColumns]:
+    """The columns of a campaign's own file. Raises InvalidInput for codes: theirs would come along."""
+    from bulksend.messaging import InvalidInput, Kind
+    from ops.contents import FileColumns
+    from producer.reading import open_rows
+
+    if campaign.kind is Kind.OTP:
+        raise InvalidInput("--file: the file of one-time codes is not exported")
+    with open_rows(file) as source:
+        yield FileColumns(source, file.name)
+
+
+def _exported(
+    tx: Connection, campaign_id: str, variables: Variables | None, file: FileColumns | None
+) -> Iterator[dict[str, Any]]:
     """The messages of a campaign as they leave; masked where no ``variables`` are given."""
     from bulksend.ledger import search
     from ops.cli.output import readable
@@ -310,6 +334,6 @@ def _exported(tx: Connection, campaign_id: str, variables: Variables | None) -> 
         if variables is None:
             yield dict(masked(shown))
         else:
-            own = variables.of(shown["id"], payload)
+            own = variables.of(shown["id"], payload) if file is None else file.of(shown["row"], shown["to"])
             # A column of the file that is named as one of ours.
             yield shown | {name if name not in shown else f"{name} (file)": own[name] for name in own}

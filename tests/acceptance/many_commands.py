@@ -73,22 +73,37 @@ def run(
 def _run_on_a_terminal(
     words: list[str], environ: dict[str, str], folder: str, columns: int
 ) -> dict[str, object]:
+    with terminal(columns) as (its, read):
+        child = os.fork()
+        if child == 0:
+            _become(words, environ | {"TERM": "xterm-256color"}, folder, (its, its))
+        said = read()
+    _, status = os.waitpid(child, 0)
+    return {"code": os.waitstatus_to_exitcode(status), "stdout": said, "stderr": ""}
+
+
+@contextlib.contextmanager
+def terminal(columns: int) -> Iterator[tuple[int, Callable[[], str]]]:
+    """A terminal of that width: its file descriptor for a child, and what reads all that is said there.
+
+    To be called once the child has it: ours is closed then, and the end of the child is the end of the reading.
+    """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    child = os.fork()
-    if child == 0:
+
+    def read() -> str:
+        os.close(its)
+        said = b""
+        # Linux tells the end of a terminal by an error.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 65536):
+                said += part
+        return said.decode(errors="replace").replace("\r\n", "\n")
+
+    try:
+        yield its, read
+    finally:
         os.close(ours)
-        _become(words, environ | {"TERM": "xterm-256color"}, folder, (its, its))
-    os.close(its)
-    said = b""
-    # Linux tells the end of a terminal by an error.
-    with contextlib.suppress(OSError):
-        while part := os.read(ours, 65536):
-            said += part
-    os.close(ours)
-    _, status = os.waitpid(child, 0)
-    text = said.decode(errors="replace").replace("\r\n", "\n")
-    return {"code": os.waitstatus_to_exitcode(status), "stdout": text, "stderr": ""}
 
 
 def _said(file: IO[bytes]) -> str:

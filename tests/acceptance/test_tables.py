@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.acceptance.many_commands import Cli
+from tests.acceptance.many_commands import Cli, commands
 
 SENDER = "8615000579987"
 NAME = "Spring sale for everyone who bought shoes in Amsterdam in May"
@@ -39,6 +39,22 @@ COMMANDS = {
     "doctor": "doctor",
     "send --dry-run": f"send bad.csv --sender {SENDER} --type text --content content.json --kind marketing --dry-run",
 }
+
+
+#: Those that print no table: sentences, JSON, a file, a screen (test_watching.py), or what their own tests look at.
+NO_TABLE = {
+    *(("demo",), ("up",), ("worker",), ("relay",), ("simulate",), ("migrate",), ("export",)),
+    *(("messages", "resolve"), ("keys", "new-encryption-key")),
+    *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry")),
+    *(("suppressions", act) for act in ("add", "remove")),
+    *(("senders", act) for act in ("add", "set", "pause", "resume")),
+    *(("account", act) for act in ("pause", "resume")),
+}
+
+
+def test_every_command_that_prints_a_table_is_looked_at() -> None:
+    looked_at = {tuple(name.split()[: 1 if name.startswith("send ") else 2]) for name in COMMANDS}
+    assert set(commands()) - NO_TABLE == looked_at
 
 
 @pytest.fixture

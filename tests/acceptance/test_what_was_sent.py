@@ -104,6 +104,27 @@ def test_an_export_has_the_files_columns_and_no_formula(cli: Cli, send: Send, tm
     assert piped.startswith("id,")
 
 
+def test_with_its_file_an_export_has_every_column(cli: Cli, send: Send, tmp_path: Path) -> None:
+    rows = "phone,name,customer,note\n+44 7700 900001,Ann,C-17,=1+1\nnobody,x,C-18,\n447700900003,Bob,C-19,late\n"
+    send(rows, "Hello {{name}}")
+    first, second = exported(cli, tmp_path, "--file", "people.csv")
+    assert (first["customer"], first["note"], first["name"]) == ("C-17", "'=1+1", "Ann")
+    assert (second["customer"], second["note"], second["to"]) == ("C-19", "late", "447700900003")
+    (tmp_path / "other.csv").write_text(rows.replace("447700900003", "447700900004"))
+    other = cli("export", "people", "-o", "out2.csv", "--file", "other.csv")
+    assert (other.returncode, "row 4 of other.csv" in other.stderr) == (2, True)
+    assert not (tmp_path / "out2.csv").exists()
+    short = cli("export", "people", "-o", "out2.csv", "--file", "short.csv")
+    assert short.returncode == 2
+
+
+def test_the_file_of_codes_is_not_exported(cli: Cli, send: Send) -> None:
+    send(f"to,code\n447700900001,{CODE}\n", "Your code is {{code}}", "otp")
+    done = cli("export", "people", "-o", "-", "--file", "people.csv")
+    assert done.returncode == 2
+    assert CODE not in done.stdout + done.stderr
+
+
 def test_the_refused_rows_are_exported_all_of_them(cli: Cli, send: Send, tmp_path: Path) -> None:
     bad = "".join(f"{n},x\n" for n in range(1, 1201))
     send(f"to,name\n447700900001,Ann\n{bad}", "Hello {{name}}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from sqlalchemy.engine import make_url
 
 from ops.stack import ROOT
+from tests.acceptance.many_commands import terminal
 
 
 def wheel_contents(folder: Path, to: Path) -> None:
@@ -73,11 +76,24 @@ def test_the_demo_runs_from_the_wheel_in_an_empty_folder(installed: Path, tmp_pa
     asked = [installed, "-c", "import ops.demo, bulksend; print(ops.demo.__file__, bulksend.__file__)"]
     told = subprocess.run(asked, text=True, capture_output=True, check=True, cwd=tmp_path)
     assert str(ROOT) not in told.stdout
-    done = run(installed, tmp_path / "empty", "demo", "--rows", "60", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(done.stdout)
-    assert report["well"] is True
-    assert [told["name"] for told in report["campaigns"]] == ["spring-sale", "login-codes"]
+    with terminal(80) as (its, read):
+        demo = subprocess.Popen(
+            [installed, "-c", "from ops.cli.main import main; main()", "demo", "--rows", "60"],
+            cwd=tmp_path / "empty",
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "xterm-256color"},
+            stdin=its,
+            stdout=its,
+            stderr=its,
+        )
+        said = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", read())
+    assert demo.wait() == 0, said
+    assert "the audit holds" in said
+    # The screen is redrawn over itself; what follows it is lines.
+    report = said[said.rindex("spring-sale (marketing)\n") :].splitlines()
+    assert [line for line in report if cell_len(line) > 80] == []
+    # Its last lines are to be pasted, one at a time.
+    after = report[report.index("export DATABASE_URL=sqlite:///.bulksend/demo/ledger.db") + 1 :]
+    assert all(line.startswith(("# ", "bulksend ")) for line in after if line)
 
 
 @pytest.mark.timeout(120)
