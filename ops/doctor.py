@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
     from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable
     from bulksend.ledger.migrating import SchemaNewer, SchemaOutdated, check_schema
     from bulksend.ledger.readiness import try_out
+    from bulksend.messaging.errors import InvalidInput
+    from ops.stops import stops_now
 
     database = Database.from_settings(of)
     try:
@@ -72,10 +75,8 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
         names = leases.alive(tx)
     if names:
         yield Diagnosis("workers", True, f"{len(names)} at work: {', '.join(names[:5])}")
-    else:
-        yield Diagnosis(
-            "workers", False, "none is at work: nothing is sent", "bulksend worker, or bulksend up"
-        )
+    with suppress(InvalidInput):  # an encryption key that is none has a finding of its own
+        yield from (Diagnosis(stop.about, False, stop.found, stop.remedy) for stop in stops_now(of, database))
     database.close()
 
 

@@ -20,16 +20,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import URL
+
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrating import migrate
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.whole_text import whole_text
 from bulksend.settings import Settings, read_dotenv
 from ops.local.children import Child
 from ops.local.failure import CannotStart, last_words
+from ops.local.ports import is_free
 from ops.local.valkey import EmbeddedValkey
 
 #: The checkout or installation that the children import from.
 ROOT = Path(__file__).resolve().parents[1]
+#: Where the ports of the newest start are kept.
+_PORTS = "ports.json"
 _CLI = (sys.executable, "-m", "ops.cli.main")
 #: A child that dies is started again, at first at once, later after this long at most.
 _LONGEST_PAUSE_S = 30.0
@@ -65,6 +72,8 @@ class Stack:
         self._members: list[Member] = []
         self._added: dict[str, str] = {}
         self.simulator_origin: str | None = None
+        self.moved: list[str] = []
+        """What is at another port than at the start before, since that one is taken."""
 
     @property
     def settings_environ(self) -> dict[str, str]:
@@ -80,14 +89,17 @@ class Stack:
         """Start everything and wait until a worker works. Raises CannotStart."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        self._added["DATABASE_URL"] = self.database_url or f"sqlite:///{self.folder / 'ledger.db'}"
+        self._added["DATABASE_URL"] = self.database_url or sqlite_url(self.folder / "ledger.db")
+        ports = self._kept_ports()
+        self._valkey.prefer(ports.get("valkey", 0))
         self._added["REDIS_URL"] = self._valkey.start()
         self._added["BULKSEND_SPOOL_DIR"] = str(self.folder / "spool")
         if (
             "USPEEDO_ACCESSKEY_SECRET" not in self.environ
             and "USPEEDO_ACCESSKEY_SECRET_FILE" not in self.environ
         ):
-            self._start_simulator()
+            self._start_simulator(ports.get("simulator", 0))
+        self._keep_ports(ports)
         database = Database(self._added["DATABASE_URL"])
         try:
             migrate(database)
@@ -126,8 +138,20 @@ class Stack:
     def tend(self, stop: threading.Event, tell: Callable[[str], None]) -> None:
         """Start again what dies, until ``stop`` is set."""
         while not stop.wait(0.5):
+            self._tend_valkey(tell)
             for member in self._members:
                 self._tend_one(member, tell)
+
+    def _tend_valkey(self, tell: Callable[[str], None]) -> None:
+        """At the same port, with its data: members and other terminals find it where it was."""
+        status = self._valkey.reap()
+        if status is not None:
+            tell(f"valkey ended with status {status}; starting it again at the same port, with its data")
+        if self._valkey.pid is None:
+            try:
+                self._valkey.start()
+            except CannotStart as error:
+                tell(str(error))
 
     def _tend_one(self, member: Member, tell: Callable[[str], None]) -> None:
         if member.child is not None:
@@ -161,12 +185,29 @@ class Stack:
             "PYTHONPATH": os.pathsep.join([str(ROOT), self.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         }
 
-    def _start_simulator(self) -> None:
+    def _kept_ports(self) -> dict[str, int]:
+        """The ports of the start before, so that what was pasted into other terminals stays valid."""
+        try:
+            kept = json.loads((self.folder / _PORTS).read_text())
+            return {str(name): int(port) for name, port in kept.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def _keep_ports(self, before: Mapping[str, int]) -> None:
+        now = {"valkey": self._valkey.port}
+        if self.simulator_origin is not None:
+            now["simulator"] = int(self.simulator_origin.rsplit(":", 1)[1])
+        (self.folder / _PORTS).write_text(json.dumps(now))
+        self.moved = [name for name, port in now.items() if before.get(name, port) != port]
+
+    def _start_simulator(self, port: int) -> None:
         from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
 
         ready = self.folder / "logs" / "simulator.log"
         ready.unlink(missing_ok=True)
-        member = Member("simulator", (sys.executable, "-m", "simulator", *self.simulator_options))
+        command = (sys.executable, "-m", "simulator", *self.simulator_options)
+        wished = ("--port", str(port)) if is_free(port) else ()
+        member = Member("simulator", (*command, *wished))
         self._members.insert(0, member)
         self._launch(member)
         found: dict[str, str] = {}
@@ -177,8 +218,7 @@ class Stack:
 
         self._await(listening, "the simulator did not start", member)
         # Started again, it must be found where it was.
-        port = found["url"].rsplit(":", 1)[1].split("/")[0]
-        member.arguments = (*member.arguments, "--port", port)
+        member.arguments = (*command, "--port", found["url"].rsplit(":", 1)[1].split("/")[0])
         self.simulator_origin = found["origin"]
         self._added |= {
             "USPEEDO_BASE_URL": found["url"],
@@ -205,6 +245,15 @@ class Stack:
     def _alive_workers(database: Database) -> int:
         with database.read() as tx:
             return len(leases.alive(tx))
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of a file, whatever its folders are called. Raises InvalidInput for a name that is no text."""
+    if whole_text(str(file)) != str(file):
+        raise InvalidInput(
+            f"the folder's name {whole_text(str(file.parent))!r} is not UTF-8 text; run it elsewhere"
+        )
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def _first_json(log: Path) -> dict[str, str]:
@@ -243,6 +292,9 @@ def run_up(folder: Path) -> int:
             say(
                 f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real"
             )
+            say("it takes every template: whether one exists and is approved only the vendor knows", "yellow")
+        for name in stack.moved:
+            say(f"the port that {name} had before is taken: paste the lines below again", "yellow")
         say("point other terminals here with:", "bold")
         for name, value in stack.settings_environ.items():
             if name != "BULKSEND_SPOOL_DIR":

@@ -48,6 +48,17 @@ def _bound(place: Place) -> Tuple:
     return tuple_(literal(at, Instant), literal(id, Id))
 
 
+def next_payloads(tx: Connection, campaign_id: str, most: int = 20) -> list[bytes]:
+    """What the messages hold that wait longest in a campaign, clear or sealed."""
+    wanted = (
+        select(messages.c.payload)
+        .where(messages.c.campaign_id == campaign_id, _IS_WAITING)
+        .order_by(messages.c.due_at, messages.c.id)
+        .limit(most)
+    )
+    return [bytes(payload) for payload in tx.execute(wanted).scalars() if payload is not None]
+
+
 def due(tx: Connection, campaign_id: str, limit: int, *, after: Place | None = None) -> list[Due]:
     """Messages of a campaign that wait and are due, the longest due first; of those, what comes ``after`` a place."""
     now = instant(tx)

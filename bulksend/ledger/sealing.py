@@ -101,6 +101,10 @@ class Sealer:
             "no key of BULKSEND_ENCRYPTION_KEY sealed this payload; add the old key to the list"
         )
 
+    def has_key_of(self, stored: bytes) -> bool:
+        """Whether the payload is clear, or sealed with a key of the list."""
+        return stored[:1] != SEALED or stored[1 : 1 + _KEY_ID] in {key.id for key in self._keys}
+
     def fingerprint(self, *parts: str) -> bytes:
         """A keyed hash of what would be sent: tells equal from different, gives nothing away."""
         return _hash(self._hashing[0], parts)

@@ -75,16 +75,24 @@ def show(id: Id, json: Json = False) -> None:
     """One campaign: where its messages stand, how fast it goes, what was refused and why."""
 
     def work() -> int:
+        from bulksend.ledger import campaigns
         from bulksend.ledger.intake import RefusedRow
         from ops.cli.doors import ledger, settings
         from ops.cli.output import Times, pairs, print_json, refused_rows, say, table
+        from ops.stops import stops_now
 
         of = settings()
-        with ledger(of).read() as tx:
+        database = ledger(of)
+        with database.read() as tx:
             shown = whole(tx, id)
+            campaign = campaigns.get(tx, shown["campaign_id"])
+        stops = stops_now(of, database, campaign) if campaign.ended_at is None else []
+        shown["stopped_by"] = [str(stop) for stop in stops]
         if json:
             print_json(shown)
             return DONE
+        for text in shown.pop("stopped_by"):
+            say(text, "yellow")
         statuses = shown.pop("statuses")
         lists = {name: shown.pop(name) for name in ("reasons", "refused", "acts")}
         looked_at = shown.pop("reasons_of")

@@ -139,7 +139,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
         raise
     _show(report, statuses, as_json, waited=wait)
     if not wait:
-        _warn_if_nobody_works(database)
+        _say_what_stops(of, database, report.campaign_id)
     if wait and statuses and (statuses.get("failed") or statuses.get("unknown")):
         return FAILED
     return DONE
@@ -219,16 +219,15 @@ def _hand_over_soon() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _warn_if_nobody_works(database: Database) -> None:
-    from bulksend.ledger import leases
+def _say_what_stops(of: Settings, database: Database, campaign_id: str) -> None:
+    from bulksend.ledger import campaigns
     from ops.cli.output import say
+    from ops.stops import stops_now
 
     with database.read() as tx:
-        if not leases.alive(tx):
-            say(
-                "no worker is at work: nothing goes out until `bulksend worker` and `bulksend relay` run",
-                "yellow",
-            )
+        campaign = campaigns.get(tx, campaign_id)
+    for stop in stops_now(of, database, campaign):
+        say(str(stop), "yellow")
 
 
 class _Progress:

@@ -88,6 +88,18 @@ class EmbeddedValkey:
         where = f"on port {self.port}" if self.port else "on any free port"
         raise CannotStart(f"Valkey did not start {where} of 127.0.0.1: {last_words(self._log)}")
 
+    def prefer(self, port: int) -> None:
+        """Start at this port where it is free, else at another; 0 for any."""
+        if not self._fixed_port:
+            self.port = port
+
+    def reap(self) -> int | None:
+        """Its exit status where it has ended by itself, told once; None else."""
+        status = self._child.reap() if self._child is not None else None
+        if status is not None:
+            self._child = None
+        return status
+
     def stop(self, grace_s: float = 5.0) -> None:
         """End it: SIGTERM lets it write its file, SIGKILL where it does not listen."""
         child, self._child = self._child, None
