@@ -382,6 +382,17 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _one_account(self) -> Self:
+        other = json.loads(self.uspeedo_extra_params or "{}").get("accountId", self.uspeedo_account_id)
+        if self.uspeedo_account_id is not None and other != self.uspeedo_account_id:
+            raise InvalidValue(
+                environment_name("uspeedo_extra_params"),
+                f"accountId {other}",
+                f"must be the same account: {environment_name('uspeedo_account_id')} is {self.uspeedo_account_id}",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _nothing_goes_in_the_clear(self) -> Self:
         if self.sends_in_the_clear() and not self.allow_plain_http:
             raise InvalidValue(

@@ -300,6 +300,14 @@ def test_extra_parameters_that_cannot_be_sent_are_refused_in_words(given: str, w
     assert "USPEEDO_EXTRA_PARAMS" in str(refused.value)
 
 
+def test_an_account_id_in_the_pages_spelling_must_be_the_account() -> None:
+    """The vendor may read ``accountId`` as ``AccountId``: two accounts in one request would be one by chance."""
+    extra = '{"accountId": 8899}'
+    told = refusal(USPEEDO_EXTRA_PARAMS=extra, USPEEDO_ACCOUNT_ID="8898")
+    assert "USPEEDO_ACCOUNT_ID is 8898" in told
+    assert Settings.from_env({"USPEEDO_EXTRA_PARAMS": extra, "USPEEDO_ACCOUNT_ID": "8899"})
+
+
 @pytest.mark.parametrize(
     ("given", "codes"),
     [("503,150", {150, 503}), (" 503 , 150,503 ", {150, 503}), ("200", {200}), ("4242", {4242})],
