@@ -16,8 +16,8 @@ _AREA = 6
 _SUBSCRIBER = 5
 #: National numbers are shorter than this, but for a few countries' mobiles.
 _LONGER_THAN_NATIONAL = 12
-#: A whole number, then a dash and the last digits of another one: ``23125000-01``.
-_DASHED_ENDING = re.compile(r"\d{6}\s*[-‐-―−]\s*\d{1,2}\D*$")
+#: A whole number, then the last digits of another one: ``23125000-01``, ``23125000 01``.
+_ENDING = re.compile(r"(?:\d{6}\s*[-‐-―−]\s*|\d{7}[\s.]+)\d{1,2}\D*$")
 _BETWEEN = re.compile(
     r"\d\D*(?:[;,|&\\\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]|\b(?:or|and|oder|und|ou|et|o|y|e)\b)\D*\d",
     re.IGNORECASE,
@@ -36,7 +36,7 @@ def holds_several(text: str) -> bool:
 
 def ends_twice(text: str) -> bool:
     """As ``holds_several``, for text that has no other marks than blanks, dashes and brackets."""
-    return (("-" in text or not text.isascii()) and _DASHED_ENDING.search(text) is not None) or (
+    return (not text[-3:].isdigit() and _ENDING.search(text) is not None) or (
         "(" in text and any(not _is_followed(text, at) for at, mark in enumerate(text) if mark == "(")
     )
 

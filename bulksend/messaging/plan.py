@@ -183,6 +183,8 @@ def as_text(field: str, value: object) -> str | None:
             value = Decimal(repr(real) if real.is_integer() else f"{real:.15g}")
         return _from_decimal(field, value)
     if isinstance(value, (datetime, date, time)):
+        if value != value:
+            raise InvalidValue(field, "", "is no time that can be written; fill the cell or empty it")
         return value.isoformat()
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"

@@ -111,8 +111,8 @@ def _plainly(text: str, default_region: str | None) -> str | None:
         digits = written.replace(" ", "")
         if not digits.removeprefix("+").isdigit():
             digits = digits.replace("-", "").replace("(", "").replace(")", "")
-            if not digits.removeprefix("+").isdigit() or ends_twice(written):
-                return None
+        if not digits.removeprefix("+").isdigit() or ends_twice(written):
+            return None
         has_plus = digits.startswith("+")
         digits = digits.removeprefix("+")
         if not (has_plus or digits.startswith("00")) and is_national(written):

@@ -171,6 +171,13 @@ class Choice(StrEnum):
     ONE = "one"
 
 
+class NoTime(datetime.datetime):
+    """As pandas' NaT, which is a datetime that equals nothing."""
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
 class OldChoice(str, Enum):  # noqa: UP042 - its str() is its name
     ONE = "one"
 
@@ -216,6 +223,7 @@ def test_an_empty_cell_is_an_absent_variable(cell: object) -> None:
         (math.nan, "is no number that can be written; fill the cell or empty it"),
         (Decimal("sNaN"), "is no number that can be written; fill the cell or empty it"),
         (math.inf, "is no number that can be written; fill the cell or empty it"),
+        (NoTime(2030, 1, 1), "is no time that can be written; fill the cell or empty it"),
         (["David"], "is a list; a cell holds text, a number or a date"),
         (b"David", "is a bytes; a cell holds text, a number or a date"),
         (10**200, "is a number of more than 100 digits; give it as text"),

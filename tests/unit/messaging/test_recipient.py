@@ -331,6 +331,8 @@ def test_no_number_in_its_countrys_own_grouping_goes_abroad() -> None:
         "+49 30 23125000／01",
         "+49 30 23125000-01",
         "+49 30 23125000 – 05",
+        "+49 30 23125000 01",
+        "+49 30 23125000.5",
         "+49 30 23125000 (01)",
         "+49 30 23125000 or 01",
         "+49 30 23125000 oder 01",
@@ -526,7 +528,7 @@ def test_whatever_is_in_a_cell_is_digits_or_a_refusal(value: object) -> None:
 @given(st.integers(0, 999), st.randoms(use_true_random=False))
 def test_what_was_made_of_a_number_is_made_of_it_again(n: int, dice: random.Random) -> None:
     digits = f"447700900{n:03d}"
-    spaced = "".join(c + dice.choice(["", " ", "\u200b", "."]) for c in digits)
+    spaced = "".join(c + dice.choice(["", " ", "\u200b", "."]) for c in digits[:-3]) + digits[-3:]
     once = parse_recipient("+" + spaced)
     assert once == digits == parse_recipient(once)
 
