@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import redis
 import structlog
-from sqlalchemy import Connection
 
 from bulksend.broker import (
     Outage,
@@ -29,12 +28,13 @@ from bulksend.broker import (
     try_out,
 )
 from bulksend.failpoints import reach
-from bulksend.ledger import campaigns, counting, due, leases, receipts, senders
+from bulksend.ledger import campaigns, due, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.fitness import told
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import LANES, Kind
+from producer.duties import Duties
 from producer.publisher import Publisher
 from producer.window import Window, job
 
@@ -47,8 +47,8 @@ GRACE_MS = 2_000
 #: How often a relay that does not lead asks for the lock, and how often a Redis that is away is looked for.
 WAITING_S = 1.0
 AWAY_S = 0.5
-#: How often what each connection has counted is brought into one row: a campaign has a row a status and connection.
-FOLDING_S = 600.0
+#: So long a stop waits for a duty that is at work; what it does not finish is rolled back.
+STOP_S = 10.0
 MAX_WINDOW = 20_000
 SMALLEST_WINDOW = 20
 
@@ -147,29 +147,43 @@ class Relay:
         self._clock = clock or LedgerClock()
         self._leadership = Leadership(client)
         self._windows: dict[str, Window] = {}
-        self._chores_at = self._folded_at = float("-inf")
+        self.duties = Duties(database, resend_wait_ms=settings.resend_wait_ms)
+        self._keeps_time = False
+        """Whether this relay does the duties: while it leads, and while no Redis says who does."""
         self._outage = Outage("relay")
         self._looked = False
         self._was_leading = False
 
     def run(self, stop: threading.Event) -> None:
         """Round after round until ``stop`` is set. Raises RedisUnfit where this Redis cannot be used as it is."""
-        while not stop.is_set():
-            try:
-                wait_s = self._round()
-            except InvalidInput:
-                raise
-            except Exception as error:  # noqa: BLE001 - the ledger may be away for long; the relay outlives that
-                log.warning("relay_tick_failed", error=told(error))
-                wait_s = 1.0
-            stop.wait(wait_s)
+        over = threading.Event()
+        keeping_time = threading.Thread(
+            target=self.duties.run, args=(over, lambda: self._keeps_time), name="duties", daemon=True
+        )
+        keeping_time.start()
+        try:
+            while not stop.is_set():
+                stop.wait(self._round_surely())
+        finally:
+            over.set()
+            keeping_time.join(STOP_S)
         self._leadership.leave()
+
+    def _round_surely(self) -> float:
+        """A round, and the seconds until the next. Raises RedisUnfit, see ``run``."""
+        try:
+            return self._round()
+        except InvalidInput:
+            raise
+        except Exception as error:  # noqa: BLE001 - the ledger may be away for long; the relay outlives that
+            log.warning("relay_tick_failed", error=told(error))
+            return 1.0
 
     def _round(self) -> float:
         """Lead if it is ours to lead; the seconds until the next round."""
         try:
             self._look_at_redis()
-            leading = self._leadership.hold()
+            leading = self._keeps_time = self._leadership.hold()
             self._say_leading(leading)
             wait_s = self.tick() if leading else WAITING_S
         except redis.RedisError as error:
@@ -178,7 +192,7 @@ class Relay:
             if says_no_list(error):
                 mend_lanes(self._client)
             # Time passes without Redis as well.
-            self._chores_when_due()
+            self._keeps_time = True
             return AWAY_S
         self._outage.over()
         return wait_s
@@ -201,10 +215,9 @@ class Relay:
         self._looked = True
 
     def tick(self) -> float:
-        """One round: chores, then every live campaign's window. Returns the seconds until the next is due."""
+        """One round: every live campaign's window. Returns the seconds until the next is due."""
         if self._leadership.began_anew:
             self._windows.clear()
-        self._chores_when_due()
         oldest = {lane: self._oldest_in(lane) for lane in LANES}
         with self._database.read() as tx:
             live = campaigns.live(tx)
@@ -220,38 +233,6 @@ class Relay:
             rate = campaign.rate or rates.get(campaign.sender, senders.DEFAULT_RATE)
             wait_s = min(wait_s, self._fill(campaign, rate, oldest[campaign.kind]))
         return wait_s
-
-    def _chores_when_due(self) -> None:
-        if time.monotonic() - self._chores_at > 1.0:
-            self._chores()
-            self._chores_at = time.monotonic()
-        if time.monotonic() - self._folded_at > FOLDING_S:
-            self._database.retrying(counting.fold, patience_s=3.0)
-            self._folded_at = time.monotonic()
-
-    def _chores(self) -> None:
-        """What falls due by the passing of time alone."""
-
-        def work(tx: Connection) -> tuple[int, list[str], leases.Rescued]:
-            rescued = leases.rescue(tx, resend_wait_ms=self._settings.resend_wait_ms)
-            reach("rescuing")
-            leases.close_ended(tx)
-            expired = due.expire(tx)
-            campaigns.end_cancelled(tx)
-            receipts.match_orphans(tx)
-            finished = campaigns.finish_ended(tx)
-            campaigns.reopen_waiting(tx)
-            return expired, finished, rescued
-
-        expired, finished, rescued = self._database.retrying(work, patience_s=3.0)
-        if expired or finished or rescued.unknown or rescued.given_back:
-            log.info(
-                "chores",
-                expired=expired,
-                finished=len(finished),
-                given_back=len(rescued.given_back),
-                unknown=len(rescued.unknown),
-            )
 
     def _oldest_in(self, lane: Kind) -> int | None:
         """When the job that will be taken next from a lane was published; None where the lane is empty."""

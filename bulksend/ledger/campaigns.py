@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     RowMapping,
     Select,
     Text,
+    TextClause,
     cast,
     delete,
     exists,
@@ -22,7 +24,15 @@ from sqlalchemy import (
 )
 
 from bulksend.ledger import acts, counting
-from bulksend.ledger.database import Database, db_now, insert_if_new, instant, rows_changed, unhurried
+from bulksend.ledger.database import (
+    Database,
+    by_index,
+    db_now,
+    insert_if_new,
+    instant,
+    rows_changed,
+    unhurried,
+)
 from bulksend.ledger.endings import MAYBE_SENT, end_unsent
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import reopen_campaigns
@@ -36,7 +46,7 @@ DIRECT_PREFIX = "direct:"
 #: So many messages are ended by a cancel itself, the rest by the relay, and so many by one transaction.
 CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
 #: In these a message has not begun to be sent.
-NOT_BEGUN = (Status.QUEUED, Status.RETRY, Status.CLAIMED)
+NOT_BEGUN = WAITING | {Status.CLAIMED}
 #: For how long a campaign of another name counts as the same message when its content is sent again.
 ALIKE_MS = 30 * 86_400_000
 #: Begins the source hash of a campaign that was continued: its ``rows_read`` is no position in a file.
@@ -456,18 +466,19 @@ def cancel(
     """
     if not database.retrying(lambda tx: begin_cancel(tx, id, actor=actor, why=why)):
         return None
-    ended: Counter[Status] = Counter()
-    while ended.total() < at_once:
-        some = min(CANCEL_CHUNK, at_once - ended.total())
-        chunk = database.retrying(lambda tx, some=some: _end_some(tx, id, some))  # type: ignore[misc]
-        if not chunk:
+    waiting = held = 0
+    while waiting + held < at_once:
+        some = min(CANCEL_CHUNK, at_once - waiting - held)
+        of_waiting, of_held = database.retrying(lambda tx, some=some: _end_some(tx, id, some))  # type: ignore[misc]
+        if not of_waiting + of_held:
             break
-        ended += chunk
+        waiting, held = waiting + of_waiting, held + of_held
     with database.read() as tx:
         left = statuses(tx, id)
-    ended.update({status: left.get(status.value, 0) for status in NOT_BEGUN})
     return Cancelled(
-        sum(ended[status] for status in WAITING), ended[Status.CLAIMED], left.get(Status.SENDING.value, 0)
+        waiting + sum(left.get(status.value, 0) for status in WAITING),
+        held + left.get(Status.CLAIMED.value, 0),
+        left.get(Status.SENDING.value, 0),
     )
 
 
@@ -488,34 +499,57 @@ def end_cancelled(tx: Connection, limit: int = 5000) -> int:
     """End what has not begun to be sent in cancelled campaigns: what a cancel left, what came in or came back to the
     queue after it. Says how many."""
     ended = 0
-    for id in counting.cancelled_having(tx, NOT_BEGUN):
-        ended += _end_some(tx, id, limit - ended).total()
+    found = tx.execute(
+        select(campaigns.c.id).where(
+            campaigns.c.status == CampaignStatus.CANCELLED.value, counting.number_in(NOT_BEGUN) > 0
+        )
+    )
+    for id in found.scalars().all():
+        ended += sum(_end_some(tx, str(id), limit - ended))
         if ended >= limit:
             break
     return ended
 
 
-def _end_some(tx: Connection, id: str, limit: int) -> Counter[Status]:
-    """End up to ``limit`` messages of a cancelled campaign that have not begun to be sent; how many were in which
-    status. In the order of their ids, and none that another transaction holds: so it waits for nobody."""
-    ended: Counter[Status] = Counter()
-    for status in NOT_BEGUN:
-        left = limit - ended.total()
-        if left <= 0:
-            break
-        found = tx.execute(
-            select(cast(messages.c.id, Text))
-            .where(messages.c.campaign_id == id, messages.c.status == status.value)
-            .order_by(messages.c.id)
-            .limit(left)
-            .with_for_update(skip_locked=True)
-        )
-        done = end_unsent(
-            tx, found.scalars().all(), Status.CANCELLED, "campaign cancelled", of=frozenset({status})
-        )
-        if done:
-            ended[status] = done
-    return ended
+def _end_some(tx: Connection, id: str, limit: int) -> tuple[int, int]:
+    """End up to ``limit`` messages of a cancelled campaign that have not begun to be sent, and none that another
+    transaction holds, so that it waits for none; how many waited, and how many were held by workers."""
+    by_index(tx)
+    waiting = _end_found(
+        tx,
+        # In the order of the index of what waits, in its very words: a few of millions are read, not all of them.
+        [text(f"messages.{WAITING_SQL}"), messages.c.campaign_id == id],
+        [messages.c.due_at, messages.c.id],
+        limit,
+        WAITING,
+    )
+    held = _end_found(
+        tx,
+        [messages.c.campaign_id == id, messages.c.status == Status.CLAIMED.value],
+        [messages.c.id],
+        limit - waiting,
+        frozenset({Status.CLAIMED}),
+    )
+    return waiting, held
+
+
+def _end_found(
+    tx: Connection,
+    conditions: Sequence[ColumnElement[bool] | TextClause],
+    order: Sequence[ColumnElement[Any]],
+    limit: int,
+    of: frozenset[Status],
+) -> int:
+    if limit <= 0:
+        return 0
+    found = tx.execute(
+        select(cast(messages.c.id, Text))
+        .where(*conditions)
+        .order_by(*order)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return end_unsent(tx, found.scalars().all(), Status.CANCELLED, "campaign cancelled", of=of)
 
 
 def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
@@ -562,18 +596,12 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
 
 def finish_ended(tx: Connection) -> list[str]:
     """Mark running campaigns of which nothing can move by itself as finished; says which."""
-    moving = exists(
-        select(messages.c.id).where(
-            messages.c.campaign_id == campaigns.c.id,
-            messages.c.status.in_([s.value for s in WAITING | HELD]),
-        )
-    )
     rows = tx.execute(
         update(campaigns)
         .where(
             campaigns.c.status == CampaignStatus.RUNNING.value,
             campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
-            ~moving,
+            counting.number_in(WAITING | HELD) == 0,
         )
         .values(status=CampaignStatus.FINISHED.value, ended_at=db_now())
         .returning(campaigns.c.id)
@@ -587,14 +615,11 @@ def reopen_waiting(tx: Connection, within_ms: int = 86_400_000) -> list[str]:
     A result that comes late moves its message back to the queue and reopens its campaign; where the two cross, the
     campaign was finished just after. Looks at what finished within a day.
     """
-    waiting = exists(
-        select(messages.c.id).where(messages.c.campaign_id == campaigns.c.id, text(f"messages.{WAITING_SQL}"))
-    )
     found = tx.execute(
         select(campaigns.c.id).where(
             campaigns.c.status == CampaignStatus.FINISHED.value,
             campaigns.c.ended_at > db_now() - within_ms,
-            waiting,
+            counting.number_in(WAITING) > 0,
         )
     )
     ids = [str(id) for id in found.scalars()]

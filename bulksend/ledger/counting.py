@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, ScalarSelect, Select, func, select
 
 from bulksend.ledger.database import among
 from bulksend.ledger.rowsets import statement
 from bulksend.ledger.schema import campaign_counts, campaigns
-from bulksend.messaging.states import CampaignStatus, Status
+from bulksend.messaging.states import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +55,21 @@ def having(status: str) -> Select[tuple[str]]:
     )
 
 
-def cancelled_having(tx: Connection, statuses: Iterable[Status]) -> list[str]:
-    """The ids of the cancelled campaigns that have messages in one of these statuses."""
-    rows = tx.execute(
-        select(campaigns.c.id)
-        .join(campaign_counts, campaign_counts.c.campaign_id == campaigns.c.id)
+def number_in(statuses: Iterable[Status]) -> ScalarSelect[int]:
+    """SQL: how many messages a campaign of the statement around has in these statuses.
+
+    A value for each campaign and not a join: it reads the campaign's own few counts, whatever the database believes of
+    its tables.
+    """
+    return (
+        select(func.coalesce(func.sum(campaign_counts.c.messages), 0))
         .where(
-            campaigns.c.status == CampaignStatus.CANCELLED.value,
+            campaign_counts.c.campaign_id == campaigns.c.id,
             campaign_counts.c.status.in_([status.value for status in statuses]),
         )
-        .group_by(campaigns.c.id)
-        .having(func.sum(campaign_counts.c.messages) > 0)
+        .correlate(campaigns)
+        .scalar_subquery()
     )
-    return [str(id) for id in rows.scalars()]
 
 
 _FOLD = """

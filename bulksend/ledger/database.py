@@ -106,6 +106,24 @@ def unhurried(tx: Connection) -> None:
         tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
+def by_index(tx: Connection) -> None:
+    """Let the rest of this transaction find its rows by indexes and take their order from them.
+
+    For the first few of many rows in an order. PostgreSQL reads and sorts all of them where it believes, by old
+    statistics, that there are none.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql(
+            "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)"
+        )
+
+
+def hurried(tx: Connection, ms: int) -> None:
+    """Let no statement of the rest of this transaction take longer than ``ms``: it does its work in parts."""
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql(f"SET LOCAL statement_timeout = {int(ms)}")
+
+
 def instant(tx: Connection) -> int:
     """The database's clock now, in milliseconds since the epoch."""
     return int(tx.execute(_NOW).scalar_one())

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, null, text, update
 
 from bulksend.ledger.database import among, db_now
-from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
+from bulksend.ledger.rowsets import IDS, bound, named, now_sql, statement, table
 from bulksend.ledger.schema import messages
 from bulksend.messaging.endings import Fate, ending, fate
 from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
@@ -82,7 +82,7 @@ SELECT CAST(m.id AS text) AS id, m.status, m.message_id AS named, c.status = 'ca
     COALESCE(m.expires_at <= {now}, false) AS late,
     a.id AS attempt, a.outcome, a.message_id, a.request_id, a.ret_code,
     {undelivered} AS undelivered, {said_failed} AS said_failed
-FROM {rows} JOIN messages m ON m.id = p.id JOIN campaigns c ON c.id = m.campaign_id
+FROM {named} JOIN campaigns c ON c.id = m.campaign_id
 LEFT JOIN attempts a ON a.message_pk = m.id AND (a.outcome IS NULL OR a.outcome IN ('accepted', 'unknown'))
 WHERE m.status NOT IN ('sending', 'delivered', 'read') AND (a.id IS NOT NULL OR m.status = 'unknown')
 ORDER BY m.id, a.n
@@ -114,7 +114,7 @@ def heed_evidence(tx: Connection, ids: Sequence[str]) -> None:
     """
     sql = _EVIDENCE.format(
         now=now_sql(tx),
-        rows=table(tx, IDS),
+        named=named(tx),
         undelivered=UNDELIVERED.format(attempt="a"),
         said_failed=SAID_FAILED.format(attempt="a"),
     )

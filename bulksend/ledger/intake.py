@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.copying import NULL, blob, cell, copy_in
-from bulksend.ledger.database import among, instant
+from bulksend.ledger.database import among, by_index, instant
 from bulksend.ledger.ids import new_ids
 from bulksend.ledger.rowsets import array, statement, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
@@ -376,6 +376,7 @@ def _stored(tx: Connection, campaign: Campaign, keys: Collection[str]) -> _Store
             )
         )
     else:
+        by_index(tx)
         found = tx.execute(statement(_STORED), {"campaign": campaign.id, "keys": array(keys)})
     return {key: (recipient, bytes(fingerprint)) for key, recipient, fingerprint in found}
 
@@ -420,9 +421,11 @@ COLUMNS = Row._fields
 _ZEROS = ("attempts", "tries", "waits", "rescues")
 NAMES = ", ".join([*COLUMNS, *_ZEROS])
 #: OFFSET 0: each key is looked for by itself. Left to choose, PostgreSQL walks the whole campaign for each chunk.
+#: A range and an order of keys: of the indexes that begin with the campaign only that of keys has it, see ``by_index``.
 _STORED = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:keys AS text[])) AS k(key),
     LATERAL (SELECT m.recipient, m.fingerprint FROM messages m
-             WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key = k.key OFFSET 0) AS found"""
+             WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key >= k.key AND m.key <= k.key
+             ORDER BY m.key LIMIT 1) AS found"""
 #: OFFSET 0: each person's few messages are found by the index on recipients, whatever PostgreSQL knows of the
 #: campaigns; only then those of these campaigns are picked.
 _UNSENT = "('failed', 'expired', 'suppressed', 'cancelled')"

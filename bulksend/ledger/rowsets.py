@@ -42,6 +42,21 @@ def table(tx: Connection, columns: Mapping[str, str], parameter: str = "rows") -
     return _table(tx.dialect.name, tuple(columns.items()), parameter)
 
 
+_NAMED = {
+    "sqlite": "{rows} CROSS JOIN messages AS m ON m.id = p.id",
+    "postgresql": "{rows} CROSS JOIN LATERAL (SELECT * FROM messages AS x WHERE x.id = p.id OFFSET 0) AS m",
+}
+
+
+def named(tx: Connection) -> str:
+    """SQL of the messages ``m`` of the ids ``p`` in ``IDS``, each looked up by its key.
+
+    Left to itself PostgreSQL walks all that waits, and looks in it for a handful of ids: 80 ms a claim where 100,000
+    wait and the table was never analyzed.
+    """
+    return _NAMED[tx.dialect.name].format(rows=table(tx, IDS))
+
+
 @cache
 def _table(dialect: str, columns: tuple[tuple[str, str], ...], parameter: str) -> str:
     if dialect == "sqlite":

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     RowMapping,
@@ -22,6 +24,7 @@ from sqlalchemy import (
 
 from bulksend.ledger import counting
 from bulksend.ledger.campaigns import DIRECT_PREFIX
+from bulksend.ledger.database import among, by_index
 from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
 from bulksend.ledger.schema import attempts, campaigns, installation, messages
 from bulksend.messaging.errors import InvalidInput
@@ -94,11 +97,19 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
         if query.campaign_id is not None:
             statuses = list(Status) if query.status is None else [query.status]
             page = _page_of(query.campaign_id, statuses, narrowed, limit, newest_first=True)
-            narrowed = [messages.c.id.in_(page)]
-        elif query.status is not None:
-            narrowed = [messages.c.id.in_(_newest_in_status(tx, query, before, narrowed, limit))]
+            by_index(tx)
+            return _named(tx, FOUND, [str(id) for (id,) in tx.execute(page)])[::-1]
+        if query.status is not None:
+            by_index(tx)
+            return _named(tx, FOUND, _newest_in_status(tx, query, before, narrowed, limit))[::-1]
     statement = select(*FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
+
+
+def _named(tx: Connection, columns: Sequence[Column[Any]], ids: Sequence[str]) -> list[RowMapping]:
+    """The messages of these ids, each found by its key, in the order of their ids."""
+    rows = tx.execute(select(*columns).where(among(tx, messages.c.id, ids))).mappings().all()
+    return sorted(rows, key=lambda row: str(row["id"]))
 
 
 def _checked(id: str) -> str:
@@ -260,11 +271,11 @@ def export(
 ) -> Iterator[RowMapping]:
     """Every message of a campaign in the order of its intake, in flat memory; with their payloads if asked for."""
     columns = [*FOUND, messages.c.payload] if payloads else FOUND
+    by_index(tx)
     after = lowest_at(0)
     while True:
         ids = _page_of(campaign_id, list(Status), [messages.c.id > after], page, newest_first=False)
-        statement = select(*columns).where(messages.c.id.in_(ids)).order_by(messages.c.id)
-        rows = tx.execute(statement).mappings().all()
+        rows = _named(tx, columns, [str(id) for (id,) in tx.execute(ids)])
         yield from rows
         if len(rows) < page:
             return

@@ -17,7 +17,7 @@ from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.endings import MAYBE_SENT, NOT_SENT_AGAIN, heed_evidence
 from bulksend.ledger.messages import reopen_campaigns
-from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, storable, table
+from bulksend.ledger.rowsets import IDS, bound, named, now_sql, statement, storable, table
 from bulksend.ledger.schema import HELD_SQL, messages
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
@@ -46,12 +46,6 @@ class Claimed(NamedTuple):
 _ATTEMPT = {"id": "uuid", "attempt_id": "uuid"}
 
 # Ids come back as text: hundreds at a time, a UUID object each would cost as much as all the rest of its row.
-#: The messages ``m`` of the ids ``p``, one by one by their keys. Left to itself PostgreSQL walks all that waits, and
-#: looks in it for a handful of ids: 80 ms a claim where 100,000 wait and the table was never analyzed.
-_NAMED = {
-    "sqlite": "{rows} CROSS JOIN messages AS m ON m.id = p.id",
-    "postgresql": "{rows} CROSS JOIN LATERAL (SELECT * FROM messages AS x WHERE x.id = p.id OFFSET 0) AS m",
-}
 _CLAIM = """
 UPDATE messages SET status = 'claimed', owner = :lease, gate = NULL, gate_until = NULL
 WHERE id IN (
@@ -79,7 +73,7 @@ def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> li
     if not ids:
         return []
     sql = _CLAIM.format(
-        named=_NAMED[tx.dialect.name].format(rows=table(tx, IDS)),
+        named=named(tx),
         now=now_sql(tx),
         skip_locked="" if tx.dialect.name == "sqlite" else "FOR UPDATE OF m SKIP LOCKED",
     )
@@ -549,14 +543,14 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
 
 
 _WAITING_AGAIN = """
-SELECT DISTINCT CAST(m.campaign_id AS text) FROM {rows} JOIN messages AS m ON m.id = p.id
+SELECT DISTINCT CAST(m.campaign_id AS text) FROM {named}
 WHERE m.status IN ('queued', 'retry')
 """
 
 
 def _reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:
     """A campaign that finished while one of its messages was unknown runs again when that one waits again."""
-    sql = _WAITING_AGAIN.format(rows=table(tx, IDS))
+    sql = _WAITING_AGAIN.format(named=named(tx))
     found = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).scalars().all()
     if found:
         reopen_campaigns(tx, found)

@@ -288,7 +288,7 @@ def test_expired_messages_end_and_a_campaign_without_live_ones_is_finished(
     campaign = a_campaign(ledger, 5, due_in_ms=-5000)
     with ledger.write() as tx:
         tx.execute(update(messages).values(expires_at=1))
-    a_relay(ledger, valkey_url).tick()
+    a_relay(ledger, valkey_url).duties.do()
     with ledger.read() as tx:
         assert campaigns.statuses(tx, campaign.id) == {"expired": 5}
         assert campaigns.get(tx, campaign.id).status.value == "finished"
@@ -302,7 +302,7 @@ def test_what_each_connection_has_counted_is_brought_into_one_row(ledger: Databa
         if not ledger.is_sqlite:
             with other.begin():
                 other.execute(update(messages).where(messages.c.row == 2).values(status="failed", ended_at=1))
-    a_relay(ledger, valkey_url).tick()
+    a_relay(ledger, valkey_url).duties.do()
     with ledger.read() as tx:
         rows = tx.execute(select(campaign_counts.c.status, campaign_counts.c.part)).all()
         counted = campaigns.statuses(tx, campaign.id)

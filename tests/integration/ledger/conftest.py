@@ -97,7 +97,8 @@ class Desk:
         campaign, _ = self.write(campaigns.create_or_find, self.new_campaign(kind, **changes))
         return campaign
 
-    def new_message(self, row: int = 1, **changes: Any) -> NewMessage:
+    @staticmethod
+    def new_message(row: int = 1, **changes: Any) -> NewMessage:
         recipient = changes.pop("recipient", f"4477009{row % 100_000:05}")
         body = changes.pop("body", {"v": {"name": "Ada"}})
         values: dict[str, Any] = {

@@ -396,7 +396,8 @@ def test_a_page_of_a_campaign_takes_a_page_of_each_status_in_order_and_sorts_no_
             assert plan.count(in_order) == len(Status), plan
         else:
             assert "Merge Append" in plan, plan
-            assert "Bitmap" not in plan, plan
+            # The page itself is found by its keys.
+            assert "Bitmap Index Scan on ix_messages" not in plan, plan
         assert_reads_no_table_whole(plan)
 
 
@@ -424,7 +425,7 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
         lambda tx: progress.paces(tx, campaigns.newest(tx, 1), 1000),
         "ix_attempts_sender_started_at",
     ),
-    "finish": (lambda tx: campaigns.finish_ended(tx), "ix_messages"),
+    "finish": (lambda tx: campaigns.finish_ended(tx), "campaign_counts"),
     "days": (lambda tx: suppressions.days_with_code(tx, "1", 1), "ix_messages_recipient_id"),
     "orphans": (lambda tx: receipts.match_orphans(tx), "receipts"),
 }

@@ -1,0 +1,346 @@
+"""No statement of relay, worker or command depends on fresh statistics (issue 14, D19).
+
+PostgreSQL plans by what the last ANALYZE saw: an empty ledger, or one in which nothing was queued. Each statement is
+run against 100,000 messages, of which 9,000 are queued, with such statistics, and the rows that it read are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import Engine
+
+from bulksend.ledger import (
+    campaigns,
+    counting,
+    doubts,
+    due,
+    intake,
+    leases,
+    messages,
+    progress,
+    receipts,
+    search,
+    senders,
+    sending,
+    suppressions,
+)
+from bulksend.ledger.database import Database
+from bulksend.ledger.receipts import Receipt
+from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.search import Query
+from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
+from bulksend.messaging.states import OnUnknown, Status
+from ops.cli import campaigns as campaigns_cli
+from tests.conftest import Databases
+from tests.integration.ledger.conftest import ACCOUNT, ACTOR, SENDER, Desk
+
+pytestmark = pytest.mark.timeout(300)
+
+SENT, QUEUED, HELD, BATCH = 90_600, 9_000, 400, 20
+BY = {"actor": ACTOR, "why": "because"}
+EVIDENCE = Evidence(200, 0, bytes_sent=True, reply_began=True)
+
+_TABLES = (
+    "messages",
+    "attempts",
+    "receipts",
+    "campaigns",
+    "campaign_counts",
+    "workers",
+    "refusals",
+    "acts",
+    "suppressions",
+)
+
+#: Copies of one message by the server itself, so that loading takes seconds.
+_MESSAGES = """
+INSERT INTO messages (id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint, status, due_at,
+    expires_at, owner, attempt_id, attempts, tries, waits, rescues, message_id, queued_at, sent_at, accepted_at,
+    ended_at)
+SELECT CAST(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0') AS uuid),
+    CAST(:campaign AS uuid), 'copy ' || n, n, m.kind, m.sender, '4477' || lpad(CAST(n AS text), 8, '0'), m.type,
+    m.payload, m.fingerprint, p.status, m.due_at, p.expires, p.owner,
+    CASE WHEN p.posts > 0 THEN CAST(lpad(to_hex(n), 32, '0') AS uuid) END, p.posts, 0, 0, 0,
+    CASE WHEN p.posts > 0 THEN 'mid-' || n END, m.queued_at, ended.at, ended.at, ended.at
+FROM messages m, generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n,
+    (SELECT CAST(:status AS text) AS status, CAST(:expires AS bigint) AS expires, CAST(:owner AS uuid) AS owner,
+            CAST(:attempts AS integer) AS posts) AS p,
+    LATERAL (SELECT CASE WHEN p.posts > 0 THEN m.queued_at END AS at) AS ended
+WHERE m.id = CAST(:like AS uuid)
+"""
+_ATTEMPTS = """
+INSERT INTO attempts (id, message_pk, n, owner, worker, sender, started_at, finished_at, outcome, message_id)
+SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid),
+    CAST(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0') AS uuid),
+    1, CAST(:owner AS uuid), 'host:1', :sender, :now, :now, 'accepted', 'mid-' || n
+FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+"""
+
+
+@dataclass
+class Ledger:
+    """The full ledger, as seen by a worker or relay and by a command."""
+
+    url: str
+    sent: str
+    """A campaign of which everything was sent."""
+    queued: str
+    ids: list[str]
+    """Ids of queued messages."""
+    held: str
+    """The lease that holds HELD messages of the queued campaign."""
+    one: str
+    """A message that was sent, with its attempt."""
+
+
+def _load(url: str, *, analyzed: str) -> Ledger:
+    desk = Desk(Database(url))
+    for table in _TABLES:
+        desk.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    if analyzed == "empty":
+        desk.sql("ANALYZE")
+    desk.write(senders.register, SENDER, rate=80.0, quota=1000)
+    (one,) = desk.queued()
+    desk.accepted([one])
+    (two,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    sent, queued = (str(desk.row(id)["campaign_id"]) for id in (one, two))
+    held = desk.lease("host:2", 600_000)
+    with desk.database.write() as tx:
+        tx.execute(text("SET LOCAL statement_timeout = 0"))
+        of: dict[str, Any] = {"expires": None, "owner": None, "attempts": 0}
+
+        def put(first: int, last: int, **more: Any) -> None:
+            tx.execute(text(_MESSAGES), of | {"first": first, "last": last} | more)
+
+        put(1, SENT, campaign=sent, status="accepted", attempts=1, like=one)
+        now = desk.now() - 3_600_000
+        tx.execute(text(_ATTEMPTS), {"owner": held, "sender": SENDER, "now": now, "first": 1, "last": SENT})
+    if analyzed == "nothing queued":
+        desk.sql("UPDATE messages SET status = 'accepted' WHERE id = CAST(:id AS uuid)", id=two)
+        desk.sql("ANALYZE")
+        desk.sql("UPDATE messages SET status = 'queued' WHERE id = CAST(:id AS uuid)", id=two)
+    with desk.database.write() as tx:
+        tx.execute(text("SET LOCAL statement_timeout = 0"))
+        far = 4_000_000_000_000
+        put(SENT + 1, SENT + QUEUED, campaign=queued, status="queued", expires=far, like=two)
+        put(
+            SENT + QUEUED + 1, SENT + QUEUED + HELD,
+            campaign=queued, status="claimed", owner=held, expires=far, like=two,
+        )  # fmt: skip
+    ids = [row.id for row in desk.read(due.due, queued, 4 * BATCH)]
+    desk.database.close()
+    return Ledger(url, sent, queued, ids, held, one)
+
+
+@pytest.fixture(scope="module", params=["empty", "nothing queued"])
+def full(
+    request: pytest.FixtureRequest, postgres_databases: Databases, postgres_template: str
+) -> Iterator[Ledger]:
+    url = postgres_databases.new(postgres_template)
+    yield _load(url, analyzed=request.param)
+    postgres_databases.drop(url)
+
+
+_READ = """SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0) FROM pg_stat_xact_user_tables"""
+
+
+def rows_read(engine: Engine, work: Callable[[Connection], object]) -> int:
+    """How many rows ``work`` read, of all tables; it is rolled back."""
+    with engine.connect() as connection:
+        tx = connection.execution_options(bulksend_write=True)
+        with tx.begin() as transaction:
+            before = int(tx.execute(text(_READ)).scalar_one())
+            work(tx)
+            read = int(tx.execute(text(_READ)).scalar_one()) - before
+            transaction.rollback()
+    return read
+
+
+def cancelled(then: Callable[[Connection], object]) -> Callable[[Connection, Ledger], object]:
+    def work(tx: Connection, of: Ledger) -> object:
+        campaigns.begin_cancel(tx, of.queued, **BY)
+        return then(tx)
+
+    return work
+
+
+def expired(tx: Connection, of: Ledger) -> object:
+    tx.execute(
+        text("UPDATE messages SET expires_at = 1 WHERE id = ANY(CAST(:ids AS uuid[]))"),
+        {"ids": of.ids[:BATCH]},
+    )
+    return due.expire(tx)
+
+
+def lapsed(tx: Connection, of: Ledger) -> object:
+    tx.execute(text("UPDATE workers SET lease_until = 1 WHERE id = CAST(:id AS uuid)"), {"id": of.held})
+    return leases.rescue(tx, resend_wait_ms=600_000)
+
+
+def orphaned(tx: Connection, of: Ledger) -> object:
+    receipts.take(tx, [Receipt(f"mid-of-nobody-{n}", "read", 1) for n in range(BATCH)])
+    return receipts.match_orphans(tx)
+
+
+def delivered(tx: Connection, of: Ledger) -> object:
+    return receipts.take(tx, [Receipt(f"mid-{n}", "delivered", 5) for n in range(1, 1 + BATCH)])
+
+
+def reported(tx: Connection, of: Ledger) -> object:
+    return receipts.take(tx, [Receipt(f"mid-{n}", "failed", 5) for n in range(1, 1 + BATCH)])
+
+
+def claimed(tx: Connection, of: Ledger) -> tuple[str, list[sending.Opening]]:
+    lease, _ = leases.take(tx, "host:3", 60_000)
+    rows = sending.claim(tx, of.ids[:BATCH], lease=lease, account=ACCOUNT)
+    assert len(rows) == BATCH
+    return lease, Desk.openings(rows)
+
+
+def opened(tx: Connection, of: Ledger) -> tuple[str, list[sending.Opening]]:
+    lease, openings = claimed(tx, of)
+    done = sending.open_attempts(tx, openings, lease=lease, worker="host:3", account=ACCOUNT)
+    assert len(done.attempts) == BATCH
+    return lease, openings
+
+
+def settled(outcome: Any, status: Status) -> Callable[[Connection, Ledger], object]:
+    def work(tx: Connection, of: Ledger) -> object:
+        _, openings = opened(tx, of)
+        due_at = 1 if status is Status.RETRY else None
+        return sending.settle(
+            tx,
+            [
+                sending.Settlement(
+                    o.message.id, o.attempt_id, outcome, EVIDENCE, 1.0, status, due_at, 1, 0, "why"
+                )
+                for o in openings
+            ],
+        )
+
+    return work
+
+
+def given_back(tx: Connection, of: Ledger) -> object:
+    lease, openings = claimed(tx, of)
+    sending.give_back(tx, [sending.Release(o.message.id, 0, None, None) for o in openings], lease=lease)
+    return sending.claimed_under(tx, lease)
+
+
+def failed_in_hand(tx: Connection, of: Ledger) -> object:
+    lease, openings = claimed(tx, of)
+    sending.fail_claimed(tx, [(o.message.id, "why") for o in openings], lease=lease)
+    return sending.expire_claimed(tx, of.ids[:BATCH], lease=lease)
+
+
+def rescued_while_sending(tx: Connection, of: Ledger) -> object:
+    lease, _ = opened(tx, of)
+    return leases.bury(tx, lease, rendering=None, begun=None, resend_wait_ms=600_000)
+
+
+def taken_in(tx: Connection, of: Ledger) -> object:
+    tx.execute(
+        text("UPDATE campaigns SET intake_done_at = NULL WHERE id = CAST(:id AS uuid)"), {"id": of.queued}
+    )
+    campaign = campaigns.get(tx, of.queued)
+    rows = [Desk.new_message(row) for row in range(1, 1 + BATCH)]
+    return intake.take_chunk(
+        tx, campaign, after_row=campaign.rows_read, up_to_row=campaign.rows_read + BATCH,
+        planned=rows, refused=[], rows=BATCH, sealer=Sealer([b"k" * 32]),
+    )  # fmt: skip
+
+
+def resolved(tx: Connection, of: Ledger) -> object:
+    settled(Unknown("ReadTimeout"), Status.UNKNOWN)(tx, of)
+    doubts.unknown(tx, Query(campaign_id=of.queued), limit=BATCH)
+    for id in of.ids[:BATCH]:
+        messages.resolve(tx, id, as_="failed", **BY)
+    return campaigns.retry_failed(tx, of.queued, **BY)
+
+
+Work = Callable[[Connection, Ledger], object]
+#: Of the relay: each work, and how many rows it may read.
+RELAY: dict[str, tuple[Work, int]] = {
+    "rescue, nothing lapsed": (lambda tx, of: leases.rescue(tx, resend_wait_ms=1), 50),
+    "rescue, 400 held": (lapsed, 8 * HELD),
+    "any lapsed": (lambda tx, of: leases.any_lapsed(tx), 50),
+    "close ended": (lambda tx, of: leases.close_ended(tx), 50),
+    "expire, nothing late": (lambda tx, of: due.expire(tx), 50),
+    "expire, 20 late": (expired, 20 * BATCH),
+    "end cancelled, none is": (lambda tx, of: campaigns.end_cancelled(tx), 50),
+    "end cancelled, 1,000 of 9,400": (cancelled(lambda tx: campaigns.end_cancelled(tx, 1_000)), 6_000),
+    "match receipts, 20 of nobody": (orphaned, 10 * BATCH),
+    "finish campaigns": (lambda tx, of: campaigns.finish_ended(tx), 100),
+    "reopen campaigns": (lambda tx, of: campaigns.reopen_waiting(tx), 100),
+    "fold counts": (lambda tx, of: counting.fold(tx), 100),
+    "live campaigns": (lambda tx, of: campaigns.live(tx), 50),
+    "pauses": (lambda tx, of: (senders.pauses(tx), senders.listed(tx)), 50),
+    "what is due": (lambda tx, of: due.due(tx, of.queued, 100), 300),
+    "what is due after": (lambda tx, of: due.due(tx, of.queued, 100, after=(1, of.ids[50])), 300),
+    "how many wait": (lambda tx, of: due.waiting_up_to(tx, of.queued, (4 * 10**12, of.ids[-1]), 100), 300),
+    "when the next is due": (lambda tx, of: due.next_due(tx, of.queued), 50),
+}
+WORKER: dict[str, tuple[Work, int]] = {
+    "claim": (claimed, 12 * BATCH),
+    "open": (opened, 30 * BATCH),
+    "settle accepted": (settled(Accepted("mid", "rid"), Status.ACCEPTED), 60 * BATCH),
+    "settle refused": (settled(Refused("17009", "no"), Status.FAILED), 60 * BATCH),
+    "settle unknown": (settled(Unknown("ReadTimeout"), Status.RETRY), 60 * BATCH),
+    "give back": (given_back, 30 * BATCH),
+    "fail": (failed_in_hand, 30 * BATCH),
+    "bury": (rescued_while_sending, 60 * BATCH),
+    "suppressed days": (lambda tx, of: suppressions.days_with_code(tx, "447700000001", 131026), 50),
+    "delivered": (delivered, 30 * BATCH),
+    "reported as failed": (reported, 60 * BATCH),
+}
+COMMANDS: dict[str, tuple[Work, int]] = {
+    "campaigns list": (lambda tx, of: campaigns_cli.listed(tx, 20), 8_000),
+    "reasons": (lambda tx, of: progress.reasons(tx, of.queued), 100),
+    "cancel": (cancelled(lambda tx: campaigns.end_cancelled(tx, 2_000)), 12_000),
+    "find by number": (lambda tx, of: search.find(tx, Query(phone="447700000001"), limit=BATCH), 100),
+    "find by MessageId": (lambda tx, of: search.find(tx, Query(message_id="mid-7"), limit=BATCH), 100),
+    "find in a campaign": (lambda tx, of: search.find(tx, Query(campaign_id=of.queued), limit=BATCH), 500),
+    "find by status": (lambda tx, of: search.find(tx, Query(status="queued"), limit=BATCH), 500),
+    "a page of an export": (lambda tx, of: next(search.export(tx, of.queued, page=100)), 1_000),
+    "show": (
+        lambda tx, of: (
+            messages.get(tx, of.one),
+            messages.attempts_of(tx, of.one),
+            messages.receipts_of(tx, of.one),
+        ),
+        50,
+    ),
+    "resolve and retry": (resolved, 150 * BATCH),
+    "take in": (taken_in, 30 * BATCH),
+    "senders": (lambda tx, of: senders.listed(tx), 50),
+    "suppressions": (lambda tx, of: suppressions.listed(tx), 50),
+}
+
+
+def too_much(full: Ledger, works: dict[str, tuple[Work, int]], *, by_key: bool) -> dict[str, str]:
+    database = Database(full.url, by_key=by_key)
+    try:
+        read = {
+            name: (rows_read(database.engine, lambda tx, work=work: work(tx, full)), most)  # type: ignore[misc]
+            for name, (work, most) in works.items()
+        }
+    finally:
+        database.close()
+    return {name: f"read {rows:,}, may read {most:,}" for name, (rows, most) in read.items() if rows > most}
+
+
+def test_the_relay_reads_what_it_works_on(full: Ledger) -> None:
+    assert too_much(full, RELAY, by_key=True) == {}
+
+
+def test_a_worker_reads_what_it_works_on(full: Ledger) -> None:
+    assert too_much(full, WORKER, by_key=True) == {}
+
+
+def test_a_command_reads_what_it_shows_or_changes(full: Ledger) -> None:
+    assert too_much(full, COMMANDS, by_key=False) == {}

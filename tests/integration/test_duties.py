@@ -1,0 +1,113 @@
+"""What the relay does as time passes: each duty by itself, and publishing beside them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+from sqlalchemy import event, text
+from structlog.testing import capture_logs
+
+from bulksend.ledger import campaigns
+from bulksend.ledger.database import Database
+from producer.duties import FAILED_S, Duties
+from tests.integration.test_relay import a_campaign, a_relay, ids_waiting
+
+
+def breaking(ledger: Database, table: str) -> Callable[[], None]:
+    """The ledger refuses every UPDATE of a table from now on; returns what mends it."""
+    if ledger.is_sqlite:
+        broken, mended = (
+            f"CREATE TRIGGER broken BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+            "DROP TRIGGER broken",
+        )
+        with ledger.write() as tx:
+            tx.execute(text(broken))
+    else:
+        with ledger.write() as tx:
+            tx.execute(
+                text(
+                    "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS "
+                    "$$ BEGIN RAISE EXCEPTION 'disk full'; END $$"
+                )
+            )
+            tx.execute(
+                text(f"CREATE TRIGGER broken BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION broken()")
+            )
+        mended = f"DROP TRIGGER broken ON {table}"
+
+    def mend() -> None:
+        with ledger.write() as tx:
+            tx.execute(text(mended))
+
+    return mend
+
+
+def test_a_duty_that_fails_is_named_and_stops_none_of_the_others(ledger: Database) -> None:
+    """Issue 14, D19: one UPDATE that ran into its timeout kept the relay from everything else."""
+    expiring = a_campaign(ledger, 3, due_in_ms=-5000, key="expiring")
+    done = a_campaign(ledger, 0, key="done")
+    with ledger.write() as tx:
+        tx.execute(text("UPDATE messages SET expires_at = 1"))
+    mend = breaking(ledger, "messages")
+    now = [0.0]
+    duties = Duties(ledger, resend_wait_ms=1, clock=lambda: now[0])
+    with capture_logs() as logs:
+        duties.do()
+    failed = [line for line in logs if line["event"] == "relay_duty_failed"]
+    assert [line["duty"] for line in failed] == ["expire"]
+    assert "disk full" in failed[0]["error"]
+    assert "4477" not in str(logs)
+    with ledger.read() as tx:
+        assert campaigns.get(tx, done.id).status.value == "finished"
+
+    # Tried again later and later, and at once from then on when it goes well.
+    waits = []
+    for _ in range(8):
+        with capture_logs() as logs:
+            now[0] += FAILED_S
+            duties.do()
+        waits += [line["again_in_s"] for line in logs if line["event"] == "relay_duty_failed"]
+    assert waits == [4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]
+    mend()
+    now[0] += FAILED_S
+    duties.do()
+    with ledger.read() as tx:
+        assert campaigns.statuses(tx, expiring.id) == {"expired": 3}
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+def test_publishing_goes_on_while_a_duty_waits_for_a_lock(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    campaign = a_campaign(ledger, 10, due_in_ms=-5000)
+    ended = a_campaign(ledger, 0, key="ended")
+    relay, stop, asked = a_relay(ledger, valkey_url), threading.Event(), threading.Event()
+
+    def note(_c: object, _k: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE campaigns SET status"):
+            asked.set()
+
+    event.listen(ledger.engine, "before_cursor_execute", note)
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    try:
+        with ledger.engine.connect() as other, other.begin():
+            other.execute(
+                text("SELECT 1 FROM campaigns WHERE id = CAST(:id AS uuid) FOR UPDATE"), {"id": ended.id}
+            )
+            thread.start()
+            assert asked.wait(20)
+            more = a_campaign(ledger, 5, due_in_ms=-5000, key="more")
+            deadline = time.monotonic() + 8
+            while len(ids_waiting(valkey)) < 15:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert more.id != campaign.id
+    finally:
+        stop.set()
+        thread.join(30)
+        event.remove(ledger.engine, "before_cursor_execute", note)
+    assert not thread.is_alive()
