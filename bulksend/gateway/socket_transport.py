@@ -128,7 +128,7 @@ class SocketTransport:
         if line is None:
             return None
         request = self._request(body, headers)
-        if request is None or line.has_unread():
+        if request is None or (line.is_tls and line.has_unread()):
             self._put_back(line, line.idle_since)
             return None
         reach("connected")
@@ -230,9 +230,10 @@ class SocketTransport:
                     stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
                     return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
                 reach("connected")
-                if start is None and is_new:
+                if start is None and (is_new or not line.is_tls):
                     return await line.exchange(request, deadline)
-                await line.read_what_waits()
+                if line.is_tls:
+                    await line.read_what_waits()
                 if start is not None and not await self._may_begin(line, start):
                     return HELD
                 if not line.has_ended():
@@ -313,7 +314,7 @@ class _Line(asyncio.Protocol):
         self._late: type[Exception] = TimeoutError
         self._poll = select.poll()
         self._ended = False
-        self._is_tls = False
+        self.is_tls = False
         self.idle_since = 0.0
         self.retires_at = 0.0
         """When it is too old for another POST, in the loop's seconds."""
@@ -387,7 +388,7 @@ class _Line(asyncio.Protocol):
         """
         if self._ended or self._transport is None or self._transport.is_closing():
             return True
-        return not self._is_tls and self.has_unread()
+        return not self.is_tls and self.has_unread()
 
     def has_unread(self) -> bool:
         """Whether bytes wait that the event loop has not read yet, or the connection's end."""
@@ -446,7 +447,7 @@ class _Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._is_tls = transport.get_extra_info("ssl_object") is not None
+        self.is_tls = transport.get_extra_info("ssl_object") is not None
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         transport.set_write_buffer_limits(high=0)
 
