@@ -32,7 +32,7 @@ from bulksend.messaging import (
     same_person,
 )
 from bulksend.messaging.plan import OTP_TTL_MS, checked_key
-from bulksend.messaging.rules import check_text, kind_of
+from bulksend.messaging.rules import check_name, kind_of
 from bulksend.messaging.units import check_duration_ms, check_year, format_instant, long_past, parse_rate
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, IntakeReport, source_hash
@@ -158,7 +158,7 @@ class Producer:
         )
         new = NewCampaign(
             key=f"sha256:{digest}" if key is None else checked_key(key),
-            name=check_text(name[:200] if isinstance(name, str) else name, "name", 200),
+            name=check_name(name[:200] if isinstance(name, str) else name, "name", 200),
             kind=message_kind,
             sender=digits,
             type=message_type.value,

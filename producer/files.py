@@ -32,9 +32,11 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.content import load_content_json
+from bulksend.messaging.headings import ALIASES, RESERVED, clean_name, normal_name
+from bulksend.messaging.notes import other_braces
 from bulksend.messaging.plan import checked_key
 from bulksend.messaging.recipient import checked_region
-from bulksend.messaging.rules import check_text
+from bulksend.messaging.rules import check_name
 from bulksend.messaging.units import (
     format_duration,
     format_instant,
@@ -81,8 +83,12 @@ class FilePlan:
     encoding: str | None
     sheet: str | None
     created_by: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Which columns have which name here, where that was said."""
     notes: tuple[str, ...] = ()
-    """What the reader noticed of the file and a person should know."""
+    """What was noticed of the file and the content, and a person should know."""
+    left_out: list[str] = field(default_factory=list)
+    """What the rows did not become; known when the last has been read."""
 
     @property
     def hash(self) -> str:
@@ -96,7 +102,7 @@ class FilePlan:
 
     def run(self, intake: Intake) -> IntakeReport:
         """Take the file in."""
-        return intake.run(
+        report = intake.run(
             self._campaign(self._begins_at(intake.database)),
             self.template,
             self.rows,
@@ -105,16 +111,24 @@ class FilePlan:
             again=self.again,
             into=self.into,
         )
+        report.notes[:0] = [*self.notes, *self.left_out]
+        return report
 
     def rows(self, after: int) -> Iterator[NumberedRow]:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
         # Its encoding was looked at when it was planned; a large file takes a second.
         with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_checked=True) as source:
-            source.call(map_columns(source.header).names)
+            columns = map_columns(source.header, self.columns)
+            source.call(columns.names)
+            # A content may call the recipient as the file does.
+            also = columns.recipient if columns.recipient in self.template.variables - {"to"} else None
             if after:
                 source.skip(after)
             for row in source:
+                if also is not None and isinstance(row, RawRow):
+                    row.values[also] = row.values.get("to")
                 yield row if isinstance(row, RawRow) else (row.number, RefusedRow(*row))
+            self.left_out[:] = [_blank_rows(source.blank)] if source.blank else []
 
     def rehearse(self, database: Database | None, sealer: Sealer) -> Forecast:
         """What a run would do: counts, refusals, and when it would be done. Changes nothing.
@@ -143,7 +157,8 @@ class FilePlan:
             for chunk in reader(()).chunks(_ASKED_AT_ONCE):
                 newest.see(chunk.planned)
         seen: set[str] = set()
-        for chunk in reader(newest.superseded).chunks(_ASKED_AT_ONCE):
+        rows = reader(newest.superseded)
+        for chunk in rows.chunks(_ASKED_AT_ONCE):
             forecast.rows += chunk.rows
             forecast.superseded += chunk.superseded
             for refused in chunk.refused:
@@ -154,6 +169,7 @@ class FilePlan:
             self._forecast(forecast, database, list(new.values()), known.alike, sealer)
         if forecast.into is None:
             forecast.refusal = same_people(forecast.rows, forecast.found, known.alike, known.now_ms)
+        forecast.notes = [*self.notes, *self.left_out, *rows.notes]
         return forecast
 
     def _known(self, tx: Connection | None) -> _Known:
@@ -272,6 +288,8 @@ class Forecast:
     """How many rows an earlier campaign of the same message has, by its id."""
     due: Counter[int] = field(default_factory=Counter)
     """How many messages are due at each instant, ms since the epoch."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know: those of the plan, then those of the rows."""
 
     def refuse(self, row: RefusedRow) -> None:
         """Count a refused row; the first thousand are kept to be shown."""
@@ -331,6 +349,7 @@ class Forecast:
             "rate": self.rate,
             "begins_at": None if begins is None else format_instant(begins),
             "done_by": None if done is None else format_instant(done),
+            "notes": self.notes,
         }
 
 
@@ -356,6 +375,7 @@ def plan_file(
     timezone: str | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
+    columns: Sequence[str] = (),
     now_ms: int | None = None,
 ) -> FilePlan:
     """Check everything that can be checked before the first row. Raises InvalidInput, naming the option.
@@ -380,8 +400,12 @@ def plan_file(
     message_kind = _one_of(Kind, kind, "--kind")
     template = compile_content(message_type, load_content_json(_read(content, "--content")))
     digits = parse_recipient(sender, default_region=default_region, field="--sender")
+    given = _given_columns(columns)
     # How a file is read is part of what it says: read otherwise, it is another send.
-    reading = f"{encoding or ''} {sheet or ''} {default_region or ''} {timezone or ''}".strip().encode()
+    said = [encoding or "", sheet or "", default_region or "", timezone or ""]
+    reading = (
+        " ".join([*said, *(f"{name}={column}" for name, column in sorted(given.items()))]).strip().encode()
+    )
     digest = _meanwhile(
         lambda: source_hash(
             itertools.chain([reading], _file_parts(path)),
@@ -392,14 +416,14 @@ def plan_file(
         )
     )
     # The header is read now, so that a wrong file is refused before a campaign exists.
-    notes = _check_columns(path, template, encoding, sheet)
+    notes = _check_columns(path, template, encoding, sheet, given)
     return FilePlan(
         path=path,
         sender=digits,
         type=message_type,
         template=template,
         kind=message_kind,
-        name=check_text((name or whole_text(path.stem))[:200], "--name", 200),
+        name=check_name((name or whole_text(path.stem))[:200], "--name", 200),
         given={
             column: option
             for column, option, value in (
@@ -424,6 +448,7 @@ def plan_file(
         encoding=encoding,
         sheet=sheet,
         created_by=created_by,
+        columns=given,
         notes=notes,
     )
 
@@ -454,18 +479,57 @@ def _due_at(text: str, timezone: str | None, now_ms: int | None) -> int:
 
 
 def _check_columns(
-    path: Path, template: ContentTemplate, encoding: str | None, sheet: str | None
+    path: Path,
+    template: ContentTemplate,
+    encoding: str | None,
+    sheet: str | None,
+    given: Mapping[str, str],
 ) -> tuple[str, ...]:
+    """What a person should know of the file. Raises InvalidInput where its columns do not fit the content."""
     with open_rows(path, encoding=encoding, sheet=sheet) as source:
-        columns, notes = map_columns(source.header), tuple(source.notes)
-    missing = sorted(template.required - set(columns.variables))
+        try:
+            columns = map_columns(source.header, given)
+        except InvalidInput as error:
+            raise InvalidInput(f"{error}{source.elsewhere()}") from None
+        used = [
+            column
+            for column, name in columns.names.items()
+            if name == "to" or (name not in RESERVED and name in template.variables)
+        ]
+        notes = source.notes + [note for column in used for note in source.column_notes.get(column, ())]
+    missing = sorted(template.required - columns.usable)
     if missing:
-        there = ", ".join(sorted(columns.variables)) or "none"
+        there = ", ".join(sorted(columns.usable))
         raise InvalidInput(
             f"the content asks for {', '.join('{{' + m + '}}' for m in missing)}, and {path.name} has no such "
-            f"column; its columns are: {there}. Rename a column, or give a default: {{{{{missing[0]}|…}}}}"
+            f"column; its columns are: {there}. Rename a column, say which it is, as in --map "
+            f'"{missing[0]}=…", or give a default: {{{{{missing[0]}|…}}}}'
         )
-    return notes
+    if columns.recipient not in ALIASES and "to" not in given:
+        notes.append(f"the recipients are read from the column {columns.recipient!r}")
+    return tuple(notes + other_braces(template.source, columns.usable))
+
+
+def _given_columns(texts: Sequence[str]) -> dict[str, str]:
+    """``to=Mobile No.`` is {"to": "Mobile No."}. Raises InvalidInput."""
+    given: dict[str, str] = {}
+    for text in texts:
+        name, equals, column = (clean_name(part) for part in text.partition("="))
+        name = normal_name(name)
+        if not (name and equals and column):
+            raise InvalidInput(f'--map: {text[:40]!r} is not NAME=COLUMN, as in --map to="Mobile No."')
+        if name in given:
+            raise InvalidInput(f"--map: {name!r} is given twice; one column has one name")
+        if any(normal_name(column) == normal_name(other) for other in given.values()):
+            raise InvalidInput(
+                f"--map: the column {column[:40]!r} is given two names; one column has one name"
+            )
+        given[name] = column
+    return given
+
+
+def _blank_rows(count: int) -> str:
+    return f"{count:,} empty row{' was' if count == 1 else 's were'} left out"
 
 
 def _one_of(values, text: str, option: str):  # type: ignore[no-untyped-def]

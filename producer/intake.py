@@ -42,6 +42,8 @@ class IntakeReport:
     resumed_at: int = 0
     """How many rows an earlier, interrupted run had taken in."""
     new_sender: bool = False
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of the rows that this run has read."""
     superseded: int = 0
     """One-time codes of this run that gave way to a newer row for the same number."""
     continued: Continued | None = None
@@ -149,7 +151,9 @@ class Intake:
         if campaign.intake_done_at is not None:
             report.repeated = True
         else:
-            self._take_all(campaign, Reader(source, campaign, now_ms, campaign.created_at, look.superseded))
+            reader = Reader(source, campaign, now_ms, campaign.created_at, look.superseded)
+            self._take_all(campaign, reader)
+            report.notes = reader.notes
         return self._finish(report, max_refused)
 
     def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
@@ -215,6 +219,7 @@ class Intake:
             self.progress(done.rows)
         with self.database.write() as tx:
             campaigns.finish_intake(tx, begun.id)
+        report.notes = reader.notes
         return report
 
     def _take_all(self, campaign: Campaign, reader: Reader) -> None:

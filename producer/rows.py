@@ -74,6 +74,11 @@ class Reader:
             )
         )
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the rows that were planned so far."""
+        return self._planner.noticed.sentences()
+
     def next(self, source: Iterator[NumberedRow], many: int) -> Chunk:
         """The next ``many`` rows, fewer at the end."""
         rows, planned, refused = 0, list[NewMessage](), list[RefusedRow]()

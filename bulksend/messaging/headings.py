@@ -130,45 +130,70 @@ class Columns:
     names: Mapping[str, str]
 
     @property
-    def variables(self) -> tuple[str, ...]:
-        """The columns that a content may use."""
-        return tuple(name for name in self.names.values() if name != "to" and name not in RESERVED)
+    def recipient(self) -> str:
+        """What the header calls the recipients' column, as it is compared: a content may use this name too."""
+        return next(normal_name(column) for column, name in self.names.items() if name == "to")
+
+    @property
+    def usable(self) -> frozenset[str]:
+        """The names that a content may use."""
+        return frozenset(self.names.values()) | {self.recipient}
 
     def rename(self, values: Mapping[str, object]) -> dict[str, object]:
-        """A row under those names."""
+        """A row under those names, the recipient under the file's own name as well."""
         names = self.names
-        return {names[column]: value for column, value in values.items() if column in names}
+        renamed = {names[column]: value for column, value in values.items() if column in names}
+        recipient = self.recipient
+        if recipient not in renamed:
+            renamed[recipient] = renamed.get("to")
+        return renamed
 
 
-def map_columns(header: Sequence[str]) -> Columns:
+def map_columns(header: Sequence[str], given: Mapping[str, str] | None = None) -> Columns:
     """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question.
 
-    ``Send at`` and ``send-at`` are ``send_at``: taken for a variable, it would be ignored and sent at once.
+    ``given`` says of some names which columns they are: ``{"to": "Mobile No."}``. ``Send at`` and ``send-at`` are
+    ``send_at``: taken for a variable, it would be ignored and sent at once.
     """
+    wanted = {normal_name(column): (name, column) for name, column in (given or {}).items()}
     names: dict[str, str] = {}
     seen: dict[str, str] = {}
-    for column in header:
-        name = normal_name(str(column))
+    for column in map(str, header):
+        name = normal_name(column)
         if not name:
             continue
-        if (reserved := re.sub(r"[ \-]", "_", name)) in RESERVED:
-            name = reserved
-        if name in seen:
+        if "\ufffd" in name:
             raise InvalidInput(
-                f"the columns {seen[name]!r} and {column!r} have the same name; rename one of them"
+                f"the name of the column {column[:40]!r} has a U+FFFD, which another program put in place of a "
+                "character that it could not read; export the data as UTF-8 again"
             )
-        seen[name] = str(column)
-        names[str(column)] = name
+        name = wanted.pop(name)[0] if name in wanted else _reserved_or_own(name)
+        if name in seen:
+            by = f" {name!r}, by --map" if given else ""
+            raise InvalidInput(
+                f"the columns {seen[name]!r} and {column!r} have the same name{by}; rename one of them"
+            )
+        seen[name] = column
+        names[column] = name
+    there = mask_digits(", ".join(names)) or "none"
+    if wanted:
+        name, column = next(iter(wanted.values()))
+        raise InvalidInput(f"--map {name}={column[:40]}: there is no such column; the columns are: {there}")
     found = ["to"] if "to" in seen else recipient_columns(seen)
     if not found:
-        there = mask_digits(", ".join(seen.values())) or "none"
         raise InvalidInput(
-            f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])}). The columns are: {there}"
+            f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])}), or say which it is, as in "
+            f'--map to="Mobile No.". The columns are: {there}'
         )
     if len(found) > 1:
         raise InvalidInput(
             f"the columns {' and '.join(seen[name] for name in found)} could each hold the recipients; call the "
-            "right one `to`"
+            f'right one `to`, or say which it is, as in --map to="{seen[found[0]]}"'
         )
     names[seen[found[0]]] = "to"
     return Columns(names)
+
+
+def _reserved_or_own(name: str) -> str:
+    reserved = name.replace(" ", "_").replace("-", "_")
+    return reserved if reserved in RESERVED else name

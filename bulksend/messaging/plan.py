@@ -12,10 +12,11 @@ from uuid import UUID
 
 from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.masking import mask_phone
+from bulksend.messaging.notes import WORDS_FOR_NOTHING, Noticed
 from bulksend.messaging.person import person, same_person
 from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate
-from bulksend.messaging.rules import as_integer, kind_of, length_of
+from bulksend.messaging.rules import BROKEN, REPLACED, as_integer, kind_of, length_of
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import is_long_past, long_past, parse_duration_ms, parse_instant_ms, zone_of
 
@@ -74,12 +75,16 @@ class Refusal(NamedTuple):
 
 
 class Planner:
-    """Plans the rows of one campaign; what is the same for all of them is found out once."""
+    """Plans the rows of one campaign; what is the same for all of them is found out once.
+
+    ``noticed`` gathers what a person should know of the rows; no plan depends on it.
+    """
 
     def __init__(self, facts: CampaignFacts) -> None:
         self._facts = facts
         self._names = sorted(facts.template.variables)
         self._otp = facts.kind is Kind.OTP
+        self.noticed = Noticed()
         try:
             self._usual: tuple[int, int | None] | None = _times({}, facts)
         except InvalidValue:
@@ -108,6 +113,8 @@ class Planner:
                 text = value if type(value) is str else as_text(name, value)
                 if text and not text.isspace():
                     variables[name] = text
+                    if not text.isascii() or text.strip() in WORDS_FOR_NOTHING:
+                        self.noticed.look(name, text)
             facts.template.check(variables, otp=self._otp)
             return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
         except InvalidValue as error:
@@ -161,6 +168,8 @@ def checked_key(key: object, field: str = "key") -> str:
         raise InvalidValue(field, "", "is empty; fill it, or leave it out")
     if len(key) > KEY_MAX:
         raise InvalidValue(field, length_of(key), f"may have at most {KEY_MAX} characters; shorten it")
+    if REPLACED in key:
+        raise InvalidValue(field, length_of(key), BROKEN)
     if not key.isprintable():
         raise InvalidValue(field, length_of(key), "has control characters; take them out")
     return key

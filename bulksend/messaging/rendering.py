@@ -17,8 +17,10 @@ from json.encoder import encode_basestring
 from bulksend.messaging.content import Button, Content, Template, parse_content
 from bulksend.messaging.content_json import DEEPEST, load_content_json
 from bulksend.messaging.errors import InvalidValue
-from bulksend.messaging.headings import normal_name
+from bulksend.messaging.headings import clean_name, normal_name
 from bulksend.messaging.rules import (
+    BROKEN,
+    REPLACED,
     Dynamic,
     Rule,
     check_code,
@@ -260,7 +262,9 @@ def _fixed_part(text: str, start: int, end: int, path: str) -> str:
 
 def _variable(match: re.Match[str], path: str) -> _Variable:
     name, bar, default = match[1].partition("|")
-    shown = " ".join(name.split())
+    shown = clean_name(name)
+    if REPLACED in default:
+        raise InvalidValue(path, match[0][:40], BROKEN)
     if not _NAME.fullmatch(shown) or "{{" in default:
         raise InvalidValue(
             path,

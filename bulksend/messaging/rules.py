@@ -17,6 +17,12 @@ from urllib.parse import urlsplit
 from bulksend.messaging.errors import InvalidValue
 
 OTP_CODE_MAX = 15  # uSpeedo template.md
+#: What programs put in place of a character that they could not read.
+REPLACED = "\ufffd"
+BROKEN = (
+    "has a U+FFFD, which another program put in place of a character that it could not read; export the data as "
+    "UTF-8 again"
+)
 
 Rule = Callable[[str, str, int], str | float]
 """(text, path, limit) -> the value as it goes out. Raises InvalidValue."""
@@ -48,10 +54,18 @@ class Dynamic(str):
 
 
 def check_text(value: object, path: str, most: int) -> str:
-    """Text of 1 to ``most`` characters (code points) that JSON and a phone can carry."""
+    """Text of 1 to ``most`` characters (code points) that JSON and a phone can carry, nothing of it lost."""
     if isinstance(value, Dynamic):
         value.rule = (check_text, path, most)
         return value
+    text = check_name(value, path, most)
+    if not text.isascii() and REPLACED in text:
+        raise InvalidValue(path, "", BROKEN)
+    return text
+
+
+def check_name(value: object, path: str, most: int) -> str:
+    """Text for people here. A U+FFFD may stand for a byte of a file's name that was not UTF-8."""
     if not isinstance(value, str):
         raise InvalidValue(path, kind_of(value), "must be a string")
     if not value or value.isspace():

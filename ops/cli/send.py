@@ -68,12 +68,17 @@ def send(
         str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")
     ] = None,
     sheet: Annotated[str | None, typer.Option(help="Sheet of an XLSX; default: the first.")] = None,
+    map: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Which column has which name, e.g. to="Mobile No."; repeatable.', metavar="NAME=COLUMN"
+        ),
+    ] = None,
 ) -> None:
     """Send a file. Running the same command twice sends nothing twice, and says so."""
 
     def work() -> int:
         from ops.cli.doors import actor, settings
-        from ops.cli.output import say
         from producer.files import plan_file
 
         of = settings()
@@ -97,10 +102,10 @@ def send(
             default_timezone=of.timezone,
             encoding=encoding,
             sheet=sheet,
+            columns=map or (),
             created_by=actor(),
         )
-        for note in plan.notes:
-            say(note, "yellow")
+        _say_notes(plan.notes)
         if dry_run:
             return _dry_run(of, plan, json)
         return _send(of, plan, json, wait=wait)
@@ -127,6 +132,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
             finally:
                 progress.end()
             under_way.taken_in = True
+            _say_notes(report.notes[len(plan.notes) :])
             if wait:
                 statuses = watch_campaign(of, database, report.campaign_id, live=not as_json)
     except Stopped as stop:
@@ -205,6 +211,13 @@ def _continuing(words: Sequence[str], id: str) -> str:
     return shlex.join(["bulksend", *kept, "--continue", id])
 
 
+def _say_notes(notes: Sequence[str]) -> None:
+    from ops.cli.output import say
+
+    for note in notes:
+        say(note, "yellow")
+
+
 def _collect_seldom() -> None:
     """Millions of rows come and go, none in a cycle, and looking for cycles takes a fifth of the intake's time."""
     import gc
@@ -263,6 +276,7 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
             f"there is no ledger at {of.database_address()} yet: nothing is known of senders and suppressions"
         )
     forecast = plan.rehearse(database, Sealer.from_text(kept_keys(of)))
+    _say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
         print_json(forecast.as_json())
     else:
@@ -317,6 +331,7 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
             "superseded": report.superseded,
             "repeated": report.repeated,
             "resumed_at": report.resumed_at,
+            "notes": report.notes,
         }
         if continued is not None:
             shown["continued"] = {

@@ -60,6 +60,7 @@ class CsvRows(RowSource):
         self._taken: list[str] = []
         self._faults: list[str] = []
         self._number = 0
+        self._last_blank = self._run_of_blanks = 0
         try:
             self._dialect = self._sniff(path, found)
             self.delimiter = self._dialect.delimiter
@@ -180,12 +181,15 @@ class CsvRows(RowSource):
                     row = None if plain else self._look_closely(number, cells)
                     taken.clear()
                     if row is None and not plain:
+                        self._count_blank(number, cells)
                         continue
                     if self._left_to_skip:
                         self._left_to_skip -= 1
                         continue
                     # Not strict: the widths are equal, and asking zip to check takes 0.2 µs.
                     yield row or RawRow(number, dict(zip(self._keys, cells)))  # noqa: B905
+                if self._last_blank == number:
+                    self.blank -= self._run_of_blanks
                 return
             except csv.Error as error:
                 number += 1
@@ -194,6 +198,13 @@ class CsvRows(RowSource):
                 self._left_to_skip -= 1
             else:
                 yield row
+
+    def _count_blank(self, number: int, cells: list[str]) -> None:
+        """Lines without anything at the file's end are only its end, and taken off again there."""
+        self.blank += 1
+        goes_on = self._last_blank == number - 1 and not cells
+        self._run_of_blanks = 0 if cells else self._run_of_blanks + 1 if goes_on else 1
+        self._last_blank = number
 
     def _look_closely(self, number: int, cells: list[str]) -> RawRow | BadRow | None:
         """A row that is not plainly good: None where it is blank."""

@@ -18,7 +18,7 @@ def check_header(cells: Sequence[object], file: str, *, first: int = 1) -> tuple
 
     ``first`` is the place of the first cell, from 1.
     """
-    names = [clean_name(cell) for cell in cells]
+    names = [_unquoted(clean_name(cell), str(cell)) for cell in cells]
     while names and not names[-1]:
         names.pop()
     if not names:
@@ -31,6 +31,13 @@ def check_header(cells: Sequence[object], file: str, *, first: int = 1) -> tuple
         _check_name(name, place, file)
     _check_twice(names, file, first)
     return tuple(names)
+
+
+def _unquoted(name: str, cell: str) -> str:
+    """A name whose quotes stood behind a mark that cannot be seen, so that the parser took them for text."""
+    if len(name) > 1 and name[0] == name[-1] == '"' and not cell.startswith('"'):
+        return clean_name(name[1:-1].replace('""', '"'))
+    return name
 
 
 def _check_no_data(names: Sequence[str], file: str) -> None:

@@ -56,7 +56,10 @@ class JsonlRows(RowSource):
         self._file.close()
 
     def _read(self) -> Iterator[RawRow | BadRow]:
+        last = 0
         for number, line in _lines(self._file):
+            self.blank += number - last - 1
+            last = number
             if self._left_to_skip:
                 self._left_to_skip -= 1
                 continue

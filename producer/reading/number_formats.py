@@ -50,11 +50,6 @@ class NumberFormat:
     odd: bool = False
     """Fractions, powers and whatever else is not laid out here."""
 
-    @property
-    def is_plain(self) -> bool:
-        """Numbers look as they are."""
-        return self == _GENERAL
-
     def shown(self, number: float) -> str | None:
         """The number as the spreadsheet shows it, with a point before its decimals; None where it is not known."""
         if self.odd or number < 0:
@@ -72,7 +67,8 @@ class NumberFormat:
         return f"{self.prefix}{text}{self.suffix}"
 
 
-_GENERAL = NumberFormat("number")
+#: Numbers look as they are.
+GENERAL = NumberFormat("number")
 
 
 def built_in(number: int) -> NumberFormat:
@@ -89,9 +85,9 @@ def read_format(code: str) -> NumberFormat:
     if any(kind == "span" for kind, _ in tokens):
         return NumberFormat("length")
     if lower == "@":
-        return _GENERAL
+        return GENERAL
     if "general" in lower:
-        return _with_words(tokens, _GENERAL)
+        return _with_words(tokens, GENERAL)
     if any(letter in lower for letter in "ymdhs"):
         return NumberFormat("date")
     return _with_words(tokens, _digits_of(marks))

@@ -105,4 +105,5 @@ class RowSource(ABC):
         self._rest = self._read()
         self._first = next(self._rest, None)
         if self._first is None:
-            raise InvalidInput(f"{name} has a header and no rows; was it exported with a filter on?")
+            blank = f"{self.blank:,} empty rows" if self.blank else "no rows"
+            raise InvalidInput(f"{name} has a header and {blank}; was it exported with a filter on?")

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.headings import clean_name, recipient_columns
+from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.plan import as_text
 from producer.reading.headers import check_header, letters
+from producer.reading.number_formats import GENERAL, NumberFormat
 from producer.reading.rows import BadRow, RawRow, RowSource
 from producer.reading.sheet_cells import Cell, SheetCells, SheetRow, Trouble
 from producer.reading.workbook import Sheet, Workbook
@@ -98,15 +100,14 @@ class SheetRows(RowSource):
         visible = [sheet for sheet in sheets if not sheet.is_hidden]
         if not sheets:
             raise InvalidInput(f"{self._file} has no sheet with cells")
-        chosen = (visible or sheets)[0]
-        if len(sheets) > 1:
-            hidden = len(sheets) - len(visible)
-            self.notes.append(
-                f"read {chosen.name[:40]!r}, the first of {len(visible or sheets)} sheets"
-                + (f", {hidden} more {'is' if hidden == 1 else 'are'} hidden" if hidden and visible else "")
-                + ("; all of them are hidden" if not visible else "")
-                + " (--sheet takes another)"
-            )
+        chosen, hidden = (visible or sheets)[0], len(sheets) - len(visible)
+        what = f"read the sheet {chosen.name[:40]!r}"
+        if not visible:
+            self.notes.append(f"{what}, which is hidden, as all of them are")
+        elif len(sheets) > 1:
+            others = [f"the first of {len(visible)}"] if len(visible) > 1 else []
+            others += [f"{hidden} more {'is' if hidden == 1 else 'are'} hidden"] if hidden else []
+            self.notes.append(f"{what}, {', '.join(others)} (--sheet takes another)")
         return chosen
 
     @contextmanager
@@ -161,27 +162,24 @@ class SheetRows(RowSource):
         return looked
 
     def _look_at(self, cell: Cell, row: int, looked: _Looked) -> None:
-        """Whether a number looks as it is sent."""
+        """Whether a number or boolean looks as it is sent."""
         column, value, style, number = cell
         formats = self._book.formats
-        if type(value) is bool:
-            shown: str | None = "TRUE" if value else "FALSE"
-        elif number is None or style >= len(formats) or formats[style].is_plain:
+        format = formats[style] if style < len(formats) and number is not None else GENERAL
+        if format == GENERAL and number is not None:
             looked.numbers.add(column)
             return
-        elif formats[style].kind == "number":
-            shown = formats[style].shown(number)
-        else:
-            shown = f"the date or time in {letters(column + 1)}{row}"
-        sent = as_text("", value) or ""
+        try:
+            sent = as_text("", value) or ""
+        except InvalidValue:  # its row will be refused
+            return
+        shown = _shown(value, number, format)
         if shown == sent:
             looked.numbers.add(column)
             return
         looked.formatted[column] += 1
         if column not in looked.example:
-            looked.example[column] = (
-                f"{shown or f'the number in {letters(column + 1)}{row}'} is sent as {sent[:40]}"
-            )
+            looked.example[column] = _example(f"{letters(column + 1)}{row}", shown, sent, format)
 
     def _note(self, looked: _Looked) -> None:
         if looked.hidden:
@@ -252,6 +250,24 @@ class SheetRows(RowSource):
                     "clear it",
                 )
         return RawRow(row.number, self._called(values))
+
+
+def _shown(value: object, number: float | None, format: NumberFormat) -> str | None:
+    """What people see in a cell; None where it is not known."""
+    if number is None:
+        return "TRUE" if value else "FALSE"
+    return format.shown(number) if format.kind == "number" else None
+
+
+def _example(place: str, shown: str | None, sent: str, format: NumberFormat) -> str:
+    """How a cell is sent. A number that may be a phone's or a code's is not shown."""
+    if format.kind != "number":
+        return f"the date or time in {place} is sent as {sent[:40]}"
+    if format.whole_digits > 1:
+        return f"{place} is sent without its leading zeros"
+    if mask_digits(sent) != sent:
+        return f"the number in {place} is sent without its format"
+    return f"{shown or f'the number in {place}'} is sent as {sent[:40]}"
 
 
 def _has_values(cells: Iterable[Cell]) -> bool:

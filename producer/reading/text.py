@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.headings import INVISIBLE
 
 #: Longer lines are refused, so that a file without line ends needs no memory of its size. Characters.
 LINE_MAX = 1 << 20
@@ -29,6 +30,7 @@ _MARKS = (
 _NOT_FILES = frozenset(
     {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "unicode_escape"}
 )
+_MARK_READ_WRONG = "ï»¿"
 _SCANNED_AT_ONCE = 1 << 20
 _SURE = 1000
 
@@ -44,10 +46,11 @@ codecs.register_error("bulksend.unreadable", _mark_unreadable)
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A codec's name, and how many bytes the mark at the file's beginning takes."""
+    """A codec's name, how many bytes at the file's beginning are marks, and how the codec is known."""
 
     codec: str
     mark: int
+    is_marked: bool
     asked: bool
 
 
@@ -60,9 +63,9 @@ def find_encoding(path: Path, asked: str | None) -> Encoding:
     if marked is not None:
         if wanted is not None and not marked.startswith(wanted.removesuffix("-sig")):
             raise InvalidInput(f"{path.name} is marked as {marked}, not {asked}; leave --encoding out")
-        return Encoding(marked, len(mark), asked is not None)
+        return Encoding(marked, len(mark) + _marks_after(head[len(mark) :], marked), True, asked is not None)
     if wanted is not None:
-        return Encoding(wanted.removesuffix("-sig"), 0, True)
+        return Encoding(wanted.removesuffix("-sig"), 0, False, True)
     _no_other_format(path.name, head)
     if head.count(0) > len(head) // 4:
         order = "le" if head[1::2].count(0) > head[0::2].count(0) else "be"
@@ -70,7 +73,16 @@ def find_encoding(path: Path, asked: str | None) -> Encoding:
             f"{path.name} is not UTF-8: it looks like UTF-16 without its mark; export it as UTF-8, or say "
             f"--encoding utf-16-{order}"
         )
-    return Encoding("utf-8", 0, False)
+    return Encoding("utf-8", _marks_after(head, "utf-8"), False, False)
+
+
+def _marks_after(head: bytes, codec: str) -> int:
+    """Bytes of further marks that cannot be seen: a second byte-order mark, also one that was read as Windows-1252."""
+    text = head.decode(codec, "ignore")
+    rest = text
+    while rest and (INVISIBLE.match(rest) or rest.startswith(_MARK_READ_WRONG)):
+        rest = rest.removeprefix(_MARK_READ_WRONG) if rest.startswith(_MARK_READ_WRONG) else rest[1:]
+    return len(text[: len(text) - len(rest)].encode(codec))
 
 
 def _known(name: str) -> str:
@@ -124,7 +136,7 @@ def refuse_other_encoding(path: Path, encoding: Encoding) -> None:
     that happens to be ASCII would be wrong. The whole file is looked at (1 GB/s), so that its order does not
     matter. ``--encoding utf-8`` insists.
     """
-    if encoding.codec != "utf-8" or encoding.mark or encoding.asked or _is_utf8(path):
+    if encoding.codec != "utf-8" or encoding.is_marked or encoding.asked or _is_utf8(path):
         return
     broken = intact = first = 0
     with path.open("rb") as file:

@@ -26,11 +26,15 @@ from bulksend.messaging import (
     Refusal,
     compile_content,
     map_columns,
+    normal_name,
 )
 
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 MINUTE = 60_000
-NO_RECIPIENT = "no column holds the recipients; call it `to` (or phone, mobile, msisdn, number, whatsapp)"
+NO_RECIPIENT = (
+    "no column holds the recipients; call it `to` (or phone, mobile, msisdn, number, whatsapp), or say "
+)
+NO_RECIPIENT += 'which it is, as in --map to="Mobile No."'
 HELLO = compile_content(MessageType.TEXT, {"body": "Hi {{name}}, {{thing|your order}} is here"})
 
 
@@ -69,9 +73,10 @@ def test_the_recipients_column_has_a_handful_of_names(name: str) -> None:
     columns = map_columns([name, "First  Name"])
     assert columns.rename({name: "447700900123", "First  Name": "David"}) == {
         "to": "447700900123",
+        normal_name(name): "447700900123",
         "first name": "David",
     }
-    assert columns.variables == ("first name",)
+    assert columns.usable == {"to", normal_name(name), "first name"}
 
 
 def test_beside_to_another_name_for_it_is_an_ordinary_variable() -> None:
@@ -82,7 +87,7 @@ def test_beside_to_another_name_for_it_is_an_ordinary_variable() -> None:
         "key": "3",
         "name": "4",
     }
-    assert columns.variables == ("phone", "name")
+    assert columns.usable == {"phone", "to", "key", "name"}
 
 
 @pytest.mark.parametrize("name", ["send_at", "Send at", "SEND-AT"])
@@ -109,7 +114,8 @@ def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> N
         ),
         (
             ["Phone", "Mobile"],
-            "the columns Phone and Mobile could each hold the recipients; call the right one `to`",
+            "the columns Phone and Mobile could each hold the recipients; call the right one `to`, or say which it is, "
+            'as in --map to="Phone"',
         ),
     ],
 )

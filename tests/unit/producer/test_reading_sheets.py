@@ -134,7 +134,9 @@ def test_the_first_visible_sheet_is_read_and_a_note_says_so(tmp_path: Path) -> N
         fill(book.create_sheet(name), [["to"], [name]])
     book.save(tmp_path / "list.xlsx")
     with open_rows(tmp_path / "list.xlsx") as rows:
-        assert rows.notes == ["read 'March', the first of 2 sheets, 1 more is hidden (--sheet takes another)"]
+        assert rows.notes == [
+            "read the sheet 'March', the first of 2, 1 more is hidden (--sheet takes another)"
+        ]
         assert [row.values for row in rows if isinstance(row, RawRow)] == [{"to": "March"}]
     assert read(tmp_path / "list.xlsx", "April") == [RawRow(2, {"to": "April"})]
     assert "has no sheet 'May'; it has Sheet, March, April" in refusal(tmp_path / "list.xlsx", "May")

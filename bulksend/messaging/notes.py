@@ -1,0 +1,157 @@
+"""What is sent as it stands and is probably not meant so: words for nothing, garbled text, other braces."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from bulksend.messaging.headings import squeezed
+
+#: What programs write where they have no value.
+_WORDS = (
+    *(
+        "null",
+        "none",
+        "undefined",
+        "nan",
+        "nil",
+        "nat",
+        "n/a",
+        "<na>",
+        "(null)",
+        "<null>",
+        "[null]",
+        "(none)",
+    ),
+    *(
+        "(blank)",
+        "(empty)",
+        "[object object]",
+        "\\n",
+        "-",
+        "--",
+        "#n/a",
+        "#null!",
+        "#ref!",
+        "#value!",
+        "#name?",
+    ),
+    *("#div/0!", "#num!", "#error!", "#####"),
+)
+WORDS_FOR_NOTHING = frozenset(
+    made for word in _WORDS for made in (word, word.upper(), word.capitalize(), word.title())
+) | {"NaN", "NaT", "\\N", "[object Object]"}
+#: UTF-8 that was read as Windows-1252: ``Ã©`` for é, ``â€™`` for an apostrophe.
+_GARBLED = re.compile("[\u00c3\u00c2][\u0080-\u00bf‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œžŸ€]|â€|ï»¿")
+#: Brackets in a row, and the two signs that Mailchimp puts around a name.
+_BRACKETS = re.compile(r"(\*\||\|\*|[{}｛｝()\[\]［］<>＜＞%#$«»‹›〈〉《》【】「」]+)")
+_CLOSES = {
+    **{
+        "{": "}",
+        "｛": "｝",
+        "(": ")",
+        "[": "]",
+        "［": "］",
+        "<": ">",
+        "＜": "＞",
+        "%": "%",
+        "#": "#",
+        "$": "$",
+    },
+    **{"«": "»", "‹": "›", "〈": "〉", "《": "》", "【": "】", "「": "」"},
+}
+#: What other languages write around a name within their braces.
+_AROUND = " \t=$.-@%"
+_SIGNS = "%#$"
+_PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
+_MOST = 10
+
+
+class Noticed:
+    """Counts, over the rows of a campaign, what a person should know of its variables."""
+
+    def __init__(self) -> None:
+        self._words: Counter[tuple[str, str]] = Counter()
+        self._garbled: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    def look(self, name: str, text: str) -> None:
+        """Look at a value that is a word for nothing or not ASCII."""
+        word = text.strip()
+        if word in WORDS_FOR_NOTHING:
+            self._words[name, word] += 1
+        elif found := _GARBLED.search(text):
+            self._garbled[name] += 1
+            self._examples.setdefault(name, found[0])
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        words = [
+            f"{_rows(count)} {word} in {name}, which is sent as it stands"
+            for (name, word), count in self._words.most_common(_MOST)
+        ]
+        garbled = [
+            f"{_rows(count)} text in {name} that was read in another encoding ({self._examples[name]!r}); export "
+            "the data as UTF-8 again"
+            for name, count in self._garbled.most_common(_MOST)
+        ]
+        return words + garbled
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row has" if count == 1 else f"{count:,} rows have"
+
+
+def other_braces(content: str, names: Iterable[str]) -> list[str]:
+    """A sentence for each place of a content, given as JSON, where a column's own name stands in other brackets."""
+    columns = {squeezed(name): name for name in names if squeezed(name)}
+    found: dict[str, str] = {}
+    for text in _strings(json.loads(content)):
+        for written, name in _bracketed(text, columns):
+            found.setdefault(written, name)
+    return [
+        f"{written} is sent as it stands; write {{{{{name}}}}} to fill in the column"
+        for written, name in list(found.items())[:_MOST]
+    ]
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _bracketed(text: str, columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(as written, column) of each column's name in brackets that are not {{ and }}."""
+    parts = _BRACKETS.split(_PLACEHOLDER.sub("\n", text))
+    for n in range(2, len(parts) - 1, 2):
+        inner = parts[n]
+        name = columns.get(squeezed(re.split("[|:,]", inner[:200], maxsplit=1)[0].strip(_AROUND)))
+        if name is not None:
+            written = _as_written(parts[n - 1], inner, parts[n + 1])
+            if written is not None:
+                yield written, name
+
+
+def _as_written(before: str, inner: str, after: str) -> str | None:
+    """The name with the signs that belong to it; None where it does not stand in brackets."""
+    if before == "*|" or after == "|*":
+        return before + inner + after if (before, after) == ("*|", "|*") else None
+    if before[-1] in _SIGNS and before[-1] != after[0] and len(before) > 1:  # {$name}
+        before, inner = before[:-1], before[-1] + inner
+    depth = 0
+    while depth < min(len(before), len(after), 3) and _CLOSES.get(before[-1 - depth]) == after[depth]:
+        depth += 1
+    opened, closed = before[len(before) - depth :], after[:depth]
+    if not depth or opened == "(" or (not set(opened) - set(_SIGNS) and inner != inner.strip()):
+        return None
+    if opened[0] == "{" and before[: len(before) - depth][-1:] in tuple(_SIGNS):  # ${name}, #{name}, %{name}
+        opened = before[len(before) - depth - 1 :]
+    return opened + inner + closed
