@@ -415,6 +415,10 @@ class Settings(BaseModel):
         made._proxies.update({name: value for name in _PROXIES if (value := environ.get(name, "").strip())})
         return made
 
+    def is_given(self, field: str) -> bool:
+        """Whether a setting was given at all, rather than left to its default."""
+        return field in self._sources
+
     def table(self) -> list[SettingRow]:
         """Every setting for ``bulksend settings``; secrets as ``****``."""
         return [

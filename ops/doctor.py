@@ -43,11 +43,23 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
     from bulksend.ledger import leases
     from bulksend.ledger.database import Database
     from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable
+    from bulksend.ledger.keyfile import ledger_file
     from bulksend.ledger.migrating import SchemaNewer, SchemaOutdated, check_schema
     from bulksend.ledger.readiness import try_out
     from bulksend.messaging.errors import InvalidInput
     from ops.stops import stops_now
 
+    file = ledger_file(of.database_url_text())
+    if file is not None and not file.exists():
+        # To open it would make it.
+        how = "" if of.is_given("database_url") else ": DATABASE_URL is not set, and this is its default"
+        yield Diagnosis(
+            "ledger",
+            False,
+            f"there is none at {of.database_address()} yet{how}",
+            "bulksend migrate makes it; or set DATABASE_URL",
+        )
+        return
     database = Database.from_settings(of)
     try:
         database.check()
@@ -195,16 +207,18 @@ def _redis_room(info: Mapping[str, Any]) -> Iterator[Diagnosis]:
 
 
 def _encryption(of: Settings) -> Diagnosis:
-    from bulksend.ledger.keyfile import encryption_keys
+    from bulksend.ledger.keyfile import kept_keys, key_file
     from bulksend.ledger.sealing import Sealer
     from bulksend.messaging.errors import InvalidInput
 
     try:
-        sealer = Sealer.from_text(encryption_keys(of))
+        sealer = Sealer.from_text(kept_keys(of))
     except InvalidInput as error:
         return Diagnosis("encryption key", False, str(error), "bulksend keys new-encryption-key")
     if sealer.can_seal:
         return Diagnosis("encryption key", True, "there is one")
+    if key_file(of.database_url_text()) is not None:
+        return Diagnosis("encryption key", True, "none yet; the first send makes one beside the ledger")
     return Diagnosis(
         "encryption key",
         False,

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
@@ -97,14 +97,22 @@ class Watch:
         }
 
 
-def follow(watch: Watch, stream: TextIO | None, *, patience_s: float = math.inf) -> bool:
+def follow(
+    watch: Watch,
+    stream: TextIO | None,
+    *,
+    patience_s: float = math.inf,
+    between: Callable[[], None] = lambda: None,
+) -> bool:
     """Show the campaigns on ``stream`` (None: nowhere) until every message has ended.
 
-    Says whether that was so within ``patience_s`` seconds.
+    Says whether that was so within ``patience_s`` seconds. ``between`` is called before each look; what it raises
+    ends it.
     """
     deadline = time.monotonic() + patience_s
     with _showing(watch, stream) as show:
         while not (done := watch.done()) and time.monotonic() < deadline:
+            between()
             show()
             time.sleep(_LOOK_S)
         show(last=True)

@@ -101,6 +101,8 @@ class Intake:
     progress: Callable[[int], None] = lambda rows: None
     began: Callable[[Campaign], None] = lambda campaign: None
     """Told of the campaign before its first row is taken in."""
+    between: Callable[[], None] = lambda: None
+    """Called between two chunks: what it raises ends the intake, and what was taken in is kept."""
 
     def run(
         self,
@@ -170,6 +172,7 @@ class Intake:
         reader = Reader(source, None, now_ms, now_ms if asked_at_ms is None else asked_at_ms, frozenset())
         newest = Newest()
         for chunk in reader.chunks(self.chunk):
+            self.between()
             look.rows += chunk.rows
             if source.new.kind is Kind.OTP:
                 newest.see(chunk.planned)
@@ -217,6 +220,7 @@ class Intake:
             self._publish(begun.kind, taken.ready, first=not done.rows)
             done.rows += chunk.rows
             self.progress(done.rows)
+            self.between()
         with self.database.write() as tx:
             campaigns.finish_intake(tx, begun.id)
         report.notes = reader.notes
@@ -255,6 +259,7 @@ class Intake:
                 reach("chunk_published")
                 first = False
                 self.progress(at)
+                self.between()
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 if TYPE_CHECKING:
     import redis
@@ -60,7 +60,7 @@ def guarded(work: Callable[[], T]) -> T:
     except KeyboardInterrupt:
         leave(
             INTERRUPTED,
-            "interrupted; what was taken in is kept, and running the same command again goes on from there",
+            "interrupted; what was done until then is kept",
         )
 
 
@@ -123,11 +123,37 @@ def actor() -> str:
         return f"user {os.getuid()}"
 
 
+def check_ledger_is_chosen(of: Settings) -> None:
+    """Raises InvalidInput where a ledger would be made in whatever folder a timer or a service happens to run in.
+
+    A person at a terminal sees which one it is; there the default will do.
+    """
+    from bulksend.messaging.errors import InvalidInput
+
+    if of.is_given("database_url") or any(
+        _is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)
+    ):
+        return
+    raise InvalidInput(
+        "DATABASE_URL is not set, and without a terminal no ledger is taken for granted; nothing was changed. Set it "
+        "to your ledger, e.g. postgresql://…, or to sqlite:///bulksend.db for one in this folder"
+    )
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person is at the other end; a closed stream is None or raises."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
 def ledger(of: Settings, *, checked: bool = True) -> Database:
     """The ledger, reachable and of this program's schema. A SQLite ledger is brought up to date by itself."""
     from bulksend.ledger.database import Database
     from bulksend.ledger.migrating import SchemaOutdated, check_schema, migrate
 
+    check_ledger_is_chosen(of)
     database = Database.from_settings(of)
     if not checked:
         return database
@@ -154,7 +180,7 @@ def ledger_that_is_there(of: Settings) -> Database | None:
     file = ledger_file(of.database_url_text())
     if file is not None and not file.exists():
         return None
-    database = Database(of.database_url_text())
+    database = Database.from_settings(of)
     database.check()
     check_schema(database)
     return database

@@ -126,15 +126,17 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     progress = _Progress(not as_json)
     statuses: dict[str, int] | None = None
     try:
-        with stopped_by_signals():
+        with stopped_by_signals() as between:
             try:
-                report = plan.run(intake(of, database, progress=progress, began=under_way.begin))
+                report = plan.run(
+                    intake(of, database, progress=progress, began=under_way.begin, between=between)
+                )
             finally:
                 progress.end()
             under_way.taken_in = True
             _say_notes(report.notes[len(plan.notes) :])
             if wait:
-                statuses = watch_campaign(of, database, report.campaign_id, live=not as_json)
+                statuses = watch_campaign(of, database, report.campaign_id, live=not as_json, between=between)
     except Stopped as stop:
         leave(stop.code, under_way.way_back())
     except InvalidInput:

@@ -1,18 +1,17 @@
-"""A command that is told to stop ends with a sentence about what goes on without it."""
+"""A command that is told to stop ends at a safe point, with a sentence about what goes on without it."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 #: Ctrl-C, the polite kill, and a terminal that was closed.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(Exception):
     """The command was told to stop by a signal; ``code`` is what a shell expects it to end with."""
 
     def __init__(self, number: int) -> None:
@@ -21,28 +20,28 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Raise Stopped in the block at the first signal, and ignore further ones: the end is under way."""
+def stopped_by_signals() -> Iterator[Callable[[], None]]:
+    """Note signals while the block runs. What it yields raises Stopped once there was one: call it at safe points.
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
+    An exception in the middle of a transaction would leave a connection of which nothing is known.
+    """
+    seen: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+
+    def check() -> None:
+        if seen:
+            raise Stopped(seen[0])
 
     # What was started with a signal ignored, as by nohup, goes on ignoring it.
     before = {each: old for each in _SIGNALS if (old := signal.getsignal(each)) is not signal.SIG_IGN}
     for each in before:
-        signal.signal(each, stop)
+        signal.signal(each, note)
     try:
-        yield
-    except Stopped:
-        raise
-    except BaseException:
-        _restore(before)
-        raise
-    _restore(before)
-
-
-def _restore(before: Mapping[signal.Signals, Any]) -> None:
-    for each, old in before.items():
-        signal.signal(each, old)
+        yield check
+        check()
+    finally:
+        for each, old in before.items():
+            # After the first signal the end is under way, and a second one must not cut its sentence.
+            signal.signal(each, signal.SIG_IGN if seen else old)

@@ -20,6 +20,7 @@ def intake(
     *,
     progress: Callable[[int], None],
     began: Callable[[Campaign], None] = lambda campaign: None,
+    between: Callable[[], None] = lambda: None,
 ) -> Intake:
     """Takes rows into this ledger; tells Redis where there is one, and leaves the rest to the relay."""
     from bulksend.ledger.intake import seal_all, seal_otp_only
@@ -41,6 +42,7 @@ def intake(
         default_rate=of.default_rate,
         progress=progress,
         began=began,
+        between=between,
     )
 
 
@@ -48,12 +50,13 @@ def relay(of: Settings) -> Relay:
     """A relay between this ledger and this Redis."""
     from bulksend.broker import open_redis
     from bulksend.ledger.database import Database
-    from ops.cli.doors import Unreachable
+    from ops.cli.doors import Unreachable, check_ledger_is_chosen
     from producer.publisher import RedisPublisher
     from producer.relay import LedgerClock, Relay, RelaySettings
 
     if of.redis_url is None:
         raise Unreachable("REDIS_URL is not set; the relay publishes what is due to Redis")
+    check_ledger_is_chosen(of)
     clock = LedgerClock()
     return Relay(
         Database.from_settings(of, by_key=True),
@@ -70,10 +73,12 @@ def relay(of: Settings) -> Relay:
     )
 
 
-def watch_campaign(of: Settings, database: Database, id: str, *, live: bool) -> dict[str, int]:
+def watch_campaign(
+    of: Settings, database: Database, id: str, *, live: bool, between: Callable[[], None] = lambda: None
+) -> dict[str, int]:
     """Wait until every message of a campaign has ended; shows it live on a terminal. Its statuses at the end."""
     from ops.watching import Watch, follow
 
     watch = Watch(database, [id])
-    follow(watch, sys.stderr if live else None)
+    follow(watch, sys.stderr if live else None, between=between)
     return watch.statuses(id)

@@ -231,7 +231,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(cli: Cli) -> None:
     assert done.returncode == 1
     report = json.loads(done.stdout)
     wrong = {f["about"]: f["remedy"] for f in report["findings"] if not f["well"]}
-    assert "bulksend migrate" in wrong["schema"]
+    assert "bulksend migrate" in wrong["ledger"]
     assert "REDIS_URL" in wrong["Redis"]
     assert wrong["credentials"]
 
