@@ -100,7 +100,7 @@ class Stack:
         ):
             self._start_simulator(ports.get("simulator", 0))
         self._keep_ports(ports)
-        database = Database(self._added["DATABASE_URL"])
+        database = Database.from_settings(self.settings)
         try:
             migrate(database)
             for number in range(self.workers):

@@ -133,11 +133,11 @@ _CAUSES: tuple[tuple[tuple[str, ...], Trouble], ...] = (
         Trouble("what answers there is no Redis", "check the host and the port of REDIS_URL", lasts=True),
     ),
     (
-        ("READONLY",),
+        ("READONLY", "read only replica"),
         Trouble("it is a replica and takes no jobs", "set REDIS_URL to the primary", lasts=False),
     ),
     (
-        ("OOM",),
+        ("OOM", "used memory >"),
         Trouble("its memory is full", "raise maxmemory, or look with redis-cli --bigkeys", lasts=False),
     ),
     (

@@ -208,8 +208,11 @@ def redis_client(of: Settings) -> redis.Redis:
     return client
 
 
-def fit_redis(of: Settings) -> None:
-    """Redis, doing all that workers and relay need. Raises Unreachable, RedisUnfit."""
+def fit_redis(of: Settings, *, outlived: bool = False) -> None:
+    """Redis, doing all that workers and relay need. Raises Unreachable, RedisUnfit.
+
+    ``outlived``: what may pass, such as a memory that is full just now, is no reason not to start.
+    """
     import redis
 
     from bulksend.broker import trouble_of, try_out
@@ -218,7 +221,8 @@ def fit_redis(of: Settings) -> None:
         try:
             try_out(client, of.redis_address())
         except redis.RedisError as error:
-            raise Unreachable(trouble_of(error).text(of.redis_address())) from None
+            if not outlived:
+                raise Unreachable(trouble_of(error).text(of.redis_address())) from None
 
 
 def limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> RedisPermits | None:

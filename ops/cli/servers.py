@@ -101,7 +101,7 @@ def worker(context: typer.Context) -> None:
         of = settings()
         with closing(ledger(of)) as database:
             try_out(database)
-        fit_redis(of)
+        fit_redis(of, outlived=True)
         app = build_app(of)
         arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
         code = _run_celery(app, arguments)

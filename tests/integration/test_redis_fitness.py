@@ -187,6 +187,22 @@ def test_doctor_names_it_and_the_remedy(trial: Trial, urls: dict[str, str], ledg
     assert trial.remedy in found[0]["remedy"]
 
 
+def test_a_worker_starts_beside_a_redis_that_is_full_just_now(ledger_file: Path, tmp_path: Path) -> None:
+    full = EmbeddedValkey(tmp_path / "full", durable=False)
+    try:
+        with redis.Redis.from_url(full.start()) as client:
+            client.config_set("maxmemory", "1mb")
+            with pytest.raises(redis.RedisError, match="used memory"):
+                try_out(client, "there")
+        why = run(BULKSEND, "doctor", ledger=ledger_file, url=full.url)
+        assert "memory is full" in why.stdout or "once full it takes no jobs" in why.stdout
+        done = run(BULKSEND, "worker", "--pool", "processes", ledger=ledger_file, url=full.url)
+        # It came as far as Celery's own options.
+        assert "use --pool threads" in done.stderr
+    finally:
+        full.stop()
+
+
 def test_a_server_without_tls_is_told_from_one_that_is_away(urls: dict[str, str], ledger_file: Path) -> None:
     done = run(BULKSEND, "worker", ledger=ledger_file, url=urls["tls"])
     assert (done.returncode, "where it speaks no TLS, write redis://" in done.stderr) == (3, True)
