@@ -372,6 +372,8 @@ def _session_settings(statement_timeout_ms: int, *, by_key: bool) -> dict[str, s
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": "10000",
         "idle_in_transaction_session_timeout": "60000",
+        # A COMMIT that returned has to outlive the server: an attempt that it forgot would be POSTed again.
+        "synchronous_commit": "on",
     } | (_BY_KEY if by_key else {})
 
 

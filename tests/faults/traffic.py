@@ -33,7 +33,7 @@ class Traffic:
         campaign_rows: int = 1000,
         ahead_seconds: float = 15.0,
         code_every: float = 0.5,
-        resend_each: int = 10,
+        resend_each: int = 3,
         most_messages: int | None = None,
     ) -> None:
         self.site = site
