@@ -37,8 +37,8 @@ def query_of(
         request_id=request_id,
         campaign_id=None if campaign is None else campaigns.resolve(tx, campaign).id,
         status=_status(status),
-        since=_instant(since, of.timezone),
-        until=_instant(until, of.timezone),
+        since=_instant(since, of.timezone, "--since"),
+        until=_instant(until, of.timezone, "--until"),
     )
 
 
@@ -50,9 +50,9 @@ def _status(text: str | None) -> str | None:
     return text
 
 
-def _instant(text: str | None, timezone: str | None) -> int | None:
+def _instant(text: str | None, timezone: str | None, option: str) -> int | None:
     from bulksend.messaging.units import parse_instant_ms
 
     if text is None:
         return None
-    return parse_instant_ms(text, timezone=timezone or "UTC", now_ms=int(time.time() * 1000))
+    return parse_instant_ms(text, timezone=timezone or "UTC", now_ms=int(time.time() * 1000), field=option)

@@ -67,7 +67,8 @@ def add(
         subject = _subject(phone, region or of.default_region)
         end = None
         if until is not None:
-            end = parse_instant_ms(until, timezone=of.timezone or "UTC", now_ms=int(time.time() * 1000))
+            now_ms = int(time.time() * 1000)
+            end = parse_instant_ms(until, timezone=of.timezone or "UTC", now_ms=now_ms, field="--until")
         with ledger(of).write() as tx:
             suppressions.add(
                 tx, subject, scope=_scope(scope), reason=reason, source="operator", actor=actor(), until=end
@@ -294,7 +295,7 @@ def _set(
                 digits,
                 actor=actor(),
                 name=name,
-                rate=None if rate is None else parse_rate(rate),
+                rate=None if rate is None else parse_rate(rate, field="--rate"),
                 quota=_quota(quota),
                 no_quota=quota == "none",
             )

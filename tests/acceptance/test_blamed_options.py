@@ -1,0 +1,47 @@
+"""An error names the option as it was typed, not the field that it becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.many_commands import Cli
+
+SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind marketing"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        (f"{SEND} --region UK", "--region"),
+        (f"{SEND} --at soon", "--at"),
+        (f"{SEND} --ttl soon", "--ttl"),
+        (f"{SEND} --rate fast", "--rate"),
+        (f"{SEND} --timezone Mars/Base", "--timezone"),
+        (f"{SEND} --on-unknown maybe", "--on-unknown"),
+        (f"{SEND} --key {'k' * 201}", "--key"),
+        (f"{SEND} --continue nothing", "nothing"),
+        (SEND.replace("8615000579987", "12"), "--sender"),
+        (SEND.replace("text", "fax"), "--type"),
+        (SEND.replace("marketing", "spam"), "--kind"),
+        ("messages find --since soon", "--since"),
+        ("messages find --until soon", "--until"),
+        ("messages find --phone 12", "--phone"),
+        ("messages find --status odd", "--status"),
+        ("messages unknown --since soon", "--since"),
+        ("suppressions add 447700900001 --reason x --until soon", "--until"),
+        ("suppressions add 447700900001 --reason x --scope odd", "--scope"),
+        ("senders set 8615000579987 --rate fast", "--rate"),
+    ],
+)
+def test_a_bad_value_is_blamed_on_the_option_as_typed(
+    cli: Cli, tmp_path: Path, line: str, option: str
+) -> None:
+    (tmp_path / "p.csv").write_text("to\n447700900001\n")
+    (tmp_path / "c.json").write_text('{"body": "Hello"}')
+    done = cli(*line.split())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith(f"bulksend: {option}") or option == "nothing", done.stderr
+    assert option in done.stderr
