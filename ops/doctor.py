@@ -67,8 +67,7 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
         yield _ledger_trouble(error)
         return
     yield Diagnosis("ledger", True, f"{database.address} answers")
-    if database.is_sqlite:
-        yield _sqlite(database)
+    yield from [_sqlite(database)] if database.is_sqlite else _durability(database)
     try:
         check_schema(database)
     except SchemaOutdated as error:
@@ -90,6 +89,25 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
     with suppress(InvalidInput):  # an encryption key that is none has a finding of its own
         yield from (Diagnosis(stop.about, False, stop.found, stop.remedy) for stop in stops_now(of, database))
     database.close()
+
+
+def _durability(database: Database) -> Iterator[Diagnosis]:
+    from bulksend.ledger.durability import durability
+
+    with database.read() as tx:
+        found = durability(tx)
+    unsafe = found.unsafe()
+    if unsafe is not None:
+        yield Diagnosis("durability", False, unsafe, "turn them on in postgresql.conf, and reload it")
+    elif found.asynchronous:
+        yield Diagnosis(
+            "durability",
+            True,
+            f"{found.asynchronous} replicas are asynchronous: a failover may lose the last commits, and what was sent "
+            "then would be sent again; see docs/operations.md, and synchronous_standby_names",
+        )
+    else:
+        yield Diagnosis("durability", True, "a commit is on the disk when it returns")
 
 
 def _ledger_trouble(error: Exception) -> Diagnosis:

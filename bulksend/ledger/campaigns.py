@@ -416,6 +416,21 @@ def finish_intake(tx: Connection, id: str) -> None:
     )
 
 
+def check_act(campaign: Campaign, act: str) -> None:
+    """Raises InvalidInput where a person may not do that: the standing campaign of single sends has no end.
+
+    A program's ``Producer.send`` of that kind would fail from then on.
+    """
+    if not campaign.is_direct or act == "resume":
+        return
+    raise InvalidInput(
+        f"campaign {campaign.id} ({campaign.name}) is where every single {campaign.kind} send of a program belongs: it "
+        f"takes no {act}, and nothing was changed. To stop its messages, pause their sender (`bulksend senders pause "
+        "PHONE --why …`) or suppress a recipient (`bulksend suppressions add PHONE`); to settle unknown ones, "
+        "`bulksend messages resolve`"
+    )
+
+
 def pause(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     """Hold everything of it back. Says whether it was live before."""
     changed = (
@@ -483,7 +498,8 @@ def cancel(
 
 
 def begin_cancel(tx: Connection, id: str, *, actor: str, why: str) -> bool:
-    """The first step of ``cancel``, which decides it. Says whether it had not ended before."""
+    """The first step of ``cancel``, which decides it. Says whether it had not ended before. Raises as ``check_act``."""
+    check_act(get(tx, id), "cancel")
     ended = [CampaignStatus.CANCELLED.value, CampaignStatus.FINISHED.value]
     changed = tx.execute(
         update(campaigns)
@@ -558,7 +574,9 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     What a person resolved as failed has that person's word. OTP is left out: a code of an earlier hour helps
     nobody, and its content was wiped at its ending. Raises InvalidInput for a cancelled campaign.
     """
-    if get(tx, id).status is CampaignStatus.CANCELLED:
+    campaign = get(tx, id)
+    check_act(campaign, "retry")
+    if campaign.status is CampaignStatus.CANCELLED:
         raise InvalidInput(f"campaign {id} is cancelled: nothing of it is sent any more; send a new one")
     unhurried(tx)
     accepted = exists(

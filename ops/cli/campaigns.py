@@ -180,6 +180,7 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
         database = ledger(of)
         with database.read() as tx:
             campaign = campaigns.resolve(tx, id)
+        campaigns.check_act(campaign, act)
         done = _done(database, act, campaign.id, actor=actor(), why=why)
         _tell_limiter(limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
         with database.read() as tx:

@@ -1,0 +1,39 @@
+"""The standing campaign of single sends takes no act that would end the sends of a kind (issue 14, A2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import campaigns
+from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.states import CampaignStatus, Kind
+
+BY = {"actor": "ada", "why": "because"}
+ACTS: dict[str, Callable[[Any, campaigns.Campaign], object]] = {
+    "cancel": lambda desk, of: campaigns.cancel(desk.database, of.id, **BY),
+    "retry": lambda desk, of: desk.write(campaigns.retry_failed, of.id, **BY),
+    "pause": lambda desk, of: campaigns.check_act(of, "pause"),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("kind", Kind)
+def test_it_takes_no_cancel_pause_or_retry_by_id_or_name(desk: Any, kind: Kind, act: str) -> None:
+    standing = desk.write(campaigns.direct, kind)
+    for named in (standing.id, standing.name):
+        found = desk.read(campaigns.resolve, named)
+        with pytest.raises(InvalidInput, match="senders pause") as refused:
+            ACTS[act](desk, found)
+        assert "messages resolve" in str(refused.value)
+        assert "suppressions add" in str(refused.value)
+    assert desk.write(campaigns.direct, kind).status is CampaignStatus.RUNNING
+
+
+def test_one_that_was_paused_before_can_be_resumed(desk: Any) -> None:
+    standing = desk.write(campaigns.direct, Kind.OTP)
+    desk.write(campaigns.pause, standing.id, **BY)
+    campaigns.check_act(standing, "resume")
+    assert desk.write(campaigns.resume, standing.id, **BY)
