@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bulksend.messaging.units import format_instant
+from bulksend.messaging.units import format_in_zone
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -50,26 +50,31 @@ def stops_now(of: Settings, database: Database, campaign: Campaign | None = None
 def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Stop]:
     from bulksend.ledger import senders
 
+    zone = (campaign.timezone if campaign is not None else None) or of.timezone or "UTC"
     account = senders.account_pause(tx, of.account())
     if account is not None:
         yield Stop(
             "account",
-            f"paused since {format_instant(account[0])}: {account[1]}",
+            f"paused since {_since(account[0], zone)}: {account[1]}",
             'bulksend account resume --why "…" once the cause is mended',
         )
     for sender in senders.listed(tx):
         if sender.paused_at is not None and (campaign is None or campaign.sender == sender.phone):
             yield Stop(
                 "sender",
-                f"{sender.phone} is paused since {format_instant(sender.paused_at)}: {sender.pause_why}",
+                f"{sender.phone} is paused since {_since(sender.paused_at, zone)}: {sender.pause_why}",
                 f'bulksend senders resume {sender.phone} --why "…"',
             )
     if campaign is not None and campaign.paused_at is not None:
         yield Stop(
             "campaign",
-            f"{campaign.name} is paused since {format_instant(campaign.paused_at)}: {campaign.pause_why}",
+            f"{campaign.name} is paused since {_since(campaign.paused_at, zone)}: {campaign.pause_why}",
             f'bulksend campaigns resume {campaign.id} --why "…"',
         )
+
+
+def _since(ms: int, zone: str) -> str:
+    return f"{format_in_zone(ms, zone)} ({zone})"
 
 
 def _nobody_works(tx: Connection) -> Iterator[Stop]:
