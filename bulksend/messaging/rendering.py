@@ -32,7 +32,6 @@ from bulksend.messaging.rules import (
 )
 from bulksend.messaging.states import MessageType
 
-_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"[^\W\d][\w .\-]{0,99}")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -241,9 +240,10 @@ def _prepared(value: object, path: str, found: dict[int, tuple[str | _Variable, 
 def _parts(text: str, path: str) -> tuple[str | _Variable, ...]:
     parts: list[str | _Variable] = []
     at = 0
-    for match in _PLACEHOLDER.finditer(text):
-        parts += [_fixed_part(text, at, match.start(), path), _variable(match, path)]
-        at = match.end()
+    # By find, not by a pattern: of "{{{{{{…" a pattern would look at the whole rest from each brace.
+    while (start := text.find("{{", at)) >= 0 and (end := text.find("}}", start + 2)) >= 0:
+        parts += [_fixed_part(text, at, start, path), _variable(text[start + 2 : end], start, path)]
+        at = end + 2
     parts.append(_fixed_part(text, at, len(text), path))
     return tuple(part for part in parts if part != "")
 
@@ -260,16 +260,17 @@ def _fixed_part(text: str, start: int, end: int, path: str) -> str:
     return part
 
 
-def _variable(match: re.Match[str], path: str) -> _Variable:
-    name, bar, default = match[1].partition("|")
+def _variable(inner: str, at: int, path: str) -> _Variable:
+    """What stands between the braces that begin at ``at``."""
+    name, bar, default = inner.partition("|")
     shown = clean_name(name)
     if REPLACED in default:
-        raise InvalidValue(path, match[0][:40], BROKEN)
+        raise InvalidValue(path, f"{{{{{inner}}}}}"[:40], BROKEN)
     if not _NAME.fullmatch(shown) or "{{" in default:
         raise InvalidValue(
             path,
-            match[0][:40],
-            f"at character {match.start() + 1} is no column's name; only {{{{column}}}} and "
+            f"{{{{{inner}}}}}"[:40],
+            f"at character {at + 1} is no column's name; only {{{{column}}}} and "
             "{{column|default}} can stand there, nothing is computed",
         )
     return _Variable(normal_name(shown), shown, default.strip() if bar else None)
