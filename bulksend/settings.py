@@ -434,7 +434,7 @@ class Settings(BaseModel):
     def _shown(self, name: str) -> str:
         value = getattr(self, name)
         if name in ("database_url", "redis_url") and value is not None:
-            return _without_secrets(value.get_secret_value())
+            return without_secrets(value.get_secret_value())
         if isinstance(value, SecretStr):
             return "****"
         return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
@@ -676,7 +676,7 @@ def _why(kind: str, problem: Mapping[str, Any]) -> str:
     return "is not a number" if kind.startswith(("float_", "finite_")) else str(problem["msg"]).lower()
 
 
-def _without_secrets(url: str) -> str:
+def without_secrets(url: str) -> str:
     """A URL as it may be shown: no password, neither before the host nor among the parameters."""
     from sqlalchemy.engine import make_url
 

@@ -135,9 +135,10 @@ class Producer:
 
         Repeating it with the same ``key`` (default: a hash of everything) sends nothing twice. People who have the
         same message of an earlier campaign are a mistake (SamePeople), unless ``again`` says that all are to get it
-        once more, or ``into`` names the campaign, by id or name, that takes in those who are not in it yet. Without
-        ``on_unknown`` a message that may have gone out is held. Raises InvalidInput when the campaign as a whole is
-        wrong, also where ``key`` belongs to one of other options; single rows that are wrong are in ``refused``.
+        once more, by a campaign of its own each time, or ``into`` names the campaign, by id or name, that takes in
+        those who are not in it yet. Without ``on_unknown`` a message that may have gone out is held. Raises
+        InvalidInput when the campaign as a whole is wrong, also where ``key`` belongs to one of other options; single
+        rows that are wrong are in ``refused``.
 
         Raises LedgerUnreachable when the ledger does not answer.
         """
@@ -157,7 +158,7 @@ class Producer:
             kind=message_kind.value,
         )
         new = NewCampaign(
-            key=f"sha256:{digest}" if key is None else checked_key(key),
+            key=_campaign_key(key, digest, again),
             name=check_name(name[:200] if isinstance(name, str) else name, "name", 200),
             kind=message_kind,
             sender=digits,
@@ -316,6 +317,13 @@ def _numbered(rows: Sequence[object], after: int) -> Iterator[NumberedRow]:
             yield number, RefusedRow(number, "to", "", str(error))
             continue
         yield number, columns.rename(row)
+
+
+def _campaign_key(given: str | None, digest: str, again: bool) -> str:
+    """The campaign's key: the caller's own, a new one for one more campaign of the same rows, or made of the input."""
+    if given is not None:
+        return checked_key(given)
+    return f"again:{new_id()}" if again else f"sha256:{digest}"
 
 
 def _row_bytes(row: object) -> bytes:

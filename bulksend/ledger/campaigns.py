@@ -169,7 +169,7 @@ def check_same(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
     continued = campaign.source_hash.startswith(_CONTINUED)
     if campaign.source_hash not in (new.source_hash, _continued(new.source_hash)):
         made = (
-            f"which was continued with {campaign.source_name}"
+            f"which was continued with {campaign.source_name or 'other rows'}"
             if continued
             else "which was made from other rows, content, sender or kind"
         )

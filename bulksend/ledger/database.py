@@ -38,6 +38,7 @@ from sqlalchemy.types import BigInteger
 
 from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable, as_ours
 from bulksend.messaging.errors import InvalidInput
+from bulksend.settings import without_secrets
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
@@ -162,7 +163,7 @@ class Database:
         self.url = make_url(url)
         self.pooled = pooled
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.address = self.url.render_as_string(hide_password=True)
+        self.address = without_secrets(url)
         self._sleep: Callable[[float], None] = time.sleep
         self._write_lock = threading.Lock()
         self.engine = (

@@ -659,6 +659,18 @@ def test_people_who_have_a_message_are_not_sent_it_again_by_another_submit(
     assert count(database) == 4
 
 
+def test_again_sends_the_very_same_rows_once_more(producer: Producer, database: Database) -> None:
+    """case 01, from Python: ``again`` makes another campaign, and a key of the caller's own still finds it again."""
+    same: dict[str, Any] = {"name": "n", "sender": SENDER, "kind": "marketing", "type": "text"}
+    same |= {"content": {"body": "x"}, "rows": [good(1)]}
+    first = producer.submit(**same)
+    second = producer.submit(**same, again=True)
+    keyed = [producer.submit(**same, again=True, key="round-3") for _ in range(2)]
+    assert [report.repeated for report in (first, second, *keyed)] == [False, False, False, True]
+    assert len({report.campaign_id for report in (first, second, *keyed)}) == 3
+    assert count(database) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bulksend.ledger.database import Database
 from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import PREFIX, Settings, environment_name
 
@@ -139,6 +141,8 @@ def test_secrets_show_neither_in_the_table_nor_in_a_repr_nor_in_an_error() -> No
     assert row(settings, "USPEEDO_ACCESSKEY_SECRET") == ("****", "environment")
     assert row(settings, "DATABASE_URL")[0] == "postgresql+psycopg://user:***@host/name?sslpassword=***"
     assert row(settings, "REDIS_URL")[0] == "rediss://:***@host:6380/0?password=***"
+    with contextlib.closing(Database(settings.database_url_text())) as database:
+        assert database.address == settings.database_address()
     assert SECRET not in refusal(**environ | {"REDIS_URL": f"http://:{SECRET}@host"})
     assert SECRET not in refusal(**environ | {"DATABASE_URL": f"mysql://u:{SECRET}@host/name"})
 
