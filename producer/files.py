@@ -400,7 +400,7 @@ def plan_file(
     message_kind = _one_of(Kind, kind, "--kind")
     template = compile_content(message_type, load_content_json(_read(content, "--content")))
     digits = parse_recipient(sender, default_region=default_region, field="--sender")
-    given = _given_columns(columns)
+    given = given_columns(columns)
     # How a file is read is part of what it says: read otherwise, it is another send.
     said = [encoding or "", sheet or "", default_region or "", timezone or ""]
     reading = (
@@ -510,7 +510,7 @@ def _check_columns(
     return tuple(notes + other_braces(template.source, columns.usable))
 
 
-def _given_columns(texts: Sequence[str]) -> dict[str, str]:
+def given_columns(texts: Sequence[str]) -> dict[str, str]:
     """``to=Mobile No.`` is {"to": "Mobile No."}. Raises InvalidInput."""
     given: dict[str, str] = {}
     for text in texts:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.cli.doors import DONE, FAILED, guarded
+
+if TYPE_CHECKING:
+    from bulksend.settings import Settings
 
 suppressions_group = typer.Typer(help="Numbers that must not get a kind of message.", no_args_is_help=True)
 senders_group = typer.Typer(help="Business numbers, their limits and pauses.", no_args_is_help=True)
@@ -16,6 +19,10 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Phone = Annotated[str, typer.Argument(help="A number, written in any way.", metavar="PHONE")]
 Region = Annotated[
     str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="GB")
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(help='Which column has the numbers, e.g. to="Mobile No.".', metavar="to=COLUMN"),
 ]
 ScopeOption = Annotated[str, typer.Option(help="marketing, or all kinds of message.")]
 
@@ -29,10 +36,18 @@ def register(app: typer.Typer) -> None:
 
 def _subject(text: str, region: str | None) -> str:
     from bulksend.messaging import parse_recipient
+    from bulksend.messaging.recipient import checked_region
 
-    if text.lower().startswith("country:") and len(text) == 10:
-        return "country:" + text[8:].upper()
+    if text.lower().startswith("country:"):
+        return "country:" + checked_region(text[8:], "PHONE")
     return parse_recipient(text, default_region=region, field="PHONE")
+
+
+def _region(given: str | None, of: Settings) -> str | None:
+    """The region of numbers without a country code: the option's, else the installation's."""
+    from bulksend.messaging.recipient import checked_region
+
+    return of.default_region if given is None else checked_region(given, "--region")
 
 
 def _scope(text: str) -> str:
@@ -64,7 +79,7 @@ def add(
         from ops.cli.output import print_json, say
 
         of = settings()
-        subject = _subject(phone, region or of.default_region)
+        subject = _subject(phone, _region(region, of))
         end = None
         if until is not None:
             now_ms = int(time.time() * 1000)
@@ -98,9 +113,10 @@ def remove(
         from ops.cli.output import print_json, say
 
         of = settings()
-        subject = _subject(phone, region or of.default_region)
+        subject = _subject(phone, _region(region, of))
+        lifted = None if scope is None else _scope(scope)
         with ledger(of).write() as tx:
-            count = suppressions.remove(tx, subject, scope=scope, actor=actor(), why=why)
+            count = suppressions.remove(tx, subject, scope=lifted, actor=actor(), why=why)
         if json:
             print_json({"subject": subject, "removed": count})
         else:
@@ -118,6 +134,7 @@ def import_(
     reason: Annotated[str, typer.Option(help="Why they are suppressed.")] = "imported",
     scope: ScopeOption = "marketing",
     region: Region = None,
+    map: Map = None,
     json: Json = False,
 ) -> None:
     """Suppress every number of a file, such as an older system's opt-out list. Ends with 1 where rows were refused."""
@@ -128,14 +145,16 @@ def import_(
         from bulksend.messaging.whole_text import whole_text
         from ops.cli.doors import actor, ledger, settings
         from ops.cli.output import print_json, say, table
+        from producer.files import given_columns
         from producer.reading import BadRow, open_rows
 
         of = settings()
+        default_region = _region(region, of)
         database = ledger(of)
         people: list[str] = []
         refused: list[dict[str, object]] = []
         with open_rows(file) as source:
-            columns = map_columns(source.header)
+            columns = map_columns(source.header, given_columns(map or ()))
             for row in source:
                 if isinstance(row, BadRow):
                     refused.append(
@@ -144,7 +163,7 @@ def import_(
                     continue
                 try:
                     to = columns.rename(row.values).get("to")
-                    people.append(person(parse_recipient(to, default_region=region or of.default_region)))
+                    people.append(person(parse_recipient(to, default_region=default_region)))
                 except InvalidValue as error:
                     refused.append(
                         {"row": row.number, "field": error.field, "value": error.value, "why": error.why}
@@ -195,7 +214,7 @@ def list_(
         from ops.cli.output import Times, print_json, readable, table
 
         of = settings()
-        subject = None if phone is None else _subject(phone, region or of.default_region)
+        subject = None if phone is None else _subject(phone, _region(region, of))
         with ledger(of).read() as tx:
             found = [
                 readable(asdict(s))

@@ -33,6 +33,13 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("messages unknown --since soon", "--since"),
         ("suppressions add 447700900001 --reason x --until soon", "--until"),
         ("suppressions add 447700900001 --reason x --scope odd", "--scope"),
+        ("suppressions import p.csv --region UK", "--region"),
+        ("suppressions import p.csv --map Mobile", "--map"),
+        ("suppressions add (478)5550142 --reason x --region UK", "--region"),
+        ("suppressions add country:UK --reason x", "PHONE"),
+        ("suppressions add country:ZZZ --reason x", "PHONE"),
+        ("suppressions remove 447700900001 --why x --scope odd", "--scope"),
+        ("suppressions list --phone 447700900001 --region UK", "--region"),
         ("senders set 8615000579987 --rate fast", "--rate"),
     ],
 )

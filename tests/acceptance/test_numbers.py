@@ -135,3 +135,13 @@ def test_a_mistyped_sender_is_asked_about(cli: Cli, tmp_path: Path) -> None:
     assert swapped not in cli("senders", "list").stdout
     assert cli("senders", "add", swapped).returncode == 0
     assert one(cli(*words))["messages"] == 1
+
+
+def test_the_column_of_an_import_can_be_named_as_its_refusal_says(cli: Cli, tmp_path: Path) -> None:
+    """Case 17: the refusal advised ``--map``, which only ``send`` had."""
+    (tmp_path / "sup.csv").write_text("Contact,Note\n+44 7700 900142,left\n")
+    refused = cli("suppressions", "import", "sup.csv")
+    assert refused.returncode == 2
+    assert "--map to=" in refused.stderr
+    done = cli("suppressions", "import", "sup.csv", "--map", "to=Contact", "--json")
+    assert one(done)["people"] == 1
