@@ -71,6 +71,11 @@ def _database_url(value: SecretStr) -> SecretStr:
         raise ValueError(
             f"begins with {url.drivername}:; the ledger is kept in sqlite:///… or postgresql://…"
         )
+    if url.drivername == "sqlite" and url.query:
+        # They were ignored: with ?mode=ro the file was written all the same.
+        raise ValueError(
+            "has parameters behind a ?, and a SQLite ledger takes none; leave them out, or write %3F"
+        )
     return SecretStr(text)
 
 
@@ -575,10 +580,17 @@ def _is_secret(field: str) -> bool:
 def _refuse_if_ours(name: str, known: list[str], *, exactly: bool) -> None:
     """An unknown name with our prefix is wrong; with the vendor's, only one that is nearly ours.
 
-    In a file of ours also one in small letters, which an environment may hold for another program.
+    In a file of ours also one in small letters, with hyphens, or nearly that of a server's address: an environment may
+    hold such names for another program.
     """
-    if not exactly and name.upper() in known:
-        raise InvalidInput(f"{name} in .env: names of settings are in capitals, write {name.upper()}")
+    if not exactly:
+        plain = name.upper().replace("-", "_").replace(".", "_")
+        if plain in known:
+            raise InvalidInput(
+                f"{name} in .env: names of settings are in capitals, with underscores; write {plain}"
+            )
+        if near := difflib.get_close_matches(plain, _PLAIN, 1, 0.88):
+            raise InvalidInput(f"{name} in .env: there is no such setting; did you mean {near[0]}?")
     for prefix, likeness in ((PREFIX, 0.5), ("USPEEDO_", 0.8)):
         if not name.startswith(prefix):
             continue

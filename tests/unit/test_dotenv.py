@@ -29,6 +29,13 @@ SECRET = "hush"
         (f'REDIS_URL="{SECRET}" and more\n', "line 1 is not NAME=value"),
         (f"REDIS_URL={SECRET}\nA=1\nREDIS_URL=b\n", "line 3: REDIS_URL is set on line 1 too"),
         ("database_url=sqlite:///x.db\n", "write DATABASE_URL"),
+        (f"DATABASE-URL={SECRET}\n", "write DATABASE_URL"),
+        (f"bulksend.default-rate={SECRET}\n", "write BULKSEND_DEFAULT_RATE"),
+        (f"DATABASEURL={SECRET}\n", "did you mean DATABASE_URL"),
+        (f"DATABASE_URI={SECRET}\n", "did you mean DATABASE_URL"),
+        (f"DATABSE_URL={SECRET}\n", "did you mean DATABASE_URL"),
+        (f"REDIS_ULR={SECRET}\n", "did you mean REDIS_URL"),
+        (f"REDISURL={SECRET}\n", "did you mean REDIS_URL"),
     ],
 )
 def test_a_line_that_is_not_understood_is_named_and_not_shown(tmp_path: Path, text: str, said: str) -> None:
@@ -45,6 +52,14 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path, encoding: str) ->
     file.write_bytes("BULKSEND_ACTOR=Zo\xeb\n".encode(encoding))
     with pytest.raises(InvalidInput, match=r"cannot be read|is not NAME=value"):
         Settings.from_env({}, file)
+
+
+def test_names_of_other_programs_are_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        "POSTGRES_PASSWORD=x\nREDIS_PASSWORD=x\nDATABASE_NAME=x\nREDIS_HOST=h\nBASE_URL=http://h\n"
+    )
+    assert Settings.from_env({"DATABASE_URI": "x"}, file).redis_url is None
 
 
 def test_a_folder_or_a_broken_link_of_that_name_is_no_absent_file(tmp_path: Path) -> None:

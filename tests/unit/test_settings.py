@@ -100,7 +100,14 @@ def test_a_wrong_value_is_refused_in_one_sentence_with_its_name(name: str, value
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://u:p@h/db", "bulksend.db", "postgresql+psycopg2://h/db", "postgres://h:port/db"]
+    "url",
+    [
+        "sqlite:///x.db?mode=ro",
+        "mysql://u:p@h/db",
+        "bulksend.db",
+        "postgresql+psycopg2://h/db",
+        "postgres://h:port/db",
+    ],
 )
 def test_a_ledger_elsewhere_than_sqlite_or_postgresql_is_refused(url: str) -> None:
     assert refusal(DATABASE_URL=url).startswith("DATABASE_URL: ")
