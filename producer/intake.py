@@ -17,6 +17,7 @@ from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import IntakeMoved, NewMessage, RefusedRow, SealPolicy, seal_otp_only
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import ContentTemplate, InvalidInput, Kind
+from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import format_age, format_instant, is_long_past, long_past
 from producer.publisher import Publisher
 from producer.rows import Chunk, Newest, NumberedRow, Reader, Source
@@ -77,14 +78,27 @@ def same_people(
     """The refusal of ``rows`` rows of which campaigns of ``alike`` have some, ``found`` by their ids; else None."""
     if not found:
         return None
-    most = max(alike, key=lambda campaign: (found.get(campaign.id, 0), campaign.id))
+    # What is cancelled takes no more rows: it is named where no other campaign has any of these people.
+    most = max(
+        alike,
+        key=lambda campaign: (
+            campaign.id in found and campaign.status is not CampaignStatus.CANCELLED,
+            found.get(campaign.id, 0),
+            campaign.id,
+        ),
+    )
     others = f", and {len(found) - 1:,} more," if len(found) > 1 else ""
     return SamePeople(
         f"{sum(found.values()):,} of {rows:,} rows are for people who have this message already: campaign {most.id} "
         f"({most.name}) of {format_age(max(0, now_ms - most.created_at))} ago{others} has the same sender and content. "
-        f"Nothing was changed. `--continue {most.id}` sends to those who do not have it yet, `--again` to all of them "
-        "once more"
+        f"Nothing was changed. {_ways_on(most, found.get(most.id, 0))}"
     )
+
+
+def _ways_on(campaign: Campaign, found: int) -> str:
+    if campaign.status is CampaignStatus.CANCELLED:
+        return f"It is cancelled and takes no more rows: {campaigns.ways_past_cancelled(campaign, found)}"
+    return f"`--continue {campaign.id}` sends to those who do not have it yet, `--again` to all of them once more"
 
 
 @dataclass(frozen=True, slots=True)

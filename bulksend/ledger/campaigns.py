@@ -38,7 +38,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import reopen_campaigns
 from bulksend.ledger.schema import WAITING_SQL, attempts, campaigns, messages, refusals
 from bulksend.messaging.errors import InvalidInput
-from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
+from bulksend.messaging.states import HELD, UNSENT, WAITING, CampaignStatus, Kind, OnUnknown, Status
 from bulksend.messaging.units import format_age, format_duration, format_instant
 
 LIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
@@ -173,17 +173,45 @@ def check_same(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
             if continued
             else "which was made from other rows, content, sender or kind"
         )
-        raise InvalidInput(
-            f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {made}; nothing was changed. "
-            f"`--continue {campaign.id}` takes in those of the rows that it has not got yet; --again makes a new "
+        ways = (
+            "It is cancelled; --again makes a new campaign of all of them"
+            if campaign.status is CampaignStatus.CANCELLED
+            else f"`--continue {campaign.id}` takes in those of the rows that it has not got yet; --again makes a new "
             "campaign of all of them"
         )
+        raise InvalidInput(
+            f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {made}; nothing was changed. "
+            f"{ways}"
+        )
+    if campaign.status is CampaignStatus.CANCELLED:
+        raise InvalidInput(_is_cancelled(tx, campaign))
     if continued and campaign.intake_done_at is None:
         raise InvalidInput(
             f"campaign {campaign.id} ({campaign.name}) is being continued, or its continuation was stopped; nothing "
             f"was changed. `--continue {campaign.id}` with the same file goes on"
         )
     check_options(tx, campaign, new)
+
+
+def _is_cancelled(tx: Connection, campaign: Campaign) -> str:
+    found = statuses(tx, campaign.id)
+    sent = sum(count for status, count in found.items() if Status(status) not in UNSENT | NOT_BEGUN)
+    return (
+        f"the same was sent as campaign {campaign.id} ({campaign.name}), which is cancelled: {sent:,} of its "
+        f"{campaign.messages:,} messages were or may have been sent, and no more will be. Nothing was changed. "
+        f"{ways_past_cancelled(campaign, sent)}"
+    )
+
+
+def ways_past_cancelled(campaign: Campaign, sent: int) -> str:
+    """What to do where a cancelled campaign has the same message for ``sent`` people."""
+    again = "`--again` sends to all of them in a new campaign"
+    if not sent:
+        return again
+    return (
+        f"`bulksend export {campaign.id} -o FILE.csv` lists who has it: leave those out of the file and send that; "
+        f"{again}, also to those who have it"
+    )
 
 
 def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,36 @@ def from_now(**length: float) -> str:
 
 
 # -- the same people ---------------------------------------------------------------------------------------------
+
+
+def test_a_repeat_of_what_was_cancelled_is_refused_and_names_the_ways_on(site: Site) -> None:
+    """case 01: it said "this was sent before" with status 0, and not one of them had it."""
+    site.write("list.csv", PEOPLE.format(third=WHOLE))
+    site.send("list.csv", "--name", "spring")
+    (cancelled,) = site.json("campaigns", "list")
+    site.json("campaigns", "cancel", "spring")
+    for more in ((), ("--name", "other"), ("--dry-run",), ("--rate", "1/s")):
+        said = site.send("list.csv", *more, code=2).stderr
+        assert f"{cancelled['campaign_id']} (spring), which is cancelled: 0 of its 3 messages" in said
+        assert "`--again` sends to all of them in a new campaign" in said
+    site.send("list.csv", "--again")
+    assert len(site.people()) == 6
+
+
+def test_a_refusal_does_not_advise_to_continue_what_is_cancelled(site: Site) -> None:
+    """case 01: the way on that it named was refused in its turn."""
+    site.write("list.csv", PEOPLE.format(third=WHOLE))
+    site.send("list.csv", "--name", "spring")
+    with closing(sqlite3.connect(site.folder / "case.db")) as ledger, ledger:
+        ledger.execute("UPDATE messages SET status = 'unknown', ended_at = 1 WHERE row = 2")
+    site.json("campaigns", "cancel", "spring")
+    assert "1 of its 3 messages were or may have been sent" in site.send("list.csv", code=2).stderr
+    site.write("list.csv", PEOPLE.format(third=WHOLE) + "+44 7700 900143,Dan,5\n")
+    for more in ((), ("--dry-run",)):
+        said = site.send("list.csv", *more, code=2).stderr
+        assert "1 of 4 rows are for people who have this message already" in said
+        assert "--continue" not in said
+        assert "bulksend export" in said
 
 
 @pytest.mark.parametrize("second", [("--name", "spring"), ("--name", "other"), ("--key", "monday")])
