@@ -142,7 +142,7 @@ def test_a_send_killed_in_mid_file_and_run_again_is_exactly_the_file_and_a_third
         killed.communicate()
         half = len(site.messages())
         assert half < 900
-        again = json.loads(site.run(*command))
+        again = json.loads(site.run(*command).splitlines()[0])
         assert again["resumed_at"] >= 100
         assert again["messages"] == 900
         assert site.wait_ended(again["campaign_id"]) == {"accepted": 900}

@@ -23,7 +23,6 @@ import pytest
 import redis
 from celery.events.receiver import EventReceiver
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
 
 from bulksend.broker import make_app
 from bulksend.ledger.database import Database
@@ -32,7 +31,7 @@ from bulksend.ledger.schema import metadata
 from bulksend.messaging import InvalidInput
 from bulksend.settings import Settings
 from ops.stack import ROOT
-from producer import Producer
+from producer import LedgerUnreachable, Producer
 from simulator import REHEARSAL_SECRET
 from tests.acceptance.many_commands import commands
 
@@ -132,6 +131,7 @@ def send_blast(site: Any, name: str, to: Iterable[str] = BLAST_TO) -> str:
         content={"body": f"{WORDS}: hello"},
         rows=[{"to": number} for number in to],
         key=name,
+        again=True,
     )
     assert not report.refused
     return str(report.campaign_id)
@@ -386,7 +386,7 @@ def test_a_database_that_refuses_a_row_tells_none_of_its_values(ledger_url: str)
             )
         else:
             tx.execute(text("ALTER TABLE messages ADD COLUMN picky integer NOT NULL"))
-    with pytest.raises(DBAPIError, match="picky") as caught:
+    with pytest.raises(LedgerUnreachable, match="picky") as caught:
         producer.send(**GOOD)
     clean([everything_of(caught.value)], "told")
     producer.close()

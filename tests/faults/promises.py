@@ -172,8 +172,8 @@ _STANDING = {
     "the ledger's role": "synchronous_commit = off",
 }
 #: Words of the traffic that may be nowhere but in the ledger and at the vendor.
-#: A number stands alone: instants in milliseconds hold such digits too, from time to time.
-_WORDS = re.compile(rb"canary-words|c4n4ry|(?<!\d)1[2-9]\d\d555\d{4}(?!\d)")
+#: A number stands alone: instants in milliseconds and hashes hold such digits too, from time to time.
+_WORDS = re.compile(rb"canary-words|c4n4ry|(?<![\da-f])1[2-9]\d\d555\d{4}(?![\da-f])")
 
 
 def private_finds(site: Installation) -> dict[str, int]:
