@@ -247,6 +247,9 @@ def make_site(postgres_ledger_url: str, tmp_path: Path, shell: Shell) -> MakeSit
 
 
 def _clean_environ() -> dict[str, str]:
-    """Ours without what would point a program to something else, or colour what it says."""
-    other = ("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_", "NO_COLOR", "FORCE_COLOR")
+    """Ours without what would point a program to something else, colour what it says or set its width.
+
+    Readline puts COLUMNS and LINES into the environment of whatever imports it, and so of each process of xdist.
+    """
+    other = ("BULKSEND_", "USPEEDO_", "DATABASE_", "REDIS_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
     return {name: value for name, value in os.environ.items() if not name.startswith(other)}
