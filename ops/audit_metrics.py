@@ -34,6 +34,8 @@ def write_metrics(report: Report, path: Path, *, finished_at: float, seconds: fl
     for status, n in report.counts.items():
         messages.labels(status).set(n)
     write_to_textfile(str(path), registry)
+    # Counts and rules alone, and its reader is another user: every other file of a command is its user's own.
+    path.chmod(0o644)
 
 
 def _gauge(registry: CollectorRegistry, name: str, meaning: str, *labels: str) -> Gauge:

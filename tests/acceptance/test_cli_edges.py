@@ -102,6 +102,7 @@ def test_the_audit_leaves_its_verdict_for_prometheus(cli: Cli, tmp_path: Path) -
     file = tmp_path / "bulksend.prom"
     began = time.time()
     assert one(cli("audit", "--metrics", str(file), "--json"))["holds"] is True
+    assert file.stat().st_mode & 0o777 == 0o644, "node_exporter reads it as another user"
     told = metrics_in(file)
     assert told["bulksend_audit_holds"] == 1
     assert told["bulksend_audit_checked nothing lost"] == 2
