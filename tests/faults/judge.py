@@ -411,14 +411,16 @@ def _stopped_in_time(case: _Case) -> Finding:
 
 
 def _stopped_truly(case: _Case) -> Finding:
-    found = Finding("P15", "of a cancelled campaign, what was never POSTed is cancelled, or unknown")
+    found = Finding(
+        "P15", "of a cancelled campaign, what was never POSTed is cancelled, unknown or as a person said"
+    )
     for stop in case.asked.stops:
         for to in stop.people if stop.until_ms is None else ():
             for m in case.kept.get(to, ()):
                 if m.campaign_status != "cancelled":
                     found.look(f"{m.id}: its campaign is {m.campaign_status}")
                 elif not case.posted.get(to):
-                    well = m.status in ("cancelled", "unknown")
+                    well = m.status in ("cancelled", "unknown") or case.said(to, m.status)
                     found.look(None if well else f"{m.id} is {m.status}, and was never POSTed")
                 else:
                     found.look(None)

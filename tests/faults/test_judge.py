@@ -109,6 +109,16 @@ GOOD = {
     "in doubt when its campaign was cancelled": records(
         (), (replace(UNKNOWN, campaign_status="cancelled"),), stops=[CANCEL], faults=[(900, 900)]
     ),
+    **{
+        f"in doubt when its campaign was cancelled, and settled by a person as {word}": records(
+            (),
+            (replace(UNKNOWN, status=word, campaign_status="cancelled"),),
+            said=[(word, 1300)],
+            stops=[CANCEL],
+            faults=[(900, 900)],
+        )
+        for word in ("failed", "accepted")
+    },
     "sent while the cancel took hold": records(
         (replace(POSTED, at_ms=2200.0),), (replace(KEPT, campaign_status="cancelled"),), stops=[CANCEL]
     ),
@@ -174,6 +184,9 @@ BAD = {
     "P5 lost MessageId": records(kept=(FAILED,)),
     "P5 accepted and lost its MessageId": records(kept=(replace(KEPT, message_id=None),)),
     "P5 cancelled and lost its MessageId": records(kept=(CANCELLED,), stops=[CANCEL]),
+    "P15 failed with its campaign's cancel, unasked": records(
+        (), (replace(FAILED, campaign_status="cancelled"),), said=[("accepted", 1300)], stops=[CANCEL]
+    ),
     "P13 said to be sent": records((), (KEPT,), (OPENED,)),
     "P13 said to be sent after a refusal": records((REFUSED,), (KEPT,), (RETRIED,)),
     "P13 said not to be sent": records(kept=(replace(KEPT, status="failed"),)),
