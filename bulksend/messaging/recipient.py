@@ -243,7 +243,7 @@ def checked_region(region: str, field: str = "default_region") -> str:
         raise InvalidValue(
             field,
             region[:40],
-            "is not a country that has phone numbers; use its two letters, like GB",
+            "is not the ISO 3166 code of a country that has phone numbers, like GB for the United Kingdom",
         )
     return region.upper()
 
