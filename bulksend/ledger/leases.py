@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, insert, literal, or_, select, text, update
 
+from bulksend.ledger import sending
 from bulksend.ledger.database import among, db_now, instant
 from bulksend.ledger.endings import MAYBE_SENT, heed_evidence
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
-from bulksend.ledger.schema import HELD_SQL, attempts, campaigns, messages, workers
+from bulksend.ledger.schema import HELD_SQL, UNKNOWN_SQL, attempts, campaigns, messages, workers
+from bulksend.messaging.outcome import Evidence, NotSent
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 MAX_STRIKES = 3
@@ -120,7 +122,8 @@ def bury(
     """End the lease of a worker that is surely dead, and take what it held by its own record of what it did.
 
     Of what was opened, only the attempts in ``begun`` may have reached the vendor (None: any of them); the others go
-    back to the queue. Of what was claimed, only the message it was ``rendering`` gets a strike.
+    back to the queue, also where a rescue took them for unknown first: its record outweighs a lease that lapsed. Of
+    what was claimed, only the message it was ``rendering`` gets a strike.
     """
     tx.execute(
         update(workers)
@@ -128,7 +131,10 @@ def bury(
         .values(lease_until=db_now(), ended_at=db_now())
     )
     struck, quarantined = _strike(tx, lease, rendering) if rendering else ([], [])
-    unbegun = _give_back_unbegun(tx, lease, begun) if begun is not None else []
+    unbegun: list[str] = []
+    if begun is not None:
+        known = list(begun)
+        unbegun = [*_give_back_unbegun(tx, lease, known), *_clear_unbegun(tx, lease, known)]
     rest = _give_back_blameless(tx, lease)
     return Rescued([*struck, *unbegun, *rest], _doubt_sending(tx, lease, resend_wait_ms), quarantined)
 
@@ -163,6 +169,29 @@ def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list
         )
     )
     return [str(row.id) for row in rows]
+
+
+def _clear_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
+    """The same for what a rescue took for unknown before this record was read."""
+    # By what is unknown: attempts have no index of leases.
+    sql = f"""SELECT CAST(m.id AS text) AS id, CAST(a.id AS text) AS attempt, m.due_at, m.tries, m.waits
+              FROM messages m JOIN attempts a ON a.id = m.attempt_id
+              WHERE m.{UNKNOWN_SQL} AND a.outcome = 'unknown' AND a.owner = :lease AND a.error = :lost
+                AND a.id NOT IN (SELECT p.id FROM {table(tx, IDS)})"""  # noqa: S608 - our own words
+    named = {"lease": lease, "lost": WORKER_LOST}
+    rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | named).all()
+    why = f"{WORKER_LOST} before the POST began"
+    sending.settle(
+        tx,
+        [
+            sending.Settlement(
+                row.id, row.attempt, NotSent(why), Evidence(), None, Status.RETRY, row.due_at + 1,
+                row.tries, row.waits, why,
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    return [row.id for row in rows]
 
 
 def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:

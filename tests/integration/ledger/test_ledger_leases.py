@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaigns, leases, sending
+from bulksend.ledger import campaigns, leases, messages, sending
 from bulksend.messaging.outcome import NotSent, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
@@ -297,9 +297,34 @@ def test_a_burial_repeated_or_beside_a_rescue_changes_nothing_more(desk: Any) ->
     lease = desk.lease()
     openings = desk.sent(lease, ids)
     bury(desk, lease, begun=[openings[0].attempt_id])
-    assert bury(desk, lease, begun=[]) == leases.Rescued([], [], [])
+    assert bury(desk, lease, begun=[openings[0].attempt_id]) == leases.Rescued([], [], [])
     assert desk.rescue() == leases.Rescued([], [], [])
     assert desk.status(openings[0].message.id) == "unknown"
+
+
+def test_a_record_that_is_read_after_a_rescue_clears_what_had_not_begun(desk: Any) -> None:
+    """The ledger was away when the worker's neighbour wanted to bury it, and the lease lapsed first."""
+    ids = desk.queued(n=3)
+    lease = desk.lease()
+    openings = desk.sent(lease, ids)
+    desk.lapse(lease)
+    assert sorted(desk.rescue().unknown) == sorted(ids)
+    done = bury(desk, lease, begun=[openings[1].attempt_id])
+    assert sorted(done.given_back) == sorted([openings[0].message.id, openings[2].message.id])
+    assert [desk.outcomes(o.message.id) for o in openings] == [["not_sent"], ["unknown"], ["not_sent"]]
+    assert [desk.status(o.message.id) for o in openings] == ["retry", "unknown", "retry"]
+    assert desk.broken() == {}
+
+
+def test_what_a_person_has_settled_since_is_not_touched_by_the_record(desk: Any) -> None:
+    (id,) = desk.queued()
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    desk.write(messages.resolve, id, as_="failed", actor="ada", why="bill")
+    assert bury(desk, lease, begun=[]).given_back == []
+    assert desk.status(id) == "failed"
 
 
 def test_a_code_whose_post_had_not_begun_is_still_there_to_be_sent(desk: Any) -> None:

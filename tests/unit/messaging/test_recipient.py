@@ -128,7 +128,10 @@ def test_a_number_that_lost_its_leading_zero_is_refused_where_it_reads_as_anothe
 def test_a_region_that_is_none_is_refused_by_name() -> None:
     error = refusal("07700900123", "England")
     assert (error.field, error.value) == ("default_region", "England")
-    assert error.why == "is not the ISO 3166 code of a country that has phone numbers, like GB for the United Kingdom"
+    assert (
+        error.why
+        == "is not the ISO 3166 code of a country that has phone numbers, like GB for the United Kingdom"
+    )
 
 
 REMEDY = "write it with its country code, like +44 7700 900123"
