@@ -408,18 +408,26 @@ _FIRST_UNMISTAKABLE = 300
 
 _QUOTES = "'\"`´‘’‚‛“”„‟«»‹›「」『』《》〈〉()（）<>\\[\\]{}"
 #: At the beginning, or behind a colon or a dash that follows words which open no quotation.
-_META = re.compile(rf"(?:[^{_QUOTES}]*[:：;,，.。|–—-])?\s*[(（]#([0-9]{{1,7}})[)）]")
+_META = re.compile(rf"([^{_QUOTES}]*[:：;,，.。|–—-])?\s*[(（]#([0-9]{{1,7}})[)）]")
+#: The words before it speak of a failure of the sending, not of a value that a row may have brought.
+_OF_A_FAILURE = re.compile("fail|error|exception|refused|rejected|失败|错误|异常|拒绝", re.IGNORECASE)
+_OF_A_VALUE = re.compile("param|value|variable|field|content|text|body|参数|变量|字段|内容", re.IGNORECASE)
 _WHOLE_WORD = re.compile(r"(?<![\w.,+-])[0-9]{3,7}(?!\w|[.,]\d)")
 
 
 def whatsapp_code_in(message: str) -> int | None:
     """The code that ``message`` bears in Meta's own spelling, ``(#131031) …``; None where there is none.
 
-    A Message may also quote a row's value, which can hold any text: a code inside of quotation marks or brackets, or
-    in the middle of a sentence, is nobody's word.
+    A Message may also quote a row's value, which can hold any text: a code inside of quotation marks or brackets, in
+    the middle of a sentence, or behind words that do not speak of a failure, does not count.
     """
     found = _META.match(message)
-    return int(found[1]) if found else None
+    if found is None:
+        return None
+    before = found[1] or ""
+    if before and (_OF_A_VALUE.search(before) or not _OF_A_FAILURE.search(before)):
+        return None
+    return int(found[2])
 
 
 def outcome_of_words(message: str) -> Refused | None:

@@ -150,7 +150,8 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
         _say_what_stops(of, database, report.campaign_id)
     if wait and statuses and (statuses.get("failed") or statuses.get("unknown")):
         return FAILED
-    return DONE
+    # Every row was refused: a timer that looks at the exit code alone has to see it.
+    return FAILED if report.refused_count and not report.messages else DONE
 
 
 class _UnderWay:

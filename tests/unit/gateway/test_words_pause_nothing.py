@@ -71,6 +71,23 @@ def test_what_the_vendor_quotes_of_the_request_is_not_metas_word(quotes: str, co
     assert reaches_no_further(decided(f"bad value: {begin}x: (#{code}){end}"))
 
 
+@pytest.mark.parametrize("code", [131031, 131030, 131050, 130497, 130429])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "Parameter Order: ",
+        "parameter x,",
+        "Order: ",
+        "order 7 - ",
+        "send failed, parameter Order: ",
+        "参数 2：",
+    ],
+)
+def test_a_code_behind_the_name_of_a_value_reaches_no_further(before: str, code: int) -> None:
+    """A row's own text may be ``(#131031)``; a vendor that repeats it without quotation marks pauses nothing."""
+    assert reaches_no_further(decided(f"{before}(#{code}) is bad"))
+
+
 @pytest.mark.parametrize(
     "message",
     [
