@@ -23,7 +23,7 @@ from producer import Producer
 
 
 def send_all(producer: Producer, threads: int, seconds: float, kind: str, run: int) -> list[float]:
-    """Call ``send`` from so many threads for so long; how long each call took, in seconds."""
+    """Call ``send`` from ``threads`` threads for ``seconds``; the time of each call, in seconds."""
     took: list[list[float]] = [[] for _ in range(threads)]
     until = time.monotonic() + seconds
 

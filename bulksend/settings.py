@@ -217,7 +217,7 @@ def _why_not_sent(name: str, param: object) -> str | None:
     return None
 
 
-#: Codes whose own meaning is that nobody knows: the vendor or a proxy gave up on an answer, or failed at its work.
+#: Codes that mean an unknown outcome: the vendor or a proxy gave up on an answer, or failed at its work.
 MAY_HAVE_GONE_OUT = frozenset({0, 110, 408, 500, 502, 504})
 
 
@@ -270,7 +270,7 @@ class Settings(BaseModel):
         300,
         ge=1,
         le=86_400,
-        description="A connection to the vendor is made anew after so long, as its address may change, seconds",
+        description="The most seconds that a connection to the vendor is used, as its address may change",
     )
     uspeedo_accesskey_id: str | None = Field(None, description="The vendor's access key")
     uspeedo_accesskey_secret: SecretStr | None = Field(None, description="Its secret; never shown")

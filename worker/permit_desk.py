@@ -59,7 +59,7 @@ _PERSONAL = frozenset({Gate.PAIR_RATE, Gate.QUOTA})
 #: How far ahead slots are given, in seconds, as the limiter has it; only bounds how many are asked for at once.
 _AHEAD_S = {Kind.OTP: 1.0, Kind.UTILITY: 0.25, Kind.MARKETING: 0.1}
 
-#: Of what a pause holds so many are told together, so often.
+#: How many messages held by a pause are told together, and how often.
 LET_GO_AT_ONCE, LET_GO_BREATH_S = 50, 0.004
 
 _Key = tuple[Kind, bool, str]  # lane, not an exchange, sender

@@ -17,7 +17,7 @@ from bulksend.messaging.states import Kind
 class VendorClient:
     """Gather, post, read. ``clock`` says seconds since the epoch, ``nonce`` a new nonce a call.
 
-    ``vouched``: codes of which the operator says that nothing was sent; of a one-time code no one can.
+    ``vouched``: codes of which the operator says that nothing was sent; it never applies to a one-time code.
     """
 
     def __init__(

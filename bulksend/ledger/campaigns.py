@@ -43,7 +43,7 @@ from bulksend.messaging.units import format_age, format_duration, format_instant
 
 LIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
 DIRECT_PREFIX = "direct:"
-#: So many messages are ended by a cancel itself, the rest by the relay, and so many by one transaction.
+#: The most messages that a cancel itself ends, and the most that one transaction ends. The relay ends the rest.
 CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
 #: In these a message has not begun to be sent.
 NOT_BEGUN = WAITING | {Status.CLAIMED}

@@ -77,10 +77,10 @@ DAY_MS = 86_400_000.0
 #: stray throttle costs 5 s of sending (a quarter of 20 s); a vendor that means it throttles again and holds it down.
 SLOW_EVERY_MS, SLOWEST, CLIMB_MS = 1000.0, 0.05, 20_000.0
 
-#: The breaker: so many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS. Two, as
+#: The breaker: this many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS. Two, as
 #: each POST into an outage may leave a message in doubt.
 OUTAGES, OPEN_MS, OPEN_MOST_MS = 2, 2000.0, 60_000.0
-#: Then one probe is under way in the whole fleet. Who waits for its answer asks again so soon.
+#: Then one probe is under way in the whole fleet. A worker that waits for its answer asks again after this time.
 PROBE_LOOK_MS = 500.0
 #: A probe's slot is good for so long: nothing else is sent meanwhile, so it makes no second fuller than the limit.
 PROBE_LATE_MS = 2000.0

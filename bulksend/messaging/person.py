@@ -38,7 +38,7 @@ def person(number: str) -> str:
 
 
 def forms(number: str) -> tuple[str, ...]:
-    """Every form of a person's number, ``person`` first: under which of them it was stored, nobody knows."""
+    """Every form of a person's number, ``person`` first: it may be stored under any of them."""
     rule = _RULES.get(number[:2])
     if rule is not None:
         pattern, newer, older = rule

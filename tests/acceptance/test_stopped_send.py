@@ -91,7 +91,7 @@ def test_one_that_takes_rows_in_names_the_way_to_go_on(cli: Cli, folder: Path) -
     (line,) = (line for line in said.splitlines() if line.strip().startswith("bulksend send "))
     words = shlex.split(line)[1:]
     assert "--again" not in words
-    # As it says, word by word, into the campaign that there is: nobody is in two.
+    # As it says, word by word, into the campaign that there is: no person is in two.
     done = cli(*words, "--json", **LEDGER)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

@@ -189,7 +189,7 @@ def test_many_posts_over_fresh_tls_connections_all_go_out(
 
 
 def test_tickets_that_wait_in_an_idle_connection_do_not_cost_it(good_certificate: Certificate) -> None:
-    """Of ours: a POST at once leaves a connection alone whose bytes nobody has read yet, and the next one has it."""
+    """Of ours: a POST at once leaves a connection alone whose bytes are not read yet, and the next one has it."""
 
     async def run() -> None:
         vendor = TlsVendor(good_certificate, tickets=2)

@@ -330,7 +330,7 @@ def _written_ahead(case: _Case) -> Finding:
 
 
 def _ids_kept(case: _Case) -> Finding:
-    """What was unknown a person may have settled, or sent again, without the MessageId of an answer nobody read."""
+    """A person may have settled or sent again what was unknown, without the MessageId that was not read."""
     found = Finding("P5", "every MessageId that the vendor told is in the ledger, or its message is unknown")
     for row in case.records.posted:
         if row.verdict == "accepted":

@@ -752,7 +752,7 @@ FAULTS = [
     Fault("campaign paused and resumed", "person", _pause, (1.0, 6.0)),
     Fault("a person settles what is unknown", "person", _resolve),
     Fault("receipts late, and all at once", "receipts", _receipts_late, (2.0, 6.0)),
-    Fault("receipts of messages that nobody sent", "receipts", _receipts_of_nobody),
+    Fault("receipts of unknown MessageIds", "receipts", _receipts_of_nobody),
     Fault("clock stepped by 10 minutes", "clock", _clock, (2.0, 5.0)),
     Fault("Redis killed and started", "redis", _redis_restart, (0.0, 3.0)),
     Fault("Redis lost everything", "redis", _redis_emptied, (0.0, 2.0)),

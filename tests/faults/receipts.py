@@ -20,7 +20,7 @@ from tests.faults.installation import Installation
 from tests.faults.judge import Told
 from tests.faults.notes import Notes, now_ms
 
-#: Of the messages that went out, so many are reported on at all.
+#: The share of the messages that went out which get receipts.
 SHARE = 0.5
 _LOOK_S = 0.2
 _AT_ONCE = 200
@@ -60,7 +60,7 @@ class Receipts:
         self._held.clear()
 
     def of_nobody(self, count: int) -> None:
-        """Bring so many of MessageIds that no message has."""
+        """Bring receipts for ``count`` MessageIds that no message has."""
         at = int(now_ms())
         strange = [
             receipts.Receipt(f"nobody-{self._dice.randrange(1 << 40):x}", "delivered", at)

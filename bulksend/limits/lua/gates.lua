@@ -3,7 +3,7 @@
 -- the epoch and the instant of the newest answer that the caller had (0: none), how many slots together and how far
 -- apart from the next ones (0: as the limits have it), how long a probe may be under way, then for each group: kind,
 -- sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), pair tags, and of those who missed a slot
--- which ones (empty: nobody had one).
+-- which ones (empty: none was held).
 local worker, lead, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local reserve, account_tag = tonumber(ARGV[7]), ARGV[8]

@@ -1,4 +1,4 @@
-"""Direct sends: one message a key, whoever sends it again, and one statement for all that come at the same time."""
+"""Direct sends: one message a key, from any process, and one statement for all that come at the same time."""
 
 from __future__ import annotations
 

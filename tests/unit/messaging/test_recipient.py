@@ -349,7 +349,7 @@ def test_no_number_in_its_countrys_own_grouping_goes_abroad() -> None:
     ],
 )
 def test_two_endings_are_two_numbers(written: str) -> None:
-    """Case 21: the endings ran together into a number of somebody else."""
+    """Case 21: the endings ran together into another person's number."""
     for region in (None, "DE"):
         assert refusal(written, region).why == SEVERAL
     assert refusal("030 23125000/01", "DE").why == SEVERAL

@@ -113,7 +113,7 @@ def test_hidden_rows_are_counted_in_a_note_and_sent(tmp_path: Path, hidden: str)
 
 
 def test_hidden_columns_and_sheets_are_named(tmp_path: Path) -> None:
-    """Case 07: the siblings of a hidden row. A hidden column that no content uses is nobody's concern."""
+    """Case 07: the siblings of a hidden row. A hidden column that no content uses is not told."""
     columns = '<cols><col min="1" max="1"/><col min="2" max="3" hidden="1"/></cols>'
     path = sheet(tmp_path, person(1, "<c><v>5</v></c>"), before=columns)
     notes = read(plan(tmp_path, path, "Hello {{name}}"))[2]

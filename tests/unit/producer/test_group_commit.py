@@ -35,7 +35,7 @@ class Ledger:
 
 
 def in_line(group: GroupCommit[str, str], many: int) -> None:
-    """Wait until so many calls wait for their turn."""
+    """Wait until ``many`` calls wait for their turn."""
     with group.changed:
         assert group.changed.wait_for(lambda: group.waiting == many, 30)
 

@@ -23,7 +23,7 @@ class Scripted:
         self._changed = threading.Condition()
 
     def ended(self, calls: int) -> bool:
-        """Wait until so many calls have ended."""
+        """Wait until ``calls`` calls have ended."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.calls) >= calls, 30)
 
