@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, case, 
 
 from bulksend.ledger import search
 from bulksend.ledger.database import among
-from bulksend.ledger.leases import WORKER_LOST
+from bulksend.ledger.endings import WORKER_LOST
 from bulksend.ledger.schema import UNKNOWN_SQL, attempts, messages
 
 

@@ -34,6 +34,8 @@ MAYBE_SENT = (
     f" AND u.outcome = 'unknown' AND NOT {SAID_FAILED.format(attempt='u')}"
     f" AND NOT {UNDELIVERED.format(attempt='u')}))"
 )
+#: The error of an attempt that was under way when its worker's lease ended, until its own result comes.
+WORKER_LOST = "its worker was lost"
 #: Before the reason of what is unknown because of an earlier attempt.
 NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, exists, func, insert, literal, or_, select, t
 
 from bulksend.ledger import sending
 from bulksend.ledger.database import among, db_now, instant
-from bulksend.ledger.endings import MAYBE_SENT, heed_evidence
+from bulksend.ledger.endings import MAYBE_SENT, WORKER_LOST, heed_evidence
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
 from bulksend.ledger.schema import HELD_SQL, UNKNOWN_SQL, attempts, campaigns, messages, workers
@@ -22,8 +22,6 @@ from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 MAX_STRIKES = 3
 """After so many workers died of rendering a message, by their own records, it fails."""
-WORKER_LOST = "its worker was lost"
-"""What an attempt says that was under way when its worker's lease ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.database import rows_changed
-from bulksend.ledger.endings import MAYBE_SENT, NOT_SENT_AGAIN, heed_evidence
+from bulksend.ledger.endings import MAYBE_SENT, NOT_SENT_AGAIN, WORKER_LOST, heed_evidence
 from bulksend.ledger.messages import reopen_campaigns
 from bulksend.ledger.rowsets import IDS, bound, named, now_sql, statement, storable, table
 from bulksend.ledger.schema import HELD_SQL, messages
@@ -429,14 +429,16 @@ _CLOSE_COLUMNS = {
     "reply_began": "boolean",
     "error": "text",
 }
-_CLOSE = """
-UPDATE attempts SET outcome = p.outcome, finished_at = {now}, http_status = p.http_status,
+# A worker's own word replaces a rescue's, also where both are in doubt: the record of a dead worker clears what says
+# no more than that its worker was lost (leases.bury).
+_CLOSE = f"""
+UPDATE attempts SET outcome = p.outcome, finished_at = {{now}}, http_status = p.http_status,
     ret_code = p.ret_code, whatsapp_code = p.whatsapp_code, vendor_message = p.vendor_message,
     request_id = p.request_id, message_id = p.message_id, latency_ms = p.latency_ms,
     bytes_sent = p.bytes_sent, reply_began = p.reply_began, error = p.error
-FROM {rows} WHERE attempts.id = p.attempt_id
-  AND (attempts.outcome IS NULL OR (attempts.outcome = 'unknown' AND p.outcome <> 'unknown'))
-"""
+FROM {{rows}} WHERE attempts.id = p.attempt_id AND (attempts.outcome IS NULL
+  OR (attempts.outcome = 'unknown' AND (p.outcome <> 'unknown' OR attempts.error = '{WORKER_LOST}')))
+"""  # noqa: S608 - our own words
 _SETTLE_COLUMNS = {
     "id": "uuid",
     "attempt_id": "uuid",

@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 
 from bulksend.ledger import audit, leases
 from bulksend.ledger.database import Database
+from bulksend.ledger.endings import WORKER_LOST
 from bulksend.ledger.keyfile import new_encryption_key
 from bulksend.ledger.migrating import migrate
 from bulksend.ledger.schema import attempts, campaigns, messages
@@ -393,7 +394,7 @@ class Installation:
                 )
             ]
             opened = [
-                Opened(to, n, started_at, outcome, str(owner), error == leases.WORKER_LOST)
+                Opened(to, n, started_at, outcome, str(owner), error == WORKER_LOST)
                 for to, n, started_at, outcome, owner, error in tx.execute(
                     select(
                         messages.c.recipient,

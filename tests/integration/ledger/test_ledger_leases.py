@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulksend.ledger import campaigns, leases, messages, sending
-from bulksend.messaging.outcome import NotSent, Unknown
+from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 
@@ -314,6 +314,22 @@ def test_a_record_that_is_read_after_a_rescue_clears_what_had_not_begun(desk: An
     assert [desk.outcomes(o.message.id) for o in openings] == [["not_sent"], ["unknown"], ["not_sent"]]
     assert [desk.status(o.message.id) for o in openings] == ["retry", "unknown", "retry"]
     assert desk.broken() == {}
+
+
+def test_a_result_that_came_after_the_rescue_is_no_doubt_that_the_record_clears(desk: Any) -> None:
+    """A result leaves the record once the ledger has it, so the ledger must not say that the worker was lost."""
+    evidence = Evidence(bytes_sent=True, reply_began=True, http_status=504)
+    (id,) = desk.queued()
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    desk.settle(opening, Unknown("the vendor's server failed"), evidence=evidence, status=Status.UNKNOWN)
+    assert bury(desk, lease, begun=[]).given_back == []
+    assert (desk.status(id), desk.outcomes(id)) == ("unknown", ["unknown"])
+    (attempt,) = desk.read(messages.attempts_of, id)
+    assert (attempt["http_status"], attempt["reply_began"]) == (504, True)
+    assert "its worker was lost" not in attempt["error"]
 
 
 def test_what_a_person_has_settled_since_is_not_touched_by_the_record(desk: Any) -> None:
