@@ -13,6 +13,9 @@ from tests.faults.judge import Verdict, judge
 from tests.faults.nemesis import Injected, Nemesis, Planned
 from tests.faults.traffic import Traffic
 
+#: How often a drain says what is left, in seconds.
+TELL_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -76,7 +79,7 @@ def storm(
         enemy.storm(faults, tell)
         driver.stop()
         resting = time.monotonic()
-        live = drain(site, drain_s)
+        live = drain(site, drain_s, tell)
         drained_in = time.monotonic() - resting
         driver.receipts.finish()
         keep(site)
@@ -97,9 +100,12 @@ def storm(
         )
 
 
-def drain(site: Installation, seconds: float) -> int:
+def drain(site: Installation, seconds: float, tell: Callable[[str], None] = lambda text: None) -> int:
     """Wait until every message has ended; how many have not by then."""
-    deadline = time.monotonic() + seconds
-    while (live := site.live_messages()) and time.monotonic() < deadline:
+    began = told = time.monotonic()
+    while (live := site.live_messages()) and (now := time.monotonic()) < began + seconds:
+        if now - told >= TELL_S:
+            told = now
+            tell(f"{live:,} messages to go, {now - began:.0f} s after the last fault")
         time.sleep(0.3)
     return live
