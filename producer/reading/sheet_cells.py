@@ -5,9 +5,11 @@ Where a row or cell does not say where it stands (``r`` is optional), it follows
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bulksend.messaging.errors import InvalidInput
 from producer.reading.bounded_xml import DEPTH_MAX, BadXml, XmlFeed, is_on
 from producer.reading.headers import letters
 from producer.reading.number_formats import as_instant, as_length
@@ -18,8 +20,18 @@ ROWS_MAX, COLUMNS_MAX = 1_048_576, 16_384
 #: Digits of a number that a spreadsheet keeps and shows.
 DIGITS = 15
 _MERGED_MAX = 100_000
+#: Elements without a value that a sheet may have, and as many more for each cell with one.
+IDLE_MAX, IDLE_PER_CELL = 5_000_000, 64
 #: A cell, its value, its text, its formula, a row.
 ELEMENTS = ("c", "v", "t", "f", "row")
+#: Begins what a cell with a value or formula holds.
+_HOLDING = (b"<v", b"<f", b"<is")
+_EMPTY_CELL = rb"<(?:x:)?c(?: [^<>]*)?(?:/>|></(?:x:)?c>)\s*"
+#: A cell or row without values, in front of one that says where it stands.
+_EMPTY = re.compile(
+    rb"%(c)s(?=<(?:x:)?c r=)"
+    rb"|<(?:x:)?row(?: [^<>]*)?(?:/>|>\s*(?:%(c)s)*</(?:x:)?row>)\s*(?=<(?:x:)?row r=)" % {b"c": _EMPTY_CELL}
+)
 
 
 class Trouble(NamedTuple):
@@ -48,7 +60,9 @@ class SheetCells:
     Iterating raises BadXml and whatever else ``Workbook.judging`` turns into InvalidInput.
     """
 
-    def __init__(self, book: Workbook, sheet: Sheet) -> None:
+    def __init__(self, book: Workbook, sheet: Sheet, *, idle_max: int = IDLE_MAX) -> None:
+        self.scanned = 0
+        """Bytes of XML that the parser has looked at; known after the last row."""
         self.merged: list[str] = []
         self.hidden_columns: list[tuple[int, int]] = []
         """First and last, from 1."""
@@ -71,16 +85,12 @@ class SheetCells:
         self._style = 0
         self._text = ""
         self._takes = self._has_formula = self._has_value = self._is_spoken = False
+        self._idle_max = self._idle_left = idle_max
         self._heard: list[str] = []
         self._feed.listen(self._heard.append)
 
-    @property
-    def scanned(self) -> int:
-        """Bytes of XML that were looked at so far."""
-        return self._feed.scanned
-
     def __iter__(self) -> Iterator[SheetRow]:
-        for piece in self._book.pieces(self._part):
+        for piece in _without_empties(self._book.pieces(self._part)):
             self._feed.feed(piece)
             check_length(self._heard, self._text)
             if not self._takes:
@@ -89,6 +99,7 @@ class SheetCells:
             self._ready.clear()
         self._feed.feed(b"")
         yield from self._ready
+        self.scanned = self._feed.scanned
         # The parser holds this object's methods, and this object the parser.
         del self._feed
 
@@ -121,6 +132,7 @@ class SheetCells:
         self._c, self._v, self._t, self._f, self._row_name = (prefix + name for name in ELEMENTS)
 
     def _start_other(self, name: str, attributes: dict[str, str]) -> None:
+        self._count_idle()
         if name == "rPh":  # how an Asian text is spoken
             self._is_spoken = True
         elif name == "col" and is_on(attributes.get("hidden")):
@@ -189,6 +201,7 @@ class SheetCells:
         value: str | float | bool | Trouble
         if not text:
             if not self._has_formula or self._has_value:
+                self._count_idle()
                 return
             value = Trouble("holds a formula that was never computed; open the file in Excel and save it")
         elif kind == "n":
@@ -199,7 +212,16 @@ class SheetCells:
         else:
             value = self._of_another_kind(kind, text)
         if value != "":
+            self._idle_left += IDLE_PER_CELL
             self._cells.append((self._column, value, self._style, number))  # type: ignore[union-attr]
+
+    def _count_idle(self) -> None:
+        self._idle_left -= 1
+        if self._idle_left < 0:
+            raise InvalidInput(
+                f"{self._book.file} writes out more than {self._idle_max:,} cells that are empty; copy the "
+                "table into a new sheet, or save it as CSV"
+            )
 
     def _of_another_kind(self, kind: str, text: str) -> str | bool | Trouble:
         if kind in ("inlineStr", "str", "d"):
@@ -222,6 +244,29 @@ class SheetCells:
         if kind == "length":
             return as_length(number)
         return float(f"{number:.{DIGITS}g}") if len(text) > DIGITS else number
+
+
+def _without_empties(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a sheet less most of what is only formatted: a million rows of it would take minutes to parse.
+
+    What follows says where it stands, so nothing moves. After a comment or the like, ``<`` may be text: all is kept.
+    """
+    last, is_plain = b"", True
+    for piece in pieces:
+        is_plain = is_plain and b"<!" not in last + piece
+        last = piece[-1:]
+        yield _thinned(piece) if is_plain else piece
+
+
+def _thinned(piece: bytes) -> bytes:
+    if b" r=" not in piece:
+        return piece
+    if not any(mark in piece for mark in _HOLDING):
+        tag = b"<row " if b"<row" in piece else b"<c "
+        first, last = piece.find(tag), piece.rfind(tag + b"r=")
+        if first < last:
+            piece = piece[:first] + piece[last:]
+    return _EMPTY.sub(b"", piece) if b"/>" in piece or b'"></' in piece else piece
 
 
 def _count(text: str) -> int:

@@ -7,10 +7,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulksend.messaging import InvalidInput
 from producer.reading import open_rows
-from producer.reading.bounded_xml import NAMES_MAX, TOKEN_MAX, BadXml, XmlFeed
+from producer.reading.bounded_xml import NAMES_MAX, PIECE, TOKEN_MAX, BadXml, XmlFeed
+from producer.reading.headers import letters
+from producer.reading.sheet_cells import SheetCells
 from producer.reading.workbook import Workbook
 from tests.unit.producer.workbooks import MAIN, parts_of, row_of_texts, save, sheet_xml
 
@@ -268,3 +272,103 @@ def _with_stated_size(path: Path, part: str, size: int) -> Path:
     data[at + 24 : at + 28] = size.to_bytes(4, "little")
     path.write_bytes(data)
     return path
+
+
+EMPTY_CELLS = [
+    '<c r="{a}" s="1"/>',
+    '<c r="{a}" s="1" t="n"/>',
+    '<c r="{a}" s="1" />',
+    '<c r="{a}" s="1"></c>',
+]
+
+
+@pytest.mark.parametrize("cell", EMPTY_CELLS)
+@pytest.mark.parametrize("prefix", ["", "x:"])
+@pytest.mark.parametrize(
+    ("rows", "columns", "value"),
+    [(3000, 30, ""), (6, 16_000, ""), (90_000, 0, ""), (1000, 60, '<c r="A{row}"><v>1</v></c>')],
+    ids=["formatted to the last row", "formatted to the last column", "only heights", "beside values"],
+)
+def test_cells_that_are_only_formatted_are_hardly_looked_at(
+    tmp_path: Path, cell: str, prefix: str, rows: int, columns: int, value: str
+) -> None:
+    """A sheet formatted to row 1,048,576: of its empty cells at most a tenth is parsed; bytes counted, not timed."""
+    names = [letters(n) for n in range(2, columns + 2)]
+    made = [
+        f'<row r="{row}" spans="1:9" ht="15">'
+        + value.format(row=row)
+        + "".join(cell.format(a=f"{name}{row}") for name in names)
+        + "</row>"
+        for row in range(3, rows + 3)
+    ]
+    empties = rows * sum(len(cell) + len(name) for name in names) or len("".join(made))
+    xml = sheet_xml(GOOD + "".join(made))
+    if prefix:
+        xml = (
+            xml.replace("</", "</\0")
+            .replace("<", "<x:")
+            .replace("<x:/\0", "</x:")
+            .replace("xmlns=", "xmlns:x=")
+        )
+    with_book = Workbook(save(tmp_path / "list.xlsx", parts_of(xml)))
+    cells = SheetCells(with_book, with_book.sheets[0])
+    found = [row.number for row in cells]
+    with_book.close()
+    assert found == [1, 2, *(range(3, rows + 3) if value else ())]
+    assert cells.scanned < len(xml) - 0.9 * empties
+
+
+CELL = st.sampled_from(
+    [
+        *EMPTY_CELLS,
+        *(
+            "<c/>",
+            "<c></c>",
+            '<c s="1"/>',
+            '<c r="{a}"><v/></c>',
+            '<c r="{a}"><f/></c>',
+            '<c s="1" r="{a}"/>',
+        ),
+        *(
+            '<c r="{a}"><v>7</v></c>',
+            "<c><v>8</v></c>",
+            '<c r="{a}" t="inlineStr"><is><t>&lt;c/></t></is></c>',
+        ),
+    ]
+)
+ROW = st.tuples(
+    st.sampled_from(["<row>", '<row r="{row}">', '<row r="{row}" s="1" >', '<row ht="9">']),
+    st.lists(CELL, max_size=6),
+    st.sampled_from(["", " ", "\n  "]),
+)
+
+
+@given(rows=st.lists(ROW, max_size=8), cut=st.integers(0, 300))
+def test_leaving_empty_cells_out_moves_no_other(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, list[str], str]], cut: int
+) -> None:
+    """A sheet with a comment is parsed whole, so both must give the same rows, wherever the pieces are cut."""
+    made = "".join(
+        start.format(row=n)
+        + space
+        + space.join(cell.format(a=f"{letters(place)}{n}") for place, cell in enumerate(cells, 1))
+        + f"</row>{space}"
+        for n, (start, cells, space) in enumerate(rows, 3)
+    )
+    folder = tmp_path_factory.mktemp("made")
+    found = []
+    for mark in ("", "<!-- -->"):
+        xml = sheet_xml(GOOD + mark + " " * (PIECE - cut) + made)
+        book = Workbook(save(folder / "list.xlsx", parts_of(xml)))
+        found.append(list(SheetCells(book, book.sheets[0])))
+        book.close()
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("idle", ["<c/>", "<c><v/></c>", "<x/>"])
+def test_more_elements_without_a_value_than_any_table_has_are_refused(tmp_path: Path, idle: str) -> None:
+    xml = sheet_xml(GOOD + f"<row>{idle * 300}</row>" * 10)
+    book = Workbook(save(tmp_path / "list.xlsx", parts_of(xml)))
+    with pytest.raises(InvalidInput, match="writes out more than 2,000 cells that are empty; copy the table"):
+        list(SheetCells(book, book.sheets[0], idle_max=2000))
+    book.close()
