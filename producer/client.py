@@ -180,6 +180,7 @@ class Producer:
                     ("rate", "rate", rate),
                     ("on_unknown", "on_unknown", on_unknown),
                     ("name", "name", None if into is not None else name),
+                    ("key", "key", key),
                 )
                 if value is not None
             },

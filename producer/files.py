@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import campaigns, senders, suppressions
 from bulksend.ledger import intake as ledger_intake
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.campaigns import Campaign, Continuation, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.intake import NewMessage, RefusedRow
 from bulksend.ledger.sealing import Sealer
@@ -33,6 +33,7 @@ from bulksend.messaging import (
 )
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.headings import ALIASES, RESERVED, clean_name, normal_name
+from bulksend.messaging.naming import Naming, as_argument
 from bulksend.messaging.notes import other_braces
 from bulksend.messaging.plan import checked_key
 from bulksend.messaging.recipient import checked_region
@@ -67,7 +68,7 @@ class FilePlan:
     kind: Kind
     name: str
     given: Mapping[str, str]
-    """Column of the campaign -> the option that was given for it."""
+    """Column of the campaign -> the argument that was given for it."""
     again: bool
     into: str | None
     """The campaign that the file continues, by name or id."""
@@ -87,6 +88,8 @@ class FilePlan:
     """Which columns have which name here, where that was said."""
     notes: tuple[str, ...] = ()
     """What was noticed of the file and the content, and a person should know."""
+    naming: Naming = as_argument
+    """How the caller writes its arguments, for messages."""
     left_out: list[str] = field(default_factory=list)
     """What the rows did not become; known when the last has been read."""
 
@@ -118,7 +121,7 @@ class FilePlan:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
         # Its encoding was looked at when it was planned; a large file takes a second.
         with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_checked=True) as source:
-            columns = map_columns(source.header, self.columns)
+            columns = map_columns(source.header, self.columns, self.naming)
             source.call(columns.names)
             # A content may call the recipient as the file does.
             also = columns.recipient if columns.recipient in self.template.variables - {"to"} else None
@@ -142,15 +145,15 @@ class FilePlan:
             rate=min(self.rate or float("inf"), known.rate),
             quota=known.quota,
             repeats=known.repeats,
-            into=known.into,
+            way=known.way,
         )
-        source = Source(
-            self.rows, self._campaign(known.now_ms), self.template, self.default_region, self.timezone
-        )
-        due_at_ms = None if known.into is None else max(known.into.due_at, known.now_ms)
+        asked = self._campaign(known.now_ms) if known.way is None else known.way.new
+        into = known.way.into if known.way is not None else None
+        source = Source(self.rows, asked, self.template, self.default_region, self.timezone)
+        due_at_ms = None if into is None else max(into.due_at, known.now_ms)
 
         def reader(superseded: Collection[int]) -> Reader:
-            return Reader(source, known.into, known.now_ms, known.now_ms, superseded, due_at_ms)
+            return Reader(source, into, known.now_ms, known.now_ms, superseded, due_at_ms)
 
         newest = Newest()
         if self.kind is Kind.OTP:
@@ -167,9 +170,9 @@ class FilePlan:
             seen.update(new)
             forecast.duplicates += chunk.superseded + len(chunk.planned) - len(new)
             self._forecast(forecast, database, list(new.values()), known.alike, sealer)
-        if forecast.into is None:
-            forecast.refusal = same_people(forecast.rows, forecast.found, known.alike, known.now_ms)
-        forecast.notes = [*self.notes, *self.left_out, *rows.notes]
+        if known.way is None:
+            forecast.refusal = same_people(forecast.rows, forecast.found, known.alike, asked, known.now_ms)
+        forecast.notes = [*self.notes, *self.left_out, *rows.notes, *known.notes]
         return forecast
 
     def _known(self, tx: Connection | None) -> _Known:
@@ -177,10 +180,12 @@ class FilePlan:
         if tx is None:
             now_ms = int(time.time() * 1000)
             if self.into is not None:
-                raise InvalidInput(f"--continue: there is no ledger yet, and so no campaign {self.into!r}")
+                raise InvalidInput(
+                    f"{self.naming('into')}: there is no ledger yet, and so no campaign {self.into!r}"
+                )
             check_due(self._campaign(now_ms), now_ms)
             return _Known(now_ms)
-        senders.check_spelling(tx, self.sender, "--sender")
+        senders.check_spelling(tx, self.sender, self.naming("sender"))
         now_ms = instant(tx)
         record = senders.some(tx, [self.sender]).get(self.sender)
         known = _Known(now_ms)
@@ -188,8 +193,11 @@ class FilePlan:
             known.rate, known.quota = record.rate, record.quota
         new = self._campaign(now_ms)
         if self.into is not None:
-            known.into = campaigns.to_continue(tx, self.into, new)
-            known.alike = [known.into, *campaigns.alike(tx, new, but=known.into.id)]
+            known.way = way = campaigns.to_continue(tx, self.into, new)
+            known.alike = [*([] if way.into is None else [way.into]), *way.rest_of, *campaigns.alike(tx, new)]
+            known.notes = campaigns.notes_of_rest(tx, way, way.into)
+            if way.into is None:
+                check_due(way.new, now_ms)
         elif (there := campaigns.by_key(tx, new.key)) is not None:
             campaigns.check_same(tx, there, new)
             known.repeats = there
@@ -207,18 +215,20 @@ class FilePlan:
         sealer: Sealer,
     ) -> None:
         """Count these messages, and when they would go."""
-        having: Mapping[int, str] = {}
+        having: dict[int, str] = {}
         unwanted: Collection[str] = ()
         if database is not None:
             with database.read() as tx:
                 having = ledger_intake.having(tx, alike, planned, sealer)
                 recipients = [message.recipient for message in planned]
                 unwanted = suppressions.among_recipients(tx, recipients, self.kind)
-                if forecast.into is not None:
-                    having = dict(having) | ledger_intake.there(tx, forecast.into, planned)
+                if forecast.way is not None:
+                    having = {**having, **ledger_intake.sent_in(tx, forecast.way.rest_of, planned)}
+                    if forecast.way.into is not None:
+                        having |= ledger_intake.there(tx, forecast.way.into, planned)
         forecast.found.update(having.values())
         for n, message in enumerate(planned):
-            if forecast.into is not None and n in having:
+            if forecast.way is not None and n in having:
                 continue
             forecast.messages += 1
             if message.recipient in unwanted:
@@ -229,7 +239,7 @@ class FilePlan:
     def _begins_at(self, database: Database) -> int:
         """The ledger's now, ms. Raises InvalidValue for a sender that looks mistyped."""
         with database.read() as tx:
-            senders.check_spelling(tx, self.sender, "--sender")
+            senders.check_spelling(tx, self.sender, self.naming("sender"))
             return instant(tx)
 
     def _campaign(self, now_ms: int) -> NewCampaign:
@@ -249,6 +259,7 @@ class FilePlan:
             created_by=self.created_by,
             timezone=self.timezone,
             given=self.given,
+            naming=self.naming,
         )
 
 
@@ -261,7 +272,8 @@ class _Known:
     quota: int | None = None
     alike: Sequence[Campaign] = ()
     repeats: Campaign | None = None
-    into: Campaign | None = None
+    way: Continuation | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -272,8 +284,8 @@ class Forecast:
     quota: int | None
     repeats: Campaign | None = None
     """The campaign that the same command made before: a run would send nothing."""
-    into: Campaign | None = None
-    """The campaign that would be continued."""
+    way: Continuation | None = None
+    """What would be continued."""
     rows: int = 0
     messages: int = 0
     duplicates: int = 0
@@ -320,7 +332,7 @@ class Forecast:
         return {
             "rows": f"{self.rows:,}",
             "messages": f"{self.messages:,}",
-            "in it already": f"{self.found.total():,}" if self.into else None,
+            "in it already": f"{self.found.total():,}" if self.way else None,
             "duplicates": f"{self.duplicates:,}",
             "suppressed": f"{self.suppressed:,}",
             "refused": f"{self.refused_count:,}",
@@ -377,30 +389,32 @@ def plan_file(
     sheet: str | None = None,
     columns: Sequence[str] = (),
     now_ms: int | None = None,
+    naming: Naming = as_argument,
 ) -> FilePlan:
-    """Check everything that can be checked before the first row. Raises InvalidInput, naming the option.
+    """Check everything that can be checked before the first row. Raises InvalidInput, named by ``naming``.
 
     ``default_region`` and ``default_timezone`` are the settings', for where no option is given.
     """
     if region is not None:
-        default_region = checked_region(region, "--region")
+        default_region = checked_region(region, naming("region"))
     if timezone is not None:
-        zone_of(timezone, field="--timezone")
+        zone_of(timezone, field=naming("timezone"))
     timezone = timezone or default_timezone
     if key is not None and again:
         raise InvalidInput(
-            "--key and --again exclude each other: one finds a campaign again, the other makes a new one"
+            f"{naming('key')} and {naming('again')} exclude each other: one finds a campaign again, the other makes a "
+            "new one"
         )
     if into is not None and (key is not None or again):
-        other = "--again" if again else "--key"
+        other, continued = naming("again" if again else "key"), naming("into")
         raise InvalidInput(
-            f"--continue and {other} exclude each other: --continue names the campaign that the rows come into"
+            f"{continued} and {other} exclude each other: {continued} names the campaign that the rows come into"
         )
-    message_type = _one_of(MessageType, type, "--type")
-    message_kind = _one_of(Kind, kind, "--kind")
-    template = compile_content(message_type, load_content_json(_read(content, "--content")))
-    digits = parse_recipient(sender, default_region=default_region, field="--sender")
-    given = given_columns(columns)
+    message_type = _one_of(MessageType, type, naming("type"))
+    message_kind = _one_of(Kind, kind, naming("kind"))
+    template = compile_content(message_type, load_content_json(_read(content, naming("content"))))
+    digits = parse_recipient(sender, default_region=default_region, field=naming("sender"))
+    given = given_columns(columns, naming)
     # How a file is read is part of what it says: read otherwise, it is another send.
     said = [encoding or "", sheet or "", default_region or "", timezone or ""]
     reading = (
@@ -416,32 +430,33 @@ def plan_file(
         )
     )
     # The header is read now, so that a wrong file is refused before a campaign exists.
-    notes = _check_columns(path, template, encoding, sheet, given)
+    notes = _check_columns(path, template, encoding, sheet, given, naming)
     return FilePlan(
         path=path,
         sender=digits,
         type=message_type,
         template=template,
         kind=message_kind,
-        name=check_name((name or whole_text(path.stem))[:200], "--name", 200),
+        name=check_name((name or whole_text(path.stem))[:200], naming("name"), 200),
         given={
-            column: option
-            for column, option, value in (
-                ("due_at", "--at", at),
-                ("ttl_ms", "--ttl", ttl),
-                ("rate", "--rate", rate),
-                ("on_unknown", "--on-unknown", on_unknown),
-                ("name", "--name", name),
+            column: argument
+            for column, argument, value in (
+                ("due_at", "at", at),
+                ("ttl_ms", "ttl", ttl),
+                ("rate", "rate", rate),
+                ("on_unknown", "on_unknown", on_unknown),
+                ("name", "name", name),
+                ("key", "key", key),
             )
             if value is not None
         },
         again=again,
         into=into,
-        due_at_ms=None if at is None else _due_at(at, timezone, now_ms),
-        ttl_ms=None if ttl is None else parse_duration_ms(ttl, field="--ttl"),
-        rate=None if rate is None else parse_rate(rate, field="--rate"),
-        on_unknown=_one_of(OnUnknown, on_unknown or "hold", "--on-unknown"),
-        given_key=_key(key, again),
+        due_at_ms=None if at is None else _due_at(at, timezone, now_ms, naming("at")),
+        ttl_ms=None if ttl is None else parse_duration_ms(ttl, field=naming("ttl")),
+        rate=None if rate is None else parse_rate(rate, field=naming("rate")),
+        on_unknown=_one_of(OnUnknown, on_unknown or "hold", naming("on_unknown")),
+        given_key=_key(key, again, naming("key")),
         digest=digest,
         default_region=default_region,
         timezone=timezone,
@@ -450,14 +465,15 @@ def plan_file(
         created_by=created_by,
         columns=given,
         notes=notes,
+        naming=naming,
     )
 
 
-def _key(given: str | None, again: bool) -> str | None:
+def _key(given: str | None, again: bool, field: str) -> str | None:
     """The campaign's key, where it is not made of the input."""
     if again:
         return f"again:{secrets.token_hex(16)}"
-    return None if given is None else checked_key(given, "--key")
+    return None if given is None else checked_key(given, field)
 
 
 def _meanwhile(work: Callable[[], str]) -> Future[str]:
@@ -469,12 +485,12 @@ def _meanwhile(work: Callable[[], str]) -> Future[str]:
         with_one.shutdown(wait=False)
 
 
-def _due_at(text: str, timezone: str | None, now_ms: int | None) -> int:
+def _due_at(text: str, timezone: str | None, now_ms: int | None, field: str) -> int:
     return parse_instant_ms(
         text,
         timezone=timezone,
         now_ms=now_ms if now_ms is not None else int(time.time() * 1000),
-        field="--at",
+        field=field,
     )
 
 
@@ -484,11 +500,12 @@ def _check_columns(
     encoding: str | None,
     sheet: str | None,
     given: Mapping[str, str],
+    naming: Naming,
 ) -> tuple[str, ...]:
     """What a person should know of the file. Raises InvalidInput where its columns do not fit the content."""
     with open_rows(path, encoding=encoding, sheet=sheet) as source:
         try:
-            columns = map_columns(source.header, given)
+            columns = map_columns(source.header, given, naming)
         except InvalidInput as error:
             raise InvalidInput(f"{error}{source.elsewhere()}") from None
         used = [
@@ -502,27 +519,29 @@ def _check_columns(
         there = ", ".join(sorted(columns.usable))
         raise InvalidInput(
             f"the content asks for {', '.join('{{' + m + '}}' for m in missing)}, and {path.name} has no such "
-            f"column; its columns are: {there}. Rename a column, say which it is, as in --map "
-            f'"{missing[0]}=…", or give a default: {{{{{missing[0]}|…}}}}'
+            f"column; its columns are: {there}. Rename a column, say which it is, as in "
+            f"{naming('columns', f'{missing[0]}=…')}, or give a default: {{{{{missing[0]}|…}}}}"
         )
     if columns.recipient not in ALIASES and "to" not in given:
         notes.append(f"the recipients are read from the column {columns.recipient!r}")
     return tuple(notes + other_braces(template.source, columns.usable))
 
 
-def given_columns(texts: Sequence[str]) -> dict[str, str]:
+def given_columns(texts: Sequence[str], naming: Naming) -> dict[str, str]:
     """``to=Mobile No.`` is {"to": "Mobile No."}. Raises InvalidInput."""
+    option = naming("columns")
     given: dict[str, str] = {}
     for text in texts:
         name, equals, column = (clean_name(part) for part in text.partition("="))
         name = normal_name(name)
         if not (name and equals and column):
-            raise InvalidInput(f'--map: {text[:40]!r} is not NAME=COLUMN, as in --map to="Mobile No."')
+            example = naming("columns", "to=Mobile No.")
+            raise InvalidInput(f"{option}: {text[:40]!r} is not NAME=COLUMN, as in {example}")
         if name in given:
-            raise InvalidInput(f"--map: {name!r} is given twice; one column has one name")
+            raise InvalidInput(f"{option}: {name!r} is given twice; one column has one name")
         if any(normal_name(column) == normal_name(other) for other in given.values()):
             raise InvalidInput(
-                f"--map: the column {column[:40]!r} is given two names; one column has one name"
+                f"{option}: the column {column[:40]!r} is given two names; one column has one name"
             )
         given[name] = column
     return given

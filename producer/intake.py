@@ -73,16 +73,18 @@ class SamePeople(InvalidInput):
 
 
 def same_people(
-    rows: int, found: Mapping[str, int], alike: Sequence[Campaign], now_ms: int
+    rows: int, found: Mapping[str, int], alike: Sequence[Campaign], new: NewCampaign, now_ms: int
 ) -> SamePeople | None:
     """The refusal of ``rows`` rows of which campaigns of ``alike`` have some, ``found`` by their ids; else None."""
     if not found:
         return None
-    # What is cancelled takes no more rows: it is named where no other campaign has any of these people.
+    # The one that is the shortest way on: of the same kind, and not cancelled.
     most = max(
         alike,
         key=lambda campaign: (
-            campaign.id in found and campaign.status is not CampaignStatus.CANCELLED,
+            campaign.id in found,
+            campaign.kind is new.kind,
+            campaign.status is not CampaignStatus.CANCELLED,
             found.get(campaign.id, 0),
             campaign.id,
         ),
@@ -91,14 +93,8 @@ def same_people(
     return SamePeople(
         f"{sum(found.values()):,} of {rows:,} rows are for people who have this message already: campaign {most.id} "
         f"({most.name}) of {format_age(max(0, now_ms - most.created_at))} ago{others} has the same sender and content. "
-        f"Nothing was changed. {_ways_on(most, found.get(most.id, 0))}"
+        f"Nothing was changed. {campaigns.ways_on(most, new)}"
     )
-
-
-def _ways_on(campaign: Campaign, found: int) -> str:
-    if campaign.status is CampaignStatus.CANCELLED:
-        return f"It is cancelled and takes no more rows: {campaigns.ways_past_cancelled(campaign, found)}"
-    return f"`--continue {campaign.id}` sends to those who do not have it yet, `--again` to all of them once more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +153,7 @@ class Intake:
             look = self._look(
                 source, now_ms, alike, asked_at_ms=now_ms if there is None else there.created_at
             )
-            if (refusal := same_people(look.rows, look.found, alike, now_ms)) is not None:
+            if (refusal := same_people(look.rows, look.found, alike, new, now_ms)) is not None:
                 raise refusal
         campaign, new_sender, now_ms = self._begin(new)
         self.began(campaign)
@@ -200,12 +196,17 @@ class Intake:
         """Take in the rows that the campaign has not got; from the first, however often."""
         new = source.new
         with self.database.read() as tx:
-            campaign = campaigns.to_continue(tx, into, new)
-            alike = [campaign, *campaigns.alike(tx, new, but=campaign.id)]
+            way = campaigns.to_continue(tx, into, new)
+            alike = campaigns.alike(tx, new)
             now_ms = instant(tx)
+        if way.into is None:
+            check_due(way.new, now_ms)
         look = self._look(source, now_ms, []) if new.kind is Kind.OTP else _Look()
+        # Ended first, what waits in a cancelled campaign is surely not sent, whatever a worker held of it.
+        for cancelled in way.rest_of:
+            campaigns.end_all(self.database, cancelled)
         with self.database.write() as tx:
-            begun = campaigns.begin_continuation(tx, campaign, new)
+            begun = campaigns.begin_continuation(tx, way)
         self.began(begun)
         report = IntakeReport(begun.id, superseded=len(look.superseded), continued=(done := Continued()))
         # What comes into a campaign later is due now, and lives as long as if it had been sent now.
@@ -220,14 +221,15 @@ class Intake:
                         after=at,
                         planned=chunk.planned,
                         refused=chunk.refused,
-                        alike=alike,
+                        alike=[begun, *way.rest_of, *alike],
+                        rest_of=way.rest_of,
                         sealer=self.sealer,
                         seals=self.seals,
                     ),
                     lasting=False,
                 )
             except IntakeMoved:
-                raise InvalidInput(_taken_over(begun)) from None
+                raise self._moved(begun, new) from None
             at += taken.counted
             done.messages += taken.messages
             done.already += taken.already + chunk.superseded
@@ -237,7 +239,7 @@ class Intake:
             self.between()
         with self.database.write() as tx:
             campaigns.finish_intake(tx, begun.id)
-        report.notes = reader.notes
+            report.notes = [*reader.notes, *campaigns.notes_of_rest(tx, way, begun)]
         return report
 
     def _take_all(self, campaign: Campaign, reader: Reader) -> None:
@@ -259,8 +261,8 @@ class Intake:
                     coming.result()
                     with self.database.read() as tx:
                         now = campaigns.get(tx, campaign.id)
-                    if now.source_hash != campaign.source_hash:
-                        raise InvalidInput(_taken_over(now)) from None
+                    if now.source_hash != campaign.source_hash or now.status is CampaignStatus.CANCELLED:
+                        raise self._moved(now, reader.new) from None
                     campaign = now
                     if campaign.intake_done_at is not None:
                         return
@@ -276,6 +278,22 @@ class Intake:
                 self.between()
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
+
+    def _moved(self, campaign: Campaign, new: NewCampaign) -> InvalidInput:
+        """Why the intake of a campaign stopped half-way."""
+        with self.database.read() as tx:
+            campaign = campaigns.get(tx, campaign.id)
+        into = new.naming("into", campaign.id)
+        if campaign.status is CampaignStatus.CANCELLED:
+            return InvalidInput(
+                f"campaign {campaign.id} ({campaign.name}) was cancelled while its rows were taken in, and the intake "
+                f"stopped after {campaign.messages:,} messages. `{into}` with these rows sends the rest in a new "
+                "campaign"
+            )
+        return InvalidInput(
+            f"another command took over the intake of campaign {campaign.id} ({campaign.name}), and this one stopped; "
+            f"what it had taken in is kept. `{into}` with these rows takes in what is missing"
+        )
 
     def _next(self, source: Iterator[NumberedRow], reader: Reader, campaign: Campaign, many: int) -> Chunk:
         """The next rows, planned; none at the end."""
@@ -341,16 +359,11 @@ class _Look:
 
 def check_due(new: NewCampaign, now_ms: int) -> None:
     """Raises InvalidValue for a due time that is long past."""
-    option = new.given.get("due_at")
-    if option is not None and is_long_past(new.due_at, now_ms):
+    if "due_at" not in new.given:
+        return
+    option = new.naming(new.given["due_at"])
+    if is_long_past(new.due_at, now_ms):
         raise long_past(new.due_at, now_ms, format_instant(new.due_at), option, f"leave {option} out")
-
-
-def _taken_over(campaign: Campaign) -> str:
-    return (
-        f"another command took over the intake of campaign {campaign.id} ({campaign.name}), and this one stopped; "
-        f"what it had taken in is kept. `--continue {campaign.id}` with this file takes in what is missing"
-    )
 
 
 def source_hash(parts: Iterable[bytes], *, content: str, type: str, sender: str, kind: str) -> str:

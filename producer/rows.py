@@ -57,7 +57,7 @@ class Reader:
         superseded: Collection[int],
         due_at_ms: int | None = None,
     ) -> None:
-        self.rows = source.rows
+        self.rows, self.new = source.rows, source.new
         self._of = source.new if campaign is None else campaign
         self._superseded = superseded
         self._planner = Planner(

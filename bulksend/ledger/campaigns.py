@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -15,7 +15,6 @@ from sqlalchemy import (
     TextClause,
     cast,
     delete,
-    exists,
     func,
     or_,
     select,
@@ -33,11 +32,12 @@ from bulksend.ledger.database import (
     rows_changed,
     unhurried,
 )
-from bulksend.ledger.endings import MAYBE_SENT, end_unsent
+from bulksend.ledger.endings import NEVER_TAKEN, end_unsent
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import reopen_campaigns
-from bulksend.ledger.schema import WAITING_SQL, attempts, campaigns, messages, refusals
+from bulksend.ledger.schema import WAITING_SQL, campaigns, messages, refusals
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.naming import Naming, as_argument
 from bulksend.messaging.states import HELD, UNSENT, WAITING, CampaignStatus, Kind, OnUnknown, Status
 from bulksend.messaging.units import format_age, format_duration, format_instant
 
@@ -51,6 +51,8 @@ NOT_BEGUN = WAITING | {Status.CLAIMED}
 ALIKE_MS = 30 * 86_400_000
 #: Begins the source hash of a campaign that was continued: its ``rows_read`` is no position in a file.
 _CONTINUED = "+"
+#: Begins the key of the campaign that takes the rest of a cancelled one, before that one's id.
+_REST = "rest:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ class NewCampaign:
     timezone: str | None = None
     """The zone in which people read its times; None: the installation's."""
     given: Mapping[str, str] = field(default_factory=dict)
-    """What the producer chose rather than left to the defaults: column -> the option's name, for messages."""
+    """What the producer chose rather than left to the defaults: column -> the argument's name."""
+    naming: Naming = as_argument
+    """How the producer writes its arguments, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ def check_same(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
     Other rows or content, other options, or a continuation that stopped half-way: the text says what stands and
     which ways there are to go on.
     """
+    into = new.naming("into", campaign.id)
     continued = campaign.source_hash.startswith(_CONTINUED)
     if campaign.source_hash not in (new.source_hash, _continued(new.source_hash)):
         made = (
@@ -173,56 +178,58 @@ def check_same(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
             if continued
             else "which was made from other rows, content, sender or kind"
         )
-        ways = (
-            "It is cancelled; --again makes a new campaign of all of them"
+        what = (
+            f"It is cancelled; `{into}` sends the rest in a new campaign"
             if campaign.status is CampaignStatus.CANCELLED
-            else f"`--continue {campaign.id}` takes in those of the rows that it has not got yet; --again makes a new "
-            "campaign of all of them"
+            else f"`{into}` takes in those of the rows that it has not got yet"
         )
         raise InvalidInput(
             f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {made}; nothing was changed. "
-            f"{ways}"
+            f"{what}; `{new.naming('again', True)}` makes a new campaign of all of them"
         )
     if campaign.status is CampaignStatus.CANCELLED:
-        raise InvalidInput(_is_cancelled(tx, campaign))
+        raise InvalidInput(_is_cancelled(tx, campaign, new))
     if continued and campaign.intake_done_at is None:
         raise InvalidInput(
             f"campaign {campaign.id} ({campaign.name}) is being continued, or its continuation was stopped; nothing "
-            f"was changed. `--continue {campaign.id}` with the same file goes on"
+            f"was changed. `{into}` with the same rows goes on"
         )
     check_options(tx, campaign, new)
 
 
-def _is_cancelled(tx: Connection, campaign: Campaign) -> str:
+def _is_cancelled(tx: Connection, campaign: Campaign, new: NewCampaign) -> str:
     found = statuses(tx, campaign.id)
     sent = sum(count for status, count in found.items() if Status(status) not in UNSENT | NOT_BEGUN)
     return (
         f"the same was sent as campaign {campaign.id} ({campaign.name}), which is cancelled: {sent:,} of its "
         f"{campaign.messages:,} messages were or may have been sent, and no more will be. Nothing was changed. "
-        f"{ways_past_cancelled(campaign, sent)}"
+        f"{ways_on(campaign, new)}"
     )
 
 
-def ways_past_cancelled(campaign: Campaign, sent: int) -> str:
-    """What to do where a cancelled campaign has the same message for ``sent`` people."""
-    again = "`--again` sends to all of them in a new campaign"
-    if not sent:
-        return again
+def ways_on(campaign: Campaign, new: NewCampaign) -> str:
+    """What to do where a campaign has the same message as ``new`` for some of its people: what it names works."""
+    is_cancelled = campaign.status is CampaignStatus.CANCELLED
+    into = new.naming("into", campaign.id)
+    if campaign.kind is not new.kind:
+        into = f"{new.naming('kind', campaign.kind.value)}` and `{into}"
+    # The rest of a cancelled campaign is one of its own, which may have other options.
+    leave_out = [new.naming(new.given["key"])] if "key" in new.given else []
+    leave_out = leave_out if is_cancelled else _differing(campaign, new)
+    without = f", without {_listed(leave_out)}," if leave_out else ""
     return (
-        f"`bulksend export {campaign.id} -o FILE.csv` lists who has it: leave those out of the file and send that; "
-        f"{again}, also to those who have it"
+        f"`{into}`{without} sends to those who do not have it yet{', in a new campaign' if is_cancelled else ''}; "
+        f"`{new.naming('again', True)}`{' without the key' if 'key' in new.given else ''} sends to all of them"
     )
 
 
 def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
     """Raises InvalidInput where the producer chose options that the campaign does not have."""
-    other = [
-        option for column, option in new.given.items() if getattr(campaign, column) != getattr(new, column)
-    ]
+    other = _differing(campaign, new)
     if not other:
         return
     now = instant(tx)
-    names = other[0] if len(other) == 1 else f"{', '.join(other[:-1])} and {other[-1]}"
+    again = new.naming("again", True)
     when = f"due {format_instant(campaign.due_at)}" if campaign.due_at > now else "due since it was made"
     ttl = (
         "no time to live of its own"
@@ -231,15 +238,29 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
     )
     rate = "the sender's rate" if campaign.rate is None else f"{campaign.rate:g}/s"
     remedy = (
-        f"cancel it (`bulksend campaigns cancel {campaign.id}`) and send with --again"
+        f"cancel it (`bulksend campaigns cancel {campaign.id}`) and send with {again}"
         if campaign.status in (*LIVE, CampaignStatus.PAUSED)
-        else "send with --again"
+        else f"send with {again}"
     )
     raise InvalidInput(
-        f"{names}: not changed. The same was sent {format_age(max(0, now - campaign.created_at))} ago: campaign "
-        f"{campaign.id} ({campaign.name}) is {campaign.status.value}, {when}, with {rate}, {ttl} and on_unknown "
-        f"{campaign.on_unknown.value}. Leave {'it' if len(other) == 1 else 'them'} out to keep that, or {remedy}"
+        f"{_listed(other)}: not changed. The same was sent {format_age(max(0, now - campaign.created_at))} ago: "
+        f"campaign {campaign.id} ({campaign.name}) is {campaign.status.value}, {when}, with {rate}, {ttl} and "
+        f"on_unknown {campaign.on_unknown.value}. Leave {'it' if len(other) == 1 else 'them'} out to keep that, or "
+        f"{remedy}"
     )
+
+
+def _differing(campaign: Campaign, new: NewCampaign) -> list[str]:
+    """The arguments, as the producer writes them, that it gave and the campaign has otherwise."""
+    return [
+        new.naming(argument)
+        for column, argument in new.given.items()
+        if getattr(campaign, column) != getattr(new, column)
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def alike(tx: Connection, new: NewCampaign, but: str | None = None) -> list[Campaign]:
@@ -260,40 +281,92 @@ def alike(tx: Connection, new: NewCampaign, but: str | None = None) -> list[Camp
     return [_campaign(row) for row in rows if row["id"] != but]
 
 
-def to_continue(tx: Connection, name_or_id: str, new: NewCampaign) -> Campaign:
-    """The campaign that more rows are to come into. Raises InvalidInput where it cannot be that."""
-    campaign = resolve(tx, name_or_id)
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Which campaign more rows come into: ``into``, or one that is to be made of ``new``."""
+
+    new: NewCampaign
+    into: Campaign | None
+    rest_of: tuple[Campaign, ...]
+    """The cancelled campaigns of whose people it takes those who were surely not sent to."""
+
+
+def to_continue(tx: Connection, name_or_id: str, new: NewCampaign) -> Continuation:
+    """What more rows are to come into. Raises InvalidInput where the campaign named cannot be continued.
+
+    Nothing comes into a cancelled campaign. Its rest is another one, made once, and found again by its key.
+    """
+    into: Campaign | None
+    into = campaign = resolve(tx, name_or_id)
     if campaign.is_direct:
         raise InvalidInput(
             f"campaign {campaign.id} ({campaign.name}) is the home of single sends; a file cannot continue it"
         )
-    if campaign.status is CampaignStatus.CANCELLED:
-        raise InvalidInput(
-            f"campaign {campaign.id} ({campaign.name}) is cancelled, and nothing of it is sent any more; leave "
-            "--continue out to make a new one"
-        )
+    rest_of: list[Campaign] = []
+    while campaign.key.startswith(_REST) and _is_id(campaign.key.removeprefix(_REST)):
+        campaign = get(tx, campaign.key.removeprefix(_REST))
+        rest_of.append(campaign)
+    campaign = into
+    while into is not None and into.status is CampaignStatus.CANCELLED:
+        rest_of.append(campaign := into)
+        new = _rest_of(campaign, new)
+        into = by_key(tx, new.key)
+    campaign = into or campaign
     for what in ("sender", "kind", "type", "content"):
         if getattr(campaign, what) != getattr(new, what):
             has = "another content" if what == "content" else f"the {what} {getattr(campaign, what)}"
             raise InvalidInput(
                 f"campaign {campaign.id} ({campaign.name}) has {has}: only rows of the same sender, kind, type and "
-                f"content can continue it. Give the --{what} that it has, or leave --continue out"
+                f"content can continue it. Give the {new.naming(what)} that it has, or leave {new.naming('into')} out"
             )
-    check_options(tx, campaign, new)
-    return campaign
+    if into is not None:
+        check_options(tx, into, new)
+    return Continuation(new, into, tuple(rest_of))
 
 
-def begin_continuation(tx: Connection, campaign: Campaign, new: NewCampaign) -> Campaign:
+def _rest_of(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
+    """The campaign of the rest: with the cancelled one's options, where the producer gives no others."""
+    kept = {
+        "name": f"{cancelled.name[:190]} (rest)",
+        "due_at": max(cancelled.due_at, new.due_at),
+        "ttl_ms": cancelled.ttl_ms,
+        "rate": cancelled.rate,
+        "on_unknown": cancelled.on_unknown,
+    }
+    return replace(
+        new,
+        key=_REST + cancelled.id,
+        source_hash=_continued(new.source_hash.removeprefix(_CONTINUED)),
+        **{column: value for column, value in kept.items() if column not in new.given},  # type: ignore[arg-type]
+    )
+
+
+def begin_continuation(tx: Connection, way: Continuation) -> Campaign:
     """Open a campaign for the rows of another file, whose refusals take the place of those on record.
 
-    An intake that is under way still finds another source and stops. Raises InvalidInput for a cancelled campaign.
+    An intake that is under way still finds another source and stops. Raises InvalidInput where the campaign was
+    cancelled, or the rest of a cancelled one begun, since ``way`` was found.
     """
+    new = way.new
+    if way.into is None:
+        made, is_new = create_or_find(tx, new)
+        if is_new:
+            acts.record(
+                tx,
+                actor=new.created_by,
+                act="continue",
+                scope="campaign",
+                subject=way.rest_of[-1].id,
+                why=f"the rest is campaign {made.id}",
+            )
+            return made
+    campaign = way.into or made
     refused = tx.execute(delete(refusals).where(refusals.c.campaign_id == campaign.id)).rowcount
     changed = tx.execute(
         update(campaigns)
         .where(campaigns.c.id == campaign.id, campaigns.c.status != CampaignStatus.CANCELLED.value)
         .values(
-            source_hash=_continued(new.source_hash),
+            source_hash=_continued(new.source_hash.removeprefix(_CONTINUED)),
             source_name=new.source_name[:255],
             intake_done_at=None,
             rows_read=campaigns.c.messages + campaigns.c.duplicates,
@@ -301,7 +374,9 @@ def begin_continuation(tx: Connection, campaign: Campaign, new: NewCampaign) -> 
         )
     ).rowcount
     if not changed:
-        raise InvalidInput(f"campaign {campaign.id} was cancelled meanwhile; nothing was changed")
+        raise InvalidInput(
+            f"campaign {campaign.id} was cancelled meanwhile; nothing was changed. The same once more takes its rest"
+        )
     ended = [CampaignStatus.RUNNING.value, CampaignStatus.FINISHED.value]
     tx.execute(
         update(campaigns)
@@ -317,6 +392,22 @@ def begin_continuation(tx: Connection, campaign: Campaign, new: NewCampaign) -> 
         why=f"{new.source_name}, after {campaign.source_name}, of which {refused} rows had been refused",
     )
     return get(tx, campaign.id)
+
+
+def notes_of_rest(tx: Connection, way: Continuation, begun: Campaign | None) -> list[str]:
+    """What a person should know where the rest of a cancelled campaign is sent."""
+    if not way.rest_of:
+        return []
+    last = way.rest_of[-1]
+    into = way.new.name if begun is None else f"{begun.id} ({begun.name})"
+    notes = [f"campaign {last.id} ({last.name}) is cancelled: its rest comes into campaign {into}"]
+    under_way = sum(statuses(tx, each.id).get(status, 0) for each in way.rest_of for status in WAITING | HELD)
+    if under_way:
+        notes.append(
+            f"messages of what is cancelled that are still being sent or ended, and so left out: {under_way:,}. The "
+            "same once more takes those that end unsent"
+        )
+    return notes
 
 
 def _continued(source_hash: str) -> str:
@@ -509,13 +600,7 @@ def cancel(
     """
     if not database.retrying(lambda tx: begin_cancel(tx, id, actor=actor, why=why)):
         return None
-    waiting = held = 0
-    while waiting + held < at_once:
-        some = min(CANCEL_CHUNK, at_once - waiting - held)
-        of_waiting, of_held = database.retrying(lambda tx, some=some: _end_some(tx, id, some))  # type: ignore[misc]
-        if not of_waiting + of_held:
-            break
-        waiting, held = waiting + of_waiting, held + of_held
+    waiting, held = _end_at_once(database, id, at_once)
     with database.read() as tx:
         left = statuses(tx, id)
     return Cancelled(
@@ -523,6 +608,23 @@ def cancel(
         held + left.get(Status.CLAIMED.value, 0),
         left.get(Status.SENDING.value, 0),
     )
+
+
+def end_all(database: Database, campaign: Campaign) -> None:
+    """End all of a cancelled campaign that has not begun to be sent, but for what another transaction holds now."""
+    _end_at_once(database, campaign.id, campaign.messages)
+
+
+def _end_at_once(database: Database, id: str, at_once: int) -> tuple[int, int]:
+    """End up to ``at_once`` messages; how many waited, and how many were held by workers."""
+    waiting = held = 0
+    while waiting + held < at_once:
+        some = min(CANCEL_CHUNK, at_once - waiting - held)
+        of_waiting, of_held = database.retrying(lambda tx, some=some: _end_some(tx, id, some))  # type: ignore[misc]
+        if not of_waiting + of_held:
+            break
+        waiting, held = waiting + of_waiting, held + of_held
+    return waiting, held
 
 
 def begin_cancel(tx: Connection, id: str, *, actor: str, why: str) -> bool:
@@ -605,11 +707,11 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     campaign = get(tx, id)
     check_act(campaign, "retry")
     if campaign.status is CampaignStatus.CANCELLED:
-        raise InvalidInput(f"campaign {id} is cancelled: nothing of it is sent any more; send a new one")
+        raise InvalidInput(
+            f"campaign {id} is cancelled: nothing of it is sent any more. `bulksend send FILE … --continue {id}` sends "
+            "to those who were not sent to, in a new campaign"
+        )
     unhurried(tx)
-    accepted = exists(
-        select(attempts.c.id).where(attempts.c.message_pk == messages.c.id, attempts.c.outcome == "accepted")
-    )
     count = tx.execute(
         update(messages)
         .where(
@@ -618,8 +720,7 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             messages.c.kind != Kind.OTP.value,
             messages.c.payload.is_not(None),
             or_(messages.c.expires_at.is_(None), messages.c.expires_at > db_now()),
-            ~accepted,
-            text(f"NOT {MAYBE_SENT}"),
+            text(NEVER_TAKEN),
         )
         .values(
             status=Status.QUEUED.value,

@@ -36,6 +36,11 @@ MAYBE_SENT = (
 )
 #: The error of an attempt that was under way when its worker's lease ended, until its own result comes.
 WORKER_LOST = "its worker was lost"
+#: SQL: the vendor never took it, by all that is known of its attempts.
+NEVER_TAKEN = (
+    "(messages.attempts = 0 OR NOT EXISTS (SELECT 1 FROM attempts v WHERE v.message_pk = messages.id"  # noqa: S608
+    f" AND v.outcome = 'accepted') AND NOT {MAYBE_SENT})"
+)
 #: Before the reason of what is unknown because of an earlier attempt.
 NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
 

@@ -9,18 +9,19 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, text, update
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.copying import NULL, blob, cell, copy_in
 from bulksend.ledger.database import among, by_index, instant
+from bulksend.ledger.endings import NEVER_TAKEN, listed
 from bulksend.ledger.ids import new_ids
 from bulksend.ledger.rowsets import array, statement, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.ledger.sealing import Sealer, clear
 from bulksend.messaging.person import forms, person, same_person
-from bulksend.messaging.states import Kind, Status
+from bulksend.messaging.states import UNSENT, CampaignStatus, Kind, Status
 
 
 class NewMessage(NamedTuple):
@@ -67,7 +68,7 @@ class Taken:
 
 
 class IntakeMoved(Exception):
-    """Somebody else took rows of this campaign in since we last looked; look again, nothing was written."""
+    """The campaign took other rows in, or was cancelled, since we last looked; look again, nothing was written."""
 
 
 SealPolicy = Callable[[Kind], bool]
@@ -149,16 +150,18 @@ def take_more(
     planned: Sequence[NewMessage],
     refused: Sequence[RefusedRow],
     alike: Sequence[Campaign],
+    rest_of: Sequence[Campaign] = (),
     sealer: Sealer,
     seals: SealPolicy = seal_otp_only,
 ) -> Taken:
-    """Store those rows of a continuation that neither this campaign nor one of ``alike`` has; refusals as well.
+    """Store those rows of a continuation that neither this campaign nor one of ``alike`` has, and that were surely not
+    sent in one of ``rest_of``; refusals as well.
 
     What is there already counts nowhere, so that a continuation may begin again at the first row.
     Raises IntakeMoved where the campaign has got other rows since it had ``after``.
     """
     _hold(tx, campaign, after)
-    elsewhere = having(tx, alike, planned, sealer)
+    elsewhere = {**having(tx, alike, planned, sealer), **sent_in(tx, rest_of, planned)}
     left = [message for n, message in enumerate(planned) if n not in elsewhere]
     stored = _store(tx, campaign, prepare(campaign, left, sealer, seals), sealer)
     all_refused = [*refused, *stored.refused]
@@ -174,7 +177,7 @@ def take_more(
 
 
 def _hold(tx: Connection, campaign: Campaign, after: int) -> None:
-    """Lock the campaign's row for this transaction. Raises IntakeMoved unless it is as it was left."""
+    """Lock the campaign's row for this transaction. Raises IntakeMoved where it changed or was cancelled."""
     there = tx.execute(
         update(campaigns)
         .where(
@@ -182,6 +185,7 @@ def _hold(tx: Connection, campaign: Campaign, after: int) -> None:
             campaigns.c.rows_read == after,
             campaigns.c.source_hash == campaign.source_hash,
             campaigns.c.intake_done_at.is_(None),
+            campaigns.c.status != CampaignStatus.CANCELLED.value,
         )
         .values(rows_read=campaigns.c.rows_read)
     ).rowcount
@@ -220,8 +224,20 @@ def _count(tx: Connection, campaign: Campaign, taken: Taken) -> None:
 
 def there(tx: Connection, campaign: Campaign, planned: Sequence[NewMessage]) -> dict[int, str]:
     """Which of ``planned`` the campaign has by their key, however they ended; by place, the campaign's id."""
-    keys = {message.key: n for n, message in enumerate(planned)}
-    return {keys[key]: campaign.id for key in _stored(tx, campaign, keys)}
+    return _places(campaign, planned, _stored(tx, campaign, {message.key for message in planned}))
+
+
+def sent_in(tx: Connection, cancelled: Sequence[Campaign], planned: Sequence[NewMessage]) -> dict[int, str]:
+    """Which of ``planned`` these campaigns have by their key and did not surely leave unsent; by place, the id."""
+    found: dict[int, str] = {}
+    for campaign in cancelled:
+        keys = _stored(tx, campaign, {message.key for message in planned}, _MAYBE_TAKEN)
+        found |= _places(campaign, planned, keys)
+    return found
+
+
+def _places(campaign: Campaign, planned: Sequence[NewMessage], keys: Collection[str]) -> dict[int, str]:
+    return {n: campaign.id for n, message in enumerate(planned) if message.key in keys}
 
 
 class _Earlier(NamedTuple):
@@ -366,18 +382,22 @@ def identity(message: NewMessage) -> tuple[str, ...]:
 _Stored = dict[str, tuple[str, bytes]]
 
 
-def _stored(tx: Connection, campaign: Campaign, keys: Collection[str]) -> _Stored:
-    """Those of the keys that stand in the ledger already, and for what."""
+#: SQL: it was sent, or may have been, or may still be.
+_MAYBE_TAKEN = f"NOT (messages.status IN ({listed(UNSENT)}) AND {NEVER_TAKEN})"
+
+
+def _stored(tx: Connection, campaign: Campaign, keys: Collection[str], of: str = "true") -> _Stored:
+    """Those of the keys that stand in the ledger already, and for what; only messages ``of`` which the SQL is true."""
     if tx.dialect.name == "sqlite":
         columns = messages.c.key, messages.c.recipient, messages.c.fingerprint
         found = tx.execute(
             select(*columns).where(
-                messages.c.campaign_id == campaign.id, among(tx, messages.c.key, list(keys))
+                messages.c.campaign_id == campaign.id, among(tx, messages.c.key, list(keys)), text(of)
             )
         )
     else:
         by_index(tx)
-        found = tx.execute(statement(_STORED), {"campaign": campaign.id, "keys": array(keys)})
+        found = tx.execute(statement(_STORED.format(of=of)), {"campaign": campaign.id, "keys": array(keys)})
     return {key: (recipient, bytes(fingerprint)) for key, recipient, fingerprint in found}
 
 
@@ -423,12 +443,12 @@ NAMES = ", ".join([*COLUMNS, *_ZEROS])
 #: OFFSET 0: each key is looked for by itself. Left to choose, PostgreSQL walks the whole campaign for each chunk.
 #: A range and an order of keys: of the indexes that begin with the campaign only that of keys has it, see ``by_index``.
 _STORED = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:keys AS text[])) AS k(key),
-    LATERAL (SELECT m.recipient, m.fingerprint FROM messages m
-             WHERE m.campaign_id = CAST(:campaign AS uuid) AND m.key >= k.key AND m.key <= k.key
-             ORDER BY m.key LIMIT 1) AS found"""
+    LATERAL (SELECT recipient, fingerprint FROM messages
+             WHERE campaign_id = CAST(:campaign AS uuid) AND messages.key >= k.key AND messages.key <= k.key AND {of}
+             ORDER BY messages.key LIMIT 1) AS found"""
 #: OFFSET 0: each person's few messages are found by the index on recipients, whatever PostgreSQL knows of the
 #: campaigns; only then those of these campaigns are picked.
-_UNSENT = "('failed', 'expired', 'suppressed', 'cancelled')"
+_UNSENT = f"({listed(UNSENT)})"
 _EARLIER = f"""SELECT found.campaign_id, r.recipient, found.key, found.fingerprint, found.kind, found.expires_at
     FROM unnest(CAST(:recipients AS text[])) AS r(recipient),
     LATERAL (SELECT m.campaign_id, m.key, m.fingerprint, m.kind, m.expires_at, m.status FROM messages m

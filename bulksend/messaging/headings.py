@@ -11,6 +11,7 @@ from itertools import product
 
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.masking import mask_digits
+from bulksend.messaging.naming import Naming
 
 #: Names that the recipients' column may have, in the words of the interface.
 ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
@@ -149,11 +150,14 @@ class Columns:
         return renamed
 
 
-def map_columns(header: Sequence[str], given: Mapping[str, str] | None = None) -> Columns:
+def map_columns(
+    header: Sequence[str], given: Mapping[str, str] | None = None, naming: Naming | None = None
+) -> Columns:
     """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question.
 
-    ``given`` says of some names which columns they are: ``{"to": "Mobile No."}``. ``Send at`` and ``send-at`` are
-    ``send_at``: taken for a variable, it would be ignored and sent at once.
+    ``given`` says of some names which columns they are: ``{"to": "Mobile No."}``. ``naming`` is how the caller gives
+    that; None: it cannot. ``Send at`` and ``send-at`` are ``send_at``: taken for a variable, it would be ignored and
+    sent at once.
     """
     wanted = {normal_name(column): (name, column) for name, column in (given or {}).items()}
     names: dict[str, str] = {}
@@ -169,7 +173,7 @@ def map_columns(header: Sequence[str], given: Mapping[str, str] | None = None) -
             )
         name = wanted.pop(name)[0] if name in wanted else _reserved_or_own(name)
         if name in seen:
-            by = f" {name!r}, by --map" if given else ""
+            by = f" {name!r}, by {naming('columns')}" if given and naming else ""
             raise InvalidInput(
                 f"the columns {seen[name]!r} and {column!r} have the same name{by}; rename one of them"
             )
@@ -178,20 +182,25 @@ def map_columns(header: Sequence[str], given: Mapping[str, str] | None = None) -
     there = mask_digits(", ".join(names)) or "none"
     if wanted:
         name, column = next(iter(wanted.values()))
-        raise InvalidInput(f"--map {name}={column[:40]}: there is no such column; the columns are: {there}")
+        by = naming("columns") if naming else "columns"
+        raise InvalidInput(f"{by} {name}={column[:40]}: there is no such column; the columns are: {there}")
     found = ["to"] if "to" in seen else recipient_columns(seen)
     if not found:
         raise InvalidInput(
-            f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])}), or say which it is, as in "
-            f'--map to="Mobile No.". The columns are: {there}'
+            f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])})"
+            f"{_said('Mobile No.', naming)}. The columns are: {there}"
         )
     if len(found) > 1:
         raise InvalidInput(
             f"the columns {' and '.join(seen[name] for name in found)} could each hold the recipients; call the "
-            f'right one `to`, or say which it is, as in --map to="{seen[found[0]]}"'
+            f"right one `to`{_said(seen[found[0]], naming)}"
         )
     names[seen[found[0]]] = "to"
     return Columns(names)
+
+
+def _said(column: str, naming: Naming | None) -> str:
+    return f", or say which it is, as in {naming('columns', f'to={column}')}" if naming else ""
 
 
 def _reserved_or_own(name: str) -> str:

@@ -44,7 +44,7 @@ _CHECK = "check its digits"
 _ODD = "characters that no phone number has"
 _NATIONAL = (
     f"is a national number without its country; {_REMEDY}, or say the region it belongs to "
-    "(--region GB, BULKSEND_DEFAULT_REGION=GB)"
+    "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
 )
 _SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
 _SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {_REMEDY}"

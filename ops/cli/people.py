@@ -142,6 +142,7 @@ def import_(
     def work() -> int:
         from bulksend.ledger import suppressions
         from bulksend.messaging import InvalidValue, map_columns, parse_recipient, person
+        from bulksend.messaging.naming import as_option
         from bulksend.messaging.whole_text import whole_text
         from ops.cli.doors import actor, ledger, settings
         from ops.cli.output import print_json, say, table
@@ -154,7 +155,7 @@ def import_(
         people: list[str] = []
         refused: list[dict[str, object]] = []
         with open_rows(file) as source:
-            columns = map_columns(source.header, given_columns(map or ()))
+            columns = map_columns(source.header, given_columns(map or (), as_option), as_option)
             for row in source:
                 if isinstance(row, BadRow):
                     refused.append(

@@ -53,7 +53,12 @@ def send(
     ] = False,
     into: Annotated[
         str | None,
-        typer.Option("--continue", help="Into this campaign, the rows it does not have yet.", metavar="NAME"),
+        typer.Option(
+            "--continue",
+            help="Send the rows that this campaign does not have yet, into it; of a cancelled one the people who were "
+            "surely not sent to (cancelled, expired, suppressed, failed before the vendor took it), in a new campaign.",
+            metavar="NAME",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every row and forecast; change nothing.")
@@ -78,6 +83,7 @@ def send(
     """Send a file. Running the same command twice sends nothing twice, and says so."""
 
     def work() -> int:
+        from bulksend.messaging.naming import as_option
         from ops.cli.doors import actor, settings
         from producer.files import plan_file
 
@@ -104,6 +110,7 @@ def send(
             sheet=sheet,
             columns=map or (),
             created_by=actor(),
+            naming=as_option,
         )
         _say_notes(plan.notes)
         if dry_run:
@@ -291,7 +298,7 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
         say(_repeated(forecast.repeats), "yellow")
     if forecast.refusal is not None:
         raise forecast.refusal
-    return DONE if forecast.messages or forecast.into is not None else BAD_INPUT
+    return DONE if forecast.messages or forecast.way is not None else BAD_INPUT
 
 
 def _repeated(campaign: Campaign) -> str:
@@ -359,7 +366,7 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
     if continued is not None:
         say(
             f"of {continued.rows:,} rows {continued.messages:,} are new messages; "
-            f"{continued.already:,} were in it already"
+            f"{continued.already:,} were left out: they are in it or have it already"
         )
     pairs(
         {

@@ -21,6 +21,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import InvalidInput, InvalidValue, MessageType, compile_content
+from bulksend.messaging.naming import as_option
 from producer import Producer
 from producer.files import FilePlan, plan_file
 from producer.intake import Continued, Intake, IntakeReport, SamePeople
@@ -107,7 +108,7 @@ _SHORT = f"is too short for a phone number, emergency and short numbers have no 
 _ODD = f"has characters that no phone number has; {COUNTRY}"
 _NATIONAL = (
     f"is a national number without its country; {COUNTRY}, or say the region it belongs to "
-    "(--region GB, BULKSEND_DEFAULT_REGION=GB)"
+    "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
 )
 _SCIENTIFIC = f"was turned into a rounded number by a spreadsheet, its last digits are lost; {AS_TEXT}"
 BAD_NUMBERS = [
@@ -326,6 +327,7 @@ def plan(folder: Path, data: bytes, *, content: bytes | None = None, key: str | 
         kind="marketing",
         created_by="t",
         key=key,
+        naming=as_option,
     )
 
 

@@ -78,25 +78,54 @@ def test_a_repeat_of_what_was_cancelled_is_refused_and_names_the_ways_on(site: S
     for more in ((), ("--name", "other"), ("--dry-run",), ("--rate", "1/s")):
         said = site.send("list.csv", *more, code=2).stderr
         assert f"{cancelled['campaign_id']} (spring), which is cancelled: 0 of its 3 messages" in said
-        assert "`--again` sends to all of them in a new campaign" in said
+        assert "`--again` sends to all of them" in said
+        assert f"`--continue {cancelled['campaign_id']}` sends to those who do not have it yet" in said
     site.send("list.csv", "--again")
     assert len(site.people()) == 6
 
 
-def test_a_refusal_does_not_advise_to_continue_what_is_cancelled(site: Site) -> None:
-    """case 01: the way on that it named was refused in its turn."""
+def test_the_rest_of_what_was_cancelled_is_sent_as_the_refusal_says(site: Site) -> None:
+    """case 01: the ways on were an export and a list cut by hand, or all of them once more."""
     site.write("list.csv", PEOPLE.format(third=WHOLE))
-    site.send("list.csv", "--name", "spring")
+    site.send("list.csv", "--name", "spring", "--rate", "5/s")
     with closing(sqlite3.connect(site.folder / "case.db")) as ledger, ledger:
         ledger.execute("UPDATE messages SET status = 'unknown', ended_at = 1 WHERE row = 2")
     site.json("campaigns", "cancel", "spring")
-    assert "1 of its 3 messages were or may have been sent" in site.send("list.csv", code=2).stderr
+    said = site.send("list.csv", code=2).stderr
+    assert "1 of its 3 messages were or may have been sent" in said
     site.write("list.csv", PEOPLE.format(third=WHOLE) + "+44 7700 900143,Dan,5\n")
     for more in ((), ("--dry-run",)):
         said = site.send("list.csv", *more, code=2).stderr
         assert "1 of 4 rows are for people who have this message already" in said
-        assert "--continue" not in said
-        assert "bulksend export" in said
+    (id,) = re.findall(r"`--continue (\S+)` sends to those who do not have it yet, in a new campaign", said)
+    for more in (("--dry-run",), ()):
+        done = site.send("list.csv", "--continue", id, *more, "--json")
+        assert json.loads(done.stdout)["messages"] == 3
+        assert f"campaign {id} (spring) is cancelled: its rest comes into" in done.stderr
+    told = json.loads(site.send("list.csv", "--continue", "spring", "--json").stdout)
+    assert told["continued"] == {"rows": 4, "messages": 0, "already": 4}
+    assert site.show(told["campaign_id"])["rate_limit"] == 5
+    assert site.show(told["campaign_id"])["name"] == "spring (rest)"
+    assert f"the rest is campaign {told['campaign_id']}" in [a["why"] for a in site.show(id)["acts"]]
+    assert len(site.people()) == 6
+    assert site.json("audit")[0]["holds"]
+    refused = site.cli("campaigns", "retry", id, DATABASE_URL="sqlite:///case.db")
+    assert refused.returncode == 2
+    assert f"--continue {id}" in refused.stderr
+
+
+def test_a_refusal_advises_the_options_that_work(site: Site) -> None:
+    """It advised ``--continue``, which was then refused by kind, or by the other options of the same command."""
+    site.write("list.csv", PEOPLE.format(third=WHOLE))
+    site.send("list.csv", "--name", "spring")
+    said = site.send(
+        "list.csv", "--rate", "1/s", "--key", "k", "--name", "new", kind="utility", code=2
+    ).stderr
+    assert "`--kind marketing` and `--continue " in said
+    assert "`, without --rate, --name and --key, sends to those who do not have it yet" in said
+    assert "`--again` without the key sends to all of them" in said
+    site.send("list.csv", "--continue", "spring")
+    site.send("list.csv", "--again", kind="utility")
 
 
 @pytest.mark.parametrize("second", [("--name", "spring"), ("--name", "other"), ("--key", "monday")])
@@ -159,7 +188,8 @@ def test_what_the_first_command_says_after_its_campaign_was_continued(site: Site
         (None, ("--continue", "spring", "--again"), "--continue and --again exclude each other"),
         (None, ("--continue", "spring", "--key", "k"), "--continue and --key exclude each other"),
         (None, ("--continue", "spring", "--rate", "1/s"), "--rate: not changed"),
-        ("cancel", ("--continue", "spring"), "is cancelled, and nothing of it is sent any more"),
+        ("cancel", ("--continue", "spring", "--at", "2001-01-01T00:00Z"), "leave --at out to send now"),
+        ("cancel", ("--continue", "spring", "--sender", "447700900999"), "has the sender 8615000579987"),
         ("content", ("--continue", "spring"), "has another content"),
     ],
 )

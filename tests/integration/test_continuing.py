@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from sqlalchemy import select, text
 from bulksend.ledger import audit, campaigns, suppressions
 from bulksend.ledger.campaigns import ALIKE_MS, Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.schema import messages
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.schema import attempts, messages
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import InvalidInput, Kind, MessageType, OnUnknown, compile_content
 from producer.intake import Continued, Intake, IntakeReport, SamePeople
@@ -297,3 +299,173 @@ def test_both_forms_of_a_number_are_one_person(desk: Desk, kind: Kind) -> None:
     with pytest.raises(SamePeople):
         desk.take("new", [{"to": newer, "name": "A"}], kind=kind)
     assert desk.take("new", [{"to": newer, "name": "A"}], kind=kind, into=id).messages == 1
+
+
+# -- the rest of what was cancelled --------------------------------------------------------------------------------
+
+
+def end_as(desk: Desk, n: int, status: str, outcome: str | None = None) -> None:
+    """Put the person's message into that status, with one attempt of that outcome where one is given."""
+    with desk.database.write() as tx:
+        id = tx.execute(select(messages.c.id).where(messages.c.recipient == person(n))).scalar_one()
+        values = {"status": status, "ended_at": None if status in ("queued", "claimed", "sending") else 1}
+        tx.execute(messages.update().where(messages.c.id == id).values(values))
+        if outcome is not None:
+            tx.execute(messages.update().where(messages.c.id == id).values(attempts=1))
+            attempt = {
+                "id": new_id(),
+                "message_pk": id,
+                "n": 1,
+                "owner": new_id(),
+                "worker": "w",
+                "sender": "1",
+            }
+            tx.execute(attempts.insert().values(attempt | {"started_at": 1, "outcome": outcome}))
+
+
+def cancel(desk: Desk, id: str, at_once: int = 1000) -> None:
+    campaigns.cancel(desk.database, id, actor="ann", why="a wrong word", at_once=at_once)
+
+
+#: (status, the outcome of its attempt) and whether the rest of a cancelled campaign takes the person.
+ENDINGS = [
+    ("accepted", "accepted", False),
+    ("delivered", "accepted", False),
+    ("unknown", "unknown", False),
+    ("sending", None, False),
+    ("failed", "accepted", False),
+    ("failed", "unknown", False),
+    ("failed", "refused", True),
+    ("expired", None, True),
+    ("suppressed", None, True),
+    ("cancelled", None, True),
+    ("queued", None, True),
+    ("claimed", None, True),
+    ("retry", "not_sent", True),
+    ("retry", "unknown", False),
+]
+
+
+@pytest.mark.parametrize("kind", [Kind.MARKETING, Kind.UTILITY])
+@pytest.mark.parametrize("at_once", [1000, 0])
+def test_the_rest_of_a_cancelled_campaign_is_sent_to_those_surely_not_sent_to(
+    desk: Desk, kind: Kind, at_once: int
+) -> None:
+    """There was no way: ``--continue`` was refused, and ``--again`` sends to all. ``at_once`` 0: the relay, which ends
+    what a cancel leaves, has not come yet."""
+    many = len(ENDINGS)
+    first = desk.take("old", rows_of(0, many), kind=kind, rate=5.0, ttl_ms=3_600_000).campaign_id
+    for n, (status, outcome, _) in enumerate(ENDINGS):
+        end_as(desk, n, status, outcome)
+    cancel(desk, first, at_once)
+    # Another word in a variable makes another message of it, but not another person.
+    rows = [{"to": person(n), "name": "B"} for n in range(many + 1)]
+    for _ in range(2):
+        done = desk.take("new", rows, kind=kind, into="spring")
+    rest = desk.campaign(done.campaign_id)
+    assert (rest.name, rest.rate, rest.ttl_ms, rest.status.value) == (
+        "spring (rest)",
+        5.0,
+        3_600_000,
+        "running",
+    )
+    assert rest.id != first
+    with desk.database.read() as tx:
+        found = tx.execute(select(messages.c.recipient).where(messages.c.campaign_id == rest.id)).scalars()
+        sent = sorted(found)
+    wanted = [person(n) for n, (_, _, takes) in enumerate(ENDINGS) if takes] + [person(many)]
+    assert sent == wanted
+    assert done.continued == Continued(many + 1, 0, many + 1)
+    assert [note for note in done.notes if "still being sent or ended, and so left out: 1." in note]
+
+
+def test_the_rest_of_the_rest_leaves_out_all_who_were_sent_to(desk: Desk) -> None:
+    ids = []
+    for n in range(3):
+        done = desk.take(f"file {n}", rows_of(0, 4), into="spring" if n else None, kind=Kind.UTILITY)
+        ids.append(done.campaign_id)
+        with desk.database.write() as tx:
+            tx.execute(
+                messages.update()
+                .where(messages.c.campaign_id == done.campaign_id, messages.c.recipient == person(n))
+                .values(status="accepted", ended_at=1)
+            )
+        cancel(desk, done.campaign_id)
+    assert len(set(ids)) == 3
+    # Whichever of them is named, it is the same rest; a changed variable makes nobody a new person.
+    rows = [{"to": person(n), "name": "B"} for n in range(4)]
+    took = [desk.take("last", rows, into=id, kind=Kind.UTILITY) for id in ids]
+    assert len({each.campaign_id for each in took} | set(ids)) == 4
+    assert [each.continued for each in took] == [Continued(4, 1, 3), Continued(4, 0, 4), Continued(4, 0, 4)]
+
+
+def test_what_a_worker_is_about_to_send_is_not_in_the_rest(postgres_ledger_url: str) -> None:
+    """Its write-ahead is not committed yet when the campaign is cancelled and continued: its row is locked.
+
+    Not on SQLite, which has one writer at a time.
+    """
+    desk = Desk(Database(postgres_ledger_url))
+    id = desk.take("old", rows_of(0, 2)).campaign_id
+    end_as(desk, 0, "claimed")
+    with desk.database.engine.connect() as worker, worker.begin():
+        worker.execute(select(messages.c.id).where(messages.c.recipient == person(0)).with_for_update())
+        cancel(desk, id)
+        done = desk.take("new", rows_of(0, 2), into=id)
+        assert done.continued == Continued(2, 1, 1)
+        worker.execute(messages.update().where(messages.c.recipient == person(0)).values(status="sending"))
+    assert desk.people() == [person(0), person(1), person(1)]
+    desk.database.close()
+
+
+def test_a_campaign_that_is_cancelled_while_it_is_continued(desk: Desk) -> None:
+    id = desk.take("old", rows_of(0, 2)).campaign_id
+    rows = rows_of(0, 12)
+
+    def read(after: int) -> Iterator[tuple[int, Row]]:
+        for number, row in list(enumerate(rows, start=1))[after:]:
+            if number == 7:
+                cancel(desk, id)
+            yield number, row
+
+    with pytest.raises(InvalidInput, match=r"was cancelled while its rows were taken in.*`into='"):
+        desk.intake().run(desk.new("new"), TEMPLATE, read, into=id)  # type: ignore[arg-type]
+    desk.take("new", rows, into=id)
+    with desk.database.read() as tx:
+        states = tx.execute(select(messages.c.recipient, messages.c.status)).all()
+    assert sorted(to for to, status in states if status == "queued") == [person(n) for n in range(12)]
+
+
+def test_two_commands_that_take_the_rest_at_once_send_it_once(desk: Desk) -> None:
+    id = desk.take("old", rows_of(0, 3)).campaign_id
+    cancel(desk, id)
+
+    def take(_: int) -> None:
+        with contextlib.suppress(InvalidInput):
+            desk.take("new", rows_of(0, 30), into=id)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(take, range(4)))
+    done = desk.take("new", rows_of(0, 30), into=id)
+    assert desk.campaign(done.campaign_id).messages == 30
+    assert len(desk.people()) == 33
+
+
+# -- what a refusal advises ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", list(Kind))
+@pytest.mark.parametrize("second", list(Kind))
+def test_a_refusal_advises_only_what_works(desk: Desk, first: Kind, second: Kind) -> None:
+    """It advised ``--continue`` for a campaign of another kind, or beside options that this has otherwise."""
+    id = desk.take("old", rows_of(0, 2), kind=first).campaign_id
+    given = {"rate": "rate", "name": "name", "key": "key"}
+    with pytest.raises(SamePeople) as refused:
+        desk.take("new", rows_of(0, 3), kind=second, name="other", rate=1.0, key="k", given=given)
+    said = str(refused.value)
+    if first is second:
+        assert f"`into='{id}'`, without rate, name and key, sends to those who do not have it yet" in said
+    else:
+        assert f"`kind='{first}'` and `into='{id}'`, without rate, name and key, sends to" in said
+    assert "`again=True` without the key sends to all" in said
+    assert "--" not in said
+    assert desk.take("new", rows_of(0, 3), kind=first, into=id).messages == 3

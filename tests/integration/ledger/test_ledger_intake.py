@@ -42,7 +42,7 @@ def test_the_same_key_finds_its_campaign_again_and_makes_none(desk: Any) -> None
 
 def test_the_same_key_for_other_content_is_refused_and_changes_nothing(desk: Any) -> None:
     first = desk.campaign(key="spring", source_hash="one")
-    with pytest.raises(InvalidInput, match="--again") as caught:
+    with pytest.raises(InvalidInput, match="again=True") as caught:
         desk.campaign(key="spring", source_hash="two")
     assert first.id in str(caught.value)
     assert desk.read(campaigns.by_key, "spring") == first

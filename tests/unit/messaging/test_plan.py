@@ -28,6 +28,7 @@ from bulksend.messaging import (
     map_columns,
     normal_name,
 )
+from bulksend.messaging.naming import as_argument, as_option
 
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 MINUTE = 60_000
@@ -121,8 +122,20 @@ def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> N
 )
 def test_a_header_that_leaves_a_doubt_is_refused_by_its_names(header: list[str], why: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        map_columns(header)
+        map_columns(header, naming=as_option)
     assert str(caught.value) == why
+
+
+def test_a_header_advises_what_its_caller_can_give() -> None:
+    """From Python it advised ``--map``, also where there is no such argument."""
+    for naming, said in (
+        (as_argument, ", or say which it is, as in columns=['to=Mobile No.']. The columns"),
+        (None, "msisdn, number, whatsapp). The columns"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            map_columns(["name"], naming=naming)
+        assert said in str(caught.value)
+        assert "--map" not in str(caught.value)
 
 
 def test_columns_without_a_name_are_left_out() -> None:

@@ -138,7 +138,7 @@ REMEDY = "write it with its country code, like +44 7700 900123"
 SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {REMEDY}"
 NATIONAL = (
     f"is a national number without its country; {REMEDY}, or say the region it belongs to "
-    "(--region GB, BULKSEND_DEFAULT_REGION=GB)"
+    "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
 )
 SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
 ROUNDED = "its last digits are lost; format the column as text and export it again"

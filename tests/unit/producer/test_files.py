@@ -10,6 +10,7 @@ import pytest
 
 from bulksend.ledger.intake import RefusedRow
 from bulksend.messaging import CampaignFacts, InvalidInput, PlannedMessage, Planner, Refusal
+from bulksend.messaging.naming import as_option
 from producer.files import FilePlan, plan_file
 from tests.unit.producer.workbooks import parts_of, row, row_of_texts, save, sheet_xml, styles_of, text
 
@@ -34,6 +35,7 @@ def plan(folder: Path, file: str | Path, body: str = BODY, **options: Any) -> Fi
         kind="marketing",
         created_by="test",
         now_ms=NOW,
+        naming=as_option,
         **options,
     )
 
@@ -512,4 +514,4 @@ def test_a_variable_that_no_column_has_is_refused_with_the_ways_out(tmp_path: Pa
     said = refusal(tmp_path, CSV, "Hello {{nome}}")
     assert "asks for {{nome}}" in said
     assert "its columns are: name, price, to" in said
-    assert '--map "nome=…"' in said
+    assert '--map nome="…"' in said

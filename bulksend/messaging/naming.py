@@ -1,0 +1,34 @@
+"""How a caller writes what it may give: as an option of ``bulksend``, or as an argument of Python.
+
+An error that advises an argument uses the caller's ``Naming``, so that what it advises can be typed as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+_OPTIONS = {"into": "continue", "columns": "map"}
+
+
+class Naming(Protocol):
+    """``naming("again")`` is the bare name; with a value it is what to write, ``True`` for a flag."""
+
+    def __call__(self, argument: str, value: str | bool | None = None, /) -> str: ...
+
+
+def as_option(argument: str, value: str | bool | None = None, /) -> str:
+    """``--continue NAME``, ``--again``, ``--map to="Mobile No."``."""
+    option = "--" + _OPTIONS.get(argument, argument.replace("_", "-"))
+    if not isinstance(value, str):
+        return option
+    if argument == "columns":
+        name, _, column = value.partition("=")
+        value = f'{name}="{column}"'
+    return f"{option} {value}"
+
+
+def as_argument(argument: str, value: str | bool | None = None, /) -> str:
+    """``into='NAME'``, ``again=True``, ``columns=['to=Mobile No.']``."""
+    if value is None:
+        return argument
+    return f"{argument}={[value] if argument == 'columns' else value!r}"
