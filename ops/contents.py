@@ -9,7 +9,7 @@ from typing import Any
 
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.sealing import CannotUnseal, Sealer
-from bulksend.messaging import ContentTemplate, InvalidInput, InvalidValue, Kind, MessageType, map_columns
+from bulksend.messaging import ContentTemplate, InvalidInput, InvalidValue, Kind, MessageType
 from bulksend.messaging.plan import as_text
 from producer.reading import BadRow, RawRow, RowSource
 
@@ -74,7 +74,7 @@ class FileColumns:
 
     def __init__(self, source: RowSource, name: str) -> None:
         self._name = name
-        self._to = next((own for own, ours in map_columns(source.header).names.items() if ours == "to"), "to")
+        self._to = next((own for own, ours in source.columns().names.items() if ours == "to"), "to")
         self.names = list(source.header)
         self._rows = iter(source)
         self._at: RawRow | BadRow | None = next(self._rows, None)

@@ -28,7 +28,6 @@ from bulksend.messaging import (
     MessageType,
     OnUnknown,
     compile_content,
-    map_columns,
     parse_recipient,
 )
 from bulksend.messaging.content import load_content_json
@@ -121,7 +120,7 @@ class FilePlan:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
         # Its encoding was looked at when it was planned; a large file takes a second.
         with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_checked=True) as source:
-            columns = map_columns(source.header, self.columns, self.naming)
+            columns = source.columns(self.columns, self.naming)
             source.call(columns.names)
             # A content may call the recipient as the file does.
             also = columns.recipient if columns.recipient in self.template.variables - {"to"} else None
@@ -131,7 +130,7 @@ class FilePlan:
                 if also is not None and isinstance(row, RawRow):
                     row.values[also] = row.values.get("to")
                 yield row if isinstance(row, RawRow) else (row.number, RefusedRow(*row))
-            self.left_out[:] = [_blank_rows(source.blank)] if source.blank else []
+            self.left_out[:] = source.left_out()
 
     def rehearse(self, database: Database | None, sealer: Sealer) -> Forecast:
         """What a run would do: counts, refusals, and when it would be done. Changes nothing.
@@ -504,16 +503,13 @@ def _check_columns(
 ) -> tuple[str, ...]:
     """What a person should know of the file. Raises InvalidInput where its columns do not fit the content."""
     with open_rows(path, encoding=encoding, sheet=sheet) as source:
-        try:
-            columns = map_columns(source.header, given, naming)
-        except InvalidInput as error:
-            raise InvalidInput(f"{error}{source.elsewhere()}") from None
+        columns = source.columns(given, naming)
         used = [
             column
             for column, name in columns.names.items()
             if name == "to" or (name not in RESERVED and name in template.variables)
         ]
-        notes = source.notes + [note for column in used for note in source.column_notes.get(column, ())]
+        notes = source.noted(used)
     missing = sorted(template.required - columns.usable)
     if missing:
         there = ", ".join(sorted(columns.usable))
@@ -545,10 +541,6 @@ def given_columns(texts: Sequence[str], naming: Naming) -> dict[str, str]:
             )
         given[name] = column
     return given
-
-
-def _blank_rows(count: int) -> str:
-    return f"{count:,} empty row{' was' if count == 1 else 's were'} left out"
 
 
 def _one_of(values, text: str, option: str):  # type: ignore[no-untyped-def]

@@ -260,6 +260,12 @@ def _rule() -> str:
     return "─"
 
 
+def say_notes(notes: Iterable[str]) -> None:
+    """What was noticed of a file, on stderr."""
+    for note in notes:
+        say(note, "yellow")
+
+
 def refused_rows(rows: Sequence[RefusedRow], count: int) -> None:
     """The refused rows of ``count`` in all: each one where they are few, else by their reason."""
     if not rows:

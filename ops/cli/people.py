@@ -20,6 +20,8 @@ Phone = Annotated[str, typer.Argument(help="A number, written in any way.", meta
 Region = Annotated[
     str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="GB")
 ]
+Encoding = Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")]
+SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XLSX; default: the first.")]
 Map = Annotated[
     list[str] | None,
     typer.Option(help='Which column has the numbers, e.g. to="Mobile No.".', metavar="to=COLUMN"),
@@ -134,6 +136,8 @@ def import_(
     reason: Annotated[str, typer.Option(help="Why they are suppressed.")] = "imported",
     scope: ScopeOption = "marketing",
     region: Region = None,
+    encoding: Encoding = None,
+    sheet: SheetOption = None,
     map: Map = None,
     json: Json = False,
 ) -> None:
@@ -141,11 +145,12 @@ def import_(
 
     def work() -> int:
         from bulksend.ledger import suppressions
-        from bulksend.messaging import InvalidValue, map_columns, parse_recipient, person
+        from bulksend.ledger.intake import RefusedRow
+        from bulksend.messaging import InvalidValue, parse_recipient, person
         from bulksend.messaging.naming import as_option
         from bulksend.messaging.whole_text import whole_text
         from ops.cli.doors import actor, ledger, settings
-        from ops.cli.output import print_json, say, table
+        from ops.cli.output import print_json, refused_rows, say, say_notes
         from producer.files import given_columns
         from producer.reading import BadRow, open_rows
 
@@ -153,22 +158,21 @@ def import_(
         default_region = _region(region, of)
         database = ledger(of)
         people: list[str] = []
-        refused: list[dict[str, object]] = []
-        with open_rows(file) as source:
-            columns = map_columns(source.header, given_columns(map or (), as_option), as_option)
+        refused: list[RefusedRow] = []
+        with open_rows(file, encoding=encoding, sheet=sheet) as source:
+            columns = source.columns(given_columns(map or (), as_option), as_option)
+            notes = source.noted(column for column, name in columns.names.items() if name == "to")
             for row in source:
                 if isinstance(row, BadRow):
-                    refused.append(
-                        {"row": row.number, "field": row.field, "value": row.value, "why": row.why}
-                    )
+                    refused.append(RefusedRow(*row))
                     continue
                 try:
                     to = columns.rename(row.values).get("to")
                     people.append(person(parse_recipient(to, default_region=default_region)))
                 except InvalidValue as error:
-                    refused.append(
-                        {"row": row.number, "field": error.field, "value": error.value, "why": error.why}
-                    )
+                    refused.append(RefusedRow(row.number, error.field, error.value, error.why))
+            notes += source.left_out()
+        say_notes(notes)
         with database.write() as tx:
             count = suppressions.add_many(
                 tx,
@@ -179,19 +183,14 @@ def import_(
             )
         if json:
             counts = {"rows": len(people) + len(refused), "people": len(set(people)), "added": count}
-            print_json({**counts, "before": len(set(people)) - count, "refused": refused})
+            rows = [row._asdict() for row in refused]
+            print_json({**counts, "before": len(set(people)) - count, "refused": rows, "notes": notes})
         else:
-            say(f"{count:,} people suppressed, {len(set(people)) - count:,} were before")
+            say(f"{count:,} newly suppressed, {len(set(people)) - count:,} suppressed before")
             if refused:
-                say(
-                    f"{len(refused):,} rows were refused, their numbers are NOT suppressed: mend and import them",
-                    "red",
-                )
-                table(
-                    ["row", "field", "value", "why"],
-                    [(r["row"], r["field"], r["value"], r["why"]) for r in refused[:20]],
-                    title=f"Refused rows ({len(refused)})",
-                )
+                rows_were = "1 row was" if len(refused) == 1 else f"{len(refused):,} rows were"
+                say(f"{rows_were} refused, and the numbers are NOT suppressed: mend and import them", "red")
+                refused_rows(refused, len(refused))
         return FAILED if refused else DONE
 
     raise SystemExit(guarded(work))

@@ -262,6 +262,12 @@ def export(
         Path | None,
         typer.Option(help="The file that the campaign was made of: all of its columns come along."),
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of --file, where it is a CSV that is not UTF-8.")
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(help="Sheet of --file, where it is an XLSX; default: the first.")
+    ] = None,
     mask: Annotated[
         bool, typer.Option("--mask", help="Mask the phone numbers, and leave the file's columns out.")
     ] = False,
@@ -278,6 +284,8 @@ def export(
 
         if file is not None and (mask or refused):
             raise InvalidInput("--file: goes with neither --mask nor --refused")
+        if file is None and (encoding or sheet):
+            raise InvalidInput("--encoding and --sheet: they say how --file is read; give it too")
         if str(output) != "-" and output.suffix not in (".csv", ".jsonl"):
             raise InvalidInput(f"--output: {output.name} must end in .csv or .jsonl")
         of = settings()
@@ -285,7 +293,7 @@ def export(
         with ExitStack() as stack, ledger(of).read() as tx:
             found = campaigns.resolve(tx, campaign)
             variables = Variables(found, _kept_sealer(of))
-            own = stack.enter_context(_columns_of(file, found)) if file is not None else None
+            own = stack.enter_context(_columns_of(file, found, encoding, sheet)) if file is not None else None
             messages = _exported(tx, found.id, None if mask else variables, own)
             rows = map(dict, campaigns.every_refused_row(tx, found.id)) if refused else messages
             with open_writer(output, REFUSED_COLUMNS if refused else None) as write:
@@ -308,15 +316,19 @@ REFUSED_COLUMNS = ("row", "field", "value", "why")
 
 
 @contextmanager
-def _columns_of(file: Path, campaign: Campaign) -> Iterator[FileColumns]:
+def _columns_of(
+    file: Path, campaign: Campaign, encoding: str | None, sheet: str | None
+) -> Iterator[FileColumns]:
     """The columns of a campaign's own file. Raises InvalidInput for codes: theirs would come along."""
     from bulksend.messaging import InvalidInput, Kind
+    from ops.cli.output import say_notes
     from ops.contents import FileColumns
     from producer.reading import open_rows
 
     if campaign.kind is Kind.OTP:
         raise InvalidInput("--file: the file of one-time codes is not exported")
-    with open_rows(file) as source:
+    with open_rows(file, encoding=encoding, sheet=sheet) as source:
+        say_notes(source.notes)
         yield FileColumns(source, file.name)
 
 

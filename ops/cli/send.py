@@ -85,6 +85,7 @@ def send(
     def work() -> int:
         from bulksend.messaging.naming import as_option
         from ops.cli.doors import actor, settings
+        from ops.cli.output import say_notes
         from producer.files import plan_file
 
         of = settings()
@@ -112,7 +113,7 @@ def send(
             created_by=actor(),
             naming=as_option,
         )
-        _say_notes(plan.notes)
+        say_notes(plan.notes)
         if dry_run:
             return _dry_run(of, plan, json)
         return _send(of, plan, json, wait=wait)
@@ -123,6 +124,7 @@ def send(
 def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from bulksend.messaging.errors import InvalidInput
     from ops.cli.doors import ledger
+    from ops.cli.output import say_notes
     from ops.cli.stopping import Stopped, stopped_by_signals
     from ops.cli.wiring import intake, watch_campaign
 
@@ -141,7 +143,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
             finally:
                 progress.end()
             under_way.taken_in = True
-            _say_notes(report.notes[len(plan.notes) :])
+            say_notes(report.notes[len(plan.notes) :])
             if wait:
                 statuses = watch_campaign(of, database, report.campaign_id, live=not as_json, between=between)
     except Stopped as stop:
@@ -221,13 +223,6 @@ def _continuing(words: Sequence[str], id: str) -> str:
     return shlex.join(["bulksend", *kept, "--continue", id])
 
 
-def _say_notes(notes: Sequence[str]) -> None:
-    from ops.cli.output import say
-
-    for note in notes:
-        say(note, "yellow")
-
-
 def _collect_seldom() -> None:
     """Millions of rows come and go, none in a cycle, and looking for cycles takes a fifth of the intake's time."""
     import gc
@@ -278,7 +273,7 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
     from bulksend.ledger.keyfile import kept_keys
     from bulksend.ledger.sealing import Sealer
     from ops.cli.doors import ledger_that_is_there
-    from ops.cli.output import Times, pairs, print_json, refused_rows, say
+    from ops.cli.output import Times, pairs, print_json, refused_rows, say, say_notes
 
     database = ledger_that_is_there(of)
     if database is None:
@@ -286,7 +281,7 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
             f"there is no ledger at {of.database_address()} yet: nothing is known of senders and suppressions"
         )
     forecast = plan.rehearse(database, Sealer.from_text(kept_keys(of)))
-    _say_notes(forecast.notes[len(plan.notes) :])
+    say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
         print_json(forecast.as_json())
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.headings import Columns, map_columns
+from bulksend.messaging.naming import Naming
 
 
 class RawRow(NamedTuple):
@@ -78,6 +80,24 @@ class RowSource(ABC):
         names = self._names
         return values if names is None else {names.get(name, name): cell for name, cell in values.items()}
 
+    def columns(self, given: Mapping[str, str] | None = None, naming: Naming | None = None) -> Columns:
+        """Its columns by their names here, as ``map_columns`` finds them. Raises InvalidInput, which also names the
+        sheets that have recipients.
+        """
+        try:
+            return map_columns(self.header, given, naming)
+        except InvalidInput as error:
+            raise InvalidInput(f"{error}{self.elsewhere()}") from None
+
+    def noted(self, used: Iterable[str]) -> list[str]:
+        """What a person should know before the rows are used; ``used`` are the columns that are, as in the header."""
+        return self.notes + [note for column in used for note in self.column_notes.get(column, ())]
+
+    def left_out(self) -> list[str]:
+        """What a person should know after the last row."""
+        rows = "1 empty row was" if self.blank == 1 else f"{self.blank:,} empty rows were"
+        return [f"{rows} left out"] if self.blank else []
+
     def elsewhere(self) -> str:
         """Where else in the file recipients are, as the end of an error's text; empty where nowhere."""
         return ""
@@ -105,5 +125,5 @@ class RowSource(ABC):
         self._rest = self._read()
         self._first = next(self._rest, None)
         if self._first is None:
-            blank = f"{self.blank:,} empty rows" if self.blank else "no rows"
+            blank = f"{self.blank:,} empty row{'' if self.blank == 1 else 's'}" if self.blank else "no rows"
             raise InvalidInput(f"{name} has a header and {blank}; was it exported with a filter on?")

@@ -185,7 +185,7 @@ class SheetRows(RowSource):
         if looked.hidden:
             self.notes.append(
                 f"{looked.hidden:,} of {looked.rows:,} rows {'is' if looked.hidden == 1 else 'are'} hidden, by a "
-                f"filter or by hand; {'it is' if looked.hidden == 1 else 'they are'} sent too"
+                f"filter or by hand; {'it is' if looked.hidden == 1 else 'they are'} used too"
             )
         for place, name in enumerate(self.header, self._left):
             notes = self.column_notes.setdefault(name, [])

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from bulksend.ledger.database import Database
@@ -96,13 +97,45 @@ def test_an_import_that_leaves_rows_out_ends_with_1(cli: Cli, tmp_path: Path) ->
     assert done.returncode == 1
     assert "2 rows were refused" in done.stderr
     assert one(cli("suppressions", "import", "sup.csv", "--json"), 1) | {"refused": []} == {
-        "rows": 3, "people": 1, "added": 0, "before": 1, "refused": [],
+        "rows": 3, "people": 1, "added": 0, "before": 1, "refused": [], "notes": [],
     }  # fmt: skip
     (tmp_path / "sup.csv").write_text(
         "phone\n07700 900151\n+44 7700 900151\n+55 31 98555-0124\n+55 31 8555-0124\n"
     )
     done = cli("suppressions", "import", "sup.csv", "--region", "GB", "--json")
-    assert one(done) == {"rows": 4, "people": 2, "added": 2, "before": 0, "refused": []}
+    assert one(done) == {"rows": 4, "people": 2, "added": 2, "before": 0, "refused": [], "notes": []}
+
+
+def test_an_import_tells_of_its_sheet_what_a_send_tells(cli: Cli, tmp_path: Path) -> None:
+    """Case 17: which sheet was read, hidden and empty rows, and the ways on that its errors name."""
+    book = openpyxl.Workbook()
+    people = book.worksheets[0]
+    people.title = "March"
+    for cells in (["phone"], ["+44 7700 900150"], [None], ["+44 7700 900151"]):
+        people.append(cells)
+    people.row_dimensions[4].hidden = True
+    book.create_sheet("April").append(["phone"])
+    book["April"].append(["+44 7700 900152"])
+    book.save(tmp_path / "sup.xlsx")
+    notes = [
+        "read the sheet 'March', the first of 2 (--sheet takes another)",
+        "1 of 2 rows is hidden, by a filter or by hand; it is used too",
+        "1 empty row was left out",
+    ]
+    done = cli("suppressions", "import", "sup.xlsx")
+    assert "2 newly suppressed, 0 suppressed before" in done.stderr
+    assert all(note in " ".join(done.stderr.split()) for note in notes)
+    assert one(cli("suppressions", "import", "sup.xlsx", "--json"))["notes"] == notes
+    done = cli("suppressions", "import", "sup.xlsx", "--sheet", "April")
+    assert "1 newly suppressed" in done.stderr
+    book["March"]["A1"].value = "plan"
+    book.save(tmp_path / "sup.xlsx")
+    done = cli("suppressions", "import", "sup.xlsx")
+    assert done.returncode == 2
+    assert "Recipients are in 'April': say --sheet 'April'" in " ".join(done.stderr.split())
+    (tmp_path / "sup.csv").write_text("phone,name\n+44 7700 900153,Zoë\n+44 7700 900154,Zoë\n", "cp1252")
+    assert "--encoding cp1252" in cli("suppressions", "import", "sup.csv").stderr
+    assert cli("suppressions", "import", "sup.csv", "--encoding", "cp1252").returncode == 0
 
 
 def test_a_list_from_a_database_has_decimals(cli: Cli, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_hidden_rows_are_counted_in_a_note_and_sent(tmp_path: Path, hidden: str)
     rows = [person(n, "<c><v>5</v></c>", hidden if n < 2 else "") for n in range(5)]
     bodies, _, notes = read(plan(tmp_path, sheet(tmp_path, *rows)))
     assert len(bodies) == 5
-    assert "2 of 5 rows are hidden, by a filter or by hand; they are sent too" in notes
+    assert "2 of 5 rows are hidden, by a filter or by hand; they are used too" in notes
 
 
 def test_hidden_columns_and_sheets_are_named(tmp_path: Path) -> None:
