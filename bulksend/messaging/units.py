@@ -25,6 +25,7 @@ _ISO_DURATION = re.compile(
     r"P(?:(?P<d>\d{1,9})D)?(?:T(?=\d)(?:(?P<h>\d{1,9})H)?(?:(?P<m>\d{1,9})M)?(?:(?P<s>\d{1,9}(?:\.\d{1,9})?)S)?)?",
     re.ASCII,
 )
+_CLOCK = re.compile(r"(\d{1,5}):([0-5]\d):([0-5]\d(?:\.\d{1,9})?)", re.ASCII)
 _LONGEST_MS = 366 * 86_400_000
 
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(?:(?:/|per)\s*(s|sec|second|m|min|minute|h|hour))?", re.ASCII)
@@ -39,14 +40,21 @@ _YEARS = range(2000, 2101)
 
 
 def parse_duration_ms(text: str, *, field: str = "duration") -> int:
-    """``10m``, ``90s``, ``1h30m``, ``500ms``, ``2d`` or ISO 8601 ``PT10M``, in milliseconds; up to a year."""
+    """``10m``, ``90s``, ``1h30m``, ``500ms``, ``2d``, ``0:10:00`` or ISO 8601 ``PT10M``, in milliseconds; up to a
+    year.
+    """
     cleaned = text.strip().lower()
     if _DURATION.fullmatch(cleaned):
         length = sum(float(number) * _UNITS_MS[unit] for number, unit in _PART.findall(cleaned))
     elif (iso := _ISO_DURATION.fullmatch(cleaned.upper())) and any(iso.groups()):
         length = sum(float(iso[unit]) * _UNITS_MS[unit] for unit in "dhms" if iso[unit])
+    elif clock := _CLOCK.fullmatch(cleaned):
+        hours, minutes, seconds = map(float, clock.groups())
+        length = 1000 * (3600 * hours + 60 * minutes + seconds)
     else:
-        raise InvalidValue(field, text[:40], "is not a duration; write it like 10m, 90s, 1h30m or PT10M")
+        raise InvalidValue(
+            field, text[:40], "is not a duration; write it like 10m, 90s, 1h30m, 0:10:00 or PT10M"
+        )
     return check_duration_ms(length, text, field)
 
 

@@ -6,7 +6,8 @@ ECMA-376 part 1, 18.8.30 and 18.8.31. Of a format only its section for positive 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -31,6 +32,7 @@ _EPOCH_1900 = datetime.datetime(1899, 12, 30)  # noqa: DTZ001 - a cell has no zo
 _EPOCH_1904 = datetime.datetime(1904, 1, 1)  # noqa: DTZ001
 _LAST_DAY = 2_958_466
 _DAY_MS = 86_400_000
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class NumberFormat:
     grouped: bool = False
     odd: bool = False
     """Fractions, powers and whatever else is not laid out here."""
+    spelled: tuple[tuple[str, str], ...] = ()
+    """The parts of a length of time with their units."""
+    has_day: bool = False
+    """Whether a date or time shows a day, and not only a time."""
 
     def shown(self, number: float) -> str | None:
         """The number as the spreadsheet shows it, with a point before its decimals; None where it is not known."""
@@ -83,13 +89,13 @@ def read_format(code: str) -> NumberFormat:
     marks = "".join(text for kind, text in tokens if kind == "mark")
     lower = marks.lower()
     if any(kind == "span" for kind, _ in tokens):
-        return NumberFormat("length")
+        return NumberFormat("length", spelled=tuple(_spelled(tokens)))
     if lower == "@":
         return GENERAL
     if "general" in lower:
         return _with_words(tokens, GENERAL)
     if any(letter in lower for letter in "ymdhs"):
-        return NumberFormat("date")
+        return NumberFormat("date", has_day=bool(set("yd") & set(lower)))
     return _with_words(tokens, _digits_of(marks))
 
 
@@ -169,10 +175,14 @@ def _with_words(tokens: list[tuple[str, str]], laid_out: NumberFormat) -> Number
 
 
 def as_instant(days: float, *, since_1904: bool) -> str | None:
-    """A count of days as ISO 8601: a time below one day, a date where it is whole. None where it is no date."""
+    """A count of days as ISO 8601: a time below one day, a date where it is whole. None where it is no date, such as
+    29 February 1900.
+    """
     if not 0 <= days < _LAST_DAY:
         return None
     milliseconds = round(days * _DAY_MS)
+    if not since_1904 and milliseconds // _DAY_MS == 60:
+        return None
     if not since_1904 and milliseconds < 60 * _DAY_MS and days >= 1:
         milliseconds += _DAY_MS
     moment = (_EPOCH_1904 if since_1904 else _EPOCH_1900) + datetime.timedelta(milliseconds=milliseconds)
@@ -181,6 +191,32 @@ def as_instant(days: float, *, since_1904: bool) -> str | None:
     return (moment.date() if milliseconds % _DAY_MS == 0 else moment).isoformat()
 
 
-def as_length(days: float) -> str:
-    """A count of days as ISO 8601, such as PT600S."""
-    return f"PT{round(days * _DAY_MS) / 1000:.15g}S"
+def as_length(days: float, format: NumberFormat) -> str | None:
+    """A count of days as its format shows it: 36:00 for [h]:mm. What is below the smallest unit is cut off. None where
+    it is longer than a spreadsheet shows.
+    """
+    if abs(days) >= _LAST_DAY:
+        return None
+    places = sum(len(text) for unit, text in format.spelled if unit == "0")
+    left = round(abs(days) * 86_400 * 10**places)
+    made = "-" if days < 0 else ""
+    for unit, text in format.spelled:
+        if unit in _SECONDS:
+            count, left = divmod(left, _SECONDS[unit] * 10**places)
+            text = f"{count:0{len(text)}}"
+        elif unit == "0":
+            text = f"{left:0{places}}"
+        made += text
+    return made
+
+
+def _spelled(tokens: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """(unit, text) of each part of a length of time; the unit is 0 for a second's decimals, empty for words."""
+
+    def unit(token: tuple[str, str]) -> str:
+        kind, text = token
+        letter = text[:1].lower()
+        return letter if kind != "word" and letter in (*_SECONDS, "0") else ""
+
+    for which, parts in itertools.groupby(tokens, unit):
+        yield which, "".join(text for _, text in parts)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from bulksend.messaging.errors import InvalidInput
 from producer.reading.bounded_xml import DEPTH_MAX, BadXml, XmlFeed, is_on
 from producer.reading.headers import letters
-from producer.reading.number_formats import as_instant, as_length
+from producer.reading.number_formats import GENERAL, as_instant, as_length
 from producer.reading.workbook import Sheet, Workbook, check_length, unescaped
 
 #: Excel's own.
@@ -39,6 +41,11 @@ class Trouble(NamedTuple):
 
     what: str
 
+
+_NO_DATE = Trouble(
+    "holds a number that is no date or time (the sheet shows ##### or 29 February 1900); correct it, or format it "
+    "as a number"
+)
 
 Cell = tuple[int, "str | float | bool | Trouble", int, float | None]
 """A cell that is not empty: its column from 0; its value; its style, a place among the workbook's formats; and the
@@ -79,6 +86,7 @@ class SheetCells:
         self._row_text = ""
         self._is_hidden = False
         self._cells: list[Cell] | None = None
+        self._is_ordered = True
         self._column = -1
         self._cell_depth = 0
         self._type = "n"
@@ -152,6 +160,9 @@ class SheetCells:
                 self._has_value, self._takes = True, False
         elif name == self._row_name:
             if self._cells:
+                if not self._is_ordered:
+                    self._cells.sort(key=itemgetter(0))
+                    self._check_twice(self._cells)
                 self._ready.append(SheetRow(self._row, self._is_hidden, self._cells))
             self._cells = None
         elif name.endswith("rPh"):
@@ -169,6 +180,7 @@ class SheetCells:
         self._row, self._row_text = row, str(row)
         self._is_hidden = is_on(attributes.get("hidden")) or attributes.get("ht") in ("0", "0.0")
         self._cells, self._column, self._cell_depth = [], -1, self._depth + 1
+        self._is_ordered = True
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
         if self._cells is None or self._depth != self._cell_depth:
@@ -176,14 +188,20 @@ class SheetCells:
         get = attributes.get
         place = get("r")
         column = self._column + 1 if place is None else self._column_of(place)
-        if column <= self._column or column >= COLUMNS_MAX:
-            raise BadXml(f"its cells of row {self._row:,} are out of order")
+        if column >= COLUMNS_MAX:
+            raise BadXml(f"row {self._row:,} has more than {COLUMNS_MAX:,} columns")
+        self._is_ordered = self._is_ordered and column > self._column
         self._column = column
         self._type = get("t", "n")
         style = get("s")
         self._style = 0 if style is None else int(style)
         self._text = ""
         self._has_formula = self._has_value = False
+
+    def _check_twice(self, cells: list[Cell]) -> None:
+        for one, other in pairwise(cells):
+            if one[0] == other[0]:
+                raise BadXml(f"cell {letters(one[0] + 1)}{self._row} stands in it twice")
 
     def _column_of(self, place: str) -> int:
         """``B7`` is 1; in row 8 it is refused."""
@@ -232,17 +250,18 @@ class SheetCells:
             return Trouble("holds a formula's error; mend it or clear it")
         raise BadXml(f"cell {letters(self._column + 1)}{self._row} is of an unknown type")
 
-    def _from_number(self, number: float, text: str) -> str | float:
+    def _from_number(self, number: float, text: str) -> str | float | Trouble:
         if number - number != 0 or "_" in text:
             raise BadXml(f"cell {letters(self._column + 1)}{self._row} holds no number")
-        formats = self._formats
-        kind = formats[self._style].kind if self._style < len(formats) else "number"
-        if kind == "date":
-            found = as_instant(number, since_1904=self._book.since_1904)
-            if found is not None:
-                return found
-        if kind == "length":
-            return as_length(number)
+        format = self._formats[self._style] if self._style < len(self._formats) else GENERAL
+        if format.kind == "date":
+            if format.has_day and 0 <= number < 1:
+                return Trouble(
+                    "holds 0 as a date, which is often made of an empty cell; correct it or clear it"
+                )
+            return as_instant(number, since_1904=self._book.since_1904) or _NO_DATE
+        if format.kind == "length":
+            return as_length(number, format) or _NO_DATE
         return float(f"{number:.{DIGITS}g}") if len(text) > DIGITS else number
 
 

@@ -166,6 +166,8 @@ class SheetRows(RowSource):
         column, value, style, number = cell
         formats = self._book.formats
         format = formats[style] if style < len(formats) and number is not None else GENERAL
+        if format.kind == "length":  # sent as it is shown
+            return
         if format == GENERAL and number is not None:
             looked.numbers.add(column)
             return

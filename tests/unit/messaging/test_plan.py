@@ -386,8 +386,13 @@ def test_a_message_that_would_expire_before_it_is_due_is_refused(
             "Mars/Base",
             "is not a time zone; use an IANA name, like Europe/London",
         ),
-        ({"ttl": "10x"}, "ttl", "10x", "is not a duration; write it like 10m, 90s, 1h30m or PT10M"),
-        ({"ttl": 600.0}, "ttl", "3 characters", "is not a duration; write it like 10m, 90s, 1h30m or PT10M"),
+        ({"ttl": "10x"}, "ttl", "10x", "is not a duration; write it like 10m, 90s, 1h30m, 0:10:00 or PT10M"),
+        (
+            {"ttl": 600.0},
+            "ttl",
+            "3 characters",
+            "is not a duration; write it like 10m, 90s, 1h30m, 0:10:00 or PT10M",
+        ),
     ],
 )
 def test_a_wrong_time_refuses_its_row_by_column(

@@ -35,6 +35,8 @@ LIKE = "write it as ISO 8601 with its offset, like 2030-03-18T17:46:40+00:00"
         ("pt1h30m", 5_400_000),
         ("P1DT2H", 93_600_000),
         ("PT0.5S", 500),
+        ("0:10:00", 600_000),
+        ("36:00:00.50", 129_600_500),
     ],
 )
 def test_a_duration_is_read_as_people_and_iso_write_it(text: str, ms: int) -> None:
@@ -42,13 +44,30 @@ def test_a_duration_is_read_as_people_and_iso_write_it(text: str, ms: int) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10", "m", "-10m", "10 minutes", "1h30", "P", "PT", "P1Y", "1m1", "١٠m", "ten", "10m;"]
+    "text",
+    [
+        "",
+        "10",
+        "m",
+        "-10m",
+        "10 minutes",
+        "1h30",
+        "P",
+        "PT",
+        "P1Y",
+        "1m1",
+        "١٠m",
+        "ten",
+        "10m;",
+        "10:00",
+        "0:60:00",
+    ],
 )
 def test_what_is_no_duration_is_refused_with_the_remedy(text: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         parse_duration_ms(text, field="ttl")
     assert (caught.value.field, caught.value.value) == ("ttl", text)
-    assert caught.value.why == "is not a duration; write it like 10m, 90s, 1h30m or PT10M"
+    assert caught.value.why == "is not a duration; write it like 10m, 90s, 1h30m, 0:10:00 or PT10M"
 
 
 @pytest.mark.parametrize("text", ["0s", "0.1ms", "367d", "999999999999d", "PT0S"])

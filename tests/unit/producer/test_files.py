@@ -139,7 +139,7 @@ def test_hidden_columns_and_sheets_are_named(tmp_path: Path) -> None:
         (14, "46082", "2026-03-01", "the date or time in C2 is sent as 2026-03-01"),
         ("dd/mm/yyyy", "46082", "2026-03-01", "the date or time in C2 is sent as 2026-03-01"),
         (20, "0.5", "12:00:00", "the date or time in C2 is sent as 12:00:00"),
-        (46, "1.5", "PT129600S", "the date or time in C2 is sent as PT129600S"),
+        (46, "1.5", "36:00:00", None),
         (2, "5", "5", "5.00 is sent as 5"),
         (3, "1234567", "1234567", "the number in C2 is sent without its format"),
         (7, "5", "5", "$5.00 is sent as 5"),

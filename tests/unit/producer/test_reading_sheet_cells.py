@@ -181,13 +181,20 @@ def test_any_computed_number_has_at_most_15_digits_and_no_power(number: float) -
         ('[$-409]d"." mmmm yyyy;@', "46082", "2026-03-01"),
         (22, "46082.5", "2026-03-01T12:00:00"),
         ("h:mm AM/PM", "0.5", "12:00:00"),
-        ("[h]:mm", "1.5", "PT129600S"),
-        (46, "0.25", "PT21600S"),
+        ("[h]:mm", "1.5", "36:00"),
+        ("[h]:mm", "0.0833333333", "2:00"),
+        ("[h]:mm", "0.0832", "1:59"),
+        ("[hh]:mm:ss", "0.25", "06:00:00"),
+        ("[mm]:ss", "0.25", "360:00"),
+        ("[ss].00", "0.5", "43200.00"),
+        ('[h]" h "mm" min"', "1.5", "36 h 00 min"),
+        ("[h]:mm", "-1.5", "-36:00"),
+        (46, "0.25", "6:00:00"),
         (14, "1", "1900-01-01"),
         (14, "59", "1900-02-28"),
         (14, "61", "1900-03-01"),
-        (14, "-5", "-5"),
-        (14, "99999999", "99999999"),
+        (14, "60.99999999999", "1900-03-01"),
+        ("h:mm", "0", "00:00:00"),
         ('0 "days"', "7", "7"),
         ("General", "46082", "46082"),
         ('"date" 0', "46082", "46082"),
@@ -202,6 +209,38 @@ def test_a_date_is_told_by_its_format(tmp_path: Path, code: str | int, held: str
         styles=styles_of(0, code),
     )
     assert as_text("price", values(rows)[0]["price"]) == sent
+
+
+@pytest.mark.parametrize(
+    ("code", "held", "why"),
+    [
+        (14, "-5", "cell C2 holds a number that is no date or time"),
+        (14, "99999999", "cell C2 holds a number that is no date or time"),
+        (14, "60", "29 February 1900"),
+        (22, "60.5", "29 February 1900"),
+        ("[h]:mm", "1e300", "cell C2 holds a number that is no date or time"),
+        (14, "0", "cell C2 holds 0 as a date, which is often made of an empty cell"),
+        (22, "0.5", "cell C2 holds 0 as a date"),
+    ],
+)
+def test_a_date_that_never_was_refuses_its_row(tmp_path: Path, code: str | int, held: str, why: str) -> None:
+    """A sheet shows 29/02/1900, 00/01/1900 or #####: none of them can be sent."""
+    (bad,) = read(
+        tmp_path, row(text("1"), text("a"), f'<c s="1"><v>{held}</v></c>'), styles=styles_of(0, code)
+    )
+    assert isinstance(bad, BadRow)
+    assert (bad.number, bad.field) == (2, "price")
+    assert why in bad.why
+
+
+def test_cells_of_a_row_may_stand_in_any_order(tmp_path: Path) -> None:
+    """Each says where it stands; openpyxl and LibreOffice read it."""
+    rows = read(
+        tmp_path,
+        '<row r="2"><c r="C2"><v>5</v></c><c r="A2" t="str"><v>447700900130</v></c>'
+        '<c r="B2" t="str"><v>Hal</v></c></row>',
+    )
+    assert rows == [RawRow(2, GOOD)]
 
 
 def test_dates_may_count_from_1904(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_dates_times_and_lengths_become_iso_8601(tmp_path: Path) -> None:
                 "send_at": "2030-03-01T09:30:00",
                 "day": "2030-03-01",
                 "at": "09:30:00",
-                "ttl": "PT600S",
+                "ttl": "00:10:00",
             },
         )
     ]
