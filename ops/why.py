@@ -17,7 +17,7 @@ from bulksend.ledger.schema import messages as table
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
 from bulksend.messaging.states import ENDED, SENT
-from bulksend.messaging.units import format_duration, format_in_zone, format_instant
+from bulksend.messaging.units import counted, format_duration, format_in_zone, format_instant
 
 if TYPE_CHECKING:
     from bulksend.limits import RedisPermits, Wait
@@ -288,9 +288,10 @@ def _its_turn(
     gate = (
         Gate.CAMPAIGN_RATE if campaign.rate is not None and campaign.rate < limits.rate else Gate.SENDER_RATE
     )
-    more = "100,000 or more" if ahead >= 100_000 else f"{ahead:,}"
+    more = "100,000 messages or more" if ahead >= 100_000 else counted(ahead, "message")
+    first = f"{more} of its campaign {'goes' if ahead == 1 else 'go'} before it"
     return Holding(
         gate.value,
-        f"{more} messages of its campaign go before it at {rate:g}/s, about {format_duration(int(seconds * 1000))}",
+        f"{first} at {rate:g}/s, about {format_duration(int(seconds * 1000))}",
         now + int(seconds * 1000),
     )

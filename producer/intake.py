@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,7 @@ from bulksend.ledger.intake import IntakeMoved, NewMessage, RefusedRow, SealPoli
 from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import ContentTemplate, InvalidInput, Kind
 from bulksend.messaging.states import CampaignStatus
-from bulksend.messaging.units import format_age, format_instant, is_long_past, long_past
+from bulksend.messaging.units import counted, format_age, format_instant, is_long_past, long_past
 from producer.publisher import Publisher
 from producer.rows import Chunk, Newest, NumberedRow, Reader, Source
 
@@ -73,7 +73,7 @@ class SamePeople(InvalidInput):
 
 
 def same_people(
-    rows: int, found: Mapping[str, int], alike: Sequence[Campaign], new: NewCampaign, now_ms: int
+    rows: int, found: Counter[str], alike: Sequence[Campaign], new: NewCampaign, now_ms: int
 ) -> SamePeople | None:
     """The refusal of ``rows`` rows of which campaigns of ``alike`` have some, ``found`` by their ids; else None."""
     if not found:
@@ -89,9 +89,10 @@ def same_people(
             campaign.id,
         ),
     )
+    are_for = "is for a person who has" if found.total() == 1 else "are for people who have"
     others = f", and {len(found) - 1:,} more," if len(found) > 1 else ""
     return SamePeople(
-        f"{sum(found.values()):,} of {rows:,} rows are for people who have this message already: campaign {most.id} "
+        f"{found.total():,} of {counted(rows, 'row')} {are_for} this message already: campaign {most.id} "
         f"({most.name}) of {format_age(max(0, now_ms - most.created_at))} ago{others} has the same sender and content. "
         f"Nothing was changed. {campaigns.ways_on(most, new)}"
     )
@@ -287,8 +288,8 @@ class Intake:
         if campaign.status is CampaignStatus.CANCELLED:
             return InvalidInput(
                 f"campaign {campaign.id} ({campaign.name}) was cancelled while its rows were taken in, and the intake "
-                f"stopped after {campaign.messages:,} messages. `{into}` with these rows sends the rest in a new "
-                "campaign"
+                f"stopped after {counted(campaign.messages, 'message')}. `{into}` with these rows sends the rest in a "
+                "new campaign"
             )
         return InvalidInput(
             f"another command took over the intake of campaign {campaign.id} ({campaign.name}), and this one stopped; "

@@ -39,7 +39,7 @@ from bulksend.ledger.schema import WAITING_SQL, campaigns, messages, refusals
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.naming import Naming, as_argument
 from bulksend.messaging.states import HELD, UNSENT, WAITING, CampaignStatus, Kind, OnUnknown, Status
-from bulksend.messaging.units import format_age, format_duration, format_instant
+from bulksend.messaging.units import counted, format_age, format_duration, format_instant
 
 LIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
 DIRECT_PREFIX = "direct:"
@@ -202,8 +202,8 @@ def _is_cancelled(tx: Connection, campaign: Campaign, new: NewCampaign) -> str:
     sent = sum(count for status, count in found.items() if Status(status) not in UNSENT | NOT_BEGUN)
     return (
         f"the same was sent as campaign {campaign.id} ({campaign.name}), which is cancelled: {sent:,} of its "
-        f"{campaign.messages:,} messages were or may have been sent, and no more will be. Nothing was changed. "
-        f"{ways_on(campaign, new)}"
+        f"{counted(campaign.messages, 'message')} {'was' if sent == 1 else 'were'} or may have been sent, and no more "
+        f"will be. Nothing was changed. {ways_on(campaign, new)}"
     )
 
 
@@ -389,7 +389,7 @@ def begin_continuation(tx: Connection, way: Continuation) -> Campaign:
         act="continue",
         scope="campaign",
         subject=campaign.id,
-        why=f"{new.source_name}, after {campaign.source_name}, of which {refused} rows had been refused",
+        why=f"{new.source_name}, after {campaign.source_name}, of which {counted(refused, 'row')} had been refused",
     )
     return get(tx, campaign.id)
 

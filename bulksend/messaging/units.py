@@ -79,6 +79,11 @@ def format_duration(ms: int) -> str:
     return f"{seconds // 86_400}d {seconds % 86_400 // 3600}h"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 message``, ``2,000 messages``; ``many`` where the plural is not ``one`` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def format_age(ms: int) -> str:
     """How long ago, for people, in whole units rounded down: ``3 minutes``, ``26 hours``, ``362 days``."""
     for unit, length in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):

@@ -1,7 +1,7 @@
 """Arguments whose bytes are no text: a terminal or a cron job of another encoding hands them over.
 
-A reason is kept with those bytes replaced, so that an act takes place. A name, an id or a number of such bytes
-matches nothing: it is refused. Paths are bytes to the system and stay as they are.
+A reason is kept with those bytes replaced, so that an act takes place; a blank one is refused. A name, an id or a
+number of such bytes matches nothing: it is refused. Paths are bytes to the system and stay as they are.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def _readable(value: Any, param: Any, context: typer.Context) -> Any:
     if param.name in _REASONS:
         from bulksend.messaging.whole_text import whole_text
 
+        if not value.strip():
+            raise typer.BadParameter("is empty; say why, it goes on record", ctx=context, param=param)
         return whole_text(value)
     return _refuse(value, context, param)
 

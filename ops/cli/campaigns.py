@@ -24,7 +24,7 @@ Id = Annotated[
     str, typer.Argument(help="The campaign's id, or its name where only one has it.", metavar="ID")
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Why = Annotated[str, typer.Option(help="Why; it goes on record.")]
+Why = Annotated[str | None, typer.Option(help="Why; it goes on record.")]
 
 #: Over how long the rate shown is measured.
 RATE_WINDOW_MS = 10_000
@@ -147,25 +147,25 @@ def watch(id: Id, json: Json = False) -> None:
 
 
 @group.command("pause")
-def pause(id: Id, why: Why = "", json: Json = False) -> None:
+def pause(id: Id, why: Why = None, json: Json = False) -> None:
     """Hold back everything of it that has not been POSTed; takes hold at once."""
     _act(id, "pause", why or "paused by hand", json)
 
 
 @group.command("resume")
-def resume(id: Id, why: Why = "", json: Json = False) -> None:
+def resume(id: Id, why: Why = None, json: Json = False) -> None:
     """Let it go on from where it stands; nobody is skipped or repeated."""
     _act(id, "resume", why or "resumed by hand", json)
 
 
 @group.command("cancel")
-def cancel(id: Id, why: Why = "", json: Json = False) -> None:
+def cancel(id: Id, why: Why = None, json: Json = False) -> None:
     """End it: what waits and what workers hold is cancelled, what is being sent is finished. Cannot be undone."""
     _act(id, "cancel", why or "cancelled by hand", json)
 
 
 @group.command("retry")
-def retry(id: Id, why: Why = "", json: Json = False) -> None:
+def retry(id: Id, why: Why = None, json: Json = False) -> None:
     """Queue again what failed; never what was accepted, and never what is unknown."""
     _act(id, "retry", why or "retried by hand", json)
 
@@ -239,34 +239,33 @@ def _changed(done: Cancelled | int | bool | None) -> dict[str, Any]:
 
 def _told(act: str, done: Cancelled | int | bool | None, campaign: Campaign, left: int) -> str:
     from bulksend.ledger.campaigns import Cancelled
+    from bulksend.messaging.units import counted
 
     if isinstance(done, Cancelled):
         return _cancelled(done)
     if act == "retry":
         return (
-            f"{done:,} failed messages are queued again"
+            f"{counted(done, 'failed message')} {'is' if done == 1 else 'are'} queued again"
             if done
             else "nothing of it failed that can be sent again"
         )
     if not done:
         return f"nothing to {act}: it is {campaign.status.value}"
     if act == "pause":
-        return f"paused {campaign.name}: {_messages(left)} held"
-    return f"resumed {campaign.name}: {_messages(left)} to go"
+        return f"paused {campaign.name}: {counted(left, 'message')} held"
+    return f"resumed {campaign.name}: {counted(left, 'message')} to go"
 
 
 def _cancelled(done: Cancelled) -> str:
+    from bulksend.messaging.units import counted
+
     stopped = done.waiting + done.held
-    text = f"cancelled: {_messages(stopped)} will not be sent"
+    text = f"cancelled: {counted(stopped, 'message')} will not be sent"
     if done.held:
         text += f", {done.held:,} of them held by a worker"
     if done.sending:
-        text += f"; {_messages(done.sending)} being sent now will still get an answer"
+        text += f"; {counted(done.sending, 'message')} being sent now will still get an answer"
     return text
-
-
-def _messages(count: int) -> str:
-    return f"{count:,} message{'' if count == 1 else 's'}"
 
 
 def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:

@@ -212,6 +212,7 @@ def _tell_one(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
 
 
 def _tell(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
+    from bulksend.messaging.units import counted
     from ops.cli.output import print_json, say
 
     if json:
@@ -228,9 +229,11 @@ def _tell(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
         if dry_run:
             for id in done.resolved:
                 sys.stdout.write(f"{id}\n")
-        say(f"{len(done.resolved):,} messages {'would be' if dry_run else 'are now'} resolved as {as_}")
+        count = len(done.resolved)
+        verb = "would be" if dry_run else "is now" if count == 1 else "are now"
+        say(f"{counted(count, 'message')} {verb} resolved as {as_}")
         if done.before:
-            say(f"{len(done.before):,} were so before")
+            say(f"{len(done.before):,} {'was' if len(done.before) == 1 else 'were'} so before")
         for refusal in done.refused:
             say(refusal["why"], "red")
     return FAILED if done.refused else DONE

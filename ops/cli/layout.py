@@ -21,6 +21,7 @@ _GAP = 2
 _INDENT = 4
 
 _WORD = re.compile(r"\n|`[^`\n]*`[^\s`]*|\S+")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _NUMBER = re.compile(r"[-+]?[\d,.]+(?:%|/s|ms|s)?")
 
 #: A piece of a line: its text, and the column that it belongs to (None for what stands between columns).
@@ -89,6 +90,13 @@ class _Column:
         filled = [cell for cell in self.cells if cell]
         self.right = bool(filled) and self.name not in IDS and all(map(_NUMBER.fullmatch, filled))
 
+    def fold_instants(self) -> None:
+        """Let the hour stand below the day."""
+        if all(_INSTANT.fullmatch(cell) for cell in self.cells if cell):
+            self.narrowest = max(
+                cell_len(word) for cell in (_heading(self.name), *self.cells) for word in cell.split()
+            )
+
     @property
     def is_text(self) -> bool:
         """Whether it reads as a sentence."""
@@ -106,7 +114,8 @@ def lay_out(
     """A table of at most ``width`` cells a line.
 
     Where it does not fit: empty columns go; then ``optional`` ones, the first of them first; then the longest text
-    stands below its row; then each row becomes a block of one line a column.
+    stands below its row; then the hour of an instant stands below its day; then each row becomes a block of one line a
+    column.
     """
     made = [_Column(name, [row[n] for row in rows]) for n, name in enumerate(columns)]
     if not _fits(made, width):
@@ -121,6 +130,9 @@ def lay_out(
         dropped.append(name)
     below = None if _fits(made, width) else _longest_text(made)
     beside = [column for column in made if column is not below]
+    if not _fits(beside, width):
+        for column in beside:
+            column.fold_instants()
     if not _fits(beside, width):
         return Layout(list(_blocks(made, len(rows), width)), dropped)
     return Layout(list(_grid(beside, below, len(rows), width, rule)), dropped)

@@ -27,8 +27,13 @@ def query_of(
     """The options of one command as a question to the ledger. Raises InvalidInput, which names the option."""
     from bulksend.ledger import campaigns
     from bulksend.ledger.search import Query
-    from bulksend.messaging import parse_recipient
+    from bulksend.messaging import InvalidValue, parse_recipient
 
+    first, last = _instant(since, of.timezone, "--since"), _instant(until, of.timezone, "--until")
+    if first is not None and last is not None and last < first:
+        raise InvalidValue(
+            "--until", until or "", "is before --since, so nothing can match; exchange the two"
+        )
     return Query(
         phone=None
         if phone is None
@@ -37,8 +42,8 @@ def query_of(
         request_id=request_id,
         campaign_id=None if campaign is None else campaigns.resolve(tx, campaign).id,
         status=_status(status),
-        since=_instant(since, of.timezone, "--since"),
-        until=_instant(until, of.timezone, "--until"),
+        since=first,
+        until=last,
     )
 
 

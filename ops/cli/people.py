@@ -111,6 +111,7 @@ def remove(
 
     def work() -> int:
         from bulksend.ledger import suppressions
+        from bulksend.messaging.units import counted
         from ops.cli.doors import actor, ledger, settings
         from ops.cli.output import print_json, say
 
@@ -122,7 +123,11 @@ def remove(
         if json:
             print_json({"subject": subject, "removed": count})
         else:
-            say(f"{subject}: {count} suppression(s) lifted" if count else f"{subject} was not suppressed")
+            say(
+                f"{subject}: {counted(count, 'suppression')} lifted"
+                if count
+                else f"{subject} was not suppressed"
+            )
         return DONE
 
     raise SystemExit(guarded(work))
@@ -300,7 +305,7 @@ def _set(
         from dataclasses import asdict
 
         from bulksend.ledger import senders
-        from bulksend.messaging.units import parse_rate
+        from bulksend.messaging.units import counted, parse_rate
         from ops.cli.doors import actor, ledger, settings
         from ops.cli.output import print_json, readable, say
 
@@ -321,7 +326,7 @@ def _set(
         if as_json:
             print_json(readable(asdict(sender)))
         else:
-            limit = "no quota" if sender.quota is None else f"{sender.quota:,} recipients in 24 h"
+            limit = "no quota" if sender.quota is None else f"{counted(sender.quota, 'recipient')} in 24 h"
             say(f"{sender.phone}: {sender.rate:g}/s, {limit}")
         return DONE
 

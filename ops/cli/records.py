@@ -84,7 +84,7 @@ def find(
             table(
                 columns,
                 [[row[column] for column in columns] for row in rows],
-                optional=("message_id", "attempts", "queued_at"),
+                optional=("message_id", "attempts"),
                 times=Times(of.timezone or "UTC"),
             )
             if not rows:
@@ -277,6 +277,7 @@ def export(
     def work() -> int:
         from bulksend.ledger import campaigns
         from bulksend.messaging import InvalidInput
+        from bulksend.messaging.units import counted
         from ops.cli.doors import ledger, settings
         from ops.cli.output import say
         from ops.contents import Variables
@@ -300,10 +301,10 @@ def export(
                 for row in rows:
                     write(row)
                     count += 1
-        say(f"{count:,} {'refused rows' if refused else 'messages'} of {found.name} written to {output}")
+        say(f"{counted(count, 'refused row' if refused else 'message')} of {found.name} written to {output}")
         if variables.unreadable:
             say(
-                f"the file's columns of {variables.unreadable:,} messages are sealed by a key that "
+                f"the file's columns of {counted(variables.unreadable, 'message')} are sealed by a key that "
                 "BULKSEND_ENCRYPTION_KEY does not list; they are empty",
                 "yellow",
             )

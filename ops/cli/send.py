@@ -200,6 +200,7 @@ class _UnderWay:
         from sqlalchemy.exc import SQLAlchemyError
 
         from bulksend.ledger import campaigns
+        from bulksend.messaging.units import counted
 
         assert self.campaign is not None
         try:
@@ -207,7 +208,7 @@ class _UnderWay:
                 there = campaigns.get(tx, self.campaign.id)
         except SQLAlchemyError:
             return ""
-        return f" with {there.messages:,} messages of {there.rows_read:,} rows taken in"
+        return f" with {counted(there.messages, 'message')} of {counted(there.rows_read, 'row')} taken in"
 
 
 def _continuing(words: Sequence[str], id: str) -> str:
@@ -297,10 +298,10 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
 
 
 def _repeated(campaign: Campaign) -> str:
-    from bulksend.messaging.units import format_instant
+    from bulksend.messaging.units import counted, format_instant
 
     if campaign.intake_done_at is None:
-        return f"campaign {campaign.id} has {campaign.rows_read:,} rows of this file; the rest comes into it"
+        return f"campaign {campaign.id} has {counted(campaign.rows_read, 'row')} of this file; the rest comes into it"
     return (
         f"this was sent before, at {format_instant(campaign.created_at)}, as campaign {campaign.id} "
         f"({campaign.name}), which is {campaign.status.value}: nothing is sent twice. "
@@ -318,7 +319,7 @@ def _superseded(count: int) -> str:
 
 
 def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, *, waited: bool) -> None:
-    from bulksend.messaging.units import format_instant
+    from bulksend.messaging.units import counted, format_instant
     from ops.cli.output import pairs, print_json, refused_rows, say
 
     continued = report.continued
@@ -357,11 +358,14 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
     if report.repeated:
         say(_repeated(report.campaign), "yellow")
     elif report.resumed_at:
-        say(f"an earlier run had taken in {report.resumed_at:,} rows; this one went on from there", "yellow")
+        say(
+            f"an earlier run had taken in {counted(report.resumed_at, 'row')}; this one went on from there",
+            "yellow",
+        )
     if continued is not None:
         say(
-            f"of {continued.rows:,} rows {continued.messages:,} are new messages; "
-            f"{continued.already:,} were left out: they are in it or have it already"
+            f"of {counted(continued.rows, 'row')}: {counted(continued.messages, 'new message')}; left out, being in it "
+            f"or having it already: {continued.already:,}"
         )
     pairs(
         {

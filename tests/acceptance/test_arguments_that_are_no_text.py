@@ -118,3 +118,19 @@ def test_real_bytes_of_a_real_process(tmp_path: Path) -> None:
     assert run("account", "pause", "--why", b"caf\xe9").returncode == 0
     shown = run("campaigns", "show", b"caf\xe9")
     assert (shown.returncode, b"Traceback" in shown.stderr) == (2, False)
+
+
+@pytest.mark.parametrize("blank", ["", "  \t"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [each for each in texts() if each[1] in ("why", "reason")],
+    ids=lambda v: " ".join(v) if isinstance(v, tuple) else v,
+)
+def test_a_blank_reason_is_refused_by_every_command(
+    cli: Cli, words: tuple[str, ...], name: str, blank: str
+) -> None:
+    """``account pause --why ''`` held everything back, for no reason on record."""
+    done = cli(*[blank if word == BAD else word for word in line(words, name)])
+    assert done.returncode == 2
+    assert f"--{name}" in done.stderr
+    assert "is empty; say why, it goes on record" in " ".join(done.stderr.split())

@@ -652,7 +652,7 @@ def test_people_who_have_a_message_are_not_sent_it_again_by_another_submit(
     common: dict[str, Any] = {"sender": SENDER, "kind": "marketing", "type": "text", "content": {"body": "x"}}
     first = producer.submit(name="n", rows=[good(1), {"to": "12"}], **common)
     mended = [good(1), good(2)]
-    with pytest.raises(SamePeople, match=r"^1 of 2 rows are for people who have this"):
+    with pytest.raises(SamePeople, match=r"^1 of 2 rows is for a person who has this"):
         producer.submit(name="n", rows=mended, **common)
     more = producer.submit(name="n", rows=mended, into="n", **common)
     assert more.campaign_id == first.campaign_id

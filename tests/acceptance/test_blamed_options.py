@@ -52,3 +52,17 @@ def test_a_bad_value_is_blamed_on_the_option_as_typed(
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith(f"bulksend: {option}") or option == "nothing", done.stderr
     assert option in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["messages find", "messages unknown", "messages resolve --as failed --why x --campaign c"]
+)
+def test_a_time_span_that_ends_before_it_begins_is_refused(cli: Cli, tmp_path: Path, words: str) -> None:
+    """It matched nothing, and said so with status 0."""
+    (tmp_path / "p.csv").write_text("to\n447700900001\n")
+    (tmp_path / "c.json").write_text('{"body": "Hello"}')
+    cli(*SEND.split(), "--name", "c")
+    span = ["--since", "2030-03-02T00:00Z", "--until", "2030-03-01T00:00Z"]
+    done = cli(*words.split(), *span)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "--until: is before --since, so nothing can match; exchange the two" in done.stderr

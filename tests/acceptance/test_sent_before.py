@@ -92,11 +92,11 @@ def test_the_rest_of_what_was_cancelled_is_sent_as_the_refusal_says(site: Site) 
         ledger.execute("UPDATE messages SET status = 'unknown', ended_at = 1 WHERE row = 2")
     site.json("campaigns", "cancel", "spring")
     said = site.send("list.csv", code=2).stderr
-    assert "1 of its 3 messages were or may have been sent" in said
+    assert "1 of its 3 messages was or may have been sent" in said
     site.write("list.csv", PEOPLE.format(third=WHOLE) + "+44 7700 900143,Dan,5\n")
     for more in ((), ("--dry-run",)):
         said = site.send("list.csv", *more, code=2).stderr
-        assert "1 of 4 rows are for people who have this message already" in said
+        assert "1 of 4 rows is for a person who has this message already" in said
     (id,) = re.findall(r"`--continue (\S+)` sends to those who do not have it yet, in a new campaign", said)
     for more in (("--dry-run",), ()):
         done = site.send("list.csv", "--continue", id, *more, "--json")

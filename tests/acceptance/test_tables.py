@@ -107,7 +107,7 @@ def test_on_a_terminal_every_table_fits_and_breaks_no_word(cli: Cli, ids: dict[s
 
 def words_in(said: str) -> set[str]:
     """All words but those of rules, of times, which pass, and of the note about columns."""
-    bare = re.sub(r"not shown at this width:[^()]*\(--json has all\)|─+", "", re.sub(COLOUR, "", said))
+    bare = re.sub(r"not shown at this width:[^()]*\(--json\s+has\s+all\)|─+", "", re.sub(COLOUR, "", said))
     return set(re.sub(r"\d\d:\d\d:\d\d", "", bare).split())
 
 
@@ -148,3 +148,10 @@ def test_no_raw_float_is_shown(cli: Cli, ids: dict[str, str]) -> None:
     for line in COMMANDS.values():
         for columns in (80, None):
             assert not re.search(r"\d\.\d{4,}", cli(*words_of(line, ids), columns=columns).stdout), line
+
+
+def test_find_says_when_at_80(cli: Cli, ids: dict[str, str]) -> None:
+    """The time was the first to go, after the vendor's id: its day and its hour fit below each other."""
+    said = re.sub(COLOUR, "", cli("messages", "find", columns=80).stdout)
+    assert "queued at" in said.splitlines()[0]
+    assert not re.search(r"not shown at this width:.*queued_at", said)

@@ -15,6 +15,7 @@ from bulksend.messaging import (
     parse_rate,
     zone_of,
 )
+from bulksend.messaging.units import counted
 
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 LIKE = "write it as ISO 8601 with its offset, like 2030-03-18T17:46:40+00:00"
@@ -218,3 +219,8 @@ def test_any_text_is_an_instant_or_a_refusal(text: str, zone: str | None) -> Non
     except InvalidValue:
         return
     assert 946_000_000_000 < ms < 4_133_990_000_000
+
+
+def test_one_is_singular() -> None:
+    assert [counted(n, "row") for n in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
+    assert [counted(n, "person", "people") for n in (1, 2)] == ["1 person", "2 people"]
