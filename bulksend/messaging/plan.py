@@ -163,7 +163,7 @@ def _key(row: Mapping[str, object], to: str) -> str:
 def checked_key(key: object, field: str = "key") -> str:
     """A key that every ledger can hold. An empty one is refused: everybody's empty keys would be one message."""
     if not isinstance(key, str):
-        raise InvalidValue(field, "", f"is a {type(key).__name__}, not text")
+        raise InvalidValue(field, "", f"is {kind_of(key)}, not text")
     if not key or key.isspace():
         raise InvalidValue(field, "", "is empty; fill it, or leave it out")
     if len(key) > KEY_MAX:

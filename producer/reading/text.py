@@ -64,6 +64,10 @@ def find_encoding(path: Path, asked: str | None) -> Encoding:
         if wanted is not None and not marked.startswith(wanted.removesuffix("-sig")):
             raise InvalidInput(f"{path.name} is marked as {marked}, not {asked}; leave --encoding out")
         return Encoding(marked, len(mark) + _marks_after(head[len(mark) :], marked), True, asked is not None)
+    if wanted in ("utf-16", "utf-32"):
+        raise InvalidInput(
+            f"--encoding: {path.name} has no mark that tells its order of bytes; say {wanted}-le or {wanted}-be"
+        )
     if wanted is not None:
         return Encoding(wanted.removesuffix("-sig"), 0, False, True)
     _no_other_format(path.name, head)
@@ -102,7 +106,11 @@ def _no_other_format(name: str, head: bytes) -> None:
     for magic, what, remedy in (
         (b"PK\x03\x04", "a spreadsheet or another zip archive", "name a spreadsheet .xlsx"),
         (b"\xd0\xcf\x11\xe0", "an old spreadsheet (.xls)", "save it as .xlsx or CSV"),
-        (b"\x1f\x8b", "compressed with gzip", "unpack it first"),
+        (b"\x1f\x8b", "data compressed with gzip", "unpack it first"),
+        (b"BZh", "data compressed with bzip2", "unpack it first"),
+        (b"\xfd7zXZ", "data compressed with xz", "unpack it first"),
+        (b"\x28\xb5\x2f\xfd", "data compressed with zstd", "unpack it first"),
+        (b"\x89PNG", "a picture", "export the table as CSV or .xlsx"),
         (b"%PDF", "a PDF", "export the table as CSV or .xlsx"),
         (b"SQLite format 3", "a database", "export the table as CSV"),
     ):

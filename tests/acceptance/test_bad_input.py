@@ -603,7 +603,7 @@ def test_56_58_a_time_that_comes_twice_is_its_first_and_one_that_has_just_passed
         ({"key": "k" * 201}, "key: may have at most 200 characters; shorten it (got '201 characters')"),
         ({"key": "a\0b"}, "key: has control characters; take them out (got '3 characters')"),
         ({"key": "\ud800"}, "key: has control characters; take them out (got '1 character')"),
-        ({"key": 83121}, "key: is a int, not text"),
+        ({"key": 83121}, "key: is an int, not text"),
         ({"sender": "12"}, f"sender: {_SHORT} (got '**')"),
         ({"sender": None}, f"sender: is empty; {COUNTRY}"),
         ({"kind": "spam"}, "kind: is not one of otp, utility, marketing (got 'spam')"),

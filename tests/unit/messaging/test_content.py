@@ -125,7 +125,7 @@ EMPTY = "is empty; fill it, or leave the field out if it may be left out"
         (T.TEXT, {}, "body", "", MISSING),
         (T.TEXT, {"body": ""}, "body", "", EMPTY),
         (T.TEXT, {"body": " \n\t"}, "body", "", EMPTY),
-        (T.TEXT, {"body": 7}, "body", "a int", "must be a string"),
+        (T.TEXT, {"body": 7}, "body", "an int", "must be a string"),
         (
             T.TEXT,
             {"body": "a" * 4097},
@@ -176,7 +176,7 @@ EMPTY = "is empty; fill it, or leave the field out if it may be left out"
             "",
             "does not exist for a document; take it out",
         ),
-        (T.AUDIO, {"id": 1}, "id", "a int", "must be a string"),
+        (T.AUDIO, {"id": 1}, "id", "an int", "must be a string"),
         (T.LOCATION, {"latitude": 1}, "longitude", "", MISSING),
         (T.LOCATION, {"latitude": 90.1, "longitude": 0}, "latitude", "", "must be between -90 and 90"),
         (T.LOCATION, {"latitude": 0, "longitude": -181}, "longitude", "", "must be between -180 and 180"),

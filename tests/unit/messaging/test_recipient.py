@@ -414,7 +414,9 @@ def test_a_decimal_that_is_no_phone_number_is_refused_in_words(value: Decimal) -
 
 @pytest.mark.parametrize("value", [True, b"447700900123", 4477j, Fraction(1, 2), object(), date(2030, 1, 1)])
 def test_what_is_neither_text_nor_a_number_is_refused_by_its_type(value: object) -> None:
-    assert refusal(value).why == f"is a {type(value).__name__}, not a phone number; {REMEDY}"
+    name = type(value).__name__
+    article = "an" if name[0] in "aeio" else "a"
+    assert refusal(value).why == f"is {article} {name}, not a phone number; {REMEDY}"
 
 
 def test_emergency_and_short_numbers_are_refused_in_their_own_region_too() -> None:

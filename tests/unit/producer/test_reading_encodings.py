@@ -144,3 +144,10 @@ def test_json_lines_have_the_same_rules(tmp_path: Path) -> None:
     path = write(tmp_path, data, "list.jsonl")
     assert "is not UTF-8" in refusal(path)
     assert names(path, "cp1252") == ["José", "Müller"]
+
+
+@pytest.mark.parametrize("name", ["utf-16", "utf-32"])
+def test_an_encoding_that_needs_a_mark_is_refused_without_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / "list.csv").write_bytes("to,name\n1,a\n".encode(f"{name}-le"))
+    with pytest.raises(InvalidInput, match=f"has no mark that tells its order of bytes; say {name}-le or"):
+        open_rows(tmp_path / "list.csv", encoding=name)
