@@ -479,7 +479,7 @@ def test_17_rows_that_are_no_rows_are_refused_one_by_one(producer: Producer) -> 
     report = submit(producer, [None, 7, "447700900001", [], {}, twice, good(1)])
     found = refused_by(report)
     wanted = 'must be an object, like {"to": "447700900123"}'
-    kinds = ("null", "a int", "a str", "a list")
+    kinds = ("null", "an int", "a str", "a list")
     assert [found[n] for n in range(1, 5)] == [("row", kind, wanted) for kind in kinds]
     assert found[5][2].startswith("no column holds the recipients")
     assert found[6][2] == "the columns 'TO' and 'to' have the same name; rename one of them"
@@ -589,7 +589,7 @@ def test_56_58_a_time_that_comes_twice_is_its_first_and_one_that_has_just_passed
         ),
         ({"at": datetime(9999, 1, 1, tzinfo=UTC)}, f"at: {_YEAR} (got '9999-01-01T00:00:00+00:00')"),
         ({"at": datetime(1, 1, 1, tzinfo=UTC)}, f"at: {_YEAR} (got '0001-01-01T00:00:00+00:00')"),
-        ({"at": 1893456000}, "at: must be an aware datetime (got 'a int')"),
+        ({"at": 1893456000}, "at: must be an aware datetime (got 'an int')"),
         (
             {"ttl": timedelta(0)},
             "ttl: must be at least a millisecond and at most 366 days (got '0:00:00')",
@@ -598,7 +598,7 @@ def test_56_58_a_time_that_comes_twice_is_its_first_and_one_that_has_just_passed
             {"ttl": timedelta(days=367)},
             "ttl: must be at least a millisecond and at most 366 days (got '367 days, 0:00:00')",
         ),
-        ({"ttl": 300}, "ttl: must be a timedelta (got 'a int')"),
+        ({"ttl": 300}, "ttl: must be a timedelta (got 'an int')"),
         ({"key": ""}, "key: is empty; fill it, or leave it out"),
         ({"key": "k" * 201}, "key: may have at most 200 characters; shorten it (got '201 characters')"),
         ({"key": "a\0b"}, "key: has control characters; take them out (got '3 characters')"),
