@@ -20,6 +20,7 @@ BENCH_MAY = {
     "bulksend.failpoints": {"STEPS"},
     "bulksend.ledger": {"audit", "leases", "receipts", "senders"},
     "bulksend.ledger.database": {"Database"},
+    "bulksend.ledger.endings": {"WORKER_LOST"},
     "bulksend.ledger.keyfile": {"new_encryption_key"},
     "bulksend.ledger.migrating": {"migrate"},
     "bulksend.ledger.schema": {"attempts", "campaigns", "messages", "receipts"},
