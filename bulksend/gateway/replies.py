@@ -64,6 +64,8 @@ class Reply(NamedTuple):
     request_id: str
     message_id: str
     message_id_is_sound: bool
+    names_message_id: bool
+    """Whether there is a MessageId of any type and length, also beside the place where it belongs."""
     retry_after_ms: int | None
     shown: str
     """What may be kept of the vendor's words."""
@@ -116,7 +118,7 @@ def _outcome(reply: Reply, whatsapp_code: int | None, vouched: Set[int]) -> Outc
     else:
         words = outcome_of_words(reply.message) if reply.ret_code == SEND_FAILED else None
         outcome = words or refusal_of(reply, vouched)
-    if reply.message_id and isinstance(outcome, Refused | Throttled):
+    if reply.names_message_id and isinstance(outcome, Refused | Throttled):
         # What it takes it gives a MessageId: an answer that says both proves neither.
         remedy = Remedy(breaker=True, alert=True)
         return Unknown(
@@ -159,6 +161,7 @@ def take_apart(status: int, headers: Mapping[str, str], body: bytes, *, max_body
     message = message if isinstance(message, str) else ""
     data = parts.get("Data")
     message_id = data.get("MessageId") if isinstance(data, dict) else None
+    places = [parts, *(data if isinstance(data, list) else [data])]
     return Reply(
         status=status,
         fields=fields,
@@ -167,6 +170,7 @@ def take_apart(status: int, headers: Mapping[str, str], body: bytes, *, max_body
         request_id=_id_text(parts.get("RequestId")) or _id_text(by_name.get("x-speedo-request-uuid")),
         message_id=_id_text(message_id),
         message_id_is_sound=isinstance(message_id, str) and bool(_id_text(message_id)),
+        names_message_id=any(_says(place.get("MessageId")) for place in places if isinstance(place, dict)),
         retry_after_ms=_retry_after_ms(by_name.get("retry-after", ""), by_name.get("date", "")),
         shown=_shown(message) if fields is not None else _described(by_name.get("content-type", ""), body),
     )
@@ -183,7 +187,9 @@ def _inflated(body: bytes, encoding: str, max_body: int) -> bytes | None:
         inflated = inflater.decompress(body, max_body + 1)
     except zlib.error:
         return None
-    return inflated if inflater.eof and len(inflated) <= max_body else None
+    # Behind its end there may be another member, which goes on with the body.
+    is_whole = inflater.eof and not inflater.unused_data
+    return inflated if is_whole and len(inflated) <= max_body else None
 
 
 def _json_object(body: bytes | None) -> dict[str, Any] | None:
@@ -225,6 +231,10 @@ def _id_text(value: object) -> str:
     """An id that a ledger can hold and a receipt can match, else empty: a cut id could match another."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text if len(text) <= MAX_ID and text.isprintable() and text.strip() else ""
+
+
+def _says(value: object) -> bool:
+    return value is not None and (not isinstance(value, str) or bool(value.strip()))
 
 
 def _shown(words: str) -> str:

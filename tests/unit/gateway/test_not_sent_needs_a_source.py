@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable, Mapping
 
@@ -103,6 +104,41 @@ def test_a_refusal_beside_a_message_id_is_unknown(code: int) -> None:
     answer = read_reply(200, {}, body)
     assert isinstance(answer.outcome, Unknown)
     assert answer.evidence.message_id == "wamid.1"
+
+
+@pytest.mark.parametrize("code", [17115, 17125, 17110])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(
+            {"Data": {"MessageId": odd}}
+            for odd in ("x" * 257, "a\x00b", "\ud800", ["m"], {"id": "m"}, True, 7, 1.5)
+        ),
+        {"MessageId": "m"},
+        {"Data": [{"MessageId": "m"}]},
+        {"Data": [None, {"MessageId": "m"}]},
+    ],
+)
+def test_a_message_id_of_any_form_or_place_stands_against_a_refusal(
+    names: dict[str, object], code: int
+) -> None:
+    """It need not be one that the ledger can hold to say that the vendor took the message."""
+    body = json.dumps({"RetCode": code, "Message": "", **names}).encode()
+    assert isinstance(read_reply(200, {}, body).outcome, Unknown)
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", "\t"])
+def test_an_empty_message_id_is_none(nothing: object) -> None:
+    body = json.dumps({"RetCode": 17115, "Message": "", "Data": {"MessageId": nothing}}).encode()
+    assert not isinstance(read_reply(200, {}, body).outcome, Unknown)
+
+
+def test_what_follows_a_compressed_answer_is_part_of_it() -> None:
+    """A second gzip member goes on with the body: two answers are none."""
+    refusal, success = envelope(17115), b'{"RetCode":0,"Data":{"MessageId":"m"}}'
+    for more in (gzip.compress(success), gzip.compress(refusal), b"junk"):
+        answer = read_reply(200, {"Content-Encoding": "gzip"}, gzip.compress(refusal) + more)
+        assert isinstance(answer.outcome, Unknown)
 
 
 @pytest.mark.parametrize("code", sorted(SAYS_NOT_SENT - {17115}))
