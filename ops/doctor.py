@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import redis
-
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
+    from ops.stops import Stop
 
 #: SQLite from 3.7.0 to 3.51.2 can corrupt a WAL database when two processes checkpoint and write at once.
 SQLITE_SOUND = (3, 51, 3)
 #: The vendor refuses timestamps that are off by more than five minutes.
 SKEW_LIMIT_S = 300
 SKEW_WARN_S = 30
-#: A Redis fuller than this is worth a look before it refuses.
-NEARLY_FULL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
     from bulksend.ledger.migrating import SchemaNewer, SchemaOutdated, check_schema
     from bulksend.ledger.readiness import try_out
     from bulksend.messaging.errors import InvalidInput
-    from ops.stops import stops_now
+    from ops.stops import ledger_stops
 
     file = ledger_file(of.database_url_text())
     if file is not None and not file.exists():
@@ -87,7 +84,7 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
     if names:
         yield Diagnosis("workers", True, f"{len(names)} at work: {', '.join(names[:5])}")
     with suppress(InvalidInput):  # an encryption key that is none has a finding of its own
-        yield from (Diagnosis(stop.about, False, stop.found, stop.remedy) for stop in stops_now(of, database))
+        yield from map(_wrong, ledger_stops(of, database))
     database.close()
 
 
@@ -129,10 +126,7 @@ def _sqlite(database: Database) -> Diagnosis:
 
 
 def _redis(of: Settings) -> Iterator[Diagnosis]:
-    import redis
-
-    from bulksend.broker import do_all, eviction, open_redis
-    from producer.relay import LEADER_KEY
+    from ops.stops import RELAY, look_at_redis
 
     if of.redis_url is None:
         yield Diagnosis(
@@ -142,86 +136,23 @@ def _redis(of: Settings) -> Iterator[Diagnosis]:
             "set REDIS_URL, or use `bulksend up`, which starts its own",
         )
         return
-    client = open_redis(of.redis_url_text())
-    try:
-        client.ping()
-        info = _info(client)
-    except (redis.RedisError, OSError) as error:
-        yield _redis_trouble(of, error)
-        return
-    wrong = list(_redis_room(info))
-    found = eviction(client)
-    if found is not None:
-        wrong.append(Diagnosis("Redis memory", False, found.what, found.remedy))
-    try:
-        do_all(client)
-        leader = client.get(LEADER_KEY)
-    except (redis.RedisError, OSError) as error:
-        # What was found already, such as that it is a replica, is why.
-        yield from wrong or [_redis_trouble(of, error)]
-        return
-    version = info.get("redis_version", "of a version that it does not tell")
-    yield Diagnosis("Redis", True, f"{of.redis_address()} does all that is needed, version {version}")
-    yield from wrong
-    if info and not int(info.get("aof_enabled", 0)):
+    look = look_at_redis(of)
+    if look.info is not None:
+        version = look.info.get("redis_version", "of a version that it does not tell")
+        yield Diagnosis("Redis", True, f"{of.redis_address()} does all that is needed, version {version}")
+    yield from map(_wrong, look.stops)
+    if look.info and not int(look.info.get("aof_enabled", 0)):
         yield Diagnosis(
             "Redis durability",
             True,
             "no append-only file: after a restart the relay fills it again from the ledger; limits begin cold",
         )
-    if leader is None:
-        yield Diagnosis("relay", False, "none leads: scheduled messages stay in the ledger", "bulksend relay")
-    else:
-        yield Diagnosis("relay", True, "one leads")
+    if look.info is not None and RELAY not in {stop.about for stop in look.stops}:
+        yield Diagnosis(RELAY, True, "one leads")
 
 
-def _info(client: redis.Redis) -> Mapping[str, Any]:
-    """What it tells of itself; nothing where that is forbidden."""
-    import redis
-
-    try:
-        found: Mapping[str, Any] = client.info()
-    except redis.ResponseError:
-        return {}
-    return found
-
-
-def _redis_trouble(of: Settings, error: Exception) -> Diagnosis:
-    from bulksend.broker import trouble_of
-
-    trouble = trouble_of(error)
-    return Diagnosis("Redis", False, f"{of.redis_address()}: {trouble.what}", trouble.remedy)
-
-
-def _redis_room(info: Mapping[str, Any]) -> Iterator[Diagnosis]:
-    """What keeps it from taking jobs: a full memory, a disk that failed, being a replica."""
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    if most and used > most * NEARLY_FULL:
-        yield Diagnosis(
-            "Redis memory",
-            False,
-            f"{used / 2**20:.0f} of {most / 2**20:.0f} MiB are used: once full it takes no jobs",
-            "raise maxmemory, or look for what else is kept in it: redis-cli --bigkeys",
-        )
-    if info.get("role") == "slave":
-        yield Diagnosis(
-            "Redis role", False, "it is a replica and takes no jobs", "set REDIS_URL to the primary"
-        )
-    failed = [
-        what
-        for what, field in (
-            ("append-only file", "aof_last_write_status"),
-            ("snapshot", "rdb_last_bgsave_status"),
-        )
-        if info.get(field, "ok") != "ok"
-    ]
-    if failed:
-        yield Diagnosis(
-            "Redis disk",
-            False,
-            f"the last write of its {' and '.join(failed)} failed: it may refuse jobs",
-            "free its disk; see redis-cli INFO persistence and its log",
-        )
+def _wrong(stop: Stop) -> Diagnosis:
+    return Diagnosis(stop.about, False, stop.found, stop.remedy)
 
 
 def _encryption(of: Settings) -> Diagnosis:

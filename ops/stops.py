@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bulksend.messaging.units import format_in_zone
 
 if TYPE_CHECKING:
+    import redis
     from sqlalchemy import Connection
 
     from bulksend.ledger.campaigns import Campaign
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Less room than this on a disk is said, in bytes: a busy ledger writes it within minutes.
 LEAST_ROOM = 200 * 2**20
+#: A Redis fuller than this is worth a look before it refuses.
+NEARLY_FULL = 0.9
+RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,16 @@ class Stop:
 
 
 def stops_now(of: Settings, database: Database, campaign: Campaign | None = None) -> list[Stop]:
-    """By the ledger, the keys and the disks. With a ``campaign`` only what holds that one back.
+    """All that can be seen from here. With a ``campaign`` only what holds that one back.
+
+    Where REDIS_URL is not set here, others may have it. Raises LedgerUnreachable, LedgerUnfit.
+    """
+    by_redis = [] if of.redis_url is None else look_at_redis(of).stops
+    return [*ledger_stops(of, database, campaign), *by_redis]
+
+
+def ledger_stops(of: Settings, database: Database, campaign: Campaign | None = None) -> list[Stop]:
+    """By the ledger, the keys, the disks, and the limiter whose keys are made of the ledger's.
 
     Raises LedgerUnreachable, LedgerUnfit.
     """
@@ -44,7 +57,111 @@ def stops_now(of: Settings, database: Database, campaign: Campaign | None = None
             *_nobody_works(tx),
             *_missing_keys(tx, of, campaign),
             *_full_disks(of, database),
+            *_outage(tx, of, database),
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class RedisLook:
+    """What stops messages at Redis; ``info`` is what it tells of itself, None where it does not do its work."""
+
+    stops: list[Stop]
+    info: Mapping[str, Any] | None
+
+
+def look_at_redis(of: Settings) -> RedisLook:
+    """Do what workers and relay do with it, and look whether a relay leads. Never raises for what it finds."""
+    import redis
+
+    from bulksend.broker import do_all, eviction, open_redis
+    from producer.relay import LEADER_KEY
+
+    stops: list[Stop] = []
+    try:
+        with open_redis(of.redis_url_text()) as client:
+            client.ping()
+            info = _info(client)
+            stops += _redis_room(info)
+            found = eviction(client)
+            if found is not None:
+                stops.append(Stop("Redis memory", found.what, found.remedy))
+            do_all(client)
+            if client.get(LEADER_KEY) is None:
+                stops.append(
+                    Stop(RELAY, "none leads: scheduled messages stay in the ledger", "bulksend relay")
+                )
+    except (redis.RedisError, OSError) as error:
+        # What was found already, such as that it is a replica, is why.
+        return RedisLook(stops or [_redis_trouble(of, error)], None)
+    return RedisLook(stops, info)
+
+
+def _info(client: redis.Redis) -> Mapping[str, Any]:
+    """What it tells of itself; nothing where that is forbidden."""
+    import redis
+
+    try:
+        found: Mapping[str, Any] = client.info()
+    except redis.ResponseError:
+        return {}
+    return found
+
+
+def _redis_trouble(of: Settings, error: Exception) -> Stop:
+    from bulksend.broker import trouble_of
+
+    trouble = trouble_of(error)
+    return Stop("Redis", f"{of.redis_address()}: {trouble.what}", trouble.remedy)
+
+
+def _redis_room(info: Mapping[str, Any]) -> Iterator[Stop]:
+    """What keeps it from taking jobs: a full memory, a disk that failed, being a replica."""
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if most and used > most * NEARLY_FULL:
+        yield Stop(
+            "Redis memory",
+            f"{used / 2**20:.0f} of {most / 2**20:.0f} MiB are used: once full it takes no jobs",
+            "raise maxmemory, or look for what else is kept in it: redis-cli --bigkeys",
+        )
+    if info.get("role") == "slave":
+        yield Stop("Redis role", "it is a replica and takes no jobs", "set REDIS_URL to the primary")
+    failed = [
+        what
+        for what, field in (
+            ("append-only file", "aof_last_write_status"),
+            ("snapshot", "rdb_last_bgsave_status"),
+        )
+        if info.get(field, "ok") != "ok"
+    ]
+    if failed:
+        yield Stop(
+            "Redis disk",
+            f"the last write of its {' and '.join(failed)} failed: it may refuse jobs",
+            "free its disk; see redis-cli INFO persistence and its log",
+        )
+
+
+def _outage(tx: Connection, of: Settings, database: Database) -> Iterator[Stop]:
+    """The breaker that the workers share. Where Redis does not answer that is said elsewhere."""
+    import redis
+
+    from bulksend.ledger.database import instant
+    from bulksend.ledger.installation import limiter_key
+    from bulksend.limits import redis_permits
+    from ops.why import last_answers
+
+    if of.redis_url is None:
+        return
+    try:
+        is_open = redis_permits(of, hash_key=limiter_key(database), worker_id="").breaker_is_open()
+    except (redis.RedisError, OSError):
+        return
+    if is_open:
+        yield Stop(
+            "vendor",
+            f"POSTs fail, so one at a time is tried; its last answers: {last_answers(tx, instant(tx))}",
+            "`bulksend doctor` asks the vendor itself; it goes on once a POST goes well",
+        )
 
 
 def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Stop]:

@@ -97,7 +97,7 @@ def explain(
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
         ahead = _ahead(tx, row)
         workers = leases.alive(tx)
-        answers = _last_answers(tx, now)
+        answers = last_answers(tx, now)
     limits = (
         SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
     )
@@ -222,7 +222,7 @@ def _told(holding: Holding, answers: str) -> Holding:
 _NEWEST, _LATELY_MS = 50, 15 * 60_000
 
 
-def _last_answers(tx: Connection, now: int) -> str:
+def last_answers(tx: Connection, now: int) -> str:
     """What the POSTs since the last one that went well came to, each kind with its number, the newest first."""
     newest = (
         select(attempts)

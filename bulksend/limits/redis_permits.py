@@ -109,6 +109,10 @@ class RedisPermits:
         arguments = [self._tolerance(), outages, successes, int(probe_over), *fields]
         return _instant(self._run(self._scripts.report, arguments))
 
+    def breaker_is_open(self) -> bool:
+        """Whether the last POSTs of all workers failed, so that one at a time is tried until one goes well."""
+        return float(self._client.hget(self._key, "open_ms") or 0) > 0
+
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits. Raises ValueError for a ``why_code`` that is not a word."""
         if why_code and not (why_code.replace("_", "").isalnum() and len(why_code) <= 40):

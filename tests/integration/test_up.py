@@ -9,16 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
 from bulksend.ledger.database import Database
+from bulksend.ledger.installation import limiter_key
+from bulksend.limits import redis_permits
 from bulksend.messaging.errors import InvalidInput
+from bulksend.settings import Settings
 from ops.local.ports import free_port, is_free
 from ops.local.valkey import EmbeddedValkey
 from ops.stack import ROOT, Stack, running, sqlite_url
+from producer.relay import LEADER_KEY
 
 NAMES = [
     "My%20Repo",
@@ -119,22 +124,40 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "run it elsewhere" in done.stderr
 
 
-def test_what_stops_messages_is_said_by_doctor_show_and_send(tmp_path: Path) -> None:
-    environ = plain_environ() | {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/l.db"}
-    (tmp_path / "c.json").write_text('{"body": "hello"}')
-    (tmp_path / "p.csv").write_text("to\n447700900123\n")
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def commands_in(folder: Path, **environ: str) -> Run:
+    """Runs commands in a folder with a ledger, a content and a file of one person."""
+    whole = plain_environ() | {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{folder}/l.db"} | environ
+    (folder / "c.json").write_text('{"body": "hello"}')
+    (folder / "p.csv").write_text("to\n447700900123\n")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "ops.cli.main", *words],
-            cwd=tmp_path,
-            env=environ,
+            cwd=folder,
+            env=whole,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
 
+    return run
+
+
+def wrong_by(run: Run) -> dict[str, str]:
+    """What doctor finds wrong."""
+    return {
+        f["about"]: f["found"]
+        for f in json.loads(run("doctor", "--json").stdout)["findings"]
+        if not f["well"]
+    }
+
+
+def test_what_stops_messages_is_said_by_doctor_show_and_send(tmp_path: Path) -> None:
+    run = commands_in(tmp_path)
     sender = "8615000579987"
     assert run("migrate").returncode == 0
     assert run("senders", "add", sender).returncode == 0
@@ -145,8 +168,7 @@ def test_what_stops_messages_is_said_by_doctor_show_and_send(tmp_path: Path) -> 
     assert sent.returncode == 0, sent.stderr
     # Sealed by the key beside the ledger, which is lost now.
     (tmp_path / "l.db.key").unlink()
-    doctor = json.loads(run("doctor", "--json").stdout)["findings"]
-    wrong = {f["about"]: f["found"] for f in doctor if not f["well"]}
+    wrong = wrong_by(run)
     assert "no money" in wrong["account"]
     assert "spam" in wrong["sender"]
     assert "no worker" in wrong["workers"]
@@ -155,3 +177,71 @@ def test_what_stops_messages_is_said_by_doctor_show_and_send(tmp_path: Path) -> 
     for text in ("no money", "spam", "no worker"):
         assert text in sent.stderr.replace("\n", " ")
         assert any(text in stop for stop in shown)
+
+
+CAMPAIGN = ["--sender", "8615000579987", "--type", "text", "--content", "c.json", "--kind", "utility"]
+
+
+def no_redis(server: EmbeddedValkey, url: str) -> str:
+    server.stop()
+    return "nothing listens there"
+
+
+def no_relay(server: EmbeddedValkey, url: str) -> str:
+    return "none leads"
+
+
+def full(server: EmbeddedValkey, url: str) -> str:
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", "1mb")
+    return "once full it takes no jobs"
+
+
+def open_breaker(server: EmbeddedValkey, url: str) -> str:
+    settings = Settings.from_env({"REDIS_URL": url})
+    database = Database(f"sqlite:///{server.folder.parent}/l.db")
+    permits = redis_permits(settings, hash_key=limiter_key(database), worker_id="")
+    permits.report(outages=1)
+    permits.report(outages=1)
+    database.close()
+    return "POSTs fail, so one at a time is tried"
+
+
+@pytest.mark.parametrize("breaks", [no_redis, no_relay, full, open_breaker])
+def test_what_stops_messages_at_redis_and_the_vendor_is_in_the_same_list(
+    tmp_path: Path, breaks: Callable[[EmbeddedValkey, str], str]
+) -> None:
+    server = EmbeddedValkey(tmp_path / "valkey", durable=False)
+    url = server.start()
+    try:
+        run = commands_in(tmp_path, REDIS_URL=url)
+        assert run("migrate").returncode == 0
+        said = breaks(server, url)
+        sent = run("send", "p.csv", *CAMPAIGN, "--name", "s")
+        assert sent.returncode == 0, sent.stderr
+        shown = json.loads(run("campaigns", "show", "s", "--json").stdout)["stopped_by"]
+        assert said in " ".join(sent.stderr.split())
+        assert any(said in stop for stop in shown), shown
+        assert any(said in found for found in wrong_by(run).values())
+    finally:
+        server.stop()
+
+
+def test_nothing_that_works_is_said_to_stop_messages(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "stack", environ=plain_environ())
+    with running(stack):
+        run = commands_in(tmp_path, **stack.settings_environ)
+        relay_leads(stack)
+        sent = run("send", "p.csv", *CAMPAIGN, "--name", "s", "--wait")
+        assert sent.returncode == 0, sent.stderr
+        assert json.loads(run("campaigns", "show", "s", "--json").stdout)["stopped_by"] == []
+        assert set(wrong_by(run)) <= {"SQLite", "ledger disk", "spool disk"}
+
+
+def relay_leads(stack: Stack) -> None:
+    """A stack stands as soon as its worker works; its relay may take a moment more."""
+    until = time.monotonic() + 30
+    with redis.Redis.from_url(stack.settings_environ["REDIS_URL"]) as client:
+        while not client.exists(LEADER_KEY):
+            assert time.monotonic() < until
+            time.sleep(0.05)
