@@ -48,20 +48,25 @@ _ATTEMPT = {"id": "uuid", "attempt_id": "uuid"}
 # Ids come back as text: hundreds at a time, a UUID object each would cost as much as all the rest of its row.
 _CLAIM = """
 UPDATE messages SET status = 'claimed', owner = :lease, gate = NULL, gate_until = NULL
-WHERE id IN (
+WHERE {picked}
     SELECT m.id FROM {named}
     WHERE ((m.status IN ('queued', 'retry') AND m.due_at <= {now})
            OR (m.status = 'claimed' AND m.owner = :lease))
       AND EXISTS (SELECT 1 FROM campaigns c WHERE c.id = m.campaign_id AND c.status IN ('intake', 'running'))
       AND NOT EXISTS (SELECT 1 FROM senders s WHERE s.phone = m.sender AND s.paused_at IS NOT NULL)
       AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = :account AND a.paused_at IS NOT NULL)
-    {skip_locked}
-)
-AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))
+    {end}
+AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease)) IS TRUE
 AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} AND w.ended_at IS NULL)
 RETURNING CAST(id AS text), CAST(campaign_id AS text), kind, sender, recipient, type, payload, due_at, expires_at,
           queued_at, attempts, tries, waits, expires_at - {now} AS left_ms
 """
+#: What the ids are looked up by, and its end. PostgreSQL makes a join of IN, and where it believes that no rows wait it
+#: looks all of them up again for each of them: 30 s for 1,100. An array is made once.
+_PICKED = {
+    "sqlite": ("id IN (", ")"),
+    "postgresql": ("id = ANY(ARRAY(", "FOR UPDATE OF m SKIP LOCKED))"),
+}
 
 
 def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> list[Claimed]:
@@ -72,11 +77,8 @@ def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> li
     """
     if not ids:
         return []
-    sql = _CLAIM.format(
-        named=named(tx),
-        now=now_sql(tx),
-        skip_locked="" if tx.dialect.name == "sqlite" else "FOR UPDATE OF m SKIP LOCKED",
-    )
+    picked, end = _PICKED[tx.dialect.name]
+    sql = _CLAIM.format(picked=picked, named=named(tx), now=now_sql(tx), end=end)
     rows = tx.execute(
         statement(sql), bound(tx, IDS, [(id,) for id in ids]) | {"lease": lease, "account": account}
     )
