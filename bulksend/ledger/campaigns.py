@@ -312,7 +312,9 @@ def to_continue(tx: Connection, name_or_id: str, new: NewCampaign) -> Continuati
         new = _rest_of(campaign, new)
         into = by_key(tx, new.key)
     campaign = into or campaign
-    for what in ("sender", "kind", "type", "content"):
+    # The rest of a cancelled campaign may say something else: a wrong text is a usual reason to cancel.
+    same = ("sender", "kind", "type", "content") if into is not None else ("sender", "kind")
+    for what in same:
         if getattr(campaign, what) != getattr(new, what):
             has = "another content" if what == "content" else f"the {what} {getattr(campaign, what)}"
             raise InvalidInput(
@@ -401,6 +403,8 @@ def notes_of_rest(tx: Connection, way: Continuation, begun: Campaign | None) -> 
     last = way.rest_of[-1]
     into = way.new.name if begun is None else f"{begun.id} ({begun.name})"
     notes = [f"campaign {last.id} ({last.name}) is cancelled: its rest comes into campaign {into}"]
+    if (last.type, last.content) != (way.new.type, way.new.content):
+        notes.append("the rest has another content than what was sent before")
     under_way = sum(statuses(tx, each.id).get(status, 0) for each in way.rest_of for status in WAITING | HELD)
     if under_way:
         notes.append(

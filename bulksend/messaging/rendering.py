@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ from bulksend.messaging.rules import (
 )
 from bulksend.messaging.states import MessageType
 
-_NAME = re.compile(r"[^\W\d][\w .\-]{0,99}")
+#: Characters of a column's name in a content.
+_NAME_MAX = 100
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -260,13 +262,23 @@ def _fixed_part(text: str, start: int, end: int, path: str) -> str:
     return part
 
 
+def _is_name(text: str) -> bool:
+    """Whether a column that a content uses can be called so. A letter of many scripts has marks that follow it."""
+    first = text[:1]
+    return (
+        len(text) <= _NAME_MAX
+        and (first == "_" or (first.isalnum() and not first.isdecimal()))
+        and all(c.isalnum() or c in "_ .-" or unicodedata.category(c).startswith("M") for c in text)
+    )
+
+
 def _variable(inner: str, at: int, path: str) -> _Variable:
     """What stands between the braces that begin at ``at``."""
     name, bar, default = inner.partition("|")
     shown = clean_name(name)
     if REPLACED in default:
         raise InvalidValue(path, f"{{{{{inner}}}}}"[:40], BROKEN)
-    if not _NAME.fullmatch(shown) or "{{" in default:
+    if not _is_name(shown) or "{{" in default:
         raise InvalidValue(
             path,
             f"{{{{{inner}}}}}"[:40],

@@ -208,5 +208,7 @@ def kind_of(value: object) -> str:
     """What may be shown of a value in the wrong place: its kind."""
     if value is None:
         return "null"
+    if isinstance(value, bool):
+        return "true or false"
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"

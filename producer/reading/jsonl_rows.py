@@ -20,6 +20,9 @@ from producer.reading.text import LINE_MAX, find_encoding, open_text, refuse_oth
 GATHERED = 4 << 20
 
 
+_ONE_A_LINE = "write one whole object a line, with nothing behind it"
+
+
 class _LineError(ValueError):
     """Why a line is no row: the field, and the sentence."""
 
@@ -137,7 +140,9 @@ def _parse(line: str) -> dict[str, object]:
         if end != len(line):
             raise json.JSONDecodeError("Extra data", line, end)
     except json.JSONDecodeError as error:
-        raise _LineError("row", f"is not JSON: {error.msg[:60]} at character {error.colno}") from None
+        raise _LineError(
+            "row", f"is not JSON: {error.msg[:60]} at character {error.colno}; {_ONE_A_LINE}"
+        ) from None
     except RecursionError:
         raise _LineError("row", "is nested too deeply; a row is one flat object") from None
     except _LineError:

@@ -150,7 +150,7 @@ BAD_NUMBERS = [
     ),
     Bad("16 emergency", "112", "to", "***", _SHORT),
     Bad("17 a list", ["447700900013"], "to", "", f"is a list, not a phone number; {COUNTRY}"),
-    Bad("17 true", True, "to", "", f"is a bool, not a phone number; {COUNTRY}"),
+    Bad("17 true", True, "to", "", f"is true or false, not a phone number; {COUNTRY}"),
     Bad("18 null", None, "to", "", f"is empty; {COUNTRY}"),
     Bad("22 a lone surrogate", "44770090\ud800", "to", "*****090", _ODD),
     Bad("23 a NUL", "447700900001\0", "to", "4477*****001", _ODD),

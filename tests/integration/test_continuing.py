@@ -239,7 +239,7 @@ def test_a_key_of_the_producers_own_tells_messages_apart(desk: Desk) -> None:
     with pytest.raises(SamePeople, match=r"^1 of 2 rows"):
         desk.take("newer", keyed("order-2", "order-4"))
     # A row without a key of its own is for the person, whatever the keys of the others.
-    with pytest.raises(SamePeople, match=r"^1 of 1 rows"):
+    with pytest.raises(SamePeople, match=r"^1 of 1 row "):
         desk.take("newest", rows_of(1, 2))
 
 
@@ -377,6 +377,22 @@ def test_the_rest_of_a_cancelled_campaign_is_sent_to_those_surely_not_sent_to(
     assert sent == wanted
     assert done.continued == Continued(many + 1, 0, many + 1)
     assert [note for note in done.notes if "still being sent or ended, and so left out: 1." in note]
+
+
+def test_the_rest_may_have_a_corrected_content(desk: Desk) -> None:
+    id = desk.take("old", rows_of(0, 3)).campaign_id
+    end_as(desk, 0, "accepted", "accepted")
+    cancel(desk, id)
+    corrected = TEMPLATE.to_json().replace("}}", "}}!")
+    assert corrected != TEMPLATE.to_json()
+    for took in (2, 0):
+        done = desk.take("old", rows_of(0, 3), into=id, content=corrected)
+        assert done.continued == Continued(3, took, 3 - took)
+    assert "the rest has another content than what was sent before" in done.notes
+    assert desk.campaign(done.campaign_id).content == corrected
+    with pytest.raises(InvalidInput, match="has another content"):
+        desk.take("old", rows_of(0, 3), into=id)
+    assert desk.people() == [person(0), person(1), person(1), person(2), person(2)]
 
 
 def test_the_rest_of_the_rest_leaves_out_all_who_were_sent_to(desk: Desk) -> None:

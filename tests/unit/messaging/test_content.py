@@ -198,7 +198,7 @@ EMPTY = "is empty; fill it, or leave the field out if it may be left out"
             T.LOCATION,
             {"latitude": True, "longitude": 0},
             "latitude",
-            "a bool",
+            "true or false",
             "must be a number of degrees, like 51.5072",
         ),
         (

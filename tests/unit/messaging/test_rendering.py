@@ -99,6 +99,20 @@ def test_a_missing_variable_is_refused_by_the_name_it_is_written_with(variables:
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["नाम", "ชื่อ", "שָׁם", "اِسم", "prénom", "pre\u0301nom", "Tên khách", "姓名", "_name", "first-name", "a.b 2"],
+)
+def test_a_name_of_any_script_with_its_marks_is_a_columns_name(name: str) -> None:
+    assert text(f"Hi {{{{{name}}}}}").render({normal_name(name): "Zoë"}) == '{"body":"Hi Zoë"}'
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a+b", "a(b)", "\u0301a", "x" * 101, "a\u2028b\u0000"])
+def test_nothing_is_computed_in_a_content(name: str) -> None:
+    with pytest.raises(InvalidValue, match="is no column's name"):
+        text(f"Hi {{{{{name}}}}}")
+
+
 def test_variables_are_found_by_name_whatever_their_order_and_others_do_not_matter() -> None:
     template = text("{{b}}-{{a}}")
     assert template.render({"a": "1", "extra": "x", "b": "2"}) == template.render({"b": "2", "a": "1"})
