@@ -146,7 +146,7 @@ class Runtime:
 
     def _say_ready(self) -> None:
         self.ready.set()
-        log.info("worker_ready", worker=worker_name())
+        log.info("worker_ready", worker=worker_name(), ledger=self._settings.database_address())
 
 
 def worker_name() -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
@@ -306,6 +308,15 @@ def worth_repeating(error: DBAPIError) -> bool:
     return False
 
 
+def _close_to_others(file: str) -> None:
+    """An earlier program let every user of the machine read its ledger. A group that may write keeps its rights."""
+    for each in (Path(file), Path(f"{file}-wal"), Path(f"{file}-shm")):
+        with suppress(FileNotFoundError):
+            mode = each.stat().st_mode
+            if mode & stat.S_IRWXO:
+                each.chmod(0o660 if mode & stat.S_IWGRP else 0o600)
+
+
 def _sqlite_engine(url: str, pool_size: int) -> Engine:
     module: Any = sqlite3
     try:
@@ -333,7 +344,10 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
     def _keep_private(_dialect: object, _record: object, arguments: list[Any], _more: object) -> None:
         # It holds people's numbers; -wal and -shm take its mode over. Where it cannot be made SQLite says why.
         with suppress(OSError):
-            os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            try:
+                os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            except FileExistsError:
+                _close_to_others(arguments[0])
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:

@@ -114,11 +114,24 @@ def send(
             naming=as_option,
         )
         say_notes(plan.notes)
+        _say_simulated(of, type)
         if dry_run:
             return _dry_run(of, plan, json)
         return _send(of, plan, json, wait=wait)
 
     raise SystemExit(guarded(work))
+
+
+def _say_simulated(of: Settings, type: str) -> None:
+    """A rehearsal cannot tell whether the vendor knows a template: that must not pass for a proof."""
+    from ops.cli.output import say
+    from simulator import REHEARSAL_ACCESS_KEY_ID
+
+    if of.uspeedo_accesskey_id == REHEARSAL_ACCESS_KEY_ID and type == "template":
+        say(
+            "the vendor is simulated: nothing is real, and every template passes, also one that does not exist",
+            "yellow",
+        )
 
 
 def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:

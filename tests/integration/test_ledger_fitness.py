@@ -309,6 +309,30 @@ def test_a_ledger_file_is_its_users_alone(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}, modes
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0o644, 0o600), (0o666, 0o660), (0o664, 0o660), (0o640, 0o640), (0o600, 0o600)],
+    ids=oct,
+)
+def test_an_earlier_programs_ledger_is_closed_to_others_when_it_is_opened(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    """A group that was given rights keeps them: it shares the ledger on purpose."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    holder = Database(url)
+    migrate(holder)
+    with holder.read():  # -wal and -shm are there as long as one connection is
+        for file in tmp_path.iterdir():
+            file.chmod(before)
+        second = Database(url)
+        with second.read():
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        second.close()
+    holder.close()
+    assert len(modes) == 3
+    assert set(modes.values()) == {after}, modes
+
+
 def test_what_a_command_writes_is_its_users_alone(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"body": "hello"}')
     (tmp_path / "p.csv").write_text("to\n447700900123\n")

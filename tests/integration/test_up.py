@@ -24,6 +24,7 @@ from ops.local.ports import free_port, is_free
 from ops.local.valkey import EmbeddedValkey
 from ops.stack import ROOT, Stack, running, sqlite_url
 from producer.relay import LEADER_KEY
+from simulator import REHEARSAL_ACCESS_KEY_ID
 
 NAMES = [
     "My%20Repo",
@@ -236,6 +237,27 @@ def test_nothing_that_works_is_said_to_stop_messages(tmp_path: Path) -> None:
         assert sent.returncode == 0, sent.stderr
         assert json.loads(run("campaigns", "show", "s", "--json").stdout)["stopped_by"] == []
         assert set(wrong_by(run)) <= {"SQLite", "ledger disk", "spool disk"}
+
+
+@pytest.mark.parametrize(
+    ("access_key", "type", "noted"),
+    [
+        (REHEARSAL_ACCESS_KEY_ID, "template", True),
+        (REHEARSAL_ACCESS_KEY_ID, "text", False),
+        ("a real one", "template", False),
+    ],
+)
+def test_a_rehearsal_says_that_every_template_passes(
+    tmp_path: Path, access_key: str, type: str, noted: bool
+) -> None:
+    run = commands_in(tmp_path, USPEEDO_ACCESSKEY_ID=access_key, USPEEDO_ACCESSKEY_SECRET="s")
+    content: object = {"body": "hello"}
+    if type == "template":
+        content = {"name": "no_such", "language": {"code": "en", "policy": "deterministic"}}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    done = run("send", "p.csv", *(type if word == "text" else word for word in CAMPAIGN), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert ("every template passes" in done.stderr) is noted
 
 
 def relay_leads(stack: Stack) -> None:
