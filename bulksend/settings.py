@@ -555,6 +555,11 @@ def _entries(values: Mapping[str, str], source: str) -> Iterator[tuple[str, _Ent
     for name, value in ((name, value.strip()) for name, value in values.items() if value.strip()):
         if name in fields or name in files:
             value = _text(name, value)
+            if name in _URLS and _REFERENCE.search(value):
+                where = f"{name} in .env" if source == ".env" else name
+                raise InvalidInput(
+                    f"{where}: refers to another variable, which is not filled in; write its value"
+                )
         if name in fields:
             yield fields[name], _Entry(name, value, source)
         elif name in files:
@@ -563,6 +568,11 @@ def _entries(values: Mapping[str, str], source: str) -> Iterator[tuple[str, _Ent
             yield fields[files[name]], _Entry(name, _read_secret(name, value), name)
         else:
             _refuse_if_ours(name, [*fields, *files], exactly=source != ".env")
+
+
+#: In a URL a dollar sign of its own is written %24, so ``${HOST}`` and ``/$HOME`` are meant to be filled in.
+_URLS = frozenset({"DATABASE_URL", "REDIS_URL", "USPEEDO_BASE_URL"})
+_REFERENCE = re.compile(r"\$\{\w|/\$[A-Za-z_]")
 
 
 def _text(name: str, value: str) -> str:

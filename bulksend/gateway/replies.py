@@ -64,11 +64,17 @@ class Reply(NamedTuple):
     request_id: str
     message_id: str
     message_id_is_sound: bool
-    names_message_id: bool
-    """Whether there is a MessageId of any type and length, also beside the place where it belongs."""
     retry_after_ms: int | None
     shown: str
     """What may be kept of the vendor's words."""
+
+    @property
+    def names_message_id(self) -> bool:
+        """Whether there is a MessageId of any type and length, also beside the place where it belongs."""
+        fields = self.fields or {}
+        data = fields.get("Data")
+        places = [fields, *(data if isinstance(data, list) else [data])]
+        return any(_says(place.get("MessageId")) for place in places if isinstance(place, Mapping))
 
     @property
     def is_2xx(self) -> bool:
@@ -118,7 +124,7 @@ def _outcome(reply: Reply, whatsapp_code: int | None, vouched: Set[int]) -> Outc
     else:
         words = outcome_of_words(reply.message) if reply.ret_code == SEND_FAILED else None
         outcome = words or refusal_of(reply, vouched)
-    if reply.names_message_id and isinstance(outcome, Refused | Throttled):
+    if isinstance(outcome, Refused | Throttled) and reply.names_message_id:
         # What it takes it gives a MessageId: an answer that says both proves neither.
         remedy = Remedy(breaker=True, alert=True)
         return Unknown(
@@ -161,7 +167,6 @@ def take_apart(status: int, headers: Mapping[str, str], body: bytes, *, max_body
     message = message if isinstance(message, str) else ""
     data = parts.get("Data")
     message_id = data.get("MessageId") if isinstance(data, dict) else None
-    places = [parts, *(data if isinstance(data, list) else [data])]
     return Reply(
         status=status,
         fields=fields,
@@ -170,7 +175,6 @@ def take_apart(status: int, headers: Mapping[str, str], body: bytes, *, max_body
         request_id=_id_text(parts.get("RequestId")) or _id_text(by_name.get("x-speedo-request-uuid")),
         message_id=_id_text(message_id),
         message_id_is_sound=isinstance(message_id, str) and bool(_id_text(message_id)),
-        names_message_id=any(_says(place.get("MessageId")) for place in places if isinstance(place, dict)),
         retry_after_ms=_retry_after_ms(by_name.get("retry-after", ""), by_name.get("date", "")),
         shown=_shown(message) if fields is not None else _described(by_name.get("content-type", ""), body),
     )

@@ -170,9 +170,10 @@ def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list
 
 
 def _clear_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
-    """The same for what a rescue took for unknown before this record was read."""
+    """The same for what a rescue took for unknown before this record was read. A code was wiped then: it has failed."""
     # By what is unknown: attempts have no index of leases.
-    sql = f"""SELECT CAST(m.id AS text) AS id, CAST(a.id AS text) AS attempt, m.due_at, m.tries, m.waits
+    sql = f"""SELECT CAST(m.id AS text) AS id, CAST(a.id AS text) AS attempt, m.due_at, m.tries, m.waits,
+                m.payload IS NULL AS wiped
               FROM messages m JOIN attempts a ON a.id = m.attempt_id
               WHERE m.{UNKNOWN_SQL} AND a.outcome = 'unknown' AND a.owner = :lease AND a.error = :lost
                 AND a.id NOT IN (SELECT p.id FROM {table(tx, IDS)})"""  # noqa: S608 - our own words
@@ -189,7 +190,7 @@ def _clear_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str
             for row in rows
         ],
     )  # fmt: skip
-    return [row.id for row in rows]
+    return [row.id for row in rows if not row.wiped]
 
 
 def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:

@@ -7,6 +7,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
@@ -64,8 +65,17 @@ def guarded(work: Callable[[], T]) -> T:
         )
 
 
+def _stands_somewhere() -> bool:
+    """Whether the working folder is still there."""
+    with suppress(OSError):
+        return Path.cwd().exists()
+    return False
+
+
 def _of_the_system(error: OSError) -> tuple[int, str]:
     """The exit code and the sentence of a file or folder that cannot be used."""
+    if error.errno == errno.ENOENT and not _stands_somewhere():
+        return BAD_INPUT, "the folder that this runs in is gone; run it in another"
     where = error.filename if error.filename is not None else "a file"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return BAD_INPUT, f"{where} cannot be written or read ({error.strerror}); run it elsewhere"

@@ -246,12 +246,12 @@ def _all_ended(case: _Case) -> Finding:
 
 
 def _given_up_for_a_reason(case: _Case) -> Finding:
-    found = Finding("P1", "nothing is given up but what the vendor refused, a person ended, or was too late")
+    found = Finding("P1", "nothing is given up without a refusal, a person's word, its time, or a wiped code")
     for m in case.records.kept:
         if m.status == "failed":
             refused = any(row.verdict in ("refused", "http_error") for row in case.posted.get(m.to, ()))
             reported = "failed" in case.told.get(m.message_id or "", ())
-            ok = refused or reported or case.said(m.to, "failed")
+            ok = refused or reported or case.said(m.to, "failed") or _was_wiped(m, case)
             found.look(None if ok else f"{m.id} failed, the vendor never refused it")
         elif m.status == "expired":
             found.look(None if m.expires_at is not None else f"{m.id} expired and had all the time")
@@ -298,6 +298,16 @@ def _nobody_reached_twice(case: _Case) -> Finding:
     return found
 
 
+def _was_wiped(m: Kept, case: _Case) -> bool:
+    """A code that no one POSTed: it is wiped when its worker is lost, and cannot be sent once that is known."""
+    return m.expires_at is not None and m.to not in case.posted and _was_hit(m, case)
+
+
+def _was_hit(m: Kept, case: _Case) -> bool:
+    """Whether a fault was at work about an attempt of it."""
+    return any(_is_near(attempt.started_at, case.asked.faults) for attempt in case.opened.get(m.to, ()))
+
+
 def _doubt_has_a_cause(case: _Case) -> Finding:
     """Unknown is never wrong where the vendor's answer was not plain, or a fault was at work that could hide it."""
     found = Finding("P3", "a message is unknown only where an answer was not plain, or a fault was at work")
@@ -311,7 +321,7 @@ def _has_a_cause(m: Kept, case: _Case) -> bool:
     attempts = case.opened.get(m.to, ())
     if any(row.verdict not in PLAIN for row in case.posted.get(m.to, ())):
         return bool(attempts)
-    return any(_is_near(attempt.started_at, case.asked.faults) for attempt in attempts)
+    return _was_hit(m, case)
 
 
 def _is_near(at_ms: float, faults: Sequence[tuple[float, float]]) -> bool:

@@ -80,6 +80,9 @@ GOOD = {
     "unknown and sent, while a worker was killed": records(kept=(UNKNOWN,), faults=[(900.0, 900.0)]),
     "unknown and never received": records((), (UNKNOWN,), faults=[(2000.0, 3000.0)]),
     "expired unsent": records((), (replace(KEPT, status="expired", message_id=None, expires_at=5),), ()),
+    "a code that was wiped with its worker": records(
+        (), (replace(FAILED, expires_at=5000),), (OPENED,), faults=[(900.0, 900.0)]
+    ),
     "resent as its campaign asks": records((FORWARDED, POSTED), opened=AGAIN, resend=True),
     "resent as its campaign asks, after a refusal too": records(
         (replace(REFUSED, at_ms=800), FORWARDED, POSTED),

@@ -125,6 +125,24 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "run it elsewhere" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["up", "doctor"])
+def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, command: str) -> None:
+    assert commands_in(tmp_path)("migrate").returncode == 0
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f'rmdir "{gone}" && exec "$0" -m ops.cli.main {command}', sys.executable],
+        cwd=gone,
+        env=plain_environ() | {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/l.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "the folder that this runs in is gone; run it in another" in done.stderr
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

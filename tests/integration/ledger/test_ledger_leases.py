@@ -332,6 +332,20 @@ def test_a_result_that_came_after_the_rescue_is_no_doubt_that_the_record_clears(
     assert "its worker was lost" not in attempt["error"]
 
 
+def test_a_code_that_a_rescue_has_wiped_fails_when_the_record_clears_it(desk: Any) -> None:
+    """It was surely not sent: that is more than unknown, and its people may be sent a new code without a doubt."""
+    (id,) = desk.queued(Kind.OTP)
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    assert desk.status(id) == "unknown"
+    assert bury(desk, lease, begun=[]).given_back == []
+    assert (desk.status(id), desk.outcomes(id)) == ("failed", ["not_sent"])
+    assert desk.row(id)["error"].startswith("its content was wiped when its worker was lost")
+    assert desk.broken() == {}
+
+
 def test_what_a_person_has_settled_since_is_not_touched_by_the_record(desk: Any) -> None:
     (id,) = desk.queued()
     lease = desk.lease()
