@@ -308,6 +308,10 @@ def worth_repeating(error: DBAPIError) -> bool:
     return False
 
 
+#: Held while a ledger's file is made.
+_MAKING = threading.Lock()
+
+
 def _close_to_others(file: str) -> None:
     """An earlier program let every user of the machine read its ledger. A group that may write keeps its rights."""
     for each in (Path(file), Path(f"{file}-wal"), Path(f"{file}-shm")):
@@ -345,7 +349,9 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
         # It holds people's numbers; -wal and -shm take its mode over. Where it cannot be made SQLite says why.
         with suppress(OSError):
             try:
-                os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                # One at a time: closing a file drops the locks that SQLite has taken on it in another thread.
+                with _MAKING:
+                    os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             except FileExistsError:
                 _close_to_others(arguments[0])
 

@@ -596,27 +596,35 @@ def _ledger_backends_ended(h: Hands) -> None:
         )
 
 
-def _sqlite_locked(h: Hands) -> None:
-    """Somebody keeps a write transaction open."""
-    import sqlite3
+@contextmanager
+def _beside_the_ledger(h: Hands) -> Iterator[Any]:
+    """A connection by the SQLite library of the ledger, in a transaction of our own.
 
-    with sqlite3.connect(h.site.folder / "ledger.db", timeout=30, isolation_level=None) as connection:
+    Python's own ``sqlite3`` would be a second library in this process: closing its file drops the locks that the first
+    one holds, and two processes then write at once (sqlite.org/howtocorrupt.html, 2.2.1).
+    """
+    library: Any = h.site.ledger.engine.dialect.loaded_dbapi
+    connection = library.connect(str(h.site.folder / "ledger.db"), timeout=30, isolation_level=None)
+    try:
+        yield connection
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+def _sqlite_locked(h: Hands) -> None:
+    """Another program keeps a write transaction open."""
+    with _beside_the_ledger(h) as connection:
         connection.execute("BEGIN IMMEDIATE")
         h.hold()
-        connection.execute("ROLLBACK")
-    connection.close()
 
 
 def _sqlite_read_for_long(h: Hands) -> None:
-    """Somebody reads one old state: the log of changes cannot be folded in meanwhile."""
-    import sqlite3
-
-    with sqlite3.connect(h.site.folder / "ledger.db", timeout=30, isolation_level=None) as connection:
+    """Another program reads one old state: the log of changes cannot be folded in meanwhile."""
+    with _beside_the_ledger(h) as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM messages").fetchone()
         h.hold()
-        connection.execute("ROLLBACK")
-    connection.close()
 
 
 def _sqlite_disk_full(h: Hands) -> None:

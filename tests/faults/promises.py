@@ -106,6 +106,8 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
     kills = sum(i.kills for i in result.injected)
     stop_s = plan.lease_seconds + 1 if plan.stop_within_s is None else plan.stop_within_s
     most = int(figures["most_unknown_of_one_lost_worker"])
+    # Decision 5: as many answers as half the places may wait for the ledger, and are lost with their worker too.
+    in_doubt = plan.in_flight * 3 // 2
     part = Part(command, _begun(), options.seed, result.seconds, complaints=result.complaints())
     part.figures = [
         _judged(
@@ -114,10 +116,10 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
         _judged(verdict, "P2", "recipients POSTed to again, or reached twice, without the right to"),
         Figure(
             "P3",
-            f"most `unknown` of one lost worker, of {plan.in_flight} that it may have in flight",
+            f"most `unknown` of one lost worker: {plan.in_flight} POSTs, and answers on their way to the ledger",
             str(most),
-            f"≤ {plan.in_flight}",
-            most <= plan.in_flight,
+            f"≤ {in_doubt}",
+            most <= in_doubt,
         ),
         _judged(verdict, "P3", "`unknown` where every answer was plain and no fault was at work"),
         _judged(verdict, "P4", "POSTs without an attempt committed before them"),

@@ -51,7 +51,7 @@ def test_a_storm_of_faults_loses_nothing_doubles_nothing_and_keeps_every_limit(
     )
     assert result.holds, f"FAULTS_SEED={SEED}\n{result.complaints()}"
     assert private == {}
-    assert result.verdict.figures["most_unknown_of_one_lost_worker"] <= 60
+    assert result.verdict.figures["most_unknown_of_one_lost_worker"] <= 90
 
 
 @pytest.mark.timeout(300)
