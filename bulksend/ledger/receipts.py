@@ -61,9 +61,11 @@ def match(tx: Connection, message_ids: Sequence[str]) -> int:
     One that is being sent again at this moment has to wait for that attempt's end.
     """
     found = tx.execute(
-        select(messages.c.id, messages.c.message_id).where(
-            among(tx, messages.c.message_id, message_ids), messages.c.status != Status.SENDING.value
-        )
+        select(messages.c.id, messages.c.message_id)
+        .where(among(tx, messages.c.message_id, message_ids), messages.c.status != Status.SENDING.value)
+        # Two that bring receipts of one message take turns: each has to see what the other has stored.
+        .order_by(messages.c.id)
+        .with_for_update()
     ).all()
     if found:
         newest = {str(id): message_id for id, message_id in found}

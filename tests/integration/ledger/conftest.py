@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import RowMapping, event, text
+from sqlalchemy import Connection, RowMapping, event, text
 
 from bulksend.ledger import audit, campaigns, direct, intake, leases, messages, receipts, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
@@ -377,3 +379,36 @@ def answer(request: pytest.FixtureRequest) -> tuple[str, Outcome, Status]:
     """Each outcome in turn: its name in the ledger, itself, the status that follows."""
     outcome, status = ANSWERS[request.param]
     return request.param, outcome, status
+
+
+@pytest.fixture
+def server(postgres_ledger_url: str) -> Iterator[Desk]:
+    """A desk at PostgreSQL, for what one writer at a time cannot show."""
+    database = Database(postgres_ledger_url)
+    yield Desk(database)
+    database.close()
+
+
+#: Seconds that another transaction may keep waiting.
+PATIENCE_S = 20.0
+
+
+def in_between(desk: Desk, theirs: Callable[[Connection], object], ours: Callable[[], Any]) -> Any:
+    """``ours`` begins while another transaction has done ``theirs`` and not committed; that one commits as soon as ours
+    waits for one of its locks, or has ended without waiting."""
+    told: list[Any] = []
+    thread = threading.Thread(target=lambda: told.append(ours()))
+    with desk.database.engine.connect() as other, other.begin():
+        theirs(other)
+        thread.start()
+        deadline = time.monotonic() + PATIENCE_S
+        while thread.is_alive() and not _is_waited_for(desk):
+            assert time.monotonic() < deadline, "ours neither waits nor ends"
+            thread.join(0.01)
+    thread.join(PATIENCE_S)
+    assert told, "ours has not ended, or has failed"
+    return told[0]
+
+
+def _is_waited_for(desk: Desk) -> bool:
+    return bool(desk.scalar("SELECT count(*) FROM pg_locks WHERE NOT granted"))

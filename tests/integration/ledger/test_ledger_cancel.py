@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,46 +12,16 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import campaigns, due, sending
 from bulksend.ledger.campaigns import Cancelled
-from bulksend.ledger.database import Database
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Unknown
 from bulksend.messaging.states import Status
-from tests.integration.ledger.conftest import ACCOUNT, ACTOR, Desk
+from tests.integration.ledger.conftest import ACCOUNT, ACTOR, PATIENCE_S, Desk, in_between
 
 BY = {"actor": ACTOR, "why": "wrong list"}
-PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def server(postgres_ledger_url: str) -> Iterator[Desk]:
-    database = Database(postgres_ledger_url)
-    yield Desk(database)
-    database.close()
 
 
 def campaign_of(desk: Desk, id: str) -> str:
     return str(desk.row(id)["campaign_id"])
-
-
-def in_between(desk: Desk, theirs: Callable[[Connection], object], ours: Callable[[], Any]) -> Any:
-    """``ours`` begins while another transaction has done ``theirs`` and not committed; that one commits as soon as ours
-    waits for one of its locks, or has ended without waiting."""
-    told: list[Any] = []
-    thread = threading.Thread(target=lambda: told.append(ours()))
-    with desk.database.engine.connect() as other, other.begin():
-        theirs(other)
-        thread.start()
-        deadline = time.monotonic() + PATIENCE_S
-        while thread.is_alive() and not _somebody_waits(desk):
-            assert time.monotonic() < deadline, "ours neither waits nor ends"
-            thread.join(0.01)
-    thread.join(PATIENCE_S)
-    assert told, "ours has not ended, or has failed"
-    return told[0]
-
-
-def _somebody_waits(desk: Desk) -> bool:
-    return bool(desk.scalar("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 # -- what another transaction does to a message, from waiting on, in one transaction ---------------------------

@@ -95,13 +95,6 @@ def test_a_campaign_that_is_deleted_takes_its_counts_with_it(desk: Any) -> None:
 # -- connections beside each other, on PostgreSQL ----------------------------------------------------------------
 
 
-@pytest.fixture
-def server(postgres_ledger_url: str) -> Iterator[Desk]:
-    database = Database(postgres_ledger_url)
-    yield Desk(database)
-    database.close()
-
-
 #: Connections that wait for another's commit.
 WAITING = """SELECT count(*) FROM pg_stat_activity
              WHERE wait_event_type = 'Lock' AND datname = current_database()"""

@@ -12,6 +12,7 @@ from bulksend.ledger import messages, receipts
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
+from tests.integration.ledger.conftest import Desk, in_between
 
 SENT, DELIVERED, READ = (
     Receipt("mid-1", status, at) for status, at in (("sent", 10), ("delivered", 20), ("read", 30))
@@ -96,6 +97,19 @@ def unclear(desk: Any, **decided: Any) -> str:
     seen = Evidence(500, 0, message_id="mid-1", bytes_sent=True)
     desk.settle(opening, Unknown("HTTP 500"), evidence=seen, **decided)
     return str(id)
+
+
+@pytest.mark.parametrize("first", [SENT, FAILED, DELIVERED], ids=lambda receipt: receipt.status)
+@pytest.mark.parametrize("second", [SENT, FAILED, DELIVERED], ids=lambda receipt: receipt.status)
+def test_two_that_are_brought_at_the_same_time_come_to_the_same(
+    server: Desk, first: Receipt, second: Receipt
+) -> None:
+    """The second did not see the first, which was not committed yet, and took ``failed`` back to ``accepted``."""
+    id = unclear(server)
+    in_between(server, lambda tx: receipts.take(tx, [first]), lambda: server.receive(second))
+    told = {first.status, second.status}
+    best = next((status for status in ("delivered", "failed") if status in told), "accepted")
+    assert server.status(id) == best
 
 
 @pytest.mark.parametrize(
