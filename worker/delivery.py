@@ -490,7 +490,7 @@ class Deliverer:
             self._let_go(delivery)
 
     def _is_settled(self, settlement: Settlement) -> None:
-        self.hands.unsettled.pop(settlement.attempt_id, None)
+        self.hands.settled(settlement.attempt_id)
         self._do.recorder.settled(settlement.attempt_id)
 
     # -- bugs --------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Hands:
         self._under_way = 0
         self._bulk_under_way = 0
         self.over = asyncio.Event()
-        """Set for an instant whenever a POST is over."""
+        """Set for an instant whenever a place is free again."""
         self.empty = asyncio.Event()
         """Set while nothing is in hand."""
         self.empty.set()
@@ -172,15 +172,30 @@ class Hands:
         return min(places - under_way, self._bulk_in_flight - bulk)
 
     def has_place(self, lane: Kind) -> bool:
-        """Whether another POST of a lane may be under way."""
+        """Whether another POST of a lane may be under way.
+
+        Answers that wait for the ledger, past half as many as there are places, take a place each: what is in doubt
+        after a kill is at most one and a half times the places.
+        """
+        places = self.places
+        behind = len(self.unsettled) - places // 2
+        if behind > 0:
+            places -= behind
         if lane is Kind.OTP:
-            return self._under_way < self.places
-        return self._under_way < self.places and self._bulk_under_way < self._bulk_in_flight
+            return self._under_way < places
+        return self._under_way < places and self._bulk_under_way < self._bulk_in_flight
 
     async def wait_for_place(self, lane: Kind) -> None:
         """Until another POST of a lane may be under way: more were let ahead than were answered since."""
         while not self.has_place(lane):
             await self.over.wait()
+
+    def settled(self, attempt_id: str) -> None:
+        """The ledger has the result of an attempt."""
+        takes_a_place = len(self.unsettled) > self.places // 2
+        self.unsettled.pop(attempt_id, None)
+        if takes_a_place:
+            self._may_begin()
 
     def begins(self, lane: Kind) -> None:
         """A POST begins."""
@@ -191,5 +206,8 @@ class Hands:
         """A POST is over, however it went."""
         self._under_way -= 1
         self._bulk_under_way -= lane is not Kind.OTP
+        self._may_begin()
+
+    def _may_begin(self) -> None:
         self.over.set()
         self.over.clear()

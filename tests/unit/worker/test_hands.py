@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle as Of
 from hypothesis.stateful import RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from bulksend.ledger.sending import Claimed, Opening
+from bulksend.ledger.sending import Claimed, Opening, Settlement
 from bulksend.messaging import Kind
+from bulksend.messaging.outcome import Evidence, Unknown
+from bulksend.messaging.states import Status
 from worker.hands import Delivery, Hands, Stage
 
 NOW = 1000.0
@@ -149,5 +151,28 @@ def test_a_place_is_held_from_first_byte_to_answer_and_whoever_waits_for_one_get
         at.ends(Kind.OTP)
         await asyncio.wait_for(waiting, 30)
         assert at.has_place(Kind.OTP)
+
+    asyncio.run(main())
+
+
+def test_answers_that_the_ledger_has_not_taken_take_places_past_half_as_many() -> None:
+    """Beside 100 POSTs 94 answers waited for a ledger that stood still: all were in doubt after a kill."""
+
+    async def main() -> None:
+        at = hands(in_flight=10)
+        began = 0
+        while at.has_place(Kind.OTP):
+            at.begins(Kind.OTP)
+            at.ends(Kind.OTP)
+            at.unsettled[str(began)] = Settlement(
+                "m", str(began), Unknown("?"), Evidence(), None, Status.UNKNOWN, None, 1, 0, ""
+            )
+            began += 1
+        assert began == 15
+        waiting = asyncio.create_task(at.wait_for_place(Kind.OTP))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        at.settled("0")
+        await asyncio.wait_for(waiting, 30)
 
     asyncio.run(main())
