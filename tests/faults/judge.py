@@ -453,7 +453,11 @@ def _receipts_kept(case: _Case) -> Finding:
         told = case.told.get(m.message_id or "", set())
         for status, right in _RECEIPTS_SAY:
             if status in told:
-                found.look(None if m.status in right else f"{m.id} is {m.status}, a receipt said {status}")
+                # A person may know that a later attempt, whose MessageId was not told, went out all the same.
+                known = status == "failed" and m.status == "accepted" and case.said(m.to, "accepted")
+                found.look(
+                    None if m.status in right or known else f"{m.id} is {m.status}, a receipt said {status}"
+                )
                 break
     return found
 

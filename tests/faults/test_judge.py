@@ -104,6 +104,9 @@ GOOD = {
     "a person's accepted of what was told to a worker that was cut off": records(
         kept=(replace(KEPT, message_id=None),), said=[("accepted", 1500)]
     ),
+    "a person's accepted after a second attempt, whose first failed": records(
+        told=[("m-1", "failed")], said=[("accepted", 1500)]
+    ),
     "cancelled before its POST": records((), (CANCELLED,), (), stops=[CANCEL]),
     "cancelled after a refusal": records((REFUSED,), (CANCELLED,), (RETRIED,), stops=[CANCEL]),
     "sent before its campaign was cancelled": records(
