@@ -52,13 +52,14 @@ def ledger_stops(of: Settings, database: Database, campaign: Campaign | None = N
     Raises LedgerUnreachable, LedgerUnfit.
     """
     with database.in_our_words(), database.read() as tx:
-        return [
+        found = [
             *_pauses(tx, of, campaign),
             *_nobody_works(tx),
             *_missing_keys(tx, of, campaign),
             *_full_disks(of, database),
-            *_outage(tx, of, database),
         ]
+    # Redis is asked outside of the transaction: where it is away, that takes seconds.
+    return [*found, *_outage(of, database)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _redis_room(info: Mapping[str, Any]) -> Iterator[Stop]:
         )
 
 
-def _outage(tx: Connection, of: Settings, database: Database) -> Iterator[Stop]:
+def _outage(of: Settings, database: Database) -> Iterator[Stop]:
     """The breaker that the workers share. Where Redis does not answer that is said elsewhere."""
     import redis
 
@@ -157,9 +158,11 @@ def _outage(tx: Connection, of: Settings, database: Database) -> Iterator[Stop]:
     except (redis.RedisError, OSError):
         return
     if is_open:
+        with database.in_our_words(), database.read() as tx:
+            answers = last_answers(tx, instant(tx))
         yield Stop(
             "vendor",
-            f"POSTs fail, so one at a time is tried; its last answers: {last_answers(tx, instant(tx))}",
+            f"POSTs fail, so one at a time is tried; its last answers: {answers}",
             "`bulksend doctor` asks the vendor itself; it goes on once a POST goes well",
         )
 

@@ -35,7 +35,7 @@ from bulksend.messaging.plan import OTP_TTL_MS, checked_key
 from bulksend.messaging.rules import check_name, kind_of
 from bulksend.messaging.units import check_duration_ms, check_year, format_instant, long_past, parse_rate
 from producer.group_commit import GroupCommit
-from producer.intake import Intake, IntakeReport, source_hash
+from producer.intake import Intake, IntakeReport, arguments_given, source_hash
 from producer.publisher import Publisher
 from producer.rows import NumberedRow
 
@@ -172,18 +172,14 @@ class Producer:
             on_unknown=_on_unknown(on_unknown or OnUnknown.HOLD),
             created_by=self._created_by,
             timezone=self._timezone,
-            given={
-                column: argument
-                for column, argument, value in (
-                    ("due_at", "at", at),
-                    ("ttl_ms", "ttl", ttl),
-                    ("rate", "rate", rate),
-                    ("on_unknown", "on_unknown", on_unknown),
-                    ("name", "name", None if into is not None else name),
-                    ("key", "key", key),
-                )
-                if value is not None
-            },
+            given=arguments_given(
+                at=at,
+                ttl=ttl,
+                rate=rate,
+                on_unknown=on_unknown,
+                name=None if into is not None else name,
+                key=key,
+            ),
         )
         with self._database.in_our_words():
             with self._database.read() as tx:

@@ -47,7 +47,7 @@ from bulksend.messaging.units import (
     zone_of,
 )
 from bulksend.messaging.whole_text import whole_text
-from producer.intake import Intake, IntakeReport, check_due, same_people, source_hash
+from producer.intake import Intake, IntakeReport, arguments_given, check_due, same_people, source_hash
 from producer.reading import RawRow, open_rows
 from producer.rows import Newest, NumberedRow, Reader, Source
 
@@ -437,18 +437,7 @@ def plan_file(
         template=template,
         kind=message_kind,
         name=check_name((name or whole_text(path.stem))[:200], naming("name"), 200),
-        given={
-            column: argument
-            for column, argument, value in (
-                ("due_at", "at", at),
-                ("ttl_ms", "ttl", ttl),
-                ("rate", "rate", rate),
-                ("on_unknown", "on_unknown", on_unknown),
-                ("name", "name", name),
-                ("key", "key", key),
-            )
-            if value is not None
-        },
+        given=arguments_given(at=at, ttl=ttl, rate=rate, on_unknown=on_unknown, name=name, key=key),
         again=again,
         into=into,
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms, naming("at")),

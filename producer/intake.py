@@ -358,6 +358,21 @@ class _Look:
     """How many rows an earlier campaign has, by its id."""
 
 
+def arguments_given(
+    *, at: object, ttl: object, rate: object, on_unknown: object, name: object, key: object
+) -> dict[str, str]:
+    """Of the arguments that make a campaign those that are not None: column of the campaign -> the argument's name."""
+    asked = {
+        "due_at": ("at", at),
+        "ttl_ms": ("ttl", ttl),
+        "rate": ("rate", rate),
+        "on_unknown": ("on_unknown", on_unknown),
+        "name": ("name", name),
+        "key": ("key", key),
+    }
+    return {column: argument for column, (argument, value) in asked.items() if value is not None}
+
+
 def check_due(new: NewCampaign, now_ms: int) -> None:
     """Raises InvalidValue for a due time that is long past."""
     if "due_at" not in new.given:

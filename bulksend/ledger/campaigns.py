@@ -263,11 +263,8 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def alike(tx: Connection, new: NewCampaign, but: str | None = None) -> list[Campaign]:
-    """Campaigns of the same sender, type and content, newest first: of the same name, or made within ALIKE_MS.
-
-    ``but`` is the id of one to leave out.
-    """
+def alike(tx: Connection, new: NewCampaign) -> list[Campaign]:
+    """Campaigns of the same sender, type and content, newest first: of the same name, or made within ALIKE_MS."""
     rows = tx.execute(
         select(campaigns)
         .where(
@@ -278,7 +275,7 @@ def alike(tx: Connection, new: NewCampaign, but: str | None = None) -> list[Camp
         )
         .order_by(campaigns.c.id.desc())
     ).mappings()
-    return [_campaign(row) for row in rows if row["id"] != but]
+    return [_campaign(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +335,7 @@ def _rest_of(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
     return replace(
         new,
         key=_REST + cancelled.id,
-        source_hash=_continued(new.source_hash.removeprefix(_CONTINUED)),
+        source_hash=_continued(new.source_hash),
         **{column: value for column, value in kept.items() if column not in new.given},  # type: ignore[arg-type]
     )
 
@@ -368,7 +365,7 @@ def begin_continuation(tx: Connection, way: Continuation) -> Campaign:
         update(campaigns)
         .where(campaigns.c.id == campaign.id, campaigns.c.status != CampaignStatus.CANCELLED.value)
         .values(
-            source_hash=_continued(new.source_hash.removeprefix(_CONTINUED)),
+            source_hash=_continued(new.source_hash),
             source_name=new.source_name[:255],
             intake_done_at=None,
             rows_read=campaigns.c.messages + campaigns.c.duplicates,
@@ -416,7 +413,7 @@ def notes_of_rest(tx: Connection, way: Continuation, begun: Campaign | None) -> 
 
 def _continued(source_hash: str) -> str:
     """The source hash of a campaign that was continued with that source."""
-    return (_CONTINUED + source_hash)[:64]
+    return (_CONTINUED + source_hash.removeprefix(_CONTINUED))[:64]
 
 
 def direct(tx: Connection, kind: Kind) -> Campaign:

@@ -6,9 +6,13 @@ number of such bytes matches nothing: it is refused. Paths are bytes to the syst
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+#: How a file with rows is read, for every command that reads one.
+Encoding = Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")]
+SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XLSX; default: the first.")]
 
 #: Options that hold a reason, for people to read.
 _REASONS = frozenset({"why", "reason"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.arguments import Encoding, SheetOption
 from ops.cli.doors import DONE, FAILED, guarded
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ Phone = Annotated[str, typer.Argument(help="A number, written in any way.", meta
 Region = Annotated[
     str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="GB")
 ]
-Encoding = Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")]
-SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XLSX; default: the first.")]
 Map = Annotated[
     list[str] | None,
     typer.Option(help='Which column has the numbers, e.g. to="Mobile No.".', metavar="to=COLUMN"),

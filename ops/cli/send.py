@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.arguments import Encoding, SheetOption
 from ops.cli.doors import BAD_INPUT, DONE, FAILED, guarded, leave, tell
 
 if TYPE_CHECKING:
@@ -69,10 +70,8 @@ def send(
         str | None, typer.Option(help="Country of numbers written without one, e.g. GB.", metavar="XX")
     ] = None,
     timezone: Annotated[str | None, typer.Option(help="Zone of times written without one.")] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")
-    ] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet of an XLSX; default: the first.")] = None,
+    encoding: Encoding = None,
+    sheet: SheetOption = None,
     map: Annotated[
         list[str] | None,
         typer.Option(

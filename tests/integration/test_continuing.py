@@ -408,7 +408,7 @@ def test_the_rest_of_the_rest_leaves_out_all_who_were_sent_to(desk: Desk) -> Non
             )
         cancel(desk, done.campaign_id)
     assert len(set(ids)) == 3
-    # Whichever of them is named, it is the same rest; a changed variable makes nobody a new person.
+    # Each of the three names leads to the same rest. A changed variable does not make a recipient a new one.
     rows = [{"to": person(n), "name": "B"} for n in range(4)]
     took = [desk.take("last", rows, into=id, kind=Kind.UTILITY) for id in ids]
     assert len({each.campaign_id for each in took} | set(ids)) == 4

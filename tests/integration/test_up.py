@@ -110,17 +110,25 @@ def test_a_port_that_is_taken_meanwhile_is_given_up(tmp_path: Path) -> None:
     assert is_free(free_port())
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    closed = next(place for place in (Path("/sys"), Path("/System")) if place.exists())
-    done = subprocess.run(
-        [sys.executable, "-m", "ops.cli.main", "up", "--folder", str(closed / "bulksend")],
-        cwd=tmp_path,
-        env=plain_environ() | {"PYTHONPATH": str(ROOT)},
+COMMAND = [sys.executable, "-m", "ops.cli.main"]
+
+
+def ended(words: list[str], folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A command that was run in a folder."""
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=plain_environ() | {"PYTHONPATH": str(ROOT)} | environ,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    closed = next(place for place in (Path("/sys"), Path("/System")) if place.exists())
+    done = ended([*COMMAND, "up", "--folder", str(closed / "bulksend")], tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert "run it elsewhere" in done.stderr
 
@@ -130,14 +138,10 @@ def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, command: str) -> 
     assert commands_in(tmp_path)("migrate").returncode == 0
     gone = tmp_path / "gone"
     gone.mkdir()
-    done = subprocess.run(
+    done = ended(
         ["sh", "-c", f'rmdir "{gone}" && exec "$0" -m ops.cli.main {command}', sys.executable],
-        cwd=gone,
-        env=plain_environ() | {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/l.db"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        gone,
+        DATABASE_URL=f"sqlite:///{tmp_path}/l.db",
     )
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert "the folder that this runs in is gone; run it in another" in done.stderr
@@ -148,22 +152,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def commands_in(folder: Path, **environ: str) -> Run:
     """Runs commands in a folder with a ledger, a content and a file of one person."""
-    whole = plain_environ() | {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{folder}/l.db"} | environ
+    whole = {"DATABASE_URL": f"sqlite:///{folder}/l.db"} | environ
     (folder / "c.json").write_text('{"body": "hello"}')
     (folder / "p.csv").write_text("to\n447700900123\n")
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", *words],
-            cwd=folder,
-            env=whole,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
+    return lambda *words: ended([*COMMAND, *words], folder, **whole)
 
 
 def wrong_by(run: Run) -> dict[str, str]:
@@ -282,6 +275,7 @@ def relay_leads(stack: Stack) -> None:
     """A stack stands as soon as its worker works; its relay may take a moment more."""
     until = time.monotonic() + 30
     with redis.Redis.from_url(stack.settings_environ["REDIS_URL"]) as client:
+        # It leads as soon as this key is there, and nothing tells of that.
         while not client.exists(LEADER_KEY):
             assert time.monotonic() < until
             time.sleep(0.05)
