@@ -32,16 +32,16 @@ from bench.audit import SERVER
 from bench.large_ledger import fill, put_campaign
 from bench.ledger_steps import Step, steps
 from bench.machine import cpu_seconds
-from bulksend.ledger import campaigns, counting, doubts, due, leases, receipts, search
+from bulksend.ledger import campaigns, counters, due, leases, receipts, search, unknowns
 from bulksend.ledger.database import Database, unhurried
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import campaigns as campaigns_table
-from bulksend.ledger.schema import messages
+from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.search import Query
 from bulksend.messaging.states import Status
 from ops.cli import campaigns as campaigns_cli
-from ops.cli import records
+from ops.cli import messages
 from ops.cli.output import readable
 from ops.local.postgres import EmbeddedPostgres
 
@@ -83,14 +83,19 @@ class Picked:
 
 def pick(tx: Connection, dice: random.Random) -> Picked:
     """PICKED messages, by random places in the order of the keys."""
-    ends = (select(messages.c.id).order_by(order).limit(1) for order in (messages.c.id, messages.c.id.desc()))
+    ends = (
+        select(messages_table.c.id).order_by(order).limit(1)
+        for order in (messages_table.c.id, messages_table.c.id.desc())
+    )
     low, high = (UUID(str(tx.execute(end).scalar_one())).int for end in ends)
     largest = select(campaigns_table.c.id).order_by(campaigns_table.c.messages.desc()).limit(1)
     big = str(tx.execute(largest).scalar_one())
     rows = []
     while len(rows) < PICKED:
         place = str(UUID(int=dice.randint(low, high)))
-        found = tx.execute(select(messages).where(messages.c.id >= place).order_by(messages.c.id).limit(1))
+        found = tx.execute(
+            select(messages_table).where(messages_table.c.id >= place).order_by(messages_table.c.id).limit(1)
+        )
         row = found.mappings().one()
         if row["message_id"] is not None and str(row["campaign_id"]) == big:
             rows.append(row)
@@ -165,9 +170,9 @@ def other_questions(of: Picked) -> dict[str, list[Ask]]:
         "campaigns show, 100 messages": [_show(id) for id in of.small],
         "campaigns list": [lambda tx: campaigns_cli.listed(tx, 20)],
         "campaigns list --limit 1000": [lambda tx: campaigns_cli.listed(tx, 1000)],
-        "what watches a campaign, each look": [lambda tx: counting.of(tx, [of.big])],
+        "what watches a campaign, each look": [lambda tx: counters.of(tx, [of.big])],
         "messages show": [_whole(str(row["id"])) for row in of.rows],
-        "messages unknown": [lambda tx: doubts.unknown(tx, Query(), limit=PAGE)],
+        "messages unknown": [lambda tx: unknowns.unknown(tx, Query(), limit=PAGE)],
         "messages unknown of a small campaign": [_unknown(id) for id in of.small],
         "a page of an export": [lambda tx: next(search.export(tx, of.big, page=PAGE))],
     }
@@ -192,11 +197,11 @@ def _show(id: str) -> Ask:
 
 
 def _whole(id: str) -> Ask:
-    return lambda tx: records.whole(tx, id)
+    return lambda tx: messages.whole(tx, id)
 
 
 def _unknown(campaign: str) -> Ask:
-    return lambda tx: doubts.unknown(tx, Query(campaign_id=campaign), limit=PAGE)
+    return lambda tx: unknowns.unknown(tx, Query(campaign_id=campaign), limit=PAGE)
 
 
 def timed(
@@ -266,8 +271,8 @@ def _written(database: Database) -> int:
 def _receive(database: Database, server: Callable[[], float]) -> Step:
     """What it costs to take in that accepted messages were delivered, µs a receipt."""
     with database.read() as tx:
-        wanted = select(messages.c.message_id).where(messages.c.status == Status.ACCEPTED.value)
-        found = list(tx.execute(wanted.order_by(messages.c.id.desc()).limit(RECEIPTS)).scalars())
+        wanted = select(messages_table.c.message_id).where(messages_table.c.status == Status.ACCEPTED.value)
+        found = list(tx.execute(wanted.order_by(messages_table.c.id.desc()).limit(RECEIPTS)).scalars())
     assert len(found) == RECEIPTS
     began, cpu, other = time.perf_counter(), time.process_time(), server()
     for first in range(0, RECEIPTS, 100):
@@ -349,7 +354,7 @@ def main() -> None:
         for database, many in ((large, options.messages), (small, STEPS)):
             migrate(database)
             with database.read() as tx:
-                empty = tx.execute(select(messages.c.id).limit(1)).first() is None
+                empty = tx.execute(select(messages_table.c.id).limit(1)).first() is None
             if empty:
                 make(database, many) if database is large else fill(database, many)
         result = measure(large, small, options.times, server)

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from bench.large_ledger import fill
 from bulksend.ledger.audit import Report, audit
 from bulksend.ledger.database import Database, unhurried
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.migrate import migrate
 from ops.local.postgres import EmbeddedPostgres
 
 SERVER = {

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from bulksend.ledger.database import Database, unhurried
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts, workers
 
 CAMPAIGN = 1_000_000

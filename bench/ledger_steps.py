@@ -23,10 +23,10 @@ from bench.stand import POSTGRESQL, SENDER, number
 from bulksend.ledger import campaigns, intake, leases, sending
 from bulksend.ledger.campaigns import NewCampaign
 from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import NewMessage
-from bulksend.ledger.migrating import migrate
-from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.migrate import migrate
 from bulksend.ledger.sending import Claimed, Opening, Settlement
 from bulksend.messaging.outcome import Accepted, Evidence
 from bulksend.messaging.states import Kind, OnUnknown, Status
@@ -69,7 +69,7 @@ def steps(database: Database, many: int, batch: int, server: Callable[[], float]
         with database.write() as tx:
             taken = intake.take_chunk(
                 tx, campaign, after_row=first, up_to_row=first + len(rows), planned=rows, refused=(),
-                rows=len(rows), sealer=Sealer([b"k" * 32]),
+                rows=len(rows), cipher=Cipher([b"k" * 32]),
             )  # fmt: skip
         ids.extend(taken.ready)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Spread, Wait
+from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Spacing, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.settings import Settings
 from worker.celery_app import build_app
@@ -26,7 +26,7 @@ class Metered:
         self._file = file
         self._calls: list[tuple[float, float, str, int, int, float]] = []
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
         """See Permits."""
         at, before = time.monotonic(), time.thread_time()
         grant = self._inner.ask(asks, lead_ms=lead_ms, spread=spread)

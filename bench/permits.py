@@ -21,7 +21,7 @@ from pathlib import Path
 
 import redis
 
-from bulksend.limits import Ask, Grant, Permit, RedisPermits, SenderLimits, Tags
+from bulksend.limits import Ask, Grant, KeyedHashes, Permit, RedisPermits, SenderLimits
 from bulksend.messaging.states import Kind
 from ops.local.valkey import EmbeddedValkey
 
@@ -162,7 +162,7 @@ def timed(work: Callable[[], object], times: int) -> float:
 
 def packing(size: int) -> None:
     """This process's part, by how arguments are packed. Redis would have to unpack JSON besides."""
-    tags = Tags(KEY, "bench")
+    tags = KeyedHashes(KEY, "bench")
     recipients = [f"4477009{n:05}" for n in range(size)]
     pairs = [tags.pair("447700900001", recipient) for recipient in recipients]
     rows = [{"s": "0" * 16, "c": "bench", "p": pair, "r": 80.0, "q": -1} for pair in pairs]

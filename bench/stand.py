@@ -23,8 +23,8 @@ import redis
 from bench.machine import peak_mb
 from bench.vendor import Vendor, vendor
 from bulksend.ledger.database import Database
-from bulksend.ledger.keyfile import new_encryption_key
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.key_file import new_encryption_key
+from bulksend.ledger.migrate import migrate
 from ops.local.children import Child
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey

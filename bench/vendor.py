@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from simulator.arrivals import stamping, waited_seconds
+from simulator.kernel_timestamps import stamping, waited_seconds
 
 _BODY = b'{"RetCode":0,"Data":{"MessageId":"%b"},"Message":"","RequestId":"%b"}'
 _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.sealing import CannotUnseal, Sealer
+from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.messaging import ContentTemplate, InvalidInput, InvalidValue, Kind, MessageType
 from bulksend.messaging.plan import as_text
 from producer.reading import BadRow, RawRow, RowSource
@@ -25,16 +25,16 @@ class Said:
     why: str | None = None
 
 
-def content_of(campaign: Campaign, id: str, type: str, payload: bytes | None, sealer: Sealer) -> Said:
-    """What the message of that id and type says. ``payload`` is as stored, maybe sealed."""
+def content_of(campaign: Campaign, id: str, type: str, payload: bytes | None, cipher: Cipher) -> Said:
+    """What the message of that id and type says. ``payload`` is as stored, maybe encrypted."""
     if campaign.kind is Kind.OTP:
         return Said(None, CODE_WITHHELD)
     if payload is None:
         return Said(None, WIPED)
     try:
-        body = sealer.open(payload, id)
+        body = cipher.decrypt(payload, id)
         text = str(body["c"]) if not campaign.content else _filled_in(campaign, type, body["v"])
-    except CannotUnseal as error:
+    except CannotDecrypt as error:
         return Said(None, str(error))
     except (InvalidValue, KeyError) as error:
         return Said(None, f"it cannot be put together: {error}")
@@ -49,11 +49,11 @@ def _filled_in(campaign: Campaign, type: str, variables: Any) -> str:
 class Variables:
     """The columns of a campaign's file that its content uses, and what a message has in them; none of a code's."""
 
-    def __init__(self, campaign: Campaign, sealer: Sealer) -> None:
-        self._sealer = sealer
+    def __init__(self, campaign: Campaign, cipher: Cipher) -> None:
+        self._cipher = cipher
         self.names: list[str] = []
         self.unreadable = 0
-        """Messages whose variables are sealed by a key that is not at hand."""
+        """Messages whose variables are encrypted by a key that is not at hand."""
         if campaign.content and campaign.kind is not Kind.OTP:
             template = ContentTemplate.from_json(MessageType(campaign.type), campaign.content)
             self.names = sorted(template.variables)
@@ -63,8 +63,8 @@ class Variables:
         values: Any = {}
         if self.names and payload is not None:
             try:
-                values = self._sealer.open(payload, id).get("v", {})
-            except CannotUnseal:
+                values = self._cipher.decrypt(payload, id).get("v", {})
+            except CannotDecrypt:
                 self.unreadable += 1
         return {name: values.get(name) for name in self.names}
 

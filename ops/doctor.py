@@ -39,9 +39,9 @@ def examine(of: Settings) -> list[Diagnosis]:
 def _ledger(of: Settings) -> Iterator[Diagnosis]:
     from bulksend.ledger import leases
     from bulksend.ledger.database import Database
-    from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable
-    from bulksend.ledger.keyfile import ledger_file
-    from bulksend.ledger.migrating import SchemaNewer, SchemaOutdated, check_schema
+    from bulksend.ledger.errors import LedgerUnfit, LedgerUnreachable
+    from bulksend.ledger.key_file import ledger_file
+    from bulksend.ledger.migrate import SchemaNewer, SchemaOutdated, check_schema
     from bulksend.ledger.readiness import try_out
     from bulksend.messaging.errors import InvalidInput
     from ops.stops import ledger_stops
@@ -156,15 +156,15 @@ def _wrong(stop: Stop) -> Diagnosis:
 
 
 def _encryption(of: Settings) -> Diagnosis:
-    from bulksend.ledger.keyfile import kept_keys, key_file
-    from bulksend.ledger.sealing import Sealer
+    from bulksend.ledger.encryption import Cipher
+    from bulksend.ledger.key_file import kept_keys, key_file
     from bulksend.messaging.errors import InvalidInput
 
     try:
-        sealer = Sealer.from_text(kept_keys(of))
+        cipher = Cipher.from_text(kept_keys(of))
     except InvalidInput as error:
         return Diagnosis("encryption key", False, str(error), "bulksend keys new-encryption-key")
-    if sealer.can_seal:
+    if cipher.can_encrypt:
         return Diagnosis("encryption key", True, "there is one")
     if key_file(of.database_url_text()) is not None:
         return Diagnosis("encryption key", True, "none yet; the first send makes one beside the ledger")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ops.cli.doors import BAD_INPUT, DONE, FAILED, guarded
+from ops.cli.context import BAD_INPUT, DONE, FAILED, guarded
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     check = checks[arguments[0]]
 
     def work() -> int:
-        from ops.cli.doors import settings
+        from ops.cli.context import settings
 
         return DONE if check(settings()) else FAILED
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 def worker_is_well(of: Settings) -> bool:
     """Whether a worker of this host holds a lease: it renews it by writing to the ledger."""
     from bulksend.ledger import leases
-    from ops.cli.doors import ledger
+    from ops.cli.context import ledger
 
     database = ledger(of)
     try:
@@ -48,7 +48,7 @@ def worker_is_well(of: Settings) -> bool:
 
 def relay_is_well(of: Settings) -> bool:
     """Whether any relay leads: one that waits behind it has nothing else to show."""
-    from ops.cli.doors import redis_client
+    from ops.cli.context import redis_client
     from producer.relay import LEADER_KEY
 
     client = redis_client(of)

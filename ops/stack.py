@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL
 
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.migrate import migrate
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.whole_text import whole_text
 from bulksend.settings import Settings, read_dotenv

@@ -210,15 +210,15 @@ def _nobody_works(tx: Connection) -> Iterator[Stop]:
 
 def _missing_keys(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Stop]:
     from bulksend.ledger import campaigns, due
-    from bulksend.ledger.keyfile import encryption_keys
-    from bulksend.ledger.sealing import Sealer
+    from bulksend.ledger.encryption import Cipher
+    from bulksend.ledger.key_file import encryption_keys
 
-    sealer = Sealer.from_text(encryption_keys(of))
+    cipher = Cipher.from_text(encryption_keys(of))
     for each in campaigns.live(tx) if campaign is None else [campaign]:
-        if any(not sealer.has_key_of(payload) for payload in due.next_payloads(tx, each.id)):
+        if any(not cipher.has_key_of(payload) for payload in due.next_payloads(tx, each.id)):
             yield Stop(
                 "encryption key",
-                f"messages of {each.name} are sealed with a key that is not set",
+                f"messages of {each.name} are encrypted with a key that is not set",
                 "add the old key to BULKSEND_ENCRYPTION_KEY of every process, behind a comma",
             )
             return

@@ -5,7 +5,7 @@ Its errors: ``InvalidInput`` (what was handed in, a setting or the ledger's set-
 ``LedgerUnreachable`` (the ledger does not answer now; try again later).
 """
 
-from bulksend.ledger.fitness import LedgerUnreachable
+from bulksend.ledger.errors import LedgerUnreachable
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 from producer.client import Producer, SendReceipt
 from producer.intake import IntakeReport, SamePeople

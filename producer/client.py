@@ -13,11 +13,11 @@ from bulksend.ledger import campaigns, direct, senders
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
-from bulksend.ledger.fitness import LedgerUnreachable
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.errors import LedgerUnreachable
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import RefusedRow, SealPolicy, seal_all, seal_otp_only
-from bulksend.ledger.keyfile import encryption_keys
-from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.intake import EncryptionPolicy, RefusedRow, encrypt_all, encrypt_otp_only
+from bulksend.ledger.key_file import encryption_keys
 from bulksend.messaging import (
     InvalidInput,
     InvalidValue,
@@ -61,9 +61,9 @@ class Producer:
         self,
         database: Database,
         publisher: Publisher,
-        sealer: Sealer,
+        cipher: Cipher,
         *,
-        seals: SealPolicy = seal_otp_only,
+        encrypts: EncryptionPolicy = encrypt_otp_only,
         created_by: str = "api",
         default_region: str | None = None,
         timezone: str | None = None,
@@ -71,8 +71,8 @@ class Producer:
     ) -> None:
         self._database = database
         self._publisher = publisher
-        self._sealer = sealer
-        self._seals = seals
+        self._cipher = cipher
+        self._encrypts = encrypts
         self._created_by = created_by
         self._default_region = default_region
         self._timezone = timezone
@@ -107,8 +107,8 @@ class Producer:
         return cls(
             Database.from_settings(settings, by_key=True),
             publisher,
-            Sealer.from_text(encryption_keys(settings)),
-            seals=seal_all if settings.encrypt == "all" else seal_otp_only,
+            Cipher.from_text(encryption_keys(settings)),
+            encrypts=encrypt_all if settings.encrypt == "all" else encrypt_otp_only,
             default_region=settings.default_region,
             timezone=settings.timezone,
             default_rate=settings.default_rate,
@@ -217,7 +217,7 @@ class Producer:
         whether the message was taken.
         """
         message_kind, message_type = _kind(kind), _type(type)
-        if self._seals(message_kind) and not self._sealer.can_seal:
+        if self._encrypts(message_kind) and not self._cipher.can_encrypt:
             raise InvalidInput(
                 "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted"
             )
@@ -279,14 +279,14 @@ class Producer:
         if campaign is None:
             campaign = self._database.retrying(lambda tx: campaigns.direct(tx, kind))
             self._standing[kind] = campaign
-        return direct.take(self._database, campaign, sends, sealer=self._sealer, seals=self._seals)
+        return direct.take(self._database, campaign, sends, cipher=self._cipher, encrypts=self._encrypts)
 
     def _intake(self) -> Intake:
         return Intake(
             self._database,
             self._publisher,
-            self._sealer,
-            seals=self._seals,
+            self._cipher,
+            encrypts=self._encrypts,
             default_rate=self._default_rate,
         )
 

@@ -18,8 +18,8 @@ from bulksend.ledger import campaigns, senders, suppressions
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, Continuation, NewCampaign
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage, RefusedRow
-from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import (
     ContentTemplate,
     InvalidInput,
@@ -132,7 +132,7 @@ class FilePlan:
                 yield row if isinstance(row, RawRow) else (row.number, RefusedRow(*row))
             self.left_out[:] = source.left_out()
 
-    def rehearse(self, database: Database | None, sealer: Sealer) -> Forecast:
+    def rehearse(self, database: Database | None, cipher: Cipher) -> Forecast:
         """What a run would do: counts, refusals, and when it would be done. Changes nothing.
 
         Without a ledger nothing is known of senders, suppressions and earlier campaigns. Raises InvalidInput where a
@@ -168,7 +168,7 @@ class FilePlan:
             new = {message.key: message for message in reversed(chunk.planned) if message.key not in seen}
             seen.update(new)
             forecast.duplicates += chunk.superseded + len(chunk.planned) - len(new)
-            self._forecast(forecast, database, list(new.values()), known.alike, sealer)
+            self._forecast(forecast, database, list(new.values()), known.alike, cipher)
         if known.way is None:
             forecast.refusal = same_people(forecast.rows, forecast.found, known.alike, asked, known.now_ms)
         forecast.notes = [*self.notes, *self.left_out, *rows.notes, *known.notes]
@@ -211,14 +211,14 @@ class FilePlan:
         database: Database | None,
         planned: Sequence[NewMessage],
         alike: Sequence[Campaign],
-        sealer: Sealer,
+        cipher: Cipher,
     ) -> None:
         """Count these messages, and when they would go."""
         having: dict[int, str] = {}
         unwanted: Collection[str] = ()
         if database is not None:
             with database.read() as tx:
-                having = ledger_intake.having(tx, alike, planned, sealer)
+                having = ledger_intake.having(tx, alike, planned, cipher)
                 recipients = [message.recipient for message in planned]
                 unwanted = suppressions.among_recipients(tx, recipients, self.kind)
                 if forecast.way is not None:

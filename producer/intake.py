@@ -14,8 +14,8 @@ from bulksend.ledger import campaigns, senders
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.intake import IntakeMoved, NewMessage, RefusedRow, SealPolicy, seal_otp_only
-from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.intake import EncryptionPolicy, IntakeMoved, NewMessage, RefusedRow, encrypt_otp_only
 from bulksend.messaging import ContentTemplate, InvalidInput, Kind
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import counted, format_age, format_instant, is_long_past, long_past
@@ -104,8 +104,8 @@ class Intake:
 
     database: Database
     publisher: Publisher
-    sealer: Sealer
-    seals: SealPolicy = seal_otp_only
+    cipher: Cipher
+    encrypts: EncryptionPolicy = encrypt_otp_only
     chunk: int = 4000
     batch_size: int = 500
     default_rate: float = senders.DEFAULT_RATE
@@ -135,7 +135,7 @@ class Intake:
         Raises InvalidInput when the key belongs to a campaign of other rows, content or options, when its due time
         is long past, or when an OTP would have to be stored without an encryption key; SamePeople.
         """
-        if self.seals(new.kind) and not self.sealer.can_seal:
+        if self.encrypts(new.kind) and not self.cipher.can_encrypt:
             raise InvalidInput(
                 "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted; make a key "
                 "with `bulksend keys new-encryption-key`"
@@ -189,7 +189,7 @@ class Intake:
                 newest.see(chunk.planned)
             if alike:
                 with self.database.read() as tx:
-                    look.found.update(ledger_intake.having(tx, alike, chunk.planned, self.sealer).values())
+                    look.found.update(ledger_intake.having(tx, alike, chunk.planned, self.cipher).values())
         look.superseded = newest.superseded
         return look
 
@@ -224,8 +224,8 @@ class Intake:
                         refused=chunk.refused,
                         alike=[begun, *way.rest_of, *alike],
                         rest_of=way.rest_of,
-                        sealer=self.sealer,
-                        seals=self.seals,
+                        cipher=self.cipher,
+                        encrypts=self.encrypts,
                     ),
                     lasting=False,
                 )
@@ -303,7 +303,7 @@ class Intake:
         return replace(chunk, prepared=prepared)
 
     def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[ledger_intake.Prepared]:
-        return ledger_intake.prepare(campaign, planned, self.sealer, self.seals)
+        return ledger_intake.prepare(campaign, planned, self.cipher, self.encrypts)
 
     def _store(self, campaign: Campaign, at: int, chunk: Chunk) -> ledger_intake.Taken:
         prepared = chunk.prepared if chunk.prepared is not None else self._prepare(campaign, chunk.planned)
@@ -318,8 +318,8 @@ class Intake:
                 planned=chunk.planned,
                 refused=chunk.refused,
                 rows=chunk.rows,
-                sealer=self.sealer,
-                seals=self.seals,
+                cipher=self.cipher,
+                encrypts=self.encrypts,
                 prepared=prepared,
                 superseded=chunk.superseded,
             ),

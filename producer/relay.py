@@ -31,10 +31,10 @@ from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, due, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.fitness import told
+from bulksend.ledger.errors import told
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import LANES, Kind
-from producer.duties import Duties
+from producer.maintenance import Duties
 from producer.publisher import Publisher
 from producer.window import Window, job
 

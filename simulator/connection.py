@@ -15,8 +15,8 @@ from typing import cast
 
 import httptools
 
-from simulator.arrivals import waited_seconds
 from simulator.checks import Request
+from simulator.kernel_timestamps import waited_seconds
 from simulator.plan import Cut, Pieces, Plan, Silence
 from simulator.replies import HttpDate, http_reply, to_json
 

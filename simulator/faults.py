@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from simulator.reading import read_as
+from simulator.json_values import read_as
 
 _STRICT = ConfigDict(extra="forbid")
 

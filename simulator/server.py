@@ -16,13 +16,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TextIO
 
-from simulator.arrivals import stamping
 from simulator.checks import Request
 from simulator.connection import Connection, Switchboard
 from simulator.faults import Rule
 from simulator.inspection import PREFIX, Inspection
+from simulator.kernel_timestamps import stamping
 from simulator.plan import Plan
-from simulator.postman import Postman
+from simulator.receipt_sender import ReceiptSender
 from simulator.replies import Names
 from simulator.settings import SimulatorSettings
 from simulator.vendor import Vendor
@@ -45,13 +45,13 @@ class Simulator:
         self.origin = ""
         self.url = ""
         self._server: asyncio.Server | None = None
-        self._postman: Postman | None = None
+        self._postman: ReceiptSender | None = None
 
     async def start(self) -> str:
         """Listen, and answer the url. Raises OSError when the address is taken."""
         settings = self.settings
         if settings.receipts is not None:
-            self._postman = Postman(settings.receipts, settings.seed)
+            self._postman = ReceiptSender(settings.receipts, settings.seed)
         self._vendor = Vendor(settings, time.monotonic(), Names(), self._postman)
         self._board = Switchboard(
             answer=self._answer,

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from bulksend.messaging.errors import InvalidValue
 from simulator.faults import Rule
+from simulator.json_values import read_as
 from simulator.latency import Constant, Latency
-from simulator.reading import read_as
 
 _STRICT = ConfigDict(extra="forbid")
 

@@ -15,9 +15,9 @@ from functools import partial
 from random import Random
 from typing import Any, Protocol, assert_never
 
-from simulator.allowances import Allowances
 from simulator.checks import Call, Nonces, Refusal, Request, check_send, is_phone, let_in, read_body
 from simulator.content import ContentError, body_parameter_count, decoder
+from simulator.fault_rules import SEND_ACTIONS, Facts, FaultRules
 from simulator.faults import (
     AcceptThenHang,
     AcceptThenReset,
@@ -37,6 +37,7 @@ from simulator.faults import (
 )
 from simulator.latency import draw
 from simulator.plan import Cut, Delivery, Pieces, Plan, Silence, Whole
+from simulator.quotas import Quotas
 from simulator.receipts import Sent
 from simulator.records import STORED, Received, Records, Verdict, without_answer
 from simulator.replies import (
@@ -49,7 +50,6 @@ from simulator.replies import (
     refused_body,
     to_json,
 )
-from simulator.rulebook import SEND_ACTIONS, Facts, Rulebook
 from simulator.settings import SimulatorSettings, VendorTemplate
 
 #: Phones in these states can send (reference 1.6 lists all states).
@@ -105,7 +105,7 @@ class Vendor:
         self._known_templates = {(one.name, one.language): one for one in settings.templates or ()}
         self._known_phones = {one.number: one for one in settings.phones or ()}
         self._messages = 0
-        self.rulebook = Rulebook(settings.rules, settings.seed, now)
+        self.rulebook = FaultRules(settings.rules, settings.seed, now)
         self.reset(now)
 
     def reset(self, now: float) -> None:
@@ -114,7 +114,7 @@ class Vendor:
         """
         self.records = Records(self.settings.keep_bodies, self.names)
         self._nonces = Nonces(self.settings.nonce_window_seconds)
-        self._allowances = Allowances(self.settings.limits, self.settings.balance)
+        self._allowances = Quotas(self.settings.limits, self.settings.balance)
         self._sends = 0
         self._last_message = 0
         self._attempts: Counter[int] = Counter()
@@ -122,7 +122,7 @@ class Vendor:
 
     def set_rules(self, rules: tuple[Rule, ...], now: float) -> None:
         """Replace the rules; their clock, their dice and their counts start anew."""
-        self.rulebook = Rulebook(rules, self.settings.seed, now)
+        self.rulebook = FaultRules(rules, self.settings.seed, now)
         self._attempts = self.records.attempts() if self.rulebook.counts_attempts else Counter()
 
     @property

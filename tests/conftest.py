@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.migrate import migrate
 from bulksend.settings import Settings
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey

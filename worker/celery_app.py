@@ -19,9 +19,9 @@ from bulksend.broker.app import transport_options
 from bulksend.limits import Permits
 from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings
+from worker.liveness import signs
 from worker.remote_control import RemoteControl
 from worker.runtime import Runtime
-from worker.signs import signs
 from worker.watchdog import Watchdog, jobs_wait
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ def build_app(
     arm_failpoints(settings)
     app = make_app(
         settings.redis_url_text(),
-        broker_transport="worker.transport:Transport",
+        broker_transport="worker.kombu_transport:Transport",
         worker_consumer="worker.consumer:Consumer",
         broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneOrder"},
     )

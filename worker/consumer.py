@@ -29,7 +29,7 @@ from bulksend.broker import (
     try_out,
 )
 from worker.celery_app import BAD_SETUP
-from worker.signs import signs
+from worker.liveness import signs
 
 log = structlog.get_logger(__name__)
 

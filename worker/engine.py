@@ -1,5 +1,6 @@
-"""The engine: one a process, on one event loop. It claims what jobs brought, hands it to ``worker.delivery`` message by
-message, and stops cleanly. Everything that touches the ledger or Redis runs on threads, in batches.
+"""The engine of a worker process, on one event loop: claims the ids of jobs, starts a delivery for each message, stops.
+
+Every call to the ledger or to Redis runs on a thread, in batches.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from dataclasses import asdict, dataclass, field
 
 import structlog
 
-from bulksend.ledger.fitness import told
+from bulksend.ledger.errors import told
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
-from worker.batcher import Batcher
-from worker.book import Book
-from worker.chores import Chores
-from worker.clock import steady_seconds
-from worker.delivery import Deliverer, Doers, Tally, Vendor
-from worker.following import Follower
-from worker.hands import Hands
+from worker.delivery.batcher import Batcher
+from worker.delivery.decision_effects import DecisionEffects
+from worker.delivery.in_flight import InFlightTable
+from worker.delivery.pipeline import Deliverer, Doers, Tally, Vendor
 from worker.lanes import Backlog
-from worker.lease import LeaseKeeper
-from worker.permit_desk import PermitDesk
-from worker.recorder import FlightRecorder
-from worker.spool import Spool
-from worker.store import Store
+from worker.permits.permit_queue import PermitQueue
+from worker.permits.slot_clock import steady_seconds
+from worker.recovery.flight_recorder import FlightRecorder
+from worker.recovery.maintenance import Maintenance
+from worker.recovery.spool import Spool
+from worker.session.campaign_cache import CampaignCache
+from worker.session.lease import LeaseKeeper
+from worker.session.store import Store
 from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class Engine:
         self,
         *,
         store: Store,
-        book: Book,
+        book: CampaignCache,
         permits: Permits,
         vendor: Callable[[Callable[[], float]], Vendor],
         backlog: Backlog,
@@ -109,7 +110,7 @@ class Engine:
         codes, bulk = asyncio.Event(), asyncio.Event()
         self._wakes = {Kind.OTP: codes, Kind.UTILITY: bulk, Kind.MARKETING: bulk}
         settings = self._settings
-        self._hands = Hands(
+        self._hands = InFlightTable(
             in_flight=settings.in_flight, in_hand=settings.in_hand, claim_size=settings.claim_size
         )
         with ExitStack() as stack:
@@ -145,7 +146,7 @@ class Engine:
             self._settle_batch, threads["settlements"], breath_s=_SETTLE_BREATH_S
         )
         self._releaser: Batcher[Release, None] = Batcher(self._give_back_batch, threads["settlements"])
-        self._chores = Chores(
+        self._chores = Maintenance(
             store=self._store,
             permits=self._permits,
             recorder=self._recorder,
@@ -155,7 +156,7 @@ class Engine:
             in_thread=self._thread,
             resend_wait_ms=self._settings.policy.resend_wait_ms,
         )
-        self._desk = PermitDesk(
+        self._desk = PermitQueue(
             self._permits,
             threads["permits"],
             lead_ms=self._lead_ms,
@@ -170,7 +171,7 @@ class Engine:
             vendor=vendor,
             settler=self._settler,
             releaser=self._releaser,
-            follower=Follower(self._store, self._permits, self._thread, self._desk.outage),
+            follower=DecisionEffects(self._store, self._permits, self._thread, self._desk.outage),
             lease=self._lease,
             recorder=self._recorder,
             fail=lambda failures, lease: self._thread(self._store.fail, failures, lease),

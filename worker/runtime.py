@@ -14,21 +14,21 @@ import structlog
 from bulksend.broker import read_ids
 from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
 from bulksend.ledger.database import Database
-from bulksend.ledger.fitness import LedgerUnreachable
-from bulksend.ledger.keyfile import encryption_keys
-from bulksend.ledger.migrating import SchemaOutdated
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.errors import LedgerUnreachable
+from bulksend.ledger.key_file import encryption_keys
+from bulksend.ledger.migrate import SchemaOutdated
 from bulksend.ledger.readiness import try_out
-from bulksend.ledger.sealing import Sealer
 from bulksend.limits import Permits, make_permits
 from bulksend.messaging import InvalidInput, Kind, Policy
 from bulksend.settings import Settings
-from worker.book import Book
-from worker.delivery import Tally
+from worker.delivery.pipeline import Tally
 from worker.engine import Engine, EngineSettings
 from worker.lanes import Backlog, watch
-from worker.recorder import FlightRecorder
-from worker.spool import Spool
-from worker.store import Store
+from worker.recovery.flight_recorder import FlightRecorder
+from worker.recovery.spool import Spool
+from worker.session.campaign_cache import CampaignCache
+from worker.session.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -156,8 +156,8 @@ def worker_name() -> str:
 
 def build_store(settings: Settings) -> Store:
     """The ledger under this process's name."""
-    sealer = Sealer.from_text(encryption_keys(settings))
-    book = Book(sealer, default_rate=settings.default_rate)
+    cipher = Cipher.from_text(encryption_keys(settings))
+    book = CampaignCache(cipher, default_rate=settings.default_rate)
     database = Database.from_settings(settings, by_key=True)
     return Store(database, book, name=worker_name(), account=settings.account())
 

@@ -3,12 +3,12 @@ Redis: briefly, calmly, and only to one that keeps what it is given.
 """
 
 from bulksend.broker.app import BATCH_TASK, make_app
+from bulksend.broker.connection import address_of, open_redis
 from bulksend.broker.eviction import Eviction, eviction
-from bulksend.broker.fitness import RedisUnfit, Trouble, do_all, trouble_of, try_out
 from bulksend.broker.jobs import batches, ids_in, publish, published_ms_of, read_ids
-from bulksend.broker.mending import mend_lanes, says_no_list
-from bulksend.broker.opening import address_of, open_redis
+from bulksend.broker.lane_repair import mend_lanes, says_no_list
 from bulksend.broker.outage import Outage
+from bulksend.broker.readiness import RedisUnfit, Trouble, do_all, trouble_of, try_out
 
 __all__ = [
     "BATCH_TASK",

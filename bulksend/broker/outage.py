@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from bulksend.broker.fitness import trouble_of
+from bulksend.broker.readiness import trouble_of
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,7 @@
 """The only room that knows the vendor: payload, signature, replies, client. This is its one door."""
 
 from bulksend.gateway.client import VendorClient
-from bulksend.gateway.codes import Family, Row, find_row, outcome_of, table_rows, whatsapp_code_in
+from bulksend.gateway.error_codes import Family, Row, find_row, outcome_of, table_rows, whatsapp_code_in
 from bulksend.gateway.httpx_transport import HttpxTransport
 from bulksend.gateway.payload import (
     USER_AGENT,

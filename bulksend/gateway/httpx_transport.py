@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from bulksend.gateway.addresses import Verify, read_address, tls_context
+from bulksend.gateway.address import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
 from bulksend.gateway.transport import HELD, Failure, RawReply, Start, Timeouts
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from bulksend.gateway.codes import (
+from bulksend.gateway.error_codes import (
     SEND_FAILED,
     Family,
     find_row,

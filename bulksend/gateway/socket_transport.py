@@ -18,7 +18,7 @@ from functools import partial
 import httptools
 
 from bulksend.failpoints import reach
-from bulksend.gateway.addresses import Verify, read_address, tls_context
+from bulksend.gateway.address import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
 from bulksend.gateway.transport import HELD, Failure, RawReply, Start, Timeouts
 

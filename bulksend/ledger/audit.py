@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from bulksend.ledger.audit_rules import NUMBERED, RULES, OfCampaigns, OfMessages
+from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, table
 from bulksend.ledger.database import unhurried
-from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
 
 #: The second pass joins all messages with all attempts. With PostgreSQL's usual 4 MB it would go through the disk
 #: many times over; held only while it runs.

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from bulksend.ledger import acts, counting
+from bulksend.ledger import counters, operator_log
 from bulksend.ledger.database import (
     Database,
     by_index,
@@ -156,7 +156,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     if campaign is None:
         raise RuntimeError("a campaign that was just inserted is not there")
     if made:
-        acts.record(
+        operator_log.record(
             tx, actor=new.created_by, act="create", scope="campaign", subject=campaign.id, why=new.source_name
         )
     else:
@@ -350,7 +350,7 @@ def begin_continuation(tx: Connection, way: Continuation) -> Campaign:
     if way.into is None:
         made, is_new = create_or_find(tx, new)
         if is_new:
-            acts.record(
+            operator_log.record(
                 tx,
                 actor=new.created_by,
                 act="continue",
@@ -382,7 +382,7 @@ def begin_continuation(tx: Connection, way: Continuation) -> Campaign:
         .where(campaigns.c.id == campaign.id, campaigns.c.status.in_(ended))
         .values(status=CampaignStatus.INTAKE.value, ended_at=None)
     )
-    acts.record(
+    operator_log.record(
         tx,
         actor=new.created_by,
         act="continue",
@@ -501,7 +501,7 @@ def live(tx: Connection) -> list[Campaign]:
 
 def statuses(tx: Connection, id: str) -> dict[str, int]:
     """How many messages of a campaign are in each status; statuses nobody is in are left out."""
-    return counting.of(tx, [id])[id].statuses
+    return counters.of(tx, [id])[id].statuses
 
 
 def refused_rows(tx: Connection, id: str, limit: int = 1000) -> list[RowMapping]:
@@ -562,7 +562,7 @@ def pause(tx: Connection, id: str, *, actor: str, why: str) -> bool:
         == 1
     )
     if changed:
-        acts.record(tx, actor=actor, act="pause", scope="campaign", subject=id, why=why)
+        operator_log.record(tx, actor=actor, act="pause", scope="campaign", subject=id, why=why)
     return changed
 
 
@@ -577,7 +577,7 @@ def resume(tx: Connection, id: str, *, actor: str, why: str) -> bool:
             .values(status=status.value, paused_at=None, pause_why=None)
         ).rowcount
     if changed:
-        acts.record(tx, actor=actor, act="resume", scope="campaign", subject=id, why=why)
+        operator_log.record(tx, actor=actor, act="resume", scope="campaign", subject=id, why=why)
     return changed == 1
 
 
@@ -638,7 +638,7 @@ def begin_cancel(tx: Connection, id: str, *, actor: str, why: str) -> bool:
         .values(status=CampaignStatus.CANCELLED.value, ended_at=db_now())
     ).rowcount
     if changed:
-        acts.record(tx, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
+        operator_log.record(tx, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
     return changed == 1
 
 
@@ -648,7 +648,7 @@ def end_cancelled(tx: Connection, limit: int = 5000) -> int:
     ended = 0
     found = tx.execute(
         select(campaigns.c.id).where(
-            campaigns.c.status == CampaignStatus.CANCELLED.value, counting.number_in(NOT_BEGUN) > 0
+            campaigns.c.status == CampaignStatus.CANCELLED.value, counters.number_in(NOT_BEGUN) > 0
         )
     )
     for id in found.scalars().all():
@@ -738,7 +738,9 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     ).rowcount
     if count:
         reopen_campaigns(tx, [id])
-        acts.record(tx, actor=actor, act=f"retry {count} failed", scope="campaign", subject=id, why=why)
+        operator_log.record(
+            tx, actor=actor, act=f"retry {count} failed", scope="campaign", subject=id, why=why
+        )
     return count
 
 
@@ -749,7 +751,7 @@ def finish_ended(tx: Connection) -> list[str]:
         .where(
             campaigns.c.status == CampaignStatus.RUNNING.value,
             campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
-            counting.number_in(WAITING | HELD) == 0,
+            counters.number_in(WAITING | HELD) == 0,
         )
         .values(status=CampaignStatus.FINISHED.value, ended_at=db_now())
         .returning(campaigns.c.id)
@@ -767,7 +769,7 @@ def reopen_waiting(tx: Connection, within_ms: int = 86_400_000) -> list[str]:
         select(campaigns.c.id).where(
             campaigns.c.status == CampaignStatus.FINISHED.value,
             campaigns.c.ended_at > db_now() - within_ms,
-            counting.number_in(WAITING) > 0,
+            counters.number_in(WAITING) > 0,
         )
     )
     ids = [str(id) for id in found.scalars()]

@@ -38,7 +38,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import BigInteger
 
-from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable, as_ours
+from bulksend.ledger.errors import LedgerUnfit, LedgerUnreachable, as_ours
 from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import without_secrets
 
@@ -363,7 +363,7 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            # What a wiped code leaves free in a page is zeroed with it: no sealed code rests in the file either.
+            # What a wiped code leaves free in a page is zeroed with it: no encrypted code rests in the file either.
             "secure_delete=ON",
             "busy_timeout=15000",
             "cache_size=-65536",

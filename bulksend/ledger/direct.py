@@ -11,12 +11,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from bulksend.ledger import intake
+from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, among, instant
-from bulksend.ledger.intake import NewMessage, SealPolicy, seal_otp_only
-from bulksend.ledger.rowsets import bound, statement, table
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.intake import EncryptionPolicy, NewMessage, encrypt_otp_only
 from bulksend.ledger.schema import messages
-from bulksend.ledger.sealing import Sealer
 from bulksend.messaging.states import Status
 from bulksend.messaging.units import is_long_past
 
@@ -87,8 +87,8 @@ def take(
     campaign: Campaign,
     sends: Sequence[DirectSend],
     *,
-    sealer: Sealer,
-    seals: SealPolicy = seal_otp_only,
+    cipher: Cipher,
+    encrypts: EncryptionPolicy = encrypt_otp_only,
 ) -> list[Became]:
     """Store all of them with one commit; what became of each, in their order.
 
@@ -101,9 +101,9 @@ def take(
         if not made:
             now = instant(tx)
             planned = [send.message(now) for send in sends]
-            prepared = intake.prepare(campaign, planned, sealer, seals)
-            made.extend(intake.rows_of(tx, campaign, prepared, sealer, now))
-        return _take(tx, campaign, made, sends, sealer)
+            prepared = intake.prepare(campaign, planned, cipher, encrypts)
+            made.extend(intake.rows_of(tx, campaign, prepared, cipher, now))
+        return _take(tx, campaign, made, sends, cipher)
 
     return database.retrying(work, alone=True)
 
@@ -113,7 +113,7 @@ def _take(
     campaign: Campaign,
     rows: Sequence[intake.Row],
     sends: Sequence[DirectSend],
-    sealer: Sealer,
+    cipher: Cipher,
 ) -> list[Became]:
     late = [_too_late(row, send) for row, send in zip(rows, sends, strict=True)]
     in_time = [row for row, too_late in zip(rows, late, strict=True) if too_late is None]
@@ -126,7 +126,7 @@ def _take(
             became.append(Taken(row.id, Status(row.status), repeated=False))
         elif first is None:
             became.append(too_late or AlreadyExpired())
-        elif first.stands_for(send, sealer):
+        elif first.stands_for(send, cipher):
             became.append(Taken(first.id, Status(first.status), repeated=True))
         else:
             became.append(KeyConflict(first.id))
@@ -147,8 +147,8 @@ class _First(NamedTuple):
     status: str
     fingerprint: bytes
 
-    def stands_for(self, send: DirectSend, sealer: Sealer) -> bool:
-        return intake.is_same(send.message(0), self.fingerprint, sealer)
+    def stands_for(self, send: DirectSend, cipher: Cipher) -> bool:
+        return intake.is_same(send.message(0), self.fingerprint, cipher)
 
 
 def _there(tx: Connection, campaign: Campaign, keys: Sequence[str]) -> dict[str, _First]:

@@ -49,7 +49,7 @@ def _bound(place: Place) -> Tuple:
 
 
 def next_payloads(tx: Connection, campaign_id: str, most: int = 20) -> list[bytes]:
-    """What the messages hold that wait longest in a campaign, clear or sealed."""
+    """What the messages hold that wait longest in a campaign, clear or encrypted."""
     wanted = (
         select(messages.c.payload)
         .where(messages.c.campaign_id == campaign_id, _IS_WAITING)

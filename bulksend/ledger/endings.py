@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, null, text, update
 
+from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement, table
 from bulksend.ledger.database import among, db_now
-from bulksend.ledger.rowsets import IDS, bound, named, now_sql, statement, table
 from bulksend.ledger.schema import messages
 from bulksend.messaging.endings import Fate, ending, fate
 from bulksend.messaging.states import UNSENT, WAITING, Kind, Status

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from sqlalchemy import Connection, insert, select, text, update
 
 from bulksend.ledger import suppressions
+from bulksend.ledger.bulk_parameters import array, statement, storable
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.copying import NULL, blob, cell, copy_in
+from bulksend.ledger.copy import NULL, blob, cell, copy_in
 from bulksend.ledger.database import among, by_index, instant
+from bulksend.ledger.encryption import Cipher, clear
 from bulksend.ledger.endings import NEVER_TAKEN, listed
 from bulksend.ledger.ids import new_ids
-from bulksend.ledger.rowsets import array, statement, storable
 from bulksend.ledger.schema import campaigns, messages, refusals
-from bulksend.ledger.sealing import Sealer, clear
 from bulksend.messaging.person import forms, person, same_person
 from bulksend.messaging.states import UNSENT, CampaignStatus, Kind, Status
 
@@ -71,16 +71,16 @@ class IntakeMoved(Exception):
     """The campaign took other rows in, or was cancelled, since we last looked; look again, nothing was written."""
 
 
-SealPolicy = Callable[[Kind], bool]
+EncryptionPolicy = Callable[[Kind], bool]
 _QUEUED = Status.QUEUED.value
 
 
-def seal_otp_only(kind: Kind) -> bool:
-    """The default: one-time codes are sealed, everything else rests in clear."""
+def encrypt_otp_only(kind: Kind) -> bool:
+    """The default: one-time codes are encrypted, everything else rests in clear."""
     return kind is Kind.OTP
 
 
-def seal_all(kind: Kind) -> bool:
+def encrypt_all(kind: Kind) -> bool:
     """``BULKSEND_ENCRYPT=all``."""
     return True
 
@@ -90,17 +90,20 @@ class Prepared(NamedTuple):
 
     message: NewMessage
     payload: bytes | None
-    """None where it has to be sealed: that takes the id, which takes the ledger's clock."""
+    """None where it has to be encrypted: that takes the id, which takes the ledger's clock."""
     fingerprint: bytes
 
 
 def prepare(
-    campaign: Campaign, planned: Sequence[NewMessage], sealer: Sealer, seals: SealPolicy = seal_otp_only
+    campaign: Campaign,
+    planned: Sequence[NewMessage],
+    cipher: Cipher,
+    encrypts: EncryptionPolicy = encrypt_otp_only,
 ) -> list[Prepared]:
     """Make payloads and fingerprints: before the transaction, which SQLite's other writers wait for."""
-    sealed = seals(campaign.kind)
+    encrypted = encrypts(campaign.kind)
     return [
-        Prepared(message, None if sealed else clear(message.body), sealer.fingerprint(*identity(message)))
+        Prepared(message, None if encrypted else clear(message.body), cipher.fingerprint(*identity(message)))
         for message in planned
     ]
 
@@ -114,8 +117,8 @@ def take_chunk(
     planned: Sequence[NewMessage],
     refused: Sequence[RefusedRow],
     rows: int,
-    sealer: Sealer,
-    seals: SealPolicy = seal_otp_only,
+    cipher: Cipher,
+    encrypts: EncryptionPolicy = encrypt_otp_only,
     prepared: Sequence[Prepared] | None = None,
     superseded: int = 0,
 ) -> Taken:
@@ -130,8 +133,8 @@ def take_chunk(
         raise ValueError("each row is planned, refused or superseded")
     _hold(tx, campaign, after_row)
     if prepared is None:
-        prepared = prepare(campaign, planned, sealer, seals)
-    stored = _store(tx, campaign, prepared, sealer)
+        prepared = prepare(campaign, planned, cipher, encrypts)
+    stored = _store(tx, campaign, prepared, cipher)
     taken = replace(
         stored,
         refused=[*refused, *stored.refused],
@@ -151,8 +154,8 @@ def take_more(
     refused: Sequence[RefusedRow],
     alike: Sequence[Campaign],
     rest_of: Sequence[Campaign] = (),
-    sealer: Sealer,
-    seals: SealPolicy = seal_otp_only,
+    cipher: Cipher,
+    encrypts: EncryptionPolicy = encrypt_otp_only,
 ) -> Taken:
     """Store those rows of a continuation that neither this campaign nor one of ``alike`` has, and that were surely not
     sent in one of ``rest_of``; refusals as well.
@@ -161,9 +164,9 @@ def take_more(
     Raises IntakeMoved where the campaign has got other rows since it had ``after``.
     """
     _hold(tx, campaign, after)
-    elsewhere = {**having(tx, alike, planned, sealer), **sent_in(tx, rest_of, planned)}
+    elsewhere = {**having(tx, alike, planned, cipher), **sent_in(tx, rest_of, planned)}
     left = [message for n, message in enumerate(planned) if n not in elsewhere]
-    stored = _store(tx, campaign, prepare(campaign, left, sealer, seals), sealer)
+    stored = _store(tx, campaign, prepare(campaign, left, cipher, encrypts), cipher)
     all_refused = [*refused, *stored.refused]
     taken = replace(
         stored,
@@ -250,7 +253,7 @@ class _Earlier(NamedTuple):
 
 
 def having(
-    tx: Connection, alike: Sequence[Campaign], planned: Sequence[NewMessage], sealer: Sealer
+    tx: Connection, alike: Sequence[Campaign], planned: Sequence[NewMessage], cipher: Cipher
 ) -> dict[int, str]:
     """Which of ``planned`` are the same message as one that a campaign of ``alike`` sent or will send.
 
@@ -269,20 +272,20 @@ def having(
         same = [
             earlier.campaign
             for earlier in of_person.get(person(message.recipient), ())
-            if _is_same(message, earlier, kinds[earlier.campaign], sealer)
+            if _is_same(message, earlier, kinds[earlier.campaign], cipher)
         ]
         if same:
             found[n] = max(same)
     return found
 
 
-def _is_same(message: NewMessage, earlier: _Earlier, kind: Kind, sealer: Sealer) -> bool:
+def _is_same(message: NewMessage, earlier: _Earlier, kind: Kind, cipher: Cipher) -> bool:
     chosen = message.explicit_key and earlier.key not in forms(earlier.recipient)
     if chosen and message.key != earlier.key:
         return False
     if kind is Kind.MARKETING:
         return True
-    return is_same(message, earlier.fingerprint, sealer)
+    return is_same(message, earlier.fingerprint, cipher)
 
 
 def _earlier(tx: Connection, alike: Sequence[Campaign], recipients: Collection[str]) -> list[_Earlier]:
@@ -302,20 +305,20 @@ def _earlier(tx: Connection, alike: Sequence[Campaign], recipients: Collection[s
     ]
 
 
-def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer) -> Taken:
+def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher) -> Taken:
     """Store what is new. The campaign's row is locked: nobody else stores messages of it meanwhile."""
     first: dict[str, Prepared] = {}
     again = [of.message for of in prepared if first.setdefault(of.message.key, of) is not of]
     stored = _stored(tx, campaign, first)
     new = [of for key, of in first.items() if key not in stored]
-    rows = rows_of(tx, campaign, new, sealer)
+    rows = rows_of(tx, campaign, new, cipher)
     _insert(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].message.row}")
         for message in again
         if _differs(message, first[message.key].message)
     ]
-    refused += _clashing([first[key].message for key in stored], stored, sealer)
+    refused += _clashing([first[key].message for key in stored], stored, cipher)
     duplicates = len(prepared) - len(new) - len(refused)
     queued = [row for row in rows if row.status == _QUEUED]
     ready = [row.id for row in queued if row.due_at <= row.queued_at]
@@ -344,7 +347,7 @@ class Row(NamedTuple):
 
 
 def rows_of(
-    tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], sealer: Sealer, now: int | None = None
+    tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher, now: int | None = None
 ) -> list[Row]:
     """The messages as rows of the ledger, those suppressed as that. ``now``: its clock, where that is known."""
     if not prepared:
@@ -365,7 +368,7 @@ def rows_of(
         if reason is not None and campaign.kind is Kind.OTP:
             payload = None
         elif payload is None:
-            payload = sealer.seal(body, id)
+            payload = cipher.encrypt(body, id)
         made.append(
             Row(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
                  status, due_at, expires_at, error, now, ended_at)
@@ -401,14 +404,14 @@ def _stored(tx: Connection, campaign: Campaign, keys: Collection[str], of: str =
     return {key: (recipient, bytes(fingerprint)) for key, recipient, fingerprint in found}
 
 
-def _clashing(planned: Sequence[NewMessage], stored: _Stored, sealer: Sealer) -> list[RefusedRow]:
+def _clashing(planned: Sequence[NewMessage], stored: _Stored, cipher: Cipher) -> list[RefusedRow]:
     """Those whose key stands in the ledger for something else."""
     return [
         _conflict(message, "an earlier message")
         for message in planned
         for recipient, fingerprint in [stored[message.key]]
         if not same_person(recipient, message.recipient)
-        or (message.explicit_key and not is_same(message, fingerprint, sealer))
+        or (message.explicit_key and not is_same(message, fingerprint, cipher))
     ]
 
 
@@ -419,10 +422,10 @@ def _differs(message: NewMessage, first: NewMessage) -> bool:
     )
 
 
-def is_same(message: NewMessage, fingerprint: bytes, sealer: Sealer) -> bool:
+def is_same(message: NewMessage, fingerprint: bytes, cipher: Cipher) -> bool:
     """Whether the fingerprint is of this message, to whichever form of its recipient's number."""
     return any(
-        sealer.same_fingerprint(fingerprint, *identity(message._replace(recipient=form)))
+        cipher.same_fingerprint(fingerprint, *identity(message._replace(recipient=form)))
         for form in forms(message.recipient)
     )
 

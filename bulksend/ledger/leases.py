@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, exists, func, insert, literal, or_, select, text, update
 
 from bulksend.ledger import sending
+from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, table
 from bulksend.ledger.database import among, db_now, instant
 from bulksend.ledger.endings import MAYBE_SENT, WORKER_LOST, heed_evidence
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.rowsets import IDS, bound, now_sql, statement, table
 from bulksend.ledger.schema import HELD_SQL, UNKNOWN_SQL, attempts, campaigns, messages, workers
 from bulksend.messaging.outcome import Evidence, NotSent
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
@@ -114,7 +114,7 @@ def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
     return done
 
 
-def bury(
+def reap(
     tx: Connection, lease: str, *, rendering: str | None, begun: Iterable[str] | None, resend_wait_ms: int
 ) -> Rescued:
     """End the lease of a worker that is surely dead, and take what it held by its own record of what it did.

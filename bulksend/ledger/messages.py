@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
 
-from bulksend.ledger import acts
+from bulksend.ledger import operator_log
+from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.database import among, db_now, instant
-from bulksend.ledger.rowsets import storable
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.masking import mask_digits
@@ -43,7 +43,7 @@ def get(tx: Connection, id: str) -> RowMapping:
 
 
 def payload_of(tx: Connection, id: str) -> bytes | None:
-    """Its stored payload, maybe sealed; None once wiped."""
+    """Its stored payload, maybe encrypted; None once wiped."""
     stored = tx.execute(select(messages.c.payload).where(messages.c.id == id)).scalar_one()
     return None if stored is None else bytes(stored)
 
@@ -85,7 +85,7 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
         raise InvalidInput(f"message {id} was settled by something else meanwhile; look at it again")
     if target is Status.QUEUED:
         reopen_campaigns(tx, [row["campaign_id"]])
-    acts.record(tx, actor=actor, act=f"resolve as {as_}", scope="message", subject=id, why=why)
+    operator_log.record(tx, actor=actor, act=f"resolve as {as_}", scope="message", subject=id, why=why)
     return target
 
 
@@ -116,7 +116,7 @@ def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
 
 def resolved_before(tx: Connection, id: str, as_: str) -> bool:
     """Whether the last that a person decided about it is just that: to say it again is no error."""
-    decided = [act.act for act in acts.of(tx, "message", id) if act.act.startswith("resolve as ")]
+    decided = [act.act for act in operator_log.of(tx, "message", id) if act.act.startswith("resolve as ")]
     return bool(decided) and decided[-1] == f"resolve as {as_}"
 
 

@@ -9,8 +9,8 @@ import psycopg
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from bulksend.ledger.database import Database
-from bulksend.ledger.fitness import LOST_PREPARED, POOLER, LedgerUnfit
-from bulksend.ledger.migrating import check_schema
+from bulksend.ledger.errors import LOST_PREPARED, POOLER, LedgerUnfit
+from bulksend.ledger.migrate import check_schema
 from bulksend.ledger.schema import installation, metadata
 
 _MISSING_RIGHTS = text(

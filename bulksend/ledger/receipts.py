@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, literal, select
 
+from bulksend.ledger.bulk_parameters import bound, now_sql, statement, storable, table
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.endings import heed_evidence, listed
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.rowsets import bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import messages, receipts
 from bulksend.messaging.states import UNSENT, WAITING, Status
 

@@ -105,7 +105,7 @@ messages = Table(
     Column("recipient", String(20), nullable=False, comment="digits, E.164 without +"),
     Column("type", String(12), nullable=False),
     Column(
-        "payload", LargeBinary, comment="variables or content, sealed where the kind asks; null once wiped"
+        "payload", LargeBinary, comment="variables or content, encrypted where the kind asks; null once wiped"
     ),
     Column("fingerprint", LargeBinary, nullable=False, comment="keyed hash of what would be sent"),
     Column("status", String(12), nullable=False),

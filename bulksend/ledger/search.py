@@ -22,7 +22,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from bulksend.ledger import counting
+from bulksend.ledger import counters
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.database import among, by_index
 from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
@@ -182,7 +182,7 @@ def _having(tx: Connection, query: Query, before: str | None) -> Select[tuple[st
         return case((instant >= near_since, literal(NEAR_MS)), else_=literal(CLOCKS_APART_MS))
 
     until = (last + apart(last)).label("until")
-    having = select(campaigns.c.id, until).where(campaigns.c.id.in_(counting.having(str(query.status))))
+    having = select(campaigns.c.id, until).where(campaigns.c.id.in_(counters.having(str(query.status))))
     if query.since is not None:
         having = having.where(last >= query.since)
     if query.until is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, or_, select, update
 
-from bulksend.ledger import acts
+from bulksend.ledger import operator_log
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.schema import accounts, senders
 from bulksend.messaging.errors import InvalidInput, InvalidValue
@@ -93,7 +93,7 @@ def change(
     if values:
         tx.execute(update(senders).where(senders.c.phone == phone).values(**values))
         told = ", ".join(f"{key}={value}" for key, value in values.items())
-        acts.record(tx, actor=actor, act="set", scope="sender", subject=phone, why=told)
+        operator_log.record(tx, actor=actor, act="set", scope="sender", subject=phone, why=told)
     return get(tx, phone)
 
 
@@ -130,7 +130,7 @@ def pause(tx: Connection, phone: str, *, actor: str, why: str) -> bool:
         == 1
     )
     if changed:
-        acts.record(tx, actor=actor, act="pause", scope="sender", subject=phone, why=why)
+        operator_log.record(tx, actor=actor, act="pause", scope="sender", subject=phone, why=why)
     return changed
 
 
@@ -145,7 +145,7 @@ def resume(tx: Connection, phone: str, *, actor: str, why: str) -> bool:
         == 1
     )
     if changed:
-        acts.record(tx, actor=actor, act="resume", scope="sender", subject=phone, why=why)
+        operator_log.record(tx, actor=actor, act="resume", scope="sender", subject=phone, why=why)
     return changed
 
 
@@ -162,7 +162,7 @@ def pause_account(tx: Connection, account: str, *, actor: str, why: str) -> bool
         == 1
     )
     if changed:
-        acts.record(tx, actor=actor, act="pause", scope="account", subject=account, why=why)
+        operator_log.record(tx, actor=actor, act="pause", scope="account", subject=account, why=why)
     return changed
 
 
@@ -177,7 +177,7 @@ def resume_account(tx: Connection, account: str, *, actor: str, why: str) -> boo
         == 1
     )
     if changed:
-        acts.record(tx, actor=actor, act="resume", scope="account", subject=account, why=why)
+        operator_log.record(tx, actor=actor, act="resume", scope="account", subject=account, why=why)
     return changed
 
 

@@ -14,17 +14,17 @@ from sqlalchemy import Connection, bindparam, update
 from sqlalchemy.exc import DataError
 
 from bulksend.ledger import suppressions
+from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement, storable, table
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.endings import MAYBE_SENT, NOT_SENT_AGAIN, WORKER_LOST, heed_evidence
 from bulksend.ledger.messages import reopen_campaigns
-from bulksend.ledger.rowsets import IDS, bound, named, now_sql, statement, storable, table
 from bulksend.ledger.schema import HELD_SQL, messages
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
 
 
 class Claimed(NamedTuple):
-    """A message in a worker's hands, with all that its sending needs. ``payload`` is as stored, maybe sealed."""
+    """A message in a worker's hands, with all that its sending needs. ``payload`` is as stored, maybe encrypted."""
 
     id: str
     campaign_id: str
@@ -349,7 +349,7 @@ def _end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Statu
 
 
 def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: str) -> None:
-    """Messages that cannot be rendered or unsealed end as failed without a POST: (id, why)."""
+    """Messages that cannot be rendered or decrypted end as failed without a POST: (id, why)."""
     _end_claimed(tx, failures, Status.FAILED, lease)
 
 
@@ -414,7 +414,7 @@ class Settlement(NamedTuple):
     waits: int
     error: str
     payload: bytes | None = None
-    """A code's sealed content, still in hand: what waits again has it back, where a rescue wiped it meanwhile."""
+    """A code's encrypted content, still in hand: what waits again has it back, where a rescue wiped it meanwhile."""
 
 
 _CLOSE_COLUMNS = {
@@ -432,7 +432,7 @@ _CLOSE_COLUMNS = {
     "error": "text",
 }
 # A worker's own word replaces a rescue's, also where both are in doubt: the record of a dead worker clears what says
-# no more than that its worker was lost (leases.bury).
+# no more than that its worker was lost (leases.reap).
 _CLOSE = f"""
 UPDATE attempts SET outcome = p.outcome, finished_at = {{now}}, http_status = p.http_status,
     ret_code = p.ret_code, whatsapp_code = p.whatsapp_code, vendor_message = p.vendor_message,
@@ -481,14 +481,14 @@ _BRING_BACK = (
         messages.c.status == Status.UNKNOWN.value,
         messages.c.payload.is_(None),
     )
-    .values(payload=bindparam("sealed"))
+    .values(payload=bindparam("encrypted"))
 )
 
 
 def _bring_back(tx: Connection, settlements: Sequence[Settlement]) -> None:
-    """What a rescue took for unknown and wiped, and what was surely not sent, gets its sealed content back."""
+    """What a rescue took for unknown and wiped, and what was surely not sent, gets its encrypted content back."""
     wiped = [
-        {"of": s.message, "attempt": s.attempt_id, "sealed": s.payload}
+        {"of": s.message, "attempt": s.attempt_id, "encrypted": s.payload}
         for s in settlements
         if s.payload is not None and s.status not in _ENDING
     ]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
-from bulksend.ledger import acts
+from bulksend.ledger import operator_log
+from bulksend.ledger.bulk_parameters import array, bound, now_sql, statement, storable, table
 from bulksend.ledger.database import db_now, rows_changed
-from bulksend.ledger.rowsets import array, bound, now_sql, statement, storable, table
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
 from bulksend.messaging.person import forms, person
 from bulksend.messaging.recipient import region_of
@@ -114,7 +114,7 @@ def add(
 ) -> None:
     """Suppress a number or country; a suppression that is there keeps the longer of the two ends."""
     add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until)
-    acts.record(
+    operator_log.record(
         tx,
         actor=actor,
         act=f"suppress {scope}",
@@ -182,7 +182,9 @@ def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: 
         condition = condition & (suppressions.c.scope == scope)
     count = tx.execute(delete(suppressions).where(condition)).rowcount
     if count:
-        acts.record(tx, actor=actor, act="lift suppression", scope="suppression", subject=subject, why=why)
+        operator_log.record(
+            tx, actor=actor, act="lift suppression", scope="suppression", subject=subject, why=why
+        )
     return count
 
 

@@ -3,13 +3,13 @@
 Blocking, like everything in this room: call it on a thread. How slots keep the limits: docs/decisions/0002.
 """
 
+from bulksend.limits.factory import make_permits, redis_permits
 from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, Peers, RedisClock
+from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.local_permits import LocalPermits
-from bulksend.limits.making import make_permits, redis_permits
 from bulksend.limits.redis_permits import RedisPermits
 from bulksend.limits.rules import MAX_LEAD_MS, LimitRules
-from bulksend.limits.tags import Tags
-from bulksend.limits.words import (
+from bulksend.limits.types import (
     Ask,
     Gate,
     Grant,
@@ -17,7 +17,7 @@ from bulksend.limits.words import (
     Permit,
     Permits,
     SenderLimits,
-    Spread,
+    Spacing,
     Wait,
     needs_restore,
 )
@@ -28,6 +28,7 @@ __all__ = [
     "FallbackPermits",
     "Gate",
     "Grant",
+    "KeyedHashes",
     "LimitRules",
     "LimiterUnreachable",
     "LocalPermits",
@@ -38,8 +39,7 @@ __all__ = [
     "RedisClock",
     "RedisPermits",
     "SenderLimits",
-    "Spread",
-    "Tags",
+    "Spacing",
     "Wait",
     "make_permits",
     "needs_restore",

@@ -21,7 +21,7 @@ import structlog
 
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.rules import BLACKOUT_MS
-from bulksend.limits.words import Ask, Grant, Paused, Permits, Spread, Wait
+from bulksend.limits.types import Ask, Grant, Paused, Permits, Spacing, Wait
 from bulksend.messaging.outcome import Scope
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class Primary(Permits, Protocol):
     """Redis, seen from here: raises redis.RedisError when it does not answer."""
 
     def ask(
-        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None, returned: bool = False
+        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None, returned: bool = False
     ) -> Grant:
         """See RedisPermits."""
         ...
@@ -148,7 +148,7 @@ class FallbackPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
         """See Permits. Raises LimiterUnreachable where Redis has never been reached."""
         self._start()
         if not self.away:
@@ -247,7 +247,7 @@ class FallbackPermits:
     # -- here and away ---------------------------------------------------------------------------------
 
     def _ask_redis(
-        self, asks: Sequence[Ask], lead_ms: float, spread: Spread | None = None, *, returned: bool = False
+        self, asks: Sequence[Ask], lead_ms: float, spread: Spacing | None = None, *, returned: bool = False
     ) -> Grant:
         asked_ms = self._clock.steady_ms()
         grant = self._primary.ask(asks, lead_ms=lead_ms, spread=spread, returned=returned)

@@ -13,8 +13,9 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bulksend.limits.adapting import Breaker, Slowdown
-from bulksend.limits.grouping import Group, grouped, rates_of
+from bulksend.limits.ask_groups import Group, grouped, rates_of
+from bulksend.limits.circuit_breaker import Breaker, Slowdown
+from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import (
     BLACKOUT_MS,
     CLOCK_BACK_MS,
@@ -26,10 +27,9 @@ from bulksend.limits.rules import (
     late_ms,
     pace,
 )
-from bulksend.limits.tags import Tags
 from bulksend.limits.timeline import Reach, Timeline, stored
+from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Spacing, Wait
 from bulksend.limits.window import CampaignWindow
-from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Spread, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LANES, Kind
 
@@ -92,7 +92,7 @@ class _Turn:
 class _Call:
     """How many slots one call has been given, and how it spreads them."""
 
-    spread: Spread | None
+    spread: Spacing | None
     given: int = 0
 
     @property
@@ -114,13 +114,13 @@ class LocalPermits:
         self,
         clock_ms: Callable[[], float],
         *,
-        tags: Tags | None = None,
+        tags: KeyedHashes | None = None,
         rules: LimitRules | None = None,
         workers: int = 1,
         knows_quotas: bool = True,
         began_ms: float | None = None,
     ) -> None:
-        self.tags = tags or Tags(os.urandom(32), "default")
+        self.tags = tags or KeyedHashes(os.urandom(32), "default")
         self._clock_ms = clock_ms
         self._rules = rules or LimitRules()
         self._workers = workers
@@ -131,7 +131,7 @@ class LocalPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
@@ -453,5 +453,5 @@ def _begin(now: float, rules: LimitRules) -> _Memory:
     return _Memory(now, cold_until=now + BLACKOUT_MS, pair_floor=now + rules.pair_tolerance_ms, last_ms=now)
 
 
-def _field_of(tags: Tags, flag: Paused) -> str:
+def _field_of(tags: KeyedHashes, flag: Paused) -> str:
     return f"sender:{flag.id}" if flag.scope is Scope.SENDER else tags.field(flag.scope, flag.id)

@@ -16,11 +16,11 @@ from typing import Any
 
 import redis
 
-from bulksend.limits.grouping import Group, grouped, rates_of
+from bulksend.limits.ask_groups import Group, grouped, rates_of
+from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules, late_ms
 from bulksend.limits.scripts import Scripts
-from bulksend.limits.tags import Tags
-from bulksend.limits.words import Ask, Gate, Grant, Paused, Permit, Spread, Wait
+from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Spacing, Wait
 from bulksend.messaging.outcome import Scope
 
 _RESTORE_CHUNK = 2000
@@ -45,7 +45,7 @@ class RedisPermits:
         rules: LimitRules | None = None,
         scripts: Scripts | None = None,
     ) -> None:
-        self.tags = Tags(hash_key, account)
+        self.tags = KeyedHashes(hash_key, account)
         self._client = client
         self._worker_tag = self.tags.worker(worker_id) if worker_id else ""
         self._rules = rules or LimitRules()
@@ -64,7 +64,7 @@ class RedisPermits:
     # -- the door --------------------------------------------------------------------------------------
 
     def ask(
-        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None, returned: bool = False
+        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None, returned: bool = False
     ) -> Grant:
         """See Permits. ``returned``: this worker went by limits of its own for a while."""
         groups = grouped(asks)
@@ -181,7 +181,7 @@ class RedisPermits:
             self._client.script_load(text)
             return reply
 
-    def _arguments(self, mode: str, lead_ms: float, spread: Spread | None = None) -> list[Any]:
+    def _arguments(self, mode: str, lead_ms: float, spread: Spacing | None = None) -> list[Any]:
         rules = self._rules
         together, apart_ms = (spread.together, spread.apart_ms) if spread is not None else (0, 0)
         return [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulksend.limits import rules
-from bulksend.limits.tags import PAIR_LENGTH
+from bulksend.limits.keyed_hashes import PAIR_LENGTH
 from bulksend.messaging.states import LANES, Kind
 
 _HERE = Path(__file__).parent / "lua"

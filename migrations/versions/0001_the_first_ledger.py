@@ -146,7 +146,7 @@ def upgrade() -> None:
             "payload",
             sa.LargeBinary(),
             nullable=True,
-            comment="variables or content, sealed where the kind asks; null once wiped",
+            comment="variables or content, encrypted where the kind asks; null once wiped",
         ),
         sa.Column(
             "fingerprint", sa.LargeBinary(), nullable=False, comment="keyed hash of what would be sent"

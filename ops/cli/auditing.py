@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.doors import DONE, FAILED, guarded
+from ops.cli.context import DONE, FAILED, guarded
 
 if TYPE_CHECKING:
     from bulksend.ledger.audit import Report
@@ -36,7 +36,7 @@ def audit(
         from bulksend.ledger import audit as auditing
         from bulksend.ledger import campaigns
         from bulksend.messaging import InvalidInput
-        from ops.cli.doors import ledger, settings
+        from ops.cli.context import ledger, settings
 
         _check(campaign, metrics)
         began = time.monotonic()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.doors import DONE, FAILED, guarded
+from ops.cli.context import DONE, FAILED, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from bulksend.ledger.campaigns import Campaign, Cancelled
-    from bulksend.ledger.counting import Counts
+    from bulksend.ledger.counters import Counts
     from bulksend.ledger.database import Database
 
 group = typer.Typer(
@@ -43,7 +43,7 @@ def list_(
     """The newest campaigns."""
 
     def work() -> int:
-        from ops.cli.doors import ledger, settings
+        from ops.cli.context import ledger, settings
         from ops.cli.output import Times, print_json, table
 
         of = settings()
@@ -77,7 +77,7 @@ def show(id: Id, json: Json = False) -> None:
     def work() -> int:
         from bulksend.ledger import campaigns
         from bulksend.ledger.intake import RefusedRow
-        from ops.cli.doors import ledger, settings
+        from ops.cli.context import ledger, settings
         from ops.cli.output import Times, pairs, print_json, refused_rows, say, table
         from ops.stops import stops_now
 
@@ -124,7 +124,7 @@ def watch(id: Id, json: Json = False) -> None:
         import sys
 
         from bulksend.ledger import campaigns
-        from ops.cli.doors import INTERRUPTED, ledger, settings
+        from ops.cli.context import INTERRUPTED, ledger, settings
         from ops.cli.output import print_json, say
         from ops.watching import Watch, follow
 
@@ -172,8 +172,8 @@ def retry(id: Id, why: Why = None, json: Json = False) -> None:
 
 def _act(id: str, act: str, why: str, as_json: bool) -> None:
     def work() -> int:
-        from bulksend.ledger import campaigns, counting
-        from ops.cli.doors import actor, ledger, limiter, settings
+        from bulksend.ledger import campaigns, counters
+        from ops.cli.context import actor, ledger, limiter, settings
         from ops.cli.output import print_json, say
 
         of = settings()
@@ -185,7 +185,7 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
         _tell_limiter(limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
         with database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
-            left = _left(counting.of(tx, [campaign.id])[campaign.id])
+            left = _left(counters.of(tx, [campaign.id])[campaign.id])
         if as_json:
             print_json({"campaign_id": campaign.id, "status": campaign.status.value} | _changed(done))
         else:
@@ -270,10 +270,10 @@ def _cancelled(done: Cancelled) -> str:
 
 def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:
     """The interface's ``campaigns list``: the newest first."""
-    from bulksend.ledger import campaigns, counting, progress
+    from bulksend.ledger import campaigns, counters, progress
 
     found = campaigns.newest(tx, limit)
-    counts = counting.of(tx, [campaign.id for campaign in found])
+    counts = counters.of(tx, [campaign.id for campaign in found])
     paces = progress.paces(tx, found, RATE_WINDOW_MS)
     return [
         _summary(campaign, counts[campaign.id], paces[campaign.id]) | _times(campaign) for campaign in found
@@ -282,11 +282,11 @@ def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:
 
 def whole(tx: Connection, id: str) -> dict[str, Any]:
     """The interface's ``campaigns show``. Raises UnknownCampaign."""
-    from bulksend.ledger import acts, campaigns, counting, progress
+    from bulksend.ledger import campaigns, counters, operator_log, progress
     from ops.cli.output import readable
 
     campaign = campaigns.resolve(tx, id)
-    counts = counting.of(tx, [campaign.id])[campaign.id]
+    counts = counters.of(tx, [campaign.id])[campaign.id]
     rate = progress.paces(tx, [campaign], RATE_WINDOW_MS)[campaign.id]
     shown = _summary(campaign, counts, rate) | _more(campaign) | _times(campaign)
     shown["reasons"] = [
@@ -300,7 +300,7 @@ def whole(tx: Connection, id: str) -> dict[str, Any]:
     shown["refused"] = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, 1000)]
     shown["acts"] = [
         readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
-        for a in acts.of(tx, "campaign", campaign.id)
+        for a in operator_log.of(tx, "campaign", campaign.id)
     ]
     return shown
 

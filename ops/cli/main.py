@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import typer
 
 from bulksend import __version__
-from ops.cli import auditing, campaigns, people, records, send, servers, streams
+from ops.cli import auditing, campaigns, messages, people, send, servers, streams
 from ops.cli.arguments import guard
-from ops.cli.doors import DONE, FAILED
+from ops.cli.context import DONE, FAILED
 
 app = typer.Typer(
     name="bulksend",
@@ -42,7 +42,7 @@ def _options(
 servers.register_first(app)
 send.register(app)
 campaigns.register(app)
-records.register(app)
+messages.register(app)
 auditing.register(app)
 people.register(app)
 servers.register(app)

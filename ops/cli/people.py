@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import Encoding, SheetOption
-from ops.cli.doors import DONE, FAILED, guarded
+from ops.cli.context import DONE, FAILED, guarded
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
@@ -76,7 +76,7 @@ def add(
 
         from bulksend.ledger import suppressions
         from bulksend.messaging.units import parse_instant_ms
-        from ops.cli.doors import actor, ledger, settings
+        from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, say
 
         of = settings()
@@ -111,7 +111,7 @@ def remove(
     def work() -> int:
         from bulksend.ledger import suppressions
         from bulksend.messaging.units import counted
-        from ops.cli.doors import actor, ledger, settings
+        from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, say
 
         of = settings()
@@ -153,7 +153,7 @@ def import_(
         from bulksend.messaging import InvalidValue, parse_recipient, person
         from bulksend.messaging.naming import as_option
         from bulksend.messaging.whole_text import whole_text
-        from ops.cli.doors import actor, ledger, settings
+        from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, refused_rows, say, say_notes
         from producer.files import given_columns
         from producer.reading import BadRow, open_rows
@@ -214,7 +214,7 @@ def list_(
         from dataclasses import asdict
 
         from bulksend.ledger import suppressions
-        from ops.cli.doors import ledger, settings
+        from ops.cli.context import ledger, settings
         from ops.cli.output import Times, print_json, readable, table
 
         of = settings()
@@ -248,7 +248,7 @@ def senders_list(json: Json = False) -> None:
         from dataclasses import asdict
 
         from bulksend.ledger import senders
-        from ops.cli.doors import ledger, settings
+        from ops.cli.context import ledger, settings
         from ops.cli.output import Times, print_json, readable, table
 
         of = settings()
@@ -305,7 +305,7 @@ def _set(
 
         from bulksend.ledger import senders
         from bulksend.messaging.units import counted, parse_rate
-        from ops.cli.doors import actor, ledger, settings
+        from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, readable, say
 
         of = settings()
@@ -372,7 +372,7 @@ def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> 
     def work() -> int:
         from bulksend.ledger import senders
         from bulksend.messaging.outcome import Scope
-        from ops.cli.doors import actor, ledger, limiter, settings
+        from ops.cli.context import actor, ledger, limiter, settings
         from ops.cli.output import print_json, say
 
         of = settings()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import Encoding, SheetOption
-from ops.cli.doors import BAD_INPUT, DONE, FAILED, guarded, leave, tell
+from ops.cli.context import BAD_INPUT, DONE, FAILED, guarded, leave, tell
 
 if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
@@ -83,7 +83,7 @@ def send(
 
     def work() -> int:
         from bulksend.messaging.naming import as_option
-        from ops.cli.doors import actor, settings
+        from ops.cli.context import actor, settings
         from ops.cli.output import say_notes
         from producer.files import plan_file
 
@@ -135,7 +135,7 @@ def _say_simulated(of: Settings, type: str) -> None:
 
 def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from bulksend.messaging.errors import InvalidInput
-    from ops.cli.doors import ledger
+    from ops.cli.context import ledger
     from ops.cli.output import say_notes
     from ops.cli.stopping import Stopped, stopped_by_signals
     from ops.cli.wiring import intake, watch_campaign
@@ -283,9 +283,9 @@ class _Progress:
 
 
 def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
-    from bulksend.ledger.keyfile import kept_keys
-    from bulksend.ledger.sealing import Sealer
-    from ops.cli.doors import ledger_that_is_there
+    from bulksend.ledger.encryption import Cipher
+    from bulksend.ledger.key_file import kept_keys
+    from ops.cli.context import ledger_that_is_there
     from ops.cli.output import Times, pairs, print_json, refused_rows, say, say_notes
 
     database = ledger_that_is_there(of)
@@ -293,7 +293,7 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
         say(
             f"there is no ledger at {of.database_address()} yet: nothing is known of senders and suppressions"
         )
-    forecast = plan.rehearse(database, Sealer.from_text(kept_keys(of)))
+    forecast = plan.rehearse(database, Cipher.from_text(kept_keys(of)))
     say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
         print_json(forecast.as_json())

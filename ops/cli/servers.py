@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.doors import DONE, FAILED, guarded
+from ops.cli.context import DONE, FAILED, guarded
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 keys_group = typer.Typer(help="Keys: make an encryption key.", no_args_is_help=True)
@@ -70,8 +70,8 @@ def migrate(
     """Bring the ledger's schema up to date."""
 
     def work() -> int:
-        from bulksend.ledger.migrating import migrate as bring
-        from ops.cli.doors import ledger, settings
+        from bulksend.ledger.migrate import migrate as bring
+        from ops.cli.context import ledger, settings
         from ops.cli.output import print_json, say
 
         database = ledger(settings(), checked=False)
@@ -95,7 +95,7 @@ def worker(context: typer.Context) -> None:
 
     def work() -> int:
         from bulksend.ledger.readiness import try_out
-        from ops.cli.doors import fit_redis, ledger, settings
+        from ops.cli.context import fit_redis, ledger, settings
         from worker.celery_app import build_app, runtime_of
 
         of = settings()
@@ -135,7 +135,7 @@ def relay() -> None:
 
         from bulksend import logs
         from bulksend.ledger.readiness import try_out
-        from ops.cli.doors import ledger, settings
+        from ops.cli.context import ledger, settings
         from ops.cli.wiring import relay as build
 
         of = settings()
@@ -164,7 +164,7 @@ def settings_(json: Json = False) -> None:
     def work() -> int:
         from dataclasses import asdict
 
-        from ops.cli.doors import settings
+        from ops.cli.context import settings
         from ops.cli.output import print_json, table
 
         rows = settings().table()
@@ -186,7 +186,7 @@ def doctor(json: Json = False) -> None:
     def work() -> int:
         from dataclasses import asdict
 
-        from ops.cli.doors import settings
+        from ops.cli.context import settings
         from ops.cli.output import line, print_json
         from ops.doctor import examine
 
@@ -209,6 +209,6 @@ def doctor(json: Json = False) -> None:
 @keys_group.command("new-encryption-key")
 def new_encryption_key() -> None:
     """A new key for BULKSEND_ENCRYPTION_KEY, on stdout."""
-    from bulksend.ledger.keyfile import new_encryption_key as make
+    from bulksend.ledger.key_file import new_encryption_key as make
 
     typer.echo(make())

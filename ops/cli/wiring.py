@@ -23,9 +23,9 @@ def intake(
     between: Callable[[], None] = lambda: None,
 ) -> Intake:
     """Takes rows into this ledger; tells Redis where there is one, and leaves the rest to the relay."""
-    from bulksend.ledger.intake import seal_all, seal_otp_only
-    from bulksend.ledger.keyfile import encryption_keys
-    from bulksend.ledger.sealing import Sealer
+    from bulksend.ledger.encryption import Cipher
+    from bulksend.ledger.intake import encrypt_all, encrypt_otp_only
+    from bulksend.ledger.key_file import encryption_keys
     from producer.intake import Intake
     from producer.publisher import ImpatientPublisher, NoPublisher, Publisher, RedisPublisher
 
@@ -35,8 +35,8 @@ def intake(
     return Intake(
         database,
         publisher,
-        Sealer.from_text(encryption_keys(of)),
-        seals=seal_all if of.encrypt == "all" else seal_otp_only,
+        Cipher.from_text(encryption_keys(of)),
+        encrypts=encrypt_all if of.encrypt == "all" else encrypt_otp_only,
         chunk=of.intake_chunk,
         batch_size=of.batch_size,
         default_rate=of.default_rate,
@@ -50,7 +50,7 @@ def relay(of: Settings) -> Relay:
     """A relay between this ledger and this Redis."""
     from bulksend.broker import open_redis
     from bulksend.ledger.database import Database
-    from ops.cli.doors import Unreachable, check_ledger_is_chosen
+    from ops.cli.context import Unreachable, check_ledger_is_chosen
     from producer.publisher import RedisPublisher
     from producer.relay import LedgerClock, Relay, RelaySettings
 

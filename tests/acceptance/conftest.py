@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from bulksend.ledger import audit, campaigns
 from bulksend.ledger.database import Database
-from bulksend.ledger.keyfile import new_encryption_key
+from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from ops.stack import ROOT, Stack, running
 from producer import Producer

@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy import func, select
 
 from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.schema import messages as messages_table
-from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import InvalidInput, InvalidValue, MessageType, compile_content
 from bulksend.messaging.naming import as_option
 from producer import Producer
@@ -28,7 +28,7 @@ from producer.intake import Continued, Intake, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 
 SENDER = "8615000579987"
-SEALER = Sealer([bytes(32)])
+CIPHER = Cipher([bytes(32)])
 COUNTRY = "write it with its country code, like +44 7700 900123"
 AS_TEXT = "format the column as text and export it again"
 BODY = "(it fills body of the content)"
@@ -60,7 +60,7 @@ def database(ledger: Database) -> Database:
 
 @pytest.fixture
 def producer(database: Database) -> Producer:
-    return Producer(database, NoPublisher(), SEALER)
+    return Producer(database, NoPublisher(), CIPHER)
 
 
 def submit(
@@ -261,7 +261,7 @@ def test_text_that_only_looks_dangerous_goes_out_as_it_is(
     submit(producer, [good(1) | {"name": text}])
     with database.read() as tx:
         (row,) = tx.execute(select(messages_table.c.id, messages_table.c.payload))
-    assert SEALER.open(row.payload, row.id)["v"] == {"name": text}
+    assert CIPHER.open(row.payload, row.id)["v"] == {"name": text}
     rendered = compile_content(MessageType.TEXT, TEXT).render({"name": text})
     assert json.loads(rendered) == {"body": f"Hello {text}"}
 
@@ -333,7 +333,7 @@ def plan(folder: Path, data: bytes, *, content: bytes | None = None, key: str | 
 
 def take(planned: FilePlan, database: Database) -> IntakeReport:
     """Take a file in; its books must balance."""
-    report = planned.run(Intake(database, NoPublisher(), SEALER))
+    report = planned.run(Intake(database, NoPublisher(), CIPHER))
     assert report.rows == report.messages + report.duplicates + len(report.refused)
     return report
 

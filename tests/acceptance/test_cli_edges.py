@@ -16,7 +16,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.encryption import Cipher
 from tests.acceptance.many_commands import Cli
 
 SENDER = "8615000579987"
@@ -162,7 +162,7 @@ def test_colour_is_for_a_terminal_and_only_where_nothing_forbids_it(cli: Cli, tm
 def test_a_key_and_a_schema_are_made(cli: Cli) -> None:
     key = cli("keys", "new-encryption-key")
     assert key.returncode == 0
-    assert Sealer.from_text(key.stdout.strip()).can_seal
+    assert Cipher.from_text(key.stdout.strip()).can_encrypt
     assert one(cli("migrate", "--json")).keys() == {"ledger", "revision"}
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import select, text
 
 from bulksend.broker import make_app
 from bulksend.ledger.database import Database
-from bulksend.ledger.keyfile import new_encryption_key
+from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import metadata
 from bulksend.messaging import InvalidInput
 from bulksend.settings import Settings
@@ -93,7 +93,7 @@ def test_no_number_content_code_or_secret_rests_or_is_said_where_it_has_no_busin
         seen = set(everything_in(site.redis))
         assert any(waiting[0].id in item for item in seen)  # the dump does see what is in a job
         clean(seen, "Redis")
-        # A code that waits is there, but sealed; of one that ended nothing is left.
+        # A code that waits is there, but encrypted; of one that ended nothing is left.
         payloads = otp_payloads(site)
         assert all(payloads[code.id] is None for code in codes)
         assert all(payloads[code.id] for code in waiting)

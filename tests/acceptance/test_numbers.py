@@ -14,8 +14,8 @@ import openpyxl
 import pytest
 
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrating import migrate
-from bulksend.ledger.sealing import Sealer
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.migrate import migrate
 from producer import Producer
 from producer.publisher import NoPublisher
 from tests.acceptance.many_commands import Cli
@@ -142,7 +142,7 @@ def test_a_list_from_a_database_has_decimals(cli: Cli, tmp_path: Path) -> None:
     """Case 27: NUMERIC comes as Decimal."""
     database = Database(f"sqlite:///{tmp_path / 'bulksend.db'}")
     migrate(database)
-    producer = Producer(database, NoPublisher(), Sealer([]))
+    producer = Producer(database, NoPublisher(), Cipher([]))
     rows = [{"to": Decimal("447700900123"), "name": Decimal("19.90")}, {"to": Decimal("0.5"), "name": "x"}]
     report = producer.submit(
         name="numeric", sender=SENDER, kind="marketing", type="text", content={"body": "{{name}}"}, rows=rows

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bulksend.ledger.keyfile import new_encryption_key
+from bulksend.ledger.key_file import new_encryption_key
 from tests.acceptance.many_commands import Cli
 
 pytestmark = pytest.mark.timeout(120)
@@ -85,7 +85,7 @@ def test_a_sealed_content_is_opened_only_with_its_key(cli: Cli, send: Send, tmp_
     assert "BULKSEND_ENCRYPTION_KEY" in str(without["content_why"])
     assert exported(cli, tmp_path, **key)[0]["name"] == "Ann"
     assert exported(cli, tmp_path, **other)[0]["name"] == ""
-    assert "sealed" in cli("export", "people", "-o", "out.csv", **other).stderr
+    assert "encrypted" in cli("export", "people", "-o", "out.csv", **other).stderr
     # To look makes no key.
     shown(cli)
     assert not list(tmp_path.glob("*.key"))

@@ -18,13 +18,13 @@ from bulksend.limits import (
     Ask,
     Gate,
     Grant,
+    KeyedHashes,
     LimitRules,
     LocalPermits,
     Permit,
     RedisPermits,
     SenderLimits,
-    Spread,
-    Tags,
+    Spacing,
     Wait,
     needs_restore,
 )
@@ -60,7 +60,7 @@ class World:
         self.advance(BLACKOUT_MS + 44 * 6000)
 
     def ask(
-        self, *asks: Ask, lead_ms: float = 0.0, spread: Spread | None = None
+        self, *asks: Ask, lead_ms: float = 0.0, spread: Spacing | None = None
     ) -> tuple[Permit | Wait, ...]:
         return self.permits.ask(asks, lead_ms=lead_ms, spread=spread).answers
 
@@ -89,7 +89,7 @@ Make = Callable[[LimitRules], World]
 
 def local_world(rules: LimitRules) -> World:
     clock = [START_MS]
-    permits = LocalPermits(lambda: clock[0], tags=Tags(KEY, "1"), rules=rules)
+    permits = LocalPermits(lambda: clock[0], tags=KeyedHashes(KEY, "1"), rules=rules)
     return World(permits, lambda ms: clock.__setitem__(0, ms), permits.forget)
 
 
@@ -97,7 +97,7 @@ def redis_world(valkey: redis.Redis, rules: LimitRules) -> World:
     account = uuid.uuid4().hex
     key = f"clock:{account}"
     valkey.set(key, START_MS)
-    tags = Tags(KEY, account)
+    tags = KeyedHashes(KEY, account)
     scripts = Scripts.build(
         tags.account_tag, f"local function clock() return tonumber(redis.call('GET', '{key}')) end"
     )
@@ -382,7 +382,7 @@ def test_codes_of_one_sender_do_not_block_the_account_for_another(make: Make) ->
 
 def test_a_spread_gives_so_many_slots_together_and_the_next_ones_later(world: World) -> None:
     asks = [world.message(rate=1000.0) for _ in range(6)]
-    slots = slots_of(world.ask(*asks, lead_ms=10.0, spread=Spread(2, 5.0)))
+    slots = slots_of(world.ask(*asks, lead_ms=10.0, spread=Spacing(2, 5.0)))
     step = pace(1000.0).step
     assert slots == pytest.approx(
         [world.now + 10 + at for at in (0, step, 5, 5 + step, 10, 10 + step)], abs=step
@@ -391,7 +391,7 @@ def test_a_spread_gives_so_many_slots_together_and_the_next_ones_later(world: Wo
 
 
 def test_what_a_spread_leaves_free_is_found_by_whoever_asks_meanwhile(world: World) -> None:
-    spread = slots_of(world.ask(*(world.message(rate=1000.0) for _ in range(3)), spread=Spread(1, 10.0)))
+    spread = slots_of(world.ask(*(world.message(rate=1000.0) for _ in range(3)), spread=Spacing(1, 10.0)))
     others = slots_of(world.ask(*(world.message(rate=1000.0) for _ in range(15))))
     assert len(others) == 15
     assert sum(at < spread[-1] for at in others) == 15
@@ -401,7 +401,7 @@ def test_what_a_spread_leaves_free_is_found_by_whoever_asks_meanwhile(world: Wor
 
 def test_a_spread_never_brings_slots_nearer_than_the_limits_do(world: World) -> None:
     asks = [world.message(rate=100.0) for _ in range(5)]
-    slots = slots_of(world.ask(*asks, spread=Spread(5, 1.0)))
+    slots = slots_of(world.ask(*asks, spread=Spacing(5, 1.0)))
     assert all(b - a >= pace(100.0).step - 0.001 for a, b in itertools.pairwise(slots))
 
 
@@ -409,7 +409,7 @@ def test_spread_or_not_a_sender_gets_all_of_its_rate(world: World) -> None:
     given = 0
     for _ in range(100):
         asks = [world.message(rate=1000.0, to=None) for _ in range(20)]
-        given += len(slots_of(world.ask(*asks, lead_ms=5.0, spread=Spread(4, 2.0))))
+        given += len(slots_of(world.ask(*asks, lead_ms=5.0, spread=Spacing(4, 2.0))))
         world.advance(10)
     assert given >= 980
 
@@ -417,7 +417,7 @@ def test_spread_or_not_a_sender_gets_all_of_its_rate(world: World) -> None:
 @pytest.mark.parametrize("wrong", [(0, 1.0), (1, -1.0)])
 def test_a_spread_of_nothing_or_into_the_past_is_refused(wrong: tuple[int, float]) -> None:
     with pytest.raises(ValueError, match="spread"):
-        Spread(*wrong)
+        Spacing(*wrong)
 
 
 def test_one_recipient_gets_a_burst_of_45_and_then_one_message_per_6_seconds(world: World) -> None:
@@ -869,7 +869,7 @@ acts = st.one_of(
         st.just("ask"),
         st.lists(asks, min_size=1, max_size=5),
         st.sampled_from([0.0, 5.0, 33.3]),
-        st.sampled_from([None, Spread(1, 20.0), Spread(3, 7.7), Spread(2, 0.0)]),
+        st.sampled_from([None, Spacing(1, 20.0), Spacing(3, 7.7), Spacing(2, 0.0)]),
     ),
     st.tuples(st.just("advance"), st.sampled_from([0.1, 3.7, 12.69, 30.0, 101.3, 950.0, 7000.0, DAY_MS / 3])),
     st.tuples(st.just("pause"), st.sampled_from([(Scope.CAMPAIGN, "b"), (Scope.SENDER, SENDER)])),

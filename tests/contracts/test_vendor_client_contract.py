@@ -40,7 +40,7 @@ from bulksend.gateway import (
     VendorClient,
     read_reply,
 )
-from bulksend.gateway.codes import TABLE, Family
+from bulksend.gateway.error_codes import TABLE, Family
 from bulksend.gateway.transport import HELD, Start
 from bulksend.messaging.outcome import (
     Accepted,

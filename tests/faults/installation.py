@@ -27,8 +27,8 @@ from sqlalchemy.engine import make_url
 from bulksend.ledger import audit, leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.endings import WORKER_LOST
-from bulksend.ledger.keyfile import new_encryption_key
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.key_file import new_encryption_key
+from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import attempts, campaigns, messages
 from ops.local.children import Child
 from ops.local.postgres import EmbeddedPostgres

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from simulator.arrivals import stamping, waited_seconds
+from simulator.kernel_timestamps import stamping, waited_seconds
 
 T = TypeVar("T")
 

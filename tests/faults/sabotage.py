@@ -71,13 +71,15 @@ FENCING_REMOVED = PlantedBug(
         Edit("bulksend/ledger/sending.py", "    ON CONFLICT (id) DO NOTHING)", "    ON CONFLICT DO NOTHING)"),
         Edit("bulksend/ledger/sending.py", "?) ON CONFLICT (id) DO NOTHING", "?) ON CONFLICT DO NOTHING"),
         Edit(
-            "worker/lease.py",
+            "worker/session/lease.py",
             "return self._id if self._clock() < self._valid_until else None",
             "return self._id",
         ),
-        Edit("worker/lease.py", "        self._on_lost()\n        await self.take()", "        return"),
         Edit(
-            "worker/delivery.py",
+            "worker/session/lease.py", "        self._on_lost()\n        await self.take()", "        return"
+        ),
+        Edit(
+            "worker/delivery/pipeline.py",
             "        if self._lease.id != lease:\n            return NotSent(",
             "        if False:\n            return NotSent(",
         ),
@@ -89,7 +91,7 @@ WRITE_AHEAD_REMOVED = PlantedBug(
     "write-ahead removed",
     (
         Edit(
-            "worker/delivery.py",
+            "worker/delivery/pipeline.py",
             "self._do.openers[delivery.message.kind].submit(delivery.opening, self._on_opened)",
             "self._on_opened(delivery.opening, True)",
         ),
@@ -113,7 +115,7 @@ TRUSTING = PlantedBug(
     "any answer that is no success taken for a message not sent",
     (
         Edit(
-            "bulksend/gateway/codes.py",
+            "bulksend/gateway/error_codes.py",
             "if isinstance(outcome, Refused | Throttled) and not (self.not_sent or vouched):",
             "if False:",
         ),

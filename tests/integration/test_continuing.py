@@ -15,9 +15,9 @@ from sqlalchemy import select, text
 from bulksend.ledger import audit, campaigns, suppressions
 from bulksend.ledger.campaigns import ALIKE_MS, Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts, messages
-from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import InvalidInput, Kind, MessageType, OnUnknown, compile_content
 from producer.intake import Continued, Intake, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
@@ -42,7 +42,7 @@ class Desk:
                 raise Killed
 
         return Intake(
-            self.database, NoPublisher(), Sealer([b"k" * 32]), chunk=4, batch_size=2, progress=progress
+            self.database, NoPublisher(), Cipher([b"k" * 32]), chunk=4, batch_size=2, progress=progress
         )
 
     def new(self, file: str, kind: Kind = Kind.MARKETING, **changes: Any) -> NewCampaign:
@@ -260,9 +260,9 @@ def test_of_codes_for_one_number_the_last_wins_across_chunks(desk: Desk, is_cont
     report = desk.take("codes", rows, kind=Kind.OTP, into=into)
     assert report.superseded == 3
     with desk.database.read() as tx:
-        sealer = Sealer([b"k" * 32])
+        cipher = Cipher([b"k" * 32])
         found = {
-            row.recipient: sealer.open(bytes(row.payload), str(row.id))["v"]["name"]  # type: ignore[index]
+            row.recipient: cipher.decrypt(bytes(row.payload), str(row.id))["v"]["name"]  # type: ignore[index]
             for row in tx.execute(select(messages.c.id, messages.c.recipient, messages.c.payload))
         }
     assert found[person(0)] == "third"

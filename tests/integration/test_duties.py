@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from bulksend.ledger import campaigns
 from bulksend.ledger.database import Database
-from producer.duties import FAILED_S, Duties
+from producer.maintenance import FAILED_S, Duties
 from tests.integration.test_relay import a_campaign, a_relay, ids_waiting
 
 

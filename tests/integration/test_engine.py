@@ -20,18 +20,18 @@ from bulksend.gateway import Credentials, SendOrder, SocketTransport, Start, Tim
 from bulksend.ledger import audit, campaigns, due, intake, leases, messages, senders, suppressions
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
-from bulksend.ledger.sealing import Sealer
-from bulksend.limits import Ask, Grant, LocalPermits, Permit, Spread
+from bulksend.limits import Ask, Grant, LocalPermits, Permit, Spacing
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from simulator.latency import Constant
-from worker.book import Book
 from worker.engine import Engine, EngineSettings
 from worker.lanes import Backlog
-from worker.recorder import FlightRecorder
-from worker.spool import Spool
-from worker.store import Store
+from worker.recovery.flight_recorder import FlightRecorder
+from worker.recovery.spool import Spool
+from worker.session.campaign_cache import CampaignCache
+from worker.session.store import Store
 
 SENDER = "8615000579987"
 KEY = bytes(32)
@@ -47,7 +47,7 @@ class PausesWhatItGrants(LocalPermits):
 
     victim = ""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
         grant = super().ask(asks, lead_ms=lead_ms, spread=spread)
         granted = [isinstance(answer, Permit) for answer in grant.answers]
         if any(given and ask.campaign_id == self.victim for ask, given in zip(asks, granted, strict=True)):
@@ -86,8 +86,8 @@ class Rig:
         self.permits = permits or LocalPermits(_wall_ms, began_ms=0.0)
         self.backlog = Backlog(high_water=500)
         self.stop_event: asyncio.Event | None = None
-        sealer = Sealer([KEY])
-        book = Book(sealer, default_rate=400.0)
+        cipher = Cipher([KEY])
+        book = CampaignCache(cipher, default_rate=400.0)
         self.engine = Engine(
             store=Store(database, book, name="test:1", account="default"),
             book=book,
@@ -209,7 +209,7 @@ def a_campaign(
             planned=planned,
             refused=[],
             rows=len(planned),
-            sealer=Sealer([KEY]),
+            cipher=Cipher([KEY]),
         )
         campaigns.finish_intake(tx, campaign.id)
         return campaigns.get(tx, campaign.id)

@@ -20,8 +20,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from bulksend.ledger.database import Database
-from bulksend.ledger.fitness import LedgerUnfit, LedgerUnreachable
-from bulksend.ledger.migrating import SchemaNewer, check_schema, migrate
+from bulksend.ledger.errors import LedgerUnfit, LedgerUnreachable
+from bulksend.ledger.migrate import SchemaNewer, check_schema, migrate
 from bulksend.ledger.readiness import try_out
 from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings

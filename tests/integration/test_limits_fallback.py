@@ -22,7 +22,7 @@ from bulksend.limits import (
     RedisClock,
     RedisPermits,
     SenderLimits,
-    Spread,
+    Spacing,
     Wait,
     needs_restore,
 )
@@ -50,7 +50,7 @@ class Line:
         return self.permits
 
     def ask(
-        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spread | None = None, returned: bool = False
+        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None, returned: bool = False
     ) -> Grant:
         return self._end().ask(asks, lead_ms=lead_ms, spread=spread, returned=returned)
 

@@ -8,10 +8,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from bulksend.ledger import counting
-from bulksend.ledger.counting import Counts
+from bulksend.ledger import counters
+from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrating import MIGRATIONS, SchemaOutdated, check_schema, migrate, newest_revision
+from bulksend.ledger.migrate import MIGRATIONS, SchemaOutdated, check_schema, migrate, newest_revision
 from bulksend.ledger.schema import metadata
 from tests.integration.ledger.conftest import Desk
 
@@ -54,7 +54,7 @@ def test_the_messages_that_are_there_are_counted_when_counting_begins(database_u
     for revision in ("0004", "head", "0004", "head"):
         migrate(database, revision)
     campaign = str(desk.row(ids[0])["campaign_id"])
-    assert desk.read(counting.of, [campaign]) == {campaign: Counts({"queued": 2, "sending": 1}, 1)}
+    assert desk.read(counters.of, [campaign]) == {campaign: Counts({"queued": 2, "sending": 1}, 1)}
     assert desk.broken() == {}
     desk.sent(desk.lease(), ids[1:2])
     assert desk.broken() == {}

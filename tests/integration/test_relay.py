@@ -15,9 +15,9 @@ from bulksend.broker import ids_in, open_redis
 from bulksend.ledger import campaigns, due, intake, leases, senders, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.schema import campaign_counts, messages
-from bulksend.ledger.sealing import Sealer
 from bulksend.messaging import Kind, OnUnknown
 from ops.local.valkey import EmbeddedValkey
 from producer.publisher import RedisPublisher
@@ -78,7 +78,7 @@ def a_campaign(
             planned=planned,
             refused=[],
             rows=count,
-            sealer=Sealer([bytes(32)]),
+            cipher=Cipher([bytes(32)]),
         )
         campaigns.finish_intake(tx, campaign.id)
         # What came in due is left to its own producer for a moment; of these that moment is over.

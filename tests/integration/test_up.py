@@ -178,13 +178,13 @@ def test_what_stops_messages_is_said_by_doctor_show_and_send(tmp_path: Path) -> 
     campaign = ["--sender", sender, "--type", "text", "--content", "c.json", "--kind", "otp", "--name", "s"]
     sent = run("send", "p.csv", *campaign)
     assert sent.returncode == 0, sent.stderr
-    # Sealed by the key beside the ledger, which is lost now.
+    # Encrypted by the key beside the ledger, which is lost now.
     (tmp_path / "l.db.key").unlink()
     wrong = wrong_by(run)
     assert "no money" in wrong["account"]
     assert "spam" in wrong["sender"]
     assert "no worker" in wrong["workers"]
-    assert "sealed with a key that is not set" in wrong["encryption key"]
+    assert "encrypted with a key that is not set" in wrong["encryption key"]
     shown = json.loads(run("campaigns", "show", "s", "--json").stdout)["stopped_by"]
     for text in ("no money", "spam", "no worker"):
         assert text in sent.stderr.replace("\n", " ")

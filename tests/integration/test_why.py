@@ -12,11 +12,11 @@ from sqlalchemy import update
 from bulksend.ledger import campaigns, intake, leases, senders, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import messages as messages_table
-from bulksend.ledger.sealing import Sealer
 from bulksend.ledger.sending import Opening, Release, Settlement
 from bulksend.limits import Ask, Gate, Permit, RedisPermits, SenderLimits
 from bulksend.messaging import Evidence, Kind, NotSent, OnUnknown, Outcome, Refused, Scope, Status, Unknown
@@ -60,7 +60,7 @@ def a_campaign(
             planned=planned,
             refused=[],
             rows=count,
-            sealer=Sealer([bytes(32)]),
+            cipher=Cipher([bytes(32)]),
         )
         campaigns.finish_intake(tx, campaign.id)
     if taken.ready:
@@ -276,7 +276,7 @@ def _wait_out(permits: RedisPermits, asks: list[Ask]) -> int:
 def test_the_limiters_gates_are_named_as_they_are_now(
     tmp_path_factory: pytest.TempPathFactory, permits: RedisPermits
 ) -> None:
-    from bulksend.ledger.migrating import migrate
+    from bulksend.ledger.migrate import migrate
 
     ledger = Database(f"sqlite:///{tmp_path_factory.mktemp('why') / 'ledger.db'}")
     migrate(ledger)

@@ -45,7 +45,7 @@ DOORS = {
 DATABASE_LIBRARIES = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
 DATABASE_TYPES = {"sqlalchemy.Connection", "sqlalchemy.RowMapping"}
 #: Outside the ledger: a question asked in one place only, put where it is asked. Nothing here may write.
-READERS = {"ops.demo", "ops.why", "worker.store"}
+READERS = {"ops.demo", "ops.why", "worker.session.store"}
 
 #: What the pure rooms are handed as arguments instead.
 IMPURE = {
@@ -154,7 +154,7 @@ def test_an_import_goes_down_or_stays_in_its_room(module: Module) -> None:
         ("producer.intake", "worker", "sideways"),
         ("bulksend.ledger.intake", "bulksend.limits", "sideways"),
         ("bulksend.messaging.plan", "bulksend.settings", "up"),
-        ("bulksend.gateway.client", "worker.clock", "up"),
+        ("bulksend.gateway.client", "worker.permits.slot_clock", "up"),
         ("simulator.server", "ops.local", "up"),
         ("ops.demo", "simulator", None),
         ("worker.engine", "bulksend.gateway.client", None),

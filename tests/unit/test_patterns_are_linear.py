@@ -36,7 +36,7 @@ BOUNDED = {
 #: Steps that a bounded text may take: as many as 20,000 characters of an ordinary pattern.
 BOUNDED_STEPS = 60_000
 #: Patterns that only see our own files.
-OURS = {"bulksend.ledger.migrating", "ops.local.valkey"}
+OURS = {"bulksend.ledger.migrate", "ops.local.valkey"}
 
 
 def patterns() -> Iterator[tuple[str, str, re.Pattern[Any], bool]]:

@@ -17,10 +17,10 @@ from bulksend.ledger import audit, campaigns, direct, intake, leases, messages, 
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import NewMessage, RefusedRow, Taken
 from bulksend.ledger.schema import metadata
-from bulksend.ledger.sealing import Sealer
 from bulksend.ledger.sending import Claimed, Opened, Opening, Settlement
 from bulksend.messaging.outcome import (
     Accepted,
@@ -40,11 +40,11 @@ MINUTE_MS = 60_000
 
 
 class Desk:
-    """One ledger, with a key to seal codes."""
+    """One ledger, with a key to encrypt codes."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.sealer = Sealer([b"k" * 32])
+        self.cipher = Cipher([b"k" * 32])
         self._numbers = iter(range(1_000_000))
 
     # -- transactions ----------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Desk:
         return self.send_from(self.write(campaigns.direct, kind), sends)
 
     def send_from(self, home: Campaign, sends: Sequence[DirectSend]) -> list[Any]:
-        return list(direct.take(self.database, home, sends, sealer=self.sealer))
+        return list(direct.take(self.database, home, sends, cipher=self.cipher))
 
     def take(
         self,
@@ -155,7 +155,7 @@ class Desk:
                 planned=planned,
                 refused=refused,
                 rows=rows,
-                sealer=self.sealer,
+                cipher=self.cipher,
             )
 
     def queued(

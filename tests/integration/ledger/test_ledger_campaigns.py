@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import acts, campaigns, messages
+from bulksend.ledger import campaigns, messages, operator_log
 from bulksend.ledger.campaigns import Cancelled, UnknownCampaign
 from bulksend.ledger.intake import IntakeMoved
 from bulksend.messaging.errors import InvalidInput
@@ -42,7 +42,11 @@ def test_a_pause_and_its_end_are_on_record_and_happen_once(desk: Any) -> None:
     assert desk.write(campaigns.resume, campaign, **BY) is False
     resumed = desk.read(campaigns.get, campaign)
     assert (resumed.status, resumed.paused_at, resumed.pause_why) == (CampaignStatus.RUNNING, None, None)
-    assert [act.act for act in desk.read(acts.of, "campaign", campaign)] == ["create", "pause", "resume"]
+    assert [act.act for act in desk.read(operator_log.of, "campaign", campaign)] == [
+        "create",
+        "pause",
+        "resume",
+    ]
 
 
 def test_a_campaign_paused_during_its_intake_takes_rows_in_and_stays_paused(desk: Any) -> None:
@@ -85,7 +89,7 @@ def test_a_cancel_ends_what_waits_and_leaves_what_is_under_way(desk: Any) -> Non
     desk.settle(opening, Accepted("mid-1", "rid"))
     assert desk.status(ids[0]) == "accepted"
     assert campaigns.cancel(desk.database, campaign, **BY) is None
-    assert [act.act for act in desk.read(acts.of, "campaign", campaign)] == ["create", "cancel"]
+    assert [act.act for act in desk.read(operator_log.of, "campaign", campaign)] == ["create", "cancel"]
 
 
 def test_what_comes_back_to_a_cancelled_campaign_is_cancelled_too_however_late(desk: Any) -> None:
@@ -152,7 +156,7 @@ def test_what_failed_is_queued_afresh_and_its_campaign_runs_again(desk: Any) -> 
     desk.accepted([id])
     assert desk.outcomes(id) == ["refused", "accepted"]
     assert desk.broken() == {}
-    assert "retry 1 failed" in [act.act for act in desk.read(acts.of, "campaign", campaign)]
+    assert "retry 1 failed" in [act.act for act in desk.read(operator_log.of, "campaign", campaign)]
 
 
 def test_nothing_but_what_failed_is_queued_again(desk: Any) -> None:

@@ -17,7 +17,7 @@ def test_a_claimed_message_comes_with_all_that_its_sending_needs(desk: Any) -> N
     (claimed,) = desk.claim(desk.lease(), [id])
     assert (claimed.id, claimed.kind, claimed.sender) == (id, Kind.OTP, "15550100100")
     assert claimed.recipient == "447700900001"
-    assert desk.sealer.open(claimed.payload, id) == {"v": {"name": "Ada"}}
+    assert desk.cipher.decrypt(claimed.payload, id) == {"v": {"name": "Ada"}}
     assert (claimed.attempts, claimed.tries, claimed.waits) == (0, 0, 0)
     assert claimed.left_ms is not None
     assert 0 < claimed.left_ms <= 60_000

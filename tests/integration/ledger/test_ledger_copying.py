@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from bulksend.ledger.copying import copy_in
+from bulksend.ledger.copy import copy_in
 from bulksend.ledger.database import Database, worth_repeating
 
 COPY = "COPY suppressions (subject, scope, reason, source, added_at) FROM STDIN"

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, text, update
 
-from bulksend.ledger import campaigns, counting
-from bulksend.ledger.counting import Counts
+from bulksend.ledger import campaigns, counters
+from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database, insert_if_new
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import messages
@@ -30,7 +30,7 @@ def campaign_of(desk: Any, id: str) -> str:
 
 
 def counts(desk: Any, campaign: str) -> Counts:
-    found: Counts = desk.read(counting.of, [campaign])[campaign]
+    found: Counts = desk.read(counters.of, [campaign])[campaign]
     return found
 
 
@@ -50,7 +50,7 @@ def test_messages_are_counted_by_status_and_posts_with_them(desk: Any) -> None:
 
 def test_each_campaign_is_counted_by_itself(desk: Any) -> None:
     one, other = (campaign_of(desk, desk.queued(n=n)[0]) for n in (2, 3))
-    assert desk.read(counting.of, [one, other]) == {one: Counts({"queued": 2}), other: Counts({"queued": 3})}
+    assert desk.read(counters.of, [one, other]) == {one: Counts({"queued": 2}), other: Counts({"queued": 3})}
 
 
 def test_a_campaign_without_messages_counts_none(desk: Any) -> None:
@@ -63,7 +63,7 @@ def test_the_campaigns_that_have_messages_in_a_status_are_known(desk: Any) -> No
     desk.accepted(done)
     with desk.database.read() as tx:
         found = {
-            status: list(tx.execute(counting.having(status)).scalars()) for status in ("accepted", "queued")
+            status: list(tx.execute(counters.having(status)).scalars()) for status in ("accepted", "queued")
         }
     assert found == {"accepted": [campaign_of(desk, done[0])], "queued": [campaign_of(desk, waiting[0])]}
 
@@ -124,7 +124,7 @@ def test_folding_leaves_every_number_as_it_was_and_one_row_a_status(server: Desk
         pass
     before = counts(server, campaign)
     for _ in range(2):
-        server.write(counting.fold)
+        server.write(counters.fold)
         assert counts(server, campaign) == before
         assert server.scalar("SELECT count(*) FROM campaign_counts") == 2
     assert server.broken() == {}
@@ -135,7 +135,7 @@ def test_folding_does_not_wait_for_a_transaction_that_counts(server: Desk) -> No
     with failing(server.database, 1):
         with server.database.write() as tx:
             tx.execute(text("SET LOCAL lock_timeout = '2s'"))
-            counting.fold(tx)
+            counters.fold(tx)
         assert counts(server, campaign) == Counts({"queued": 4})
     assert counts(server, campaign) == Counts({"failed": 1, "queued": 3})
     assert server.broken() == {}
@@ -153,7 +153,7 @@ def test_who_counts_while_its_part_is_being_folded_counts_on_after_that(server: 
 
         fail(1)
         with server.database.write() as tx:
-            counting.fold(tx)
+            counters.fold(tx)
             waiting = thread.submit(fail, 2)
             deadline = time.monotonic() + 60
             while not server.scalar(WAITING):
@@ -189,14 +189,14 @@ def test_after_any_changes_the_counts_are_the_truth(two: tuple[Desk, Desk], chan
                 change(tx, act, ids, range(low, high + 1), status.value, attempts)
                 if not commits:
                     transaction.rollback()
-        assert desk.read(counting.of, ids) == {id: truth(desk, id) for id in ids}
+        assert desk.read(counters.of, ids) == {id: truth(desk, id) for id in ids}
 
 
 def change(tx: Connection, act: str, ids: list[str], rows: range, status: str, attempts: int) -> None:
     """One statement, or one for each row that is taken in: every other one into either campaign."""
     of_both = messages.c.campaign_id.in_(ids) & messages.c.row.between(rows.start, rows.stop - 1)
     if act == "fold":
-        counting.fold(tx)
+        counters.fold(tx)
     elif act == "move":
         tx.execute(update(messages).where(of_both).values(status=status, attempts=attempts))
     elif act == "drop":

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaigns, doubts, leases, messages
-from bulksend.ledger.doubts import MEANING, Trace
+from bulksend.ledger import campaigns, leases, messages, unknowns
 from bulksend.ledger.search import Query
+from bulksend.ledger.unknowns import MEANING, Trace
 from bulksend.messaging import InvalidInput
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
@@ -28,7 +28,7 @@ def in_doubt(desk: Any, evidence: Evidence, **of: Any) -> str:
 
 
 def found(desk: Any, *traces: Trace, **query: Any) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = desk.read(doubts.unknown, Query(**query), traces=traces, limit=100)
+    rows: list[dict[str, Any]] = desk.read(unknowns.unknown, Query(**query), traces=traces, limit=100)
     return rows
 
 
@@ -45,7 +45,7 @@ def test_a_lost_worker_is_told_as_such(desk: Any) -> None:
     ids = desk.queued()
     lease = desk.lease()
     desk.sent(lease, ids)
-    desk.write(leases.bury, lease, rendering=None, begun=None, resend_wait_ms=1)
+    desk.write(leases.reap, lease, rendering=None, begun=None, resend_wait_ms=1)
     (row,) = found(desk)
     assert row["trace"] == Trace.WORKER_LOST.value
 
@@ -72,14 +72,14 @@ def test_traces_campaigns_and_pages_narrow_it_down(desk: Any) -> None:
     assert [str(r["id"]) for r in found(desk, Trace.ANSWER_CUT)] == [ids[1]]
     campaign = str(desk.row(ids[2])["campaign_id"])
     assert [str(r["id"]) for r in found(desk, campaign_id=campaign)] == [ids[2]]
-    newest = desk.read(doubts.unknown, Query(), limit=1)
-    rest = desk.read(doubts.unknown, Query(), limit=9, before=str(newest[0]["id"]))
+    newest = desk.read(unknowns.unknown, Query(), limit=1)
+    rest = desk.read(unknowns.unknown, Query(), limit=9, before=str(newest[0]["id"]))
     assert [str(r["id"]) for r in [*newest, *rest]] == sorted(ids, reverse=True)
 
 
 def test_they_are_found_by_an_index_of_their_own(desk: Any, plans_in: Any) -> None:
     in_doubt(desk, LEFT[Trace.NO_ANSWER])
-    assert "ix_messages_unknown" in plans_in(desk.database)(doubts.unknown, Query(), limit=10)
+    assert "ix_messages_unknown" in plans_in(desk.database)(unknowns.unknown, Query(), limit=10)
 
 
 def test_every_trace_has_a_meaning() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from bulksend.ledger import senders
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.migrate import migrate
 from ops.local.postgres import EmbeddedPostgres
 
 

@@ -120,7 +120,7 @@ def test_a_chunk_of_a_file_looks_for_its_own_keys_and_not_through_its_campaign(
             desk,
             lambda tx, rows=rows, begun=begun: intake.take_chunk(
                 tx, campaign, after_row=begun, up_to_row=begun + BATCH, planned=rows, refused=[], rows=BATCH,
-                sealer=desk.sealer,
+                cipher=desk.cipher,
             ),
         )  # fmt: skip
         assert read <= BATCH * READS_A_ROW

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from bulksend.ledger import campaigns, intake, rowsets, suppressions
+from bulksend.ledger import bulk_parameters, campaigns, intake, suppressions
 from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import IntakeMoved, RefusedRow
-from bulksend.ledger.sealing import Sealer
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import CampaignStatus, Kind
 
@@ -37,7 +37,7 @@ def test_the_same_key_finds_its_campaign_again_and_makes_none(desk: Any) -> None
     assert (made, made_again) == (True, False)
     assert again == first
     assert first.status is CampaignStatus.INTAKE
-    assert [act.act for act in desk.read(campaigns.acts.of, "campaign", first.id)] == ["create"]
+    assert [act.act for act in desk.read(operator_log.of, "campaign", first.id)] == ["create"]
 
 
 def test_the_same_key_for_other_content_is_refused_and_changes_nothing(desk: Any) -> None:
@@ -122,7 +122,7 @@ def test_a_row_count_that_is_not_the_sum_of_its_parts_is_refused(desk: Any) -> N
     campaign = desk.campaign()
     with pytest.raises(ValueError, match="planned, refused or superseded"), desk.database.write() as tx:
         intake.take_chunk(
-            tx, campaign, after_row=0, up_to_row=2, planned=[], refused=[], rows=2, sealer=desk.sealer
+            tx, campaign, after_row=0, up_to_row=2, planned=[], refused=[], rows=2, cipher=desk.cipher
         )
 
 
@@ -228,7 +228,7 @@ def test_a_key_chosen_before_the_encryption_key_was_rotated_is_still_known(desk:
     campaign = desk.campaign(Kind.OTP)
     code = desk.new_message(1, key="login-1", explicit_key=True)
     desk.take(campaign, code)
-    desk.sealer = Sealer([b"n" * 32, b"k" * 32])
+    desk.cipher = Cipher([b"n" * 32, b"k" * 32])
     taken = desk.take(campaign, code)
     assert (taken.duplicates, taken.refused) == (1, [])
 
@@ -255,7 +255,7 @@ def test_one_time_codes_are_sealed_and_other_kinds_rest_in_clear(desk: Any) -> N
     (code,) = desk.take(desk.campaign(Kind.OTP), desk.new_message(1, body={"v": {"code": "493817"}})).ready
     (offer,) = desk.take(desk.campaign(), desk.new_message(1)).ready
     assert b"493817" not in desk.payload(code)
-    assert desk.sealer.open(desk.payload(code), code) == {"v": {"code": "493817"}}
+    assert desk.cipher.decrypt(desk.payload(code), code) == {"v": {"code": "493817"}}
     assert b'"Ada"' in desk.payload(offer)
 
 
@@ -270,8 +270,8 @@ def test_everything_is_sealed_where_that_is_the_setting(desk: Any) -> None:
             planned=[desk.new_message(1)],
             refused=[],
             rows=1,
-            sealer=desk.sealer,
-            seals=intake.seal_all,
+            cipher=desk.cipher,
+            encrypts=intake.encrypt_all,
         )
     assert b"Ada" not in desk.payload(taken.ready[0])
 
@@ -284,7 +284,7 @@ def test_a_nul_or_half_an_emoji_in_a_row_does_not_stop_the_intake(desk: Any) -> 
     assert (taken.messages, len(taken.refused)) == (1, 1)
     (kept,) = desk.read(campaigns.refused_rows, campaign.id)
     assert kept["value"] == "a\ufffdb\ufffd"
-    assert desk.sealer.open(desk.payload(taken.ready[0]), taken.ready[0]) == {"v": {"name": "A\x00\ud83d"}}
+    assert desk.cipher.decrypt(desk.payload(taken.ready[0]), taken.ready[0]) == {"v": {"name": "A\x00\ud83d"}}
 
 
 # -- many at once --------------------------------------------------------------------------------------------
@@ -334,6 +334,6 @@ def test_a_column_of_any_values_reaches_postgresql_as_it_is(
     with database.read() as tx:
         for values, kind in ((texts, "text"), (blobs, "bytea"), (numbers, "bigint")):
             sql = f"SELECT v FROM unnest(CAST(:column AS {kind}[])) WITH ORDINALITY AS u(v, n) ORDER BY n"  # noqa: S608
-            found = list(tx.execute(text(sql), {"column": rowsets.array(values)}).scalars())
+            found = list(tx.execute(text(sql), {"column": bulk_parameters.array(values)}).scalars())
             assert found == values
     database.close()

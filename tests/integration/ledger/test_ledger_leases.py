@@ -170,7 +170,7 @@ def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
 def die_holding(desk: Any, id: str) -> leases.Rescued:
     lease = desk.lease()
     assert len(desk.claim(lease, [id])) == 1
-    return bury(desk, lease, rendering=id)
+    return reap(desk, lease, rendering=id)
 
 
 def test_a_message_that_every_worker_dies_of_is_taken_out_of_the_queue(desk: Any) -> None:
@@ -229,15 +229,15 @@ def test_a_rescue_and_a_returning_worker_never_both_win(desk: Any) -> None:
 # -- a dead worker's own record ----------------------------------------------------------------------------------------
 
 
-def bury(desk: Any, lease: str, *, rendering: str | None = None, begun: Any = ()) -> leases.Rescued:
-    return desk.write(leases.bury, lease, rendering=rendering, begun=begun, resend_wait_ms=1000)
+def reap(desk: Any, lease: str, *, rendering: str | None = None, begun: Any = ()) -> leases.Rescued:
+    return desk.write(leases.reap, lease, rendering=rendering, begun=begun, resend_wait_ms=1000)
 
 
 def test_of_what_a_dead_worker_had_opened_only_what_had_begun_is_in_doubt(desk: Any) -> None:
     ids = desk.queued(n=3)
     lease = desk.lease()
     openings = desk.sent(lease, ids)
-    done = bury(desk, lease, begun=[openings[1].attempt_id])
+    done = reap(desk, lease, begun=[openings[1].attempt_id])
     assert done.unknown == [openings[1].message.id]
     assert sorted(done.given_back) == sorted([openings[0].message.id, openings[2].message.id])
     assert [desk.outcomes(o.message.id) for o in openings] == [["not_sent"], ["unknown"], ["not_sent"]]
@@ -252,7 +252,7 @@ def test_where_more_had_begun_than_was_on_record_all_that_was_opened_is_in_doubt
     ids = desk.queued(n=2)
     lease = desk.lease()
     desk.sent(lease, ids)
-    assert sorted(bury(desk, lease, begun=None).unknown) == sorted(ids)
+    assert sorted(reap(desk, lease, begun=None).unknown) == sorted(ids)
 
 
 def test_only_the_message_that_was_being_rendered_is_struck_and_after_three_strikes_it_fails(
@@ -262,7 +262,7 @@ def test_only_the_message_that_was_being_rendered_is_struck_and_after_three_stri
     for strike in range(1, leases.MAX_STRIKES + 1):
         lease = desk.lease()
         desk.claim(lease, [poison, innocent])
-        done = bury(desk, lease, rendering=poison)
+        done = reap(desk, lease, rendering=poison)
         assert innocent in done.given_back
         assert (desk.row(innocent)["rescues"], desk.row(poison)["rescues"]) == (0, strike)
     assert done.quarantined == [poison]
@@ -278,7 +278,7 @@ def test_kills_without_end_never_fail_a_message_that_was_not_being_rendered(desk
     for _ in range(leases.MAX_STRIKES + 2):
         lease = desk.lease()
         desk.claim(lease, [id])
-        bury(desk, lease)
+        reap(desk, lease)
     assert (desk.status(id), desk.row(id)["rescues"]) == ("queued", 0)
 
 
@@ -288,7 +288,7 @@ def test_what_comes_back_is_a_job_anew_for_the_relay(desk: Any) -> None:
     lease = desk.lease()
     desk.sent(lease, ids[:1])
     desk.claim(lease, ids[1:])
-    bury(desk, lease)
+    reap(desk, lease)
     assert [desk.row(id)["due_at"] for id in ids] == [at + 1 for at in before]
 
 
@@ -296,20 +296,20 @@ def test_a_burial_repeated_or_beside_a_rescue_changes_nothing_more(desk: Any) ->
     ids = desk.queued(n=2)
     lease = desk.lease()
     openings = desk.sent(lease, ids)
-    bury(desk, lease, begun=[openings[0].attempt_id])
-    assert bury(desk, lease, begun=[openings[0].attempt_id]) == leases.Rescued([], [], [])
+    reap(desk, lease, begun=[openings[0].attempt_id])
+    assert reap(desk, lease, begun=[openings[0].attempt_id]) == leases.Rescued([], [], [])
     assert desk.rescue() == leases.Rescued([], [], [])
     assert desk.status(openings[0].message.id) == "unknown"
 
 
 def test_a_record_that_is_read_after_a_rescue_clears_what_had_not_begun(desk: Any) -> None:
-    """The ledger was away when the worker's neighbour wanted to bury it, and the lease lapsed first."""
+    """The ledger was away when the worker's neighbour wanted to reap it, and the lease lapsed first."""
     ids = desk.queued(n=3)
     lease = desk.lease()
     openings = desk.sent(lease, ids)
     desk.lapse(lease)
     assert sorted(desk.rescue().unknown) == sorted(ids)
-    done = bury(desk, lease, begun=[openings[1].attempt_id])
+    done = reap(desk, lease, begun=[openings[1].attempt_id])
     assert sorted(done.given_back) == sorted([openings[0].message.id, openings[2].message.id])
     assert [desk.outcomes(o.message.id) for o in openings] == [["not_sent"], ["unknown"], ["not_sent"]]
     assert [desk.status(o.message.id) for o in openings] == ["retry", "unknown", "retry"]
@@ -325,7 +325,7 @@ def test_a_result_that_came_after_the_rescue_is_no_doubt_that_the_record_clears(
     desk.lapse(lease)
     desk.rescue()
     desk.settle(opening, Unknown("the vendor's server failed"), evidence=evidence, status=Status.UNKNOWN)
-    assert bury(desk, lease, begun=[]).given_back == []
+    assert reap(desk, lease, begun=[]).given_back == []
     assert (desk.status(id), desk.outcomes(id)) == ("unknown", ["unknown"])
     (attempt,) = desk.read(messages.attempts_of, id)
     assert (attempt["http_status"], attempt["reply_began"]) == (504, True)
@@ -340,7 +340,7 @@ def test_a_code_that_a_rescue_has_wiped_fails_when_the_record_clears_it(desk: An
     desk.lapse(lease)
     desk.rescue()
     assert desk.status(id) == "unknown"
-    assert bury(desk, lease, begun=[]).given_back == []
+    assert reap(desk, lease, begun=[]).given_back == []
     assert (desk.status(id), desk.outcomes(id)) == ("failed", ["not_sent"])
     assert desk.row(id)["error"].startswith("its content was wiped when its worker was lost")
     assert desk.broken() == {}
@@ -353,7 +353,7 @@ def test_what_a_person_has_settled_since_is_not_touched_by_the_record(desk: Any)
     desk.lapse(lease)
     desk.rescue()
     desk.write(messages.resolve, id, as_="failed", actor="ada", why="bill")
-    assert bury(desk, lease, begun=[]).given_back == []
+    assert reap(desk, lease, begun=[]).given_back == []
     assert desk.status(id) == "failed"
 
 
@@ -361,7 +361,7 @@ def test_a_code_whose_post_had_not_begun_is_still_there_to_be_sent(desk: Any) ->
     (id,) = desk.queued(Kind.OTP)
     lease = desk.lease()
     desk.sent(lease, [id])
-    bury(desk, lease)
+    reap(desk, lease)
     assert desk.status(id) == "retry"
     assert desk.payload(id) is not None
 

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event
 
-from bulksend.ledger import acts, campaigns, doubts, due, leases, messages, receipts, sending
+from bulksend.ledger import campaigns, due, leases, messages, operator_log, receipts, sending, unknowns
 from bulksend.ledger.database import Database
 from bulksend.ledger.search import Query
 from bulksend.messaging.outcome import (
@@ -151,7 +151,9 @@ class Lifelines(RuleBasedStateMachine):
     def _asked_for_again(self, id: str) -> int:
         """How often somebody asked to send what may have gone out: its campaign once, a person each time."""
         by_hand = ("resolve as resend", "resolve as failed")
-        return self._is_wished(id) + sum(act.act in by_hand for act in self.desk.read(acts.of, "message", id))
+        return self._is_wished(id) + sum(
+            act.act in by_hand for act in self.desk.read(operator_log.of, "message", id)
+        )
 
     def _is_wished(self, id: str) -> bool:
         return self._campaign(id).on_unknown is OnUnknown.RESEND and self.desk.row(id)["kind"] != "otp"
@@ -325,7 +327,7 @@ class Lifelines(RuleBasedStateMachine):
     @invariant()
     def every_doubt_is_listed_with_the_attempt_that_left_it(self) -> None:
         with self.database.read() as tx:
-            listed = doubts.unknown(tx, Query(), limit=10)
+            listed = unknowns.unknown(tx, Query(), limit=10)
             there = tx.exec_driver_sql("SELECT id FROM messages WHERE status = 'unknown'").scalars().all()
         assert {row["id"] for row in listed} == set(there)
         assert all(row["attempt_n"] for row in listed)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import acts, campaigns, messages
+from bulksend.ledger import campaigns, messages, operator_log
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import UnknownMessage
 from bulksend.messaging.errors import InvalidInput
@@ -35,7 +35,7 @@ def test_an_unknown_message_is_settled_by_hand_and_on_record(desk: Any, as_: str
     assert row["status"] == status.value
     assert row["error"] == f"resolved as {as_}: the customer says so"
     assert (row["ended_at"] is None) is (status is Status.QUEUED)
-    (act,) = desk.read(acts.of, "message", id)
+    (act,) = desk.read(operator_log.of, "message", id)
     assert (act.actor, act.act, act.why) == ("ada", f"resolve as {as_}", "the customer says so")
     assert desk.broken() == {}
 
@@ -98,7 +98,7 @@ def test_what_is_not_unknown_is_left_alone(desk: Any) -> None:
     (id,) = desk.queued()
     with pytest.raises(InvalidInput, match="is queued, not unknown"):
         resolve(desk, id, "accepted")
-    assert desk.read(acts.of, "message", id) == []
+    assert desk.read(operator_log.of, "message", id) == []
 
 
 @pytest.mark.parametrize("id", ["4477", "", "not-an-id"])

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from bulksend.ledger.bulk_parameters import bound, table
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.rowsets import bound, table
 
 COLUMNS = {"id": "uuid", "n": "bigint", "share": "double precision", "flag": "boolean", "words": "text"}
 ROWS = st.lists(

@@ -23,7 +23,7 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import lowest_at, new_id
-from bulksend.ledger.migrating import migrate
+from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import attempts, messages, workers
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import receipts as receipts_table

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import acts, campaigns, senders
+from bulksend.ledger import campaigns, operator_log, senders
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 
 PHONE = "15550100100"
@@ -26,7 +26,10 @@ def test_what_is_set_is_changed_and_on_record_and_the_rest_stays(desk: Any) -> N
     changed = desk.write(senders.change, PHONE, actor="ada", no_quota=True)
     assert (changed.name, changed.rate, changed.quota) == ("shop", 40.0, None)
     assert desk.write(senders.change, PHONE, actor="ada") == changed
-    assert [act.why for act in desk.read(acts.of, "sender", PHONE)] == ["rate=40.0, quota=2000", "quota=None"]
+    assert [act.why for act in desk.read(operator_log.of, "sender", PHONE)] == [
+        "rate=40.0, quota=2000",
+        "quota=None",
+    ]
 
 
 def test_a_sender_one_slip_away_from_a_known_one_is_asked_about(desk: Any) -> None:
@@ -68,7 +71,7 @@ def test_a_pause_and_its_end_happen_once_and_are_on_record(desk: Any) -> None:
     assert desk.read(senders.get, PHONE).pause_why == "quality is red"
     assert [desk.write(senders.resume, PHONE, **BY) for _ in range(2)] == [True, False]
     assert desk.read(senders.get, PHONE).paused_at is None
-    assert [act.act for act in desk.read(acts.of, "sender", PHONE)] == ["pause", "resume"]
+    assert [act.act for act in desk.read(operator_log.of, "sender", PHONE)] == ["pause", "resume"]
 
 
 def test_an_account_is_paused_without_being_registered_first(desk: Any) -> None:

@@ -16,8 +16,7 @@ from sqlalchemy.engine import Engine
 
 from bulksend.ledger import (
     campaigns,
-    counting,
-    doubts,
+    counters,
     due,
     intake,
     leases,
@@ -28,10 +27,11 @@ from bulksend.ledger import (
     senders,
     sending,
     suppressions,
+    unknowns,
 )
 from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.receipts import Receipt
-from bulksend.ledger.sealing import Sealer
 from bulksend.ledger.search import Query
 from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
 from bulksend.messaging.states import OnUnknown, Status
@@ -260,7 +260,7 @@ def failed_in_hand(tx: Connection, of: Ledger) -> object:
 
 def rescued_while_sending(tx: Connection, of: Ledger) -> object:
     lease, _ = opened(tx, of)
-    return leases.bury(tx, lease, rendering=None, begun=None, resend_wait_ms=600_000)
+    return leases.reap(tx, lease, rendering=None, begun=None, resend_wait_ms=600_000)
 
 
 def taken_in(tx: Connection, of: Ledger) -> object:
@@ -271,13 +271,13 @@ def taken_in(tx: Connection, of: Ledger) -> object:
     rows = [Desk.new_message(row) for row in range(1, 1 + BATCH)]
     return intake.take_chunk(
         tx, campaign, after_row=campaign.rows_read, up_to_row=campaign.rows_read + BATCH,
-        planned=rows, refused=[], rows=BATCH, sealer=Sealer([b"k" * 32]),
+        planned=rows, refused=[], rows=BATCH, cipher=Cipher([b"k" * 32]),
     )  # fmt: skip
 
 
 def resolved(tx: Connection, of: Ledger) -> object:
     settled(Unknown("ReadTimeout"), Status.UNKNOWN)(tx, of)
-    doubts.unknown(tx, Query(campaign_id=of.queued), limit=BATCH)
+    unknowns.unknown(tx, Query(campaign_id=of.queued), limit=BATCH)
     for id in of.ids[:BATCH]:
         messages.resolve(tx, id, as_="failed", **BY)
     return campaigns.retry_failed(tx, of.queued, **BY)
@@ -297,7 +297,7 @@ RELAY: dict[str, tuple[Work, int]] = {
     "match receipts, 20 of nobody": (orphaned, 10 * BATCH),
     "finish campaigns": (lambda tx, of: campaigns.finish_ended(tx), 100),
     "reopen campaigns": (lambda tx, of: campaigns.reopen_waiting(tx), 100),
-    "fold counts": (lambda tx, of: counting.fold(tx), 100),
+    "fold counts": (lambda tx, of: counters.fold(tx), 100),
     "live campaigns": (lambda tx, of: campaigns.live(tx), 50),
     "pauses": (lambda tx, of: (senders.pauses(tx), senders.listed(tx)), 50),
     "what is due": (lambda tx, of: due.due(tx, of.queued, 100), 300),
@@ -313,7 +313,7 @@ WORKER: dict[str, tuple[Work, int]] = {
     "settle unknown": (settled(Unknown("ReadTimeout"), Status.RETRY), 60 * BATCH),
     "give back": (given_back, 30 * BATCH),
     "fail": (failed_in_hand, 30 * BATCH),
-    "bury": (rescued_while_sending, 60 * BATCH),
+    "reap": (rescued_while_sending, 60 * BATCH),
     "suppressed days": (lambda tx, of: suppressions.days_with_code(tx, "447700000001", 131026), 50),
     "delivered": (delivered, 30 * BATCH),
     "reported as failed": (reported, 60 * BATCH),

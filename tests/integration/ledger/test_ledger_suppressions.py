@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import acts, suppressions
+from bulksend.ledger import operator_log, suppressions
 from bulksend.ledger.suppressions import Suppression
 from bulksend.messaging.outcome import Evidence, Refused
 from bulksend.messaging.states import Kind
@@ -86,7 +86,7 @@ def test_lifting_is_on_record_and_may_be_of_one_scope(desk: Any) -> None:
     assert [s.scope for s in desk.read(suppressions.listed)] == ["marketing"]
     assert desk.write(suppressions.remove, ADA, scope=None, **lift) == 1
     assert desk.write(suppressions.remove, ADA, scope=None, **lift) == 0
-    assert [act.act for act in desk.read(acts.of, "suppression", ADA)] == [
+    assert [act.act for act in desk.read(operator_log.of, "suppression", ADA)] == [
         "suppress all",
         "suppress marketing",
         "lift suppression",

@@ -1,4 +1,4 @@
-"""A wiped code is gone from the file itself, sealed or not: SQLite alone would leave it in free space."""
+"""A wiped code is gone from the file itself, encrypted or not: SQLite alone would leave it in free space."""
 
 from __future__ import annotations
 

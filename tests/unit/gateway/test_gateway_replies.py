@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulksend.gateway import Failure, read_failure, read_reply
-from bulksend.gateway.codes import TABLE, Family
+from bulksend.gateway.error_codes import TABLE, Family
 from bulksend.messaging.outcome import (
     Accepted,
     Answer,

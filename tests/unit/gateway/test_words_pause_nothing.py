@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulksend.gateway import Family, read_reply
-from bulksend.gateway.codes import TABLE
+from bulksend.gateway.error_codes import TABLE
 from bulksend.messaging import Decision, Kind, OnUnknown, Policy, Scope, Status, Subject, decide
 
 CODES = st.sampled_from(

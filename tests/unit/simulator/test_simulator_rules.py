@@ -11,15 +11,15 @@ import pytest
 
 from bulksend.messaging.errors import InvalidValue
 from simulator import Match, Rule, read_rules, read_settings
+from simulator.fault_rules import Facts, FaultRules
 from simulator.faults import Hang, Reset, RetCode, Slow, When, rules_as_json
-from simulator.rulebook import Facts, Rulebook
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FACTS = Facts("SendMessage", "447700900123", "8615000579987", "template", "otp_test_02", 1, 1)
 
 
-def book(*rules: Rule, seed: int = 0) -> Rulebook:
-    return Rulebook(rules, seed, since=100.0)
+def book(*rules: Rule, seed: int = 0) -> FaultRules:
+    return FaultRules(rules, seed, since=100.0)
 
 
 def strikes(match: Match, **facts: Any) -> bool:

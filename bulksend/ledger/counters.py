@@ -1,0 +1,94 @@
+"""How many messages of a campaign are in each status, without reading them.
+
+The database keeps ``campaign_counts`` itself, by triggers on ``messages`` (migration 0005), in the transaction of each
+change. On PostgreSQL every connection counts in rows of its own, its part, so that none waits for another's commit; the
+number is the sum of all parts, and the relay folds them into one now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, ScalarSelect, Select, func, select
+
+from bulksend.ledger.bulk_parameters import statement
+from bulksend.ledger.database import among
+from bulksend.ledger.schema import campaign_counts, campaigns
+from bulksend.messaging.states import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one campaign: messages by status, those that nobody is in left out, and how many POSTs were opened."""
+
+    statuses: dict[str, int] = field(default_factory=dict)
+    attempts: int = 0
+
+
+def of(tx: Connection, ids: Iterable[str]) -> dict[str, Counts]:
+    """The counts of each of these campaigns."""
+    wanted = list(ids)
+    messages, attempts = func.sum(campaign_counts.c.messages), func.sum(campaign_counts.c.attempts)
+    rows = tx.execute(
+        select(campaign_counts.c.campaign_id, campaign_counts.c.status, messages, attempts)
+        .where(among(tx, campaign_counts.c.campaign_id, wanted))
+        .group_by(campaign_counts.c.campaign_id, campaign_counts.c.status)
+        .order_by(campaign_counts.c.status)
+    ).all()
+    statuses: dict[str, dict[str, int]] = {id: {} for id in wanted}
+    opened = dict.fromkeys(wanted, 0)
+    for id, status, count, posts in rows:
+        if count:
+            statuses[str(id)][status] = int(count)
+            opened[str(id)] += int(posts)
+    return {id: Counts(statuses[id], opened[id]) for id in wanted}
+
+
+def having(status: str) -> Select[tuple[str]]:
+    """The ids of the campaigns that have messages in a status."""
+    return (
+        select(campaign_counts.c.campaign_id)
+        .where(campaign_counts.c.status == status)
+        .group_by(campaign_counts.c.campaign_id)
+        .having(func.sum(campaign_counts.c.messages) > 0)
+    )
+
+
+def number_in(statuses: Iterable[Status]) -> ScalarSelect[int]:
+    """SQL: how many messages a campaign of the statement around has in these statuses.
+
+    A value for each campaign and not a join: it reads the campaign's own few counts, whatever the database believes of
+    its tables.
+    """
+    return (
+        select(func.coalesce(func.sum(campaign_counts.c.messages), 0))
+        .where(
+            campaign_counts.c.campaign_id == campaigns.c.id,
+            campaign_counts.c.status.in_([status.value for status in statuses]),
+        )
+        .correlate(campaigns)
+        .scalar_subquery()
+    )
+
+
+_FOLD = """
+WITH gone AS (
+    DELETE FROM campaign_counts WHERE (campaign_id, status, part) IN (
+        SELECT campaign_id, status, part FROM campaign_counts WHERE part <> 0 FOR UPDATE SKIP LOCKED)
+    RETURNING campaign_id, status, messages, attempts)
+INSERT INTO campaign_counts AS c (campaign_id, status, part, messages, attempts)
+SELECT campaign_id, status, 0, sum(messages), sum(attempts) FROM gone GROUP BY campaign_id, status
+ORDER BY campaign_id, status
+ON CONFLICT (campaign_id, status, part) DO UPDATE
+    SET messages = c.messages + excluded.messages, attempts = c.attempts + excluded.attempts
+"""
+
+
+def fold(tx: Connection) -> None:
+    """Bring the parts of each campaign and status into one; those that a transaction counts in now are left for later.
+
+    A connection that comes back to its part meanwhile waits for this transaction alone: let it be a short one.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.execute(statement(_FOLD))

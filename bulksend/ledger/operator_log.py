@@ -1,0 +1,49 @@
+"""Operator acts: who did what to which campaign, message, sender, account or number, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.database import db_now
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.schema import acts
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One line of the record. ``scope`` is campaign, message, sender, account or suppression."""
+
+    at: int
+    actor: str
+    act: str
+    scope: str
+    subject: str
+    why: str
+
+
+def record(tx: Connection, *, actor: str, act: str, scope: str, subject: str, why: str) -> None:
+    """Put an act on record, in the transaction of the act itself."""
+    tx.execute(
+        insert(acts).values(
+            id=new_id(),
+            at=db_now(),
+            actor=storable(actor, 100),
+            act=act,
+            scope=scope,
+            subject=subject,
+            why=storable(why, 500),
+        )
+    )
+
+
+def of(tx: Connection, scope: str, subject: str) -> list[Act]:
+    """Every act on one subject, oldest first."""
+    rows = tx.execute(
+        select(acts.c.at, acts.c.actor, acts.c.act, acts.c.scope, acts.c.subject, acts.c.why)
+        .where(acts.c.scope == scope, acts.c.subject == subject)
+        .order_by(acts.c.id)
+    )
+    return [Act(*row) for row in rows]

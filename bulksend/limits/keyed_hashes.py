@@ -1,0 +1,68 @@
+"""Keyed hashes that stand for people and numbers in Redis: nobody without the key can try numbers against
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+from bulksend.messaging.outcome import Scope
+from bulksend.messaging.person import person
+
+#: Hex characters of a recipient's tag: 96 bits, so two of ten million recipients never meet by chance.
+PAIR_LENGTH = 24
+
+
+class KeyedHashes:
+    """Hashes under one key of 16 to 64 bytes; the same key in every process of an installation."""
+
+    def __init__(self, key: bytes, account: str) -> None:
+        if not 16 <= len(key) <= 64:
+            raise ValueError(f"the limiter's hash key must have 16 to 64 bytes, not {len(key)}")
+        self._key = key
+        self.account = account
+        self.account_tag = self._tag("account", account, 8)
+        self.sender = lru_cache(4096)(self._sender)
+        self._of_sender = lru_cache(4096)(self._begin_pair)
+
+    @property
+    def prefix(self) -> str:
+        """What every key of this account begins with; the braces keep them in one slot of a Redis Cluster."""
+        return f"bs:{{{self.account_tag}}}:"
+
+    def _sender(self, sender: str) -> str:
+        return self._tag("sender", sender, 8)
+
+    def worker(self, worker_id: str) -> str:
+        """A worker process."""
+        return self._tag("worker", worker_id, 8)
+
+    def _tag(self, what: str, text: str, size: int) -> str:
+        return hashlib.blake2b(f"{what} {text}".encode(), key=self._key, digest_size=size).hexdigest()
+
+    def pair(self, sender: str, recipient: str) -> str:
+        """A recipient as this sender's, the same for every form of the number."""
+        hashed = self._of_sender(sender).copy()
+        hashed.update(person(recipient).encode())
+        return hashed.hexdigest()
+
+    def _begin_pair(self, sender: str) -> hashlib.blake2b:
+        return hashlib.blake2b(f"{sender} ".encode(), key=self._key, digest_size=PAIR_LENGTH // 2)
+
+    def field(self, scope: Scope, id: str) -> str:
+        """What a pause or a slow-down is kept under. Raises ValueError for a pair, which has neither."""
+        match scope:
+            case Scope.ACCOUNT:
+                return f"account:{self.account_tag if id == self.account else self._tag('account', id, 8)}"
+            case Scope.SENDER:
+                return f"sender:{self.sender(id)}"
+            case Scope.CAMPAIGN:
+                return f"campaign:{id}"
+            case _:
+                raise ValueError(f"a {scope} can be neither paused nor slowed down here")
+
+    def unfield(self, field: str) -> tuple[Scope, str]:
+        """The scope and id behind a field: the account's id, a campaign's, a sender's tag."""
+        scope, _, id = field.partition(":")
+        return Scope(scope), self.account if id == self.account_tag else id

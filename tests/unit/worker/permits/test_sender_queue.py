@@ -1,0 +1,127 @@
+"""A sender's messages of a lane wait in one line, in which its campaigns take turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from bulksend.limits import Ask, SenderLimits
+from bulksend.messaging import Kind
+from worker.permits.sender_queue import Line, Waiting
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+class Campaigns:
+    """Fills a line, and tells what was taken by campaign and place."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line, rate: float = 100.0) -> None:
+        self._loop, self.line, self._rate = loop, line, rate
+
+    def add(self, campaign: str, count: int, *, campaign_rate: float | None = None) -> list[Waiting]:
+        waiting = [
+            Waiting(
+                Ask(
+                    kind=Kind.MARKETING,
+                    sender="447700900000",
+                    campaign_id=campaign,
+                    recipient=f"{campaign}{place}",
+                    sender_limits=SenderLimits(self._rate, None),
+                    campaign_rate=campaign_rate,
+                ),
+                self._loop.create_future(),
+            )
+            for place in range(count)
+        ]
+        for one in waiting:
+            self.line.add(one)
+        return waiting
+
+
+@pytest.fixture
+def campaigns(loop: asyncio.AbstractEventLoop) -> Campaigns:
+    return Campaigns(loop, Line(0.1))
+
+
+def names(taken: list[Waiting]) -> list[str]:
+    return [one.ask.recipient for one in taken]
+
+
+def test_a_line_asks_for_its_senders_share_once_however_many_campaigns_it_has(campaigns: Campaigns) -> None:
+    for campaign in "abcde":
+        campaigns.add(campaign, 50)
+    # 100 messages/s for 0.1 s, and two more.
+    assert len(campaigns.line.take(250, 0.0)) == 12
+
+
+def test_campaigns_take_turns_message_by_message(campaigns: Campaigns) -> None:
+    campaigns.add("a", 3)
+    campaigns.add("b", 1)
+    campaigns.add("c", 3)
+    assert names(campaigns.line.take(250, 0.0)) == ["a0", "b0", "c0", "a1", "c1", "a2", "c2"]
+
+
+def test_who_was_served_comes_after_the_others_next_time(campaigns: Campaigns) -> None:
+    for campaign in "abc":
+        campaigns.add(campaign, 5)
+    taken = campaigns.line.take(3, 0.0)
+    campaigns.line.served("a")
+    for one in reversed(taken[1:]):
+        campaigns.line.put_back(one)
+    assert names(campaigns.line.take(3, 0.0)) == ["b0", "c0", "a1"]
+
+
+def test_what_is_put_back_is_the_next_of_its_campaign(campaigns: Campaigns) -> None:
+    campaigns.add("a", 4)
+    for one in reversed(campaigns.line.take(3, 0.0)):
+        campaigns.line.put_back(one)
+    assert names(campaigns.line.take(250, 0.0)) == ["a0", "a1", "a2", "a3"]
+
+
+def test_a_slow_campaign_asks_for_no_more_than_its_own_rate_and_leaves_the_rest_to_the_others(
+    campaigns: Campaigns,
+) -> None:
+    campaigns.add("slow", 50, campaign_rate=1.0)
+    campaigns.add("fast", 50)
+    taken = names(campaigns.line.take(250, 0.0))
+    assert len(taken) == 12
+    assert sum(name.startswith("slow") for name in taken) == 2
+
+
+def test_a_campaign_that_is_held_does_not_hold_its_line(campaigns: Campaigns) -> None:
+    campaigns.add("a", 2)
+    campaigns.add("b", 2)
+    campaigns.line.hold_campaign("a", 5.0)
+    assert names(campaigns.line.take(250, 4.9)) == ["b0", "b1"]
+    assert campaigns.line.next_at() == 5.0
+    assert names(campaigns.line.take(250, 5.0)) == ["a0", "a1"]
+
+
+def test_a_line_that_is_held_gives_nothing_before_its_time_and_says_when(campaigns: Campaigns) -> None:
+    campaigns.add("a", 1)
+    campaigns.line.hold(2.0)
+    assert campaigns.line.take(250, 1.9) == []
+    assert campaigns.line.next_at() == 2.0
+    assert names(campaigns.line.take(250, 2.0)) == ["a0"]
+
+
+def test_whoever_was_cancelled_is_not_asked_for(campaigns: Campaigns) -> None:
+    waiting = campaigns.add("a", 4)
+    waiting[0].answer.cancel()
+    waiting[2].answer.cancel()
+    assert names(campaigns.line.take(250, 0.0)) == ["a1", "a3"]
+    assert not campaigns.line
+
+
+def test_a_line_of_which_everybody_was_cancelled_is_empty(campaigns: Campaigns) -> None:
+    for one in campaigns.add("a", 3):
+        one.answer.cancel()
+    assert campaigns.line.take(250, 0.0) == []
+    assert not campaigns.line

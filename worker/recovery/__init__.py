@@ -1,0 +1,1 @@
+"""What survives the death of a worker, and the maintenance that uses it."""
