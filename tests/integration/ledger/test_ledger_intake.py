@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from bulksend.ledger import bulk_parameters, campaigns, intake, suppressions
+from bulksend.ledger import bulk_parameters, campaigns, intake, operator_log, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import IntakeMoved, RefusedRow
