@@ -261,7 +261,7 @@ def test_text_that_only_looks_dangerous_goes_out_as_it_is(
     submit(producer, [good(1) | {"name": text}])
     with database.read() as tx:
         (row,) = tx.execute(select(messages_table.c.id, messages_table.c.payload))
-    assert CIPHER.open(row.payload, row.id)["v"] == {"name": text}
+    assert CIPHER.decrypt(row.payload, row.id)["v"] == {"name": text}
     rendered = compile_content(MessageType.TEXT, TEXT).render({"name": text})
     assert json.loads(rendered) == {"body": f"Hello {text}"}
 
