@@ -18,20 +18,19 @@ from bulksend.ledger.errors import told
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
+from worker.clock import steady_seconds, wait_until
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
 from worker.delivery.pipeline import Deliverer, Doers, Tally, Vendor
 from worker.lanes import Backlog
 from worker.permits.permit_queue import PermitQueue
-from worker.permits.slot_clock import steady_seconds
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.recovery.maintenance import Maintenance
 from worker.recovery.spool import Spool
 from worker.session.campaign_cache import CampaignCache
 from worker.session.lease import LeaseKeeper
 from worker.session.store import Store
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 
@@ -151,7 +150,7 @@ class Engine:
             permits=self._permits,
             recorder=self._recorder,
             spool=self._spool,
-            hands=self._hands,
+            in_flight_ids=self._hands.ids,
             lease=self._lease,
             in_thread=self._thread,
             resend_wait_ms=self._settings.policy.resend_wait_ms,

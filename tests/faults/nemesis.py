@@ -45,7 +45,7 @@ MOST_AT_ONCE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class InFlightTable:
+class FaultContext:
     """What a fault may touch. ``hold`` waits as long as this fault lasts."""
 
     site: Installation
@@ -73,7 +73,7 @@ class Fault:
 
     name: str
     target: str
-    strike: Callable[[InFlightTable], None]
+    strike: Callable[[FaultContext], None]
     hold: tuple[float, float] = (0.0, 0.0)
     kills: bool = False
     backends: tuple[str, ...] = ("postgresql", "sqlite")
@@ -148,14 +148,14 @@ class Nemesis:
 
     def one(self, planned: Planned) -> Injected:
         """One fault, from the strike to its healing."""
-        hands = InFlightTable(self._site, self._traffic, random.Random(planned.seed), planned.hold_s)
+        context = FaultContext(self._site, self._traffic, random.Random(planned.seed), planned.hold_s)
         with self._noting:
             lock = self._busy.setdefault(planned.fault.target, threading.Lock())
         with lock:
             began, began_ms = time.monotonic(), now_ms()
             error = ""
             try:
-                planned.fault.strike(hands)
+                planned.fault.strike(context)
             except Exception as raised:  # noqa: BLE001 - a fault that could not be injected is told, not hidden
                 error = f"{type(raised).__name__}: {str(raised)[:200]}"
             done = Injected(
@@ -171,27 +171,27 @@ class Nemesis:
 # -- processes -----------------------------------------------------------------------------------------------------
 
 
-def _kill_worker(h: InFlightTable) -> None:
+def _kill_worker(h: FaultContext) -> None:
     h.site.signal(h.worker(), signal.SIGKILL)
 
 
-def _kill_worker_at(h: InFlightTable) -> None:
+def _kill_worker_at(h: FaultContext) -> None:
     step = h.dice.choice(WORKER_STEPS)
     worker = h.worker()
     h.site.arm(worker, f"{step}:kill:{h.dice.randint(1, 60)}")
     h.hold()
 
 
-def _end_worker(h: InFlightTable) -> None:
+def _end_worker(h: FaultContext) -> None:
     h.site.signal(h.worker(), signal.SIGTERM)
 
 
-def _cold_stop_worker(h: InFlightTable) -> None:
+def _cold_stop_worker(h: FaultContext) -> None:
     h.site.signal(h.worker(), signal.SIGQUIT)
 
 
-def _zombie(of: Callable[[InFlightTable], Any]) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _zombie(of: Callable[[FaultContext], Any]) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         member = of(h)
         h.site.signal(member, signal.SIGSTOP)
         h.hold()
@@ -200,26 +200,26 @@ def _zombie(of: Callable[[InFlightTable], Any]) -> Callable[[InFlightTable], Non
     return strike
 
 
-def _kill_relay(h: InFlightTable) -> None:
+def _kill_relay(h: FaultContext) -> None:
     h.site.signal(h.relay(), signal.SIGKILL)
 
 
-def _kill_relay_at(h: InFlightTable) -> None:
+def _kill_relay_at(h: FaultContext) -> None:
     h.site.arm(h.relay(), f"{h.dice.choice(RELAY_STEPS)}:kill:{h.dice.randint(1, 5)}")
 
 
-def _kill_intake(h: InFlightTable) -> None:
+def _kill_intake(h: FaultContext) -> None:
     step = h.dice.choice(INTAKE_STEPS)
     h.traffic.send_file(
         f"killed-{h.dice.randrange(1 << 40):x}", 600, failpoints=f"{step}:kill:{h.dice.randint(1, 3)}"
     )
 
 
-def _same_file_twice(h: InFlightTable) -> None:
+def _same_file_twice(h: FaultContext) -> None:
     h.traffic.send_file(f"twice-{h.dice.randrange(1 << 40):x}", 400, at_once=2)
 
 
-def _clock(h: InFlightTable) -> None:
+def _clock(h: FaultContext) -> None:
     member = h.member()
     file = h.site.folder / f"clock-{member.name}"
     clocks.step(file, h.dice.choice((-600.0, 600.0)))
@@ -232,7 +232,7 @@ def _clock(h: InFlightTable) -> None:
 # -- people --------------------------------------------------------------------------------------------------------
 
 
-def _cancel(h: InFlightTable) -> None:
+def _cancel(h: FaultContext) -> None:
     """A person ends a campaign of which some is sent, some on the wire, and some waits."""
     name, people = _live_blast(h)
     begun = now_ms()
@@ -242,7 +242,7 @@ def _cancel(h: InFlightTable) -> None:
         h.traffic.forget(name)
 
 
-def _pause(h: InFlightTable) -> None:
+def _pause(h: FaultContext) -> None:
     """A person pauses a campaign in mid-flight, and lets it go on."""
     name, people = _live_blast(h)
     begun = now_ms()
@@ -257,12 +257,12 @@ def _pause(h: InFlightTable) -> None:
         h.traffic.notes.stop(people, begun, done, until)
 
 
-def _live_blast(h: InFlightTable) -> tuple[str, list[str]]:
+def _live_blast(h: FaultContext) -> tuple[str, list[str]]:
     """One of the newest campaigns: those that are being sent, or soon will be."""
     return h.dice.choice(list(h.traffic.blasts().items())[-3:])
 
 
-def _act(h: InFlightTable, *command: str) -> dict[str, Any]:
+def _act(h: FaultContext, *command: str) -> dict[str, Any]:
     """Again until it is done: servers are being broken meanwhile."""
     for _ in range(30):
         status, said = h.site.ask(*command)
@@ -278,7 +278,7 @@ _SETTLED_SENT = {"accepted": 0.6, "resend": 0.2, "failed": 0.2}
 _SETTLED_UNSENT = {"resend": 0.7, "failed": 0.2, "accepted": 0.1}
 
 
-def _resolve(h: InFlightTable) -> None:
+def _resolve(h: FaultContext) -> None:
     """A person goes through what is unknown, looks each up at the vendor, and settles it."""
     found: list[dict[str, Any]] = []
     for _ in range(30):
@@ -296,7 +296,7 @@ def _resolve(h: InFlightTable) -> None:
         _settle(h, word, people)
 
 
-def _settle(h: InFlightTable, word: str, people: dict[str, str]) -> None:
+def _settle(h: FaultContext, word: str, people: dict[str, str]) -> None:
     begun = now_ms()
     for _ in range(30):
         status, said = h.site.ask("messages", "resolve", *people, "--as", word, "--why", "asked the vendor")
@@ -314,7 +314,7 @@ def _settled(said: dict[str, Any]) -> list[str]:
     return [said["id"]] if "id" in said else [*said["resolved"], *said["resolved_before"]]
 
 
-def _receipts_late(h: InFlightTable) -> None:
+def _receipts_late(h: FaultContext) -> None:
     h.traffic.receipts.hold()
     try:
         h.hold()
@@ -322,22 +322,22 @@ def _receipts_late(h: InFlightTable) -> None:
         h.traffic.receipts.release()
 
 
-def _receipts_of_nobody(h: InFlightTable) -> None:
+def _receipts_of_nobody(h: FaultContext) -> None:
     h.traffic.receipts.of_nobody(h.dice.randint(1, 300))
 
 
 # -- links ---------------------------------------------------------------------------------------------------------
 
 
-def _cut(server: str) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _cut(server: str) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         h.site.links[f"{_holder(h, server)}-{server}"].cut()
 
     return strike
 
 
-def _refuse(server: str) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _refuse(server: str) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         with _healed(h, server) as link:
             link.refuse()
             h.hold()
@@ -345,8 +345,8 @@ def _refuse(server: str) -> Callable[[InFlightTable], None]:
     return strike
 
 
-def _swallow(server: str, *ways: Way) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _swallow(server: str, *ways: Way) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         with _healed(h, server) as link:
             link.swallow(*ways)
             h.hold()
@@ -354,8 +354,8 @@ def _swallow(server: str, *ways: Way) -> Callable[[InFlightTable], None]:
     return strike
 
 
-def _delay(server: str) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _delay(server: str) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         with _healed(h, server) as link:
             # To the vendor only its answers are late: requests that a network holds up and lets go at once make a
             # second at its door fuller than the one in which they left, which no sender can help.
@@ -365,16 +365,16 @@ def _delay(server: str) -> Callable[[InFlightTable], None]:
     return strike
 
 
-def _reset_after(server: str) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _reset_after(server: str) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         link = h.site.links[f"{_holder(h, server)}-{server}"]
         link.reset_after(h.dice.randint(1, 20_000), h.dice.choice(list(Way)))
 
     return strike
 
 
-def _flap(server: str) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _flap(server: str) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         with _healed(h, server) as link:
             for _ in range(5):
                 link.refuse()
@@ -385,13 +385,13 @@ def _flap(server: str) -> Callable[[InFlightTable], None]:
     return strike
 
 
-def _holder(h: InFlightTable, server: str) -> str:
+def _holder(h: FaultContext, server: str) -> str:
     member = h.worker() if server == "vendor" else h.member()
     return str(member.name)
 
 
 @contextmanager
-def _healed(h: InFlightTable, server: str) -> Iterator[Any]:
+def _healed(h: FaultContext, server: str) -> Iterator[Any]:
     link = h.site.links[f"{_holder(h, server)}-{server}"]
     try:
         yield link
@@ -403,30 +403,30 @@ def _healed(h: InFlightTable, server: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _redis(h: InFlightTable) -> Iterator[redis.Redis]:
+def _redis(h: FaultContext) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(h.site.valkey.url, socket_timeout=5) as client:
         yield client
 
 
-def _redis_restart(h: InFlightTable) -> None:
+def _redis_restart(h: FaultContext) -> None:
     h.site.valkey.kill()
     h.hold()
     h.site.valkey.start()
 
 
-def _redis_emptied(h: InFlightTable) -> None:
+def _redis_emptied(h: FaultContext) -> None:
     h.site.valkey.kill()
     shutil.rmtree(h.site.valkey.folder / "appendonlydir", ignore_errors=True)
     h.hold()
     h.site.valkey.start()
 
 
-def _redis_wiped(h: InFlightTable) -> None:
+def _redis_wiped(h: FaultContext) -> None:
     with _redis(h) as client:
         client.flushall()
 
 
-def _redis_stale(h: InFlightTable) -> None:
+def _redis_stale(h: FaultContext) -> None:
     """It comes back with what it knew a moment ago: a lagging replica was promoted."""
     data = h.site.valkey.folder / "appendonlydir"
     older = h.site.folder / "older-appendonlydir"
@@ -439,7 +439,7 @@ def _redis_stale(h: InFlightTable) -> None:
     h.site.valkey.start()
 
 
-def _redis_frozen(h: InFlightTable) -> None:
+def _redis_frozen(h: FaultContext) -> None:
     pid = h.site.valkey.pid
     if pid is not None:
         os.kill(pid, signal.SIGSTOP)
@@ -447,7 +447,7 @@ def _redis_frozen(h: InFlightTable) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def _redis_full(h: InFlightTable) -> None:
+def _redis_full(h: FaultContext) -> None:
     with _redis(h) as client:
         client.config_set("maxmemory", 1)
         try:
@@ -456,18 +456,18 @@ def _redis_full(h: InFlightTable) -> None:
             client.config_set("maxmemory", 0)
 
 
-def _redis_clients_killed(h: InFlightTable) -> None:
+def _redis_clients_killed(h: FaultContext) -> None:
     with _redis(h) as client:
         client.client_kill_filter(_type="normal", skipme=True)
 
 
-def _redis_junk(h: InFlightTable) -> None:
+def _redis_junk(h: FaultContext) -> None:
     with _redis(h) as client:
         for lane in ("otp", "utility", "marketing"):
             client.lpush(lane, b"garbage{", b"[1,2]", b"{}", b"\x00\xff", b'{"body": 7, "headers": []}')
 
 
-def _redis_redelivery(h: InFlightTable) -> None:
+def _redis_redelivery(h: FaultContext) -> None:
     """What lies there, and what was delivered lately, comes again and again, as by a visibility timeout."""
     with _redis(h) as client:
         for lane in ("otp", "utility", "marketing"):
@@ -518,8 +518,8 @@ def make_statistics_stale(site: Installation, traffic: Traffic) -> None:
             admin.execute("ANALYZE")
 
 
-def _ledger_answers(state: str, share: float) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _ledger_answers(state: str, share: float) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         with h.site.admin() as admin:
             admin.execute("INSERT INTO fault_bench_answer VALUES (%s, %s)", (state, share))
             try:
@@ -530,14 +530,14 @@ def _ledger_answers(state: str, share: float) -> Callable[[InFlightTable], None]
     return strike
 
 
-def _ledger_restart(h: InFlightTable) -> None:
+def _ledger_restart(h: FaultContext) -> None:
     assert h.site.postgres is not None
     h.site.postgres.stop(immediate=True)
     h.hold()
     h.site.postgres.start()
 
 
-def _ledger_killed(h: InFlightTable) -> None:
+def _ledger_killed(h: FaultContext) -> None:
     """All of its processes at once, by kill -9: what was not handed to the kernel is gone."""
     postgres = h.site.postgres
     assert postgres is not None
@@ -556,7 +556,7 @@ def _children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _ledger_read_only(h: InFlightTable) -> None:
+def _ledger_read_only(h: FaultContext) -> None:
     with h.site.admin() as admin:
         admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         admin.execute("SELECT pg_reload_conf()")
@@ -567,7 +567,7 @@ def _ledger_read_only(h: InFlightTable) -> None:
             admin.execute("SELECT pg_reload_conf()")
 
 
-def _ledger_out_of_connections(h: InFlightTable) -> None:
+def _ledger_out_of_connections(h: FaultContext) -> None:
     assert h.site.postgres is not None
     url = h.site.postgres.url.replace("postgresql+psycopg", "postgresql")
     held: list[psycopg.Connection[Any]] = []
@@ -589,7 +589,7 @@ def _ledger_out_of_connections(h: InFlightTable) -> None:
             connection.close()
 
 
-def _ledger_backends_ended(h: InFlightTable) -> None:
+def _ledger_backends_ended(h: FaultContext) -> None:
     with h.site.admin() as admin:
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bulksend'"
@@ -597,7 +597,7 @@ def _ledger_backends_ended(h: InFlightTable) -> None:
 
 
 @contextmanager
-def _beside_the_ledger(h: InFlightTable) -> Iterator[Any]:
+def _beside_the_ledger(h: FaultContext) -> Iterator[Any]:
     """A connection by the SQLite library of the ledger, in a transaction of our own.
 
     Python's own ``sqlite3`` would be a second library in this process: closing its file drops the locks that the first
@@ -612,14 +612,14 @@ def _beside_the_ledger(h: InFlightTable) -> Iterator[Any]:
         connection.close()
 
 
-def _sqlite_locked(h: InFlightTable) -> None:
+def _sqlite_locked(h: FaultContext) -> None:
     """Another program keeps a write transaction open."""
     with _beside_the_ledger(h) as connection:
         connection.execute("BEGIN IMMEDIATE")
         h.hold()
 
 
-def _sqlite_read_for_long(h: InFlightTable) -> None:
+def _sqlite_read_for_long(h: FaultContext) -> None:
     """Another program reads one old state: the log of changes cannot be folded in meanwhile."""
     with _beside_the_ledger(h) as connection:
         connection.execute("BEGIN")
@@ -627,7 +627,7 @@ def _sqlite_read_for_long(h: InFlightTable) -> None:
         h.hold()
 
 
-def _sqlite_disk_full(h: InFlightTable) -> None:
+def _sqlite_disk_full(h: FaultContext) -> None:
     """No file of a worker may grow any more: every write to the ledger fails as on a full disk."""
     import resource
 
@@ -645,8 +645,8 @@ def _sqlite_disk_full(h: InFlightTable) -> None:
 # -- the vendor ----------------------------------------------------------------------------------------------------
 
 
-def _vendor(share: float, **fault: Any) -> Callable[[InFlightTable], None]:
-    def strike(h: InFlightTable) -> None:
+def _vendor(share: float, **fault: Any) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
         h.site.vendor_faults([{"match": {"share": share}, "fault": fault}])
         try:
             h.hold()
@@ -656,10 +656,10 @@ def _vendor(share: float, **fault: Any) -> Callable[[InFlightTable], None]:
     return strike
 
 
-def _half_sent(share: float, **answer: Any) -> Callable[[InFlightTable], None]:
+def _half_sent(share: float, **answer: Any) -> Callable[[FaultContext], None]:
     """One answer, and two truths: half of those who hear it were sent a message, half were not."""
 
-    def strike(h: InFlightTable) -> None:
+    def strike(h: FaultContext) -> None:
         answers = {"do": "http_status", **answer}
         h.site.vendor_faults(
             [
@@ -675,11 +675,11 @@ def _half_sent(share: float, **answer: Any) -> Callable[[InFlightTable], None]:
     return strike
 
 
-def _half_sent_by_a_gateway(h: InFlightTable) -> None:
+def _half_sent_by_a_gateway(h: FaultContext) -> None:
     _half_sent(0.2, status=h.dice.choice((429, 500, 502, 504)), body="<html>Bad Gateway</html>")(h)
 
 
-def _refused_with_a_message_id(h: InFlightTable) -> None:
+def _refused_with_a_message_id(h: FaultContext) -> None:
     """The vendor says no in words that are listed, and names the message that it sent."""
     answer = {"RetCode": 17115, "Message": "send failed (#131026)", "RequestId": "{request_id}"}
     body = answer | {"Data": {"MessageId": "{message_id}"}}
@@ -691,14 +691,14 @@ def _refused_with_a_message_id(h: InFlightTable) -> None:
         h.site.vendor_faults([])
 
 
-def _half_sent_in_its_own_words(h: InFlightTable) -> None:
+def _half_sent_in_its_own_words(h: FaultContext) -> None:
     """Codes of the vendor's gateway of which no source says that nothing was sent."""
     code = h.dice.choice((130, 150, 151, 200))
     envelope = {"Action": "SendMessageResponse", "RetCode": code, "RequestId": "{request_id}"}
     _half_sent(0.3, status=200, body=envelope | {"Message": "Service unavailable"})(h)
 
 
-def _out_of_money(h: InFlightTable) -> None:
+def _out_of_money(h: FaultContext) -> None:
     h.site.vendor_balance(0)
     try:
         h.hold()
@@ -707,7 +707,7 @@ def _out_of_money(h: InFlightTable) -> None:
         _resume_account(h, "topped up")
 
 
-def _account_refused(h: InFlightTable) -> None:
+def _account_refused(h: FaultContext) -> None:
     h.site.vendor_faults([{"fault": {"do": "ret_code", "ret_code": 171}, "match": {"share": 0.5}}])
     try:
         h.hold()
@@ -716,7 +716,7 @@ def _account_refused(h: InFlightTable) -> None:
         _resume_account(h, "the key was mended")
 
 
-def _resume_account(h: InFlightTable, why: str) -> None:
+def _resume_account(h: FaultContext, why: str) -> None:
     """By one command, as a person would; again where workers paused once more by answers still on their way."""
     for _ in range(10):
         if h.site.run("account", "resume", "--why", why).wait_or_kill(60) == 0:
@@ -750,10 +750,10 @@ FAULTS = [
     Fault("worker killed at a step, once more", "worker", _kill_worker_at, (1.5, 3.0), kills=True),
     Fault("worker told to stop", "worker", _end_worker),
     Fault("worker stopped cold (SIGQUIT)", "worker", _cold_stop_worker, kills=True),
-    Fault("worker frozen past its lease", "worker", _zombie(InFlightTable.worker), (4.0, 6.0)),
+    Fault("worker frozen past its lease", "worker", _zombie(FaultContext.worker), (4.0, 6.0)),
     Fault("relay killed", "relay", _kill_relay, kills=True),
     Fault("relay killed at a step", "relay", _kill_relay_at, kills=True),
-    Fault("relay frozen", "relay", _zombie(InFlightTable.relay), (2.0, 8.0)),
+    Fault("relay frozen", "relay", _zombie(FaultContext.relay), (2.0, 8.0)),
     Fault("intake killed in mid-file", "intake", _kill_intake, kills=True),
     Fault("one file sent by two at once", "intake", _same_file_twice),
     Fault("campaign cancelled in mid-flight", "person", _cancel),

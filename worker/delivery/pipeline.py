@@ -37,17 +37,16 @@ from bulksend.messaging import (
     Unknown,
     decide,
 )
+from worker.clock import steady_seconds, wait_until
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import Delivery, InFlightTable, Stage
 from worker.delivery.timer_queue import TimerQueue
 from worker.permits.permit_queue import PermitQueue
 from worker.permits.sender_queue import Held, Slot
-from worker.permits.slot_clock import steady_seconds
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CampaignCache, CannotRender
 from worker.session.lease import LeaseKeeper
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 

@@ -15,10 +15,10 @@ import structlog
 
 from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spacing, Wait
 from bulksend.messaging.states import LANES, Kind
+from worker.clock import wait_until
 from worker.permits.batch_size import BatchSize
 from worker.permits.sender_queue import Held, Line, Receiver, Slot, Waiting
 from worker.permits.slot_clock import SlotClock
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 

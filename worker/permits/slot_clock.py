@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
-
-def steady_seconds() -> float:
-    """Seconds of a clock that never jumps; where the system offers it, one that counts a suspended machine too."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.clock_gettime(clock) if clock is not None else time.monotonic()
-
 
 class SlotClock:
     """Turns an instant of Redis's clock (ms) into one of the event loop's (s), from what calls have shown.

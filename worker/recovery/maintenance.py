@@ -12,7 +12,6 @@ from bulksend.ledger.errors import told
 from bulksend.ledger.sending import Release
 from bulksend.limits import Permits
 from bulksend.messaging import Scope
-from worker.delivery.in_flight import InFlightTable
 from worker.recovery.flight_recorder import FlightRecorder, reap
 from worker.recovery.spool import Spool
 from worker.session.lease import LeaseKeeper
@@ -31,7 +30,7 @@ class Maintenance:
         permits: Permits,
         recorder: FlightRecorder,
         spool: Spool,
-        hands: InFlightTable,
+        in_flight_ids: Callable[[], set[str]],
         lease: LeaseKeeper,
         in_thread: Callable[..., Awaitable[Any]],
         resend_wait_ms: int,
@@ -40,7 +39,7 @@ class Maintenance:
         self._permits = permits
         self._recorder = recorder
         self._spool = spool
-        self._hands = hands
+        self._in_flight_ids = in_flight_ids
         self._lease = lease
         self._in_thread = in_thread
         self._resend_wait_ms = resend_wait_ms
@@ -78,7 +77,7 @@ class Maintenance:
         lease = self._lease.id
         if lease is None:
             return
-        strays = await self._in_thread(self._store.claimed_under, lease) - self._hands.ids()
+        strays = await self._in_thread(self._store.claimed_under, lease) - self._in_flight_ids()
         twice, self._strays = strays & self._strays, strays
         if twice:
             log.warning("strays_given_back", count=len(twice))

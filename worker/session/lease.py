@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 import structlog
 
 from bulksend.ledger.errors import told
-from worker.permits.slot_clock import steady_seconds
+from worker.clock import steady_seconds
 from worker.session.store import Store
 
 log = structlog.get_logger(__name__)
