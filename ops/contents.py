@@ -10,8 +10,8 @@ from typing import Any
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.messaging import ContentTemplate, InvalidInput, InvalidValue, Kind, MessageType
-from bulksend.messaging.plan import as_text
-from producer.reading import BadRow, RawRow, RowSource
+from bulksend.messaging.plan import RefusedRow, as_text
+from producer.reading import RawRow, RowSource
 
 CODE_WITHHELD = "a one-time code is not shown"
 WIPED = "its content was wiped"
@@ -77,14 +77,14 @@ class FileColumns:
         self._to = next((own for own, ours in source.columns().names.items() if ours == "to"), "to")
         self.names = list(source.header)
         self._rows = iter(source)
-        self._at: RawRow | BadRow | None = next(self._rows, None)
+        self._at: RawRow | RefusedRow | None = next(self._rows, None)
 
     def of(self, row: int, recipient: str) -> Mapping[str, str | None]:
         """The cells of a row; called with rising numbers. Raises InvalidInput where it is another person's."""
-        while self._at is not None and self._at.number < row:
+        while self._at is not None and self._at.row < row:
             self._at = next(self._rows, None)
         found = self._at
-        if not isinstance(found, RawRow) or found.number != row:
+        if not isinstance(found, RawRow) or found.row != row:
             raise InvalidInput(
                 f"--file: {self._name} has no row {row}: it is not the file that this campaign has"
             )

@@ -15,8 +15,8 @@ from sqlalchemy import func, select
 from bulksend.ledger import audit as auditing
 from bulksend.ledger import campaigns, progress
 from bulksend.ledger.database import Database
-from bulksend.ledger.intake import RefusedRow
 from bulksend.ledger.schema import attempts, messages
+from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.units import format_instant
 from ops.cli.output import line, pairs, print_json, refused_rows, say, table
 from ops.stack import ROOT, Stack, running

@@ -16,7 +16,7 @@ from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.errors import LedgerUnreachable
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import EncryptionPolicy, RefusedRow, encrypt_all, encrypt_otp_only
+from bulksend.ledger.intake import EncryptionPolicy, encrypt_all, encrypt_otp_only
 from bulksend.ledger.key_file import encryption_keys
 from bulksend.messaging import (
     InvalidInput,
@@ -31,13 +31,13 @@ from bulksend.messaging import (
     parse_recipient,
     same_person,
 )
-from bulksend.messaging.plan import OTP_TTL_MS, checked_key
+from bulksend.messaging.plan import OTP_TTL_MS, RefusedRow, checked_key
 from bulksend.messaging.rules import check_name, kind_of
 from bulksend.messaging.units import check_duration_ms, check_year, format_instant, long_past, parse_rate
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, IntakeReport, arguments_given, source_hash
 from producer.publisher import Publisher
-from producer.rows import NumberedRow
+from producer.reading import RawRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -300,20 +300,17 @@ def _instant(at: datetime, field: str) -> int:
     return int(at.timestamp() * 1000)
 
 
-def _numbered(rows: Sequence[object], after: int) -> Iterator[NumberedRow]:
+def _numbered(rows: Sequence[object], after: int) -> Iterator[RawRow | RefusedRow]:
     for number, row in enumerate(rows[after:], start=after + 1):
         if not isinstance(row, Mapping):
-            yield (
-                number,
-                RefusedRow(number, "row", kind_of(row), 'must be an object, like {"to": "447700900123"}'),
-            )
+            yield RefusedRow(number, "row", kind_of(row), 'must be an object, like {"to": "447700900123"}')
             continue
         try:
             columns = map_columns(list(row))
         except InvalidInput as error:
-            yield number, RefusedRow(number, "to", "", str(error))
+            yield RefusedRow(number, "to", "", str(error))
             continue
-        yield number, columns.rename(row)
+        yield RawRow(number, columns.rename(row))
 
 
 def _campaign_key(given: str | None, digest: str, again: bool) -> str:

@@ -19,7 +19,7 @@ from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, Continuation, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import NewMessage, RefusedRow
+from bulksend.ledger.intake import NewMessage
 from bulksend.messaging import (
     ContentTemplate,
     InvalidInput,
@@ -34,7 +34,7 @@ from bulksend.messaging.content import load_content_json
 from bulksend.messaging.headings import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.naming import Naming, as_argument
 from bulksend.messaging.notes import other_braces
-from bulksend.messaging.plan import checked_key
+from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.rules import check_name
 from bulksend.messaging.units import (
@@ -49,7 +49,7 @@ from bulksend.messaging.units import (
 from bulksend.messaging.whole_text import whole_text
 from producer.intake import Intake, IntakeReport, arguments_given, check_due, same_people, source_hash
 from producer.reading import RawRow, open_rows
-from producer.rows import Newest, NumberedRow, Reader, Source
+from producer.rows import Newest, Reader, Source
 
 _HASHED_AT_ONCE = 1 << 20
 #: Of how many planned messages a dry run asks the ledger at once.
@@ -116,7 +116,7 @@ class FilePlan:
         report.notes[:0] = [*self.notes, *self.left_out]
         return report
 
-    def rows(self, after: int) -> Iterator[NumberedRow]:
+    def rows(self, after: int) -> Iterator[RawRow | RefusedRow]:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
         # Its encoding was looked at when it was planned; a large file takes a second.
         with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_checked=True) as source:
@@ -129,7 +129,7 @@ class FilePlan:
             for row in source:
                 if also is not None and isinstance(row, RawRow):
                     row.values[also] = row.values.get("to")
-                yield row if isinstance(row, RawRow) else (row.number, RefusedRow(*row))
+                yield row
             self.left_out[:] = source.left_out()
 
     def rehearse(self, database: Database | None, cipher: Cipher) -> Forecast:

@@ -15,12 +15,14 @@ from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import EncryptionPolicy, IntakeMoved, NewMessage, RefusedRow, encrypt_otp_only
+from bulksend.ledger.intake import EncryptionPolicy, IntakeMoved, NewMessage, encrypt_otp_only
 from bulksend.messaging import ContentTemplate, InvalidInput, Kind
+from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import counted, format_age, format_instant, is_long_past, long_past
 from producer.publisher import Publisher
-from producer.rows import Chunk, Newest, NumberedRow, Reader, Source
+from producer.reading import RawRow
+from producer.rows import Chunk, Newest, Reader, Source
 
 #: Small jobs, so that several workers share what is published at once.
 JOB = 100
@@ -119,7 +121,7 @@ class Intake:
         self,
         new: NewCampaign,
         template: ContentTemplate,
-        rows: Callable[[int], Iterator[NumberedRow]],
+        rows: Callable[[int], Iterator[RawRow | RefusedRow]],
         *,
         default_region: str | None = None,
         timezone: str | None = None,
@@ -296,7 +298,9 @@ class Intake:
             f"what it had taken in is kept. `{into}` with these rows takes in what is missing"
         )
 
-    def _next(self, source: Iterator[NumberedRow], reader: Reader, campaign: Campaign, many: int) -> Chunk:
+    def _next(
+        self, source: Iterator[RawRow | RefusedRow], reader: Reader, campaign: Campaign, many: int
+    ) -> Chunk:
         """The next rows, planned; none at the end."""
         chunk = reader.next(source, many)
         prepared = None if self.database.is_sqlite else self._prepare(campaign, chunk.planned)
@@ -343,7 +347,7 @@ class Intake:
         report.messages, report.duplicates = campaign.messages, campaign.duplicates
         report.suppressed, report.refused_count = campaign.suppressed, campaign.refused
         report._campaign = campaign
-        report.refused = [RefusedRow(r["row"], r["field"], r["value"], r["why"]) for r in refused]
+        report.refused = [RefusedRow(**row) for row in refused]
         return report
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from bulksend.ledger.campaigns import Campaign, NewCampaign
-from bulksend.ledger.intake import NewMessage, Prepared, RefusedRow
-from bulksend.messaging import CampaignFacts, ContentTemplate, PlannedMessage, Planner, Refusal, person
+from bulksend.ledger.intake import NewMessage, Prepared
+from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, person
 from bulksend.messaging.json_text import json_writer
-
-#: A row as a reader gives it: its number as a person would name it, and its cells or what is wrong with it.
-NumberedRow = tuple[int, Mapping[str, object] | RefusedRow]
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Chunk:
 class Source:
     """Where rows come from, and what they are to become."""
 
-    rows: Callable[[int], Iterator[NumberedRow]]
+    rows: Callable[[int], Iterator[RawRow | RefusedRow]]
     new: NewCampaign
     template: ContentTemplate
     default_region: str | None
@@ -61,7 +60,7 @@ class Reader:
         self._of = source.new if campaign is None else campaign
         self._superseded = superseded
         self._planner = Planner(
-            CampaignFacts(
+            PlanningContext(
                 kind=source.new.kind,
                 sender=source.new.sender,
                 template=source.template,
@@ -79,19 +78,16 @@ class Reader:
         """What a person should know of the rows that were planned so far."""
         return self._planner.noticed.sentences()
 
-    def next(self, source: Iterator[NumberedRow], many: int) -> Chunk:
+    def next(self, source: Iterator[RawRow | RefusedRow], many: int) -> Chunk:
         """The next ``many`` rows, fewer at the end."""
         rows, planned, refused = 0, list[NewMessage](), list[RefusedRow]()
         plan_row, of, superseded = self._planner.plan, self._of, self._superseded
-        for number, row in itertools.islice(source, many):
+        for row in itertools.islice(source, many):
             rows += 1
-            if isinstance(row, RefusedRow):
-                refused.append(row)
-                continue
-            plan = plan_row(number, row)
-            if isinstance(plan, Refusal):
-                refused.append(RefusedRow(*plan))
-            elif number not in superseded:
+            plan = row if isinstance(row, RefusedRow) else plan_row(*row)
+            if isinstance(plan, RefusedRow):
+                refused.append(plan)
+            elif plan.row not in superseded:
                 planned.append(new_message(plan, of))
         return Chunk(rows, planned, refused)
 

@@ -21,6 +21,7 @@ from bulksend.ledger.endings import NEVER_TAKEN, listed
 from bulksend.ledger.ids import new_ids
 from bulksend.ledger.schema import campaigns, messages, refusals
 from bulksend.messaging.person import forms, person, same_person
+from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import UNSENT, CampaignStatus, Kind, Status
 
 
@@ -41,15 +42,6 @@ class NewMessage(NamedTuple):
     body_text: str
     due_at: int
     expires_at: int | None
-
-
-class RefusedRow(NamedTuple):
-    """A row that did not become a message: ``value`` is masked when private."""
-
-    row: int
-    field: str
-    value: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,10 @@ from bulksend.messaging.outcome import (
 from bulksend.messaging.person import forms, person, same_person
 from bulksend.messaging.plan import (
     OTP_TTL_MS,
-    CampaignFacts,
     PlannedMessage,
     Planner,
-    Refusal,
+    PlanningContext,
+    RefusedRow,
 )
 from bulksend.messaging.recipient import parse_recipient, region_of
 from bulksend.messaging.rendering import ContentTemplate, compile_content
@@ -89,7 +89,6 @@ __all__ = [
     "Audio",
     "Body",
     "Button",
-    "CampaignFacts",
     "CampaignStatus",
     "Columns",
     "Content",
@@ -113,9 +112,10 @@ __all__ = [
     "Pause",
     "PlannedMessage",
     "Planner",
+    "PlanningContext",
     "Policy",
-    "Refusal",
     "Refused",
+    "RefusedRow",
     "Remedy",
     "Retry",
     "Scope",

@@ -1,4 +1,4 @@
-"""From a row to a message or an explained refusal. Pure: the same row, facts and now give the same plan."""
+"""From a row to a planned message or a refused row. Pure: the same row, facts and now give the same plan."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PLAINLY_TIME = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignFacts:
+class PlanningContext:
     """What planning a row needs to know of its campaign. Instants and lengths in ms."""
 
     kind: Kind
@@ -65,8 +65,12 @@ class PlannedMessage(NamedTuple):
     expires_at_ms: int | None
 
 
-class Refusal(NamedTuple):
-    """A row that will not: the field, its value (masked or only measured, being private), why and the remedy."""
+class RefusedRow(NamedTuple):
+    """A row that does not become a message.
+
+    ``field`` is the column (``row`` for the whole row), ``value`` is safe to show (masked, or only its length), ``why``
+    is what is wrong and the remedy.
+    """
 
     row: int
     field: str
@@ -80,7 +84,7 @@ class Planner:
     ``noticed`` gathers what a person should know of the rows; no plan depends on it.
     """
 
-    def __init__(self, facts: CampaignFacts) -> None:
+    def __init__(self, facts: PlanningContext) -> None:
         self._facts = facts
         self._names = sorted(facts.template.variables)
         self._otp = facts.kind is Kind.OTP
@@ -90,7 +94,7 @@ class Planner:
         except InvalidValue:
             self._usual = None
 
-    def plan(self, number: int, row: Mapping[str, object]) -> PlannedMessage | Refusal:
+    def plan(self, number: int, row: Mapping[str, object]) -> PlannedMessage | RefusedRow:
         """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``.
 
         A due time that has just passed means now; an older ``send_at`` is refused. The time to live counts from
@@ -118,10 +122,10 @@ class Planner:
             facts.template.check(variables, otp=self._otp)
             return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
         except InvalidValue as error:
-            return Refusal(number, error.field, error.value, error.why)
+            return RefusedRow(number, error.field, error.value, error.why)
 
 
-def _times(row: Mapping[str, object], facts: CampaignFacts) -> tuple[int, int | None]:
+def _times(row: Mapping[str, object], facts: PlanningContext) -> tuple[int, int | None]:
     """(due at, expires at), in ms."""
     send_at, ttl = as_text("send_at", row.get("send_at")), as_text("ttl", row.get("ttl"))
     meant = facts.due_at_ms

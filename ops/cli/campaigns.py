@@ -76,7 +76,7 @@ def show(id: Id, json: Json = False) -> None:
 
     def work() -> int:
         from bulksend.ledger import campaigns
-        from bulksend.ledger.intake import RefusedRow
+        from bulksend.messaging.plan import RefusedRow
         from ops.cli.context import ledger, settings
         from ops.cli.output import Times, pairs, print_json, refused_rows, say, table
         from ops.stops import stops_now

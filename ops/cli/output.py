@@ -20,7 +20,7 @@ from bulksend.messaging.units import format_instant, zone_of
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bulksend.ledger.intake import RefusedRow
+    from bulksend.messaging.plan import RefusedRow
     from ops.cli.layout import Piece
 
 #: Refused rows are shown one by one up to this many; more are grouped by reason, each with the first few.

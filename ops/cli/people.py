@@ -149,14 +149,14 @@ def import_(
 
     def work() -> int:
         from bulksend.ledger import suppressions
-        from bulksend.ledger.intake import RefusedRow
         from bulksend.messaging import InvalidValue, parse_recipient, person
         from bulksend.messaging.naming import as_option
+        from bulksend.messaging.plan import RefusedRow
         from bulksend.messaging.whole_text import whole_text
         from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, refused_rows, say, say_notes
         from producer.files import given_columns
-        from producer.reading import BadRow, open_rows
+        from producer.reading import open_rows
 
         of = settings()
         default_region = _region(region, of)
@@ -167,14 +167,14 @@ def import_(
             columns = source.columns(given_columns(map or (), as_option), as_option)
             notes = source.noted(column for column, name in columns.names.items() if name == "to")
             for row in source:
-                if isinstance(row, BadRow):
-                    refused.append(RefusedRow(*row))
+                if isinstance(row, RefusedRow):
+                    refused.append(row)
                     continue
                 try:
                     to = columns.rename(row.values).get("to")
                     people.append(person(parse_recipient(to, default_region=default_region)))
                 except InvalidValue as error:
-                    refused.append(RefusedRow(row.number, error.field, error.value, error.why))
+                    refused.append(RefusedRow(row.row, error.field, error.value, error.why))
             notes += source.left_out()
         say_notes(notes)
         with database.write() as tx:

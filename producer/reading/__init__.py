@@ -7,6 +7,6 @@ row 1.
 """
 
 from producer.reading.opening import open_rows
-from producer.reading.rows import BadRow, RawRow, RowSource
+from producer.reading.rows import RawRow, RowSource
 
-__all__ = ["BadRow", "RawRow", "RowSource", "open_rows"]
+__all__ = ["RawRow", "RowSource", "open_rows"]

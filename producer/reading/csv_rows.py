@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.plan import RefusedRow
 from producer.reading.delimiters import SAMPLE, Dialect, find_dialect
 from producer.reading.headers import check_header
-from producer.reading.rows import BadRow, RawRow, RowSource
+from producer.reading.rows import RawRow, RowSource
 from producer.reading.text import (
     LINE_MAX,
     Encoding,
@@ -168,8 +169,8 @@ class CsvRows(RowSource):
             f"{self._name} is empty; its first row must be the names of the columns, such as to,name"
         )
 
-    def _read(self) -> Iterator[RawRow | BadRow]:
-        row: RawRow | BadRow | None
+    def _read(self) -> Iterator[RawRow | RefusedRow]:
+        row: RawRow | RefusedRow | None
         width = len(self.header)
         taken, faults = self._taken, self._faults
         number = self._number
@@ -206,17 +207,17 @@ class CsvRows(RowSource):
         self._run_of_blanks = 0 if cells else self._run_of_blanks + 1 if goes_on else 1
         self._last_blank = number
 
-    def _look_closely(self, number: int, cells: list[str]) -> RawRow | BadRow | None:
+    def _look_closely(self, number: int, cells: list[str]) -> RawRow | RefusedRow | None:
         """A row that is not plainly good: None where it is blank."""
         width = len(self.header)
         if self._faults:
             why = self._faults[0]
             self._faults.clear()
-            return BadRow(number, self._faulty_column(cells), "", why)
+            return RefusedRow(number, self._faulty_column(cells), "", why)
         if not any(cell.strip() for cell in cells):
             return None
         if len(cells) < width:
-            return BadRow(
+            return RefusedRow(
                 number,
                 self.header[len(cells)],
                 _count(cells),
@@ -224,7 +225,7 @@ class CsvRows(RowSource):
                 "broken in two?",
             )
         if any(cell.strip() for cell in cells[width:]):
-            return BadRow(
+            return RefusedRow(
                 number,
                 "row",
                 _count(cells),
@@ -239,7 +240,7 @@ class CsvRows(RowSource):
                 return name
         return "row"
 
-    def _broken(self, number: int, error: str, *, runaway: bool) -> BadRow:
+    def _broken(self, number: int, error: str, *, runaway: bool) -> RefusedRow:
         """The row that the parser gave up on: refused, and its lines but the first are read again."""
         first = self._taken[0] if self._taken else ""
         several = len(self._taken) > 1
@@ -249,7 +250,7 @@ class CsvRows(RowSource):
         self._faults.clear()
         field = self._broken_column(first)
         if faults and not several:
-            return BadRow(number, field, "", faults[0])
+            return RefusedRow(number, field, "", faults[0])
         if runaway or several or "end of data" in error:
             why = (
                 "opens a quote that is not closed; close it, or write a quote inside a cell twice. The "
@@ -262,7 +263,7 @@ class CsvRows(RowSource):
                 "has text after its closing quote; write a quote inside a cell twice, like "
                 '"the ""best"" price"'
             )
-        return BadRow(number, field, "", why)
+        return RefusedRow(number, field, "", why)
 
     def _broken_column(self, line: str) -> str:
         """The column of a broken row's first line whose quotes are wrong."""

@@ -11,8 +11,9 @@ from typing import NoReturn
 
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.headings import clean_name, normal_name
+from bulksend.messaging.plan import RefusedRow
 from producer.reading.headers import NAME_MAX, shown
-from producer.reading.rows import BadRow, RawRow, RowSource
+from producer.reading.rows import RawRow, RowSource
 from producer.reading.text import LINE_MAX, find_encoding, open_text, refuse_other_encoding, unreadable
 
 #: Fields are gathered from so many characters at the beginning; later rows may leave some out but bring no
@@ -58,7 +59,7 @@ class JsonlRows(RowSource):
     def close(self) -> None:
         self._file.close()
 
-    def _read(self) -> Iterator[RawRow | BadRow]:
+    def _read(self) -> Iterator[RawRow | RefusedRow]:
         last = 0
         for number, line in _lines(self._file):
             self.blank += number - last - 1
@@ -69,7 +70,7 @@ class JsonlRows(RowSource):
             try:
                 yield RawRow(number, self._called(self._named(_parse(line))))
             except _LineError as error:
-                yield BadRow(number, error.field, "", error.why)
+                yield RefusedRow(number, error.field, "", error.why)
 
     def _named(self, values: dict[str, object]) -> dict[str, object]:
         """Under the header's spelling of each name: ``To`` and ``to`` are one column."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.headings import Columns, map_columns
 from bulksend.messaging.naming import Naming
+from bulksend.messaging.plan import RefusedRow
 
 
 class RawRow(NamedTuple):
@@ -17,19 +18,8 @@ class RawRow(NamedTuple):
     told: text as it was written, and from spreadsheets and JSON also numbers, booleans and None.
     """
 
-    number: int
+    row: int
     values: dict[str, object]
-
-
-class BadRow(NamedTuple):
-    """A row that cannot be read: the column (``row`` where it is all of it), a value safe to show, why, and
-    the remedy.
-    """
-
-    number: int
-    field: str
-    value: str
-    why: str
 
 
 class RowSource(ABC):
@@ -54,10 +44,10 @@ class RowSource(ABC):
         self.blank = 0
         self._left_to_skip = 0
         self._names: Mapping[str, str] | None = None
-        self._first: RawRow | BadRow | None = None
-        self._rest: Iterator[RawRow | BadRow] = iter(())
+        self._first: RawRow | RefusedRow | None = None
+        self._rest: Iterator[RawRow | RefusedRow] = iter(())
 
-    def __iter__(self) -> Iterator[RawRow | BadRow]:
+    def __iter__(self) -> Iterator[RawRow | RefusedRow]:
         if self._first is not None:
             first, self._first = self._first, None
             yield first
@@ -74,7 +64,7 @@ class RowSource(ABC):
         """From here on rows name their columns so: of the header -> new. What is not in it keeps its name."""
         self._names = names
         if isinstance(self._first, RawRow):
-            self._first = RawRow(self._first.number, self._called(self._first.values))
+            self._first = RawRow(self._first.row, self._called(self._first.values))
 
     def _called(self, values: dict[str, object]) -> dict[str, object]:
         names = self._names
@@ -115,7 +105,7 @@ class RowSource(ABC):
         self.close()
 
     @abstractmethod
-    def _read(self) -> Iterator[RawRow | BadRow]:
+    def _read(self) -> Iterator[RawRow | RefusedRow]:
         """The rows after the header, less those that ``_left_to_skip`` says."""
 
     def _begin(self, name: str) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.headings import clean_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
-from bulksend.messaging.plan import as_text
+from bulksend.messaging.plan import RefusedRow, as_text
 from producer.reading.headers import check_header, letters
 from producer.reading.number_formats import GENERAL, NumberFormat
-from producer.reading.rows import BadRow, RawRow, RowSource
+from producer.reading.rows import RawRow, RowSource
 from producer.reading.sheet_cells import Cell, SheetCells, SheetRow, Trouble
 from producer.reading.workbook import Sheet, Workbook
 
@@ -221,7 +221,7 @@ class SheetRows(RowSource):
         with self._book.judging():
             yield from SheetCells(self._book, self._sheet)
 
-    def _read(self) -> Iterator[RawRow | BadRow]:
+    def _read(self) -> Iterator[RawRow | RefusedRow]:
         last = self._number
         for row in self._rows:
             if not _has_values(row.cells):
@@ -233,18 +233,20 @@ class SheetRows(RowSource):
                 continue
             yield self._made(row)
 
-    def _made(self, row: SheetRow) -> RawRow | BadRow:
+    def _made(self, row: SheetRow) -> RawRow | RefusedRow:
         header, left = self.header, self._left
         values: dict[str, object] = dict.fromkeys(header, "")
         for column, value, _, _ in row.cells:
             place = column - left
             if type(value) is Trouble:
                 name = header[place] if 0 <= place < len(header) else "row"
-                return BadRow(row.number, name, "", f"cell {letters(column + 1)}{row.number} {value.what}")
+                return RefusedRow(
+                    row.number, name, "", f"cell {letters(column + 1)}{row.number} {value.what}"
+                )
             if 0 <= place < len(header):
                 values[header[place]] = value
             elif value != "" and not (isinstance(value, str) and value.isspace()):
-                return BadRow(
+                return RefusedRow(
                     row.number,
                     "row",
                     "",

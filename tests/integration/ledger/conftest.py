@@ -19,7 +19,7 @@ from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import NewMessage, RefusedRow, Taken
+from bulksend.ledger.intake import NewMessage, Taken
 from bulksend.ledger.schema import metadata
 from bulksend.ledger.sending import Claimed, Opened, Opening, Settlement
 from bulksend.messaging.outcome import (
@@ -32,6 +32,7 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
+from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 T = TypeVar("T")

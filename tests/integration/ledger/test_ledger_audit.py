@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bulksend.ledger import audit
-from bulksend.ledger.intake import RefusedRow
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, NotSent, Unknown
+from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 

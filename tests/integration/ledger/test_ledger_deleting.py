@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import text
 
 from bulksend.ledger import campaigns
-from bulksend.ledger.intake import RefusedRow
 from bulksend.ledger.receipts import Receipt
+from bulksend.messaging.plan import RefusedRow
 
 PAGE = Path(__file__).parents[3] / "docs" / "scale.md"
 TABLES = ("campaigns", "refusals", "messages", "attempts", "receipts", "campaign_counts")

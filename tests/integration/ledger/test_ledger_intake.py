@@ -15,8 +15,9 @@ from sqlalchemy import text
 from bulksend.ledger import bulk_parameters, campaigns, intake, operator_log, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import IntakeMoved, RefusedRow
+from bulksend.ledger.intake import IntakeMoved
 from bulksend.messaging.errors import InvalidInput
+from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus, Kind
 
 NO_COUNTRY = RefusedRow(2, "to", "***123", "has no country code")

@@ -11,9 +11,9 @@ import bulksend.messaging as room
 
 PUBLIC = """
 ALIASES ENDED HELD LANES MOVES OTP_TTL_MS RESERVED SENT WAITING Accepted Answer Audio Body Button
-CampaignFacts CampaignStatus Columns Content ContentTemplate Decision Document Evidence Header Image
+PlanningContext CampaignStatus Columns Content ContentTemplate Decision Document Evidence Header Image
 InvalidInput InvalidValue Kind Language Location Media MessageType NotSent OnUnknown Outcome Parameter Pause
-PlannedMessage Planner Policy Refusal Refused Remedy Retry Scope Status Sticker Subject Suppress Template Text
+PlannedMessage Planner Policy RefusedRow Refused Remedy Retry Scope Status Sticker Subject Suppress Template Text
 Throttled Unknown Video backoff_ms compile_content decide format_duration format_instant forms load_content_json
 map_columns mask_digits mask_phone may_move normal_name pair_backoff_ms parse_content parse_duration_ms
 parse_instant_ms parse_rate parse_recipient person region_of same_person zone_of

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulksend.messaging import (
-    CampaignFacts,
     Columns,
     InvalidInput,
     Kind,
     MessageType,
     PlannedMessage,
     Planner,
-    Refusal,
+    PlanningContext,
+    RefusedRow,
     compile_content,
     map_columns,
     normal_name,
@@ -39,7 +39,7 @@ NO_RECIPIENT += 'which it is, as in --map to="Mobile No."'
 HELLO = compile_content(MessageType.TEXT, {"body": "Hi {{name}}, {{thing|your order}} is here"})
 
 
-def facts(**changes: Any) -> CampaignFacts:
+def facts(**changes: Any) -> PlanningContext:
     given: dict[str, Any] = {
         "kind": Kind.MARKETING,
         "sender": "8615000579987",
@@ -51,7 +51,7 @@ def facts(**changes: Any) -> CampaignFacts:
         "default_region": None,
         "timezone": None,
     }
-    return CampaignFacts(**(given | changes))
+    return PlanningContext(**(given | changes))
 
 
 def planned(row: Mapping[str, object], **changes: Any) -> PlannedMessage:
@@ -60,9 +60,9 @@ def planned(row: Mapping[str, object], **changes: Any) -> PlannedMessage:
     return plan
 
 
-def refused(row: Mapping[str, object], **changes: Any) -> Refusal:
+def refused(row: Mapping[str, object], **changes: Any) -> RefusedRow:
     plan = Planner(facts(**changes)).plan(7, {"to": "447700900123", "name": "David"} | dict(row))
-    assert isinstance(plan, Refusal), plan
+    assert isinstance(plan, RefusedRow), plan
     return plan
 
 
@@ -251,12 +251,12 @@ def test_an_empty_cell_is_an_absent_variable(cell: object) -> None:
     ],
 )
 def test_a_cell_that_is_no_text_refuses_its_row(cell: object, why: str) -> None:
-    assert refused({"name": cell}) == Refusal(7, "name", "", why)
+    assert refused({"name": cell}) == RefusedRow(7, "name", "", why)
 
 
 def test_a_variable_is_personal_and_only_its_length_is_shown() -> None:
     refusal = refused({"name": "David " * 1000})
-    assert refusal == Refusal(
+    assert refusal == RefusedRow(
         7,
         "name",
         "6,000 characters",
@@ -272,7 +272,7 @@ def test_a_wrong_number_is_shown_masked() -> None:
 
 def test_a_message_to_its_own_sender_is_refused() -> None:
     refusal = refused({"to": "+44 7700 900123"}, sender="447700900123")
-    assert refusal == Refusal(
+    assert refusal == RefusedRow(
         7, "to", "4477*****123", "is the sender itself, which WhatsApp refuses (131021); take the row out"
     )
 
@@ -288,10 +288,10 @@ def test_a_key_of_its_own_replaces_the_recipient() -> None:
 
 
 def test_a_key_that_is_too_long_or_not_printable_is_refused() -> None:
-    assert refused({"key": "k" * 201}) == Refusal(
+    assert refused({"key": "k" * 201}) == RefusedRow(
         7, "key", "201 characters", "may have at most 200 characters; shorten it"
     )
-    assert refused({"key": "a\x00b"}) == Refusal(
+    assert refused({"key": "a\x00b"}) == RefusedRow(
         7, "key", "3 characters", "has control characters; take them out"
     )
     assert refused({"key": "a\ud800"}).field == "key"
@@ -322,7 +322,7 @@ def test_a_due_time_that_has_just_passed_means_now() -> None:
 
 def test_a_rows_own_time_long_before_its_campaign_was_made_is_refused() -> None:
     """case 02."""
-    assert refused({"send_at": "2030-03-01T09:00Z"}) == Refusal(
+    assert refused({"send_at": "2030-03-01T09:00Z"}) == RefusedRow(
         7, "send_at", "2030-03-01T09:00Z", "is 16 days ago; leave send_at empty to send now"
     )
     # An intake that goes on hours later still takes what was in time when it began.
@@ -354,7 +354,7 @@ def test_a_one_time_code_lives_ten_minutes_where_nobody_says_otherwise() -> None
 def test_a_message_that_would_expire_before_it_is_due_is_refused(
     row: dict[str, object], changes: dict[str, Any], field: str, value: str
 ) -> None:
-    assert refused(row, **changes) == Refusal(
+    assert refused(row, **changes) == RefusedRow(
         7, field, value, "is so long ago that its time to live has passed; give a later time or a longer ttl"
     )
 
@@ -398,7 +398,7 @@ def test_a_message_that_would_expire_before_it_is_due_is_refused(
 def test_a_wrong_time_refuses_its_row_by_column(
     row: dict[str, object], field: str, value: str, why: str
 ) -> None:
-    assert refused(row) == Refusal(7, field, value, why)
+    assert refused(row) == RefusedRow(7, field, value, why)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ cells: st.SearchStrategy[object] = (
 def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], kind: Kind) -> None:
     plan = Planner(facts(kind=kind)).plan(3, row)
     assert plan.row == 3
-    if isinstance(plan, Refusal):
+    if isinstance(plan, RefusedRow):
         assert plan.field
         assert plan.why
         assert len(plan.value) <= 40

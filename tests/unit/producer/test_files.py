@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger.intake import RefusedRow
-from bulksend.messaging import CampaignFacts, InvalidInput, PlannedMessage, Planner, Refusal
+from bulksend.messaging import InvalidInput, PlannedMessage, Planner, PlanningContext
 from bulksend.messaging.naming import as_option
+from bulksend.messaging.plan import RefusedRow
 from producer.files import FilePlan, plan_file
 from tests.unit.producer.workbooks import parts_of, row, row_of_texts, save, sheet_xml, styles_of, text
 
@@ -43,7 +43,7 @@ def plan(folder: Path, file: str | Path, body: str = BODY, **options: Any) -> Fi
 def read(planned: FilePlan) -> tuple[list[str], list[str], list[str]]:
     """The bodies that the vendor gets, why rows are refused, and the notes."""
     planner = Planner(
-        CampaignFacts(
+        PlanningContext(
             kind=planned.kind,
             sender=planned.sender,
             template=planned.template,
@@ -54,12 +54,11 @@ def read(planned: FilePlan) -> tuple[list[str], list[str], list[str]]:
         )
     )
     bodies, refused = [], []
-    for number, values in planned.rows(0):
-        made = values if isinstance(values, RefusedRow) else planner.plan(number, values)
+    for read in planned.rows(0):
+        made = read if isinstance(read, RefusedRow) else planner.plan(*read)
         if isinstance(made, PlannedMessage):
             bodies.append(json.loads(planned.template.render(made.variables))["body"])
         else:
-            assert isinstance(made, Refusal | RefusedRow)
             refused.append(f"{made.row} {made.field} {made.why}")
     return bodies, refused, [*planned.notes, *planned.left_out, *planner.noticed.sentences()]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bulksend.messaging import InvalidInput
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow, open_rows
 
 
 def write(folder: Path, text: str | bytes, name: str = "list.csv") -> Path:
@@ -18,13 +19,13 @@ def write(folder: Path, text: str | bytes, name: str = "list.csv") -> Path:
     return path
 
 
-def read(path: Path, encoding: str | None = None) -> list[RawRow | BadRow]:
+def read(path: Path, encoding: str | None = None) -> list[RawRow | RefusedRow]:
     with open_rows(path, encoding=encoding) as rows:
         return list(rows)
 
 
-def one_bad(path: Path) -> BadRow:
-    bad = [row for row in read(path) if isinstance(row, BadRow)]
+def one_bad(path: Path) -> RefusedRow:
+    bad = [row for row in read(path) if isinstance(row, RefusedRow)]
     assert len(bad) == 1
     return bad[0]
 
@@ -69,13 +70,13 @@ def test_every_kind_of_line_end_is_read(tmp_path: Path, end: str) -> None:
 
 def test_a_row_with_too_few_cells_is_refused_by_the_column_it_lacks(tmp_path: Path) -> None:
     bad = one_bad(write(tmp_path, "to,name,city\n1,a,x\n2,b\n3,c,z\n"))
-    assert (bad.number, bad.field, bad.value) == (3, "city", "2 cells")
+    assert (bad.row, bad.field, bad.value) == (3, "city", "2 cells")
     assert "the row has 2 cells and the header 3" in bad.why
 
 
 def test_a_row_with_too_many_cells_is_refused_with_the_remedy(tmp_path: Path) -> None:
     bad = one_bad(write(tmp_path, "to,name\n1,a\n2,Smith, Ann\n"))
-    assert (bad.number, bad.field, bad.value) == (3, "row", "3 cells")
+    assert (bad.row, bad.field, bad.value) == (3, "row", "3 cells")
     assert "put quotes around a cell that holds commas" in bad.why
 
 
@@ -89,9 +90,9 @@ def test_an_empty_first_cell_is_a_value_like_any_other(tmp_path: Path) -> None:
 
 def test_a_quote_never_closed_refuses_its_row_and_loses_no_other(tmp_path: Path) -> None:
     rows = read(write(tmp_path, 'to,name\n1,a\n2,"b\n3,c\n4,d\n'))
-    assert [row.number for row in rows] == [2, 3, 4, 5]
+    assert [row.row for row in rows] == [2, 3, 4, 5]
     bad = rows[1]
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, RefusedRow)
     assert bad.field == "name"
     assert "opens a quote that is not closed" in bad.why
     assert rows[3] == RawRow(5, {"to": "4", "name": "d"})
@@ -99,7 +100,7 @@ def test_a_quote_never_closed_refuses_its_row_and_loses_no_other(tmp_path: Path)
 
 def test_a_stray_quote_does_not_swallow_the_rows_up_to_the_next_quote(tmp_path: Path) -> None:
     rows = read(write(tmp_path, 'to,name\n1,"a\n2,b\n3,"Smith, Ann"\n4,d\n'))
-    assert [type(row) for row in rows] == [BadRow, RawRow, RawRow, RawRow]
+    assert [type(row) for row in rows] == [RefusedRow, RawRow, RawRow, RawRow]
     assert rows[2] == RawRow(4, {"to": "3", "name": "Smith, Ann"})
 
 
@@ -107,13 +108,13 @@ def test_a_stray_quote_far_from_the_end_costs_no_more_than_its_row(tmp_path: Pat
     lines = ["to,name", '1,"a', *(f"{n},somebody" for n in range(2, 100_000))]
     rows = read(write(tmp_path, "\n".join(lines)))
     assert len(rows) == len(lines) - 1
-    assert [row.number for row in rows if isinstance(row, BadRow)] == [2]
+    assert [row.row for row in rows if isinstance(row, RefusedRow)] == [2]
 
 
 def test_every_row_with_a_stray_quote_is_refused_by_itself(tmp_path: Path) -> None:
     rows = read(write(tmp_path, 'to,name\n1,"a" b\n2,"b" c\n3,c\n'))
-    assert [type(row) for row in rows] == [BadRow, BadRow, RawRow]
-    assert isinstance(rows[0], BadRow)
+    assert [type(row) for row in rows] == [RefusedRow, RefusedRow, RawRow]
+    assert isinstance(rows[0], RefusedRow)
     assert rows[0].field == "name"
     assert "text after its closing quote" in rows[0].why
 
@@ -122,14 +123,14 @@ def test_a_row_of_more_lines_than_any_message_is_refused_and_no_line_of_it_is_lo
     cells = ",".join('"' + "word\n" * 400 + '"' for _ in range(4))
     rows = read(write(tmp_path, f"to,a,b,c,d\n1,{cells}\n2,a,b,c,d\n"))
     assert rows[-1] == RawRow(2 + 4 * 400 + 1, {"to": "2", "a": "a", "b": "b", "c": "c", "d": "d"})
-    assert [type(row) for row in rows] == [BadRow] * (4 * 400 + 1) + [RawRow]
+    assert [type(row) for row in rows] == [RefusedRow] * (4 * 400 + 1) + [RawRow]
 
 
 def test_quotes_that_open_in_every_line_cost_no_more_than_a_look_at_1000_lines_each(tmp_path: Path) -> None:
     lines = ['a","'] * 3000
     rows = read(write(tmp_path, "to,name\n" + "\n".join(lines) + "\n1,a\n"))
-    assert sum(isinstance(row, BadRow) for row in rows) >= 2
-    assert rows[-1] == RawRow(rows[-1].number, {"to": "1", "name": "a"})
+    assert sum(isinstance(row, RefusedRow) for row in rows) >= 2
+    assert rows[-1] == RawRow(rows[-1].row, {"to": "1", "name": "a"})
 
 
 @pytest.mark.parametrize(
@@ -157,13 +158,13 @@ def test_a_quote_inside_an_unquoted_cell_is_text(tmp_path: Path) -> None:
 
 def test_a_nul_refuses_its_row_and_names_the_column(tmp_path: Path) -> None:
     bad = one_bad(write(tmp_path, b"to,name\n1,a\n2,b\0b\n3,c\n"))
-    assert (bad.number, bad.field) == (3, "name")
+    assert (bad.row, bad.field) == (3, "name")
     assert "NUL" in bad.why
 
 
 def test_a_cell_of_more_than_128_kb_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
     rows = read(write(tmp_path, f"to,name\n1,{'x' * 140_000}\n2,b\n"))
-    assert isinstance(rows[0], BadRow)
+    assert isinstance(rows[0], RefusedRow)
     assert "is longer than" in rows[0].why
     assert rows[1] == RawRow(3, {"to": "2", "name": "b"})
 
@@ -174,8 +175,8 @@ def test_a_line_of_many_megabytes_is_refused_without_being_kept(tmp_path: Path) 
     rows = read(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [type(row) for row in rows] == [RawRow, BadRow, RawRow]
-    assert rows[2].number == 4
+    assert [type(row) for row in rows] == [RawRow, RefusedRow, RawRow]
+    assert rows[2].row == 4
     assert peak < 20_000_000
 
 
@@ -203,7 +204,7 @@ def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with open_rows(write(tmp_path, "to\n1\n2\n3\n4\n")) as rows:
         first = next(iter(rows))
         rows.skip(1)
-        assert [first.number, *(row.number for row in rows)] == [2, 4, 5]
+        assert [first.row, *(row.row for row in rows)] == [2, 4, 5]
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff", " , \n,,\n"])
@@ -233,7 +234,7 @@ def test_columns_without_a_name_at_the_end_must_be_empty(tmp_path: Path) -> None
         assert rows.notes == ["2 columns at the end have no name; they must be empty"]
         good, bad = list(rows)
     assert good == RawRow(2, {"to": "1", "name": "a"})
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, RefusedRow)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow, open_rows
 
 
-def read(folder: Path, text: str, name: str = "list.csv") -> tuple[str | None, list[RawRow | BadRow]]:
+def read(folder: Path, text: str, name: str = "list.csv") -> tuple[str | None, list[RawRow | RefusedRow]]:
     path = folder / name
     path.write_text(text, encoding="utf-8", newline="")
     with open_rows(path) as rows:
@@ -52,7 +53,7 @@ def test_without_a_recipients_column_the_rows_decide(tmp_path: Path) -> None:
 def test_a_quote_that_is_never_closed_further_down_does_not_mislead(tmp_path: Path) -> None:
     found, rows = read(tmp_path, 'to;name\n1;a,b\n2;"c\n3;d\n')
     assert found == ";"
-    assert [type(row) for row in rows] == [RawRow, BadRow, RawRow]
+    assert [type(row) for row in rows] == [RawRow, RefusedRow, RawRow]
 
 
 def test_a_single_column_needs_no_delimiter(tmp_path: Path) -> None:

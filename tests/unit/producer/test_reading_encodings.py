@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bulksend.messaging import InvalidInput
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow, open_rows
 
 NAMES = ["José", "Müller", "Łukasz", "Иван", "李雷", "عمر", "😀"]
 TEXT = "to,name\n" + "".join(f"{n},{name}\n" for n, name in enumerate(NAMES))
@@ -76,26 +77,26 @@ def test_one_damaged_row_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None
     assert found[0] == "Ann"
     assert found[2] == "Cy"
     bad = found[1]
-    assert isinstance(bad, BadRow)
-    assert (bad.number, bad.field) == (3, "name")
+    assert isinstance(bad, RefusedRow)
+    assert (bad.row, bad.field) == (3, "name")
     assert "not utf-8" in bad.why
 
 
 def test_damaged_rows_among_as_many_intact_ones_are_refused_by_themselves(tmp_path: Path) -> None:
     rows = [b"1,Jos\xc3\xa9", b"2,Jos\xc3", b"3,M\xc3\xbcller", b"4,M\xfcller"]
     found = names(write(tmp_path, b"to,name\n" + b"\n".join(rows)))
-    assert [type(row) for row in found] == [str, BadRow, str, BadRow]
+    assert [type(row) for row in found] == [str, RefusedRow, str, RefusedRow]
 
 
 def test_a_person_may_insist_on_utf_8(tmp_path: Path) -> None:
     found = names(write(tmp_path, "to,name\n1,José\n2,Ann\n3,Müller\n".encode("cp1252")), "utf-8")
-    assert [type(row) for row in found] == [BadRow, str, BadRow]
+    assert [type(row) for row in found] == [RefusedRow, str, RefusedRow]
 
 
 def test_a_byte_cut_off_at_the_end_of_the_file_refuses_the_last_row(tmp_path: Path) -> None:
     found = names(write(tmp_path, "to,name\n1,José\n2,José".encode()[:-1]))
     assert found[0] == "José"
-    assert isinstance(found[1], BadRow)
+    assert isinstance(found[1], RefusedRow)
 
 
 def test_half_a_character_of_utf_16_refuses_its_row(tmp_path: Path) -> None:
@@ -106,13 +107,13 @@ def test_half_a_character_of_utf_16_refuses_its_row(tmp_path: Path) -> None:
         + "\n3,c\n".encode("utf-16-le")
     )
     found = names(write(tmp_path, data))
-    assert [type(row) for row in found] == [str, BadRow, str]
+    assert [type(row) for row in found] == [str, RefusedRow, str]
 
 
 def test_utf_16_cut_in_the_middle_of_a_unit_refuses_the_last_row(tmp_path: Path) -> None:
     data = codecs.BOM_UTF16_LE + "to,name\n1,a\n2,b".encode("utf-16-le")[:-1]
     found = names(write(tmp_path, data))
-    assert [type(row) for row in found] == [str, BadRow]
+    assert [type(row) for row in found] == [str, RefusedRow]
 
 
 @pytest.mark.parametrize("order", ["le", "be"])

@@ -8,25 +8,25 @@ from collections import Counter
 from pathlib import Path
 
 from bulksend.messaging import (
-    CampaignFacts,
     Kind,
     MessageType,
     PlannedMessage,
     Planner,
-    Refusal,
+    PlanningContext,
     compile_content,
     map_columns,
 )
 from bulksend.messaging.content import load_content_json
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow, open_rows
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 NOW_MS = 1_900_000_000_000
 
 
-def plan(name: str, kind: Kind) -> list[PlannedMessage | Refusal | BadRow]:
+def plan(name: str, kind: Kind) -> list[PlannedMessage | RefusedRow]:
     content = load_content_json((EXAMPLES / f"{name}.content.json").read_bytes())
-    facts = CampaignFacts(
+    facts = PlanningContext(
         kind=kind,
         sender="8615000579987",
         template=compile_content(MessageType.TEMPLATE, content),
@@ -39,7 +39,7 @@ def plan(name: str, kind: Kind) -> list[PlannedMessage | Refusal | BadRow]:
     with open_rows(EXAMPLES / f"{name}.csv") as rows:
         columns = map_columns(rows.header)
         return [
-            planner.plan(row.number, columns.rename(row.values)) if isinstance(row, RawRow) else row
+            planner.plan(row.row, columns.rename(row.values)) if isinstance(row, RawRow) else row
             for row in rows
         ]
 
@@ -69,7 +69,7 @@ def test_a_refusal_of_the_sale_shows_no_number() -> None:
 
 def test_the_rows_after_the_quote_that_is_never_closed_are_planned() -> None:
     last = plan("spring-sale", Kind.MARKETING)[-4:]
-    assert [type(row) for row in last] == [BadRow, PlannedMessage, PlannedMessage, PlannedMessage]
+    assert [type(row) for row in last] == [RefusedRow, PlannedMessage, PlannedMessage, PlannedMessage]
 
 
 def test_the_200_login_codes_are_all_planned_and_none_goes_to_a_number_of_the_sale() -> None:

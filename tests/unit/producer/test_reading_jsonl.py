@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bulksend.messaging import InvalidInput
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow, open_rows
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -17,7 +18,7 @@ def write(folder: Path, *lines: str) -> Path:
     return path
 
 
-def read(path: Path) -> list[RawRow | BadRow]:
+def read(path: Path) -> list[RawRow | RefusedRow]:
     with open_rows(path) as rows:
         return list(rows)
 
@@ -62,9 +63,9 @@ def test_a_line_that_is_no_row_is_refused_and_the_rest_goes_on(
     tmp_path: Path, line: str, field: str, said: str
 ) -> None:
     rows = read(write(tmp_path, '{"to": "1", "name": "a"}', line, '{"to": "3", "name": "c"}'))
-    assert [row.number for row in rows] == [1, 2, 3]
+    assert [row.row for row in rows] == [1, 2, 3]
     bad = rows[1]
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, RefusedRow)
     assert bad.field == field
     assert said in bad.why
     assert rows[2] == RawRow(3, {"to": "3", "name": "c"})
@@ -92,8 +93,8 @@ def test_a_field_that_first_comes_up_late_in_a_long_file_is_refused_not_dropped(
     filler = json.dumps({"to": "1", "name": "x" * 500_000})
     rows = read(write(tmp_path, *[filler] * 40, '{"to": "2", "city": "York"}'))
     bad = rows[-1]
-    assert isinstance(bad, BadRow)
-    assert (bad.number, bad.field) == (41, "city")
+    assert isinstance(bad, RefusedRow)
+    assert (bad.row, bad.field) == (41, "city")
     assert "give it to the first line too" in bad.why
 
 
@@ -121,5 +122,5 @@ def test_a_file_without_any_row_is_refused(tmp_path: Path, lines: list[str], sai
 
 def test_a_reason_never_shows_a_phone_number(tmp_path: Path) -> None:
     bad = read(write(tmp_path, '{"to": "1"}', '{"to": "1", "447700900123": "a", "447700900123": "b"}'))[1]
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, RefusedRow)
     assert "447700900123" not in f"{bad.field}{bad.value}{bad.why}"

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulksend.messaging import InvalidInput
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow, open_rows
 
 #: Cells as a writer may be given them: any character but a NUL and halves of characters.
 CELLS = st.text(
@@ -33,7 +34,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def read(path: Path, encoding: str | None = None) -> list[RawRow | BadRow] | None:
+def read(path: Path, encoding: str | None = None) -> list[RawRow | RefusedRow] | None:
     """None where the file is refused as a whole."""
     try:
         with open_rows(path, encoding=encoding) as rows:
@@ -41,9 +42,9 @@ def read(path: Path, encoding: str | None = None) -> list[RawRow | BadRow] | Non
     except InvalidInput:
         return None
     for row in found:
-        assert row.number >= 1
-        assert isinstance(row, BadRow) is bool(getattr(row, "why", ""))
-    assert [row.number for row in found] == sorted({row.number for row in found})
+        assert row.row >= 1
+        assert isinstance(row, RefusedRow) is bool(getattr(row, "why", ""))
+    assert [row.row for row in found] == sorted({row.row for row in found})
     return found
 
 
@@ -154,4 +155,4 @@ def test_every_line_of_json_that_is_not_blank_comes_out_once(folder: Path, lines
     path.write_text("\n".join(['{"to": "1"}', *lines]), encoding="utf-8", newline="")
     rows = read(path)
     assert rows is not None
-    assert [row.number for row in rows] == [1, *(n for n, line in enumerate(lines, 2) if line.strip(" "))]
+    assert [row.row for row in rows] == [1, *(n for n, line in enumerate(lines, 2) if line.strip(" "))]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulksend.messaging.plan import as_text
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow, as_text
+from producer.reading import RawRow, open_rows
 from tests.unit.producer.workbooks import MAIN, parts_of, row, row_of_texts, save, sheet_xml, styles_of, text
 
 HEADER = row_of_texts("to", "name", "price")
@@ -20,14 +20,14 @@ HEADER = row_of_texts("to", "name", "price")
 
 def read(
     folder: Path, *rows: str, sheet: str | bytes | None = None, styles: str = "", strings: str = ""
-) -> list[RawRow | BadRow]:
+) -> list[RawRow | RefusedRow]:
     xml = sheet_xml(HEADER + "".join(rows)) if sheet is None else sheet
     path = save(folder / "list.xlsx", parts_of(xml, styles=styles, strings=strings))
     with open_rows(path) as source:
         return list(source)
 
 
-def values(rows: list[RawRow | BadRow]) -> list[dict[str, object]]:
+def values(rows: list[RawRow | RefusedRow]) -> list[dict[str, object]]:
     return [row.values for row in rows if isinstance(row, RawRow)]
 
 
@@ -57,7 +57,7 @@ def test_places_may_be_given_here_and_left_out_there(tmp_path: Path) -> None:
 
 def test_an_empty_row_without_a_number_still_counts(tmp_path: Path) -> None:
     """Case 16."""
-    assert [r.number for r in read(tmp_path, "<row/>", "<row><c/></row>", row_of_texts("1"))] == [4]
+    assert [r.row for r in read(tmp_path, "<row/>", "<row><c/></row>", row_of_texts("1"))] == [4]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
@@ -135,8 +135,8 @@ def test_each_kind_of_cell(tmp_path: Path, cell: str, value: object) -> None:
 )
 def test_a_formula_without_a_value_refuses_its_row(tmp_path: Path, cell: str, why: str) -> None:
     (bad,) = read(tmp_path, row(text("1"), cell))
-    assert isinstance(bad, BadRow)
-    assert (bad.number, bad.field) == (2, "name")
+    assert isinstance(bad, RefusedRow)
+    assert (bad.row, bad.field) == (2, "name")
     assert why in bad.why
 
 
@@ -228,8 +228,8 @@ def test_a_date_that_never_was_refuses_its_row(tmp_path: Path, code: str | int, 
     (bad,) = read(
         tmp_path, row(text("1"), text("a"), f'<c s="1"><v>{held}</v></c>'), styles=styles_of(0, code)
     )
-    assert isinstance(bad, BadRow)
-    assert (bad.number, bad.field) == (2, "price")
+    assert isinstance(bad, RefusedRow)
+    assert (bad.row, bad.field) == (2, "price")
     assert why in bad.why
 
 

@@ -11,7 +11,8 @@ import pytest
 from openpyxl.worksheet.worksheet import Worksheet
 
 from bulksend.messaging import InvalidInput
-from producer.reading import BadRow, RawRow, open_rows
+from bulksend.messaging.plan import RefusedRow
+from producer.reading import RawRow, open_rows
 from producer.reading.workbook import Workbook
 
 
@@ -28,7 +29,7 @@ def fill(sheet: Worksheet, rows: list[list[object]]) -> None:
         sheet.append(row)
 
 
-def read(path: Path, sheet: str | None = None) -> list[RawRow | BadRow]:
+def read(path: Path, sheet: str | None = None) -> list[RawRow | RefusedRow]:
     with open_rows(path, sheet=sheet) as rows:
         return list(rows)
 
@@ -105,8 +106,8 @@ def test_a_formulas_error_refuses_its_row_and_names_the_cell(tmp_path: Path) -> 
     book.save(tmp_path / "list.xlsx")
     rows = read(tmp_path / "list.xlsx")
     bad = rows[1]
-    assert isinstance(bad, BadRow)
-    assert (bad.number, bad.field) == (3, "name")
+    assert isinstance(bad, RefusedRow)
+    assert (bad.row, bad.field) == (3, "name")
     assert "cell B3 holds a formula's error" in bad.why
     assert rows[2] == RawRow(4, {"to": "3", "name": "#N/A in a text"})
 
@@ -117,13 +118,13 @@ def test_a_row_of_nothing_but_an_error_is_refused_not_left_out(tmp_path: Path) -
     fill(sheet, [["to"], ["1"], ["#REF!"]])
     sheet["A3"].data_type = "e"
     book.save(tmp_path / "list.xlsx")
-    assert [type(row) for row in read(tmp_path / "list.xlsx")] == [RawRow, BadRow]
+    assert [type(row) for row in read(tmp_path / "list.xlsx")] == [RawRow, RefusedRow]
 
 
 def test_a_cell_outside_the_named_columns_refuses_its_row(tmp_path: Path) -> None:
     rows = read(write(tmp_path, [["to", "name"], ["1", "a"], ["2", "b", "note to self"]]))
     bad = rows[1]
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, RefusedRow)
     assert "cell C3 stands in a column without a name" in bad.why
 
 
@@ -149,7 +150,7 @@ def test_errors_are_looked_for_in_the_sheet_that_is_read(tmp_path: Path) -> None
     fill(other, [["to"], ["#N/A"], ["2"]])
     other["A2"].data_type = "e"
     book.save(tmp_path / "list.xlsx")
-    assert [type(row) for row in read(tmp_path / "list.xlsx")] == [BadRow, RawRow]
+    assert [type(row) for row in read(tmp_path / "list.xlsx")] == [RefusedRow, RawRow]
     assert [type(row) for row in read(tmp_path / "list.xlsx", "Sheet")] == [RawRow]
 
 
@@ -222,7 +223,7 @@ def test_a_stray_cell_in_the_farthest_corner_costs_its_own_row_only(tmp_path: Pa
     book.save(tmp_path / "list.xlsx")
     good, stray = read(tmp_path / "list.xlsx")
     assert good == RawRow(2, {"to": "1"})
-    assert isinstance(stray, BadRow)
+    assert isinstance(stray, RefusedRow)
     assert "cell XFD1048576 stands in a column without a name" in stray.why
 
 
