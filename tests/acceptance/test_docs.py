@@ -17,7 +17,10 @@ from bulksend.settings import Settings
 from ops.stack import ROOT, Stack, running
 from tests.acceptance.many_commands import Shell
 
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 #: What other tests run: the two commands themselves (tests/integration/test_run.py, the demo's own), and docker.
 ELSEWHERE = (
     *("./run demo", "./run test", "./run bulksend up", "cp .env.example", "docker "),
@@ -113,9 +116,21 @@ def _expected(line: str) -> set[int]:
 
 @pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)
 def test_every_link_of_the_docs_leads_to_something(doc: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", doc.read_text())
-    missing = [t for t in targets if not t.startswith("http") and not (doc.parent / t).exists()]
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", doc.read_text())
+    missing = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if not target.startswith("http")
+        and not _leads_somewhere(doc.parent / target if target else doc, anchor)
+    ]
     assert missing == []
+
+
+def _leads_somewhere(path: Path, anchor: str) -> bool:
+    if not path.exists() or not anchor:
+        return path.exists()
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+    return anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_setting_that_the_docs_name_exists() -> None:
