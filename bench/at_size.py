@@ -40,9 +40,9 @@ from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.search import Query
 from bulksend.messaging.states import Status
+from bulksend.operations.json_shape import to_json
 from ops.cli import campaigns as campaigns_cli
 from ops.cli import messages
-from ops.cli.output import readable
 from ops.local.postgres import EmbeddedPostgres
 
 SMALL, OF_SMALL = 1_000, 100
@@ -160,7 +160,7 @@ def forms(of: Picked) -> dict[str, list[Ask]]:
 def find(*, campaign: str | None = None, before: str | None = None, **query: Any) -> Ask:
     """As ``messages find`` does."""
     asked = Query(campaign_id=campaign, **query)
-    return lambda tx: [readable(dict(row)) for row in search.find(tx, asked, limit=PAGE, before=before)]
+    return lambda tx: [to_json(dict(row)) for row in search.find(tx, asked, limit=PAGE, before=before)]
 
 
 def other_questions(of: Picked) -> dict[str, list[Ask]]:

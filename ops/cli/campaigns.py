@@ -283,7 +283,7 @@ def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:
 def whole(tx: Connection, id: str) -> dict[str, Any]:
     """The interface's ``campaigns show``. Raises UnknownCampaign."""
     from bulksend.ledger import campaigns, counters, operator_log, progress
-    from ops.cli.output import readable
+    from bulksend.operations.json_shape import to_json
 
     campaign = campaigns.resolve(tx, id)
     counts = counters.of(tx, [campaign.id])[campaign.id]
@@ -299,7 +299,7 @@ def whole(tx: Connection, id: str) -> dict[str, Any]:
     }
     shown["refused"] = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, 1000)]
     shown["acts"] = [
-        readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
+        to_json({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
         for a in operator_log.of(tx, "campaign", campaign.id)
     ]
     return shown
@@ -379,9 +379,9 @@ def _more(campaign: Campaign) -> dict[str, Any]:
 
 
 def _times(campaign: Campaign) -> dict[str, Any]:
-    from ops.cli.output import readable
+    from bulksend.operations.json_shape import to_json
 
-    return readable(
+    return to_json(
         {"created_at": campaign.created_at, "due_at": campaign.due_at, "paused_at": campaign.paused_at}
         | {"ended_at": campaign.ended_at}
     )

@@ -53,9 +53,10 @@ def find(
 
     def work() -> int:
         from bulksend.ledger import search
+        from bulksend.operations.json_shape import to_json
         from ops.cli.context import ledger, settings
         from ops.cli.filters import query_of
-        from ops.cli.output import Times, print_json, readable, say, table
+        from ops.cli.output import Times, print_json, say, table
         from ops.exporting import write_csv
 
         of = settings()
@@ -71,7 +72,7 @@ def find(
                 request_id=request_id,
                 status=status,
             )
-            rows = [readable(dict(row)) for row in search.find(tx, query, limit=limit, before=before)]
+            rows = [to_json(dict(row)) for row in search.find(tx, query, limit=limit, before=before)]
         if csv:
             import sys
 
@@ -171,12 +172,12 @@ def whole(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
     """The interface's ``messages show``. ``cipher`` opens a content that was encrypted."""
     from bulksend.ledger import campaigns, messages, operator_log
     from bulksend.messaging import Kind
-    from ops.cli.output import readable
+    from bulksend.operations.json_shape import to_json
     from ops.contents import content_of
 
     row = messages.get(tx, id)
     campaign = campaigns.get(tx, row["campaign_id"])
-    shown = readable({k: v for k, v in row.items() if k not in ("owner", "attempt_id", "attempts")})
+    shown = to_json({k: v for k, v in row.items() if k not in ("owner", "attempt_id", "attempts")})
     kept = [
         "n",
         "started_at",
@@ -197,13 +198,13 @@ def whole(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
     payload = None if campaign.kind is Kind.OTP else messages.payload_of(tx, id)
     said = content_of(campaign, id, row["type"], payload, cipher)
     shown |= {"content": said.content, "content_why": said.why}
-    shown["attempts"] = [readable({k: a[k] for k in kept}) for a in messages.attempts_of(tx, id)]
+    shown["attempts"] = [to_json({k: a[k] for k in kept}) for a in messages.attempts_of(tx, id)]
     shown["receipts"] = [
-        readable({k: r[k] for k in ("status", "at", "received_at", "code", "why")})
+        to_json({k: r[k] for k in ("status", "at", "received_at", "code", "why")})
         for r in messages.receipts_of(tx, id)
     ]
     shown["acts"] = [
-        readable({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
+        to_json({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
         for a in operator_log.of(tx, "message", id)
     ]
     return shown
@@ -215,8 +216,9 @@ def why(id: Id, json: Json = False) -> None:
 
     def work() -> int:
         from bulksend.ledger import messages
+        from bulksend.operations.json_shape import to_json
         from ops.cli.context import ledger, limiter, settings
-        from ops.cli.output import Times, pairs, print_json, readable
+        from ops.cli.output import Times, pairs, print_json
         from ops.why import explain
 
         of = settings()
@@ -239,12 +241,12 @@ def why(id: Id, json: Json = False) -> None:
                 zone = zone_of(tx, messages.get(tx, id)["campaign_id"], of)
             pairs(
                 {"status": answer.status, "gate": answer.gate, "why": answer.why}
-                | readable({"earliest": answer.earliest}),
+                | to_json({"earliest": answer.earliest}),
                 title=f"Message {id}",
                 times=Times(zone),
             )
             for other in answer.also:
-                pairs({"gate": other.gate, "why": other.why} | readable({"until": other.until}), title="Also")
+                pairs({"gate": other.gate, "why": other.why} | to_json({"until": other.until}), title="Also")
         return DONE
 
     raise SystemExit(guarded(work))
@@ -338,11 +340,11 @@ def _exported(
 ) -> Iterator[dict[str, Any]]:
     """The messages of a campaign as they leave; masked where no ``variables`` are given."""
     from bulksend.ledger import search
-    from ops.cli.output import readable
+    from bulksend.operations.json_shape import to_json
     from ops.exporting import masked
 
     for row in search.export(tx, campaign_id, payloads=bool(variables and variables.names)):
-        shown = readable(dict(row))
+        shown = to_json(dict(row))
         payload = shown.pop("payload", None)
         if variables is None:
             yield dict(masked(shown))

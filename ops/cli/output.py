@@ -13,9 +13,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from bulksend.messaging.units import format_instant, zone_of
+from bulksend.messaging.units import zone_of
+from bulksend.operations.json_shape import INSTANTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,32 +29,8 @@ _SHOWN_SINGLY, _NAMED = 10, 5
 #: Two reasons that differ only in a number, such as the row that a key stands for, are one reason.
 _NUMBERS = re.compile(r"[0-9]+")
 
-_INSTANTS = frozenset(
-    {
-        "due_at",
-        "expires_at",
-        "queued_at",
-        "sent_at",
-        "accepted_at",
-        "delivered_at",
-        "read_at",
-        "ended_at",
-        "started_at",
-        "finished_at",
-        "received_at",
-        "at",
-        "created_at",
-        "intake_done_at",
-        "paused_at",
-        "added_at",
-        "until",
-        "earliest",
-        "begins",
-        "done by",
-        "last due",
-        "due",
-    }
-)
+#: Columns and names whose values are times.
+_INSTANTS = INSTANTS | {"begins", "done by", "last due", "due"}
 _STATUS_STYLES = {
     "accepted": "green",
     "delivered": "green",
@@ -76,15 +53,6 @@ def print_json(value: object) -> None:
 
     sys.stdout.write(json.dumps(value, ensure_ascii=not writes_unicode(sys.stdout)) + "\n")
     sys.stdout.flush()
-
-
-def readable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the ledger as the interface gives it: ISO times, ``to`` for the recipient."""
-    shown: dict[str, Any] = {}
-    for key, value in row.items():
-        name = {"recipient": "to", "vendor_message": "vendor_message"}.get(key, key)
-        shown[name] = format_instant(value) if key in _INSTANTS and isinstance(value, int) else value
-    return shown
 
 
 @dataclass(slots=True)

@@ -211,19 +211,16 @@ def list_(
     """The suppressions, by number."""
 
     def work() -> int:
-        from dataclasses import asdict
 
         from bulksend.ledger import suppressions
+        from bulksend.operations.json_shape import to_json
         from ops.cli.context import ledger, settings
-        from ops.cli.output import Times, print_json, readable, table
+        from ops.cli.output import Times, print_json, table
 
         of = settings()
         subject = None if phone is None else _subject(phone, _region(region, of))
         with ledger(of).read() as tx:
-            found = [
-                readable(asdict(s))
-                for s in suppressions.listed(tx, after=after, limit=limit, subject=subject)
-            ]
+            found = [to_json(s) for s in suppressions.listed(tx, after=after, limit=limit, subject=subject)]
         if json:
             for line in found:
                 print_json(line)
@@ -245,15 +242,15 @@ def senders_list(json: Json = False) -> None:
     """Every sender on record."""
 
     def work() -> int:
-        from dataclasses import asdict
 
         from bulksend.ledger import senders
+        from bulksend.operations.json_shape import to_json
         from ops.cli.context import ledger, settings
-        from ops.cli.output import Times, print_json, readable, table
+        from ops.cli.output import Times, print_json, table
 
         of = settings()
         with ledger(of).read() as tx:
-            found = [readable(asdict(s)) for s in senders.listed(tx)]
+            found = [to_json(s) for s in senders.listed(tx)]
         if json:
             for line in found:
                 print_json(line)
@@ -301,12 +298,12 @@ def _set(
     phone: str, rate: str | None, quota: str | None, name: str | None, as_json: bool, *, new: bool
 ) -> None:
     def work() -> int:
-        from dataclasses import asdict
 
         from bulksend.ledger import senders
         from bulksend.messaging.units import counted, parse_rate
+        from bulksend.operations.json_shape import to_json
         from ops.cli.context import actor, ledger, settings
-        from ops.cli.output import print_json, readable, say
+        from ops.cli.output import print_json, say
 
         of = settings()
         digits = _subject(phone, of.default_region)
@@ -323,7 +320,7 @@ def _set(
                 no_quota=quota == "none",
             )
         if as_json:
-            print_json(readable(asdict(sender)))
+            print_json(to_json(sender))
         else:
             limit = "no quota" if sender.quota is None else f"{counted(sender.quota, 'recipient')} in 24 h"
             say(f"{sender.phone}: {sender.rate:g}/s, {limit}")

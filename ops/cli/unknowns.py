@@ -54,16 +54,17 @@ def unknown(
 
     def work() -> int:
         from bulksend.ledger import unknowns
+        from bulksend.operations.json_shape import to_json
         from ops.cli.context import ledger, settings
         from ops.cli.filters import query_of
-        from ops.cli.output import print_json, readable
+        from ops.cli.output import print_json
         from ops.exporting import write_csv
 
         of = settings()
         with ledger(of).read() as tx:
             query = query_of(tx, of, campaign=campaign, phone=phone, since=since, until=until)
             found = unknowns.unknown(tx, query, traces=_traces(trace), limit=limit, before=before)
-        rows = [readable(row) | {"meaning": unknowns.MEANING[unknowns.Trace(row["trace"])]} for row in found]
+        rows = [to_json(row) | {"meaning": unknowns.MEANING[unknowns.Trace(row["trace"])]} for row in found]
         if csv:
             write_csv(rows, sys.stdout)
         elif json:
