@@ -74,7 +74,8 @@ def look_at_redis(of: Settings) -> RedisLook:
     """Do what workers and relay do with it, and look whether a relay leads. Never raises for what it finds."""
     import redis
 
-    from bulksend.broker import do_all, eviction, open_redis
+    from bulksend.broker import do_all, eviction
+    from bulksend.redis_client import open_redis
     from producer.relay import LEADER_KEY
 
     stops: list[Stop] = []

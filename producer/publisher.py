@@ -33,7 +33,7 @@ class RedisPublisher:
         *,
         batch_size: int = 500,
         timeout_s: float = 0.5,
-        wall_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        wall_ms: Callable[[], float] = lambda: time.time() * 1000,
     ) -> None:
         self._batch_size = batch_size
         self._wall_ms = wall_ms
@@ -60,7 +60,9 @@ class RedisPublisher:
             try:
                 if self._connection is None:
                     self._connection = self._app.connection_for_write()
-                publish(self._app, lane, batch, published_ms=self._wall_ms(), connection=self._connection)
+                publish(
+                    self._app, lane, batch, published_ms=int(self._wall_ms()), connection=self._connection
+                )
             except (OperationalError, OSError, redis.RedisError) as error:
                 self._outage.goes_on(error.__cause__ or error)
                 self.close()

@@ -10,8 +10,6 @@ import contextlib
 import os
 import secrets
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
@@ -19,7 +17,6 @@ import structlog
 
 from bulksend.broker import (
     Outage,
-    address_of,
     batches,
     eviction,
     mend_lanes,
@@ -27,6 +24,7 @@ from bulksend.broker import (
     says_no_list,
     try_out,
 )
+from bulksend.clock import RemoteClock
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, due, senders
 from bulksend.ledger.campaigns import Campaign
@@ -34,6 +32,7 @@ from bulksend.ledger.database import Database, instant
 from bulksend.ledger.errors import told
 from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import LANES, Kind
+from bulksend.redis_client import address_of
 from producer.maintenance import Duties
 from producer.publisher import Publisher
 from producer.window import Window, job
@@ -110,24 +109,6 @@ class Leadership:
                 self._leave(keys=[LEADER_KEY], args=[self._token])
 
 
-class LedgerClock:
-    """The ledger's clock in ms, carried on by this machine's steady one: our own may be stepped by minutes.
-
-    Hand the same one to the relay and to its publisher, so that jobs bear the time that they are judged by.
-    """
-
-    def __init__(self, steady_ms: Callable[[], float] = lambda: time.monotonic() * 1000) -> None:
-        self._steady_ms = steady_ms
-        self._ahead = time.time() * 1000 - steady_ms()
-
-    def __call__(self) -> int:
-        return int(self._steady_ms() + self._ahead)
-
-    def observe(self, ledger_ms: int) -> None:
-        """What the ledger has just said."""
-        self._ahead = ledger_ms - self._steady_ms()
-
-
 class Relay:
     """Runs until told to stop; outlives Redis and the ledger being away."""
 
@@ -138,13 +119,13 @@ class Relay:
         publisher: Publisher,
         settings: RelaySettings,
         *,
-        clock: LedgerClock | None = None,
+        clock: RemoteClock | None = None,
     ) -> None:
         self._database = database
         self._client = client
         self._publisher = publisher
         self._settings = settings
-        self._clock = clock or LedgerClock()
+        self._clock = clock or RemoteClock()
         self._leadership = Leadership(client)
         self._windows: dict[str, Window] = {}
         self.duties = Duties(database, resend_wait_ms=settings.resend_wait_ms)
@@ -246,7 +227,7 @@ class Relay:
         """Publish what of the window is not in Redis; the seconds until more is due."""
         size = int(min(MAX_WINDOW, max(SMALLEST_WINDOW, rate * self._settings.window_seconds)))
         window = self._windows.setdefault(campaign.id, Window())
-        now = self._clock()
+        now = int(self._clock())
         with self._database.read() as tx:
             look = window.look(tx, campaign.id, size, now)
             upcoming = due.next_due(tx, campaign.id) if look.is_short else None
@@ -270,7 +251,7 @@ class Relay:
             reach("publishing")
             count = self._publisher.publish(lane, batch)
             reach("published")
-            taken.update(dict.fromkeys(batch[:count], self._clock()))
+            taken.update(dict.fromkeys(batch[:count], int(self._clock())))
             if count < len(batch):
                 break
         return taken

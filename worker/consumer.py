@@ -22,12 +22,11 @@ from bulksend.broker import (
     Eviction,
     Outage,
     RedisUnfit,
-    address_of,
     eviction,
-    open_redis,
     trouble_of,
     try_out,
 )
+from bulksend.redis_client import address_of, open_redis
 from worker.celery_app import BAD_SETUP
 from worker.liveness import signs
 

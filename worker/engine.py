@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 
 import structlog
 
+from bulksend.clock import steady_seconds
 from bulksend.ledger.errors import told
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
-from worker.clock import steady_seconds, wait_until
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
@@ -31,6 +31,7 @@ from worker.recovery.spool import Spool
 from worker.session.campaign_cache import CampaignCache
 from worker.session.lease import LeaseKeeper
 from worker.session.store import Store
+from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,6 @@ Redis: briefly, calmly, and only to one that keeps what it is given.
 """
 
 from bulksend.broker.app import BATCH_TASK, make_app
-from bulksend.broker.connection import address_of, open_redis
 from bulksend.broker.eviction import Eviction, eviction
 from bulksend.broker.jobs import batches, ids_in, publish, published_ms_of, read_ids
 from bulksend.broker.lane_repair import mend_lanes, says_no_list
@@ -16,14 +15,12 @@ __all__ = [
     "Outage",
     "RedisUnfit",
     "Trouble",
-    "address_of",
     "batches",
     "do_all",
     "eviction",
     "ids_in",
     "make_app",
     "mend_lanes",
-    "open_redis",
     "publish",
     "published_ms_of",
     "read_ids",

@@ -4,7 +4,7 @@ Blocking, like everything in this room: call it on a thread. How slots keep the 
 """
 
 from bulksend.limits.factory import make_permits, redis_permits
-from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, Peers, RedisClock
+from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, Peers
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.redis_permits import RedisPermits
@@ -36,7 +36,6 @@ __all__ = [
     "Peers",
     "Permit",
     "Permits",
-    "RedisClock",
     "RedisPermits",
     "SenderLimits",
     "Spacing",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
-
-from bulksend.limits.fallback import FallbackPermits, Peers, RedisClock, steady_ms
+from bulksend.clock import RemoteClock
+from bulksend.limits.fallback import FallbackPermits, Peers
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.redis_permits import RedisPermits
 from bulksend.limits.rules import LimitRules
+from bulksend.redis_client import open_redis
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
@@ -31,21 +28,15 @@ def make_permits(
     (``ledger.installation.limiter_key``), known to nobody else.
     """
     primary = redis_permits(settings, hash_key=hash_key, worker_id=worker_id)
-    clock = RedisClock(steady_ms)
+    clock = RemoteClock()
     local = LocalPermits(clock, tags=primary.tags, rules=_rules(settings, pair_burst=1), knows_quotas=False)
     return FallbackPermits(primary, local, clock, peers=peers)
 
 
 def redis_permits(settings: Settings, *, hash_key: bytes, worker_id: str) -> RedisPermits:
     """The limiter in Redis alone. An empty ``worker_id`` looks and acts, but does not share."""
-    client = redis.Redis.from_url(
-        settings.redis_url_text(),
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        socket_keepalive=True,
-        # One more try for a connection that was closed while idle; redis-py's own default is ten, with waits.
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
+    # One reconnect for a connection that was closed while idle.
+    client = open_redis(settings.redis_url_text(), timeout_s=TIMEOUT_SECONDS, reconnects=1)
     return RedisPermits(
         client,
         hash_key=hash_key,

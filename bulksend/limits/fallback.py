@@ -11,14 +11,14 @@ that this worker lives. Back: Redis gives nothing for a few seconds, until every
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import redis
 import structlog
 
+from bulksend.clock import RemoteClock
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.rules import BLACKOUT_MS
 from bulksend.limits.types import Ask, Grant, Paused, Permits, Spacing, Wait
@@ -75,39 +75,6 @@ class OnlyOne:
         return int(away), 1
 
 
-class RedisClock:
-    """Redis's clock, carried on by this machine's steady one. ms.
-
-    Redis read its clock between our asking and its answer, so each call bounds the difference. The narrowest
-    bound is kept, and slowly forgotten, since clocks drift: one slow call must not shift all slots.
-    """
-
-    _FORGET = 0.0005
-
-    def __init__(self, steady_ms: Callable[[], float]) -> None:
-        self.steady_ms = steady_ms
-        self._skew_ms = 0.0
-        self._doubt_ms = float("inf")
-        self._seen_ms = 0.0
-        self._epoch = ""
-
-    def __call__(self) -> float:
-        return self.steady_ms() + self._skew_ms
-
-    def observe(self, asked_ms: float, grant: Grant) -> None:
-        """An answer that has just come, and the steady time when it was asked for."""
-        answered_ms = self.steady_ms()
-        doubt = (answered_ms - asked_ms) / 2
-        aged = self._doubt_ms + (answered_ms - self._seen_ms) * self._FORGET
-        # Another epoch may be another machine.
-        if doubt <= aged or grant.epoch != self._epoch:
-            self._skew_ms = grant.now_ms - (asked_ms + answered_ms) / 2
-            self._doubt_ms = doubt
-        else:
-            self._doubt_ms = aged
-        self._seen_ms, self._epoch = answered_ms, grant.epoch
-
-
 class FallbackPermits:
     """Redis while it answers, else this worker's share. Threads may share it.
 
@@ -119,7 +86,7 @@ class FallbackPermits:
         self,
         primary: Primary,
         local: LocalPermits,
-        clock: RedisClock,
+        clock: RemoteClock,
         *,
         peers: Peers | None = None,
         beats: bool = True,
@@ -131,6 +98,7 @@ class FallbackPermits:
         self._introduced = False
         self._local = local
         self._clock = clock
+        self._epoch = ""
         self._known: _Known | None = None
         self._away_since: float | None = None
         self._missed: dict[tuple[Scope, str], tuple[bool, str]] = {}
@@ -252,7 +220,10 @@ class FallbackPermits:
         asked_ms = self._clock.steady_ms()
         grant = self._primary.ask(asks, lead_ms=lead_ms, spread=spread, returned=returned)
         with self._lock:
-            self._clock.observe(asked_ms, grant)
+            if grant.epoch != self._epoch:
+                self._epoch = grant.epoch
+                self._clock.distrust()
+            self._clock.observe(grant.now_ms, asked_ms)
             paused = self._known.paused if self._known is not None else ()
             self._known = _Known(grant.workers, paused)
         return grant
@@ -378,8 +349,3 @@ class FallbackPermits:
             if not self._look_sooner.wait(BEAT_SECONDS):
                 return
         self._closing.wait(LOOK_SECONDS)
-
-
-def steady_ms() -> float:
-    """A clock that never jumps."""
-    return time.monotonic() * 1000

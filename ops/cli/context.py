@@ -200,7 +200,8 @@ def redis_client(of: Settings) -> redis.Redis:
     """Redis, answering. Raises Unreachable, and RedisUnfit where waiting would be in vain."""
     import redis
 
-    from bulksend.broker import RedisUnfit, open_redis, trouble_of
+    from bulksend.broker import RedisUnfit, trouble_of
+    from bulksend.redis_client import open_redis
 
     if of.redis_url is None:
         raise Unreachable(

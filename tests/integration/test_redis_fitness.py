@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from bulksend.broker import RedisUnfit, open_redis, trouble_of, try_out
+from bulksend.broker import RedisUnfit, trouble_of, try_out
 from bulksend.messaging.errors import InvalidInput
+from bulksend.redis_client import open_redis
 from bulksend.settings import Settings
 from ops.local.valkey import EmbeddedValkey, free_port
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from bulksend.broker import Eviction, eviction, open_redis
+from bulksend.broker import Eviction, eviction
 from bulksend.ledger.database import Database
 from bulksend.messaging.errors import InvalidInput
+from bulksend.redis_client import open_redis
 from ops.local.valkey import EmbeddedValkey
 from producer.publisher import NoPublisher
 from producer.relay import Relay, RelaySettings

@@ -11,7 +11,7 @@ import pytest
 import redis
 from sqlalchemy import select, update
 
-from bulksend.broker import ids_in, open_redis
+from bulksend.broker import ids_in
 from bulksend.ledger import campaigns, due, intake, leases, senders, sending
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
@@ -19,9 +19,10 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
 from bulksend.ledger.schema import campaign_counts, messages
 from bulksend.messaging import Kind, OnUnknown
+from bulksend.redis_client import open_redis
 from ops.local.valkey import EmbeddedValkey
 from producer.publisher import RedisPublisher
-from producer.relay import LEADER_KEY, Leadership, LedgerClock, Relay, RelaySettings
+from producer.relay import LEADER_KEY, Leadership, Relay, RelaySettings
 from producer.window import SMALL, WHOLE_MS, Window
 
 SENDER = "8615000579987"
@@ -431,12 +432,3 @@ def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
     while not what():
         assert time.monotonic() < deadline, "it did not come to that in time"
         time.sleep(0.02)
-
-
-def test_the_relays_clock_is_the_ledgers_carried_on_by_a_steady_one() -> None:
-    steady = [5_000.0]
-    clock = LedgerClock(lambda: steady[0])
-    clock.observe(1_800_000_000_000)
-    steady[0] += 250.5
-    # Whatever our own wall clock says by now.
-    assert clock() == 1_800_000_000_250

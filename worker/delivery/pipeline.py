@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from bulksend.clock import steady_seconds
 from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder, Start
 from bulksend.ledger.errors import told
@@ -37,7 +38,6 @@ from bulksend.messaging import (
     Unknown,
     decide,
 )
-from worker.clock import steady_seconds, wait_until
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import Delivery, InFlightTable, Stage
@@ -47,6 +47,7 @@ from worker.permits.sender_queue import Held, Slot
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CampaignCache, CannotRender
 from worker.session.lease import LeaseKeeper
+from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 

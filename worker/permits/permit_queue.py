@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from bulksend.clock import ClockOffset
 from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spacing, Wait
 from bulksend.messaging.states import LANES, Kind
-from worker.clock import wait_until
 from worker.permits.batch_size import BatchSize
 from worker.permits.sender_queue import Held, Line, Receiver, Slot, Waiting
-from worker.permits.slot_clock import SlotClock
+from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +48,8 @@ PARTS = 2
 CODE_EXCHANGE_LEAD_S = 0.005
 #: ... and those of a blast are asked for together, so often at most: a call costs as much as many slots.
 EXCHANGE_BREATH_S = 0.012
-#: A clock this close, in seconds, is good enough: slots leave seven milliseconds for it and for the way.
-CLOSE_S = 0.0005
+#: A clock this close is good enough: slots leave seven milliseconds for it and for the way.
+CLOSE_MS = 0.5
 #: So many calls at most to set the clock: a far Redis never comes closer.
 CALLS_TO_SET = 10
 _TURN = frozenset({Gate.SENDER_RATE, Gate.ACCOUNT_RATE, Gate.CAMPAIGN_RATE, Gate.COLD})
@@ -108,7 +108,7 @@ class PermitQueue:
         self._lines: dict[_Key, Line] = {}
         self._wake = asyncio.Event()
         self._epoch = ""
-        self.clock = SlotClock()
+        self.clock = ClockOffset()
         self._is_set = False
         self._burst = BatchSize(most)
         self._block_at = 0.0
@@ -197,7 +197,7 @@ class PermitQueue:
         """
         for _ in range(CALLS_TO_SET):
             self._answer([], *await self._call([], 0.0))
-            if self.clock.doubt <= CLOSE_S:
+            if self.clock.error_ms <= CLOSE_MS:
                 break
         self._is_set = True
 
@@ -283,8 +283,9 @@ class PermitQueue:
     def _answer(self, chosen: list[Waiting], grant: Grant, asked: float, answered: float) -> None:
         if grant.epoch != self._epoch:
             # Another memory, so perhaps another machine with another clock.
-            self._epoch, self.clock, self._is_set, self._opened_ms = grant.epoch, SlotClock(), False, 0.0
-        self.clock.observe(asked, answered, grant.now_ms)
+            self._epoch, self._is_set, self._opened_ms = grant.epoch, False, 0.0
+            self.clock.distrust()
+        self.clock.observe(asked * 1000, answered * 1000, grant.now_ms)
         self.outage(grant.opened_ms)
         if grant.needs_restore:
             self._on_cold()
@@ -293,7 +294,7 @@ class PermitQueue:
             if waiting.answer.done():
                 continue
             if isinstance(answer, Permit):
-                at = self.clock.loop_time(answer.slot_ms)
+                at = self.clock.local_ms(answer.slot_ms) / 1000
                 waiting.answer.set_result(Slot(at, answer, grant.now_ms))
                 self._line(waiting.ask).served(waiting.ask.campaign_id)
                 continue

@@ -8,8 +8,8 @@ from concurrent.futures import Executor
 
 import structlog
 
+from bulksend.clock import RemoteClock, steady_seconds
 from bulksend.ledger.errors import told
-from worker.clock import steady_seconds
 from worker.session.store import Store
 
 log = structlog.get_logger(__name__)
@@ -39,11 +39,11 @@ class LeaseKeeper:
         self._clock = clock
         self._id: str | None = None
         self._valid_until = float("-inf")
-        self._database_ms, self._read_at = 0.0, 0.0
+        self._database_clock = RemoteClock(clock)
 
     def now_ms(self) -> int:
-        """The database's clock now, in ms, reckoned on from the newest answer: our own may be stepped or wrong."""
-        return int(self._database_ms + (self._clock() - self._read_at) * 1000)
+        """The database's clock now."""
+        return int(self._database_clock())
 
     @property
     def id(self) -> str | None:
@@ -94,7 +94,7 @@ class LeaseKeeper:
 
     def _held_since(self, asked: float, now_ms: int) -> None:
         self._valid_until = asked + self._lease_ms / 1000 - MARGIN_SECONDS
-        self._database_ms, self._read_at = float(now_ms), self._clock()
+        self._database_clock.observe(now_ms)
 
     async def _replace(self, why: str) -> None:
         log.warning("lease_lost", why=why)

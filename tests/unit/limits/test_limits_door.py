@@ -20,7 +20,6 @@ def test_the_doors_list_is_this_and_nothing_else() -> None:
         "Peers",
         "Permit",
         "Permits",
-        "RedisClock",
         "RedisPermits",
         "SenderLimits",
         "Spacing",
