@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import BulksendError, InvalidInput
 
 #: Every step that can be named, in the order of a message's life.
 STEPS = {
@@ -48,7 +48,7 @@ ACTIONS = {
 }
 
 
-class FailpointReached(RuntimeError):
+class FailpointReached(BulksendError):
     """Raised where a failpoint says so."""
 
 

@@ -31,8 +31,8 @@ from pydantic import (
     model_validator,
 )
 
+from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.failpoints import check
-from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.whole_text import whole_text
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
-from bulksend.messaging import ContentTemplate, InvalidInput, InvalidValue, Kind, MessageType
+from bulksend.messaging import ContentTemplate, Kind, MessageType
 from bulksend.messaging.plan import RefusedRow, as_text
 from producer.reading import RawRow, RowSource
 

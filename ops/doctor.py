@@ -37,13 +37,12 @@ def examine(of: Settings) -> list[Diagnosis]:
 
 
 def _ledger(of: Settings) -> Iterator[Diagnosis]:
+    from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, SchemaNewer, SchemaOutdated
     from bulksend.ledger import leases
     from bulksend.ledger.database import Database
-    from bulksend.ledger.errors import LedgerUnfit, LedgerUnreachable
     from bulksend.ledger.key_file import ledger_file
-    from bulksend.ledger.migrate import SchemaNewer, SchemaOutdated, check_schema
+    from bulksend.ledger.migrate import check_schema
     from bulksend.ledger.readiness import try_out
-    from bulksend.messaging.errors import InvalidInput
     from ops.stops import ledger_stops
 
     file = ledger_file(of.database_url_text())
@@ -156,9 +155,9 @@ def _wrong(stop: Stop) -> Diagnosis:
 
 
 def _encryption(of: Settings) -> Diagnosis:
+    from bulksend.errors import InvalidInput
     from bulksend.ledger.encryption import Cipher
     from bulksend.ledger.key_file import kept_keys, key_file
-    from bulksend.messaging.errors import InvalidInput
 
     try:
         cipher = Cipher.from_text(kept_keys(of))

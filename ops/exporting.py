@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from bulksend.messaging import InvalidInput, mask_digits, mask_phone
+from bulksend.errors import InvalidInput
+from bulksend.messaging import mask_digits, mask_phone
 
 Row = Mapping[str, Any]
 

@@ -22,10 +22,10 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import migrate
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.whole_text import whole_text
 from bulksend.settings import Settings, read_dotenv
 from ops.local.children import Child

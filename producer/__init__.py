@@ -1,12 +1,10 @@
 """Jobs in: the Python client, the intake of files, the relay.
 
-Its errors: ``InvalidInput`` (what was handed in, a setting or the ledger's set-up is wrong; nothing was changed),
-``InvalidValue`` (one field of it), ``SamePeople`` (some of the people have this message already) and
-``LedgerUnreachable`` (the ledger does not answer now; try again later).
+Its errors (the tree is in ``bulksend/errors.py``): ``InvalidInput``, with ``InvalidValue`` for one field and
+``SamePeople`` for recipients that have this message already; ``LedgerUnreachable`` when the ledger does not answer now.
 """
 
-from bulksend.ledger.errors import LedgerUnreachable
-from bulksend.messaging.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
 from producer.client import Producer, SendReceipt
 from producer.intake import IntakeReport, SamePeople
 

@@ -9,18 +9,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
 from bulksend.ledger import campaigns, direct, senders
 from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.errors import LedgerUnreachable
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import EncryptionPolicy, encrypt_all, encrypt_otp_only
 from bulksend.ledger.key_file import encryption_keys
 from bulksend.messaging import (
-    InvalidInput,
-    InvalidValue,
     Kind,
     MessageType,
     OnUnknown,

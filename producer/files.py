@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger import campaigns, senders, suppressions
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaigns import Campaign, Continuation, NewCampaign
@@ -22,8 +23,6 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
 from bulksend.messaging import (
     ContentTemplate,
-    InvalidInput,
-    InvalidValue,
     Kind,
     MessageType,
     OnUnknown,

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from bulksend.broker import batches
+from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, senders
 from bulksend.ledger import intake as ledger_intake
@@ -16,7 +17,7 @@ from bulksend.ledger.campaigns import Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import EncryptionPolicy, IntakeMoved, NewMessage, encrypt_otp_only
-from bulksend.messaging import ContentTemplate, InvalidInput, Kind
+from bulksend.messaging import ContentTemplate, Kind
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import counted, format_age, format_instant, is_long_past, long_past

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, counters, due, leases, receipts
 from bulksend.ledger.database import Database, hurried
-from bulksend.ledger.errors import told
+from bulksend.ledger.driver_errors import log_text
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +92,7 @@ class Duties:
         except Exception as error:  # noqa: BLE001 - the other duties go on, and so does this one, later
             duty.failures += 1
             wait_s = min(FAILED_S, EVERY_S * 2.0**duty.failures)
-            log.error("relay_duty_failed", duty=duty.name, error=told(error), again_in_s=wait_s)
+            log.error("relay_duty_failed", duty=duty.name, error=log_text(error), again_in_s=wait_s)
         else:
             duty.failures = 0
             if any(done.values()):

@@ -25,12 +25,12 @@ from bulksend.broker import (
     try_out,
 )
 from bulksend.clock import RemoteClock
+from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, due, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.errors import told
-from bulksend.messaging.errors import InvalidInput
+from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
 from bulksend.redis_client import address_of
 from producer.maintenance import Duties
@@ -157,7 +157,7 @@ class Relay:
         except InvalidInput:
             raise
         except Exception as error:  # noqa: BLE001 - the ledger may be away for long; the relay outlives that
-            log.warning("relay_tick_failed", error=told(error))
+            log.warning("relay_tick_failed", error=log_text(error))
             return 1.0
 
     def _round(self) -> float:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from simulator.faults import read_rules
 from simulator.server import serve
 from simulator.settings import SimulatorSettings, read_settings, with_changes

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from bulksend.messaging.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidInput, InvalidValue
 from simulator.checks import Request
 from simulator.faults import read_rules, rules_as_json
 from simulator.plan import Plan

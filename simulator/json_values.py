@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 from bulksend.messaging.masking import mask_digits
 
 T = TypeVar("T")

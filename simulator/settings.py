@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 from simulator.faults import Rule
 from simulator.json_values import read_as
 from simulator.latency import Constant, Latency

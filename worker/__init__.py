@@ -19,7 +19,7 @@ def __getattr__(name: str) -> object:
         import sys
         from pathlib import Path
 
-        from bulksend.messaging.errors import InvalidInput
+        from bulksend.errors import InvalidInput
         from bulksend.settings import Settings
         from worker.celery_app import BAD_SETUP, build_app
 

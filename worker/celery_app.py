@@ -16,8 +16,8 @@ from celery.worker import state
 from bulksend import failpoints, logs
 from bulksend.broker import BATCH_TASK, make_app
 from bulksend.broker.app import transport_options
+from bulksend.errors import InvalidInput
 from bulksend.limits import Permits
-from bulksend.messaging.errors import InvalidInput
 from bulksend.redis_client import open_redis
 from bulksend.settings import Settings
 from worker.liveness import signs

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 import structlog
 
 from bulksend.clock import steady_seconds
-from bulksend.ledger.errors import told
+from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
@@ -230,7 +230,7 @@ class Engine:
             try:
                 await self._thread(self._store.end_lease, lease)
             except Exception as error:  # noqa: BLE001 - the lease lapses by itself
-                log.warning("lease_not_ended", error=told(error))
+                log.warning("lease_not_ended", error=log_text(error))
 
     async def _give_back_unopened(self) -> None:
         lease = self._lease.newest
@@ -242,7 +242,7 @@ class Engine:
             await self._thread(self._store.give_back, releases, lease)
             self.tally.given_back += len(releases)
         except Exception as error:  # noqa: BLE001 - the ended lease gives them back as well, a little later
-            log.warning("not_given_back", count=len(releases), error=told(error))
+            log.warning("not_given_back", count=len(releases), error=log_text(error))
 
     def wake(self) -> None:
         """Ids came in: called from any thread."""
@@ -284,7 +284,7 @@ class Engine:
         try:
             claimed = await self._claim_whole(lane, ids, lease)
         except Exception as error:  # noqa: BLE001 - the ledger is away: the ids are in it, the relay finds them
-            log.warning("claim_failed", lane=lane.value, error=told(error))
+            log.warning("claim_failed", lane=lane.value, error=log_text(error))
             await asyncio.sleep(0.5)
             return False
         self.tally.claimed += len(claimed)

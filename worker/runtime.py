@@ -12,15 +12,14 @@ from pathlib import Path
 import structlog
 
 from bulksend.broker import read_ids
+from bulksend.errors import InvalidInput, LedgerUnreachable, SchemaOutdated
 from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.errors import LedgerUnreachable
 from bulksend.ledger.key_file import encryption_keys
-from bulksend.ledger.migrate import SchemaOutdated
 from bulksend.ledger.readiness import try_out
 from bulksend.limits import Permits, make_permits
-from bulksend.messaging import InvalidInput, Kind, Policy
+from bulksend.messaging import Kind, Policy
 from bulksend.settings import Settings
 from worker.delivery.pipeline import Tally
 from worker.engine import Engine, EngineSettings

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import redis
 
 from bulksend.broker.eviction import eviction
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import Unfit
 from bulksend.messaging.states import LANES
 
 #: What every key of the limiter and the relay begins with; lanes and kombu's bindings have names of their own.
@@ -43,7 +43,7 @@ class Trouble:
         return f"Redis at {address}: {self.what}; {self.remedy}"
 
 
-class RedisUnfit(InvalidInput):
+class RedisUnfit(Unfit):
     """This Redis cannot be used as it is set up, however long one waits."""
 
     def __init__(self, trouble: Trouble, address: str) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bulksend import __version__
+from bulksend.errors import InvalidValue
 from bulksend.gateway.signature import canonical, sign
-from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.json_text import json_writer, quoted
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.states import Kind, MessageType

@@ -17,6 +17,7 @@ from functools import partial
 
 import httptools
 
+from bulksend.errors import TransportError
 from bulksend.failpoints import reach
 from bulksend.gateway.address import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
@@ -28,19 +29,19 @@ MAX_HEAD = 65536
 _NOT_IN_A_HEADER = re.compile(r"[^\t\x20-\x7e]")
 
 
-class DisconnectedError(Exception):
+class DisconnectedError(TransportError):
     """The connection ended before the reply did."""
 
 
-class InvalidReplyError(Exception):
+class InvalidReplyError(TransportError):
     """What came back is not HTTP/1.1, or its head is too long."""
 
 
-class ReadTimeoutError(Exception):
+class ReadTimeoutError(TransportError):
     """Nothing came for ``Timeouts.read`` seconds."""
 
 
-class WriteTimeoutError(Exception):
+class WriteTimeoutError(TransportError):
     """The request was not taken off our hands within ``Timeouts.write`` seconds."""
 
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from bulksend.errors import CampaignNotFound, InvalidInput
 from bulksend.ledger import counters, operator_log
 from bulksend.ledger.database import (
     Database,
@@ -36,7 +37,6 @@ from bulksend.ledger.endings import NEVER_TAKEN, end_unsent
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.messages import reopen_campaigns
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages, refusals
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.naming import Naming, as_argument
 from bulksend.messaging.states import HELD, UNSENT, WAITING, CampaignStatus, Kind, OnUnknown, Status
 from bulksend.messaging.units import counted, format_age, format_duration, format_instant
@@ -115,10 +115,6 @@ class Campaign:
     def is_direct(self) -> bool:
         """Whether it is the standing home of single sends of a kind."""
         return self.key.startswith(DIRECT_PREFIX)
-
-
-class UnknownCampaign(InvalidInput):
-    """No campaign has that id or name."""
 
 
 def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
@@ -448,15 +444,15 @@ def by_key(tx: Connection, key: str) -> Campaign | None:
 
 
 def get(tx: Connection, id: str) -> Campaign:
-    """One campaign by its id. Raises UnknownCampaign."""
+    """One campaign by its id. Raises CampaignNotFound."""
     row = tx.execute(select(campaigns).where(campaigns.c.id == id)).mappings().one_or_none()
     if row is None:
-        raise UnknownCampaign(f"there is no campaign {id}; `bulksend campaigns list` shows them")
+        raise CampaignNotFound(f"there is no campaign {id}; `bulksend campaigns list` shows them")
     return _campaign(row)
 
 
 def resolve(tx: Connection, name_or_id: str) -> Campaign:
-    """By id, or by name where only one campaign has it. Raises UnknownCampaign."""
+    """By id, or by name where only one campaign has it. Raises CampaignNotFound."""
     if _is_id(name_or_id):
         return get(tx, name_or_id)
     rows = (
@@ -467,11 +463,11 @@ def resolve(tx: Connection, name_or_id: str) -> Campaign:
     if len(rows) == 1:
         return _campaign(rows[0])
     if not rows:
-        raise UnknownCampaign(
+        raise CampaignNotFound(
             f"there is no campaign with the id or name {name_or_id!r}; `bulksend campaigns list` shows them"
         )
     ids = ", ".join(str(row["id"]) for row in rows[:5])
-    raise UnknownCampaign(f"{len(rows)} campaigns are named {name_or_id!r}; name one by its id: {ids}")
+    raise CampaignNotFound(f"{len(rows)} campaigns are named {name_or_id!r}; name one by its id: {ids}")
 
 
 def named(tx: Connection, name: str) -> int:

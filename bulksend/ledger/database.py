@@ -38,8 +38,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import BigInteger
 
-from bulksend.ledger.errors import LedgerUnfit, LedgerUnreachable, as_ours
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable
+from bulksend.ledger.driver_errors import as_ours
 from bulksend.settings import without_secrets
 
 if TYPE_CHECKING:

@@ -58,24 +58,23 @@ class Taken:
     repeated: bool
 
 
-class KeyConflict(Exception):
-    """The key of a direct send was used before for something else. Carries the id of that message."""
+@dataclass(frozen=True, slots=True)
+class KeyConflict:
+    """The key of a direct send was used before for another message, ``id``; nothing is stored."""
 
-    def __init__(self, id: str) -> None:
-        self.id = id
-        super().__init__(f"the key was used before for another message, {id}")
+    id: str
 
 
-class AlreadyExpired(Exception):
+@dataclass(frozen=True, slots=True)
+class AlreadyExpired:
     """The time to live of a direct send has passed; nothing is stored."""
 
 
-class LongPast(Exception):
-    """The due time of a direct send is long past; nothing is stored. Carries the ledger's clock, ``now``."""
+@dataclass(frozen=True, slots=True)
+class LongPast:
+    """The due time of a direct send is long before the ledger's clock, ``now``; nothing is stored."""
 
-    def __init__(self, now: int) -> None:
-        self.now = now
-        super().__init__("the due time is long past")
+    now: int
 
 
 #: What may become of a direct send.

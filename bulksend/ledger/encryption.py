@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import BulksendError, InvalidInput
 from bulksend.messaging.json_text import json_writer
 
 CLEAR, SEALED = b"\x00", b"\x01"
@@ -26,7 +26,7 @@ _KEY_ID, _NONCE = 4, 12
 _CHANGED = "the payload was changed since it was written"
 
 
-class CannotDecrypt(Exception):
+class CannotDecrypt(BulksendError):
     """The payload was encrypted with a key that is not in the list, or was tampered with."""
 
 

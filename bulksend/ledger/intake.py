@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select, text, update
 
+from bulksend.errors import BulksendError
 from bulksend.ledger import suppressions
 from bulksend.ledger.bulk_parameters import array, statement, storable
 from bulksend.ledger.campaigns import Campaign
@@ -59,7 +60,7 @@ class Taken:
     """By how much ``rows_read`` grew."""
 
 
-class IntakeMoved(Exception):
+class IntakeMoved(BulksendError):
     """The campaign took other rows in, or was cancelled, since we last looked; look again, nothing was written."""
 
 

@@ -7,38 +7,33 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
 
+from bulksend.errors import InvalidInput, MessageNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.database import among, db_now, instant
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.states import SENT, CampaignStatus, Kind, Status
-
-
-class UnknownMessage(InvalidInput):
-    """No message has that id."""
-
 
 #: What a person may settle an unknown message as, and where it goes then.
 RESOLUTIONS = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}
 
 
 def get(tx: Connection, id: str) -> RowMapping:
-    """The whole row, payload left out. Raises UnknownMessage."""
+    """The whole row, payload left out. Raises MessageNotFound."""
     import uuid
 
     try:
         uuid.UUID(id)
     except ValueError:
-        raise UnknownMessage(
+        raise MessageNotFound(
             f"{mask_digits(id[:40])!r} is not a message id; find it by "
             "`bulksend messages find --phone|--message-id|--request-id`"
         ) from None
     columns = [c for c in messages.c if c.name not in ("payload", "fingerprint")]
     row = tx.execute(select(*columns).where(messages.c.id == id)).mappings().one_or_none()
     if row is None:
-        raise UnknownMessage(f"there is no message {id}")
+        raise MessageNotFound(f"there is no message {id}")
     return row
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
+from bulksend.errors import SchemaNewer, SchemaOutdated
 from bulksend.ledger.database import Database, unhurried
-from bulksend.messaging.errors import InvalidInput
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 #: Beside the packages in a checkout and in an installed wheel alike.
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _STEP = re.compile(r'^(revision|down_revision) *(?::[^=]*)?= *"(.+)"', re.MULTILINE)
-
-
-class SchemaOutdated(Exception):
-    """The database's schema is not the one this program was made for."""
-
-
-class SchemaNewer(InvalidInput):
-    """The database's schema is of a newer program: only that one can tell what it means."""
 
 
 def migrate(database: Database, revision: str = "head") -> None:

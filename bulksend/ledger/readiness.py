@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, delete, insert, select, text, update
 
+from bulksend.errors import LedgerUnfit
 from bulksend.ledger.database import Database
-from bulksend.ledger.errors import LOST_PREPARED, POOLER, LedgerUnfit
+from bulksend.ledger.driver_errors import LOST_PREPARED, POOLER
 from bulksend.ledger.migrate import check_schema
 from bulksend.ledger.schema import installation, metadata
 

@@ -22,12 +22,12 @@ from sqlalchemy import (
     union_all,
 )
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import counters
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.database import among, by_index
 from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
 from bulksend.ledger.schema import attempts, campaigns, installation, messages
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.person import forms
 from bulksend.messaging.states import Status

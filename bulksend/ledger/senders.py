@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, or_, select, update
 
+from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger import operator_log
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.schema import accounts, senders
-from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.mistyped import nearly
 from bulksend.messaging.states import CampaignStatus
 

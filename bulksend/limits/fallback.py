@@ -19,6 +19,7 @@ import redis
 import structlog
 
 from bulksend.clock import RemoteClock
+from bulksend.errors import Unavailable
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.rules import BLACKOUT_MS
 from bulksend.limits.types import Ask, Grant, Paused, Permits, Spacing, Wait
@@ -34,7 +35,7 @@ BLIP_MS = BLACKOUT_MS - 1500.0
 LOOK_SECONDS = 0.25
 
 
-class LimiterUnreachable(ConnectionError):
+class LimiterUnreachable(Unavailable, ConnectionError):
     """Redis has not answered once since this worker started: how many share the limits is not known."""
 
 

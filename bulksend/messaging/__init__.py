@@ -24,7 +24,6 @@ from bulksend.messaging.content import (
     parse_content,
 )
 from bulksend.messaging.decide import Decision, Pause, Policy, Subject, decide
-from bulksend.messaging.errors import InvalidInput, InvalidValue
 from bulksend.messaging.headings import ALIASES, RESERVED, Columns, map_columns, normal_name
 from bulksend.messaging.masking import mask_digits, mask_phone
 from bulksend.messaging.outcome import (
@@ -98,8 +97,6 @@ __all__ = [
     "Evidence",
     "Header",
     "Image",
-    "InvalidInput",
-    "InvalidValue",
     "Kind",
     "Language",
     "Location",

@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+from bulksend.errors import InvalidValue
 from bulksend.messaging.content_json import load_content_json
-from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.rules import (
     Dynamic,
     check_degrees,

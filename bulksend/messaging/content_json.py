@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 
 #: Levels of objects and lists; a template has 6.
 DEEPEST = 32

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.notes import WORDS_FOR_NOTHING, Noticed
 from bulksend.messaging.person import person, same_person

@@ -19,7 +19,7 @@ from decimal import Decimal
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 from bulksend.messaging.grouping import ends_twice, holds_several, is_national
 from bulksend.messaging.headings import INVISIBLE
 from bulksend.messaging.masking import mask_phone

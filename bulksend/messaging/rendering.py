@@ -15,9 +15,9 @@ from dataclasses import dataclass
 # The C function behind json.dumps(text, ensure_ascii=False), without the 2 us that making an encoder takes.
 from json.encoder import encode_basestring
 
+from bulksend.errors import InvalidValue
 from bulksend.messaging.content import Button, Content, Template, parse_content
 from bulksend.messaging.content_json import DEEPEST, load_content_json
-from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.headings import clean_name, normal_name
 from bulksend.messaging.rules import (
     BROKEN,

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 
 OTP_CODE_MAX = 15  # uSpeedo template.md
 #: What programs put in place of a character that they could not read.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 
 # The parameter ``timezone`` of parse_instant_ms hides the class of that name; UTC is needed beside it.
 UTC = timezone.utc  # noqa: UP017

@@ -33,9 +33,9 @@ def audit(
     def work() -> int:
         import time
 
+        from bulksend.errors import InvalidInput
         from bulksend.ledger import audit as auditing
         from bulksend.ledger import campaigns
-        from bulksend.messaging import InvalidInput
         from ops.cli.context import ledger, settings
 
         _check(campaign, metrics)
@@ -59,7 +59,7 @@ def audit(
 
 def _check(campaign: str | None, metrics: Path | None) -> None:
     """Before an audit of minutes, what would make it useless."""
-    from bulksend.messaging import InvalidInput
+    from bulksend.errors import InvalidInput
 
     if metrics is None:
         return

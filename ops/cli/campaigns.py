@@ -281,7 +281,7 @@ def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:
 
 
 def whole(tx: Connection, id: str) -> dict[str, Any]:
-    """The interface's ``campaigns show``. Raises UnknownCampaign."""
+    """The interface's ``campaigns show``. Raises CampaignNotFound."""
     from bulksend.ledger import campaigns, counters, operator_log, progress
     from bulksend.operations.json_shape import to_json
 

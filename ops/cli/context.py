@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
+from bulksend.errors import InvalidInput, RedisUnreachable, Unavailable
+
 if TYPE_CHECKING:
     import redis
 
@@ -23,29 +25,16 @@ T = TypeVar("T")
 DONE, FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-class Unreachable(Exception):
-    """A needed server cannot be reached: which, at which address, and how to start it."""
-
-
 def guarded(work: Callable[[], T]) -> T:
     """Run a command; turn what it raises into one clear line on stderr and the exit code of its kind."""
     from sqlalchemy.exc import DBAPIError
 
-    from bulksend.ledger.errors import LedgerUnreachable, trouble_of
-    from bulksend.ledger.migrate import SchemaOutdated
-    from bulksend.messaging.errors import InvalidInput
-    from ops.local.failure import CannotStart
+    from bulksend.ledger.driver_errors import trouble_of
 
     try:
         return work()
-    except InvalidInput as error:
-        leave(BAD_INPUT, str(error))
-    except SchemaOutdated as error:
-        leave(UNREACHABLE, str(error))
-    except LedgerUnreachable as error:
-        leave(UNREACHABLE, str(error))
-    except (Unreachable, CannotStart) as error:
-        leave(UNREACHABLE, str(error))
+    except (InvalidInput, Unavailable) as error:
+        leave(error.exit_code, str(error))
     except DBAPIError as error:
         trouble = trouble_of(error)
         leave(BAD_INPUT if trouble.lasts else UNREACHABLE, f"the ledger: {trouble.what}; {trouble.remedy}")
@@ -138,7 +127,7 @@ def check_ledger_is_chosen(of: Settings) -> None:
 
     A person at a terminal sees which one it is; there the default will do.
     """
-    from bulksend.messaging.errors import InvalidInput
+    from bulksend.errors import InvalidInput
 
     if of.is_given("database_url") or any(
         _is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)
@@ -160,8 +149,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def ledger(of: Settings, *, checked: bool = True) -> Database:
     """The ledger, reachable and of this program's schema. A SQLite ledger is brought up to date by itself."""
+    from bulksend.errors import SchemaOutdated
     from bulksend.ledger.database import Database
-    from bulksend.ledger.migrate import SchemaOutdated, check_schema, migrate
+    from bulksend.ledger.migrate import check_schema, migrate
 
     check_ledger_is_chosen(of)
     database = Database.from_settings(of)
@@ -197,14 +187,14 @@ def ledger_that_is_there(of: Settings) -> Database | None:
 
 
 def redis_client(of: Settings) -> redis.Redis:
-    """Redis, answering. Raises Unreachable, and RedisUnfit where waiting would be in vain."""
+    """Redis, answering. Raises RedisUnreachable, and RedisUnfit where waiting would be in vain."""
     import redis
 
     from bulksend.broker import RedisUnfit, trouble_of
     from bulksend.redis_client import open_redis
 
     if of.redis_url is None:
-        raise Unreachable(
+        raise RedisUnreachable(
             "REDIS_URL is not set; set it to your Redis or Valkey, e.g. REDIS_URL=redis://127.0.0.1:6379/0, or "
             "use `bulksend demo` or `bulksend up`, which start their own"
         )
@@ -215,12 +205,12 @@ def redis_client(of: Settings) -> redis.Redis:
         trouble = trouble_of(error)
         if trouble.lasts:
             raise RedisUnfit(trouble, of.redis_address()) from None
-        raise Unreachable(trouble.text(of.redis_address())) from None
+        raise RedisUnreachable(trouble.text(of.redis_address())) from None
     return client
 
 
 def fit_redis(of: Settings, *, outlived: bool = False) -> None:
-    """Redis, doing all that workers and relay need. Raises Unreachable, RedisUnfit.
+    """Redis, doing all that workers and relay need. Raises RedisUnreachable, RedisUnfit.
 
     ``outlived``: what may pass, such as a memory that is full just now, is no reason not to start.
     """
@@ -233,7 +223,7 @@ def fit_redis(of: Settings, *, outlived: bool = False) -> None:
             try_out(client, of.redis_address())
         except redis.RedisError as error:
             if not outlived:
-                raise Unreachable(trouble_of(error).text(of.redis_address())) from None
+                raise RedisUnreachable(trouble_of(error).text(of.redis_address())) from None
 
 
 def limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> RedisPermits | None:
@@ -247,7 +237,7 @@ def limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> Re
         return None
     try:
         fit_redis(of)
-    except (Unreachable, RedisUnfit) as error:
+    except (RedisUnreachable, RedisUnfit) as error:
         tell(str(error))
         return None
     return redis_permits(of, hash_key=limiter_key(database), worker_id="")

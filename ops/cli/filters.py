@@ -25,9 +25,10 @@ def query_of(
     status: str | None = None,
 ) -> Query:
     """The options of one command as a question to the ledger. Raises InvalidInput, which names the option."""
+    from bulksend.errors import InvalidValue
     from bulksend.ledger import campaigns
     from bulksend.ledger.search import Query
-    from bulksend.messaging import InvalidValue, parse_recipient
+    from bulksend.messaging import parse_recipient
 
     first, last = _instant(since, of.timezone, "--since"), _instant(until, of.timezone, "--until")
     if first is not None and last is not None and last < first:
@@ -48,7 +49,8 @@ def query_of(
 
 
 def _status(text: str | None) -> str | None:
-    from bulksend.messaging import InvalidValue, Status
+    from bulksend.errors import InvalidValue
+    from bulksend.messaging import Status
 
     if text is not None and text not in set(Status):
         raise InvalidValue("--status", text[:40], f"is not one of {', '.join(Status)}")

@@ -277,8 +277,8 @@ def export(
     """Every message of a campaign, a row each, with the columns of its file that its content uses."""
 
     def work() -> int:
+        from bulksend.errors import InvalidInput
         from bulksend.ledger import campaigns
-        from bulksend.messaging import InvalidInput
         from bulksend.messaging.units import counted
         from ops.cli.context import ledger, settings
         from ops.cli.output import say
@@ -323,7 +323,8 @@ def _columns_of(
     file: Path, campaign: Campaign, encoding: str | None, sheet: str | None
 ) -> Iterator[FileColumns]:
     """The columns of a campaign's own file. Raises InvalidInput for codes: theirs would come along."""
-    from bulksend.messaging import InvalidInput, Kind
+    from bulksend.errors import InvalidInput
+    from bulksend.messaging import Kind
     from ops.cli.output import say_notes
     from ops.contents import FileColumns
     from producer.reading import open_rows

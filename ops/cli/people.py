@@ -52,8 +52,8 @@ def _region(given: str | None, of: Settings) -> str | None:
 
 
 def _scope(text: str) -> str:
+    from bulksend.errors import InvalidValue
     from bulksend.ledger.suppressions import SCOPES
-    from bulksend.messaging import InvalidValue
 
     if text not in SCOPES:
         raise InvalidValue("--scope", text[:40], "is not one of marketing, all")
@@ -148,8 +148,9 @@ def import_(
     """Suppress every number of a file, such as an older system's opt-out list. Ends with 1 where rows were refused."""
 
     def work() -> int:
+        from bulksend.errors import InvalidValue
         from bulksend.ledger import suppressions
-        from bulksend.messaging import InvalidValue, parse_recipient, person
+        from bulksend.messaging import parse_recipient, person
         from bulksend.messaging.naming import as_option
         from bulksend.messaging.plan import RefusedRow
         from bulksend.messaging.whole_text import whole_text
@@ -330,7 +331,7 @@ def _set(
 
 
 def _quota(text: str | None) -> int | None:
-    from bulksend.messaging import InvalidValue
+    from bulksend.errors import InvalidValue
 
     if text is None or text == "none":
         return None

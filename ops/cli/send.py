@@ -134,7 +134,7 @@ def _say_simulated(of: Settings, type: str) -> None:
 
 
 def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
-    from bulksend.messaging.errors import InvalidInput
+    from bulksend.errors import InvalidInput
     from ops.cli.context import ledger
     from ops.cli.output import say_notes
     from ops.cli.stopping import Stopped, stopped_by_signals

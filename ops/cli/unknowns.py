@@ -131,8 +131,8 @@ def resolve(
     """Settle messages that may have gone out, by what a person found out: by id, or all that match."""
 
     def work() -> int:
+        from bulksend.errors import InvalidInput
         from bulksend.ledger.messages import check_resolution
-        from bulksend.messaging import InvalidInput
         from ops.cli.context import actor, ledger, settings
         from ops.cli.filters import query_of
 
@@ -165,8 +165,8 @@ def _resolve_part(
 ) -> None:
     from sqlalchemy import Connection
 
+    from bulksend.errors import InvalidInput, MessageNotFound
     from bulksend.ledger import messages
-    from bulksend.messaging import InvalidInput
 
     def one_transaction(tx: Connection) -> _Done:
         part = _Done()
@@ -177,7 +177,7 @@ def _resolve_part(
                 else:
                     messages.resolve(tx, id, as_=as_, actor=actor, why=why)
                 part.resolved.append(id)
-            except messages.UnknownMessage as error:
+            except MessageNotFound as error:
                 part.refused.append({"id": id, "why": str(error)})
             except InvalidInput as error:
                 # Said twice, or done by a COMMIT whose answer was lost.
@@ -195,8 +195,8 @@ def _resolve_part(
 
 def _tell_one(done: _Done, as_: str, *, dry_run: bool, json: bool) -> int:
     """A single message is told as such; bad input where it cannot be."""
+    from bulksend.errors import InvalidInput
     from bulksend.ledger.messages import RESOLUTIONS
-    from bulksend.messaging import InvalidInput
     from ops.cli.output import print_json, say
 
     if done.refused:
@@ -263,8 +263,8 @@ def _matching(database: Database, query: Query, trace: Sequence[str] | None) -> 
 
 
 def _traces(given: Sequence[str] | None) -> list[Any]:
+    from bulksend.errors import InvalidValue
     from bulksend.ledger.unknowns import Trace
-    from bulksend.messaging import InvalidValue
 
     for text in given or ():
         if text not in set(Trace):

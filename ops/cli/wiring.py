@@ -49,14 +49,15 @@ def intake(
 def relay(of: Settings) -> Relay:
     """A relay between this ledger and this Redis."""
     from bulksend.clock import RemoteClock
+    from bulksend.errors import RedisUnreachable
     from bulksend.ledger.database import Database
     from bulksend.redis_client import open_redis
-    from ops.cli.context import Unreachable, check_ledger_is_chosen
+    from ops.cli.context import check_ledger_is_chosen
     from producer.publisher import RedisPublisher
     from producer.relay import Relay, RelaySettings
 
     if of.redis_url is None:
-        raise Unreachable("REDIS_URL is not set; the relay publishes what is due to Redis")
+        raise RedisUnreachable("REDIS_URL is not set; the relay publishes what is due to Redis")
     check_ledger_is_chosen(of)
     clock = RemoteClock()
     return Relay(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
+from bulksend.errors import Unavailable
 
-class CannotStart(Exception):
+
+class CannotStart(Unavailable):
     """A local server did not start; the text says why and what to do."""
 
 

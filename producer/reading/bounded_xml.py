@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 from xml.parsers import expat
 
+from bulksend.errors import BulksendError
+
 #: Bytes that are handed to expat at once.
 PIECE = 1 << 16
 #: Bytes of one tag, comment or instruction.
@@ -22,7 +24,7 @@ Start = Callable[[str, dict[str, str]], None]
 End = Callable[[str], None]
 
 
-class BadXml(ValueError):
+class BadXml(BulksendError):
     """Why a part of a workbook cannot be read, as the end of a sentence."""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.plan import RefusedRow
 from producer.reading.delimiters import SAMPLE, Dialect, find_dialect
 from producer.reading.headers import check_header

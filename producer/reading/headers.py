@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.headings import clean_name, normal_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
 

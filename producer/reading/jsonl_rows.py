@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.headings import clean_name, normal_name
 from bulksend.messaging.plan import RefusedRow
 from producer.reading.headers import NAME_MAX, shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from producer.reading.csv_rows import CsvRows
 from producer.reading.jsonl_rows import JsonlRows
 from producer.reading.rows import RowSource

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.headings import Columns, map_columns
 from bulksend.messaging.naming import Naming
 from bulksend.messaging.plan import RefusedRow

@@ -11,7 +11,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from producer.reading.bounded_xml import DEPTH_MAX, BadXml, XmlFeed, is_on
 from producer.reading.headers import letters
 from producer.reading.number_formats import GENERAL, as_instant, as_length

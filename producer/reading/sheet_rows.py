@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulksend.messaging.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.messaging.headings import clean_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.plan import RefusedRow, as_text

@@ -10,7 +10,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.headings import INVISIBLE
 
 #: Longer lines are refused, so that a file without line ends needs no memory of its size. Characters.

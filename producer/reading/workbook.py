@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from producer.reading.bounded_xml import PIECE, BadXml, XmlFeed, is_on, local, read_elements
 from producer.reading.number_formats import NumberFormat, built_in, read_format
 

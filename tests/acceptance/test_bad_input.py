@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.schema import messages as messages_table
-from bulksend.messaging import InvalidInput, InvalidValue, MessageType, compile_content
+from bulksend.messaging import MessageType, compile_content
 from bulksend.messaging.naming import as_option
 from producer import Producer
 from producer.files import FilePlan, plan_file

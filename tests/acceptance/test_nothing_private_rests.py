@@ -25,10 +25,10 @@ from celery.events.receiver import EventReceiver
 from sqlalchemy import select, text
 
 from bulksend.broker import make_app
+from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import metadata
-from bulksend.messaging import InvalidInput
 from bulksend.settings import Settings
 from ops.stack import ROOT
 from producer import LedgerUnreachable, Producer

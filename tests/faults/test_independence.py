@@ -34,7 +34,7 @@ BENCH_MAY = {
 #: The vendor of the rehearsals is the other witness. It checks the signature as the vendor's page has it.
 VENDOR_MAY = {
     "bulksend.gateway.signature": {"sign"},
-    "bulksend.messaging.errors": {"InvalidInput", "InvalidValue"},
+    "bulksend.errors": {"InvalidInput", "InvalidValue"},
     "bulksend.messaging.masking": {"mask_digits"},
 }
 JUDGE = ROOT / "tests" / "faults" / "judge.py"

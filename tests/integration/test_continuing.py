@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import audit, campaigns, suppressions
 from bulksend.ledger.campaigns import ALIKE_MS, Campaign, NewCampaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts, messages
-from bulksend.messaging import InvalidInput, Kind, MessageType, OnUnknown, compile_content
+from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
 from producer.intake import Continued, Intake, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 

@@ -19,11 +19,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, SchemaNewer
 from bulksend.ledger.database import Database
-from bulksend.ledger.errors import LedgerUnfit, LedgerUnreachable
-from bulksend.ledger.migrate import SchemaNewer, check_schema, migrate
+from bulksend.ledger.migrate import check_schema, migrate
 from bulksend.ledger.readiness import try_out
-from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings
 from producer import InvalidInput as ExportedInvalidInput
 from producer import LedgerUnreachable as ExportedUnreachable

@@ -8,10 +8,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
+from bulksend.errors import SchemaOutdated
 from bulksend.ledger import counters
 from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrate import MIGRATIONS, SchemaOutdated, check_schema, migrate, newest_revision
+from bulksend.ledger.migrate import MIGRATIONS, check_schema, migrate, newest_revision
 from bulksend.ledger.schema import metadata
 from tests.integration.ledger.conftest import Desk
 

@@ -20,7 +20,7 @@ import pytest
 import redis
 
 from bulksend.broker import RedisUnfit, trouble_of, try_out
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.redis_client import open_redis
 from bulksend.settings import Settings
 from ops.local.valkey import EmbeddedValkey, free_port

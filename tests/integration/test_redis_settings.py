@@ -15,8 +15,8 @@ import pytest
 import redis
 
 from bulksend.broker import Eviction, eviction
+from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
-from bulksend.messaging.errors import InvalidInput
 from bulksend.redis_client import open_redis
 from ops.local.valkey import EmbeddedValkey
 from producer.publisher import NoPublisher

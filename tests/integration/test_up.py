@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
 from bulksend.ledger.installation import limiter_key
 from bulksend.limits import redis_permits
-from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings
 from ops.local.ports import free_port, is_free
 from ops.local.valkey import EmbeddedValkey

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bulksend import failpoints
+from bulksend.errors import InvalidInput
 from bulksend.failpoints import STEPS, FailpointReached, arm, reach
-from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

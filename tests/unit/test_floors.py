@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Each room with its height. What lies within a floor 0 has an order as well: words know nothing of settings.
 ROOMS = {
     "bulksend": 0.0,
+    "bulksend.errors": 0.05,
     "bulksend.messaging": 0.1,
     "bulksend.failpoints": 0.2,
     "bulksend.settings": 0.3,

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from bulksend.messaging import InvalidValue, MessageType, compile_content
+from bulksend.errors import InvalidValue
+from bulksend.messaging import MessageType, compile_content
 from tests.unit.regex_steps import Steps, TooMany, alphabet
 
 ROOT = Path(__file__).resolve().parents[2]

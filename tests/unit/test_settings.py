@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
-from bulksend.messaging.errors import InvalidInput
 from bulksend.settings import PREFIX, Settings, environment_name
 
 SECRET = "aB3-dont-show-me"  # a word to look for, not a secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.settings import Settings
 from ops.doctor import _vendor
 from worker.celery_app import build_app

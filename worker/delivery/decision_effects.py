@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from bulksend.ledger.errors import told
+from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.sending import Claimed
 from bulksend.limits import Permits
 from bulksend.messaging import Answer, Decision, Scope, Status
@@ -78,7 +78,7 @@ class DecisionEffects:
                 )
                 await self._in_thread(self._store.suppress, [wanted])
         except Exception as error:  # noqa: BLE001 - its own message is settled in any case
-            log.error("not_followed", message=message.id, error=told(error))
+            log.error("not_followed", message=message.id, error=log_text(error))
 
     def probe_is_over(self) -> None:
         """The probe of an outage was answered, or is not sent after all: say so before another may go."""
@@ -113,7 +113,7 @@ class DecisionEffects:
             )
             self._on_report(opened_ms)
         except Exception as error:  # noqa: BLE001 - only advice to the limiter
-            log.warning("not_reported", error=told(error))
+            log.warning("not_reported", error=log_text(error))
 
     def _pauses_due(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
         """A pause at once, or once so many in a row ended alike."""

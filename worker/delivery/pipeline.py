@@ -19,7 +19,7 @@ import structlog
 from bulksend.clock import steady_seconds
 from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder, Start
-from bulksend.ledger.errors import told
+from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import Ask
@@ -497,7 +497,7 @@ class Deliverer:
 
     def _broke(self, delivery: Delivery, error: Exception) -> None:
         """A bug must not hold a message as long as we live."""
-        log.error("delivery_broke", message=delivery.message.id, error=told(error), at=_where(error))
+        log.error("delivery_broke", message=delivery.message.id, error=log_text(error), at=_where(error))
         if delivery.stage is not Stage.OVER:
             delivery.stage = Stage.ANSWERED
             self._errand(delivery, self._after_a_bug(delivery), _AFTER_A_BUG)
@@ -535,7 +535,7 @@ class Deliverer:
                 if name != _AFTER_A_BUG:
                     self._broke(delivery, error)
                     return
-                log.error("message_not_let_go", message=delivery.message.id, error=told(error))
+                log.error("message_not_let_go", message=delivery.message.id, error=log_text(error))
                 self._let_go(delivery)
 
         task = asyncio.create_task(run(), name=name)
@@ -592,7 +592,7 @@ async def _put_surely(batcher: Batcher[Item, None], item: Item, event: str, mess
         try:
             await batcher.put(item)
         except Exception as error:  # noqa: BLE001 - see above
-            log.warning(event, message=message, error=told(error))
+            log.warning(event, message=message, error=log_text(error))
             await asyncio.sleep(_AGAIN_S)
         else:
             return

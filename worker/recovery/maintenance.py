@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from bulksend.ledger.errors import told
+from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.sending import Release
 from bulksend.limits import Permits
 from bulksend.messaging import Scope
@@ -57,7 +57,7 @@ class Maintenance:
                 await self._give_back_strays()
                 await self._heal_pauses()
             except Exception as error:  # noqa: BLE001 - tried again soon
-                log.warning("rescue_failed", error=told(error))
+                log.warning("rescue_failed", error=log_text(error))
             await asyncio.sleep(every_seconds)
 
     async def replay_spool(self) -> None:
@@ -136,5 +136,5 @@ class Maintenance:
             await self._in_thread(lambda: self._permits.restore(pauses=flags, recent=recent))
             log.info("limits_restored", pauses=len(flags), senders=len(recent))
         except Exception as error:  # noqa: BLE001 - asked for again with the next cold answer
-            log.warning("limits_not_restored", error=told(error))
+            log.warning("limits_not_restored", error=log_text(error))
             await asyncio.sleep(0.5)

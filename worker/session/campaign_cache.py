@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from bulksend.errors import BulksendError, InvalidValue
 from bulksend.ledger import campaigns, senders
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.ledger.sending import Claimed
 from bulksend.limits import SenderLimits
-from bulksend.messaging import ContentTemplate, InvalidValue, Kind, MessageType, OnUnknown, parse_content
+from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, parse_content
 from bulksend.messaging.content import load_content_json
 
 FRESH_SECONDS = 5.0
@@ -30,7 +31,7 @@ class CampaignFacts:
     on_unknown: OnUnknown
 
 
-class CannotRender(Exception):
+class CannotRender(BulksendError):
     """This message can never be sent as it stands. The text names the field, never what it holds."""
 
 

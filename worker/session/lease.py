@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 import structlog
 
 from bulksend.clock import RemoteClock, steady_seconds
-from bulksend.ledger.errors import told
+from bulksend.ledger.driver_errors import log_text
 from worker.session.store import Store
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class LeaseKeeper:
             try:
                 self._id, now_ms = await self._in_thread(self._store.take_lease, self._lease_ms)
             except Exception as error:  # noqa: BLE001 - the ledger may be away for long; we outlive that
-                log.warning("lease_not_taken", error=told(error))
+                log.warning("lease_not_taken", error=log_text(error))
                 await asyncio.sleep(1.0)
                 continue
             self._held_since(asked, now_ms)
@@ -84,7 +84,7 @@ class LeaseKeeper:
         try:
             now_ms = await self._in_thread(self._store.renew, self._id, self._lease_ms)
         except Exception as error:  # noqa: BLE001 - see take
-            log.warning("lease_not_renewed", error=told(error))
+            log.warning("lease_not_renewed", error=log_text(error))
             await asyncio.sleep(0.5)
             return
         if now_ms is not None:

@@ -9,10 +9,10 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection
 
+from bulksend.errors import LedgerUnreachable
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, leases, senders, sending, suppressions
 from bulksend.ledger.database import Database
-from bulksend.ledger.errors import LedgerUnreachable
 from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.outcome import Scope, Suppress

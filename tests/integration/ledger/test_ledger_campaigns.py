@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from bulksend.errors import CampaignNotFound, InvalidInput
 from bulksend.ledger import campaigns, messages, operator_log
-from bulksend.ledger.campaigns import Cancelled, UnknownCampaign
+from bulksend.ledger.campaigns import Cancelled
 from bulksend.ledger.intake import IntakeMoved
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
@@ -256,7 +256,7 @@ def test_a_campaign_is_found_by_its_id_or_by_a_name_that_only_it_has(desk: Any) 
     only = desk.campaign(name="autumn")
     assert desk.read(campaigns.resolve, first.id) == first
     assert desk.read(campaigns.resolve, "autumn") == only
-    with pytest.raises(UnknownCampaign, match="2 campaigns") as caught:
+    with pytest.raises(CampaignNotFound, match="2 campaigns") as caught:
         desk.read(campaigns.resolve, "spring")
     assert first.id in str(caught.value)
     assert second.id in str(caught.value)
@@ -264,7 +264,7 @@ def test_a_campaign_is_found_by_its_id_or_by_a_name_that_only_it_has(desk: Any) 
 
 @pytest.mark.parametrize("name", ["winter", "", "01a20750-3744-7540-9dcb-7b7c0f530716"])
 def test_a_campaign_that_nobody_made_is_said_to_be_none(desk: Any, name: str) -> None:
-    with pytest.raises(UnknownCampaign, match="campaigns list"):
+    with pytest.raises(CampaignNotFound, match="campaigns list"):
         desk.read(campaigns.resolve, name)
 
 

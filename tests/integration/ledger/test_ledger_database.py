@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from bulksend.ledger.database import Database, LedgerUnreachable, among, instant, rows_changed
+from bulksend.errors import InvalidInput, LedgerUnreachable
+from bulksend.ledger.database import Database, among, instant, rows_changed
 from bulksend.ledger.schema import senders
-from bulksend.messaging.errors import InvalidInput
 
 PUT = text("INSERT INTO senders (phone, name, rate, added_at) VALUES (:phone, '', 1, 1)")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import campaigns, leases, messages, unknowns
 from bulksend.ledger.search import Query
 from bulksend.ledger.unknowns import MEANING, Trace
-from bulksend.messaging import InvalidInput
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import bulk_parameters, campaigns, intake, operator_log, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import IntakeMoved
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus, Kind
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from bulksend.errors import InvalidInput, MessageNotFound
 from bulksend.ledger import campaigns, messages, operator_log
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.messages import UnknownMessage
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.outcome import Accepted, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, Status
 
@@ -103,12 +102,12 @@ def test_what_is_not_unknown_is_left_alone(desk: Any) -> None:
 
 @pytest.mark.parametrize("id", ["4477", "", "not-an-id"])
 def test_what_is_no_id_is_answered_with_how_to_find_one(desk: Any, id: str) -> None:
-    with pytest.raises(UnknownMessage, match="messages find"):
+    with pytest.raises(MessageNotFound, match="messages find"):
         desk.row(id)
 
 
 def test_an_id_that_nobody_has_is_said_to_be_none(desk: Any) -> None:
-    with pytest.raises(UnknownMessage, match="there is no message"):
+    with pytest.raises(MessageNotFound, match="there is no message"):
         desk.row(new_id())
 
 

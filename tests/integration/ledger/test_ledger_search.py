@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, insert, select
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import (
     campaigns,
     due,
@@ -28,7 +29,6 @@ from bulksend.ledger.schema import attempts, messages, workers
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import receipts as receipts_table
 from bulksend.ledger.search import Query
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome
 from bulksend.messaging.states import Kind, Status
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger import campaigns, operator_log, senders
-from bulksend.messaging.errors import InvalidInput, InvalidValue
 
 PHONE = "15550100100"
 BY = {"actor": "ada", "why": "quality is red"}

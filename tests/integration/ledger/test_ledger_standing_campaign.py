@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import campaigns
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.states import CampaignStatus, Kind
 
 BY = {"actor": "ada", "why": "because"}

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import messages, receipts, sending
 from bulksend.ledger.receipts import Receipt
-from bulksend.messaging.errors import InvalidInput
 from bulksend.messaging.outcome import Accepted, Evidence
 
 MANY = 40

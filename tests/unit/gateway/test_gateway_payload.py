@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulksend import __version__
+from bulksend.errors import InvalidValue
 from bulksend.gateway import Credentials, SendOrder, build_call, build_request, new_nonce, sign
-from bulksend.messaging.errors import InvalidValue
 from bulksend.messaging.states import MessageType
 
 SECRET = "a-secret-never-to-be-shown"

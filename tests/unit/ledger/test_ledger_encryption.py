@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger.encryption import CLEAR, SEALED, CannotDecrypt, Cipher, clear
-from bulksend.messaging.errors import InvalidInput
 
 OLD, NEW = b"o" * 32, b"n" * 32
 MESSAGE = "0190a1b2-0000-7000-8000-000000000001"

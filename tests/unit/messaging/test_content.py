@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulksend.errors import InvalidValue
 from bulksend.messaging import (
     Body,
     Button,
     Image,
-    InvalidValue,
     Language,
     MessageType,
     Parameter,

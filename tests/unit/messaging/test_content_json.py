@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.messaging import InvalidValue, load_content_json
+from bulksend.errors import InvalidValue
+from bulksend.messaging import load_content_json
 
 
 def refusal(text: str | bytes) -> str:

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulksend.errors import InvalidInput
 from bulksend.messaging import (
     Columns,
-    InvalidInput,
     Kind,
     MessageType,
     PlannedMessage,

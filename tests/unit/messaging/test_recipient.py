@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 from bulksend.messaging.recipient import _parse_with_care, parse_recipient, region_of
 
 LONDON = "447700900123"

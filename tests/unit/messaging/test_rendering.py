@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bulksend.errors import InvalidValue
 from bulksend.messaging import (
     ContentTemplate,
-    InvalidValue,
     MessageType,
     compile_content,
     load_content_json,

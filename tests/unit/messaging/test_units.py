@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulksend.errors import InvalidValue
 from bulksend.messaging import (
-    InvalidValue,
     format_duration,
     format_instant,
     parse_duration_ms,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bulksend.messaging import InvalidInput, PlannedMessage, Planner, PlanningContext
+from bulksend.errors import InvalidInput
+from bulksend.messaging import PlannedMessage, Planner, PlanningContext
 from bulksend.messaging.naming import as_option
 from bulksend.messaging.plan import RefusedRow
 from producer.files import FilePlan, plan_file

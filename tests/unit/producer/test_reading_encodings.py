@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bulksend.messaging import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.plan import RefusedRow
 from producer.reading import RawRow, open_rows
 

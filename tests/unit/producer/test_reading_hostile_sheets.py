@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.messaging import InvalidInput
+from bulksend.errors import InvalidInput
 from producer.reading import open_rows
 from producer.reading.bounded_xml import NAMES_MAX, PIECE, TOKEN_MAX, BadXml, XmlFeed
 from producer.reading.headers import letters

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bulksend.messaging import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.plan import RefusedRow
 from producer.reading import RawRow, open_rows
 

@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 from openpyxl.worksheet.worksheet import Worksheet
 
-from bulksend.messaging import InvalidInput
+from bulksend.errors import InvalidInput
 from bulksend.messaging.plan import RefusedRow
 from producer.reading import RawRow, open_rows
 from producer.reading.workbook import Workbook

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.messaging.errors import InvalidValue
+from bulksend.errors import InvalidValue
 from simulator import Match, Rule, read_rules, read_settings
 from simulator.fault_rules import Facts, FaultRules
 from simulator.faults import Hang, Reset, RetCode, Slow, When, rules_as_json

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from bulksend.messaging.errors import InvalidInput
+from bulksend.errors import LedgerUnfit, LedgerUnreachable
 
 #: SQLSTATEs of a prepared statement that the session does not know, or knows from another connection.
 LOST_PREPARED = ("26000", "42P05")
@@ -29,14 +29,6 @@ class Trouble:
     what: str
     remedy: str
     lasts: bool
-
-
-class LedgerUnreachable(Exception):
-    """The database cannot be reached or will not take part now; the address is named without its password."""
-
-
-class LedgerUnfit(InvalidInput):
-    """This database cannot be used as it is set up, however long one waits."""
 
 
 def _lasting(what: str, remedy: str) -> Trouble:
@@ -149,7 +141,7 @@ def own_words(error: BaseException) -> str:
     return lines[0].strip()[:300] if lines else type(error).__name__
 
 
-def told(error: BaseException) -> str:
+def log_text(error: BaseException) -> str:
     """An error for the log: its type, and the database's own first line where it is the database's."""
     name = type(error).__name__
     return f"{name}: {own_words(error)}" if isinstance(error, DBAPIError) else name

@@ -1,0 +1,109 @@
+"""The errors of bulksend, in one tree. A class is defined here, or in its room with its base here.
+
+The number is the exit code of a command that ends with the error, then the status that an HTTP answer gives it.
+
+BulksendError                   1  500  everything below
+├── InvalidInput                2  422  the input or the setup is wrong; nothing was changed
+│   ├── InvalidValue                    one field of the input: which, its value, why
+│   ├── NotFound                2  404  nothing has that id or name
+│   │   ├── CampaignNotFound
+│   │   └── MessageNotFound
+│   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
+│   └── Unfit                   2  500  a server cannot be used until its setup is changed
+│       ├── LedgerUnfit
+│       ├── RedisUnfit
+│       └── SchemaNewer                 the ledger belongs to a newer program
+├── Unavailable                 3  503  a server is needed and cannot be used now
+│   ├── LedgerUnreachable
+│   ├── LimiterUnreachable
+│   ├── RedisUnreachable
+│   └── SchemaOutdated                  the ledger needs `bulksend migrate`
+├── IntakeMoved                         another process changed the campaign; read it again and repeat
+├── CannotDecrypt                       one stored payload cannot be read
+├── CannotRender                        one message cannot be sent as it is stored
+├── BadXml                              a part of a workbook cannot be read
+├── TransportError                      one POST failed on its connection; becomes the attempt's evidence
+│   ├── DisconnectedError
+│   ├── InvalidReplyError
+│   ├── ReadTimeoutError
+│   └── WriteTimeoutError
+└── FailpointReached                    a test asked for this failure
+
+A bad row of a file is a refusal, and the result of a POST is an outcome: neither is an error.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BulksendError(Exception):
+    """Base of all errors of bulksend. The text of one that a user sees is a sentence with the remedy."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InvalidInput(BulksendError, ValueError):
+    """The input or the setup is wrong. Nothing was changed."""
+
+    exit_code = 2
+
+
+class InvalidValue(InvalidInput):
+    """One field is wrong.
+
+    ``field`` names it as the user wrote it (``to``, ``components[1].index``), ``value`` is safe to show (masked
+    when private, at most 40 characters), ``why`` says what is wrong and what to do, in one sentence.
+    """
+
+    def __init__(self, field: str, value: str, why: str) -> None:
+        self.field = field
+        self.value = value
+        self.why = why
+        super().__init__(f"{field}: {why}" + (f" (got {value!r})" if value else ""))
+
+
+class NotFound(InvalidInput):
+    """Nothing in the ledger has the given id or name."""
+
+
+class CampaignNotFound(NotFound):
+    """No campaign has that id or name."""
+
+
+class MessageNotFound(NotFound):
+    """No message has that id."""
+
+
+class Unfit(InvalidInput):
+    """A server cannot be used until its setup is changed. Waiting does not help."""
+
+
+class LedgerUnfit(Unfit):
+    """The database cannot be used as it is set up."""
+
+
+class SchemaNewer(Unfit):
+    """The database's schema belongs to a newer program, which alone knows what it means."""
+
+
+class Unavailable(BulksendError):
+    """A server is needed and cannot be used now. The text says which, at which address, and how to start it."""
+
+    exit_code = 3
+
+
+class LedgerUnreachable(Unavailable):
+    """The database does not answer, or refuses work for now."""
+
+
+class SchemaOutdated(Unavailable):
+    """The database's schema is older than this program."""
+
+
+class RedisUnreachable(Unavailable):
+    """Redis does not answer, or is not set."""
+
+
+class TransportError(BulksendError):
+    """A POST failed on its connection."""
