@@ -75,9 +75,9 @@ def _without_ours() -> dict[str, str]:
 
 
 def _play(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[str, Any]:
-    from ops.cli.wiring import intake
     from ops.watching import Watch, follow
     from producer.files import plan_file
+    from producer.intake import Intake
 
     blast_file = _cut(EXAMPLES / "spring-sale.csv", rows, FOLDER)
     codes_at = format_instant(int((time.time() + CODES_AFTER_S) * 1000))
@@ -98,7 +98,7 @@ def _play(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[st
         ttl="5m",
         **common,
     )
-    taking_in = intake(stack.settings, database, progress=lambda _: None)
+    taking_in = Intake.from_settings(stack.settings, database)
     reports = [plan.run(taking_in) for plan in (blast, codes)]
     watch = Watch(database, [r.campaign_id for r in reports])
     ended = follow(watch, sys.stderr if live else None, patience_s=PATIENCE_S)

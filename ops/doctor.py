@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bulksend import bootstrap
+
 if TYPE_CHECKING:
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
@@ -39,7 +41,6 @@ def examine(of: Settings) -> list[Diagnosis]:
 def _ledger(of: Settings) -> Iterator[Diagnosis]:
     from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, SchemaNewer, SchemaOutdated
     from bulksend.ledger import leases
-    from bulksend.ledger.database import Database
     from bulksend.ledger.key_file import ledger_file
     from bulksend.ledger.migrate import check_schema
     from bulksend.ledger.readiness import try_out
@@ -56,7 +57,7 @@ def _ledger(of: Settings) -> Iterator[Diagnosis]:
             "bulksend migrate makes it; or set DATABASE_URL",
         )
         return
-    database = Database.from_settings(of)
+    database = bootstrap.database(of)
     try:
         database.check()
     except (LedgerUnreachable, LedgerUnfit) as error:
@@ -156,11 +157,10 @@ def _wrong(stop: Stop) -> Diagnosis:
 
 def _encryption(of: Settings) -> Diagnosis:
     from bulksend.errors import InvalidInput
-    from bulksend.ledger.encryption import Cipher
-    from bulksend.ledger.key_file import kept_keys, key_file
+    from bulksend.ledger.key_file import key_file
 
     try:
-        cipher = Cipher.from_text(kept_keys(of))
+        cipher = bootstrap.reading_cipher(of)
     except InvalidInput as error:
         return Diagnosis("encryption key", False, str(error), "bulksend keys new-encryption-key")
     if cipher.can_encrypt:
@@ -210,9 +210,7 @@ def _account(of: Settings) -> Diagnosis:
 
 
 async def _ask_vendor(of: Settings) -> list[Diagnosis]:
-    from worker.runtime import build_vendor
-
-    vendor = build_vendor(of, time.time)
+    vendor = bootstrap.vendor_client(of, time.time)
     try:
         answer = await vendor.phone_list()
     finally:

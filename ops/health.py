@@ -48,10 +48,10 @@ def worker_is_well(of: Settings) -> bool:
 
 def relay_is_well(of: Settings) -> bool:
     """Whether any relay leads: one that waits behind it has nothing else to show."""
-    from ops.cli.context import redis_client
+    from bulksend.bootstrap import answering_redis
     from producer.relay import LEADER_KEY
 
-    client = redis_client(of)
+    client = answering_redis(of)
     try:
         return client.exists(LEADER_KEY) == 1
     finally:

@@ -22,6 +22,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
+from bulksend import bootstrap
 from bulksend.errors import InvalidInput
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
@@ -100,7 +101,7 @@ class Stack:
         ):
             self._start_simulator(ports.get("simulator", 0))
         self._keep_ports(ports)
-        database = Database.from_settings(self.settings)
+        database = bootstrap.database(self.settings)
         try:
             migrate(database)
             for number in range(self.workers):

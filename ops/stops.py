@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bulksend import bootstrap
 from bulksend.messaging.units import format_in_zone
 
 if TYPE_CHECKING:
@@ -75,12 +76,11 @@ def look_at_redis(of: Settings) -> RedisLook:
     import redis
 
     from bulksend.broker import do_all, eviction
-    from bulksend.redis_client import open_redis
     from producer.relay import LEADER_KEY
 
     stops: list[Stop] = []
     try:
-        with open_redis(of.redis_url_text()) as client:
+        with bootstrap.redis_client(of) as client:
             client.ping()
             info = _info(client)
             stops += _redis_room(info)
@@ -148,14 +148,12 @@ def _outage(of: Settings, database: Database) -> Iterator[Stop]:
     import redis
 
     from bulksend.ledger.database import instant
-    from bulksend.ledger.installation import limiter_key
-    from bulksend.limits import redis_permits
     from ops.why import last_answers
 
     if of.redis_url is None:
         return
     try:
-        is_open = redis_permits(of, hash_key=limiter_key(database), worker_id="").breaker_is_open()
+        is_open = bootstrap.limiter(of, database).breaker_is_open()
     except (redis.RedisError, OSError):
         return
     if is_open:
@@ -211,10 +209,8 @@ def _nobody_works(tx: Connection) -> Iterator[Stop]:
 
 def _missing_keys(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Stop]:
     from bulksend.ledger import campaigns, due
-    from bulksend.ledger.encryption import Cipher
-    from bulksend.ledger.key_file import encryption_keys
 
-    cipher = Cipher.from_text(encryption_keys(of))
+    cipher = bootstrap.cipher(of)
     for each in campaigns.live(tx) if campaign is None else [campaign]:
         if any(not cipher.has_key_of(payload) for payload in due.next_payloads(tx, each.id)):
             yield Stop(

@@ -119,6 +119,15 @@ def follow(
     return done
 
 
+def watch_campaign(
+    database: Database, id: str, *, live: bool, between: Callable[[], None] = lambda: None
+) -> dict[str, int]:
+    """Wait until every message of a campaign has ended; shows it live on a terminal. Its statuses at the end."""
+    watch = Watch(database, [id])
+    follow(watch, sys.stderr if live else None, between=between)
+    return watch.statuses(id)
+
+
 class _Show(Protocol):
     def __call__(self, *, last: bool = False) -> None: ...
 

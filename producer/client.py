@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bulksend import bootstrap
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
 from bulksend.ledger import campaigns, direct, senders
 from bulksend.ledger.campaigns import Campaign, NewCampaign
@@ -16,8 +17,7 @@ from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import EncryptionPolicy, encrypt_all, encrypt_otp_only
-from bulksend.ledger.key_file import encryption_keys
+from bulksend.ledger.intake import EncryptionPolicy, encrypt_otp_only
 from bulksend.messaging import (
     Kind,
     MessageType,
@@ -34,7 +34,7 @@ from bulksend.messaging.rules import check_name, kind_of
 from bulksend.messaging.units import check_duration_ms, check_year, format_instant, long_past, parse_rate
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, IntakeReport, arguments_given, source_hash
-from producer.publisher import Publisher
+from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
 
 if TYPE_CHECKING:
@@ -95,18 +95,11 @@ class Producer:
     @classmethod
     def from_settings(cls, settings: Settings) -> Producer:
         """By settings that were read elsewhere."""
-        from producer.publisher import ImpatientPublisher, NoPublisher, RedisPublisher
-
-        publisher: Publisher = NoPublisher()
-        if settings.redis_url is not None:
-            publisher = ImpatientPublisher(
-                RedisPublisher(settings.redis_url_text(), batch_size=settings.batch_size)
-            )
         return cls(
-            Database.from_settings(settings, by_key=True),
-            publisher,
-            Cipher.from_text(encryption_keys(settings)),
-            encrypts=encrypt_all if settings.encrypt == "all" else encrypt_otp_only,
+            bootstrap.database(settings, by_key=True),
+            publisher_of(settings),
+            bootstrap.cipher(settings),
+            encrypts=bootstrap.encryption_policy(settings),
             default_region=settings.default_region,
             timezone=settings.timezone,
             default_rate=settings.default_rate,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from bulksend import bootstrap
 from bulksend.broker import batches
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
@@ -21,7 +22,8 @@ from bulksend.messaging import ContentTemplate, Kind
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import counted, format_age, format_instant, is_long_past, long_past
-from producer.publisher import Publisher
+from bulksend.settings import Settings
+from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
 from producer.rows import Chunk, Newest, Reader, Source
 
@@ -117,6 +119,30 @@ class Intake:
     """Told of the campaign before its first row is taken in."""
     between: Callable[[], None] = lambda: None
     """Called between two chunks: what it raises ends the intake, and what was taken in is kept."""
+
+    @classmethod
+    def from_settings(
+        cls,
+        of: Settings,
+        database: Database,
+        *,
+        progress: Callable[[int], None] = lambda rows: None,
+        began: Callable[[Campaign], None] = lambda campaign: None,
+        between: Callable[[], None] = lambda: None,
+    ) -> Intake:
+        """Takes rows into this ledger; publishes to Redis where REDIS_URL is set."""
+        return cls(
+            database,
+            publisher_of(of),
+            bootstrap.cipher(of),
+            encrypts=bootstrap.encryption_policy(of),
+            chunk=of.intake_chunk,
+            batch_size=of.batch_size,
+            default_rate=of.default_rate,
+            progress=progress,
+            began=began,
+            between=between,
+        )
 
     def run(
         self,

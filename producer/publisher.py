@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 
 from bulksend.broker import Outage, batches, make_app, publish
 from bulksend.messaging.states import Kind
+from bulksend.settings import Settings
 
 
 class Publisher(Protocol):
@@ -160,3 +161,10 @@ class NoPublisher:
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
         """Nothing is published."""
         return 0
+
+
+def publisher_of(of: Settings) -> Publisher:
+    """Publishes to Redis where REDIS_URL is set; otherwise the relay publishes from the ledger."""
+    if of.redis_url is None:
+        return NoPublisher()
+    return ImpatientPublisher(RedisPublisher(of.redis_url_text(), batch_size=of.batch_size))

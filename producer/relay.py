@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import redis
 import structlog
 
+from bulksend import bootstrap
 from bulksend.broker import (
     Outage,
     batches,
@@ -33,8 +34,9 @@ from bulksend.ledger.database import Database, instant
 from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
 from bulksend.redis_client import address_of
+from bulksend.settings import Settings
 from producer.maintenance import Duties
-from producer.publisher import Publisher
+from producer.publisher import Publisher, RedisPublisher
 from producer.window import Window, job
 
 log = structlog.get_logger(__name__)
@@ -134,6 +136,25 @@ class Relay:
         self._outage = Outage("relay")
         self._looked = False
         self._was_leading = False
+
+    @classmethod
+    def from_settings(cls, of: Settings) -> Relay:
+        """A relay between this ledger and this Redis. Raises RedisUnreachable where REDIS_URL is not set."""
+        clock = RemoteClock()
+        client = bootstrap.redis_client(of)
+        return cls(
+            bootstrap.database(of, by_key=True),
+            client,
+            RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=2.0, wall_ms=clock),
+            RelaySettings(
+                window_seconds=of.window_seconds,
+                republish_seconds=of.republish_seconds,
+                interval_seconds=of.relay_interval_seconds,
+                batch_size=of.batch_size,
+                resend_wait_ms=int(of.resend_wait_seconds * 1000),
+            ),
+            clock=clock,
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Round after round until ``stop`` is set. Raises RedisUnfit where this Redis cannot be used as it is."""

@@ -11,14 +11,11 @@ from pathlib import Path
 
 import structlog
 
+from bulksend import bootstrap
 from bulksend.broker import read_ids
 from bulksend.errors import InvalidInput, LedgerUnreachable, SchemaOutdated
-from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
-from bulksend.ledger.database import Database
-from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.key_file import encryption_keys
 from bulksend.ledger.readiness import try_out
-from bulksend.limits import Permits, make_permits
+from bulksend.limits import Permits
 from bulksend.messaging import Kind, Policy
 from bulksend.settings import Settings
 from worker.delivery.pipeline import Tally
@@ -155,9 +152,8 @@ def worker_name() -> str:
 
 def build_store(settings: Settings) -> Store:
     """The ledger under this process's name."""
-    cipher = Cipher.from_text(encryption_keys(settings))
-    book = CampaignCache(cipher, default_rate=settings.default_rate)
-    database = Database.from_settings(settings, by_key=True)
+    book = CampaignCache(bootstrap.cipher(settings), default_rate=settings.default_rate)
+    database = bootstrap.database(settings, by_key=True)
     return Store(database, book, name=worker_name(), account=settings.account())
 
 
@@ -166,7 +162,9 @@ def build_engine(
 ) -> Engine:
     """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
     try_out(store.database)
-    permits = make_permits(settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store)
+    permits = bootstrap.worker_limiter(
+        settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store
+    )
     policy = Policy(
         max_tries=settings.max_tries,
         base_ms=int(settings.retry_base_seconds * 1000),
@@ -177,7 +175,7 @@ def build_engine(
         store=store,
         book=store.book,
         permits=around_permits(permits),
-        vendor=lambda clock: build_vendor(settings, clock),
+        vendor=lambda clock: bootstrap.vendor_client(settings, clock),
         backlog=backlog,
         spool=Spool(Path(settings.spool_dir)),
         recorder=FlightRecorder(Path(settings.spool_dir), most=settings.worker_in_flight * 3),
@@ -189,35 +187,3 @@ def build_engine(
             policy=policy,
         ),
     )
-
-
-def build_vendor(settings: Settings, clock: Callable[[], float]) -> VendorClient:
-    """The vendor over HTTPS, requests signed by ``clock`` (seconds since the epoch).
-
-    Belongs to the event loop it is made on. Raises InvalidInput without credentials.
-    """
-    missing = settings.missing_credentials()
-    if missing or settings.uspeedo_accesskey_id is None or settings.uspeedo_accesskey_secret is None:
-        raise InvalidInput(f"{' and '.join(missing)} not set: take them from the vendor's console")
-    transport = SocketTransport(
-        settings.uspeedo_base_url,
-        timeouts=Timeouts(
-            connect=min(settings.connect_timeout, settings.request_timeout),
-            read=settings.request_timeout,
-            write=settings.request_timeout,
-            pool=settings.request_timeout,
-            total=settings.request_timeout,
-        ),
-        # A line is held from a little before its slot on.
-        connections=settings.worker_in_flight + settings.worker_in_flight // 2,
-        verify=True if settings.tls_ca is None else settings.tls_ca,
-        max_age_seconds=settings.connection_max_age_seconds,
-    )
-    credentials = Credentials(
-        settings.uspeedo_accesskey_id,
-        settings.uspeedo_accesskey_secret.get_secret_value(),
-        settings.uspeedo_account_id,
-        settings.uspeedo_action,
-        settings.uspeedo_extra_params or "",
-    )
-    return VendorClient(transport, credentials, clock=clock, vouched=settings.vouched_codes())

@@ -43,7 +43,7 @@ from bulksend.ledger.driver_errors import as_ours
 from bulksend.settings import without_secrets
 
 if TYPE_CHECKING:
-    from bulksend.settings import Settings
+    pass
 
 T = TypeVar("T")
 
@@ -173,11 +173,6 @@ class Database:
             if self.is_sqlite
             else _postgresql_engine(url, pool_size, statement_timeout_ms, by_key=by_key, pooled=pooled)
         )
-
-    @classmethod
-    def from_settings(cls, of: Settings, *, by_key: bool = False) -> Database:
-        """The ledger of an installation."""
-        return cls(of.database_url_text(), by_key=by_key, pooled=of.pooler == "transaction")
 
     @contextmanager
     def write(self, *, lasting: bool = True) -> Iterator[Connection]:

@@ -3,7 +3,6 @@
 Blocking, like everything in this room: call it on a thread. How slots keep the limits: docs/decisions/0002.
 """
 
-from bulksend.limits.factory import make_permits, redis_permits
 from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, Peers
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.local_permits import LocalPermits
@@ -40,7 +39,5 @@ __all__ = [
     "SenderLimits",
     "Spacing",
     "Wait",
-    "make_permits",
     "needs_restore",
-    "redis_permits",
 ]

@@ -172,8 +172,9 @@ def retry(id: Id, why: Why = None, json: Json = False) -> None:
 
 def _act(id: str, act: str, why: str, as_json: bool) -> None:
     def work() -> int:
+        from bulksend.bootstrap import working_limiter
         from bulksend.ledger import campaigns, counters
-        from ops.cli.context import actor, ledger, limiter, settings
+        from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, say
 
         of = settings()
@@ -182,7 +183,7 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
             campaign = campaigns.resolve(tx, id)
         campaigns.check_act(campaign, act)
         done = _done(database, act, campaign.id, actor=actor(), why=why)
-        _tell_limiter(limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
+        _tell_limiter(working_limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
         with database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
             left = _left(counters.of(tx, [campaign.id])[campaign.id])

@@ -11,13 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
-from bulksend.errors import InvalidInput, RedisUnreachable, Unavailable
+from bulksend.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
-    import redis
-
     from bulksend.ledger.database import Database
-    from bulksend.limits import RedisPermits
     from bulksend.settings import Settings
 
 T = TypeVar("T")
@@ -147,97 +144,12 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def ledger(of: Settings, *, checked: bool = True) -> Database:
-    """The ledger, reachable and of this program's schema. A SQLite ledger is brought up to date by itself."""
-    from bulksend.errors import SchemaOutdated
-    from bulksend.ledger.database import Database
-    from bulksend.ledger.migrate import check_schema, migrate
+def ledger(of: Settings) -> Database:
+    """The ledger that this command works on: bootstrap.checked_database.
+
+    Raises InvalidInput where none is chosen, and what ``checked_database`` raises.
+    """
+    from bulksend.bootstrap import checked_database
 
     check_ledger_is_chosen(of)
-    database = Database.from_settings(of)
-    if not checked:
-        return database
-    database.check()
-    try:
-        check_schema(database)
-    except SchemaOutdated:
-        # One file of one user: nobody else has to agree to its schema.
-        if not database.is_sqlite:
-            raise
-        migrate(database)
-    return database
-
-
-def ledger_that_is_there(of: Settings) -> Database | None:
-    """The ledger, for a command that changes nothing; None where a SQLite file was not made yet.
-
-    Raises SchemaOutdated for one of another schema.
-    """
-    from bulksend.ledger.database import Database
-    from bulksend.ledger.key_file import ledger_file
-    from bulksend.ledger.migrate import check_schema
-
-    file = ledger_file(of.database_url_text())
-    if file is not None and not file.exists():
-        return None
-    database = Database.from_settings(of)
-    database.check()
-    check_schema(database)
-    return database
-
-
-def redis_client(of: Settings) -> redis.Redis:
-    """Redis, answering. Raises RedisUnreachable, and RedisUnfit where waiting would be in vain."""
-    import redis
-
-    from bulksend.broker import RedisUnfit, trouble_of
-    from bulksend.redis_client import open_redis
-
-    if of.redis_url is None:
-        raise RedisUnreachable(
-            "REDIS_URL is not set; set it to your Redis or Valkey, e.g. REDIS_URL=redis://127.0.0.1:6379/0, or "
-            "use `bulksend demo` or `bulksend up`, which start their own"
-        )
-    client = open_redis(of.redis_url_text())
-    try:
-        client.ping()
-    except (redis.RedisError, OSError) as error:
-        trouble = trouble_of(error)
-        if trouble.lasts:
-            raise RedisUnfit(trouble, of.redis_address()) from None
-        raise RedisUnreachable(trouble.text(of.redis_address())) from None
-    return client
-
-
-def fit_redis(of: Settings, *, outlived: bool = False) -> None:
-    """Redis, doing all that workers and relay need. Raises RedisUnreachable, RedisUnfit.
-
-    ``outlived``: what may pass, such as a memory that is full just now, is no reason not to start.
-    """
-    import redis
-
-    from bulksend.broker import trouble_of, try_out
-
-    with redis_client(of) as client:
-        try:
-            try_out(client, of.redis_address())
-        except redis.RedisError as error:
-            if not outlived:
-                raise RedisUnreachable(trouble_of(error).text(of.redis_address())) from None
-
-
-def limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> RedisPermits | None:
-    """The limiter where Redis is set and does its work; else None, and ``tell`` hears why: the ledger alone still
-    knows most, and an act is done once the ledger has it."""
-    from bulksend.broker import RedisUnfit
-    from bulksend.ledger.installation import limiter_key
-    from bulksend.limits import redis_permits
-
-    if of.redis_url is None:
-        return None
-    try:
-        fit_redis(of)
-    except (RedisUnreachable, RedisUnfit) as error:
-        tell(str(error))
-        return None
-    return redis_permits(of, hash_key=limiter_key(database), worker_id="")
+    return checked_database(of)

@@ -102,12 +102,13 @@ def show(id: Id, json: Json = False) -> None:
     """One message with all its attempts, receipts and operator acts."""
 
     def work() -> int:
+        from bulksend.bootstrap import reading_cipher
         from ops.cli.context import ledger, settings
         from ops.cli.output import print_json
 
         of = settings()
         with ledger(of).read() as tx:
-            shown = whole(tx, id, _kept_cipher(of))
+            shown = whole(tx, id, reading_cipher(of))
             zone = zone_of(tx, shown["campaign_id"], of)
         if json:
             print_json(shown)
@@ -116,13 +117,6 @@ def show(id: Id, json: Json = False) -> None:
         return DONE
 
     raise SystemExit(guarded(work))
-
-
-def _kept_cipher(of: Settings) -> Cipher:
-    from bulksend.ledger.encryption import Cipher
-    from bulksend.ledger.key_file import kept_keys
-
-    return Cipher.from_text(kept_keys(of))
 
 
 def zone_of(tx: Connection, campaign_id: str, of: Settings) -> str:
@@ -215,16 +209,17 @@ def why(id: Id, json: Json = False) -> None:
     """Which gate holds a message, and the earliest it may go."""
 
     def work() -> int:
+        from bulksend.bootstrap import working_limiter
         from bulksend.ledger import messages
         from bulksend.operations.json_shape import to_json
-        from ops.cli.context import ledger, limiter, settings
+        from ops.cli.context import ledger, settings
         from ops.cli.output import Times, pairs, print_json
         from ops.why import explain
 
         of = settings()
         database = ledger(of)
         silent: list[str] = []
-        permits = limiter(of, database, silent.append)
+        permits = working_limiter(of, database, silent.append)
         answer = explain(
             database,
             permits,
@@ -277,6 +272,7 @@ def export(
     """Every message of a campaign, a row each, with the columns of its file that its content uses."""
 
     def work() -> int:
+        from bulksend.bootstrap import reading_cipher
         from bulksend.errors import InvalidInput
         from bulksend.ledger import campaigns
         from bulksend.messaging.units import counted
@@ -295,7 +291,7 @@ def export(
         count = 0
         with ExitStack() as stack, ledger(of).read() as tx:
             found = campaigns.resolve(tx, campaign)
-            variables = Variables(found, _kept_cipher(of))
+            variables = Variables(found, reading_cipher(of))
             own = stack.enter_context(_columns_of(file, found, encoding, sheet)) if file is not None else None
             messages = _exported(tx, found.id, None if mask else variables, own)
             rows = map(dict, campaigns.every_refused_row(tx, found.id)) if refused else messages

@@ -368,9 +368,10 @@ def account_resume(
 
 def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> None:
     def work() -> int:
+        from bulksend.bootstrap import working_limiter
         from bulksend.ledger import senders
         from bulksend.messaging.outcome import Scope
-        from ops.cli.context import actor, ledger, limiter, settings
+        from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, say
 
         of = settings()
@@ -387,7 +388,7 @@ def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> 
             }[(what, act)]
             changed = doing(tx, id, actor=actor(), why=why)
         # The flag in Redis only makes it act sooner; the ledger's word is what counts.
-        permits = limiter(of, database, lambda why: say(why, "yellow"))
+        permits = working_limiter(of, database, lambda why: say(why, "yellow"))
         if permits is not None:
             (permits.pause if act == "pause" else permits.resume)(Scope(what), id)
         state = "paused" if act == "pause" else "running"

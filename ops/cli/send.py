@@ -138,7 +138,8 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from ops.cli.context import ledger
     from ops.cli.output import say_notes
     from ops.cli.stopping import Stopped, stopped_by_signals
-    from ops.cli.wiring import intake, watch_campaign
+    from ops.watching import watch_campaign
+    from producer.intake import Intake
 
     database = ledger(of)
     under_way = _UnderWay(database)
@@ -150,14 +151,16 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
         with stopped_by_signals() as between:
             try:
                 report = plan.run(
-                    intake(of, database, progress=progress, began=under_way.begin, between=between)
+                    Intake.from_settings(
+                        of, database, progress=progress, began=under_way.begin, between=between
+                    )
                 )
             finally:
                 progress.end()
             under_way.taken_in = True
             say_notes(report.notes[len(plan.notes) :])
             if wait:
-                statuses = watch_campaign(of, database, report.campaign_id, live=not as_json, between=between)
+                statuses = watch_campaign(database, report.campaign_id, live=not as_json, between=between)
     except Stopped as stop:
         leave(stop.code, under_way.way_back())
     except InvalidInput:
@@ -283,17 +286,15 @@ class _Progress:
 
 
 def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
-    from bulksend.ledger.encryption import Cipher
-    from bulksend.ledger.key_file import kept_keys
-    from ops.cli.context import ledger_that_is_there
+    from bulksend.bootstrap import existing_database, reading_cipher
     from ops.cli.output import Times, pairs, print_json, refused_rows, say, say_notes
 
-    database = ledger_that_is_there(of)
+    database = existing_database(of)
     if database is None:
         say(
             f"there is no ledger at {of.database_address()} yet: nothing is known of senders and suppressions"
         )
-    forecast = plan.rehearse(database, Cipher.from_text(kept_keys(of)))
+    forecast = plan.rehearse(database, reading_cipher(of))
     say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
         print_json(forecast.as_json())

@@ -70,11 +70,14 @@ def migrate(
     """Bring the ledger's schema up to date."""
 
     def work() -> int:
+        from bulksend import bootstrap
         from bulksend.ledger.migrate import migrate as bring
-        from ops.cli.context import ledger, settings
+        from ops.cli.context import check_ledger_is_chosen, settings
         from ops.cli.output import print_json, say
 
-        database = ledger(settings(), checked=False)
+        of = settings()
+        check_ledger_is_chosen(of)
+        database = bootstrap.database(of)
         database.check()
         bring(database, to)
         if json:
@@ -94,14 +97,15 @@ def worker(context: typer.Context) -> None:
     """Take jobs and send. Every option of `celery worker` works, e.g. -Q otp, -l INFO, -c 4."""
 
     def work() -> int:
+        from bulksend.bootstrap import check_redis
         from bulksend.ledger.readiness import try_out
-        from ops.cli.context import fit_redis, ledger, settings
+        from ops.cli.context import ledger, settings
         from worker.celery_app import build_app, runtime_of
 
         of = settings()
         with closing(ledger(of)) as database:
             try_out(database)
-        fit_redis(of, outlived=True)
+        check_redis(of, tolerates_passing=True)
         app = build_app(of)
         arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
         code = _run_celery(app, arguments)
@@ -136,7 +140,7 @@ def relay() -> None:
         from bulksend import logs
         from bulksend.ledger.readiness import try_out
         from ops.cli.context import ledger, settings
-        from ops.cli.wiring import relay as build
+        from producer.relay import Relay
 
         of = settings()
         with closing(ledger(of)) as database:
@@ -145,7 +149,7 @@ def relay() -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        build(of).run(stop)
+        Relay.from_settings(of).run(stop)
         return DONE
 
     raise SystemExit(guarded(work))

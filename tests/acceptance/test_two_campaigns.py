@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bulksend.messaging.units import format_instant
-from ops.cli.wiring import intake
 from producer.files import plan_file
+from producer.intake import Intake
 
 pytestmark = pytest.mark.alone
 
@@ -79,7 +79,7 @@ def _take_in(site: Any, file: Path, name: str, kind: str, **more: Any) -> str:
         created_by="test",
         **more,
     )
-    return str(plan.run(intake(site.stack.settings, site.ledger, progress=lambda _: None)).campaign_id)
+    return str(plan.run(Intake.from_settings(site.stack.settings, site.ledger)).campaign_id)
 
 
 def _first_rows(name: str, count: int, folder: Path) -> Path:

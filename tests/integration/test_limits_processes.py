@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from bulksend.bootstrap import worker_limiter
 from bulksend.limits import (
     Ask,
     FallbackPermits,
@@ -22,7 +23,6 @@ from bulksend.limits import (
     RedisPermits,
     SenderLimits,
     Wait,
-    make_permits,
     needs_restore,
 )
 from bulksend.messaging.outcome import Scope
@@ -165,7 +165,7 @@ def gate_of(grant: Grant) -> Gate | None:
 
 def test_the_limiter_of_a_worker_outlives_its_redis(server: EmbeddedValkey) -> None:
     settings = Settings.from_env({"REDIS_URL": server.url})
-    permits = make_permits(settings, hash_key=KEY, worker_id="worker")
+    permits = worker_limiter(settings, hash_key=KEY, worker_id="worker")
     try:
         permits.ask([], lead_ms=0)
         permits.restore(pauses=[], recent={})
@@ -192,7 +192,7 @@ def restored(permits: FallbackPermits) -> Grant:
 
 def test_a_redis_that_is_full_is_as_good_as_away(server: EmbeddedValkey) -> None:
     settings = Settings.from_env({"REDIS_URL": server.url})
-    permits = make_permits(settings, hash_key=KEY, worker_id="worker")
+    permits = worker_limiter(settings, hash_key=KEY, worker_id="worker")
     try:
         permits.ask([], lead_ms=0)
         redis.Redis.from_url(server.url).config_set("maxmemory", 1)

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from bulksend import bootstrap
 from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
-from bulksend.ledger.installation import limiter_key
-from bulksend.limits import redis_permits
 from bulksend.settings import Settings
 from ops.local.ports import free_port, is_free
 from ops.local.valkey import EmbeddedValkey
@@ -212,7 +211,7 @@ def full(server: EmbeddedValkey, url: str) -> str:
 def open_breaker(server: EmbeddedValkey, url: str) -> str:
     settings = Settings.from_env({"REDIS_URL": url})
     database = Database(f"sqlite:///{server.folder.parent}/l.db")
-    permits = redis_permits(settings, hash_key=limiter_key(database), worker_id="")
+    permits = bootstrap.limiter(settings, database)
     permits.report(outages=1)
     permits.report(outages=1)
     database.close()

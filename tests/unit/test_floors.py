@@ -29,6 +29,7 @@ ROOMS = {
     "bulksend.gateway": 1.0,
     "bulksend.broker": 1.0,
     "bulksend.limits": 1.0,
+    "bulksend.bootstrap": 1.4,
     "bulksend.operations": 1.5,
     "migrations": 2.0,
     "producer": 2.0,

@@ -24,9 +24,7 @@ def test_the_doors_list_is_this_and_nothing_else() -> None:
         "SenderLimits",
         "Spacing",
         "Wait",
-        "make_permits",
         "needs_restore",
-        "redis_permits",
     ]
 
 

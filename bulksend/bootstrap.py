@@ -1,0 +1,242 @@
+"""The parts of a process, each made of the settings in one function.
+
+Every import stands in the function that needs it, so that a command loads only the parts it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import redis
+
+    from bulksend.gateway import VendorClient
+    from bulksend.ledger.database import Database
+    from bulksend.ledger.encryption import Cipher
+    from bulksend.ledger.intake import EncryptionPolicy
+    from bulksend.limits import FallbackPermits, LimitRules, Peers, RedisPermits
+    from bulksend.settings import Settings
+
+#: Redis answers the limiter within about a millisecond; a worker does not wait longer than this.
+_LIMITER_TIMEOUT_S = 0.5
+
+
+def database(of: Settings, *, by_key: bool = False) -> Database:
+    """The ledger; it connects at first use. ``by_key``: see Database."""
+    from bulksend.ledger.database import Database
+
+    return Database(of.database_url_text(), by_key=by_key, pooled=of.pooler == "transaction")
+
+
+def checked_database(of: Settings) -> Database:
+    """The ledger, reachable and with this program's schema. A SQLite ledger is migrated.
+
+    Raises LedgerUnreachable, LedgerUnfit, SchemaNewer, and on PostgreSQL SchemaOutdated.
+    """
+    from bulksend.errors import SchemaOutdated
+    from bulksend.ledger.migrate import check_schema, migrate
+
+    made = database(of)
+    made.check()
+    try:
+        check_schema(made)
+    except SchemaOutdated:
+        # One file of one user: no other installation depends on its schema.
+        if not made.is_sqlite:
+            raise
+        migrate(made)
+    return made
+
+
+def existing_database(of: Settings) -> Database | None:
+    """The ledger for a command that changes nothing; None where its SQLite file does not exist.
+
+    Raises LedgerUnreachable, LedgerUnfit, SchemaNewer, SchemaOutdated.
+    """
+    from bulksend.ledger.key_file import ledger_file
+    from bulksend.ledger.migrate import check_schema
+
+    file = ledger_file(of.database_url_text())
+    if file is not None and not file.exists():
+        return None
+    made = database(of)
+    made.check()
+    check_schema(made)
+    return made
+
+
+def cipher(of: Settings) -> Cipher:
+    """Encrypts and decrypts contents. Makes the key file of a SQLite ledger that has none.
+
+    Raises InvalidInput for a malformed key.
+    """
+    from bulksend.ledger.encryption import Cipher
+    from bulksend.ledger.key_file import encryption_keys
+
+    return Cipher.from_text(encryption_keys(of))
+
+
+def reading_cipher(of: Settings) -> Cipher:
+    """Decrypts contents with the keys that exist; makes no key file. Raises InvalidInput for a malformed key."""
+    from bulksend.ledger.encryption import Cipher
+    from bulksend.ledger.key_file import kept_keys
+
+    return Cipher.from_text(kept_keys(of))
+
+
+def encryption_policy(of: Settings) -> EncryptionPolicy:
+    """Which kinds of message are stored encrypted."""
+    from bulksend.ledger.intake import encrypt_all, encrypt_otp_only
+
+    return encrypt_all if of.encrypt == "all" else encrypt_otp_only
+
+
+def redis_client(of: Settings) -> redis.Redis:
+    """Redis; it connects at first use. Raises RedisUnreachable where REDIS_URL is not set."""
+    from bulksend.errors import RedisUnreachable
+    from bulksend.redis_client import open_redis
+
+    if of.redis_url is None:
+        raise RedisUnreachable(
+            "REDIS_URL is not set; set it to your Redis or Valkey, e.g. REDIS_URL=redis://127.0.0.1:6379/0, or "
+            "use `bulksend demo` or `bulksend up`, which start their own"
+        )
+    return open_redis(of.redis_url_text())
+
+
+def answering_redis(of: Settings) -> redis.Redis:
+    """Redis, answering. Raises RedisUnreachable; RedisUnfit where waiting does not help."""
+    import redis
+
+    from bulksend.broker import RedisUnfit, trouble_of
+    from bulksend.errors import RedisUnreachable
+
+    client = redis_client(of)
+    try:
+        client.ping()
+    except (redis.RedisError, OSError) as error:
+        trouble = trouble_of(error)
+        if trouble.lasts:
+            raise RedisUnfit(trouble, of.redis_address()) from None
+        raise RedisUnreachable(trouble.text(of.redis_address())) from None
+    return client
+
+
+def check_redis(of: Settings, *, tolerates_passing: bool = False) -> None:
+    """Try all that workers and relay do in Redis. Raises RedisUnreachable, RedisUnfit.
+
+    ``tolerates_passing``: a trouble that may end by itself, such as a full memory, does not raise.
+    """
+    import redis
+
+    from bulksend.broker import trouble_of, try_out
+    from bulksend.errors import RedisUnreachable
+
+    with answering_redis(of) as client:
+        try:
+            try_out(client, of.redis_address())
+        except redis.RedisError as error:
+            if not tolerates_passing:
+                raise RedisUnreachable(trouble_of(error).text(of.redis_address())) from None
+
+
+def limiter(of: Settings, database: Database) -> RedisPermits:
+    """The limiter for a process that looks and acts but sends nothing. Raises LedgerUnreachable."""
+    from bulksend.ledger.installation import limiter_key
+
+    return _redis_permits(of, limiter_key(database), worker_id="")
+
+
+def working_limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> RedisPermits | None:
+    """The limiter if Redis does its work; else None, and ``tell`` gets the reason where REDIS_URL is set.
+
+    Without it the ledger alone answers, and an act is done once the ledger has it. Raises LedgerUnreachable.
+    """
+    from bulksend.broker import RedisUnfit
+    from bulksend.errors import RedisUnreachable
+
+    if of.redis_url is None:
+        return None
+    try:
+        check_redis(of)
+    except (RedisUnreachable, RedisUnfit) as error:
+        tell(str(error))
+        return None
+    return limiter(of, database)
+
+
+def worker_limiter(
+    of: Settings, *, hash_key: bytes, worker_id: str, peers: Peers | None = None
+) -> FallbackPermits:
+    """The limiter of a worker: Redis, and the worker's share of the limits while Redis is away.
+
+    ``hash_key`` keys the hashes of recipients in Redis: ``ledger.installation.limiter_key``.
+    """
+    from bulksend.clock import RemoteClock
+    from bulksend.limits import FallbackPermits, LocalPermits
+
+    primary = _redis_permits(of, hash_key, worker_id)
+    clock = RemoteClock()
+    local = LocalPermits(clock, tags=primary.tags, rules=_limit_rules(of, pair_burst=1), knows_quotas=False)
+    return FallbackPermits(primary, local, clock, peers=peers)
+
+
+def _redis_permits(of: Settings, hash_key: bytes, worker_id: str) -> RedisPermits:
+    from bulksend.limits import RedisPermits
+    from bulksend.redis_client import open_redis
+
+    return RedisPermits(
+        open_redis(of.redis_url_text(), timeout_s=_LIMITER_TIMEOUT_S, reconnects=1),
+        hash_key=hash_key,
+        account=of.account(),
+        worker_id=worker_id,
+        rules=_limit_rules(of, pair_burst=of.pair_burst),
+    )
+
+
+def _limit_rules(of: Settings, *, pair_burst: int) -> LimitRules:
+    from bulksend.limits import LimitRules
+
+    return LimitRules(
+        account_rate=of.account_rate,
+        pair_interval_ms=of.pair_interval_seconds * 1000,
+        pair_burst=pair_burst,
+        otp_reserve=of.otp_reserve,
+        answer_ms=(of.connect_timeout + of.request_timeout) * 1000,
+    )
+
+
+def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:
+    """The vendor over HTTPS, its requests signed at the time of ``clock`` (seconds since the epoch).
+
+    Belongs to the event loop it is made on. Raises InvalidInput without credentials.
+    """
+    from bulksend.errors import InvalidInput
+    from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
+
+    missing = of.missing_credentials()
+    if missing or of.uspeedo_accesskey_id is None or of.uspeedo_accesskey_secret is None:
+        raise InvalidInput(f"{' and '.join(missing)} not set: take them from the vendor's console")
+    transport = SocketTransport(
+        of.uspeedo_base_url,
+        timeouts=Timeouts(
+            connect=min(of.connect_timeout, of.request_timeout),
+            read=of.request_timeout,
+            write=of.request_timeout,
+            pool=of.request_timeout,
+            total=of.request_timeout,
+        ),
+        # A connection is taken a little before its message's slot: more of them than messages in flight.
+        connections=of.worker_in_flight + of.worker_in_flight // 2,
+        verify=True if of.tls_ca is None else of.tls_ca,
+        max_age_seconds=of.connection_max_age_seconds,
+    )
+    credentials = Credentials(
+        of.uspeedo_accesskey_id,
+        of.uspeedo_accesskey_secret.get_secret_value(),
+        of.uspeedo_account_id,
+        of.uspeedo_action,
+        of.uspeedo_extra_params or "",
+    )
+    return VendorClient(transport, credentials, clock=clock, vouched=of.vouched_codes())
