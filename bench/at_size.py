@@ -32,7 +32,7 @@ from bench.audit import SERVER
 from bench.large_ledger import fill, put_campaign
 from bench.ledger_steps import Step, steps
 from bench.machine import cpu_seconds
-from bulksend.ledger import campaigns, counters, due, leases, receipts, search, unknowns
+from bulksend.ledger import campaign_control, campaigns, counters, due, leases, receipts, search, unknowns
 from bulksend.ledger.database import Database, unhurried
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.migrate import migrate
@@ -183,7 +183,7 @@ def chores(of: Picked) -> dict[str, list[Ask]]:
     return {
         "rescue": [lambda tx: leases.rescue(tx, resend_wait_ms=600_000)],
         "expire": [due.expire],
-        "cancel stragglers": [campaigns.end_cancelled],
+        "cancel stragglers": [campaign_control.end_cancelled],
         "match receipts that came early": [receipts.match_orphans],
         "finish campaigns": [campaigns.finish_ended],
         "reopen campaigns": [campaigns.reopen_waiting],

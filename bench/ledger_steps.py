@@ -20,8 +20,8 @@ from pathlib import Path
 from bench.large_ledger import fill
 from bench.machine import cpu_seconds
 from bench.stand import POSTGRESQL, SENDER, number
-from bulksend.ledger import campaigns, intake, leases, sending
-from bulksend.ledger.campaigns import NewCampaign
+from bulksend.ledger import campaign_creation, intake, leases, sending
+from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
@@ -48,7 +48,7 @@ def steps(database: Database, many: int, batch: int, server: Callable[[], float]
     """Take ``many`` messages through a whole life, ``batch`` at a time."""
     campaign_key = new_id()
     with database.write() as tx:
-        campaign, _ = campaigns.create_or_find(tx, _campaign(campaign_key))
+        campaign, _ = campaign_creation.create_or_find(tx, _campaign(campaign_key))
         lease, _ = leases.take(tx, "bench", HOUR_MS)
     found: dict[str, Step] = {}
     ids: list[str] = []

@@ -132,7 +132,7 @@ def _delimiter(file: Path) -> str:
 def _campaign(tx: Any, report: Any) -> dict[str, Any]:
     """What the report says of one campaign."""
     campaign = campaigns.get(tx, report.campaign_id)
-    statuses = campaigns.statuses(tx, campaign.id)
+    statuses = campaigns.status_counts(tx, campaign.id)
     of_it = messages.c.campaign_id == campaign.id
     joined = attempts.join(messages, attempts.c.message_pk == messages.c.id)
     times = tx.execute(

@@ -167,17 +167,17 @@ def _outage(of: Settings, database: Database) -> Iterator[Stop]:
 
 
 def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Stop]:
-    from bulksend.ledger import senders
+    from bulksend.ledger import pauses, senders
 
     zone = (campaign.timezone if campaign is not None else None) or of.timezone or "UTC"
-    account = senders.account_pause(tx, of.account())
+    account = pauses.account_pause(tx, of.account())
     if account is not None:
         yield Stop(
             "account",
             f"paused since {_since(account[0], zone)}: {account[1]}",
             'bulksend account resume --why "…" once the cause is mended',
         )
-    for sender in senders.listed(tx):
+    for sender in senders.all_senders(tx):
         if sender.paused_at is not None and (campaign is None or campaign.sender == sender.phone):
             yield Stop(
                 "sender",
@@ -211,7 +211,7 @@ def _missing_keys(tx: Connection, of: Settings, campaign: Campaign | None) -> It
     from bulksend.ledger import campaigns, due
 
     cipher = bootstrap.cipher(of)
-    for each in campaigns.live(tx) if campaign is None else [campaign]:
+    for each in campaigns.active(tx) if campaign is None else [campaign]:
         if any(not cipher.has_key_of(payload) for payload in due.next_payloads(tx, each.id)):
             yield Stop(
                 "encryption key",

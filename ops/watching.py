@@ -44,8 +44,8 @@ class Watch:
         """Look again."""
         now = time.monotonic()
         with self._database.read() as tx:
-            seen = campaigns.many(tx, self._ids)
-            statuses = {id: campaigns.statuses(tx, id) for id in self._ids}
+            seen = campaigns.by_ids(tx, self._ids)
+            statuses = {id: campaigns.status_counts(tx, id) for id in self._ids}
         with self._lock:
             self._seen, self._statuses = seen, statuses
             for id in self._ids:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 
-from bulksend.ledger import campaigns, leases, messages, senders
+from bulksend.ledger import campaigns, leases, messages, pauses, senders
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.endings import NOT_SENT_AGAIN
 from bulksend.ledger.ids import lowest_at
@@ -93,7 +93,7 @@ def explain(
             return Why(id, status.value, None, _ending(status, row["error"]), None)
         now = instant(tx)
         campaign = campaigns.get(tx, row["campaign_id"])
-        sender = senders.some(tx, [row["sender"]]).get(row["sender"])
+        sender = senders.by_phones(tx, [row["sender"]]).get(row["sender"])
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
         ahead = _ahead(tx, row)
         workers = leases.alive(tx)
@@ -141,7 +141,7 @@ def _by_ledger(
     if sender is not None and sender.paused_at is not None:
         text = f"its sender is paused since {_when(sender.paused_at, zone)}: {sender.pause_why}"
         found.append(Holding(Gate.SENDER_PAUSED.value, text, None))
-    account_pause = senders.account_pause(tx, account)
+    account_pause = pauses.account_pause(tx, account)
     if account_pause is not None:
         text = f"the account is paused since {_when(account_pause[0], zone)}: {account_pause[1]}"
         found.append(Holding(Gate.ACCOUNT_PAUSED.value, text, None))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from bulksend import bootstrap
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
-from bulksend.ledger import campaigns, direct, senders
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger import campaign_creation, direct, senders
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.encryption import Cipher
@@ -268,7 +269,7 @@ class Producer:
     def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[direct.Became]:
         campaign = self._standing.get(kind)
         if campaign is None:
-            campaign = self._database.retrying(lambda tx: campaigns.direct(tx, kind))
+            campaign = self._database.retrying(lambda tx: campaign_creation.standing_campaign(tx, kind))
             self._standing[kind] = campaign
         return direct.take(self._database, campaign, sends, cipher=self._cipher, encrypts=self._encrypts)
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from bulksend.errors import InvalidInput, InvalidValue
-from bulksend.ledger import campaigns, senders, suppressions
+from bulksend.ledger import campaign_creation, campaigns, continuation, senders, suppressions
 from bulksend.ledger import intake as ledger_intake
-from bulksend.ledger.campaigns import Campaign, Continuation, NewCampaign
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.continuation import Continuation
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
@@ -185,23 +187,27 @@ class FilePlan:
             return _Known(now_ms)
         senders.check_spelling(tx, self.sender, self.naming("sender"))
         now_ms = instant(tx)
-        record = senders.some(tx, [self.sender]).get(self.sender)
+        record = senders.by_phones(tx, [self.sender]).get(self.sender)
         known = _Known(now_ms)
         if record is not None:
             known.rate, known.quota = record.rate, record.quota
         new = self._campaign(now_ms)
         if self.into is not None:
-            known.way = way = campaigns.to_continue(tx, self.into, new)
-            known.alike = [*([] if way.into is None else [way.into]), *way.rest_of, *campaigns.alike(tx, new)]
-            known.notes = campaigns.notes_of_rest(tx, way, way.into)
+            known.way = way = continuation.plan_continuation(tx, self.into, new)
+            known.alike = [
+                *([] if way.into is None else [way.into]),
+                *way.cancelled,
+                *campaign_creation.with_same_content(tx, new),
+            ]
+            known.notes = continuation.rest_notes(tx, way, way.into)
             if way.into is None:
                 check_due(way.new, now_ms)
         elif (there := campaigns.by_key(tx, new.key)) is not None:
-            campaigns.check_same(tx, there, new)
+            campaign_creation.check_matches(tx, there, new)
             known.repeats = there
         else:
             check_due(new, now_ms)
-            known.alike = [] if self.again else campaigns.alike(tx, new)
+            known.alike = [] if self.again else campaign_creation.with_same_content(tx, new)
         return known
 
     def _forecast(
@@ -221,7 +227,7 @@ class FilePlan:
                 recipients = [message.recipient for message in planned]
                 unwanted = suppressions.among_recipients(tx, recipients, self.kind)
                 if forecast.way is not None:
-                    having = {**having, **ledger_intake.sent_in(tx, forecast.way.rest_of, planned)}
+                    having = {**having, **ledger_intake.sent_in(tx, forecast.way.cancelled, planned)}
                     if forecast.way.into is not None:
                         having |= ledger_intake.there(tx, forecast.way.into, planned)
         forecast.found.update(having.values())

@@ -12,9 +12,10 @@ from bulksend import bootstrap
 from bulksend.broker import batches
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
-from bulksend.ledger import campaigns, senders
+from bulksend.ledger import campaign_control, campaign_creation, campaigns, continuation, senders
 from bulksend.ledger import intake as ledger_intake
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import EncryptionPolicy, IntakeMoved, NewMessage, encrypt_otp_only
@@ -99,7 +100,7 @@ def same_people(
     return SamePeople(
         f"{found.total():,} of {counted(rows, 'row')} {are_for} this message already: campaign {most.id} "
         f"({most.name}) of {format_age(max(0, now_ms - most.created_at))} ago{others} has the same sender and content. "
-        f"Nothing was changed. {campaigns.ways_on(most, new)}"
+        f"Nothing was changed. {campaign_creation.next_steps(most, new)}"
     )
 
 
@@ -175,7 +176,7 @@ class Intake:
         with self.database.read() as tx:
             there = campaigns.by_key(tx, new.key)
             now_ms = instant(tx)
-            alike = [] if again or there is not None else campaigns.alike(tx, new)
+            alike = [] if again or there is not None else campaign_creation.with_same_content(tx, new)
         if there is None:
             check_due(new, now_ms)
         look = _Look()
@@ -201,7 +202,7 @@ class Intake:
     def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
         with self.database.write() as tx:
             new_sender = senders.register(tx, new.sender, rate=self.default_rate)
-            campaign, _ = campaigns.create_or_find(tx, new)
+            campaign, _ = campaign_creation.create_or_find(tx, new)
             return campaign, new_sender, instant(tx)
 
     def _look(
@@ -226,17 +227,17 @@ class Intake:
         """Take in the rows that the campaign has not got; from the first, however often."""
         new = source.new
         with self.database.read() as tx:
-            way = campaigns.to_continue(tx, into, new)
-            alike = campaigns.alike(tx, new)
+            way = continuation.plan_continuation(tx, into, new)
+            alike = campaign_creation.with_same_content(tx, new)
             now_ms = instant(tx)
         if way.into is None:
             check_due(way.new, now_ms)
         look = self._look(source, now_ms, []) if new.kind is Kind.OTP else _Look()
         # Ended first, what waits in a cancelled campaign is surely not sent, whatever a worker held of it.
-        for cancelled in way.rest_of:
-            campaigns.end_all(self.database, cancelled)
+        for cancelled in way.cancelled:
+            campaign_control.end_unsent_messages(self.database, cancelled)
         with self.database.write() as tx:
-            begun = campaigns.begin_continuation(tx, way)
+            begun = continuation.begin_continuation(tx, way)
         self.began(begun)
         report = IntakeReport(begun.id, superseded=len(look.superseded), continued=(done := Continued()))
         # What comes into a campaign later is due now, and lives as long as if it had been sent now.
@@ -251,8 +252,8 @@ class Intake:
                         after=at,
                         planned=chunk.planned,
                         refused=chunk.refused,
-                        alike=[begun, *way.rest_of, *alike],
-                        rest_of=way.rest_of,
+                        alike=[begun, *way.cancelled, *alike],
+                        rest_of=way.cancelled,
                         cipher=self.cipher,
                         encrypts=self.encrypts,
                     ),
@@ -269,7 +270,7 @@ class Intake:
             self.between()
         with self.database.write() as tx:
             campaigns.finish_intake(tx, begun.id)
-            report.notes = [*reader.notes, *campaigns.notes_of_rest(tx, way, begun)]
+            report.notes = [*reader.notes, *continuation.rest_notes(tx, way, begun)]
         return report
 
     def _take_all(self, campaign: Campaign, reader: Reader) -> None:

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
-from bulksend.ledger import campaigns, counters, due, leases, receipts
+from bulksend.ledger import campaign_control, campaigns, counters, due, leases, receipts
 from bulksend.ledger.database import Database, hurried
 from bulksend.ledger.driver_errors import log_text
 
@@ -58,7 +58,7 @@ class Duties:
         self._duties = [
             _Duty("rescue", rescue),
             _Duty("expire", lambda tx: {"expired": due.expire(tx)}),
-            _Duty("end_cancelled", lambda tx: {"cancelled": campaigns.end_cancelled(tx)}),
+            _Duty("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             _Duty("match_receipts", lambda tx: {"receipts": receipts.match_orphans(tx)}),
             _Duty("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             _Duty("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),

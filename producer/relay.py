@@ -28,7 +28,7 @@ from bulksend.broker import (
 from bulksend.clock import RemoteClock
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
-from bulksend.ledger import campaigns, due, senders
+from bulksend.ledger import campaigns, due, pauses, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.driver_errors import log_text
@@ -222,9 +222,9 @@ class Relay:
             self._windows.clear()
         oldest = {lane: self._oldest_in(lane) for lane in LANES}
         with self._database.read() as tx:
-            live = campaigns.live(tx)
-            paused = senders.pauses(tx)
-            rates = {sender.phone: sender.rate for sender in senders.listed(tx)}
+            live = campaigns.active(tx)
+            paused = pauses.current(tx)
+            rates = {sender.phone: sender.rate for sender in senders.all_senders(tx)}
             self._clock.observe(instant(tx))
         known = {campaign.id for campaign in live}
         self._windows = {id: window for id, window in self._windows.items() if id in known}

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.intake import NewMessage, Prepared
 from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, person
 from bulksend.messaging.json_text import json_writer

@@ -26,6 +26,15 @@ def new_ids(count: int, now_ms: int) -> list[str]:
     return [str(uuid.UUID(int=uuid.UUID(id).int + (off << 80))) for id in made]
 
 
+def is_id(text: str) -> bool:
+    """Whether the text has the form of an id."""
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 def instant_of(id: str) -> int:
     """When an id was made, ms since the epoch by its maker's clock: a UUIDv7 begins with it (RFC 9562)."""
     return int(id[:8] + id[9:13], 16)

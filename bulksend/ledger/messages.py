@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
@@ -10,10 +9,12 @@ from sqlalchemy import Connection, RowMapping, select, update
 from bulksend.errors import InvalidInput, MessageNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.database import among, db_now, instant
+from bulksend.ledger.campaigns import reopen
+from bulksend.ledger.database import db_now, instant
+from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.masking import mask_digits
-from bulksend.messaging.states import SENT, CampaignStatus, Kind, Status
+from bulksend.messaging.states import CampaignStatus, Kind, Status
 
 #: What a person may settle an unknown message as, and where it goes then.
 RESOLUTIONS = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}
@@ -21,15 +22,11 @@ RESOLUTIONS = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": S
 
 def get(tx: Connection, id: str) -> RowMapping:
     """The whole row, payload left out. Raises MessageNotFound."""
-    import uuid
-
-    try:
-        uuid.UUID(id)
-    except ValueError:
+    if not is_id(id):
         raise MessageNotFound(
             f"{mask_digits(id[:40])!r} is not a message id; find it by "
             "`bulksend messages find --phone|--message-id|--request-id`"
-        ) from None
+        )
     columns = [c for c in messages.c if c.name not in ("payload", "fingerprint")]
     row = tx.execute(select(*columns).where(messages.c.id == id)).mappings().one_or_none()
     if row is None:
@@ -79,7 +76,7 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     if not changed:
         raise InvalidInput(f"message {id} was settled by something else meanwhile; look at it again")
     if target is Status.QUEUED:
-        reopen_campaigns(tx, [row["campaign_id"]])
+        reopen(tx, [row["campaign_id"]])
     operator_log.record(tx, actor=actor, act=f"resolve as {as_}", scope="message", subject=id, why=why)
     return target
 
@@ -115,20 +112,6 @@ def resolved_before(tx: Connection, id: str, as_: str) -> bool:
     return bool(decided) and decided[-1] == f"resolve as {as_}"
 
 
-def reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:
-    """A finished campaign runs again when one of its messages waits again."""
-    tx.execute(
-        update(campaigns)
-        .where(among(tx, campaigns.c.id, ids), campaigns.c.status == CampaignStatus.FINISHED.value)
-        .values(status=CampaignStatus.RUNNING.value, ended_at=None)
-    )
-
-
 def _is_cancelled(tx: Connection, campaign_id: str) -> bool:
     status = tx.execute(select(campaigns.c.status).where(campaigns.c.id == campaign_id)).scalar_one()
     return CampaignStatus(status) is CampaignStatus.CANCELLED
-
-
-def is_sent(status: str) -> bool:
-    """Whether the vendor surely has it."""
-    return Status(status) in SENT

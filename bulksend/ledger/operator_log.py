@@ -1,10 +1,10 @@
-"""Operator acts: who did what to which campaign, message, sender, account or number, and why."""
+"""The operator log: who did what to which campaign, message, sender, account or number, and why."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Update, insert, select
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.database import db_now
@@ -14,7 +14,7 @@ from bulksend.ledger.schema import acts
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One line of the record. ``scope`` is campaign, message, sender, account or suppression."""
+    """One entry. ``scope`` is campaign, message, sender, account or suppression."""
 
     at: int
     actor: str
@@ -24,8 +24,18 @@ class Act:
     why: str
 
 
+def apply(
+    tx: Connection, change: Update, *, actor: str, act: str, scope: str, subject: str, why: str
+) -> bool:
+    """Run an act that is one statement, and record it where it changed a row. Returns whether it did."""
+    changed = tx.execute(change).rowcount > 0
+    if changed:
+        record(tx, actor=actor, act=act, scope=scope, subject=subject, why=why)
+    return changed
+
+
 def record(tx: Connection, *, actor: str, act: str, scope: str, subject: str, why: str) -> None:
-    """Put an act on record, in the transaction of the act itself."""
+    """Add an entry, in the transaction of the act itself."""
     tx.execute(
         insert(acts).values(
             id=new_id(),
@@ -40,7 +50,7 @@ def record(tx: Connection, *, actor: str, act: str, scope: str, subject: str, wh
 
 
 def of(tx: Connection, scope: str, subject: str) -> list[Act]:
-    """Every act on one subject, oldest first."""
+    """The entries of one subject, oldest first."""
     rows = tx.execute(
         select(acts.c.at, acts.c.actor, acts.c.act, acts.c.scope, acts.c.subject, acts.c.why)
         .where(acts.c.scope == scope, acts.c.subject == subject)

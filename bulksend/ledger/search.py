@@ -26,7 +26,7 @@ from bulksend.errors import InvalidInput
 from bulksend.ledger import counters
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.database import among, by_index
-from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
+from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
 from bulksend.ledger.schema import attempts, campaigns, installation, messages
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.person import forms
@@ -113,12 +113,11 @@ def _named(tx: Connection, columns: Sequence[Column[Any]], ids: Sequence[str]) -
 
 
 def _checked(id: str) -> str:
-    try:
-        return str(UUID(id))
-    except ValueError:
+    if not is_id(id):
         raise InvalidInput(
             f"--before: {mask_digits(id[:40])!r} is not the id of a message; take that of the last line"
-        ) from None
+        )
+    return str(UUID(id))
 
 
 def _newest_in_status(

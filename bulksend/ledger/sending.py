@@ -15,9 +15,9 @@ from sqlalchemy.exc import DataError
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement, storable, table
+from bulksend.ledger.campaigns import reopen
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.endings import MAYBE_SENT, NOT_SENT_AGAIN, WORKER_LOST, heed_evidence
-from bulksend.ledger.messages import reopen_campaigns
 from bulksend.ledger.schema import HELD_SQL, messages
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome, Refused, Throttled, Unknown
 from bulksend.messaging.states import Kind, Status
@@ -557,7 +557,7 @@ def _reopen_campaigns(tx: Connection, ids: Sequence[str]) -> None:
     sql = _WAITING_AGAIN.format(named=named(tx))
     found = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).scalars().all()
     if found:
-        reopen_campaigns(tx, found)
+        reopen(tx, found)
 
 
 _OUTCOME_NAMES: dict[type, str] = {

@@ -41,7 +41,7 @@ def audit(
         _check(campaign, metrics)
         began = time.monotonic()
         with ledger(settings()).read() as tx:
-            id = campaigns.resolve(tx, campaign).id if campaign is not None else None
+            id = campaigns.find(tx, campaign).id if campaign is not None else None
             report = auditing.audit(tx, campaign_id=id)
         seconds = time.monotonic() - began
         _tell_json(report) if json else _tell(report)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from bulksend.ledger.campaigns import Campaign, Cancelled
+    from bulksend.ledger.campaign_control import Cancelled
+    from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.counters import Counts
     from bulksend.ledger.database import Database
 
@@ -130,7 +131,7 @@ def watch(id: Id, json: Json = False) -> None:
 
         database = ledger(settings())
         with database.read() as tx:
-            campaign = campaigns.resolve(tx, id)
+            campaign = campaigns.find(tx, id)
         looked = Watch(database, [campaign.id])
         try:
             follow(looked, None if json else sys.stdout)
@@ -173,15 +174,15 @@ def retry(id: Id, why: Why = None, json: Json = False) -> None:
 def _act(id: str, act: str, why: str, as_json: bool) -> None:
     def work() -> int:
         from bulksend.bootstrap import working_limiter
-        from bulksend.ledger import campaigns, counters
+        from bulksend.ledger import campaign_control, campaigns, counters
         from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, say
 
         of = settings()
         database = ledger(of)
         with database.read() as tx:
-            campaign = campaigns.resolve(tx, id)
-        campaigns.check_act(campaign, act)
+            campaign = campaigns.find(tx, id)
+        campaign_control.check_allowed(campaign, act)
         done = _done(database, act, campaign.id, actor=actor(), why=why)
         _tell_limiter(working_limiter(of, database, lambda why: say(why, "yellow")), act, campaign.id)
         with database.read() as tx:
@@ -198,14 +199,14 @@ def _act(id: str, act: str, why: str, as_json: bool) -> None:
 
 def _done(database: Database, act: str, id: str, *, actor: str, why: str) -> Cancelled | int | bool | None:
     """Do it, and what it came to."""
-    from bulksend.ledger import campaigns
+    from bulksend.ledger import campaign_control, pauses
 
     if act == "cancel":
-        return campaigns.cancel(database, id, actor=actor, why=why)
+        return campaign_control.cancel(database, id, actor=actor, why=why)
     acts: dict[str, Callable[..., int | bool]] = {
-        "pause": campaigns.pause,
-        "resume": campaigns.resume,
-        "retry": campaigns.retry_failed,
+        "pause": pauses.pause_campaign,
+        "resume": pauses.resume_campaign,
+        "retry": campaign_control.retry_failed,
     }
     with database.write() as tx:
         return acts[act](tx, id, actor=actor, why=why)
@@ -226,7 +227,7 @@ def _tell_limiter(permits: Any, act: str, id: str) -> None:
 
 def _changed(done: Cancelled | int | bool | None) -> dict[str, Any]:
     """The fields of ``--json`` that say what an act changed."""
-    from bulksend.ledger.campaigns import Cancelled
+    from bulksend.ledger.campaign_control import Cancelled
 
     if not isinstance(done, Cancelled):
         return {"changed": done}
@@ -239,7 +240,7 @@ def _changed(done: Cancelled | int | bool | None) -> dict[str, Any]:
 
 
 def _told(act: str, done: Cancelled | int | bool | None, campaign: Campaign, left: int) -> str:
-    from bulksend.ledger.campaigns import Cancelled
+    from bulksend.ledger.campaign_control import Cancelled
     from bulksend.messaging.units import counted
 
     if isinstance(done, Cancelled):
@@ -286,7 +287,7 @@ def whole(tx: Connection, id: str) -> dict[str, Any]:
     from bulksend.ledger import campaigns, counters, operator_log, progress
     from bulksend.operations.json_shape import to_json
 
-    campaign = campaigns.resolve(tx, id)
+    campaign = campaigns.find(tx, id)
     counts = counters.of(tx, [campaign.id])[campaign.id]
     rate = progress.paces(tx, [campaign], RATE_WINDOW_MS)[campaign.id]
     shown = _summary(campaign, counts, rate) | _more(campaign) | _times(campaign)
@@ -353,14 +354,14 @@ def _left(counts: Counts) -> int:
 
 def _eta(campaign: Campaign, left: int, rate: float) -> int | None:
     """Seconds until all is sent, at the present rate; None where that is not known, or nothing goes out."""
-    from bulksend.ledger.campaigns import LIVE
+    from bulksend.ledger.campaigns import ACTIVE
     from bulksend.messaging.states import CampaignStatus
 
     if campaign.status is CampaignStatus.CANCELLED:
         return None
     if not left:
         return 0
-    return round(left / rate) if rate and campaign.status in LIVE else None
+    return round(left / rate) if rate and campaign.status in ACTIVE else None
 
 
 def _more(campaign: Campaign) -> dict[str, Any]:

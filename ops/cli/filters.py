@@ -41,7 +41,7 @@ def query_of(
         else parse_recipient(phone, default_region=of.default_region, field="--phone"),
         message_id=message_id,
         request_id=request_id,
-        campaign_id=None if campaign is None else campaigns.resolve(tx, campaign).id,
+        campaign_id=None if campaign is None else campaigns.find(tx, campaign).id,
         status=_status(status),
         since=first,
         until=last,

@@ -290,11 +290,11 @@ def export(
         of = settings()
         count = 0
         with ExitStack() as stack, ledger(of).read() as tx:
-            found = campaigns.resolve(tx, campaign)
+            found = campaigns.find(tx, campaign)
             variables = Variables(found, reading_cipher(of))
             own = stack.enter_context(_columns_of(file, found, encoding, sheet)) if file is not None else None
             messages = _exported(tx, found.id, None if mask else variables, own)
-            rows = map(dict, campaigns.every_refused_row(tx, found.id)) if refused else messages
+            rows = map(dict, campaigns.all_refused_rows(tx, found.id)) if refused else messages
             with open_writer(output, REFUSED_COLUMNS if refused else None) as write:
                 for row in rows:
                     write(row)

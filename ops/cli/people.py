@@ -251,7 +251,7 @@ def senders_list(json: Json = False) -> None:
 
         of = settings()
         with ledger(of).read() as tx:
-            found = [to_json(s) for s in senders.listed(tx)]
+            found = [to_json(s) for s in senders.all_senders(tx)]
         if json:
             for line in found:
                 print_json(line)
@@ -369,7 +369,7 @@ def account_resume(
 def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> None:
     def work() -> int:
         from bulksend.bootstrap import working_limiter
-        from bulksend.ledger import senders
+        from bulksend.ledger import pauses, senders
         from bulksend.messaging.outcome import Scope
         from ops.cli.context import actor, ledger, settings
         from ops.cli.output import print_json, say
@@ -381,10 +381,10 @@ def _switch(what: str, phone: str | None, act: str, why: str, as_json: bool) -> 
             if what == "sender":
                 senders.get(tx, id)
             doing = {
-                ("sender", "pause"): senders.pause,
-                ("sender", "resume"): senders.resume,
-                ("account", "pause"): senders.pause_account,
-                ("account", "resume"): senders.resume_account,
+                ("sender", "pause"): pauses.pause_sender,
+                ("sender", "resume"): pauses.resume_sender,
+                ("account", "pause"): pauses.pause_account,
+                ("account", "resume"): pauses.resume_account,
             }[(what, act)]
             changed = doing(tx, id, actor=actor(), why=why)
         # The flag in Redis only makes it act sooner; the ledger's word is what counts.

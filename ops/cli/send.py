@@ -193,7 +193,7 @@ class _UnderWay:
         self.campaign = campaign
         tell(f"campaign {campaign.id} ({campaign.name}), in the ledger at {self._database.address}")
         with self._database.read() as tx:
-            if campaigns.named(tx, campaign.name) > 1:
+            if campaigns.count_named(tx, campaign.name) > 1:
                 tell(f"other campaigns are named {campaign.name} as well: name this one by its id")
 
     def way_back(self) -> str:

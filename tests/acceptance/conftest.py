@@ -116,7 +116,7 @@ class Site:
     def statuses(self, campaign: str) -> Counter[str]:
         """How many messages of a campaign are where."""
         with self.ledger.read() as tx:
-            return Counter(campaigns.statuses(tx, campaign))
+            return Counter(campaigns.status_counts(tx, campaign))
 
     def all_statuses(self) -> Counter[str]:
         """How many messages are where."""

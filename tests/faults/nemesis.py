@@ -728,11 +728,11 @@ def _resume_account(h: FaultContext, why: str) -> None:
 
 
 def _account_paused(site: Installation) -> bool:
-    from bulksend.ledger import senders
+    from bulksend.ledger import pauses
 
     try:
         with site.ledger.read() as tx:
-            return bool(senders.pauses(tx).accounts)
+            return bool(pauses.current(tx).accounts)
     except Exception:  # noqa: BLE001 - another fault has the ledger: not known, so once more
         return True
 

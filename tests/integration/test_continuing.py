@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import audit, campaigns, suppressions
-from bulksend.ledger.campaigns import ALIKE_MS, Campaign, NewCampaign
+from bulksend.ledger import audit, campaign_control, campaigns, pauses, suppressions
+from bulksend.ledger.campaign_creation import SAME_CONTENT_MS, NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
@@ -189,7 +190,7 @@ def test_a_finished_campaign_runs_again_and_a_paused_one_stays_paused(desk: Desk
     desk.take("new", rows_of(0, 3), into=id)
     assert (desk.campaign(id).status.value, desk.campaign(id).ended_at) == ("running", None)
     with desk.database.write() as tx:
-        campaigns.pause(tx, id, actor="ann", why="wait")
+        pauses.pause_campaign(tx, id, actor="ann", why="wait")
     desk.take("more", rows_of(0, 4), into=id)
     assert desk.campaign(id).status.value == "paused"
     assert len(desk.people()) == 4
@@ -207,9 +208,9 @@ def test_who_has_it_of_a_third_campaign_is_left_out_of_a_continuation(desk: Desk
 @pytest.mark.parametrize(
     ("name", "age_ms", "is_stopped"),
     [
-        ("spring", ALIKE_MS * 10, True),
-        ("other", ALIKE_MS - 60_000, True),
-        ("other", ALIKE_MS + 60_000, False),
+        ("spring", SAME_CONTENT_MS * 10, True),
+        ("other", SAME_CONTENT_MS - 60_000, True),
+        ("other", SAME_CONTENT_MS + 60_000, False),
     ],
 )
 def test_another_name_counts_for_thirty_days(desk: Desk, name: str, age_ms: int, is_stopped: bool) -> None:
@@ -325,7 +326,7 @@ def end_as(desk: Desk, n: int, status: str, outcome: str | None = None) -> None:
 
 
 def cancel(desk: Desk, id: str, at_once: int = 1000) -> None:
-    campaigns.cancel(desk.database, id, actor="ann", why="a wrong word", at_once=at_once)
+    campaign_control.cancel(desk.database, id, actor="ann", why="a wrong word", at_once=at_once)
 
 
 #: (status, the outcome of its attempt) and whether the rest of a cancelled campaign takes the person.
@@ -377,7 +378,7 @@ def test_the_rest_of_a_cancelled_campaign_is_sent_to_those_surely_not_sent_to(
     wanted = [person(n) for n, (_, _, takes) in enumerate(ENDINGS) if takes] + [person(many)]
     assert sent == wanted
     assert done.continued == Continued(many + 1, 0, many + 1)
-    assert [note for note in done.notes if "still being sent or ended, and so left out: 1." in note]
+    assert [note for note in done.notes if "still sends or ends them: 1 message." in note]
 
 
 def test_the_rest_may_have_a_corrected_content(desk: Desk) -> None:
@@ -389,7 +390,7 @@ def test_the_rest_may_have_a_corrected_content(desk: Desk) -> None:
     for took in (2, 0):
         done = desk.take("old", rows_of(0, 3), into=id, content=corrected)
         assert done.continued == Continued(3, took, 3 - took)
-    assert "the rest has another content than what was sent before" in done.notes
+    assert "the rest has another content than the messages sent before" in done.notes
     assert desk.campaign(done.campaign_id).content == corrected
     with pytest.raises(InvalidInput, match="has another content"):
         desk.take("old", rows_of(0, 3), into=id)

@@ -76,7 +76,7 @@ def test_a_duty_that_fails_is_named_and_stops_none_of_the_others(ledger: Databas
     now[0] += FAILED_S
     duties.do()
     with ledger.read() as tx:
-        assert campaigns.statuses(tx, expiring.id) == {"expired": 3}
+        assert campaigns.status_counts(tx, expiring.id) == {"expired": 3}
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)

@@ -17,8 +17,21 @@ from sqlalchemy import text
 
 from bulksend import failpoints
 from bulksend.gateway import Credentials, SendOrder, SocketTransport, Start, Timeouts, VendorClient
-from bulksend.ledger import audit, campaigns, due, intake, leases, messages, senders, suppressions
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger import (
+    audit,
+    campaign_control,
+    campaign_creation,
+    campaigns,
+    due,
+    intake,
+    leases,
+    messages,
+    pauses,
+    senders,
+    suppressions,
+)
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
@@ -136,7 +149,7 @@ class Rig:
         deadline = time.monotonic() + seconds
         while True:
             with self.database.read() as tx:
-                statuses = campaigns.statuses(tx, campaign.id)
+                statuses = campaigns.status_counts(tx, campaign.id)
                 waiting = [row.id for row in due.due(tx, campaign.id, 500)]
             if done(statuses):
                 return statuses
@@ -185,7 +198,7 @@ def a_campaign(
             | {k: v for k, v in changes.items() if k != "expires_at"}
         )
         senders.register(tx, SENDER, rate=400.0)
-        campaign, _ = campaigns.create_or_find(tx, new)
+        campaign, _ = campaign_creation.create_or_find(tx, new)
         planned = [
             NewMessage(
                 n,
@@ -317,8 +330,8 @@ def test_what_a_person_must_mend_pauses_and_burns_no_try_and_goes_on_after(
 
         def paused(statuses: dict[str, int]) -> bool:
             with ledger.read() as tx:
-                pauses = senders.pauses(tx)
-            return bool(pauses.campaigns or pauses.senders or pauses.accounts) and ended_or_waits(statuses)
+                held = pauses.current(tx)
+            return bool(held.campaigns or held.senders or held.accounts) and ended_or_waits(statuses)
 
         rig.run_until(campaign, paused)
         row = one_of(ledger, campaign, number(1))
@@ -327,9 +340,9 @@ def test_what_a_person_must_mend_pauses_and_burns_no_try_and_goes_on_after(
             assert messages.get(tx, row["id"])["tries"] == 0
         simulator.set_rules(())
         with ledger.write() as tx:
-            assert campaigns.resume(tx, campaign.id, actor="a", why="w") or scope != "campaign"
-            assert senders.resume(tx, SENDER, actor="a", why="w") or scope != "sender"
-            assert senders.resume_account(tx, "default", actor="a", why="w") or scope != "account"
+            assert pauses.resume_campaign(tx, campaign.id, actor="a", why="w") or scope != "campaign"
+            assert pauses.resume_sender(tx, SENDER, actor="a", why="w") or scope != "sender"
+            assert pauses.resume_account(tx, "default", actor="a", why="w") or scope != "account"
         from bulksend.messaging import Scope
 
         for one, id in ((Scope.CAMPAIGN, campaign.id), (Scope.SENDER, SENDER), (Scope.ACCOUNT, "default")):
@@ -482,8 +495,8 @@ def test_what_expired_while_it_waited_is_never_posted(ledger: Database, tmp_path
 
 def test_a_cancelled_campaign_sends_nothing_more(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(20)])
-    done = campaigns.cancel(ledger, campaign.id, actor="a", why="w")
-    assert done == campaigns.Cancelled(waiting=20, held=0, sending=0)
+    done = campaign_control.cancel(ledger, campaign.id, actor="a", why="w")
+    assert done == campaign_control.Cancelled(waiting=20, held=0, sending=0)
     with rig_of(ledger, tmp_path, []) as (rig, _):
         assert rig.run_until(campaign, ended) == {"cancelled": 20}
 
@@ -500,20 +513,20 @@ def test_a_worker_lets_go_of_what_it_holds_of_a_cancelled_campaign_before_its_tu
         senders.change(tx, SENDER, actor="a", rate=2.0)
     with rig_of(ledger, tmp_path, []) as (rig, _):
         rig.run_until(campaign, lambda s: s.get("claimed", 0) > 300)
-        done = campaigns.cancel(ledger, campaign.id, actor="a", why="w")
+        done = campaign_control.cancel(ledger, campaign.id, actor="a", why="w")
         rig.permits.pause(Scope.CAMPAIGN, campaign.id)
         began = time.monotonic()
         assert done is not None
         assert done.held > 300
         with ledger.read() as tx:
-            statuses = campaigns.statuses(tx, campaign.id)
+            statuses = campaigns.status_counts(tx, campaign.id)
         assert statuses["cancelled"] == done.waiting + done.held
         while rig.engine.tally.given_back < done.held:
             assert time.monotonic() - began < 60, rig.engine.tally
             time.sleep(0.01)
         # A worker's round of mending flags leaves this one for a while.
         with ledger.read() as tx:
-            assert campaign.id in senders.pauses(tx).campaigns
+            assert campaign.id in pauses.current(tx).campaigns
     with ledger.read() as tx:
         assert audit.audit(tx).holds
 
@@ -528,7 +541,7 @@ def test_a_stop_gives_back_what_was_not_begun_and_finishes_what_was(ledger: Data
         rig.run_until(campaign, lambda s: s.get("accepted", 0) >= 5)
         rig.stop()
         with ledger.read() as tx:
-            statuses = campaigns.statuses(tx, campaign.id)
+            statuses = campaigns.status_counts(tx, campaign.id)
             assert audit.audit(tx).holds
     assert statuses.keys() <= {"accepted", "queued", "retry"}
     assert sum(statuses.values()) == 200

@@ -12,8 +12,9 @@ import redis
 from sqlalchemy import select, update
 
 from bulksend.broker import ids_in
-from bulksend.ledger import campaigns, due, intake, leases, senders, sending
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger import campaign_creation, campaigns, due, intake, leases, pauses, senders, sending
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
@@ -55,7 +56,7 @@ def a_campaign(
             OnUnknown.HOLD,
             "t",
         )
-        campaign, _ = campaigns.create_or_find(tx, new)
+        campaign, _ = campaign_creation.create_or_find(tx, new)
         planned = [
             NewMessage(
                 n,
@@ -238,16 +239,16 @@ def test_nothing_of_a_paused_sender_or_campaign_is_published(
     campaign = a_campaign(ledger, 10, due_in_ms=-5000)
     relay = a_relay(ledger, valkey_url)
     with ledger.write() as tx:
-        senders.pause(tx, SENDER, actor="a", why="w")
+        pauses.pause_sender(tx, SENDER, actor="a", why="w")
     relay.tick()
     assert ids_waiting(valkey) == []
     with ledger.write() as tx:
-        senders.resume(tx, SENDER, actor="a", why="w")
-        campaigns.pause(tx, campaign.id, actor="a", why="w")
+        pauses.resume_sender(tx, SENDER, actor="a", why="w")
+        pauses.pause_campaign(tx, campaign.id, actor="a", why="w")
     relay.tick()
     assert ids_waiting(valkey) == []
     with ledger.write() as tx:
-        campaigns.resume(tx, campaign.id, actor="a", why="w")
+        pauses.resume_campaign(tx, campaign.id, actor="a", why="w")
     relay.tick()
     assert len(ids_waiting(valkey)) == 10
 
@@ -291,7 +292,7 @@ def test_expired_messages_end_and_a_campaign_without_live_ones_is_finished(
         tx.execute(update(messages).values(expires_at=1))
     a_relay(ledger, valkey_url).duties.do()
     with ledger.read() as tx:
-        assert campaigns.statuses(tx, campaign.id) == {"expired": 5}
+        assert campaigns.status_counts(tx, campaign.id) == {"expired": 5}
         assert campaigns.get(tx, campaign.id).status.value == "finished"
     assert ids_waiting(valkey) == []
 
@@ -306,7 +307,7 @@ def test_what_each_connection_has_counted_is_brought_into_one_row(ledger: Databa
     a_relay(ledger, valkey_url).duties.do()
     with ledger.read() as tx:
         rows = tx.execute(select(campaign_counts.c.status, campaign_counts.c.part)).all()
-        counted = campaigns.statuses(tx, campaign.id)
+        counted = campaigns.status_counts(tx, campaign.id)
     assert sorted(map(tuple, rows)) == [("failed", 0), ("queued", 0)]
     assert sum(counted.values()) == 5
 
@@ -396,7 +397,7 @@ def test_time_passes_in_the_ledger_while_redis_is_away(ledger: Database) -> None
 
     def expired() -> bool:
         with ledger.read() as tx:
-            return campaigns.statuses(tx, campaign.id).get("expired") == 3
+            return campaigns.status_counts(tx, campaign.id).get("expired") == 3
 
     try:
         until(expired)

@@ -9,8 +9,9 @@ import pytest
 import redis
 from sqlalchemy import update
 
-from bulksend.ledger import campaigns, intake, leases, senders, sending
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger import campaign_creation, campaigns, intake, leases, pauses, senders, sending
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
@@ -46,7 +47,7 @@ def a_campaign(
             on_unknown=OnUnknown.HOLD,
             created_by="t",
         )
-        campaign, _ = campaigns.create_or_find(tx, new)
+        campaign, _ = campaign_creation.create_or_find(tx, new)
         numbers = [f"4477009{n:05d}" for n in range(count)]
         planned = [
             NewMessage(n, to, False, to, SENDER, "text", {"v": {}}, "", now + due_in_ms, None)
@@ -193,9 +194,9 @@ def test_a_pause_is_named_with_its_reason_and_has_no_end_of_its_own(ledger: Data
     a_worker(ledger)
     with ledger.write() as tx:
         pauses: dict[str, Callable[[], bool]] = {
-            "campaign": lambda: campaigns.pause(tx, campaign.id, actor="ann", why="wrong picture"),
-            "sender": lambda: senders.pause(tx, SENDER, actor="ann", why="wrong picture"),
-            "account": lambda: senders.pause_account(tx, "default", actor="ann", why="wrong picture"),
+            "campaign": lambda: pauses.pause_campaign(tx, campaign.id, actor="ann", why="wrong picture"),
+            "sender": lambda: pauses.pause_sender(tx, SENDER, actor="ann", why="wrong picture"),
+            "account": lambda: pauses.pause_account(tx, "default", actor="ann", why="wrong picture"),
         }
         assert pauses[what]()
     why = ask(ledger, id)
@@ -206,7 +207,7 @@ def test_a_pause_is_named_with_its_reason_and_has_no_end_of_its_own(ledger: Data
 def test_of_several_gates_the_one_that_holds_longest_comes_first(ledger: Database) -> None:
     campaign, (id,) = a_campaign(ledger, due_in_ms=60_000)
     with ledger.write() as tx:
-        campaigns.pause(tx, campaign.id, actor="a", why="w")
+        pauses.pause_campaign(tx, campaign.id, actor="a", why="w")
     why = ask(ledger, id)
     assert why.gate == "campaign_paused"
     assert [other.gate for other in why.also] == ["due_time"]
@@ -294,12 +295,12 @@ def test_the_limiters_gates_are_named_as_they_are_now(
     # A pause in Redis that the ledger has as well is told once, with the ledger's reason.
     permits.pause(Scope.CAMPAIGN, campaign.id)
     with ledger.write() as tx:
-        campaigns.pause(tx, campaign.id, actor="ann", why="wrong picture")
+        pauses.pause_campaign(tx, campaign.id, actor="ann", why="wrong picture")
     why = ask(ledger, id, permits)
     assert (why.gate, [other.gate for other in why.also]) == ("campaign_paused", [])
     permits.resume(Scope.CAMPAIGN, campaign.id)
     with ledger.write() as tx:
-        campaigns.resume(tx, campaign.id, actor="ann", why="right picture")
+        pauses.resume_campaign(tx, campaign.id, actor="ann", why="right picture")
 
     # The quota: everybody whom the sender may reach in 24 h is somebody else.
     with ledger.write() as tx:
@@ -358,7 +359,7 @@ def test_no_sentence_is_said_twice(ledger: Database, status: str, error: str) ->
 def test_a_pause_is_told_once_by_the_campaigns_own_clock(ledger: Database) -> None:
     campaign, (id,) = a_campaign(ledger, due_in_ms=60_000)
     with ledger.write() as tx:
-        campaigns.pause(tx, campaign.id, actor="ann", why="wrong picture")
+        pauses.pause_campaign(tx, campaign.id, actor="ann", why="wrong picture")
         tx.execute(update(messages_table).values(gate="campaign_paused"))
         tx.execute(update(campaigns_table).values(timezone="Asia/Tokyo", paused_at=1_899_795_600_000))
     why = ask(ledger, id)

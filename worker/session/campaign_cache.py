@@ -60,7 +60,7 @@ class CampaignCache:
         """
         claimed = list(claimed)
         unknown = {m.campaign_id for m in claimed} - self._campaigns.keys()
-        for campaign in campaigns.many(tx, unknown).values() if unknown else ():
+        for campaign in campaigns.by_ids(tx, unknown).values() if unknown else ():
             self._campaigns[campaign.id] = CampaignFacts(
                 campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
             )
@@ -74,7 +74,7 @@ class CampaignCache:
         else:
             phones -= self._senders.keys()
         if phones:
-            found = senders.some(tx, phones)
+            found = senders.by_phones(tx, phones)
             self._senders = self._senders | {
                 phone: SenderLimits(rate=found[phone].rate, quota=found[phone].quota)
                 if phone in found

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from bulksend.errors import LedgerUnreachable
 from bulksend.failpoints import reach
-from bulksend.ledger import campaigns, leases, senders, sending, suppressions
+from bulksend.ledger import leases, pauses, senders, sending, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.schema import attempts, messages
@@ -201,9 +201,9 @@ class Store:
 
         def work(tx: Connection) -> list[PauseOrder]:
             acting: dict[Scope, Callable[[PauseOrder], bool]] = {
-                Scope.CAMPAIGN: lambda o: campaigns.pause(tx, o.id, actor=self.name, why=o.why),
+                Scope.CAMPAIGN: lambda o: pauses.pause_campaign(tx, o.id, actor=self.name, why=o.why),
                 Scope.SENDER: lambda o: _pause_sender(tx, o, self.name),
-                Scope.ACCOUNT: lambda o: senders.pause_account(tx, o.id, actor=self.name, why=o.why),
+                Scope.ACCOUNT: lambda o: pauses.pause_account(tx, o.id, actor=self.name, why=o.why),
             }
             return [order for order in orders if acting[order.scope](order)]
 
@@ -218,15 +218,15 @@ class Store:
 
         self.database.retrying(work)
 
-    def pauses(self) -> senders.Pauses:
+    def pauses(self) -> pauses.Pauses:
         """Everything paused now: the truth behind the limiter's flags."""
         with self.database.read() as tx:
-            return senders.pauses(tx)
+            return pauses.current(tx)
 
     def running_senders(self) -> list[str]:
         """Senders that are not paused."""
         with self.database.read() as tx:
-            return [s.phone for s in senders.listed(tx) if s.paused_at is None]
+            return [s.phone for s in senders.all_senders(tx) if s.paused_at is None]
 
     def recent_recipients(self, day_ms: int = 86_400_000) -> Mapping[str, list[tuple[str, int]]]:
         """Whom each sender with a quota has written to in the last 24 h: (recipient, when)."""
@@ -236,7 +236,7 @@ class Store:
 
         found: dict[str, list[tuple[str, int]]] = {}
         with self.database.read() as tx:
-            limited = [s.phone for s in senders.listed(tx) if s.quota is not None]
+            limited = [s.phone for s in senders.all_senders(tx) if s.quota is not None]
             for phone in limited:
                 rows = tx.execute(
                     select(messages.c.recipient, func.max(attempts.c.started_at))
@@ -258,7 +258,7 @@ class Store:
 
 def _pause_sender(tx: Connection, order: PauseOrder, actor: str) -> bool:
     senders.register(tx, order.id)
-    return senders.pause(tx, order.id, actor=actor, why=order.why)
+    return pauses.pause_sender(tx, order.id, actor=actor, why=order.why)
 
 
 def _suppress(tx: Connection, order: SuppressOrder, actor: str) -> None:

@@ -13,8 +13,19 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import Connection, RowMapping, event, text
 
-from bulksend.ledger import audit, campaigns, direct, intake, leases, messages, receipts, sending
-from bulksend.ledger.campaigns import Campaign, NewCampaign
+from bulksend.ledger import (
+    audit,
+    campaign_creation,
+    campaigns,
+    direct,
+    intake,
+    leases,
+    messages,
+    receipts,
+    sending,
+)
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct import DirectSend
 from bulksend.ledger.encryption import Cipher
@@ -97,7 +108,7 @@ class Desk:
         return NewCampaign(**(values | changes))
 
     def campaign(self, kind: Kind = Kind.MARKETING, **changes: Any) -> Campaign:
-        campaign, _ = self.write(campaigns.create_or_find, self.new_campaign(kind, **changes))
+        campaign, _ = self.write(campaign_creation.create_or_find, self.new_campaign(kind, **changes))
         return campaign
 
     @staticmethod
@@ -132,7 +143,7 @@ class Desk:
 
     def send(self, *sends: DirectSend, kind: Kind = Kind.OTP) -> list[Any]:
         """Direct sends of one commit; what became of each."""
-        return self.send_from(self.write(campaigns.direct, kind), sends)
+        return self.send_from(self.write(campaign_creation.standing_campaign, kind), sends)
 
     def send_from(self, home: Campaign, sends: Sequence[DirectSend]) -> list[Any]:
         return list(direct.take(self.database, home, sends, cipher=self.cipher))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bulksend.ledger import campaigns, senders, sending, suppressions
+from bulksend.ledger import campaign_control, pauses, senders, sending, suppressions
 from bulksend.ledger.database import Database
 from bulksend.messaging.outcome import Accepted, Refused
 from tests.integration.ledger.conftest import ACCOUNT, ACTOR, SENDER, Desk
@@ -40,12 +40,16 @@ def test_asked_again_after_a_lost_answer_it_opens_nothing_new(desk: Desk) -> Non
 
 
 OBSTACLES: dict[str, Callable[[Desk, str], object]] = {
-    "a paused campaign": lambda desk, of: desk.write(campaigns.pause, of, actor=ACTOR, why="wrong picture"),
-    "a cancelled campaign": lambda desk, of: campaigns.cancel(
+    "a paused campaign": lambda desk, of: desk.write(
+        pauses.pause_campaign, of, actor=ACTOR, why="wrong picture"
+    ),
+    "a cancelled campaign": lambda desk, of: campaign_control.cancel(
         desk.database, of, actor=ACTOR, why="wrong picture"
     ),
-    "a paused sender": lambda desk, of: desk.write(senders.pause, SENDER, actor=ACTOR, why="complaints"),
-    "a paused account": lambda desk, of: desk.write(senders.pause_account, ACCOUNT, actor=ACTOR, why="money"),
+    "a paused sender": lambda desk, of: desk.write(
+        pauses.pause_sender, SENDER, actor=ACTOR, why="complaints"
+    ),
+    "a paused account": lambda desk, of: desk.write(pauses.pause_account, ACCOUNT, actor=ACTOR, why="money"),
     "a suppressed recipient": lambda desk, of: desk.write(
         suppressions.add, "447700900002", scope="all", reason="asked", source="test", actor=ACTOR
     ),
@@ -68,7 +72,7 @@ def test_where_something_may_stand_in_the_way_of_one_nobody_is_opened(desk: Desk
 def test_another_senders_pause_stands_in_nobodys_way(desk: Desk) -> None:
     for phone in (SENDER, "15550100199"):
         desk.write(senders.register, phone, rate=80.0)
-    desk.write(senders.pause, "15550100199", actor=ACTOR, why="complaints")
+    desk.write(pauses.pause_sender, "15550100199", actor=ACTOR, why="complaints")
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, desk.queued()))
     assert opened_at_once(desk, lease, openings) == {openings[0].attempt_id}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bulksend.errors import CampaignNotFound, InvalidInput
-from bulksend.ledger import campaigns, messages, operator_log
-from bulksend.ledger.campaigns import Cancelled
+from bulksend.ledger import campaign_control, campaigns, messages, operator_log, pauses
+from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.intake import IntakeMoved
 from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
@@ -34,12 +34,12 @@ def failed(desk: Any, kind: Kind = Kind.MARKETING, **of: Any) -> str:
 def test_a_pause_and_its_end_are_on_record_and_happen_once(desk: Any) -> None:
     (id,) = desk.queued()
     campaign = campaign_of(desk, id)
-    assert desk.write(campaigns.pause, campaign, **BY) is True
-    assert desk.write(campaigns.pause, campaign, **BY) is False
+    assert desk.write(pauses.pause_campaign, campaign, **BY) is True
+    assert desk.write(pauses.pause_campaign, campaign, **BY) is False
     paused = desk.read(campaigns.get, campaign)
     assert (paused.status, paused.pause_why) == (CampaignStatus.PAUSED, "because")
-    assert desk.write(campaigns.resume, campaign, **BY) is True
-    assert desk.write(campaigns.resume, campaign, **BY) is False
+    assert desk.write(pauses.resume_campaign, campaign, **BY) is True
+    assert desk.write(pauses.resume_campaign, campaign, **BY) is False
     resumed = desk.read(campaigns.get, campaign)
     assert (resumed.status, resumed.paused_at, resumed.pause_why) == (CampaignStatus.RUNNING, None, None)
     assert [act.act for act in desk.read(operator_log.of, "campaign", campaign)] == [
@@ -51,27 +51,27 @@ def test_a_pause_and_its_end_are_on_record_and_happen_once(desk: Any) -> None:
 
 def test_a_campaign_paused_during_its_intake_takes_rows_in_and_stays_paused(desk: Any) -> None:
     campaign = desk.campaign()
-    desk.write(campaigns.pause, campaign.id, **BY)
+    desk.write(pauses.pause_campaign, campaign.id, **BY)
     (id,) = desk.take(campaign, desk.new_message(1)).ready
     desk.write(campaigns.finish_intake, campaign.id)
     assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.PAUSED
     assert desk.claim(desk.lease(), [id]) == []
-    desk.write(campaigns.resume, campaign.id, **BY)
+    desk.write(pauses.resume_campaign, campaign.id, **BY)
     assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.RUNNING
 
 
 def test_a_campaign_resumed_during_its_intake_goes_on_reading(desk: Any) -> None:
     campaign = desk.campaign()
-    desk.write(campaigns.pause, campaign.id, **BY)
-    desk.write(campaigns.resume, campaign.id, **BY)
+    desk.write(pauses.pause_campaign, campaign.id, **BY)
+    desk.write(pauses.resume_campaign, campaign.id, **BY)
     assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.INTAKE
     assert desk.take(campaign, desk.new_message(1)).messages == 1
 
 
 def test_only_live_campaigns_are_looked_after(desk: Any) -> None:
     reading, paused = desk.campaign(), desk.campaign()
-    desk.write(campaigns.pause, paused.id, **BY)
-    assert [c.id for c in desk.read(campaigns.live)] == [reading.id]
+    desk.write(pauses.pause_campaign, paused.id, **BY)
+    assert [c.id for c in desk.read(campaigns.active)] == [reading.id]
 
 
 # -- cancel ----------------------------------------------------------------------------------------------------
@@ -83,12 +83,12 @@ def test_a_cancel_ends_what_waits_and_leaves_what_is_under_way(desk: Any) -> Non
     (opening,) = desk.sent(lease, ids[:1])
     desk.claim(lease, ids[1:2])
     campaign = campaign_of(desk, ids[0])
-    assert campaigns.cancel(desk.database, campaign, **BY) == Cancelled(waiting=1, held=1, sending=1)
+    assert campaign_control.cancel(desk.database, campaign, **BY) == Cancelled(waiting=1, held=1, sending=1)
     assert [desk.status(id) for id in ids] == ["sending", "cancelled", "cancelled"]
     assert (desk.row(ids[2])["error"], desk.payload(ids[2])) == ("campaign cancelled", None)
     desk.settle(opening, Accepted("mid-1", "rid"))
     assert desk.status(ids[0]) == "accepted"
-    assert campaigns.cancel(desk.database, campaign, **BY) is None
+    assert campaign_control.cancel(desk.database, campaign, **BY) is None
     assert [act.act for act in desk.read(operator_log.of, "campaign", campaign)] == ["create", "cancel"]
 
 
@@ -98,15 +98,15 @@ def test_what_comes_back_to_a_cancelled_campaign_is_cancelled_too_however_late(d
     (opening,) = desk.sent(lease, [retrying])
     desk.claim(lease, [waiting])
     # As a claim that the cancel crossed: it began before, and is committed after it.
-    desk.write(campaigns.begin_cancel, campaign_of(desk, waiting), **BY)
+    desk.write(campaign_control.mark_cancelled, campaign_of(desk, waiting), **BY)
     desk.sql("UPDATE campaigns SET ended_at = ended_at - 999999999")
     desk.settle(opening, NotSent("ConnectError"))
     desk.lapse(lease)
     desk.rescue()
     assert (desk.status(waiting), desk.status(retrying)) == ("queued", "retry")
-    assert desk.write(campaigns.end_cancelled) == 2
+    assert desk.write(campaign_control.end_cancelled) == 2
     assert (desk.status(waiting), desk.status(retrying)) == ("cancelled", "cancelled")
-    assert desk.write(campaigns.end_cancelled) == 0
+    assert desk.write(campaign_control.end_cancelled) == 0
     assert desk.broken() == {}
 
 
@@ -114,13 +114,13 @@ def test_a_cancel_of_millions_is_finished_in_slices(desk: Any) -> None:
     ids = desk.queued(n=5)
     campaign = campaign_of(desk, ids[0])
     desk.sql("UPDATE campaigns SET status = 'cancelled'")
-    assert [desk.write(campaigns.end_cancelled, limit=2) for _ in range(4)] == [2, 2, 1, 0]
-    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 5}
+    assert [desk.write(campaign_control.end_cancelled, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert desk.read(campaigns.status_counts, campaign) == {"cancelled": 5}
 
 
 def test_an_intake_brings_no_rows_to_a_cancelled_campaign(desk: Any) -> None:
     campaign = desk.campaign()
-    campaigns.cancel(desk.database, campaign.id, **BY)
+    campaign_control.cancel(desk.database, campaign.id, **BY)
     with pytest.raises(IntakeMoved):
         desk.take(campaign, desk.new_message(1))
     assert desk.read(campaigns.get, campaign.id).messages == 0
@@ -132,11 +132,11 @@ def test_what_may_have_gone_out_is_unknown_and_not_cancelled(desk: Any, by: str)
     (opening,) = desk.sent(desk.lease(), [id])
     campaign = campaign_of(desk, id)
     if by == "straggle":
-        campaigns.cancel(desk.database, campaign, **BY)
+        campaign_control.cancel(desk.database, campaign, **BY)
     desk.settle(opening, UNKNOWN, status=Status.RETRY, due_at=0)
     if by == "cancel":
-        campaigns.cancel(desk.database, campaign, **BY)
-    desk.write(campaigns.end_cancelled)
+        campaign_control.cancel(desk.database, campaign, **BY)
+    desk.write(campaign_control.end_cancelled)
     assert desk.status(id) == "unknown"
     assert desk.row(id)["error"] == "it may have gone out, and was not sent again: campaign cancelled"
     assert desk.broken() == {}
@@ -149,7 +149,7 @@ def test_what_failed_is_queued_afresh_and_its_campaign_runs_again(desk: Any) -> 
     id = failed(desk)
     campaign = campaign_of(desk, id)
     assert desk.write(campaigns.finish_ended) == [campaign]
-    assert desk.write(campaigns.retry_failed, campaign, **BY) == 1
+    assert desk.write(campaign_control.retry_failed, campaign, **BY) == 1
     row = desk.row(id)
     assert (row["status"], row["tries"], row["error"], row["ended_at"]) == ("queued", 0, None, None)
     assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
@@ -165,13 +165,13 @@ def test_nothing_but_what_failed_is_queued_again(desk: Any) -> None:
     desk.settle(accepted, Accepted("mid-1", "rid"))
     desk.settle(unknown, UNKNOWN)
     before = [desk.status(id) for id in ids]
-    assert desk.write(campaigns.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
+    assert desk.write(campaign_control.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
     assert [desk.status(id) for id in ids] == before
 
 
 def test_a_code_that_failed_is_not_queued_again(desk: Any) -> None:
     id = failed(desk, Kind.OTP)
-    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 0
+    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
 
 
 def test_what_the_vendor_took_and_a_receipt_reported_as_failed_is_not_queued_again(desk: Any) -> None:
@@ -181,7 +181,7 @@ def test_what_the_vendor_took_and_a_receipt_reported_as_failed_is_not_queued_aga
     (message_id,) = desk.accepted(ids)
     desk.receive(Receipt(message_id, "failed", 5, "131026", "not on WhatsApp"))
     assert desk.status(ids[0]) == "failed"
-    assert desk.write(campaigns.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
+    assert desk.write(campaign_control.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
 
 
 def test_what_failed_after_an_attempt_that_may_have_gone_out_is_not_queued_again(desk: Any) -> None:
@@ -192,7 +192,7 @@ def test_what_failed_after_an_attempt_that_may_have_gone_out_is_not_queued_again
     (second,) = desk.sent(lease, [id])
     desk.settle(second, REFUSED)
     assert desk.status(id) == "unknown"
-    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 0
+    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
 
 
 def test_what_a_person_took_for_failed_is_queued_again_on_that_persons_word(desk: Any) -> None:
@@ -200,7 +200,7 @@ def test_what_a_person_took_for_failed_is_queued_again_on_that_persons_word(desk
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, UNKNOWN)
     desk.write(messages.resolve, id, as_="failed", **BY)
-    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 1
+    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 1
     desk.accepted([id])
     assert desk.outcomes(id) == ["unknown", "accepted"]
     assert desk.broken() == {}
@@ -209,14 +209,14 @@ def test_what_a_person_took_for_failed_is_queued_again_on_that_persons_word(desk
 def test_what_has_expired_meanwhile_stays_failed(desk: Any) -> None:
     id = failed(desk, life_ms=60_000)
     desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
-    assert desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY) == 0
+    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
 
 
 def test_nothing_of_a_cancelled_campaign_is_queued_again(desk: Any) -> None:
     id = failed(desk)
-    campaigns.cancel(desk.database, campaign_of(desk, id), **BY)
+    campaign_control.cancel(desk.database, campaign_of(desk, id), **BY)
     with pytest.raises(InvalidInput, match="cancelled"):
-        desk.write(campaigns.retry_failed, campaign_of(desk, id), **BY)
+        desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY)
     assert desk.status(id) == "failed"
 
 
@@ -254,10 +254,10 @@ def test_a_campaign_of_refused_rows_only_finishes(desk: Any) -> None:
 def test_a_campaign_is_found_by_its_id_or_by_a_name_that_only_it_has(desk: Any) -> None:
     first, second = desk.campaign(name="spring"), desk.campaign(name="spring")
     only = desk.campaign(name="autumn")
-    assert desk.read(campaigns.resolve, first.id) == first
-    assert desk.read(campaigns.resolve, "autumn") == only
+    assert desk.read(campaigns.find, first.id) == first
+    assert desk.read(campaigns.find, "autumn") == only
     with pytest.raises(CampaignNotFound, match="2 campaigns") as caught:
-        desk.read(campaigns.resolve, "spring")
+        desk.read(campaigns.find, "spring")
     assert first.id in str(caught.value)
     assert second.id in str(caught.value)
 
@@ -265,13 +265,13 @@ def test_a_campaign_is_found_by_its_id_or_by_a_name_that_only_it_has(desk: Any) 
 @pytest.mark.parametrize("name", ["winter", "", "01a20750-3744-7540-9dcb-7b7c0f530716"])
 def test_a_campaign_that_nobody_made_is_said_to_be_none(desk: Any, name: str) -> None:
     with pytest.raises(CampaignNotFound, match="campaigns list"):
-        desk.read(campaigns.resolve, name)
+        desk.read(campaigns.find, name)
 
 
 def test_the_newest_campaigns_come_first(desk: Any) -> None:
     made = [desk.campaign().id for _ in range(3)]
     assert [c.id for c in desk.read(campaigns.newest, 2)] == made[:0:-1]
-    assert set(desk.read(campaigns.many, made)) == set(made)
+    assert set(desk.read(campaigns.by_ids, made)) == set(made)
 
 
 def test_a_campaign_that_finished_as_a_message_came_back_to_the_queue_runs_again(desk: Any) -> None:

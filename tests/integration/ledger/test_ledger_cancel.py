@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from bulksend.ledger import campaigns, due, sending
-from bulksend.ledger.campaigns import Cancelled
+from bulksend.ledger import campaign_control, campaigns, due, sending
+from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Unknown
 from bulksend.messaging.states import Status
@@ -68,8 +68,8 @@ def test_what_is_on_its_way_when_its_lock_is_let_go_is_neither_cancelled_nor_exp
             server.sql("UPDATE campaigns SET status = 'cancelled', ended_at = 1")
 
     ours: dict[str, Callable[[], object]] = {
-        "cancel": lambda: campaigns.cancel(server.database, campaign, **BY),
-        "the relay's stragglers": lambda: server.write(campaigns.end_cancelled),
+        "cancel": lambda: campaign_control.cancel(server.database, campaign, **BY),
+        "the relay's stragglers": lambda: server.write(campaign_control.end_cancelled),
         "expire": lambda: server.write(due.expire),
     }
     in_between(server, theirs, ours[ender])
@@ -90,7 +90,7 @@ def test_rows_are_locked_in_the_other_order_by_a_worker_and_nobody_is_killed_for
 
     def cancel() -> None:
         held.wait(PATIENCE_S)
-        told.append(campaigns.cancel(server.database, campaign, **BY))
+        told.append(campaign_control.cancel(server.database, campaign, **BY))
         done.set()
 
     thread = threading.Thread(target=cancel)
@@ -103,8 +103,8 @@ def test_rows_are_locked_in_the_other_order_by_a_worker_and_nobody_is_killed_for
     thread.join(PATIENCE_S)
     assert told == [Cancelled(waiting=6, held=0, sending=0)]
     assert server.status(ids[-1]) == "claimed"
-    assert server.write(campaigns.end_cancelled) == 1
-    assert server.read(campaigns.statuses, campaign) == {"cancelled": 6}
+    assert server.write(campaign_control.end_cancelled) == 1
+    assert server.read(campaigns.status_counts, campaign) == {"cancelled": 6}
 
 
 # -- on both databases ------------------------------------------------------------------------------------------
@@ -116,32 +116,32 @@ def test_it_counts_what_waits_what_a_worker_holds_and_what_is_being_sent(desk: A
     (opening,) = desk.sent(lease, ids[:1])
     held = desk.openings(desk.claim(lease, ids[1:4]))
     campaign = campaign_of(desk, ids[0])
-    assert campaigns.cancel(desk.database, campaign, **BY) == Cancelled(waiting=3, held=3, sending=1)
-    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 6, "sending": 1}
+    assert campaign_control.cancel(desk.database, campaign, **BY) == Cancelled(waiting=3, held=3, sending=1)
+    assert desk.read(campaigns.status_counts, campaign) == {"cancelled": 6, "sending": 1}
     assert desk.open(lease, held).attempts == frozenset()
     desk.write(sending.give_back, [sending.Release(o.message.id, 0, None, None) for o in held], lease=lease)
     desk.settle(opening, NotSent("ConnectError"))
-    assert desk.write(campaigns.end_cancelled) == 1
-    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 7}
-    assert campaigns.cancel(desk.database, campaign, **BY) is None
+    assert desk.write(campaign_control.end_cancelled) == 1
+    assert desk.read(campaigns.status_counts, campaign) == {"cancelled": 7}
+    assert campaign_control.cancel(desk.database, campaign, **BY) is None
     assert desk.broken() == {}
 
 
 def test_a_cancel_that_is_killed_after_its_first_commit_is_finished_by_the_relay(desk: Any) -> None:
     ids = desk.queued(n=5)
     campaign = campaign_of(desk, ids[0])
-    assert desk.write(campaigns.begin_cancel, campaign, **BY)
+    assert desk.write(campaign_control.mark_cancelled, campaign, **BY)
     assert desk.claim(desk.lease(), ids) == []
-    assert [desk.write(campaigns.end_cancelled, limit=2) for _ in range(4)] == [2, 2, 1, 0]
-    assert desk.read(campaigns.statuses, campaign) == {"cancelled": 5}
+    assert [desk.write(campaign_control.end_cancelled, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert desk.read(campaigns.status_counts, campaign) == {"cancelled": 5}
     assert desk.broken() == {}
 
 
 def test_what_one_cancel_leaves_to_the_relay_is_counted_with_the_rest(desk: Any) -> None:
     ids = desk.queued(n=9)
-    done = campaigns.cancel(desk.database, campaign_of(desk, ids[0]), **BY, at_once=4)
+    done = campaign_control.cancel(desk.database, campaign_of(desk, ids[0]), **BY, at_once=4)
     assert done == Cancelled(waiting=9, held=0, sending=0)
-    assert desk.write(campaigns.end_cancelled) == 5
+    assert desk.write(campaign_control.end_cancelled) == 5
 
 
 # -- evidence ---------------------------------------------------------------------------------------------------

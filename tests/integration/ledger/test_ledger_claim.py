@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaigns, leases, senders, sending
+from bulksend.ledger import leases, pauses, senders, sending
 from bulksend.ledger.ids import new_id
 from bulksend.messaging.states import Kind
 
@@ -86,9 +86,9 @@ def test_what_is_past_waiting_is_not_claimed(desk: Any, status: str) -> None:
 def test_nothing_of_a_paused_campaign_is_claimed_until_it_is_resumed(desk: Any) -> None:
     (id,) = desk.queued()
     campaign = desk.row(id)["campaign_id"]
-    desk.write(campaigns.pause, campaign, actor="ada", why="typo")
+    desk.write(pauses.pause_campaign, campaign, actor="ada", why="typo")
     assert desk.claim(desk.lease(), [id]) == []
-    desk.write(campaigns.resume, campaign, actor="ada", why="mended")
+    desk.write(pauses.resume_campaign, campaign, actor="ada", why="mended")
     assert len(desk.claim(desk.lease(), [id])) == 1
 
 
@@ -100,15 +100,15 @@ def test_messages_go_out_while_rows_are_still_being_read(desk: Any) -> None:
 def test_nothing_of_a_paused_sender_is_claimed(desk: Any) -> None:
     (id,) = desk.queued()
     desk.write(senders.register, "15550100100")
-    desk.write(senders.pause, "15550100100", actor="ada", why="quality is red")
+    desk.write(pauses.pause_sender, "15550100100", actor="ada", why="quality is red")
     assert desk.claim(desk.lease(), [id]) == []
-    desk.write(senders.resume, "15550100100", actor="ada", why="green again")
+    desk.write(pauses.resume_sender, "15550100100", actor="ada", why="green again")
     assert len(desk.claim(desk.lease(), [id])) == 1
 
 
 def test_nothing_is_claimed_for_a_paused_account_and_other_accounts_go_on(desk: Any) -> None:
     ids = desk.queued(n=2)
-    desk.write(senders.pause_account, "default", actor="host:1", why="no money")
+    desk.write(pauses.pause_account, "default", actor="host:1", why="no money")
     assert desk.claim(desk.lease(), ids) == []
     assert len(desk.claim(desk.lease(), ids, account="other")) == 2
 

@@ -45,7 +45,7 @@ def test_messages_are_counted_by_status_and_posts_with_them(desk: Any) -> None:
     desk.settle(third, NotSent("ConnectError"))
     desk.sent(lease, [third.message.id])
     assert counts(desk, campaign) == Counts({"accepted": 1, "failed": 1, "queued": 1, "sending": 1}, 4)
-    assert desk.read(campaigns.statuses, campaign) == counts(desk, campaign).statuses
+    assert desk.read(campaigns.status_counts, campaign) == counts(desk, campaign).statuses
 
 
 def test_each_campaign_is_counted_by_itself(desk: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bulksend.ledger import campaigns
+from bulksend.ledger import campaign_control, campaigns
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.plan import RefusedRow
 
@@ -30,7 +30,7 @@ def one_of_everything(desk: Any) -> str:
     desk.write(campaigns.finish_intake, campaign.id)
     (message_id,) = desk.accepted(taken.ready[:1])
     desk.receive(Receipt(message_id, "delivered", 1))
-    campaigns.cancel(desk.database, campaign.id, actor="ada", why="because")
+    campaign_control.cancel(desk.database, campaign.id, actor="ada", why="because")
     return str(campaign.id)
 
 

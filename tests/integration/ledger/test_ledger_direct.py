@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from bulksend.ledger import campaigns, suppressions
+from bulksend.ledger import campaign_creation, campaigns, suppressions
 from bulksend.ledger.direct import AlreadyExpired, KeyConflict, LongPast, Taken
 from bulksend.messaging.states import Kind, Status
 from bulksend.messaging.units import LATE_MS
@@ -63,7 +63,7 @@ def test_what_has_outlived_its_time_is_not_stored(desk: Any) -> None:
     for lives_ms in (None, 60_000):
         past = desk.new_send(key="past", due_at=desk.now() - LATE_MS - 1_000, lives_ms=lives_ms)
         assert [type(became) for became in desk.send(past)] == [LongPast]
-    home = desk.write(campaigns.direct, Kind.OTP)
+    home = desk.write(campaign_creation.standing_campaign, Kind.OTP)
     assert desk.read(campaigns.get, home.id).messages == 0
 
 
@@ -93,7 +93,7 @@ def test_each_of_a_group_gets_what_is_its_own(desk: Any) -> None:
     assert isinstance(late, LongPast)
     assert unwanted.status is Status.SUPPRESSED
     assert twice == Taken(new.id, Status.QUEUED, repeated=True)
-    home = desk.read(campaigns.get, desk.write(campaigns.direct, Kind.OTP).id)
+    home = desk.read(campaigns.get, desk.write(campaign_creation.standing_campaign, Kind.OTP).id)
     assert (home.rows_read, home.messages, home.suppressed) == (3, 3, 1)
     assert desk.broken() == {}
 
@@ -108,7 +108,7 @@ def test_a_send_that_is_due_now_is_due_by_the_ledgers_clock(desk: Any) -> None:
 
 def test_the_same_send_from_many_processes_at_once_is_one_message(desk: Any) -> None:
     send = desk.new_send(key="login-1")
-    desk.write(campaigns.direct, Kind.OTP)
+    desk.write(campaign_creation.standing_campaign, Kind.OTP)
     start = threading.Barrier(8)
 
     def one(_: int) -> Any:
@@ -125,7 +125,7 @@ def test_the_same_send_from_many_processes_at_once_is_one_message(desk: Any) -> 
 
 def test_a_group_costs_as_many_statements_as_one_send(desk: Any) -> None:
     """What a group shares is why sixteen threads send many times as much as one."""
-    home = desk.write(campaigns.direct, Kind.OTP)
+    home = desk.write(campaign_creation.standing_campaign, Kind.OTP)
     asked: list[str] = []
     event.listen(desk.database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
     counts = []

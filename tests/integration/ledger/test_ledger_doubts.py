@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import campaigns, leases, messages, unknowns
+from bulksend.ledger import campaign_control, leases, messages, unknowns
 from bulksend.ledger.search import Query
 from bulksend.ledger.unknowns import MEANING, Trace
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
@@ -110,7 +110,7 @@ def test_a_doubt_that_is_cleared_late_ends_as_it_would_have_without_it(
     if meanwhile == "time":
         desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
     elif meanwhile == "cancel":
-        campaigns.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+        campaign_control.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     desk.settle(first, NotSent("ConnectError"))
     assert found(desk) == []
     assert desk.status(id) == ends

@@ -11,7 +11,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from bulksend.ledger import senders
+from bulksend.ledger import pauses
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import migrate
 from ops.local.postgres import EmbeddedPostgres
@@ -52,10 +52,10 @@ def test_what_was_committed_outlives_a_killed_server_whose_owner_asks_for_less(
     with admin(server) as connection:
         connection.execute(f"ALTER {of} postgres SET synchronous_commit = off".encode())
     database = Database(server.url, pooled=pooled)
-    database.retrying(lambda tx: senders.pause_account(tx, "default", actor="ops", why="a look"))
+    database.retrying(lambda tx: pauses.pause_account(tx, "default", actor="ops", why="a look"))
     kill(server)
     with database.read() as tx:
-        assert "default" in senders.pauses(tx).accounts
+        assert "default" in pauses.current(tx).accounts
     database.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulksend.ledger import campaigns, due, messages, sending
+from bulksend.ledger import campaign_control, campaigns, due, messages, sending
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.endings import ending, fate
 from bulksend.messaging.outcome import (
@@ -118,9 +118,13 @@ def end(desk: Any, id: str, how: str, lease: str) -> None:
     if how == "expiry":
         desk.write(due.expire)
     elif how in ("cancel", "rescue"):
-        campaigns.cancel(desk.database, str(desk.row(id)["campaign_id"]), actor="ada", why="wrong list")
+        campaign_control.cancel(
+            desk.database, str(desk.row(id)["campaign_id"]), actor="ada", why="wrong list"
+        )
     elif how == "cancel in hand":
-        desk.write(campaigns.begin_cancel, str(desk.row(id)["campaign_id"]), actor="ada", why="wrong list")
+        desk.write(
+            campaign_control.mark_cancelled, str(desk.row(id)["campaign_id"]), actor="ada", why="wrong list"
+        )
         desk.open(lease, desk.openings(claimed))
     elif how == "expiry in hand":
         desk.open(lease, desk.openings(claimed))
@@ -168,7 +172,7 @@ def test_a_persons_word_is_the_only_other_one_and_retry_goes_by_the_same_rule(de
     campaign = desk.read(campaigns.get, str(desk.row(id)["campaign_id"]))
     if campaign.status.value != "cancelled":
         may = desk.status(id) == "failed" and not life.end.startswith("expiry")
-        assert desk.write(campaigns.retry_failed, campaign.id, actor="ada", why="again") == int(may)
+        assert desk.write(campaign_control.retry_failed, campaign.id, actor="ada", why="again") == int(may)
 
 
 @pytest.mark.parametrize("first", UNACCEPTED)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import bulk_parameters, campaigns, intake, operator_log, suppressions
+from bulksend.ledger import bulk_parameters, campaign_creation, campaigns, intake, operator_log, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import IntakeMoved
@@ -33,8 +33,8 @@ def counts(desk: Any, campaign: campaigns.Campaign) -> tuple[int, int, int, int,
 
 def test_the_same_key_finds_its_campaign_again_and_makes_none(desk: Any) -> None:
     new = desk.new_campaign(key="spring")
-    first, made = desk.write(campaigns.create_or_find, new)
-    again, made_again = desk.write(campaigns.create_or_find, new)
+    first, made = desk.write(campaign_creation.create_or_find, new)
+    again, made_again = desk.write(campaign_creation.create_or_find, new)
     assert (made, made_again) == (True, False)
     assert again == first
     assert first.status is CampaignStatus.INTAKE
@@ -50,8 +50,8 @@ def test_the_same_key_for_other_content_is_refused_and_changes_nothing(desk: Any
 
 
 def test_single_sends_of_a_kind_share_one_standing_campaign_that_never_finishes(desk: Any) -> None:
-    home = desk.write(campaigns.direct, Kind.OTP)
-    assert desk.write(campaigns.direct, Kind.OTP).id == home.id
+    home = desk.write(campaign_creation.standing_campaign, Kind.OTP)
+    assert desk.write(campaign_creation.standing_campaign, Kind.OTP).id == home.id
     assert home.is_direct
     assert home.status is CampaignStatus.RUNNING
     assert desk.write(campaigns.finish_ended) == []
@@ -317,7 +317,7 @@ def test_of_many_intakes_of_the_same_rows_at_once_one_takes_them(desk: Any) -> N
 
 def test_the_same_campaign_made_by_many_processes_at_once_is_one(desk: Any) -> None:
     new = desk.new_campaign(key="spring")
-    done = all_at_once(6, lambda _: desk.write(campaigns.create_or_find, new))
+    done = all_at_once(6, lambda _: desk.write(campaign_creation.create_or_find, new))
     assert len({campaign.id for campaign, _ in done}) == 1
     assert sum(made for _, made in done) == 1
 

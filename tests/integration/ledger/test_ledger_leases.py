@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaigns, leases, messages, sending
+from bulksend.ledger import campaign_control, leases, messages, sending
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
@@ -159,7 +159,7 @@ def test_what_would_expire_before_its_second_attempt_stays_unknown(desk: Any) ->
 
 def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
     id = lost_while_sending(desk)
-    campaigns.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+    campaign_control.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     desk.rescue()
     assert desk.status(id) == "unknown"
 

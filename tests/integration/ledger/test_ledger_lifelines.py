@@ -25,7 +25,18 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event
 
-from bulksend.ledger import campaigns, due, leases, messages, operator_log, receipts, sending, unknowns
+from bulksend.ledger import (
+    campaign_control,
+    campaigns,
+    due,
+    leases,
+    messages,
+    operator_log,
+    pauses,
+    receipts,
+    sending,
+    unknowns,
+)
 from bulksend.ledger.database import Database
 from bulksend.ledger.search import Query
 from bulksend.messaging.outcome import (
@@ -265,7 +276,7 @@ class Lifelines(RuleBasedStateMachine):
             leases.rescue(tx, resend_wait_ms=0)
             leases.close_ended(tx)
             due.expire(tx)
-            campaigns.end_cancelled(tx)
+            campaign_control.end_cancelled(tx)
             receipts.match_orphans(tx)
             campaigns.finish_ended(tx)
 
@@ -285,18 +296,18 @@ class Lifelines(RuleBasedStateMachine):
         if act == "retry" and campaign.status is CampaignStatus.CANCELLED:
             return
         work = {
-            "pause": campaigns.pause,
-            "resume": campaigns.resume,
-            "begin cancel": campaigns.begin_cancel,
-            "retry": campaigns.retry_failed,
+            "pause": pauses.pause_campaign,
+            "resume": pauses.resume_campaign,
+            "begin cancel": campaign_control.mark_cancelled,
+            "retry": campaign_control.retry_failed,
         }
         if act == "cancel":
-            campaigns.cancel(self.database, campaign.id, actor="ada", why="because")
+            campaign_control.cancel(self.database, campaign.id, actor="ada", why="because")
         else:
             self.desk.write(work[act], campaign.id, actor="ada", why="because")
         if act == "pause":
             self.the_relay_makes_its_round()
-            self.desk.write(campaigns.resume, campaign.id, actor="ada", why="because")
+            self.desk.write(pauses.resume_campaign, campaign.id, actor="ada", why="because")
 
     @precondition(lambda self: S.UNKNOWN in self.now.values())
     @rule(data=st.data(), as_=st.sampled_from(["accepted", "failed", "resend"]))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulksend.errors import InvalidInput, MessageNotFound
-from bulksend.ledger import campaigns, messages, operator_log
+from bulksend.ledger import campaign_control, campaigns, messages, operator_log
 from bulksend.ledger.ids import new_id
 from bulksend.messaging.outcome import Accepted, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, Status
@@ -74,7 +74,7 @@ def test_a_code_is_not_sent_again(desk: Any) -> None:
 
 def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
     id = unknown(desk)
-    campaigns.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+    campaign_control.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     with pytest.raises(InvalidInput, match="cancelled"):
         resolve(desk, id, "resend")
     assert resolve(desk, id, "failed") is Status.FAILED

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaigns, senders, sending, suppressions
+from bulksend.ledger import campaign_control, pauses, senders, sending, suppressions
 from bulksend.ledger.sending import Opening
 from bulksend.messaging.outcome import Accepted, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
@@ -106,23 +106,23 @@ def test_what_is_in_hand_when_its_campaign_is_cancelled_is_cancelled(desk: Any) 
     (id,) = desk.queued()
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, [id]))
-    desk.write(campaigns.begin_cancel, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
+    desk.write(campaign_control.mark_cancelled, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     assert desk.status(id) == "claimed"
     assert desk.open(lease, openings).cancelled == [id]
     assert desk.status(id) == "cancelled"
 
 
 def pause_campaign(desk: Any, id: str) -> None:
-    desk.write(campaigns.pause, desk.row(id)["campaign_id"], actor="ada", why="typo")
+    desk.write(pauses.pause_campaign, desk.row(id)["campaign_id"], actor="ada", why="typo")
 
 
 def pause_sender(desk: Any, id: str) -> None:
     desk.write(senders.register, "15550100100")
-    desk.write(senders.pause, "15550100100", actor="ada", why="red")
+    desk.write(pauses.pause_sender, "15550100100", actor="ada", why="red")
 
 
 def pause_account(desk: Any, id: str) -> None:
-    desk.write(senders.pause_account, "default", actor="ada", why="no money")
+    desk.write(pauses.pause_account, "default", actor="ada", why="no money")
 
 
 PAUSES = {"campaign_paused": pause_campaign, "sender_paused": pause_sender, "account_paused": pause_account}
@@ -229,7 +229,9 @@ def test_what_may_have_gone_out_ends_as_unknown_and_not_as_unsent(desk: Any, end
                 actor="a",
             )
         else:
-            desk.write(campaigns.begin_cancel, second.message.campaign_id, actor="ada", why="wrong list")
+            desk.write(
+                campaign_control.mark_cancelled, second.message.campaign_id, actor="ada", why="wrong list"
+            )
         opened = desk.open(lease, [second])
         assert getattr(opened, end) == [id]
     assert desk.status(id) == "unknown"

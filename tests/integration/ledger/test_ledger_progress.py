@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from bulksend.ledger import campaigns, progress, senders
+from bulksend.ledger import campaign_creation, campaigns, progress, senders
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts
 from bulksend.messaging.outcome import Accepted, Refused, Unknown
@@ -67,7 +67,7 @@ def test_of_a_busy_sender_its_newest_posts_tell_the_pace(desk: Any) -> None:
 
 
 def test_single_sends_have_a_pace_whoever_sends_them(desk: Any) -> None:
-    direct = desk.write(campaigns.direct, Kind.MARKETING)
+    direct = desk.write(campaign_creation.standing_campaign, Kind.MARKETING)
     ids = []
     for phone in ("15550100101", "15550100102"):
         desk.write(senders.register, phone)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import (
+    campaign_control,
     campaigns,
     due,
     leases,
@@ -415,7 +416,7 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
     "waiting": (lambda tx: due.waiting_up_to(tx, ID, (1, ID), 10), "ix_messages_due"),
     "next due": (lambda tx: due.next_due(tx, ID), "ix_messages_due"),
     "expire": (lambda tx: due.expire(tx, 10), "ix_messages_expiring"),
-    "stragglers": (lambda tx: campaigns.end_cancelled(tx, 10), "campaign_counts"),
+    "stragglers": (lambda tx: campaign_control.end_cancelled(tx, 10), "campaign_counts"),
     "receive": (
         lambda tx: receipts.take(tx, [receipts.Receipt("mid-1", "read", 1)]),
         "ix_messages_message_id",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bulksend.errors import InvalidInput, InvalidValue
-from bulksend.ledger import campaigns, operator_log, senders
+from bulksend.ledger import operator_log, pauses, senders
 
 PHONE = "15550100100"
 BY = {"actor": "ada", "why": "quality is red"}
@@ -61,42 +61,42 @@ def test_a_sender_that_is_not_on_record_is_answered_with_how_to_register_it(desk
 def test_they_are_listed_by_number_and_looked_up_in_bulk(desk: Any) -> None:
     for phone in ("3", "1", "2"):
         desk.write(senders.register, phone)
-    assert [s.phone for s in desk.read(senders.listed)] == ["1", "2", "3"]
-    assert set(desk.read(senders.some, ["1", "3", "9"])) == {"1", "3"}
+    assert [s.phone for s in desk.read(senders.all_senders)] == ["1", "2", "3"]
+    assert set(desk.read(senders.by_phones, ["1", "3", "9"])) == {"1", "3"}
 
 
 def test_a_pause_and_its_end_happen_once_and_are_on_record(desk: Any) -> None:
     desk.write(senders.register, PHONE)
-    assert [desk.write(senders.pause, PHONE, **BY) for _ in range(2)] == [True, False]
+    assert [desk.write(pauses.pause_sender, PHONE, **BY) for _ in range(2)] == [True, False]
     assert desk.read(senders.get, PHONE).pause_why == "quality is red"
-    assert [desk.write(senders.resume, PHONE, **BY) for _ in range(2)] == [True, False]
+    assert [desk.write(pauses.resume_sender, PHONE, **BY) for _ in range(2)] == [True, False]
     assert desk.read(senders.get, PHONE).paused_at is None
     assert [act.act for act in desk.read(operator_log.of, "sender", PHONE)] == ["pause", "resume"]
 
 
 def test_an_account_is_paused_without_being_registered_first(desk: Any) -> None:
-    assert desk.read(senders.account_pause, "default") is None
+    assert desk.read(pauses.account_pause, "default") is None
     assert [
-        desk.write(senders.pause_account, "default", actor="host:1", why="no money") for _ in range(2)
+        desk.write(pauses.pause_account, "default", actor="host:1", why="no money") for _ in range(2)
     ] == [
         True,
         False,
     ]
-    since, why = desk.read(senders.account_pause, "default")
+    since, why = desk.read(pauses.account_pause, "default")
     assert since <= desk.now()
     assert why == "no money"
-    assert [desk.write(senders.resume_account, "default", **BY) for _ in range(2)] == [True, False]
-    assert desk.read(senders.account_pause, "default") is None
+    assert [desk.write(pauses.resume_account, "default", **BY) for _ in range(2)] == [True, False]
+    assert desk.read(pauses.account_pause, "default") is None
 
 
 def test_everything_that_is_paused_is_known_at_once(desk: Any) -> None:
     paused, running = desk.campaign(), desk.campaign()
-    desk.write(campaigns.pause, paused.id, **BY)
+    desk.write(pauses.pause_campaign, paused.id, **BY)
     for phone in ("1", "2"):
         desk.write(senders.register, phone)
-    desk.write(senders.pause, "1", **BY)
-    desk.write(senders.pause_account, "default", **BY)
-    assert desk.read(senders.pauses) == senders.Pauses(
+    desk.write(pauses.pause_sender, "1", **BY)
+    desk.write(pauses.pause_account, "default", **BY)
+    assert desk.read(pauses.current) == pauses.Pauses(
         frozenset({paused.id}), frozenset({"1"}), frozenset({"default"})
     )
-    assert running.id not in desk.read(senders.pauses).campaigns
+    assert running.id not in desk.read(pauses.current).campaigns

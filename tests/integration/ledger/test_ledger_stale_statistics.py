@@ -15,12 +15,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import Engine
 
 from bulksend.ledger import (
+    campaign_control,
     campaigns,
     counters,
     due,
     intake,
     leases,
     messages,
+    pauses,
     progress,
     receipts,
     search,
@@ -183,7 +185,7 @@ def rows_read(engine: Engine, work: Callable[[Connection], object]) -> int:
 
 def cancelled(then: Callable[[Connection], object]) -> Callable[[Connection, Ledger], object]:
     def work(tx: Connection, of: Ledger) -> object:
-        campaigns.begin_cancel(tx, of.queued, **BY)
+        campaign_control.mark_cancelled(tx, of.queued, **BY)
         return then(tx)
 
     return work
@@ -280,7 +282,7 @@ def resolved(tx: Connection, of: Ledger) -> object:
     unknowns.unknown(tx, Query(campaign_id=of.queued), limit=BATCH)
     for id in of.ids[:BATCH]:
         messages.resolve(tx, id, as_="failed", **BY)
-    return campaigns.retry_failed(tx, of.queued, **BY)
+    return campaign_control.retry_failed(tx, of.queued, **BY)
 
 
 Work = Callable[[Connection, Ledger], object]
@@ -292,14 +294,14 @@ RELAY: dict[str, tuple[Work, int]] = {
     "close ended": (lambda tx, of: leases.close_ended(tx), 50),
     "expire, nothing late": (lambda tx, of: due.expire(tx), 50),
     "expire, 20 late": (expired, 20 * BATCH),
-    "end cancelled, none is": (lambda tx, of: campaigns.end_cancelled(tx), 50),
-    "end cancelled, 1,000 of 9,400": (cancelled(lambda tx: campaigns.end_cancelled(tx, 1_000)), 6_000),
+    "end cancelled, none is": (lambda tx, of: campaign_control.end_cancelled(tx), 50),
+    "end cancelled, 1,000 of 9,400": (cancelled(lambda tx: campaign_control.end_cancelled(tx, 1_000)), 6_000),
     "match receipts, 20 of nobody": (orphaned, 10 * BATCH),
     "finish campaigns": (lambda tx, of: campaigns.finish_ended(tx), 100),
     "reopen campaigns": (lambda tx, of: campaigns.reopen_waiting(tx), 100),
     "fold counts": (lambda tx, of: counters.fold(tx), 100),
-    "live campaigns": (lambda tx, of: campaigns.live(tx), 50),
-    "pauses": (lambda tx, of: (senders.pauses(tx), senders.listed(tx)), 50),
+    "live campaigns": (lambda tx, of: campaigns.active(tx), 50),
+    "pauses": (lambda tx, of: (pauses.current(tx), senders.all_senders(tx)), 50),
     "what is due": (lambda tx, of: due.due(tx, of.queued, 100), 300),
     "what is due after": (lambda tx, of: due.due(tx, of.queued, 100, after=(1, of.ids[50])), 300),
     "how many wait": (lambda tx, of: due.waiting_up_to(tx, of.queued, (4 * 10**12, of.ids[-1]), 100), 300),
@@ -321,7 +323,7 @@ WORKER: dict[str, tuple[Work, int]] = {
 COMMANDS: dict[str, tuple[Work, int]] = {
     "campaigns list": (lambda tx, of: campaigns_cli.listed(tx, 20), 8_000),
     "reasons": (lambda tx, of: progress.reasons(tx, of.queued), 100),
-    "cancel": (cancelled(lambda tx: campaigns.end_cancelled(tx, 2_000)), 12_000),
+    "cancel": (cancelled(lambda tx: campaign_control.end_cancelled(tx, 2_000)), 12_000),
     "find by number": (lambda tx, of: search.find(tx, Query(phone="447700000001"), limit=BATCH), 100),
     "find by MessageId": (lambda tx, of: search.find(tx, Query(message_id="mid-7"), limit=BATCH), 100),
     "find in a campaign": (lambda tx, of: search.find(tx, Query(campaign_id=of.queued), limit=BATCH), 500),
@@ -337,7 +339,7 @@ COMMANDS: dict[str, tuple[Work, int]] = {
     ),
     "resolve and retry": (resolved, 150 * BATCH),
     "take in": (taken_in, 30 * BATCH),
-    "senders": (lambda tx, of: senders.listed(tx), 50),
+    "senders": (lambda tx, of: senders.all_senders(tx), 50),
     "suppressions": (lambda tx, of: suppressions.listed(tx), 50),
 }
 

@@ -8,32 +8,32 @@ from typing import Any
 import pytest
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import campaigns
+from bulksend.ledger import campaign_control, campaign_creation, campaigns, pauses
 from bulksend.messaging.states import CampaignStatus, Kind
 
 BY = {"actor": "ada", "why": "because"}
 ACTS: dict[str, Callable[[Any, campaigns.Campaign], object]] = {
-    "cancel": lambda desk, of: campaigns.cancel(desk.database, of.id, **BY),
-    "retry": lambda desk, of: desk.write(campaigns.retry_failed, of.id, **BY),
-    "pause": lambda desk, of: campaigns.check_act(of, "pause"),
+    "cancel": lambda desk, of: campaign_control.cancel(desk.database, of.id, **BY),
+    "retry": lambda desk, of: desk.write(campaign_control.retry_failed, of.id, **BY),
+    "pause": lambda desk, of: campaign_control.check_allowed(of, "pause"),
 }
 
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("kind", Kind)
 def test_it_takes_no_cancel_pause_or_retry_by_id_or_name(desk: Any, kind: Kind, act: str) -> None:
-    standing = desk.write(campaigns.direct, kind)
+    standing = desk.write(campaign_creation.standing_campaign, kind)
     for named in (standing.id, standing.name):
-        found = desk.read(campaigns.resolve, named)
+        found = desk.read(campaigns.find, named)
         with pytest.raises(InvalidInput, match="senders pause") as refused:
             ACTS[act](desk, found)
         assert "messages resolve" in str(refused.value)
         assert "suppressions add" in str(refused.value)
-    assert desk.write(campaigns.direct, kind).status is CampaignStatus.RUNNING
+    assert desk.write(campaign_creation.standing_campaign, kind).status is CampaignStatus.RUNNING
 
 
 def test_one_that_was_paused_before_can_be_resumed(desk: Any) -> None:
-    standing = desk.write(campaigns.direct, Kind.OTP)
-    desk.write(campaigns.pause, standing.id, **BY)
-    campaigns.check_act(standing, "resume")
-    assert desk.write(campaigns.resume, standing.id, **BY)
+    standing = desk.write(campaign_creation.standing_campaign, Kind.OTP)
+    desk.write(pauses.pause_campaign, standing.id, **BY)
+    campaign_control.check_allowed(standing, "resume")
+    assert desk.write(pauses.resume_campaign, standing.id, **BY)

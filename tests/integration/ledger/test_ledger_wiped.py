@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from bulksend.ledger import campaigns, due
+from bulksend.ledger import campaign_control, campaigns, due
 from bulksend.ledger.database import Database
 from bulksend.messaging.outcome import Refused, Unknown
 from bulksend.messaging.states import Kind
@@ -48,7 +48,7 @@ def end_in_every_way(desk: Any, ids: list[str]) -> None:
     for id in expired:
         desk.sql("UPDATE messages SET expires_at = 1 WHERE id = :id", id=id)
     desk.write(due.expire)
-    campaigns.cancel(desk.database, desk.row(cancelled[0])["campaign_id"], actor="ada", why="because")
+    campaign_control.cancel(desk.database, desk.row(cancelled[0])["campaign_id"], actor="ada", why="because")
 
 
 @pytest.mark.parametrize("wiping", [True, False], ids=["as we open it", "as SQLite opens it"])

@@ -1,0 +1,215 @@
+"""What a person does to the messages of a whole campaign: cancel them, or retry those that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    TextClause,
+    cast,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from bulksend.errors import InvalidInput
+from bulksend.ledger import counters, operator_log
+from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, reopen, status_counts
+from bulksend.ledger.database import (
+    Database,
+    by_index,
+    db_now,
+    unhurried,
+)
+from bulksend.ledger.endings import NEVER_TAKEN, end_unsent
+from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
+from bulksend.messaging.states import WAITING, CampaignStatus, Kind, Status
+
+#: The most messages that ``cancel`` itself ends, and the most of one transaction. The relay ends the rest.
+CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
+
+
+def check_allowed(campaign: Campaign, act: str) -> None:
+    """Raises InvalidInput when the act would stop the standing campaign of direct sends.
+
+    Each later ``Producer.send`` of that kind would fail.
+    """
+    if not campaign.is_direct or act == "resume":
+        return
+    raise InvalidInput(
+        f"campaign {campaign.id} ({campaign.name}) is where every single {campaign.kind} send of a program belongs: it "
+        f"takes no {act}, and nothing was changed. To stop its messages, pause their sender (`bulksend senders pause "
+        "PHONE --why …`) or suppress a recipient (`bulksend suppressions add PHONE`); to settle unknown ones, "
+        "`bulksend messages resolve`"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """How many messages a cancel stopped: waiting, and claimed by workers. Those in ``sending`` continue."""
+
+    waiting: int
+    held: int
+    sending: int
+
+
+def cancel(
+    database: Database, id: str, *, actor: str, why: str, at_once: int = CANCELLED_AT_ONCE
+) -> Cancelled | None:
+    """Cancel a campaign: after the first commit none of its messages is claimed or sent. None where it had ended.
+
+    Its messages end after that, in transactions of their own, so that workers do not wait for each other. The relay
+    ends what exceeds ``at_once`` and what a crash left. A claimed message ends in the ledger; its worker sees that in
+    the write-ahead. Raises InvalidInput as ``check_allowed``.
+    """
+    if not database.retrying(lambda tx: mark_cancelled(tx, id, actor=actor, why=why)):
+        return None
+    waiting, held = _end_at_once(database, id, at_once)
+    with database.read() as tx:
+        left = status_counts(tx, id)
+    return Cancelled(
+        waiting + sum(left.get(status.value, 0) for status in WAITING),
+        held + left.get(Status.CLAIMED.value, 0),
+        left.get(Status.SENDING.value, 0),
+    )
+
+
+def end_unsent_messages(database: Database, campaign: Campaign) -> None:
+    """End the messages of a cancelled campaign that are not sent, except those locked by another transaction."""
+    _end_at_once(database, campaign.id, campaign.messages)
+
+
+def _end_at_once(database: Database, id: str, at_once: int) -> tuple[int, int]:
+    """End up to ``at_once`` messages; returns how many were waiting and how many were claimed."""
+    waiting = held = 0
+    while waiting + held < at_once:
+        limit = min(CANCEL_CHUNK, at_once - waiting - held)
+        of_waiting, of_held = database.retrying(lambda tx, limit=limit: _end_chunk(tx, id, limit))  # type: ignore[misc]
+        if not of_waiting + of_held:
+            break
+        waiting, held = waiting + of_waiting, held + of_held
+    return waiting, held
+
+
+def mark_cancelled(tx: Connection, id: str, *, actor: str, why: str) -> bool:
+    """The first step of ``cancel``. Returns whether the campaign had not ended. Raises as ``check_allowed``."""
+    check_allowed(get(tx, id), "cancel")
+    ended = [CampaignStatus.CANCELLED.value, CampaignStatus.FINISHED.value]
+    change = (
+        update(campaigns)
+        .where(campaigns.c.id == id, campaigns.c.status.not_in(ended))
+        .values(status=CampaignStatus.CANCELLED.value, ended_at=db_now())
+    )
+    return operator_log.apply(tx, change, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
+
+
+def end_cancelled(tx: Connection, limit: int = 5000) -> int:
+    """End up to ``limit`` unsent messages of cancelled campaigns; returns how many.
+
+    These are the ones that ``cancel`` left, that intake stored after it, or that a worker gave back.
+    """
+    ended = 0
+    found = tx.execute(
+        select(campaigns.c.id).where(
+            campaigns.c.status == CampaignStatus.CANCELLED.value, counters.number_in(NOT_STARTED) > 0
+        )
+    )
+    for id in found.scalars().all():
+        ended += sum(_end_chunk(tx, str(id), limit - ended))
+        if ended >= limit:
+            break
+    return ended
+
+
+def _end_chunk(tx: Connection, id: str, limit: int) -> tuple[int, int]:
+    """End up to ``limit`` unsent messages of a campaign, without those locked by another transaction.
+
+    Returns how many were waiting and how many were claimed.
+    """
+    by_index(tx)
+    waiting = _end_matching(
+        tx,
+        # The words and the order of the partial index of waiting messages, so that few rows are read.
+        [text(f"messages.{WAITING_SQL}"), messages.c.campaign_id == id],
+        [messages.c.due_at, messages.c.id],
+        limit,
+        WAITING,
+    )
+    held = _end_matching(
+        tx,
+        [messages.c.campaign_id == id, messages.c.status == Status.CLAIMED.value],
+        [messages.c.id],
+        limit - waiting,
+        frozenset({Status.CLAIMED}),
+    )
+    return waiting, held
+
+
+def _end_matching(
+    tx: Connection,
+    conditions: Sequence[ColumnElement[bool] | TextClause],
+    order: Sequence[ColumnElement[Any]],
+    limit: int,
+    of: frozenset[Status],
+) -> int:
+    if limit <= 0:
+        return 0
+    found = tx.execute(
+        select(cast(messages.c.id, Text))
+        .where(*conditions)
+        .order_by(*order)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return end_unsent(tx, found.scalars().all(), Status.CANCELLED, "campaign cancelled", of=of)
+
+
+def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
+    """Queue again the messages that failed and that the vendor never took; returns how many.
+
+    Those that a person resolved as failed stay. OTP stays too: its content was wiped, and an old code is useless.
+    Raises InvalidInput for a cancelled campaign and for one of direct sends.
+    """
+    campaign = get(tx, id)
+    check_allowed(campaign, "retry")
+    if campaign.status is CampaignStatus.CANCELLED:
+        raise InvalidInput(
+            f"campaign {id} is cancelled: nothing of it is sent any more. `bulksend send FILE … --continue {id}` sends "
+            "to those who were not sent to, in a new campaign"
+        )
+    unhurried(tx)
+    count = tx.execute(
+        update(messages)
+        .where(
+            messages.c.campaign_id == id,
+            messages.c.status == Status.FAILED.value,
+            messages.c.kind != Kind.OTP.value,
+            messages.c.payload.is_not(None),
+            or_(messages.c.expires_at.is_(None), messages.c.expires_at > db_now()),
+            text(NEVER_TAKEN),
+        )
+        .values(
+            status=Status.QUEUED.value,
+            tries=0,
+            waits=0,
+            rescues=0,
+            ended_at=None,
+            error=None,
+            owner=None,
+            due_at=db_now(),
+            gate=None,
+            gate_until=None,
+        )
+    ).rowcount
+    if count:
+        reopen(tx, [id])
+        operator_log.record(
+            tx, actor=actor, act=f"retry {count} failed", scope="campaign", subject=id, why=why
+        )
+    return count

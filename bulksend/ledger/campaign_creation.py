@@ -1,0 +1,254 @@
+"""Campaigns are created once for each idempotency key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import (
+    Connection,
+    or_,
+    select,
+)
+
+from bulksend.errors import InvalidInput
+from bulksend.ledger import operator_log
+from bulksend.ledger.campaigns import (
+    ACTIVE,
+    DIRECT_PREFIX,
+    NOT_STARTED,
+    Campaign,
+    by_key,
+    finish_intake,
+    from_row,
+    get,
+    status_counts,
+)
+from bulksend.ledger.database import (
+    db_now,
+    insert_if_new,
+    instant,
+    rows_changed,
+)
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.schema import campaigns
+from bulksend.messaging.naming import Naming, as_argument
+from bulksend.messaging.states import UNSENT, CampaignStatus, Kind, OnUnknown, Status
+from bulksend.messaging.units import counted, format_age, format_duration, format_instant
+
+#: A campaign of the same content and another name is reported as sent before for this long.
+SAME_CONTENT_MS = 30 * 86_400_000
+
+
+#: Begins the source hash of a continued campaign, whose ``rows_read`` is not a position in a file.
+CONTINUED = "+"
+
+
+@dataclass(frozen=True, slots=True)
+class NewCampaign:
+    """What a producer chooses; instants in ms since the epoch, ``rate`` in messages/s."""
+
+    key: str
+    name: str
+    kind: Kind
+    sender: str
+    type: str
+    content: str
+    source_hash: str
+    source_name: str
+    due_at: int
+    ttl_ms: int | None
+    rate: float | None
+    on_unknown: OnUnknown
+    created_by: str
+    timezone: str | None = None
+    """The time zone for display; None: the installation's."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    """The options that are no defaults: column -> argument name."""
+    naming: Naming = as_argument
+    """How arguments are written in error texts: as Python or as command-line options."""
+
+
+def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
+    """The campaign of ``new.key``, created where there is none, and whether it was created.
+
+    Raises InvalidInput when the key belongs to a campaign of other content or options; nothing is overwritten.
+    """
+    values = {
+        "id": new_id(),
+        "key": new.key,
+        "name": new.name,
+        "kind": new.kind.value,
+        "status": CampaignStatus.INTAKE.value,
+        "sender": new.sender,
+        "type": new.type,
+        "content": new.content,
+        "source_hash": new.source_hash,
+        "source_name": new.source_name[:255],
+        "due_at": new.due_at,
+        "ttl_ms": new.ttl_ms,
+        "rate": new.rate,
+        "on_unknown": new.on_unknown.value,
+        "created_at": db_now(),
+        "created_by": new.created_by[:100],
+        "timezone": new.timezone,
+        "rows_read": 0,
+        "messages": 0,
+        "duplicates": 0,
+        "suppressed": 0,
+        "refused": 0,
+    }
+    is_new = rows_changed(tx, insert_if_new(tx, campaigns).values(**values)) == 1
+    campaign = by_key(tx, new.key)
+    if campaign is None:
+        raise RuntimeError("a campaign that was just inserted cannot be read")
+    if is_new:
+        operator_log.record(
+            tx, actor=new.created_by, act="create", scope="campaign", subject=campaign.id, why=new.source_name
+        )
+    else:
+        check_matches(tx, campaign, new)
+    return campaign, is_new
+
+
+def check_matches(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
+    """Raises InvalidInput unless ``campaign``, found by its key, has the rows, content and options of ``new``.
+
+    Also when it is cancelled, or its continuation stopped half-way. The text says how to proceed.
+    """
+    into = new.naming("into", campaign.id)
+    continued = campaign.source_hash.startswith(CONTINUED)
+    if campaign.source_hash not in (new.source_hash, continued_hash(new.source_hash)):
+        made = (
+            f"which was continued with {campaign.source_name or 'other rows'}"
+            if continued
+            else "which was made from other rows, content, sender or kind"
+        )
+        what = (
+            f"It is cancelled; `{into}` sends the rest in a new campaign"
+            if campaign.status is CampaignStatus.CANCELLED
+            else f"`{into}` takes in those of the rows that it has not got yet"
+        )
+        raise InvalidInput(
+            f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {made}; nothing was changed. "
+            f"{what}; `{new.naming('again', True)}` makes a new campaign of all of them"
+        )
+    if campaign.status is CampaignStatus.CANCELLED:
+        raise InvalidInput(_cancelled_text(tx, campaign, new))
+    if continued and campaign.intake_done_at is None:
+        raise InvalidInput(
+            f"campaign {campaign.id} ({campaign.name}) is being continued, or its continuation was stopped; nothing "
+            f"was changed. `{into}` with the same rows goes on"
+        )
+    check_options(tx, campaign, new)
+
+
+def _cancelled_text(tx: Connection, campaign: Campaign, new: NewCampaign) -> str:
+    found = status_counts(tx, campaign.id)
+    sent = sum(count for status, count in found.items() if Status(status) not in UNSENT | NOT_STARTED)
+    return (
+        f"the same was sent as campaign {campaign.id} ({campaign.name}), which is cancelled: {sent:,} of its "
+        f"{counted(campaign.messages, 'message')} {'was' if sent == 1 else 'were'} or may have been sent, and no more "
+        f"will be. Nothing was changed. {next_steps(campaign, new)}"
+    )
+
+
+def next_steps(campaign: Campaign, new: NewCampaign) -> str:
+    """Text: how to send ``new`` where ``campaign`` has already sent the same content to some of its recipients."""
+    is_cancelled = campaign.status is CampaignStatus.CANCELLED
+    into = new.naming("into", campaign.id)
+    if campaign.kind is not new.kind:
+        into = f"{new.naming('kind', campaign.kind.value)}` and `{into}"
+    # The rest of a cancelled campaign is a new campaign, which may have other options.
+    leave_out = [new.naming(new.given["key"])] if "key" in new.given else []
+    leave_out = leave_out if is_cancelled else _differing(campaign, new)
+    without = f", without {_listed(leave_out)}," if leave_out else ""
+    return (
+        f"`{into}`{without} sends to those who do not have it yet{', in a new campaign' if is_cancelled else ''}; "
+        f"`{new.naming('again', True)}`{' without the key' if 'key' in new.given else ''} sends to all of them"
+    )
+
+
+def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
+    """Raises InvalidInput when the options that were given differ from those of the campaign."""
+    other = _differing(campaign, new)
+    if not other:
+        return
+    now = instant(tx)
+    again = new.naming("again", True)
+    when = f"due {format_instant(campaign.due_at)}" if campaign.due_at > now else "due since it was made"
+    ttl = (
+        "no time to live of its own"
+        if campaign.ttl_ms is None
+        else f"a time to live of {format_duration(campaign.ttl_ms)}"
+    )
+    rate = "the sender's rate" if campaign.rate is None else f"{campaign.rate:g}/s"
+    remedy = (
+        f"cancel it (`bulksend campaigns cancel {campaign.id}`) and send with {again}"
+        if campaign.status in (*ACTIVE, CampaignStatus.PAUSED)
+        else f"send with {again}"
+    )
+    raise InvalidInput(
+        f"{_listed(other)}: not changed. The same was sent {format_age(max(0, now - campaign.created_at))} ago: "
+        f"campaign {campaign.id} ({campaign.name}) is {campaign.status.value}, {when}, with {rate}, {ttl} and "
+        f"on_unknown {campaign.on_unknown.value}. Leave {'it' if len(other) == 1 else 'them'} out to keep that, or "
+        f"{remedy}"
+    )
+
+
+def _differing(campaign: Campaign, new: NewCampaign) -> list[str]:
+    """The given arguments whose values differ from the campaign's, as they are written."""
+    return [
+        new.naming(argument)
+        for column, argument in new.given.items()
+        if getattr(campaign, column) != getattr(new, column)
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def with_same_content(tx: Connection, new: NewCampaign) -> list[Campaign]:
+    """Campaigns of the same sender, type and content, and the same name or newer than SAME_CONTENT_MS; newest first."""
+    rows = tx.execute(
+        select(campaigns)
+        .where(
+            campaigns.c.sender == new.sender,
+            campaigns.c.type == new.type,
+            campaigns.c.content == new.content,
+            or_(campaigns.c.name == new.name, campaigns.c.created_at > db_now() - SAME_CONTENT_MS),
+        )
+        .order_by(campaigns.c.id.desc())
+    ).mappings()
+    return [from_row(row) for row in rows]
+
+
+def standing_campaign(tx: Connection, kind: Kind) -> Campaign:
+    """The campaign that the direct sends of a kind belong to; it is always running."""
+    new = NewCampaign(
+        key=DIRECT_PREFIX + kind.value,
+        name=f"single {kind.value} sends",
+        kind=kind,
+        sender="",
+        type="",
+        content="",
+        source_hash="",
+        source_name="",
+        due_at=0,
+        ttl_ms=None,
+        rate=None,
+        on_unknown=OnUnknown.HOLD,
+        created_by="bulksend",
+    )
+    campaign = by_key(tx, new.key)
+    if campaign is None:
+        campaign, _ = create_or_find(tx, new)
+        finish_intake(tx, campaign.id)
+        campaign = get(tx, campaign.id)
+    return campaign
+
+
+def continued_hash(source_hash: str) -> str:
+    """The source hash of a campaign after a continuation with that source."""
+    return (CONTINUED + source_hash.removeprefix(CONTINUED))[:64]
