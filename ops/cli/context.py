@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TextIO, TypeVar
 
 from bulksend.errors import InvalidInput, Unavailable
 
@@ -17,9 +18,20 @@ if TYPE_CHECKING:
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 DONE, FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
+    """A command that ends the process with the exit code that ``body`` returns, or with that of what it raises."""
+
+    @wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        raise SystemExit(guarded(lambda: body(*args, **kwargs)))
+
+    return run
 
 
 def guarded(work: Callable[[], T]) -> T:

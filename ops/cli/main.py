@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from bulksend import __version__
-from ops.cli import auditing, campaigns, messages, people, send, servers, streams
+from ops.cli import auditing, campaigns, messages, send, senders, servers, streams, suppressions
 from ops.cli.arguments import guard
 from ops.cli.context import DONE, FAILED
 
@@ -44,7 +44,8 @@ send.register(app)
 campaigns.register(app)
 messages.register(app)
 auditing.register(app)
-people.register(app)
+suppressions.register(app)
+senders.register(app)
 servers.register(app)
 
 

@@ -55,6 +55,12 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
+def print_json_lines(rows: Iterable[object]) -> None:
+    """One JSON object a row."""
+    for row in rows:
+        print_json(row)
+
+
 @dataclass(slots=True)
 class Times:
     """The zone of the times that a command shows on a terminal; it says that zone once."""

@@ -1,0 +1,98 @@
+"""Senders (business numbers) and the vendor account: list, register, change limits, pause, resume.
+
+The ledger decides what is paused. The limiter's flag only makes a pause take hold sooner, so the limiter is opened
+after the commit: where Redis is away, opening it takes seconds, and the pause must not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bulksend.errors import InvalidValue
+from bulksend.ledger import pauses, senders
+from bulksend.ledger.database import Database
+from bulksend.ledger.senders import Sender
+from bulksend.limits import RedisPermits
+from bulksend.messaging.outcome import Scope
+
+#: Returns the limiter, or None where it cannot be used.
+OpenLimiter = Callable[[], RedisPermits | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PauseState:
+    """Whether a sender or the account is paused now, and whether the act changed that."""
+
+    scope: Scope
+    id: str
+    paused: bool
+    changed: bool
+
+    @property
+    def status(self) -> str:
+        """``paused`` or ``running``."""
+        return "paused" if self.paused else "running"
+
+    def as_json(self) -> dict[str, object]:
+        """The interface's answer to pause and resume."""
+        return {self.scope.value: self.id, "status": self.status, "changed": self.changed}
+
+
+def list_senders(database: Database) -> list[Sender]:
+    """Every sender on record, by number."""
+    with database.read() as tx:
+        return senders.all_senders(tx)
+
+
+def change_sender(
+    database: Database,
+    phone: str,
+    *,
+    actor: str,
+    register_at: float | None = None,
+    name: str | None = None,
+    rate: float | None = None,
+    quota: int | None = None,
+    no_quota: bool = False,
+) -> Sender:
+    """Set what is given, on record. ``register_at``: registers a sender that is not on record, with this rate.
+
+    Raises InvalidInput when the sender is not on record and is not to be registered.
+    """
+    with database.write() as tx:
+        if register_at is not None:
+            senders.register(tx, phone, rate=register_at)
+        return senders.change(tx, phone, actor=actor, name=name, rate=rate, quota=quota, no_quota=no_quota)
+
+
+def set_paused(
+    database: Database, limiter: OpenLimiter, scope: Scope, id: str, paused: bool, *, actor: str, why: str
+) -> PauseState:
+    """Hold all messages of a sender or of the account, or release them.
+
+    Raises InvalidInput when the sender is not on record.
+    """
+    act = {
+        (Scope.SENDER, True): pauses.pause_sender,
+        (Scope.SENDER, False): pauses.resume_sender,
+        (Scope.ACCOUNT, True): pauses.pause_account,
+        (Scope.ACCOUNT, False): pauses.resume_account,
+    }[scope, paused]
+    with database.write() as tx:
+        if scope is Scope.SENDER:
+            senders.get(tx, id)
+        changed = act(tx, id, actor=actor, why=why)
+    permits = limiter()
+    if permits is not None:
+        (permits.pause if paused else permits.resume)(scope, id)
+    return PauseState(scope, id, paused, changed)
+
+
+def parse_quota(text: str, *, field: str) -> int | None:
+    """``2000``, or ``none`` for no quota. Raises InvalidValue."""
+    if text == "none":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise InvalidValue(field, text[:40], "is neither a whole number of recipients per 24 h nor none")
+    return int(text)

@@ -1,0 +1,113 @@
+"""Suppressions: numbers or countries that must not get a kind of message: add, remove, import, list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bulksend.errors import InvalidValue
+from bulksend.ledger import operator_log, suppressions
+from bulksend.ledger.database import Database
+from bulksend.ledger.suppressions import COUNTRY, SCOPES, Suppression
+from bulksend.messaging import RefusedRow, parse_recipient, person
+from bulksend.messaging.recipient import checked_region
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import came to: rows read, different people among them, suppressions added, rows refused."""
+
+    rows: int
+    people: int
+    added: int
+    refused: list[RefusedRow]
+
+    @property
+    def before(self) -> int:
+        """How many people were suppressed before."""
+        return self.people - self.added
+
+    def as_json(self) -> dict[str, object]:
+        """The interface's answer to an import."""
+        return {
+            "rows": self.rows,
+            "people": self.people,
+            "added": self.added,
+            "before": self.before,
+            "refused": [row._asdict() for row in self.refused],
+        }
+
+
+def add_suppression(
+    database: Database,
+    subject: str,
+    *,
+    scope: str,
+    reason: str,
+    actor: str,
+    until: int | None = None,
+) -> None:
+    """Suppress a number or country until an instant, or for ever; queued messages included."""
+    with database.write() as tx:
+        suppressions.add(tx, subject, scope=scope, reason=reason, source="operator", actor=actor, until=until)
+
+
+def remove_suppressions(database: Database, subject: str, *, scope: str | None, actor: str, why: str) -> int:
+    """Remove the suppressions of a number or country, of one scope or of all. Returns how many there were."""
+    with database.write() as tx:
+        return suppressions.remove(tx, subject, scope=scope, actor=actor, why=why)
+
+
+def import_suppressions(
+    database: Database,
+    rows: Iterable[tuple[int, object] | RefusedRow],
+    *,
+    scope: str,
+    reason: str,
+    file_name: str,
+    actor: str,
+    default_region: str | None,
+) -> ImportReport:
+    """Suppress the number of each row, all in one transaction. A row is its number in the file and the recipient as
+    written; rows that the reader refused are counted and reported with those refused here."""
+    numbers: list[str] = []
+    refused: list[RefusedRow] = []
+    for row in rows:
+        if isinstance(row, RefusedRow):
+            refused.append(row)
+            continue
+        try:
+            numbers.append(person(parse_recipient(row[1], default_region=default_region)))
+        except InvalidValue as error:
+            refused.append(RefusedRow(row[0], error.field, error.value, error.why))
+    people = sorted(set(numbers))
+    with database.write() as tx:
+        added = suppressions.add_many(
+            tx, people, scope=scope, reason=reason, source=f"file {file_name} by {actor}"
+        )
+        operator_log.record(
+            tx, actor=actor, act=f"import {scope}", scope="suppression", subject=file_name[:40], why=reason
+        )
+    return ImportReport(len(numbers) + len(refused), len(people), added, refused)
+
+
+def list_suppressions(
+    database: Database, *, after: str = "", limit: int = 100, subject: str | None = None
+) -> list[Suppression]:
+    """A page of suppressions by number, or those of one number or country."""
+    with database.read() as tx:
+        return suppressions.listed(tx, after=after, limit=limit, subject=subject)
+
+
+def parse_subject(text: str, region: str | None, *, field: str) -> str:
+    """A number as digits, or ``country:GB``. Raises InvalidValue."""
+    if text.lower().startswith(COUNTRY):
+        return COUNTRY + checked_region(text[len(COUNTRY) :], field)
+    return parse_recipient(text, default_region=region, field=field)
+
+
+def parse_scope(text: str, *, field: str) -> str:
+    """``marketing`` or ``all``. Raises InvalidValue."""
+    if text not in SCOPES:
+        raise InvalidValue(field, text[:40], f"is not one of {', '.join(SCOPES)}")
+    return text

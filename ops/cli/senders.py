@@ -1,0 +1,150 @@
+"""``bulksend senders`` and ``bulksend account``: business numbers, their limits, and what is paused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ops.cli.arguments import Json, Phone, Why
+from ops.cli.context import DONE, actor, command, ledger, settings
+
+senders_group = typer.Typer(help="Business numbers: their limits and pauses.", no_args_is_help=True)
+account_group = typer.Typer(help="The vendor account: pause and resume all sending.", no_args_is_help=True)
+Rate = Annotated[str | None, typer.Option(help="Messages per second, e.g. 80/s.")]
+Quota = Annotated[str | None, typer.Option(help="Unique recipients per rolling 24 h, e.g. 2000, or none.")]
+Name = Annotated[str | None, typer.Option(help="A name for this sender.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the groups."""
+    app.add_typer(senders_group, name="senders")
+    app.add_typer(account_group, name="account")
+
+
+@senders_group.command("list")
+@command
+def list_(json: Json = False) -> int:
+    """Every sender on record."""
+    from bulksend.operations.json_shape import to_json
+    from bulksend.operations.senders import list_senders
+    from ops.cli.output import Times, print_json_lines, table
+
+    of = settings()
+    found = [to_json(sender) for sender in list_senders(ledger(of))]
+    if json:
+        print_json_lines(found)
+        return DONE
+    table(
+        ["phone", "name", "rate", "quota", "paused_at", "pause_why"],
+        [
+            (
+                *(f["phone"], f["name"], f"{f['rate']:g}/s"),
+                "none" if f["quota"] is None else f"{f['quota']:,}",
+                *(f["paused_at"], f["pause_why"]),
+            )
+            for f in found
+        ],
+        optional=("quota",),
+        times=Times(of.timezone or "UTC"),
+    )
+    return DONE
+
+
+@senders_group.command("add")
+@command
+def add(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False) -> int:
+    """Put a sender on record."""
+    return _change(phone, rate, quota, name, json, new=True)
+
+
+@senders_group.command("set")
+@command
+def set_(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False) -> int:
+    """Change a sender's limits; workers apply them within seconds."""
+    return _change(phone, rate, quota, name, json, new=False)
+
+
+def _change(
+    phone: str, rate: str | None, quota: str | None, name: str | None, json: bool, *, new: bool
+) -> int:
+    from bulksend.messaging import parse_recipient
+    from bulksend.messaging.units import counted, parse_rate
+    from bulksend.operations.json_shape import to_json
+    from bulksend.operations.senders import change_sender, parse_quota
+    from ops.cli.output import print_json, say
+
+    of = settings()
+    sender = change_sender(
+        ledger(of),
+        parse_recipient(phone, default_region=of.default_region, field="PHONE"),
+        actor=actor(),
+        register_at=of.default_rate if new else None,
+        name=name,
+        rate=None if rate is None else parse_rate(rate, field="--rate"),
+        quota=None if quota is None else parse_quota(quota, field="--quota"),
+        no_quota=quota == "none",
+    )
+    if json:
+        print_json(to_json(sender))
+    else:
+        limit = "no quota" if sender.quota is None else f"{counted(sender.quota, 'recipient')} in 24 h"
+        say(f"{sender.phone}: {sender.rate:g}/s, {limit}")
+    return DONE
+
+
+@senders_group.command("pause")
+@command
+def pause(phone: Phone, why: Why, json: Json = False) -> int:
+    """Hold all messages of this sender."""
+    return _set_paused(phone, True, why, json)
+
+
+@senders_group.command("resume")
+@command
+def resume(phone: Phone, why: Why, json: Json = False) -> int:
+    """Release the messages of this sender."""
+    return _set_paused(phone, False, why, json)
+
+
+@account_group.command("pause")
+@command
+def pause_account(why: Why, json: Json = False) -> int:
+    """Hold the messages of all senders and campaigns."""
+    return _set_paused(None, True, why, json)
+
+
+@account_group.command("resume")
+@command
+def resume_account(why: Why, json: Json = False) -> int:
+    """Release the messages of the account, e.g. after a top-up. A pause costs no message an attempt."""
+    return _set_paused(None, False, why, json)
+
+
+def _set_paused(phone: str | None, paused: bool, why: str, json: bool) -> int:
+    """Pause or resume a sender; the account where ``phone`` is None."""
+    from bulksend.bootstrap import working_limiter
+    from bulksend.messaging import parse_recipient
+    from bulksend.messaging.outcome import Scope
+    from bulksend.operations.senders import set_paused
+    from ops.cli.output import print_json, say
+
+    of = settings()
+    scope, id = Scope.ACCOUNT, of.account()
+    if phone is not None:
+        scope, id = Scope.SENDER, parse_recipient(phone, default_region=of.default_region, field="PHONE")
+    database = ledger(of)
+    state = set_paused(
+        database,
+        lambda: working_limiter(of, database, lambda text: say(text, "yellow")),
+        scope,
+        id,
+        paused,
+        actor=actor(),
+        why=why,
+    )
+    if json:
+        print_json(state.as_json())
+    else:
+        say(f"{state.scope} {state.id} is {'now' if state.changed else 'already'} {state.status}")
+    return DONE

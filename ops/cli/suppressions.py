@@ -1,0 +1,207 @@
+"""``bulksend suppressions``: numbers and countries that must not get a kind of message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.arguments import Encoding, Json, Phone, SheetOption, Why
+from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
+
+if TYPE_CHECKING:
+    from bulksend.messaging import RefusedRow
+    from bulksend.messaging.headings import Columns
+    from bulksend.settings import Settings
+    from producer.reading import RowSource
+
+group = typer.Typer(help="Numbers that must not get a kind of message.", no_args_is_help=True)
+Region = Annotated[
+    str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="GB")
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(help='The column that holds the numbers, e.g. to="Mobile No.".', metavar="to=COLUMN"),
+]
+Scope = Annotated[str, typer.Option(help="What to suppress: marketing, or all kinds of message.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(group, name="suppressions")
+
+
+@group.command("add")
+@command
+def add(
+    phone: Phone,
+    reason: Annotated[str, typer.Option(help="The reason, for the record.")],
+    scope: Scope = "marketing",
+    until: Annotated[str | None, typer.Option(help="When it ends, ISO 8601; default: never.")] = None,
+    region: Region = None,
+    json: Json = False,
+) -> int:
+    """Suppress one number, or a whole country as country:XX. Applies at once, also to queued messages."""
+
+    import time
+
+    from bulksend.messaging.units import parse_instant_ms
+    from bulksend.operations.suppressions import add_suppression, parse_scope
+    from ops.cli.output import print_json, say
+
+    of = settings()
+    subject = _subject(phone, region, of)
+    end = None
+    if until is not None:
+        now_ms = int(time.time() * 1000)
+        end = parse_instant_ms(until, timezone=of.timezone or "UTC", now_ms=now_ms, field="--until")
+    add_suppression(
+        ledger(of),
+        subject,
+        scope=parse_scope(scope, field="--scope"),
+        reason=reason,
+        actor=actor(),
+        until=end,
+    )
+    if json:
+        print_json({"subject": subject, "scope": scope})
+    else:
+        say(f"{subject} is suppressed for {'all' if scope == 'all' else 'marketing'} messages")
+    return DONE
+
+
+@group.command("remove")
+@command
+def remove(
+    phone: Phone,
+    why: Why,
+    scope: Annotated[str | None, typer.Option(help="Only of this scope; default: of every scope.")] = None,
+    region: Region = None,
+    json: Json = False,
+) -> int:
+    """Remove the suppressions of a number or country."""
+    from bulksend.messaging.units import counted
+    from bulksend.operations.suppressions import parse_scope, remove_suppressions
+    from ops.cli.output import print_json, say
+
+    of = settings()
+    subject = _subject(phone, region, of)
+    only = None if scope is None else parse_scope(scope, field="--scope")
+    count = remove_suppressions(ledger(of), subject, scope=only, actor=actor(), why=why)
+    if json:
+        print_json({"subject": subject, "removed": count})
+    else:
+        say(
+            f"{subject}: {counted(count, 'suppression')} removed" if count else f"{subject} is not suppressed"
+        )
+    return DONE
+
+
+@group.command("import")
+@command
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="CSV, XLSX or JSONL with the numbers in a column `to` or an alias.")
+    ],
+    reason: Annotated[str, typer.Option(help="The reason, for the record.")] = "imported",
+    scope: Scope = "marketing",
+    region: Region = None,
+    encoding: Encoding = None,
+    sheet: SheetOption = None,
+    map: Map = None,
+    json: Json = False,
+) -> int:
+    """Suppress every number of a file, such as an older system's opt-out list. Exit code 1 where a row is refused."""
+    from bulksend.messaging.naming import as_option
+    from bulksend.messaging.units import counted
+    from bulksend.messaging.whole_text import whole_text
+    from bulksend.operations.suppressions import import_suppressions, parse_scope
+    from ops.cli.output import print_json, refused_rows, say, say_notes
+    from producer.files import given_columns
+    from producer.reading import open_rows
+
+    of = settings()
+    default_region = _region(region, of)
+    database = ledger(of)
+    with open_rows(file, encoding=encoding, sheet=sheet) as source:
+        columns = source.columns(given_columns(map or (), as_option), as_option)
+        notes = source.noted(column for column, name in columns.names.items() if name == "to")
+        report = import_suppressions(
+            database,
+            _recipients(source, columns),
+            scope=parse_scope(scope, field="--scope"),
+            reason=reason,
+            file_name=whole_text(file.name),
+            actor=actor(),
+            default_region=default_region,
+        )
+        notes += source.left_out()
+    say_notes(notes)
+    if json:
+        print_json(report.as_json() | {"notes": notes})
+    else:
+        say(f"{report.added:,} newly suppressed, {report.before:,} suppressed before")
+        if report.refused:
+            say(
+                f"{counted(len(report.refused), 'row')} refused: these numbers are NOT suppressed; correct the "
+                "rows and import them again",
+                "red",
+            )
+            refused_rows(report.refused, len(report.refused))
+    return FAILED if report.refused else DONE
+
+
+def _recipients(source: RowSource, columns: Columns) -> Iterator[tuple[int, object] | RefusedRow]:
+    """Of each row its number in the file and the recipient as written, or why it cannot be read."""
+    from bulksend.messaging import RefusedRow
+
+    for row in source:
+        yield row if isinstance(row, RefusedRow) else (row.row, columns.rename(row.values).get("to"))
+
+
+@group.command("list")
+@command
+def list_(
+    phone: Annotated[str | None, typer.Option(help="Only this number.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    after: Annotated[
+        str, typer.Option(help="Only numbers after this one, the last of the page before.")
+    ] = "",
+    region: Region = None,
+    json: Json = False,
+) -> int:
+    """The suppressions, by number."""
+    from bulksend.operations.json_shape import to_json
+    from bulksend.operations.suppressions import list_suppressions
+    from ops.cli.output import Times, print_json_lines, table
+
+    of = settings()
+    subject = None if phone is None else _subject(phone, region, of)
+    page = list_suppressions(ledger(of), after=after, limit=limit, subject=subject)
+    found = [to_json(suppression) for suppression in page]
+    if json:
+        print_json_lines(found)
+    else:
+        columns = ["subject", "scope", "reason", "source", "added_at", "until"]
+        table(
+            columns,
+            [[f[c] for c in columns] for f in found],
+            optional=("added_at", "source"),
+            times=Times(of.timezone or "UTC"),
+        )
+    return DONE
+
+
+def _subject(phone: str, region: str | None, of: Settings) -> str:
+    from bulksend.operations.suppressions import parse_subject
+
+    return parse_subject(phone, _region(region, of), field="PHONE")
+
+
+def _region(given: str | None, of: Settings) -> str | None:
+    """The country of numbers without a country code: the option's, else the installation's."""
+    from bulksend.messaging.recipient import checked_region
+
+    return of.default_region if given is None else checked_region(given, "--region")
