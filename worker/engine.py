@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from bulksend.clock import steady_seconds
+from bulksend.clock import steady_seconds, wait_until
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Permits
@@ -40,7 +40,6 @@ from worker.recovery.spool import Spool
 from worker.session.campaign_cache import CampaignCache
 from worker.session.lease import LeaseKeeper
 from worker.session.store import Store
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from bulksend.clock import steady_seconds
+from bulksend.clock import steady_seconds, wait_until
 from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder, Start
 from bulksend.ledger.driver_errors import log_text
@@ -47,7 +47,6 @@ from worker.permits.sender_queue import Held, Slot
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CampaignCache, CannotRender
 from worker.session.lease import LeaseKeeper
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 
