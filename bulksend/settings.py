@@ -33,7 +33,7 @@ from pydantic import (
 
 from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.failpoints import check
-from bulksend.messaging.whole_text import whole_text
+from bulksend.messaging.surrogates import replace_surrogates
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
@@ -577,7 +577,7 @@ _REFERENCE = re.compile(r"\$\{\w|/\$[A-Za-z_]")
 
 def _text(name: str, value: str) -> str:
     """Who operates is only for the record; any other value with bytes that are no text would be another value."""
-    whole = whole_text(value)
+    whole = replace_surrogates(value)
     if whole != value and name != environment_name("actor"):
         raise InvalidInput(f"{name}: is not UTF-8 text")
     return whole

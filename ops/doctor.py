@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -209,7 +210,12 @@ def _account(of: Settings) -> Diagnosis:
 
 
 async def _ask_vendor(of: Settings) -> list[Diagnosis]:
-    answer = await bootstrap.vendor_calls(of).phone_list()
+    vendor = bootstrap.vendor_client(of, time.time)
+    try:
+        answer = await vendor.phone_list()
+    finally:
+        await vendor.aclose()
+    evidence = answer.evidence
     if answer.problem:
         found = [
             Diagnosis(
@@ -217,7 +223,7 @@ async def _ask_vendor(of: Settings) -> list[Diagnosis]:
                 False,
                 f"{of.uspeedo_base_url}: {answer.problem}",
                 "check the access key, its secret and the account; 171 also comes of a wrong clock"
-                if answer.answered
+                if evidence.reply_began
                 else "check USPEEDO_BASE_URL, the network and TLS",
             )
         ]

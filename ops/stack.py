@@ -27,7 +27,7 @@ from bulksend.errors import InvalidInput
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import migrate
-from bulksend.messaging.whole_text import whole_text
+from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.settings import Settings, read_dotenv
 from ops.local.children import Child
 from ops.local.failure import CannotStart, last_words
@@ -250,9 +250,9 @@ class Stack:
 
 def sqlite_url(file: Path) -> str:
     """The URL of a file, whatever its folders are called. Raises InvalidInput for a name that is no text."""
-    if whole_text(str(file)) != str(file):
+    if replace_surrogates(str(file)) != str(file):
         raise InvalidInput(
-            f"the folder's name {whole_text(str(file.parent))!r} is not UTF-8 text; run it elsewhere"
+            f"the folder's name {replace_surrogates(str(file.parent))!r} is not UTF-8 text; run it elsewhere"
         )
     return URL.create("sqlite", database=str(file)).render_as_string()
 

@@ -75,7 +75,8 @@ def look_at_redis(of: Settings) -> RedisLook:
     """Do what workers and relay do with it, and look whether a relay leads. Never raises for what it finds."""
     import redis
 
-    from bulksend.broker import LEADER_KEY, do_all, eviction
+    from bulksend.broker import do_all, eviction
+    from producer.relay import LEADER_KEY
 
     stops: list[Stop] = []
     try:

@@ -25,14 +25,14 @@ from bulksend.messaging import (
     OnUnknown,
     Status,
     compile_content,
+    is_same_person,
     map_columns,
     mask_digits,
     parse_recipient,
-    same_person,
 )
 from bulksend.messaging.plan import OTP_TTL_MS, RefusedRow, checked_key
-from bulksend.messaging.rules import check_name, kind_of
 from bulksend.messaging.units import check_duration_ms, check_year, format_instant, long_past, parse_rate
+from bulksend.messaging.value_checks import check_name, describe_type
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, IntakeReport, arguments_given, source_hash
 from producer.publisher import Publisher, publisher_of
@@ -215,7 +215,7 @@ class Producer:
             )
         digits = parse_recipient(to, default_region=self._default_region)
         sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
-        if same_person(digits, sender_digits):
+        if is_same_person(digits, sender_digits):
             raise InvalidValue("to", "", "is the sender itself; WhatsApp refuses that (131021)")
         rendered = compile_content(message_type, content).render({}, otp=message_kind is Kind.OTP)
         lives_ms = None if ttl is None else _milliseconds(ttl, "ttl")
@@ -285,7 +285,7 @@ class Producer:
 
 def _instant(at: datetime, field: str) -> int:
     if not isinstance(at, datetime):
-        raise InvalidValue(field, kind_of(at), "must be an aware datetime")
+        raise InvalidValue(field, describe_type(at), "must be an aware datetime")
     if at.tzinfo is None:
         raise InvalidValue(field, at.isoformat(), "has no time zone; give an aware datetime")
     check_year(at, at.isoformat(), field)
@@ -295,7 +295,9 @@ def _instant(at: datetime, field: str) -> int:
 def _numbered(rows: Sequence[object], after: int) -> Iterator[RawRow | RefusedRow]:
     for number, row in enumerate(rows[after:], start=after + 1):
         if not isinstance(row, Mapping):
-            yield RefusedRow(number, "row", kind_of(row), 'must be an object, like {"to": "447700900123"}')
+            yield RefusedRow(
+                number, "row", describe_type(row), 'must be an object, like {"to": "447700900123"}'
+            )
             continue
         try:
             columns = map_columns(list(row))
@@ -322,7 +324,7 @@ def _row_bytes(row: object) -> bytes:
 
 def _milliseconds(length: timedelta, field: str) -> int:
     if not isinstance(length, timedelta):
-        raise InvalidValue(field, kind_of(length), "must be a timedelta")
+        raise InvalidValue(field, describe_type(length), "must be a timedelta")
     return check_duration_ms(length.total_seconds() * 1000, str(length), field)
 
 

@@ -31,13 +31,13 @@ from bulksend.messaging import (
     compile_content,
     parse_recipient,
 )
+from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
+from bulksend.messaging.column_names import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.content import load_content_json
-from bulksend.messaging.headings import ALIASES, RESERVED, clean_name, normal_name
-from bulksend.messaging.naming import Naming, as_argument
-from bulksend.messaging.notes import other_braces
+from bulksend.messaging.data_quality import merge_tag_notes
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.recipient import checked_region
-from bulksend.messaging.rules import check_name
+from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.messaging.units import (
     format_duration,
     format_instant,
@@ -47,10 +47,10 @@ from bulksend.messaging.units import (
     sent_by_ms,
     zone_of,
 )
-from bulksend.messaging.whole_text import whole_text
+from bulksend.messaging.value_checks import check_name
 from producer.intake import Intake, IntakeReport, arguments_given, check_due, same_people, source_hash
 from producer.reading import RawRow, open_rows
-from producer.rows import Newest, Reader, Source
+from producer.rows import IntakeRequest, RowPlanner, SupersededCodes
 
 _HASHED_AT_ONCE = 1 << 20
 #: Of how many planned messages a dry run asks the ledger at once.
@@ -88,7 +88,7 @@ class FilePlan:
     """Which columns have which name here, where that was said."""
     notes: tuple[str, ...] = ()
     """What was noticed of the file and the content, and a person should know."""
-    naming: Naming = as_argument
+    naming: ArgumentNaming = as_python_argument
     """How the caller writes its arguments, for messages."""
     left_out: list[str] = field(default_factory=list)
     """What the rows did not become; known when the last has been read."""
@@ -120,9 +120,9 @@ class FilePlan:
     def rows(self, after: int) -> Iterator[RawRow | RefusedRow]:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
         # Its encoding was looked at when it was planned; a large file takes a second.
-        with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_checked=True) as source:
+        with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_verified=True) as source:
             columns = source.columns(self.columns, self.naming)
-            source.call(columns.names)
+            source.rename_columns(columns.names)
             # A content may call the recipient as the file does.
             also = columns.recipient if columns.recipient in self.template.variables - {"to"} else None
             if after:
@@ -131,7 +131,7 @@ class FilePlan:
                 if also is not None and isinstance(row, RawRow):
                     row.values[also] = row.values.get("to")
                 yield row
-            self.left_out[:] = source.left_out()
+            self.left_out[:] = source.skipped_notes()
 
     def rehearse(self, database: Database | None, cipher: Cipher) -> Forecast:
         """What a run would do: counts, refusals, and when it would be done. Changes nothing.
@@ -149,16 +149,16 @@ class FilePlan:
         )
         asked = self._campaign(known.now_ms) if known.way is None else known.way.new
         into = known.way.into if known.way is not None else None
-        source = Source(self.rows, asked, self.template, self.default_region, self.timezone)
+        source = IntakeRequest(self.rows, asked, self.template, self.default_region, self.timezone)
         due_at_ms = None if into is None else max(into.due_at, known.now_ms)
 
-        def reader(superseded: Collection[int]) -> Reader:
-            return Reader(source, into, known.now_ms, known.now_ms, superseded, due_at_ms)
+        def reader(superseded: Collection[int]) -> RowPlanner:
+            return RowPlanner(source, into, known.now_ms, known.now_ms, superseded, due_at_ms)
 
-        newest = Newest()
+        newest = SupersededCodes()
         if self.kind is Kind.OTP:
             for chunk in reader(()).chunks(_ASKED_AT_ONCE):
-                newest.see(chunk.planned)
+                newest.add(chunk.planned)
         seen: set[str] = set()
         rows = reader(newest.superseded)
         for chunk in rows.chunks(_ASKED_AT_ONCE):
@@ -255,7 +255,7 @@ class FilePlan:
             type=self.type.value,
             content=self.template.to_json(),
             source_hash=self.hash,
-            source_name=whole_text(self.path.name),
+            source_name=replace_surrogates(self.path.name),
             due_at=self.due_at_ms or now_ms,
             ttl_ms=self.ttl_ms,
             rate=self.rate,
@@ -393,7 +393,7 @@ def plan_file(
     sheet: str | None = None,
     columns: Sequence[str] = (),
     now_ms: int | None = None,
-    naming: Naming = as_argument,
+    naming: ArgumentNaming = as_python_argument,
 ) -> FilePlan:
     """Check everything that can be checked before the first row. Raises InvalidInput, named by ``naming``.
 
@@ -441,7 +441,7 @@ def plan_file(
         type=message_type,
         template=template,
         kind=message_kind,
-        name=check_name((name or whole_text(path.stem))[:200], naming("name"), 200),
+        name=check_name((name or replace_surrogates(path.stem))[:200], naming("name"), 200),
         given=arguments_given(at=at, ttl=ttl, rate=rate, on_unknown=on_unknown, name=name, key=key),
         again=again,
         into=into,
@@ -493,7 +493,7 @@ def _check_columns(
     encoding: str | None,
     sheet: str | None,
     given: Mapping[str, str],
-    naming: Naming,
+    naming: ArgumentNaming,
 ) -> tuple[str, ...]:
     """What a person should know of the file. Raises InvalidInput where its columns do not fit the content."""
     with open_rows(path, encoding=encoding, sheet=sheet) as source:
@@ -503,10 +503,10 @@ def _check_columns(
             for column, name in columns.names.items()
             if name == "to" or (name not in RESERVED and name in template.variables)
         ]
-        notes = source.noted(used)
-    missing = sorted(template.required - columns.usable)
+        notes = source.notes_for(used)
+    missing = sorted(template.required - columns.content_names)
     if missing:
-        there = ", ".join(sorted(columns.usable))
+        there = ", ".join(sorted(columns.content_names))
         raise InvalidInput(
             f"the content asks for {', '.join('{{' + m + '}}' for m in missing)}, and {path.name} has no such "
             f"column; its columns are: {there}. Rename a column, say which it is, as in "
@@ -514,10 +514,10 @@ def _check_columns(
         )
     if columns.recipient not in ALIASES and "to" not in given:
         notes.append(f"the recipients are read from the column {columns.recipient!r}")
-    return tuple(notes + other_braces(template.source, columns.usable))
+    return tuple(notes + merge_tag_notes(template.source, columns.content_names))
 
 
-def given_columns(texts: Sequence[str], naming: Naming) -> dict[str, str]:
+def given_columns(texts: Sequence[str], naming: ArgumentNaming) -> dict[str, str]:
     """``to=Mobile No.`` is {"to": "Mobile No."}. Raises InvalidInput."""
     option = naming("columns")
     given: dict[str, str] = {}

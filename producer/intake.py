@@ -26,7 +26,7 @@ from bulksend.messaging.units import counted, format_age, format_instant, is_lon
 from bulksend.settings import Settings
 from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
-from producer.rows import Chunk, Newest, Reader, Source
+from producer.rows import Chunk, IntakeRequest, RowPlanner, SupersededCodes
 
 #: Small jobs, so that several workers share what is published at once.
 JOB = 100
@@ -170,7 +170,7 @@ class Intake:
                 "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted; make a key "
                 "with `bulksend keys new-encryption-key`"
             )
-        source = Source(rows, new, template, default_region, timezone)
+        source = IntakeRequest(rows, new, template, default_region, timezone)
         if into is not None:
             return self._finish(self._continue(into, source), max_refused)
         with self.database.read() as tx:
@@ -179,9 +179,9 @@ class Intake:
             alike = [] if again or there is not None else campaign_creation.with_same_content(tx, new)
         if there is None:
             check_due(new, now_ms)
-        look = _Look()
+        look = _Scan()
         if alike or (new.kind is Kind.OTP and (there is None or there.intake_done_at is None)):
-            look = self._look(
+            look = self._scan(
                 source, now_ms, alike, asked_at_ms=now_ms if there is None else there.created_at
             )
             if (refusal := same_people(look.rows, look.found, alike, new, now_ms)) is not None:
@@ -194,7 +194,7 @@ class Intake:
         if campaign.intake_done_at is not None:
             report.repeated = True
         else:
-            reader = Reader(source, campaign, now_ms, campaign.created_at, look.superseded)
+            reader = RowPlanner(source, campaign, now_ms, campaign.created_at, look.superseded)
             self._take_all(campaign, reader)
             report.notes = reader.notes
         return self._finish(report, max_refused)
@@ -205,25 +205,25 @@ class Intake:
             campaign, _ = campaign_creation.create_or_find(tx, new)
             return campaign, new_sender, instant(tx)
 
-    def _look(
-        self, source: Source, now_ms: int, alike: Sequence[Campaign], asked_at_ms: int | None = None
-    ) -> _Look:
+    def _scan(
+        self, source: IntakeRequest, now_ms: int, alike: Sequence[Campaign], asked_at_ms: int | None = None
+    ) -> _Scan:
         """Read all rows once before the first is taken in: a newer code may come at the end."""
-        look = _Look()
-        reader = Reader(source, None, now_ms, now_ms if asked_at_ms is None else asked_at_ms, frozenset())
-        newest = Newest()
+        look = _Scan()
+        reader = RowPlanner(source, None, now_ms, now_ms if asked_at_ms is None else asked_at_ms, frozenset())
+        newest = SupersededCodes()
         for chunk in reader.chunks(self.chunk):
             self.between()
             look.rows += chunk.rows
             if source.new.kind is Kind.OTP:
-                newest.see(chunk.planned)
+                newest.add(chunk.planned)
             if alike:
                 with self.database.read() as tx:
                     look.found.update(ledger_intake.having(tx, alike, chunk.planned, self.cipher).values())
         look.superseded = newest.superseded
         return look
 
-    def _continue(self, into: str, source: Source) -> IntakeReport:
+    def _continue(self, into: str, source: IntakeRequest) -> IntakeReport:
         """Take in the rows that the campaign has not got; from the first, however often."""
         new = source.new
         with self.database.read() as tx:
@@ -232,7 +232,7 @@ class Intake:
             now_ms = instant(tx)
         if way.into is None:
             check_due(way.new, now_ms)
-        look = self._look(source, now_ms, []) if new.kind is Kind.OTP else _Look()
+        look = self._scan(source, now_ms, []) if new.kind is Kind.OTP else _Scan()
         # Ended first, what waits in a cancelled campaign is surely not sent, whatever a worker held of it.
         for cancelled in way.cancelled:
             campaign_control.end_unsent_messages(self.database, cancelled)
@@ -241,7 +241,9 @@ class Intake:
         self.began(begun)
         report = IntakeReport(begun.id, superseded=len(look.superseded), continued=(done := Continued()))
         # What comes into a campaign later is due now, and lives as long as if it had been sent now.
-        reader = Reader(source, begun, now_ms, now_ms, look.superseded, due_at_ms=max(begun.due_at, now_ms))
+        reader = RowPlanner(
+            source, begun, now_ms, now_ms, look.superseded, due_at_ms=max(begun.due_at, now_ms)
+        )
         at = begun.rows_read
         for chunk in reader.chunks(self.chunk):
             try:
@@ -260,7 +262,7 @@ class Intake:
                     lasting=False,
                 )
             except IntakeMoved:
-                raise self._moved(begun, new) from None
+                raise self._interrupted(begun, new) from None
             at += taken.counted
             done.messages += taken.messages
             done.already += taken.already + chunk.superseded
@@ -273,7 +275,7 @@ class Intake:
             report.notes = [*reader.notes, *continuation.rest_notes(tx, way, begun)]
         return report
 
-    def _take_all(self, campaign: Campaign, reader: Reader) -> None:
+    def _take_all(self, campaign: Campaign, reader: RowPlanner) -> None:
         # While the ledger takes a chunk in, the next one is read and planned.
         with ThreadPoolExecutor(1, "reading") as reading:
             at = campaign.rows_read
@@ -293,7 +295,7 @@ class Intake:
                     with self.database.read() as tx:
                         now = campaigns.get(tx, campaign.id)
                     if now.source_hash != campaign.source_hash or now.status is CampaignStatus.CANCELLED:
-                        raise self._moved(now, reader.new) from None
+                        raise self._interrupted(now, reader.new) from None
                     campaign = now
                     if campaign.intake_done_at is not None:
                         return
@@ -310,7 +312,7 @@ class Intake:
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
 
-    def _moved(self, campaign: Campaign, new: NewCampaign) -> InvalidInput:
+    def _interrupted(self, campaign: Campaign, new: NewCampaign) -> InvalidInput:
         """Why the intake of a campaign stopped half-way."""
         with self.database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
@@ -327,7 +329,7 @@ class Intake:
         )
 
     def _next(
-        self, source: Iterator[RawRow | RefusedRow], reader: Reader, campaign: Campaign, many: int
+        self, source: Iterator[RawRow | RefusedRow], reader: RowPlanner, campaign: Campaign, many: int
     ) -> Chunk:
         """The next rows, planned; none at the end."""
         chunk = reader.next(source, many)
@@ -380,7 +382,7 @@ class Intake:
 
 
 @dataclass(slots=True)
-class _Look:
+class _Scan:
     """What was seen of all rows before the first was taken in."""
 
     rows: int = 0

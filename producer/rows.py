@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.intake import NewMessage, Prepared
-from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, person
-from bulksend.messaging.json_text import json_writer
+from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, canonical_number
+from bulksend.messaging.json_encoding import make_json_encoder
 from bulksend.messaging.plan import RefusedRow
 from producer.reading import RawRow
 
@@ -32,7 +32,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class IntakeRequest:
     """Where rows come from, and what they are to become."""
 
     rows: Callable[[int], Iterator[RawRow | RefusedRow]]
@@ -42,7 +42,7 @@ class Source:
     timezone: str | None
 
 
-class Reader:
+class RowPlanner:
     """Plans the rows of a source. ``asked_at_ms``: a row's own time must not be long before it.
 
     Without a ``campaign`` nothing is stored, and rows are planned as of now.
@@ -50,7 +50,7 @@ class Reader:
 
     def __init__(
         self,
-        source: Source,
+        source: IntakeRequest,
         campaign: Campaign | None,
         now_ms: int,
         asked_at_ms: int,
@@ -77,7 +77,7 @@ class Reader:
     @property
     def notes(self) -> list[str]:
         """What a person should know of the rows that were planned so far."""
-        return self._planner.noticed.sentences()
+        return self._planner.quality.sentences()
 
     def next(self, source: Iterator[RawRow | RefusedRow], many: int) -> Chunk:
         """The next ``many`` rows, fewer at the end."""
@@ -100,7 +100,7 @@ class Reader:
 
 
 @dataclass(slots=True)
-class Newest:
+class SupersededCodes:
     """Finds the one-time codes that a newer row replaces: of two codes for one number only the last one works.
 
     Keeps a line of memory for each number, so it needs as much as the file is long.
@@ -110,17 +110,17 @@ class Newest:
     """The rows that were replaced."""
     _rows: dict[object, int] = field(default_factory=dict)
 
-    def see(self, planned: Iterable[NewMessage]) -> None:
+    def add(self, planned: Iterable[NewMessage]) -> None:
         """The next messages, in the file's order."""
         for message in planned:
             # A key that the producer chose is for one person: with another one it is a conflict.
-            same = (message.key, person(message.recipient)) if message.explicit_key else message.key
+            same = (message.key, canonical_number(message.recipient)) if message.explicit_key else message.key
             if (older := self._rows.get(same)) is not None:
                 self.superseded.add(older)
             self._rows[same] = message.row
 
 
-_sorted_json = json_writer(separators=(", ", ": "), sort_keys=True)
+_sorted_json = make_json_encoder(separators=(", ", ": "), sort_keys=True)
 
 
 def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMessage:
@@ -131,7 +131,7 @@ def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMe
     return NewMessage(
         row,
         key,
-        key != to and key != person(to),
+        key != to and key != canonical_number(to),
         to,
         campaign.sender,
         campaign.type,

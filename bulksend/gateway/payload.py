@@ -12,11 +12,11 @@ from functools import lru_cache
 from bulksend import __version__
 from bulksend.errors import InvalidValue
 from bulksend.gateway.signature import canonical, sign
-from bulksend.messaging.json_text import json_writer, quoted
+from bulksend.messaging.json_encoding import encode_json_string, make_json_encoder
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.states import Kind, MessageType
 
-_compact = json_writer(separators=(",", ":"))
+_compact = make_json_encoder(separators=(",", ":"))
 USER_AGENT = f"bulksend/{__version__}"
 
 
@@ -119,7 +119,7 @@ class _Form:
     def filled(self, to: str, content: str) -> tuple[bytes, str]:
         """The body and its signature. Raises UnicodeEncodeError for text with lone surrogates."""
         before, middle, after = self._written
-        body = f"{before}{quoted(to)}{middle}{quoted(content)}{after}"
+        body = f"{before}{encode_json_string(to)}{middle}{encode_json_string(content)}{after}"
         middle, after = self._signed
         hashed = self._hash.copy()
         hashed.update(f"{content}{middle}{to}{after}".encode())

@@ -32,7 +32,7 @@ from bulksend.ledger.database import (
 )
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import campaigns
-from bulksend.messaging.naming import Naming, as_argument
+from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
 from bulksend.messaging.states import UNSENT, CampaignStatus, Kind, OnUnknown, Status
 from bulksend.messaging.units import counted, format_age, format_duration, format_instant
 
@@ -65,7 +65,7 @@ class NewCampaign:
     """The time zone for display; None: the installation's."""
     given: Mapping[str, str] = field(default_factory=dict)
     """The options that are no defaults: column -> argument name."""
-    naming: Naming = as_argument
+    naming: ArgumentNaming = as_python_argument
     """How arguments are written in error texts: as Python or as command-line options."""
 
 

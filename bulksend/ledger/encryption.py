@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bulksend.errors import BulksendError, InvalidInput
-from bulksend.messaging.json_text import json_writer
+from bulksend.messaging.json_encoding import make_json_encoder
 
 CLEAR, SEALED = b"\x00", b"\x01"
 _KEY_ID, _NONCE = 4, 12
@@ -133,7 +133,7 @@ def clear(payload: Mapping[str, object]) -> bytes:
     return CLEAR + _dump(payload)
 
 
-_compact = json_writer(separators=(",", ":"))
+_compact = make_json_encoder(separators=(",", ":"))
 
 
 def _dump(payload: Mapping[str, object]) -> bytes:

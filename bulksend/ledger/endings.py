@@ -1,6 +1,6 @@
 """How messages end: the columns of every ending, and what the evidence of attempts makes of an ending.
 
-``ending`` (messaging) ranks the attempts. ``MAYBE_SENT`` is the same rule as SQL, for the statements that end
+``final_status`` (messaging) ranks the attempts. ``MAYBE_SENT`` is the same rule as SQL, for the statements that end
 thousands at once.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, case, null, text, update
 from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement, table
 from bulksend.ledger.database import among, db_now
 from bulksend.ledger.schema import messages
-from bulksend.messaging.endings import Fate, ending, fate
+from bulksend.messaging.final_status import EffectiveOutcome, effective_outcome, final_status
 from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
 
 #: SQL about one attempt, ``{attempt}``: a person resolved its message as failed after it began; a receipt for its own
@@ -143,14 +143,16 @@ def _judge(
 ) -> None:
     """One message: its row for each attempt that says something."""
     message, now = rows[0], Status(rows[0].status)
-    fates = {
-        fate(row.outcome, undelivered=bool(row.undelivered), said_failed=bool(row.said_failed)): row
+    outcomes = {
+        effective_outcome(
+            row.outcome, undelivered=bool(row.undelivered), said_failed=bool(row.said_failed)
+        ): row
         for row in rows
         if row.attempt is not None
     }
-    target = ending(fates, _without_doubt(message) if now is Status.UNKNOWN else now)
+    target = final_status(outcomes, _without_doubt(message) if now is Status.UNKNOWN else now)
     if target is Status.ACCEPTED and (now is not target or message.named is None):
-        taken = fates.get(Fate.ACCEPTED)
+        taken = outcomes.get(EffectiveOutcome.ACCEPTED)
         if taken is not None:
             raised.append((taken.id, taken.message_id, taken.request_id, taken.ret_code))
     elif target is not now and now in UNSENT | {Status.UNKNOWN}:

@@ -21,7 +21,7 @@ from bulksend.ledger.encryption import Cipher, clear
 from bulksend.ledger.endings import NEVER_TAKEN, listed
 from bulksend.ledger.ids import new_ids
 from bulksend.ledger.schema import campaigns, messages, refusals
-from bulksend.messaging.person import forms, person, same_person
+from bulksend.messaging.number_forms import canonical_number, is_same_person, number_forms
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import UNSENT, CampaignStatus, Kind, Status
 
@@ -256,15 +256,15 @@ def having(
     if not alike or not planned:
         return {}
     of_person: dict[str, list[_Earlier]] = {}
-    recipients = {form for message in planned for form in forms(message.recipient)}
+    recipients = {form for message in planned for form in number_forms(message.recipient)}
     for earlier in _earlier(tx, alike, recipients):
-        of_person.setdefault(person(earlier.recipient), []).append(earlier)
+        of_person.setdefault(canonical_number(earlier.recipient), []).append(earlier)
     kinds = {campaign.id: campaign.kind for campaign in alike}
     found: dict[int, str] = {}
     for n, message in enumerate(planned):
         same = [
             earlier.campaign
-            for earlier in of_person.get(person(message.recipient), ())
+            for earlier in of_person.get(canonical_number(message.recipient), ())
             if _is_same(message, earlier, kinds[earlier.campaign], cipher)
         ]
         if same:
@@ -273,7 +273,7 @@ def having(
 
 
 def _is_same(message: NewMessage, earlier: _Earlier, kind: Kind, cipher: Cipher) -> bool:
-    chosen = message.explicit_key and earlier.key not in forms(earlier.recipient)
+    chosen = message.explicit_key and earlier.key not in number_forms(earlier.recipient)
     if chosen and message.key != earlier.key:
         return False
     if kind is Kind.MARKETING:
@@ -403,14 +403,14 @@ def _clashing(planned: Sequence[NewMessage], stored: _Stored, cipher: Cipher) ->
         _conflict(message, "an earlier message")
         for message in planned
         for recipient, fingerprint in [stored[message.key]]
-        if not same_person(recipient, message.recipient)
+        if not is_same_person(recipient, message.recipient)
         or (message.explicit_key and not is_same(message, fingerprint, cipher))
     ]
 
 
 def _differs(message: NewMessage, first: NewMessage) -> bool:
     """Whether the same key means two things: other people always, other content where the key was chosen."""
-    return not same_person(message.recipient, first.recipient) or (
+    return not is_same_person(message.recipient, first.recipient) or (
         message.explicit_key and identity(message) != identity(first._replace(recipient=message.recipient))
     )
 
@@ -419,7 +419,7 @@ def is_same(message: NewMessage, fingerprint: bytes, cipher: Cipher) -> bool:
     """Whether the fingerprint is of this message, to whichever form of its recipient's number."""
     return any(
         cipher.same_fingerprint(fingerprint, *identity(message._replace(recipient=form)))
-        for form in forms(message.recipient)
+        for form in number_forms(message.recipient)
     )
 
 

@@ -29,7 +29,7 @@ from bulksend.ledger.database import among, by_index
 from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
 from bulksend.ledger.schema import attempts, campaigns, installation, messages
 from bulksend.messaging.masking import mask_digits
-from bulksend.messaging.person import forms
+from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import Status
 
 #: ``queued_at`` is by the database's clock, and so, nearly, is an id. One that was made before that was so may be
@@ -230,7 +230,7 @@ def _page_of(
 def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     """What a message must meet to be found."""
     if query.phone is not None:
-        yield messages.c.recipient.in_(forms(query.phone))
+        yield messages.c.recipient.in_(number_forms(query.phone))
     if query.message_id is not None:
         yield messages.c.message_id == query.message_id
     if query.request_id is not None:

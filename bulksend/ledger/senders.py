@@ -11,7 +11,7 @@ from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger import operator_log
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.schema import senders
-from bulksend.messaging.mistyped import nearly
+from bulksend.messaging.typos import one_edit_away
 
 #: WhatsApp's default throughput of a business number, messages per second (Meta, throughput, 2026-05-21).
 DEFAULT_RATE = 80.0
@@ -49,7 +49,7 @@ def check_spelling(tx: Connection, phone: str, field: str) -> None:
     known = tx.execute(select(senders.c.phone).order_by(senders.c.phone)).scalars().all()
     if phone in known:
         return
-    similar = nearly(phone, known)
+    similar = one_edit_away(phone, known)
     if similar:
         raise InvalidValue(
             field,

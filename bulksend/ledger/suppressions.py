@@ -11,7 +11,7 @@ from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import array, bound, now_sql, statement, storable, table
 from bulksend.ledger.database import db_now, rows_changed
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
-from bulksend.messaging.person import forms, person
+from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
 
@@ -53,7 +53,7 @@ class Unwanted:
     """What ``SUPPRESSING`` found, to ask of each recipient."""
 
     def __init__(self, found: Iterable[tuple[str, str, str]]) -> None:
-        self._reasons = {(person(subject), scope): reason for scope, subject, reason in found}
+        self._reasons = {(canonical_number(subject), scope): reason for scope, subject, reason in found}
         self._countries = any(subject.startswith(COUNTRY) for subject, _ in self._reasons)
 
     def of(self, recipients: Collection[str]) -> Collection[str]:
@@ -61,13 +61,15 @@ class Unwanted:
         if self._countries:
             return recipients
         people = {subject for subject, _ in self._reasons}
-        return [recipient for recipient in recipients if person(recipient) in people] if people else []
+        return (
+            [recipient for recipient in recipients if canonical_number(recipient) in people] if people else []
+        )
 
     def why(self, recipient: str, kind: Kind) -> str | None:
         """The reason why this recipient must not get this kind, the number's own before that of its country."""
         if not self._reasons:
             return None
-        reason = self._of(person(recipient), kind)
+        reason = self._of(canonical_number(recipient), kind)
         # Which country it is costs a look into libphonenumber.
         if reason is None and self._countries:
             reason = self._of(COUNTRY + (region_of(recipient) or "?"), kind)
@@ -80,11 +82,11 @@ class Unwanted:
 
 def subjects_of(recipients: Iterable[str]) -> list[tuple[str]]:
     """What a suppression of these recipients may be stored under, as rows of ``RECIPIENTS``."""
-    return [(form,) for recipient in set(recipients) for form in forms(recipient)]
+    return [(form,) for recipient in set(recipients) for form in number_forms(recipient)]
 
 
 def _stored_as(subject: str) -> ColumnElement[bool]:
-    return suppressions.c.subject.in_(forms(subject))
+    return suppressions.c.subject.in_(number_forms(subject))
 
 
 def among_recipients(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[str, str]:
@@ -119,7 +121,7 @@ def add(
         actor=actor,
         act=f"suppress {scope}",
         scope="suppression",
-        subject=person(subject),
+        subject=canonical_number(subject),
         why=reason or source,
     )
 
@@ -157,7 +159,7 @@ def add_many(
         where=longer & suppressions.c.until.is_not(None),
     )
     changed = 0
-    people = list(dict.fromkeys(map(person, subjects)))
+    people = list(dict.fromkeys(map(canonical_number, subjects)))
     for start in range(0, len(people), 2000):
         chunk = people[start : start + 2000]
         values = [
@@ -208,6 +210,8 @@ def days_with_code(tx: Connection, recipient: str, whatsapp_code: int) -> int:
         tx.execute(
             select(func.count(func.distinct(day)))
             .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-            .where(messages.c.recipient.in_(forms(recipient)), attempts.c.whatsapp_code == whatsapp_code)
+            .where(
+                messages.c.recipient.in_(number_forms(recipient)), attempts.c.whatsapp_code == whatsapp_code
+            )
         ).scalar_one()
     )

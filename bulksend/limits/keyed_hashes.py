@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
+from bulksend.messaging.number_forms import canonical_number
 from bulksend.messaging.outcome import Scope
-from bulksend.messaging.person import person
 
 #: Hex characters of a recipient's tag: 96 bits, so two of ten million recipients never meet by chance.
 PAIR_LENGTH = 24
@@ -44,7 +44,7 @@ class KeyedHashes:
     def pair(self, sender: str, recipient: str) -> str:
         """A recipient as this sender's, the same for every form of the number."""
         hashed = self._of_sender(sender).copy()
-        hashed.update(person(recipient).encode())
+        hashed.update(canonical_number(recipient).encode())
         return hashed.hexdigest()
 
     def _begin_pair(self, sender: str) -> hashlib.blake2b:

@@ -4,6 +4,7 @@ Nothing in here reads a clock, a die, a file, a socket or the environment.
 """
 
 from bulksend.messaging.backoff import backoff_ms, pair_backoff_ms
+from bulksend.messaging.column_names import ALIASES, RESERVED, ColumnMapping, map_columns, normal_name
 from bulksend.messaging.content import (
     Audio,
     Body,
@@ -23,9 +24,9 @@ from bulksend.messaging.content import (
     load_content_json,
     parse_content,
 )
-from bulksend.messaging.decide import Decision, Pause, Policy, Subject, decide
-from bulksend.messaging.headings import ALIASES, RESERVED, Columns, map_columns, normal_name
+from bulksend.messaging.decide import AttemptedMessage, Decision, Pause, Policy, decide
 from bulksend.messaging.masking import mask_digits, mask_phone
+from bulksend.messaging.number_forms import canonical_number, is_same_person, number_forms
 from bulksend.messaging.outcome import (
     Accepted,
     Answer,
@@ -40,7 +41,6 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
-from bulksend.messaging.person import forms, person, same_person
 from bulksend.messaging.plan import (
     OTP_TTL_MS,
     PlannedMessage,
@@ -85,11 +85,12 @@ __all__ = [
     "WAITING",
     "Accepted",
     "Answer",
+    "AttemptedMessage",
     "Audio",
     "Body",
     "Button",
     "CampaignStatus",
-    "Columns",
+    "ColumnMapping",
     "Content",
     "ContentTemplate",
     "Decision",
@@ -118,7 +119,6 @@ __all__ = [
     "Scope",
     "Status",
     "Sticker",
-    "Subject",
     "Suppress",
     "Template",
     "Text",
@@ -126,25 +126,25 @@ __all__ = [
     "Unknown",
     "Video",
     "backoff_ms",
+    "canonical_number",
     "compile_content",
     "decide",
     "format_duration",
     "format_instant",
-    "forms",
+    "is_same_person",
     "load_content_json",
     "map_columns",
     "mask_digits",
     "mask_phone",
     "may_move",
     "normal_name",
+    "number_forms",
     "pair_backoff_ms",
     "parse_content",
     "parse_duration_ms",
     "parse_instant_ms",
     "parse_rate",
     "parse_recipient",
-    "person",
     "region_of",
-    "same_person",
     "zone_of",
 ]

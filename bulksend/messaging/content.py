@@ -23,15 +23,15 @@ from typing import Any, ClassVar, TypeVar
 
 from bulksend.errors import InvalidValue
 from bulksend.messaging.content_json import load_content_json
-from bulksend.messaging.rules import (
-    Dynamic,
+from bulksend.messaging.states import MessageType
+from bulksend.messaging.value_checks import (
+    PlaceholderText,
     check_degrees,
     check_link,
     check_parameter,
     check_text,
-    kind_of,
+    describe_type,
 )
-from bulksend.messaging.states import MessageType
 
 __all__ = [
     "Audio",
@@ -281,7 +281,9 @@ def _to_vendor(values: Sequence[Parameter | Header | Body | Button] | None) -> l
 def parse_content(type: MessageType, value: Mapping[str, object]) -> Content:
     """Check a content object of a type. Raises InvalidValue with the path of what is wrong."""
     if not isinstance(value, Mapping):
-        raise InvalidValue("content", kind_of(value), "must be a JSON object, like the vendor's Content")
+        raise InvalidValue(
+            "content", describe_type(value), "must be a JSON object, like the vendor's Content"
+        )
     return _PARSERS[type](value)
 
 
@@ -290,7 +292,7 @@ def _text(value: Mapping[str, object]) -> Text:
     preview_url = value.get("preview_url")
     if preview_url is not None and not isinstance(preview_url, bool):
         raise InvalidValue(
-            "preview_url", kind_of(_fixed(preview_url, "preview_url")), "must be true or false"
+            "preview_url", describe_type(_fixed(preview_url, "preview_url")), "must be true or false"
         )
     return Text(check_text(_required(value, "body"), "body", BODY_MAX), preview_url)
 
@@ -370,7 +372,9 @@ def _template(value: Mapping[str, object]) -> Template:
 def _language(value: object) -> Language:
     if not isinstance(value, Mapping):
         raise InvalidValue(
-            "language", kind_of(value), 'must be an object, like {"code": "en_US", "policy": "deterministic"}'
+            "language",
+            describe_type(value),
+            'must be an object, like {"code": "en_US", "policy": "deterministic"}',
         )
     _only(value, ("code", "policy"), "language.")
     code = check_text(_fixed(_required(value, "code", "language."), "language.code"), "language.code", 20)
@@ -407,7 +411,7 @@ def _no_two_alike(values: Sequence[object]) -> tuple[Header | Body | Button, ...
 def _component(value: object, path: str) -> Header | Body | Button:
     if not isinstance(value, Mapping):
         raise InvalidValue(
-            path, kind_of(value), 'must be an object, like {"type": "body", "parameters": […]}'
+            path, describe_type(value), 'must be an object, like {"type": "body", "parameters": […]}'
         )
     kind = _choice(value, "type", ("header", "body", "button"), path)
     if kind == "button":
@@ -426,7 +430,7 @@ def _button(value: Mapping[str, object], path: str) -> Button:
     sub_type = _choice(value, "sub_type", ("url", "quick_reply"), path)
     index = _fixed(_required(value, "index", f"{path}."), f"{path}.index")
     if index not in ("0", "1", "2"):
-        shown = str(index)[:40] if isinstance(index, (str, int)) else kind_of(index)
+        shown = str(index)[:40] if isinstance(index, (str, int)) else describe_type(index)
         raise InvalidValue(f"{path}.index", shown, 'must be one of the strings "0", "1" and "2"')
     kinds = ("text",) if sub_type == "url" else ("payload",)
     parameters = _parameters(value, kinds, path, 1, PARAMETER_MAX)
@@ -448,7 +452,7 @@ def _parameters(
 
 def _parameter(value: object, kinds: tuple[str, ...], path: str, longest: int) -> Parameter:
     if not isinstance(value, Mapping):
-        raise InvalidValue(path, kind_of(value), f'must be an object, like {{"type": "{kinds[0]}", …}}')
+        raise InvalidValue(path, describe_type(value), f'must be an object, like {{"type": "{kinds[0]}", …}}')
     kind = _choice(value, "type", kinds, path)
     _only(value, ("type", kind), f"{path}.")
     inner = _required(value, kind, f"{path}.")
@@ -457,7 +461,7 @@ def _parameter(value: object, kinds: tuple[str, ...], path: str, longest: int) -
     if kind == "payload":
         return Parameter(kind, check_text(inner, f"{path}.payload", PAYLOAD_MAX))
     if not isinstance(inner, Mapping):
-        raise InvalidValue(f"{path}.{kind}", kind_of(inner), "must be an object with id or link")
+        raise InvalidValue(f"{path}.{kind}", describe_type(inner), "must be an object with id or link")
     return Parameter(kind, _FILES[kind](inner, f"{path}.{kind}."))
 
 
@@ -483,7 +487,7 @@ _PARSERS: Mapping[MessageType, Callable[[Mapping[str, object]], Content]] = {
 
 def _fixed(value: T, path: str) -> T:
     """A value that is the same for all messages of a campaign."""
-    if isinstance(value, Dynamic):
+    if isinstance(value, PlaceholderText):
         raise InvalidValue(
             path, value.source[:40], "is the same for a whole campaign; no variable may stand here"
         )
@@ -507,7 +511,7 @@ def _list(value: Mapping[str, object], name: str, most: int, path: str = "") -> 
     if found is None:
         return None
     if not isinstance(found, Sequence) or isinstance(found, (str, bytes)):
-        raise InvalidValue(f"{path}{name}", kind_of(found), "must be a list")
+        raise InvalidValue(f"{path}{name}", describe_type(found), "must be a list")
     if len(found) > most:
         raise InvalidValue(
             f"{path}{name}", f"{len(found):,} of them", f"may have at most {most}; take some out"
@@ -528,6 +532,6 @@ def _choice(value: Mapping[str, object], name: str, allowed: tuple[str, ...], pa
     if found is None:
         raise InvalidValue(f"{path}.{name}", "", f"is missing; it is {' or '.join(allowed)}")
     if not isinstance(found, str) or found not in allowed:
-        shown = found[:40] if isinstance(found, str) else kind_of(found)
+        shown = found[:40] if isinstance(found, str) else describe_type(found)
         raise InvalidValue(f"{path}.{name}", shown, f"must be {' or '.join(allowed)}")
     return found

@@ -31,7 +31,7 @@ from bulksend.messaging.outcome import (
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 
-class Subject(NamedTuple):
+class AttemptedMessage(NamedTuple):
     """What must be known of the message: ``tries`` and ``waits`` before this attempt, its expiry (ms)."""
 
     kind: Kind
@@ -84,7 +84,7 @@ class Decision(NamedTuple):
     alert: bool = False
 
 
-def decide(outcome: Outcome, subject: Subject, policy: Policy, now_ms: int, dice: float) -> Decision:
+def decide(outcome: Outcome, subject: AttemptedMessage, policy: Policy, now_ms: int, dice: float) -> Decision:
     """The decision. ``dice`` is uniform in [0, 1)."""
     match outcome:
         case Accepted():
@@ -98,7 +98,7 @@ def decide(outcome: Outcome, subject: Subject, policy: Policy, now_ms: int, dice
     return _with_remedy(decision, outcome.remedy, outcome.why)
 
 
-def _unknown(outcome: Unknown, subject: Subject, policy: Policy, now_ms: int) -> Decision:
+def _unknown(outcome: Unknown, subject: AttemptedMessage, policy: Policy, now_ms: int) -> Decision:
     """It may have gone out. Sent again only where the campaign asked for it, once, and never a one-time code.
 
     Once: only from the first counted try, so that no message is ever sent again twice. In time: where the wait for
@@ -118,7 +118,9 @@ def _unknown(outcome: Unknown, subject: Subject, policy: Policy, now_ms: int) ->
     return Decision(Status.UNKNOWN, None, tries, subject.waits, outcome.why)
 
 
-def _throttled(outcome: Throttled, subject: Subject, policy: Policy, now_ms: int, dice: float) -> Decision:
+def _throttled(
+    outcome: Throttled, subject: AttemptedMessage, policy: Policy, now_ms: int, dice: float
+) -> Decision:
     """Too fast: wait as long as we are told, else by our own backoff. Costs no try."""
     if outcome.retry_after_ms is not None:
         wait_ms = outcome.retry_after_ms
@@ -131,7 +133,7 @@ def _throttled(outcome: Throttled, subject: Subject, policy: Policy, now_ms: int
 
 
 def _not_sent(
-    outcome: Refused | NotSent, subject: Subject, policy: Policy, now_ms: int, dice: float
+    outcome: Refused | NotSent, subject: AttemptedMessage, policy: Policy, now_ms: int, dice: float
 ) -> Decision:
     """Surely not sent: again, later or for free, or not at all."""
     remedy = outcome.remedy
@@ -154,7 +156,7 @@ def _not_sent(
     return Decision(Status.RETRY, now_ms + wait_ms, tries, subject.waits, outcome.why, outage=outage)
 
 
-def _free_wait_ms(remedy: Remedy, subject: Subject, policy: Policy, dice: float) -> int:
+def _free_wait_ms(remedy: Remedy, subject: AttemptedMessage, policy: Policy, dice: float) -> int:
     """Behind a pause that comes at once it is due at once, to go out when the pause ends; else it backs off.
 
     Without that, what costs no try would come back as fast as it is refused.
@@ -168,7 +170,7 @@ def _backoff_ms(count: int, policy: Policy, dice: float) -> int:
     return backoff_ms(count, base_ms=policy.base_ms, cap_ms=policy.cap_ms, dice=dice)
 
 
-def _in_time(decision: Decision, subject: Subject) -> Decision:
+def _in_time(decision: Decision, subject: AttemptedMessage) -> Decision:
     """A retry that would come after its time to live is none."""
     if decision.due_at_ms is None or subject.expires_at_ms is None:
         return decision

@@ -11,14 +11,20 @@ from typing import NamedTuple
 from uuid import UUID
 
 from bulksend.errors import InvalidValue
+from bulksend.messaging.data_quality import NULL_WORDS, DataQualityNotes
 from bulksend.messaging.masking import mask_phone
-from bulksend.messaging.notes import WORDS_FOR_NOTHING, Noticed
-from bulksend.messaging.person import person, same_person
+from bulksend.messaging.number_forms import canonical_number, is_same_person
 from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate
-from bulksend.messaging.rules import BROKEN, REPLACED, as_integer, kind_of, length_of
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import is_long_past, long_past, parse_duration_ms, parse_instant_ms, zone_of
+from bulksend.messaging.value_checks import (
+    HAS_REPLACEMENT_CHARACTER,
+    REPLACEMENT_CHARACTER,
+    as_integer,
+    describe_length,
+    describe_type,
+)
 
 KEY_MAX = 200
 #: A one-time code without a time to live of its own (Meta, time-to-live: authentication default 10 min).
@@ -81,21 +87,21 @@ class RefusedRow(NamedTuple):
 class Planner:
     """Plans the rows of one campaign; what is the same for all of them is found out once.
 
-    ``noticed`` gathers what a person should know of the rows; no plan depends on it.
+    ``quality`` gathers what a person should know of the rows; no plan depends on it.
     """
 
     def __init__(self, facts: PlanningContext) -> None:
         self._facts = facts
         self._names = sorted(facts.template.variables)
         self._otp = facts.kind is Kind.OTP
-        self.noticed = Noticed()
+        self.quality = DataQualityNotes()
         try:
             self._usual: tuple[int, int | None] | None = _times({}, facts)
         except InvalidValue:
             self._usual = None
 
     def plan(self, number: int, row: Mapping[str, object]) -> PlannedMessage | RefusedRow:
-        """Plan one row; ``number`` is its number for people, its columns are named by ``Columns.rename``.
+        """Plan one row; ``number`` is its number for people, its columns are named by ``ColumnMapping.rename``.
 
         A due time that has just passed means now; an older ``send_at`` is refused. The time to live counts from
         the due time that was meant.
@@ -103,7 +109,7 @@ class Planner:
         facts, cell = self._facts, row.get
         try:
             to = parse_recipient(cell("to"), default_region=facts.default_region)
-            if same_person(to, facts.sender):
+            if is_same_person(to, facts.sender):
                 raise InvalidValue(
                     "to",
                     mask_phone(to),
@@ -117,8 +123,8 @@ class Planner:
                 text = value if type(value) is str else as_text(name, value)
                 if text and not text.isspace():
                     variables[name] = text
-                    if not text.isascii() or text.strip() in WORDS_FOR_NOTHING:
-                        self.noticed.look(name, text)
+                    if not text.isascii() or text.strip() in NULL_WORDS:
+                        self.quality.inspect(name, text)
             facts.template.check(variables, otp=self._otp)
             return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
         except InvalidValue as error:
@@ -155,27 +161,27 @@ def _times(row: Mapping[str, object], facts: PlanningContext) -> tuple[int, int 
 
 def _shown(text: str) -> str:
     """A time as it was written; of anything else, which may have slipped in from another column, its length."""
-    return text if not text or _PLAINLY_TIME.fullmatch(text) else length_of(text)
+    return text if not text or _PLAINLY_TIME.fullmatch(text) else describe_length(text)
 
 
 def _key(row: Mapping[str, object], to: str) -> str:
     value = row.get("key")
     key = None if value is None else as_text("key", value)
-    return person(to) if key is None else checked_key(key.strip())
+    return canonical_number(to) if key is None else checked_key(key.strip())
 
 
 def checked_key(key: object, field: str = "key") -> str:
     """A key that every ledger can hold. An empty one is refused: everybody's empty keys would be one message."""
     if not isinstance(key, str):
-        raise InvalidValue(field, "", f"is {kind_of(key)}, not text")
+        raise InvalidValue(field, "", f"is {describe_type(key)}, not text")
     if not key or key.isspace():
         raise InvalidValue(field, "", "is empty; fill it, or leave it out")
     if len(key) > KEY_MAX:
-        raise InvalidValue(field, length_of(key), f"may have at most {KEY_MAX} characters; shorten it")
-    if REPLACED in key:
-        raise InvalidValue(field, length_of(key), BROKEN)
+        raise InvalidValue(field, describe_length(key), f"may have at most {KEY_MAX} characters; shorten it")
+    if REPLACEMENT_CHARACTER in key:
+        raise InvalidValue(field, describe_length(key), HAS_REPLACEMENT_CHARACTER)
     if not key.isprintable():
-        raise InvalidValue(field, length_of(key), "has control characters; take them out")
+        raise InvalidValue(field, describe_length(key), "has control characters; take them out")
     return key
 
 
@@ -205,7 +211,7 @@ def as_text(field: str, value: object) -> str | None:
         return str(value)
     whole = as_integer(value)
     if whole is None:
-        raise InvalidValue(field, "", f"is {kind_of(value)}; a cell holds text, a number or a date")
+        raise InvalidValue(field, "", f"is {describe_type(value)}; a cell holds text, a number or a date")
     return _from_int(field, whole)
 
 

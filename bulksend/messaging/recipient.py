@@ -20,18 +20,18 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
 from bulksend.errors import InvalidValue
-from bulksend.messaging.grouping import ends_twice, holds_several, is_national
-from bulksend.messaging.headings import INVISIBLE
+from bulksend.messaging.column_names import INVISIBLE
+from bulksend.messaging.digit_groups import has_second_ending, has_several_numbers, is_written_nationally
 from bulksend.messaging.masking import mask_phone
-from bulksend.messaging.numbering import (
+from bulksend.messaging.numbering_plan import (
     SHORT_LENGTH,
-    code_of,
-    is_surely_plain,
-    is_too_long_at_home,
-    plainly_national,
-    writes_leading_zero,
+    certain_national_number,
+    country_code_of,
+    has_trunk_zero,
+    is_certainly_e164,
+    is_longer_than_national,
 )
-from bulksend.messaging.rules import as_integer, kind_of, length_of
+from bulksend.messaging.value_checks import as_integer, describe_length, describe_type
 
 #: E.164: at most 15 digits with the country code. The shortest numbers in use have 7 (Niue, Saint Helena).
 MOST_DIGITS = 15
@@ -76,10 +76,10 @@ def parse_recipient(value: object, *, default_region: str | None = None, field: 
     if type(value) is int or type(value) is float:
         value = _as_text(value, field)
     if type(value) is str and len(value) <= MOST_CHARACTERS:
-        plain = _plainly(value, default_region)
+        plain = _read_common_case(value, default_region)
         if plain is not None:
             return plain
-    return _parse_with_care(value, default_region, field)
+    return _parse_any_case(value, default_region, field)
 
 
 def region_of(recipient: str) -> str | None:
@@ -101,8 +101,8 @@ def region_of(recipient: str) -> str | None:
 # -- the usual case, without libphonenumber ------------------------------------------------------------------------
 
 
-def _plainly(text: str, default_region: str | None) -> str | None:
-    """The digits, where ``_parse_with_care`` would surely give the same; None where it has to be asked."""
+def _read_common_case(text: str, default_region: str | None) -> str | None:
+    """The digits, where ``_parse_any_case`` would surely give the same; None where it has to be asked."""
     if not text.isascii():
         return None
     digits, has_plus = text, False
@@ -111,24 +111,24 @@ def _plainly(text: str, default_region: str | None) -> str | None:
         digits = written.replace(" ", "")
         if not digits.removeprefix("+").isdigit():
             digits = digits.replace("-", "").replace("(", "").replace(")", "")
-        if not digits.removeprefix("+").isdigit() or ends_twice(written):
+        if not digits.removeprefix("+").isdigit() or has_second_ending(written):
             return None
         has_plus = digits.startswith("+")
         digits = digits.removeprefix("+")
-        if not (has_plus or digits.startswith("00")) and is_national(written):
-            return None if default_region is None else plainly_national(digits, default_region)
+        if not (has_plus or digits.startswith("00")) and is_written_nationally(written):
+            return None if default_region is None else certain_national_number(digits, default_region)
     if digits.startswith("00"):
         digits = digits[2:]
         has_plus = True
-    if has_plus or default_region is None or is_too_long_at_home(digits, default_region):
-        return digits if is_surely_plain(digits) else None
-    return plainly_national(digits, default_region)
+    if has_plus or default_region is None or is_longer_than_national(digits, default_region):
+        return digits if is_certainly_e164(digits) else None
+    return certain_national_number(digits, default_region)
 
 
 # -- every other case ----------------------------------------------------------------------------------------------
 
 
-def _parse_with_care(value: object, default_region: str | None, field: str) -> str:
+def _parse_any_case(value: object, default_region: str | None, field: str) -> str:
     """As ``parse_recipient``, slower: says what is wrong, and asks libphonenumber."""
     text = _as_text(value, field)
     _check_characters(text, field)
@@ -148,8 +148,10 @@ def _parse_with_care(value: object, default_region: str | None, field: str) -> s
     elif default_region is not None:
         region = checked_region(default_region)
         # Grouped as a national number, it is one of the region or none: it goes to no other country.
-        reading = _read(digits, region) if is_national(text) else _read_at_home(digits, region, field)
-    elif digits.startswith("0") or is_national(text):
+        reading = (
+            _read(digits, region) if is_written_nationally(text) else _read_with_region(digits, region, field)
+        )
+    elif digits.startswith("0") or is_written_nationally(text):
         raise _refusal(field, text, _NATIONAL)
     else:
         reading = _read("+" + digits, None)
@@ -197,7 +199,7 @@ def _read(text: str, region: str | None, remedy: str = _REMEDY) -> _Reading:
     return _Reading(digits, number)
 
 
-def _read_at_home(digits: str, region: str, field: str) -> _Reading:
+def _read_with_region(digits: str, region: str, field: str) -> _Reading:
     """Digits without ``+``, in a list whose numbers are mostly of ``region``: national, or with country code.
 
     Where national numbers are written as they are (US, ES, IT), a valid one is one, as everybody who names a region
@@ -205,14 +207,14 @@ def _read_at_home(digits: str, region: str, field: str) -> _Reading:
     may have eaten the 0 (15123456789 is a German mobile, and a number in Texas), so two readings are refused.
     """
     national = _read(digits, region)
-    if digits.startswith("0") or (not writes_leading_zero(region) and not national.why and national.is_valid):
+    if digits.startswith("0") or (not has_trunk_zero(region) and not national.why and national.is_valid):
         return national
     abroad = _read("+" + digits, None)
     if abroad.why or national.digits == abroad.digits:
         return national
     if national.why or not national.is_valid:
         return abroad
-    if digits.startswith(code_of(region)) and abroad.is_valid:
+    if digits.startswith(country_code_of(region)) and abroad.is_valid:
         return abroad
     raise _refusal(
         field,
@@ -263,7 +265,7 @@ def _as_text(value: object, field: str) -> str:
         return _from_decimal(value, field)
     whole = as_integer(value)
     if whole is None:
-        raise InvalidValue(field, "", f"is {kind_of(value)}, not a phone number; {_REMEDY}")
+        raise InvalidValue(field, "", f"is {describe_type(value)}, not a phone number; {_REMEDY}")
     if not 0 < whole < 10**18:
         raise InvalidValue(field, "", f"is not a phone number but a number out of range; {_REMEDY}")
     return str(whole)
@@ -287,7 +289,7 @@ def _from_decimal(value: Decimal, field: str) -> str:
 
 def _from_text(value: str, field: str) -> str:
     if len(value) > MOST_CHARACTERS and len(value.strip()) > MOST_CHARACTERS:
-        raise InvalidValue(field, length_of(value), f"is too long for a phone number; {_REMEDY}")
+        raise InvalidValue(field, describe_length(value), f"is too long for a phone number; {_REMEDY}")
     if not value.isascii() and any(c.isnumeric() and not c.isdecimal() for c in value):
         # A footnote mark would become a digit: ² and ① are 2 and 1 once they are normalized.
         raise _refusal(field, value, f"has {_ODD}; {_REMEDY}")
@@ -322,7 +324,7 @@ def _from_scientific(found: re.Match[str], field: str) -> str:
 def _check_characters(text: str, field: str) -> None:
     if found := _EXTENSION.fullmatch(text):
         raise _refusal(field, found[1], "has an extension, and WhatsApp reaches no extensions; take it out")
-    if holds_several(text):
+    if has_several_numbers(text):
         raise _refusal(field, text, _SEVERAL)
     if not _ALLOWED.fullmatch(text):
         letters = any(c.isalpha() for c in text)
@@ -341,4 +343,4 @@ def _refusal(field: str, text: str, why: str) -> InvalidValue:
     digits = re.sub(r"\D", "", text)
     if digits:
         return InvalidValue(field, mask_phone(digits)[:40], why)
-    return InvalidValue(field, length_of(text), why)
+    return InvalidValue(field, describe_length(text), why)

@@ -16,22 +16,22 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 
 from bulksend.errors import InvalidValue
+from bulksend.messaging.column_names import clean_name, normal_name
 from bulksend.messaging.content import Button, Content, Template, parse_content
 from bulksend.messaging.content_json import DEEPEST, load_content_json
-from bulksend.messaging.headings import clean_name, normal_name
-from bulksend.messaging.rules import (
-    BROKEN,
-    REPLACED,
-    Dynamic,
+from bulksend.messaging.states import MessageType
+from bulksend.messaging.value_checks import (
+    HAS_REPLACEMENT_CHARACTER,
+    REPLACEMENT_CHARACTER,
+    PlaceholderText,
     Rule,
     check_code,
     check_link,
     check_parameter,
     check_text,
-    kind_of,
-    length_of,
+    describe_length,
+    describe_type,
 )
-from bulksend.messaging.states import MessageType
 
 #: Characters of a column's name in a content.
 _NAME_MAX = 100
@@ -48,7 +48,7 @@ class _Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class _Placeholder:
     """A string that differs by message: its parts, and the rule of its place with path and limit."""
 
     parts: tuple[str | _Variable, ...]
@@ -97,7 +97,7 @@ class _Slot:
         field, value = self.path, error.value
         for name in sorted(held, key=lambda name: -len(held[name])):
             if len(held) == 1 or self._is_right_without(name, variables):
-                field, value = name, length_of(held[name])
+                field, value = name, describe_length(held[name])
                 break
         return InvalidValue(field, value, f"{error.why} (it fills {self.path} of the content)")
 
@@ -124,8 +124,8 @@ class ContentTemplate:
     """Those that stand somewhere without a default."""
     _pieces: tuple[str, ...]
     """The JSON around the slots: one more than there are slots."""
-    _slots: tuple[_Slot, ...]
-    _codes: tuple[tuple[_Slot | str, str], ...]
+    _placeholders: tuple[_Placeholder, ...]
+    _codes: tuple[tuple[_Placeholder | str, str], ...]
     """Where an authentication template has its code once more, in its button: a slot or fixed text, and the path."""
 
     def render(self, variables: Mapping[str, str], *, otp: bool = False) -> str:
@@ -138,8 +138,8 @@ class ContentTemplate:
             self._check_codes(variables)
         pieces = self._pieces
         made = [pieces[0]]
-        for n, slot in enumerate(self._slots, 1):
-            made.append(slot.json(variables))
+        for n, placeholder in enumerate(self._placeholders, 1):
+            made.append(placeholder.json(variables))
             made.append(pieces[n])
         return "".join(made)
 
@@ -147,9 +147,9 @@ class ContentTemplate:
         """Raises InvalidValue where ``render`` would; lays nothing out."""
         if otp:
             self._check_codes(variables)
-        for slot in self._slots:
-            if not slot.is_plainly_right(variables):
-                slot.value(variables)
+        for placeholder in self._placeholders:
+            if not placeholder.is_plainly_right(variables):
+                placeholder.value(variables)
 
     def to_json(self) -> str:
         """The content as it was given, for the ledger."""
@@ -191,28 +191,35 @@ def _value(variable: _Variable, variables: Mapping[str, str]) -> str:
 def compile_content(type: MessageType, content: Mapping[str, object]) -> ContentTemplate:
     """Check a content's fixed parts and lay it out. Raises InvalidValue with the path of what is wrong."""
     if not isinstance(content, Mapping):
-        raise InvalidValue("content", kind_of(content), "must be a JSON object, like the vendor's Content")
+        raise InvalidValue(
+            "content", describe_type(content), "must be a JSON object, like the vendor's Content"
+        )
     parts: dict[int, tuple[str | _Variable, ...]] = {}
     prepared = _prepared(content, "", parts, 1)
     assert isinstance(prepared, dict)
     parsed = parse_content(type, prepared)
     pieces: list[str] = [""]
-    slots: dict[int, _Slot] = {}
+    placeholders: dict[int, _Placeholder] = {}
     for token in _tokens(parsed.to_vendor()):
-        if isinstance(token, Dynamic):
-            slots[id(token)] = _slot(token, parts[id(token)])
+        if isinstance(token, PlaceholderText):
+            placeholders[id(token)] = _placeholder(token, parts[id(token)])
             pieces.append("")
         else:
             pieces[-1] += token
-    used = [part for slot in slots.values() for part in slot.parts if isinstance(part, _Variable)]
+    used = [
+        part
+        for placeholder in placeholders.values()
+        for part in placeholder.parts
+        if isinstance(part, _Variable)
+    ]
     return ContentTemplate(
         type,
         _compact(prepared),
         frozenset(variable.name for variable in used),
         frozenset(variable.name for variable in used if variable.default is None),
         tuple(pieces),
-        tuple(slots.values()),
-        tuple(_codes(parsed, slots)),
+        tuple(placeholders.values()),
+        tuple(_codes(parsed, placeholders)),
     )
 
 
@@ -222,7 +229,7 @@ def _prepared(value: object, path: str, found: dict[int, tuple[str | _Variable, 
         parts = _parts(value, path)
         if all(type(part) is str for part in parts):
             return str(value)
-        dynamic = Dynamic(value)
+        dynamic = PlaceholderText(value)
         found[id(dynamic)] = parts
         return dynamic
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, (bytes, bytearray)):
@@ -276,8 +283,8 @@ def _variable(inner: str, at: int, path: str) -> _Variable:
     """What stands between the braces that begin at ``at``."""
     name, bar, default = inner.partition("|")
     shown = clean_name(name)
-    if REPLACED in default:
-        raise InvalidValue(path, f"{{{{{inner}}}}}"[:40], BROKEN)
+    if REPLACEMENT_CHARACTER in default:
+        raise InvalidValue(path, f"{{{{{inner}}}}}"[:40], HAS_REPLACEMENT_CHARACTER)
     if not _is_name(shown) or "{{" in default:
         raise InvalidValue(
             path,
@@ -288,7 +295,7 @@ def _variable(inner: str, at: int, path: str) -> _Variable:
     return _Variable(normal_name(shown), shown, default.strip() if bar else None)
 
 
-def _slot(dynamic: Dynamic, parts: tuple[str | _Variable, ...]) -> _Slot:
+def _placeholder(dynamic: PlaceholderText, parts: tuple[str | _Variable, ...]) -> _Placeholder:
     assert dynamic.rule is not None, "every place has a rule"
     rule, path, most = dynamic.rule
     if rule is check_text or rule is check_parameter:
@@ -298,7 +305,7 @@ def _slot(dynamic: Dynamic, parts: tuple[str | _Variable, ...]) -> _Slot:
         rule(sample, path, len(sample) if fixed <= most else most)
     elif rule is check_link:
         _check_fixed_beginning(parts, path)
-    return _Slot(parts, rule, path, most)
+    return _Placeholder(parts, rule, path, most)
 
 
 def _check_fixed_beginning(parts: tuple[str | _Variable, ...], path: str) -> None:
@@ -322,13 +329,15 @@ def _tokens(value: object) -> Iterable[str]:
                 yield ","
             yield from _tokens(inner)
         yield "]"
-    elif isinstance(value, Dynamic):
+    elif isinstance(value, PlaceholderText):
         yield value
     else:
         yield _compact(value)
 
 
-def _codes(content: Content, slots: Mapping[int, _Slot]) -> Iterable[tuple[_Slot | str, str]]:
+def _codes(
+    content: Content, placeholders: Mapping[int, _Placeholder]
+) -> Iterable[tuple[_Placeholder | str, str]]:
     """Where an authentication template has its code once more: the parameter of a url button."""
     if not isinstance(content, Template):
         return
@@ -336,4 +345,4 @@ def _codes(content: Content, slots: Mapping[int, _Slot]) -> Iterable[tuple[_Slot
         if isinstance(component, Button) and component.sub_type == "url":
             code = component.parameters[0].value
             assert isinstance(code, str)
-            yield slots.get(id(code), code), f"components[{n}].parameters[0].text"
+            yield placeholders.get(id(code), code), f"components[{n}].parameters[0].text"

@@ -94,7 +94,7 @@ SENT: frozenset[Status] = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
 #: Nothing more is done by the product itself. ``unknown`` is an ending that evidence may still move.
 ENDED: frozenset[Status] = frozenset(set(Status) - WAITING - HELD)
 
-#: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.endings``.
+#: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.final_status``.
 UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED})
 
 #: What an attempt's evidence may raise a message to, by its answer or by a receipt: out of every status in which no

@@ -9,7 +9,7 @@ from bulksend.errors import InvalidValue
 from bulksend.ledger import operator_log, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.suppressions import COUNTRY, SCOPES, Suppression
-from bulksend.messaging import RefusedRow, parse_recipient, person
+from bulksend.messaging import RefusedRow, canonical_number, parse_recipient
 from bulksend.messaging.recipient import checked_region
 
 
@@ -77,7 +77,7 @@ def import_suppressions(
             refused.append(row)
             continue
         try:
-            numbers.append(person(parse_recipient(row[1], default_region=default_region)))
+            numbers.append(canonical_number(parse_recipient(row[1], default_region=default_region)))
         except InvalidValue as error:
             refused.append(RefusedRow(row[0], error.field, error.value, error.why))
     people = sorted(set(numbers))

@@ -49,20 +49,20 @@ def _readable(value: Any, param: Any, context: typer.Context) -> Any:
     if not isinstance(value, str):
         return value
     if param.name in _REASONS:
-        from bulksend.messaging.whole_text import whole_text
+        from bulksend.messaging.surrogates import replace_surrogates
 
         if not value.strip():
             raise typer.BadParameter("is empty; say why, it goes on record", ctx=context, param=param)
-        return whole_text(value)
+        return replace_surrogates(value)
     return _refuse(value, context, param)
 
 
 def _refuse(value: str, context: typer.Context, param: Any = None) -> str:
     if value.isascii():
         return value
-    from bulksend.messaging.whole_text import whole_text
+    from bulksend.messaging.surrogates import replace_surrogates
 
-    shown = whole_text(value)
+    shown = replace_surrogates(value)
     if shown != value:
         raise typer.BadParameter(f"{shown[:40]!r} {_WHY}", ctx=context, param=param)
     return value

@@ -123,10 +123,10 @@ def settings() -> Settings:
 
 def actor() -> str:
     """Who runs this command, for the record."""
-    from bulksend.messaging.whole_text import whole_text
+    from bulksend.messaging.surrogates import replace_surrogates
 
     try:
-        return whole_text(os.environ.get("BULKSEND_ACTOR") or getpass.getuser())
+        return replace_surrogates(os.environ.get("BULKSEND_ACTOR") or getpass.getuser())
     except (KeyError, OSError):  # a container's user without a name
         return f"user {os.getuid()}"
 

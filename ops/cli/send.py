@@ -82,7 +82,7 @@ def send(
     """Send a file. Running the same command twice sends nothing twice, and says so."""
 
     def work() -> int:
-        from bulksend.messaging.naming import as_option
+        from bulksend.messaging.argument_naming import as_cli_option
         from ops.cli.context import actor, settings
         from ops.cli.output import say_notes
         from producer.files import plan_file
@@ -110,7 +110,7 @@ def send(
             sheet=sheet,
             columns=map or (),
             created_by=actor(),
-            naming=as_option,
+            naming=as_cli_option,
         )
         say_notes(plan.notes)
         _say_simulated(of, type)

@@ -13,7 +13,7 @@ from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
     from bulksend.messaging import RefusedRow
-    from bulksend.messaging.headings import Columns
+    from bulksend.messaging.column_names import ColumnMapping
     from bulksend.settings import Settings
     from producer.reading import RowSource
 
@@ -114,9 +114,9 @@ def import_(
     json: Json = False,
 ) -> int:
     """Suppress every number of a file, such as an older system's opt-out list. Exit code 1 where a row is refused."""
-    from bulksend.messaging.naming import as_option
+    from bulksend.messaging.argument_naming import as_cli_option
+    from bulksend.messaging.surrogates import replace_surrogates
     from bulksend.messaging.units import counted
-    from bulksend.messaging.whole_text import whole_text
     from bulksend.operations.suppressions import import_suppressions, parse_scope
     from ops.cli.output import print_json, refused_rows, say, say_notes
     from producer.files import given_columns
@@ -126,18 +126,18 @@ def import_(
     default_region = _region(region, of)
     database = ledger(of)
     with open_rows(file, encoding=encoding, sheet=sheet) as source:
-        columns = source.columns(given_columns(map or (), as_option), as_option)
-        notes = source.noted(column for column, name in columns.names.items() if name == "to")
+        columns = source.columns(given_columns(map or (), as_cli_option), as_cli_option)
+        notes = source.notes_for(column for column, name in columns.names.items() if name == "to")
         report = import_suppressions(
             database,
             _recipients(source, columns),
             scope=parse_scope(scope, field="--scope"),
             reason=reason,
-            file_name=whole_text(file.name),
+            file_name=replace_surrogates(file.name),
             actor=actor(),
             default_region=default_region,
         )
-        notes += source.left_out()
+        notes += source.skipped_notes()
     say_notes(notes)
     if json:
         print_json(report.as_json() | {"notes": notes})
@@ -153,7 +153,7 @@ def import_(
     return FAILED if report.refused else DONE
 
 
-def _recipients(source: RowSource, columns: Columns) -> Iterator[tuple[int, object] | RefusedRow]:
+def _recipients(source: RowSource, columns: ColumnMapping) -> Iterator[tuple[int, object] | RefusedRow]:
     """Of each row its number in the file and the recipient as written, or why it cannot be read."""
     from bulksend.messaging import RefusedRow
 

@@ -6,7 +6,7 @@ editor it is the line, as long as no cell holds a line break. JSON lines have no
 row 1.
 """
 
-from producer.reading.opening import open_rows
+from producer.reading.file_formats import open_rows
 from producer.reading.rows import RawRow, RowSource
 
 __all__ = ["RawRow", "RowSource", "open_rows"]

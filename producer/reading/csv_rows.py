@@ -16,10 +16,10 @@ from pathlib import Path
 
 from bulksend.errors import InvalidInput
 from bulksend.messaging.plan import RefusedRow
-from producer.reading.delimiters import SAMPLE, Dialect, find_dialect
-from producer.reading.headers import check_header
+from producer.reading.delimiters import SAMPLE, Dialect, detect_dialect
+from producer.reading.header_row import check_header
 from producer.reading.rows import RawRow, RowSource
-from producer.reading.text import (
+from producer.reading.text_encoding import (
     LINE_MAX,
     Encoding,
     find_encoding,
@@ -37,7 +37,7 @@ _NUL = "has a NUL character, which no text has; export the file again"
 _LONG = f"is longer than {LINE_MAX:,} characters; was the file damaged?"
 
 
-class _Runaway(csv.Error):
+class _OverlongRow(csv.Error):
     """A row goes on for more lines or characters than any message could use."""
 
 
@@ -46,19 +46,19 @@ class CsvRows(RowSource):
 
     format = "csv"
 
-    def __init__(self, path: Path, *, encoding: str | None = None, is_checked: bool = False) -> None:
+    def __init__(self, path: Path, *, encoding: str | None = None, is_verified: bool = False) -> None:
         """Raises InvalidInput where the file as a whole cannot be read."""
         super().__init__()
         found = find_encoding(path, encoding)
-        if not is_checked:
+        if not is_verified:
             refuse_other_encoding(path, found)
         self._name = path.name
         self._file = open_text(path, found, newline="")
         self.encoding = found.codec
         #: Lines to be read again, after the row that held them was refused.
-        self._again: deque[str] = deque()
+        self._reread: deque[str] = deque()
         #: The lines of the row that is being read, and what is wrong with them.
-        self._taken: list[str] = []
+        self._row_lines: list[str] = []
         self._faults: list[str] = []
         self._number = 0
         self._last_blank = self._run_of_blanks = 0
@@ -78,8 +78,8 @@ class CsvRows(RowSource):
     def close(self) -> None:
         self._file.close()
 
-    def call(self, names: Mapping[str, str]) -> None:
-        super().call(names)
+    def rename_columns(self, names: Mapping[str, str]) -> None:
+        super().rename_columns(names)
         # Named as they are put together: naming each row anew takes as long as reading it.
         self._keys = tuple(names.get(name, name) for name in self.header)
 
@@ -90,7 +90,7 @@ class CsvRows(RowSource):
             raise InvalidInput(f"{path.name} holds JSON; write one object a line and name the file .jsonl")
         if sample.lstrip()[:9].lower().startswith(("<html", "<!doctype", "<?xml", "<table")):
             raise InvalidInput(f"{path.name} holds a web page or XML; export the table as CSV or .xlsx")
-        return find_dialect(sample)
+        return detect_dialect(sample)
 
     def _note(self) -> None:
         if self.encoding != "utf-8":
@@ -102,9 +102,9 @@ class CsvRows(RowSource):
 
     # -- lines --------------------------------------------------------------------------------------------
 
-    def _feed(self) -> Iterator[str]:
-        """Lines for the parser. Kept in ``_taken`` until the row they make is read, faults in ``_faults``."""
-        taken, faults, again = self._taken, self._faults, self._again
+    def _lines(self) -> Iterator[str]:
+        """Lines for the parser. Kept in ``_row_lines`` until the row they make is read, faults in ``_faults``."""
+        row_lines, faults, again = self._row_lines, self._faults, self._reread
         more = iter(partial(self._file.readline, LINE_MAX), "")
         length = 0
         while True:
@@ -112,23 +112,23 @@ class CsvRows(RowSource):
             if not line:
                 return
             if len(line) >= LINE_MAX and line[-1] not in "\r\n":
-                self._pass_line()
+                self._skip_line()
                 line = _TOO_LONG
             if "\0" in line:
                 faults.append(_LONG if line is _TOO_LONG else _NUL)
             if not line.isascii() and unreadable(line):
                 faults.append(self._not_encoded())
-            if taken:
+            if row_lines:
                 length += len(line)
-                taken.append(line)
-                if len(taken) > ROW_LINES_MAX or length > LINE_MAX:
-                    raise _Runaway
+                row_lines.append(line)
+                if len(row_lines) > ROW_LINES_MAX or length > LINE_MAX:
+                    raise _OverlongRow
             else:
                 length = len(line)
-                taken.append(line)
+                row_lines.append(line)
             yield line
 
-    def _pass_line(self) -> None:
+    def _skip_line(self) -> None:
         """Leave the rest of a line out, without keeping it."""
         while (part := self._file.readline(LINE_MAX)) and part[-1] not in "\r\n":
             pass
@@ -141,7 +141,7 @@ class CsvRows(RowSource):
 
     def _parser(self, *, strict: bool = True) -> Iterator[list[str]]:
         return csv.reader(
-            self._feed(),
+            self._lines(),
             delimiter=self._dialect.delimiter,
             strict=strict,
             skipinitialspace=self._dialect.skip_spaces,
@@ -156,10 +156,10 @@ class CsvRows(RowSource):
             for cells in self._parser():
                 self._number += 1
                 if any(cell.strip() for cell in cells):
-                    self._taken.clear()
+                    self._row_lines.clear()
                     self._faults.clear()
                     return cells
-                self._taken.clear()
+                self._row_lines.clear()
         except csv.Error:
             raise InvalidInput(
                 f"the first row of {self._name} has a quote that is not closed, or text after a closing "
@@ -172,20 +172,20 @@ class CsvRows(RowSource):
     def _read(self) -> Iterator[RawRow | RefusedRow]:
         row: RawRow | RefusedRow | None
         width = len(self.header)
-        taken, faults = self._taken, self._faults
+        row_lines, faults = self._row_lines, self._faults
         number = self._number
         while True:
             try:
                 for cells in self._parser():
                     number += 1
                     plain = len(cells) == width and cells[0].strip() and not faults
-                    row = None if plain else self._look_closely(number, cells)
-                    taken.clear()
+                    row = None if plain else self._check_row(number, cells)
+                    row_lines.clear()
                     if row is None and not plain:
                         self._count_blank(number, cells)
                         continue
-                    if self._left_to_skip:
-                        self._left_to_skip -= 1
+                    if self._to_skip:
+                        self._to_skip -= 1
                         continue
                     # Not strict: the widths are equal, and asking zip to check takes 0.2 µs.
                     yield row or RawRow(number, dict(zip(self._keys, cells)))  # noqa: B905
@@ -194,9 +194,9 @@ class CsvRows(RowSource):
                 return
             except csv.Error as error:
                 number += 1
-                row = self._broken(number, str(error), runaway=isinstance(error, _Runaway))
-            if self._left_to_skip:
-                self._left_to_skip -= 1
+                row = self._refuse_broken(number, str(error), runaway=isinstance(error, _OverlongRow))
+            if self._to_skip:
+                self._to_skip -= 1
             else:
                 yield row
 
@@ -207,7 +207,7 @@ class CsvRows(RowSource):
         self._run_of_blanks = 0 if cells else self._run_of_blanks + 1 if goes_on else 1
         self._last_blank = number
 
-    def _look_closely(self, number: int, cells: list[str]) -> RawRow | RefusedRow | None:
+    def _check_row(self, number: int, cells: list[str]) -> RawRow | RefusedRow | None:
         """A row that is not plainly good: None where it is blank."""
         width = len(self.header)
         if self._faults:
@@ -240,13 +240,13 @@ class CsvRows(RowSource):
                 return name
         return "row"
 
-    def _broken(self, number: int, error: str, *, runaway: bool) -> RefusedRow:
+    def _refuse_broken(self, number: int, error: str, *, runaway: bool) -> RefusedRow:
         """The row that the parser gave up on: refused, and its lines but the first are read again."""
-        first = self._taken[0] if self._taken else ""
-        several = len(self._taken) > 1
-        self._again.extendleft(reversed(self._taken[1:]))
+        first = self._row_lines[0] if self._row_lines else ""
+        several = len(self._row_lines) > 1
+        self._reread.extendleft(reversed(self._row_lines[1:]))
         faults = list(self._faults)
-        self._taken.clear()
+        self._row_lines.clear()
         self._faults.clear()
         field = self._broken_column(first)
         if faults and not several:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bulksend.messaging.headings import clean_name, recipient_columns
+from bulksend.messaging.column_names import clean_name, recipient_columns
 
 #: Characters that are looked at.
 SAMPLE = 1 << 16
@@ -32,14 +32,14 @@ class Dialect:
     sep_line: bool
 
 
-def find_dialect(sample: str) -> Dialect:
+def detect_dialect(sample: str) -> Dialect:
     """From the file's first ``SAMPLE`` characters."""
     named = _SEP.match(sample)
     if named:
         sample = sample[named.end() :]
     candidates = named[1] if named else CANDIDATES
     whole = len(sample) < SAMPLE
-    delimiter = max(candidates, key=lambda d: _sense(_rows(sample, d, whole)))
+    delimiter = max(candidates, key=lambda d: _plausibility(_rows(sample, d, whole)))
     rows = _rows(sample, delimiter, whole)
     spaced = any(_SPACED_QUOTE.match(cell) for row in rows for cell in row)
     return Dialect(delimiter, spaced, named is not None)
@@ -56,7 +56,7 @@ def _rows(sample: str, delimiter: str, whole: bool) -> list[list[str]]:
     return rows if whole or len(rows) < 2 else rows[:-1]
 
 
-def _sense(rows: Sequence[Sequence[str]]) -> tuple[bool, bool, float, int]:
+def _plausibility(rows: Sequence[Sequence[str]]) -> tuple[bool, bool, float, int]:
     """How much sense a delimiter makes: a header with a recipient's column and no quote left over in a name,
     rows as wide as the header, many columns.
     """

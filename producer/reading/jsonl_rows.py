@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from bulksend.errors import InvalidInput
-from bulksend.messaging.headings import clean_name, normal_name
+from bulksend.messaging.column_names import clean_name, normal_name
 from bulksend.messaging.plan import RefusedRow
-from producer.reading.headers import NAME_MAX, shown
+from producer.reading.header_row import NAME_MAX, shown
 from producer.reading.rows import RawRow, RowSource
-from producer.reading.text import LINE_MAX, find_encoding, open_text, refuse_other_encoding, unreadable
+from producer.reading.text_encoding import (
+    LINE_MAX,
+    find_encoding,
+    open_text,
+    refuse_other_encoding,
+    unreadable,
+)
 
 #: Fields are gathered from so many characters at the beginning; later rows may leave some out but bring no
 #: new ones.
@@ -38,11 +44,11 @@ class JsonlRows(RowSource):
 
     format = "jsonl"
 
-    def __init__(self, path: Path, *, encoding: str | None = None, is_checked: bool = False) -> None:
+    def __init__(self, path: Path, *, encoding: str | None = None, is_verified: bool = False) -> None:
         """Raises InvalidInput where the file as a whole cannot be read."""
         super().__init__()
         found = find_encoding(path, encoding)
-        if not is_checked:
+        if not is_verified:
             refuse_other_encoding(path, found)
         self.encoding = found.codec
         with open_text(path, found, newline="\n") as file:
@@ -64,11 +70,11 @@ class JsonlRows(RowSource):
         for number, line in _lines(self._file):
             self.blank += number - last - 1
             last = number
-            if self._left_to_skip:
-                self._left_to_skip -= 1
+            if self._to_skip:
+                self._to_skip -= 1
                 continue
             try:
-                yield RawRow(number, self._called(self._named(_parse(line))))
+                yield RawRow(number, self._renamed(self._named(_parse(line))))
             except _LineError as error:
                 yield RefusedRow(number, error.field, "", error.why)
 

@@ -8,14 +8,14 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from bulksend.errors import InvalidInput
-from bulksend.messaging.headings import Columns, map_columns
-from bulksend.messaging.naming import Naming
+from bulksend.messaging.argument_naming import ArgumentNaming
+from bulksend.messaging.column_names import ColumnMapping, map_columns
 from bulksend.messaging.plan import RefusedRow
 
 
 class RawRow(NamedTuple):
-    """A row as it stands in the file. ``values`` by column, named as in ``RowSource.header`` or as ``call`` was
-    told: text as it was written, and from spreadsheets and JSON also numbers, booleans and None.
+    """A row of a file. ``values`` by column, named as in ``RowSource.header`` or by ``rename_columns``: text as it was
+    written, and from spreadsheets and JSON also numbers, booleans and None.
     """
 
     row: int
@@ -42,7 +42,7 @@ class RowSource(ABC):
         self.notes = []
         self.column_notes = {}
         self.blank = 0
-        self._left_to_skip = 0
+        self._to_skip = 0
         self._names: Mapping[str, str] | None = None
         self._first: RawRow | RefusedRow | None = None
         self._rest: Iterator[RawRow | RefusedRow] = iter(())
@@ -58,37 +58,39 @@ class RowSource(ABC):
         if n > 0 and self._first is not None:
             self._first = None
             n -= 1
-        self._left_to_skip += max(0, n)
+        self._to_skip += max(0, n)
 
-    def call(self, names: Mapping[str, str]) -> None:
+    def rename_columns(self, names: Mapping[str, str]) -> None:
         """From here on rows name their columns so: of the header -> new. What is not in it keeps its name."""
         self._names = names
         if isinstance(self._first, RawRow):
-            self._first = RawRow(self._first.row, self._called(self._first.values))
+            self._first = RawRow(self._first.row, self._renamed(self._first.values))
 
-    def _called(self, values: dict[str, object]) -> dict[str, object]:
+    def _renamed(self, values: dict[str, object]) -> dict[str, object]:
         names = self._names
         return values if names is None else {names.get(name, name): cell for name, cell in values.items()}
 
-    def columns(self, given: Mapping[str, str] | None = None, naming: Naming | None = None) -> Columns:
+    def columns(
+        self, given: Mapping[str, str] | None = None, naming: ArgumentNaming | None = None
+    ) -> ColumnMapping:
         """Its columns by their names here, as ``map_columns`` finds them. Raises InvalidInput, which also names the
         sheets that have recipients.
         """
         try:
             return map_columns(self.header, given, naming)
         except InvalidInput as error:
-            raise InvalidInput(f"{error}{self.elsewhere()}") from None
+            raise InvalidInput(f"{error}{self.other_sheets()}") from None
 
-    def noted(self, used: Iterable[str]) -> list[str]:
+    def notes_for(self, used: Iterable[str]) -> list[str]:
         """What a person should know before the rows are used; ``used`` are the columns that are, as in the header."""
         return self.notes + [note for column in used for note in self.column_notes.get(column, ())]
 
-    def left_out(self) -> list[str]:
+    def skipped_notes(self) -> list[str]:
         """What a person should know after the last row."""
         rows = "1 empty row was" if self.blank == 1 else f"{self.blank:,} empty rows were"
         return [f"{rows} left out"] if self.blank else []
 
-    def elsewhere(self) -> str:
+    def other_sheets(self) -> str:
         """Where else in the file recipients are, as the end of an error's text; empty where nowhere."""
         return ""
 
@@ -106,7 +108,7 @@ class RowSource(ABC):
 
     @abstractmethod
     def _read(self) -> Iterator[RawRow | RefusedRow]:
-        """The rows after the header, less those that ``_left_to_skip`` says."""
+        """The rows after the header, less those that ``_to_skip`` says."""
 
     def _begin(self, name: str) -> None:
         """Look at the first row. Raises InvalidInput where there is none: a campaign of nothing is a

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bulksend.errors import InvalidInput
 from producer.reading.bounded_xml import DEPTH_MAX, BadXml, XmlFeed, is_on
-from producer.reading.headers import letters
+from producer.reading.header_row import letters
 from producer.reading.number_formats import GENERAL, as_instant, as_length
 from producer.reading.workbook import Sheet, Workbook, check_length, unescaped
 
@@ -36,18 +36,18 @@ _EMPTY = re.compile(
 )
 
 
-class Trouble(NamedTuple):
+class CellProblem(NamedTuple):
     """In place of a value that the cell does not have: what the cell holds, and the remedy."""
 
     what: str
 
 
-_NO_DATE = Trouble(
+_NO_DATE = CellProblem(
     "holds a number that is no date or time (the sheet shows ##### or 29 February 1900); correct it, or format it "
     "as a number"
 )
 
-Cell = tuple[int, "str | float | bool | Trouble", int, float | None]
+Cell = tuple[int, "str | float | bool | CellProblem", int, float | None]
 """A cell that is not empty: its column from 0; its value; its style, a place among the workbook's formats; and the
 number that it holds, where it holds one: the value may be a date. A plain tuple, since there are millions.
 """
@@ -64,7 +64,7 @@ class SheetRow(NamedTuple):
 class SheetCells:
     """The rows of one sheet, once. After the last, ``merged`` and ``hidden_columns`` are known.
 
-    Iterating raises BadXml and whatever else ``Workbook.judging`` turns into InvalidInput.
+    Iterating raises BadXml and whatever else ``Workbook.reporting_damage`` turns into InvalidInput.
     """
 
     def __init__(self, book: Workbook, sheet: Sheet, *, idle_max: int = IDLE_MAX) -> None:
@@ -216,12 +216,12 @@ class SheetCells:
 
     def _end_cell(self) -> None:
         text, kind, number = self._text, self._type, None
-        value: str | float | bool | Trouble
+        value: str | float | bool | CellProblem
         if not text:
             if not self._has_formula or self._has_value:
                 self._count_idle()
                 return
-            value = Trouble("holds a formula that was never computed; open the file in Excel and save it")
+            value = CellProblem("holds a formula that was never computed; open the file in Excel and save it")
         elif kind == "n":
             number = float(text)
             value = self._from_number(number, text)
@@ -241,22 +241,22 @@ class SheetCells:
                 "table into a new sheet, or save it as CSV"
             )
 
-    def _of_another_kind(self, kind: str, text: str) -> str | bool | Trouble:
+    def _of_another_kind(self, kind: str, text: str) -> str | bool | CellProblem:
         if kind in ("inlineStr", "str", "d"):
             return unescaped(text)
         if kind == "b":
             return is_on(text)
         if kind == "e":
-            return Trouble("holds a formula's error; mend it or clear it")
+            return CellProblem("holds a formula's error; mend it or clear it")
         raise BadXml(f"cell {letters(self._column + 1)}{self._row} is of an unknown type")
 
-    def _from_number(self, number: float, text: str) -> str | float | Trouble:
+    def _from_number(self, number: float, text: str) -> str | float | CellProblem:
         if number - number != 0 or "_" in text:
             raise BadXml(f"cell {letters(self._column + 1)}{self._row} holds no number")
         format = self._formats[self._style] if self._style < len(self._formats) else GENERAL
         if format.kind == "date":
             if format.has_day and 0 <= number < 1:
-                return Trouble(
+                return CellProblem(
                     "holds 0 as a date, which is often made of an empty cell; correct it or clear it"
                 )
             return as_instant(number, since_1904=self._book.since_1904) or _NO_DATE

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulksend.errors import InvalidInput, InvalidValue
-from bulksend.messaging.headings import clean_name, recipient_columns
+from bulksend.messaging.column_names import clean_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.plan import RefusedRow, as_text
-from producer.reading.headers import check_header, letters
+from producer.reading.header_row import check_header, letters
 from producer.reading.number_formats import GENERAL, NumberFormat
 from producer.reading.rows import RawRow, RowSource
-from producer.reading.sheet_cells import Cell, SheetCells, SheetRow, Trouble
+from producer.reading.sheet_cells import Cell, CellProblem, SheetCells, SheetRow
 from producer.reading.workbook import Sheet, Workbook
 
 _SHEETS_NAMED = 5
 
 
 @dataclass(slots=True)
-class _Looked:
+class _SheetSurvey:
     """What was seen of a sheet on the way through it."""
 
     header: SheetRow | None = None
@@ -48,15 +48,15 @@ class SheetRows(RowSource):
 
     format = "xlsx"
 
-    def __init__(self, path: Path, *, sheet: str | None = None, is_checked: bool = False) -> None:
+    def __init__(self, path: Path, *, sheet: str | None = None, is_verified: bool = False) -> None:
         """Raises InvalidInput where the file or the sheet cannot be read."""
         super().__init__()
         self._file = path.name
         self._book = Workbook(path)
         try:
             self._sheet = self._choose(sheet)
-            with self._naming_others(sheet):
-                self._open(is_checked)
+            with self._with_other_sheets(sheet):
+                self._open(is_verified)
         except BaseException:
             self.close()
             raise
@@ -65,8 +65,8 @@ class SheetRows(RowSource):
         self._rest = iter(())
         self._book.close()
 
-    def _open(self, is_checked: bool) -> None:
-        looked = None if is_checked else self._look_through()
+    def _open(self, is_verified: bool) -> None:
+        survey = None if is_verified else self._survey()
         self._rows = self._read_sheet()
         header = next((row for row in self._rows if _has_values(row.cells)), None)
         if header is None:
@@ -74,15 +74,15 @@ class SheetRows(RowSource):
                 f"{self._file} is empty; its first row must be the names of the columns, such as to and name"
             )
         self._number, self._left = header.number, _first_of(header.cells)
-        if looked is not None:
-            self._check_merged(looked.merged)
+        if survey is not None:
+            self._check_merged(survey.merged)
         names: list[object] = [""] * (header.cells[-1][0] + 1 - self._left)
         for column, value, _, _ in header.cells:
             if column >= self._left:
-                names[column - self._left] = "" if isinstance(value, Trouble) else value
+                names[column - self._left] = "" if isinstance(value, CellProblem) else value
         self.header = check_header(names, self._file, first=self._left + 1)
-        if looked is not None:
-            self._note(looked)
+        if survey is not None:
+            self._note(survey)
         self._begin(self._file)
 
     # -- which sheet ----------------------------------------------------------------------------------------
@@ -111,15 +111,15 @@ class SheetRows(RowSource):
         return chosen
 
     @contextmanager
-    def _naming_others(self, wanted: str | None) -> Iterator[None]:
+    def _with_other_sheets(self, wanted: str | None) -> Iterator[None]:
         """Where the first sheet cannot be used, the error names those that have recipients."""
         try:
             yield
         except InvalidInput as error:
-            hint = self.elsewhere() if wanted is None else ""
+            hint = self.other_sheets() if wanted is None else ""
             raise (InvalidInput(f"{error}{hint}") if hint else error) from None
 
-    def elsewhere(self) -> str:
+    def other_sheets(self) -> str:
         found = []
         for sheet in self._book.sheets:
             if sheet != self._sheet and self._has_recipients(sheet):
@@ -133,7 +133,7 @@ class SheetRows(RowSource):
 
     def _has_recipients(self, sheet: Sheet) -> bool:
         try:
-            with self._book.judging():
+            with self._book.reporting_damage():
                 for row in SheetCells(self._book, sheet):
                     if _has_values(row.cells):
                         return bool(recipient_columns(clean_name(value) for _, value, _, _ in row.cells))
@@ -143,25 +143,25 @@ class SheetRows(RowSource):
 
     # -- what people see --------------------------------------------------------------------------------------
 
-    def _look_through(self) -> _Looked:
-        looked = _Looked()
-        with self._book.judging():
+    def _survey(self) -> _SheetSurvey:
+        survey = _SheetSurvey()
+        with self._book.reporting_damage():
             cells = SheetCells(self._book, self._sheet)
             for row in cells:
                 if not _has_values(row.cells):
                     continue
-                if looked.header is None:
-                    looked.header = row
+                if survey.header is None:
+                    survey.header = row
                     continue
-                looked.rows += 1
-                looked.hidden += row.is_hidden
+                survey.rows += 1
+                survey.hidden += row.is_hidden
                 for cell in row.cells:
                     if cell[3] is not None or type(cell[1]) is bool:
-                        self._look_at(cell, row.number, looked)
-        looked.merged, looked.hidden_columns = cells.merged, cells.hidden_columns
-        return looked
+                        self._survey_cell(cell, row.number, survey)
+        survey.merged, survey.hidden_columns = cells.merged, cells.hidden_columns
+        return survey
 
-    def _look_at(self, cell: Cell, row: int, looked: _Looked) -> None:
+    def _survey_cell(self, cell: Cell, row: int, survey: _SheetSurvey) -> None:
         """Whether a number or boolean looks as it is sent."""
         column, value, style, number = cell
         formats = self._book.formats
@@ -169,7 +169,7 @@ class SheetRows(RowSource):
         if format.kind == "length":  # sent as it is shown
             return
         if format == GENERAL and number is not None:
-            looked.numbers.add(column)
+            survey.numbers.add(column)
             return
         try:
             sent = as_text("", value) or ""
@@ -177,29 +177,29 @@ class SheetRows(RowSource):
             return
         shown = _shown(value, number, format)
         if shown == sent:
-            looked.numbers.add(column)
+            survey.numbers.add(column)
             return
-        looked.formatted[column] += 1
-        if column not in looked.example:
-            looked.example[column] = _example(f"{letters(column + 1)}{row}", shown, sent, format)
+        survey.formatted[column] += 1
+        if column not in survey.example:
+            survey.example[column] = _example(f"{letters(column + 1)}{row}", shown, sent, format)
 
-    def _note(self, looked: _Looked) -> None:
-        if looked.hidden:
+    def _note(self, survey: _SheetSurvey) -> None:
+        if survey.hidden:
             self.notes.append(
-                f"{looked.hidden:,} of {looked.rows:,} rows {'is' if looked.hidden == 1 else 'are'} hidden, by a "
-                f"filter or by hand; {'it is' if looked.hidden == 1 else 'they are'} used too"
+                f"{survey.hidden:,} of {survey.rows:,} rows {'is' if survey.hidden == 1 else 'are'} hidden, by a "
+                f"filter or by hand; {'it is' if survey.hidden == 1 else 'they are'} used too"
             )
         for place, name in enumerate(self.header, self._left):
             notes = self.column_notes.setdefault(name, [])
-            if any(first <= place + 1 <= last for first, last in looked.hidden_columns):
+            if any(first <= place + 1 <= last for first, last in survey.hidden_columns):
                 notes.append(f"the column {name!r} is hidden; it is used all the same")
-            if count := looked.formatted[place]:
+            if count := survey.formatted[place]:
                 notes.append(
                     f"{count:,} cell{' of' if count == 1 else 's of'} {name!r} {'is' if count == 1 else 'are'} sent as "
-                    f"{'its value' if count == 1 else 'their values'}, not as shown: {looked.example[place]}; "
+                    f"{'its value' if count == 1 else 'their values'}, not as shown: {survey.example[place]}; "
                     "format the column as text to send what it shows"
                 )
-            elif place in looked.numbers:
+            elif place in survey.numbers:
                 notes.append(
                     f"the column {name!r} holds numbers, which have no leading zeros and no +; format it as text if "
                     "they matter"
@@ -218,7 +218,7 @@ class SheetRows(RowSource):
     # -- rows -------------------------------------------------------------------------------------------------
 
     def _read_sheet(self) -> Iterator[SheetRow]:
-        with self._book.judging():
+        with self._book.reporting_damage():
             yield from SheetCells(self._book, self._sheet)
 
     def _read(self) -> Iterator[RawRow | RefusedRow]:
@@ -228,17 +228,17 @@ class SheetRows(RowSource):
                 continue
             self.blank += row.number - last - 1
             last = row.number
-            if self._left_to_skip:
-                self._left_to_skip -= 1
+            if self._to_skip:
+                self._to_skip -= 1
                 continue
-            yield self._made(row)
+            yield self._read_row(row)
 
-    def _made(self, row: SheetRow) -> RawRow | RefusedRow:
+    def _read_row(self, row: SheetRow) -> RawRow | RefusedRow:
         header, left = self.header, self._left
         values: dict[str, object] = dict.fromkeys(header, "")
         for column, value, _, _ in row.cells:
             place = column - left
-            if type(value) is Trouble:
+            if type(value) is CellProblem:
                 name = header[place] if 0 <= place < len(header) else "row"
                 return RefusedRow(
                     row.number, name, "", f"cell {letters(column + 1)}{row.number} {value.what}"
@@ -253,7 +253,7 @@ class SheetRows(RowSource):
                     f"cell {letters(column + 1)}{row.number} stands in a column without a name; name the column or "
                     "clear it",
                 )
-        return RawRow(row.number, self._called(values))
+        return RawRow(row.number, self._renamed(values))
 
 
 def _shown(value: object, number: float | None, format: NumberFormat) -> str | None:

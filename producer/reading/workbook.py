@@ -79,7 +79,7 @@ class Workbook:
         _check_kind(path)
         self._file = path.open("rb")
         try:
-            with self.judging():
+            with self.reporting_damage():
                 self._open()
         except BaseException:
             self._file.close()
@@ -117,9 +117,9 @@ class Workbook:
         """Close the file. May be repeated."""
         self._file.close()
 
-    def judging(self) -> _Judging:
+    def reporting_damage(self) -> _DamageReporting:
         """A block in which whatever a broken file can cause becomes one InvalidInput."""
-        return _Judging(self.file)
+        return _DamageReporting(self.file)
 
     # -- parts ----------------------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class _Strings:
             self._ends.append(len(self._text))
 
 
-class _Judging:
+class _DamageReporting:
     def __init__(self, file: str) -> None:
         self._file = file
 

@@ -22,7 +22,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.schema import messages as messages_table
 from bulksend.messaging import MessageType, compile_content
-from bulksend.messaging.naming import as_option
+from bulksend.messaging.argument_naming import as_cli_option
 from producer import Producer
 from producer.files import FilePlan, plan_file
 from producer.intake import Continued, Intake, IntakeReport, SamePeople
@@ -328,7 +328,7 @@ def plan(folder: Path, data: bytes, *, content: bytes | None = None, key: str | 
         kind="marketing",
         created_by="t",
         key=key,
-        naming=as_option,
+        naming=as_cli_option,
     )
 
 

@@ -31,7 +31,7 @@ METHODS = "match|fullmatch|search|sub|split|findall|finditer"
 #: Characters that the text of a pattern can have, where something before it sees to that.
 BOUNDED = {
     "bulksend.messaging.recipient": 64,
-    "bulksend.messaging.grouping": 64,
+    "bulksend.messaging.digit_groups": 64,
     "bulksend.messaging.masking": 64,
 }
 #: Steps that a bounded text may take: as many as 20,000 characters of an ordinary pattern.

@@ -1,5 +1,5 @@
 """Whatever attempts come to, in whatever order that comes to light, and whatever ends the message: the ledger's
-statements end it as ``messaging.endings`` says.
+statements end it as ``messaging.final_status`` says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bulksend.ledger import campaign_control, campaigns, due, messages, sending
 from bulksend.ledger.receipts import Receipt
-from bulksend.messaging.endings import ending, fate
+from bulksend.messaging.final_status import effective_outcome, final_status
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -132,9 +132,11 @@ def end(desk: Any, id: str, how: str, lease: str) -> None:
         desk.write(sending.fail_claimed, [(id, "cannot be rendered")], lease=lease)
 
 
-def fates(desk: Any, id: str, undelivered: Sequence[int], *, said_failed: bool = False) -> list[Any]:
+def effective_outcomes(
+    desk: Any, id: str, undelivered: Sequence[int], *, said_failed: bool = False
+) -> list[Any]:
     return [
-        fate(outcome, undelivered=n in undelivered, said_failed=said_failed)
+        effective_outcome(outcome, undelivered=n in undelivered, said_failed=said_failed)
         for n, outcome in enumerate(desk.outcomes(id))
     ]
 
@@ -149,7 +151,7 @@ def test_a_message_ends_as_all_its_attempts_say_together(desk: Any, life: Life) 
     id = live(desk, life)
     outcomes = [dict(life.late).get(n, outcome) for n, outcome in enumerate(life.outcomes)]
     assert desk.outcomes(id) == outcomes
-    expected = ending(fates(desk, id, life.undelivered), Status.FAILED)
+    expected = final_status(effective_outcomes(desk, id, life.undelivered), Status.FAILED)
     status = Status(desk.status(id))
     assert status in UNSENT if expected in UNSENT else status is expected
     assert desk.row(id)["ended_at"] is not None
@@ -167,7 +169,9 @@ def test_a_persons_word_is_the_only_other_one_and_retry_goes_by_the_same_rule(de
     if desk.status(id) == "unknown":
         desk.write(messages.resolve, id, as_="failed", actor="ada", why="not billed")
         assert desk.status(id) == "failed"
-        assert ending(fates(desk, id, (), said_failed=True), Status.FAILED) is Status.FAILED
+        assert (
+            final_status(effective_outcomes(desk, id, (), said_failed=True), Status.FAILED) is Status.FAILED
+        )
         assert "nothing rounded" not in desk.broken()
     campaign = desk.read(campaigns.get, str(desk.row(id)["campaign_id"]))
     if campaign.status.value != "cancelled":

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulksend.gateway import Family, find_row, read_reply
-from bulksend.messaging import Decision, Kind, OnUnknown, Policy, Scope, Status, Subject, decide
+from bulksend.messaging import AttemptedMessage, Decision, Kind, OnUnknown, Policy, Scope, Status, decide
 
 
 def decided(message: str) -> Decision:
     body = json.dumps({"RetCode": 17115, "Message": message}).encode()
-    subject = Subject(kind=Kind.MARKETING, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD)
+    subject = AttemptedMessage(
+        kind=Kind.MARKETING, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD
+    )
     return decide(read_reply(200, {}, body).outcome, subject, Policy(), 1_000_000, 0.5)
 
 
@@ -53,6 +55,8 @@ def test_case_24_a_code_that_is_not_listed_is_shown_and_blames_no_outage(code: i
 )
 def test_every_reason_names_its_code(status: int, code: int | None, shown: str) -> None:
     body = b"" if code is None else json.dumps({"RetCode": code, "Message": "x"}).encode()
-    subject = Subject(kind=Kind.MARKETING, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD)
+    subject = AttemptedMessage(
+        kind=Kind.MARKETING, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD
+    )
     decision = decide(read_reply(status, {}, body).outcome, subject, Policy(), 1_000_000, 0.5)
     assert shown in decision.error

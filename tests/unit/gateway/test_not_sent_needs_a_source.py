@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from bulksend.gateway import Credentials, Failure, RawReply, SendOrder, Start, VendorClient, read_reply
 from bulksend.messaging import (
+    AttemptedMessage,
     Decision,
     Kind,
     MessageType,
     OnUnknown,
     Policy,
     Status,
-    Subject,
     Unknown,
     decide,
 )
@@ -63,7 +63,7 @@ SAYS_NOT_SENT = frozenset(
 
 
 def decided(status: int, body: bytes, kind: Kind) -> Decision:
-    subject = Subject(kind=kind, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD)
+    subject = AttemptedMessage(kind=kind, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD)
     return decide(read_reply(status, {}, body).outcome, subject, Policy(), 1_000_000, 0.5)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bulksend.gateway import Family, read_reply
 from bulksend.gateway.error_codes import TABLE
-from bulksend.messaging import Decision, Kind, OnUnknown, Policy, Scope, Status, Subject, decide
+from bulksend.messaging import AttemptedMessage, Decision, Kind, OnUnknown, Policy, Scope, Status, decide
 
 CODES = st.sampled_from(
     sorted(
@@ -41,7 +41,7 @@ MESSAGES = st.lists(WORDS | CODES.map(str) | CODES.map(lambda code: f"({code})")
 
 def decided(message: str, kind: Kind = Kind.MARKETING, code: int = 17115) -> Decision:
     body = json.dumps({"RetCode": code, "Message": message}).encode()
-    subject = Subject(kind=kind, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD)
+    subject = AttemptedMessage(kind=kind, tries=0, waits=0, expires_at_ms=None, on_unknown=OnUnknown.HOLD)
     return decide(read_reply(200, {}, body).outcome, subject, Policy(), 1_000_000, 0.5)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bulksend.messaging import (
     MOVES,
     Accepted,
+    AttemptedMessage,
     Decision,
     Kind,
     NotSent,
@@ -23,7 +24,6 @@ from bulksend.messaging import (
     Retry,
     Scope,
     Status,
-    Subject,
     Suppress,
     Throttled,
     Unknown,
@@ -35,7 +35,7 @@ POLICY = Policy()
 S = Status
 
 
-def subject(**changes: Any) -> Subject:
+def subject(**changes: Any) -> AttemptedMessage:
     given: dict[str, Any] = {
         "kind": Kind.MARKETING,
         "tries": 0,
@@ -43,7 +43,7 @@ def subject(**changes: Any) -> Subject:
         "expires_at_ms": None,
         "on_unknown": OnUnknown.HOLD,
     }
-    return Subject(**(given | changes))
+    return AttemptedMessage(**(given | changes))
 
 
 def decided(outcome: Outcome, policy: Policy = POLICY, dice: float = 0.5, **changes: Any) -> Decision:
@@ -244,9 +244,9 @@ chances = st.floats(0, 1, exclude_max=True)
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Outcome, Subject, Policy, float]:
+def cases(draw: st.DrawFn) -> tuple[Outcome, AttemptedMessage, Policy, float]:
     policy = draw(policies)
-    about = Subject(
+    about = AttemptedMessage(
         kind=draw(st.sampled_from(Kind)),
         tries=draw(st.integers(0, policy.max_tries - 1)),
         waits=draw(st.integers(0, 1000)),
@@ -257,7 +257,7 @@ def cases(draw: st.DrawFn) -> tuple[Outcome, Subject, Policy, float]:
 
 
 @given(cases())
-def test_every_decision_keeps_the_promises(case: tuple[Outcome, Subject, Policy, float]) -> None:
+def test_every_decision_keeps_the_promises(case: tuple[Outcome, AttemptedMessage, Policy, float]) -> None:
     outcome, about, policy, dice = case
     decision = decide(outcome, about, policy, NOW, dice)
     waits_again = decision.status in (S.QUEUED, S.RETRY)
@@ -291,7 +291,9 @@ def test_no_life_of_a_message_has_more_tries_than_allowed_or_a_second_resend(
     tries = waits = resends = posts = 0
     for outcome, dice in life:
         posts += 1
-        decision = decide(outcome, Subject(kind, tries, waits, None, OnUnknown.RESEND), policy, NOW, dice)
+        decision = decide(
+            outcome, AttemptedMessage(kind, tries, waits, None, OnUnknown.RESEND), policy, NOW, dice
+        )
         counted = decision.tries - tries
         assert counted in (0, 1)
         assert counted or decision.waits == waits + 1 or isinstance(outcome, Accepted)

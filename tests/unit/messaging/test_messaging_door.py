@@ -11,12 +11,13 @@ import bulksend.messaging as room
 
 PUBLIC = """
 ALIASES ENDED HELD LANES MOVES OTP_TTL_MS RESERVED SENT WAITING Accepted Answer Audio Body Button
-PlanningContext CampaignStatus Columns Content ContentTemplate Decision Document Evidence Header Image
+PlanningContext CampaignStatus ColumnMapping Content ContentTemplate Decision Document Evidence Header Image
 Kind Language Location Media MessageType NotSent OnUnknown Outcome Parameter Pause
-PlannedMessage Planner Policy RefusedRow Refused Remedy Retry Scope Status Sticker Subject Suppress Template Text
-Throttled Unknown Video backoff_ms compile_content decide format_duration format_instant forms load_content_json
+PlannedMessage Planner Policy RefusedRow Refused Remedy Retry Scope Status Sticker AttemptedMessage Suppress Template
+Text
+Throttled Unknown Video backoff_ms compile_content decide format_duration format_instant number_forms load_content_json
 map_columns mask_digits mask_phone may_move normal_name pair_backoff_ms parse_content parse_duration_ms
-parse_instant_ms parse_rate parse_recipient person region_of same_person zone_of
+parse_instant_ms parse_rate parse_recipient canonical_number region_of is_same_person zone_of
 """
 MODULES = sorted(Path(str(room.__file__)).parent.glob("*.py"))
 

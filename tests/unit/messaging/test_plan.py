@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bulksend.errors import InvalidInput
 from bulksend.messaging import (
-    Columns,
+    ColumnMapping,
     Kind,
     MessageType,
     PlannedMessage,
@@ -28,7 +28,7 @@ from bulksend.messaging import (
     map_columns,
     normal_name,
 )
-from bulksend.messaging.naming import as_argument, as_option
+from bulksend.messaging.argument_naming import as_cli_option, as_python_argument
 
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 MINUTE = 60_000
@@ -77,7 +77,7 @@ def test_the_recipients_column_has_a_handful_of_names(name: str) -> None:
         normal_name(name): "447700900123",
         "first name": "David",
     }
-    assert columns.usable == {"to", normal_name(name), "first name"}
+    assert columns.content_names == {"to", normal_name(name), "first name"}
 
 
 def test_beside_to_another_name_for_it_is_an_ordinary_variable() -> None:
@@ -88,12 +88,12 @@ def test_beside_to_another_name_for_it_is_an_ordinary_variable() -> None:
         "key": "3",
         "name": "4",
     }
-    assert columns.usable == {"phone", "to", "key", "name"}
+    assert columns.content_names == {"phone", "to", "key", "name"}
 
 
 @pytest.mark.parametrize("name", ["send_at", "Send at", "SEND-AT"])
 def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> None:
-    assert map_columns(["to", name]) == Columns({"to": "to", name: "send_at"})
+    assert map_columns(["to", name]) == ColumnMapping({"to": "to", name: "send_at"})
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> N
 )
 def test_a_header_that_leaves_a_doubt_is_refused_by_its_names(header: list[str], why: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        map_columns(header, naming=as_option)
+        map_columns(header, naming=as_cli_option)
     assert str(caught.value) == why
 
 
 def test_a_header_advises_what_its_caller_can_give() -> None:
     """From Python it advised ``--map``, also where there is no such argument."""
     for naming, said in (
-        (as_argument, ", or say which it is, as in columns=['to=Mobile No.']. The columns"),
+        (as_python_argument, ", or say which it is, as in columns=['to=Mobile No.']. The columns"),
         (None, "msisdn, number, whatsapp). The columns"),
     ):
         with pytest.raises(InvalidInput) as caught:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from bulksend.errors import InvalidValue
-from bulksend.messaging.recipient import _parse_with_care, parse_recipient, region_of
+from bulksend.messaging.recipient import _parse_any_case, parse_recipient, region_of
 
 LONDON = "447700900123"
 
@@ -460,7 +460,7 @@ def both(written: str, region: str | None) -> tuple[str, str]:
 
     return (
         result(lambda: parse_recipient(written, default_region=region)),
-        result(lambda: _parse_with_care(written, region, "to")),
+        result(lambda: _parse_any_case(written, region, "to")),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bulksend.errors import InvalidInput
 from bulksend.messaging import PlannedMessage, Planner, PlanningContext
-from bulksend.messaging.naming import as_option
+from bulksend.messaging.argument_naming import as_cli_option
 from bulksend.messaging.plan import RefusedRow
 from producer.files import FilePlan, plan_file
 from tests.unit.producer.workbooks import parts_of, row, row_of_texts, save, sheet_xml, styles_of, text
@@ -36,7 +36,7 @@ def plan(folder: Path, file: str | Path, body: str = BODY, **options: Any) -> Fi
         kind="marketing",
         created_by="test",
         now_ms=NOW,
-        naming=as_option,
+        naming=as_cli_option,
         **options,
     )
 
@@ -61,7 +61,7 @@ def read(planned: FilePlan) -> tuple[list[str], list[str], list[str]]:
             bodies.append(json.loads(planned.template.render(made.variables))["body"])
         else:
             refused.append(f"{made.row} {made.field} {made.why}")
-    return bodies, refused, [*planned.notes, *planned.left_out, *planner.noticed.sentences()]
+    return bodies, refused, [*planned.notes, *planned.left_out, *planner.quality.sentences()]
 
 
 def sheet(

@@ -308,6 +308,6 @@ def test_rows_bear_the_names_that_their_columns_are_called_by(tmp_path: Path, na
     else:
         text = "".join(json.dumps({"Phone": to, "First Name": first}) + "\n" for to, first in people)
     with open_rows(write(tmp_path, text, name)) as source:
-        source.call({"Phone": "to"})
+        source.rename_columns({"Phone": "to"})
         values = [row.values for row in source if isinstance(row, RawRow)]
     assert values == [{"to": to, "First Name": first} for to, first in people]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bulksend.errors import InvalidInput
 from producer.reading import open_rows
 from producer.reading.bounded_xml import NAMES_MAX, PIECE, TOKEN_MAX, BadXml, XmlFeed
-from producer.reading.headers import letters
+from producer.reading.header_row import letters
 from producer.reading.sheet_cells import SheetCells
 from producer.reading.workbook import Workbook
 from tests.unit.producer.workbooks import MAIN, parts_of, row_of_texts, save, sheet_xml

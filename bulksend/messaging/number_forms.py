@@ -1,7 +1,7 @@
 """One person behind several numbers: countries that changed their numbers and left both forms in use.
 
 Whoever opts out with one form must not be reached by the other, so dedupe, suppressions, the pair rate, the quota and
-every search by number go by ``person``. What is sent stays as it was written.
+every search by number go by ``canonical_number``. What is sent stays as it was written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RULES = {
 }
 
 
-def person(number: str) -> str:
+def canonical_number(number: str) -> str:
     """The one form that stands for all forms of a person's number. Both are E.164 digits without ``+``.
 
     - Brazil put a 9 in front of its mobiles of eight digits, which began with 6 to 9, from 2012 to 2016 (Anatel,
@@ -34,11 +34,11 @@ def person(number: str) -> str:
     (2021), Vietnam (2018): libphonenumber refuses the older lengths. Italy's 0 is part of the number: with and
     without it are two lines.
     """
-    return forms(number)[0] if number[:2] in _RULES else number
+    return number_forms(number)[0] if number[:2] in _RULES else number
 
 
-def forms(number: str) -> tuple[str, ...]:
-    """Every form of a person's number, ``person`` first: it may be stored under any of them."""
+def number_forms(number: str) -> tuple[str, ...]:
+    """Every form of a person's number, ``canonical_number`` first: it may be stored under any of them."""
     rule = _RULES.get(number[:2])
     if rule is not None:
         pattern, newer, older = rule
@@ -47,6 +47,6 @@ def forms(number: str) -> tuple[str, ...]:
     return (number,)
 
 
-def same_person(one: str, other: str) -> bool:
+def is_same_person(one: str, other: str) -> bool:
     """Whether two numbers are forms of one person's number."""
-    return one == other or person(one) == person(other)
+    return one == other or canonical_number(one) == canonical_number(other)

@@ -15,12 +15,12 @@ SHEET = (".xlsx", ".xlsm")
 
 
 def open_rows(
-    path: Path, *, encoding: str | None = None, sheet: str | None = None, is_checked: bool = False
+    path: Path, *, encoding: str | None = None, sheet: str | None = None, is_verified: bool = False
 ) -> RowSource:
     """Open a file of rows: CSV, JSON lines or a spreadsheet; close it, or use ``with``.
 
     ``encoding`` of text that is neither UTF-8 nor marked; ``sheet`` of a spreadsheet, default the first that
-    is visible; ``is_checked``: opened before, so that not all of it need be looked at again.
+    is visible; ``is_verified``: opened before, so that not all of it need be looked at again.
     Raises InvalidInput, one sentence with the remedy, where the file as a whole cannot be used: it is missing,
     empty, of another kind or encoding, its first row does not name the columns, or no row follows it. A row
     that cannot be used is a BadRow instead, and the rest goes on.
@@ -35,21 +35,21 @@ def open_rows(
             raise InvalidInput(f"{path} does not exist")
         if not path.is_file():
             raise InvalidInput(f"{path} is not a file")
-        return _open(path, suffix, encoding, sheet, is_checked)
+        return _open(path, suffix, encoding, sheet, is_verified)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _open(path: Path, suffix: str, encoding: str | None, sheet: str | None, is_checked: bool) -> RowSource:
+def _open(path: Path, suffix: str, encoding: str | None, sheet: str | None, is_verified: bool) -> RowSource:
     if suffix in CSV:
-        return CsvRows(path, encoding=encoding, is_checked=is_checked)
+        return CsvRows(path, encoding=encoding, is_verified=is_verified)
     if suffix in JSONL:
-        return JsonlRows(path, encoding=encoding, is_checked=is_checked)
+        return JsonlRows(path, encoding=encoding, is_verified=is_verified)
     if suffix in SHEET:
         # Imported here: most runs do not need it.
         from producer.reading.sheet_rows import SheetRows
 
-        return SheetRows(path, sheet=sheet, is_checked=is_checked)
+        return SheetRows(path, sheet=sheet, is_verified=is_verified)
     if suffix in (".xls", ".xlsb", ".ods", ".numbers"):
         raise InvalidInput(f"{path.name}: {suffix} is not read; save it as .xlsx or CSV")
     if suffix == ".json":

@@ -1,7 +1,7 @@
-"""What became of a message, from all its attempts: the one place that ranks them.
+"""The final status of a message, from the effective outcomes of all its attempts.
 
-An attempt that the vendor accepted outranks one that may have gone out, and both outrank every other word about the
-message: that it failed, expired, was cancelled or suppressed. The ledger's statements are tested against ``ending``.
+An attempt that the vendor accepted outranks one that may have gone out, and both outrank every other status: failed,
+expired, cancelled, suppressed. The ledger's statements are tested against ``final_status``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from bulksend.messaging.states import Status
 
 
-class Fate(StrEnum):
+class EffectiveOutcome(StrEnum):
     """What is known of one attempt: its outcome, corrected by receipts and by a person's word."""
 
     NOT_SENT = "not_sent"
@@ -27,28 +27,30 @@ class Fate(StrEnum):
 
 #: What each fate makes of the message, the strongest first. NOT_SENT says nothing.
 _SAYS = (
-    (Fate.ACCEPTED, Status.ACCEPTED),
-    (Fate.UNKNOWN, Status.UNKNOWN),
-    (Fate.UNDELIVERED, Status.FAILED),
+    (EffectiveOutcome.ACCEPTED, Status.ACCEPTED),
+    (EffectiveOutcome.UNKNOWN, Status.UNKNOWN),
+    (EffectiveOutcome.UNDELIVERED, Status.FAILED),
 )
 
 
-def fate(outcome: str | None, *, undelivered: bool = False, said_failed: bool = False) -> Fate:
+def effective_outcome(
+    outcome: str | None, *, undelivered: bool = False, said_failed: bool = False
+) -> EffectiveOutcome:
     """The fate of an attempt of this outcome (the ledger's word; None: still open).
 
     ``undelivered``: a receipt for its MessageId says failed. ``said_failed``: a person resolved the message as failed
     after the attempt began.
     """
     if undelivered:
-        return Fate.UNDELIVERED
+        return EffectiveOutcome.UNDELIVERED
     if outcome == "accepted":
-        return Fate.ACCEPTED
+        return EffectiveOutcome.ACCEPTED
     if outcome in ("unknown", None) and not said_failed:
-        return Fate.UNKNOWN
-    return Fate.NOT_SENT
+        return EffectiveOutcome.UNKNOWN
+    return EffectiveOutcome.NOT_SENT
 
 
-def ending(fates: Iterable[Fate], otherwise: Status) -> Status:
+def final_status(outcomes: Iterable[EffectiveOutcome], otherwise: Status) -> Status:
     """Where a message ends whose attempts have these fates; ``otherwise`` where none of them says anything."""
-    known = set(fates)
-    return next((status for fate, status in _SAYS if fate in known), otherwise)
+    known = set(outcomes)
+    return next((status for effective_outcome, status in _SAYS if effective_outcome in known), otherwise)

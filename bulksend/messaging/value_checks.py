@@ -1,8 +1,7 @@
 """The rules of single values of a content: text, template variable, one-time code, link, degrees.
 
-Each takes (value, path, limit), gives the value back or raises InvalidValue. The texts of errors never hold the
-value: it may be a person's. A ``Dynamic`` is a value that is known only per message: it notes which rule its place
-asks for instead.
+Each check takes (value, path, limit) and returns the value, or raises InvalidValue. No error shows the value, because
+it may be private. The value of a ``PlaceholderText`` is known only per message, so the check records itself in it.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from bulksend.errors import InvalidValue
 
 OTP_CODE_MAX = 15  # uSpeedo template.md
 #: What programs put in place of a character that they could not read.
-REPLACED = "\ufffd"
-BROKEN = (
+REPLACEMENT_CHARACTER = "\ufffd"
+HAS_REPLACEMENT_CHARACTER = (
     "has a U+FFFD, which another program put in place of a character that it could not read; export the data as "
     "UTF-8 again"
 )
@@ -37,7 +36,7 @@ _DEGREES = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{1,17})?", re.ASCII)
 _NOT_IN_A_CODE = frozenset({"So", "Sk", "Cf", "Cs", "Co", "Cn", "Cc"})
 
 
-class Dynamic(str):
+class PlaceholderText(str):
     """Text with placeholders, while a template is compiled. ``rule`` says what its place asks of each message's."""
 
     __slots__ = ("rule", "source")
@@ -45,7 +44,7 @@ class Dynamic(str):
     source: str
     rule: tuple[Rule, str, int] | None
 
-    def __new__(cls, source: str) -> Dynamic:
+    def __new__(cls, source: str) -> PlaceholderText:
         """``source`` is the text with its placeholders, for errors."""
         made = super().__new__(cls, source)
         made.source = source
@@ -55,23 +54,23 @@ class Dynamic(str):
 
 def check_text(value: object, path: str, most: int) -> str:
     """Text of 1 to ``most`` characters (code points) that JSON and a phone can carry, nothing of it lost."""
-    if isinstance(value, Dynamic):
+    if isinstance(value, PlaceholderText):
         value.rule = (check_text, path, most)
         return value
     text = check_name(value, path, most)
-    if not text.isascii() and REPLACED in text:
-        raise InvalidValue(path, "", BROKEN)
+    if not text.isascii() and REPLACEMENT_CHARACTER in text:
+        raise InvalidValue(path, "", HAS_REPLACEMENT_CHARACTER)
     return text
 
 
 def check_name(value: object, path: str, most: int) -> str:
     """Text for people here. A U+FFFD may stand for a byte of a file's name that was not UTF-8."""
     if not isinstance(value, str):
-        raise InvalidValue(path, kind_of(value), "must be a string")
+        raise InvalidValue(path, describe_type(value), "must be a string")
     if not value or value.isspace():
         raise InvalidValue(path, "", "is empty; fill it, or leave the field out if it may be left out")
     if len(value) > most:
-        raise InvalidValue(path, length_of(value), f"may have at most {most:,} characters; shorten it")
+        raise InvalidValue(path, describe_length(value), f"may have at most {most:,} characters; shorten it")
     if "\0" in value:
         raise InvalidValue(path, "", "has a NUL character; take it out")
     if not value.isascii():
@@ -86,7 +85,7 @@ def check_name(value: object, path: str, most: int) -> str:
 
 def check_parameter(value: object, path: str, most: int) -> str:
     """A template's variable: as ``check_text``, and no newline, tab or more than 4 spaces in a row (132018)."""
-    if isinstance(value, Dynamic):
+    if isinstance(value, PlaceholderText):
         value.rule = (check_parameter, path, most)
         return value
     text = check_text(value, path, most)
@@ -111,7 +110,7 @@ def check_code(code: str, path: str) -> None:
     if len(code) > OTP_CODE_MAX:
         raise InvalidValue(
             path,
-            length_of(code),
+            describe_length(code),
             f"is a one-time code, which has at most {OTP_CODE_MAX} characters",
         )
     if "://" in code or code.lower().startswith("www."):
@@ -126,7 +125,7 @@ def check_link(value: object, path: str, most: int) -> str:
     We do not fetch it, the vendor does; an address of somebody's own network has no business in it either way. What
     a name resolves to is not asked.
     """
-    if isinstance(value, Dynamic):
+    if isinstance(value, PlaceholderText):
         value.rule = (check_link, path, most)
         return value
     text = check_text(value, path, most)
@@ -172,11 +171,11 @@ def _is_address(host: str) -> bool:
 
 def check_degrees(value: object, path: str, most: int) -> float:
     """A latitude (``most`` 90) or longitude (180)."""
-    if isinstance(value, Dynamic):
+    if isinstance(value, PlaceholderText):
         value.rule = (check_degrees_text, path, most)
         return value  # type: ignore[return-value]  # a place for the number of each message
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidValue(path, kind_of(value), "must be a number of degrees, like 51.5072")
+        raise InvalidValue(path, describe_type(value), "must be a number of degrees, like 51.5072")
     if not -most <= value <= most:
         raise InvalidValue(path, "", f"must be between -{most} and {most}")
     return float(value)
@@ -189,7 +188,7 @@ def check_degrees_text(text: str, path: str, most: int) -> float:
     return check_degrees(float(text.strip().replace(",", ".")), path, most)
 
 
-def length_of(text: str) -> str:
+def describe_length(text: str) -> str:
     """What may be shown of a private value: how long it is."""
     return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
 
@@ -204,7 +203,7 @@ def as_integer(value: object) -> int | None:
         return None
 
 
-def kind_of(value: object) -> str:
+def describe_type(value: object) -> str:
     """What may be shown of a value in the wrong place: its kind."""
     if value is None:
         return "null"

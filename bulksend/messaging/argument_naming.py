@@ -1,6 +1,6 @@
-"""How a caller writes what it may give: as an option of ``bulksend``, or as an argument of Python.
+"""How an error names an argument: as an option of ``bulksend``, or as an argument of a Python function.
 
-An error that advises an argument uses the caller's ``Naming``, so that what it advises can be typed as it stands.
+A remedy is written in the caller's own form, so that it can be typed as it stands.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Protocol
 _OPTIONS = {"into": "continue", "columns": "map"}
 
 
-class Naming(Protocol):
+class ArgumentNaming(Protocol):
     """``naming("again")`` is the bare name; with a value it is what to write, ``True`` for a flag."""
 
     def __call__(self, argument: str, value: str | bool | None = None, /) -> str: ...
 
 
-def as_option(argument: str, value: str | bool | None = None, /) -> str:
+def as_cli_option(argument: str, value: str | bool | None = None, /) -> str:
     """``--continue NAME``, ``--again``, ``--map to="Mobile No."``."""
     option = "--" + _OPTIONS.get(argument, argument.replace("_", "-"))
     if not isinstance(value, str):
@@ -27,7 +27,7 @@ def as_option(argument: str, value: str | bool | None = None, /) -> str:
     return f"{option} {value}"
 
 
-def as_argument(argument: str, value: str | bool | None = None, /) -> str:
+def as_python_argument(argument: str, value: str | bool | None = None, /) -> str:
     """``into='NAME'``, ``again=True``, ``columns=['to=Mobile No.']``."""
     if value is None:
         return argument

@@ -8,10 +8,10 @@ from json import encoder as parts
 from typing import Any
 
 #: A string as JSON text, quotes included; letters of all scripts stay as they are.
-quoted: Callable[[str], str] = parts.encode_basestring
+encode_json_string: Callable[[str], str] = parts.encode_basestring
 
 
-def json_writer(*, separators: tuple[str, str], sort_keys: bool = False) -> Callable[[object], str]:
+def make_json_encoder(*, separators: tuple[str, str], sort_keys: bool = False) -> Callable[[object], str]:
     """As ``json.dumps(value, ensure_ascii=False, separators=…, sort_keys=…)``, which it is held against by a test.
 
     ``separators`` are those of items and of keys. Raises TypeError for what JSON has no form for. A value that holds

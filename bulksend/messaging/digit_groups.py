@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bulksend.messaging.numbering import code_in_front, is_grouped_at_home, is_mobile_at_home
+from bulksend.messaging.numbering_plan import is_grouped_as_national, is_national_mobile, leading_country_code
 
 #: An area code and its trunk prefix have at most this many digits.
 _AREA = 6
@@ -25,23 +25,23 @@ _BETWEEN = re.compile(
 _RUN = re.compile(r"\d+", re.ASCII)
 
 
-def holds_several(text: str) -> bool:
+def has_several_numbers(text: str) -> bool:
     """Whether ``text`` holds a second number, or a second ending of its number: ``030 23125000/01``."""
     return (
-        ends_twice(text)
+        has_second_ending(text)
         or _BETWEEN.search(text) is not None
         or any(not _is_area(text[:at], text[at:]) for at, mark in enumerate(text) if mark == "/")
     )
 
 
-def ends_twice(text: str) -> bool:
-    """As ``holds_several``, for text that has no other marks than blanks, dashes and brackets."""
+def has_second_ending(text: str) -> bool:
+    """As ``has_several_numbers``, for text that has no other marks than blanks, dashes and brackets."""
     return (not text[-3:].isdigit() and _ENDING.search(text) is not None) or (
         "(" in text and any(not _is_followed(text, at) for at, mark in enumerate(text) if mark == "(")
     )
 
 
-def is_national(text: str) -> bool:
+def is_written_nationally(text: str) -> bool:
     """Whether ``text``, which has no ``+`` or ``00`` in front, is written as a national number or may be one."""
     runs = _RUN.findall(text)
     if len(runs) < 2:
@@ -49,12 +49,12 @@ def is_national(text: str) -> bool:
     digits = "".join(runs)
     if digits[0] == "0" or (text[0] == "(" and _count(text.partition(")")[2])):
         return True
-    code = code_in_front(digits)
+    code = leading_country_code(digits)
     if code is None:
         return False
     if runs[0] == code:
-        return is_grouped_at_home(digits, runs)
-    return len(runs[0]) < len(code) or len(digits) < _LONGER_THAN_NATIONAL or is_mobile_at_home(digits)
+        return is_grouped_as_national(digits, runs)
+    return len(runs[0]) < len(code) or len(digits) < _LONGER_THAN_NATIONAL or is_national_mobile(digits)
 
 
 def _is_area(front: str, rest: str) -> bool:
@@ -65,7 +65,7 @@ def _is_area(front: str, rest: str) -> bool:
     digits = "".join(_RUN.findall(front))
     if "+" in front or digits.startswith("00"):
         digits = digits.removeprefix("00")
-        ahead = len(digits) - len(code_in_front(digits) or "")
+        ahead = len(digits) - len(leading_country_code(digits) or "")
     return ahead <= _AREA and behind >= _SUBSCRIBER
 
 

@@ -21,7 +21,7 @@ from phonenumbers import PhoneMetadata, PhoneNumberDesc, PhoneNumberType
 SHORT_LENGTH = 6
 
 _CODES = frozenset(str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
-_NOTHING = re.compile(r"(?!)")
+_NEVER = re.compile(r"(?!)")
 #: A format of numbers that begin with certain digits: ``(9)(11)(\d{4})(\d{4})``.
 _LITERAL = re.compile(r"\(\[?\d")
 #: Most countries' trunk prefix: what does not begin with a 0 has none.
@@ -29,7 +29,7 @@ _ZERO = re.compile("0")
 
 
 @dataclass(frozen=True, slots=True)
-class Numbering:
+class NumberingPlan:
     """What must be known of a country code. Patterns are matched against the number after the code."""
 
     possible: frozenset[int]
@@ -42,11 +42,11 @@ class Numbering:
     """Ranges of any kind that may be refused: premium rate, pager, voicemail."""
 
 
-def is_surely_plain(digits: str) -> bool:
+def is_certainly_e164(digits: str) -> bool:
     """Whether ``digits``, read internationally, are surely a possible number of an ordinary kind, and stay as is."""
     if not 8 <= len(digits) <= 15:
         return False
-    front = _front(digits[:3])
+    front = _leading_plan(digits[:3])
     if front is None:
         return False
     length, numbering = front
@@ -55,38 +55,38 @@ def is_surely_plain(digits: str) -> bool:
         len(rest) in numbering.mobile
         and len(rest) > SHORT_LENGTH
         and rest[0] != "0"
-        and (numbering.trunk is _ZERO or not _takes_off(numbering.trunk, rest))
+        and (numbering.trunk is _ZERO or not _has_prefix(numbering.trunk, rest))
         and numbering.service.fullmatch(rest) is None
     )
 
 
-def is_too_long_at_home(digits: str, region: str) -> bool:
+def is_longer_than_national(digits: str, region: str) -> bool:
     """Whether ``digits`` are surely no national number of ``region``, so that only their country code is left."""
-    home = _home(region)
-    return home is not None and len(digits) > home.longest and not _takes_off(home.prefix, digits)
+    home = _national_plan(region)
+    return home is not None and len(digits) > home.longest and not _has_prefix(home.prefix, digits)
 
 
-def plainly_national(digits: str, region: str) -> str | None:
+def certain_national_number(digits: str, region: str) -> str | None:
     """``digits`` with the code of ``region`` in front, where they are surely a national number and no other."""
-    home = _home(region)
+    home = _national_plan(region)
     if (
         home is None
         or digits.startswith(home.code)
-        or _takes_off(home.prefix, digits)
-        or not is_surely_plain(home.code + digits)
-        or not _is_surely_none(digits)
+        or _has_prefix(home.prefix, digits)
+        or not is_certainly_e164(home.code + digits)
+        or not _is_certainly_not_international(digits)
     ):
         return None
     return home.code + digits
 
 
-def writes_leading_zero(region: str) -> bool:
+def has_trunk_zero(region: str) -> bool:
     """Whether national numbers of ``region`` are written with a 0 that is not dialled from abroad."""
-    home = _home(region)
+    home = _national_plan(region)
     return home is not None and home.leading_zero
 
 
-def is_grouped_at_home(digits: str, runs: Sequence[str]) -> bool:
+def is_grouped_as_national(digits: str, runs: Sequence[str]) -> bool:
     """Whether some country groups ``digits`` just so in its national numbers, a leading 0 left out."""
     lengths = tuple(map(len, runs))
     return any(
@@ -95,37 +95,37 @@ def is_grouped_at_home(digits: str, runs: Sequence[str]) -> bool:
         and phonenumbers.is_valid_number_for_region(
             phonenumbers.PhoneNumber(country_code=table.country_code, national_number=int(digits)), region
         )
-        for region, table in _lands_grouping(lengths)
+        for region, table in _countries_grouping(lengths)
     )
 
 
-def is_mobile_at_home(digits: str) -> bool:
+def is_national_mobile(digits: str) -> bool:
     """Whether ``digits`` are a whole national mobile number of some country, a leading 0 left out."""
-    return any(_matches(table.mobile, digits) for _, table in _lands(len(digits)))
+    return any(_matches(table.mobile, digits) for _, table in _countries(len(digits)))
 
 
-def code_of(region: str) -> str:
+def country_code_of(region: str) -> str:
     """The country code of a region that has one: ``44`` of ``GB``."""
     return str(phonenumbers.country_code_for_region(region))
 
 
-def _is_surely_none(digits: str) -> bool:
+def _is_certainly_not_international(digits: str) -> bool:
     """Whether ``digits``, read internationally, are surely of no possible length."""
-    code = code_in_front(digits)
+    code = leading_country_code(digits)
     if code is None:
         return True
-    numbering = _numbering(code)
+    numbering = _numbering_plan(code)
     rest = digits[len(code) :]
     return (
         bool(rest)
         and rest[0] != "0"
         and len(rest) not in numbering.possible
-        and not _takes_off(numbering.trunk, rest)
+        and not _has_prefix(numbering.trunk, rest)
     )
 
 
 @cache
-def _lands(length: int) -> tuple[tuple[str, PhoneMetadata], ...]:
+def _countries(length: int) -> tuple[tuple[str, PhoneMetadata], ...]:
     """The countries whose national numbers can have that many digits, and their tables."""
     tables = [
         (region, PhoneMetadata.metadata_for_region(region))
@@ -139,12 +139,12 @@ def _lands(length: int) -> tuple[tuple[str, PhoneMetadata], ...]:
 
 
 @cache
-def _lands_grouping(lengths: tuple[int, ...]) -> tuple[tuple[str, PhoneMetadata], ...]:
-    """Those of ``_lands`` that may group a national number like that."""
+def _countries_grouping(lengths: tuple[int, ...]) -> tuple[tuple[str, PhoneMetadata], ...]:
+    """Those of ``_countries`` that may group a national number like that."""
     digits = "2" * sum(lengths)
     return tuple(
         (region, table)
-        for region, table in _lands(len(digits))
+        for region, table in _countries(len(digits))
         if any(
             _LITERAL.search(form.pattern or "") or _groups(form.pattern, digits) == lengths
             for form in table.number_format
@@ -177,13 +177,13 @@ _compiled = cache(re.compile)
 
 
 @cache
-def _front(digits: str) -> tuple[int, Numbering] | None:
+def _leading_plan(digits: str) -> tuple[int, NumberingPlan] | None:
     """How long the country code is with which these three digits begin, and what is known of it."""
-    code = code_in_front(digits)
-    return None if code is None else (len(code), _numbering(code))
+    code = leading_country_code(digits)
+    return None if code is None else (len(code), _numbering_plan(code))
 
 
-def code_in_front(digits: str) -> str | None:
+def leading_country_code(digits: str) -> str | None:
     """The country code with which the digits begin; None where there is no such code."""
     for length in (1, 2, 3):
         if digits[:length] in _CODES:
@@ -191,13 +191,13 @@ def code_in_front(digits: str) -> str | None:
     return None
 
 
-def _takes_off(prefix: re.Pattern[str], digits: str) -> bool:
+def _has_prefix(prefix: re.Pattern[str], digits: str) -> bool:
     found = prefix.match(digits)
     return found is not None and found.end() > 0
 
 
 @cache
-def _numbering(code: str) -> Numbering:
+def _numbering_plan(code: str) -> NumberingPlan:
     number = int(code)
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE[number]
     tables = [PhoneMetadata.metadata_for_region_or_calling_code(number, region) for region in regions]
@@ -210,21 +210,21 @@ def _numbering(code: str) -> Numbering:
         if kind is not None and kind.national_number_pattern
     ]
     if main is None:
-        return Numbering(frozenset(), frozenset(), _NOTHING, _NOTHING)
-    return Numbering(
+        return NumberingPlan(frozenset(), frozenset(), _NEVER, _NEVER)
+    return NumberingPlan(
         _possible_lengths(main),
         _mobile_lengths(number) & _possible_lengths(main),
         _trunk(main.national_prefix_for_parsing),
-        re.compile("|".join(f"(?:{pattern})" for pattern in service)) if service else _NOTHING,
+        re.compile("|".join(f"(?:{pattern})" for pattern in service)) if service else _NEVER,
     )
 
 
 def _trunk(pattern: str | None) -> re.Pattern[str]:
-    return _NOTHING if not pattern else _ZERO if pattern == _ZERO.pattern else re.compile(pattern)
+    return _NEVER if not pattern else _ZERO if pattern == _ZERO.pattern else re.compile(pattern)
 
 
 @dataclass(frozen=True, slots=True)
-class _Home:
+class _NationalPlan:
     code: str
     longest: int
     """Digits of the longest national number."""
@@ -234,18 +234,18 @@ class _Home:
 
 
 @cache
-def _home(region: str) -> _Home | None:
+def _national_plan(region: str) -> _NationalPlan | None:
     table = PhoneMetadata.metadata_for_region(region.upper(), None)
     if table is None:
         return None
     code = str(table.country_code)
     # Lengths are judged by the table of the code's main region, trunk prefixes by the region's own.
-    main = _numbering(code)
+    main = _numbering_plan(code)
     prefixes = [p for p in (table.national_prefix_for_parsing, table.international_prefix) if p]
-    return _Home(
+    return _NationalPlan(
         code,
         max(_possible_lengths(table) | main.possible),
-        re.compile("|".join(f"(?:{p})" for p in prefixes)) if prefixes else _NOTHING,
+        re.compile("|".join(f"(?:{p})" for p in prefixes)) if prefixes else _NEVER,
         table.national_prefix == "0",
     )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bulksend.errors import InvalidInput
-from bulksend.messaging.headings import clean_name, normal_name, recipient_columns
+from bulksend.messaging.column_names import clean_name, normal_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
 
 NAME_MAX = 200

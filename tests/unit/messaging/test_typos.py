@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.messaging.mistyped import nearly
+from bulksend.messaging.typos import one_edit_away
 
 KNOWN = "8615000579987"
 DIGITS = st.text("0123456789", min_size=7, max_size=15)
@@ -28,7 +28,7 @@ DIGITS = st.text("0123456789", min_size=7, max_size=15)
     ],
 )
 def test_one_slip_is_seen(typed: str, slip: str) -> None:
-    assert nearly(typed, ["447700900123", KNOWN]) == [KNOWN], slip
+    assert one_edit_away(typed, ["447700900123", KNOWN]) == [KNOWN], slip
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_one_slip_is_seen(typed: str, slip: str) -> None:
     ],
 )
 def test_more_than_one_slip_is_another_number(typed: str, why: str) -> None:
-    assert nearly(typed, [KNOWN]) == [], why
+    assert one_edit_away(typed, [KNOWN]) == [], why
 
 
 @given(DIGITS, st.data())
@@ -58,10 +58,10 @@ def test_every_slip_is_seen_in_both_directions(number: str, data: st.DataObject)
         number[:at] + number[at + 1 : at + 2] + number[at : at + 1] + number[at + 2 :],
     } - {number}
     for typed in slips:
-        assert nearly(typed, [number]) == [number]
-        assert nearly(number, [typed]) == [typed]
+        assert one_edit_away(typed, [number]) == [number]
+        assert one_edit_away(number, [typed]) == [typed]
 
 
 @given(DIGITS, DIGITS)
 def test_it_is_the_same_in_both_directions(one: str, other: str) -> None:
-    assert bool(nearly(one, [other])) == bool(nearly(other, [one]))
+    assert bool(one_edit_away(one, [other])) == bool(one_edit_away(other, [one]))

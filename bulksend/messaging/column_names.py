@@ -10,8 +10,8 @@ from functools import lru_cache
 from itertools import product
 
 from bulksend.errors import InvalidInput
+from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.masking import mask_digits
-from bulksend.messaging.naming import Naming
 
 #: Names that the recipients' column may have, in the words of the interface.
 ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
@@ -22,7 +22,7 @@ INVISIBLE = re.compile(
 )
 
 #: What exports and address books call that column, without blanks and punctuation: whose it is, what, and "No.".
-_WHOSE = (
+_OWNERS = (
     "",
     "contact",
     "customer",
@@ -35,12 +35,12 @@ _WHOSE = (
     "primary",
     "main",
 )
-_WHAT = (
+_DEVICES = (
     *("phone", "mobile", "cell", "telephone", "tel", "whatsapp", "msisdn", "gsm", "cellphone", "mobilephone"),
     *("handphone", "whatsappphone", "whatsappmobile"),
 )
 _NUMBER = ("", "no", "nr", "num", "number", "numbers", "1", "1value")
-_OTHERS = (
+_OTHER_LANGUAGES = (
     *("wanumber", "wano", "contactno", "contactnumber", "recipientnumber", "mobileno1", "phoneno1"),
     *("Telefonnummer", "Telefon", "Telefonnr", "Tel.-Nr.", "Handy", "Handynummer", "Handynr", "Mobil"),
     *("Mobilnummer", "Mobilfunknummer", "Mobiltelefon", "Rufnummer", "WhatsApp-Nummer"),
@@ -103,29 +103,30 @@ def normal_name(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def squeezed(name: str) -> str:
+def letters_and_digits(name: str) -> str:
     """Only a name's letters and digits, without accents: ``Mobile-No.`` and ``mobile no`` are the same."""
     plain = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in plain if letter.isalnum())
 
 
-_HEADINGS = frozenset(
-    {"".join(parts) for parts in product(_WHOSE, _WHAT, _NUMBER)} | {squeezed(name) for name in _OTHERS}
+_RECIPIENT_NAMES = frozenset(
+    {"".join(parts) for parts in product(_OWNERS, _DEVICES, _NUMBER)}
+    | {letters_and_digits(name) for name in _OTHER_LANGUAGES}
 )
 
 
 @lru_cache(4096)
-def _is_heading(name: str) -> bool:
-    return name in ALIASES or squeezed(name) in _HEADINGS
+def _is_recipient_name(name: str) -> bool:
+    return name in ALIASES or letters_and_digits(name) in _RECIPIENT_NAMES
 
 
 def recipient_columns(names: Iterable[str]) -> list[str]:
     """Those of the names that can be the recipients' column."""
-    return [name for name in names if _is_heading(normal_name(name))]
+    return [name for name in names if _is_recipient_name(normal_name(name))]
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnMapping:
     """How a file's columns are called here: header name -> ``to``, a reserved name, or a variable's."""
 
     names: Mapping[str, str]
@@ -136,7 +137,7 @@ class Columns:
         return next(normal_name(column) for column, name in self.names.items() if name == "to")
 
     @property
-    def usable(self) -> frozenset[str]:
+    def content_names(self) -> frozenset[str]:
         """The names that a content may use."""
         return frozenset(self.names.values()) | {self.recipient}
 
@@ -151,8 +152,8 @@ class Columns:
 
 
 def map_columns(
-    header: Sequence[str], given: Mapping[str, str] | None = None, naming: Naming | None = None
-) -> Columns:
+    header: Sequence[str], given: Mapping[str, str] | None = None, naming: ArgumentNaming | None = None
+) -> ColumnMapping:
     """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question.
 
     ``given`` says of some names which columns they are: ``{"to": "Mobile No."}``. ``naming`` is how the caller gives
@@ -188,18 +189,18 @@ def map_columns(
     if not found:
         raise InvalidInput(
             f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])})"
-            f"{_said('Mobile No.', naming)}. The columns are: {there}"
+            f"{_naming_hint('Mobile No.', naming)}. The columns are: {there}"
         )
     if len(found) > 1:
         raise InvalidInput(
             f"the columns {' and '.join(seen[name] for name in found)} could each hold the recipients; call the "
-            f"right one `to`{_said(seen[found[0]], naming)}"
+            f"right one `to`{_naming_hint(seen[found[0]], naming)}"
         )
     names[seen[found[0]]] = "to"
-    return Columns(names)
+    return ColumnMapping(names)
 
 
-def _said(column: str, naming: Naming | None) -> str:
+def _naming_hint(column: str, naming: ArgumentNaming | None) -> str:
     return f", or say which it is, as in {naming('columns', f'to={column}')}" if naming else ""
 
 

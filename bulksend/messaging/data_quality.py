@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from bulksend.messaging.headings import squeezed
+from bulksend.messaging.column_names import letters_and_digits
 
 #: What programs write where they have no value.
 _WORDS = (
@@ -40,7 +40,7 @@ _WORDS = (
     ),
     *("#div/0!", "#num!", "#error!", "#####"),
 )
-WORDS_FOR_NOTHING = frozenset(
+NULL_WORDS = frozenset(
     made for word in _WORDS for made in (word, word.upper(), word.capitalize(), word.title())
 ) | {"NaN", "NaT", "\\N", "[object Object]"}
 #: UTF-8 that was read as Windows-1252: ``Ã©`` for é, ``â€™`` for an apostrophe.
@@ -69,7 +69,7 @@ _PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
 _MOST = 10
 
 
-class Noticed:
+class DataQualityNotes:
     """Counts, over the rows of a campaign, what a person should know of its variables."""
 
     def __init__(self) -> None:
@@ -77,10 +77,10 @@ class Noticed:
         self._garbled: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
-    def look(self, name: str, text: str) -> None:
+    def inspect(self, name: str, text: str) -> None:
         """Look at a value that is a word for nothing or not ASCII."""
         word = text.strip()
-        if word in WORDS_FOR_NOTHING:
+        if word in NULL_WORDS:
             self._words[name, word] += 1
         elif found := _GARBLED.search(text):
             self._garbled[name] += 1
@@ -104,12 +104,12 @@ def _rows(count: int) -> str:
     return f"{count:,} row has" if count == 1 else f"{count:,} rows have"
 
 
-def other_braces(content: str, names: Iterable[str]) -> list[str]:
+def merge_tag_notes(content: str, names: Iterable[str]) -> list[str]:
     """A sentence for each place of a content, given as JSON, where a column's own name stands in other brackets."""
-    columns = {squeezed(name): name for name in names if squeezed(name)}
+    columns = {letters_and_digits(name): name for name in names if letters_and_digits(name)}
     found: dict[str, str] = {}
     for text in _strings(json.loads(content)):
-        for written, name in _bracketed(text, columns):
+        for written, name in _find_merge_tags(text, columns):
             found.setdefault(written, name)
     return [
         f"{written} is sent as it stands; write {{{{{name}}}}} to fill in the column"
@@ -128,12 +128,12 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(inner)
 
 
-def _bracketed(text: str, columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _find_merge_tags(text: str, columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """(as written, column) of each column's name in brackets that are not {{ and }}."""
     parts = _BRACKETS.split(_PLACEHOLDER.sub("\n", text))
     for n in range(2, len(parts) - 1, 2):
         inner = parts[n]
-        name = columns.get(squeezed(re.split("[|:,]", inner[:200], maxsplit=1)[0].strip(_AROUND)))
+        name = columns.get(letters_and_digits(re.split("[|:,]", inner[:200], maxsplit=1)[0].strip(_AROUND)))
         if name is not None:
             written = _as_written(parts[n - 1], inner, parts[n + 1])
             if written is not None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def nearly(number: str, known: Iterable[str]) -> list[str]:
+def one_edit_away(number: str, known: Iterable[str]) -> list[str]:
     """Those of the known numbers that one slip turns into ``number``, in their order.
 
     A slip is one digit replaced, missing or added, or two neighbours swapped: the four of Damerau (1964), which make
     up most typing errors. ``number`` itself is not among them.
     """
-    return [other for other in known if _is_one_slip(number, other)]
+    return [other for other in known if _is_one_edit(number, other)]
 
 
-def _is_one_slip(one: str, other: str) -> bool:
+def _is_one_edit(one: str, other: str) -> bool:
     if one == other or abs(len(one) - len(other)) > 1:
         return False
     shorter, longer = sorted((one, other), key=len)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat
 
 from bulksend.messaging import parse_recipient
-from bulksend.messaging.person import forms, person, same_person
+from bulksend.messaging.number_forms import canonical_number, is_same_person, number_forms
 
 #: Numbers of the countries that have two forms, of any digits and of about the right length.
 numbers = st.builds(
@@ -35,7 +35,7 @@ numbers = st.builds(
 )
 def test_both_forms_of_a_number_are_one_person(one: str, other: str) -> None:
     """Case 04: an opt-out with one form did not cover the other."""
-    assert same_person(parse_recipient(one), parse_recipient(other))
+    assert is_same_person(parse_recipient(one), parse_recipient(other))
 
 
 @pytest.mark.parametrize(
@@ -52,29 +52,29 @@ def test_both_forms_of_a_number_are_one_person(one: str, other: str) -> None:
     ],
 )
 def test_two_lines_are_two_people(one: str, other: str) -> None:
-    assert not same_person(one, other)
+    assert not is_same_person(one, other)
 
 
 @given(numbers)
 def test_a_person_is_the_person_of_each_form(number: str) -> None:
-    assert person(person(number)) == person(number)
-    assert forms(number)[0] == person(number)
-    assert number in forms(number)
-    assert {person(form) for form in forms(number)} == {person(number)}
-    assert {forms(form) for form in forms(number)} == {forms(number)}
+    assert canonical_number(canonical_number(number)) == canonical_number(number)
+    assert number_forms(number)[0] == canonical_number(number)
+    assert number in number_forms(number)
+    assert {canonical_number(form) for form in number_forms(number)} == {canonical_number(number)}
+    assert {number_forms(form) for form in number_forms(number)} == {number_forms(number)}
 
 
 @given(numbers, numbers)
 def test_two_numbers_are_one_person_only_where_each_is_a_form_of_the_other(one: str, other: str) -> None:
-    assert same_person(one, other) == (one in forms(other)) == (other in forms(one))
+    assert is_same_person(one, other) == (one in number_forms(other)) == (other in number_forms(one))
 
 
 @given(numbers)
 def test_two_numbers_of_one_length_and_one_country_code_are_never_one_person(number: str) -> None:
     """In one numbering plan a form adds or leaves out a digit; only Palestine's has two codes."""
-    assert len({(len(form), form[:3] in {"970", "972"} and form[:3]) for form in forms(number)}) == len(
-        forms(number)
-    )
+    assert len(
+        {(len(form), form[:3] in {"970", "972"} and form[:3]) for form in number_forms(number)}
+    ) == len(number_forms(number))
 
 
 def test_only_the_countries_that_are_named_have_two_forms() -> None:
@@ -84,6 +84,6 @@ def test_only_the_countries_that_are_named_have_two_forms() -> None:
             number = phonenumbers.example_number_for_type(region, kind)
             if number is not None:
                 digits = phonenumbers.format_number(number, PhoneNumberFormat.E164)[1:]
-                if len(forms(digits)) > 1:
+                if len(number_forms(digits)) > 1:
                     two.add(region)
     assert two == {"BR", "AR", "MX", "PS"}

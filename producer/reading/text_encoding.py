@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulksend.errors import InvalidInput
-from bulksend.messaging.headings import INVISIBLE
+from bulksend.messaging.column_names import INVISIBLE
 
 #: Longer lines are refused, so that a file without line ends needs no memory of its size. Characters.
 LINE_MAX = 1 << 20
