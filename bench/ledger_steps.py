@@ -25,7 +25,7 @@ from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.migrate import migrate
 from bulksend.ledger.sending import Claimed, Opening, Settlement
 from bulksend.messaging.outcome import Accepted, Evidence
@@ -67,7 +67,7 @@ def steps(database: Database, many: int, batch: int, server: Callable[[], float]
     def take(first: int) -> None:
         rows = [_message(n) for n in range(first, min(first + 2000, many))]
         with database.write() as tx:
-            taken = intake.take_chunk(
+            taken = intake.store_chunk(
                 tx, campaign, after_row=first, up_to_row=first + len(rows), planned=rows, refused=(),
                 rows=len(rows), cipher=Cipher([b"k" * 32]),
             )  # fmt: skip

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bulksend.gateway import VendorClient
     from bulksend.ledger.database import Database
     from bulksend.ledger.encryption import Cipher
-    from bulksend.ledger.intake import EncryptionPolicy
+    from bulksend.ledger.message_rows import EncryptionPolicy
     from bulksend.limits import FallbackPermits, LimitRules, Peers, RedisPermits
     from bulksend.settings import Settings
 
@@ -87,7 +87,7 @@ def reading_cipher(of: Settings) -> Cipher:
 
 def encryption_policy(of: Settings) -> EncryptionPolicy:
     """Which kinds of message are stored encrypted."""
-    from bulksend.ledger.intake import encrypt_all, encrypt_otp_only
+    from bulksend.ledger.message_rows import encrypt_all, encrypt_otp_only
 
     return encrypt_all if of.encrypt == "all" else encrypt_otp_only
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from bulksend import bootstrap
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
-from bulksend.ledger import campaign_creation, direct, senders
+from bulksend.ledger import campaign_creation, direct_sends, senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.direct import DirectSend
+from bulksend.ledger.direct_sends import DirectSend
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import EncryptionPolicy, encrypt_otp_only
+from bulksend.ledger.message_rows import EncryptionPolicy, encrypt_otp_only
 from bulksend.messaging import (
     Kind,
     MessageType,
@@ -240,21 +240,21 @@ class Producer:
         """Close the ledger's connections."""
         self._database.close()
 
-    def _take_one(self, kind: Kind, send: DirectSend) -> direct.Taken:
+    def _take_one(self, kind: Kind, send: DirectSend) -> direct_sends.Stored:
         if send.sender not in self._registered:
             self._database.retrying(lambda tx: self._register(tx, send.sender))
             self._registered.add(send.sender)
         became = self._groups[kind](send)
-        if isinstance(became, direct.LongPast):
+        if isinstance(became, direct_sends.DueTimePassed):
             due_at = send.due_at or 0
             raise long_past(due_at, became.now, format_instant(due_at), "at", "leave at out")
-        if isinstance(became, direct.AlreadyExpired):
+        if isinstance(became, direct_sends.AlreadyExpired):
             raise InvalidValue(
                 "at",
                 format_instant(send.due_at or 0),
                 "is so long ago that its time to live has passed; give a later time or a longer ttl",
             )
-        if isinstance(became, direct.KeyConflict):
+        if isinstance(became, direct_sends.KeyConflict):
             raise InvalidValue(
                 "key",
                 mask_digits(send.key[:40]),
@@ -266,12 +266,14 @@ class Producer:
         senders.check_spelling(tx, sender, "sender")
         senders.register(tx, sender, rate=self._default_rate)
 
-    def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[direct.Became]:
+    def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[direct_sends.DirectResult]:
         campaign = self._standing.get(kind)
         if campaign is None:
             campaign = self._database.retrying(lambda tx: campaign_creation.standing_campaign(tx, kind))
             self._standing[kind] = campaign
-        return direct.take(self._database, campaign, sends, cipher=self._cipher, encrypts=self._encrypts)
+        return direct_sends.store(
+            self._database, campaign, sends, cipher=self._cipher, encrypts=self._encrypts
+        )
 
     def _intake(self) -> Intake:
         return Intake(

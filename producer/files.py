@@ -15,14 +15,13 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from bulksend.errors import InvalidInput, InvalidValue
-from bulksend.ledger import campaign_creation, campaigns, continuation, senders, suppressions
-from bulksend.ledger import intake as ledger_intake
+from bulksend.ledger import campaign_creation, campaigns, continuation, senders, sent_before, suppressions
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.continuation import Continuation
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.message_rows import NewMessage
 from bulksend.messaging import (
     ContentTemplate,
     Kind,
@@ -223,13 +222,13 @@ class FilePlan:
         unwanted: Collection[str] = ()
         if database is not None:
             with database.read() as tx:
-                having = ledger_intake.having(tx, alike, planned, cipher)
+                having = sent_before.sent_before(tx, alike, planned, cipher)
                 recipients = [message.recipient for message in planned]
-                unwanted = suppressions.among_recipients(tx, recipients, self.kind)
+                unwanted = suppressions.reasons_for(tx, recipients, self.kind)
                 if forecast.way is not None:
-                    having = {**having, **ledger_intake.sent_in(tx, forecast.way.cancelled, planned)}
+                    having = {**having, **sent_before.possibly_sent(tx, forecast.way.cancelled, planned)}
                     if forecast.way.into is not None:
-                        having |= ledger_intake.there(tx, forecast.way.into, planned)
+                        having |= sent_before.already_stored(tx, forecast.way.into, planned)
         forecast.found.update(having.values())
         for n, message in enumerate(planned):
             if forecast.way is not None and n in having:

@@ -12,13 +12,22 @@ from bulksend import bootstrap
 from bulksend.broker import batches
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
-from bulksend.ledger import campaign_control, campaign_creation, campaigns, continuation, senders
+from bulksend.ledger import (
+    campaign_control,
+    campaign_creation,
+    campaigns,
+    continuation,
+    message_rows,
+    senders,
+    sent_before,
+)
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import EncryptionPolicy, IntakeMoved, NewMessage, encrypt_otp_only
+from bulksend.ledger.intake import IntakeConflict
+from bulksend.ledger.message_rows import EncryptionPolicy, NewMessage, encrypt_otp_only
 from bulksend.messaging import ContentTemplate, Kind
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
@@ -219,7 +228,7 @@ class Intake:
                 newest.add(chunk.planned)
             if alike:
                 with self.database.read() as tx:
-                    look.found.update(ledger_intake.having(tx, alike, chunk.planned, self.cipher).values())
+                    look.found.update(sent_before.sent_before(tx, alike, chunk.planned, self.cipher).values())
         look.superseded = newest.superseded
         return look
 
@@ -248,20 +257,20 @@ class Intake:
         for chunk in reader.chunks(self.chunk):
             try:
                 taken = self.database.retrying(
-                    lambda tx, at=at, chunk=chunk: ledger_intake.take_more(  # type: ignore[misc]
+                    lambda tx, at=at, chunk=chunk: ledger_intake.store_continuation_chunk(  # type: ignore[misc]
                         tx,
                         begun,
                         after=at,
                         planned=chunk.planned,
                         refused=chunk.refused,
-                        alike=[begun, *way.cancelled, *alike],
-                        rest_of=way.cancelled,
+                        earlier=[begun, *way.cancelled, *alike],
+                        cancelled=way.cancelled,
                         cipher=self.cipher,
                         encrypts=self.encrypts,
                     ),
                     lasting=False,
                 )
-            except IntakeMoved:
+            except IntakeConflict:
                 raise self._interrupted(begun, new) from None
             at += taken.counted
             done.messages += taken.messages
@@ -289,7 +298,7 @@ class Intake:
                 reach("before_chunk")
                 try:
                     taken = self._store(campaign, at, chunk)
-                except IntakeMoved:
+                except IntakeConflict:
                     # Another run of the same intake is at work: go on from where it stands.
                     coming.result()
                     with self.database.read() as tx:
@@ -336,15 +345,15 @@ class Intake:
         prepared = None if self.database.is_sqlite else self._prepare(campaign, chunk.planned)
         return replace(chunk, prepared=prepared)
 
-    def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[ledger_intake.Prepared]:
-        return ledger_intake.prepare(campaign, planned, self.cipher, self.encrypts)
+    def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[message_rows.Prepared]:
+        return message_rows.prepare(campaign, planned, self.cipher, self.encrypts)
 
-    def _store(self, campaign: Campaign, at: int, chunk: Chunk) -> ledger_intake.Taken:
+    def _store(self, campaign: Campaign, at: int, chunk: Chunk) -> ledger_intake.StoredChunk:
         prepared = chunk.prepared if chunk.prepared is not None else self._prepare(campaign, chunk.planned)
         # Not lasting: a power cut takes rows back together with how far the file was read, and `finish_intake` lasts.
         # No POST is ahead of the disk: its write-ahead lasts, and all that was written before it.
         return self.database.retrying(
-            lambda tx: ledger_intake.take_chunk(
+            lambda tx: ledger_intake.store_chunk(
                 tx,
                 campaign,
                 after_row=at,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.intake import NewMessage, Prepared
+from bulksend.ledger.message_rows import NewMessage, Prepared
 from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, canonical_number
 from bulksend.messaging.json_encoding import make_json_encoder
 from bulksend.messaging.plan import RefusedRow

@@ -298,7 +298,7 @@ def _in_the_way(tx: Connection, openings: Sequence[Opening], account: str) -> tu
         | bound(
             tx,
             suppressions.RECIPIENTS,
-            suppressions.subjects_of(m.recipient for m in messages_of),
+            suppressions.subject_rows(m.recipient for m in messages_of),
             "recipients",
         )
     )
@@ -314,10 +314,10 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
     campaign_status = {id: status for what, id, status in rows if what == "campaign"}
     paused_senders = {id for what, id, _ in rows if what == "sender"}
     account_paused = any(what == "account" for what, _, _ in rows)
-    unwanted = suppressions.Unwanted(row for row in rows if row[0] in suppressions.SCOPES)
+    reasons = suppressions.SuppressionReasons(row for row in rows if row[0] in suppressions.SCOPES)
     blocked: dict[str, tuple[Status, str]] = {}
     for message in (opening.message for opening in openings):
-        reason = unwanted.why(message.recipient, message.kind)
+        reason = reasons.reason(message.recipient, message.kind)
         status = campaign_status.get(message.campaign_id)
         if status == "cancelled":
             blocked[message.id] = (Status.CANCELLED, "campaign cancelled")

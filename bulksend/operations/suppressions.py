@@ -96,7 +96,7 @@ def list_suppressions(
 ) -> list[Suppression]:
     """A page of suppressions by number, or those of one number or country."""
     with database.read() as tx:
-        return suppressions.listed(tx, after=after, limit=limit, subject=subject)
+        return suppressions.page(tx, after=after, limit=limit, subject=subject)
 
 
 def parse_subject(text: str, region: str | None, *, field: str) -> str:

@@ -34,7 +34,7 @@ from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.message_rows import NewMessage
 from bulksend.limits import Ask, Grant, LocalPermits, Permit, Spacing
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
 from simulator import SimulatorSettings, read_rules, run_in_thread
@@ -214,7 +214,7 @@ def a_campaign(
             )
             for n, number in enumerate(to, start=1)
         ]
-        intake.take_chunk(
+        intake.store_chunk(
             tx,
             campaign,
             after_row=0,
@@ -480,8 +480,8 @@ def test_the_vendors_word_that_somebody_opted_out_suppresses_them(ledger: Databa
     ):
         rig.run_until(campaign, ended)
     with ledger.read() as tx:
-        assert number(1) in suppressions.among_recipients(tx, [number(1)], Kind.MARKETING)
-        assert suppressions.among_recipients(tx, [number(1)], Kind.OTP) == {}
+        assert number(1) in suppressions.reasons_for(tx, [number(1)], Kind.MARKETING)
+        assert suppressions.reasons_for(tx, [number(1)], Kind.OTP) == {}
 
 
 def test_what_expired_while_it_waited_is_never_posted(ledger: Database, tmp_path: Path) -> None:

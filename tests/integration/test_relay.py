@@ -17,7 +17,7 @@ from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import campaign_counts, messages
 from bulksend.messaging import Kind, OnUnknown
 from bulksend.redis_client import open_redis
@@ -72,7 +72,7 @@ def a_campaign(
             )
             for n in range(1, count + 1)
         ]
-        intake.take_chunk(
+        intake.store_chunk(
             tx,
             campaign,
             after_row=0,

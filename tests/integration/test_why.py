@@ -15,7 +15,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import NewMessage
+from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.sending import Opening, Release, Settlement
@@ -53,7 +53,7 @@ def a_campaign(
             NewMessage(n, to, False, to, SENDER, "text", {"v": {}}, "", now + due_in_ms, None)
             for n, to in enumerate(numbers, start=1)
         ]
-        taken = intake.take_chunk(
+        taken = intake.store_chunk(
             tx,
             campaign,
             after_row=0,

@@ -17,7 +17,7 @@ from bulksend.ledger import (
     audit,
     campaign_creation,
     campaigns,
-    direct,
+    direct_sends,
     intake,
     leases,
     messages,
@@ -27,10 +27,11 @@ from bulksend.ledger import (
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.direct import DirectSend
+from bulksend.ledger.direct_sends import DirectSend
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.intake import NewMessage, Taken
+from bulksend.ledger.intake import StoredChunk
+from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import metadata
 from bulksend.ledger.sending import Claimed, Opened, Opening, Settlement
 from bulksend.messaging.outcome import (
@@ -146,7 +147,7 @@ class Desk:
         return self.send_from(self.write(campaign_creation.standing_campaign, kind), sends)
 
     def send_from(self, home: Campaign, sends: Sequence[DirectSend]) -> list[Any]:
-        return list(direct.take(self.database, home, sends, cipher=self.cipher))
+        return list(direct_sends.store(self.database, home, sends, cipher=self.cipher))
 
     def take(
         self,
@@ -154,12 +155,12 @@ class Desk:
         *planned: NewMessage,
         refused: Sequence[RefusedRow] = (),
         after: int | None = None,
-    ) -> Taken:
+    ) -> StoredChunk:
         """The next rows of a campaign's file."""
         with self.database.write() as tx:
             begun = campaigns.get(tx, campaign.id).rows_read if after is None else after
             rows = len(planned) + len(refused)
-            return intake.take_chunk(
+            return intake.store_chunk(
                 tx,
                 campaign,
                 after_row=begun,

@@ -9,7 +9,7 @@ import pytest
 from bulksend.errors import CampaignNotFound, InvalidInput
 from bulksend.ledger import campaign_control, campaigns, messages, operator_log, pauses
 from bulksend.ledger.campaign_control import Cancelled
-from bulksend.ledger.intake import IntakeMoved
+from bulksend.ledger.intake import IntakeConflict
 from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
@@ -121,7 +121,7 @@ def test_a_cancel_of_millions_is_finished_in_slices(desk: Any) -> None:
 def test_an_intake_brings_no_rows_to_a_cancelled_campaign(desk: Any) -> None:
     campaign = desk.campaign()
     campaign_control.cancel(desk.database, campaign.id, **BY)
-    with pytest.raises(IntakeMoved):
+    with pytest.raises(IntakeConflict):
         desk.take(campaign, desk.new_message(1))
     assert desk.read(campaigns.get, campaign.id).messages == 0
 

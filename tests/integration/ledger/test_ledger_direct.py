@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import event
 
 from bulksend.ledger import campaign_creation, campaigns, suppressions
-from bulksend.ledger.direct import AlreadyExpired, KeyConflict, LongPast, Taken
+from bulksend.ledger.direct_sends import AlreadyExpired, DueTimePassed, KeyConflict, Stored
 from bulksend.messaging.states import Kind, Status
 from bulksend.messaging.units import LATE_MS
 
@@ -62,7 +62,7 @@ def test_what_has_outlived_its_time_is_not_stored(desk: Any) -> None:
     # A due time long past is a mistake of its own, whether or not the message has a time to live.
     for lives_ms in (None, 60_000):
         past = desk.new_send(key="past", due_at=desk.now() - LATE_MS - 1_000, lives_ms=lives_ms)
-        assert [type(became) for became in desk.send(past)] == [LongPast]
+        assert [type(became) for became in desk.send(past)] == [DueTimePassed]
     home = desk.write(campaign_creation.standing_campaign, Kind.OTP)
     assert desk.read(campaigns.get, home.id).messages == 0
 
@@ -88,11 +88,11 @@ def test_each_of_a_group_gets_what_is_its_own(desk: Any) -> None:
     ]
     new, again, conflict, late, unwanted, twice = desk.send(*group)
     assert (new.status, new.repeated) == (Status.QUEUED, False)
-    assert again == Taken(first.id, Status.QUEUED, repeated=True)
+    assert again == Stored(first.id, Status.QUEUED, repeated=True)
     assert isinstance(conflict, KeyConflict)
-    assert isinstance(late, LongPast)
+    assert isinstance(late, DueTimePassed)
     assert unwanted.status is Status.SUPPRESSED
-    assert twice == Taken(new.id, Status.QUEUED, repeated=True)
+    assert twice == Stored(new.id, Status.QUEUED, repeated=True)
     home = desk.read(campaigns.get, desk.write(campaign_creation.standing_campaign, Kind.OTP).id)
     assert (home.rows_read, home.messages, home.suppressed) == (3, 3, 1)
     assert desk.broken() == {}

@@ -13,10 +13,18 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import bulk_parameters, campaign_creation, campaigns, intake, operator_log, suppressions
+from bulksend.ledger import (
+    bulk_parameters,
+    campaign_creation,
+    campaigns,
+    intake,
+    message_rows,
+    operator_log,
+    suppressions,
+)
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import IntakeMoved
+from bulksend.ledger.intake import IntakeConflict
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus, Kind
 
@@ -95,7 +103,7 @@ def test_an_interrupted_intake_goes_on_where_it_stood(desk: Any) -> None:
 def test_a_second_intake_of_the_same_rows_moves_nothing_and_says_so(desk: Any) -> None:
     campaign = desk.campaign()
     desk.take(campaign, desk.new_message(1), after=0)
-    with pytest.raises(IntakeMoved):
+    with pytest.raises(IntakeConflict):
         desk.take(campaign, desk.new_message(1), refused=[NO_COUNTRY], after=0)
     assert counts(desk, campaign) == (1, 1, 0, 0, 0)
     assert desk.read(campaigns.refused_rows, campaign.id) == []
@@ -105,7 +113,7 @@ def test_rows_after_the_end_of_intake_are_not_taken(desk: Any) -> None:
     campaign = desk.campaign()
     desk.take(campaign, desk.new_message(1))
     desk.write(campaigns.finish_intake, campaign.id)
-    with pytest.raises(IntakeMoved):
+    with pytest.raises(IntakeConflict):
         desk.take(campaign, desk.new_message(2))
 
 
@@ -122,7 +130,7 @@ def test_a_chunk_that_fails_half_way_leaves_nothing_behind(desk: Any) -> None:
 def test_a_row_count_that_is_not_the_sum_of_its_parts_is_refused(desk: Any) -> None:
     campaign = desk.campaign()
     with pytest.raises(ValueError, match="planned, refused or superseded"), desk.database.write() as tx:
-        intake.take_chunk(
+        intake.store_chunk(
             tx, campaign, after_row=0, up_to_row=2, planned=[], refused=[], rows=2, cipher=desk.cipher
         )
 
@@ -263,7 +271,7 @@ def test_one_time_codes_are_sealed_and_other_kinds_rest_in_clear(desk: Any) -> N
 def test_everything_is_sealed_where_that_is_the_setting(desk: Any) -> None:
     campaign = desk.campaign()
     with desk.database.write() as tx:
-        taken = intake.take_chunk(
+        taken = intake.store_chunk(
             tx,
             campaign,
             after_row=0,
@@ -272,7 +280,7 @@ def test_everything_is_sealed_where_that_is_the_setting(desk: Any) -> None:
             refused=[],
             rows=1,
             cipher=desk.cipher,
-            encrypts=intake.encrypt_all,
+            encrypts=message_rows.encrypt_all,
         )
     assert b"Ada" not in desk.payload(taken.ready[0])
 
@@ -299,7 +307,7 @@ def all_at_once(n: int, work: Callable[[int], object]) -> list[Any]:
         start.wait(timeout=10)
         try:
             return work(k)
-        except IntakeMoved as error:
+        except IntakeConflict as error:
             return error
 
     with ThreadPoolExecutor(n) as pool:
@@ -310,7 +318,7 @@ def test_of_many_intakes_of_the_same_rows_at_once_one_takes_them(desk: Any) -> N
     campaign = desk.campaign()
     rows = [desk.new_message(row) for row in range(1, 21)]
     done = all_at_once(4, lambda _: desk.take(campaign, *rows, after=0))
-    assert sum(isinstance(result, IntakeMoved) for result in done) == 3
+    assert sum(isinstance(result, IntakeConflict) for result in done) == 3
     assert counts(desk, campaign) == (20, 20, 0, 0, 0)
     assert desk.broken() == {}
 

@@ -271,7 +271,7 @@ def taken_in(tx: Connection, of: Ledger) -> object:
     )
     campaign = campaigns.get(tx, of.queued)
     rows = [Desk.new_message(row) for row in range(1, 1 + BATCH)]
-    return intake.take_chunk(
+    return intake.store_chunk(
         tx, campaign, after_row=campaign.rows_read, up_to_row=campaign.rows_read + BATCH,
         planned=rows, refused=[], rows=BATCH, cipher=Cipher([b"k" * 32]),
     )  # fmt: skip
@@ -340,7 +340,7 @@ COMMANDS: dict[str, tuple[Work, int]] = {
     "resolve and retry": (resolved, 150 * BATCH),
     "take in": (taken_in, 30 * BATCH),
     "senders": (lambda tx, of: senders.all_senders(tx), 50),
-    "suppressions": (lambda tx, of: suppressions.listed(tx), 50),
+    "suppressions": (lambda tx, of: suppressions.page(tx), 50),
 }
 
 

@@ -23,7 +23,7 @@ def add(desk: Any, subject: str, scope: str = "all", **named: Any) -> None:
 
 
 def unwanted(desk: Any, kind: Kind) -> dict[str, str]:
-    return dict(desk.read(suppressions.among_recipients, [ADA, BOB], kind))
+    return dict(desk.read(suppressions.reasons_for, [ADA, BOB], kind))
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -61,7 +61,7 @@ def test_of_two_ends_the_later_holds(desk: Any) -> None:
     soon, late = desk.now() + 1_000, desk.now() + 60_000
     for until, kept in ((soon, soon), (late, late), (soon, late), (None, None), (late, None)):
         add(desk, ADA, until=until)
-        assert [s.until for s in desk.read(suppressions.listed)] == [kept]
+        assert [s.until for s in desk.read(suppressions.page)] == [kept]
 
 
 def test_an_import_counts_what_it_added_or_prolonged(desk: Any) -> None:
@@ -83,7 +83,7 @@ def test_lifting_is_on_record_and_may_be_of_one_scope(desk: Any) -> None:
     add(desk, ADA, "marketing")
     lift = {"actor": "ada", "why": "asked for it"}
     assert desk.write(suppressions.remove, ADA, scope="all", **lift) == 1
-    assert [s.scope for s in desk.read(suppressions.listed)] == ["marketing"]
+    assert [s.scope for s in desk.read(suppressions.page)] == ["marketing"]
     assert desk.write(suppressions.remove, ADA, scope=None, **lift) == 1
     assert desk.write(suppressions.remove, ADA, scope=None, **lift) == 0
     assert [act.act for act in desk.read(operator_log.of, "suppression", ADA)] == [
@@ -99,7 +99,7 @@ def test_pages_show_everybody_once_also_who_has_two(desk: Any) -> None:
         add(desk, number, "all")
         add(desk, number, "marketing")
     seen: list[Suppression] = []
-    while page := desk.read(suppressions.listed, after=seen[-1].subject if seen else "", limit=3):
+    while page := desk.read(suppressions.page, after=seen[-1].subject if seen else "", limit=3):
         seen += page
     assert [(s.subject, s.scope) for s in seen] == [(n, s) for n in "123" for s in ("all", "marketing")]
 
@@ -107,7 +107,7 @@ def test_pages_show_everybody_once_also_who_has_two(desk: Any) -> None:
 def test_one_number_is_looked_up_by_itself(desk: Any) -> None:
     add(desk, ADA, reason="stop\x00it")
     add(desk, BOB)
-    (found,) = desk.read(suppressions.listed, subject=ADA)
+    (found,) = desk.read(suppressions.page, subject=ADA)
     assert (found.subject, found.reason, found.source, found.until) == (ADA, "stop\ufffdit", "hand", None)
 
 
@@ -143,21 +143,21 @@ def test_one_of_a_person_holds_back_every_form_of_the_number(
     lease = desk.lease()
     claimed = desk.claim(lease, ids)
     add(desk, forms[given])
-    assert desk.read(suppressions.among_recipients, [*forms, ADA], Kind.OTP) == dict.fromkeys(forms, "stop")
+    assert desk.read(suppressions.reasons_for, [*forms, ADA], Kind.OTP) == dict.fromkeys(forms, "stop")
     opened = desk.open(lease, desk.openings(claimed))
     assert sorted(opened.suppressed) == sorted(ids)
     for form in forms:
-        assert [s.subject for s in desk.read(suppressions.listed, subject=form)] == [forms[0]]
+        assert [s.subject for s in desk.read(suppressions.page, subject=form)] == [forms[0]]
     assert desk.write(suppressions.remove, forms[1 - given], scope=None, actor="ada", why="back") == 1
-    assert desk.read(suppressions.among_recipients, forms, Kind.OTP) == {}
+    assert desk.read(suppressions.reasons_for, forms, Kind.OTP) == {}
 
 
 def test_one_that_was_stored_under_the_older_form_holds_back_the_newer_too(desk: Any) -> None:
     """Rows from before the forms of a number were one person."""
     add(desk, ADA)
     desk.sql("UPDATE suppressions SET subject = :older", older=BRAZILIAN[1])
-    assert set(desk.read(suppressions.among_recipients, BRAZILIAN, Kind.OTP)) == set(BRAZILIAN)
-    assert len(desk.read(suppressions.listed, subject=BRAZILIAN[0])) == 1
+    assert set(desk.read(suppressions.reasons_for, BRAZILIAN, Kind.OTP)) == set(BRAZILIAN)
+    assert len(desk.read(suppressions.page, subject=BRAZILIAN[0])) == 1
     assert desk.write(suppressions.remove, BRAZILIAN[0], scope=None, actor="ada", why="back") == 1
 
 

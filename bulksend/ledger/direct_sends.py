@@ -1,4 +1,4 @@
-"""Direct sends: the messages of many callers become rows of their standing campaign by one statement."""
+"""Direct sends: one statement stores the messages of many callers in the standing campaign of their kind."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from bulksend.ledger import intake
+from bulksend.ledger import message_rows
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, among, instant
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.intake import EncryptionPolicy, NewMessage, encrypt_otp_only
+from bulksend.ledger.message_rows import EncryptionPolicy, NewMessage, encrypt_otp_only
 from bulksend.ledger.schema import messages
 from bulksend.messaging.states import Status
 from bulksend.messaging.units import is_long_past
 
 
 class DirectSend(NamedTuple):
-    """One message of one caller. ``due_at`` in ms since the epoch, None: now by the ledger's clock."""
+    """One message of one caller. ``due_at`` in ms since the epoch; None: now, by the ledger's clock."""
 
     key: str
     recipient: str
@@ -33,7 +33,7 @@ class DirectSend(NamedTuple):
     lives_ms: int | None
 
     def message(self, now: int) -> NewMessage:
-        """The message that intake stores, where the ledger's clock says ``now``."""
+        """The message to store, when the ledger's clock says ``now``."""
         due_at = now if self.due_at is None else self.due_at
         return NewMessage(
             row=0,
@@ -50,8 +50,8 @@ class DirectSend(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of a direct send: the id is the first one's where the key was used before."""
+class Stored:
+    """The message of a direct send. With ``repeated`` the key was used before, and the id is that message's."""
 
     id: str
     status: Status
@@ -71,104 +71,105 @@ class AlreadyExpired:
 
 
 @dataclass(frozen=True, slots=True)
-class LongPast:
+class DueTimePassed:
     """The due time of a direct send is long before the ledger's clock, ``now``; nothing is stored."""
 
     now: int
 
 
-#: What may become of a direct send.
-Became = Taken | KeyConflict | AlreadyExpired | LongPast
+#: The result of a direct send.
+DirectResult = Stored | KeyConflict | AlreadyExpired | DueTimePassed
 
 
-def take(
+def store(
     database: Database,
     campaign: Campaign,
     sends: Sequence[DirectSend],
     *,
     cipher: Cipher,
     encrypts: EncryptionPolicy = encrypt_otp_only,
-) -> list[Became]:
-    """Store all of them with one commit; what became of each, in their order.
+) -> list[DirectResult]:
+    """Store all of them in one transaction; returns a result for each, in their order.
 
-    Safe to repeat with the same keys. Raises LedgerUnreachable; whether they are stored is then not known.
+    Safe to repeat with the same keys. Raises LedgerUnreachable; they may be stored or not then.
     """
-    made: list[intake.Row] = []
+    rows: list[message_rows.MessageRow] = []
 
-    def work(tx: Connection) -> list[Became]:
-        # Made once: where a COMMIT took place and only its answer was lost, the ids tell that these rows are ours.
-        if not made:
+    def work(tx: Connection) -> list[DirectResult]:
+        # Computed once: when only the answer to a COMMIT was lost, the ids tell that the stored rows are these.
+        if not rows:
             now = instant(tx)
             planned = [send.message(now) for send in sends]
-            prepared = intake.prepare(campaign, planned, cipher, encrypts)
-            made.extend(intake.rows_of(tx, campaign, prepared, cipher, now))
-        return _take(tx, campaign, made, sends, cipher)
+            prepared = message_rows.prepare(campaign, planned, cipher, encrypts)
+            rows.extend(message_rows.message_rows(tx, campaign, prepared, cipher, now))
+        return _store(tx, campaign, rows, sends, cipher)
 
     return database.retrying(work, alone=True)
 
 
-def _take(
+def _store(
     tx: Connection,
     campaign: Campaign,
-    rows: Sequence[intake.Row],
+    rows: Sequence[message_rows.MessageRow],
     sends: Sequence[DirectSend],
     cipher: Cipher,
-) -> list[Became]:
-    late = [_too_late(row, send) for row, send in zip(rows, sends, strict=True)]
-    in_time = [row for row, too_late in zip(rows, late, strict=True) if too_late is None]
-    stored = _put(tx, campaign, in_time)
-    there = _there(tx, campaign, [row.key for row in rows if row.id not in stored])
-    became: list[Became] = []
-    for row, send, too_late in zip(rows, sends, late, strict=True):
-        first = there.get(row.key)
+) -> list[DirectResult]:
+    refusals = [_refusal(row, send) for row, send in zip(rows, sends, strict=True)]
+    in_time = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
+    stored = _insert(tx, campaign, in_time)
+    earlier = _earlier_sends(tx, campaign, [row.key for row in rows if row.id not in stored])
+    results: list[DirectResult] = []
+    for row, send, refusal in zip(rows, sends, refusals, strict=True):
+        first = earlier.get(row.key)
         if row.id in stored or (first is not None and first.id == row.id):
-            became.append(Taken(row.id, Status(row.status), repeated=False))
+            results.append(Stored(row.id, Status(row.status), repeated=False))
         elif first is None:
-            became.append(too_late or AlreadyExpired())
-        elif first.stands_for(send, cipher):
-            became.append(Taken(first.id, Status(first.status), repeated=True))
+            results.append(refusal or AlreadyExpired())
+        elif first.matches(send, cipher):
+            results.append(Stored(first.id, Status(first.status), repeated=True))
         else:
-            became.append(KeyConflict(first.id))
-    return became
+            results.append(KeyConflict(first.id))
+    return results
 
 
-def _too_late(row: intake.Row, send: DirectSend) -> LongPast | AlreadyExpired | None:
-    """Why a message is not to be stored, unless its key stands for an earlier one."""
+def _refusal(row: message_rows.MessageRow, send: DirectSend) -> DueTimePassed | AlreadyExpired | None:
+    """Why a message is too late to be stored. An earlier message of its key counts even then."""
     if send.due_at is not None and is_long_past(send.due_at, row.queued_at):
-        return LongPast(row.queued_at)
+        return DueTimePassed(row.queued_at)
     return AlreadyExpired() if row.expires_at is not None and row.expires_at <= row.queued_at else None
 
 
-class _First(NamedTuple):
-    """The message that a key stands for."""
+class _EarlierSend(NamedTuple):
+    """The stored message of a key."""
 
     id: str
     status: str
     fingerprint: bytes
 
-    def stands_for(self, send: DirectSend, cipher: Cipher) -> bool:
-        return intake.is_same(send.message(0), self.fingerprint, cipher)
+    def matches(self, send: DirectSend, cipher: Cipher) -> bool:
+        return message_rows.matches_fingerprint(send.message(0), self.fingerprint, cipher)
 
 
-def _there(tx: Connection, campaign: Campaign, keys: Sequence[str]) -> dict[str, _First]:
+def _earlier_sends(tx: Connection, campaign: Campaign, keys: Sequence[str]) -> dict[str, _EarlierSend]:
     if not keys:
         return {}
     columns = messages.c.key, messages.c.id, messages.c.status, messages.c.fingerprint
     found = tx.execute(
         select(*columns).where(messages.c.campaign_id == campaign.id, among(tx, messages.c.key, keys))
     )
-    return {key: _First(str(id), status, bytes(mark)) for key, id, status, mark in found}
+    return {key: _EarlierSend(str(id), status, bytes(mark)) for key, id, status, mark in found}
 
 
 _COLUMNS = {
     name: {"row": "bigint", "payload": "bytea", "fingerprint": "bytea", "due_at": "bigint", "expires_at": "bigint",
            "queued_at": "bigint", "ended_at": "bigint", "id": "uuid", "campaign_id": "uuid"}.get(name, "text")
-    for name in intake.COLUMNS
+    for name in message_rows.COLUMNS
 }  # fmt: skip
-#: Rows in the order of their keys: two groups that hold the same keys wait for each other and do not deadlock.
-_PUT = f"""
+#: Rows in the order of their keys, so that two transactions with the same keys do not deadlock.
+_INSERT = f"""
 WITH put AS (
-    INSERT INTO messages ({intake.NAMES}) SELECT {", ".join(f"p.{name}" for name in intake.COLUMNS)}, 0, 0, 0, 0
+    INSERT INTO messages ({message_rows.COLUMN_NAMES})
+    SELECT {", ".join(f"p.{name}" for name in message_rows.COLUMNS)}, 0, 0, 0, 0
     FROM {{rows}} ORDER BY p.key ON CONFLICT (campaign_id, key) DO NOTHING RETURNING id, status),
 counted AS (
     UPDATE campaigns SET rows_read = campaigns.rows_read + new.n, messages = campaigns.messages + new.n,
@@ -176,16 +177,16 @@ counted AS (
     FROM (SELECT count(*) AS n, count(*) FILTER (WHERE status = 'suppressed') AS suppressed FROM put) AS new
     WHERE campaigns.id = CAST(:campaign AS uuid) AND new.n > 0)
 SELECT CAST(id AS text) FROM put
-"""  # noqa: S608 - names of our own columns
+"""  # noqa: S608 - our column names
 
 
-def _put(tx: Connection, campaign: Campaign, rows: Sequence[intake.Row]) -> set[str]:
-    """Store those whose key is new, and count them; their ids."""
+def _insert(tx: Connection, campaign: Campaign, rows: Sequence[message_rows.MessageRow]) -> set[str]:
+    """Insert the rows whose keys are new, and count them; returns their ids."""
     if not rows:
         return set()
     if tx.dialect.name == "sqlite":
-        return _put_on_sqlite(tx, campaign, rows)
-    sql = _PUT.format(rows=table(tx, _COLUMNS))
+        return _insert_on_sqlite(tx, campaign, rows)
+    sql = _INSERT.format(rows=table(tx, _COLUMNS))
     parameters = bound(tx, _COLUMNS, rows) | {"campaign": campaign.id}
     return set(tx.execute(statement(sql), parameters).scalars())
 
@@ -194,9 +195,11 @@ _COUNT = """UPDATE campaigns SET rows_read = rows_read + :n, messages = messages
     suppressed = suppressed + :suppressed WHERE id = :campaign"""
 
 
-def _put_on_sqlite(tx: Connection, campaign: Campaign, rows: Sequence[intake.Row]) -> set[str]:
-    # SQLite changes one table a statement; a transaction is around both.
-    found = tx.exec_driver_sql(_sqlite(len(rows)), tuple(chain.from_iterable(rows)))
+def _insert_on_sqlite(
+    tx: Connection, campaign: Campaign, rows: Sequence[message_rows.MessageRow]
+) -> set[str]:
+    # A statement of SQLite changes one table; one transaction has both statements.
+    found = tx.exec_driver_sql(_sqlite_statement(len(rows)), tuple(chain.from_iterable(rows)))
     status_of = {str(id): status for id, status in found}
     if status_of:
         suppressed = sum(status == Status.SUPPRESSED for status in status_of.values())
@@ -206,5 +209,5 @@ def _put_on_sqlite(tx: Connection, campaign: Campaign, rows: Sequence[intake.Row
 
 
 @cache
-def _sqlite(many: int) -> str:
-    return f"{intake.insert_on_sqlite(many)} ON CONFLICT (campaign_id, key) DO NOTHING RETURNING id, status"
+def _sqlite_statement(count: int) -> str:
+    return f"{message_rows.insert_on_sqlite(count)} ON CONFLICT (campaign_id, key) DO NOTHING RETURNING id, status"

@@ -1,0 +1,207 @@
+"""New messages as rows of the ledger: payload, fingerprint, suppression, and how they are inserted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from bulksend.ledger import suppressions
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.copy import NULL, blob, cell, copy_in
+from bulksend.ledger.database import instant
+from bulksend.ledger.encryption import Cipher, clear
+from bulksend.ledger.ids import new_ids
+from bulksend.messaging.number_forms import number_forms
+from bulksend.messaging.states import Kind, Status
+
+
+class NewMessage(NamedTuple):
+    """A planned message. ``body`` is what sending it needs: ``{"v": variables}`` or ``{"c": content JSON}``.
+
+    ``row`` is its row in the file, 0 for a direct send. With ``explicit_key`` the producer chose the key: the same key
+    with another body is then a conflict, and otherwise a duplicate of the same person.
+    """
+
+    row: int
+    key: str
+    explicit_key: bool
+    recipient: str
+    sender: str
+    type: str
+    body: dict[str, object]
+    body_text: str
+    due_at: int
+    expires_at: int | None
+
+
+EncryptionPolicy = Callable[[Kind], bool]
+
+
+QUEUED = Status.QUEUED.value
+
+
+def encrypt_otp_only(kind: Kind) -> bool:
+    """The default: the payloads of one-time codes are encrypted, all others are stored in clear."""
+    return kind is Kind.OTP
+
+
+def encrypt_all(kind: Kind) -> bool:
+    """``BULKSEND_ENCRYPT=all``: every payload is encrypted."""
+    return True
+
+
+class Prepared(NamedTuple):
+    """A message and what can be computed for it without the ledger."""
+
+    message: NewMessage
+    payload: bytes | None
+    """None where it is to be encrypted: the ciphertext is bound to the id, and the id needs the ledger's clock."""
+    fingerprint: bytes
+
+
+def prepare(
+    campaign: Campaign,
+    planned: Sequence[NewMessage],
+    cipher: Cipher,
+    encrypts: EncryptionPolicy = encrypt_otp_only,
+) -> list[Prepared]:
+    """Compute payloads and fingerprints before the transaction, so that SQLite's other writers wait less."""
+    encrypted = encrypts(campaign.kind)
+    return [
+        Prepared(message, None if encrypted else clear(message.body), cipher.fingerprint(*identity(message)))
+        for message in planned
+    ]
+
+
+class MessageRow(NamedTuple):
+    """A row of ``messages``, in the order of the columns."""
+
+    id: str
+    campaign_id: str
+    key: str
+    row: int
+    kind: str
+    sender: str
+    recipient: str
+    type: str
+    payload: bytes | None
+    fingerprint: bytes
+    status: str
+    due_at: int
+    expires_at: int | None
+    error: str | None
+    queued_at: int
+    ended_at: int | None
+
+
+COLUMNS = MessageRow._fields
+
+
+_ZEROS = ("attempts", "tries", "waits", "rescues")
+
+
+COLUMN_NAMES = ", ".join([*COLUMNS, *_ZEROS])
+
+
+_COPY = f"COPY messages ({COLUMN_NAMES}) FROM STDIN"
+
+
+#: Rows of one statement, or of one piece of a COPY: with one row each, the thread would give up the GIL for every row.
+_ROWS_PER_STATEMENT = 200
+
+
+def message_rows(
+    tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher, now: int | None = None
+) -> list[MessageRow]:
+    """The rows to insert; suppressed recipients' rows have ended. ``now``: the ledger's clock, where known."""
+    if not prepared:
+        return []
+    recipients = {of.message.recipient for of in prepared}
+    reasons = suppressions.reasons_for(tx, recipients, campaign.kind)
+    now = instant(tx) if now is None else now
+    kind, campaign_id = campaign.kind.value, campaign.id
+    rows: list[MessageRow] = []
+    ids = new_ids(len(prepared), now)
+    for id, (message, payload, fingerprint) in zip(ids, prepared, strict=True):
+        row, key, _, recipient, sender, type, body, _, due_at, expires_at = message
+        reason = reasons.get(recipient) if reasons else None
+        if reason is None:
+            status, error, ended_at = QUEUED, None, None
+        else:
+            status, error, ended_at = Status.SUPPRESSED.value, f"suppressed: {reason}"[:500], now
+        if reason is not None and campaign.kind is Kind.OTP:
+            payload = None
+        elif payload is None:
+            payload = cipher.encrypt(body, id)
+        rows.append(
+            MessageRow(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
+                 status, due_at, expires_at, error, now, ended_at)
+        )  # fmt: skip
+    return rows
+
+
+def identity(message: NewMessage) -> tuple[str, ...]:
+    """The values of the fingerprint, which tells whether two messages of one key are the same."""
+    return message.sender, message.recipient, message.type, message.body_text
+
+
+def matches_fingerprint(message: NewMessage, fingerprint: bytes, cipher: Cipher) -> bool:
+    """Whether the fingerprint is of this message, to any form of its recipient's number."""
+    return any(
+        cipher.same_fingerprint(fingerprint, *identity(message._replace(recipient=form)))
+        for form in number_forms(message.recipient)
+    )
+
+
+def insert_rows(tx: Connection, rows: list[MessageRow]) -> None:
+    """Insert rows that the ledger does not have."""
+    if not rows:
+        return
+    if tx.dialect.name == "sqlite":
+        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+            part = rows[start : start + _ROWS_PER_STATEMENT]
+            tx.exec_driver_sql(insert_on_sqlite(len(part)), tuple(chain.from_iterable(part)))
+    else:
+        pieces = (
+            rows[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(rows), _ROWS_PER_STATEMENT)
+        )
+        copy_in(tx, _COPY, ("".join([_line(row) for row in piece]) for piece in pieces))
+
+
+@cache
+def insert_on_sqlite(count: int) -> str:
+    """SQL that inserts this many rows; their values are one flat list."""
+    row = f"({', '.join('?' for _ in COLUMNS)}, 0, 0, 0, 0)"
+    return f"INSERT INTO messages ({COLUMN_NAMES}) VALUES {', '.join([row] * count)}"  # noqa: S608 - our column names
+
+
+def _line(row: MessageRow) -> str:
+    """The row as COPY reads it. Only the key and the error hold text from outside, which is escaped."""
+    (
+        id,
+        campaign,
+        key,
+        n,
+        kind,
+        sender,
+        to,
+        type,
+        payload,
+        fingerprint,
+        status,
+        due,
+        expires,
+        error,
+        queued,
+        ended,
+    ) = row
+    return (
+        f"{id}\t{campaign}\t{key if key.isalnum() else cell(key)}\t{n}\t{kind}\t{sender}\t{to}\t{type}\t"
+        f"{NULL if payload is None else blob(payload)}\t{blob(fingerprint)}\t{status}\t{due}\t"
+        f"{NULL if expires is None else expires}\t{NULL if error is None else cell(error)}\t{queued}\t"
+        f"{NULL if ended is None else ended}\t0\t0\t0\t0\n"
+    )
