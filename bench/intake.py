@@ -23,7 +23,7 @@ import redis
 
 from bench.machine import Cost, cost
 from bench.stand import CLI, CONTENT, SENDER, Stand, number, people, stand
-from producer.relay import LEADER_KEY
+from bulksend.broker import LEADER_KEY
 
 SUPPRESSED = 100_000
 #: A number that is in no file of a bench.

@@ -22,13 +22,13 @@ import redis
 
 from bench.machine import peak_mb
 from bench.vendor import Vendor, vendor
+from bulksend.broker import LEADER_KEY
 from bulksend.ledger.database import Database
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.migrate import migrate
 from ops.local.children import Child
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
-from producer.relay import LEADER_KEY
 
 ROOT = Path(__file__).resolve().parents[1]
 SENDER = "8615000579987"

@@ -23,7 +23,6 @@ import httpx
 from bench.vendor import vendor
 from bulksend.gateway import (
     Credentials,
-    HttpxTransport,
     SendOrder,
     SocketTransport,
     Transport,
@@ -88,7 +87,6 @@ async def rate(
 
 SIDES: dict[str, Callable[[str, int], contextlib.AbstractAsyncContextManager[Send]]] = {
     "socket": lambda url, in_flight: ours(SocketTransport(url, connections=in_flight)),
-    "httpx": lambda url, in_flight: ours(HttpxTransport(url, connections=in_flight)),
     "usual": usual,
 }
 
@@ -100,9 +98,8 @@ async def compare(url: str, in_flight: int, seconds: float, rounds: int) -> None
             a_second, cpu = await rate(side(url, in_flight), in_flight, seconds)
             seen[name].append(a_second)
             say(f"round {number}: {name:6} {a_second:8,.0f}/s {cpu:8,.0f} µs CPU a POST")
-    for name in ("socket", "httpx"):
-        times = statistics.median(a / b for a, b in zip(seen[name], seen["usual"], strict=True))
-        say(f"{name} does {times:.1f} times the usual way (median of {rounds}, {in_flight} in flight)")
+    times = statistics.median(a / b for a, b in zip(seen["socket"], seen["usual"], strict=True))
+    say(f"ours does {times:.1f} times the usual way (median of {rounds}, {in_flight} in flight)")
 
 
 def say(line: str) -> None:

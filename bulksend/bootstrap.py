@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import redis
 
-    from bulksend.gateway import VendorClient
+    from bulksend.gateway import Credentials, VendorCalls, VendorClient
     from bulksend.ledger.database import Database
     from bulksend.ledger.encryption import Cipher
     from bulksend.ledger.message_rows import EncryptionPolicy
@@ -212,12 +212,9 @@ def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:
 
     Belongs to the event loop it is made on. Raises InvalidInput without credentials.
     """
-    from bulksend.errors import InvalidInput
-    from bulksend.gateway import Credentials, SocketTransport, Timeouts, VendorClient
+    from bulksend.gateway import SocketTransport, Timeouts, VendorClient
 
-    missing = of.missing_credentials()
-    if missing or of.uspeedo_accesskey_id is None or of.uspeedo_accesskey_secret is None:
-        raise InvalidInput(f"{' and '.join(missing)} not set: take them from the vendor's console")
+    credentials = _credentials(of)
     transport = SocketTransport(
         of.uspeedo_base_url,
         timeouts=Timeouts(
@@ -232,11 +229,33 @@ def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:
         verify=True if of.tls_ca is None else of.tls_ca,
         max_age_seconds=of.connection_max_age_seconds,
     )
-    credentials = Credentials(
+    return VendorClient(transport, credentials, clock=clock, vouched=of.vouched_codes())
+
+
+def vendor_calls(of: Settings) -> VendorCalls:
+    """The vendor's calls beside the POST of a message. Raises InvalidInput without credentials."""
+    from bulksend.gateway import VendorCalls
+
+    return VendorCalls(
+        of.uspeedo_base_url,
+        _credentials(of),
+        connect_seconds=of.connect_timeout,
+        seconds=of.request_timeout,
+        verify=of.tls_ca or True,
+    )
+
+
+def _credentials(of: Settings) -> Credentials:
+    from bulksend.errors import InvalidInput
+    from bulksend.gateway import Credentials
+
+    missing = of.missing_credentials()
+    if missing or of.uspeedo_accesskey_id is None or of.uspeedo_accesskey_secret is None:
+        raise InvalidInput(f"{' and '.join(missing)} not set: take them from the vendor's console")
+    return Credentials(
         of.uspeedo_accesskey_id,
         of.uspeedo_accesskey_secret.get_secret_value(),
         of.uspeedo_account_id,
         of.uspeedo_action,
         of.uspeedo_extra_params or "",
     )
-    return VendorClient(transport, credentials, clock=clock, vouched=of.vouched_codes())

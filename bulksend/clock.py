@@ -1,7 +1,9 @@
-"""The one clock that the product measures spans by, and the clocks of other machines read by it."""
+"""The clock that measures spans of time, the clocks of other machines read by it, and waiting until an instant."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -14,6 +16,13 @@ def steady_seconds() -> float:
     """
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.clock_gettime(clock) if clock is not None else time.monotonic()
+
+
+async def wait_until(event: asyncio.Event, at: float | None) -> None:
+    """Return when the event is set, or at the loop's time ``at``; None waits for the event only."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(at):
+            await event.wait()
 
 
 class ClockOffset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -210,12 +209,7 @@ def _account(of: Settings) -> Diagnosis:
 
 
 async def _ask_vendor(of: Settings) -> list[Diagnosis]:
-    vendor = bootstrap.vendor_client(of, time.time)
-    try:
-        answer = await vendor.phone_list()
-    finally:
-        await vendor.aclose()
-    evidence = answer.evidence
+    answer = await bootstrap.vendor_calls(of).phone_list()
     if answer.problem:
         found = [
             Diagnosis(
@@ -223,7 +217,7 @@ async def _ask_vendor(of: Settings) -> list[Diagnosis]:
                 False,
                 f"{of.uspeedo_base_url}: {answer.problem}",
                 "check the access key, its secret and the account; 171 also comes of a wrong clock"
-                if evidence.reply_began
+                if answer.answered
                 else "check USPEEDO_BASE_URL, the network and TLS",
             )
         ]

@@ -49,7 +49,7 @@ def worker_is_well(of: Settings) -> bool:
 def relay_is_well(of: Settings) -> bool:
     """Whether any relay leads: one that waits behind it has nothing else to show."""
     from bulksend.bootstrap import answering_redis
-    from producer.relay import LEADER_KEY
+    from bulksend.broker import LEADER_KEY
 
     client = answering_redis(of)
     try:

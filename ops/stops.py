@@ -75,8 +75,7 @@ def look_at_redis(of: Settings) -> RedisLook:
     """Do what workers and relay do with it, and look whether a relay leads. Never raises for what it finds."""
     import redis
 
-    from bulksend.broker import do_all, eviction
-    from producer.relay import LEADER_KEY
+    from bulksend.broker import LEADER_KEY, do_all, eviction
 
     stops: list[Stop] = []
     try:

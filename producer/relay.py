@@ -17,6 +17,7 @@ import structlog
 
 from bulksend import bootstrap
 from bulksend.broker import (
+    LEADER_KEY,
     Outage,
     batches,
     eviction,
@@ -41,7 +42,6 @@ from producer.window import Window, job
 
 log = structlog.get_logger(__name__)
 
-LEADER_KEY = "bs:relay:leader"
 LEADER_MS = 6_000
 #: What came in due was published by its own producer; only after this long is it taken for lost.
 GRACE_MS = 2_000

@@ -1,6 +1,6 @@
 """Jobs out: the Celery app (``celery -A worker worker``) and the engine that sends.
 
-``worker.app`` is made when Celery first asks for it, from the environment; importing the package reads nothing.
+``worker.app`` is made from the environment when Celery first reads it; importing the package reads nothing.
 """
 
 from __future__ import annotations

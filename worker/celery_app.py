@@ -1,4 +1,4 @@
-"""The Celery side of a worker: takes jobs and hands their ids to the engine, which does all the rest."""
+"""The Celery side of a worker: it takes jobs and passes their ids to the engine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,28 +21,32 @@ from bulksend.errors import InvalidInput
 from bulksend.limits import Permits
 from bulksend.redis_client import open_redis
 from bulksend.settings import Settings
-from worker.liveness import signs
+from worker.lanes import LaneCycle
+from worker.liveness import liveness
 from worker.remote_control import RemoteControl
 from worker.runtime import Runtime
-from worker.watchdog import Watchdog, jobs_wait
+from worker.watchdog import Watchdog, jobs_waiting
 
 log = structlog.get_logger(__name__)
 
-#: The exit status of a worker that ends by itself: a supervisor must not take it for a wish.
+#: The exit status of a worker that ends by itself, so that its supervisor starts another.
 FAILED = 1
-#: Of one whose settings, Redis or ledger cannot be used as they are: nothing was changed.
+#: The exit status when the settings, Redis or the ledger cannot be used as they are; nothing was changed.
 BAD_SETUP = 2
 
 NO_TASK_EVENTS = (
-    "a task only hands ids to the engine and ends before any POST: with -E it would show SUCCESS for what is not sent; "
-    "`bulksend messages` and `bulksend campaigns` tell what became of messages"
+    "a task only passes ids to the engine and ends before any POST: with -E it would show SUCCESS for messages that "
+    "are not sent; `bulksend messages` and `bulksend campaigns` show the status of messages"
 )
 
 
 def build_app(
     settings: Settings, *, around_permits: Callable[[Permits], Permits] = lambda permits: permits
 ) -> Celery:
-    """A Celery app whose worker runs an engine by these settings; ``around_permits`` may watch its limiter."""
+    """A Celery app whose worker runs an engine with these settings; ``around_permits`` may wrap its limiter.
+
+    Raises InvalidInput for settings with which no worker can run.
+    """
     if settings.redis_url is None:
         raise InvalidInput(
             "REDIS_URL is not set: a worker takes its jobs from Redis, e.g. REDIS_URL=redis://127.0.0.1:6379/0"
@@ -50,13 +55,14 @@ def build_app(
     if in_the_way is not None:
         raise InvalidInput(in_the_way)
     arm_failpoints(settings)
+    runtime = Runtime(settings, on_failure=_stop_celery, around_permits=around_permits)
     app = make_app(
         settings.redis_url_text(),
         broker_transport="worker.kombu_transport:Transport",
         worker_consumer="worker.consumer:Consumer",
-        broker_transport_options=transport_options() | {"queue_order_strategy": "worker.lanes:LaneOrder"},
+        broker_transport_options=transport_options()
+        | {"queue_order_strategy": partial(LaneCycle, runtime.open_lanes)},
     )
-    runtime = Runtime(settings, on_death=_end_this_process, around_permits=around_permits)
     app.bulksend_runtime = runtime  # type: ignore[attr-defined]
 
     @app.task(name=BATCH_TASK, bind=True, ignore_result=True)
@@ -65,7 +71,7 @@ def build_app(
         runtime.accept((self.request.delivery_info or {}).get("routing_key", ""), ids)
 
     class EngineStep(bootsteps.StartStopStep):
-        """Starts the engine before the consumer, stops it after the consumer has stopped."""
+        """Starts the engine before the consumer and stops it after the consumer."""
 
         requires = ("celery.worker.components:Pool",)
 
@@ -86,10 +92,13 @@ def build_app(
             self._watchdog = build_watchdog(settings, app, runtime)
             self._watchdog.start()
             self._remote = RemoteControl(
-                parent, settings.redis_url_text(), trouble=runtime.trouble, counts=runtime.counts
+                parent,
+                settings.redis_url_text(),
+                why_not_sending=runtime.why_not_sending,
+                post_counts=runtime.post_counts,
             )
             self._remote.start()
-            hold_still_less()
+            shorten_pauses()
 
         def stop(self, parent: Any) -> None:
             self._watchdog.stop()
@@ -103,17 +112,17 @@ def build_app(
     @signals.setup_logging.connect(weak=False)
     def _logging(**_: Any) -> None:
         logs.configure(settings.log_level, settings.log_format)
-        # It says "Connected" at each try; worker/consumer.py says when it is over.
+        # It logs "Connected" at each try; worker/consumer.py logs the end of an outage.
         logging.getLogger("celery.worker.consumer.connection").setLevel(logging.WARNING)
 
     return app
 
 
-def hold_still_less() -> None:
-    """Shorten what stops the engine's loop: slots are missed, and a POST after its last look goes too late.
+def shorten_pauses() -> None:
+    """Shorten the pauses of the engine's event loop: each pause makes it miss the slots of POSTs.
 
-    A full collection stands still for 150 ms here: Celery's and SQLAlchemy's modules are taken out of it, and it
-    comes so rarely as young garbage allows. The loop waits for another thread that computes for 5 ms by default.
+    A full garbage collection takes 150 ms here: the modules of Celery and SQLAlchemy are excluded from it, and it runs
+    rarely. Python's default of 5 ms is the time that the loop waits for another thread that computes.
     """
     gc.collect()
     gc.freeze()
@@ -122,25 +131,25 @@ def hold_still_less() -> None:
 
 
 def build_watchdog(settings: Settings, app: Celery, runtime: Runtime) -> Watchdog:
-    """Over the lanes that this worker consumes (celery -Q)."""
+    """A watchdog for the lanes that this worker consumes (celery -Q)."""
 
     def end() -> None:
         runtime.failed = True
-        # Not by way of Celery, which is what has stopped: finish what is in flight, then go.
+        # Without Celery, which has stopped: finish the POSTs under way, then exit.
         runtime.stop()
         os._exit(FAILED)
 
     client = open_redis(settings.redis_url_text())
     return Watchdog(
-        waiting=jobs_wait(client, app.amqp.queues.consume_from, runtime.open_lanes),
-        signs=signs.seen,
+        has_jobs=jobs_waiting(client, app.amqp.queues.consume_from, runtime.open_lanes),
+        liveness=liveness.snapshot,
         end=end,
         patience_s=settings.watchdog_seconds,
     )
 
 
 def arm_failpoints(settings: Settings) -> None:
-    """Only the fault bench sets any; whoever else finds this in the log has a wrong environment."""
+    """Arm the failpoints that the settings name. Only the fault bench names any."""
     armed = failpoints.arm(settings.failpoints)
     if armed:
         log.critical("failpoints_armed", steps=armed)
@@ -152,7 +161,7 @@ def runtime_of(app: Celery) -> Runtime:
     return runtime
 
 
-def _end_this_process() -> None:
-    """The engine is dead: stop taking jobs, so that whoever supervises us starts another."""
-    # What Celery's own handler of SIGTERM does, but that ends with status 0.
+def _stop_celery() -> None:
+    """Stop taking jobs and end with FAILED: the engine has ended."""
+    # As Celery's own handler of SIGTERM, which ends with status 0.
     state.should_stop = FAILED  # type: ignore[assignment]

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import structlog
 
-from bulksend.clock import steady_seconds
+from bulksend.clock import steady_seconds, wait_until
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
 from bulksend.limits import MAX_LEAD_MS, Permits
@@ -23,15 +24,22 @@ from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
 from worker.delivery.pipeline import Deliverer, Doers, Tally, Vendor
-from worker.lanes import Backlog
 from worker.permits.permit_queue import PermitQueue
+from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
-from worker.recovery.maintenance import Maintenance
+from worker.recovery.maintenance import (
+    LimitsRestorer,
+    OrphanReclaimer,
+    lift_stale_pauses,
+    reap_dead_workers,
+    replay_spool,
+    rescue_lapsed_leases,
+    run_duties,
+)
 from worker.recovery.spool import Spool
 from worker.session.campaign_cache import CampaignCache
 from worker.session.lease import LeaseKeeper
 from worker.session.store import Store
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +55,7 @@ _THREADS = {
     "openings": 1,
     "settlements": 1,
     "permits": 1,
-    "chores": 2,
+    "maintenance": 2,
 }
 
 
@@ -72,20 +80,20 @@ class Engine:
         self,
         *,
         store: Store,
-        book: CampaignCache,
+        campaign_cache: CampaignCache,
         permits: Permits,
         vendor: Callable[[Callable[[], float]], Vendor],
-        backlog: Backlog,
+        prefetched: PrefetchBuffer,
         spool: Spool,
         settings: EngineSettings,
         recorder: FlightRecorder,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
-        self._book = book
+        self._campaign_cache = campaign_cache
         self._permits = permits
         self._make_vendor = vendor
-        self._backlog = backlog
+        self._prefetched = prefetched
         self._spool = spool
         self._settings = settings
         self._recorder = recorder
@@ -119,10 +127,10 @@ class Engine:
             }
             self._lease = LeaseKeeper(
                 self._store,
-                self._threads["chores"],
+                self._thread,
                 lease_seconds=settings.lease_seconds,
                 on_lost=self._lost,
-                on_taken=self._recorder.lease,
+                on_taken=self._recorder.hold_lease,
             )
             # Requests are signed by the ledger's clock: ours may be minutes off, and the vendor refuses that.
             vendor = self._make_vendor(lambda: self._lease.now_ms() / 1000)
@@ -146,26 +154,24 @@ class Engine:
             self._settle_batch, threads["settlements"], breath_s=_SETTLE_BREATH_S
         )
         self._releaser: Batcher[Release, None] = Batcher(self._give_back_batch, threads["settlements"])
-        self._chores = Maintenance(
-            store=self._store,
-            permits=self._permits,
-            recorder=self._recorder,
-            spool=self._spool,
-            in_flight_ids=self._hands.ids,
-            lease=self._lease,
-            in_thread=self._thread,
-            resend_wait_ms=self._settings.policy.resend_wait_ms,
+        resend_wait_ms = self._settings.policy.resend_wait_ms
+        orphans = OrphanReclaimer(self._store, lease=lambda: self._lease.id, in_flight=self._hands.ids)
+        self._duties: tuple[Callable[[], None], ...] = (
+            partial(reap_dead_workers, self._store, self._recorder, resend_wait_ms),
+            partial(rescue_lapsed_leases, self._store, resend_wait_ms),
+            orphans.run,
+            partial(lift_stale_pauses, self._store, self._permits),
         )
         self._desk = PermitQueue(
             self._permits,
             threads["permits"],
             lead_ms=self._lead_ms,
-            on_cold=self._chores.restore_limits,
+            on_cold=LimitsRestorer(self._store, self._permits, self._thread).start,
             room=self._free,
         )
         doers = Doers(
             hands=self._hands,
-            book=self._book,
+            campaign_cache=self._campaign_cache,
             desk=self._desk,
             openers=self._openers,
             vendor=vendor,
@@ -186,11 +192,13 @@ class Engine:
 
     async def _work(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         await self._lease.take()
-        await self._chores.replay_spool()
+        await self._thread(replay_spool, self._store, self._spool)
         loops = [
             asyncio.create_task(self._lease.keep(), name="lease"),
             asyncio.create_task(self._desk.run(), name="permits"),
-            asyncio.create_task(self._chores.run(self._settings.rescue_seconds), name="rescue"),
+            asyncio.create_task(
+                run_duties(self._duties, self._thread, self._settings.rescue_seconds), name="maintenance"
+            ),
         ]
         claiming = [
             asyncio.create_task(self._claim_loop(lanes), name="claims")
@@ -210,7 +218,7 @@ class Engine:
     async def _stop(
         self, claiming: Sequence[asyncio.Task[None]], loops: Sequence[asyncio.Task[None]]
     ) -> None:
-        self._backlog.close()
+        self._prefetched.close()
         for task in claiming:
             task.cancel()
         await asyncio.gather(*claiming, return_exceptions=True)
@@ -254,7 +262,7 @@ class Engine:
 
     def _look_again(self, lane: Kind) -> None:
         """One was let go: where that makes room for more that wait, they are claimed."""
-        if self._hands.may_claim(lane) and self._backlog.size(lane):
+        if self._hands.may_claim(lane) and self._prefetched.size(lane):
             self._wakes[lane].set()
 
     def _lost(self) -> None:
@@ -277,7 +285,7 @@ class Engine:
                 await wait_until(wake, self._loop.time() + (0.5 if lease is None else 5.0))
 
     async def _claim(self, lane: Kind, lease: str) -> bool:
-        ids = [id for id in self._backlog.take(lane, self._hands.may_claim(lane)) if id not in self._hands]
+        ids = [id for id in self._prefetched.take(lane, self._hands.may_claim(lane)) if id not in self._hands]
         if not ids:
             return False
         asked = steady_seconds()
@@ -337,4 +345,4 @@ class Engine:
         return [None] * len(releases)
 
     async def _thread(self, work: Callable[..., object], *args: object):  # type: ignore[no-untyped-def]
-        return await self._loop.run_in_executor(self._threads["chores"], work, *args)
+        return await self._loop.run_in_executor(self._threads["maintenance"], work, *args)

@@ -1,4 +1,4 @@
-"""Signs of life of this process's Celery consumer: written by it, read by the watchdog."""
+"""Signs of life of this process's Celery consumer: written by the consumer, read by the watchdog."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
+def _ignore() -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -16,20 +16,20 @@ class Liveness:
 
     jobs: int = 0
     """Entries taken out of lanes."""
-    tries: int = 0
-    """Tries to reach a Redis that is away: who still tries has not stopped."""
-    on_answer: Callable[[], None] = _nobody
-    """Called for each answer to the asking for jobs, also for "there is none"."""
+    connection_failures: int = 0
+    """Failures to use a Redis that is away: a consumer that still fails has not stopped."""
+    on_reply: Callable[[], None] = _ignore
+    """Called for each reply of Redis to the request for a job, also for "there is none"."""
 
-    def taken(self) -> None:
-        """A lane gave something."""
+    def job_taken(self) -> None:
+        """Count an entry that was taken out of a lane."""
         self.jobs += 1
-        self.on_answer()
+        self.on_reply()
 
-    def seen(self) -> tuple[int, int]:
-        """Whatever changes while the consumer lives and has something to do."""
-        return self.jobs, self.tries
+    def snapshot(self) -> tuple[int, int]:
+        """Changes as long as the consumer lives and has something to do."""
+        return self.jobs, self.connection_failures
 
 
-#: One consumer a process.
-signs = Liveness()
+#: A process has one consumer, and Celery makes it by its import path.
+liveness = Liveness()

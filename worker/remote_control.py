@@ -1,9 +1,8 @@
-"""Answers to ``celery status``, ``celery inspect`` and Flower, beside the work.
+"""Remote control for ``celery status``, ``celery inspect`` and Flower, on a thread and a connection of its own.
 
-Celery's own remote control shares the consumer's connection and first writes its mailbox into Redis: a Redis that is
-full, read-only or guarded by an ACL would keep the worker from taking jobs. This one has a thread and a connection of
-its own, so such a Redis costs the answers and nothing else. It only answers questions: a worker is stopped by SIGTERM,
-and what may be sent is decided in the ledger.
+Celery's own shares the consumer's connection and first writes its mailbox to Redis: a Redis that is full, read-only or
+restricted by an ACL would keep the worker from taking jobs. Here such a Redis costs only the replies. Commands can only
+ask: a worker is stopped by SIGTERM, and the ledger decides what may be sent.
 """
 
 from __future__ import annotations
@@ -24,33 +23,34 @@ from bulksend.broker.app import transport_options
 
 log = structlog.get_logger(__name__)
 
-#: How often a worker says that it is there (Flower takes one for lost after twice that), and how often a Redis is tried
-#: that gives no mailbox.
-HEARTBEAT_S, RETRY_S = 5.0, 5.0
-#: For how long one wait for questions lasts: a stop waits for no longer.
+#: Flower takes a worker for lost after two heartbeats.
+HEARTBEAT_S = 5.0
+#: How long to wait before the next try when Redis gives no mailbox.
+RETRY_S = 5.0
+#: How long one wait for commands lasts, which a stop has to wait for.
 _LISTEN_S = 0.5
 _STOP_S = 3.0
-#: Questions of Celery's own that are passed on. `conf` and `report` would tell the settings.
-_QUESTIONS = ("active", "active_queues", "query_task", "registered", "reserved", "scheduled", "stats")
+#: Celery's own commands that are answered. `conf` and `report` would show the settings.
+_ALLOWED = ("active", "active_queues", "query_task", "registered", "reserved", "scheduled", "stats")
 
 
-class Answers(dict[str, Callable[..., Any]]):
-    """What may be asked, by its name; every other command is answered by a refusal."""
+class CommandHandlers(dict[str, Callable[..., Any]]):
+    """The handlers by command; for a command that is not allowed, one that replies with an error."""
 
-    def __init__(self, trouble: Callable[[], str | None]) -> None:
-        super().__init__({name: Panel.data[name] for name in _QUESTIONS})
-        self["ping"] = lambda state: {"error": why} if (why := trouble()) else {"ok": "pong"}
+    def __init__(self, why_not_sending: Callable[[], str | None]) -> None:
+        super().__init__({name: Panel.data[name] for name in _ALLOWED})
+        self["ping"] = lambda state: {"error": why} if (why := why_not_sending()) else {"ok": "pong"}
 
     def __missing__(self, name: str) -> Callable[..., Any]:
         return lambda state, **_: {
-            "error": f"a bulksend worker does not take the command {name[:40]!r}; see docs/operations.md"
+            "error": f"a bulksend worker does not accept the command {name[:40]!r}; see docs/operations.md"
         }
 
 
 class RemoteControl:
-    """``worker`` is Celery's WorkController; ``trouble`` says why this worker cannot send, None where it can.
+    """``worker`` is Celery's WorkController; ``why_not_sending`` tells why this worker cannot send, None when it can.
 
-    ``counts`` gives the POSTs under way and the POSTs made, for heartbeats.
+    ``post_counts`` gives the POSTs under way and the POSTs made, for heartbeats.
     """
 
     def __init__(
@@ -58,37 +58,37 @@ class RemoteControl:
         worker: Any,
         redis_url: str,
         *,
-        trouble: Callable[[], str | None],
-        counts: Callable[[], tuple[int, int]],
+        why_not_sending: Callable[[], str | None],
+        post_counts: Callable[[], tuple[int, int]],
     ) -> None:
         self._worker = worker
         self._app: Any = worker.app
         self._redis_url = redis_url
-        self._answers = Answers(trouble)
-        self._counts = counts
+        self._handlers = CommandHandlers(why_not_sending)
+        self._post_counts = post_counts
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="remote-control", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Say good-bye, and end; waits for 3 s at most, where Redis does not answer."""
+        """Send worker-offline and stop; waits for at most 3 s when Redis does not answer."""
         self._stop.set()
         self._thread.join(_STOP_S)
 
     def _run(self) -> None:
-        said = False
+        is_logged = False
         while not self._stop.is_set():
             try:
                 with self._mailbox() as connection:
-                    said = False
-                    self._answer(connection)
-            except Exception as error:  # noqa: BLE001 - Redis may refuse in any way: it costs answers, not messages
-                if not said and not self._stop.is_set():
+                    is_logged = False
+                    self._serve(connection)
+            except Exception as error:  # noqa: BLE001 - Redis may refuse in any way; that costs replies, not messages
+                if not is_logged and not self._stop.is_set():
                     log.info("remote_control_away", error=type(error).__name__)
-                said = True
+                is_logged = True
                 self._stop.wait(RETRY_S)
 
     @contextmanager
@@ -98,7 +98,7 @@ class RemoteControl:
             node = self._app.control.mailbox.Node(
                 self._worker.hostname,
                 channel=channel,
-                handlers=self._answers,
+                handlers=self._handlers,
                 state=AttributeDict(
                     app=self._app,
                     hostname=self._worker.hostname,
@@ -113,11 +113,11 @@ class RemoteControl:
                 if self._stop.is_set():
                     consumer.cancel()
 
-    def _answer(self, connection: Connection) -> None:
+    def _serve(self, connection: Connection) -> None:
         events = self._app.events.Dispatcher(
             connection, hostname=self._worker.hostname, groups=["worker"], buffer_while_offline=False
         )
-        self._tell(events, "worker-online")
+        self._send_event(events, "worker-online")
         waits = 0.0
         while not self._stop.is_set():
             try:
@@ -126,13 +126,13 @@ class RemoteControl:
                 waits += _LISTEN_S
             if waits >= HEARTBEAT_S:
                 waits = 0.0
-                self._tell(events, "worker-heartbeat")
-        self._tell(events, "worker-offline")
+                self._send_event(events, "worker-heartbeat")
+        self._send_event(events, "worker-offline")
 
-    def _tell(self, events: Any, what: str) -> None:
-        active, processed = self._counts()
+    def _send_event(self, events: Any, type: str) -> None:
+        active, processed = self._post_counts()
         events.send(
-            what,
+            type,
             freq=HEARTBEAT_S,
             active=active,
             processed=processed,

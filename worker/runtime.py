@@ -1,4 +1,4 @@
-"""One engine in a process, on a thread of its own with its own event loop; Celery's threads only hand it ids."""
+"""Runs the engine of a process on a thread with its own event loop; Celery's threads only pass it ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bulksend.messaging import Kind, Policy
 from bulksend.settings import Settings
 from worker.delivery.pipeline import Tally
 from worker.engine import Engine, EngineSettings
-from worker.lanes import Backlog, watch
+from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.recovery.spool import Spool
 from worker.session.campaign_cache import CampaignCache
@@ -30,26 +30,26 @@ log = structlog.get_logger(__name__)
 
 
 class Runtime:
-    """Starts and stops the engine; ``accept`` may be called from any thread at any time."""
+    """Starts and stops the engine. ``on_failure`` is called when the engine ends by itself."""
 
     def __init__(
         self,
         settings: Settings,
         *,
-        on_death: Callable[[], None] = lambda: None,
+        on_failure: Callable[[], None] = lambda: None,
         around_permits: Callable[[Permits], Permits] = lambda permits: permits,
     ) -> None:
         self._settings = settings
         self._around_permits = around_permits
-        self._on_death = on_death
-        self._backlog = Backlog(high_water=settings.batch_size * 2)
+        self._on_failure = on_failure
+        self._prefetched = PrefetchBuffer(high_water=settings.batch_size * 2)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._engine: Engine | None = None
         self._started = threading.Event()
         self.ready = threading.Event()
-        """Set once the worker has its lease and works."""
+        """Set when the worker has its lease and can send."""
         self.failed = False
 
     @property
@@ -57,56 +57,54 @@ class Runtime:
         """What the engine has done so far."""
         return self._engine.tally if self._engine is not None else Tally()
 
-    def trouble(self) -> str | None:
-        """Why this worker sends nothing though it runs; None where it can send."""
+    def why_not_sending(self) -> str | None:
+        """Why this worker cannot send though it runs; None when it can."""
         if self.failed:
             return "its engine has ended"
         if self._engine is None or not self._engine.has_lease:
             return "it has no lease: the ledger does not answer"
         return None
 
-    def counts(self) -> tuple[int, int]:
+    def post_counts(self) -> tuple[int, int]:
         """POSTs under way, and POSTs made since the start."""
         return (0, 0) if self._engine is None else (self._engine.under_way, self._engine.tally.posted)
 
     def start(self) -> None:
-        """Start the engine's thread; returns once it takes ids in."""
+        """Start the engine's thread; returns when it accepts ids."""
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
         self._started.wait()
-        watch(self._backlog)
 
     def accept(self, lane: str, ids: object) -> int:
-        """Take the ids of a job in; says how many were new. What is not an id is left out."""
+        """Accept the ids of a job, from any thread; returns how many were new. A value that is not an id is ignored."""
         read = read_ids(ids)
-        count = self._backlog.add(Kind(lane), read) if lane in set(Kind) else 0
+        count = self._prefetched.add(Kind(lane), read) if lane in set(Kind) else 0
         if count and self._engine is not None:
             self._engine.wake()
         return count
 
     def open_lanes(self) -> list[Kind]:
-        """Lanes that have room for another job."""
-        return self._backlog.open_lanes()
+        """Lanes that have room for another job, by priority."""
+        return self._prefetched.open_lanes()
 
     def stop(self) -> None:
-        """Stop cleanly: finish what is in flight, settle it, give the rest back."""
+        """Stop cleanly: finish the POSTs under way, settle them, give the rest back."""
         if self._loop is not None and self._stop is not None and self._thread is not None:
             if self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(self._settings.stop_grace_seconds + 20)
-        watch(None)
 
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
         except (InvalidInput, SchemaOutdated) as error:
             self.failed = True
-            log.critical("worker_cannot_work", why=str(error))
-            self._on_death()
+            log.critical("worker_misconfigured", why=str(error))
+            self._on_failure()
         except BaseException as error:
             self.failed = True
-            log.critical("engine_died", error=type(error).__name__, exc_info=True)
-            self._on_death()
+            log.critical("engine_failed", error=type(error).__name__, exc_info=True)
+            self._on_failure()
         finally:
             self._started.set()
 
@@ -115,10 +113,10 @@ class Runtime:
         self._stop = asyncio.Event()
         store = build_store(self._settings)
         try:
-            engine = await self._engine_of(store)
+            engine = await self._build_engine(store)
             if engine is None:
                 return
-            running = asyncio.create_task(engine.run(self._stop, self._say_ready))
+            running = asyncio.create_task(engine.run(self._stop, self._on_ready))
             await asyncio.sleep(0)
             self._engine = engine
             self._started.set()
@@ -126,39 +124,39 @@ class Runtime:
         finally:
             store.close()
 
-    async def _engine_of(self, store: Store) -> Engine | None:
-        """Once the ledger answers: a worker outlives its absence at the start as well. None where a stop came first."""
+    async def _build_engine(self, store: Store) -> Engine | None:
+        """The engine, when the ledger answers: a worker may start before its ledger. None when it was stopped first."""
         assert self._stop is not None
         while not self._stop.is_set():
             try:
                 return await asyncio.to_thread(
-                    build_engine, self._settings, store, self._backlog, self._around_permits
+                    build_engine, self._settings, store, self._prefetched, self._around_permits
                 )
             except LedgerUnreachable as error:
-                log.warning("ledger_away", why=str(error))
-                self._started.set()  # Celery goes on: it may stop us while we wait
+                log.warning("ledger_unreachable", why=str(error))
+                self._started.set()  # Celery goes on, so that it can stop us meanwhile
                 await asyncio.sleep(0.5)
         return None
 
-    def _say_ready(self) -> None:
+    def _on_ready(self) -> None:
         self.ready.set()
         log.info("worker_ready", worker=worker_name(), ledger=self._settings.database_address())
 
 
 def worker_name() -> str:
-    """This process, as the ledger and the operators know it."""
+    """The name of this process in the ledger and for operators: host and process id."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}"
 
 
 def build_store(settings: Settings) -> Store:
     """The ledger under this process's name."""
-    book = CampaignCache(bootstrap.cipher(settings), default_rate=settings.default_rate)
+    campaign_cache = CampaignCache(bootstrap.cipher(settings), default_rate=settings.default_rate)
     database = bootstrap.database(settings, by_key=True)
-    return Store(database, book, name=worker_name(), account=settings.account())
+    return Store(database, campaign_cache, name=worker_name(), account=settings.account())
 
 
 def build_engine(
-    settings: Settings, store: Store, backlog: Backlog, around_permits: Callable[[Permits], Permits]
+    settings: Settings, store: Store, prefetched: PrefetchBuffer, around_permits: Callable[[Permits], Permits]
 ) -> Engine:
     """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
     try_out(store.database)
@@ -173,10 +171,10 @@ def build_engine(
     )
     return Engine(
         store=store,
-        book=store.book,
+        campaign_cache=store.campaign_cache,
         permits=around_permits(permits),
         vendor=lambda clock: bootstrap.vendor_client(settings, clock),
-        backlog=backlog,
+        prefetched=prefetched,
         spool=Spool(Path(settings.spool_dir)),
         recorder=FlightRecorder(Path(settings.spool_dir), most=settings.worker_in_flight * 3),
         settings=EngineSettings(

@@ -1,7 +1,7 @@
-"""Ends a worker whose Celery has silently stopped taking jobs, so that whoever supervises it starts another.
+"""Ends a worker whose Celery has silently stopped taking jobs, so that its supervisor starts another.
 
-It happens: after a lost connection a consumer may look well, log nothing and take nothing (celery #10205, #10502, and
-others before). Seen from outside: a lane holds jobs, this worker has room for them, and nothing changes.
+After a lost connection a consumer may look healthy, log nothing and take nothing (celery #10205, #10502). It shows from
+outside: a lane holds jobs, this worker has room for them, and its signs of life do not change.
 """
 
 from __future__ import annotations
@@ -17,78 +17,78 @@ from bulksend.messaging.states import Kind
 
 log = structlog.get_logger(__name__)
 
-#: At most so often is looked, and at least so many looks must agree.
-LOOK_SECONDS = 5.0
-LOOKS = 6
+#: At most this long between two checks, and at least this many checks must agree.
+CHECK_SECONDS = 5.0
+CHECKS = 6
 
 
 class Watchdog:
-    """Looks on a thread of its own. ``end`` is called once, on that thread.
+    """Checks on a thread of its own. ``end`` is called once, on that thread.
 
-    ``waiting``: whether there are jobs that this worker has room for; raises redis.RedisError where Redis is away.
-    ``signs``: something that changes while the consumer lives and has work.
+    ``has_jobs``: whether there are jobs that this worker has room for; raises redis.RedisError when Redis is away.
+    ``liveness``: a value that changes while the consumer lives and has work.
     """
 
     def __init__(
         self,
         *,
-        waiting: Callable[[], bool],
-        signs: Callable[[], object],
+        has_jobs: Callable[[], bool],
+        liveness: Callable[[], object],
         end: Callable[[], None],
         patience_s: float,
-        steady_s: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._waiting = waiting
-        self._signs = signs
+        self._has_jobs = has_jobs
+        self._liveness = liveness
         self._end = end
         self._patience_s = patience_s
-        self._steady_s = steady_s
-        self._every_s = min(LOOK_SECONDS, patience_s / LOOKS)
-        self._seen: object = None
-        self._looked_at = steady_s()
+        self._clock = clock
+        self._every_s = min(CHECK_SECONDS, patience_s / CHECKS)
+        self._last_liveness: object = None
+        self._checked_at = clock()
         self._stuck_s = 0.0
         self._stop = threading.Event()
         self.thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look from now on; a patience of 0 means never."""
+        """Start checking; a patience of 0 switches the watchdog off."""
         if self._patience_s > 0:
             self.thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
             self.thread.start()
 
     def stop(self) -> None:
-        """Look no more: what stops on purpose takes no jobs either."""
+        """Stop checking: a worker that stops on purpose takes no jobs either."""
         self._stop.set()
 
-    def look(self) -> bool:
-        """Whether it has been stuck for the whole patience."""
-        now, signs = self._steady_s(), self._signs()
-        # A process that was itself stopped for a while (SIGSTOP, a sleeping machine) has not been stuck that long.
-        passed = min(now - self._looked_at, 2 * self._every_s)
-        self._looked_at = now
-        stuck = signs == self._seen and self._is_waiting()
-        self._seen = signs
-        self._stuck_s = self._stuck_s + passed if stuck else 0.0
+    def check(self) -> bool:
+        """Check once; returns whether the consumer has been stuck for the whole patience."""
+        now, liveness = self._clock(), self._liveness()
+        # A process that was itself suspended (SIGSTOP, a sleeping machine) has not been stuck for that time.
+        passed = min(now - self._checked_at, 2 * self._every_s)
+        self._checked_at = now
+        is_stuck = liveness == self._last_liveness and self._jobs_wait()
+        self._last_liveness = liveness
+        self._stuck_s = self._stuck_s + passed if is_stuck else 0.0
         return self._stuck_s >= self._patience_s
 
-    def _is_waiting(self) -> bool:
+    def _jobs_wait(self) -> bool:
         try:
-            return self._waiting()
+            return self._has_jobs()
         except redis.RedisError:
             return False
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
-            if self.look():
+            if self.check():
                 log.critical("celery_stopped_taking_jobs", seconds=round(self._stuck_s))
                 self._end()
                 return
 
 
-def jobs_wait(
+def jobs_waiting(
     client: redis.Redis, consumed: Iterable[str], open_lanes: Callable[[], Sequence[Kind]]
 ) -> Callable[[], bool]:
-    """Whether a lane that this worker consumes and has room for holds jobs."""
+    """A function that tells whether a lane that this worker consumes and has room for holds jobs."""
     lanes = frozenset(consumed)
 
     def ask() -> bool:

@@ -7,10 +7,11 @@ from bulksend.broker.eviction import Eviction, eviction
 from bulksend.broker.jobs import batches, ids_in, publish, published_ms_of, read_ids
 from bulksend.broker.lane_repair import mend_lanes, says_no_list
 from bulksend.broker.outage import Outage
-from bulksend.broker.readiness import RedisUnfit, Trouble, do_all, trouble_of, try_out
+from bulksend.broker.readiness import LEADER_KEY, RedisUnfit, Trouble, do_all, trouble_of, try_out
 
 __all__ = [
     "BATCH_TASK",
+    "LEADER_KEY",
     "Eviction",
     "Outage",
     "RedisUnfit",

@@ -17,6 +17,8 @@ from bulksend.messaging.states import LANES
 
 #: What every key of the limiter and the relay begins with; lanes and kombu's bindings have names of their own.
 PREFIX = "bs:"
+#: The lock of the relay that leads; it exists while one does.
+LEADER_KEY = f"{PREFIX}relay:leader"
 _KOMBU = "_kombu.binding.probe"
 _RIGHTS = "give the user the rights that docs/operations.md lists (redis-cli ACL SETUSER …)"
 #: A value written, read and deleted under one key, and another key of the same database, as the limiter's scripts do.
@@ -223,8 +225,8 @@ def do_all(client: redis.Redis) -> None:
     if _is_cluster(client):
         raise redis.ResponseError("cluster mode")
     name = f"{PREFIX}probe:{secrets.token_hex(8)}"
-    client.eval(_SCRIPT, 1, name, "1", f"{PREFIX}relay:leader")
-    client.evalsha(client.script_load(_SCRIPT), 1, name, "1", f"{PREFIX}relay:leader")
+    client.eval(_SCRIPT, 1, name, "1", LEADER_KEY)
+    client.evalsha(client.script_load(_SCRIPT), 1, name, "1", LEADER_KEY)
     client.set(name, "1", nx=True, px=60_000)
     client.delete(name)
     client.lpush(name, "1")

@@ -1,8 +1,7 @@
-"""The only room that knows the vendor: payload, signature, replies, client. This is its one door."""
+"""The only room that knows the vendor: payload, signature, replies, client, calls. Import from here."""
 
 from bulksend.gateway.client import VendorClient
 from bulksend.gateway.error_codes import Family, Row, find_row, outcome_of, table_rows, whatsapp_code_in
-from bulksend.gateway.httpx_transport import HttpxTransport
 from bulksend.gateway.payload import (
     USER_AGENT,
     Credentials,
@@ -11,18 +10,18 @@ from bulksend.gateway.payload import (
     build_request,
     new_nonce,
 )
-from bulksend.gateway.phones import PhoneList, SenderPhone, vendor_clock_skew_seconds
+from bulksend.gateway.phones import PhoneList, SenderPhone
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.signature import canonical, sign
 from bulksend.gateway.socket_transport import SocketTransport
 from bulksend.gateway.transport import Failure, RawReply, Start, Timeouts, Transport
+from bulksend.gateway.vendor_calls import VendorCalls
 
 __all__ = [
     "USER_AGENT",
     "Credentials",
     "Failure",
     "Family",
-    "HttpxTransport",
     "PhoneList",
     "RawReply",
     "Row",
@@ -32,6 +31,7 @@ __all__ = [
     "Start",
     "Timeouts",
     "Transport",
+    "VendorCalls",
     "VendorClient",
     "build_call",
     "build_request",
@@ -43,6 +43,5 @@ __all__ = [
     "read_reply",
     "sign",
     "table_rows",
-    "vendor_clock_skew_seconds",
     "whatsapp_code_in",
 ]

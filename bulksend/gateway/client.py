@@ -6,8 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Set
 
-from bulksend.gateway.payload import Credentials, SendOrder, build_call, build_request, new_nonce
-from bulksend.gateway.phones import PHONE_LIST_ACTION, PhoneList, read_phone_list
+from bulksend.gateway.payload import Credentials, SendOrder, build_request, new_nonce
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.transport import Failure, RawReply, Start, Transport
 from bulksend.messaging.outcome import Answer, Evidence, NotSent, Remedy, Retry
@@ -76,18 +75,6 @@ class VendorClient:
     def connected(self) -> int:
         """How many connections are up, in use or not."""
         return self._transport.connected()
-
-    async def phone_list(self) -> PhoneList:
-        """The account's senders, for ``doctor``: reads only, so it may be called at any time."""
-        body, headers = build_call(
-            PHONE_LIST_ACTION,
-            {},
-            self._credentials,
-            now_seconds=int(self._clock()),
-            nonce=self._nonce(),
-        )
-        reached = await self._transport.post(body, headers)
-        return read_phone_list(reached, now_seconds=self._clock())
 
     async def aclose(self) -> None:
         """Close the connections."""

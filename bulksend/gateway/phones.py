@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bulksend.gateway.replies import evidence_of, http_date, read_failure, refusal_of, take_apart
-from bulksend.gateway.transport import Failure, RawReply
-from bulksend.messaging.outcome import Accepted, Evidence, Outcome
+from bulksend.gateway.replies import http_date, refusal_of, take_apart
+from bulksend.gateway.transport import RawReply
+from bulksend.messaging.outcome import Accepted, Outcome
 
 PHONE_LIST_ACTION = "GetAccountPhoneList"
 MAX_TEXT = 80
@@ -30,30 +30,30 @@ class SenderPhone:
 
 @dataclass(frozen=True, slots=True)
 class PhoneList:
-    """The vendor's answer to GetAccountPhoneList. ``problem`` is empty when it answered well."""
+    """The vendor's answer to GetAccountPhoneList. ``problem`` is empty when it has the list."""
 
     phones: tuple[SenderPhone, ...]
     problem: str
-    evidence: Evidence
+    answered: bool
+    """Whether a reply came, with a list or without."""
     clock_skew_seconds: float | None
     """The vendor's clock less ours; None when it does not tell. More than 300 either way and it refuses."""
 
 
-def read_phone_list(reached: RawReply | Failure, *, now_seconds: float) -> PhoneList:
-    """What came back for GetAccountPhoneList. Never raises."""
-    if isinstance(reached, Failure):
-        answer = read_failure(reached)
-        return PhoneList((), _why(answer.outcome), answer.evidence, None)
+def read_phone_list(reached: RawReply | str, *, now_seconds: float) -> PhoneList:
+    """The reply to GetAccountPhoneList, or why there is none. Never raises."""
+    if isinstance(reached, str):
+        return PhoneList((), reached, False, None)
     reply = take_apart(reached.status, reached.headers, reached.body)
     skew = vendor_clock_skew_seconds(reached.headers, now_seconds=now_seconds)
     if reply.ret_code != 0 or not reply.is_2xx:
-        return PhoneList((), _why(refusal_of(reply)), evidence_of(reply), skew)
+        return PhoneList((), _why(refusal_of(reply)), True, skew)
     data = (reply.fields or {}).get("Data")
     listed = data.get("PhoneList") if isinstance(data, dict) else data
     if not isinstance(listed, list):
-        return PhoneList((), "the vendor's answer holds no list of phones", evidence_of(reply), skew)
+        return PhoneList((), "the vendor's answer holds no list of phones", True, skew)
     phones = tuple(_phone(entry) for entry in listed if isinstance(entry, dict))
-    return PhoneList(phones, "", evidence_of(reply), skew)
+    return PhoneList(phones, "", True, skew)
 
 
 def vendor_clock_skew_seconds(headers: Mapping[str, str], *, now_seconds: float) -> float | None:

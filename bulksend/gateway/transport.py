@@ -103,11 +103,11 @@ class Transport(Protocol):
         ...
 
     def ready(self) -> int:
-        """How many connections are up and idle, as far as anybody here knows; 0 where that cannot be said."""
+        """How many connections are up and idle."""
         ...
 
     def connected(self) -> int:
-        """How many connections are up, in use or not, as far as anybody here knows; 0 where that cannot be said."""
+        """How many connections are up, in use or not."""
         ...
 
     async def aclose(self) -> None:

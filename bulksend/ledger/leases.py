@@ -65,7 +65,7 @@ def alive(tx: Connection) -> list[str]:
     )
 
 
-def say_away(tx: Connection, lease: str, away: bool) -> tuple[int, int]:
+def report_limiter_away(tx: Connection, lease: str, away: bool) -> tuple[int, int]:
     """Record whether this worker can reach Redis; how many of the living cannot, and how many live.
 
     Two that speak at once each count the other's older word: whoever speaks last sees all.

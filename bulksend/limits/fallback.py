@@ -60,7 +60,7 @@ class Primary(Permits, Protocol):
 class Peers(Protocol):
     """Where the workers of an installation tell each other who cannot reach Redis."""
 
-    def say_away(self, away: bool) -> tuple[int, int]:
+    def report_limiter_away(self, away: bool) -> tuple[int, int]:
         """Put this worker's word on record; how many of the living are away, and how many live.
 
         Raises ConnectionError where it could not be put there.
@@ -71,7 +71,7 @@ class Peers(Protocol):
 class OnlyOne:
     """The peers of a worker that has none."""
 
-    def say_away(self, away: bool) -> tuple[int, int]:
+    def report_limiter_away(self, away: bool) -> tuple[int, int]:
         """See Peers."""
         return int(away), 1
 
@@ -262,7 +262,7 @@ class FallbackPermits:
         if not self.away:
             return
         try:
-            away, alive = self._peers.say_away(True)
+            away, alive = self._peers.report_limiter_away(True)
         except ConnectionError:
             away, alive = 0, 1  # without the ledger nothing is sent anyway
         with self._lock:
@@ -276,7 +276,7 @@ class FallbackPermits:
     def _introduce(self) -> None:
         """The first word to Redis. Others that go by their shares must have stopped before it gives us anything."""
         try:
-            away, _ = self._peers.say_away(False)
+            away, _ = self._peers.report_limiter_away(False)
         except ConnectionError:
             return
         self._ask_redis((), 0.0, returned=away > 0)
@@ -290,7 +290,7 @@ class FallbackPermits:
             return
         self._primary.paused()  # it answers: the others learn of it before it gives us anything
         try:
-            others, _ = self._peers.say_away(False)
+            others, _ = self._peers.report_limiter_away(False)
         except ConnectionError:
             return
         away_ms = self._clock.steady_ms() - since

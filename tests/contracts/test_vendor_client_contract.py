@@ -31,7 +31,6 @@ from cryptography.x509.oid import NameOID
 from bulksend.gateway import (
     Credentials,
     Failure,
-    HttpxTransport,
     RawReply,
     SendOrder,
     SocketTransport,
@@ -132,7 +131,6 @@ class AtOnce(SocketTransport):
 TRANSPORTS = [
     pytest.param(SocketTransport, id="socket"),
     pytest.param(AtOnce, id="socket at once"),
-    pytest.param(HttpxTransport, id="httpx"),
 ]
 
 
@@ -597,8 +595,6 @@ def test_what_hinders_a_post_at_once_from_beginning_comes_through_and_nothing_wa
 
 
 def test_a_connection_that_ends_while_its_post_waits_is_replaced_before_a_byte_is_sent() -> None:
-    """Of ours; httpx's own shows no way to look, and says unknown."""
-
     async def run() -> None:
         gone = asyncio.Event()
 
@@ -942,8 +938,7 @@ def test_only_a_connection_that_the_next_post_would_take_counts_as_ready(make: M
             client = client_of(transport)
             assert client.ready() == 0
             await client.send(ORDER)
-            # httpx does not say which of its connections are up.
-            assert client.ready() == (1 if isinstance(transport, SocketTransport) else 0)
+            assert client.ready() == 1
             closing.set()
             async with asyncio.timeout(20):
                 while client.ready():  # noqa: ASYNC110 - nobody tells when the loop has seen it
@@ -1003,8 +998,6 @@ def test_a_connection_is_made_anew_once_it_is_old_and_never_in_the_middle_of_a_p
 
 
 def test_an_old_idle_connection_is_not_ready() -> None:
-    """Of ours; httpx's own says of none that it is ready."""
-
     async def run() -> None:
         async with vendor_that(answers_until_closed) as vendor:
             transport = SocketTransport(vendor.url, timeouts=PATIENT, max_age_seconds=0.5)

@@ -212,8 +212,6 @@ def test_tickets_that_wait_in_an_idle_connection_do_not_cost_it(good_certificate
 def test_a_goodbye_in_tls_alone_ends_a_connection_and_nothing_is_sent_over_it(
     make: MakeTransport, good_certificate: Certificate
 ) -> None:
-    """Of ours; httpx's own shows no way to look, and says unknown."""
-
     async def run() -> None:
         said = threading.Event()
 

@@ -40,7 +40,7 @@ from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnkn
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from simulator.latency import Constant
 from worker.engine import Engine, EngineSettings
-from worker.lanes import Backlog
+from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.recovery.spool import Spool
 from worker.session.campaign_cache import CampaignCache
@@ -97,13 +97,13 @@ class Rig:
     ) -> None:
         self.database = database
         self.permits = permits or LocalPermits(_wall_ms, began_ms=0.0)
-        self.backlog = Backlog(high_water=500)
+        self.prefetched = PrefetchBuffer(high_water=500)
         self.stop_event: asyncio.Event | None = None
         cipher = Cipher([KEY])
-        book = CampaignCache(cipher, default_rate=400.0)
+        cache = CampaignCache(cipher, default_rate=400.0)
         self.engine = Engine(
-            store=Store(database, book, name="test:1", account="default"),
-            book=book,
+            store=Store(database, cache, name="test:1", account="default"),
+            campaign_cache=cache,
             permits=self.permits,
             vendor=vendor
             or (
@@ -112,7 +112,7 @@ class Rig:
                     Credentials("rehearsal-access-key", "rehearsal-secret-opens-only-the-simulator", 1),
                 )
             ),
-            backlog=self.backlog,
+            prefetched=self.prefetched,
             spool=Spool(folder),
             recorder=FlightRecorder(folder, most=100),
             settings=EngineSettings(
@@ -139,7 +139,7 @@ class Rig:
         assert not self._thread.is_alive()
 
     def offer(self, lane: Kind, ids: Sequence[str]) -> None:
-        self.backlog.add(lane, ids)
+        self.prefetched.add(lane, ids)
         self.engine.wake()
 
     def run_until(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import redis
 
+from bulksend.broker import LEADER_KEY
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.settings import Settings
 from ops.health import relay_is_well, worker_is_well
-from producer.relay import LEADER_KEY
 from worker.runtime import worker_name
 
 ROOT = Path(__file__).resolve().parents[2]

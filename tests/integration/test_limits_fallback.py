@@ -105,7 +105,7 @@ class Peer:
     roster: Roster
     name: str
 
-    def say_away(self, away: bool) -> tuple[int, int]:
+    def report_limiter_away(self, away: bool) -> tuple[int, int]:
         if self.roster.lost:
             raise ConnectionError
         self.roster.away[self.name] = away

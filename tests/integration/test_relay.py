@@ -11,7 +11,7 @@ import pytest
 import redis
 from sqlalchemy import select, update
 
-from bulksend.broker import ids_in
+from bulksend.broker import LEADER_KEY, ids_in
 from bulksend.ledger import campaign_creation, campaigns, due, intake, leases, pauses, senders, sending
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
@@ -23,7 +23,7 @@ from bulksend.messaging import Kind, OnUnknown
 from bulksend.redis_client import open_redis
 from ops.local.valkey import EmbeddedValkey
 from producer.publisher import RedisPublisher
-from producer.relay import LEADER_KEY, Leadership, Relay, RelaySettings
+from producer.relay import Leadership, Relay, RelaySettings
 from producer.window import SMALL, WHOLE_MS, Window
 
 SENDER = "8615000579987"

@@ -16,13 +16,13 @@ import pytest
 import redis
 
 from bulksend import bootstrap
+from bulksend.broker import LEADER_KEY
 from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
 from bulksend.settings import Settings
 from ops.local.ports import free_port, is_free
 from ops.local.valkey import EmbeddedValkey
 from ops.stack import ROOT, Stack, running, sqlite_url
-from producer.relay import LEADER_KEY
 from simulator import REHEARSAL_ACCESS_KEY_ID
 
 NAMES = [

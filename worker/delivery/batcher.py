@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from worker.waiting import wait_until
+from bulksend.clock import wait_until
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from bulksend.clock import steady_seconds
+from bulksend.clock import steady_seconds, wait_until
 from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder, Start
 from bulksend.ledger.driver_errors import log_text
@@ -47,7 +47,6 @@ from worker.permits.sender_queue import Held, Slot
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CampaignCache, CannotRender
 from worker.session.lease import LeaseKeeper
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +102,7 @@ class Doers:
     """Who does what of a delivery."""
 
     hands: InFlightTable
-    book: CampaignCache
+    campaign_cache: CampaignCache
     desk: PermitQueue
     openers: Mapping[Kind, Batcher[Opening, bool]]
     vendor: Vendor
@@ -190,12 +189,12 @@ class Deliverer:
 
     def _render(self, message: Claimed) -> str:
         """The vendor's Content; on record as long as it takes, since it may be what kills us. Raises CannotRender."""
-        self._do.recorder.rendering(message.id)
+        self._do.recorder.begin_render(message.id)
         try:
             reach("rendering", message.id)
-            return self._do.book.content(message)
+            return self._do.campaign_cache.render(message)
         finally:
-            self._do.recorder.rendered()
+            self._do.recorder.end_render()
 
     async def _fail(self, delivery: Delivery, why: str) -> None:
         id = delivery.message.id
@@ -206,14 +205,14 @@ class Deliverer:
     # -- permit ------------------------------------------------------------------------------------------
 
     def _ask_of(self, message: Claimed, missed: Slot | None = None) -> Ask:
-        book = self._do.book
+        cache = self._do.campaign_cache
         return Ask(
             kind=message.kind,
             sender=message.sender,
             campaign_id=message.campaign_id,
             recipient=message.recipient,
-            sender_limits=book.limits(message.sender),
-            campaign_rate=book.campaign(message.campaign_id).rate,
+            sender_limits=cache.sender_limits(message.sender),
+            campaign_rate=cache.campaign(message.campaign_id).rate,
             missed_ms=None if missed is None else missed.permit.slot_ms,
         )
 
@@ -418,7 +417,7 @@ class Deliverer:
         delivery.began_at = self._loop.time()
         self._tally.posted += 1
         self.hands.begins(delivery.message.kind)
-        self._do.recorder.begin(delivery.opening.attempt_id)
+        self._do.recorder.begin_post(delivery.opening.attempt_id)
 
     def ends(self, delivery: Delivery) -> None:
         """A POST is over, however it went."""
@@ -441,7 +440,7 @@ class Deliverer:
             tries=message.tries,
             waits=message.waits,
             expires_at_ms=message.expires_at,
-            on_unknown=self._do.book.campaign(message.campaign_id).on_unknown,
+            on_unknown=self._do.campaign_cache.campaign(message.campaign_id).on_unknown,
         )
         decision = decide(answer.outcome, subject, self._policy, self._lease.now_ms(), self._dice())
         self._tally.accepted += isinstance(answer.outcome, Accepted)
@@ -491,7 +490,7 @@ class Deliverer:
 
     def _is_settled(self, settlement: Settlement) -> None:
         self.hands.settled(settlement.attempt_id)
-        self._do.recorder.settled(settlement.attempt_id)
+        self._do.recorder.end_post(settlement.attempt_id)
 
     # -- bugs --------------------------------------------------------------------------------------------
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from bulksend.clock import ClockOffset
+from bulksend.clock import ClockOffset, wait_until
 from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spacing, Wait
 from bulksend.messaging.states import LANES, Kind
 from worker.permits.batch_size import BatchSize
 from worker.permits.sender_queue import Held, Line, Receiver, Slot, Waiting
-from worker.waiting import wait_until
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
-"""Results that could not be brought into the ledger before the process ended, kept in a file for the next start.
+"""Results that the ledger did not take before the process ended, kept in a file for the next start.
 
-A line holds ids, codes and times of one attempt: no phone number, no content, not even a encrypted one.
+A line holds ids, codes and times of one attempt: no phone number, and no content, encrypted or not.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from bulksend.messaging.states import Status
 
 
 class Spool:
-    """One folder; each process writes a file of its own, any process may replay them all."""
+    """A folder of files: each process writes its own, any process may replay all of them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def save(self, settlements: Sequence[Settlement]) -> Path:
-        """Write them durably; the file they are in."""
+        """Write the results to a new file and wait until the disk has it; returns its path. Raises OSError."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._folder / f"results-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
         with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
@@ -43,17 +43,17 @@ class Spool:
         return path
 
     def files(self) -> list[Path]:
-        """The files that wait to be replayed, the oldest first."""
+        """The files to replay, the oldest first."""
         return sorted(self._folder.glob("results-*.jsonl"), key=lambda p: p.stat().st_mtime)
 
     @staticmethod
     def load(path: Path) -> list[Settlement]:
-        """What a file holds; a line cut off by a crash is left out."""
+        """The results in a file, without lines that a crash cut off. Raises OSError."""
         return list(_readable(path.read_text().splitlines()))
 
     @staticmethod
-    def done(path: Path) -> None:
-        """Its results are in the ledger."""
+    def remove(path: Path) -> None:
+        """Delete a file whose results are in the ledger."""
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 

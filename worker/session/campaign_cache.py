@@ -1,4 +1,4 @@
-"""What a worker knows of campaigns and senders: content compiled once, limits looked up again every few seconds."""
+"""Campaigns and senders that a worker has read: a campaign's content is compiled once, limits are read again often."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, pa
 from bulksend.messaging.content import load_content_json
 
 FRESH_SECONDS = 5.0
-#: More than a worker can have in hand, three lanes of 4,000.
-_MOST_CAMPAIGNS = 20_000
+#: More than the claimed messages of a worker can belong to (three lanes of 4,000).
+_MAX_CAMPAIGNS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignFacts:
-    """What sending a message of a campaign needs to know of it. ``template`` is None for direct sends."""
+class CachedCampaign:
+    """What sending needs of a campaign. ``template`` is None for direct sends."""
 
     id: str
     template: ContentTemplate | None
@@ -32,11 +32,11 @@ class CampaignFacts:
 
 
 class CannotRender(BulksendError):
-    """This message can never be sent as it stands. The text names the field, never what it holds."""
+    """A message that can never be sent as it is stored. The text names the field, never its value."""
 
 
 class CampaignCache:
-    """Looks campaigns and senders up in the claiming transaction, and remembers them."""
+    """Reads campaigns and senders in the transaction that claims, and keeps them in memory."""
 
     def __init__(
         self,
@@ -48,29 +48,29 @@ class CampaignCache:
         self._cipher = cipher
         self._default = SenderLimits(rate=default_rate, quota=None)
         self._clock = clock
-        self._campaigns: dict[str, CampaignFacts] = {}
+        self._campaigns: dict[str, CachedCampaign] = {}
         self._senders: dict[str, SenderLimits] = {}
-        self._looked_at = float("-inf")
+        self._refreshed_at = float("-inf")
 
-    def look_up(self, tx: Connection, claimed: Iterable[Claimed]) -> None:
-        """Know every campaign and sender of these messages; look senders up again after a few seconds.
+    def load(self, tx: Connection, claimed: Iterable[Claimed]) -> None:
+        """Read the campaigns and senders of these messages that are missing; every few seconds, all senders.
 
-        Runs on a thread of its own, while the engine reads: what is in hand must be found at every instant, so
-        campaigns are forgotten only far beyond what can be in hand, and senders are replaced, never cleared.
+        Runs on a thread while the event loop reads. Every claimed message must find its campaign and sender at any
+        moment: the oldest campaigns are dropped only far above what can be claimed, senders are replaced, not cleared.
         """
         claimed = list(claimed)
-        unknown = {m.campaign_id for m in claimed} - self._campaigns.keys()
-        for campaign in campaigns.by_ids(tx, unknown).values() if unknown else ():
-            self._campaigns[campaign.id] = CampaignFacts(
+        missing = {m.campaign_id for m in claimed} - self._campaigns.keys()
+        for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
+            self._campaigns[campaign.id] = CachedCampaign(
                 campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
             )
-        while len(self._campaigns) > _MOST_CAMPAIGNS:
+        while len(self._campaigns) > _MAX_CAMPAIGNS:
             del self._campaigns[next(iter(self._campaigns))]
         phones = {m.sender for m in claimed}
         now = self._clock()
-        if now - self._looked_at > FRESH_SECONDS:
+        if now - self._refreshed_at > FRESH_SECONDS:
             phones |= self._senders.keys()
-            self._looked_at = now
+            self._refreshed_at = now
         else:
             phones -= self._senders.keys()
         if phones:
@@ -82,16 +82,16 @@ class CampaignCache:
                 for phone in phones
             }
 
-    def campaign(self, id: str) -> CampaignFacts:
-        """A campaign that was looked up."""
+    def campaign(self, id: str) -> CachedCampaign:
+        """A campaign of a claimed message. Raises KeyError when it was never loaded."""
         return self._campaigns[id]
 
-    def limits(self, sender: str) -> SenderLimits:
-        """The limits of a sender that was looked up; the defaults where it is not on record."""
+    def sender_limits(self, sender: str) -> SenderLimits:
+        """The limits of a sender; the defaults when the ledger does not know it."""
         return self._senders.get(sender, self._default)
 
-    def content(self, message: Claimed) -> str:
-        """The vendor's Content of a message, as JSON text. Raises CannotRender."""
+    def render(self, message: Claimed) -> str:
+        """The vendor's Content of a message, as JSON text. Raises CannotRender when there is no valid content."""
         if message.payload is None:
             raise CannotRender("its content was wiped")
         try:
@@ -108,10 +108,10 @@ class CampaignCache:
             if not isinstance(variables, dict):
                 raise CannotRender("its variables are not an object")
             return template.render(variables, otp=message.kind is Kind.OTP)
-        except (InvalidValue, KeyError) as error:
-            where = error.field if isinstance(error, InvalidValue) else "content"
-            why = error.why if isinstance(error, InvalidValue) else "is missing"
-            raise CannotRender(f"{where}: {why}") from None
+        except InvalidValue as error:
+            raise CannotRender(f"{error.field}: {error.why}") from None
+        except KeyError:
+            raise CannotRender("content: is missing") from None
 
 
 def _compiled(campaign: campaigns.Campaign) -> ContentTemplate | None:

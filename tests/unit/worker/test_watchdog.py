@@ -1,4 +1,4 @@
-"""When a worker is taken for stuck, and above all when it is not."""
+"""When a worker counts as stuck, and when it does not."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import redis
 
 from bulksend.messaging.states import Kind
-from worker.watchdog import Watchdog, jobs_wait
+from worker.watchdog import Watchdog, jobs_waiting
 
 PATIENCE_S = 60.0
 
 
 @dataclass
 class Worker:
-    """A worker as the watchdog sees it, by a clock that we set."""
+    """A worker as the watchdog sees it, with a clock that the test sets."""
 
     waiting: bool = True
     away: bool = False
@@ -26,11 +26,11 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.dog = Watchdog(
-            waiting=self.jobs_wait,
-            signs=lambda: self.jobs,
+            has_jobs=self.jobs_wait,
+            liveness=lambda: self.jobs,
             end=lambda: None,
             patience_s=PATIENCE_S,
-            steady_s=lambda: self.now,
+            clock=lambda: self.now,
         )
 
     def jobs_wait(self) -> bool:
@@ -38,49 +38,49 @@ class Worker:
             raise redis.TimeoutError
         return self.waiting
 
-    def looks(self, seconds: float) -> Iterator[bool]:
-        """A look every five seconds."""
+    def checks(self, seconds: float) -> Iterator[bool]:
+        """A check every five seconds."""
         for _ in range(int(seconds / 5)):
             self.now += 5
-            yield self.dog.look()
+            yield self.dog.check()
 
 
-def test_jobs_that_wait_for_the_whole_patience_while_nothing_is_taken_are_a_silent_stop() -> None:
+def test_a_worker_that_takes_no_waiting_job_for_the_whole_patience_is_stuck() -> None:
     worker = Worker()
-    found = list(worker.looks(70))
-    assert found.index(True) * 5 + 5 == PATIENCE_S + 5  # the first look only learns what there is
+    found = list(worker.checks(70))
+    assert found.index(True) * 5 + 5 == PATIENCE_S + 5  # the first check has nothing to compare with
 
 
 @pytest.mark.parametrize(
-    "well", ["takes one now and then", "no job or no room", "Redis away", "looked away once"]
+    "well", ["takes one now and then", "no job or no room", "Redis away", "Redis away once"]
 )
-def test_who_takes_a_job_now_and_then_or_has_none_or_no_redis_is_left_alone(well: str) -> None:
+def test_a_worker_that_takes_jobs_or_has_none_or_no_redis_is_not_stuck(well: str) -> None:
     worker = Worker(waiting=well != "no job or no room", away=well == "Redis away")
-    for n, found in enumerate(worker.looks(600)):
+    for n, found in enumerate(worker.checks(600)):
         assert not found
         if n % 9 == 0 and well == "takes one now and then":
             worker.jobs += 1
-        worker.away = well == "Redis away" or (well == "looked away once" and n % 9 == 0)
+        worker.away = well == "Redis away" or (well == "Redis away once" and n % 9 == 0)
 
 
-def test_a_process_that_was_stopped_itself_is_not_taken_for_stuck_when_it_goes_on() -> None:
+def test_the_time_for_which_the_process_was_suspended_does_not_count() -> None:
     worker = Worker()
-    assert not any(worker.looks(30))
+    assert not any(worker.checks(30))
     worker.now += 3600
-    assert not worker.dog.look()
+    assert not worker.dog.check()
 
 
-def test_patience_begins_anew_after_every_sign_of_life() -> None:
+def test_every_sign_of_life_restarts_the_patience() -> None:
     worker = Worker()
-    assert not any(worker.looks(55))
+    assert not any(worker.checks(55))
     worker.jobs += 1
-    assert not any(worker.looks(60))
-    assert any(worker.looks(10))
+    assert not any(worker.checks(60))
+    assert any(worker.checks(10))
 
 
-def test_only_lanes_that_are_consumed_and_have_room_count(valkey: redis.Redis) -> None:
+def test_only_consumed_lanes_with_room_count(valkey: redis.Redis) -> None:
     open_lanes = [Kind.OTP]
-    waits = jobs_wait(valkey, ["otp", "marketing"], lambda: open_lanes)
+    waits = jobs_waiting(valkey, ["otp", "marketing"], lambda: open_lanes)
     valkey.lpush("marketing", "a job")
     valkey.lpush("utility", "a job")
     assert not waits()
@@ -90,12 +90,12 @@ def test_only_lanes_that_are_consumed_and_have_room_count(valkey: redis.Redis) -
     assert not waits()
 
 
-def test_it_ends_the_worker_once_and_looks_no_more(valkey: redis.Redis) -> None:
-    valkey.lpush("otp", "a job that nobody takes")
+def test_it_ends_the_worker_once_and_stops_checking(valkey: redis.Redis) -> None:
+    valkey.lpush("otp", "a job that is not taken")
     ended: list[str] = []
     dog = Watchdog(
-        waiting=jobs_wait(valkey, ["otp"], lambda: [Kind.OTP]),
-        signs=lambda: 0,
+        has_jobs=jobs_waiting(valkey, ["otp"], lambda: [Kind.OTP]),
+        liveness=lambda: 0,
         end=lambda: ended.append("ended"),
         patience_s=0.3,
     )
@@ -106,7 +106,7 @@ def test_it_ends_the_worker_once_and_looks_no_more(valkey: redis.Redis) -> None:
     assert not dog.thread.is_alive()
 
 
-def test_a_patience_of_nothing_is_never() -> None:
-    dog = Watchdog(waiting=lambda: True, signs=lambda: 0, end=lambda: None, patience_s=0)
+def test_a_patience_of_zero_switches_it_off() -> None:
+    dog = Watchdog(has_jobs=lambda: True, liveness=lambda: 0, end=lambda: None, patience_s=0)
     dog.start()
     assert dog.thread is None
