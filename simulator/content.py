@@ -1,9 +1,7 @@
-"""What the vendor takes as Content, read from its page (reference 1.3) independently of what the sender
-believes.
+"""The Content that the vendor accepts, by its documentation (docs/vendor.md#content).
 
-On purpose nothing of ``bulksend.messaging.content`` is used here: a mistake there would otherwise be judged
-by itself. Tolerant where the page is silent: unknown fields are ignored. Returned texts never repeat a value
-that was sent.
+``bulksend.messaging.content`` is not used here: a mistake there would pass its own check. Unknown fields are ignored,
+because the documentation does not forbid them. Error texts never repeat a value that was sent.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[a-z0-9_]{1,512}")
-#: Reference section 3, observed as error 132018.
+#: docs/vendor.md#limits; the error is 132018.
 _BAD_PARAMETER = re.compile(r"[\n\t\r]| {5}")
 _MEDIA = frozenset({"image", "video", "audio", "document", "sticker"})
 TYPES = frozenset({"text", "location", "template"}) | _MEDIA
@@ -29,7 +27,7 @@ class ContentError(Exception):
 
     @property
     def message(self) -> str:
-        """The Message of a RetCode 17115. That it looks like Meta's own is a guess (reference 1.4)."""
+        """The Message of a RetCode 17115. Its form is Meta's own, by inference (docs/vendor.md#reply)."""
         return f"(#{self.code}) {self}"
 
 
@@ -124,7 +122,7 @@ def _check_component(component: object, where: str) -> None:
         if component.get("sub_type") not in {"url", "quick_reply"}:
             raise ContentError(f"Invalid parameter: {where}.sub_type must be url or quick_reply")
         index = component.get("index")
-        # The page counts to 2, Meta to 9 by now (reference 1.3); what matters is that it is a string.
+        # The documentation allows "0" to "2", Meta by now "9"; it must be a string.
         if not isinstance(index, str) or not re.fullmatch("[0-9]", index):
             raise ContentError(f'Invalid parameter: {where}.index must be a string, "0" to "9"')
     elif component.get("sub_type") is not None or component.get("index") is not None:

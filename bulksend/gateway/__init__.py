@@ -1,34 +1,30 @@
 """The only room that knows the vendor: payload, signature, replies, client, calls. Import from here."""
 
 from bulksend.gateway.client import VendorClient
-from bulksend.gateway.error_codes import Family, Row, find_row, outcome_of, table_rows, whatsapp_code_in
+from bulksend.gateway.error_codes import Family, find_row, outcome_of, table_rows, whatsapp_code_in
 from bulksend.gateway.payload import (
-    USER_AGENT,
     Credentials,
     SendOrder,
     build_call,
     build_request,
     new_nonce,
 )
-from bulksend.gateway.phones import PhoneList, SenderPhone
+from bulksend.gateway.phones import PhoneList
 from bulksend.gateway.replies import read_failure, read_reply
 from bulksend.gateway.signature import canonical, sign
 from bulksend.gateway.socket_transport import SocketTransport
-from bulksend.gateway.transport import Failure, RawReply, Start, Timeouts, Transport
+from bulksend.gateway.transport import Failure, RawReply, StartSignal, Timeouts, Transport
 from bulksend.gateway.vendor_calls import VendorCalls
 
 __all__ = [
-    "USER_AGENT",
     "Credentials",
     "Failure",
     "Family",
     "PhoneList",
     "RawReply",
-    "Row",
     "SendOrder",
-    "SenderPhone",
     "SocketTransport",
-    "Start",
+    "StartSignal",
     "Timeouts",
     "Transport",
     "VendorCalls",

@@ -1,4 +1,4 @@
-"""The vendor's address and how its certificate is checked, the same for every transport."""
+"""The vendor's address and how its certificate is checked, for the transport and for the other calls."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal
 import httpx
 
 Verify = Literal[True] | str | Path
-"""True for the usual certificate authorities, or a PEM file of them. Never off."""
+"""True for the usual certificate authorities, or a PEM file of authorities. Never off."""
 
 
 def read_address(url: str) -> httpx.URL:
-    """Raises ValueError for what is not ``http(s)://HOST[:PORT]/PATH``."""
+    """Raises ValueError for anything but ``http(s)://HOST[:PORT]/PATH``."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as wrong:

@@ -1,4 +1,4 @@
-"""The vendor as the rest of the product sees it: an order in, an answer out, nothing raised."""
+"""The vendor for the worker: an order in, an answer out, no exception for what network and vendor do."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Set
 
 from bulksend.gateway.payload import Credentials, SendOrder, build_request, new_nonce
 from bulksend.gateway.replies import read_failure, read_reply
-from bulksend.gateway.transport import Failure, RawReply, Start, Transport
+from bulksend.gateway.transport import Failure, RawReply, StartSignal, Transport
 from bulksend.messaging.outcome import Answer, Evidence, NotSent, Remedy, Retry
 from bulksend.messaging.states import Kind
 
 
 class VendorClient:
-    """Gather, post, read. ``clock`` says seconds since the epoch, ``nonce`` a new nonce a call.
+    """Builds the request, POSTs it and reads the reply. ``clock`` gives seconds since the epoch, ``nonce`` a new nonce.
 
-    ``vouched``: codes of which the operator says that nothing was sent; it never applies to a one-time code.
+    ``vouched``: codes that mean "not sent" by the operator's word; never applied to a one-time code.
     """
 
     def __init__(
@@ -34,11 +34,10 @@ class VendorClient:
         self._clock = clock
         self._nonce = nonce
 
-    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
-        """POST once, when ``start`` lets it. Whatever network and vendor do is in the answer.
+    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
+        """POST once, when ``start`` says so. The answer holds whatever network and vendor do.
 
-        Only CancelledError comes out of here, and a cancelled order may have gone out; and what ``start`` raises, in
-        which case nothing has.
+        Raises CancelledError: the order may have been sent. Raises what ``start`` raises: nothing was sent.
         """
         try:
             body, headers = build_request(
@@ -46,7 +45,9 @@ class VendorClient:
             )
         except UnicodeEncodeError as error:
             return Answer(
-                NotSent("the content holds half a character (a lone surrogate)", Remedy(retry=Retry.NEVER)),
+                NotSent(
+                    "the content holds half of a character (a lone surrogate)", Remedy(retry=Retry.NEVER)
+                ),
                 Evidence(error=type(error).__name__),
             )
         return self._read(order, await self._transport.post(body, headers, start))
@@ -54,34 +55,29 @@ class VendorClient:
     def send_now(
         self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
     ) -> asyncio.Future[RawReply] | None:
-        """POST before this returns, where a connection is up and ``begin`` says yes; else None, and nothing was done.
-
-        See ``Transport.post_now`` for ``begin``, ``done`` and the future.
-        """
+        """See ``Transport.post_now``; also None where the content cannot be encoded."""
         try:
             body, headers = build_request(
                 order, self._credentials, now_seconds=int(self._clock()), nonce=self._nonce()
             )
         except UnicodeEncodeError:
             return None
-        return self._transport.post_now(
-            body, headers, begin, lambda reached: done(self._read(order, reached))
-        )
+        return self._transport.post_now(body, headers, begin, lambda result: done(self._read(order, result)))
 
-    def ready(self) -> int:
-        """How many orders could go out at once, over connections that are up."""
-        return self._transport.ready()
+    def idle_connections(self) -> int:
+        """See Transport."""
+        return self._transport.idle_connections()
 
-    def connected(self) -> int:
-        """How many connections are up, in use or not."""
-        return self._transport.connected()
+    def open_connections(self) -> int:
+        """See Transport."""
+        return self._transport.open_connections()
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
 
-    def _read(self, order: SendOrder, reached: RawReply | Failure) -> Answer:
-        if not isinstance(reached, RawReply):
-            return read_failure(reached)
+    def _read(self, order: SendOrder, result: RawReply | Failure) -> Answer:
+        if not isinstance(result, RawReply):
+            return read_failure(result)
         vouched = frozenset() if order.kind is Kind.OTP else self._vouched
-        return read_reply(reached.status, reached.headers, reached.body, vouched=vouched)
+        return read_reply(result.status, result.headers, result.body, vouched=vouched)

@@ -1,4 +1,4 @@
-"""From an order to the bytes and headers of one POST. Pure: the time and the nonce are handed in."""
+"""Turns an order into the body and headers of one POST (docs/vendor.md#request). Pure but for ``new_nonce``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ USER_AGENT = f"bulksend/{__version__}"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SendOrder:
-    """One message as the vendor wants it: numbers are digits without ``+``, ``content`` is JSON text."""
+    """One message in the vendor's form: numbers are digits without ``+``, ``content`` is JSON text."""
 
     sender: str
     to: str
     type: MessageType
     content: str
     kind: Kind = Kind.OTP
-    """Not sent along. Answers to a one-time code are read most strictly, which is the default for that reason."""
+    """Not sent to the vendor. The default is the kind whose answers are read most strictly."""
 
     def __repr__(self) -> str:
         return (
@@ -40,10 +40,10 @@ class SendOrder:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """The account that pays. Raises InvalidValue for a value that could never be accepted.
+    """The vendor's account. Raises InvalidValue for a value that the vendor can never accept.
 
-    ``action`` is ``SendMessage`` (the vendor's page) or ``SendWhatsappMessage`` (all of its SDKs); which of
-    them a live account takes is not documented. ``account_id`` may be None: the SDKs send none.
+    ``action`` is ``SendMessage`` (the vendor's documentation) or ``SendWhatsappMessage`` (its SDKs). ``account_id`` may
+    be None: the SDKs send none.
     """
 
     access_key_id: str
@@ -51,7 +51,7 @@ class Credentials:
     account_id: int | None = None
     action: str = "SendMessage"
     extra: str = ""
-    """A flat JSON object, merged into each request; empty: none."""
+    """A flat JSON object that is merged into each request; empty for none."""
 
     def __post_init__(self) -> None:
         if not _fits_a_header(self.access_key_id):
@@ -69,14 +69,14 @@ class Credentials:
         return f"Credentials(<hidden>, account_id={self.account_id}, action={self.action!r})"
 
 
-#: Nonces made beforehand: asking the kernel for each lets other threads in between. A child process makes its own.
+#: Nonces made in advance: a system call for each one would let other threads run. A child process makes its own.
 _NONCES: list[str] = []
 _NONCE_BYTES, _NONCES_AT_ONCE = 10, 500
 os.register_at_fork(after_in_child=_NONCES.clear)
 
 
 def new_nonce() -> str:
-    """20 random characters; the vendor's SDKs send 10 to 36 and name 32 as the longest (reference 1.1)."""
+    """20 random characters; the vendor's SDKs send 10 to 36 (docs/vendor.md#request)."""
     while True:
         try:
             return _NONCES.pop()
@@ -91,19 +91,19 @@ def build_request(
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of a SendMessage POST.
 
-    Call it anew for every attempt: the vendor refuses a timestamp more than five minutes off, and may
-    refuse a nonce it has seen. Raises UnicodeEncodeError for text with lone surrogates.
+    Call it again for each attempt: the vendor refuses a timestamp more than five minutes off, and may refuse a nonce
+    that it has seen. Raises UnicodeEncodeError for text with lone surrogates.
     """
     body, signature = _form(credentials, order.sender, order.type).filled(order.to, order.content)
     return body, _headers(credentials, signature, now_seconds, nonce)
 
 
-#: Stand for what differs from message to message; nothing else in a request can be like them.
+#: Placeholders for what differs from message to message. They are random, so no other text equals them.
 _TO, _CONTENT = (f"<{what} {os.urandom(8).hex()}>" for what in ("to", "content"))
 
 
 class _Form:
-    """A SendMessage of one sender and type, but for recipient and content: what is the same is written once."""
+    """The parts of a SendMessage that all messages of one sender and type share, encoded and hashed once."""
 
     def __init__(self, credentials: Credentials, sender: str, type: MessageType) -> None:
         fields = {"BusinessPhone": sender, "To": _TO, "Type": str(type), "Content": _CONTENT}

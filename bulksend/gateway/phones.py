@@ -1,11 +1,11 @@
-"""What ``doctor`` asks the vendor: which senders the account has, and whether our clocks agree."""
+"""The reply to GetAccountPhoneList: the account's senders, and the vendor's clock (docs/vendor.md#other-calls)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bulksend.gateway.replies import http_date, refusal_of, take_apart
+from bulksend.gateway.replies import http_date, outcome_by_code, parse_reply
 from bulksend.gateway.transport import RawReply
 from bulksend.messaging.outcome import Accepted, Outcome
 
@@ -15,12 +15,12 @@ MAX_TEXT = 80
 
 @dataclass(frozen=True, slots=True)
 class SenderPhone:
-    """A sender as the vendor sees it; what it does not say is empty. Unknown words are kept as they are."""
+    """A sender as the vendor describes it; a missing field is empty. Unknown words are kept."""
 
     number: str
     country: str
     status: str
-    """``CONNECTED`` is the one that can send (reference 1.6 lists the rest)."""
+    """``CONNECTED`` means that it can send; docs/vendor.md#other-calls lists the others."""
     quality: str
     """``GREEN``, ``YELLOW``, ``RED`` or ``UNKNOWN``."""
     display_name: str
@@ -37,17 +37,17 @@ class PhoneList:
     answered: bool
     """Whether a reply came, with a list or without."""
     clock_skew_seconds: float | None
-    """The vendor's clock less ours; None when it does not tell. More than 300 either way and it refuses."""
+    """The vendor's clock minus ours; None where it is not told. The vendor refuses more than 300 either way."""
 
 
 def read_phone_list(reached: RawReply | str, *, now_seconds: float) -> PhoneList:
     """The reply to GetAccountPhoneList, or why there is none. Never raises."""
     if isinstance(reached, str):
         return PhoneList((), reached, False, None)
-    reply = take_apart(reached.status, reached.headers, reached.body)
+    reply = parse_reply(reached.status, reached.headers, reached.body)
     skew = vendor_clock_skew_seconds(reached.headers, now_seconds=now_seconds)
     if reply.ret_code != 0 or not reply.is_2xx:
-        return PhoneList((), _why(refusal_of(reply)), True, skew)
+        return PhoneList((), _why(outcome_by_code(reply)), True, skew)
     data = (reply.fields or {}).get("Data")
     listed = data.get("PhoneList") if isinstance(data, dict) else data
     if not isinstance(listed, list):
@@ -57,7 +57,7 @@ def read_phone_list(reached: RawReply | str, *, now_seconds: float) -> PhoneList
 
 
 def vendor_clock_skew_seconds(headers: Mapping[str, str], *, now_seconds: float) -> float | None:
-    """The vendor's clock less ours, to the second, from its Date header; None when there is none."""
+    """The vendor's clock minus ours, from the Date header in whole seconds; None without one."""
     for name, value in headers.items():
         if name.lower() == "date":
             date = http_date(value)

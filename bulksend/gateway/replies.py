@@ -1,8 +1,8 @@
-"""From what came back to an :class:`Answer`. Pure: no clock, no network; nothing that a reply holds raises.
+"""Reads a reply, or the lack of one, as an :class:`Answer`. Pure; no content of a reply raises.
 
-The order of reading (reference section 4): the RetCode; for 17115 the WhatsApp code in ``Message``; the HTTP
-status only where there is no RetCode that is listed. Only RetCode 0 with a MessageId in a 2xx is accepted. What is
-neither that nor a refusal with a source is unknown (codes.py).
+The order (docs/vendor.md#reply): the RetCode; for 17115 the WhatsApp code in ``Message``; the HTTP status only where
+no listed RetCode is there. Only RetCode 0 with a MessageId in a 2xx is accepted. Everything else that no source calls
+a refusal is unknown (error_codes.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bulksend.gateway.error_codes import (
     Family,
     find_row,
     outcome_of,
-    outcome_of_words,
+    outcome_of_message,
     whatsapp_code_in,
 )
 from bulksend.gateway.transport import Failure
@@ -41,40 +41,49 @@ from bulksend.messaging.outcome import (
 )
 
 MAX_BODY = 65536
-"""Bytes. The documented answer has about 150."""
+"""Bytes. The documented reply has about 150."""
 MAX_ID = 256
 MAX_VENDOR_MESSAGE = 500
 MAX_RETRY_AFTER_MS = 60 * 60 * 1000
-#: When every connection is busy, as this machine's own doing.
+_AT_STAGE = {
+    "pool": "no connection was free in time",
+    "connect": "no connection to the vendor",
+    "tls": "no TLS connection to the vendor",
+    "start": "the connection ended before the POST began",
+    "send": "the connection failed while the request was sent",
+    "wait": "the connection failed while waiting for the reply",
+    "read": "the connection failed while the reply was read",
+}
+#: The wait after a POST that found every connection busy.
 POOL_WAIT_MS = 1000
 
 _INT32 = 2**31 - 1
 _WRITTEN_PHONE = re.compile(r"\+[0-9][0-9 ().-]{5,}[0-9]")
 
 
-class Reply(NamedTuple):
-    """A reply taken apart. What is missing, of the wrong type or too long is None or empty."""
+class ParsedReply(NamedTuple):
+    """The parts of a reply. A part that is missing, of the wrong type or too long is None or empty."""
 
     status: int
     fields: Mapping[str, Any] | None
-    """The body's JSON object; None when it is anything else."""
+    """The body's JSON object; None for any other body."""
     ret_code: int | None
     message: str
-    """The vendor's own words, raw: may hold phone numbers."""
+    """The vendor's text, not masked: may hold phone numbers."""
     request_id: str
     message_id: str
-    message_id_is_sound: bool
+    has_valid_message_id: bool
     retry_after_ms: int | None
     shown: str
-    """What may be kept of the vendor's words."""
+    """The vendor's text as it may be kept: masked."""
 
     @property
-    def names_message_id(self) -> bool:
-        """Whether there is a MessageId of any type and length, also beside the place where it belongs."""
+    def has_message_id(self) -> bool:
+        """Whether there is a MessageId of any type and length, also outside its documented place."""
         fields = self.fields or {}
         data = fields.get("Data")
         places = [fields, *(data if isinstance(data, list) else [data])]
-        return any(_says(place.get("MessageId")) for place in places if isinstance(place, Mapping))
+        return any(_is_given(place.get("MessageId")) for place in places if isinstance(place, Mapping))
 
     @property
     def is_2xx(self) -> bool:
@@ -90,22 +99,22 @@ def read_reply(
     max_body: int = MAX_BODY,
     vouched: Set[int] = frozenset(),
 ) -> Answer:
-    """What a complete reply to SendMessage means. A body of more than ``max_body`` bytes is not looked at.
+    """The answer in a complete reply to SendMessage. A body of more than ``max_body`` bytes is not read.
 
-    ``vouched``: RetCodes and HTTP statuses of which the operator says that nothing was sent.
+    ``vouched``: RetCodes and HTTP statuses that mean "not sent" by the operator's word.
     """
-    reply = take_apart(status, headers, body, max_body=max_body)
+    reply = parse_reply(status, headers, body, max_body=max_body)
     whatsapp_code = whatsapp_code_in(reply.message) if reply.ret_code == SEND_FAILED else None
-    return Answer(_outcome(reply, whatsapp_code, vouched), evidence_of(reply, whatsapp_code))
+    return Answer(_outcome(reply, whatsapp_code, vouched), _evidence(reply, whatsapp_code))
 
 
 def read_failure(failure: Failure) -> Answer:
-    """What the lack of a reply means: not a byte sent is NotSent, anything else is Unknown."""
+    """The answer without a reply: NotSent if no byte was sent, else Unknown."""
     evidence = Evidence(bytes_sent=failure.bytes_sent, reply_began=failure.reply_began, error=failure.error)
-    what = f"{failure.error} at the stage {failure.stage!r}"
+    what = f"{_AT_STAGE.get(failure.stage, 'the POST failed')} ({failure.error})"
     if failure.bytes_sent:
-        return Answer(Unknown(f"{what}: it may have gone out"), evidence)
-    return Answer(NotSent(f"{what}: nothing was sent", _remedy_unsent(failure)), evidence)
+        return Answer(Unknown(f"{what}; the message may have been sent"), evidence)
+    return Answer(NotSent(f"{what}; nothing was sent", _remedy_unsent(failure)), evidence)
 
 
 def _remedy_unsent(failure: Failure) -> Remedy:
@@ -116,33 +125,33 @@ def _remedy_unsent(failure: Failure) -> Remedy:
     return Remedy(retry=Retry.BACKOFF, breaker=True)
 
 
-def _outcome(reply: Reply, whatsapp_code: int | None, vouched: Set[int]) -> Outcome:
-    if reply.ret_code == 0 and reply.is_2xx and reply.message_id_is_sound:
+def _outcome(reply: ParsedReply, whatsapp_code: int | None, vouched: Set[int]) -> Outcome:
+    if reply.ret_code == 0 and reply.is_2xx and reply.has_valid_message_id:
         return Accepted(reply.message_id, reply.request_id)
     if whatsapp_code is not None:
         outcome = outcome_of(Family.WHATSAPP, whatsapp_code, reply.retry_after_ms)
     else:
-        words = outcome_of_words(reply.message) if reply.ret_code == SEND_FAILED else None
-        outcome = words or refusal_of(reply, vouched)
-    if isinstance(outcome, Refused | Throttled) and reply.names_message_id:
-        # What it takes it gives a MessageId: an answer that says both proves neither.
+        words = outcome_of_message(reply.message) if reply.ret_code == SEND_FAILED else None
+        outcome = words or outcome_by_code(reply, vouched)
+    if isinstance(outcome, Refused | Throttled) and reply.has_message_id:
+        # A MessageId means accepted, so an answer that also refuses proves neither.
         remedy = Remedy(breaker=True, alert=True)
         return Unknown(
-            f"{outcome.why}, and yet there is a MessageId; it may have gone out", outcome.code, remedy
+            f"{outcome.why}, but the reply has a MessageId; it may have gone out", outcome.code, remedy
         )
     return outcome
 
 
-def refusal_of(reply: Reply, vouched: Set[int] = frozenset()) -> Outcome:
-    """What a reply means that is not the success of its action."""
+def outcome_by_code(reply: ParsedReply, vouched: Set[int] = frozenset()) -> Outcome:
+    """The outcome of a reply that does not report success, by its RetCode or HTTP status."""
     code = reply.ret_code
     if code is not None and (reply.is_2xx or find_row(Family.RETCODE, code)):
         return outcome_of(Family.RETCODE, code, reply.retry_after_ms, vouched=vouched)
     return outcome_of(Family.HTTP, reply.status, reply.retry_after_ms, vouched=vouched)
 
 
-def evidence_of(reply: Reply, whatsapp_code: int | None = None) -> Evidence:
-    """What is kept of a reply."""
+def _evidence(reply: ParsedReply, whatsapp_code: int | None = None) -> Evidence:
+    """What the ledger keeps of a reply."""
     return Evidence(
         http_status=reply.status,
         ret_code=reply.ret_code,
@@ -155,10 +164,12 @@ def evidence_of(reply: Reply, whatsapp_code: int | None = None) -> Evidence:
     )
 
 
-# -- taking a reply apart --------------------------------------------------------------------------------
+# -- the parts of a reply --------------------------------------------------------------------------------
 
 
-def take_apart(status: int, headers: Mapping[str, str], body: bytes, *, max_body: int = MAX_BODY) -> Reply:
+def parse_reply(
+    status: int, headers: Mapping[str, str], body: bytes, *, max_body: int = MAX_BODY
+) -> ParsedReply:
     """The parts of a reply to any action."""
     by_name = {name.lower(): value for name, value in headers.items()}
     fields = _json_object(_inflated(body, by_name.get("content-encoding", ""), max_body))
@@ -167,21 +178,21 @@ def take_apart(status: int, headers: Mapping[str, str], body: bytes, *, max_body
     message = message if isinstance(message, str) else ""
     data = parts.get("Data")
     message_id = data.get("MessageId") if isinstance(data, dict) else None
-    return Reply(
+    return ParsedReply(
         status=status,
         fields=fields,
         ret_code=_ret_code(parts.get("RetCode")),
         message=message,
         request_id=_id_text(parts.get("RequestId")) or _id_text(by_name.get("x-speedo-request-uuid")),
         message_id=_id_text(message_id),
-        message_id_is_sound=isinstance(message_id, str) and bool(_id_text(message_id)),
+        has_valid_message_id=isinstance(message_id, str) and bool(_id_text(message_id)),
         retry_after_ms=_retry_after_ms(by_name.get("retry-after", ""), by_name.get("date", "")),
-        shown=_shown(message) if fields is not None else _described(by_name.get("content-type", ""), body),
+        shown=_masked(message) if fields is not None else _description(by_name.get("content-type", ""), body),
     )
 
 
 def _inflated(body: bytes, encoding: str, max_body: int) -> bytes | None:
-    """The body, or None when it is longer than ``max_body``. Unasked compression is undone, within that."""
+    """The body, decompressed where it is compressed; None where it is longer than ``max_body``."""
     if len(body) > max_body:
         return None
     if encoding.strip().lower() not in {"gzip", "x-gzip", "deflate"}:
@@ -191,7 +202,7 @@ def _inflated(body: bytes, encoding: str, max_body: int) -> bytes | None:
         inflated = inflater.decompress(body, max_body + 1)
     except zlib.error:
         return None
-    # Behind its end there may be another member, which goes on with the body.
+    # Another gzip member may follow, which would continue the body.
     is_whole = inflater.eof and not inflater.unused_data
     return inflated if is_whole and len(inflated) <= max_body else None
 
@@ -207,7 +218,7 @@ def _json_object(body: bytes | None) -> dict[str, Any] | None:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An answer that says a thing twice says nothing: which of two RetCodes would it be?"""
+    """Refuses a repeated name: of two RetCodes, which one counts is not defined."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a repeated name")
@@ -218,7 +229,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-#: Made once: ``json.loads`` makes one a call where it is given hooks.
+#: Made once, because ``json.loads`` makes a new decoder in each call with hooks.
 _DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
 
 
@@ -232,17 +243,17 @@ def _ret_code(value: object) -> int | None:
 
 
 def _id_text(value: object) -> str:
-    """An id that a ledger can hold and a receipt can match, else empty: a cut id could match another."""
+    """An id that the ledger can store whole, else empty: a shortened id could match another message."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text if len(text) <= MAX_ID and text.isprintable() and text.strip() else ""
 
 
-def _says(value: object) -> bool:
+def _is_given(value: object) -> bool:
     return value is not None and (not isinstance(value, str) or bool(value.strip()))
 
 
-def _shown(words: str) -> str:
-    """The vendor's words with numbers masked and the unprintable escaped (log injection, bidi, NUL)."""
+def _masked(words: str) -> str:
+    """The vendor's text with numbers masked and unprintable characters escaped (log injection, bidi, NUL)."""
     if not words:
         return ""
     masked = mask_digits(_WRITTEN_PHONE.sub("+***", words[: 4 * MAX_VENDOR_MESSAGE]))
@@ -250,21 +261,21 @@ def _shown(words: str) -> str:
     return safe[:MAX_VENDOR_MESSAGE]
 
 
-def _described(content_type: str, body: bytes) -> str:
-    """In place of a body that is no answer: it might quote our request, so none of it is kept."""
-    return _shown(f"no JSON object: {len(body)} bytes of {content_type[:80] or 'unnamed type'}")
+def _description(content_type: str, body: bytes) -> str:
+    """Describes a body that is not a JSON object. Its text is not kept: it might quote our request."""
+    return _masked(f"no JSON object: {len(body)} bytes of {content_type[:80] or 'unnamed type'}")
 
 
 def _retry_after_ms(value: str, server_date: str) -> int | None:
-    """Seconds or an HTTP date, at most an hour; None for anything else, and for 0: our own backoff is wiser.
+    """Seconds or an HTTP date, at most an hour; None for anything else, and for 0: then our backoff decides.
 
-    A date is measured from the reply's own Date header, so this machine's clock does not matter.
+    A date is compared with the reply's own Date header, so this machine's clock does not matter.
     """
     value = value.strip()
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        # No digits beyond the first nine can matter under the clamp.
+        # Nine digits are more than the clamp lets through.
         return min(int(value[:9]) * 1000, MAX_RETRY_AFTER_MS) or None
     until, now = http_date(value), http_date(server_date)
     if until is None or now is None or until <= now:

@@ -1,7 +1,6 @@
 """The vendor's signature: lower-case hex SHA-1 over the body's canonical text and the secret.
 
-Plain SHA-1 and not HMAC, no separators, no URL encoding: that is the vendor's rule, not a choice of ours
-(reference 1.2; test vectors from its documentation and its Go, Python, Java and PHP SDKs). Timestamp, nonce
+The vendor's rule (docs/vendor.md#signature): plain SHA-1 and not HMAC, no separators, no URL encoding. Timestamp, nonce
 and key id are not signed.
 """
 
@@ -11,15 +10,15 @@ import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 
-#: Deeper bodies are refused, so that a hostile one cannot exhaust the stack. SendMessage needs one level.
+#: Deeper bodies are refused, so that none can exhaust the stack. SendMessage needs one level.
 MAX_DEPTH = 64
 
 
 def sign(body: Mapping[str, object], secret: str) -> str:
     """``hex(sha1(utf8(canonical(body) + secret)))``.
 
-    Raises ValueError for what cannot be signed: null, NaN, infinity, lone surrogates (UnicodeEncodeError), a
-    type that JSON does not know, more than MAX_DEPTH levels.
+    Raises ValueError for a body that cannot be signed: null, NaN, infinity, lone surrogates (UnicodeEncodeError), a
+    type that is not JSON, more than MAX_DEPTH levels.
     """
     text = canonical(body) + secret
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
@@ -42,7 +41,7 @@ def _write(value: object, parts: list[str], depth: int) -> None:
             parts.append(str(value))
         case float():
             parts.append(_float_text(value))
-        # dict by name: to ask whether something is a Mapping of any kind costs as much as all the rest.
+        # dict by name: a test for Mapping costs as much as all the rest.
         case dict() | Mapping() | list() | tuple() if depth == 0:
             raise ValueError(f"a body of more than {MAX_DEPTH} levels cannot be signed")
         case dict() | Mapping():
@@ -50,7 +49,7 @@ def _write(value: object, parts: list[str], depth: int) -> None:
             for key in sorted(value):
                 item = value[key]
                 parts.append(key)
-                if type(item) is str:  # as nearly all are: one call less for each
+                if type(item) is str:  # most are: saves a call
                     parts.append(item)
                 else:
                     _write(item, parts, depth - 1)

@@ -1,8 +1,8 @@
-"""The seam over asyncio's own sockets and httptools (Node's HTTP parser): what the hot path uses.
+"""The transport of the hot path: asyncio's sockets and httptools (Node's HTTP parser).
 
-httpx spends about seven times the CPU on a POST (``bench/vendor_client.py`` prints it) and keeps bytes that
-come after a reply for the next request's. Here one object owns one connection, so what was written and what
-came back is known to the byte.
+httpx uses about seven times the CPU for a POST (``bench/vendor_client.py`` prints it) and takes bytes that follow a
+reply for the next request's reply. Here one object owns one connection, so what was written and what was read is known
+to the byte.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from bulksend.errors import TransportError
 from bulksend.failpoints import reach
 from bulksend.gateway.address import Verify, read_address, tls_context
 from bulksend.gateway.payload import USER_AGENT
-from bulksend.gateway.transport import HELD, Failure, RawReply, Start, Timeouts
+from bulksend.gateway.transport import NOT_STARTED, Failure, RawReply, StartSignal, Timeouts
 
 MAX_HEAD = 65536
-"""Bytes of status line and headers. The vendor's have about 300."""
+"""Bytes of the status line and headers. The vendor's have about 300."""
 
 _NOT_IN_A_HEADER = re.compile(r"[^\t\x20-\x7e]")
 
@@ -34,33 +34,33 @@ class DisconnectedError(TransportError):
 
 
 class InvalidReplyError(TransportError):
-    """What came back is not HTTP/1.1, or its head is too long."""
+    """The reply is not HTTP/1.1, or its head is too long."""
 
 
 class ReadTimeoutError(TransportError):
-    """Nothing came for ``Timeouts.read`` seconds."""
+    """No byte of the reply came for ``Timeouts.read`` seconds."""
 
 
 class WriteTimeoutError(TransportError):
-    """The request was not taken off our hands within ``Timeouts.write`` seconds."""
+    """The kernel did not take the whole request within ``Timeouts.write`` seconds."""
 
 
-#: A timer that goes off by so little too early is right.
+#: A timer that fires this much too early counts as on time.
 _TICK_S = 0.001
-#: Connections that may end, one after the other, while their POST waits for its start.
-_LINES_TRIED = 3
-#: Turns of the event loop in which it has surely read what waits in a socket: it looks in one, and reads in the next.
+#: Connections that a POST tries one after the other, when each ends before the POST may begin.
+_CONNECTIONS_TRIED = 3
+#: Turns of the event loop after which it has read what waits in a socket: it polls in one and reads in the next.
 _TURNS_TO_READ = 4
 
 
 class SocketTransport:
     """At most ``connections`` POSTs at once to ``url``, each over a kept-alive HTTP/1.1 connection.
 
-    No redirects, no retries, no proxy. ``keepalive_seconds`` has to stay below the time after which the
-    vendor closes an idle connection, or a POST may meet the closing one and be in doubt. After ``max_age_seconds``, or
-    up to a tenth less, a connection is closed between two POSTs: its name may have another address by then, and
-    connections made together need not end together. Raises ValueError for a URL that is not http(s), OSError for a
-    PEM file that cannot be read.
+    No redirects, no retries, no proxy. ``keepalive_seconds`` must be less than the time after which the vendor closes
+    an idle connection: a POST on a closing connection may end as unknown. After ``max_age_seconds``, or up to a tenth
+    less, a connection is closed between two POSTs: its name may have another address by then, and connections made
+    together do not end together. Raises ValueError for a URL that is not http(s), OSError for a PEM file that cannot
+    be read.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class SocketTransport:
         self._connections = max(1, connections)
         self._busy = 0
         self._waiting = 0
-        self._over = asyncio.Event()
-        """Set for an instant whenever a POST is over that somebody waits for."""
-        self._idle: list[_Line] = []
-        self._up: set[_Line] = set()
+        self._one_ended = asyncio.Event()
+        """Set for an instant when a POST has ended while other POSTs wait for a connection."""
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
         self._closed = False
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
     ) -> RawReply | Failure:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         request = self._request(body, headers)
@@ -106,13 +106,13 @@ class SocketTransport:
             return _unsent("TransportClosed", "pool")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeouts.total
-        if self._busy >= self._connections and not await self._wait_for_room(deadline):
+        if self._busy >= self._connections and not await self._wait_for_connection(deadline):
             return _unsent("PoolTimeout", "pool")
         self._busy += 1
         try:
-            return await self._post_on_a_line(request, deadline, start, loop)
+            return await self._post_on_a_connection(request, deadline, start, loop)
         finally:
-            self._is_over()
+            self._finish_post()
 
     def post_now(
         self,
@@ -125,12 +125,12 @@ class SocketTransport:
         if self._closed or self._busy >= self._connections:
             return None
         now = asyncio.get_running_loop().time()
-        line = self._idle_line(now)
-        if line is None:
+        connection = self._take_idle(now)
+        if connection is None:
             return None
         request = self._request(body, headers)
-        if request is None or (line.is_tls and line.has_unread()):
-            self._put_back(line, line.idle_since)
+        if request is None or (connection.is_tls and connection.has_unread()):
+            self._release(connection, connection.idle_since)
             return None
         reach("connected")
         may_begin = False
@@ -138,152 +138,158 @@ class SocketTransport:
             may_begin = begin()
         finally:
             if not may_begin:
-                self._put_back(line, line.idle_since)
+                self._release(connection, connection.idle_since)
         if not may_begin:
             return None
         self._busy += 1
-        waiter = line.start(request, now + self._timeouts.total, now)
-        waiter.add_done_callback(partial(self._answered, line, done))
+        waiter = connection.write(request, now + self._timeouts.total, now)
+        waiter.add_done_callback(partial(self._answered, connection, done))
         return waiter
 
     def _answered(
-        self, line: _Line, done: Callable[[RawReply | Failure], None], waiter: asyncio.Future[RawReply]
+        self,
+        connection: _Connection,
+        done: Callable[[RawReply | Failure], None],
+        waiter: asyncio.Future[RawReply],
     ) -> None:
-        """A POST that began at once is over."""
-        reached = None if waiter.cancelled() else line.reached(waiter)
-        if reached is None:
-            line.abort()
+        """A POST of ``post_now`` has ended."""
+        result = None if waiter.cancelled() else connection.result_of(waiter)
+        if result is None:
+            connection.abort()
         else:
-            self._put_back(line, asyncio.get_running_loop().time())
-        self._is_over()
-        if reached is not None:
-            done(reached)
+            self._release(connection, asyncio.get_running_loop().time())
+        self._finish_post()
+        if result is not None:
+            done(result)
 
-    def _is_over(self) -> None:
+    def _finish_post(self) -> None:
         self._busy -= 1
         if self._waiting:
-            self._over.set()
-            self._over.clear()
+            self._one_ended.set()
+            self._one_ended.clear()
 
-    def _put_back(self, line: _Line, now: float) -> None:
-        """A connection is used no longer: the next POST may have it, if nothing is known against it."""
-        if line.is_clean and not self._closed and now < line.retires_at:
-            line.idle_since = now
-            self._idle.append(line)
+    def _release(self, connection: _Connection, now: float) -> None:
+        """Keep the connection for the next POST if it is sound and young enough; close it otherwise."""
+        if connection.is_reusable and not self._closed and now < connection.retires_at:
+            connection.idle_since = now
+            self._idle.append(connection)
         else:
-            line.abort()
+            connection.abort()
 
-    def ready(self) -> int:
+    def idle_connections(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         now = asyncio.get_running_loop().time()
-        # The one used last is at the end. What the vendor has closed leaves by itself: see _ended.
+        # The connection used last is at the end. One that the vendor closed is removed by ``_forget``.
         while self._idle and not self._is_fresh(self._idle[0], now):
             self._idle.pop(0).abort()
         return len(self._idle)
 
-    def _is_fresh(self, line: _Line, now: float) -> bool:
-        """Whether an idle connection was used lately, and is not too old."""
-        return line.idle_since > now - self._keepalive_seconds and now < line.retires_at
+    def _is_fresh(self, connection: _Connection, now: float) -> bool:
+        """Whether an idle connection was used recently and is not too old."""
+        return connection.idle_since > now - self._keepalive_seconds and now < connection.retires_at
 
-    def connected(self) -> int:
+    def open_connections(self) -> int:
         """See :class:`~bulksend.gateway.transport.Transport`."""
-        return len(self._up)
+        return len(self._open)
 
-    def _ended(self, line: _Line) -> None:
-        """A connection is gone: nobody shall count on it."""
-        self._up.discard(line)
-        if line in self._idle:
-            self._idle.remove(line)
+    def _forget(self, connection: _Connection) -> None:
+        """A connection has ended."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
     async def aclose(self) -> None:
         """See :class:`~bulksend.gateway.transport.Transport`."""
         self._closed = True
         while self._idle:
             self._idle.pop().abort()
-        # The event loop closes the sockets on its next round.
+        # The event loop closes the sockets in its next turn.
         await asyncio.sleep(0)
 
-    async def _wait_for_room(self, deadline: float) -> bool:
-        """Whether there was room in time."""
+    async def _wait_for_connection(self, deadline: float) -> bool:
+        """Wait until one is free; False where none was in time."""
         deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.pool)
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
                 while self._busy >= self._connections:
-                    await self._over.wait()
+                    await self._one_ended.wait()
         except TimeoutError:
             return False
         finally:
             self._waiting -= 1
         return True
 
-    async def _post_on_a_line(
-        self, request: bytes, deadline: float, start: Start | None, loop: asyncio.AbstractEventLoop
+    async def _post_on_a_connection(
+        self, request: bytes, deadline: float, start: StartSignal | None, loop: asyncio.AbstractEventLoop
     ) -> RawReply | Failure:
-        line: _Line | None = None
+        connection: _Connection | None = None
         try:
-            for _ in range(_LINES_TRIED):
+            for _ in range(_CONNECTIONS_TRIED):
                 try:
-                    line = self._idle_line(loop.time())
-                    is_new = line is None
-                    line = line or await self._new_line(deadline)
-                except Exception as error:  # noqa: BLE001 - no connection: nothing can have left
+                    connection = self._take_idle(loop.time())
+                    is_new = connection is None
+                    connection = connection or await self._connect(deadline)
+                except Exception as error:  # noqa: BLE001 - no connection: nothing was sent
                     stage = "tls" if isinstance(error, ssl.SSLError) else "connect"
                     return _unsent(type(error).__name__, stage, local=isinstance(error, UnicodeError))
                 reach("connected")
-                if start is None and (is_new or not line.is_tls):
-                    return await line.exchange(request, deadline)
-                if line.is_tls:
-                    await line.read_what_waits()
-                if start is not None and not await self._may_begin(line, start):
-                    return HELD
-                if not line.has_ended():
+                if start is None and (is_new or not connection.is_tls):
+                    return await connection.round_trip(request, deadline)
+                if connection.is_tls:
+                    await connection.read_pending()
+                if start is not None and not await self._wait_for_start(connection, start):
+                    return NOT_STARTED
+                if not connection.has_ended():
                     if start is not None:
                         deadline = loop.time() + self._timeouts.total
                         start.begin()
-                    return await line.exchange(request, deadline)
-                line.abort()
-                line = None
+                    return await connection.round_trip(request, deadline)
+                connection.abort()
+                connection = None
             return _unsent(DisconnectedError.__name__, "start")
         finally:
-            if line is not None:
-                self._put_back(line, loop.time())
+            if connection is not None:
+                self._release(connection, loop.time())
 
-    async def _may_begin(self, line: _Line, start: Start) -> bool:
-        """Whether ``start`` lets it, asked once more where bytes had come in meanwhile: reading them took a moment."""
-        for _ in range(_LINES_TRIED):
+    async def _wait_for_start(self, connection: _Connection, start: StartSignal) -> bool:
+        """Wait until ``start`` says whether the POST may begin.
+
+        Asked again where bytes came in meanwhile, because reading them took time.
+        """
+        for _ in range(_CONNECTIONS_TRIED):
             if not await start.wait():
                 return False
-            if line.has_ended() or not line.has_unread():
+            if connection.has_ended() or not connection.has_unread():
                 break
-            await line.read_what_waits()
+            await connection.read_pending()
         return True
 
-    def _idle_line(self, now: float) -> _Line | None:
-        """The connection used last that is still good; those that are not are closed."""
+    def _take_idle(self, now: float) -> _Connection | None:
+        """The usable connection that was used last; unusable ones are closed. None where there is none."""
         while self._idle:
-            line = self._idle.pop()
-            if self._is_fresh(line, now) and not line.has_ended():
-                return line
-            line.abort()
+            connection = self._idle.pop()
+            if self._is_fresh(connection, now) and not connection.has_ended():
+                return connection
+            connection.abort()
         return None
 
-    async def _new_line(self, deadline: float) -> _Line:
-        line = _Line(self._timeouts, self._max_body, self._ended)
+    async def _connect(self, deadline: float) -> _Connection:
+        connection = _Connection(self._timeouts, self._max_body, self._forget)
         deadline = min(deadline, asyncio.get_running_loop().time() + self._timeouts.connect)
         try:
             async with asyncio.timeout_at(deadline):
                 await asyncio.get_running_loop().create_connection(
-                    lambda: line, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
+                    lambda: connection, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=0.25
                 )
         except BaseException:
-            line.abort()  # it may have come up just as we gave up
+            connection.abort()  # it may have opened at the moment of the timeout
             raise
-        line.is_clean = True
+        connection.is_reusable = True
         age = self._max_age_seconds * random.uniform(0.9, 1.0)
-        line.retires_at = asyncio.get_running_loop().time() + age
-        self._up.add(line)
-        return line
+        connection.retires_at = asyncio.get_running_loop().time() + age
+        self._open.add(connection)
+        return connection
 
     def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes | None:
         """The bytes of the request; None where HTTP cannot carry one of the headers."""
@@ -300,10 +306,10 @@ def _unsent(error: str, stage: str, *, local: bool = False) -> Failure:
     return Failure(error, bytes_sent=False, reply_began=False, stage=stage, local=local)
 
 
-class _Line(asyncio.Protocol):
-    """One connection, one request at a time. The methods that httptools calls begin with ``on_``."""
+class _Connection(asyncio.Protocol):
+    """One TCP connection, one request at a time. The methods that httptools calls begin with ``on_``."""
 
-    def __init__(self, timeouts: Timeouts, max_body: int, on_end: Callable[[_Line], None]) -> None:
+    def __init__(self, timeouts: Timeouts, max_body: int, on_end: Callable[[_Connection], None]) -> None:
         self._timeouts = timeouts
         self._on_end = on_end
         self._max_body = max_body
@@ -318,18 +324,18 @@ class _Line(asyncio.Protocol):
         self.is_tls = False
         self.idle_since = 0.0
         self.retires_at = 0.0
-        """When it is too old for another POST, in the loop's seconds."""
-        self._begin()
+        """From this time of the loop on it is too old for another POST."""
+        self._reset()
 
-    def _begin(self) -> None:
-        """Forget the last exchange."""
+    def _reset(self) -> None:
+        """Forget the last request and reply."""
         self.stage = "send"
         self.bytes_sent = False
         self.reply_began = False
-        self.is_clean = False
-        """Whether nothing is known against using the connection again."""
+        self.is_reusable = False
+        """Whether the connection may be used again."""
         self._parser = httptools.HttpResponseParser(self)
-        self._fed = 0
+        self._bytes_fed = 0
         self._begin_reply()
 
     def _begin_reply(self) -> None:
@@ -339,25 +345,25 @@ class _Line(asyncio.Protocol):
         self._body = bytearray()
         self._head_is_read = False
 
-    # -- our side ----------------------------------------------------------------------------------------
+    # -- the transport's side ----------------------------------------------------------------------------------------
 
-    async def exchange(self, request: bytes, deadline: float) -> RawReply | Failure:
-        """Write the request and wait for its reply, until ``deadline`` at most, in the loop's seconds.
+    async def round_trip(self, request: bytes, deadline: float) -> RawReply | Failure:
+        """Write the request and wait for its reply, until the loop's time ``deadline`` at most.
 
-        Raises CancelledError and nothing else: whatever goes wrong, the line knows what left us.
+        Raises only CancelledError: every failure is a value with its evidence.
         """
-        waiter = self.start(request, deadline, self._loop.time())
+        waiter = self.write(request, deadline, self._loop.time())
         try:
             await waiter
-        except Exception:  # noqa: BLE001, S110 - see ``reached``
+        except Exception:  # noqa: BLE001, S110 - see ``result_of``
             pass
         finally:
             self._waiter = None
-        return self.reached(waiter)
+        return self.result_of(waiter)
 
-    def start(self, request: bytes, deadline: float, now: float) -> asyncio.Future[RawReply]:
-        """Write the request; the future of its reply, to be handed to ``reached`` when it is done."""
-        self._begin()
+    def write(self, request: bytes, deadline: float, now: float) -> asyncio.Future[RawReply]:
+        """Write the request; the future of its reply, to be handed to ``result_of`` when it is done."""
+        self._reset()
         self._deadline = deadline
         self._waiter = waiter = self._loop.create_future()
         try:
@@ -368,12 +374,12 @@ class _Line(asyncio.Protocol):
             self._transport.write(request)  # may call pause_writing
             reach("request_written")
             self._set_timer(now)
-        except Exception as error:  # noqa: BLE001 - see ``reached``
+        except Exception as error:  # noqa: BLE001 - see ``result_of``
             self._fail(error)
         return waiter
 
-    def reached(self, waiter: asyncio.Future[RawReply]) -> RawReply | Failure:
-        """What came of an exchange that is over. Whatever went wrong, the line knows what left us."""
+    def result_of(self, waiter: asyncio.Future[RawReply]) -> RawReply | Failure:
+        """The reply to a request that has ended, or the failure with the evidence of what was sent."""
         self._waiter = None
         try:
             reply = waiter.result()
@@ -383,35 +389,34 @@ class _Line(asyncio.Protocol):
         return reply
 
     def has_ended(self) -> bool:
-        """Whether the vendor hung up or spoke unasked, even if the event loop has not seen it yet.
+        """Whether the vendor closed it or sent bytes unasked, even if the event loop has not read them yet.
 
-        Over TLS what waits unread may be session tickets or new keys, which end nothing: see ``has_unread``.
+        Over TLS, unread bytes may be session tickets or new keys, which do not end the connection: see ``has_unread``.
         """
         if self._ended or self._transport is None or self._transport.is_closing():
             return True
         return not self.is_tls and self.has_unread()
 
     def has_unread(self) -> bool:
-        """Whether bytes wait that the event loop has not read yet, or the connection's end."""
+        """Whether the event loop has not read everything yet: bytes, or the end of the connection."""
         return bool(self._poll.poll(0))
 
-    async def read_what_waits(self) -> None:
-        """Let the event loop read it: over TLS, ``has_ended`` knows then what it was."""
+    async def read_pending(self) -> None:
+        """Let the event loop read what waits: over TLS only then ``has_ended`` can tell."""
         for _ in range(_TURNS_TO_READ):
             if self.has_ended() or not self.has_unread():
                 return
             await asyncio.sleep(0)
 
     def abort(self) -> None:
-        """Hang up now."""
+        """Close the connection now."""
         if self._transport is not None:
             self._transport.abort()
 
     def _set_timer(self, now: float) -> None:
-        """Start the timeout of the operation that is under way.
+        """Start the timeout of the current operation.
 
-        A POST that goes well costs no timer: the connection's own goes off at the timeout of some earlier one, finds
-        that it is too early, and is set anew.
+        A POST usually sets no timer: the one of an earlier POST fires, finds that it is too early, and is set again.
         """
         is_writing = self.stage == "send"
         at = now + (self._timeouts.write if is_writing else self._timeouts.read)
@@ -435,7 +440,7 @@ class _Line(asyncio.Protocol):
             self._fail(self._late)
 
     def _fail(self, error: type[Exception] | Exception) -> None:
-        self.is_clean = False
+        self.is_reusable = False
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
@@ -462,30 +467,30 @@ class _Line(asyncio.Protocol):
         self._set_timer(self._loop.time())
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; bytes that no request asked for spoil the connection."""
+        """Feed the parser. Bytes that answer no request make the connection unusable."""
         if self._waiter is None or self._waiter.done():
-            self.is_clean = False
+            self.is_reusable = False
             self._ended = True
             self._on_end(self)
             return
         self.reply_began = True
-        self._fed += len(data)
+        self._bytes_fed += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._finish()
-            self.is_clean = False
+            self.is_reusable = False
         except httptools.HttpParserError:
-            # After a whole reply only the rest is wrong, and _fail does nothing but spoil the connection.
+            # After a complete reply _fail only marks the connection as unusable.
             self._fail(InvalidReplyError)
         if not self._waiter.done():
-            if not self._head_is_read and self._fed > MAX_HEAD:
+            if not self._head_is_read and self._bytes_fed > MAX_HEAD:
                 self._fail(InvalidReplyError)
             elif self.stage != "send":
                 self._set_timer(self._loop.time())
 
     def eof_received(self) -> None:
-        """The vendor says no more; returning None closes our side as well."""
+        """The vendor closed its side; returning None closes ours."""
         self._end(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -494,12 +499,12 @@ class _Line(asyncio.Protocol):
 
     def _end(self, exc: Exception | None) -> None:
         self._ended = True
-        self.is_clean = False
+        self.is_reusable = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._on_end(self)
-        # Without a length, the end of the connection is the end of the body; a reset is no such end.
+        # Without a length, the end of the connection is the end of the body; a reset is an error.
         if (
             exc is None
             and self._head_is_read
@@ -512,9 +517,9 @@ class _Line(asyncio.Protocol):
     # -- httptools' side ---------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A reply begins: the one that was asked for, the one after a 1xx, or one too many."""
+        """A reply begins: the one asked for, the one after a 1xx, or one too many."""
         if self._waiter is not None and self._waiter.done():
-            self.is_clean = False
+            self.is_reusable = False
         else:
             self._begin_reply()
 
@@ -536,16 +541,16 @@ class _Line(asyncio.Protocol):
         self._body += body
         if len(self._body) > self._max_body:
             del self._body[self._max_body + 1 :]
-            self.is_clean = False
+            self.is_reusable = False
             self._finish()
 
     def on_message_complete(self) -> None:
         if self._waiter is None or self._waiter.done():
             return
-        if self._status < 200:  # the reply itself is still to come
+        if self._status < 200:  # the final reply follows
             self._begin_reply()
             return
-        # A reply that came before the request was written leaves the rest of the request in the pipe.
+        # A reply may come before the whole request is written; the rest of the request is still in the buffer.
         all_is_written = self._transport is not None and not self._transport.get_write_buffer_size()
-        self.is_clean = all_is_written and self._parser.should_keep_alive()
+        self.is_reusable = all_is_written and self._parser.should_keep_alive()
         self._finish()

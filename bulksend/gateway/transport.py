@@ -1,7 +1,7 @@
-"""The narrow seam: bytes out, a complete reply or the evidence of a failure back.
+"""The seam between the vendor client and the network: bytes out; a complete reply or the evidence of a failure back.
 
-Whatever library sits behind it must pass ``tests/contracts/test_vendor_client_contract.py``: all that keeps a
-message from being sent twice is that :attr:`Failure.bytes_sent` is never False once a byte has left.
+A transport must pass ``tests/contracts/test_vendor_client_contract.py``: a message is sent twice if
+:attr:`Failure.bytes_sent` is False although a byte was sent.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """In seconds. ``read`` and ``write`` are per operation, so a drip never trips them; ``total`` bounds getting a
-    connection, and again all from the request's first byte on."""
+    """In seconds. Raises ValueError for one that is not more than 0.
+
+    ``read`` and ``write`` bound one operation, so a reply that comes byte by byte never reaches them. ``total`` bounds
+    getting a connection, and again everything from the first byte of the request on.
+    """
 
     connect: float = 5.0
     read: float = 30.0
@@ -30,7 +33,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RawReply:
-    """A reply that arrived whole, or its first ``max_body + 1`` bytes. Header names are lower case."""
+    """A complete reply, or its first ``max_body + 1`` bytes. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,26 +45,27 @@ class RawReply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No complete reply. A value and not an exception: the network failing is what networks do."""
+    """No complete reply. A value and not an exception, because failures of the network are expected."""
 
     error: str
     """The class of the error, never its text, which may quote the request."""
     bytes_sent: bool
-    """Whether a byte of the request may have been handed to the kernel. When in doubt, True."""
+    """Whether a byte of the request may have been handed to the kernel. True when that is not known."""
     reply_began: bool
     """Whether the head of a reply was read."""
     stage: str
     """Where: ``pool``, ``connect``, ``tls``, ``start``, ``send``, ``wait`` (for a reply) or ``read`` (the reply)."""
     local: bool = False
-    """Whether the fault is ours: such a request can never be sent."""
+    """Whether the request itself is at fault and can never be sent."""
 
 
-class Start(Protocol):
-    """When a POST may begin. Asked once its connection is up: TCP and TLS take as long as they like, and a POST
-    that leaves so much later than its slot makes a later second fuller than the limit."""
+class StartSignal(Protocol):
+    """Says when a POST may begin. Asked once its connection is open: a POST that waited for TCP and TLS after its slot
+    would make a later second fuller than the limit.
+    """
 
     async def wait(self) -> bool:
-        """Return when it may begin; False: it may not any more. Asked again where the connection ended meanwhile."""
+        """Return True when it may begin, False when it must not. Asked again where the connection ended meanwhile."""
         ...
 
     def begin(self) -> None:
@@ -69,19 +73,19 @@ class Start(Protocol):
         ...
 
 
-#: What ``post`` comes to when its ``start`` said no.
-HELD = Failure("Held", bytes_sent=False, reply_began=False, stage="start")
+#: The result of ``post`` when its ``start`` said no.
+NOT_STARTED = Failure("NotStarted", bytes_sent=False, reply_began=False, stage="start")
 
 
 class Transport(Protocol):
-    """POSTs to the one address of the vendor. Belongs to the event loop that it is first used on."""
+    """POSTs to the one address of the vendor. Belongs to the event loop of its first use."""
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
     ) -> RawReply | Failure:
-        """POST once, never again by itself, when ``start`` lets it (at once without). HELD where that says no.
+        """POST once, when ``start`` says so (at once without); NOT_STARTED where it says no. Never repeats a POST.
 
-        Raises CancelledError; after that it may have gone out. What ``start`` raises comes through, nothing sent.
+        Raises CancelledError: the message may have been sent. Raises what ``start`` raises: nothing was sent.
         """
         ...
 
@@ -92,24 +96,23 @@ class Transport(Protocol):
         begin: Callable[[], bool],
         done: Callable[[RawReply | Failure], None],
     ) -> asyncio.Future[RawReply] | None:
-        """POST before this returns, where a connection is up and idle: what most POSTs need no task for.
+        """POST before this returns, over an idle connection, so that most POSTs need no task of their own.
 
-        ``begin`` is called right before the first byte is written, and says whether it still may be; what it raises
-        comes through, and nothing has left.
-        ``done`` gets what came of it, in a later turn of the loop, unless the future that is returned is cancelled:
-        then it may have gone out. None where there is no such connection, ``begin`` said no, or the headers cannot be
-        sent: nothing was done.
+        ``begin`` is called right before the first byte is written and says whether it may still be written. Raises
+        what ``begin`` raises: nothing was sent. ``done`` gets the result in a later turn of the loop. If the returned
+        future is cancelled, ``done`` is not called and the message may have been sent. None, with nothing done, where
+        no connection is idle, ``begin`` said no or the headers cannot be sent.
         """
         ...
 
-    def ready(self) -> int:
-        """How many connections are up and idle."""
+    def idle_connections(self) -> int:
+        """How many connections are open and idle."""
         ...
 
-    def connected(self) -> int:
-        """How many connections are up, in use or not."""
+    def open_connections(self) -> int:
+        """How many connections are open, in use or idle."""
         ...
 
     async def aclose(self) -> None:
-        """Close the connections. Posts under way go on to their end or deadline, later ones are not sent."""
+        """Close the connections. POSTs in flight go on to their end or deadline; later ones are not sent."""
         ...

@@ -1,6 +1,6 @@
-"""The vendor's calls beside the POST of a message, over plain httpx: one connection a call, nothing repeated.
+"""The vendor's calls other than the POST of a message, over plain httpx (docs/vendor.md#other-calls).
 
-They only read, so a call that failed may be made again by hand.
+One connection for each call; a failed call is not repeated.
 """
 
 from __future__ import annotations

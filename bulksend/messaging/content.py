@@ -1,8 +1,8 @@
 """The eight content types of SendMessage, as values that are right or not made at all.
 
-Rules: the vendor's page (reference 1.3) and WhatsApp's limits (reference 3). Lengths are counted in characters
-(code points). An error names the place as a path, ``components[1].parameters[0].text``. Fields that are null are
-left out: the vendor's signature has no rule for null.
+The rules are in docs/vendor.md#content and docs/vendor.md#limits. Lengths are counted in characters (code points). An
+error names the place as a path, ``components[1].parameters[0].text``. Fields that are null are left out: the vendor's
+signature has no rule for null.
 
     Content                 what SendMessage's Content may hold
     ├── Text
@@ -380,7 +380,7 @@ def _language(value: object) -> Language:
     code = check_text(_fixed(_required(value, "code", "language."), "language.code"), "language.code", 20)
     if not _LANGUAGE.fullmatch(code):
         raise InvalidValue("language.code", code, "is not a language code, like en, en_US or zh_CN")
-    # The vendor's page prints a translation of this word; its samples and SDKs have the literal (reference 1.7).
+    # The vendor's documentation prints a translation of this word; its samples and SDKs have the literal.
     policy = _required(value, "policy", "language.")
     if policy != "deterministic":
         raise InvalidValue("language.policy", str(policy)[:40], 'must be the word "deterministic"')

@@ -40,7 +40,7 @@ from bulksend.gateway import (
     read_reply,
 )
 from bulksend.gateway.error_codes import TABLE, Family
-from bulksend.gateway.transport import HELD, Start
+from bulksend.gateway.transport import NOT_STARTED, StartSignal
 from bulksend.messaging.outcome import (
     Accepted,
     Answer,
@@ -71,7 +71,7 @@ class MakeTransport(Protocol):
     ) -> Transport: ...
 
 
-def _begun(start: Start | None) -> bool:
+def _begun(start: StartSignal | None) -> bool:
     if start is not None:
         start.begin()
     return True
@@ -85,7 +85,7 @@ class AtOnce(SocketTransport):
         self._turns = asyncio.Semaphore(connections)
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
     ) -> RawReply | Failure:
         keeps_none = self._request(body, headers) is None or self._closed or not self._keepalive_seconds
         if keeps_none:
@@ -100,17 +100,17 @@ class AtOnce(SocketTransport):
             self._turns.release()
 
     async def _post_at_once(
-        self, body: bytes, headers: Mapping[str, str], start: Start | None
+        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None
     ) -> RawReply | Failure:
         made = None
-        if not self.ready():
+        if not self.idle_connections():
             try:
-                made = await self._new_line(asyncio.get_running_loop().time() + self._timeouts.total)
+                made = await self._connect(asyncio.get_running_loop().time() + self._timeouts.total)
             except Exception:  # noqa: BLE001 - what it is, the usual way says
                 return await super().post(body, headers, start)
-            self._put_back(made, asyncio.get_running_loop().time())
+            self._release(made, asyncio.get_running_loop().time())
         if start is not None and not await start.wait():
-            return HELD
+            return NOT_STARTED
         over: asyncio.Future[RawReply | Failure] = asyncio.get_running_loop().create_future()
         posted = self.post_now(body, headers, partial(_begun, start), over.set_result)
         if posted is not None:
@@ -571,7 +571,7 @@ def test_a_post_at_once_that_may_not_begin_any_more_leaves_its_connection_to_the
             await client.send(ORDER)
             answers: list[Answer] = []
             assert client.send_now(ORDER, lambda: False, answers.append) is None
-            assert (client.ready(), client.connected()) == (1, 1)
+            assert (client.idle_connections(), client.open_connections()) == (1, 1)
             assert type((await client.send(ORDER)).outcome) is Accepted
             await client.aclose()
         assert answers == []
@@ -587,7 +587,7 @@ def test_what_hinders_a_post_at_once_from_beginning_comes_through_and_nothing_wa
             await client.send(ORDER)
             with pytest.raises(ZeroDivisionError):
                 client.send_now(ORDER, lambda: bool(1 // 0), lambda answer: None)
-            assert client.ready() == 1
+            assert client.idle_connections() == 1
             await client.aclose()
         assert len(vendor.requests) == 1
 
@@ -928,7 +928,7 @@ def test_only_a_connection_that_the_next_post_would_take_counts_as_ready(make: M
 
         async def behave(talk: Talk) -> None:
             await talk.request()
-            seen.append(transport.ready())
+            seen.append(transport.idle_connections())
             await talk.say(GOOD_REPLY)
             await closing.wait()
 
@@ -936,12 +936,12 @@ def test_only_a_connection_that_the_next_post_would_take_counts_as_ready(make: M
         async with vendor_that(behave) as vendor:
             transport = make(vendor.url, timeouts=PATIENT)
             client = client_of(transport)
-            assert client.ready() == 0
+            assert client.idle_connections() == 0
             await client.send(ORDER)
-            assert client.ready() == 1
+            assert client.idle_connections() == 1
             closing.set()
             async with asyncio.timeout(20):
-                while client.ready():  # noqa: ASYNC110 - nobody tells when the loop has seen it
+                while client.idle_connections():  # noqa: ASYNC110 - nobody tells when the loop has seen it
                     await asyncio.sleep(0)
             await client.aclose()
         assert seen == [0]
@@ -954,7 +954,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_ready() -> None:
         async with vendor_that(answers_until_closed) as vendor:
             client = client_of(SocketTransport(vendor.url, timeouts=PATIENT, keepalive_seconds=0))
             await client.send(ORDER)
-            assert client.ready() == 0
+            assert client.idle_connections() == 0
             await client.aclose()
 
     asyncio.run(run())
@@ -1003,11 +1003,11 @@ def test_an_old_idle_connection_is_not_ready() -> None:
             transport = SocketTransport(vendor.url, timeouts=PATIENT, max_age_seconds=0.5)
             client = client_of(transport)
             await client.send(ORDER)
-            assert (client.ready(), client.connected()) == (1, 1)
+            assert (client.idle_connections(), client.open_connections()) == (1, 1)
             await asyncio.sleep(0.6)
             answers: list[Answer] = []
             assert client.send_now(ORDER, lambda: True, answers.append) is None
-            assert client.ready() == 0
+            assert client.idle_connections() == 0
             assert type((await client.send(ORDER)).outcome) is Accepted
             assert vendor.connections == 2
             await client.aclose()

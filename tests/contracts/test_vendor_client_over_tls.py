@@ -41,7 +41,7 @@ class TlsVendor:
         self._context = certificate.server_side()
         self._context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._context.num_tickets = tickets
-        self._after = after
+        self._retry_after = after
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}/api"
         self.requests: list[bytes] = []
@@ -66,8 +66,8 @@ class TlsVendor:
             while request := talk.request():
                 self.requests.append(request)
                 talk.say(GOOD_REPLY)
-                if self._after is not None:
-                    self._after(talk)
+                if self._retry_after is not None:
+                    self._retry_after(talk)
 
 
 class TlsTalk:
@@ -196,8 +196,8 @@ def test_tickets_that_wait_in_an_idle_connection_do_not_cost_it(good_certificate
         transport = SocketTransport(vendor.url, timeouts=PATIENT, verify=good_certificate.pem)
         client = client_of(transport)
         try:
-            line = await transport._new_line(asyncio.get_running_loop().time() + 5)
-            transport._put_back(line, asyncio.get_running_loop().time())
+            line = await transport._connect(asyncio.get_running_loop().time() + 5)
+            transport._release(line, asyncio.get_running_loop().time())
             hold_loop()  # the tickets are in the socket
             assert type((await client.send(ORDER, NoWait())).outcome) is Accepted
         finally:

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from bulksend import failpoints
-from bulksend.gateway import Credentials, SendOrder, SocketTransport, Start, Timeouts, VendorClient
+from bulksend.gateway import Credentials, SendOrder, SocketTransport, StartSignal, Timeouts, VendorClient
 from bulksend.ledger import (
     audit,
     campaign_control,
@@ -575,17 +575,17 @@ class BrokenVendor:
     def __init__(self, to: str) -> None:
         self._to = to
 
-    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
         if start is not None and await start.wait():
             start.begin()
         if order.to == self._to:
             raise RuntimeError("a bug")
         return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
 
-    def ready(self) -> int:
+    def idle_connections(self) -> int:
         return 0
 
-    def connected(self) -> int:
+    def open_connections(self) -> int:
         return 0
 
     def send_now(self, *_: object) -> None:
@@ -603,7 +603,7 @@ class FarAway:
         self._seconds = seconds
         self.left: list[float] = []
 
-    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
         self._slow -= 1
         if self._slow >= 0:
             await asyncio.sleep(self._seconds)
@@ -614,10 +614,10 @@ class FarAway:
         self.left.append(time.monotonic())
         return Answer(Accepted(f"id-{order.to}", "r"), Evidence(bytes_sent=True, reply_began=True))
 
-    def ready(self) -> int:
+    def idle_connections(self) -> int:
         return 0
 
-    def connected(self) -> int:
+    def open_connections(self) -> int:
         return 0
 
     def send_now(self, *_: object) -> None:
@@ -682,7 +682,7 @@ class HeldUp(FarAway):
         super().__init__(slow=0, seconds=0)
         self.let = threading.Event()
 
-    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
         await asyncio.get_running_loop().run_in_executor(None, self.let.wait, 30)
         return await super().send(order, start)
 

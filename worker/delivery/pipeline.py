@@ -18,7 +18,7 @@ import structlog
 
 from bulksend.clock import steady_seconds, wait_until
 from bulksend.failpoints import reach
-from bulksend.gateway import SendOrder, Start
+from bulksend.gateway import SendOrder, StartSignal
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
@@ -62,7 +62,7 @@ _GIVING_BACK, _AFTER_A_BUG = "giving back", "after a bug"
 class Vendor(Protocol):
     """What a delivery needs of the vendor: never raises, whatever the network does."""
 
-    async def send(self, order: SendOrder, start: Start | None = None) -> Answer:
+    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
         """POST once, when ``start`` lets it."""
         ...
 
@@ -73,11 +73,11 @@ class Vendor(Protocol):
         byte; else None, and nothing was done."""
         ...
 
-    def ready(self) -> int:
+    def idle_connections(self) -> int:
         """How many POSTs could begin at once, over connections that are up; 0 where it cannot say."""
         ...
 
-    def connected(self) -> int:
+    def open_connections(self) -> int:
         """How many connections are up, in use or not; 0 where it cannot say."""
         ...
 
@@ -277,7 +277,9 @@ class Deliverer:
         # With a connection for everybody ahead of it and one more, or one for each place, it begins at its slot.
         # Else it begins now: a connection is had before the slot, and may take its time.
         vendor = self._do.vendor
-        has_line = vendor.connected() >= self.hands.places or vendor.ready() > len(self._departures)
+        has_line = vendor.open_connections() >= self.hands.places or vendor.idle_connections() > len(
+            self._departures
+        )
         if delivery.slot is not None and has_line:
             self._departures.add(delivery.slot.at, delivery)
         else:

@@ -13,7 +13,7 @@ from bulksend.gateway import (
     Failure,
     RawReply,
     SendOrder,
-    Start,
+    StartSignal,
     VendorClient,
 )
 from bulksend.messaging.outcome import Accepted, NotSent, Retry, Unknown
@@ -32,15 +32,15 @@ class Script:
     closed: bool = False
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
     ) -> RawReply | Failure:
         self.posts.append((body, headers))
         return self.replies.pop(0)
 
-    def ready(self) -> int:
+    def idle_connections(self) -> int:
         return 0
 
-    def connected(self) -> int:
+    def open_connections(self) -> int:
         return 0
 
     def post_now(self, *_: object) -> None:
@@ -105,17 +105,14 @@ def test_closing_the_client_closes_its_transport() -> None:
 
 def test_the_rooms_door_opens_on_exactly_this() -> None:
     assert set(bulksend.gateway.__all__) == {
-        "USER_AGENT",
         "Credentials",
         "Failure",
         "Family",
         "PhoneList",
         "RawReply",
-        "Row",
         "SendOrder",
-        "SenderPhone",
         "SocketTransport",
-        "Start",
+        "StartSignal",
         "Timeouts",
         "Transport",
         "VendorCalls",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulksend.gateway import Family, find_row, outcome_of, table_rows, whatsapp_code_in
-from bulksend.gateway.error_codes import DAY_MS, MAYBE, TABLE, UNLISTED, code_text, outcome_of_words
+from bulksend.gateway.error_codes import DAY_MS, MAY_BE_SENT, TABLE, UNLISTED, code_text, outcome_of_message
 from bulksend.messaging.outcome import (
     Outcome,
     Refused,
@@ -50,7 +50,7 @@ def unknown(outcome: Outcome) -> bool:
 FAIL = refused()
 RETRY = refused(retry=Retry.BACKOFF)
 BREAKER = refused(retry=Retry.BACKOFF, breaker=True)
-TWICE = refused(retry=Retry.FEW)
+RETRY_TWICE = refused(retry=Retry.FEW)
 FAIL_PAUSE_C_LATER = refused(pause=Scope.CAMPAIGN, pause_after=10)
 PAUSE_C, PAUSE_S, PAUSE_A = pause(Scope.CAMPAIGN), pause(Scope.SENDER), pause(Scope.ACCOUNT)
 
@@ -65,7 +65,7 @@ RETCODES: list[tuple[list[int], Check]] = [
     ([17100, 17102, 17104], PAUSE_S),
     ([17105, 17108, 17113, 17116, 17122], RETRY),
     ([17110], FAIL),
-    ([17111, 17112, 17117], TWICE),
+    ([17111, 17112, 17117], RETRY_TWICE),
     ([17114], RETRY),
     ([17101, 17103, 17106, 17107, 17109, 17118, 17119, 17120, 17121, 17123], FAIL),
     ([17115], refused(retry=Retry.FEW, never_otp=True, pause=Scope.CAMPAIGN, pause_after=50)),
@@ -159,7 +159,7 @@ def test_without_a_source_that_says_so_it_is_unknown_and_others_are_warned_all_t
 
 def test_an_operator_cannot_vouch_for_codes_that_mean_that_nobody_knows() -> None:
     """The settings refuse just those that the table leaves unknown whatever is said."""
-    assert {code for row in TABLE if row.make is MAYBE for code in row.codes} == MAY_HAVE_GONE_OUT
+    assert {code for row in TABLE if row.make is MAY_BE_SENT for code in row.codes} == MAY_HAVE_GONE_OUT
     for row in (row for row in TABLE if row.family is not Family.WHATSAPP):
         for code in row.codes:
             vouched = outcome_of(row.family, code, vouched={code})
@@ -284,7 +284,7 @@ def test_a_whatsapp_code_is_found_in_the_vendors_words(message: str, code: int |
 def test_a_listed_code_among_the_vendors_words_ends_its_message_and_nothing_else(
     message: str, code: str | None
 ) -> None:
-    found = outcome_of_words(message)
+    found = outcome_of_message(message)
     if code is None:
         assert found is None
         return
@@ -295,7 +295,7 @@ def test_a_listed_code_among_the_vendors_words_ends_its_message_and_nothing_else
 def test_a_long_message_is_read_in_linear_time() -> None:
     for text in ("a" * 65_536, ": " * 32_768, " " * 65_536, "-" * 65_536, "(#" * 32_768, "131026 " * 9_000):
         whatsapp_code_in(text + "!")
-        outcome_of_words(text + "!")
+        outcome_of_message(text + "!")
 
 
 @given(st.text(max_size=200))
@@ -306,7 +306,7 @@ def test_no_text_breaks_the_search_for_a_code(message: str) -> None:
 
 @given(st.integers(0, 299))
 def test_small_numbers_count_only_in_metas_own_spelling(code: int) -> None:
-    assert outcome_of_words(f"({code}) failed, {code}, code {code}") is None
+    assert outcome_of_message(f"({code}) failed, {code}, code {code}") is None
     assert whatsapp_code_in(f"({code}) failed, {code}, code {code}") is None
     assert whatsapp_code_in(f"(#{code}) failed") == code
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.gateway import Credentials, Failure, RawReply, SendOrder, Start, VendorClient, read_reply
+from bulksend.gateway import Credentials, Failure, RawReply, SendOrder, StartSignal, VendorClient, read_reply
 from bulksend.messaging import (
     AttemptedMessage,
     Decision,
@@ -32,7 +32,7 @@ class Answers:
         self.reply = reply
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], start: Start | None = None
+        self, body: bytes, headers: Mapping[str, str], start: StartSignal | None = None
     ) -> RawReply | Failure:
         return self.reply
 
@@ -45,10 +45,10 @@ class Answers:
     ) -> None:
         return None
 
-    def ready(self) -> int:
+    def idle_connections(self) -> int:
         return 0
 
-    def connected(self) -> int:
+    def open_connections(self) -> int:
         return 0
 
     async def aclose(self) -> None:
