@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 
-from bulksend.ledger import campaigns, leases, messages, pauses, senders
+from bulksend.ledger import campaigns, leases, messages, pauses, progress, senders
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.endings import NOT_SENT_AGAIN
-from bulksend.ledger.ids import lowest_at
-from bulksend.ledger.schema import attempts
 from bulksend.ledger.schema import messages as table
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
@@ -97,7 +94,7 @@ def explain(
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
         ahead = _ahead(tx, row)
         workers = leases.alive(tx)
-        answers = last_answers(tx, now)
+        answers = progress.recent_replies(tx)
     limits = (
         SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
     )
@@ -182,7 +179,7 @@ _GATES = {
     Gate.SENDER_PAUSED.value: "its sender is paused",
     Gate.CAMPAIGN_PAUSED.value: "its campaign is paused",
     Gate.ACCOUNT_PAUSED.value: "the account is paused",
-    Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one goes well; its last answers: {}",
+    Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one goes well; the last replies: {}",
     Gate.COLD.value: "the limiter lost its memory and is being restored",
     Gate.QUIET_HOURS.value: "it is night where the recipient is",
 }
@@ -216,44 +213,6 @@ def _told(holding: Holding, answers: str) -> Holding:
     if holding.gate != Gate.OUTAGE.value:
         return holding
     return replace(holding, why=holding.why.replace("{}", answers, 1))
-
-
-#: So many of the newest attempts are looked at, no older than this.
-_NEWEST, _LATELY_MS = 50, 15 * 60_000
-
-
-def last_answers(tx: Connection, now: int) -> str:
-    """What the POSTs since the last one that went well came to, each kind with its number, the newest first."""
-    newest = (
-        select(attempts)
-        .where(attempts.c.id >= lowest_at(now - _LATELY_MS))
-        .order_by(attempts.c.id.desc())
-        .limit(_NEWEST)
-    )
-    found: dict[str, int] = {}
-    for attempt in tx.execute(newest).mappings():
-        if attempt["outcome"] == "accepted":
-            break
-        answer = _answer(attempt)
-        if answer is not None:
-            found[answer] = found.get(answer, 0) + 1
-    told = [f"{answer} ({'once' if times == 1 else f'{times} times'})" for answer, times in found.items()]
-    return ", ".join(told) or "nothing is known here of its answers"
-
-
-def _answer(attempt: RowMapping) -> str | None:
-    """What came back for an attempt; None where it is open, or was held back before its POST."""
-    if attempt["ret_code"] is not None:
-        code = attempt["whatsapp_code"]
-        return f"RetCode {attempt['ret_code']}" + (f" with WhatsApp code {code}" if code is not None else "")
-    if attempt["http_status"] is not None:
-        return f"HTTP {attempt['http_status']}"
-    if attempt["reply_began"]:
-        return "an answer that broke off"
-    error = re.search(r"\((\w+)\)$", attempt["error"] or "")
-    if error is None:
-        return None
-    return f"{'no answer' if attempt['bytes_sent'] else 'no connection'} ({error[1]})"
 
 
 def _ahead(tx: Connection, row: RowMapping) -> int:

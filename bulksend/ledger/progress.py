@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, select, union_all
+from sqlalchemy import Connection, RowMapping, func, select, union_all
 
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import instant
+from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import attempts, messages, senders
 from bulksend.messaging.states import Status
 
+#: The replies of this many of the newest attempts are counted, none older than this.
+REPLIES_COUNTED, RECENT_MS = 50, 15 * 60_000
 #: So many of a sender's newest POSTs say how fast its campaigns go; what is quicker is judged by a shorter time.
 POSTS_LOOKED_AT = 1_000
 #: So many of the newest messages in each status say why; all of them in most campaigns.
@@ -78,3 +82,37 @@ def reasons(
         .limit(limit)
     )
     return [(status, error, n) for status, error, n in rows]
+
+
+def recent_replies(tx: Connection) -> str:
+    """The results of the POSTs since the last accepted one, each kind with its number, the newest first."""
+    newest = (
+        select(attempts)
+        .where(attempts.c.id >= lowest_at(instant(tx) - RECENT_MS))
+        .order_by(attempts.c.id.desc())
+        .limit(REPLIES_COUNTED)
+    )
+    counts: dict[str, int] = {}
+    for attempt in tx.execute(newest).mappings():
+        if attempt["outcome"] == "accepted":
+            break
+        reply = _reply(attempt)
+        if reply is not None:
+            counts[reply] = counts.get(reply, 0) + 1
+    told = [f"{reply} ({'once' if n == 1 else f'{n} times'})" for reply, n in counts.items()]
+    return ", ".join(told) or "none on record"
+
+
+def _reply(attempt: RowMapping) -> str | None:
+    """The reply to an attempt; None where it is open, or was held back before its POST."""
+    if attempt["ret_code"] is not None:
+        code = attempt["whatsapp_code"]
+        return f"RetCode {attempt['ret_code']}" + (f" with WhatsApp code {code}" if code is not None else "")
+    if attempt["http_status"] is not None:
+        return f"HTTP {attempt['http_status']}"
+    if attempt["reply_began"]:
+        return "an incomplete reply"
+    error = re.search(r"\((\w+)\)$", attempt["error"] or "")
+    if error is None:
+        return None
+    return f"{'no reply' if attempt['bytes_sent'] else 'no connection'} ({error[1]})"

@@ -78,17 +78,17 @@ def show(id: Id, json: Json = False) -> None:
     def work() -> int:
         from bulksend.ledger import campaigns
         from bulksend.messaging.plan import RefusedRow
+        from bulksend.operations.blockers import find_blockers
         from ops.cli.context import ledger, settings
         from ops.cli.output import Times, pairs, print_json, refused_rows, say, table
-        from ops.stops import stops_now
 
         of = settings()
         database = ledger(of)
         with database.read() as tx:
             shown = whole(tx, id)
             campaign = campaigns.get(tx, shown["campaign_id"])
-        stops = stops_now(of, database, campaign) if campaign.ended_at is None else []
-        shown["stopped_by"] = [str(stop) for stop in stops]
+        blockers = find_blockers(of, database, campaign) if campaign.ended_at is None else []
+        shown["stopped_by"] = [str(blocker) for blocker in blockers]
         if json:
             print_json(shown)
             return DONE

@@ -171,7 +171,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
         raise
     _show(report, statuses, as_json, waited=wait)
     if not wait:
-        _say_what_stops(of, database, report.campaign_id)
+        _say_blockers(of, database, report.campaign_id)
     if wait and statuses and (statuses.get("failed") or statuses.get("unknown")):
         return FAILED
     # Every row was refused: a timer that looks at the exit code alone has to see it.
@@ -253,15 +253,15 @@ def _hand_over_soon() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _say_what_stops(of: Settings, database: Database, campaign_id: str) -> None:
+def _say_blockers(of: Settings, database: Database, campaign_id: str) -> None:
     from bulksend.ledger import campaigns
+    from bulksend.operations.blockers import find_blockers
     from ops.cli.output import say
-    from ops.stops import stops_now
 
     with database.read() as tx:
         campaign = campaigns.get(tx, campaign_id)
-    for stop in stops_now(of, database, campaign):
-        say(str(stop), "yellow")
+    for blocker in find_blockers(of, database, campaign):
+        say(str(blocker), "yellow")
 
 
 class _Progress:

@@ -190,9 +190,9 @@ def doctor(json: Json = False) -> None:
     def work() -> int:
         from dataclasses import asdict
 
+        from bulksend.operations.doctor import examine
         from ops.cli.context import settings
         from ops.cli.output import line, print_json
-        from ops.doctor import examine
 
         findings = examine(settings())
         if json:

@@ -12,34 +12,31 @@ import redis
 from bulksend.broker import LEADER_KEY
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
+from bulksend.operations.health import relay_is_running, worker_is_running
 from bulksend.settings import Settings
-from ops.health import relay_is_well, worker_is_well
 from worker.runtime import worker_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_worker_is_well_while_its_lease_runs(ledger: Database) -> None:
-    settings = Settings.from_env({"DATABASE_URL": ledger.url.render_as_string(hide_password=False)})
-    assert not worker_is_well(settings)
+def test_a_worker_of_this_host_runs_while_its_lease_does(ledger: Database) -> None:
+    assert not worker_is_running(ledger)
     with ledger.write() as tx:
         leases.take(tx, worker_name(), 60_000)
-    assert worker_is_well(settings)
+    assert worker_is_running(ledger)
 
 
-def test_another_hosts_worker_says_nothing_about_ours(ledger: Database) -> None:
+def test_a_worker_of_another_host_says_nothing_about_this_one(ledger: Database) -> None:
     with ledger.write() as tx:
         leases.take(tx, "elsewhere:1", 60_000)
-    assert not worker_is_well(
-        Settings.from_env({"DATABASE_URL": ledger.url.render_as_string(hide_password=False)})
-    )
+    assert not worker_is_running(ledger)
 
 
-def test_a_relay_is_well_while_one_leads(valkey_url: str, valkey: redis.Redis) -> None:
+def test_a_relay_runs_while_one_leads(valkey_url: str, valkey: redis.Redis) -> None:
     settings = Settings.from_env({"REDIS_URL": valkey_url})
-    assert not relay_is_well(settings)
+    assert not relay_is_running(settings)
     valkey.set(LEADER_KEY, "someone", px=60_000)
-    assert relay_is_well(settings)
+    assert relay_is_running(settings)
 
 
 def test_the_exit_code_tells_not_well_from_bad_usage_from_unreachable(

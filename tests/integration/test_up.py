@@ -199,7 +199,7 @@ def no_redis(server: EmbeddedValkey, url: str) -> str:
 
 
 def no_relay(server: EmbeddedValkey, url: str) -> str:
-    return "none leads"
+    return "no relay is running"
 
 
 def full(server: EmbeddedValkey, url: str) -> str:

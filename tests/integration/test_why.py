@@ -130,8 +130,8 @@ ANSWERS = [
     ),
     (Evidence(http_status=200, ret_code=150, bytes_sent=True, reply_began=True), "RetCode 150"),
     (Evidence(http_status=503, bytes_sent=True, reply_began=True), "HTTP 503"),
-    (Evidence(bytes_sent=True, reply_began=True, error="DisconnectedError"), "an answer that broke off"),
-    (Evidence(bytes_sent=True, error="ReadTimeoutError"), "no answer (ReadTimeoutError)"),
+    (Evidence(bytes_sent=True, reply_began=True, error="DisconnectedError"), "an incomplete reply"),
+    (Evidence(bytes_sent=True, error="ReadTimeoutError"), "no reply (ReadTimeoutError)"),
     (Evidence(error="ConnectionRefusedError"), "no connection (ConnectionRefusedError)"),
 ]
 
@@ -147,14 +147,14 @@ def test_case_24_an_outage_is_told_with_what_the_vendor_answered(
         sending.claim(tx, [id], lease=lease, account="default")
         until = instant(tx) + 30_000
         sending.give_back(tx, [Release(id, until, Gate.OUTAGE.value, until)], lease=lease)
-    assert "nothing is known here of its answers" in ask(ledger, id).why
+    assert "the last replies: none on record" in ask(ledger, id).why
     outcomes = [Unknown("odd"), Unknown("odd"), NotSent("held by outage before the POST")]
     for other, outcome in zip(others, outcomes, strict=True):
         seen = evidence if isinstance(outcome, Unknown) else Evidence()
         settled(ledger, lease, other, outcome, seen)
     why = ask(ledger, id)
     assert why.gate == "outage"
-    assert f"its last answers: {told} (2 times);" in why.why
+    assert f"the last replies: {told} (2 times);" in why.why
     assert "does not answer" not in why.why
 
 
@@ -193,12 +193,12 @@ def test_a_pause_is_named_with_its_reason_and_has_no_end_of_its_own(ledger: Data
     campaign, (id,) = a_campaign(ledger)
     a_worker(ledger)
     with ledger.write() as tx:
-        pauses: dict[str, Callable[[], bool]] = {
+        acts: dict[str, Callable[[], bool]] = {
             "campaign": lambda: pauses.pause_campaign(tx, campaign.id, actor="ann", why="wrong picture"),
             "sender": lambda: pauses.pause_sender(tx, SENDER, actor="ann", why="wrong picture"),
             "account": lambda: pauses.pause_account(tx, "default", actor="ann", why="wrong picture"),
         }
-        assert pauses[what]()
+        assert acts[what]()
     why = ask(ledger, id)
     assert (why.gate, why.earliest) == (f"{what}_paused", None)
     assert "wrong picture" in why.why

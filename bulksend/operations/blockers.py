@@ -1,0 +1,214 @@
+"""Blockers: what keeps messages from going out now. One list for `doctor`, `send` and `campaigns show`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from sqlalchemy import Connection
+
+from bulksend import bootstrap
+from bulksend.broker import LEADER_KEY, do_all, eviction, trouble_of
+from bulksend.ledger import campaigns, due, leases, pauses, progress, senders
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.database import Database
+from bulksend.messaging.units import format_in_zone
+from bulksend.settings import Settings
+
+#: Less free space than this is a blocker, in bytes: a busy ledger fills it within minutes.
+LEAST_FREE = 200 * 2**20
+#: A Redis that uses more of its memory than this is a blocker before it refuses jobs.
+NEARLY_FULL = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked: whether it is well, what was found, and the remedy where it is not."""
+
+    about: str
+    well: bool
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.found}; {self.remedy}"
+
+
+def blocker(about: str, found: str, remedy: str) -> Check:
+    """A check that is not well."""
+    return Check(about, False, found, remedy)
+
+
+def find_blockers(of: Settings, database: Database, campaign: Campaign | None = None) -> list[Check]:
+    """All blockers that can be seen from here; with a ``campaign`` only those that hold its messages.
+
+    Where REDIS_URL is not set, Redis is not checked: another machine may have it. Raises LedgerUnreachable,
+    LedgerUnfit.
+    """
+    by_redis = [] if of.redis_url is None else check_redis(of).blockers
+    return [*ledger_blockers(of, database, campaign), *by_redis]
+
+
+def ledger_blockers(of: Settings, database: Database, campaign: Campaign | None = None) -> list[Check]:
+    """Blockers in the ledger, the keys, the disks, and the limiter, whose keys are made of the ledger's.
+
+    Raises LedgerUnreachable, LedgerUnfit.
+    """
+    with database.in_our_words(), database.read() as tx:
+        found = [
+            *_pauses(tx, of, campaign),
+            *_no_worker(tx),
+            *_missing_keys(tx, of, campaign),
+            *_full_disks(of, database),
+        ]
+    # Redis is asked outside of the transaction: where it is away, that takes seconds.
+    return [*found, *_outage(of, database)]
+
+
+@dataclass(frozen=True, slots=True)
+class RedisCheck:
+    """The blockers at Redis, its INFO (None where it does not work), and whether a relay leads."""
+
+    blockers: list[Check]
+    info: Mapping[str, Any] | None
+    relay_leads: bool = False
+
+
+def check_redis(of: Settings) -> RedisCheck:
+    """Make the calls that workers and relay make, and look for the relay's lock. Does not raise for what it finds."""
+    blockers: list[Check] = []
+    try:
+        with bootstrap.redis_client(of) as client:
+            client.ping()
+            info = _info(client)
+            blockers += _redis_state(info)
+            found = eviction(client)
+            if found is not None:
+                blockers.append(blocker("Redis memory", found.what, found.remedy))
+            do_all(client)
+            leads = client.exists(LEADER_KEY) == 1
+    except (redis.RedisError, OSError) as error:
+        trouble = trouble_of(error)
+        # A blocker found before, such as that it is a replica, is the cause.
+        return RedisCheck(
+            blockers or [blocker("Redis", f"{of.redis_address()}: {trouble.what}", trouble.remedy)], None
+        )
+    if not leads:
+        blockers.append(
+            blocker("relay", "no relay is running: scheduled messages wait", "start bulksend relay")
+        )
+    return RedisCheck(blockers, info, leads)
+
+
+def _info(client: redis.Redis) -> Mapping[str, Any]:
+    """Its INFO; empty where that is forbidden."""
+    try:
+        found: Mapping[str, Any] = client.info()
+    except redis.ResponseError:
+        return {}
+    return found
+
+
+def _redis_state(info: Mapping[str, Any]) -> Iterator[Check]:
+    """Reasons for which it refuses jobs: a full memory, a failed disk, being a replica."""
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if most and used > most * NEARLY_FULL:
+        yield blocker(
+            "Redis memory",
+            f"{used / 2**20:.0f} of {most / 2**20:.0f} MiB are used: once full it takes no jobs",
+            "raise maxmemory, or look for other data in it: redis-cli --bigkeys",
+        )
+    if info.get("role") == "slave":
+        yield blocker("Redis role", "it is a replica and takes no jobs", "set REDIS_URL to the primary")
+    files = {"append-only file": "aof_last_write_status", "snapshot": "rdb_last_bgsave_status"}
+    failed = [file for file, field in files.items() if info.get(field, "ok") != "ok"]
+    if failed:
+        yield blocker(
+            "Redis disk",
+            f"the last write of its {' and '.join(failed)} failed: it may refuse jobs",
+            "free disk space for it; see redis-cli INFO persistence and its log",
+        )
+
+
+def _outage(of: Settings, database: Database) -> Iterator[Check]:
+    """The circuit breaker that the workers share. Where Redis does not answer, ``check_redis`` reports it."""
+    if of.redis_url is None:
+        return
+    try:
+        is_open = bootstrap.limiter(of, database).breaker_is_open()
+    except (redis.RedisError, OSError):
+        return
+    if is_open:
+        with database.in_our_words(), database.read() as tx:
+            replies = progress.recent_replies(tx)
+        yield blocker(
+            "vendor",
+            f"POSTs fail, so one at a time is tried; the last replies: {replies}",
+            "`bulksend doctor` asks the vendor itself; sending goes on after a POST that succeeds",
+        )
+
+
+def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Check]:
+    zone = (campaign.timezone if campaign is not None else None) or of.timezone or "UTC"
+
+    def since(ms: int | None) -> str:
+        return f"paused since {format_in_zone(ms or 0, zone)} ({zone})"
+
+    account = pauses.account_pause(tx, of.account())
+    if account is not None:
+        yield blocker(
+            "account",
+            f"{since(account[0])}: {account[1]}",
+            'remove the cause, then bulksend account resume --why "…"',
+        )
+    for sender in senders.all_senders(tx):
+        if sender.paused_at is not None and (campaign is None or campaign.sender == sender.phone):
+            yield blocker(
+                "sender",
+                f"{sender.phone} is {since(sender.paused_at)}: {sender.pause_why}",
+                f'bulksend senders resume {sender.phone} --why "…"',
+            )
+    if campaign is not None and campaign.paused_at is not None:
+        yield blocker(
+            "campaign",
+            f"{campaign.name} is {since(campaign.paused_at)}: {campaign.pause_why}",
+            f'bulksend campaigns resume {campaign.id} --why "…"',
+        )
+
+
+def _no_worker(tx: Connection) -> Iterator[Check]:
+    if not leases.alive(tx):
+        yield blocker(
+            "workers",
+            "no worker is running: nothing is sent",
+            "start bulksend worker and bulksend relay, or bulksend up",
+        )
+
+
+def _missing_keys(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator[Check]:
+    cipher = bootstrap.cipher(of)
+    for each in campaigns.active(tx) if campaign is None else [campaign]:
+        if any(not cipher.has_key_of(payload) for payload in due.next_payloads(tx, each.id)):
+            yield blocker(
+                "encryption key",
+                f"messages of {each.name} are encrypted with a key that is not set",
+                "append the old key, after a comma, to BULKSEND_ENCRYPTION_KEY of every process",
+            )
+            return
+
+
+def _full_disks(of: Settings, database: Database) -> Iterator[Check]:
+    paths = {"spool": Path(of.spool_dir)}
+    if database.is_sqlite and database.url.database:
+        paths["ledger"] = Path(database.url.database).parent
+    for name, path in paths.items():
+        folder = next((each for each in (path, *path.absolute().parents) if each.is_dir()), None)
+        if folder is None:
+            continue
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_FREE:
+            yield blocker(f"{name} disk", f"{free / 2**20:.0f} MiB free at {folder}", "free disk space")

@@ -1,0 +1,200 @@
+"""`doctor`: checks of an installation, each with its remedy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+from bulksend import bootstrap
+from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, SchemaNewer, SchemaOutdated
+from bulksend.ledger import leases
+from bulksend.ledger.database import Database
+from bulksend.ledger.durability import durability
+from bulksend.ledger.key_file import key_file, ledger_file
+from bulksend.ledger.migrate import check_schema
+from bulksend.ledger.readiness import try_out
+from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
+from bulksend.settings import Settings
+
+#: SQLite from 3.7.0 to 3.51.2 can corrupt a WAL database when two processes checkpoint and write at once.
+SQLITE_SOUND = (3, 51, 3)
+#: The vendor refuses timestamps that are off by more than five minutes.
+SKEW_LIMIT_S = 300
+SKEW_WARN_S = 30
+
+
+def examine(of: Settings) -> list[Check]:
+    """Check everything. Does not raise for what it finds."""
+    return [*_ledger(of), *_redis(of), _encryption(of), *check_vendor(of)]
+
+
+def _ledger(of: Settings) -> Iterator[Check]:
+    file = ledger_file(of.database_url_text())
+    if file is not None and not file.exists():
+        # Opening it would create it.
+        how = "" if of.is_given("database_url") else ": DATABASE_URL is not set, and this is its default"
+        yield blocker(
+            "ledger",
+            f"there is none at {of.database_address()} yet{how}",
+            "create it with bulksend migrate, or set DATABASE_URL",
+        )
+        return
+    database = bootstrap.database(of)
+    try:
+        yield from _open_ledger(of, database)
+    except (LedgerUnreachable, LedgerUnfit) as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield blocker("ledger", what, remedy)
+    finally:
+        database.close()
+
+
+def _open_ledger(of: Settings, database: Database) -> Iterator[Check]:
+    database.check()
+    yield Check("ledger", True, f"{database.address} answers")
+    yield _sqlite(database) if database.is_sqlite else _durability(database)
+    try:
+        check_schema(database)
+    except SchemaOutdated as error:
+        yield blocker("schema", str(error), "bulksend migrate")
+        return
+    except SchemaNewer as error:
+        yield blocker("schema", str(error), "update bulksend on this machine")
+        return
+    try_out(database)
+    yield Check("schema", True, "up to date")
+    with database.read() as tx:
+        names = leases.alive(tx)
+    if names:
+        yield Check("workers", True, f"{len(names)} running: {', '.join(names[:5])}")
+    with suppress(InvalidInput):  # a malformed encryption key has a check of its own
+        yield from ledger_blockers(of, database)
+
+
+def _durability(database: Database) -> Check:
+    with database.read() as tx:
+        found = durability(tx)
+    unsafe = found.unsafe()
+    if unsafe is not None:
+        return blocker("durability", unsafe, "turn them on in postgresql.conf, and reload it")
+    if found.asynchronous:
+        return Check(
+            "durability",
+            True,
+            f"{found.asynchronous} replicas are asynchronous: a failover may lose the last commits, and what was sent "
+            "then would be sent again; see docs/operations.md, and synchronous_standby_names",
+        )
+    return Check("durability", True, "a commit is on the disk when it returns")
+
+
+def _sqlite(database: Database) -> Check:
+    version = tuple(int(part) for part in database.sqlite_version().split("."))
+    text = ".".join(str(part) for part in version)
+    if version >= SQLITE_SOUND:
+        return Check("SQLite", True, f"version {text}")
+    return blocker(
+        "SQLite",
+        f"version {text} can corrupt a ledger that several processes write",
+        "install the pysqlite3 package (>= 0.6.1), or use PostgreSQL",
+    )
+
+
+def _redis(of: Settings) -> Iterator[Check]:
+    if of.redis_url is None:
+        yield blocker(
+            "Redis", "REDIS_URL is not set", "set REDIS_URL, or use `bulksend up`, which starts its own"
+        )
+        return
+    redis = check_redis(of)
+    if redis.info is not None:
+        version = redis.info.get("redis_version", "unknown")
+        yield Check("Redis", True, f"{of.redis_address()} supports all calls, version {version}")
+    yield from redis.blockers
+    if redis.info and not int(redis.info.get("aof_enabled", 0)):
+        yield Check(
+            "Redis durability",
+            True,
+            "no append-only file: after a restart the relay refills it from the ledger, and rate limits restart "
+            "cautiously",
+        )
+    if redis.relay_leads:
+        yield Check("relay", True, "running")
+
+
+def _encryption(of: Settings) -> Check:
+    about = "encryption key"
+    try:
+        cipher = bootstrap.reading_cipher(of)
+    except InvalidInput as error:
+        return blocker(about, str(error), "bulksend keys new-encryption-key")
+    if cipher.can_encrypt:
+        return Check(about, True, "set")
+    if key_file(of.database_url_text()) is not None:
+        return Check(about, True, "not set; the first send writes one to a file beside the ledger")
+    return blocker(
+        about,
+        "not set: one-time codes are refused at intake",
+        "BULKSEND_ENCRYPTION_KEY=$(bulksend keys new-encryption-key), the same for every process",
+    )
+
+
+def check_vendor(of: Settings) -> Iterator[Check]:
+    """The credentials, and whether the vendor answers with them."""
+    missing = of.missing_credentials()
+    if missing:
+        yield blocker("credentials", f"{', '.join(missing)} not set", "copy them from the vendor's console")
+        return
+    yield Check("credentials", True, "set")
+    yield Check("account id", True, "set" if of.uspeedo_account_id is not None else _NO_ACCOUNT_ID)
+    if of.sends_in_the_clear():
+        yield blocker(
+            "vendor link",
+            f"{of.uspeedo_base_url}: numbers, contents and the access key go in the clear (BULKSEND_ALLOW_PLAIN_HTTP)",
+            "write https:// in USPEEDO_BASE_URL",
+        )
+    proxy = of.proxy_in_the_way()
+    if proxy is not None:
+        yield blocker("proxy", proxy, "one of these three; a worker does not start without")
+        return
+    yield from asyncio.run(_ask_vendor(of))
+
+
+_NO_ACCOUNT_ID = (
+    "USPEEDO_ACCOUNT_ID is not set: the vendor's page calls AccountId required, its SDKs send none; if sends are "
+    "refused (172), copy it from the overview page of the vendor's console"
+)
+
+
+async def _ask_vendor(of: Settings) -> list[Check]:
+    answer = await bootstrap.vendor_calls(of).phone_list()
+    if answer.problem:
+        found = [
+            blocker(
+                "vendor",
+                f"{of.uspeedo_base_url}: {answer.problem}",
+                "check the access key, its secret and the account; a wrong clock causes 171, too"
+                if answer.answered
+                else "check USPEEDO_BASE_URL, the network and TLS",
+            )
+        ]
+    else:
+        found = [Check("vendor", True, f"{of.uspeedo_base_url} answers; {len(answer.phones)} senders")]
+        found += [
+            blocker("sender", f"{phone.number} is {phone.status}", "see the vendor's console")
+            for phone in answer.phones
+            if phone.status not in ("CONNECTED", "")
+        ]
+    skew = answer.clock_skew_seconds
+    if skew is not None and abs(skew) > SKEW_WARN_S:
+        found.append(
+            Check(
+                "clock",
+                abs(skew) < SKEW_LIMIT_S,
+                f"this machine's clock is {skew:+.0f} s off the vendor's; it refuses more than {SKEW_LIMIT_S} s",
+                "set the clock, e.g. by NTP",
+            )
+        )
+    elif skew is not None:
+        found.append(Check("clock", True, f"within {abs(skew):.0f} s of the vendor's"))
+    return found
