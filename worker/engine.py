@@ -1,4 +1,4 @@
-"""The engine of a worker process, on one event loop: claims the ids of jobs, starts a delivery for each message, stops.
+"""The engine of a worker process, on one event loop: claims the ids of jobs, and starts the delivery of each message.
 
 Every call to the ledger or to Redis runs on a thread, in batches.
 """
@@ -22,8 +22,9 @@ from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
+from worker.delivery.dependencies import Dependencies, Totals, Vendor
 from worker.delivery.in_flight import InFlightTable
-from worker.delivery.pipeline import Deliverer, Doers, Tally, Vendor
+from worker.delivery.pipeline import DeliveryPipeline
 from worker.permits.permit_queue import PermitQueue
 from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
@@ -43,15 +44,15 @@ from worker.session.store import Store
 
 log = structlog.get_logger(__name__)
 
-#: Hundreds are claimed together: begun in one turn of the loop, they would keep POSTs from their slots.
-_BEGUN_AT_ONCE = 20
-#: Between two transactions of results at least so much, unless there are many: nobody waits for a single one.
-_SETTLE_BREATH_S = 0.025
-#: Codes have threads of their own: they wait for no transaction of a blast's.
+#: Messages started in one turn of the loop: hundreds are claimed together, and would make POSTs miss their slots.
+_STARTED_PER_TURN = 20
+#: Between two transactions of results, unless a batch is full: nothing waits for a single result.
+_SETTLE_INTERVAL_S = 0.025
+#: OTP has threads of its own, so that it does not wait for the transactions of other lanes.
 _THREADS = {
-    "code-claims": 1,
+    "otp-claims": 1,
     "claims": 1,
-    "code-openings": 1,
+    "otp-openings": 1,
     "openings": 1,
     "settlements": 1,
     "permits": 1,
@@ -61,20 +62,20 @@ _THREADS = {
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How one worker process works. ``in_flight`` bounds POSTs under way; a tenth of it is kept for OTP."""
+    """How one worker process works. ``in_flight`` bounds the POSTs under way; a tenth of it is reserved for OTP."""
 
     in_flight: int = 200
     lease_seconds: float = 60.0
     stop_grace_seconds: float = 30.0
-    in_hand: int = 4000
-    """Claimed messages of a lane at most, most of them waiting for their turn."""
+    max_per_lane: int = 4000
+    """How many messages of a lane may be claimed; most of them wait for permits."""
     claim_size: int = 500
     policy: Policy = field(default_factory=Policy)
     rescue_seconds: float = 5.0
 
 
 class Engine:
-    """Made on any thread, runs on the event loop that calls ``run``."""
+    """Can be created on any thread; runs on the event loop that calls ``run``."""
 
     def __init__(
         self,
@@ -98,28 +99,31 @@ class Engine:
         self._settings = settings
         self._recorder = recorder
         self._dice = dice
-        self.tally = Tally()
+        self.totals = Totals()
 
     @property
     def has_lease(self) -> bool:
-        """Whether it may send; only once it runs. Without a lease nothing is claimed, opened or POSTed."""
+        """Whether it may send. Without a lease nothing is claimed, opened or POSTed. Only while it runs."""
         return self._lease.id is not None
 
     @property
-    def under_way(self) -> int:
-        """POSTs under way; only once it runs."""
-        return self._hands.under_way
+    def posting(self) -> int:
+        """How many POSTs are under way. Only while it runs."""
+        return self._in_flight.posting
 
-    # -- life ------------------------------------------------------------------------------------------
+    # -- start and stop --------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-        """Work until ``stop`` is set, then stop cleanly: claim no more, finish what is in flight, give back."""
+        """Work until ``stop`` is set, then claim no more, finish the POSTs under way and give back the rest.
+
+        ``ready`` is called once the worker has its lease.
+        """
         self._loop = asyncio.get_running_loop()
-        codes, bulk = asyncio.Event(), asyncio.Event()
-        self._wakes = {Kind.OTP: codes, Kind.UTILITY: bulk, Kind.MARKETING: bulk}
+        otp, bulk = asyncio.Event(), asyncio.Event()
+        self._wakes = {Kind.OTP: otp, Kind.UTILITY: bulk, Kind.MARKETING: bulk}
         settings = self._settings
-        self._hands = InFlightTable(
-            in_flight=settings.in_flight, in_hand=settings.in_hand, claim_size=settings.claim_size
+        self._in_flight = InFlightTable(
+            capacity=settings.in_flight, max_per_lane=settings.max_per_lane, claim_size=settings.claim_size
         )
         with ExitStack() as stack:
             self._threads = {
@@ -129,10 +133,10 @@ class Engine:
                 self._store,
                 self._thread,
                 lease_seconds=settings.lease_seconds,
-                on_lost=self._lost,
+                on_lost=self._on_lease_lost,
                 on_taken=self._recorder.hold_lease,
             )
-            # Requests are signed by the ledger's clock: ours may be minutes off, and the vendor refuses that.
+            # Requests are signed by the ledger's clock: this machine's may be minutes off, which the vendor refuses.
             vendor = self._make_vendor(lambda: self._lease.now_ms() / 1000)
             self._assemble(vendor)
             self._recorder.open()
@@ -141,53 +145,52 @@ class Engine:
                 self._recorder.close()
             finally:
                 await vendor.aclose()
-                # A good-bye: the other workers share the limits among fewer from now on.
+                # The other workers share the limits without this one from now on.
                 await self._thread(self._permits.close)
 
     def _assemble(self, vendor: Vendor) -> None:
-        """Everybody who has a part in a delivery."""
         threads = self._threads
-        code_opener: Batcher[Opening, bool] = Batcher(self._open_batch, threads["code-openings"])
+        otp_opener: Batcher[Opening, bool] = Batcher(self._open_batch, threads["otp-openings"])
         opener: Batcher[Opening, bool] = Batcher(self._open_batch, threads["openings"])
-        self._openers = {lane: code_opener if lane is Kind.OTP else opener for lane in Kind}
+        self._openers = {lane: otp_opener if lane is Kind.OTP else opener for lane in Kind}
         self._settler: Batcher[Settlement, None] = Batcher(
-            self._settle_batch, threads["settlements"], breath_s=_SETTLE_BREATH_S
+            self._settle_batch, threads["settlements"], interval_s=_SETTLE_INTERVAL_S
         )
         self._releaser: Batcher[Release, None] = Batcher(self._give_back_batch, threads["settlements"])
         resend_wait_ms = self._settings.policy.resend_wait_ms
-        orphans = OrphanReclaimer(self._store, lease=lambda: self._lease.id, in_flight=self._hands.ids)
+        orphans = OrphanReclaimer(self._store, lease=lambda: self._lease.id, in_flight=self._in_flight.ids)
         self._duties: tuple[Callable[[], None], ...] = (
             partial(reap_dead_workers, self._store, self._recorder, resend_wait_ms),
             partial(rescue_lapsed_leases, self._store, resend_wait_ms),
             orphans.run,
             partial(lift_stale_pauses, self._store, self._permits),
         )
-        self._desk = PermitQueue(
+        self._permit_queue = PermitQueue(
             self._permits,
             threads["permits"],
             lead_ms=self._lead_ms,
             on_cold=LimitsRestorer(self._store, self._permits, self._thread).start,
-            room=self._free,
+            capacity=self._expected_capacity,
         )
-        doers = Doers(
-            hands=self._hands,
+        deps = Dependencies(
+            in_flight=self._in_flight,
             campaign_cache=self._campaign_cache,
-            desk=self._desk,
+            permits=self._permit_queue,
             openers=self._openers,
             vendor=vendor,
             settler=self._settler,
             releaser=self._releaser,
-            follower=DecisionEffects(self._store, self._permits, self._thread, self._desk.outage),
+            effects=DecisionEffects(self._store, self._permits, self._thread, self._permit_queue.note_outage),
             lease=self._lease,
             recorder=self._recorder,
             fail=lambda failures, lease: self._thread(self._store.fail, failures, lease),
         )
-        self._deliverer = Deliverer(
-            doers,
+        self._pipeline = DeliveryPipeline(
+            deps,
             policy=self._settings.policy,
-            tally=self.tally,
+            totals=self.totals,
             dice=self._dice,
-            on_room=self._look_again,
+            on_removed=self._on_removed,
         )
 
     async def _work(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -195,7 +198,7 @@ class Engine:
         await self._thread(replay_spool, self._store, self._spool)
         loops = [
             asyncio.create_task(self._lease.keep(), name="lease"),
-            asyncio.create_task(self._desk.run(), name="permits"),
+            asyncio.create_task(self._permit_queue.run(), name="permits"),
             asyncio.create_task(
                 run_duties(self._duties, self._thread, self._settings.rescue_seconds), name="maintenance"
             ),
@@ -210,10 +213,10 @@ class Engine:
         for task in done - {stopped}:
             log.error("engine_loop_ended", loop=task.get_name(), error=repr(task.exception()))
         await self._stop(claiming, loops)
-        log.info("worker_stopped", **asdict(self.tally))
+        log.info("worker_stopped", **asdict(self.totals))
         stopped.cancel()
         for task in done - {stopped}:
-            task.result()  # a loop that ended by itself is a bug: the process ends with its traceback
+            task.result()  # a loop that ended is a bug: raise its exception, which ends the process
 
     async def _stop(
         self, claiming: Sequence[asyncio.Task[None]], loops: Sequence[asyncio.Task[None]]
@@ -222,14 +225,14 @@ class Engine:
         for task in claiming:
             task.cancel()
         await asyncio.gather(*claiming, return_exceptions=True)
-        await self._deliverer.finish(self._settings.stop_grace_seconds)
+        await self._pipeline.stop(self._settings.stop_grace_seconds)
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await self._releaser.idle()
         await self._settler.idle()
         await self._give_back_unopened()
-        unsettled = self._hands.unsettled
+        unsettled = self._in_flight.unsettled
         if unsettled:
             path = self._spool.save(list(unsettled.values()))
             log.error("results_spooled", count=len(unsettled), file=path.name)
@@ -237,38 +240,38 @@ class Engine:
         if lease is not None:
             try:
                 await self._thread(self._store.end_lease, lease)
-            except Exception as error:  # noqa: BLE001 - the lease lapses by itself
+            except Exception as error:  # noqa: BLE001 - the lease lapses on its own
                 log.warning("lease_not_ended", error=log_text(error))
 
     async def _give_back_unopened(self) -> None:
         lease = self._lease.newest
-        releases = [Release(id, 0, None, None) for id in self._hands.unopened]
-        self._hands.unopened.clear()
+        releases = [Release(id, 0, None, None) for id in self._in_flight.unopened]
+        self._in_flight.unopened.clear()
         if lease is None or not releases:
             return
         try:
             await self._thread(self._store.give_back, releases, lease)
-            self.tally.given_back += len(releases)
-        except Exception as error:  # noqa: BLE001 - the ended lease gives them back as well, a little later
+            self.totals.given_back += len(releases)
+        except Exception as error:  # noqa: BLE001 - the end of the lease gives them back too, a little later
             log.warning("not_given_back", count=len(releases), error=log_text(error))
 
     def wake(self) -> None:
-        """Ids came in: called from any thread."""
+        """Claim now: there are new ids. May be called from any thread."""
         self._loop.call_soon_threadsafe(self._wake_all)
 
     def _wake_all(self) -> None:
         for wake in self._wakes.values():
             wake.set()
 
-    def _look_again(self, lane: Kind) -> None:
-        """One was let go: where that makes room for more that wait, they are claimed."""
-        if self._hands.may_claim(lane) and self._prefetched.size(lane):
+    def _on_removed(self, lane: Kind) -> None:
+        """A message left the in-flight table: claim more if there is room now."""
+        if self._in_flight.claimable(lane) and self._prefetched.size(lane):
             self._wakes[lane].set()
 
-    def _lost(self) -> None:
-        """The lease is lost: what was not sent belongs to others now; what is being sent is settled as usual."""
-        self._deliverer.forget()
-        self._hands.unopened.clear()
+    def _on_lease_lost(self) -> None:
+        """Other workers may claim the messages without an attempt now; the POSTs under way are settled as usual."""
+        self._pipeline.lose_lease()
+        self._in_flight.unopened.clear()
 
     # -- claiming --------------------------------------------------------------------------------------
 
@@ -285,45 +288,48 @@ class Engine:
                 await wait_until(wake, self._loop.time() + (0.5 if lease is None else 5.0))
 
     async def _claim(self, lane: Kind, lease: str) -> bool:
-        ids = [id for id in self._prefetched.take(lane, self._hands.may_claim(lane)) if id not in self._hands]
+        ids = [
+            id
+            for id in self._prefetched.take(lane, self._in_flight.claimable(lane))
+            if id not in self._in_flight
+        ]
         if not ids:
             return False
         asked = steady_seconds()
         try:
-            claimed = await self._claim_whole(lane, ids, lease)
-        except Exception as error:  # noqa: BLE001 - the ledger is away: the ids are in it, the relay finds them
+            claimed = await self._claim_ids(lane, ids, lease)
+        except Exception as error:  # noqa: BLE001 - the ledger does not answer; the relay publishes the ids again
             log.warning("claim_failed", lane=lane.value, error=log_text(error))
             await asyncio.sleep(0.5)
             return False
-        self.tally.claimed += len(claimed)
-        new = [message for message in claimed if message.id not in self._hands]
-        self._hands.unopened.update(message.id for message in new)
-        for few in range(0, len(new), _BEGUN_AT_ONCE):
+        self.totals.claimed += len(claimed)
+        new = [message for message in claimed if message.id not in self._in_flight]
+        self._in_flight.unopened.update(message.id for message in new)
+        for first in range(0, len(new), _STARTED_PER_TURN):
             if self._lease.id != lease:
-                break  # whoever rescues it has it
-            for message in new[few : few + _BEGUN_AT_ONCE]:
-                self._deliverer.begin(message, lease, asked)
+                break  # the rest is rescued by other workers
+            for message in new[first : first + _STARTED_PER_TURN]:
+                self._pipeline.start(message, lease, asked)
             await asyncio.sleep(0)
         return True
 
-    async def _claim_whole(self, lane: Kind, ids: Sequence[str], lease: str) -> list[Claimed]:
-        """Claim on the thread; a stop in the middle of it learns what was claimed all the same, to give it back."""
-        thread = self._threads["code-claims" if lane is Kind.OTP else "claims"]
+    async def _claim_ids(self, lane: Kind, ids: Sequence[str], lease: str) -> list[Claimed]:
+        """Claim on a thread. When a stop cancels it, it waits for the claim to note what has to be given back."""
+        thread = self._threads["otp-claims" if lane is Kind.OTP else "claims"]
         claiming = self._loop.run_in_executor(thread, self._store.claim, ids, lease)
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            self._hands.unopened.update(message.id for message in await claiming)
+            self._in_flight.unopened.update(message.id for message in await claiming)
             raise
 
     def _lead_ms(self, lane: Kind) -> float:
-        """How long before its slot a permit must be had: the time that a write-ahead takes lately."""
-        return min(MAX_LEAD_MS, max(5.0, self._openers[lane].usual_seconds * 1000))
+        """How long before its slot a message needs its permit: the duration of a write-ahead."""
+        return min(MAX_LEAD_MS, max(5.0, self._openers[lane].expected_seconds * 1000))
 
-    def _free(self, lane: Kind) -> int:
-        """How many more POSTs of a lane may be under way."""
-        ahead_s = self._lead_ms(lane) / 1000 + self._desk.spare_s(lane)
-        return self._hands.free(lane, self._loop.time(), ahead_s)
+    def _expected_capacity(self, lane: Kind) -> int:
+        lead_s = self._lead_ms(lane) / 1000 + self._permit_queue.extra_lead_s(lane)
+        return self._in_flight.expected_capacity(lane, self._loop.time(), lead_s)
 
     # -- threads ---------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from bulksend.ledger.readiness import try_out
 from bulksend.limits import Permits
 from bulksend.messaging import Kind, Policy
 from bulksend.settings import Settings
-from worker.delivery.pipeline import Tally
+from worker.delivery.dependencies import Totals
 from worker.engine import Engine, EngineSettings
 from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
@@ -53,9 +53,9 @@ class Runtime:
         self.failed = False
 
     @property
-    def tally(self) -> Tally:
+    def totals(self) -> Totals:
         """What the engine has done so far."""
-        return self._engine.tally if self._engine is not None else Tally()
+        return self._engine.totals if self._engine is not None else Totals()
 
     def why_not_sending(self) -> str | None:
         """Why this worker cannot send though it runs; None when it can."""
@@ -67,7 +67,7 @@ class Runtime:
 
     def post_counts(self) -> tuple[int, int]:
         """POSTs under way, and POSTs made since the start."""
-        return (0, 0) if self._engine is None else (self._engine.under_way, self._engine.tally.posted)
+        return (0, 0) if self._engine is None else (self._engine.posting, self._engine.totals.posted)
 
     def start(self) -> None:
         """Start the engine's thread; returns when it accepts ids."""

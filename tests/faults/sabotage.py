@@ -79,8 +79,8 @@ FENCING_REMOVED = PlantedBug(
             "worker/session/lease.py", "        self._on_lost()\n        await self.take()", "        return"
         ),
         Edit(
-            "worker/delivery/pipeline.py",
-            "        if self._lease.id != lease:\n            return NotSent(",
+            "worker/delivery/posting.py",
+            "        if self._deps.lease.id != message.lease:\n            return NotSent(",
             "        if False:\n            return NotSent(",
         ),
     ),
@@ -92,8 +92,8 @@ WRITE_AHEAD_REMOVED = PlantedBug(
     (
         Edit(
             "worker/delivery/pipeline.py",
-            "self._do.openers[delivery.message.kind].submit(delivery.opening, self._on_opened)",
-            "self._on_opened(delivery.opening, True)",
+            "self._deps.openers[message.claimed.kind].submit(message.opening, self._on_opened)",
+            "self._on_opened(message.opening, True)",
         ),
     ),
     ("worker killed",),

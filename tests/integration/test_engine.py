@@ -521,8 +521,8 @@ def test_a_worker_lets_go_of_what_it_holds_of_a_cancelled_campaign_before_its_tu
         with ledger.read() as tx:
             statuses = campaigns.status_counts(tx, campaign.id)
         assert statuses["cancelled"] == done.waiting + done.held
-        while rig.engine.tally.given_back < done.held:
-            assert time.monotonic() - began < 60, rig.engine.tally
+        while rig.engine.totals.given_back < done.held:
+            assert time.monotonic() - began < 60, rig.engine.totals
             time.sleep(0.01)
         # A worker's round of mending flags leaves this one for a while.
         with ledger.read() as tx:
@@ -725,7 +725,7 @@ def test_a_bug_before_the_post_gives_its_message_back_for_later(ledger: Database
     try:
         with rig_of(ledger, tmp_path, []) as (rig, _):
             rig.run_until(campaign, lambda s: s == {"accepted": 4, "queued": 1})
-            assert rig.engine.tally.posted == 4
+            assert rig.engine.totals.posted == 4
     finally:
         failpoints.arm(None)
     with ledger.read() as tx:
@@ -742,7 +742,7 @@ def test_when_all_in_flight_miss_their_slots_at_once_they_get_others(
     try:
         with rig_of(ledger, tmp_path, [], in_flight=4) as (rig, _):
             assert rig.run_until(campaign, ended) == {"accepted": 60}
-            assert rig.engine.tally.stale_slots >= 1
+            assert rig.engine.totals.missed_slots >= 1
     finally:
         failpoints.arm(None)
 
@@ -763,7 +763,7 @@ def test_who_missed_its_slot_and_is_paused_meanwhile_is_surely_not_sent_and_goes
             rig.run_until(
                 second, lambda s: s == {"queued": 3} and tried_of(ledger, second, number(10)) == tried
             )
-            assert rig.engine.tally.posted == 8
+            assert rig.engine.totals.posted == 8
             permits.victim = ""
             permits.resume(Scope.CAMPAIGN, second.id)
             assert rig.run_until(second, ended) == {"accepted": 3}

@@ -1,1 +1,1 @@
-"""A message between its claim and its result: rendered, written ahead, POSTed, decided and settled."""
+"""What happens to a message between its claim and its result: permit, write-ahead, POST, decision, settlement."""

@@ -1,10 +1,10 @@
-"""What an answer asks for beyond its own message: slower, a pause, a suppression, the breaker."""
+"""What a decision asks for beyond its own message: a lower rate, a pause, a suppression, the circuit breaker."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import structlog
 
@@ -12,22 +12,36 @@ from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.sending import Claimed
 from bulksend.limits import Permits
 from bulksend.messaging import Answer, Decision, Scope, Status
-from worker.session.store import PauseOrder, Store, SuppressOrder
+from worker.session.store import PauseOrder, SuppressOrder
 
 log = structlog.get_logger(__name__)
 
-#: So long are reports to the limiter gathered: of an outage, as each further POST may leave a message in doubt; what
-#: asks for slower; and that all is well.
-_OUTAGE_S, _SLOW_S, _GOOD_NEWS_S = 0.0, 0.020, 0.100
+#: Reports to the limiter are collected for this long. Of an outage not at all: each further POST may become unknown.
+_OUTAGE_S, _SLOW_S, _SUCCESS_S = 0.0, 0.020, 0.100
+
+
+class EffectsStore(Protocol):
+    """The ledger's part in the effects of decisions: see Store."""
+
+    account: str
+
+    def pause(self, orders: Sequence[PauseOrder]) -> list[PauseOrder]:
+        """Pause; returns those that were not paused before."""
+        ...
+
+    def suppress(self, orders: Sequence[SuppressOrder]) -> None:
+        """Suppress."""
+        ...
 
 
 class DecisionEffects:
-    """Acts on decisions. ``in_thread`` runs blocking work away from the event loop; ``on_report`` is told when the
-    breaker opened, None where it is closed."""
+    """Acts on decisions. ``in_thread`` runs blocking work on a thread. ``on_report`` gets the instant at which the
+    circuit breaker opened, or None while it is closed.
+    """
 
     def __init__(
         self,
-        store: Store,
+        store: EffectsStore,
         permits: Permits,
         in_thread: Callable[..., Awaitable[Any]],
         on_report: Callable[[float | None], None],
@@ -40,12 +54,12 @@ class DecisionEffects:
         self._slow: set[tuple[Scope, str]] = set()
         self._outages = 0
         self._successes = 0
-        self._probe_over = False
+        self._probe_ended = False
         self._timer: asyncio.TimerHandle | None = None
         self._reporting: asyncio.Task[None] | None = None
 
     def note(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
-        """Take note of a decision; the pauses that are due now: ``act`` on them before its message is settled."""
+        """Count a decision; returns the pauses that are due now. ``apply`` them before the message is settled."""
         if decision.slow is Scope.ACCOUNT:
             self._slow.add((Scope.ACCOUNT, self._store.account))
         elif decision.slow is not None:
@@ -55,34 +69,34 @@ class DecisionEffects:
             self._report_within(_OUTAGE_S)
         elif decision.outage is False:
             self._successes += 1
-            self._outages = 0  # in a row: those before do not count any more
+            self._outages = 0  # only outages in a row count
         if decision.slow is not None:
             self._report_within(_SLOW_S)
         elif self._timer is None:
-            self._report_within(_GOOD_NEWS_S)
+            self._report_within(_SUCCESS_S)
         if decision.alert:
             log.error("vendor_alert", message=message.id, campaign=message.campaign_id, why=decision.error)
         return self._pauses_due(message, decision)
 
-    async def act(
+    async def apply(
         self, message: Claimed, answer: Answer, decision: Decision, pauses: list[PauseOrder]
     ) -> None:
-        """Pause and suppress. Whatever fails in it, the message is settled in any case."""
+        """Pause and suppress. A failure is logged: the message is settled all the same."""
         try:
-            for order in pauses:
-                await self._pause(order)
+            for pause in pauses:
+                await self._pause(pause)
             if decision.suppress is not None:
                 why = decision.error or "asked for by the vendor"
-                wanted = SuppressOrder(
+                order = SuppressOrder(
                     message.recipient, decision.suppress, answer.evidence.whatsapp_code, why
                 )
-                await self._in_thread(self._store.suppress, [wanted])
-        except Exception as error:  # noqa: BLE001 - its own message is settled in any case
-            log.error("not_followed", message=message.id, error=log_text(error))
+                await self._in_thread(self._store.suppress, [order])
+        except Exception as error:  # noqa: BLE001 - the message is settled all the same
+            log.error("decision_effects_failed", message=message.id, error=log_text(error))
 
-    def probe_is_over(self) -> None:
-        """The probe of an outage was answered, or is not sent after all: say so before another may go."""
-        self._probe_over = True
+    def end_probe(self) -> None:
+        """The probe of an outage was answered, or will not be sent: the limiter may permit another."""
+        self._probe_ended = True
         self._report_within(_OUTAGE_S)
 
     def _report_within(self, seconds: float) -> None:
@@ -92,31 +106,31 @@ class DecisionEffects:
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(at, self._begin_report)
+        self._timer = loop.call_at(at, self._start_report)
 
-    def _begin_report(self) -> None:
+    def _start_report(self) -> None:
         self._timer = None
         self._reporting = asyncio.create_task(self._report())
 
     async def _report(self) -> None:
         slow, self._slow = sorted(self._slow), set()
-        outages, successes, probe_over = self._outages, self._successes, self._probe_over
+        outages, successes, probe_ended = self._outages, self._successes, self._probe_ended
         self._outages = self._successes = 0
-        self._probe_over = False
-        if not (slow or outages or successes or probe_over):
+        self._probe_ended = False
+        if not (slow or outages or successes or probe_ended):
             return
         try:
             opened_ms = await self._in_thread(
                 lambda: self._permits.report(
-                    slow=slow, outages=outages, successes=successes, probe_over=probe_over
+                    slow=slow, outages=outages, successes=successes, probe_over=probe_ended
                 )
             )
             self._on_report(opened_ms)
-        except Exception as error:  # noqa: BLE001 - only advice to the limiter
+        except Exception as error:  # noqa: BLE001 - the limiter decides without this report
             log.warning("not_reported", error=log_text(error))
 
     def _pauses_due(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
-        """A pause at once, or once so many in a row ended alike."""
+        """A pause is due when ``Pause.after`` decisions in a row asked for it."""
         pause = decision.pause
         if pause is None and not self._streaks:
             return []

@@ -1,6 +1,6 @@
-"""What a worker has in hand: every message between its claim and the end of our part, and the room for more.
+"""The in-flight table: every message between its claim and its settlement, and the capacity for more.
 
-Only counts: no I/O, no clock of its own. Belongs to the event loop's thread.
+It only counts: no I/O, no clock of its own. Belongs to the event loop's thread.
 """
 
 from __future__ import annotations
@@ -15,199 +15,199 @@ from typing import Any
 from bulksend.gateway import SendOrder
 from bulksend.ledger.sending import Claimed, Opening, Settlement
 from bulksend.messaging import Kind
-from worker.delivery.rate_meter import Pace
-from worker.permits.sender_queue import Held, Slot
+from worker.delivery.rate_meter import RateMeter
+from worker.permits.sender_queue import Blocked, Slot
 
 
 class Stage(Enum):
-    """How far a message in hand has come."""
+    """How far a message in flight has come."""
 
     WAITING = auto()
-    """Claimed: it waits for a permit, or is on its way back to the ledger. Nothing is written of an attempt."""
+    """Claimed: it waits for a permit, or is being given back to the ledger. No attempt is recorded."""
     OPENING = auto()
     """It has a permit, and its attempt is being written ahead."""
     OPEN = auto()
-    """Written ahead: it waits for its slot."""
+    """The attempt is written ahead: it waits for its slot."""
     MISSED = auto()
     """Its slot has passed, and it waits for another."""
     POSTING = auto()
-    """A task has it: connection, slot, POST."""
+    """A task connects, waits for the slot and POSTs."""
     ANSWERED = auto()
-    """Its result is on its way into the ledger."""
-    OVER = auto()
-    """Ours no longer."""
+    """Its result is being written to the ledger."""
+    REMOVED = auto()
+    """No longer in flight."""
 
 
 @dataclass(slots=True, eq=False)
-class Delivery:
-    """One message in hand. ``deadline`` is when its time to live ends, in seconds of ``steady_seconds``."""
+class InFlightMessage:
+    """A claimed message on its way. ``deadline`` is when its time to live ends, in ``steady_seconds``."""
 
     opening: Opening
     lease: str
     deadline: float | None
-    on_permit: Callable[[Delivery, Slot | Held], None]
+    on_permit: Callable[[InFlightMessage, Slot | Blocked], None]
     order: SendOrder | None = None
     slot: Slot | None = None
     stage: Stage = Stage.WAITING
     has_permit: bool = False
     task: asyncio.Future[Any] | None = None
-    """What a stop cancels."""
-    began_at: float | None = None
-    """When its POST began, in the event loop's time."""
+    """Its POST: a stop that has waited long enough cancels it."""
+    posted_at: float | None = None
+    """When its POST started, in the event loop's time."""
 
     @property
-    def message(self) -> Claimed:
-        """As it was claimed."""
+    def claimed(self) -> Claimed:
+        """The message as it was claimed."""
         return self.opening.message
 
-    # What a line of the permit desk asks of whoever waits in it: see worker.permits.sender_queue.Receiver.
+    # It is the future of its own permit requests (worker.permits.sender_queue.PermitFuture): one object less a message.
 
     def done(self) -> bool:
-        """Whether it waits for a permit no longer."""
+        """Whether it waits for no permit."""
         return self.stage is not Stage.WAITING and self.stage is not Stage.MISSED
 
-    def set_result(self, answer: Slot | Held) -> None:
-        """Its permit, or what holds it."""
+    def set_result(self, answer: Slot | Blocked) -> None:
+        """Its slot, or the gate that blocks it."""
         self.on_permit(self, answer)
 
 
 class InFlightTable:
-    """The messages in hand, and how many more there may be."""
+    """The messages in flight, and how many more can be claimed and POSTed.
 
-    def __init__(self, *, in_flight: int, in_hand: int, claim_size: int) -> None:
-        self.places = in_flight
-        """How many POSTs may be under way."""
-        # A tenth of the places is kept for one-time codes.
-        self._bulk_in_flight = max(1, in_flight - max(1, in_flight // 10))
-        self._in_hand = in_hand
+    ``capacity`` bounds the POSTs under way; a tenth of it is reserved for OTP. ``max_per_lane`` bounds the messages of
+    a lane and is much larger: those of a slow sender wait here without blocking other senders.
+    """
+
+    def __init__(self, *, capacity: int, max_per_lane: int, claim_size: int) -> None:
+        self.capacity = capacity
+        self._bulk_capacity = max(1, capacity - max(1, capacity // 10))
+        self._max_per_lane = max_per_lane
         self._claim_size = claim_size
-        self._held: dict[str, Delivery] = {}
-        self._of_lane: Counter[Kind] = Counter()
-        self._permitted = 0
-        """Those that have a permit and are not settled: what is in flight, or about to be."""
-        self._permitted_codes = 0
-        self._under_way = 0
-        self._bulk_under_way = 0
-        self.over = asyncio.Event()
-        """Set for an instant whenever a place is free again."""
+        self._messages: dict[str, InFlightMessage] = {}
+        self._per_lane: Counter[Kind] = Counter()
+        self._with_permit = 0
+        """Messages that have a permit and are not settled."""
+        self._otp_with_permit = 0
+        self._posting = 0
+        self._bulk_posting = 0
+        self.capacity_freed = asyncio.Event()
+        """Set and cleared at once whenever another POST may start."""
         self.empty = asyncio.Event()
-        """Set while nothing is in hand."""
+        """Set while no message is in flight."""
         self.empty.set()
-        self.answers = Pace()
+        self.answer_rate = RateMeter()
         self.unopened: set[str] = set()
-        """Claimed and neither opened nor given back: a stop gives these back."""
+        """Ids that are claimed and neither opened nor given back: a stop gives these back."""
         self.unsettled: dict[str, Settlement] = {}
         """Results that the ledger does not have yet, by attempt."""
 
     def __contains__(self, id: object) -> bool:
-        return id in self._held
+        return id in self._messages
 
-    def __iter__(self) -> Iterator[Delivery]:
-        return iter(list(self._held.values()))
+    def __iter__(self) -> Iterator[InFlightMessage]:
+        return iter(list(self._messages.values()))
 
     @property
-    def under_way(self) -> int:
-        """POSTs under way."""
-        return self._under_way
+    def posting(self) -> int:
+        """How many POSTs are under way."""
+        return self._posting
 
     def ids(self) -> set[str]:
-        """The ids of all that is in hand."""
-        return set(self._held)
+        """The ids of all messages in flight."""
+        return set(self._messages)
 
-    def get(self, id: str) -> Delivery | None:
-        """The delivery of a message in hand."""
-        return self._held.get(id)
+    def get(self, id: str) -> InFlightMessage | None:
+        """The message of this id, if it is in flight."""
+        return self._messages.get(id)
 
-    def take(self, delivery: Delivery) -> None:
-        """It is in hand from now on."""
-        message = delivery.message
-        self._held[message.id] = delivery
-        self._of_lane[message.kind] += 1
+    def add(self, message: InFlightMessage) -> None:
+        """Add a message that was claimed."""
+        claimed = message.claimed
+        self._messages[claimed.id] = message
+        self._per_lane[claimed.kind] += 1
         self.empty.clear()
 
-    def permitted(self, delivery: Delivery) -> None:
-        """It has its permit, and counts as in flight until it is let go."""
-        delivery.has_permit = True
-        self._permitted += 1
-        self._permitted_codes += delivery.message.kind is Kind.OTP
+    def count_permit(self, message: InFlightMessage) -> None:
+        """The message has its permit: it takes capacity until it is removed."""
+        message.has_permit = True
+        self._with_permit += 1
+        self._otp_with_permit += message.claimed.kind is Kind.OTP
 
-    def let_go(self, delivery: Delivery) -> None:
-        """It is ours no longer, whatever became of it."""
-        if delivery.stage is Stage.OVER:
+    def remove(self, message: InFlightMessage) -> None:
+        """Remove a message that was settled, given back or lost. Does nothing the second time."""
+        if message.stage is Stage.REMOVED:
             return
-        delivery.stage = Stage.OVER
-        kind = delivery.message.kind
-        if self._held.pop(delivery.message.id, None) is not None:
-            self._of_lane[kind] -= 1
-        if delivery.has_permit:
-            self._permitted -= 1
-            self._permitted_codes -= kind is Kind.OTP
-        if not self._held:
+        message.stage = Stage.REMOVED
+        kind = message.claimed.kind
+        if self._messages.pop(message.claimed.id, None) is not None:
+            self._per_lane[kind] -= 1
+        if message.has_permit:
+            self._with_permit -= 1
+            self._otp_with_permit -= kind is Kind.OTP
+        if not self._messages:
             self.empty.set()
 
-    def may_claim(self, lane: Kind) -> int:
-        """How many more of a lane may be in hand.
+    def claimable(self, lane: Kind) -> int:
+        """How many more messages of a lane may be claimed now."""
+        room = self._max_per_lane - self._per_lane[lane]
+        # A full table waits until a batch is worth a claim: each claim is a transaction.
+        least = min(self._claim_size, self._max_per_lane // 4)
+        if room < least and lane is not Kind.OTP:
+            return 0
+        return max(0, min(room, self._claim_size))
 
-        Many more than can be in flight: those of a slow sender wait here without standing in another's way.
+    def expected_capacity(self, lane: Kind, now: float, lead_s: float) -> int:
+        """How many more POSTs of a lane can start ``lead_s`` from now, when their attempts are open.
+
+        POSTs that will have been answered by then free their capacity. So do answers that wait for the ledger, up to
+        half of the capacity: the more a ledger falls behind, the fewer POSTs start.
         """
-        room = self._in_hand - self._of_lane[lane]
-        # Full hands take the next handful, not one message for each that leaves: a claim is a transaction.
-        handful = min(self._claim_size, self._in_hand // 4)
-        enough = lane is Kind.OTP or room >= handful
-        return max(0, min(room, self._claim_size)) if enough else 0
-
-    def free(self, lane: Kind, now: float, lead_s: float) -> int:
-        """How many more POSTs of a lane may be under way ``lead_s`` from now, when their attempts are open.
-
-        Those that will have been answered by then leave their place, and so do half as many answers as there are
-        places while the ledger takes them in: the more a ledger falls behind, the fewer POSTs begin.
-        """
-        places = self.places
-        leaving = min(places, int(self.answers.rate(now) * lead_s))
-        under_way = self._permitted - min(places // 2, len(self.unsettled)) - leaving
+        capacity = self.capacity
+        answered = min(capacity, int(self.answer_rate.rate(now) * lead_s))
+        taken = self._with_permit - min(capacity // 2, len(self.unsettled)) - answered
         if lane is Kind.OTP:
-            # What is kept for codes is theirs, however far ahead a blast has counted on the rest.
-            return max(places - under_way, places - self._bulk_in_flight - self._permitted_codes)
-        bulk = under_way - self._permitted_codes
-        return min(places - under_way, self._bulk_in_flight - bulk)
+            # The share reserved for OTP is free for it even where other lanes have taken more than their share ahead.
+            return max(capacity - taken, capacity - self._bulk_capacity - self._otp_with_permit)
+        bulk = taken - self._otp_with_permit
+        return min(capacity - taken, self._bulk_capacity - bulk)
 
-    def has_place(self, lane: Kind) -> bool:
-        """Whether another POST of a lane may be under way.
+    def has_capacity(self, lane: Kind) -> bool:
+        """Whether another POST of a lane may start.
 
-        Answers that wait for the ledger, past half as many as there are places, take a place each: what is in doubt
-        after a kill is at most one and a half times the places.
+        Answers that wait for the ledger, beyond half of the capacity, take capacity too: at most one and a half times
+        the capacity is unknown after a kill.
         """
-        places = self.places
-        behind = len(self.unsettled) - places // 2
-        if behind > 0:
-            places -= behind
+        capacity = self.capacity
+        excess = len(self.unsettled) - capacity // 2
+        if excess > 0:
+            capacity -= excess
         if lane is Kind.OTP:
-            return self._under_way < places
-        return self._under_way < places and self._bulk_under_way < self._bulk_in_flight
+            return self._posting < capacity
+        return self._posting < capacity and self._bulk_posting < self._bulk_capacity
 
-    async def wait_for_place(self, lane: Kind) -> None:
-        """Until another POST of a lane may be under way: more were let ahead than were answered since."""
-        while not self.has_place(lane):
-            await self.over.wait()
+    async def wait_for_capacity(self, lane: Kind) -> None:
+        """Wait until another POST of a lane may start: more got permits ahead than were answered since."""
+        while not self.has_capacity(lane):
+            await self.capacity_freed.wait()
 
-    def settled(self, attempt_id: str) -> None:
+    def mark_settled(self, attempt_id: str) -> None:
         """The ledger has the result of an attempt."""
-        takes_a_place = len(self.unsettled) > self.places // 2
+        takes_capacity = len(self.unsettled) > self.capacity // 2
         self.unsettled.pop(attempt_id, None)
-        if takes_a_place:
-            self._may_begin()
+        if takes_capacity:
+            self._signal_capacity()
 
-    def begins(self, lane: Kind) -> None:
-        """A POST begins."""
-        self._under_way += 1
-        self._bulk_under_way += lane is not Kind.OTP
+    def post_started(self, lane: Kind) -> None:
+        """A POST starts."""
+        self._posting += 1
+        self._bulk_posting += lane is not Kind.OTP
 
-    def ends(self, lane: Kind) -> None:
-        """A POST is over, however it went."""
-        self._under_way -= 1
-        self._bulk_under_way -= lane is not Kind.OTP
-        self._may_begin()
+    def post_ended(self, lane: Kind) -> None:
+        """A POST ended, with or without an answer."""
+        self._posting -= 1
+        self._bulk_posting -= lane is not Kind.OTP
+        self._signal_capacity()
 
-    def _may_begin(self) -> None:
-        self.over.set()
-        self.over.clear()
+    def _signal_capacity(self) -> None:
+        self.capacity_freed.set()
+        self.capacity_freed.clear()

@@ -1,12 +1,12 @@
-"""How often something happens lately: a rate that forgets. Instants are handed in, in seconds."""
+"""How often something happens, as a moving average with exponential decay. Instants are passed in, in seconds."""
 
 from __future__ import annotations
 
 import math
 
 
-class Pace:
-    """Events a second, of about the last ``over_s`` seconds."""
+class RateMeter:
+    """Events per second over about the last ``over_s`` seconds."""
 
     def __init__(self, over_s: float = 0.25) -> None:
         self._over_s = over_s
@@ -14,12 +14,12 @@ class Pace:
         self._at = 0.0
 
     def note(self, now: float) -> None:
-        """It happened."""
+        """Count one event."""
         self._rate = self.rate(now) + 1 / self._over_s
         self._at = now
 
     def rate(self, now: float) -> float:
-        """Events a second, as of ``now``."""
+        """Events per second, as of ``now``."""
         if now <= self._at:
             return self._rate
         return self._rate * math.exp((self._at - now) / self._over_s)

@@ -1,4 +1,4 @@
-"""Who waits for its slot: one timer for all of them, and everybody starts at its own instant."""
+"""Starts items at their instants with one timer of the event loop for all of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-#: So many start in one turn of the loop; what else is ready then has its turn too.
-_AT_ONCE = 16
+#: Items started in one turn of the loop: other callbacks that are ready run between two turns.
+_PER_TURN = 16
 
 
 class TimerQueue(Generic[Item]):
-    """Calls ``start(item)`` once the event loop's time has come to what was asked for, the earliest first."""
+    """Calls ``start(item)`` when the event loop's time reaches the item's instant, the earliest first."""
 
     def __init__(self, start: Callable[[Item], None]) -> None:
         self._start = start
@@ -28,28 +28,28 @@ class TimerQueue(Generic[Item]):
         return len(self._heap)
 
     def add(self, at: float, item: Item) -> None:
-        """Start ``item`` at this instant, at once where it is past."""
+        """Start ``item`` at this instant; in the next turn of the loop if it has passed."""
         heapq.heappush(self._heap, (at, next(self._number), item))
         if self._timer is not None:
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._go)
+        self._timer = self._loop.call_at(at, self._start_due)
 
     def clear(self) -> list[Item]:
-        """Start nobody any more; who waited."""
+        """Remove and return all items: none of them starts."""
         left, self._heap = [item for _, _, item in self._heap], []
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         return left
 
-    def _go(self) -> None:
+    def _start_due(self) -> None:
         self._timer = None
         now = self._loop.time()
         started = 0
-        while self._heap and self._heap[0][0] <= now and started < _AT_ONCE:
+        while self._heap and self._heap[0][0] <= now and started < _PER_TURN:
             self._start(heapq.heappop(self._heap)[2])
             started += 1
         if self._heap:
-            self._timer = self._loop.call_at(self._heap[0][0], self._go)
+            self._timer = self._loop.call_at(self._heap[0][0], self._start_due)

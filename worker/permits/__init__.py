@@ -1,1 +1,1 @@
-"""Permits on the worker's side: who waits for which limit, and how many are asked for at a time."""
+"""The worker's side of the limiter: which messages wait for a permit, and how many are asked for in one call."""

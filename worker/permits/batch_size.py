@@ -1,20 +1,20 @@
-"""How many slots a block may hold: as many as the event loop can begin before they are missed.
+"""How many permits one batch asks for: as many as the event loop can use before their slots pass.
 
-A sender with a high rate could have more slots than POSTs can be started, and each that is missed is asked for anew.
-So a block grows by two as long as most begin in time, and shrinks by a fifth when many do not, as TCP finds out what a
-line can take. Pure.
+A sender with a high rate can get more slots than POSTs can be started, and each missed slot costs another request. So
+the size follows AIMD, as TCP's congestion window does: it grows by two while most slots are used, and shrinks by a
+fifth when many are missed. Pure.
 """
 
 from __future__ import annotations
 
 _FIRST, _LEAST = 40.0, 4.0
 _GROW, _SHRINK = 2, 0.8
-#: So many of a hundred may miss their slots without a word: another slot costs little, and idle hands cost more.
-_FREE_PERCENT = 60
+#: A batch shrinks only above this share of missed slots: another slot costs little, an idle worker costs more.
+_TOLERATED_PERCENT = 60
 
 
 class BatchSize:
-    """The size of the next block; ``most`` at most."""
+    """The size of the next batch; ``most`` at most."""
 
     def __init__(self, most: int) -> None:
         self._most = float(most)
@@ -24,17 +24,17 @@ class BatchSize:
 
     @property
     def size(self) -> int:
-        """How many may be asked for now."""
+        """How many permits the next batch may ask for."""
         return int(self._size)
 
-    def missed(self) -> None:
-        """One could not begin at its slot."""
+    def count_missed(self) -> None:
+        """A POST could not start at its slot."""
         self._missed += 1
 
-    def began(self, many: int) -> None:
-        """So many are asked for now: what is known of those before them decides about the next ones."""
-        is_full = many >= self.size
-        if self._missed * 100 > self._size * _FREE_PERCENT:
+    def next_batch(self, count: int) -> None:
+        """A batch of ``count`` is asked for now: adjust the size by what happened since the batch before."""
+        is_full = count >= self.size
+        if self._missed * 100 > self._size * _TOLERATED_PERCENT:
             self._size = max(_LEAST, self._size * _SHRINK)
         elif self._was_full:
             self._size = min(self._most, self._size + _GROW)

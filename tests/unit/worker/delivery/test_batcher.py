@@ -1,4 +1,4 @@
-"""Group commit: what gathers while one batch runs goes into the next."""
+"""Group commit: items that arrive while one batch runs go into the next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from worker.delivery.batcher import Batcher
 
 
-def test_what_comes_in_while_a_batch_runs_goes_together_into_the_next() -> None:
+def test_items_that_arrive_while_a_batch_runs_form_the_next_one() -> None:
     sizes: list[int] = []
     first_runs, go_on = threading.Event(), threading.Event()
 
@@ -38,7 +38,7 @@ def test_what_comes_in_while_a_batch_runs_goes_together_into_the_next() -> None:
     assert sizes == [1, 5]
 
 
-def test_no_batch_is_larger_than_allowed() -> None:
+def test_a_batch_has_at_most_most_items() -> None:
     sizes: list[int] = []
 
     def work(items: Sequence[int]) -> list[int]:
@@ -55,7 +55,7 @@ def test_no_batch_is_larger_than_allowed() -> None:
     assert max(sizes) <= 10
 
 
-def test_a_batch_that_fails_tells_each_of_its_callers_and_the_next_goes_on() -> None:
+def test_each_caller_of_a_failed_batch_gets_the_exception_and_the_next_batch_runs() -> None:
     class Broken(Exception):
         pass
 
@@ -74,7 +74,7 @@ def test_a_batch_that_fails_tells_each_of_its_callers_and_the_next_goes_on() -> 
     asyncio.run(main())
 
 
-def test_a_caller_that_gave_up_does_not_disturb_the_others() -> None:
+def test_a_cancelled_caller_does_not_affect_the_others() -> None:
     release = threading.Event()
 
     def work(items: Sequence[int]) -> list[int]:
@@ -96,7 +96,7 @@ def test_a_caller_that_gave_up_does_not_disturb_the_others() -> None:
     asyncio.run(main())
 
 
-def test_a_breath_lets_the_next_batch_grow_and_an_item_after_a_rest_waits_for_nothing() -> None:
+def test_the_interval_lets_the_next_batch_grow_and_an_item_after_a_pause_does_not_wait() -> None:
     batches: list[int] = []
 
     def work(items: Sequence[int]) -> list[int]:
@@ -106,7 +106,7 @@ def test_a_breath_lets_the_next_batch_grow_and_an_item_after_a_rest_waits_for_no
     async def main() -> None:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as pool:
-            batcher: Batcher[int, int] = Batcher(work, pool, breath_s=0.2)
+            batcher: Batcher[int, int] = Batcher(work, pool, interval_s=0.2)
             began = loop.time()
             await batcher.put(0)
             assert loop.time() - began < 0.15
@@ -121,11 +121,11 @@ def test_a_breath_lets_the_next_batch_grow_and_an_item_after_a_rest_waits_for_no
     assert batches == [1, 5]
 
 
-def test_enough_for_a_whole_batch_does_not_wait_for_the_breath() -> None:
+def test_a_full_batch_does_not_wait_for_the_interval() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as pool:
-            batcher: Batcher[int, int] = Batcher(list, pool, most=10, breath_s=30)
+            batcher: Batcher[int, int] = Batcher(list, pool, most=10, interval_s=30)
             began = loop.time()
             await batcher.put(0)
             few = [batcher.put(n) for n in range(5)]
@@ -136,7 +136,7 @@ def test_enough_for_a_whole_batch_does_not_wait_for_the_breath() -> None:
     asyncio.run(main())
 
 
-def test_other_work_has_its_turn_while_a_large_batch_is_answered() -> None:
+def test_other_callbacks_run_between_the_results_of_a_large_batch() -> None:
     async def main() -> None:
         with ThreadPoolExecutor(1) as pool:
             batcher: Batcher[int, int] = Batcher(list, pool)

@@ -1,4 +1,4 @@
-"""What is in hand: counted from the claim to the end of our part, whatever happens between."""
+"""The in-flight table counts every message from its claim to its removal."""
 
 from __future__ import annotations
 
@@ -13,166 +13,168 @@ from bulksend.ledger.sending import Claimed, Opening, Settlement
 from bulksend.messaging import Kind
 from bulksend.messaging.outcome import Evidence, Unknown
 from bulksend.messaging.states import Status
-from worker.delivery.in_flight import Delivery, InFlightTable, Stage
+from worker.delivery.in_flight import InFlightMessage, InFlightTable, Stage
 
 NOW = 1000.0
 
 
-def a_delivery(id: str, kind: Kind = Kind.MARKETING) -> Delivery:
+def a_message(id: str, kind: Kind = Kind.MARKETING) -> InFlightMessage:
     message = Claimed(id, "c", kind, "447700900000", "447700900123", "text", b"", 0, None, 0, 0, 0, 0, None)
-    return Delivery(Opening(message, f"a-{id}"), "lease", None, lambda delivery, answer: None)
+    return InFlightMessage(Opening(message, f"a-{id}"), "lease", None, lambda message, answer: None)
 
 
-def hands(in_flight: int = 10, in_hand: int = 8, claim_size: int = 4) -> InFlightTable:
-    return InFlightTable(in_flight=in_flight, in_hand=in_hand, claim_size=claim_size)
+def a_table(capacity: int = 10, max_per_lane: int = 8, claim_size: int = 4) -> InFlightTable:
+    return InFlightTable(capacity=capacity, max_per_lane=max_per_lane, claim_size=claim_size)
 
 
-class InHand(RuleBasedStateMachine):
-    """Any order of taking, permitting and letting go."""
+class InFlight(RuleBasedStateMachine):
+    """Messages are added, permitted and removed in any order."""
 
-    waiting: Of[Delivery] = Of("waiting")
-    permitted: Of[Delivery] = Of("permitted")
+    waiting: Of[InFlightMessage] = Of("waiting")
+    permitted: Of[InFlightMessage] = Of("permitted")
 
     @initialize()
     def begin(self) -> None:
-        self.hands = hands()
+        self.table = a_table()
         self.number = 0
-        self.here: dict[str, Delivery] = {}
+        self.here: dict[str, InFlightMessage] = {}
 
     @rule(target=waiting, kind=st.sampled_from(list(Kind)))
-    def take(self, kind: Kind) -> Delivery:
+    def add(self, kind: Kind) -> InFlightMessage:
         self.number += 1
-        delivery = a_delivery(str(self.number), kind)
-        self.hands.take(delivery)
-        self.here[delivery.message.id] = delivery
-        return delivery
+        message = a_message(str(self.number), kind)
+        self.table.add(message)
+        self.here[message.claimed.id] = message
+        return message
 
-    @rule(target=permitted, delivery=consumes(waiting))
-    def permit(self, delivery: Delivery) -> Delivery:
-        if delivery.stage is not Stage.OVER:
-            self.hands.permitted(delivery)
-        return delivery
+    @rule(target=permitted, message=consumes(waiting))
+    def permit(self, message: InFlightMessage) -> InFlightMessage:
+        if message.stage is not Stage.REMOVED:
+            self.table.count_permit(message)
+        return message
 
-    @rule(delivery=st.one_of(waiting, permitted))
-    def let_go(self, delivery: Delivery) -> None:
-        self.hands.let_go(delivery)
-        self.here.pop(delivery.message.id, None)
-
-    @invariant()
-    def it_knows_what_is_in_hand(self) -> None:
-        assert self.hands.ids() == set(self.here)
-        assert self.hands.empty.is_set() == (not self.here)
+    @rule(message=st.one_of(waiting, permitted))
+    def remove(self, message: InFlightMessage) -> None:
+        self.table.remove(message)
+        self.here.pop(message.claimed.id, None)
 
     @invariant()
-    def every_permit_takes_a_place_until_it_is_let_go(self) -> None:
-        permits = [d.message.kind for d in self.here.values() if d.has_permit]
+    def it_lists_what_was_added_and_not_removed(self) -> None:
+        assert self.table.ids() == set(self.here)
+        assert self.table.empty.is_set() == (not self.here)
+
+    @invariant()
+    def a_permit_takes_capacity_until_its_message_is_removed(self) -> None:
+        permits = [d.claimed.kind for d in self.here.values() if d.has_permit]
         bulk = sum(kind is not Kind.OTP for kind in permits)
-        assert self.hands.free(Kind.OTP, NOW, 0.0) == max(10 - len(permits), 1 - (len(permits) - bulk))
-        assert self.hands.free(Kind.MARKETING, NOW, 0.0) == min(10 - len(permits), 9 - bulk)
+        assert self.table.expected_capacity(Kind.OTP, NOW, 0.0) == max(
+            10 - len(permits), 1 - (len(permits) - bulk)
+        )
+        assert self.table.expected_capacity(Kind.MARKETING, NOW, 0.0) == min(10 - len(permits), 9 - bulk)
 
     @invariant()
-    def no_more_of_a_lane_are_claimed_than_there_is_room_for(self) -> None:
+    def a_lane_never_holds_more_than_its_bound(self) -> None:
         for lane in Kind:
-            held = sum(d.message.kind is lane for d in self.here.values())
-            assert 0 <= self.hands.may_claim(lane) <= max(0, 8 - held)
+            held = sum(d.claimed.kind is lane for d in self.here.values())
+            assert 0 <= self.table.claimable(lane) <= max(0, 8 - held)
 
 
-TestInHand = InHand.TestCase
+TestInFlight = InFlight.TestCase
 
 
-def test_full_hands_take_the_next_handful_and_not_one_for_each_that_leaves() -> None:
-    at = hands(in_hand=8, claim_size=4)
-    blast = [a_delivery(str(n)) for n in range(8)]
-    for delivery in blast:
-        at.take(delivery)
-    assert at.may_claim(Kind.MARKETING) == 0
-    at.let_go(blast[0])
-    assert at.may_claim(Kind.MARKETING) == 0
-    at.let_go(blast[1])
-    assert at.may_claim(Kind.MARKETING) == 2
+def test_a_full_lane_is_claimed_for_again_only_when_a_batch_fits() -> None:
+    table = a_table(max_per_lane=8, claim_size=4)
+    blast = [a_message(str(n)) for n in range(8)]
+    for message in blast:
+        table.add(message)
+    assert table.claimable(Kind.MARKETING) == 0
+    table.remove(blast[0])
+    assert table.claimable(Kind.MARKETING) == 0
+    table.remove(blast[1])
+    assert table.claimable(Kind.MARKETING) == 2
 
 
-def test_a_code_is_claimed_wherever_there_is_room_for_one() -> None:
-    at = hands(in_hand=8, claim_size=4)
-    codes = [a_delivery(str(n), Kind.OTP) for n in range(7)]
-    for delivery in codes:
-        at.take(delivery)
-    assert at.may_claim(Kind.OTP) == 1
+def test_an_otp_is_claimed_as_soon_as_one_fits() -> None:
+    table = a_table(max_per_lane=8, claim_size=4)
+    codes = [a_message(str(n), Kind.OTP) for n in range(7)]
+    for message in codes:
+        table.add(message)
+    assert table.claimable(Kind.OTP) == 1
 
 
-def test_who_is_let_go_twice_counts_once() -> None:
-    at = hands()
-    one, other = a_delivery("1"), a_delivery("2")
-    for delivery in (one, other):
-        at.take(delivery)
-        at.permitted(delivery)
-    at.let_go(one)
-    at.let_go(one)
-    assert at.free(Kind.OTP, NOW, 0.0) == 9
+def test_a_message_removed_twice_counts_once() -> None:
+    table = a_table()
+    one, other = a_message("1"), a_message("2")
+    for message in (one, other):
+        table.add(message)
+        table.count_permit(message)
+    table.remove(one)
+    table.remove(one)
+    assert table.expected_capacity(Kind.OTP, NOW, 0.0) == 9
 
 
-def test_answers_of_late_make_room_ahead_and_answers_behind_hold_none() -> None:
-    at = hands(in_flight=100)
+def test_the_rate_of_answers_makes_capacity_ahead() -> None:
+    table = a_table(capacity=100)
     for n in range(100):
-        delivery = a_delivery(str(n))
-        at.take(delivery)
-        at.permitted(delivery)
-    assert at.free(Kind.MARKETING, NOW, 0.05) <= 0
-    # 400 answers a second: twenty places will be free in fifty milliseconds.
+        message = a_message(str(n))
+        table.add(message)
+        table.count_permit(message)
+    assert table.expected_capacity(Kind.MARKETING, NOW, 0.05) <= 0
+    # 400 answers a second: twenty POSTs will have been answered in fifty milliseconds.
     for n in range(1000):
-        at.answers.note(NOW - 2.5 + n / 400)
-    assert at.free(Kind.MARKETING, NOW, 0.05) == pytest.approx(10, abs=2)
-    assert at.free(Kind.OTP, NOW, 0.05) == pytest.approx(20, abs=2)
+        table.answer_rate.note(NOW - 2.5 + n / 400)
+    assert table.expected_capacity(Kind.MARKETING, NOW, 0.05) == pytest.approx(10, abs=2)
+    assert table.expected_capacity(Kind.OTP, NOW, 0.05) == pytest.approx(20, abs=2)
 
 
-def test_a_code_has_a_place_that_no_blast_takes() -> None:
-    at = hands(in_flight=10)
+def test_a_tenth_of_the_capacity_is_reserved_for_otp() -> None:
+    table = a_table(capacity=10)
     for n in range(40):
-        delivery = a_delivery(str(n))
-        at.take(delivery)
-        at.permitted(delivery)
-    assert at.free(Kind.MARKETING, NOW, 0.0) < 0
-    assert at.free(Kind.OTP, NOW, 0.0) == 1
+        message = a_message(str(n))
+        table.add(message)
+        table.count_permit(message)
+    assert table.expected_capacity(Kind.MARKETING, NOW, 0.0) < 0
+    assert table.expected_capacity(Kind.OTP, NOW, 0.0) == 1
     for _ in range(9):
-        assert at.has_place(Kind.MARKETING)
-        at.begins(Kind.MARKETING)
-    assert not at.has_place(Kind.MARKETING)
-    assert at.has_place(Kind.OTP)
+        assert table.has_capacity(Kind.MARKETING)
+        table.post_started(Kind.MARKETING)
+    assert not table.has_capacity(Kind.MARKETING)
+    assert table.has_capacity(Kind.OTP)
 
 
-def test_a_place_is_held_from_first_byte_to_answer_and_whoever_waits_for_one_gets_it() -> None:
+def test_a_post_takes_capacity_from_its_start_to_its_end_and_wakes_what_waits_for_it() -> None:
     async def main() -> None:
-        at = hands(in_flight=1)
-        at.begins(Kind.OTP)
-        assert not at.has_place(Kind.OTP)
-        waiting = asyncio.create_task(at.wait_for_place(Kind.OTP))
+        table = a_table(capacity=1)
+        table.post_started(Kind.OTP)
+        assert not table.has_capacity(Kind.OTP)
+        waiting = asyncio.create_task(table.wait_for_capacity(Kind.OTP))
         await asyncio.sleep(0)
         assert not waiting.done()
-        at.ends(Kind.OTP)
+        table.post_ended(Kind.OTP)
         await asyncio.wait_for(waiting, 30)
-        assert at.has_place(Kind.OTP)
+        assert table.has_capacity(Kind.OTP)
 
     asyncio.run(main())
 
 
-def test_answers_that_the_ledger_has_not_taken_take_places_past_half_as_many() -> None:
-    """Beside 100 POSTs 94 answers waited for a ledger that stood still: all were in doubt after a kill."""
+def test_unsettled_answers_beyond_half_of_the_capacity_take_capacity() -> None:
+    """Beside 100 POSTs 94 answers waited for a ledger that stood still: all were unknown after a kill."""
 
     async def main() -> None:
-        at = hands(in_flight=10)
+        table = a_table(capacity=10)
         began = 0
-        while at.has_place(Kind.OTP):
-            at.begins(Kind.OTP)
-            at.ends(Kind.OTP)
-            at.unsettled[str(began)] = Settlement(
+        while table.has_capacity(Kind.OTP):
+            table.post_started(Kind.OTP)
+            table.post_ended(Kind.OTP)
+            table.unsettled[str(began)] = Settlement(
                 "m", str(began), Unknown("?"), Evidence(), None, Status.UNKNOWN, None, 1, 0, ""
             )
             began += 1
         assert began == 15
-        waiting = asyncio.create_task(at.wait_for_place(Kind.OTP))
+        waiting = asyncio.create_task(table.wait_for_capacity(Kind.OTP))
         await asyncio.sleep(0)
         assert not waiting.done()
-        at.settled("0")
+        table.mark_settled("0")
         await asyncio.wait_for(waiting, 30)
 
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Everybody starts at its own instant, by one timer."""
+"""Each item starts at its instant, with one timer for all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.delivery.timer_queue import TimerQueue
 
 
 def started(after_ms: Sequence[int]) -> list[tuple[int, float]]:
-    """Who started, in order, each with how many seconds after its instant; added in the order given."""
+    """The items in the order in which they started, each with its delay in seconds."""
 
     async def main() -> list[tuple[int, float]]:
         loop = asyncio.get_running_loop()
@@ -25,13 +25,13 @@ def started(after_ms: Sequence[int]) -> list[tuple[int, float]]:
             if len(gone) == len(after_ms):
                 all_gone.set()
 
-        departures: TimerQueue[int] = TimerQueue(start)
+        timers: TimerQueue[int] = TimerQueue(start)
         for number, after in enumerate(after_ms):
-            departures.add(began + after / 1000, number)
-        assert len(departures) == len(after_ms)
+            timers.add(began + after / 1000, number)
+        assert len(timers) == len(after_ms)
         if after_ms:
             await asyncio.wait_for(all_gone.wait(), 30)
-        assert len(departures) == 0
+        assert len(timers) == 0
         return gone
 
     return asyncio.run(main())
@@ -39,33 +39,33 @@ def started(after_ms: Sequence[int]) -> list[tuple[int, float]]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-5, 30), max_size=12))
-def test_each_starts_once_in_the_order_of_their_instants_and_none_before_its_own(after_ms: list[int]) -> None:
+def test_items_start_once_in_the_order_of_their_instants_and_not_before_them(after_ms: list[int]) -> None:
     gone = started(after_ms)
     assert sorted(number for number, _ in gone) == list(range(len(after_ms)))
     assert all(late >= -0.000_001 for _, late in gone)
     assert [after_ms[number] for number, _ in gone] == sorted(after_ms)
 
 
-def test_who_comes_later_and_is_due_sooner_does_not_wait_for_the_others() -> None:
+def test_an_item_added_later_with_an_earlier_instant_starts_first() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         gone: asyncio.Queue[str] = asyncio.Queue()
-        departures: TimerQueue[str] = TimerQueue(gone.put_nowait)
-        departures.add(loop.time() + 3600, "in an hour")
-        departures.add(loop.time() + 0.01, "at once")
+        timers: TimerQueue[str] = TimerQueue(gone.put_nowait)
+        timers.add(loop.time() + 3600, "in an hour")
+        timers.add(loop.time() + 0.01, "at once")
         assert await asyncio.wait_for(gone.get(), 30) == "at once"
-        assert departures.clear() == ["in an hour"]
+        assert timers.clear() == ["in an hour"]
 
     asyncio.run(main())
 
 
-def test_after_clearing_nobody_starts() -> None:
+def test_a_cleared_item_does_not_start() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         gone: list[str] = []
-        departures: TimerQueue[str] = TimerQueue(gone.append)
-        departures.add(loop.time() + 0.01, "left")
-        assert departures.clear() == ["left"]
+        timers: TimerQueue[str] = TimerQueue(gone.append)
+        timers.add(loop.time() + 0.01, "left")
+        assert timers.clear() == ["left"]
         await asyncio.sleep(0.03)
         assert gone == []
 

@@ -1,35 +1,35 @@
-"""How many POSTs may begin together is found out, as TCP finds out what a line can take."""
+"""The size of a batch follows AIMD, as TCP's congestion window does."""
 
 from __future__ import annotations
 
 from worker.permits.batch_size import BatchSize
 
 
-def after(burst: BatchSize, blocks: int, *, missed: int = 0, share: float = 1.0) -> int:
-    """The size after so many blocks, each of a share of what was allowed, of which so many missed their slots."""
-    for _ in range(blocks):
-        burst.began(int(burst.size * share))
+def after(size: BatchSize, batches: int, *, missed: int = 0, share: float = 1.0) -> int:
+    """The size after ``batches`` of them, each ``share`` full and with ``missed`` slots."""
+    for _ in range(batches):
+        size.next_batch(int(size.size * share))
         for _ in range(missed):
-            burst.missed()
-    return burst.size
+            size.count_missed()
+    return size.size
 
 
-def test_full_blocks_that_begin_in_time_make_the_next_larger_by_two() -> None:
+def test_a_full_batch_without_missed_slots_grows_the_next_by_two() -> None:
     assert after(BatchSize(250), 12) == 40 + 2 * 11
 
 
-def test_blocks_that_were_not_full_prove_nothing() -> None:
+def test_a_batch_that_is_not_full_does_not_grow_the_next() -> None:
     assert after(BatchSize(250), 50, share=0.5) == 40
 
 
-def test_many_missed_slots_make_the_next_block_a_fifth_smaller() -> None:
+def test_many_missed_slots_shrink_the_next_batch_by_a_fifth() -> None:
     assert after(BatchSize(250), 2, missed=25) == int(40 * 0.8)
 
 
-def test_a_few_missed_slots_change_nothing_for_the_worse() -> None:
+def test_a_few_missed_slots_do_not_shrink_the_next_batch() -> None:
     assert after(BatchSize(250), 20, missed=20) >= 40
 
 
-def test_it_never_grows_beyond_what_one_question_may_hold_nor_ends() -> None:
+def test_the_size_stays_between_one_and_the_maximum() -> None:
     assert after(BatchSize(50), 100) == 50
     assert after(BatchSize(250), 100, missed=250) >= 1

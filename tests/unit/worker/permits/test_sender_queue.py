@@ -1,4 +1,4 @@
-"""A sender's messages of a lane wait in one line, in which its campaigns take turns."""
+"""The requests of one sender and lane wait in one queue, in which its campaigns take turns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from bulksend.limits import Ask, SenderLimits
 from bulksend.messaging import Kind
-from worker.permits.sender_queue import Line, Waiting
+from worker.permits.sender_queue import PermitRequest, SenderQueue
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 class Campaigns:
-    """Fills a line, and tells what was taken by campaign and place."""
+    """Fills a queue with requests named by campaign and number."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, line: Line, rate: float = 100.0) -> None:
-        self._loop, self.line, self._rate = loop, line, rate
+    def __init__(self, loop: asyncio.AbstractEventLoop, queue: SenderQueue, rate: float = 100.0) -> None:
+        self._loop, self.queue, self._rate = loop, queue, rate
 
-    def add(self, campaign: str, count: int, *, campaign_rate: float | None = None) -> list[Waiting]:
+    def add(self, campaign: str, count: int, *, campaign_rate: float | None = None) -> list[PermitRequest]:
         waiting = [
-            Waiting(
+            PermitRequest(
                 Ask(
                     kind=Kind.MARKETING,
                     sender="447700900000",
@@ -41,87 +41,87 @@ class Campaigns:
             for place in range(count)
         ]
         for one in waiting:
-            self.line.add(one)
+            self.queue.add(one)
         return waiting
 
 
 @pytest.fixture
 def campaigns(loop: asyncio.AbstractEventLoop) -> Campaigns:
-    return Campaigns(loop, Line(0.1))
+    return Campaigns(loop, SenderQueue(0.1))
 
 
-def names(taken: list[Waiting]) -> list[str]:
+def names(taken: list[PermitRequest]) -> list[str]:
     return [one.ask.recipient for one in taken]
 
 
-def test_a_line_asks_for_its_senders_share_once_however_many_campaigns_it_has(campaigns: Campaigns) -> None:
+def test_a_queue_asks_for_its_senders_rate_once_for_any_number_of_campaigns(campaigns: Campaigns) -> None:
     for campaign in "abcde":
         campaigns.add(campaign, 50)
     # 100 messages/s for 0.1 s, and two more.
-    assert len(campaigns.line.take(250, 0.0)) == 12
+    assert len(campaigns.queue.take(250, 0.0)) == 12
 
 
 def test_campaigns_take_turns_message_by_message(campaigns: Campaigns) -> None:
     campaigns.add("a", 3)
     campaigns.add("b", 1)
     campaigns.add("c", 3)
-    assert names(campaigns.line.take(250, 0.0)) == ["a0", "b0", "c0", "a1", "c1", "a2", "c2"]
+    assert names(campaigns.queue.take(250, 0.0)) == ["a0", "b0", "c0", "a1", "c1", "a2", "c2"]
 
 
-def test_who_was_served_comes_after_the_others_next_time(campaigns: Campaigns) -> None:
+def test_a_campaign_that_got_a_permit_comes_after_the_others(campaigns: Campaigns) -> None:
     for campaign in "abc":
         campaigns.add(campaign, 5)
-    taken = campaigns.line.take(3, 0.0)
-    campaigns.line.served("a")
+    taken = campaigns.queue.take(3, 0.0)
+    campaigns.queue.move_to_end("a")
     for one in reversed(taken[1:]):
-        campaigns.line.put_back(one)
-    assert names(campaigns.line.take(3, 0.0)) == ["b0", "c0", "a1"]
+        campaigns.queue.put_back(one)
+    assert names(campaigns.queue.take(3, 0.0)) == ["b0", "c0", "a1"]
 
 
-def test_what_is_put_back_is_the_next_of_its_campaign(campaigns: Campaigns) -> None:
+def test_a_request_that_is_put_back_is_the_next_of_its_campaign(campaigns: Campaigns) -> None:
     campaigns.add("a", 4)
-    for one in reversed(campaigns.line.take(3, 0.0)):
-        campaigns.line.put_back(one)
-    assert names(campaigns.line.take(250, 0.0)) == ["a0", "a1", "a2", "a3"]
+    for one in reversed(campaigns.queue.take(3, 0.0)):
+        campaigns.queue.put_back(one)
+    assert names(campaigns.queue.take(250, 0.0)) == ["a0", "a1", "a2", "a3"]
 
 
-def test_a_slow_campaign_asks_for_no_more_than_its_own_rate_and_leaves_the_rest_to_the_others(
+def test_a_slow_campaign_asks_for_its_own_rate_only_and_leaves_the_rest_to_the_others(
     campaigns: Campaigns,
 ) -> None:
     campaigns.add("slow", 50, campaign_rate=1.0)
     campaigns.add("fast", 50)
-    taken = names(campaigns.line.take(250, 0.0))
+    taken = names(campaigns.queue.take(250, 0.0))
     assert len(taken) == 12
     assert sum(name.startswith("slow") for name in taken) == 2
 
 
-def test_a_campaign_that_is_held_does_not_hold_its_line(campaigns: Campaigns) -> None:
+def test_a_deferred_campaign_does_not_defer_its_queue(campaigns: Campaigns) -> None:
     campaigns.add("a", 2)
     campaigns.add("b", 2)
-    campaigns.line.hold_campaign("a", 5.0)
-    assert names(campaigns.line.take(250, 4.9)) == ["b0", "b1"]
-    assert campaigns.line.next_at() == 5.0
-    assert names(campaigns.line.take(250, 5.0)) == ["a0", "a1"]
+    campaigns.queue.defer_campaign("a", 5.0)
+    assert names(campaigns.queue.take(250, 4.9)) == ["b0", "b1"]
+    assert campaigns.queue.next_at() == 5.0
+    assert names(campaigns.queue.take(250, 5.0)) == ["a0", "a1"]
 
 
-def test_a_line_that_is_held_gives_nothing_before_its_time_and_says_when(campaigns: Campaigns) -> None:
+def test_a_deferred_queue_gives_nothing_before_its_time_and_says_when(campaigns: Campaigns) -> None:
     campaigns.add("a", 1)
-    campaigns.line.hold(2.0)
-    assert campaigns.line.take(250, 1.9) == []
-    assert campaigns.line.next_at() == 2.0
-    assert names(campaigns.line.take(250, 2.0)) == ["a0"]
+    campaigns.queue.defer(2.0)
+    assert campaigns.queue.take(250, 1.9) == []
+    assert campaigns.queue.next_at() == 2.0
+    assert names(campaigns.queue.take(250, 2.0)) == ["a0"]
 
 
-def test_whoever_was_cancelled_is_not_asked_for(campaigns: Campaigns) -> None:
+def test_a_cancelled_request_is_not_taken(campaigns: Campaigns) -> None:
     waiting = campaigns.add("a", 4)
-    waiting[0].answer.cancel()
-    waiting[2].answer.cancel()
-    assert names(campaigns.line.take(250, 0.0)) == ["a1", "a3"]
-    assert not campaigns.line
+    waiting[0].future.cancel()
+    waiting[2].future.cancel()
+    assert names(campaigns.queue.take(250, 0.0)) == ["a1", "a3"]
+    assert not campaigns.queue
 
 
-def test_a_line_of_which_everybody_was_cancelled_is_empty(campaigns: Campaigns) -> None:
+def test_a_queue_of_cancelled_requests_is_empty(campaigns: Campaigns) -> None:
     for one in campaigns.add("a", 3):
-        one.answer.cancel()
-    assert campaigns.line.take(250, 0.0) == []
-    assert not campaigns.line
+        one.future.cancel()
+    assert campaigns.queue.take(250, 0.0) == []
+    assert not campaigns.queue

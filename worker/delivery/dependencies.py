@@ -1,0 +1,89 @@
+"""What the delivery of a message uses, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bulksend.gateway import SendOrder, StartSignal
+from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
+from bulksend.limits import Ask
+from bulksend.messaging import Answer, Kind
+from worker.delivery.batcher import Batcher
+from worker.delivery.decision_effects import DecisionEffects
+from worker.delivery.in_flight import InFlightTable
+from worker.permits.permit_queue import PermitQueue
+from worker.permits.sender_queue import Slot
+from worker.recovery.flight_recorder import FlightRecorder
+from worker.session.campaign_cache import CampaignCache
+from worker.session.lease import LeaseKeeper
+
+
+class Vendor(Protocol):
+    """The vendor's client. A network failure is an answer; it never raises."""
+
+    async def send(self, order: SendOrder, start: StartSignal | None = None) -> Answer:
+        """POST once, when ``start`` allows it."""
+        ...
+
+    def send_now(
+        self, order: SendOrder, begin: Callable[[], bool], done: Callable[[Answer], None]
+    ) -> asyncio.Future[Any] | None:
+        """POST before this returns, if a connection is idle and ``begin``, called just before the first byte, allows
+        it; else return None and do nothing."""
+        ...
+
+    def idle_connections(self) -> int:
+        """How many connections are idle; 0 if unknown."""
+        ...
+
+    def open_connections(self) -> int:
+        """How many connections are up, idle or not; 0 if unknown."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+@dataclass(slots=True)
+class Totals:
+    """What this worker has done since it started."""
+
+    claimed: int = 0
+    posted: int = 0
+    accepted: int = 0
+    given_back: int = 0
+    missed_slots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Everything that the stages of a delivery use."""
+
+    in_flight: InFlightTable
+    campaign_cache: CampaignCache
+    permits: PermitQueue
+    openers: Mapping[Kind, Batcher[Opening, bool]]
+    vendor: Vendor
+    settler: Batcher[Settlement, None]
+    releaser: Batcher[Release, None]
+    effects: DecisionEffects
+    lease: LeaseKeeper
+    recorder: FlightRecorder
+    fail: Callable[[list[tuple[str, str]], str], Awaitable[None]]
+    """End messages that can never be sent: (id, reason) of each, and the lease."""
+
+    def ask(self, message: Claimed, missed: Slot | None = None) -> Ask:
+        """The permit request of a message; ``missed`` is the slot that it exchanges."""
+        return Ask(
+            kind=message.kind,
+            sender=message.sender,
+            campaign_id=message.campaign_id,
+            recipient=message.recipient,
+            sender_limits=self.campaign_cache.sender_limits(message.sender),
+            campaign_rate=self.campaign_cache.campaign(message.campaign_id).rate,
+            missed_ms=None if missed is None else missed.permit.slot_ms,
+        )

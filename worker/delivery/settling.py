@@ -1,0 +1,245 @@
+"""How a message leaves the in-flight table: its answer is decided and settled, it is given back, or a bug ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+
+from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.sending import Release, Settlement
+from bulksend.messaging import (
+    Accepted,
+    Answer,
+    AttemptedMessage,
+    Evidence,
+    Kind,
+    Policy,
+    Status,
+    Unknown,
+    decide,
+)
+from worker.delivery.batcher import Batcher
+from worker.delivery.dependencies import Dependencies, Totals
+from worker.delivery.in_flight import InFlightMessage, Stage
+
+log = structlog.get_logger(__name__)
+
+Item = TypeVar("Item")
+
+#: A message is due again this long after a bug: it would fail the same way at once.
+_AFTER_A_BUG_MS = 30_000
+#: What the ledger did not take is offered again after this long.
+RETRY_S = 0.5
+
+
+class Settling:
+    """Ends the delivery of messages, on one event loop. ``on_removed`` is called with the lane of each that is removed.
+
+    A result that the ledger does not take is offered again until ``stop``; after that it is in ``in_flight.unsettled``.
+    """
+
+    def __init__(
+        self,
+        deps: Dependencies,
+        *,
+        policy: Policy,
+        totals: Totals,
+        dice: Callable[[], float],
+        on_removed: Callable[[Kind], None],
+    ) -> None:
+        self._deps = deps
+        self._in_flight = deps.in_flight
+        self._policy = policy
+        self._totals = totals
+        self._dice = dice
+        self._on_removed = on_removed
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._giving_back: set[asyncio.Task[None]] = set()
+        self._is_stopped = False
+
+    # -- answers -----------------------------------------------------------------------------------------
+
+    def settle(self, message: InFlightMessage, answer: Answer, latency_ms: float) -> None:
+        """Decide what follows from an answer, and write it to the ledger."""
+        claimed = message.claimed
+        attempted = AttemptedMessage(
+            kind=claimed.kind,
+            tries=claimed.tries,
+            waits=claimed.waits,
+            expires_at_ms=claimed.expires_at,
+            on_unknown=self._deps.campaign_cache.campaign(claimed.campaign_id).on_unknown,
+        )
+        decision = decide(answer.outcome, attempted, self._policy, self._deps.lease.now_ms(), self._dice())
+        self._totals.accepted += isinstance(answer.outcome, Accepted)
+        attempt_id = message.opening.attempt_id
+        settlement = Settlement(
+            message=claimed.id,
+            attempt_id=attempt_id,
+            outcome=answer.outcome,
+            evidence=answer.evidence,
+            latency_ms=round(latency_ms, 2),
+            status=decision.status,
+            due_at=decision.due_at_ms,
+            tries=decision.tries,
+            waits=decision.waits,
+            error=decision.error,
+            payload=claimed.payload if claimed.kind is Kind.OTP else None,
+        )
+        self._in_flight.unsettled[attempt_id] = settlement
+        message.stage = Stage.ANSWERED
+        self.end_probe(message)
+        pauses = self._deps.effects.note(claimed, decision)
+        if not pauses and decision.suppress is None:
+            self._submit(settlement)
+            return
+
+        async def apply_effects() -> None:
+            # Pauses first: a message that goes back to the queue because of one must find it in force.
+            await self._deps.effects.apply(claimed, answer, decision, pauses)
+            self._submit(settlement)
+
+        self.spawn(message, apply_effects())
+
+    def _submit(self, settlement: Settlement) -> None:
+        if not self._is_stopped:
+            self._deps.settler.submit(settlement, self._on_settled)
+
+    def _on_settled(self, settlement: Settlement, result: Exception | None) -> None:
+        if isinstance(result, Exception):
+            log.warning("not_settled", message=settlement.message, error=type(result).__name__)
+            self._loop.call_later(RETRY_S, self._submit, settlement)
+            return
+        self._mark_settled(settlement)
+        message = self._in_flight.get(settlement.message)
+        if message is not None and message.opening.attempt_id == settlement.attempt_id:
+            self.remove(message)
+
+    def _mark_settled(self, settlement: Settlement) -> None:
+        self._in_flight.mark_settled(settlement.attempt_id)
+        self._deps.recorder.end_post(settlement.attempt_id)
+
+    def end_probe(self, message: InFlightMessage) -> None:
+        """Tell the limiter that a probe's permit will not be used any more, if the message has one."""
+        if message.slot is not None and message.slot.permit.probe:
+            message.slot = replace(message.slot, permit=replace(message.slot.permit, probe=False))
+            self._deps.effects.end_probe()
+
+    # -- without an answer -------------------------------------------------------------------------------
+
+    def remove(self, message: InFlightMessage) -> None:
+        """Remove a message from the in-flight table."""
+        self.end_probe(message)
+        self._in_flight.remove(message)
+        self._on_removed(message.claimed.kind)
+
+    def remove_waiting(self) -> None:
+        """Remove every message without a permit: its lease is lost, or a stop gives all of them back at once."""
+        for message in self._in_flight:
+            if message.stage is Stage.WAITING:
+                self.remove(message)
+        for task in list(self._giving_back):
+            task.cancel()
+
+    def give_back(self, message: InFlightMessage, release: Release) -> None:
+        """Give a message without an attempt back to the ledger, then remove it."""
+
+        async def give_back() -> None:
+            await self._give_back(release)
+            self.remove(message)
+
+        task = self.spawn(message, give_back())
+        self._giving_back.add(task)
+        task.add_done_callback(self._giving_back.discard)
+
+    async def _give_back(self, release: Release) -> None:
+        """Retries until the ledger takes it: a message that stays claimed waits for the end of this worker."""
+        self._totals.given_back += 1
+        await _put_until_taken(self._deps.releaser, release, "not_given_back", release.id)
+        self._in_flight.unopened.discard(release.id)
+
+    # -- bugs --------------------------------------------------------------------------------------------
+
+    def handle_bug(self, message: InFlightMessage, error: Exception) -> None:
+        """An unexpected exception ends the delivery of its message only, and does not keep the message claimed."""
+        log.error("delivery_bug", message=message.claimed.id, error=log_text(error), at=_frames(error))
+        if message.stage is not Stage.REMOVED:
+            message.stage = Stage.ANSWERED
+            self.spawn(message, self._recover(message))
+
+    async def _recover(self, message: InFlightMessage) -> None:
+        """An open attempt without a result becomes unknown; a message without an attempt is given back."""
+        claimed, attempt_id = message.claimed, message.opening.attempt_id
+        why = "the worker failed while it was being sent; its log says where"
+        unknown = Settlement(
+            message=claimed.id,
+            attempt_id=attempt_id,
+            outcome=Unknown(why),
+            evidence=Evidence(error="a bug"),
+            latency_ms=None,
+            status=Status.UNKNOWN,
+            due_at=None,
+            tries=claimed.tries,
+            waits=claimed.waits,
+            error=why,
+        )
+        settlement = self._in_flight.unsettled.get(attempt_id, unknown)
+        try:
+            # The ledger ignores the one of the two that does not apply: a settlement without an open attempt, a release
+            # of a message that is not claimed.
+            await _put_until_taken(self._deps.settler, settlement, "not_settled", claimed.id)
+            self._mark_settled(settlement)
+            await self._give_back(
+                Release(claimed.id, self._deps.lease.now_ms() + _AFTER_A_BUG_MS, None, None)
+            )
+        except Exception as error:  # noqa: BLE001 - a bug in the recovery from a bug: the message is removed anyway
+            log.error("bug_not_recovered", message=claimed.id, error=log_text(error))
+        self.remove(message)
+
+    def spawn(self, message: InFlightMessage, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work for one message that has to wait for something, as a task; an exception in it is a bug."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - see handle_bug
+                self.handle_bug(message, error)
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def stop(self) -> None:
+        """Cancel every POST and task that is still running, and empty the in-flight table."""
+        self._is_stopped = True
+        tasks = [message.task for message in self._in_flight if message.task is not None] + list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5.0)
+        for message in self._in_flight:
+            self._in_flight.remove(message)
+
+
+async def _put_until_taken(batcher: Batcher[Item, None], item: Item, event: str, message: str) -> None:
+    """Offer an item until the ledger takes it; each failure is logged as ``event``."""
+    while True:
+        try:
+            await batcher.put(item)
+        except Exception as error:  # noqa: BLE001 - the ledger does not answer
+            log.warning(event, message=message, error=log_text(error))
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
+
+
+def _frames(error: Exception) -> list[str]:
+    """Where an exception was raised. Not its text, which may hold private data."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return [f"{frame.name}:{frame.lineno}" for frame in frames]
