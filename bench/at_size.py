@@ -187,8 +187,8 @@ def chores(of: Picked) -> dict[str, list[Ask]]:
         "match receipts that came early": [receipts.match_orphans],
         "finish campaigns": [campaigns.finish_ended],
         "reopen campaigns": [campaigns.reopen_waiting],
-        "what is due": [lambda tx: due.due(tx, of.big, 800)],
-        "when the next is due": [lambda tx: due.next_due(tx, of.big)],
+        "what is due": [lambda tx: due.due_messages(tx, of.big, 800)],
+        "when the next is due": [lambda tx: due.next_due_at(tx, of.big)],
     }
 
 

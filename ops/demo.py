@@ -163,7 +163,9 @@ def _campaign(tx: Any, report: Any) -> dict[str, Any]:
         "statuses": statuses,
         "sent": sum(statuses.get(s, 0) for s in ("accepted", "delivered", "read")),
         "retried": retried,
-        "reasons": [{"status": s, "why": why, "count": n} for s, why, n in progress.reasons(tx, campaign.id)],
+        "reasons": [
+            {"status": s, "why": why, "count": n} for s, why, n in progress.failure_reasons(tx, campaign.id)
+        ],
         "refused": [dict(r) for r in campaigns.refused_rows(tx, campaign.id, 200)],
         "rate": _rate([t.started_at for t in posts]),
         "post_p50_ms": _percentile([t.latency_ms for t in posts if t.latency_ms is not None], 50),

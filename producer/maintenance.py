@@ -101,5 +101,5 @@ class Duties:
 
 
 def _fold(tx: Connection) -> dict[str, int]:
-    counters.fold(tx)
+    counters.merge_parts(tx)
     return {}

@@ -251,7 +251,7 @@ class Relay:
         now = int(self._clock())
         with self._database.read() as tx:
             look = window.look(tx, campaign.id, size, now)
-            upcoming = due.next_due(tx, campaign.id) if look.is_short else None
+            upcoming = due.next_due_at(tx, campaign.id) if look.is_short else None
             now_ms = instant(tx)
         wanted = [
             row.id for row in look.rows if self._is_missing(row, window.published.get(job(row)), oldest, now)
@@ -277,10 +277,12 @@ class Relay:
                 break
         return taken
 
-    def _is_missing(self, row: due.Due, published_ms: int | None, oldest: int | None, now: int) -> bool:
+    def _is_missing(
+        self, row: due.DueMessage, published_ms: int | None, oldest: int | None, now: int
+    ) -> bool:
         """Whether Redis surely does not have it, or may have lost it."""
         if published_ms is None:
-            return not (row.at_once and row.fresh_ms < GRACE_MS)
+            return not (row.was_due_at_intake and row.age_ms < GRACE_MS)
         if now - published_ms < self._settings.republish_seconds * 1000:
             return False
         # Jobs leave a lane in the order they came: one younger than ours at its end means ours is gone.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from bulksend.ledger import due
-from bulksend.ledger.due import Due, Place
+from bulksend.ledger.due import Cursor, DueMessage
 
 #: A message and its due time: due at another time, it has been in a worker's hands since, and is a job anew, even
 #: if both happened between two looks.
@@ -23,7 +23,7 @@ SMALL = 2_000
 WHOLE_MS = 5_000
 
 
-def job(row: Due) -> Job:
+def job(row: DueMessage) -> Job:
     """The job that a row is now."""
     return row.id, row.due_at
 
@@ -32,7 +32,7 @@ def job(row: Due) -> Job:
 class Look:
     """What a look found. ``is_short``: the campaign has no more that is due now."""
 
-    rows: list[Due]
+    rows: list[DueMessage]
     is_whole: bool
     is_short: bool
 
@@ -42,20 +42,20 @@ class Window:
     """The jobs that Redis took, each with the instant (ms) at which it did."""
 
     published: dict[Job, int] = field(default_factory=dict)
-    _end: Place | None = None
+    _end: Cursor | None = None
     _whole_at_ms: int = 0
     _whole_rows: int = 0
 
     def look(self, tx: Connection, campaign_id: str, size: int, now_ms: int) -> Look:
         """The rows to be judged: the whole window, or what comes after its end."""
         if self._end is None or self._whole_rows <= SMALL or now_ms - self._whole_at_ms >= WHOLE_MS:
-            rows = due.due(tx, campaign_id, size)
+            rows = due.due_messages(tx, campaign_id, size)
             self._whole_at_ms, self._whole_rows = now_ms, len(rows)
             kept = map(job, rows)
             self.published = {key: self.published[key] for key in kept if key in self.published}
             return Look(rows, is_whole=True, is_short=len(rows) < size)
-        room = size - due.waiting_up_to(tx, campaign_id, self._end, size)
-        rows = due.due(tx, campaign_id, room, after=self._end) if room > 0 else []
+        room = size - due.count_waiting_up_to(tx, campaign_id, self._end, size)
+        rows = due.due_messages(tx, campaign_id, room, after=self._end) if room > 0 else []
         return Look(rows, is_whole=False, is_short=len(rows) < room)
 
     def took(self, look: Look, taken: dict[str, int]) -> None:

@@ -117,7 +117,7 @@ def end_cancelled(tx: Connection, limit: int = 5000) -> int:
     ended = 0
     found = tx.execute(
         select(campaigns.c.id).where(
-            campaigns.c.status == CampaignStatus.CANCELLED.value, counters.number_in(NOT_STARTED) > 0
+            campaigns.c.status == CampaignStatus.CANCELLED.value, counters.messages_in(NOT_STARTED) > 0
         )
     )
     for id in found.scalars().all():

@@ -171,7 +171,7 @@ def finish_ended(tx: Connection) -> list[str]:
         .where(
             campaigns.c.status == CampaignStatus.RUNNING.value,
             campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
-            counters.number_in(WAITING | HELD) == 0,
+            counters.messages_in(WAITING | HELD) == 0,
         )
         .values(status=CampaignStatus.FINISHED.value, ended_at=db_now())
         .returning(campaigns.c.id)
@@ -189,7 +189,7 @@ def reopen_waiting(tx: Connection, within_ms: int = 86_400_000) -> list[str]:
         select(campaigns.c.id).where(
             campaigns.c.status == CampaignStatus.FINISHED.value,
             campaigns.c.ended_at > db_now() - within_ms,
-            counters.number_in(WAITING) > 0,
+            counters.messages_in(WAITING) > 0,
         )
     )
     ids = [str(id) for id in found.scalars()]

@@ -1,8 +1,8 @@
-"""How many messages of a campaign are in each status, without reading them.
+"""How many messages of a campaign are in each status, without reading the messages.
 
-The database keeps ``campaign_counts`` itself, by triggers on ``messages`` (migration 0005), in the transaction of each
-change. On PostgreSQL every connection counts in rows of its own, its part, so that none waits for another's commit; the
-number is the sum of all parts, and the relay folds them into one now and then.
+Triggers on ``messages`` (migration 0005) keep ``campaign_counts`` in the transaction of each change. On PostgreSQL each
+connection counts in its own rows, its part, so that no transaction waits for another's commit. The count is the sum of
+all parts; the relay merges them from time to time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bulksend.messaging.states import Status
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one campaign: messages by status, those that nobody is in left out, and how many POSTs were opened."""
+    """Of one campaign: messages by status, without the statuses that none is in, and the number of attempts."""
 
     statuses: dict[str, int] = field(default_factory=dict)
     attempts: int = 0
@@ -45,7 +45,7 @@ def of(tx: Connection, ids: Iterable[str]) -> dict[str, Counts]:
     return {id: Counts(statuses[id], opened[id]) for id in wanted}
 
 
-def having(status: str) -> Select[tuple[str]]:
+def campaign_ids_with(status: str) -> Select[tuple[str]]:
     """The ids of the campaigns that have messages in a status."""
     return (
         select(campaign_counts.c.campaign_id)
@@ -55,11 +55,11 @@ def having(status: str) -> Select[tuple[str]]:
     )
 
 
-def number_in(statuses: Iterable[Status]) -> ScalarSelect[int]:
-    """SQL: how many messages a campaign of the statement around has in these statuses.
+def messages_in(statuses: Iterable[Status]) -> ScalarSelect[int]:
+    """SQL: how many messages the campaign of the outer statement has in these statuses.
 
-    A value for each campaign and not a join: it reads the campaign's own few counts, whatever the database believes of
-    its tables.
+    A subquery and not a join, so that only the few rows of the campaign are read, whatever the database's statistics
+    say.
     """
     return (
         select(func.coalesce(func.sum(campaign_counts.c.messages), 0))
@@ -72,7 +72,7 @@ def number_in(statuses: Iterable[Status]) -> ScalarSelect[int]:
     )
 
 
-_FOLD = """
+_MERGE_PARTS = """
 WITH gone AS (
     DELETE FROM campaign_counts WHERE (campaign_id, status, part) IN (
         SELECT campaign_id, status, part FROM campaign_counts WHERE part <> 0 FOR UPDATE SKIP LOCKED)
@@ -85,10 +85,10 @@ ON CONFLICT (campaign_id, status, part) DO UPDATE
 """
 
 
-def fold(tx: Connection) -> None:
-    """Bring the parts of each campaign and status into one; those that a transaction counts in now are left for later.
+def merge_parts(tx: Connection) -> None:
+    """Merge the parts of each campaign and status into one, except those that an open transaction counts in.
 
-    A connection that comes back to its part meanwhile waits for this transaction alone: let it be a short one.
+    A connection that writes to its part waits for this transaction, so it must be short.
     """
     if tx.dialect.name == "postgresql":
-        tx.execute(statement(_FOLD))
+        tx.execute(statement(_MERGE_PARTS))

@@ -1,4 +1,4 @@
-"""One message: read it whole, settle an unknown one by hand."""
+"""One message: read it with its attempts and receipts, and resolve an unknown one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.states import CampaignStatus, Kind, Status
 
-#: What a person may settle an unknown message as, and where it goes then.
+#: The ways in which a person may resolve an unknown message, and its new status.
 RESOLUTIONS = {"accepted": Status.ACCEPTED, "failed": Status.FAILED, "resend": Status.QUEUED}
 
 
 def get(tx: Connection, id: str) -> RowMapping:
-    """The whole row, payload left out. Raises MessageNotFound."""
+    """The row, without payload and fingerprint. Raises MessageNotFound when there is no such message."""
     if not is_id(id):
         raise MessageNotFound(
             f"{mask_digits(id[:40])!r} is not a message id; find it by "
@@ -35,30 +35,30 @@ def get(tx: Connection, id: str) -> RowMapping:
 
 
 def payload_of(tx: Connection, id: str) -> bytes | None:
-    """Its stored payload, maybe encrypted; None once wiped."""
+    """The payload of a message, clear or encrypted; None once wiped."""
     stored = tx.execute(select(messages.c.payload).where(messages.c.id == id)).scalar_one()
     return None if stored is None else bytes(stored)
 
 
 def attempts_of(tx: Connection, id: str) -> list[RowMapping]:
-    """Its attempts, first to last."""
+    """The attempts of a message, first to last."""
     return list(
         tx.execute(select(attempts).where(attempts.c.message_pk == id).order_by(attempts.c.n)).mappings()
     )
 
 
 def receipts_of(tx: Connection, id: str) -> list[RowMapping]:
-    """Its receipts in the order they came."""
+    """The receipts of a message, in the order in which they came."""
     return list(
         tx.execute(select(receipts).where(receipts.c.message_pk == id).order_by(receipts.c.id)).mappings()
     )
 
 
 def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Status:
-    """A person settles an unknown message as ``accepted``, ``failed`` or ``resend``; says its new status.
+    """Resolve an unknown message as ``accepted``, ``failed`` or ``resend``; returns its new status.
 
-    Raises InvalidInput for a message that is not unknown, and for an OTP to be sent again: the code is wiped,
-    and its producer can make a new one.
+    Raises MessageNotFound, and InvalidInput as ``check_resolution`` and ``check_resolve`` or when the message was
+    settled meanwhile.
     """
     check_resolution(as_, why)
     row = check_resolve(tx, id, as_=as_)
@@ -74,7 +74,7 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
         .values(**values)
     ).rowcount
     if not changed:
-        raise InvalidInput(f"message {id} was settled by something else meanwhile; look at it again")
+        raise InvalidInput(f"message {id} was settled by another process meanwhile; look at it again")
     if target is Status.QUEUED:
         reopen(tx, [row["campaign_id"]])
     operator_log.record(tx, actor=actor, act=f"resolve as {as_}", scope="message", subject=id, why=why)
@@ -82,7 +82,7 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
 
 
 def check_resolution(as_: str, why: str) -> None:
-    """Raises InvalidInput for a word that settles nothing, and where no reason is given."""
+    """Raises InvalidInput when ``as_`` is not one of RESOLUTIONS or no reason is given."""
     if as_ not in RESOLUTIONS:
         raise InvalidInput(f"--as: {as_[:40]!r} is not one of {', '.join(RESOLUTIONS)}")
     if not why.strip():
@@ -90,24 +90,28 @@ def check_resolution(as_: str, why: str) -> None:
 
 
 def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
-    """The message, where a person may settle it so. Raises InvalidInput where not; see ``resolve``."""
+    """The message to resolve. Raises MessageNotFound, and InvalidInput when it is not unknown.
+
+    Raises InvalidInput also for a resend of an OTP, whose code is wiped, of a message of a cancelled campaign and of
+    one whose time to live has passed.
+    """
     row = get(tx, id)
     if row["status"] != Status.UNKNOWN.value:
         raise InvalidInput(f"message {id} is {row['status']}, not unknown: there is nothing to resolve")
     if as_ == "resend" and row["kind"] == Kind.OTP.value:
         raise InvalidInput(
-            f"message {id} is a one-time code: its content was wiped and a late code helps nobody; "
+            f"message {id} is a one-time code: its content was wiped and an old code is useless; "
             "send a new code instead"
         )
     if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
         raise InvalidInput(f"the campaign of message {id} is cancelled: nothing of it is sent any more")
     if as_ == "resend" and row["expires_at"] is not None and row["expires_at"] <= instant(tx):
-        raise InvalidInput(f"message {id} has outlived its time to live: it is not sent any more")
+        raise InvalidInput(f"the time to live of message {id} has passed: it is not sent any more")
     return row
 
 
-def resolved_before(tx: Connection, id: str, as_: str) -> bool:
-    """Whether the last that a person decided about it is just that: to say it again is no error."""
+def was_resolved_as(tx: Connection, id: str, as_: str) -> bool:
+    """Whether the newest resolution of the message is ``as_``, so that repeating it is no error."""
     decided = [act.act for act in operator_log.of(tx, "message", id) if act.act.startswith("resolve as ")]
     return bool(decided) and decided[-1] == f"resolve as {as_}"
 

@@ -1,4 +1,4 @@
-"""How a campaign goes, by looks of bounded size: its pace, and why messages of it were not sent."""
+"""The progress of a campaign from samples of bounded size: its rate, and why messages were not sent."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bulksend.messaging.states import Status
 
 #: The replies of this many of the newest attempts are counted, none older than this.
 REPLIES_COUNTED, RECENT_MS = 50, 15 * 60_000
-#: So many of a sender's newest POSTs say how fast its campaigns go; what is quicker is judged by a shorter time.
-POSTS_LOOKED_AT = 1_000
-#: So many of the newest messages in each status say why; all of them in most campaigns.
-REASONS_LOOKED_AT = 2_000
-#: Those in which a message has a reason why it was not, or perhaps not, sent.
+#: Rates come from this many of a sender's newest POSTs, so a faster sender is measured over a shorter time.
+POSTS_SAMPLED = 1_000
+#: Reasons come from this many of the newest messages in each status: in most campaigns from all.
+REASONS_SAMPLED = 2_000
+#: In these statuses a message has an error that says why it was not, or perhaps not, sent.
 WITH_REASON = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
 
 
-def paces(tx: Connection, of: Sequence[Campaign], window_ms: int) -> dict[str, float]:
-    """POSTs a second of each campaign, over the last ``window_ms`` or its sender's newest POSTS_LOOKED_AT POSTs."""
+def send_rates(tx: Connection, of: Sequence[Campaign], window_ms: int) -> dict[str, float]:
+    """POSTs a second of each campaign, over the last ``window_ms`` or its sender's newest POSTS_SAMPLED POSTs."""
     now = instant(tx)
     found = dict.fromkeys((campaign.id for campaign in of), 0.0)
     moving = [c for c in of if c.ended_at is None or c.ended_at >= now - window_ms]
@@ -32,18 +32,18 @@ def paces(tx: Connection, of: Sequence[Campaign], window_ms: int) -> dict[str, f
     if any(campaign.is_direct for campaign in moving):
         phones.update(tx.execute(select(senders.c.phone)).scalars())
     for phone in phones:
-        for id, pace in _paces_of(tx, phone, now, window_ms):
+        for id, rate in _send_rates_of(tx, phone, now, window_ms):
             if id in found:
-                found[id] += pace
+                found[id] += rate
     return found
 
 
-def _paces_of(tx: Connection, phone: str, now: int, window_ms: int) -> list[tuple[str, float]]:
+def _send_rates_of(tx: Connection, phone: str, now: int, window_ms: int) -> list[tuple[str, float]]:
     newest = (
         select(attempts.c.message_pk, attempts.c.started_at)
         .where(attempts.c.sender == phone, attempts.c.started_at >= now - window_ms)
         .order_by(attempts.c.started_at.desc())
-        .limit(POSTS_LOOKED_AT)
+        .limit(POSTS_SAMPLED)
         .subquery()
     )
     rows = tx.execute(
@@ -51,17 +51,17 @@ def _paces_of(tx: Connection, phone: str, now: int, window_ms: int) -> list[tupl
         .select_from(newest.join(messages, messages.c.id == newest.c.message_pk))
         .group_by(messages.c.campaign_id)
     ).all()
-    all_of_them = sum(posts for _, posts, _ in rows) < POSTS_LOOKED_AT
-    looked_at_ms = window_ms if all_of_them else max(1, now - min(oldest for _, _, oldest in rows))
-    return [(str(id), posts * 1000 / looked_at_ms) for id, posts, _ in rows]
+    are_all = sum(posts for _, posts, _ in rows) < POSTS_SAMPLED
+    span_ms = window_ms if are_all else max(1, now - min(oldest for _, _, oldest in rows))
+    return [(str(id), posts * 1000 / span_ms) for id, posts, _ in rows]
 
 
-def reasons(
-    tx: Connection, campaign_id: str, limit: int = 20, *, looked_at: int = REASONS_LOOKED_AT
+def failure_reasons(
+    tx: Connection, campaign_id: str, limit: int = 20, *, sampled: int = REASONS_SAMPLED
 ) -> list[tuple[str, str, int]]:
-    """Why messages ended without being surely sent: (status, error, how many), the most frequent first.
+    """Why messages were not, or perhaps not, sent: (status, error, count), the most frequent first.
 
-    Of the newest ``looked_at`` in each status.
+    Of the newest ``sampled`` in each status.
     """
     each = []
     for status in WITH_REASON:
@@ -69,7 +69,7 @@ def reasons(
             select(messages.c.status, func.coalesce(messages.c.error, "").label("error"))
             .where(messages.c.campaign_id == campaign_id, messages.c.status == status.value)
             .order_by(messages.c.id.desc())
-            .limit(looked_at)
+            .limit(sampled)
             .subquery()
         )
         each.append(select(newest.c.status, newest.c.error))
@@ -99,8 +99,8 @@ def recent_replies(tx: Connection) -> str:
         reply = _reply(attempt)
         if reply is not None:
             counts[reply] = counts.get(reply, 0) + 1
-    told = [f"{reply} ({'once' if n == 1 else f'{n} times'})" for reply, n in counts.items()]
-    return ", ".join(told) or "none on record"
+    lines = [f"{reply} ({'once' if n == 1 else f'{n} times'})" for reply, n in counts.items()]
+    return ", ".join(lines) or "none on record"
 
 
 def _reply(attempt: RowMapping) -> str | None:

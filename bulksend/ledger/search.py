@@ -1,4 +1,4 @@
-"""What ops ask: one named query each, in keyset pages, without counting."""
+"""The queries of ops, one function each, in keyset pages and without counts."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import Status
 
-#: ``queued_at`` is by the database's clock, and so, nearly, is an id. One that was made before that was so may be
-#: further off: there bounds of ids leave a day.
-CLOCKS_APART_MS = 86_400_000
+#: Ids and ``queued_at`` follow the database's clock. The ids of an older installation followed another clock: for them
+#: a range of ids is this much wider.
+CLOCK_SKEW_MS = 86_400_000
 _NEAR_SINCE = "ids_near_since"
-#: For the newest messages in a status: of so many campaigns the newest, of so many a page at once.
-_HEADS_AT_ONCE, _PAGES_AT_ONCE = 200, 6
-#: Later than any message: the campaign goes on taking some in.
-_NO_END = 2**47
+#: The newest messages in a status: how many campaigns one query reads the newest of, and a page of.
+_CAMPAIGNS_PER_QUERY, _PAGES_PER_QUERY = 200, 6
+#: Later than any message: the intake of the campaign is not done.
+_STILL_OPEN = 2**47
 
-#: What a line of ``messages find`` is made of. Content and variables are never part of it.
-FOUND = [
+#: The columns of ``messages find``, without content and variables.
+COLUMNS = [
     messages.c[name]
     for name in (
         "id",
@@ -73,7 +73,7 @@ FOUND = [
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to find; what is None does not narrow. ``since`` and ``until`` bound ``queued_at``, in ms."""
+    """Filters, None: any. ``since`` and ``until`` bound ``queued_at``, in ms since the epoch."""
 
     phone: str | None = None
     message_id: str | None = None
@@ -85,37 +85,37 @@ class Query:
 
 
 def find(tx: Connection, query: Query, *, limit: int, before: str | None = None) -> list[RowMapping]:
-    """The newest matching messages first; ``before`` is the id of the last line of the page before.
+    """Matching messages, newest first; ``before`` is the id of the last line of the previous page.
 
-    Raises InvalidInput where that is no id.
+    Raises InvalidInput when ``before`` is not an id.
     """
     narrowed = list(conditions(tx, query))
     if before is not None:
-        before = _checked(before)
+        before = _check_id(before)
         narrowed.append(messages.c.id < before)
     if not (query.phone or query.message_id or query.request_id):
         if query.campaign_id is not None:
             statuses = list(Status) if query.status is None else [query.status]
-            page = _page_of(query.campaign_id, statuses, narrowed, limit, newest_first=True)
+            page = _page_of_campaign(query.campaign_id, statuses, narrowed, limit, newest_first=True)
             by_index(tx)
-            return _named(tx, FOUND, [str(id) for (id,) in tx.execute(page)])[::-1]
+            return _by_ids(tx, COLUMNS, [str(id) for (id,) in tx.execute(page)])[::-1]
         if query.status is not None:
             by_index(tx)
-            return _named(tx, FOUND, _newest_in_status(tx, query, before, narrowed, limit))[::-1]
-    statement = select(*FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
+            return _by_ids(tx, COLUMNS, _newest_in_status(tx, query, before, narrowed, limit))[::-1]
+    statement = select(*COLUMNS).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
 
 
-def _named(tx: Connection, columns: Sequence[Column[Any]], ids: Sequence[str]) -> list[RowMapping]:
-    """The messages of these ids, each found by its key, in the order of their ids."""
+def _by_ids(tx: Connection, columns: Sequence[Column[Any]], ids: Sequence[str]) -> list[RowMapping]:
+    """The messages of these ids, in the order of the ids."""
     rows = tx.execute(select(*columns).where(among(tx, messages.c.id, ids))).mappings().all()
     return sorted(rows, key=lambda row: str(row["id"]))
 
 
-def _checked(id: str) -> str:
+def _check_id(id: str) -> str:
     if not is_id(id):
         raise InvalidInput(
-            f"--before: {mask_digits(id[:40])!r} is not the id of a message; take that of the last line"
+            f"--before: {mask_digits(id[:40])!r} is not the id of a message; use the id of the last line"
         )
     return str(UUID(id))
 
@@ -123,29 +123,31 @@ def _checked(id: str) -> str:
 def _newest_in_status(
     tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
 ) -> list[str]:
-    """The ids of the newest messages in a status, whatever their campaign.
+    """The ids of the newest messages in a status, of any campaign.
 
-    Campaigns by the newest that each has, and a page of each until none of those left can have a newer one: an index
-    of status alone would have to be kept up at each step of each message.
+    Reads a page of each campaign, those with the newest message first, until no other campaign can have a newer one.
+    An index of status alone would have to be updated at each step of each message.
     """
-    heads = iter(_heads(tx, query, before, conditions, limit))
+    heads = iter(_newest_of_campaigns(tx, query, before, conditions, limit))
     found: list[str] = []
-    while group := list(islice(heads, _PAGES_AT_ONCE)):
+    while group := list(islice(heads, _PAGES_PER_QUERY)):
         if len(found) == limit and group[0][0] < found[-1]:
             break
-        branches = (_branch(id, str(query.status), conditions, limit, newest_first=True) for _, id in group)
+        branches = (
+            _page_in_status(id, str(query.status), conditions, limit, newest_first=True) for _, id in group
+        )
         merged = union_all(*(select(branch.c.id) for branch in branches)).subquery()
         ids = tx.execute(select(merged.c.id).order_by(merged.c.id.desc()).limit(limit)).scalars()
         found = sorted([*found, *map(str, ids)], reverse=True)[:limit]
     return found
 
 
-def _heads(
+def _newest_of_campaigns(
     tx: Connection, query: Query, before: str | None, conditions: Sequence[ColumnElement[bool]], limit: int
 ) -> list[tuple[str, str]]:
-    """The newest message in the status and its campaign, of those campaigns that have the newest of all.
+    """The newest message in the status of each campaign, and the campaign: the newest ``limit`` of them.
 
-    Campaigns whose intake ended last are looked into first, until those left can have nothing newer.
+    Reads the campaigns whose intake ended last first, until no other campaign can have a newer one.
     """
     newest = (
         select(messages.c.id)
@@ -155,43 +157,49 @@ def _heads(
         .correlate(campaigns)
         .scalar_subquery()
     )
-    asked = _having(tx, query, before).add_columns(newest.label("newest")).limit(_HEADS_AT_ONCE)
+    asked = (
+        _campaigns_with_status(tx, query, before)
+        .add_columns(newest.label("newest"))
+        .limit(_CAMPAIGNS_PER_QUERY)
+    )
     heads: list[tuple[str, str]] = []
     for page in count():
-        rows = tx.execute(asked.offset(page * _HEADS_AT_ONCE)).all()
+        rows = tx.execute(asked.offset(page * _CAMPAIGNS_PER_QUERY)).all()
         heads += [(str(newest), str(id)) for id, _, newest in rows if newest is not None]
         heads = sorted(heads, reverse=True)[:limit]
-        if len(rows) < _HEADS_AT_ONCE:
+        if len(rows) < _CAMPAIGNS_PER_QUERY:
             break
         if len(heads) == limit and lowest_at(rows[-1].until + 1) <= heads[-1][0]:
             break
     return heads
 
 
-def _having(tx: Connection, query: Query, before: str | None) -> Select[tuple[str, int]]:
-    """Campaigns that have messages in the status, within the question's time, and until when one can have come in."""
+def _campaigns_with_status(tx: Connection, query: Query, before: str | None) -> Select[tuple[str, int]]:
+    """Campaigns that have messages in the status within the time range, and when their intake ended at the latest."""
     near_since = _near_since(tx)
-    # Only single sends come in after their campaign's intake is done.
+    # Only direct sends come in after the intake of their campaign is done.
     goes_on = or_(campaigns.c.intake_done_at.is_(None), campaigns.c.key.startswith(DIRECT_PREFIX))
-    last = case((goes_on, literal(_NO_END)), else_=campaigns.c.intake_done_at)
+    last = case((goes_on, literal(_STILL_OPEN)), else_=campaigns.c.intake_done_at)
 
-    def apart(instant: ColumnElement[int]) -> ColumnElement[int]:
+    def skew(instant: ColumnElement[int]) -> ColumnElement[int]:
         if near_since is None:
-            return literal(CLOCKS_APART_MS)
-        return case((instant >= near_since, literal(NEAR_MS)), else_=literal(CLOCKS_APART_MS))
+            return literal(CLOCK_SKEW_MS)
+        return case((instant >= near_since, literal(NEAR_MS)), else_=literal(CLOCK_SKEW_MS))
 
-    until = (last + apart(last)).label("until")
-    having = select(campaigns.c.id, until).where(campaigns.c.id.in_(counters.having(str(query.status))))
+    until = (last + skew(last)).label("until")
+    matching = select(campaigns.c.id, until).where(
+        campaigns.c.id.in_(counters.campaign_ids_with(str(query.status)))
+    )
     if query.since is not None:
-        having = having.where(last >= query.since)
+        matching = matching.where(last >= query.since)
     if query.until is not None:
-        having = having.where(campaigns.c.created_at <= query.until)
+        matching = matching.where(campaigns.c.created_at <= query.until)
     if before is not None:
-        having = having.where(campaigns.c.created_at - apart(campaigns.c.created_at) <= instant_of(before))
-    return having.order_by(until.desc(), campaigns.c.id.desc())
+        matching = matching.where(campaigns.c.created_at - skew(campaigns.c.created_at) <= instant_of(before))
+    return matching.order_by(until.desc(), campaigns.c.id.desc())
 
 
-def _branch(
+def _page_in_status(
     campaign_id: str,
     status: str,
     conditions: Sequence[ColumnElement[bool]],
@@ -205,7 +213,7 @@ def _branch(
     return select(messages.c.id).where(*here, *conditions).order_by(order).limit(limit).subquery()
 
 
-def _page_of(
+def _page_of_campaign(
     campaign_id: str,
     statuses: Sequence[str],
     conditions: Sequence[ColumnElement[bool]],
@@ -215,12 +223,12 @@ def _page_of(
 ) -> Select[tuple[str]]:
     """The ids of a page of a campaign: a page of each status from the index of (campaign, status, id), merged.
 
-    Without this both databases would sort the whole campaign for every page, or one more index would have to be
-    kept up at each step of each message. Ids alone, or PostgreSQL would walk all that is newer for a campaign that it
-    takes for nearly everything there is.
+    With a plain query both databases would sort the whole campaign for each page. The query selects ids alone, or
+    PostgreSQL would scan all newer messages when the campaign has most of the table.
     """
     pages = (
-        _branch(campaign_id, status, conditions, limit, newest_first=newest_first) for status in statuses
+        _page_in_status(campaign_id, status, conditions, limit, newest_first=newest_first)
+        for status in statuses
     )
     merged = union_all(*(select(page.c.id) for page in pages)).subquery()
     page = select(merged.c.id).order_by(merged.c.id.desc() if newest_first else merged.c.id).limit(limit)
@@ -228,13 +236,13 @@ def _page_of(
 
 
 def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
-    """What a message must meet to be found."""
+    """The conditions of the filters."""
     if query.phone is not None:
         yield messages.c.recipient.in_(number_forms(query.phone))
     if query.message_id is not None:
         yield messages.c.message_id == query.message_id
     if query.request_id is not None:
-        # The message keeps the newest request id, its attempts keep each. A union, for OR would read every row.
+        # A message has its newest request id, its attempts have each. A union: OR would read every row.
         newest = select(messages.c.id).where(messages.c.request_id == query.request_id)
         each = select(attempts.c.message_pk).where(attempts.c.request_id == query.request_id)
         yield messages.c.id.in_(union_all(newest, each))
@@ -243,24 +251,24 @@ def conditions(tx: Connection, query: Query) -> Iterator[ColumnElement[bool]]:
     if query.status is not None:
         yield messages.c.status == query.status
     if query.since is not None or query.until is not None:
-        yield from _taken_in(tx, query.since, query.until)
+        yield from _intake_range(tx, query.since, query.until)
 
 
-def _taken_in(tx: Connection, since: int | None, until: int | None) -> Iterator[ColumnElement[bool]]:
-    """When it was taken in, and in which range its id then lies."""
+def _intake_range(tx: Connection, since: int | None, until: int | None) -> Iterator[ColumnElement[bool]]:
+    """The range of ``queued_at``, and the range of ids that it implies."""
     near_since = _near_since(tx)
     if since is not None:
         near = near_since is not None and since >= near_since
         yield messages.c.queued_at >= since
-        yield messages.c.id >= lowest_at(since - (NEAR_MS if near else CLOCKS_APART_MS))
+        yield messages.c.id >= lowest_at(since - (NEAR_MS if near else CLOCK_SKEW_MS))
     if until is not None:
-        near = near_since is not None and until >= near_since + CLOCKS_APART_MS
+        near = near_since is not None and until >= near_since + CLOCK_SKEW_MS
         yield messages.c.queued_at <= until
-        yield messages.c.id < lowest_at(until + 1 + (NEAR_MS if near else CLOCKS_APART_MS))
+        yield messages.c.id < lowest_at(until + 1 + (NEAR_MS if near else CLOCK_SKEW_MS))
 
 
 def _near_since(tx: Connection) -> int | None:
-    """Since when ids are near the ledger's clock, ms; None where nobody knows."""
+    """Since when (ms) ids follow the ledger's clock; None where that is not on record."""
     found = tx.execute(select(installation.c.value).where(installation.c.name == _NEAR_SINCE)).scalar()
     return None if found is None else int(bytes(found))
 
@@ -268,13 +276,13 @@ def _near_since(tx: Connection) -> int | None:
 def export(
     tx: Connection, campaign_id: str, *, payloads: bool = False, page: int = 5000
 ) -> Iterator[RowMapping]:
-    """Every message of a campaign in the order of its intake, in flat memory; with their payloads if asked for."""
-    columns = [*FOUND, messages.c.payload] if payloads else FOUND
+    """Every message of a campaign in the order of intake; memory stays flat. With ``payloads`` they are included."""
+    columns = [*COLUMNS, messages.c.payload] if payloads else COLUMNS
     by_index(tx)
     after = lowest_at(0)
     while True:
-        ids = _page_of(campaign_id, list(Status), [messages.c.id > after], page, newest_first=False)
-        rows = _named(tx, columns, [str(id) for (id,) in tx.execute(ids)])
+        ids = _page_of_campaign(campaign_id, list(Status), [messages.c.id > after], page, newest_first=False)
+        rows = _by_ids(tx, columns, [str(id) for (id,) in tx.execute(ids)])
         yield from rows
         if len(rows) < page:
             return

@@ -86,7 +86,7 @@ def _page(tx: Connection, query: search.Query, limit: int, before: str | None) -
     narrowed: list[ColumnElement[bool] | TextClause] = [*search.conditions(tx, query), _IS_UNKNOWN]
     if before is not None:
         narrowed.append(messages.c.id < before)
-    statement = select(*search.FOUND).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
+    statement = select(*search.COLUMNS).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
 
 

@@ -276,7 +276,7 @@ def listed(tx: Connection, limit: int) -> list[dict[str, Any]]:
 
     found = campaigns.newest(tx, limit)
     counts = counters.of(tx, [campaign.id for campaign in found])
-    paces = progress.paces(tx, found, RATE_WINDOW_MS)
+    paces = progress.send_rates(tx, found, RATE_WINDOW_MS)
     return [
         _summary(campaign, counts[campaign.id], paces[campaign.id]) | _times(campaign) for campaign in found
     ]
@@ -289,13 +289,13 @@ def whole(tx: Connection, id: str) -> dict[str, Any]:
 
     campaign = campaigns.find(tx, id)
     counts = counters.of(tx, [campaign.id])[campaign.id]
-    rate = progress.paces(tx, [campaign], RATE_WINDOW_MS)[campaign.id]
+    rate = progress.send_rates(tx, [campaign], RATE_WINDOW_MS)[campaign.id]
     shown = _summary(campaign, counts, rate) | _more(campaign) | _times(campaign)
     shown["reasons"] = [
-        {"status": s, "error": e, "count": n} for s, e, n in progress.reasons(tx, campaign.id)
+        {"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, campaign.id)
     ]
     shown["reasons_of"] = {
-        status: min(counts.statuses[status], progress.REASONS_LOOKED_AT)
+        status: min(counts.statuses[status], progress.REASONS_SAMPLED)
         for status in progress.WITH_REASON
         if status in counts.statuses
     }

@@ -181,7 +181,7 @@ def _resolve_part(
                 part.refused.append({"id": id, "why": str(error)})
             except InvalidInput as error:
                 # Said twice, or done by a COMMIT whose answer was lost.
-                if messages.resolved_before(tx, id, as_):
+                if messages.was_resolved_as(tx, id, as_):
                     part.before.append(id)
                 else:
                     part.refused.append({"id": id, "why": str(error)})

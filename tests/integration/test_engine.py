@@ -150,7 +150,7 @@ class Rig:
         while True:
             with self.database.read() as tx:
                 statuses = campaigns.status_counts(tx, campaign.id)
-                waiting = [row.id for row in due.due(tx, campaign.id, 500)]
+                waiting = [row.id for row in due.due_messages(tx, campaign.id, 500)]
             if done(statuses):
                 return statuses
             assert time.monotonic() < deadline, statuses
@@ -729,7 +729,7 @@ def test_a_bug_before_the_post_gives_its_message_back_for_later(ledger: Database
     finally:
         failpoints.arm(None)
     with ledger.read() as tx:
-        assert due.next_due(tx, campaign.id) > instant(tx) + 20_000
+        assert due.next_due_at(tx, campaign.id) > instant(tx) + 20_000
         assert audit.audit(tx).holds
 
 

@@ -134,7 +134,7 @@ def test_a_large_window_is_kept_full_by_reading_what_comes_after_its_end_and_now
         assert look.is_whole
         window.took(look, dict.fromkeys((row.id for row in look.rows), now_ms))
         ids = [row.id for row in look.rows]
-        assert [row.id for row in due.due(tx, campaign.id, count)][: SMALL + 500] == ids
+        assert [row.id for row in due.due_messages(tx, campaign.id, count)][: SMALL + 500] == ids
     claim_all(ledger, ids[:300])
     with ledger.read() as tx:
         # As much as has left it.

@@ -63,7 +63,8 @@ def test_the_campaigns_that_have_messages_in_a_status_are_known(desk: Any) -> No
     desk.accepted(done)
     with desk.database.read() as tx:
         found = {
-            status: list(tx.execute(counters.having(status)).scalars()) for status in ("accepted", "queued")
+            status: list(tx.execute(counters.campaign_ids_with(status)).scalars())
+            for status in ("accepted", "queued")
         }
     assert found == {"accepted": [campaign_of(desk, done[0])], "queued": [campaign_of(desk, waiting[0])]}
 
@@ -124,7 +125,7 @@ def test_folding_leaves_every_number_as_it_was_and_one_row_a_status(server: Desk
         pass
     before = counts(server, campaign)
     for _ in range(2):
-        server.write(counters.fold)
+        server.write(counters.merge_parts)
         assert counts(server, campaign) == before
         assert server.scalar("SELECT count(*) FROM campaign_counts") == 2
     assert server.broken() == {}
@@ -135,7 +136,7 @@ def test_folding_does_not_wait_for_a_transaction_that_counts(server: Desk) -> No
     with failing(server.database, 1):
         with server.database.write() as tx:
             tx.execute(text("SET LOCAL lock_timeout = '2s'"))
-            counters.fold(tx)
+            counters.merge_parts(tx)
         assert counts(server, campaign) == Counts({"queued": 4})
     assert counts(server, campaign) == Counts({"failed": 1, "queued": 3})
     assert server.broken() == {}
@@ -153,7 +154,7 @@ def test_who_counts_while_its_part_is_being_folded_counts_on_after_that(server: 
 
         fail(1)
         with server.database.write() as tx:
-            counters.fold(tx)
+            counters.merge_parts(tx)
             waiting = thread.submit(fail, 2)
             deadline = time.monotonic() + 60
             while not server.scalar(WAITING):
@@ -196,7 +197,7 @@ def change(tx: Connection, act: str, ids: list[str], rows: range, status: str, a
     """One statement, or one for each row that is taken in: every other one into either campaign."""
     of_both = messages.c.campaign_id.in_(ids) & messages.c.row.between(rows.start, rows.stop - 1)
     if act == "fold":
-        counters.fold(tx)
+        counters.merge_parts(tx)
     elif act == "move":
         tx.execute(update(messages).where(of_both).values(status=status, attempts=attempts))
     elif act == "drop":

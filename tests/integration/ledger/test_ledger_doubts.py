@@ -120,16 +120,16 @@ def test_a_doubt_that_is_cleared_late_ends_as_it_would_have_without_it(
 
 def test_to_say_it_twice_is_no_error_and_to_say_otherwise_is(desk: Any) -> None:
     id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
-    assert not desk.read(messages.resolved_before, id, "failed")
+    assert not desk.read(messages.was_resolved_as, id, "failed")
     desk.write(messages.resolve, id, as_="failed", actor="ada", why="not billed")
-    assert desk.read(messages.resolved_before, id, "failed")
-    assert not desk.read(messages.resolved_before, id, "accepted")
+    assert desk.read(messages.was_resolved_as, id, "failed")
+    assert not desk.read(messages.was_resolved_as, id, "accepted")
 
 
 def test_what_has_outlived_its_time_is_not_sent_again(desk: Any) -> None:
     id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
     desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
-    with pytest.raises(InvalidInput, match="outlived"):
+    with pytest.raises(InvalidInput, match="time to live"):
         desk.write(messages.resolve, id, as_="resend", actor="ada", why="again")
     desk.write(messages.resolve, id, as_="failed", actor="ada", why="too late anyhow")
     assert desk.status(id) == "failed"

@@ -19,10 +19,10 @@ def test_what_waits_and_is_due_comes_longest_due_first(desk: Any) -> None:
         for n, at in enumerate([now - 5, now - 9, now + 60_000, now - 7], start=1)
     ]
     desk.take(campaign, *rows)
-    found = desk.read(due.due, campaign.id, 10)
+    found = desk.read(due.due_messages, campaign.id, 10)
     assert [item.due_at for item in found] == [now - 9, now - 7, now - 5]
-    assert all(item.at_once and item.fresh_ms >= 0 for item in found)
-    assert [item.due_at for item in desk.read(due.due, campaign.id, 1)] == [now - 9]
+    assert all(item.was_due_at_intake and item.age_ms >= 0 for item in found)
+    assert [item.due_at for item in desk.read(due.due_messages, campaign.id, 1)] == [now - 9]
 
 
 def test_what_is_held_or_ended_is_not_due(desk: Any) -> None:
@@ -31,23 +31,23 @@ def test_what_is_held_or_ended_is_not_due(desk: Any) -> None:
     lease = desk.lease()
     desk.claim(lease, ids[:1])
     desk.accepted(ids[1:2], lease)
-    assert [item.id for item in desk.read(due.due, campaign, 10)] == ids[2:]
+    assert [item.id for item in desk.read(due.due_messages, campaign, 10)] == ids[2:]
 
 
 def test_a_retry_that_is_due_was_not_published_by_its_producer(desk: Any) -> None:
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, NotSent("ConnectError"))
-    (item,) = desk.read(due.due, desk.row(id)["campaign_id"], 10)
-    assert (item.id, item.at_once) == (id, False)
+    (item,) = desk.read(due.due_messages, desk.row(id)["campaign_id"], 10)
+    assert (item.id, item.was_due_at_intake) == (id, False)
 
 
 def test_the_next_due_time_is_known_also_while_nothing_is_due(desk: Any) -> None:
     campaign = desk.campaign()
-    assert desk.read(due.next_due, campaign.id) is None
+    assert desk.read(due.next_due_at, campaign.id) is None
     at = desk.now() + 60_000
     desk.take(campaign, desk.new_message(1, due_at=at), desk.new_message(2, due_at=at + 5))
-    assert desk.read(due.next_due, campaign.id) == at
+    assert desk.read(due.next_due_at, campaign.id) == at
 
 
 def test_what_waits_past_its_time_to_live_expires_and_loses_its_code(desk: Any) -> None:

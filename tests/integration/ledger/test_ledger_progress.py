@@ -22,7 +22,7 @@ def campaign_of(desk: Any, id: str) -> campaigns.Campaign:
 
 
 def pace(desk: Any, *of: campaigns.Campaign) -> list[float]:
-    found = desk.read(progress.paces, of, WINDOW_MS)
+    found = desk.read(progress.send_rates, of, WINDOW_MS)
     return [found[campaign.id] for campaign in of]
 
 
@@ -58,7 +58,7 @@ def test_of_a_busy_sender_its_newest_posts_tell_the_pace(desk: Any) -> None:
                 {"id": new_id(), "message_pk": opening.message.id, "n": n, "owner": new_id(), "worker": "w"}
                 | {"sender": SENDER, "started_at": now - n}
                 for opening in openings
-                for n in range(2, progress.POSTS_LOOKED_AT)
+                for n in range(2, progress.POSTS_SAMPLED)
             ],
         )
     (found,) = pace(desk, campaign_of(desk, mine[0]))
@@ -85,12 +85,12 @@ def test_why_messages_were_not_sent_the_most_frequent_first(desk: Any) -> None:
     desk.settle(fourth, Unknown("ReadTimeout"))
     desk.settle(fifth, Accepted("mid-1", "rid"))
     campaign = campaign_of(desk, ids[0]).id
-    assert desk.read(progress.reasons, campaign) == [
+    assert desk.read(progress.failure_reasons, campaign) == [
         ("failed", "no such template", 2),
         ("unknown", "ReadTimeout", 1),
         ("failed", "no balance", 1),
     ]
-    assert desk.read(progress.reasons, campaign, looked_at=1) == [
+    assert desk.read(progress.failure_reasons, campaign, sampled=1) == [
         ("unknown", "ReadTimeout", 1),
         ("failed", "no balance", 1),
     ]

@@ -136,7 +136,7 @@ def _load(url: str, *, analyzed: str) -> Ledger:
             SENT + QUEUED + 1, SENT + QUEUED + HELD,
             campaign=queued, status="claimed", owner=held, expires=far, like=two,
         )  # fmt: skip
-    ids = [row.id for row in desk.read(due.due, queued, 4 * BATCH)]
+    ids = [row.id for row in desk.read(due.due_messages, queued, 4 * BATCH)]
     desk.database.close()
     return Ledger(url, sent, queued, ids, held, one)
 
@@ -299,13 +299,16 @@ RELAY: dict[str, tuple[Work, int]] = {
     "match receipts, 20 of nobody": (orphaned, 10 * BATCH),
     "finish campaigns": (lambda tx, of: campaigns.finish_ended(tx), 100),
     "reopen campaigns": (lambda tx, of: campaigns.reopen_waiting(tx), 100),
-    "fold counts": (lambda tx, of: counters.fold(tx), 100),
+    "fold counts": (lambda tx, of: counters.merge_parts(tx), 100),
     "live campaigns": (lambda tx, of: campaigns.active(tx), 50),
     "pauses": (lambda tx, of: (pauses.current(tx), senders.all_senders(tx)), 50),
-    "what is due": (lambda tx, of: due.due(tx, of.queued, 100), 300),
-    "what is due after": (lambda tx, of: due.due(tx, of.queued, 100, after=(1, of.ids[50])), 300),
-    "how many wait": (lambda tx, of: due.waiting_up_to(tx, of.queued, (4 * 10**12, of.ids[-1]), 100), 300),
-    "when the next is due": (lambda tx, of: due.next_due(tx, of.queued), 50),
+    "what is due": (lambda tx, of: due.due_messages(tx, of.queued, 100), 300),
+    "what is due after": (lambda tx, of: due.due_messages(tx, of.queued, 100, after=(1, of.ids[50])), 300),
+    "how many wait": (
+        lambda tx, of: due.count_waiting_up_to(tx, of.queued, (4 * 10**12, of.ids[-1]), 100),
+        300,
+    ),
+    "when the next is due": (lambda tx, of: due.next_due_at(tx, of.queued), 50),
 }
 WORKER: dict[str, tuple[Work, int]] = {
     "claim": (claimed, 12 * BATCH),
@@ -322,7 +325,7 @@ WORKER: dict[str, tuple[Work, int]] = {
 }
 COMMANDS: dict[str, tuple[Work, int]] = {
     "campaigns list": (lambda tx, of: campaigns_cli.listed(tx, 20), 8_000),
-    "reasons": (lambda tx, of: progress.reasons(tx, of.queued), 100),
+    "reasons": (lambda tx, of: progress.failure_reasons(tx, of.queued), 100),
     "cancel": (cancelled(lambda tx: campaign_control.end_cancelled(tx, 2_000)), 12_000),
     "find by number": (lambda tx, of: search.find(tx, Query(phone="447700000001"), limit=BATCH), 100),
     "find by MessageId": (lambda tx, of: search.find(tx, Query(message_id="mid-7"), limit=BATCH), 100),
