@@ -43,10 +43,12 @@ class CampaignCache:
         cipher: Cipher,
         *,
         default_rate: float,
+        max_campaigns: int = _MAX_CAMPAIGNS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cipher = cipher
         self._default = SenderLimits(rate=default_rate, quota=None)
+        self._max_campaigns = max_campaigns
         self._clock = clock
         self._campaigns: dict[str, CachedCampaign] = {}
         self._senders: dict[str, SenderLimits] = {}
@@ -64,7 +66,7 @@ class CampaignCache:
             self._campaigns[campaign.id] = CachedCampaign(
                 campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
             )
-        while len(self._campaigns) > _MAX_CAMPAIGNS:
+        while len(self._campaigns) > self._max_campaigns:
             del self._campaigns[next(iter(self._campaigns))]
         phones = {m.sender for m in claimed}
         now = self._clock()
