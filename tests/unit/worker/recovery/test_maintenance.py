@@ -39,7 +39,7 @@ class Ledger:
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
-    paused: Pauses = Pauses(frozenset(), frozenset(), frozenset())
+    paused: Pauses = field(default_factory=lambda: Pauses(frozenset(), frozenset(), frozenset()))
     running: list[str] = field(default_factory=list)
     away: bool = False
 
