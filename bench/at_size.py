@@ -34,15 +34,16 @@ from bench.ledger_steps import Step, steps
 from bench.machine import cpu_seconds
 from bulksend.ledger import campaign_control, campaigns, counters, due, leases, receipts, search, unknowns
 from bulksend.ledger.database import Database, unhurried
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.search import Query
 from bulksend.messaging.states import Status
+from bulksend.operations import campaigns as campaign_operations
+from bulksend.operations import messages
 from bulksend.operations.json_shape import to_json
-from ops.cli import campaigns as campaigns_cli
-from ops.cli import messages
 from ops.local.postgres import EmbeddedPostgres
 
 SMALL, OF_SMALL = 1_000, 100
@@ -166,10 +167,10 @@ def find(*, campaign: str | None = None, before: str | None = None, **query: Any
 def other_questions(of: Picked) -> dict[str, list[Ask]]:
     """What else a person asks of a ledger."""
     return {
-        "campaigns show, 10 million messages": [lambda tx: campaigns_cli.whole(tx, of.big)],
+        "campaigns show, 10 million messages": [lambda tx: campaign_operations.details(tx, of.big)],
         "campaigns show, 100 messages": [_show(id) for id in of.small],
-        "campaigns list": [lambda tx: campaigns_cli.listed(tx, 20)],
-        "campaigns list --limit 1000": [lambda tx: campaigns_cli.listed(tx, 1000)],
+        "campaigns list": [lambda tx: campaign_operations.newest(tx, 20)],
+        "campaigns list --limit 1000": [lambda tx: campaign_operations.newest(tx, 1000)],
         "what watches a campaign, each look": [lambda tx: counters.of(tx, [of.big])],
         "messages show": [_whole(str(row["id"])) for row in of.rows],
         "messages unknown": [lambda tx: unknowns.unknown(tx, Query(), limit=PAGE)],
@@ -193,11 +194,11 @@ def chores(of: Picked) -> dict[str, list[Ask]]:
 
 
 def _show(id: str) -> Ask:
-    return lambda tx: campaigns_cli.whole(tx, id)
+    return lambda tx: campaign_operations.details(tx, id)
 
 
 def _whole(id: str) -> Ask:
-    return lambda tx: messages.whole(tx, id)
+    return lambda tx: messages.show(tx, id, Cipher.from_text(""))
 
 
 def _unknown(campaign: str) -> Ask:

@@ -75,7 +75,8 @@ def _without_ours() -> dict[str, str]:
 
 
 def _play(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[str, Any]:
-    from ops.watching import Watch, follow
+    from bulksend.operations.progress import Watch
+    from ops.cli.watching import follow
     from producer.files import plan_file
     from producer.intake import Intake
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, func, select, update
 
-from bulksend.errors import InvalidInput, MessageNotFound
+from bulksend.errors import InvalidInput, InvalidValue, MessageNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import reopen
@@ -47,6 +47,22 @@ def attempts_of(tx: Connection, id: str) -> list[RowMapping]:
     )
 
 
+def count_ahead(tx: Connection, row: RowMapping, limit: int) -> int:
+    """How many messages of its campaign are sent before this one, counted up to ``limit``."""
+    due = messages.c.due_at
+    before = (
+        select(messages.c.id)
+        .where(
+            messages.c.campaign_id == row["campaign_id"],
+            messages.c.status.in_(["queued", "retry", "claimed"]),
+            (due < row["due_at"]) | ((due == row["due_at"]) & (messages.c.id < row["id"])),
+        )
+        .limit(limit)
+        .subquery()
+    )
+    return int(tx.execute(select(func.count()).select_from(before)).scalar_one())
+
+
 def receipts_of(tx: Connection, id: str) -> list[RowMapping]:
     """The receipts of a message, in the order in which they came."""
     return list(
@@ -82,11 +98,11 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
 
 
 def check_resolution(as_: str, why: str) -> None:
-    """Raises InvalidInput when ``as_`` is not one of RESOLUTIONS or no reason is given."""
+    """Raises InvalidValue when ``as_`` is not one of RESOLUTIONS or no reason is given."""
     if as_ not in RESOLUTIONS:
-        raise InvalidInput(f"--as: {as_[:40]!r} is not one of {', '.join(RESOLUTIONS)}")
+        raise InvalidValue("as", as_[:40], f"is not one of {', '.join(RESOLUTIONS)}")
     if not why.strip():
-        raise InvalidInput("--why: say why, it goes on record")
+        raise InvalidValue("why", "", "is empty; give the reason, for the operator log")
 
 
 def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:

@@ -22,7 +22,7 @@ INSTANTS = frozenset(
 _NAMES = {"recipient": "to"}
 
 
-def to_json(row: Mapping[str, Any] | DataclassInstance) -> dict[str, Any]:
+def to_json(row: Mapping[Any, Any] | DataclassInstance) -> dict[str, Any]:
     """A ledger row, or a record made of one, as the interface shows it."""
     fields = row if isinstance(row, Mapping) else asdict(row)
     return {_NAMES.get(name, name): _shown(name, value) for name, value in fields.items()}

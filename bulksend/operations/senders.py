@@ -1,23 +1,15 @@
-"""Senders (business numbers) and the vendor account: list, register, change limits, pause, resume.
-
-The ledger decides what is paused. The limiter's flag only makes a pause take hold sooner, so the limiter is opened
-after the commit: where Redis is away, opening it takes seconds, and the pause must not wait for them.
-"""
+"""Senders (business numbers) and the vendor account: list, register, change limits, pause, resume."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulksend.errors import InvalidValue
 from bulksend.ledger import pauses, senders
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
-from bulksend.limits import RedisPermits
 from bulksend.messaging.outcome import Scope
-
-#: Returns the limiter, or None where it cannot be used.
-OpenLimiter = Callable[[], RedisPermits | None]
+from bulksend.operations.limiter import OpenLimiter, set_flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +75,7 @@ def set_paused(
         if scope is Scope.SENDER:
             senders.get(tx, id)
         changed = act(tx, id, actor=actor, why=why)
-    permits = limiter()
-    if permits is not None:
-        (permits.pause if paused else permits.resume)(scope, id)
+    set_flag(limiter, scope, id, paused=paused)
     return PauseState(scope, id, paused, changed)
 
 

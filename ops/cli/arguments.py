@@ -6,6 +6,8 @@ number of such bytes matches nothing: it is refused. Paths are bytes to the syst
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +22,17 @@ SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XL
 #: Options that hold a reason, for people to read.
 _REASONS = frozenset({"why", "reason"})
 _WHY = "is not UTF-8 text; set the terminal to UTF-8, or write it in plain letters"
+
+
+@contextmanager
+def option_names() -> Iterator[None]:
+    """An error that names an argument of an operation names the command's option: ``since`` becomes ``--since``."""
+    from bulksend.errors import InvalidValue
+
+    try:
+        yield
+    except InvalidValue as error:
+        raise InvalidValue(f"--{error.field.replace('_', '-')}", error.value, error.why) from None
 
 
 def guard(command: Any) -> Any:

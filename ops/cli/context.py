@@ -16,6 +16,8 @@ from bulksend.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from bulksend.ledger.database import Database
+    from bulksend.limits import RedisPermits
+    from bulksend.operations.limiter import OpenLimiter
     from bulksend.settings import Settings
 
 P = ParamSpec("P")
@@ -154,6 +156,18 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:
         return False
+
+
+def limiter_opener(of: Settings, database: Database) -> OpenLimiter:
+    """Opens the limiter when an operation needs it; says on stderr why it cannot be used."""
+
+    def open_limiter() -> RedisPermits | None:
+        from bulksend.bootstrap import working_limiter
+        from ops.cli.output import say
+
+        return working_limiter(of, database, lambda why: say(why, "yellow"))
+
+    return open_limiter
 
 
 def ledger(of: Settings) -> Database:

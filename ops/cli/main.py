@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from bulksend import __version__
-from ops.cli import auditing, campaigns, messages, send, senders, servers, streams, suppressions
+from ops.cli import audit, campaigns, export, messages, send, senders, servers, streams, suppressions
 from ops.cli.arguments import guard
 from ops.cli.context import DONE, FAILED
 
@@ -43,7 +43,8 @@ servers.register_first(app)
 send.register(app)
 campaigns.register(app)
 messages.register(app)
-auditing.register(app)
+export.register(app)
+audit.register(app)
 suppressions.register(app)
 senders.register(app)
 servers.register(app)

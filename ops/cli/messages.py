@@ -1,134 +1,108 @@
-"""``bulksend messages`` and ``export``: what became of each message."""
+"""``bulksend messages``: find messages, show one, say why it waits, list and resolve unknown ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.context import DONE, guarded
+from ops.cli.arguments import Json, option_names
+from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from bulksend.ledger.campaigns import Campaign
-    from bulksend.ledger.encryption import Cipher
+    from bulksend.operations.messages import Filter, Page
+    from bulksend.operations.unknowns import Resolution
     from bulksend.settings import Settings
-    from ops.contents import FileColumns, Variables
 
 group = typer.Typer(
-    help="Find messages, show one whole, ask why it waits, settle an unknown one.", no_args_is_help=True
+    help="Find messages, show one, ask why it waits, list and resolve unknown ones.", no_args_is_help=True
 )
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Id = Annotated[str, typer.Argument(help="The message's id.", metavar="ID")]
+Campaign = Annotated[str | None, typer.Option(help="Only of this campaign, by id or name.")]
+Phone = Annotated[str | None, typer.Option(help="Only to this recipient, in any common notation.")]
+Since = Annotated[str | None, typer.Option(help="Only taken in at or after this time, ISO 8601.")]
+Until = Annotated[str | None, typer.Option(help="Only taken in at or before this time, ISO 8601.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")]
+Before = Annotated[str | None, typer.Option(help="The next page: only older than the message of this id.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
+Csv = Annotated[bool, typer.Option("--csv", help="CSV on stdout.")]
+Trace = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only with this trace: worker_lost, no_answer, answer_cut, odd_answer. May be repeated."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    from ops.cli import unknowns
-
-    unknowns.register(group)
+    """Add the group."""
     app.add_typer(group, name="messages")
-    app.command("export")(export)
 
 
 @group.command("find")
+@command
 def find(
-    phone: Annotated[str | None, typer.Option(help="The recipient, written in any way.")] = None,
+    phone: Phone = None,
     message_id: Annotated[str | None, typer.Option(help="The vendor's MessageId.")] = None,
     request_id: Annotated[str | None, typer.Option(help="The vendor's RequestId, of any attempt.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="A campaign's id or name.")] = None,
+    campaign: Campaign = None,
     status: Annotated[str | None, typer.Option(help="queued, accepted, failed, unknown, …")] = None,
-    since: Annotated[str | None, typer.Option(help="Taken in at or after, ISO 8601.")] = None,
-    until: Annotated[str | None, typer.Option(help="Taken in at or before, ISO 8601.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
-    before: Annotated[str | None, typer.Option(help="Go on after this id of the page before.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
-) -> None:
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    before: Before = None,
+    json: JsonLines = False,
+    csv: Csv = False,
+) -> int:
     """The newest matching messages first."""
+    from bulksend.operations import messages
+    from ops.cli.output import Times, say, table
 
-    def work() -> int:
-        from bulksend.ledger import search
-        from bulksend.operations.json_shape import to_json
-        from ops.cli.context import ledger, settings
-        from ops.cli.filters import query_of
-        from ops.cli.output import Times, print_json, say, table
-        from ops.exporting import write_csv
-
-        of = settings()
-        with ledger(of).read() as tx:
-            query = query_of(
-                tx,
-                of,
-                campaign=campaign,
-                phone=phone,
-                since=since,
-                until=until,
-                message_id=message_id,
-                request_id=request_id,
-                status=status,
-            )
-            rows = [to_json(dict(row)) for row in search.find(tx, query, limit=limit, before=before)]
-        if csv:
-            import sys
-
-            write_csv(rows, sys.stdout)
-        elif json:
-            for row in rows:
-                print_json(row)
-        else:
-            columns = ["id", "to", "status", "attempts", "message_id", "queued_at", "error"]
-            table(
-                columns,
-                [[row[column] for column in columns] for row in rows],
-                optional=("message_id", "attempts"),
-                times=Times(of.timezone or "UTC"),
-            )
-            if not rows:
-                say("nothing matches")
-            elif len(rows) == limit:
-                say(f"there may be more: --before {rows[-1]['id']}")
+    of = settings()
+    wanted = _filter(
+        of, campaign, phone, since, until, message_id=message_id, request_id=request_id, status=status
+    )
+    with option_names(), ledger(of).read() as tx:
+        page = messages.find(tx, wanted, limit=limit, before=before)
+    if _print_rows(page, json=json, csv=csv):
         return DONE
-
-    raise SystemExit(guarded(work))
+    columns = ["id", "to", "status", "attempts", "message_id", "queued_at", "error"]
+    table(
+        columns,
+        [[row[column] for column in columns] for row in page.items],
+        optional=("message_id", "attempts"),
+        times=Times(of.timezone or "UTC"),
+    )
+    if not page.items:
+        say("No message matches")
+    _say_next(page)
+    return DONE
 
 
 @group.command("show")
-def show(id: Id, json: Json = False) -> None:
+@command
+def show(id: Id, json: Json = False) -> int:
     """One message with all its attempts, receipts and operator acts."""
+    from bulksend.bootstrap import reading_cipher
+    from bulksend.operations import messages
+    from ops.cli.output import print_json
 
-    def work() -> int:
-        from bulksend.bootstrap import reading_cipher
-        from ops.cli.context import ledger, settings
-        from ops.cli.output import print_json
-
-        of = settings()
-        with ledger(of).read() as tx:
-            shown = whole(tx, id, reading_cipher(of))
-            zone = zone_of(tx, shown["campaign_id"], of)
-        if json:
-            print_json(shown)
-        else:
-            _show(shown, zone)
-        return DONE
-
-    raise SystemExit(guarded(work))
-
-
-def zone_of(tx: Connection, campaign_id: str, of: Settings) -> str:
-    """The zone of a message's times: its campaign's, else the installation's, else UTC."""
-    from bulksend.ledger import campaigns
-
-    return campaigns.get(tx, campaign_id).timezone or of.timezone or "UTC"
+    of = settings()
+    with ledger(of).read() as tx:
+        shown = messages.show(tx, id, reading_cipher(of))
+        zone = messages.zone_of(tx, id, of.timezone)
+    if json:
+        print_json(shown)
+    else:
+        _show(shown, zone)
+    return DONE
 
 
 def _show(shown: dict[str, Any], zone: str) -> None:
     from ops.cli.output import Times, pairs, table
-    from ops.contents import leaves
 
     times = Times(zone)
     lists = {name: shown.pop(name) for name in ("attempts", "receipts", "acts")}
@@ -141,211 +115,229 @@ def _show(shown: dict[str, Any], zone: str) -> None:
         title=f"Message {shown['id']}",
         times=times,
     )
-    pairs(dict(leaves(content)) if content else {"content": content_why}, title="What it says")
+    pairs(dict(_leaves(content)) if content else {"content": content_why}, title="Content")
+    attempt = ["n", "started_at", "outcome", "http_status", "ret_code", "latency_ms"]
     for name, columns in (
-        (
-            "attempts",
-            [
-                *("n", "started_at", "outcome", "http_status", "ret_code", "latency_ms"),
-                *("request_id", "message_id", "error"),
-            ],
-        ),
+        ("attempts", [*attempt, "request_id", "message_id", "error"]),
         ("receipts", ["status", "at", "received_at", "code", "why"]),
         ("acts", ["at", "actor", "act", "why"]),
     ):
         if lists[name]:
-            table(
-                columns,
-                [[each[c] for c in columns] for each in lists[name]],
-                title=name.capitalize(),
-                times=times,
-            )
+            rows = [[each[c] for c in columns] for each in lists[name]]
+            table(columns, rows, title=name.capitalize(), times=times)
 
 
-def whole(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
-    """The interface's ``messages show``. ``cipher`` opens a content that was encrypted."""
-    from bulksend.ledger import campaigns, messages, operator_log
-    from bulksend.messaging import Kind
-    from bulksend.operations.json_shape import to_json
-    from ops.contents import content_of
-
-    row = messages.get(tx, id)
-    campaign = campaigns.get(tx, row["campaign_id"])
-    shown = to_json({k: v for k, v in row.items() if k not in ("owner", "attempt_id", "attempts")})
-    kept = [
-        "n",
-        "started_at",
-        "finished_at",
-        "outcome",
-        "http_status",
-        "ret_code",
-        "whatsapp_code",
-        "vendor_message",
-        "request_id",
-        "message_id",
-        "worker",
-        "latency_ms",
-        "bytes_sent",
-        "reply_began",
-        "error",
-    ]
-    payload = None if campaign.kind is Kind.OTP else messages.payload_of(tx, id)
-    said = content_of(campaign, id, row["type"], payload, cipher)
-    shown |= {"content": said.content, "content_why": said.why}
-    shown["attempts"] = [to_json({k: a[k] for k in kept}) for a in messages.attempts_of(tx, id)]
-    shown["receipts"] = [
-        to_json({k: r[k] for k in ("status", "at", "received_at", "code", "why")})
-        for r in messages.receipts_of(tx, id)
-    ]
-    shown["acts"] = [
-        to_json({"at": a.at, "actor": a.actor, "act": a.act, "why": a.why})
-        for a in operator_log.of(tx, "message", id)
-    ]
-    return shown
+def _leaves(content: Any, path: str = "") -> list[tuple[str, str]]:
+    """Every text and number of a content with its path, such as ``components[0].parameters[1].text``."""
+    if isinstance(content, dict):
+        parts = [(f"{path}.{key}".lstrip("."), value) for key, value in content.items()]
+    elif isinstance(content, list):
+        parts = [(f"{path}[{number}]", value) for number, value in enumerate(content)]
+    else:
+        return [(path, str(content))]
+    return [leaf for name, value in parts for leaf in _leaves(value, name)]
 
 
 @group.command("why")
-def why(id: Id, json: Json = False) -> None:
-    """Which gate holds a message, and the earliest it may go."""
+@command
+def why(id: Id, json: Json = False) -> int:
+    """Which gate holds a message, and the earliest time it can be sent."""
+    from bulksend.bootstrap import working_limiter
+    from bulksend.operations import messages
+    from bulksend.operations.why import explain
+    from ops.cli.output import Times, pairs, print_json
 
-    def work() -> int:
-        from bulksend.bootstrap import working_limiter
-        from bulksend.ledger import messages
-        from bulksend.operations.json_shape import to_json
-        from ops.cli.context import ledger, settings
-        from ops.cli.output import Times, pairs, print_json
-        from ops.why import explain
-
-        of = settings()
-        database = ledger(of)
-        silent: list[str] = []
-        permits = working_limiter(of, database, silent.append)
-        answer = explain(
-            database,
-            permits,
-            id,
-            account=of.account(),
-            default_rate=of.default_rate,
-            timezone=of.timezone,
-            silent="".join(silent),
-        )
-        if json:
-            print_json(answer.as_json())
-        else:
-            with database.read() as tx:
-                zone = zone_of(tx, messages.get(tx, id)["campaign_id"], of)
-            pairs(
-                {"status": answer.status, "gate": answer.gate, "why": answer.why}
-                | to_json({"earliest": answer.earliest}),
-                title=f"Message {id}",
-                times=Times(zone),
-            )
-            for other in answer.also:
-                pairs({"gate": other.gate, "why": other.why} | to_json({"until": other.until}), title="Also")
+    of = settings()
+    database = ledger(of)
+    silent: list[str] = []
+    answer = explain(
+        database,
+        working_limiter(of, database, silent.append),
+        id,
+        account=of.account(),
+        default_rate=of.default_rate,
+        timezone=of.timezone,
+        silent="".join(silent),
+    ).as_json()
+    if json:
+        print_json(answer)
         return DONE
+    with database.read() as tx:
+        times = Times(messages.zone_of(tx, id, of.timezone))
+    also = answer.pop("also")
+    pairs(
+        {name: answer[name] for name in ("status", "gate", "why", "earliest")},
+        title=f"Message {id}",
+        times=times,
+    )
+    for other in also:
+        pairs(other, title="Also")
+    return DONE
 
-    raise SystemExit(guarded(work))
+
+@group.command("unknown")
+@command
+def unknown(
+    campaign: Campaign = None,
+    phone: Phone = None,
+    since: Since = None,
+    until: Until = None,
+    trace: Trace = None,
+    limit: Limit = 50,
+    before: Before = None,
+    json: JsonLines = False,
+    csv: Csv = False,
+) -> int:
+    """Messages that may have gone out, the newest first, each with what its attempt left behind."""
+    from bulksend.operations.unknowns import list_unknown
+
+    of = settings()
+    wanted = _filter(of, campaign, phone, since, until)
+    with option_names(), ledger(of).read() as tx:
+        page = list_unknown(tx, wanted, traces=trace or (), limit=limit, before=before)
+    if not _print_rows(page, json=json, csv=csv):
+        _show_unknown(page, of.timezone)
+    return DONE
 
 
-def export(
-    campaign: Annotated[str, typer.Argument(help="A campaign's id or name.", metavar="CAMPAIGN")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="FILE.csv or FILE.jsonl; - is CSV on stdout.")
-    ],
-    refused: Annotated[
-        bool, typer.Option("--refused", help="The rows that were refused, instead of the messages.")
-    ] = False,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="The file that the campaign was made of: all of its columns come along."),
+def _show_unknown(page: Page, timezone: str | None) -> None:
+    from ops.cli.output import Times, say, table
+
+    if not page.items:
+        say("No message is unknown", "green")
+        return
+    shown = {
+        **{name: name for name in ("id", "to", "trace", "attempt_n", "started_at")},
+        **{name: name for name in ("bytes_sent", "reply_began", "http_status")},
+        **{"ret_code": "attempt_ret_code", "error": "attempt_error"},
+    }
+    table(
+        list(shown),
+        [[row[name] for name in shown.values()] for row in page.items],
+        optional=("attempt_n", "reply_began", "bytes_sent", "http_status", "started_at"),
+        times=Times(timezone or "UTC"),
+    )
+    for (trace, meaning), count in Counter(
+        (row["trace"], row["meaning"]) for row in page.items
+    ).most_common():
+        say(f"{count} {trace}: {meaning}")
+    say("A late receipt settles one. Else: bulksend messages resolve ID… --as accepted|failed|resend --why …")
+    _say_next(page)
+
+
+@group.command("resolve")
+@command
+def resolve(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of messages; - reads them from stdin.", metavar="[ID]…")
     ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Encoding of --file, where it is a CSV that is not UTF-8.")
-    ] = None,
-    sheet: Annotated[
-        str | None, typer.Option(help="Sheet of --file, where it is an XLSX; default: the first.")
-    ] = None,
-    mask: Annotated[
-        bool, typer.Option("--mask", help="Mask the phone numbers, and leave the file's columns out.")
-    ] = False,
-) -> None:
-    """Every message of a campaign, a row each, with the columns of its file that its content uses."""
-
-    def work() -> int:
-        from bulksend.bootstrap import reading_cipher
-        from bulksend.errors import InvalidInput
-        from bulksend.ledger import campaigns
-        from bulksend.messaging.units import counted
-        from ops.cli.context import ledger, settings
-        from ops.cli.output import say
-        from ops.contents import Variables
-        from ops.exporting import open_writer
-
-        if file is not None and (mask or refused):
-            raise InvalidInput("--file: goes with neither --mask nor --refused")
-        if file is None and (encoding or sheet):
-            raise InvalidInput("--encoding and --sheet: they say how --file is read; give it too")
-        if str(output) != "-" and output.suffix not in (".csv", ".jsonl"):
-            raise InvalidInput(f"--output: {output.name} must end in .csv or .jsonl")
-        of = settings()
-        count = 0
-        with ExitStack() as stack, ledger(of).read() as tx:
-            found = campaigns.find(tx, campaign)
-            variables = Variables(found, reading_cipher(of))
-            own = stack.enter_context(_columns_of(file, found, encoding, sheet)) if file is not None else None
-            messages = _exported(tx, found.id, None if mask else variables, own)
-            rows = map(dict, campaigns.all_refused_rows(tx, found.id)) if refused else messages
-            with open_writer(output, REFUSED_COLUMNS if refused else None) as write:
-                for row in rows:
-                    write(row)
-                    count += 1
-        say(f"{counted(count, 'refused row' if refused else 'message')} of {found.name} written to {output}")
-        if variables.unreadable:
-            say(
-                f"the file's columns of {counted(variables.unreadable, 'message')} are encrypted by a key that "
-                "BULKSEND_ENCRYPTION_KEY does not list; they are empty",
-                "yellow",
-            )
-        return DONE
-
-    raise SystemExit(guarded(work))
-
-
-REFUSED_COLUMNS = ("row", "field", "value", "why")
-
-
-@contextmanager
-def _columns_of(
-    file: Path, campaign: Campaign, encoding: str | None, sheet: str | None
-) -> Iterator[FileColumns]:
-    """The columns of a campaign's own file. Raises InvalidInput for codes: theirs would come along."""
+    as_: Annotated[str, typer.Option("--as", help="accepted, failed or resend.")] = ...,  # type: ignore[assignment]
+    why: Annotated[str, typer.Option(help="The reason, for the operator log.")] = ...,  # type: ignore[assignment]
+    campaign: Campaign = None,
+    phone: Phone = None,
+    since: Since = None,
+    until: Until = None,
+    trace: Trace = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List them; change nothing.")] = False,
+    json: Json = False,
+) -> int:
+    """Resolve unknown messages by what you found out about them: by id, or all that match."""
     from bulksend.errors import InvalidInput
-    from bulksend.messaging import Kind
-    from ops.cli.output import say_notes
-    from ops.contents import FileColumns
-    from producer.reading import open_rows
+    from bulksend.operations import unknowns
 
-    if campaign.kind is Kind.OTP:
-        raise InvalidInput("--file: the file of one-time codes is not exported")
-    with open_rows(file, encoding=encoding, sheet=sheet) as source:
-        say_notes(source.notes)
-        yield FileColumns(source, file.name)
+    of = settings()
+    database = ledger(of)
+    wanted = _filter(of, campaign, phone, since, until)
+    if bool(ids) == bool(trace or not wanted.is_empty):
+        raise InvalidInput(
+            "give either the ids of messages, or some of --campaign, --phone, --since, --until and --trace"
+        )
+    found: Iterator[str] = iter(_named(ids)) if ids else unknowns.matching_ids(database, wanted, trace or ())
+    with option_names():
+        done = unknowns.resolve(database, found, as_=as_, actor=actor(), why=why, dry_run=dry_run)
+    single = ids and len([*done.resolved, *done.before, *done.refused]) == 1
+    return _show_one(done, json=json) if single else _show_resolution(done, json=json)
 
 
-def _exported(
-    tx: Connection, campaign_id: str, variables: Variables | None, file: FileColumns | None
-) -> Iterator[dict[str, Any]]:
-    """The messages of a campaign as they leave; masked where no ``variables`` are given."""
-    from bulksend.ledger import search
-    from bulksend.operations.json_shape import to_json
-    from ops.exporting import masked
+def _show_one(done: Resolution, *, json: bool) -> int:
+    """Of a single message; bad input where it is refused."""
+    from bulksend.errors import InvalidInput
+    from ops.cli.output import print_json, say
 
-    for row in search.export(tx, campaign_id, payloads=bool(variables and variables.names)):
-        shown = to_json(dict(row))
-        payload = shown.pop("payload", None)
-        if variables is None:
-            yield dict(masked(shown))
-        else:
-            own = variables.of(shown["id"], payload) if file is None else file.of(shown["row"], shown["to"])
-            # A column of the file that is named as one of ours.
-            yield shown | {name if name not in shown else f"{name} (file)": own[name] for name in own}
+    if done.refused:
+        raise InvalidInput(done.refused[0]["why"])
+    (id,) = done.resolved or done.before
+    if json:
+        print_json({"id": id, "status": "unknown" if done.dry_run and done.resolved else done.status})
+    elif done.before:
+        say(f"Nothing changed: message {id} was resolved as {done.as_} before")
+    else:
+        say(f"Message {id} {'would be' if done.dry_run else 'is now'} {done.status}")
+    return DONE
+
+
+def _show_resolution(done: Resolution, *, json: bool) -> int:
+    from bulksend.messaging.units import counted
+    from ops.cli.output import print_json, say
+
+    if json:
+        print_json(done.as_json())
+    else:
+        if done.dry_run:
+            sys.stdout.writelines(f"{id}\n" for id in done.resolved)
+        count = len(done.resolved)
+        verb = "would be" if done.dry_run else "is now" if count == 1 else "are now"
+        say(f"{counted(count, 'message')} {verb} resolved as {done.as_}")
+        if done.before:
+            say(f"Nothing changed: {counted(len(done.before), 'message')} resolved as {done.as_} before")
+        for refusal in done.refused:
+            say(refusal["why"], "red")
+    return FAILED if done.refused else DONE
+
+
+def _named(ids: Sequence[str]) -> list[str]:
+    """Every id once, those of stdin included."""
+    listed: list[str] = []
+    for id in ids:
+        listed += sys.stdin.read().split() if id == "-" else [id]
+    return list(dict.fromkeys(listed))
+
+
+def _filter(
+    of: Settings,
+    campaign: str | None,
+    phone: str | None,
+    since: str | None,
+    until: str | None,
+    **more: str | None,
+) -> Filter:
+    from bulksend.operations.messages import Filter
+
+    return Filter(
+        campaign=campaign,
+        phone=phone,
+        since=since,
+        until=until,
+        default_region=of.default_region,
+        timezone=of.timezone,
+        **more,
+    )
+
+
+def _print_rows(page: Page, *, json: bool, csv: bool) -> bool:
+    """Print a page for programs; whether that was asked for."""
+    from ops.cli.output import print_json_lines
+    from ops.export_files import write_csv
+
+    if csv:
+        write_csv(page.items, sys.stdout)
+    elif json:
+        print_json_lines(page.items)
+    return csv or json
+
+
+def _say_next(page: Page) -> None:
+    from ops.cli.output import say
+
+    if page.next is not None:
+        say(f"There may be more: --before {page.next}")

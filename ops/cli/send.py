@@ -138,7 +138,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from ops.cli.context import ledger
     from ops.cli.output import say_notes
     from ops.cli.stopping import Stopped, stopped_by_signals
-    from ops.watching import watch_campaign
+    from ops.cli.watching import watch_campaign
     from producer.intake import Intake
 
     database = ledger(of)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ops.cli.arguments import Json, Phone, Why
-from ops.cli.context import DONE, actor, command, ledger, settings
+from ops.cli.context import DONE, actor, command, ledger, limiter_opener, settings
 
 senders_group = typer.Typer(help="Business numbers: their limits and pauses.", no_args_is_help=True)
 account_group = typer.Typer(help="The vendor account: pause and resume all sending.", no_args_is_help=True)
@@ -123,7 +123,6 @@ def resume_account(why: Why, json: Json = False) -> int:
 
 def _set_paused(phone: str | None, paused: bool, why: str, json: bool) -> int:
     """Pause or resume a sender; the account where ``phone`` is None."""
-    from bulksend.bootstrap import working_limiter
     from bulksend.messaging import parse_recipient
     from bulksend.messaging.outcome import Scope
     from bulksend.operations.senders import set_paused
@@ -134,15 +133,7 @@ def _set_paused(phone: str | None, paused: bool, why: str, json: bool) -> int:
     if phone is not None:
         scope, id = Scope.SENDER, parse_recipient(phone, default_region=of.default_region, field="PHONE")
     database = ledger(of)
-    state = set_paused(
-        database,
-        lambda: working_limiter(of, database, lambda text: say(text, "yellow")),
-        scope,
-        id,
-        paused,
-        actor=actor(),
-        why=why,
-    )
+    state = set_paused(database, limiter_opener(of, database), scope, id, paused, actor=actor(), why=why)
     if json:
         print_json(state.as_json())
     else:

@@ -282,4 +282,4 @@ def test_many_unknown_messages_are_listed_with_their_traces_and_settled_at_once(
         assert (refused.returncode, wrong[0 if "delivered" in wrong else 2] in refused.stderr) == (2, True)
     assert cli("messages", "resolve", "--as", "failed", "--why", "w").returncode == 2
     assert cli("messages", "unknown", "--trace", "nonsense").returncode == 2
-    assert "nothing is unknown" in cli("messages", "unknown").stderr
+    assert "No message is unknown" in cli("messages", "unknown").stderr

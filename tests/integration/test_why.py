@@ -21,7 +21,7 @@ from bulksend.ledger.schema import messages as messages_table
 from bulksend.ledger.sending import Opening, Release, Settlement
 from bulksend.limits import Ask, Gate, Permit, RedisPermits, SenderLimits
 from bulksend.messaging import Evidence, Kind, NotSent, OnUnknown, Outcome, Refused, Scope, Status, Unknown
-from ops.why import Why, explain
+from bulksend.operations.why import Why, explain
 
 SENDER = "8615000579987"
 
@@ -225,7 +225,7 @@ def test_in_the_queue_of_its_sender_it_is_told_how_many_go_before_it(ledger: Dat
     a_worker(ledger)
     why = ask(ledger, ids[-1])
     assert why.gate == "sender_rate"
-    assert "800 messages of its campaign go before it at 80/s" in why.why
+    assert "800 messages of its campaign are sent before it at 80/s" in why.why
     with ledger.read() as tx:
         assert why.earliest is not None
         assert 5_000 < why.earliest - instant(tx) <= 10_000

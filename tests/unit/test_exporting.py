@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from ops.exporting import masked, safe_cell
+from bulksend.operations.export import masked
+from ops.export_files import safe_cell
 
 TO = "447700900851"
 

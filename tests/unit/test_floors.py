@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,15 @@ DATABASE_LIBRARIES = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"
 DATABASE_TYPES = {"sqlalchemy.Connection", "sqlalchemy.RowMapping"}
 #: Outside the ledger: a question asked in one place only, put where it is asked. Nothing here may write.
 READERS = {"ops.demo", "ops.why", "worker.session.store"}
+
+#: What only faces use.
+OF_A_FACE = {"sys", "typer", "click", "rich", "getpass", "subprocess", "signal"}
+#: Commands that are about the ledger itself, or turn its errors into exit codes.
+USES_THE_LEDGER = {
+    "ops.cli.context": {"bulksend.ledger.driver_errors", "sqlalchemy.exc"},
+    "ops.cli.send": {"bulksend.ledger.campaigns", "sqlalchemy.exc"},
+    "ops.cli.servers": {"bulksend.ledger.key_file", "bulksend.ledger.migrate", "bulksend.ledger.readiness"},
+}
 
 #: What the pure rooms are handed as arguments instead.
 IMPURE = {
@@ -260,6 +270,42 @@ def test_only_the_ledger_speaks_sql(module: Module) -> None:
         assert not [words for words in spoken if words.endswith(tuple(f"sqlalchemy.{w}" for w in writes))]
     else:
         assert not spoken, "\n".join(spoken)
+
+
+def test_an_operation_prints_nothing_and_ends_no_process() -> None:
+    """Its faces do: a command line, an HTTP API and a console call the same operations."""
+    wrong = []
+    for module in (m for m in MODULES if room_of(m.name) == "bulksend.operations"):
+        wrong += [
+            f"{where(module, line)} imports {name}" for name, line in module.imports() if name in OF_A_FACE
+        ]
+        wrong += [
+            f"{where(module, node.lineno)} uses {node.id}"
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Name) and node.id in ("print", "input", "exit", "SystemExit")
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if m.name.startswith("ops.cli.")], ids=lambda m: m.name
+)
+def test_a_command_reaches_the_ledger_through_operations_only(module: Module) -> None:
+    """Types, which nothing is called through, may be named."""
+    allowed = USES_THE_LEDGER.get(module.name, set())
+    for_types = {
+        line
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for _, line in module.imports(node)
+    }
+    used = {name for name, line in module.imports() if line not in for_types}
+    assert {name for name in used if name.startswith(("bulksend.ledger", "sqlalchemy"))} == allowed
+
+
+def test_a_bench_uses_no_command() -> None:
+    imports = re.compile(r"^\s*(?:from|import) ops\.cli", re.MULTILINE)
+    assert not [path for path in (ROOT / "bench").rglob("*.py") if imports.search(path.read_text("utf-8"))]
 
 
 def test_the_command_line_answers_before_anything_heavy_is_imported() -> None:

@@ -37,7 +37,7 @@ from bulksend.ledger.receipts import Receipt
 from bulksend.ledger.search import Query
 from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
 from bulksend.messaging.states import OnUnknown, Status
-from ops.cli import campaigns as campaigns_cli
+from bulksend.operations import campaigns as campaign_operations
 from tests.conftest import Databases
 from tests.integration.ledger.conftest import ACCOUNT, ACTOR, SENDER, Desk
 
@@ -324,7 +324,7 @@ WORKER: dict[str, tuple[Work, int]] = {
     "reported as failed": (reported, 60 * BATCH),
 }
 COMMANDS: dict[str, tuple[Work, int]] = {
-    "campaigns list": (lambda tx, of: campaigns_cli.listed(tx, 20), 8_000),
+    "campaigns list": (lambda tx, of: campaign_operations.newest(tx, 20), 8_000),
     "reasons": (lambda tx, of: progress.failure_reasons(tx, of.queued), 100),
     "cancel": (cancelled(lambda tx: campaign_control.end_cancelled(tx, 2_000)), 12_000),
     "find by number": (lambda tx, of: search.find(tx, Query(phone="447700000001"), limit=BATCH), 100),

@@ -1,4 +1,4 @@
-"""Rows out to files that a spreadsheet or a program reads. A cell can never become a formula."""
+"""Rows as CSV or JSON lines, for spreadsheets and programs. No cell is a formula."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bulksend.errors import InvalidInput
-from bulksend.messaging import mask_digits, mask_phone
 
 Row = Mapping[str, Any]
 
@@ -27,19 +26,6 @@ def safe_cell(value: object) -> object:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return value
-
-
-def masked(row: Row) -> Row:
-    """The row without its recipient's number: masked as ``to``, and in a key or a text that holds it."""
-    to, key = str(row["to"]), str(row["key"])
-    digits = "".join(c for c in key if c.isdecimal())
-    return {
-        **row,
-        "to": mask_phone(to),
-        # However it is written there: +44 7700 900123, 0044-7700-900123, order-7700900123.
-        "key": mask_phone(digits) if to[-7:] in digits else mask_digits(key),
-        "error": None if row["error"] is None else mask_digits(str(row["error"])),
-    }
 
 
 def write_csv(rows: Iterable[Row], stream: TextIO) -> None:

@@ -1,16 +1,15 @@
-"""Why a message waits: which gate holds it, and the earliest it may go. Ledger and limiter are asked together."""
+"""Why a message waits: the gate that holds it, and the earliest instant it may be sent, by ledger and limiter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping
 
 from bulksend.ledger import campaigns, leases, messages, pauses, progress, senders
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.endings import NOT_SENT_AGAIN
-from bulksend.ledger.schema import messages as table
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
 from bulksend.messaging.states import ENDED, SENT
@@ -20,9 +19,13 @@ if TYPE_CHECKING:
     from bulksend.limits import RedisPermits, Wait
 
 
+#: Messages of the campaign that are sent before are counted up to this number.
+AHEAD_COUNTED = 100_000
+
+
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """One gate: its name, a sentence, and the earliest instant (ms) it lets go; None: when somebody acts."""
+    """One gate: its name, a sentence, and the earliest instant (ms) it lets go; None: when an operator acts."""
 
     gate: str
     why: str
@@ -31,7 +34,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The answer: the gate that holds longest, and what holds it besides."""
+    """The gate that holds a message longest, and the other gates that hold it."""
 
     id: str
     status: str
@@ -41,7 +44,7 @@ class Why:
     also: list[Holding] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The interface's ``messages why``."""
+        """The answer of ``messages why``."""
         return {
             "id": self.id,
             "status": self.status,
@@ -56,7 +59,7 @@ class Why:
 
 
 _ENDINGS = {
-    Status.ACCEPTED: "nothing holds it: the vendor accepted it; receipts tell of its delivery",
+    Status.ACCEPTED: "nothing holds it: the vendor accepted it; receipts report its delivery",
     Status.DELIVERED: "nothing holds it: it was delivered",
     Status.READ: "nothing holds it: it was read",
     Status.FAILED: "it failed and is not tried again",
@@ -77,11 +80,11 @@ def explain(
     timezone: str | None = None,
     silent: str = "",
 ) -> Why:
-    """Which gate holds the message. Its sentences have times of the campaign's zone, else of ``timezone``, else UTC.
+    """Which gate holds the message. Its sentences show times in the campaign's zone, else in ``timezone``, else UTC.
 
-    ``silent`` says why Redis cannot be asked; without Redis nothing is sent.
+    ``silent`` is the reason why Redis cannot be asked; without Redis nothing is sent.
 
-    Raises InvalidInput for an id that is not on record.
+    Raises MessageNotFound.
     """
     with database.read() as tx:
         row = messages.get(tx, id)
@@ -92,7 +95,7 @@ def explain(
         campaign = campaigns.get(tx, row["campaign_id"])
         sender = senders.by_phones(tx, [row["sender"]]).get(row["sender"])
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
-        ahead = _ahead(tx, row)
+        ahead = messages.count_ahead(tx, row, AHEAD_COUNTED)
         workers = leases.alive(tx)
         answers = progress.recent_replies(tx)
     limits = (
@@ -111,7 +114,7 @@ def explain(
 
 
 def _ending(status: Status, error: str | None) -> str:
-    """How it ended. Where the ledger has a sentence of its own about that, it is told once."""
+    """How it ended. The ledger's own sentence about that is not repeated."""
     told = _ENDINGS[status]
     if not error:
         return told
@@ -154,7 +157,7 @@ def _when(ms: int, zone: str) -> str:
 
 
 def _until_due(row: RowMapping, zone: str) -> Holding:
-    """Waiting for its time: the time it was meant for, a backoff, or a gate that gave it back until then."""
+    """What it waits for until ``due_at``: its scheduled time, a backoff, or a gate that gave it back."""
     due_at = row["due_at"]
     when = _when(due_at, zone)
     if row["gate"] is not None:
@@ -164,7 +167,7 @@ def _until_due(row: RowMapping, zone: str) -> Holding:
     if row["status"] == "retry":
         return Holding(
             Gate.BACKOFF.value,
-            f"attempt {row['attempts']} came to: {row['error']}; the next is due at {when}",
+            f"attempt {row['attempts']} failed: {row['error']}; the next is due at {when}",
             due_at,
         )
     return Holding(Gate.DUE_TIME.value, f"it is scheduled for {when}", due_at)
@@ -174,14 +177,14 @@ _GATES = {
     Gate.SENDER_RATE.value: "its sender's rate is used up",
     Gate.ACCOUNT_RATE.value: "the account's rate is used up",
     Gate.CAMPAIGN_RATE.value: "its campaign's rate is used up",
-    Gate.PAIR_RATE.value: "its recipient got too many messages of this sender lately (1 per 6 s, burst 45)",
-    Gate.QUOTA.value: "its sender has reached the number of people it may write to in 24 h",
+    Gate.PAIR_RATE.value: "its recipient got too many messages from this sender (limit: 1 per 6 s, burst 45)",
+    Gate.QUOTA.value: "its sender has reached its quota of unique recipients in 24 h",
     Gate.SENDER_PAUSED.value: "its sender is paused",
     Gate.CAMPAIGN_PAUSED.value: "its campaign is paused",
     Gate.ACCOUNT_PAUSED.value: "the account is paused",
-    Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one goes well; the last replies: {}",
-    Gate.COLD.value: "the limiter lost its memory and is being restored",
-    Gate.QUIET_HOURS.value: "it is night where the recipient is",
+    Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one succeeds; the last replies: {}",
+    Gate.COLD.value: "the limiter lost its data and is being restored",
+    Gate.QUIET_HOURS.value: "it is night at the recipient",
 }
 
 
@@ -209,25 +212,10 @@ def _of_wait(wait: Wait) -> Holding:
 
 
 def _told(holding: Holding, answers: str) -> Holding:
-    """An outage is told with the vendor's own answers: it may be well, and we may ask for what it refuses."""
+    """An outage is told with the vendor's own answers, which may blame the request and not the vendor."""
     if holding.gate != Gate.OUTAGE.value:
         return holding
     return replace(holding, why=holding.why.replace("{}", answers, 1))
-
-
-def _ahead(tx: Connection, row: RowMapping) -> int:
-    """How many messages of its campaign are to go before it; counted up to 100,000."""
-    before = (
-        select(table.c.id)
-        .where(
-            table.c.campaign_id == row["campaign_id"],
-            table.c.status.in_(["queued", "retry", "claimed"]),
-            (table.c.due_at < row["due_at"]) | ((table.c.due_at == row["due_at"]) & (table.c.id < row["id"])),
-        )
-        .limit(100_000)
-        .subquery()
-    )
-    return int(tx.execute(select(func.count()).select_from(before)).scalar_one())
 
 
 def _its_turn(
@@ -241,14 +229,14 @@ def _its_turn(
     if not workers:
         return Holding("no_worker", "no worker is running; start one with `bulksend worker`", None)
     if row["status"] in ("claimed", "sending"):
-        return Holding("in_hand", f"a worker has it in hand ({row['status']}); it goes within moments", now)
+        return Holding("in_hand", f"a worker is about to send it ({row['status']})", now)
     rate = min(limits.rate, campaign.rate or limits.rate)
     seconds = ahead / rate
     gate = (
         Gate.CAMPAIGN_RATE if campaign.rate is not None and campaign.rate < limits.rate else Gate.SENDER_RATE
     )
-    more = "100,000 messages or more" if ahead >= 100_000 else counted(ahead, "message")
-    first = f"{more} of its campaign {'goes' if ahead == 1 else 'go'} before it"
+    more = f"{AHEAD_COUNTED:,} messages or more" if ahead >= AHEAD_COUNTED else counted(ahead, "message")
+    first = f"{more} of its campaign {'is' if ahead == 1 else 'are'} sent before it"
     return Holding(
         gate.value,
         f"{first} at {rate:g}/s, about {format_duration(int(seconds * 1000))}",

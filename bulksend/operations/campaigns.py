@@ -1,0 +1,254 @@
+"""Campaigns: list, show, pause, resume, cancel, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypedDict
+
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaign_control, campaigns, counters, operator_log, pauses, progress
+from bulksend.ledger.campaign_control import Cancelled
+from bulksend.ledger.campaigns import ACTIVE, Campaign
+from bulksend.ledger.counters import Counts
+from bulksend.ledger.database import Database
+from bulksend.messaging.outcome import Scope
+from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
+from bulksend.messaging.units import format_instant
+from bulksend.operations.blockers import find_blockers
+from bulksend.operations.json_shape import to_json
+from bulksend.operations.limiter import OpenLimiter, set_flag
+from bulksend.settings import Settings
+
+#: The rate shown is measured over this time.
+RATE_WINDOW_MS = 10_000
+#: As many refused rows are part of ``show``; an export has all of them.
+REFUSED_SHOWN = 1_000
+NO_REASON = "no reason given"
+
+
+class Progress(TypedDict):
+    """How far a campaign is. ``eta_seconds`` is None where it is not known or nothing is sent."""
+
+    campaign_id: str
+    name: str
+    kind: str
+    status: str
+    sender: str
+    total: int
+    statuses: dict[str, int]
+    attempts: int
+    rate: float
+    eta_seconds: int | None
+
+
+class Times(TypedDict):
+    """The instants of a campaign."""
+
+    created_at: str
+    due_at: str
+    paused_at: str | None
+    ended_at: str | None
+
+
+class Summary(Progress, Times):
+    """One entry of ``campaigns list``."""
+
+
+class Details(Summary):
+    """What the ledger knows of one campaign."""
+
+    type: str
+    source: str
+    rows: int
+    duplicates: int
+    suppressed: int
+    refused_rows: int
+    rate_limit: float | None
+    on_unknown: str
+    pause_why: str | None
+    created_by: str
+    timezone: str | None
+    reasons: list[dict[str, Any]]
+    reasons_of: dict[str, int]
+    """How many of the newest messages in each status the reasons are taken from."""
+    refused: list[dict[str, Any]]
+    acts: list[dict[str, Any]]
+
+
+class Act(StrEnum):
+    """What an operator may do to a campaign."""
+
+    PAUSE = "pause"
+    """Nothing of it that has not been POSTed goes out until it is resumed."""
+    RESUME = "resume"
+    """It goes on from where it stopped; no recipient is left out or repeated."""
+    CANCEL = "cancel"
+    """Its messages that are not being sent are cancelled. Cannot be undone."""
+    RETRY = "retry"
+    """Its failed messages are queued again, except those that the vendor accepted once, and one-time codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActResult:
+    """A campaign after an act. ``changed``: whether it changed, or how many messages; None: it had ended before."""
+
+    campaign: Campaign
+    act: Act
+    changed: bool | int | None
+    left: int
+    """Its messages that have not ended."""
+    cancelled: Cancelled | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``campaigns pause|resume|cancel|retry``."""
+        shown: dict[str, Any] = {
+            "campaign_id": self.campaign.id,
+            "status": self.campaign.status.value,
+            "changed": self.changed,
+        }
+        return shown if self.cancelled is None else shown | to_json(self.cancelled)
+
+
+def find(tx: Connection, id_or_name: str) -> Campaign:
+    """One campaign by its id, or by its name if it is unique. Raises CampaignNotFound."""
+    return campaigns.find(tx, id_or_name)
+
+
+def newest(tx: Connection, limit: int) -> list[Summary]:
+    """The newest campaigns first."""
+    found = campaigns.newest(tx, limit)
+    counts = counters.of(tx, [campaign.id for campaign in found])
+    rates = progress.send_rates(tx, found, RATE_WINDOW_MS)
+    return [{**_progress(c, counts[c.id], rates[c.id]), **_times(c)} for c in found]
+
+
+def show(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
+    """One campaign: its ``details``, and as ``stopped_by`` what holds its messages now. Raises CampaignNotFound."""
+    with database.read() as tx:
+        campaign = campaigns.find(tx, id_or_name)
+        shown = details(tx, campaign.id)
+    blockers = [] if campaign.ended_at is not None else find_blockers(of, database, campaign)
+    return {**shown, "stopped_by": [str(blocker) for blocker in blockers]}
+
+
+def details(tx: Connection, id_or_name: str) -> Details:
+    """One campaign by the ledger: messages by status, rate, reasons of failures, refused rows, acts.
+
+    Raises CampaignNotFound.
+    """
+    campaign = campaigns.find(tx, id_or_name)
+    id = campaign.id
+    counts = counters.of(tx, [id])[id]
+    rate = progress.send_rates(tx, [campaign], RATE_WINDOW_MS)[id]
+    return {
+        **_progress(campaign, counts, rate),
+        "type": campaign.type,
+        "source": campaign.source_name,
+        "rows": campaign.rows_read,
+        "duplicates": campaign.duplicates,
+        "suppressed": campaign.suppressed,
+        "refused_rows": campaign.refused,
+        "rate_limit": campaign.rate,
+        "on_unknown": campaign.on_unknown.value,
+        "pause_why": campaign.pause_why,
+        "created_by": campaign.created_by,
+        "timezone": campaign.timezone,
+        **_times(campaign),
+        "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
+        "reasons_of": {
+            status: min(counts.statuses[status], progress.REASONS_SAMPLED)
+            for status in progress.WITH_REASON
+            if status in counts.statuses
+        },
+        "refused": [dict(row) for row in campaigns.refused_rows(tx, id, REFUSED_SHOWN)],
+        "acts": acts_on(tx, "campaign", id),
+    }
+
+
+def act(
+    database: Database, limiter: OpenLimiter, id_or_name: str, what: Act, *, actor: str, why: str | None
+) -> ActResult:
+    """Pause, resume, cancel or retry a campaign, on record.
+
+    Raises CampaignNotFound; InvalidInput where it cannot be done: to the standing campaign of single sends anything
+    but a resume, to a cancelled campaign a retry.
+    """
+    with database.read() as tx:
+        campaign = campaigns.find(tx, id_or_name)
+    campaign_control.check_allowed(campaign, what)
+    changed, cancelled = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
+    # A cancel sets the flag of a pause: workers give back at once what they hold, and one of them lifts it later.
+    set_flag(limiter, Scope.CAMPAIGN, campaign.id, paused=what in (Act.PAUSE, Act.CANCEL))
+    with database.read() as tx:
+        campaign = campaigns.get(tx, campaign.id)
+        left = _left(counters.of(tx, [campaign.id])[campaign.id])
+    return ActResult(campaign, what, changed, left, cancelled)
+
+
+def _apply(
+    database: Database, id: str, what: Act, *, actor: str, why: str
+) -> tuple[bool | int | None, Cancelled | None]:
+    """What it changed, and for a cancel the counts."""
+    if what is Act.CANCEL:
+        done = campaign_control.cancel(database, id, actor=actor, why=why)
+        return (None if done is None else done.waiting + done.held), done
+    apply: dict[Act, Callable[..., bool | int]] = {
+        Act.PAUSE: pauses.pause_campaign,
+        Act.RESUME: pauses.resume_campaign,
+        Act.RETRY: campaign_control.retry_failed,
+    }
+    with database.write() as tx:
+        return apply[what](tx, id, actor=actor, why=why), None
+
+
+def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:
+    """The acts on a campaign or message, oldest first."""
+    return [
+        to_json({"at": act.at, "actor": act.actor, "act": act.act, "why": act.why})
+        for act in operator_log.of(tx, scope, subject)
+    ]
+
+
+def _progress(campaign: Campaign, counts: Counts, rate: float) -> Progress:
+    return {
+        "campaign_id": campaign.id,
+        "name": campaign.name,
+        "kind": campaign.kind.value,
+        "status": campaign.status.value,
+        "sender": campaign.sender,
+        "total": campaign.messages,
+        "statuses": counts.statuses,
+        "attempts": counts.attempts,
+        "rate": rate,
+        "eta_seconds": _eta(campaign, _left(counts), rate),
+    }
+
+
+def _times(campaign: Campaign) -> Times:
+    return {
+        "created_at": format_instant(campaign.created_at),
+        "due_at": format_instant(campaign.due_at),
+        "paused_at": None if campaign.paused_at is None else format_instant(campaign.paused_at),
+        "ended_at": None if campaign.ended_at is None else format_instant(campaign.ended_at),
+    }
+
+
+def sent(statuses: Mapping[str, int]) -> int:
+    """Messages that the vendor has."""
+    return sum(statuses.get(status, 0) for status in SENT)
+
+
+def _left(counts: Counts) -> int:
+    """Messages that have not ended."""
+    return sum(counts.statuses.get(status, 0) for status in WAITING | HELD)
+
+
+def _eta(campaign: Campaign, left: int, rate: float) -> int | None:
+    if campaign.status is CampaignStatus.CANCELLED:
+        return None
+    if not left:
+        return 0
+    return round(left / rate) if rate and campaign.status in ACTIVE else None

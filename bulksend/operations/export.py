@@ -1,0 +1,81 @@
+"""The messages of a campaign, or its refused rows, one after another in flat memory, for a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaigns, search
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.encryption import Cipher
+from bulksend.messaging import Kind, mask_digits, mask_phone
+from bulksend.operations.contents import Variables
+from bulksend.operations.json_shape import to_json
+
+Row = Mapping[str, Any]
+REFUSED_COLUMNS = ("row", "field", "value", "why")
+
+
+class FileColumns(Protocol):
+    """The columns of the file that a campaign was made of."""
+
+    def of(self, row: int, recipient: str) -> Mapping[str, str | None]:
+        """The cells of a row; called with rising row numbers. Raises InvalidInput where it is another recipient's."""
+        ...
+
+
+class Export:
+    """One campaign, by id or name, of which rows are read. Raises CampaignNotFound."""
+
+    def __init__(self, tx: Connection, id_or_name: str, cipher: Cipher) -> None:
+        self._tx = tx
+        self.campaign: Campaign = campaigns.find(tx, id_or_name)
+        self._variables = Variables(self.campaign, cipher)
+
+    @property
+    def is_otp(self) -> bool:
+        """Whether it is a campaign of one-time codes, whose file must not be exported."""
+        return self.campaign.kind is Kind.OTP
+
+    @property
+    def unreadable(self) -> int:
+        """Messages whose variables are encrypted with a key that is not set; they are empty."""
+        return self._variables.unreadable
+
+    def refused_rows(self) -> Iterator[Row]:
+        """Every row that was refused, in the order of the file, with REFUSED_COLUMNS."""
+        yield from map(dict, campaigns.all_refused_rows(self._tx, self.campaign.id))
+
+    def masked_messages(self) -> Iterator[Row]:
+        """Every message, without its recipient's number and without columns of the file."""
+        for row in search.export(self._tx, self.campaign.id):
+            yield masked(to_json(row))
+
+    def messages(self, file: FileColumns | None = None) -> Iterator[Row]:
+        """Every message with the columns that the content uses; with ``file``, with all columns of the file."""
+        payloads = bool(self._variables.names)
+        for row in search.export(self._tx, self.campaign.id, payloads=payloads):
+            shown = to_json(row)
+            payload = shown.pop("payload", None)
+            own = (
+                self._variables.of(shown["id"], payload)
+                if file is None
+                else file.of(shown["row"], shown["to"])
+            )
+            # A column of the file may have the name of one of ours.
+            yield shown | {name if name not in shown else f"{name} (file)": own[name] for name in own}
+
+
+def masked(row: Row) -> Row:
+    """The row without its recipient's number: masked in ``to``, and in a key or an error that holds it."""
+    to, key = str(row["to"]), str(row["key"])
+    digits = "".join(c for c in key if c.isdecimal())
+    return {
+        **row,
+        "to": mask_phone(to),
+        # In any notation: +44 7700 900123, 0044-7700-900123, order-7700900123.
+        "key": mask_phone(digits) if to[-7:] in digits else mask_digits(key),
+        "error": None if row["error"] is None else mask_digits(str(row["error"])),
+    }

@@ -1,0 +1,152 @@
+"""Messages: find them by filters in pages, show one with all that happened to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bulksend.errors import InvalidValue
+from bulksend.ledger import campaigns, messages, search
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.search import Query
+from bulksend.messaging import Kind, Status, parse_recipient
+from bulksend.messaging.units import parse_instant_ms
+from bulksend.operations.campaigns import acts_on
+from bulksend.operations.contents import content_of
+from bulksend.operations.json_shape import to_json
+
+_ATTEMPT_FIELDS = (
+    *("n", "started_at", "finished_at", "outcome", "http_status", "ret_code", "whatsapp_code"),
+    *(
+        "vendor_message",
+        "request_id",
+        "message_id",
+        "worker",
+        "latency_ms",
+        "bytes_sent",
+        "reply_began",
+        "error",
+    ),
+)
+_RECEIPT_FIELDS = ("status", "at", "received_at", "code", "why")
+#: Fields of the ledger's row that are not shown; ``attempts`` is the list of them instead.
+_HIDDEN = ("owner", "attempt_id", "attempts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which messages, each field as a person or a program writes it; None does not filter.
+
+    ``campaign`` is an id or a name, ``since`` and ``until`` bound the intake in ISO 8601. ``default_region`` and
+    ``timezone`` complete numbers and times that are written without.
+    """
+
+    campaign: str | None = None
+    phone: str | None = None
+    since: str | None = None
+    until: str | None = None
+    message_id: str | None = None
+    request_id: str | None = None
+    status: str | None = None
+    default_region: str | None = None
+    timezone: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it lets every message through."""
+        given = (
+            self.campaign,
+            self.phone,
+            self.since,
+            self.until,
+            self.message_id,
+            self.request_id,
+            self.status,
+        )
+        return all(value is None for value in given)
+
+    def query(self, tx: Connection) -> Query:
+        """The ledger's query. Raises InvalidValue, which names the field; CampaignNotFound."""
+        since, until = self._instant("since", self.since), self._instant("until", self.until)
+        if since is not None and until is not None and until < since:
+            raise InvalidValue(
+                "until", self.until or "", "is before since, so nothing can match; exchange the two"
+            )
+        if self.status is not None:
+            check_one_of("status", self.status, list(Status))
+        phone = self.phone
+        return Query(
+            phone=phone and parse_recipient(phone, default_region=self.default_region, field="phone"),
+            message_id=self.message_id,
+            request_id=self.request_id,
+            campaign_id=None if self.campaign is None else campaigns.find(tx, self.campaign).id,
+            status=self.status,
+            since=since,
+            until=until,
+        )
+
+    def _instant(self, field: str, text: str | None) -> int | None:
+        if text is None:
+            return None
+        now = int(time.time() * 1000)
+        return parse_instant_ms(text, timezone=self.timezone or "UTC", now_ms=now, field=field)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of what was found, newest first. ``next``: the id after which the next page starts; None at the end."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[Any, Any]], limit: int) -> Page:
+        """The page of these ledger rows; there may be a next one where it is full."""
+        items = [to_json(row) for row in rows]
+        return cls(items, str(items[-1]["id"]) if len(items) == limit else None)
+
+
+def find(tx: Connection, filter: Filter, *, limit: int, before: str | None = None) -> Page:
+    """The newest matching messages; ``before`` is the ``next`` of the page before.
+
+    Raises InvalidValue, CampaignNotFound.
+    """
+    return Page.of(search.find(tx, filter.query(tx), limit=limit, before=before), limit)
+
+
+def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
+    """One message: ``find``'s fields, its content, and all its attempts, receipts and acts. Raises MessageNotFound.
+
+    ``cipher`` decrypts the content. A one-time code is never shown.
+    """
+    row = messages.get(tx, id)
+    campaign = campaigns.get(tx, row["campaign_id"])
+    payload = None if campaign.kind is Kind.OTP else messages.payload_of(tx, id)
+    content, why_not = content_of(campaign, id, row["type"], payload, cipher)
+    return {
+        **to_json({name: value for name, value in row.items() if name not in _HIDDEN}),
+        "content": content,
+        "content_why": why_not,
+        "attempts": [_fields(attempt, _ATTEMPT_FIELDS) for attempt in messages.attempts_of(tx, id)],
+        "receipts": [_fields(receipt, _RECEIPT_FIELDS) for receipt in messages.receipts_of(tx, id)],
+        "acts": acts_on(tx, "message", id),
+    }
+
+
+def zone_of(tx: Connection, id: str, default: str | None) -> str:
+    """The time zone in which the times of a message are shown: its campaign's, else ``default``, else UTC."""
+    return campaigns.get(tx, messages.get(tx, id)["campaign_id"]).timezone or default or "UTC"
+
+
+def _fields(row: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
+    return to_json({name: row[name] for name in names})
+
+
+def check_one_of(field: str, text: str, allowed: Sequence[str]) -> None:
+    """Raises InvalidValue, which lists what is allowed."""
+    if text not in allowed:
+        raise InvalidValue(field, text[:40], f"is not one of {', '.join(allowed)}")

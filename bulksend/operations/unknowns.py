@@ -1,0 +1,124 @@
+"""Messages that may have been sent: list them with what their attempts left behind, resolve them, on record."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bulksend.errors import InvalidInput, MessageNotFound
+from bulksend.ledger import messages, unknowns
+from bulksend.ledger.database import Database
+from bulksend.ledger.messages import RESOLUTIONS
+from bulksend.ledger.unknowns import MEANING, Trace
+from bulksend.operations.messages import Filter, Page, check_one_of
+
+#: One transaction resolves this many.
+_CHUNK = 200
+
+
+def list_unknown(
+    tx: Connection, filter: Filter, *, traces: Sequence[str] = (), limit: int, before: str | None = None
+) -> Page:
+    """The newest unknown messages, each with its newest attempt, the attempt's trace and what that means.
+
+    ``before`` is the ``next`` of the page before. Raises InvalidValue, CampaignNotFound.
+    """
+    wanted = parse_traces(traces)
+    found = unknowns.unknown(tx, filter.query(tx), traces=wanted, limit=limit, before=before)
+    return Page.of([row | {"meaning": MEANING[Trace(row["trace"])]} for row in found], limit)
+
+
+@dataclass(slots=True)
+class Resolution:
+    """What a resolve changed, by ids of messages."""
+
+    as_: str
+    dry_run: bool
+    resolved: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    """An operator had resolved them the same way before."""
+    refused: list[dict[str, str]] = field(default_factory=list)
+    """Each with ``id`` and ``why``."""
+
+    @property
+    def status(self) -> str:
+        """The status that a resolved message has."""
+        return RESOLUTIONS[self.as_].value
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``messages resolve`` for several messages."""
+        return {
+            "resolved": self.resolved,
+            "resolved_before": self.before,
+            "refused": self.refused,
+            "as": self.as_,
+            "dry_run": self.dry_run,
+        }
+
+
+def resolve(
+    database: Database, ids: Iterable[str], *, as_: str, actor: str, why: str, dry_run: bool = False
+) -> Resolution:
+    """Resolve unknown messages as ``accepted``, ``failed`` or ``resend``. A dry run changes nothing.
+
+    A message that cannot be resolved so is in ``refused``. Raises InvalidValue for another word or an empty reason.
+    """
+    messages.check_resolution(as_, why)
+    done = Resolution(as_, dry_run)
+    wanted = iter(ids)
+
+    def resolve_chunk(tx: Connection, chunk: Sequence[str]) -> Resolution:
+        part = Resolution(as_, dry_run)
+        for id in sorted(chunk):  # in one order, or two operators could deadlock
+            _resolve_one(tx, id, part, actor=actor, why=why)
+        return part
+
+    while chunk := list(itertools.islice(wanted, _CHUNK)):
+        part = database.retrying(lambda tx, chunk=chunk: resolve_chunk(tx, chunk))  # type: ignore[misc]
+        done.resolved += part.resolved
+        done.before += part.before
+        done.refused += part.refused
+    return done
+
+
+def _resolve_one(tx: Connection, id: str, done: Resolution, *, actor: str, why: str) -> None:
+    try:
+        if done.dry_run:
+            messages.check_resolve(tx, id, as_=done.as_)
+        else:
+            messages.resolve(tx, id, as_=done.as_, actor=actor, why=why)
+        done.resolved.append(id)
+    except MessageNotFound as error:
+        done.refused.append({"id": id, "why": str(error)})
+    except InvalidInput as error:
+        # Asked for twice, or done by a COMMIT whose answer was lost.
+        if messages.was_resolved_as(tx, id, done.as_):
+            done.before.append(id)
+        else:
+            done.refused.append({"id": id, "why": str(error)})
+
+
+def matching_ids(database: Database, filter: Filter, traces: Sequence[str] = ()) -> Iterator[str]:
+    """The ids of all unknown messages that match, page by page, so that they may be resolved meanwhile.
+
+    Raises InvalidValue, CampaignNotFound.
+    """
+    before: str | None = None
+    while True:
+        with database.read() as tx:
+            page = list_unknown(tx, filter, traces=traces, limit=_CHUNK, before=before)
+        yield from (str(item["id"]) for item in page.items)
+        if page.next is None:
+            return
+        before = page.next
+
+
+def parse_traces(texts: Sequence[str]) -> list[Trace]:
+    """Raises InvalidValue for a word that is no trace."""
+    for text in texts:
+        check_one_of("trace", text, list(Trace))
+    return [Trace(text) for text in texts]

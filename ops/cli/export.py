@@ -1,0 +1,128 @@
+"""``bulksend export``: the messages of a campaign as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.context import DONE, command, ledger, settings
+
+if TYPE_CHECKING:
+    from bulksend.messaging import RefusedRow
+    from producer.reading import RawRow, RowSource
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(export)
+
+
+@command
+def export(
+    campaign: Annotated[str, typer.Argument(help="A campaign's id or name.", metavar="CAMPAIGN")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="FILE.csv or FILE.jsonl; - is CSV on stdout.")
+    ],
+    refused: Annotated[
+        bool, typer.Option("--refused", help="The rows that were refused, instead of the messages.")
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="The file that the campaign was made of: adds all of its columns."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of --file, if it is a CSV that is not UTF-8.")
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(help="Sheet of --file, if it is an XLSX; default: the first.")
+    ] = None,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="Mask the phone numbers, and leave out the file's columns.")
+    ] = False,
+) -> int:
+    """Every message of a campaign, one per row, with the columns of its file that its content uses."""
+    from bulksend.bootstrap import reading_cipher
+    from bulksend.errors import InvalidInput
+    from bulksend.messaging.units import counted
+    from bulksend.operations.export import REFUSED_COLUMNS, Export
+    from ops.cli.output import say
+    from ops.export_files import open_writer
+
+    if file is not None and (mask or refused):
+        raise InvalidInput("--file: cannot be used with --mask or --refused")
+    if file is None and (encoding or sheet):
+        raise InvalidInput("--encoding and --sheet: they say how --file is read; give it too")
+    if str(output) != "-" and output.suffix not in (".csv", ".jsonl"):
+        raise InvalidInput(f"--output: {output.name} must end in .csv or .jsonl")
+    of = settings()
+    count = 0
+    with ExitStack() as stack, ledger(of).read() as tx:
+        source = Export(tx, campaign, reading_cipher(of))
+        if refused:
+            rows = source.refused_rows()
+        elif mask:
+            rows = source.masked_messages()
+        elif file is None:
+            rows = source.messages()
+        elif source.is_otp:
+            raise InvalidInput("--file: the file of one-time codes is not exported")
+        else:
+            rows = source.messages(stack.enter_context(_open_columns(file, encoding, sheet)))
+        with open_writer(output, REFUSED_COLUMNS if refused else None) as write:
+            for row in rows:
+                write(row)
+                count += 1
+    what = counted(count, "refused row" if refused else "message")
+    say(f"Wrote {what} of {source.campaign.name} to {output}")
+    if source.unreadable:
+        say(
+            f"The file's columns of {counted(source.unreadable, 'message')} are empty: they are encrypted with a key "
+            "that BULKSEND_ENCRYPTION_KEY does not list",
+            "yellow",
+        )
+    return DONE
+
+
+@contextmanager
+def _open_columns(file: Path, encoding: str | None, sheet: str | None) -> Iterator[FileColumns]:
+    from ops.cli.output import say_notes
+    from producer.reading import open_rows
+
+    with open_rows(file, encoding=encoding, sheet=sheet) as source:
+        say_notes(source.notes)
+        yield FileColumns(source, file.name)
+
+
+class FileColumns:
+    """Every column of the file that a campaign was made of, found by the numbers of its rows, in flat memory."""
+
+    def __init__(self, source: RowSource, name: str) -> None:
+        self._name = name
+        self._to = next((own for own, ours in source.columns().names.items() if ours == "to"), "to")
+        self._header = list(source.header)
+        self._rows = iter(source)
+        self._current: RawRow | RefusedRow | None = next(self._rows, None)
+
+    def of(self, row: int, recipient: str) -> Mapping[str, str | None]:
+        """See operations.export.FileColumns."""
+        from bulksend.errors import InvalidInput
+        from bulksend.messaging.plan import as_text
+        from producer.reading import RawRow
+
+        while self._current is not None and self._current.row < row:
+            self._current = next(self._rows, None)
+        found = self._current
+        if not isinstance(found, RawRow) or found.row != row:
+            raise InvalidInput(f"--file: {self._name} has no row {row}: it is not the file of this campaign")
+        text = as_text(self._to, found.values.get(self._to)) or ""
+        digits = "".join(str(int(c)) for c in text if c.isdecimal())
+        if recipient[-6:] not in digits:
+            raise InvalidInput(
+                f"--file: row {row} of {self._name} has another number than the campaign: it is not the file of this "
+                "campaign"
+            )
+        return {name: as_text(name, found.values.get(name)) for name in self._header}
