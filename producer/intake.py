@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from bulksend import bootstrap
 from bulksend.broker import batches
@@ -71,6 +71,23 @@ class IntakeReport:
         if self._campaign is None:
             raise RuntimeError("the intake is not finished")
         return self._campaign
+
+    def as_json(self) -> dict[str, object]:
+        """The interface's answer to a send."""
+        shown: dict[str, object] = {
+            "campaign_id": self.campaign_id,
+            "rows": self.rows,
+            "messages": self.messages,
+            "duplicates": self.duplicates,
+            "suppressed": self.suppressed,
+            "refused": [row._asdict() for row in self.refused],
+            "refused_count": self.refused_count,
+            "superseded": self.superseded,
+            "repeated": self.repeated,
+            "resumed_at": self.resumed_at,
+            "notes": self.notes,
+        }
+        return shown if self.continued is None else shown | {"continued": asdict(self.continued)}
 
 
 @dataclass(slots=True)

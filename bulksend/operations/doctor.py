@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 
 from bulksend import bootstrap
 from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, SchemaNewer, SchemaOutdated
@@ -24,9 +25,25 @@ SKEW_LIMIT_S = 300
 SKEW_WARN_S = 30
 
 
-def examine(of: Settings) -> list[Check]:
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """The checks of an installation."""
+
+    checks: list[Check]
+
+    @property
+    def well(self) -> bool:
+        """Whether every check is well."""
+        return all(check.well for check in self.checks)
+
+    def as_json(self) -> dict[str, object]:
+        """The interface's answer of `doctor`."""
+        return {"well": self.well, "findings": [asdict(check) for check in self.checks]}
+
+
+def examine(of: Settings) -> Examination:
     """Check everything. Does not raise for what it finds."""
-    return [*_ledger(of), *_redis(of), _encryption(of), *check_vendor(of)]
+    return Examination([*_ledger(of), *_redis(of), _encryption(of), *check_vendor(of)])
 
 
 def _ledger(of: Settings) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import Encoding, SheetOption
-from ops.cli.context import BAD_INPUT, DONE, FAILED, guarded, leave, tell
+from ops.cli.context import BAD_INPUT, DONE, FAILED, actor, command, leave, ledger, settings, tell
 
 if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("send")(send)
 
 
+@command
 def send(
     file: Annotated[
         Path, typer.Argument(help="CSV, XLSX or JSONL with a header; the recipient's column is `to`.")
@@ -50,14 +51,14 @@ def send(
         str | None, typer.Option(help="Finds this campaign again; default: a hash of the input.")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="A new campaign, though people have the same message already.")
+        bool, typer.Option("--again", help="Start a new campaign even where people have the same message.")
     ] = False,
     into: Annotated[
         str | None,
         typer.Option(
             "--continue",
-            help="Send the rows that this campaign does not have yet, into it; of a cancelled one the people who were "
-            "surely not sent to (cancelled, expired, suppressed, failed before the vendor took it), in a new campaign.",
+            help="Add the rows that this campaign does not have. After a cancelled campaign: send in a new one to the "
+            "people it surely did not reach (cancelled, expired, suppressed, or refused by the vendor).",
             metavar="NAME",
         ),
     ] = None,
@@ -67,9 +68,9 @@ def send(
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     region: Annotated[
-        str | None, typer.Option(help="Country of numbers written without one, e.g. GB.", metavar="XX")
+        str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="XX")
     ] = None,
-    timezone: Annotated[str | None, typer.Option(help="Zone of times written without one.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Time zone of times without one.")] = None,
     encoding: Encoding = None,
     sheet: SheetOption = None,
     map: Annotated[
@@ -78,108 +79,108 @@ def send(
             help='Which column has which name, e.g. to="Mobile No."; repeatable.', metavar="NAME=COLUMN"
         ),
     ] = None,
-) -> None:
+) -> int:
     """Send a file. Running the same command twice sends nothing twice, and says so."""
+    from bulksend.messaging.argument_naming import as_cli_option
+    from ops.cli.output import say_notes
+    from producer.files import plan_file
 
-    def work() -> int:
-        from bulksend.messaging.argument_naming import as_cli_option
-        from ops.cli.context import actor, settings
-        from ops.cli.output import say_notes
-        from producer.files import plan_file
-
-        of = settings()
-        plan = plan_file(
-            file,
-            sender=sender,
-            type=type,
-            content=content,
-            kind=kind,
-            name=name,
-            at=at,
-            ttl=ttl,
-            rate=rate,
-            on_unknown=on_unknown,
-            key=key,
-            again=again,
-            into=into,
-            region=region,
-            timezone=timezone,
-            default_region=of.default_region,
-            default_timezone=of.timezone,
-            encoding=encoding,
-            sheet=sheet,
-            columns=map or (),
-            created_by=actor(),
-            naming=as_cli_option,
-        )
-        say_notes(plan.notes)
-        _say_simulated(of, type)
-        if dry_run:
-            return _dry_run(of, plan, json)
-        return _send(of, plan, json, wait=wait)
-
-    raise SystemExit(guarded(work))
+    of = settings()
+    plan = plan_file(
+        file,
+        sender=sender,
+        type=type,
+        content=content,
+        kind=kind,
+        name=name,
+        at=at,
+        ttl=ttl,
+        rate=rate,
+        on_unknown=on_unknown,
+        key=key,
+        again=again,
+        into=into,
+        region=region,
+        timezone=timezone,
+        default_region=of.default_region,
+        default_timezone=of.timezone,
+        encoding=encoding,
+        sheet=sheet,
+        columns=map or (),
+        created_by=actor(),
+        naming=as_cli_option,
+    )
+    say_notes(plan.notes)
+    _say_simulated(of, type)
+    if dry_run:
+        return _dry_run(of, plan, json)
+    return _send(of, plan, json, wait=wait)
 
 
 def _say_simulated(of: Settings, type: str) -> None:
-    """A rehearsal cannot tell whether the vendor knows a template: that must not pass for a proof."""
+    """The simulator accepts every template, so a rehearsal proves nothing about one."""
     from ops.cli.output import say
     from simulator import REHEARSAL_ACCESS_KEY_ID
 
     if of.uspeedo_accesskey_id == REHEARSAL_ACCESS_KEY_ID and type == "template":
         say(
-            "the vendor is simulated: nothing is real, and every template passes, also one that does not exist",
+            "the vendor is simulated: nothing is real, and every template passes, even one that does not exist",
             "yellow",
         )
 
 
 def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from bulksend.errors import InvalidInput
-    from ops.cli.context import ledger
-    from ops.cli.output import say_notes
+    from bulksend.operations.blockers import find_blockers
+    from ops.cli.output import say, say_notes
     from ops.cli.stopping import Stopped, stopped_by_signals
     from ops.cli.watching import watch_campaign
     from producer.intake import Intake
 
     database = ledger(of)
-    under_way = _UnderWay(database)
-    _collect_seldom()
-    _hand_over_soon()
+    begun = _Begun(database)
+    _tune_interpreter()
     progress = _Progress(not as_json)
-    statuses: dict[str, int] | None = None
+    statuses: dict[str, int] = {}
     try:
         with stopped_by_signals() as between:
             try:
                 report = plan.run(
-                    Intake.from_settings(
-                        of, database, progress=progress, began=under_way.begin, between=between
-                    )
+                    Intake.from_settings(of, database, progress=progress, began=begun.begin, between=between)
                 )
             finally:
                 progress.end()
-            under_way.taken_in = True
+            begun.taken_in = True
             say_notes(report.notes[len(plan.notes) :])
             if wait:
                 statuses = watch_campaign(database, report.campaign_id, live=not as_json, between=between)
     except Stopped as stop:
-        leave(stop.code, under_way.way_back())
+        leave(stop.code, begun.way_back())
     except InvalidInput:
         raise
     except Exception:
-        if under_way.campaign is not None:
-            tell(under_way.way_back())
+        if begun.campaign is not None:
+            tell(begun.way_back())
         raise
-    _show(report, statuses, as_json, waited=wait)
+    if as_json:
+        from ops.cli.output import print_json
+
+        print_json(report.as_json() | ({"statuses": statuses} if wait else {}))
+    else:
+        _show(report, statuses)
     if not wait:
-        _say_blockers(of, database, report.campaign_id)
-    if wait and statuses and (statuses.get("failed") or statuses.get("unknown")):
+        if not as_json:
+            say(f"watch it: bulksend campaigns watch {report.campaign_id}")
+        for blocker in find_blockers(of, database, report.campaign):
+            say(str(blocker), "yellow")
+    if statuses.get("failed") or statuses.get("unknown"):
         return FAILED
-    # Every row was refused: a timer that looks at the exit code alone has to see it.
+    # Every row was refused: a timer that looks only at the exit code has to see it.
     return FAILED if report.refused_count and not report.messages else DONE
 
 
-class _UnderWay:
-    """What a send has begun: says which ledger takes it, and how to get back to it when the command ends early."""
+class _Begun:
+    """The campaign that a send began: how to see it, or to take in its other rows, when the command ends early."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -187,19 +188,19 @@ class _UnderWay:
         self.taken_in = False
 
     def begin(self, campaign: Campaign) -> None:
-        """The campaign is there; its rows come next."""
+        """The campaign exists; its rows come next."""
         from bulksend.ledger import campaigns
 
         self.campaign = campaign
         tell(f"campaign {campaign.id} ({campaign.name}), in the ledger at {self._database.address}")
         with self._database.read() as tx:
             if campaigns.count_named(tx, campaign.name) > 1:
-                tell(f"other campaigns are named {campaign.name} as well: name this one by its id")
+                tell(f"other campaigns are named {campaign.name}, too: use the id of this one")
 
     def way_back(self) -> str:
-        """What goes on without this command, and how to see it or go on with it."""
+        """What happens without this command, and the commands that show, continue or end it."""
         if self.campaign is None:
-            return "stopped before anything was taken in; nothing was changed"
+            return "stopped before the first row was taken in; nothing was changed"
         id = self.campaign.id
         if self.taken_in:
             return (
@@ -207,11 +208,11 @@ class _UnderWay:
                 f"it, `bulksend campaigns pause {id}` holds it"
             )
         return (
-            f"the intake stopped{self._stand()}; what is in campaign {id} is sent. To take in the rest:\n"
+            f"the intake stopped{self._taken_in()}; they are sent. To take in the other rows of campaign {id}:\n"
             f"  {_continuing(sys.argv[1:], id)}\n`bulksend campaigns cancel {id}` ends it instead"
         )
 
-    def _stand(self) -> str:
+    def _taken_in(self) -> str:
         from sqlalchemy.exc import SQLAlchemyError
 
         from bulksend.ledger import campaigns
@@ -220,10 +221,10 @@ class _UnderWay:
         assert self.campaign is not None
         try:
             with self._database.read() as tx:
-                there = campaigns.get(tx, self.campaign.id)
+                now = campaigns.get(tx, self.campaign.id)
         except SQLAlchemyError:
-            return ""
-        return f" with {counted(there.messages, 'message')} of {counted(there.rows_read, 'row')} taken in"
+            return " with some rows taken in"
+        return f" with {counted(now.messages, 'message')} of {counted(now.rows_read, 'row')} taken in"
 
 
 def _continuing(words: Sequence[str], id: str) -> str:
@@ -239,48 +240,36 @@ def _continuing(words: Sequence[str], id: str) -> str:
     return shlex.join(["bulksend", *kept, "--continue", id])
 
 
-def _collect_seldom() -> None:
-    """Millions of rows come and go, none in a cycle, and looking for cycles takes a fifth of the intake's time."""
+def _tune_interpreter() -> None:
+    """Millions of rows come and go without a cycle, and one thread reads them while another stores them.
+
+    The search for cycles takes a fifth of the intake's time. A thread that returns from the database waits up to
+    5 ms for the interpreter, dozens of times a chunk: a quarter of the time.
+    """
     import gc
 
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-def _hand_over_soon() -> None:
-    """One thread reads while another stores. By itself who comes back from the database waits 5 ms for the interpreter,
-    dozens of times a chunk: a quarter of the intake's time."""
     sys.setswitchinterval(0.0005)
 
 
-def _say_blockers(of: Settings, database: Database, campaign_id: str) -> None:
-    from bulksend.ledger import campaigns
-    from bulksend.operations.blockers import find_blockers
-    from ops.cli.output import say
-
-    with database.read() as tx:
-        campaign = campaigns.get(tx, campaign_id)
-    for blocker in find_blockers(of, database, campaign):
-        say(str(blocker), "yellow")
-
-
 class _Progress:
-    """How many rows are taken in, on one line of a terminal that it clears at the end."""
+    """The number of rows taken in, on one line of a terminal, cleared at the end."""
 
     def __init__(self, wanted: bool) -> None:
         self._shown = wanted and sys.stderr.isatty()
 
     def __call__(self, rows: int) -> None:
-        """So many are, by now."""
+        """Show the number."""
         self._write(f"  {rows:,} rows taken in")
 
     def end(self) -> None:
-        """What follows begins at the left again."""
+        """Clear the line."""
         self._write("")
 
     def _write(self, text: str) -> None:
         if self._shown:
-            # Back to the left, and clear what is there.
+            # Back to the left, and clear the line.
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
 
@@ -291,9 +280,7 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
 
     database = existing_database(of)
     if database is None:
-        say(
-            f"there is no ledger at {of.database_address()} yet: nothing is known of senders and suppressions"
-        )
+        say(f"there is no ledger at {of.database_address()} yet: no senders and suppressions are known")
     forecast = plan.rehearse(database, reading_cipher(of))
     say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
@@ -314,16 +301,12 @@ def _repeated(campaign: Campaign) -> str:
     from bulksend.messaging.units import counted, format_instant
 
     if campaign.intake_done_at is None:
-        return f"campaign {campaign.id} has {counted(campaign.rows_read, 'row')} of this file; the rest comes into it"
+        return f"campaign {campaign.id} has {counted(campaign.rows_read, 'row')} of this file and gets the other rows"
     return (
         f"this was sent before, at {format_instant(campaign.created_at)}, as campaign {campaign.id} "
         f"({campaign.name}), which is {campaign.status.value}: nothing is sent twice. "
-        "--again makes a new campaign of it"
+        "--again sends it as a new campaign"
     )
-
-
-def _is_later(campaign: Campaign) -> bool:
-    return campaign.due_at > campaign.created_at
 
 
 def _superseded(count: int) -> str:
@@ -331,54 +314,26 @@ def _superseded(count: int) -> str:
     return f"{rows} way to a newer row for the same number: of two codes the last one is sent"
 
 
-def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, *, waited: bool) -> None:
+def _show(report: IntakeReport, statuses: dict[str, int]) -> None:
     from bulksend.messaging.units import counted, format_instant
-    from ops.cli.output import pairs, print_json, refused_rows, say
+    from ops.cli.output import pairs, refused_rows, say
 
-    continued = report.continued
-    if as_json:
-        shown: dict[str, object] = {
-            "campaign_id": report.campaign_id,
-            "rows": report.rows,
-            "messages": report.messages,
-            "duplicates": report.duplicates,
-            "suppressed": report.suppressed,
-            "refused": [
-                {"row": r.row, "field": r.field, "value": r.value, "why": r.why} for r in report.refused
-            ],
-            "refused_count": report.refused_count,
-            "superseded": report.superseded,
-            "repeated": report.repeated,
-            "resumed_at": report.resumed_at,
-            "notes": report.notes,
-        }
-        if continued is not None:
-            shown["continued"] = {
-                "rows": continued.rows,
-                "messages": continued.messages,
-                "already": continued.already,
-            }
-        if waited:
-            shown["statuses"] = statuses
-        print_json(shown)
-        return
+    campaign, continued = report.campaign, report.continued
     if report.new_sender:
         say(
-            "the sender was not on record: registered with 80/s and no quota (`bulksend senders set` changes it)"
+            "the sender is new: it is on record with the default rate and no quota (`bulksend senders set` changes "
+            "them)"
         )
     if report.superseded:
         say(_superseded(report.superseded), "yellow")
     if report.repeated:
-        say(_repeated(report.campaign), "yellow")
+        say(_repeated(campaign), "yellow")
     elif report.resumed_at:
-        say(
-            f"an earlier run had taken in {counted(report.resumed_at, 'row')}; this one went on from there",
-            "yellow",
-        )
+        say(f"continued an earlier run, which had taken in {counted(report.resumed_at, 'row')}", "yellow")
     if continued is not None:
         say(
-            f"of {counted(continued.rows, 'row')}: {counted(continued.messages, 'new message')}; left out, being in it "
-            f"or having it already: {continued.already:,}"
+            f"of {counted(continued.rows, 'row')}: {counted(continued.messages, 'new message')}; left out, since this "
+            f"campaign or another one has them: {continued.already:,}"
         )
     pairs(
         {
@@ -388,10 +343,8 @@ def _show(report: IntakeReport, statuses: dict[str, int] | None, as_json: bool, 
             "duplicates": f"{report.duplicates:,}" if report.duplicates else None,
             "suppressed": f"{report.suppressed:,}" if report.suppressed else None,
             "refused": f"{report.refused_count:,}" if report.refused else None,
-            "due": format_instant(report.campaign.due_at) if _is_later(report.campaign) else None,
+            "due": format_instant(campaign.due_at) if campaign.due_at > campaign.created_at else None,
         }
-        | ({status: f"{count:,}" for status, count in statuses.items()} if statuses else {})
+        | {status: f"{count:,}" for status, count in statuses.items()}
     )
     refused_rows(report.refused, report.refused_count)
-    if not waited:
-        say(f"watch it: bulksend campaigns watch {report.campaign_id}")

@@ -1,4 +1,4 @@
-"""Commands that run in the foreground, or look after the installation: demo, up, worker, relay, doctor, …"""
+"""Commands that run a process in the foreground or maintain the installation: demo, up, worker, relay, doctor, …"""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.context import DONE, FAILED, guarded
+from ops.cli.arguments import Json
+from ops.cli.context import DONE, FAILED, check_ledger_is_chosen, command, ledger, settings
 
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-keys_group = typer.Typer(help="Keys: make an encryption key.", no_args_is_help=True)
+keys_group = typer.Typer(help="Encryption keys.", no_args_is_help=True)
 
 
 def register_first(app: typer.Typer) -> None:
@@ -36,82 +36,68 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys_group, name="keys")
 
 
+@command
 def demo(
-    rows: Annotated[int, typer.Option(min=1, max=2000, help="How many rows of the example campaign.")] = 2000,
+    rows: Annotated[
+        int, typer.Option(min=1, max=2000, help="Number of rows of the example campaign.")
+    ] = 2000,
     json: Json = False,
-) -> None:
-    """Everything on this machine, nothing real: a blast, one-time codes meanwhile, faults, and a report."""
+) -> int:
+    """Run everything on this machine, nothing real: a campaign, one-time codes meanwhile, faults, and a report."""
+    from ops.demo import run_demo
 
-    def work() -> int:
-        from ops.demo import run_demo
-
-        return run_demo(rows=rows, as_json=json)
-
-    raise SystemExit(guarded(work))
+    return run_demo(rows=rows, as_json=json)
 
 
+@command
 def up(
-    folder: Annotated[Path, typer.Option(help="Where ledger, queue and logs live.")] = Path(".bulksend"),
-) -> None:
-    """An embedded stack that stays: queue, worker, relay, and the simulator unless credentials are set."""
+    folder: Annotated[Path, typer.Option(help="Folder of the ledger, the queue and the logs.")] = Path(
+        ".bulksend"
+    ),
+) -> int:
+    """Run the whole stack here: queue, worker, relay, and a simulated vendor unless credentials are set."""
+    from ops.stack import run_up
 
-    def work() -> int:
-        from ops.stack import run_up
-
-        return run_up(folder)
-
-    raise SystemExit(guarded(work))
+    return run_up(folder)
 
 
+@command
 def migrate(
     to: Annotated[str, typer.Option(help="A revision, head or base.", hidden=True)] = "head",
     json: Json = False,
-) -> None:
+) -> int:
     """Bring the ledger's schema up to date."""
+    from bulksend import bootstrap
+    from bulksend.ledger.migrate import migrate as bring
+    from ops.cli.output import print_json, say
 
-    def work() -> int:
-        from bulksend import bootstrap
-        from bulksend.ledger.migrate import migrate as bring
-        from ops.cli.context import check_ledger_is_chosen, settings
-        from ops.cli.output import print_json, say
-
-        of = settings()
-        check_ledger_is_chosen(of)
-        database = bootstrap.database(of)
-        database.check()
-        bring(database, to)
-        if json:
-            print_json({"ledger": database.address, "revision": to})
-        else:
-            say(
-                f"the ledger at {database.address} is up to date"
-                if to == "head"
-                else f"the ledger is at {to}"
-            )
-        return DONE
-
-    raise SystemExit(guarded(work))
+    of = settings()
+    check_ledger_is_chosen(of)
+    database = bootstrap.database(of)
+    database.check()
+    bring(database, to)
+    if json:
+        print_json({"ledger": database.address, "revision": to})
+    else:
+        say(f"the ledger at {database.address} is up to date" if to == "head" else f"the ledger is at {to}")
+    return DONE
 
 
-def worker(context: typer.Context) -> None:
+@command
+def worker(context: typer.Context) -> int:
     """Take jobs and send. Every option of `celery worker` works, e.g. -Q otp, -l INFO, -c 4."""
+    from bulksend.bootstrap import check_redis
+    from bulksend.ledger.readiness import try_out
+    from worker.celery_app import build_app, runtime_of
 
-    def work() -> int:
-        from bulksend.bootstrap import check_redis
-        from bulksend.ledger.readiness import try_out
-        from ops.cli.context import ledger, settings
-        from worker.celery_app import build_app, runtime_of
-
-        of = settings()
-        with closing(ledger(of)) as database:
-            try_out(database)
-        check_redis(of, tolerates_passing=True)
-        app = build_app(of)
-        arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
-        code = _run_celery(app, arguments)
-        return FAILED if runtime_of(app).failed else code
-
-    raise SystemExit(guarded(work))
+    of = settings()
+    with closing(ledger(of)) as database:
+        try_out(database)
+    check_redis(of, tolerates_passing=True)
+    app = build_app(of)
+    arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
+    code = _run_celery(app, arguments)
+    return FAILED if runtime_of(app).failed else code
 
 
 def _run_celery(app: Any, arguments: list[str]) -> int:
@@ -130,84 +116,67 @@ def _loglevel(level: str, args: list[str]) -> list[str]:
     return args if given else ["--loglevel", level, *args]
 
 
-def relay() -> None:
-    """Publish what is due, keep each blast's window filled, put back what Redis lost. A second one waits."""
+@command
+def relay() -> int:
+    """Publish due messages to Redis, and publish again what Redis lost. A second relay waits."""
+    import signal
+    import threading
 
-    def work() -> int:
-        import signal
-        import threading
+    from bulksend import logs
+    from bulksend.ledger.readiness import try_out
+    from producer.relay import Relay
 
-        from bulksend import logs
-        from bulksend.ledger.readiness import try_out
-        from ops.cli.context import ledger, settings
-        from producer.relay import Relay
-
-        of = settings()
-        with closing(ledger(of)) as database:
-            try_out(database)
-        logs.configure(of.log_level, of.log_format)
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        Relay.from_settings(of).run(stop)
-        return DONE
-
-    raise SystemExit(guarded(work))
+    of = settings()
+    with closing(ledger(of)) as database:
+        try_out(database)
+    logs.configure(of.log_level, of.log_format)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Relay.from_settings(of).run(stop)
+    return DONE
 
 
 def simulate(context: typer.Context) -> None:
-    """The vendor to rehearse against, with faults on demand."""
+    """A simulated vendor to rehearse against, with faults on demand."""
     from simulator.cli import main
 
     raise SystemExit(main(context.args))
 
 
-def settings_(json: Json = False) -> None:
-    """Every setting with its value, where that came from, and what it means."""
+@command
+def settings_(json: Json = False) -> int:
+    """Every setting: its value, its source, its meaning."""
+    from dataclasses import asdict
 
-    def work() -> int:
-        from dataclasses import asdict
+    from ops.cli.output import print_json_lines, table
 
-        from ops.cli.context import settings
-        from ops.cli.output import print_json, table
+    rows = settings().table()
+    if json:
+        print_json_lines(map(asdict, rows))
+    else:
+        table(["name", "value", "source", "meaning"], [(r.name, r.value, r.source, r.meaning) for r in rows])
+    return DONE
 
-        rows = settings().table()
-        if json:
-            for row in rows:
-                print_json(asdict(row))
-        else:
-            table(
-                ["name", "value", "source", "meaning"], [(r.name, r.value, r.source, r.meaning) for r in rows]
+
+@command
+def doctor(json: Json = False) -> int:
+    """Check servers, schema, credentials, clock and keys; each problem with its remedy."""
+    from bulksend.operations.doctor import examine
+    from ops.cli.output import line, print_json
+
+    found = examine(settings())
+    if json:
+        print_json(found.as_json())
+    else:
+        for check in found.checks:
+            line(
+                f"{'ok' if check.well else 'WRONG'} {check.about}: {check.found}",
+                "" if check.well else "bold red",
             )
-        return DONE
-
-    raise SystemExit(guarded(work))
-
-
-def doctor(json: Json = False) -> None:
-    """Check servers, schema, credentials, clock and keys, and say what to do about each."""
-
-    def work() -> int:
-        from dataclasses import asdict
-
-        from bulksend.operations.doctor import examine
-        from ops.cli.context import settings
-        from ops.cli.output import line, print_json
-
-        findings = examine(settings())
-        if json:
-            print_json({"well": all(f.well for f in findings), "findings": [asdict(f) for f in findings]})
-        else:
-            for finding in findings:
-                line(
-                    f"{'ok' if finding.well else 'WRONG'} {finding.about}: {finding.found}",
-                    "" if finding.well else "bold red",
-                )
-                if finding.remedy:
-                    line(f"    {finding.remedy}", "yellow")
-        return DONE if all(f.well for f in findings) else FAILED
-
-    raise SystemExit(guarded(work))
+            if check.remedy:
+                line(f"    {check.remedy}", "yellow")
+    return DONE if found.well else FAILED
 
 
 @keys_group.command("new-encryption-key")
