@@ -1,4 +1,8 @@
-"""Group commit: what several threads hand in at the same time is taken by one call, so that they share its commit."""
+"""Group commit: items that several threads hand in at the same time share one transaction.
+
+The worker's batcher (worker/delivery/batcher.py) does the same on an event loop: its callers must not block, and
+it may wait a moment to fill a batch. Here each caller is a thread of a program that uses the producer, without a loop.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +16,31 @@ Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Thread-safe. The first caller takes its own item at once; calls that come meanwhile wait and form the next group.
+    """Thread-safe. The first caller commits its own item at once; the calls of that time wait and form the next group.
 
-    ``take`` gets a group and returns a result for each item, in their order. It must be safe to repeat with the same
-    items: a group that fails is taken again item by item, so that one bad item does not touch the others. An error of
-    type ``common``, such as a database that is away, is the error of all. No thread of its own: one of the callers
-    takes the group for all, and hands the lead on.
+    ``commit`` gets a group and returns a result for each item, in their order. It must be safe to repeat with the same
+    items: after a failure each item is committed alone, so that a bad item does not affect the others. An error of
+    type ``common``, such as an unreachable database, fails the whole group. There is no extra thread: one of the
+    callers leads, commits the group for all, and passes the lead on.
     """
 
     def __init__(
         self,
-        take: Callable[[Sequence[Item]], Sequence[Result]],
+        commit: Callable[[Sequence[Item]], Sequence[Result]],
         *,
         common: type[Exception],
-        most: int = 200,
+        max_size: int = 200,
     ) -> None:
-        self._take = take
+        self._commit = commit
         self._common = common
-        self._most = most
+        self._max_size = max_size
         self.changed = threading.Condition()
-        """Notified whenever a call has come to wait."""
+        """Notified when a call begins to wait."""
         self._waiting: deque[_Call[Item, Result]] = deque()
         self._leader: _Call[Item, Result] | None = None
 
     def __call__(self, item: Item) -> Result:
-        """The result of this item; raises what ``take`` raised for it."""
+        """The result of this item. Raises the error of ``commit`` for it."""
         call: _Call[Item, Result] = _Call(item)
         with self.changed:
             self._waiting.append(call)
@@ -47,9 +51,9 @@ class GroupCommit(Generic[Item, Result]):
         try:
             call.wakes.wait()
             if not call.ended:
-                self._take_a_group(call)
+                self._commit_group(call)
         finally:
-            self._hand_on(call)
+            self._pass_lead(call)
         return call.result()
 
     @property
@@ -57,13 +61,13 @@ class GroupCommit(Generic[Item, Result]):
         """How many calls wait for the next group."""
         return len(self._waiting)
 
-    def _take_a_group(self, leader: _Call[Item, Result]) -> None:
+    def _commit_group(self, leader: _Call[Item, Result]) -> None:
         with self.changed:
-            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            group = [self._waiting.popleft() for _ in range(min(self._max_size, len(self._waiting)))]
         try:
             self._run(group)
         finally:
-            # An interrupt ends the leader's call alone: what is not done yet is taken by another caller.
+            # An interrupt ends only the leader's call: another caller commits the items that are not done.
             undone = [call for call in group if not call.ended and call is not leader]
             with self.changed:
                 self._waiting.extendleft(reversed(undone))
@@ -71,8 +75,8 @@ class GroupCommit(Generic[Item, Result]):
                 if call.ended:
                     call.wakes.set()
 
-    def _hand_on(self, call: _Call[Item, Result]) -> None:
-        """Take a call that ends out of the line; where it led, the next one leads."""
+    def _pass_lead(self, call: _Call[Item, Result]) -> None:
+        """Remove a call that ends; where it led, the next one leads."""
         with self.changed:
             if not call.ended and call in self._waiting:
                 self._waiting.remove(call)
@@ -83,7 +87,7 @@ class GroupCommit(Generic[Item, Result]):
 
     def _run(self, group: Sequence[_Call[Item, Result]]) -> None:
         try:
-            results = self._take([call.item for call in group])
+            results = self._commit([call.item for call in group])
         except Exception as error:  # noqa: BLE001 - each caller gets it raised
             if len(group) > 1 and not isinstance(error, self._common):
                 for call in group:
@@ -93,26 +97,26 @@ class GroupCommit(Generic[Item, Result]):
                 call.failed = error
         else:
             for call, result in zip(group, results, strict=True):
-                call.became = (result,)
+                call.value = (result,)
 
 
 class _Call(Generic[Item, Result]):
-    """One item, and what became of it."""
+    """One item, and its result or error."""
 
-    __slots__ = ("became", "failed", "item", "wakes")
+    __slots__ = ("failed", "item", "value", "wakes")
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.became: tuple[Result] | None = None
+        self.value: tuple[Result] | None = None
         self.failed: Exception | None = None
         self.wakes = threading.Event()
 
     @property
     def ended(self) -> bool:
-        return self.became is not None or self.failed is not None
+        return self.value is not None or self.failed is not None
 
     def result(self) -> Result:
         if self.failed is not None:
             raise self.failed
-        assert self.became is not None
-        return self.became[0]
+        assert self.value is not None
+        return self.value[0]

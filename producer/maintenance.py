@@ -1,7 +1,7 @@
-"""What falls due by the passing of time alone: rescue, expiry, what is left of a cancel, receipts that came early.
+"""Maintenance: what becomes due with time, such as rescue, expiry, the rest of a cancel and early receipts.
 
-Each duty has transactions and a pace of its own. One that fails is logged by its name and comes again later; it stops
-neither the others nor the publishing, which the relay does on another thread.
+Each task has its own transactions and interval. A task that fails is logged by its name and tried again later; it stops
+neither the other tasks nor the publishing, which runs on another thread.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from bulksend.ledger.driver_errors import log_text
 
 log = structlog.get_logger(__name__)
 
-#: How often what each connection has counted is brought into one row: a campaign has a row a status and connection.
-FOLDING_S = 600.0
-#: How often everything else is looked at, and after how long at most a duty that fails is tried again.
+#: How often the counts of all connections are merged.
+MERGE_COUNTS_S = 600.0
+#: The interval of all other tasks, and the longest wait before a failed task is tried again.
 EVERY_S, FAILED_S = 1.0, 60.0
-#: No statement of a duty takes longer; it does a bounded part of its work and comes again.
+#: The longest time of a statement: a task does a bounded part of its work and runs again.
 STATEMENT_MS = 5_000
 
 
 @dataclass(slots=True)
-class _Duty:
-    """``work`` says what it did in the words of the log, where that is worth a line."""
+class _Task:
+    """``work`` returns what it did, as the fields of a log line."""
 
     name: str
     work: Callable[[Connection], dict[str, int]]
@@ -40,8 +40,8 @@ class _Duty:
     failures: int = 0
 
 
-class Duties:
-    """All of them. ``clock`` is steady, in seconds."""
+class Maintenance:
+    """All tasks. ``clock`` is steady, in seconds."""
 
     def __init__(
         self, database: Database, *, resend_wait_ms: int, clock: Callable[[], float] = time.monotonic
@@ -55,51 +55,51 @@ class Duties:
             leases.close_ended(tx)
             return {"given_back": len(done.given_back), "unknown": len(done.unknown)}
 
-        self._duties = [
-            _Duty("rescue", rescue),
-            _Duty("expire", lambda tx: {"expired": due.expire(tx)}),
-            _Duty("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
-            _Duty("match_receipts", lambda tx: {"receipts": receipts.match_orphans(tx)}),
-            _Duty("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
-            _Duty("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
-            _Duty("fold_counts", _fold, FOLDING_S),
+        self._tasks = [
+            _Task("rescue", rescue),
+            _Task("expire", lambda tx: {"expired": due.expire(tx)}),
+            _Task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
+            _Task("match_receipts", lambda tx: {"receipts": receipts.match_orphans(tx)}),
+            _Task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
+            _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
+            _Task("merge_counts", _merge_counts, MERGE_COUNTS_S),
         ]
 
-    def do(self, stop: threading.Event | None = None) -> None:
-        """Each that is due, in order, until ``stop`` is set. Never raises."""
-        for duty in self._duties:
+    def run_due(self, stop: threading.Event | None = None) -> None:
+        """Run each task that is due, in order, until ``stop`` is set. Never raises."""
+        for task in self._tasks:
             if stop is not None and stop.is_set():
                 return
-            if self._clock() >= duty.due_at:
-                self._do(duty)
+            if self._clock() >= task.due_at:
+                self._run_task(task)
 
     def run(self, stop: threading.Event, wanted: Callable[[], bool]) -> None:
-        """``do`` every second in which they are ``wanted``, until ``stop`` is set."""
+        """Call ``run_due`` every second while ``wanted`` returns true, until ``stop`` is set."""
         while True:
             if wanted():
-                self.do(stop)
+                self.run_due(stop)
             if stop.wait(EVERY_S):
                 return
 
-    def _do(self, duty: _Duty) -> None:
+    def _run_task(self, task: _Task) -> None:
         def work(tx: Connection) -> dict[str, int]:
             hurried(tx, STATEMENT_MS)
-            return duty.work(tx)
+            return task.work(tx)
 
-        wait_s = duty.every_s
+        wait_s = task.every_s
         try:
             done = self._database.retrying(work, patience_s=1.0)
-        except Exception as error:  # noqa: BLE001 - the other duties go on, and so does this one, later
-            duty.failures += 1
-            wait_s = min(FAILED_S, EVERY_S * 2.0**duty.failures)
-            log.error("relay_duty_failed", duty=duty.name, error=log_text(error), again_in_s=wait_s)
+        except Exception as error:  # noqa: BLE001 - the other tasks go on, and this one runs again
+            task.failures += 1
+            wait_s = min(FAILED_S, EVERY_S * 2.0**task.failures)
+            log.error("relay_maintenance_failed", task=task.name, error=log_text(error), again_in_s=wait_s)
         else:
-            duty.failures = 0
+            task.failures = 0
             if any(done.values()):
-                log.info("relay_duty_done", duty=duty.name, **done)
-        duty.due_at = self._clock() + wait_s
+                log.info("relay_maintenance_done", task=task.name, **done)
+        task.due_at = self._clock() + wait_s
 
 
-def _fold(tx: Connection) -> dict[str, int]:
+def _merge_counts(tx: Connection) -> dict[str, int]:
     counters.merge_parts(tx)
     return {}

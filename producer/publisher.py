@@ -1,4 +1,4 @@
-"""Tells Redis what is due. Failing to is no error: the ledger has it, and the relay tells Redis again."""
+"""Publishing ids to Redis. A failure is no error: the messages are in the ledger, and the relay publishes them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bulksend.settings import Settings
 
 
 class Publisher(Protocol):
-    """Puts ids into lanes."""
+    """Puts ids into the queue of a lane."""
 
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
-        """How many of the ids Redis surely took; the rest is left to the relay. Never raises, never waits long."""
+        """Returns how many of the ids Redis took; the relay publishes the others. Never raises, never waits long."""
         ...
 
 
 class RedisPublisher:
-    """Publishes over one kept connection, a new one after each failure. One thread at a time."""
+    """Publishes over one connection, a new one after each failure. For one thread at a time."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class RedisPublisher:
                 "socket_connect_timeout": timeout_s,
                 "socket_keepalive": True,
                 "priority_steps": [0],
-                # Else kombu sleeps for two seconds and tries once more: the relay asks again soon enough.
+                # With a retry kombu would sleep for two seconds; the relay tries again sooner.
                 "max_retries": 0,
             },
         )
@@ -79,28 +79,28 @@ class RedisPublisher:
             connection.release()  # type: ignore[attr-defined]
 
 
-class ImpatientPublisher:
-    """Publishes on a thread of its own, so that a caller never waits longer than ``patience_s`` for Redis.
+class BackgroundPublisher:
+    """Publishes on a thread of its own, so that a caller waits at most ``timeout_s`` for Redis.
 
-    While the thread is still busy with an earlier call, ids are only handed to it; after Redis refused, they
-    are left to the relay for ``rest_s``. So many single sends never add up to one patience each.
+    While the thread is busy with an earlier call, a caller hands its ids over and does not wait. After Redis refused
+    some, ids are left to the relay for ``pause_s``, so that many direct sends do not each wait for a timeout.
     """
 
-    _MOST_WAITING = 1000
+    _MAX_WAITING = 1000
 
-    def __init__(self, publisher: Publisher, *, patience_s: float = 0.5, rest_s: float = 2.0) -> None:
+    def __init__(self, publisher: Publisher, *, timeout_s: float = 0.5, pause_s: float = 2.0) -> None:
         self._publisher = publisher
-        self._patience_s = patience_s
-        self._rest_s = rest_s
-        self._resting_until = float("-inf")
-        self._work: queue.Queue[_Publication] = queue.Queue(self._MOST_WAITING)
-        self._late = False
+        self._timeout_s = timeout_s
+        self._pause_s = pause_s
+        self._paused_until = float("-inf")
+        self._work: queue.Queue[_Publication] = queue.Queue(self._MAX_WAITING)
+        self._is_behind = False
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
         """See Publisher."""
-        if not ids or time.monotonic() < self._resting_until:
+        if not ids or time.monotonic() < self._paused_until:
             return 0
         self._start()
         publication = _Publication(lane, ids)
@@ -108,35 +108,35 @@ class ImpatientPublisher:
             self._work.put_nowait(publication)
         except queue.Full:
             return 0
-        if self._late:
+        if self._is_behind:
             return 0
-        self._late = not publication.done.wait(self._patience_s)
+        self._is_behind = not publication.done.wait(self._timeout_s)
         return publication.taken
 
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                # A daemon: a Redis that never answers must not keep the producer's process alive.
-                self._thread = threading.Thread(target=self._serve, name="publisher", daemon=True)
+                # A daemon thread, so that a Redis that never answers does not keep the process alive.
+                self._thread = threading.Thread(target=self._work_off, name="publisher", daemon=True)
                 self._thread.start()
 
-    def _serve(self) -> None:
+    def _work_off(self) -> None:
         while True:
-            # What many threads hand over meanwhile goes out together, a call a lane.
+            # All that was handed over meanwhile is published together, with one call for each lane.
             waiting = [self._work.get()]
-            while len(waiting) < self._MOST_WAITING and not self._work.empty():
+            while len(waiting) < self._MAX_WAITING and not self._work.empty():
                 waiting.append(self._work.get())
             for lane in dict.fromkeys(publication.lane for publication in waiting):
                 self._publish([publication for publication in waiting if publication.lane is lane])
-            self._late = not self._work.empty()
+            self._is_behind = not self._work.empty()
 
     def _publish(self, of_lane: Sequence[_Publication]) -> None:
         ids = [id for publication in of_lane for id in publication.ids]
         taken = 0
-        if time.monotonic() >= self._resting_until:
+        if time.monotonic() >= self._paused_until:
             taken = self._publisher.publish(of_lane[0].lane, ids)
             if taken < len(ids):
-                self._resting_until = time.monotonic() + self._rest_s
+                self._paused_until = time.monotonic() + self._pause_s
         for publication in of_lane:
             publication.taken = min(taken, len(publication.ids))
             taken -= publication.taken
@@ -144,7 +144,7 @@ class ImpatientPublisher:
 
 
 class _Publication:
-    """Ids on their way, and how many Redis took."""
+    """Ids to publish, and how many Redis took."""
 
     __slots__ = ("done", "ids", "lane", "taken")
 
@@ -156,15 +156,15 @@ class _Publication:
 
 
 class NoPublisher:
-    """For where there is no Redis: everything is left to the relay."""
+    """Without Redis: the relay publishes everything."""
 
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
-        """Nothing is published."""
+        """Publish nothing."""
         return 0
 
 
 def publisher_of(of: Settings) -> Publisher:
-    """Publishes to Redis where REDIS_URL is set; otherwise the relay publishes from the ledger."""
+    """The publisher of these settings: to Redis where REDIS_URL is set, otherwise none."""
     if of.redis_url is None:
         return NoPublisher()
-    return ImpatientPublisher(RedisPublisher(of.redis_url_text(), batch_size=of.batch_size))
+    return BackgroundPublisher(RedisPublisher(of.redis_url_text(), batch_size=of.batch_size))

@@ -1,14 +1,11 @@
-"""The relay: publishes what is due, a bounded window of each blast, and puts back what Redis lost.
+"""The relay publishes messages that are due, a bounded window of each blast, and again what Redis lost.
 
-One leader by a lock in Redis; a second relay waits. The leader remembers what it published in memory only: a new
-leader publishes the window again, and the claim in the ledger makes that harmless.
+One relay leads by a lock in Redis; the others wait. The leader remembers only in memory what it published. A new leader
+publishes the window again, and the claim in the ledger ignores the duplicates.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 import threading
 from dataclasses import dataclass
 
@@ -17,7 +14,6 @@ import structlog
 
 from bulksend import bootstrap
 from bulksend.broker import (
-    LEADER_KEY,
     Outage,
     batches,
     eviction,
@@ -36,32 +32,26 @@ from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
 from bulksend.redis_client import address_of
 from bulksend.settings import Settings
-from producer.maintenance import Duties
+from producer.leader_lock import LeaderLock
+from producer.maintenance import Maintenance
+from producer.publish_window import PublishWindow, job_key
 from producer.publisher import Publisher, RedisPublisher
-from producer.window import Window, job
 
 log = structlog.get_logger(__name__)
 
-LEADER_MS = 6_000
-#: What came in due was published by its own producer; only after this long is it taken for lost.
+#: The producer publishes what is due at intake; the relay publishes it again only after this long.
 GRACE_MS = 2_000
-#: How often a relay that does not lead asks for the lock, and how often a Redis that is away is looked for.
+#: How often a relay that does not lead tries to take the lock, and how often it tries a Redis that is away.
 WAITING_S = 1.0
 AWAY_S = 0.5
-#: So long a stop waits for a duty that is at work; what it does not finish is rolled back.
+#: A stop waits this long for a maintenance task that runs; its transaction is rolled back then.
 STOP_S = 10.0
-MAX_WINDOW = 20_000
-SMALLEST_WINDOW = 20
-
-_KEEP = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) else return 0 end
-"""
-_LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end"
+MAX_WINDOW, MIN_WINDOW = 20_000, 20
 
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """How far ahead and how often. ``window_seconds`` of a sender's rate lie in Redis at most."""
+    """How much is published and how often: at most ``window_seconds`` of a sender's rate is in Redis."""
 
     window_seconds: float = 10.0
     republish_seconds: float = 10.0
@@ -70,49 +60,8 @@ class RelaySettings:
     resend_wait_ms: int = 600_000
 
 
-class Leadership:
-    """One leader among relays, by a lock in Redis that lapses by itself."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._client = client
-        self._token = f"{os.getpid()}-{secrets.token_hex(8)}"
-        self._keep = client.register_script(_KEEP)
-        self._leave = client.register_script(_LEAVE)
-        self._server = ""
-        self.leads = False
-        self.began_anew = False
-        """Whether nothing is known of what Redis holds: the newest ``hold`` took the lock anew, or met another server
-        process than the one before it."""
-
-    def hold(self) -> bool:
-        """Take or prolong the lock; whether this relay leads now. Raises redis.RedisError."""
-        led, self.leads = self.leads, False
-        # After an outage the lock may still be there, and ours: a Redis with a file keeps it.
-        kept = bool(self._keep(keys=[LEADER_KEY], args=[self._token, LEADER_MS]))
-        leads = kept or bool(self._client.set(LEADER_KEY, self._token, nx=True, px=LEADER_MS))
-        server = self._process()
-        same = server == self._server if server else led
-        self.began_anew = leads and not (kept and same)
-        self._server, self.leads = server, leads
-        return leads
-
-    def _process(self) -> str:
-        """Which server process answers: another one may have lost what the last one held. Empty where it hides that."""
-        try:
-            return str(self._client.info("server").get("run_id", ""))
-        except redis.ResponseError:
-            return ""
-
-    def leave(self) -> None:
-        """Let another lead at once."""
-        if self.leads:
-            self.leads = False
-            with contextlib.suppress(redis.RedisError):
-                self._leave(keys=[LEADER_KEY], args=[self._token])
-
-
 class Relay:
-    """Runs until told to stop; outlives Redis and the ledger being away."""
+    """Runs until it is stopped, also while Redis or the ledger is away."""
 
     def __init__(
         self,
@@ -128,18 +77,18 @@ class Relay:
         self._publisher = publisher
         self._settings = settings
         self._clock = clock or RemoteClock()
-        self._leadership = Leadership(client)
-        self._windows: dict[str, Window] = {}
-        self.duties = Duties(database, resend_wait_ms=settings.resend_wait_ms)
-        self._keeps_time = False
-        """Whether this relay does the duties: while it leads, and while no Redis says who does."""
+        self._lock = LeaderLock(client)
+        self._windows: dict[str, PublishWindow] = {}
+        self.maintenance = Maintenance(database, resend_wait_ms=settings.resend_wait_ms)
+        self._does_maintenance = False
+        """True while this relay leads, and while no Redis says which one does."""
         self._outage = Outage("relay")
-        self._looked = False
+        self._redis_checked = False
         self._was_leading = False
 
     @classmethod
     def from_settings(cls, of: Settings) -> Relay:
-        """A relay between this ledger and this Redis. Raises RedisUnreachable where REDIS_URL is not set."""
+        """The relay of these settings. Raises RedisUnreachable when REDIS_URL is not set."""
         clock = RemoteClock()
         client = bootstrap.redis_client(of)
         return cls(
@@ -157,79 +106,82 @@ class Relay:
         )
 
     def run(self, stop: threading.Event) -> None:
-        """Round after round until ``stop`` is set. Raises RedisUnfit where this Redis cannot be used as it is."""
+        """Run rounds until ``stop`` is set. Raises RedisUnfit when this Redis cannot be used as it is set up."""
         over = threading.Event()
-        keeping_time = threading.Thread(
-            target=self.duties.run, args=(over, lambda: self._keeps_time), name="duties", daemon=True
+        maintenance = threading.Thread(
+            target=self.maintenance.run,
+            args=(over, lambda: self._does_maintenance),
+            name="maintenance",
+            daemon=True,
         )
-        keeping_time.start()
+        maintenance.start()
         try:
             while not stop.is_set():
-                stop.wait(self._round_surely())
+                stop.wait(self._safe_round())
         finally:
             over.set()
-            keeping_time.join(STOP_S)
-        self._leadership.leave()
+            maintenance.join(STOP_S)
+        self._lock.release()
 
-    def _round_surely(self) -> float:
-        """A round, and the seconds until the next. Raises RedisUnfit, see ``run``."""
+    def _safe_round(self) -> float:
+        """One round; returns the seconds until the next. Raises RedisUnfit, see ``run``."""
         try:
             return self._round()
         except InvalidInput:
             raise
-        except Exception as error:  # noqa: BLE001 - the ledger may be away for long; the relay outlives that
-            log.warning("relay_tick_failed", error=log_text(error))
+        except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the relay goes on
+            log.warning("relay_round_failed", error=log_text(error))
             return 1.0
 
     def _round(self) -> float:
-        """Lead if it is ours to lead; the seconds until the next round."""
+        """Publish, if this relay leads; returns the seconds until the next round."""
         try:
-            self._look_at_redis()
-            leading = self._keeps_time = self._leadership.hold()
-            self._say_leading(leading)
-            wait_s = self.tick() if leading else WAITING_S
+            self._check_redis()
+            leading = self._does_maintenance = self._lock.acquire()
+            self._log_leading(leading)
+            wait_s = self.publish_due() if leading else WAITING_S
         except redis.RedisError as error:
-            self._leadership.leads = False
+            self._lock.is_held = False
             self._outage.goes_on(error)
             if says_no_list(error):
                 mend_lanes(self._client)
-            # Time passes without Redis as well.
-            self._keeps_time = True
+            # Messages expire without Redis as well.
+            self._does_maintenance = True
             return AWAY_S
         self._outage.over()
         return wait_s
 
-    def _say_leading(self, leading: bool) -> None:
+    def _log_leading(self, leading: bool) -> None:
         if leading != self._was_leading:
             log.info("relay_leads" if leading else "relay_waits")
             self._was_leading = leading
 
-    def _look_at_redis(self) -> None:
-        """Once at the first contact, and at the first after each outage. Raises RedisUnfit, redis.RedisError."""
-        if self._looked and not self._outage.seconds:
+    def _check_redis(self) -> None:
+        """Check its setup at the first contact and after each outage. Raises RedisUnfit, redis.RedisError."""
+        if self._redis_checked and not self._outage.seconds:
             return
         address = address_of(self._client)
-        if not self._looked:
+        if not self._redis_checked:
             try_out(self._client, address)
         found = eviction(self._client)
         if found is not None:
             log.critical("redis_evicts", why=found.text(address))
-        self._looked = True
+        self._redis_checked = True
 
-    def tick(self) -> float:
-        """One round: every live campaign's window. Returns the seconds until the next is due."""
-        if self._leadership.began_anew:
+    def publish_due(self) -> float:
+        """Fill the window of each active campaign; returns the seconds to the next round. Raises redis.RedisError."""
+        if self._lock.lost_track:
             self._windows.clear()
         oldest = {lane: self._oldest_in(lane) for lane in LANES}
         with self._database.read() as tx:
-            live = campaigns.active(tx)
+            active = campaigns.active(tx)
             paused = pauses.current(tx)
             rates = {sender.phone: sender.rate for sender in senders.all_senders(tx)}
             self._clock.observe(instant(tx))
-        known = {campaign.id for campaign in live}
-        self._windows = {id: window for id, window in self._windows.items() if id in known}
+        ids = {campaign.id for campaign in active}
+        self._windows = {id: window for id, window in self._windows.items() if id in ids}
         wait_s = self._settings.interval_seconds
-        for campaign in sorted(live, key=lambda c: LANES.index(c.kind)):
+        for campaign in sorted(active, key=lambda c: LANES.index(c.kind)):
             if campaign.sender in paused.senders:
                 continue
             rate = campaign.rate or rates.get(campaign.sender, senders.DEFAULT_RATE)
@@ -237,7 +189,7 @@ class Relay:
         return wait_s
 
     def _oldest_in(self, lane: Kind) -> int | None:
-        """When the job that will be taken next from a lane was published; None where the lane is empty."""
+        """When the oldest job of a lane was published (ms); None where the lane is empty."""
         raw = self._client.lindex(lane.value, -1)
         if raw is None:
             return None
@@ -245,28 +197,30 @@ class Relay:
         return published if published is not None else 0
 
     def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:
-        """Publish what of the window is not in Redis; the seconds until more is due."""
-        size = int(min(MAX_WINDOW, max(SMALLEST_WINDOW, rate * self._settings.window_seconds)))
-        window = self._windows.setdefault(campaign.id, Window())
+        """Publish the messages of the window that are not in Redis; returns the seconds until more are due."""
+        size = int(min(MAX_WINDOW, max(MIN_WINDOW, rate * self._settings.window_seconds)))
+        window = self._windows.setdefault(campaign.id, PublishWindow())
         now = int(self._clock())
         with self._database.read() as tx:
-            look = window.look(tx, campaign.id, size, now)
-            upcoming = due.next_due_at(tx, campaign.id) if look.is_short else None
+            scan = window.scan(tx, campaign.id, size, now)
+            upcoming = due.next_due_at(tx, campaign.id) if scan.reached_end else None
             now_ms = instant(tx)
         wanted = [
-            row.id for row in look.rows if self._is_missing(row, window.published.get(job(row)), oldest, now)
+            row.id
+            for row in scan.rows
+            if self._is_missing(row, window.published.get(job_key(row)), oldest, now)
         ]
-        window.took(look, self._publish(campaign.kind, wanted, rate) if wanted else {})
+        window.record(scan, self._publish(campaign.kind, wanted, rate) if wanted else {})
         if upcoming is None or upcoming <= now_ms:
             return self._settings.interval_seconds
         return max(0.001, (upcoming - now_ms) / 1000)
 
     def _publish(self, lane: Kind, ids: list[str], rate: float) -> dict[str, int]:
-        """Those that Redis took, and when: not before the time that their own job bears.
+        """Publish in jobs; returns the ids that Redis took and when (ms), not before the time that their job has.
 
-        A job is about a second's worth, so that workers share a paced blast evenly.
+        A job has about a second of the rate, so that workers share a blast evenly.
         """
-        size = int(min(self._settings.batch_size, max(SMALLEST_WINDOW, rate)))
+        size = int(min(self._settings.batch_size, max(MIN_WINDOW, rate)))
         taken: dict[str, int] = {}
         for batch in batches(ids, size):
             reach("publishing")
@@ -280,10 +234,10 @@ class Relay:
     def _is_missing(
         self, row: due.DueMessage, published_ms: int | None, oldest: int | None, now: int
     ) -> bool:
-        """Whether Redis surely does not have it, or may have lost it."""
+        """Whether Redis does not have its job, or may have lost it."""
         if published_ms is None:
             return not (row.was_due_at_intake and row.age_ms < GRACE_MS)
         if now - published_ms < self._settings.republish_seconds * 1000:
             return False
-        # Jobs leave a lane in the order they came: one younger than ours at its end means ours is gone.
+        # Jobs leave a lane in the order in which they came: when the oldest is younger than ours, ours is gone.
         return oldest is None or oldest > published_ms

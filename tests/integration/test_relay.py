@@ -1,4 +1,4 @@
-"""The relay with a real Valkey and a real ledger: what is due gets to Redis, and what Redis lost gets there again."""
+"""The relay with a real Valkey and a real ledger: it publishes what is due, and again what Redis lost."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from bulksend.ledger.schema import campaign_counts, messages
 from bulksend.messaging import Kind, OnUnknown
 from bulksend.redis_client import open_redis
 from ops.local.valkey import EmbeddedValkey
+from producer.leader_lock import LeaderLock
+from producer.publish_window import SMALL, WHOLE_MS, PublishWindow
 from producer.publisher import RedisPublisher
-from producer.relay import Leadership, Relay, RelaySettings
-from producer.window import SMALL, WHOLE_MS, Window
+from producer.relay import Relay, RelaySettings
 
 SENDER = "8615000579987"
 
@@ -83,7 +84,7 @@ def a_campaign(
             cipher=Cipher([bytes(32)]),
         )
         campaigns.finish_intake(tx, campaign.id)
-        # What came in due is left to its own producer for a moment; of these that moment is over.
+        # The relay leaves what is due at intake to its producer for a moment. For these messages it is over.
         tx.execute(update(messages).values(queued_at=messages.c.queued_at - 10_000))
         return campaigns.get(tx, campaign.id)
 
@@ -113,108 +114,106 @@ def test_a_blast_is_published_as_a_window_of_its_rate(
 ) -> None:
     a_campaign(ledger, 2000, due_in_ms=-5000)
     relay = a_relay(ledger, valkey_url)
-    relay.tick()
+    relay.publish_due()
     waiting = ids_waiting(valkey)
     assert len(waiting) == len(set(waiting)) == 800  # ten seconds at 80/s
-    relay.tick()
+    relay.publish_due()
     assert len(ids_waiting(valkey)) == 800
     assert claim_all(ledger, waiting[:300]) == 300
-    relay.tick()
+    relay.publish_due()
     assert len(set(ids_waiting(valkey))) == 1100
 
 
-def test_a_large_window_is_kept_full_by_reading_what_comes_after_its_end_and_now_and_then_whole(
+def test_of_a_large_window_only_the_rows_after_its_end_are_read_between_two_whole_scans(
     ledger: Database,
 ) -> None:
     count = SMALL + 1500
     campaign = a_campaign(ledger, count)
-    window, now_ms = Window(), 1_000_000
+    window, now_ms = PublishWindow(), 1_000_000
     with ledger.read() as tx:
-        look = window.look(tx, campaign.id, SMALL + 500, now_ms)
-        assert look.is_whole
-        window.took(look, dict.fromkeys((row.id for row in look.rows), now_ms))
-        ids = [row.id for row in look.rows]
+        scan = window.scan(tx, campaign.id, SMALL + 500, now_ms)
+        assert scan.is_whole
+        window.record(scan, dict.fromkeys((row.id for row in scan.rows), now_ms))
+        ids = [row.id for row in scan.rows]
         assert [row.id for row in due.due_messages(tx, campaign.id, count)][: SMALL + 500] == ids
     claim_all(ledger, ids[:300])
     with ledger.read() as tx:
-        # As much as has left it.
-        look = window.look(tx, campaign.id, SMALL + 500, now_ms + 500)
-        assert len(look.rows) == 300
-        assert not look.is_whole
-        window.took(look, dict.fromkeys((row.id for row in look.rows), now_ms + 500))
-        assert len(window.look(tx, campaign.id, SMALL + 500, now_ms + 600).rows) == 0
+        # As many rows as have left the window.
+        scan = window.scan(tx, campaign.id, SMALL + 500, now_ms + 500)
+        assert len(scan.rows) == 300
+        assert not scan.is_whole
+        window.record(scan, dict.fromkeys((row.id for row in scan.rows), now_ms + 500))
+        assert len(window.scan(tx, campaign.id, SMALL + 500, now_ms + 600).rows) == 0
         assert len(window.published) == SMALL + 800
-        # What left it is forgotten, and what a worker gave back is seen, at the next whole look.
-        look = window.look(tx, campaign.id, SMALL + 500, now_ms + WHOLE_MS)
-        assert look.is_whole
-        assert len(window.published) == len(look.rows) == SMALL + 500
+        # A whole scan forgets the rows that left the window, and finds those that a worker gave back.
+        scan = window.scan(tx, campaign.id, SMALL + 500, now_ms + WHOLE_MS)
+        assert scan.is_whole
+        assert len(window.published) == len(scan.rows) == SMALL + 500
 
 
-def test_what_redis_refused_of_a_large_window_is_looked_at_again_at_once(ledger: Database) -> None:
+def test_rows_of_a_large_window_that_redis_refused_are_read_again_at_once(ledger: Database) -> None:
     campaign = a_campaign(ledger, SMALL + 500)
-    window = Window()
+    window = PublishWindow()
     with ledger.read() as tx:
-        look = window.look(tx, campaign.id, SMALL + 400, 1_000)
-        taken = [row.id for row in look.rows][:700]
-        window.took(look, dict.fromkeys(taken, 1_000))
-        again = window.look(tx, campaign.id, SMALL + 400, 1_001)
-    assert {row.id for row in again.rows} >= {row.id for row in look.rows} - set(taken)
+        scan = window.scan(tx, campaign.id, SMALL + 400, 1_000)
+        taken = [row.id for row in scan.rows][:700]
+        window.record(scan, dict.fromkeys(taken, 1_000))
+        again = window.scan(tx, campaign.id, SMALL + 400, 1_001)
+    assert {row.id for row in again.rows} >= {row.id for row in scan.rows} - set(taken)
 
 
-def test_a_job_is_about_a_second_of_a_paced_blast(
-    ledger: Database, valkey_url: str, valkey: redis.Redis
-) -> None:
+def test_a_job_has_one_second_of_a_slow_blast(ledger: Database, valkey_url: str, valkey: redis.Redis) -> None:
     a_campaign(ledger, 400, due_in_ms=-5000, rate=40.0)
-    a_relay(ledger, valkey_url).tick()
+    a_relay(ledger, valkey_url).publish_due()
     assert {len(ids_in(raw)) for raw in valkey.lrange("marketing", 0, -1)} == {40}
 
 
-def test_a_retry_that_was_tried_and_is_due_again_between_two_looks_is_published_at_once(
+def test_a_retry_that_is_due_again_before_the_next_scan_is_published_at_once(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     a_campaign(ledger, 1, due_in_ms=-5000)
     relay = a_relay(ledger, valkey_url, republish_seconds=600.0)
-    relay.tick()
+    relay.publish_due()
     (id,) = ids_waiting(valkey)
     valkey.delete("marketing")  # a worker takes it, tries it, and it is due again
     with ledger.write() as tx:
         tx.execute(update(messages).values(due_at=messages.c.due_at + 300, status="retry", attempts=1))
-    relay.tick()
+    relay.publish_due()
     assert ids_waiting(valkey) == [id]
-    relay.tick()
+    relay.publish_due()
     assert ids_waiting(valkey) == [id]
 
 
-def test_what_redis_lost_is_published_again_and_what_it_has_is_not(
+def test_only_jobs_that_redis_lost_are_published_again(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     a_campaign(ledger, 100, due_in_ms=-5000)
     relay = a_relay(ledger, valkey_url)
-    relay.tick()
+    relay.publish_due()
     time.sleep(0.25)
-    relay.tick()
+    relay.publish_due()
     assert len(ids_waiting(valkey)) == 100
     valkey.delete("marketing")
-    relay.tick()
+    relay.publish_due()
     assert len(ids_waiting(valkey)) == 100
 
 
-def test_a_job_that_a_worker_lost_is_found_though_younger_ones_lie_there(
+def test_a_lost_job_is_published_again_while_younger_jobs_are_in_its_lane(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     a_campaign(ledger, 40, due_in_ms=-5000, rate=20.0)
     relay = a_relay(ledger, valkey_url)
-    relay.tick()
+    relay.publish_due()
     lost = set(ids_in(valkey.rpop("marketing")))
     time.sleep(0.25)
     a_campaign(ledger, 20, due_in_ms=-5000, key="younger")
     kept = valkey.rpop("marketing")
-    relay.tick()
+    relay.publish_due()
     assert kept is not None
     assert lost <= set(ids_waiting(valkey))
 
 
-def test_what_falls_due_is_published_at_its_time_and_not_before(
+def test_a_message_is_published_when_it_is_due_and_not_before(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     campaign = a_campaign(ledger, 10, kind=Kind.OTP, due_in_ms=700)
@@ -233,78 +232,80 @@ def test_what_falls_due_is_published_at_its_time_and_not_before(
         thread.join(10)
 
 
-def test_nothing_of_a_paused_sender_or_campaign_is_published(
+def test_messages_of_a_paused_sender_or_campaign_are_not_published(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     campaign = a_campaign(ledger, 10, due_in_ms=-5000)
     relay = a_relay(ledger, valkey_url)
     with ledger.write() as tx:
         pauses.pause_sender(tx, SENDER, actor="a", why="w")
-    relay.tick()
+    relay.publish_due()
     assert ids_waiting(valkey) == []
     with ledger.write() as tx:
         pauses.resume_sender(tx, SENDER, actor="a", why="w")
         pauses.pause_campaign(tx, campaign.id, actor="a", why="w")
-    relay.tick()
+    relay.publish_due()
     assert ids_waiting(valkey) == []
     with ledger.write() as tx:
         pauses.resume_campaign(tx, campaign.id, actor="a", why="w")
-    relay.tick()
+    relay.publish_due()
     assert len(ids_waiting(valkey)) == 10
 
 
-def test_one_relay_leads_and_another_takes_over_when_it_leaves(valkey_url: str, valkey: redis.Redis) -> None:
-    first, second = Leadership(valkey), Leadership(redis.Redis.from_url(valkey_url))
-    assert first.hold()
-    assert not second.hold()
-    assert first.hold()
-    first.leave()
-    assert second.hold()
-    assert not first.hold()
+def test_another_relay_leads_when_the_leader_releases_its_lock(valkey_url: str, valkey: redis.Redis) -> None:
+    first, second = LeaderLock(valkey), LeaderLock(redis.Redis.from_url(valkey_url))
+    assert first.acquire()
+    assert not second.acquire()
+    assert first.acquire()
+    first.release()
+    assert second.acquire()
+    assert not first.acquire()
 
 
-def test_a_leader_that_died_is_replaced_when_its_lock_lapses(valkey_url: str, valkey: redis.Redis) -> None:
-    first, second = Leadership(valkey), Leadership(redis.Redis.from_url(valkey_url))
-    assert first.hold()
+def test_another_relay_leads_when_the_lock_of_a_dead_leader_expires(
+    valkey_url: str, valkey: redis.Redis
+) -> None:
+    first, second = LeaderLock(valkey), LeaderLock(redis.Redis.from_url(valkey_url))
+    assert first.acquire()
     valkey.pexpire(LEADER_KEY, 50)
     deadline = time.monotonic() + 60
-    while not second.hold() and time.monotonic() < deadline:
+    while not second.acquire() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert second.leads
-    assert second.began_anew
+    assert second.is_held
+    assert second.lost_track
 
 
-def test_a_wiped_redis_makes_the_leader_begin_anew(valkey: redis.Redis) -> None:
-    leader = Leadership(valkey)
-    leader.hold()
-    assert leader.hold()
-    assert not leader.began_anew
+def test_a_leader_publishes_everything_again_after_redis_was_wiped(valkey: redis.Redis) -> None:
+    leader = LeaderLock(valkey)
+    leader.acquire()
+    assert leader.acquire()
+    assert not leader.lost_track
     valkey.flushall()
-    assert leader.hold()
-    assert leader.began_anew
+    assert leader.acquire()
+    assert leader.lost_track
 
 
-def test_expired_messages_end_and_a_campaign_without_live_ones_is_finished(
+def test_a_campaign_is_finished_when_its_last_messages_expire(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     campaign = a_campaign(ledger, 5, due_in_ms=-5000)
     with ledger.write() as tx:
         tx.execute(update(messages).values(expires_at=1))
-    a_relay(ledger, valkey_url).duties.do()
+    a_relay(ledger, valkey_url).maintenance.run_due()
     with ledger.read() as tx:
         assert campaigns.status_counts(tx, campaign.id) == {"expired": 5}
         assert campaigns.get(tx, campaign.id).status.value == "finished"
     assert ids_waiting(valkey) == []
 
 
-def test_what_each_connection_has_counted_is_brought_into_one_row(ledger: Database, valkey_url: str) -> None:
+def test_maintenance_merges_the_counts_of_all_connections(ledger: Database, valkey_url: str) -> None:
     campaign = a_campaign(ledger, 5, due_in_ms=60_000)
     with ledger.write() as one, ledger.engine.connect() as other:
         one.execute(update(messages).where(messages.c.row == 1).values(status="failed", ended_at=1))
         if not ledger.is_sqlite:
             with other.begin():
                 other.execute(update(messages).where(messages.c.row == 2).values(status="failed", ended_at=1))
-    a_relay(ledger, valkey_url).duties.do()
+    a_relay(ledger, valkey_url).maintenance.run_due()
     with ledger.read() as tx:
         rows = tx.execute(select(campaign_counts.c.status, campaign_counts.c.part)).all()
         counted = campaigns.status_counts(tx, campaign.id)
@@ -314,7 +315,7 @@ def test_what_each_connection_has_counted_is_brought_into_one_row(ledger: Databa
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedValkey]:
-    """A Valkey with an append-only file, to be killed and started again."""
+    """A Valkey with an append-only file, which a test may kill and start again."""
     made = EmbeddedValkey(tmp_path / "valkey", durable=True)
     with redis.Redis.from_url(made.start()) as client:
         client.config_set("appendfsync", "always")
@@ -322,33 +323,33 @@ def server(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     made.stop()
 
 
-def test_a_relay_whose_redis_comes_back_with_its_lock_leads_again_at_once_and_trusts_nothing(
+def test_a_leader_whose_lock_survives_a_restart_of_redis_leads_at_once_and_publishes_everything_again(
     server: EmbeddedValkey,
 ) -> None:
-    leadership = Leadership(open_redis(server.url))
-    assert leadership.hold()
-    assert leadership.began_anew
-    assert leadership.hold()
-    assert not leadership.began_anew
+    lock = LeaderLock(open_redis(server.url))
+    assert lock.acquire()
+    assert lock.lost_track
+    assert lock.acquire()
+    assert not lock.lost_track
     server.kill()
     with pytest.raises(redis.RedisError):
-        leadership.hold()
-    assert not leadership.leads
+        lock.acquire()
+    assert not lock.is_held
     server.start()
-    assert leadership.hold()
-    assert leadership.began_anew
+    assert lock.acquire()
+    assert lock.lost_track
 
 
-def test_a_lost_connection_alone_makes_a_relay_publish_nothing_again(valkey_url: str) -> None:
-    leadership = Leadership(open_redis(valkey_url))
-    leadership.hold()
+def test_after_a_lost_connection_to_the_same_redis_nothing_is_published_again(valkey_url: str) -> None:
+    lock = LeaderLock(open_redis(valkey_url))
+    lock.acquire()
     with redis.Redis.from_url(valkey_url) as other:
         assert other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    assert leadership.hold()
-    assert not leadership.began_anew
+    assert lock.acquire()
+    assert not lock.lost_track
 
 
-def test_what_a_redis_restarted_from_an_old_file_has_lost_is_published_again_at_the_next_tick(
+def test_jobs_that_a_restarted_redis_lost_are_published_again_in_the_next_round(
     ledger: Database, server: EmbeddedValkey
 ) -> None:
     a_campaign(ledger, 100, due_in_ms=-5000)
@@ -359,7 +360,7 @@ def test_what_a_redis_restarted_from_an_old_file_has_lost_is_published_again_at_
         running.start()
         try:
             until(lambda: len(ids_waiting(client)) == 100)
-            # Between two looks of the relay: it never hears of an outage.
+            # Between two rounds of the relay, so that it does not notice the outage.
             client.delete("marketing")
             server.kill()
             server.start()
@@ -369,7 +370,7 @@ def test_what_a_redis_restarted_from_an_old_file_has_lost_is_published_again_at_
             running.join(10)
 
 
-def test_a_lane_that_is_no_list_is_junk_and_makes_room_for_jobs(
+def test_a_lane_that_is_not_a_list_is_replaced_by_jobs(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     a_campaign(ledger, 30, due_in_ms=-5000)
@@ -386,7 +387,7 @@ def test_a_lane_that_is_no_list_is_junk_and_makes_room_for_jobs(
         running.join(10)
 
 
-def test_time_passes_in_the_ledger_while_redis_is_away(ledger: Database) -> None:
+def test_messages_expire_while_redis_is_away(ledger: Database) -> None:
     campaign = a_campaign(ledger, 3, kind=Kind.OTP, due_in_ms=-5000)
     with ledger.write() as tx:
         tx.execute(update(messages).values(expires_at=instant(tx) - 1000))
@@ -414,7 +415,7 @@ def test_time_passes_in_the_ledger_while_redis_is_away(ledger: Database) -> None
         (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"]),
     ],
 )
-def test_a_redis_that_refuses_is_told_apart_from_one_that_took_it_and_takes_the_next(
+def test_ids_that_redis_refuses_are_not_counted_as_published(
     server: EmbeddedValkey, refuse: list[str], allow: list[str]
 ) -> None:
     publisher = RedisPublisher(server.url, timeout_s=1.0)
@@ -428,8 +429,8 @@ def test_a_redis_that_refuses_is_told_apart_from_one_that_took_it_and_takes_the_
 
 
 def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Ask again and again until it is so."""
+    """Wait until ``what`` returns true."""
     deadline = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < deadline, "it did not come to that in time"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)

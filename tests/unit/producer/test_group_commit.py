@@ -71,7 +71,7 @@ def test_calls_that_come_during_a_commit_share_the_next_one(
 
 
 def test_no_group_is_larger_than_the_most(ledger: Ledger) -> None:
-    group = GroupCommit(ledger.take, common=Away, most=4)
+    group = GroupCommit(ledger.take, common=Away, max_size=4)
     with ThreadPoolExecutor(11) as pool:
         calls = [pool.submit(group, "first")]
         assert ledger.began.acquire(timeout=30)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from bulksend.messaging.states import Kind
-from producer.publisher import ImpatientPublisher
+from producer.publisher import BackgroundPublisher
 
 
 class Scripted:
@@ -41,7 +41,7 @@ class Scripted:
 
 def test_ids_are_published_while_the_caller_waits() -> None:
     inner = Scripted()
-    assert ImpatientPublisher(inner).publish(Kind.OTP, ["a", "b"]) == 2
+    assert BackgroundPublisher(inner).publish(Kind.OTP, ["a", "b"]) == 2
     assert inner.took == ["a", "b"]
 
 
@@ -49,7 +49,7 @@ def test_a_redis_that_hangs_costs_its_callers_one_patience_together() -> None:
     inner = Scripted()
     inner.may_go.clear()
     # One patience each would be longer than this test may last.
-    publisher = ImpatientPublisher(inner, patience_s=1.0)
+    publisher = BackgroundPublisher(inner, timeout_s=1.0)
     assert [publisher.publish(Kind.OTP, [str(n)]) for n in range(200)] == [0] * 200
     inner.may_go.set()
     deadline = time.monotonic() + 60
@@ -61,7 +61,7 @@ def test_a_redis_that_hangs_costs_its_callers_one_patience_together() -> None:
 def test_after_a_refusal_ids_are_left_to_the_relay_for_a_while() -> None:
     inner = Scripted()
     inner.refuses = True
-    publisher = ImpatientPublisher(inner, rest_s=60.0)
+    publisher = BackgroundPublisher(inner, pause_s=60.0)
     assert publisher.publish(Kind.OTP, ["a"]) == 0
     inner.refuses = False
     assert publisher.publish(Kind.OTP, ["b"]) == 0
@@ -71,7 +71,7 @@ def test_after_a_refusal_ids_are_left_to_the_relay_for_a_while() -> None:
 def test_once_rested_it_publishes_again() -> None:
     inner = Scripted()
     inner.refuses = True
-    publisher = ImpatientPublisher(inner, rest_s=0.0)
+    publisher = BackgroundPublisher(inner, pause_s=0.0)
     publisher.publish(Kind.OTP, ["a"])
     inner.refuses = False
     assert publisher.publish(Kind.OTP, ["b"]) == 1
@@ -80,13 +80,13 @@ def test_once_rested_it_publishes_again() -> None:
 def test_nothing_is_published_for_nothing() -> None:
     inner = Scripted()
     inner.may_go.clear()
-    assert ImpatientPublisher(inner).publish(Kind.OTP, []) == 0
+    assert BackgroundPublisher(inner).publish(Kind.OTP, []) == 0
 
 
 def test_what_is_handed_over_while_redis_is_busy_goes_out_in_one_call_a_lane() -> None:
     inner = Scripted()
     inner.may_go.clear()
-    publisher = ImpatientPublisher(inner, patience_s=0.0)
+    publisher = BackgroundPublisher(inner, timeout_s=0.0)
     # The first call is under way, the others wait for it.
     publisher.publish(Kind.OTP, ["first"])
     inner.began.wait(30)

@@ -225,7 +225,7 @@ def suppress_order(
 
 def suppressed(ledger: Database) -> list[str]:
     with ledger.read() as tx:
-        return [found.subject for found in suppressions.listed(tx)]
+        return [found.subject for found in suppressions.page(tx)]
 
 
 def test_a_suppress_order_suppresses_the_recipient(store: Store, ledger: Database) -> None:
@@ -246,7 +246,7 @@ def test_a_suppress_order_for_several_days_waits_for_them(store: Store, ledger: 
 def test_a_suppress_order_for_a_time_ends(store: Store, ledger: Database) -> None:
     store.suppress([suppress_order(for_ms=60_000)])
     with ledger.read() as tx:
-        (found,) = suppressions.listed(tx)
+        (found,) = suppressions.page(tx)
     assert found.until is not None
 
 

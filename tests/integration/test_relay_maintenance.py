@@ -1,4 +1,4 @@
-"""What the relay does as time passes: each duty by itself, and publishing beside them."""
+"""The maintenance of the relay: its tasks do not affect each other, nor the publishing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from bulksend.ledger import campaigns
 from bulksend.ledger.database import Database
-from producer.maintenance import FAILED_S, Duties
+from producer.maintenance import FAILED_S, Maintenance
 from tests.integration.test_relay import a_campaign, a_relay, ids_waiting
 
 
 def breaking(ledger: Database, table: str) -> Callable[[], None]:
-    """The ledger refuses every UPDATE of a table from now on; returns what mends it."""
+    """Make the ledger refuse every UPDATE of a table; returns the function that repairs it."""
     if ledger.is_sqlite:
         broken, mended = (
             f"CREATE TRIGGER broken BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END",
@@ -46,41 +46,40 @@ def breaking(ledger: Database, table: str) -> Callable[[], None]:
     return mend
 
 
-def test_a_duty_that_fails_is_named_and_stops_none_of_the_others(ledger: Database) -> None:
-    """Issue 14, D19: one UPDATE that ran into its timeout kept the relay from everything else."""
+def test_a_task_that_fails_is_logged_and_stops_no_other_task(ledger: Database) -> None:
     expiring = a_campaign(ledger, 3, due_in_ms=-5000, key="expiring")
     done = a_campaign(ledger, 0, key="done")
     with ledger.write() as tx:
         tx.execute(text("UPDATE messages SET expires_at = 1"))
     mend = breaking(ledger, "messages")
     now = [0.0]
-    duties = Duties(ledger, resend_wait_ms=1, clock=lambda: now[0])
+    maintenance = Maintenance(ledger, resend_wait_ms=1, clock=lambda: now[0])
     with capture_logs() as logs:
-        duties.do()
-    failed = [line for line in logs if line["event"] == "relay_duty_failed"]
-    assert [line["duty"] for line in failed] == ["expire"]
+        maintenance.run_due()
+    failed = [line for line in logs if line["event"] == "relay_maintenance_failed"]
+    assert [line["task"] for line in failed] == ["expire"]
     assert "disk full" in failed[0]["error"]
     assert "4477" not in str(logs)
     with ledger.read() as tx:
         assert campaigns.get(tx, done.id).status.value == "finished"
 
-    # Tried again later and later, and at once from then on when it goes well.
+    # The wait before the next try doubles up to FAILED_S.
     waits = []
     for _ in range(8):
         with capture_logs() as logs:
             now[0] += FAILED_S
-            duties.do()
-        waits += [line["again_in_s"] for line in logs if line["event"] == "relay_duty_failed"]
+            maintenance.run_due()
+        waits += [line["again_in_s"] for line in logs if line["event"] == "relay_maintenance_failed"]
     assert waits == [4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]
     mend()
     now[0] += FAILED_S
-    duties.do()
+    maintenance.run_due()
     with ledger.read() as tx:
         assert campaigns.status_counts(tx, expiring.id) == {"expired": 3}
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
-def test_publishing_goes_on_while_a_duty_waits_for_a_lock(
+def test_the_relay_publishes_while_a_task_waits_for_a_lock(
     ledger: Database, valkey_url: str, valkey: redis.Redis
 ) -> None:
     campaign = a_campaign(ledger, 10, due_in_ms=-5000)
