@@ -119,8 +119,10 @@ class FilePlan:
     def rows(self, after: int) -> Iterator[RawRow | RefusedRow]:
         """The file's rows after the first ``after``, with the columns named as the planner expects them."""
         # Its encoding was looked at when it was planned; a large file takes a second.
-        with open_rows(self.path, encoding=self.encoding, sheet=self.sheet, is_verified=True) as source:
-            columns = source.columns(self.columns, self.naming)
+        with open_rows(
+            self.path, encoding=self.encoding, sheet=self.sheet, is_verified=True, naming=self.naming
+        ) as source:
+            columns = source.columns(self.columns)
             source.rename_columns(columns.names)
             # A content may call the recipient as the file does.
             also = columns.recipient if columns.recipient in self.template.variables - {"to"} else None
@@ -495,8 +497,8 @@ def _check_columns(
     naming: ArgumentNaming,
 ) -> tuple[str, ...]:
     """What a person should know of the file. Raises InvalidInput where its columns do not fit the content."""
-    with open_rows(path, encoding=encoding, sheet=sheet) as source:
-        columns = source.columns(given, naming)
+    with open_rows(path, encoding=encoding, sheet=sheet, naming=naming) as source:
+        columns = source.columns(given)
         used = [
             column
             for column, name in columns.names.items()

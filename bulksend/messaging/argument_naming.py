@@ -5,13 +5,14 @@ A remedy is written in the caller's own form, so that it can be typed as it stan
 
 from __future__ import annotations
 
+import shlex
 from typing import Protocol
 
 _OPTIONS = {"into": "continue", "columns": "map"}
 
 
 class ArgumentNaming(Protocol):
-    """``naming("again")`` is the bare name; with a value it is what to write, ``True`` for a flag."""
+    """``naming("again")`` is the argument's name; with a value (``True`` for a flag), what to type."""
 
     def __call__(self, argument: str, value: str | bool | None = None, /) -> str: ...
 
@@ -24,6 +25,8 @@ def as_cli_option(argument: str, value: str | bool | None = None, /) -> str:
     if argument == "columns":
         name, _, column = value.partition("=")
         value = f'{name}="{column}"'
+    else:
+        value = shlex.quote(value)
     return f"{option} {value}"
 
 

@@ -1,4 +1,4 @@
-"""What a file's columns are called, and which of them holds the recipients."""
+"""The names of a file's columns, and the one that holds the recipients."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bulksend.errors import InvalidInput
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.masking import mask_digits
 
-#: Names that the recipients' column may have, in the words of the interface.
+#: The documented names of the recipients' column.
 ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
 RESERVED = ("send_at", "ttl", "timezone", "key")
-#: Marks that copy and paste brings along: soft hyphen, zero-width, bidi, variation selector, byte-order mark.
+#: Marks that copy and paste adds: soft hyphen, zero-width, bidi, variation selector, byte-order mark.
 INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe0e\ufe0f\ufeff\ufff9-\ufffb]"
 )
 
-#: What exports and address books call that column, without blanks and punctuation: whose it is, what, and "No.".
+#: Names of that column in exports and address books, without blanks and punctuation: owner, device, "No.".
 _OWNERS = (
     "",
     "contact",
@@ -91,20 +91,20 @@ _OTHER_LANGUAGES = (
 
 
 def clean_name(cell: object) -> str:
-    """A column's name as it is shown and used: one line, without marks that cannot be seen."""
+    """A column's name as it is shown and used: one line, without invisible marks."""
     return " ".join(INVISIBLE.sub("", str(cell)).split())
 
 
 @lru_cache(4096)
 def normal_name(name: str) -> str:
-    """A column's or variable's name as it is compared: case, blanks, marks and composed accents do not matter."""
+    """The form in which names of columns and variables are compared: case, blanks and invisible marks are ignored."""
     if not name.isascii():
         name = unicodedata.normalize("NFC", INVISIBLE.sub("", name))
     return " ".join(name.split()).casefold()
 
 
 def letters_and_digits(name: str) -> str:
-    """Only a name's letters and digits, without accents: ``Mobile-No.`` and ``mobile no`` are the same."""
+    """A name's letters and digits, without accents: ``Mobile-No.`` and ``mobile no`` are the same."""
     plain = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in plain if letter.isalnum())
 
@@ -121,28 +121,28 @@ def _is_recipient_name(name: str) -> bool:
 
 
 def recipient_columns(names: Iterable[str]) -> list[str]:
-    """Those of the names that can be the recipients' column."""
+    """The names that can be the recipients' column."""
     return [name for name in names if _is_recipient_name(normal_name(name))]
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """How a file's columns are called here: header name -> ``to``, a reserved name, or a variable's."""
+    """The names of a file's columns: name in the header -> ``to``, a reserved name, or a variable's name."""
 
     names: Mapping[str, str]
 
     @property
     def recipient(self) -> str:
-        """What the header calls the recipients' column, as it is compared: a content may use this name too."""
+        """The header's name of the recipients' column, in its normal form. A content may use it, too."""
         return next(normal_name(column) for column, name in self.names.items() if name == "to")
 
     @property
     def content_names(self) -> frozenset[str]:
-        """The names that a content may use."""
+        """The names that a content's placeholders may use."""
         return frozenset(self.names.values()) | {self.recipient}
 
     def rename(self, values: Mapping[str, object]) -> dict[str, object]:
-        """A row under those names, the recipient under the file's own name as well."""
+        """A row by the mapped names, with the recipient also by the file's own name."""
         names = self.names
         renamed = {names[column]: value for column, value in values.items() if column in names}
         recipient = self.recipient
@@ -154,11 +154,13 @@ class ColumnMapping:
 def map_columns(
     header: Sequence[str], given: Mapping[str, str] | None = None, naming: ArgumentNaming | None = None
 ) -> ColumnMapping:
-    """Find the recipient's column and name the others. Raises InvalidInput naming the columns in question.
+    """Find the recipients' column and name the others.
 
-    ``given`` says of some names which columns they are: ``{"to": "Mobile No."}``. ``naming`` is how the caller gives
-    that; None: it cannot. ``Send at`` and ``send-at`` are ``send_at``: taken for a variable, it would be ignored and
-    sent at once.
+    ``given`` is name -> column, as in ``{"to": "Mobile No."}``; ``naming`` writes it in errors, None when the caller
+    cannot give it. ``Send at`` and ``send-at`` are ``send_at``: as a variable, it would be ignored and sent at once.
+
+    Raises InvalidInput when no column or more than one can hold the recipients, when two columns have one name, or when
+    a given column does not exist.
     """
     wanted = {normal_name(column): (name, column) for name, column in (given or {}).items()}
     names: dict[str, str] = {}
@@ -187,6 +189,12 @@ def map_columns(
         raise InvalidInput(f"{by} {name}={column[:40]}: there is no such column; the columns are: {there}")
     found = ["to"] if "to" in seen else recipient_columns(seen)
     if not found:
+        full_width = next((name for name in seen if unicodedata.normalize("NFKC", name) in ALIASES), None)
+        if full_width is not None:
+            plain = unicodedata.normalize("NFKC", full_width)
+            raise InvalidInput(
+                f"the column {seen[full_width]!r} is written in full-width letters; write it as {plain!r}"
+            )
         raise InvalidInput(
             f"no column holds the recipients; call it `to` (or {', '.join(ALIASES[1:])})"
             f"{_naming_hint('Mobile No.', naming)}. The columns are: {there}"

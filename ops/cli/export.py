@@ -89,10 +89,11 @@ def export(
 
 @contextmanager
 def _open_columns(file: Path, encoding: str | None, sheet: str | None) -> Iterator[FileColumns]:
+    from bulksend.messaging.argument_naming import as_cli_option
     from ops.cli.output import say_notes
     from producer.reading import open_rows
 
-    with open_rows(file, encoding=encoding, sheet=sheet) as source:
+    with open_rows(file, encoding=encoding, sheet=sheet, naming=as_cli_option) as source:
         say_notes(source.notes)
         yield FileColumns(source, file.name)
 

@@ -125,8 +125,8 @@ def import_(
     of = settings()
     default_region = _region(region, of)
     database = ledger(of)
-    with open_rows(file, encoding=encoding, sheet=sheet) as source:
-        columns = source.columns(given_columns(map or (), as_cli_option), as_cli_option)
+    with open_rows(file, encoding=encoding, sheet=sheet, naming=as_cli_option) as source:
+        columns = source.columns(given_columns(map or (), as_cli_option))
         notes = source.notes_for(column for column, name in columns.names.items() if name == "to")
         report = import_suppressions(
             database,

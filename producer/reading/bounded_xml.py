@@ -1,8 +1,8 @@
-"""XML of unknown origin, in one pass and bounded memory, through expat.
+"""XML of unknown origin, parsed by expat in one pass and bounded memory.
 
-What an honest spreadsheet never has is refused before it costs anything: a document type (entities that expand, files
-from elsewhere), an element of more than ``TOKEN_MAX`` bytes (expat reads an unfinished one again with each piece),
-more different names than any schema has (expat keeps them all), and deep nesting.
+What no real spreadsheet has is refused before it costs time or memory: a document type (entities that expand, external
+files), an element of more than ``TOKEN_MAX`` bytes (expat reads an unfinished one again with each piece), more
+different names than any schema has (expat keeps them all), and deep nesting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from bulksend.errors import BulksendError
 
-#: Bytes that are handed to expat at once.
+#: Bytes that expat gets at once.
 PIECE = 1 << 16
 #: Bytes of one tag, comment or instruction.
 TOKEN_MAX = 1 << 16
@@ -25,13 +25,13 @@ End = Callable[[str], None]
 
 
 class BadXml(BulksendError):
-    """Why a part of a workbook cannot be read, as the end of a sentence."""
+    """A part of a workbook that cannot be read. The text is the end of a sentence."""
 
 
 class XmlFeed:
-    """An XML document that is fed in pieces; ``start`` and ``end`` are told each element with its full name.
+    """Parses an XML document that comes in pieces; calls ``start`` and ``end`` for each element with its full name.
 
-    ``scanned`` counts the bytes that expat has looked at, an unfinished element once more with each piece.
+    ``scanned`` counts the bytes that expat has processed, an unfinished element once more with each piece.
     """
 
     def __init__(self, start: Start, end: End) -> None:
@@ -44,12 +44,12 @@ class XmlFeed:
         parser.EndElementHandler = end
         parser.StartDoctypeDeclHandler = _refuse_doctype
 
-    def listen(self, hear: Callable[[str], object] | None) -> None:
-        """Tell ``hear`` the text that follows, or stop telling it."""
-        self._parser.CharacterDataHandler = hear
+    def set_text_handler(self, handler: Callable[[str], object] | None) -> None:
+        """Call ``handler`` with all text that follows; None stops the calls."""
+        self._parser.CharacterDataHandler = handler
 
     def feed(self, piece: bytes) -> None:
-        """The next piece; an empty one ends the document. Raises BadXml."""
+        """Parse the next piece; an empty one ends the document. Raises BadXml when the XML is broken or unsafe."""
         for at in range(0, len(piece), PIECE):
             self._feed(piece[at : at + PIECE])
         if not piece:
@@ -72,7 +72,7 @@ class XmlFeed:
 
 
 def read_elements(pieces: Iterable[bytes], start: Start) -> None:
-    """Tell ``start`` each element by its name without prefix. Raises BadXml."""
+    """Call ``start`` for each element, by its name without prefix. Raises BadXml as ``XmlFeed.feed``."""
     depth = 0
 
     def begin(name: str, attributes: dict[str, str]) -> None:
@@ -98,7 +98,7 @@ def local(name: str) -> str:
 
 
 def is_on(value: str | None) -> bool:
-    """A boolean attribute."""
+    """The value of a boolean attribute."""
     return value in ("1", "true", "on")
 
 

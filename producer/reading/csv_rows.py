@@ -1,8 +1,7 @@
-"""CSV: the standard library's parser in its strict mode, and what to do where it gives up.
+"""CSV, by the standard library's parser in its strict mode, which recovers after a broken row.
 
-Strict, because the lenient mode swallows rows: one stray quote joins all lines up to the next quote into one
-cell. Where strict parsing fails, the row in which the quote began is refused and reading goes on with the
-very next line.
+The lenient mode loses rows: one stray quote joins all lines up to the next quote into one cell. When strict parsing
+fails, the row in which the quote began is refused, and reading continues with the next line.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from bulksend.errors import InvalidInput
+from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.units import counted
 from producer.reading.delimiters import SAMPLE, Dialect, detect_dialect
 from producer.reading.header_row import check_header
 from producer.reading.rows import RawRow, RowSource
@@ -23,22 +24,21 @@ from producer.reading.text_encoding import (
     LINE_MAX,
     Encoding,
     find_encoding,
+    is_unreadable,
     open_text,
-    refuse_other_encoding,
-    unreadable,
 )
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-#: Lines that the quoted cells of one row may hold. Also what a stray quote costs before it is found out.
+#: Lines that the quoted cells of one row may hold: the most that a stray quote can cost.
 ROW_LINES_MAX = 1000
-#: Stands in for a line too long to keep. Its NUL has it looked at, wherever it comes again.
+#: Replaces a line that is too long to keep. Its NUL marks it, also when it is read again.
 _TOO_LONG = "\0too long\n"
-_NUL = "has a NUL character, which no text has; export the file again"
+_NUL = "has a NUL character, which text cannot have; export the file again"
 _LONG = f"is longer than {LINE_MAX:,} characters; was the file damaged?"
 
 
 class _OverlongRow(csv.Error):
-    """A row goes on for more lines or characters than any message could use."""
+    """A row has more lines or characters than any message can use."""
 
 
 class CsvRows(RowSource):
@@ -46,18 +46,18 @@ class CsvRows(RowSource):
 
     format = "csv"
 
-    def __init__(self, path: Path, *, encoding: str | None = None, is_verified: bool = False) -> None:
-        """Raises InvalidInput where the file as a whole cannot be read."""
-        super().__init__()
-        found = find_encoding(path, encoding)
-        if not is_verified:
-            refuse_other_encoding(path, found)
+    def __init__(
+        self, path: Path, *, encoding: str | None, is_verified: bool, naming: ArgumentNaming
+    ) -> None:
+        """Raises InvalidInput when the file as a whole cannot be read."""
+        super().__init__(naming)
+        found = find_encoding(path, encoding, naming, is_verified=is_verified)
         self._name = path.name
         self._file = open_text(path, found, newline="")
         self.encoding = found.codec
-        #: Lines to be read again, after the row that held them was refused.
+        #: Lines of a refused row that are read again as rows.
         self._reread: deque[str] = deque()
-        #: The lines of the row that is being read, and what is wrong with them.
+        #: The lines of the current row, and what is wrong with them.
         self._row_lines: list[str] = []
         self._faults: list[str] = []
         self._number = 0
@@ -66,7 +66,12 @@ class CsvRows(RowSource):
             self._dialect = self._sniff(path, found)
             self.delimiter = self._dialect.delimiter
             cells = self._read_header()
-            self.header = check_header(cells, path.name)
+            self.header = check_header(cells, path.name, naming)
+            if len(self.header) == 1 and "|" in self.header[0]:
+                raise InvalidInput(
+                    f"the columns of {path.name} are separated by |; separate them by commas, semicolons or tabs, or "
+                    "put the line sep=| above the header"
+                )
             self._unnamed = len(cells) - len(self.header)
             self._keys = self.header
             self._note()
@@ -80,7 +85,7 @@ class CsvRows(RowSource):
 
     def rename_columns(self, names: Mapping[str, str]) -> None:
         super().rename_columns(names)
-        # Named as they are put together: naming each row anew takes as long as reading it.
+        # Rows are built with the new names: renaming each row would take as long as reading it.
         self._keys = tuple(names.get(name, name) for name in self.header)
 
     def _sniff(self, path: Path, encoding: Encoding) -> Dialect:
@@ -103,7 +108,7 @@ class CsvRows(RowSource):
     # -- lines --------------------------------------------------------------------------------------------
 
     def _lines(self) -> Iterator[str]:
-        """Lines for the parser. Kept in ``_row_lines`` until the row they make is read, faults in ``_faults``."""
+        """Lines for the parser. Those of the current row are kept in ``_row_lines``, their faults in ``_faults``."""
         row_lines, faults, again = self._row_lines, self._faults, self._reread
         more = iter(partial(self._file.readline, LINE_MAX), "")
         length = 0
@@ -116,7 +121,7 @@ class CsvRows(RowSource):
                 line = _TOO_LONG
             if "\0" in line:
                 faults.append(_LONG if line is _TOO_LONG else _NUL)
-            if not line.isascii() and unreadable(line):
+            if not line.isascii() and is_unreadable(line):
                 faults.append(self._not_encoded())
             if row_lines:
                 length += len(line)
@@ -129,14 +134,14 @@ class CsvRows(RowSource):
             yield line
 
     def _skip_line(self) -> None:
-        """Leave the rest of a line out, without keeping it."""
+        """Skip the rest of a line without keeping it in memory."""
         while (part := self._file.readline(LINE_MAX)) and part[-1] not in "\r\n":
             pass
 
     def _not_encoded(self) -> str:
         return (
-            f"has bytes that are not {self.encoding}; export the file as UTF-8 again, or say which encoding it "
-            "is, such as --encoding cp1252"
+            f"has bytes that are not {self.encoding}; export the file as UTF-8 again, or name its encoding, such as "
+            f"{self._naming('encoding', 'cp1252')}"
         )
 
     def _parser(self, *, strict: bool = True) -> Iterator[list[str]]:
@@ -201,14 +206,14 @@ class CsvRows(RowSource):
                 yield row
 
     def _count_blank(self, number: int, cells: list[str]) -> None:
-        """Lines without anything at the file's end are only its end, and taken off again there."""
+        """Count an empty row. Empty lines at the end of the file are subtracted there."""
         self.blank += 1
         goes_on = self._last_blank == number - 1 and not cells
         self._run_of_blanks = 0 if cells else self._run_of_blanks + 1 if goes_on else 1
         self._last_blank = number
 
     def _check_row(self, number: int, cells: list[str]) -> RawRow | RefusedRow | None:
-        """A row that is not plainly good: None where it is blank."""
+        """Check a row that is not certainly good. None when it is blank."""
         width = len(self.header)
         if self._faults:
             why = self._faults[0]
@@ -216,32 +221,32 @@ class CsvRows(RowSource):
             return RefusedRow(number, self._faulty_column(cells), "", why)
         if not any(cell.strip() for cell in cells):
             return None
+        found = counted(len(cells), "cell")
         if len(cells) < width:
             return RefusedRow(
                 number,
                 self.header[len(cells)],
-                _count(cells),
-                f"is missing: the row has {_count(cells)} and the header {width}; was the row cut, or a line "
-                "broken in two?",
+                found,
+                f"is missing: the row has {found} and the header {width}; was the row cut, or a line broken in two?",
             )
         if any(cell.strip() for cell in cells[width:]):
             return RefusedRow(
                 number,
                 "row",
-                _count(cells),
-                f"has {_count(cells)}, the header {width}; put quotes around a cell that holds "
+                found,
+                f"has {found}, the header {width}; put quotes around a cell that holds "
                 f"{_NAMES.get(self._dialect.delimiter, 'the delimiter')}",
             )
         return RawRow(number, dict(zip(self._keys, cells, strict=False)))
 
     def _faulty_column(self, cells: list[str]) -> str:
         for name, cell in zip(self.header, cells, strict=False):
-            if "\0" in cell or unreadable(cell):
+            if "\0" in cell or is_unreadable(cell):
                 return name
         return "row"
 
     def _refuse_broken(self, number: int, error: str, *, runaway: bool) -> RefusedRow:
-        """The row that the parser gave up on: refused, and its lines but the first are read again."""
+        """Refuse the row that the parser cannot read; its lines after the first are read again."""
         first = self._row_lines[0] if self._row_lines else ""
         several = len(self._row_lines) > 1
         self._reread.extendleft(reversed(self._row_lines[1:]))
@@ -253,11 +258,11 @@ class CsvRows(RowSource):
             return RefusedRow(number, field, "", faults[0])
         if runaway or several or "end of data" in error:
             why = (
-                "opens a quote that is not closed; close it, or write a quote inside a cell twice. The "
-                "rows after it were read as usual"
+                "opens a quote that is not closed; close it, or write a quote inside a cell twice. The rows after it "
+                "are read as usual"
             )
         elif "limit" in error:
-            why = f"is longer than {csv.field_size_limit():,} characters; no message can hold that"
+            why = f"is longer than {csv.field_size_limit():,} characters, more than any message can hold"
         else:
             why = (
                 "has text after its closing quote; write a quote inside a cell twice, like "
@@ -276,7 +281,3 @@ class CsvRows(RowSource):
                 return name
             at = found.end() + 1
         return "row"
-
-
-def _count(cells: list[str]) -> str:
-    return f"{len(cells)} cell" + ("" if len(cells) == 1 else "s")

@@ -1,4 +1,4 @@
-"""Comma, semicolon or tab: the one that makes sense of the header and of the rows below it."""
+"""Detect the delimiter of a CSV file: the comma, semicolon or tab that fits the header and the first rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bulksend.messaging.column_names import clean_name, recipient_columns
 
-#: Characters that are looked at.
+#: Characters of the file that are examined.
 SAMPLE = 1 << 16
 CANDIDATES = ",;\t"
 _ROWS = 50
@@ -23,17 +23,17 @@ _SPACED_QUOTE = re.compile(r' +"')
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """``skip_spaces``: cells are quoted after a blank, as in ``1, "a, b"``. ``sep_line``: the first line
-    only names the delimiter.
-    """
+    """How the cells of a CSV file are written."""
 
     delimiter: str
     skip_spaces: bool
+    """Quotes stand after a blank, as in ``1, "a, b"``."""
     sep_line: bool
+    """The first line only names the delimiter."""
 
 
 def detect_dialect(sample: str) -> Dialect:
-    """From the file's first ``SAMPLE`` characters."""
+    """The dialect of a file, from its first ``SAMPLE`` characters."""
     named = _SEP.match(sample)
     if named:
         sample = sample[named.end() :]
@@ -46,10 +46,10 @@ def detect_dialect(sample: str) -> Dialect:
 
 
 def _rows(sample: str, delimiter: str, whole: bool) -> list[list[str]]:
-    """The sample's first rows, leniently parsed; the last one may be cut and is left off."""
+    """The sample's first rows, parsed leniently, without the last one where the sample cuts it."""
     lines = io.StringIO(sample, newline="")
     rows: list[list[str]] = []
-    # An error here is a cell of more than 128 KB, which the sample cannot hold unless the limit was lowered.
+    # csv.Error: a cell of more than 128 KB, longer than the sample unless the limit is lowered.
     with contextlib.suppress(csv.Error):
         parsed = itertools.islice(csv.reader(lines, delimiter=delimiter), _ROWS + 1)
         rows.extend(row for row in parsed if any(cell.strip() for cell in row))
@@ -57,10 +57,10 @@ def _rows(sample: str, delimiter: str, whole: bool) -> list[list[str]]:
 
 
 def _plausibility(rows: Sequence[Sequence[str]]) -> tuple[bool, bool, float, int]:
-    """How much sense a delimiter makes: a header with a recipient's column and no quote left over in a name,
-    rows as wide as the header, many columns.
+    """How well a delimiter fits, the best first: a recipients' column in the header, no quotes within its names, rows
+    as wide as the header, many columns.
     """
-    if not rows:  # nothing but delimiters: it is this one, and the file is empty
+    if not rows:  # the file holds nothing but this delimiter
         return (True, True, 1.0, 0)
     header, below = rows[0], rows[1:]
     width = len(header)

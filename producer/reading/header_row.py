@@ -1,4 +1,4 @@
-"""The row of column names: said clearly what is wrong with it, before any row is read."""
+"""The row of column names, checked before any other row is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bulksend.errors import InvalidInput
+from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import clean_name, normal_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
 
@@ -13,10 +14,12 @@ NAME_MAX = 200
 _PHONE = re.compile(r"[+(]?\d[\d\s().\-/]{5,}\d(\.0)?")
 
 
-def check_header(cells: Sequence[object], file: str, *, first: int = 1) -> tuple[str, ...]:
-    """The columns' names; empty ones at the end are left off. Raises InvalidInput naming what is wrong.
+def check_header(
+    cells: Sequence[object], file: str, naming: ArgumentNaming, *, first: int = 1
+) -> tuple[str, ...]:
+    """The columns' names, without empty ones at the end. ``first`` is the column of the first cell, from 1.
 
-    ``first`` is the place of the first cell, from 1.
+    Raises InvalidInput when a name is missing, unreadable, too long or given twice, or when the row holds data.
     """
     names = [_unquoted(clean_name(cell), str(cell)) for cell in cells]
     while names and not names[-1]:
@@ -26,21 +29,21 @@ def check_header(cells: Sequence[object], file: str, *, first: int = 1) -> tuple
             f"{file} is empty; its first row must be the names of the columns, such as to,name"
         )
     if not recipient_columns(names):
-        _check_no_data(names, file)
+        _refuse_data(names, file)
     for place, name in enumerate(names, first):
-        _check_name(name, place, file)
-    _check_twice(names, file, first)
+        _check_name(name, place, file, naming)
+    _refuse_duplicates(names, file, first)
     return tuple(names)
 
 
 def _unquoted(name: str, cell: str) -> str:
-    """A name whose quotes stood behind a mark that cannot be seen, so that the parser took them for text."""
+    """A name without its quotes, which the parser takes for text where an invisible mark stands in front of them."""
     if len(name) > 1 and name[0] == name[-1] == '"' and not cell.startswith('"'):
         return clean_name(name[1:-1].replace('""', '"'))
     return name
 
 
-def _check_no_data(names: Sequence[str], file: str) -> None:
+def _refuse_data(names: Sequence[str], file: str) -> None:
     phone = next((name for name in names if _PHONE.fullmatch(name)), None)
     if phone is not None:
         raise InvalidInput(
@@ -49,7 +52,7 @@ def _check_no_data(names: Sequence[str], file: str) -> None:
         )
 
 
-def _check_name(name: str, place: int, file: str) -> None:
+def _check_name(name: str, place: int, file: str, naming: ArgumentNaming) -> None:
     if not name:
         raise InvalidInput(
             f"column {place} ({letters(place)}) of {file} has no name; the first row must name every "
@@ -57,17 +60,17 @@ def _check_name(name: str, place: int, file: str) -> None:
         )
     if "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
         raise InvalidInput(
-            f"the name of column {place} ({letters(place)}) of {file} cannot be read as text; export the "
-            "file as UTF-8 again, or say its encoding, such as --encoding cp1252"
+            f"the name of column {place} ({letters(place)}) of {file} cannot be read as text; export the file as UTF-8 "
+            f"again, or name its encoding, such as {naming('encoding', 'cp1252')}"
         )
     if len(name) > NAME_MAX:
         raise InvalidInput(
             f"the name of column {place} ({letters(place)}) of {file} has {len(name):,} characters, at most "
-            f"{NAME_MAX} make sense; is the first row the names of the columns?"
+            f"{NAME_MAX} are allowed; is the first row the names of the columns?"
         )
 
 
-def _check_twice(names: Sequence[str], file: str, first: int) -> None:
+def _refuse_duplicates(names: Sequence[str], file: str, first: int) -> None:
     seen: dict[str, int] = {}
     for place, name in enumerate(names, first):
         before = seen.setdefault(normal_name(name), place)
@@ -79,13 +82,13 @@ def _check_twice(names: Sequence[str], file: str, first: int) -> None:
 
 
 def shown(text: str) -> str:
-    """A name or cell in an error: short, long numbers masked."""
+    """A name or cell as an error shows it: at most 40 characters, long numbers masked."""
     compact = re.sub(r"(?<=\d)[\s().\-/]+(?=\d)", "", text)
     return mask_digits(compact)[:40]
 
 
 def letters(place: int) -> str:
-    """A column as spreadsheets call it: 1 is A, 27 is AA."""
+    """A column's letters in a spreadsheet: 1 is A, 27 is AA."""
     made = ""
     while place > 0:
         place, rest = divmod(place - 1, 26)

@@ -1,37 +1,32 @@
-"""JSON lines: one object a line, its fields are the columns."""
+"""JSON lines: one object a line. Its fields are the columns."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from bulksend.errors import InvalidInput
+from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import clean_name, normal_name
 from bulksend.messaging.plan import RefusedRow
 from producer.reading.header_row import NAME_MAX, shown
 from producer.reading.rows import RawRow, RowSource
-from producer.reading.text_encoding import (
-    LINE_MAX,
-    find_encoding,
-    open_text,
-    refuse_other_encoding,
-    unreadable,
-)
+from producer.reading.text_encoding import LINE_MAX, find_encoding, is_unreadable, open_text
 
-#: Fields are gathered from so many characters at the beginning; later rows may leave some out but bring no
-#: new ones.
+#: The fields of the first so many characters are the columns. Later rows may omit fields but not add any.
 GATHERED = 4 << 20
-
-
 _ONE_A_LINE = "write one whole object a line, with nothing behind it"
+#: One object behind another, with only a carriage return between them.
+_CR_ONLY = re.compile(r"\}[ \t]*\r[ \t]*\{")
 
 
 class _LineError(ValueError):
-    """Why a line is no row: the field, and the sentence."""
+    """A line that is not a row: the field, and why."""
 
     def __init__(self, field: str, why: str) -> None:
         self.field = field
@@ -40,16 +35,16 @@ class _LineError(ValueError):
 
 
 class JsonlRows(RowSource):
-    """A file of JSON objects, open at its first."""
+    """A file of JSON objects, open at its first one."""
 
     format = "jsonl"
 
-    def __init__(self, path: Path, *, encoding: str | None = None, is_verified: bool = False) -> None:
-        """Raises InvalidInput where the file as a whole cannot be read."""
-        super().__init__()
-        found = find_encoding(path, encoding)
-        if not is_verified:
-            refuse_other_encoding(path, found)
+    def __init__(
+        self, path: Path, *, encoding: str | None, is_verified: bool, naming: ArgumentNaming
+    ) -> None:
+        """Raises InvalidInput when the file as a whole cannot be read."""
+        super().__init__(naming)
+        found = find_encoding(path, encoding, naming, is_verified=is_verified)
         self.encoding = found.codec
         with open_text(path, found, newline="\n") as file:
             self._columns = _gather(file, path.name)
@@ -79,7 +74,7 @@ class JsonlRows(RowSource):
                 yield RefusedRow(number, error.field, "", error.why)
 
     def _named(self, values: dict[str, object]) -> dict[str, object]:
-        """Under the header's spelling of each name: ``To`` and ``to`` are one column."""
+        """The values by the header's spelling of each name: ``To`` and ``to`` are one column."""
         if values.keys() <= self._own:
             return values
         named: dict[str, object] = {}
@@ -88,8 +83,8 @@ class JsonlRows(RowSource):
             if column is None:
                 raise _LineError(
                     shown(name),
-                    f"is a field that none of the first {GATHERED >> 20} MB has; give it to the first line "
-                    f"too, null will do",
+                    f"is not a field of any row in the first {GATHERED >> 20} MB; add it to the first line too, "
+                    "null is enough",
                 )
             if column in named:
                 raise _LineError(column, "stands twice in the object; upper and lower case are the same")
@@ -98,13 +93,16 @@ class JsonlRows(RowSource):
 
 
 def _gather(file: io.TextIOWrapper, name: str) -> dict[str, str]:
-    """The fields of the first lines: normal name -> as first written. Raises InvalidInput where there are
-    none.
-    """
+    """The fields of the first lines: normal name -> first spelling. Raises InvalidInput when there are none."""
     columns: dict[str, str] = {}
     refused: tuple[int, str] | None = None
     length = 0
     for number, line in _lines(file):
+        if number == 1 and _CR_ONLY.search(line[:GATHERED]):
+            raise InvalidInput(
+                f"the lines of {name} end with a carriage return (CR) alone, as old Mac programs write them; save it "
+                "with LF or CRLF line ends"
+            )
         if number == 1 and line.startswith("["):
             raise InvalidInput(
                 f"{name} is one JSON array; write one object a line, without brackets and commas"
@@ -125,7 +123,7 @@ def _gather(file: io.TextIOWrapper, name: str) -> dict[str, str]:
 
 
 def _lines(file: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank; of one that is too long only the beginning."""
+    """Numbered lines that are not blank, of a too long one only the beginning."""
     number = 0
     while line := file.readline(LINE_MAX):
         number += 1
@@ -139,9 +137,9 @@ def _lines(file: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
 
 def _parse(line: str) -> dict[str, object]:
     if len(line) >= LINE_MAX - 4:
-        raise _LineError("row", f"is longer than {LINE_MAX:,} characters; no message can hold that")
-    if unreadable(line):
-        raise _LineError("row", "has bytes that are not of the file's encoding; write it as UTF-8")
+        raise _LineError("row", f"is longer than {LINE_MAX:,} characters, more than any message can hold")
+    if is_unreadable(line):
+        raise _LineError("row", "has bytes that are not of the file's encoding; export it as UTF-8")
     try:
         value, end = _decoder.raw_decode(line)
         if end != len(line):
@@ -181,28 +179,28 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if type(value) is float and not math.isfinite(value):
             raise _LineError(shown(name), "is too large for a number")
         if not name or name.isspace() or len(name) > NAME_MAX:
-            raise _LineError("row", "has a field without a name, or with a very long one")
+            raise _LineError("row", f"has a field whose name is empty or longer than {NAME_MAX} characters")
     return values
 
 
 def _check_escapes(values: dict[str, object]) -> None:
-    """Characters that only an escape such as ``\\u0000`` can bring in."""
+    """Refuse characters that only an escape such as ``\\u0000`` can write."""
     for name, value in values.items():
         for text in (name, value):
             if not isinstance(text, str):
                 continue
             if "\0" in text:
                 raise _LineError(_field(name), "has a NUL character; take it out")
-            if unreadable(text):
-                raise _LineError(_field(name), "has half of a character (a lone surrogate)")
+            if is_unreadable(text):
+                raise _LineError(_field(name), "has half of a character (a lone surrogate); export it again")
 
 
 def _field(name: str) -> str:
-    return "row" if "\0" in name or unreadable(name) else shown(name)
+    return "row" if "\0" in name or is_unreadable(name) else shown(name)
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise _LineError("row", f"has {text}, which is not JSON")
+    raise _LineError("row", f"has {text}, which JSON does not have; use null")
 
 
 def _kind(value: object) -> str:

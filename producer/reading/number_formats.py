@@ -1,6 +1,6 @@
-"""What a number's format makes of it on the screen: a date, a length of time, or text such as ``10%``.
+"""What a spreadsheet shows for a number by its format: a date, a length of time, or text such as ``10%``.
 
-ECMA-376 part 1, 18.8.30 and 18.8.31. Of a format only its section for positive numbers is looked at.
+ECMA-376 part 1, 18.8.30 and 18.8.31. Only a format's section for positive numbers is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 Kind = Literal["number", "date", "length"]
 
-#: The formats that files name by number only and that are not plain numbers.
+#: The formats that files give by number only.
 _BUILT_IN = {
     **dict(enumerate(("General", "0", "0.00", "#,##0", "#,##0.00"))),
     **dict.fromkeys((5, 6), "$#,##0"),
@@ -27,7 +27,7 @@ _BUILT_IN = {
     **dict.fromkeys((39, 40, 43), "#,##0.00"),
     **{42: "$#,##0", 44: "$#,##0.00"},
 }
-#: The day before the first of each system; 1900 counts a 29 February that never was.
+#: Day 0 of each date system; that of 1900 counts a 29 February that did not exist.
 _EPOCH_1900 = datetime.datetime(1899, 12, 30)  # noqa: DTZ001 - a cell has no zone
 _EPOCH_1904 = datetime.datetime(1904, 1, 1)  # noqa: DTZ001
 _LAST_DAY = 2_958_466
@@ -37,7 +37,7 @@ _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 @dataclass(frozen=True, slots=True)
 class NumberFormat:
-    """How numbers of one format look. ``shown`` is only known of the plainer formats."""
+    """How a spreadsheet shows numbers of one format."""
 
     kind: Kind
     prefix: str = ""
@@ -45,19 +45,19 @@ class NumberFormat:
     scale: int = 1
     whole_digits: int = 0
     decimals: int | None = None
-    """Places after the point, as many as there are where it is None."""
+    """Places after the point; None shows all that the number has."""
     optional: int = 0
-    """How many of them are left out where they are zeros."""
+    """How many of them are not shown when they are zeros."""
     grouped: bool = False
     odd: bool = False
-    """Fractions, powers and whatever else is not laid out here."""
+    """A fraction, power or another format that is not supported here."""
     spelled: tuple[tuple[str, str], ...] = ()
     """The parts of a length of time with their units."""
     has_day: bool = False
     """Whether a date or time shows a day, and not only a time."""
 
     def shown(self, number: float) -> str | None:
-        """The number as the spreadsheet shows it, with a point before its decimals; None where it is not known."""
+        """The number as the spreadsheet shows it, with a decimal point; None when it is not known."""
         if self.odd or number < 0:
             return None
         scaled = number * self.scale
@@ -73,12 +73,12 @@ class NumberFormat:
         return f"{self.prefix}{text}{self.suffix}"
 
 
-#: Numbers look as they are.
+#: Shows numbers unchanged.
 GENERAL = NumberFormat("number")
 
 
 def built_in(number: int) -> NumberFormat:
-    """The format that a file names by its number."""
+    """The format that a file gives by number."""
     return read_format(_BUILT_IN.get(number, "General"))
 
 
@@ -100,7 +100,7 @@ def read_format(code: str) -> NumberFormat:
 
 
 def _tokens(code: str) -> Iterator[tuple[str, str]]:
-    """``mark``: what lays digits out; ``word``: what stands as it is; ``span``: a length of time, as in [h]."""
+    """``mark``: lays digits out; ``word``: literal text; ``span``: a length of time, as in [h]."""
     at, end = 0, len(code)
     while at < end and code[at] != ";":
         letter = code[at]
@@ -154,13 +154,12 @@ def _digits_of(marks: str) -> NumberFormat:
 
 
 def _with_words(tokens: list[tuple[str, str]], laid_out: NumberFormat) -> NumberFormat:
-    """With the words before and after the digits; words among the digits are not laid out."""
+    """The layout with the words before and after the digits. Words among the digits make it ``odd``."""
     places = [n for n, (kind, _) in enumerate(tokens) if kind == "mark"]
     first, last = (places[0], places[-1]) if places else (len(tokens), len(tokens))
     prefix = "".join(text for _, text in tokens[:first])
     suffix = "".join(text for _, text in tokens[last + 1 :])
     among = any(kind == "word" for kind, _ in tokens[first:last])
-    # A % may stand behind words: 0 "of" % is rare enough to be odd.
     return NumberFormat(
         laid_out.kind,
         prefix,
@@ -175,8 +174,8 @@ def _with_words(tokens: list[tuple[str, str]], laid_out: NumberFormat) -> Number
 
 
 def as_instant(days: float, *, since_1904: bool) -> str | None:
-    """A count of days as ISO 8601: a time below one day, a date where it is whole. None where it is no date, such as
-    29 February 1900.
+    """A count of days as ISO 8601: a time below one day, a date when it is whole. None when it is no date, such as 29
+    February 1900.
     """
     if not 0 <= days < _LAST_DAY:
         return None
@@ -192,8 +191,8 @@ def as_instant(days: float, *, since_1904: bool) -> str | None:
 
 
 def as_length(days: float, format: NumberFormat) -> str | None:
-    """A count of days as its format shows it: 36:00 for [h]:mm. What is below the smallest unit is cut off. None where
-    it is longer than a spreadsheet shows.
+    """A count of days as its format shows it: 36:00 for [h]:mm, cut off below the smallest unit. None when it is longer
+    than a spreadsheet shows.
     """
     if abs(days) >= _LAST_DAY:
         return None

@@ -1,4 +1,4 @@
-"""What a reader gives: rows, rows that cannot be read, and what was found out about the file."""
+"""What every reader provides: rows, refused rows, and notes about the file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bulksend.errors import InvalidInput
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import ColumnMapping, map_columns
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.units import counted
 
 
 class RawRow(NamedTuple):
@@ -23,25 +24,25 @@ class RawRow(NamedTuple):
 
 
 class RowSource(ABC):
-    """An open file. Iterating goes on where it stopped; it is read once, and closed by ``close`` or ``with``.
-
-    ``encoding`` and ``delimiter`` are None where the format has none. ``notes`` are sentences for people
-    about what was found out, ``column_notes`` those that concern a column, by its name in the header. ``blank``
-    counts the empty rows among those that were read.
-    """
+    """An open file, read once. Iteration continues where it stopped. Close it by ``close`` or ``with``."""
 
     header: tuple[str, ...]
     format: str
     encoding: str | None = None
+    """None where the format has none."""
     delimiter: str | None = None
     notes: list[str]
+    """About the file."""
     column_notes: dict[str, list[str]]
+    """About single columns, by their names in the header."""
     blank: int
+    """Empty rows among those that were read."""
 
-    def __init__(self) -> None:
+    def __init__(self, naming: ArgumentNaming) -> None:
         self.notes = []
         self.column_notes = {}
         self.blank = 0
+        self._naming = naming
         self._to_skip = 0
         self._names: Mapping[str, str] | None = None
         self._first: RawRow | RefusedRow | None = None
@@ -54,14 +55,14 @@ class RowSource(ABC):
         yield from self._rest
 
     def skip(self, n: int) -> None:
-        """Leave out the next ``n`` rows, good or bad, without making them; blank rows were never counted."""
+        """Skip the next ``n`` rows, refused ones included, without parsing their values. Empty rows do not count."""
         if n > 0 and self._first is not None:
             self._first = None
             n -= 1
         self._to_skip += max(0, n)
 
     def rename_columns(self, names: Mapping[str, str]) -> None:
-        """From here on rows name their columns so: of the header -> new. What is not in it keeps its name."""
+        """Name the columns of all further rows: header name -> new name. Other columns keep their names."""
         self._names = names
         if isinstance(self._first, RawRow):
             self._first = RawRow(self._first.row, self._renamed(self._first.values))
@@ -70,28 +71,30 @@ class RowSource(ABC):
         names = self._names
         return values if names is None else {names.get(name, name): cell for name, cell in values.items()}
 
-    def columns(
-        self, given: Mapping[str, str] | None = None, naming: ArgumentNaming | None = None
-    ) -> ColumnMapping:
-        """Its columns by their names here, as ``map_columns`` finds them. Raises InvalidInput, which also names the
-        sheets that have recipients.
+    def columns(self, given: Mapping[str, str] | None = None) -> ColumnMapping:
+        """The names of its columns, as ``map_columns`` finds them; ``given`` is None where the caller cannot map any.
+
+        Raises InvalidInput as ``map_columns``, with the other sheets that have recipients.
         """
         try:
-            return map_columns(self.header, given, naming)
+            return map_columns(self.header, given, None if given is None else self._naming)
         except InvalidInput as error:
             raise InvalidInput(f"{error}{self.other_sheets()}") from None
 
     def notes_for(self, used: Iterable[str]) -> list[str]:
-        """What a person should know before the rows are used; ``used`` are the columns that are, as in the header."""
+        """The notes before the first row is used; ``used`` are the columns in use, as in the header.
+
+        Raises InvalidInput when a column in use holds cells that cannot be read row by row.
+        """
         return self.notes + [note for column in used for note in self.column_notes.get(column, ())]
 
     def skipped_notes(self) -> list[str]:
-        """What a person should know after the last row."""
+        """The notes after the last row."""
         rows = "1 empty row was" if self.blank == 1 else f"{self.blank:,} empty rows were"
         return [f"{rows} left out"] if self.blank else []
 
     def other_sheets(self) -> str:
-        """Where else in the file recipients are, as the end of an error's text; empty where nowhere."""
+        """The end of an error's text that names other sheets with recipients; empty when there are none."""
         return ""
 
     @abstractmethod
@@ -108,14 +111,12 @@ class RowSource(ABC):
 
     @abstractmethod
     def _read(self) -> Iterator[RawRow | RefusedRow]:
-        """The rows after the header, less those that ``_to_skip`` says."""
+        """The rows after the header, without the ``_to_skip`` next ones."""
 
     def _begin(self, name: str) -> None:
-        """Look at the first row. Raises InvalidInput where there is none: a campaign of nothing is a
-        mistake.
-        """
+        """Read the first row. Raises InvalidInput when there is none: an empty campaign is a mistake."""
         self._rest = self._read()
         self._first = next(self._rest, None)
         if self._first is None:
-            blank = f"{self.blank:,} empty row{'' if self.blank == 1 else 's'}" if self.blank else "no rows"
+            blank = counted(self.blank, "empty row") if self.blank else "no rows"
             raise InvalidInput(f"{name} has a header and {blank}; was it exported with a filter on?")

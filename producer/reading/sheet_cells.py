@@ -1,6 +1,6 @@
-"""A sheet's rows, one after the other, as its XML comes along; at most one row and a piece of XML are in memory.
+"""The rows of a sheet, read from its XML in a stream. At most one row and a piece of XML are in memory.
 
-Where a row or cell does not say where it stands (``r`` is optional), it follows the one before it.
+A row or cell without its place (``r`` is optional) follows the one before it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ROWS_MAX, COLUMNS_MAX = 1_048_576, 16_384
 #: Digits of a number that a spreadsheet keeps and shows.
 DIGITS = 15
 _MERGED_MAX = 100_000
-#: Elements without a value that a sheet may have, and as many more for each cell with one.
+#: Elements without a value that a sheet may have: so many, and some more for each cell with a value.
 IDLE_MAX, IDLE_PER_CELL = 5_000_000, 64
 #: A cell, its value, its text, its formula, a row.
 ELEMENTS = ("c", "v", "t", "f", "row")
-#: Begins what a cell with a value or formula holds.
+#: The first element within a cell that has a value or formula.
 _HOLDING = (b"<v", b"<f", b"<is")
 _EMPTY_CELL = rb"<(?:x:)?c(?: [^<>]*)?(?:/>|></(?:x:)?c>)\s*"
-#: A cell or row without values, in front of one that says where it stands.
+#: A cell or row without values, in front of one that gives its place.
 _EMPTY = re.compile(
     rb"%(c)s(?=<(?:x:)?c r=)"
     rb"|<(?:x:)?row(?: [^<>]*)?(?:/>|>\s*(?:%(c)s)*</(?:x:)?row>)\s*(?=<(?:x:)?row r=)" % {b"c": _EMPTY_CELL}
@@ -37,7 +37,7 @@ _EMPTY = re.compile(
 
 
 class CellProblem(NamedTuple):
-    """In place of a value that the cell does not have: what the cell holds, and the remedy."""
+    """Replaces the value of a cell that cannot be read: what the cell holds, and the remedy."""
 
     what: str
 
@@ -48,13 +48,13 @@ _NO_DATE = CellProblem(
 )
 
 Cell = tuple[int, "str | float | bool | CellProblem", int, float | None]
-"""A cell that is not empty: its column from 0; its value; its style, a place among the workbook's formats; and the
-number that it holds, where it holds one: the value may be a date. A plain tuple, since there are millions.
+"""A cell that is not empty: column from 0; value; style, an index of the workbook's formats; and its number, where it
+has one, since the value may be a date. A plain tuple, because there are millions.
 """
 
 
 class SheetRow(NamedTuple):
-    """A row with its number; ``cells`` in the order of their columns."""
+    """A row; ``cells`` in the order of their columns."""
 
     number: int
     is_hidden: bool
@@ -62,14 +62,14 @@ class SheetRow(NamedTuple):
 
 
 class SheetCells:
-    """The rows of one sheet, once. After the last, ``merged`` and ``hidden_columns`` are known.
+    """The rows of one sheet, read once. ``merged`` and ``hidden_columns`` are complete after the last row.
 
-    Iterating raises BadXml and whatever else ``Workbook.reporting_damage`` turns into InvalidInput.
+    Iterate within ``Workbook.reporting_damage``: a damaged sheet raises BadXml and errors of several libraries.
     """
 
     def __init__(self, book: Workbook, sheet: Sheet, *, idle_max: int = IDLE_MAX) -> None:
         self.scanned = 0
-        """Bytes of XML that the parser has looked at; known after the last row."""
+        """Bytes of XML that the parser has processed; known after the last row."""
         self.merged: list[str] = []
         self.hidden_columns: list[tuple[int, int]] = []
         """First and last, from 1."""
@@ -92,10 +92,10 @@ class SheetCells:
         self._type = "n"
         self._style = 0
         self._text = ""
-        self._takes = self._has_formula = self._has_value = self._is_spoken = False
+        self._takes = self._has_formula = self._has_value = self._in_pronunciation = False
         self._idle_max = self._idle_left = idle_max
         self._heard: list[str] = []
-        self._feed.listen(self._heard.append)
+        self._feed.set_text_handler(self._heard.append)
 
     def __iter__(self) -> Iterator[SheetRow]:
         for piece in _without_empties(self._book.pieces(self._part)):
@@ -108,7 +108,7 @@ class SheetCells:
         self._feed.feed(b"")
         yield from self._ready
         self.scanned = self._feed.scanned
-        # The parser holds this object's methods, and this object the parser.
+        # Breaks the reference cycle of this object and the parser.
         del self._feed
 
     # -- elements -------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class SheetCells:
             self._takes = True
         elif name == self._t:
             self._heard.clear()
-            self._takes = not self._is_spoken
+            self._takes = not self._in_pronunciation
         elif name == self._row_name:
             self._start_row(attributes)
         elif name == self._f:
@@ -135,14 +135,14 @@ class SheetCells:
             self._start_other(name[len(self._prefix) :], attributes)
 
     def _begin(self, root: str) -> None:
-        """Learn the prefix that this file gives a sheet's elements."""
+        """Take the prefix of the sheet's elements from its root."""
         self._prefix = prefix = root[: root.rfind(":") + 1]
         self._c, self._v, self._t, self._f, self._row_name = (prefix + name for name in ELEMENTS)
 
     def _start_other(self, name: str, attributes: dict[str, str]) -> None:
         self._count_idle()
-        if name == "rPh":  # how an Asian text is spoken
-            self._is_spoken = True
+        if name == "rPh":  # the pronunciation of an Asian text
+            self._in_pronunciation = True
         elif name == "col" and is_on(attributes.get("hidden")):
             self.hidden_columns.append((int(attributes.get("min", "0")), int(attributes.get("max", "0"))))
             if len(self.hidden_columns) > COLUMNS_MAX:
@@ -166,7 +166,7 @@ class SheetCells:
                 self._ready.append(SheetRow(self._row, self._is_hidden, self._cells))
             self._cells = None
         elif name.endswith("rPh"):
-            self._is_spoken = False
+            self._in_pronunciation = False
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         if self._cells is not None:
@@ -208,7 +208,7 @@ class SheetCells:
         name = place.removesuffix(self._row_text)
         column = self._columns.get(name)
         if column is None:
-            column = _column(name)
+            column = column_number(name)
             if column is None:
                 raise BadXml(f"cell {place[:20]!r} stands in row {self._row:,}")
             self._columns[name] = column
@@ -237,7 +237,7 @@ class SheetCells:
         self._idle_left -= 1
         if self._idle_left < 0:
             raise InvalidInput(
-                f"{self._book.file} writes out more than {self._idle_max:,} cells that are empty; copy the "
+                f"{self._book.file} has more than {self._idle_max:,} empty cells that are only formatted; copy the "
                 "table into a new sheet, or save it as CSV"
             )
 
@@ -247,7 +247,7 @@ class SheetCells:
         if kind == "b":
             return is_on(text)
         if kind == "e":
-            return CellProblem("holds a formula's error; mend it or clear it")
+            return CellProblem("holds a formula error; correct it or clear it")
         raise BadXml(f"cell {letters(self._column + 1)}{self._row} is of an unknown type")
 
     def _from_number(self, number: float, text: str) -> str | float | CellProblem:
@@ -257,7 +257,7 @@ class SheetCells:
         if format.kind == "date":
             if format.has_day and 0 <= number < 1:
                 return CellProblem(
-                    "holds 0 as a date, which is often made of an empty cell; correct it or clear it"
+                    "holds 0 as a date, which programs often write for an empty cell; correct it or clear it"
                 )
             return as_instant(number, since_1904=self._book.since_1904) or _NO_DATE
         if format.kind == "length":
@@ -266,9 +266,9 @@ class SheetCells:
 
 
 def _without_empties(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a sheet less most of what is only formatted: a million rows of it would take minutes to parse.
+    """The pieces of a sheet without most cells that are only formatted: a million rows of them take minutes to parse.
 
-    What follows says where it stands, so nothing moves. After a comment or the like, ``<`` may be text: all is kept.
+    The next element gives its place, so no cell moves. After a comment or the like ``<`` may be text, so all is kept.
     """
     last, is_plain = b"", True
     for piece in pieces:
@@ -294,8 +294,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _column(name: str) -> int | None:
-    """``A`` is 0, ``AA`` 26."""
+def column_number(name: str) -> int | None:
+    """The place of a column by its letters: ``A`` is 0, ``AA`` 26. None when there is no such column."""
     if not (name.isascii() and name.isalpha() and len(name) <= 3):
         return None
     place = 0

@@ -1,11 +1,12 @@
-"""Spreadsheets: one sheet of an .xlsx.
+"""One sheet of an .xlsx.
 
-The sheet is looked through to its end when it is opened, so that a damaged file is refused before its first row is
-used, and what people see otherwise than it is sent (hidden rows, formats) is known.
+The whole sheet is read when it is opened: a damaged file is refused before its first row is used, and the notes say
+where people see something else than is sent (hidden rows, formats).
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,30 +14,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import clean_name, recipient_columns
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.plan import RefusedRow, as_text
 from producer.reading.header_row import check_header, letters
 from producer.reading.number_formats import GENERAL, NumberFormat
 from producer.reading.rows import RawRow, RowSource
-from producer.reading.sheet_cells import Cell, CellProblem, SheetCells, SheetRow
+from producer.reading.sheet_cells import Cell, CellProblem, SheetCells, SheetRow, column_number
 from producer.reading.workbook import Sheet, Workbook
 
 _SHEETS_NAMED = 5
+#: A merged area, such as ``A2:B5``.
+_MERGED = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})", re.ASCII)
 
 
 @dataclass(slots=True)
 class _SheetSurvey:
-    """What was seen of a sheet on the way through it."""
+    """What the first reading of a sheet finds."""
 
     header: SheetRow | None = None
     rows: int = 0
-    """Below the header; those without values are not counted."""
+    """Below the header, without empty ones."""
     hidden: int = 0
     numbers: set[int] = field(default_factory=set)
-    """Columns, from 0, that hold numbers without a format."""
+    """Columns, from 0, with numbers that have no format."""
     formatted: Counter[int] = field(default_factory=Counter)
-    """Cells of each column that look otherwise than they are sent."""
+    """Cells of each column that show something else than is sent."""
     example: dict[int, str] = field(default_factory=dict)
     """The first of them in each column."""
     merged: list[str] = field(default_factory=list)
@@ -48,9 +52,10 @@ class SheetRows(RowSource):
 
     format = "xlsx"
 
-    def __init__(self, path: Path, *, sheet: str | None = None, is_verified: bool = False) -> None:
-        """Raises InvalidInput where the file or the sheet cannot be read."""
-        super().__init__()
+    def __init__(self, path: Path, *, sheet: str | None, is_verified: bool, naming: ArgumentNaming) -> None:
+        """Raises InvalidInput when the file or the sheet cannot be read."""
+        super().__init__(naming)
+        self._merged: dict[str, str] = {}
         self._file = path.name
         self._book = Workbook(path)
         try:
@@ -75,14 +80,15 @@ class SheetRows(RowSource):
             )
         self._number, self._left = header.number, _first_of(header.cells)
         if survey is not None:
-            self._check_merged(survey.merged)
+            self._refuse_merged_header(survey.merged)
         names: list[object] = [""] * (header.cells[-1][0] + 1 - self._left)
         for column, value, _, _ in header.cells:
             if column >= self._left:
                 names[column - self._left] = "" if isinstance(value, CellProblem) else value
-        self.header = check_header(names, self._file, first=self._left + 1)
+        self.header = check_header(names, self._file, self._naming, first=self._left + 1)
         if survey is not None:
             self._note(survey)
+            self._merged = self._find_merged(survey.merged)
         self._begin(self._file)
 
     # -- which sheet ----------------------------------------------------------------------------------------
@@ -93,7 +99,9 @@ class SheetRows(RowSource):
             chosen = next((sheet for sheet in sheets if sheet.name == wanted), None)
             if chosen is None:
                 there = ", ".join(sheet.name for sheet in sheets)[:200] or "none with cells"
-                raise InvalidInput(f"--sheet: {self._file} has no sheet {wanted[:40]!r}; it has {there}")
+                raise InvalidInput(
+                    f"{self._naming('sheet')}: {self._file} has no sheet {wanted[:40]!r}; it has {there}"
+                )
             if chosen.is_hidden:
                 self.notes.append(f"the sheet {wanted[:40]!r} is hidden")
             return chosen
@@ -107,12 +115,12 @@ class SheetRows(RowSource):
         elif len(sheets) > 1:
             others = [f"the first of {len(visible)}"] if len(visible) > 1 else []
             others += [f"{hidden} more {'is' if hidden == 1 else 'are'} hidden"] if hidden else []
-            self.notes.append(f"{what}, {', '.join(others)} (--sheet takes another)")
+            self.notes.append(f"{what}, {', '.join(others)} ({self._naming('sheet')} takes another)")
         return chosen
 
     @contextmanager
     def _with_other_sheets(self, wanted: str | None) -> Iterator[None]:
-        """Where the first sheet cannot be used, the error names those that have recipients."""
+        """Errors of the default sheet also name the sheets that have recipients."""
         try:
             yield
         except InvalidInput as error:
@@ -129,7 +137,7 @@ class SheetRows(RowSource):
         if not found:
             return ""
         names = ", ".join(map(repr, found))
-        return f". Recipients are in {names}: say --sheet {found[0]!r}"
+        return f"; recipients are in {names}: use {self._naming('sheet', found[0])}"
 
     def _has_recipients(self, sheet: Sheet) -> bool:
         try:
@@ -162,7 +170,7 @@ class SheetRows(RowSource):
         return survey
 
     def _survey_cell(self, cell: Cell, row: int, survey: _SheetSurvey) -> None:
-        """Whether a number or boolean looks as it is sent."""
+        """Record whether a number or boolean is shown as it is sent."""
         column, value, style, number = cell
         formats = self._book.formats
         format = formats[style] if style < len(formats) and number is not None else GENERAL
@@ -205,7 +213,29 @@ class SheetRows(RowSource):
                     "they matter"
                 )
 
-    def _check_merged(self, merged: Iterable[str]) -> None:
+    def notes_for(self, used: Iterable[str]) -> list[str]:
+        columns = list(used)
+        for column in columns:
+            if column in self._merged:
+                raise InvalidInput(
+                    f"cells {self._merged[column]} of {self._file}, in the column {column!r}, are merged, so only the "
+                    "first row has a value; unmerge them and fill each row"
+                )
+        return super().notes_for(columns)
+
+    def _find_merged(self, merged: Iterable[str]) -> dict[str, str]:
+        """The first merged area of several rows in each column that has one below the header."""
+        found: dict[str, str] = {}
+        for area in filter(None, map(_MERGED.fullmatch, merged)):
+            if int(area[4]) <= max(self._number, int(area[2])):
+                continue
+            left, right = column_number(area[1]), column_number(area[3])
+            for place, name in enumerate(self.header, self._left):
+                if left is not None and right is not None and left <= place <= right:
+                    found.setdefault(name, area[0])
+        return found
+
+    def _refuse_merged_header(self, merged: Iterable[str]) -> None:
         for area in merged:
             first, _, last = area.partition(":")
             left, right = _letters_of(first), _letters_of(last)
@@ -250,21 +280,21 @@ class SheetRows(RowSource):
                     row.number,
                     "row",
                     "",
-                    f"cell {letters(column + 1)}{row.number} stands in a column without a name; name the column or "
-                    "clear it",
+                    f"cell {letters(column + 1)}{row.number} is in a column without a name; name the column or clear "
+                    "the cell",
                 )
         return RawRow(row.number, self._renamed(values))
 
 
 def _shown(value: object, number: float | None, format: NumberFormat) -> str | None:
-    """What people see in a cell; None where it is not known."""
+    """What the spreadsheet shows in a cell; None when it is not known."""
     if number is None:
         return "TRUE" if value else "FALSE"
     return format.shown(number) if format.kind == "number" else None
 
 
 def _example(place: str, shown: str | None, sent: str, format: NumberFormat) -> str:
-    """How a cell is sent. A number that may be a phone's or a code's is not shown."""
+    """How a cell is sent. The text has no number that may be private, such as a phone number or code."""
     if format.kind != "number":
         return f"the date or time in {place} is sent as {sent[:40]}"
     if format.whole_digits > 1:

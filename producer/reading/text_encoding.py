@@ -1,6 +1,6 @@
-"""Bytes to text: an encoding is known by its mark, is UTF-8, or is named by a person. It is never guessed.
+"""The encoding of a text file: by its byte-order mark, else as the caller says, else UTF-8. It is never guessed.
 
-Detectors take cp1251 for mac_cyrillic and the like, and what they get wrong is somebody's name.
+Detectors confuse encodings such as cp1251 and mac_cyrillic, and what they get wrong is a person's name.
 """
 
 from __future__ import annotations
@@ -11,28 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulksend.errors import InvalidInput
+from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import INVISIBLE
 
-#: Longer lines are refused, so that a file without line ends needs no memory of its size. Characters.
+#: Characters. Longer lines are refused: a file without line ends must not be read into memory whole.
 LINE_MAX = 1 << 20
-#: What undecodable bytes become: half of a character, which no decoder lets through from a file.
+#: Replaces bytes that cannot be decoded. Half of a surrogate pair: no decoder produces it from a file.
 UNREADABLE = "\udcff"
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    # UTF-32's little-endian mark begins with UTF-16's, so it comes first.
+    # Before UTF-16-LE, whose mark is the beginning of this one.
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-#: Codecs of names and escapes, not of files.
+#: Codecs of domain names and escapes.
 _NOT_FILES = frozenset(
     {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "unicode_escape"}
 )
 _MARK_READ_WRONG = "ï»¿"
 _SCANNED_AT_ONCE = 1 << 20
-_SURE = 1000
+#: A lead of this many lines decides whether a file is UTF-8.
+_DECISIVE_LEAD = 1000
 
 
 def _mark_unreadable(error: UnicodeError) -> tuple[str, int]:
@@ -46,42 +48,58 @@ codecs.register_error("bulksend.unreadable", _mark_unreadable)
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A codec's name, how many bytes at the file's beginning are marks, and how the codec is known."""
+    """A codec, and the number of bytes of byte-order marks at the file's beginning."""
 
     codec: str
-    mark: int
-    is_marked: bool
-    asked: bool
+    mark: int = 0
 
 
-def find_encoding(path: Path, asked: str | None) -> Encoding:
-    """By its mark, else as asked, else UTF-8. Raises InvalidInput with the remedy where that cannot be."""
+def find_encoding(
+    path: Path, wanted: str | None, naming: ArgumentNaming, *, is_verified: bool = False
+) -> Encoding:
+    """The encoding by the file's mark, else the wanted one, else UTF-8.
+
+    Without a mark and a wanted encoding, the whole file is checked to be UTF-8, unless ``is_verified``. Raises
+    InvalidInput when the file is in another encoding or format than that.
+    """
     with path.open("rb") as file:
         head = file.read(4096)
     mark, marked = next(((m, codec) for m, codec in _MARKS if head.startswith(m)), (b"", None))
-    wanted = None if asked is None else _known(asked)
+    codec = None if wanted is None else _find_codec(wanted, naming)
     if marked is not None:
-        if wanted is not None and not marked.startswith(wanted.removesuffix("-sig")):
-            raise InvalidInput(f"{path.name} is marked as {marked}, not {asked}; leave --encoding out")
-        return Encoding(marked, len(mark) + _marks_after(head[len(mark) :], marked), True, asked is not None)
-    if wanted in ("utf-16", "utf-32"):
+        if codec is not None and not marked.startswith(codec.removesuffix("-sig")):
+            raise InvalidInput(
+                f"the byte-order mark of {path.name} says {marked}, not {wanted}; leave {naming('encoding')} out"
+            )
+        return Encoding(marked, len(mark) + _length_of_marks(head[len(mark) :], marked))
+    if codec in ("utf-16", "utf-32"):
         raise InvalidInput(
-            f"--encoding: {path.name} has no mark that tells its order of bytes; say {wanted}-le or {wanted}-be"
+            f"{naming('encoding')}: {path.name} has no byte-order mark; use {codec}-le or {codec}-be"
         )
-    if wanted is not None:
-        return Encoding(wanted.removesuffix("-sig"), 0, False, True)
-    _no_other_format(path.name, head)
+    if codec is not None:
+        return Encoding(codec.removesuffix("-sig"))
+    _refuse_other_format(path.name, head)
     if head.count(0) > len(head) // 4:
-        order = "le" if head[1::2].count(0) > head[0::2].count(0) else "be"
+        codec = _wide_codec(head)
         raise InvalidInput(
-            f"{path.name} is not UTF-8: it looks like UTF-16 without its mark; export it as UTF-8, or say "
-            f"--encoding utf-16-{order}"
+            f"{path.name} is not UTF-8: it looks like {codec.upper()} without its byte-order mark; export it as "
+            f"UTF-8, or use {naming('encoding', codec)}"
         )
-    return Encoding("utf-8", _marks_after(head, "utf-8"), False, False)
+    if not is_verified:
+        _refuse_other_encoding(path, naming)
+    return Encoding("utf-8", _length_of_marks(head, "utf-8"))
 
 
-def _marks_after(head: bytes, codec: str) -> int:
-    """Bytes of further marks that cannot be seen: a second byte-order mark, also one that was read as Windows-1252."""
+def _wide_codec(head: bytes) -> str:
+    """UTF-16 or UTF-32 by the place of the zeros: UTF-32 has three of them in each Latin letter."""
+    zeros = [head[n::4].count(0) for n in range(4)]
+    if sum(zeros) > len(head) * 5 // 8:
+        return "utf-32-le" if zeros[3] > zeros[0] else "utf-32-be"
+    return "utf-16-le" if zeros[1] + zeros[3] > zeros[0] + zeros[2] else "utf-16-be"
+
+
+def _length_of_marks(head: bytes, codec: str) -> int:
+    """The bytes of invisible marks: a second byte-order mark, also one that was read as Windows-1252."""
     text = head.decode(codec, "ignore")
     rest = text
     while rest and (INVISIBLE.match(rest) or rest.startswith(_MARK_READ_WRONG)):
@@ -89,20 +107,20 @@ def _marks_after(head: bytes, codec: str) -> int:
     return len(text[: len(text) - len(rest)].encode(codec))
 
 
-def _known(name: str) -> str:
+def _find_codec(name: str, naming: ArgumentNaming) -> str:
     try:
         info = codecs.lookup(name)
     except (LookupError, ValueError):
         info = None
     if info is None or not info._is_text_encoding or info.name in _NOT_FILES:
         raise InvalidInput(
-            f"--encoding: {name[:40]!r} is no encoding of files; common ones are utf-8, utf-16-le, cp1252 "
+            f"{naming('encoding')}: {name[:40]!r} is not a text encoding; common ones are utf-8, utf-16-le, cp1252 "
             "(Western), cp1250 (Central European), cp1251 (Cyrillic), shift_jis, gb18030"
         )
     return info.name
 
 
-def _no_other_format(name: str, head: bytes) -> None:
+def _refuse_other_format(name: str, head: bytes) -> None:
     for magic, what, remedy in (
         (b"PK\x03\x04", "a spreadsheet or another zip archive", "name a spreadsheet .xlsx"),
         (b"\xd0\xcf\x11\xe0", "an old spreadsheet (.xls)", "save it as .xlsx or CSV"),
@@ -119,32 +137,31 @@ def _no_other_format(name: str, head: bytes) -> None:
 
 
 def open_text(path: Path, encoding: Encoding, newline: str) -> io.TextIOWrapper:
-    """The file's text, undecodable bytes as UNREADABLE. ``newline`` as in ``open``."""
+    """The file's text, with UNREADABLE for bytes that cannot be decoded. ``newline`` as in ``open``."""
     raw = path.open("rb", buffering=1 << 18)
     raw.seek(encoding.mark)
     return io.TextIOWrapper(raw, encoding.codec, errors="bulksend.unreadable", newline=newline)
 
 
-def unreadable(line: str) -> bool:
-    """Whether a line holds bytes that were not of the encoding."""
+def is_unreadable(line: str) -> bool:
+    """Whether a line holds bytes that could not be decoded."""
     if line.isascii():
         return False
     try:
-        line.encode("utf-8")  # the quickest search for half characters that CPython has
+        line.encode("utf-8")  # the fastest search for lone surrogates in CPython
     except UnicodeEncodeError:
         return True
     return False
 
 
-def refuse_other_encoding(path: Path, encoding: Encoding) -> None:
-    """Raises InvalidInput where a file without mark is plainly not UTF-8.
+def _refuse_other_encoding(path: Path, naming: ArgumentNaming) -> None:
+    """Raise InvalidInput when a file is not UTF-8 as a whole.
 
-    One damaged line is refused as a row and the rest goes on. But where two or more lines are unreadable,
-    and more of them than hold intact text beyond ASCII, all of it is of another encoding: sending the half
-    that happens to be ASCII would be wrong. The whole file is looked at (1 GB/s), so that its order does not
-    matter. ``--encoding utf-8`` insists.
+    One damaged line is refused as a row, and the other rows are read. But when two or more lines cannot be decoded, and
+    they outnumber the lines of intact text beyond ASCII, the whole file has another encoding: it would be wrong to send
+    only the rows that are ASCII by chance. The whole file is read (1 GB/s), so the order of its rows does not matter.
     """
-    if encoding.codec != "utf-8" or encoding.is_marked or encoding.asked or _is_utf8(path):
+    if _is_utf8(path):
         return
     broken = intact = first = 0
     with path.open("rb") as file:
@@ -157,13 +174,13 @@ def refuse_other_encoding(path: Path, encoding: Encoding) -> None:
             except UnicodeDecodeError:
                 broken += 1
                 first = first or number
-            if abs(broken - intact) > _SURE:
+            if abs(broken - intact) > _DECISIVE_LEAD:
                 break
     if broken >= 2 and broken > intact:
         raise InvalidInput(
-            f"{path.name} is not UTF-8 (line {first} and others); export it as UTF-8, or say which encoding "
-            "it is, such as --encoding cp1252 (Western) or cp1251 (Cyrillic); --encoding utf-8 refuses "
-            "only the rows concerned"
+            f"{path.name} is not UTF-8 (line {first} and others); export it as UTF-8, or name its encoding, such as "
+            f"{naming('encoding', 'cp1252')} (Western) or {naming('encoding', 'cp1251')} (Cyrillic); "
+            f"{naming('encoding', 'utf-8')} refuses only the rows concerned"
         )
 
 

@@ -1,7 +1,7 @@
-"""An .xlsx: a zip of XML parts, of which only the few that hold a sheet's cells are read, in bounded memory.
+"""An .xlsx: a zip of XML parts. Only the parts that hold a sheet's cells are read, in bounded memory.
 
-Sizes that a zip states may lie, so what is unpacked is counted. Nothing is written to disk, macros and links to other
-workbooks are not looked at, and no part is read whole.
+The sizes that a zip states can be wrong, so the unpacked bytes are counted. Nothing is written to disk, macros and
+links to other workbooks are ignored, and no part is read whole.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from producer.reading.number_formats import NumberFormat, built_in, read_format
 
 #: Bytes that all parts of a workbook may unpack to: a full sheet of 40 columns.
 UNPACKED_MAX = 2 << 30
-#: Bytes of a workbook's list of parts; Excel's have some hundred entries of 100 bytes.
+#: Bytes of a workbook's list of parts; those of Excel have about a hundred entries of 100 bytes.
 DIRECTORY_MAX = 4 << 20
-#: Bytes of shared texts in memory, eight more for each.
+#: Bytes of shared texts in memory, and eight more for each text.
 STRINGS_MAX = 512 << 20
 #: Characters of one cell. Excel's own limit is 32,767.
 CELL_MAX = 1 << 17
@@ -47,7 +47,7 @@ _UNREADABLE = (
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 _ZIP = b"PK"
 _OLE = b"\xd0\xcf\x11\xe0"
-#: Parts that tell another format in a zip, and what to do with it.
+#: Parts that show another format within a zip, and the remedy.
 _OTHERS = (
     ("mimetype", "an OpenDocument file (.ods)", "save it as .xlsx or CSV"),
     ("content.xml", "an OpenDocument file (.ods)", "save it as .xlsx or CSV"),
@@ -61,7 +61,7 @@ _OTHERS = (
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A sheet with cells: its name, its part, and whether people see it."""
+    """A sheet with cells: its name, its part of the zip, and whether it is hidden."""
 
     name: str
     part: str
@@ -72,7 +72,7 @@ class Workbook:
     """An open .xlsx: its sheets, shared texts and number formats."""
 
     def __init__(self, path: Path, *, unpacked_max: int = UNPACKED_MAX) -> None:
-        """Raises InvalidInput where the file is no workbook, or none that can be read safely."""
+        """Raises InvalidInput when the file is not a workbook, or cannot be read safely."""
         self.file = path.name
         self._unpacked_max = unpacked_max
         self._strings: _Strings | None = None
@@ -109,7 +109,7 @@ class Workbook:
             return
         for part, what, remedy in _OTHERS:
             if part in self._parts:
-                raise InvalidInput(f"{self.file} is {what}, whatever its name says; {remedy}")
+                raise InvalidInput(f"{self.file} is {what}, despite its extension; {remedy}")
         if "_rels/.rels" not in self._parts:
             raise InvalidInput(f"{self.file} is a zip archive without a workbook; unpack it first")
 
@@ -118,16 +118,16 @@ class Workbook:
         self._file.close()
 
     def reporting_damage(self) -> _DamageReporting:
-        """A block in which whatever a broken file can cause becomes one InvalidInput."""
+        """A block in which every error that a damaged file can cause becomes InvalidInput."""
         return _DamageReporting(self.file)
 
     # -- parts ----------------------------------------------------------------------------------------------
 
     def pieces(self, part: str) -> Iterator[bytes]:
-        """A part's bytes. Raises KeyError where there is none, InvalidInput where too much has been unpacked."""
+        """A part's bytes. Raises KeyError when it does not exist, InvalidInput when it unpacks to too many bytes."""
         info = self._parts[part.lower()]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadXml("it is packed in a way that no spreadsheet program uses")
+            raise BadXml("it is compressed in a way that no spreadsheet program uses")
         unpacked = 0
         with self._zip.open(info) as file:
             while piece := file.read(PIECE):
@@ -212,7 +212,7 @@ class Workbook:
         return formats
 
     def string(self, number: int) -> str:
-        """A shared text by its number; they are read when the first is asked for. Raises IndexError."""
+        """A shared text by its number. All are read at the first call. Raises IndexError when there is no such text."""
         if self._strings is None:
             part = self._part_of_kind("sharedStrings")
             self._strings = _Strings(self.file)
@@ -222,14 +222,14 @@ class Workbook:
 
 
 class _Strings:
-    """Texts end to end in one block of bytes: a Python object each would take twice as much."""
+    """Texts in one block of bytes: a Python object each would take twice the memory."""
 
     def __init__(self, file: str) -> None:
         self._file = file
         self._text = bytearray()
         self._ends = array("Q", [0])
         self._heard: list[str] = []
-        self._is_spoken = 0
+        self._in_pronunciation = 0
 
     def __getitem__(self, number: int) -> str:
         if not 0 <= number < len(self._ends) - 1:
@@ -250,17 +250,17 @@ class _Strings:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         name = local(name)
-        if name == "t" and not self._is_spoken:
-            self._feed.listen(self._heard.append)
-        elif name == "rPh":  # how an Asian text is spoken
-            self._is_spoken += 1
+        if name == "t" and not self._in_pronunciation:
+            self._feed.set_text_handler(self._heard.append)
+        elif name == "rPh":  # the pronunciation of an Asian text
+            self._in_pronunciation += 1
 
     def _end(self, name: str) -> None:
         name = local(name)
         if name == "t":
-            self._feed.listen(None)
+            self._feed.set_text_handler(None)
         elif name == "rPh":
-            self._is_spoken -= 1
+            self._in_pronunciation -= 1
         elif name == "si":
             text = unescaped("".join(self._heard))
             self._heard.clear()
@@ -283,7 +283,7 @@ class _DamageReporting:
 
 
 class _Directory(io.BufferedIOBase):
-    """The file for ``zipfile``, which reads a zip's list of parts whole, however long the file says it is."""
+    """The file for ``zipfile``, which reads the list of parts whole, of whatever length the file states."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
@@ -314,10 +314,10 @@ def _check_kind(path: Path) -> None:
         if head.startswith(_OLE):
             if _holds(file, "EncryptedPackage".encode("utf-16-le")):
                 raise InvalidInput(f"{path.name} is protected by a password; save it without one, or as CSV")
-            raise InvalidInput(f"{path.name} is an old .xls, whatever its name says; save it as .xlsx or CSV")
+            raise InvalidInput(f"{path.name} is an old .xls, despite its extension; save it as .xlsx or CSV")
     if not head.startswith(_ZIP):
         raise InvalidInput(
-            f"{path.name} is no spreadsheet, whatever its name says; if it is text, name it .csv"
+            f"{path.name} is not a spreadsheet, despite its extension; if it is text, name it .csv"
         )
 
 
@@ -336,11 +336,11 @@ def _has_room(found: Sized) -> None:
 
 
 def check_length(heard: list[str], before: str = "") -> None:
-    """Raises BadXml where a cell's text has grown past ``CELL_MAX``."""
+    """Raises BadXml when a cell's text is longer than ``CELL_MAX``."""
     if len(before) + sum(map(len, heard)) > CELL_MAX:
         raise BadXml(f"a cell holds more than {CELL_MAX:,} characters")
 
 
 def unescaped(text: str) -> str:
-    """``_x000D_`` is how a sheet writes a character that XML has not."""
+    """The text without escapes such as ``_x000D_``, which a sheet uses for characters that XML does not have."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text

@@ -132,7 +132,7 @@ def test_an_import_tells_of_its_sheet_what_a_send_tells(cli: Cli, tmp_path: Path
     book.save(tmp_path / "sup.xlsx")
     done = cli("suppressions", "import", "sup.xlsx")
     assert done.returncode == 2
-    assert "Recipients are in 'April': say --sheet 'April'" in " ".join(done.stderr.split())
+    assert "recipients are in 'April': use --sheet April" in " ".join(done.stderr.split())
     (tmp_path / "sup.csv").write_text("phone,name\n+44 7700 900153,Zoë\n+44 7700 900154,Zoë\n", "cp1252")
     assert "--encoding cp1252" in cli("suppressions", "import", "sup.csv").stderr
     assert cli("suppressions", "import", "sup.csv", "--encoding", "cp1252").returncode == 0

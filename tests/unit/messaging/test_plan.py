@@ -138,6 +138,11 @@ def test_a_header_advises_what_its_caller_can_give() -> None:
         assert "--map" not in str(caught.value)
 
 
+def test_a_recipients_column_in_full_width_letters_is_refused_by_its_plain_name() -> None:
+    with pytest.raises(InvalidInput, match="is written in full-width letters; write it as 'to'"):
+        map_columns(["ｔｏ", "name"])
+
+
 def test_columns_without_a_name_are_left_out() -> None:
     assert map_columns(["to", "", " "]).rename({"to": "1", "": "2", " ": "3"}) == {"to": "1"}
 

@@ -356,7 +356,7 @@ def test_a_workbook_whose_first_sheet_is_a_plan_names_the_sheets_that_have_recip
         sheet_xml(first), people, sheet_xml(row_of_texts("x")), names=("Plan", "People", "Notes")
     )
     path = save(tmp_path / "list.xlsx", parts)
-    assert "Recipients are in 'People': say --sheet 'People'" in refusal(tmp_path, path)
+    assert "recipients are in 'People': use --sheet People" in refusal(tmp_path, path)
     assert read(plan(tmp_path, path, sheet="People"))[0] == ["Hello Ann, pay 5."]
     assert "Recipients are in" not in refusal(tmp_path, path, sheet="Notes")
 

@@ -275,7 +275,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("list.doc", "to\n1\n", "give it the ending .csv, .xlsx or .jsonl"),
+        ("list.doc", "to\n1\n", "rename the file to .csv, .xlsx or .jsonl"),
         ("list.json", "[]", "one JSON object a line"),
         ("list.xls", "to\n1\n", "save it as .xlsx or CSV"),
         ("list.csv", b"PK\x03\x04....", "name a spreadsheet .xlsx"),
@@ -291,7 +291,7 @@ def test_another_kind_of_file_is_refused_with_the_remedy(
 
 
 def test_a_sheet_of_a_csv_is_refused(tmp_path: Path) -> None:
-    assert "--sheet" in refusal(write(tmp_path, "to\n1\n"), sheet="One")
+    assert "sheet: " in refusal(write(tmp_path, "to\n1\n"), sheet="One")
 
 
 def test_closing_twice_is_no_fault(tmp_path: Path) -> None:

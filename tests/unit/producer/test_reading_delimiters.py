@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bulksend.errors import InvalidInput
 from bulksend.messaging.plan import RefusedRow
 from producer.reading import RawRow, open_rows
 
@@ -86,3 +87,9 @@ def test_a_note_says_what_separates_the_cells(tmp_path: Path) -> None:
     path.write_text("to;name\n1;a\n", encoding="utf-8")
     with open_rows(path) as rows:
         assert rows.notes == ["cells are separated by semicolons"]
+
+
+def test_bars_are_refused_unless_the_file_names_them(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"the columns of list.csv are separated by \|"):
+        read(tmp_path, "to|name\n1|a\n")
+    assert read(tmp_path, "sep=|\nto|name\n1|a\n")[0] == "|"

@@ -55,7 +55,7 @@ def test_values_keep_their_types(tmp_path: Path) -> None:
         ('{"to": ' + "[" * 100_000 + "]" * 100_000 + "}", "row", "nested too deeply"),
         ('{"to": "1", "name": "\\ud800"}', "name", "lone surrogate"),
         ('{"to": "1", "name": "\\u0000"}', "name", "NUL"),
-        ('{"to": "1", "": "a"}', "row", "field without a name"),
+        ('{"to": "1", "": "a"}', "row", "field whose name is empty"),
         ('{"to": "1", "name": "' + "x" * 1_100_000 + '"}', "row", "longer than"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_field_that_first_comes_up_late_in_a_long_file_is_refused_not_dropped(
     bad = rows[-1]
     assert isinstance(bad, RefusedRow)
     assert (bad.row, bad.field) == (41, "city")
-    assert "give it to the first line too" in bad.why
+    assert "add it to the first line too" in bad.why
 
 
 def test_skipping_leaves_out_lines_good_or_bad(tmp_path: Path) -> None:
@@ -113,6 +113,7 @@ def test_skipping_leaves_out_lines_good_or_bad(tmp_path: Path) -> None:
         ([""], "is empty"),
         (['[{"to": "1"}]'], "is one JSON array"),
         (["junk", "junk"], "no usable line; line 1 is not JSON"),
+        (['{"to": "1"}\r{"to": "2"}\r'], r"end with a carriage return \(CR\) alone"),
     ],
 )
 def test_a_file_without_any_row_is_refused(tmp_path: Path, lines: list[str], said: str) -> None:

@@ -127,8 +127,8 @@ def test_each_kind_of_cell(tmp_path: Path, cell: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        ('<c t="e"><v>#N/A</v></c>', "cell B2 holds a formula's error"),
-        ('<c t="e"><f>1/0</f><v>#DIV/0!</v></c>', "cell B2 holds a formula's error"),
+        ('<c t="e"><v>#N/A</v></c>', "cell B2 holds a formula error"),
+        ('<c t="e"><f>1/0</f><v>#DIV/0!</v></c>', "cell B2 holds a formula error"),
         ("<c><f>A1</f></c>", "cell B2 holds a formula that was never computed; open the file in Excel"),
         ('<c t="str"><f>A1</f></c>', "was never computed"),
     ],
@@ -219,7 +219,7 @@ def test_a_date_is_told_by_its_format(tmp_path: Path, code: str | int, held: str
         (14, "60", "29 February 1900"),
         (22, "60.5", "29 February 1900"),
         ("[h]:mm", "1e300", "cell C2 holds a number that is no date or time"),
-        (14, "0", "cell C2 holds 0 as a date, which is often made of an empty cell"),
+        (14, "0", "cell C2 holds 0 as a date, which programs often write for an empty cell"),
         (22, "0.5", "cell C2 holds 0 as a date"),
     ],
 )
