@@ -22,7 +22,7 @@ import redis
 
 from bench.machine import cost
 from bench.stand import Stand, people, stand
-from simulator.windows import Busiest
+from simulator.windows import PeakRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def paced(at: Stand, rate: float, workers: int, seconds: float) -> Paced:
 
 
 def _fullest(arrivals: list[float]) -> int:
-    busiest = Busiest()
+    busiest = PeakRate()
     for when in arrivals:
         busiest.add(when)
     return busiest.most

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from simulator.kernel_timestamps import stamping, waited_seconds
+from simulator.kernel_timestamps import timestamping_socket, waited_seconds
 
 _BODY = b'{"RetCode":0,"Data":{"MessageId":"%b"},"Message":"","RequestId":"%b"}'
 _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -91,7 +91,7 @@ async def serve(latency_s: float) -> None:
     """Until standard input ends."""
     log = Log()
     made = socket.create_server(("127.0.0.1", 0), backlog=4000)
-    listening = stamping(made.detach())
+    listening = timestamping_socket(made.detach())
     assert listening is not None, "the bench runs on Linux"
     loop = asyncio.get_running_loop()
     await loop.create_server(lambda: Connection(log, latency_s), sock=listening)

@@ -1,6 +1,4 @@
-"""A vendor to rehearse against: the contract of SendMessage, with faults on demand. See README.md in this
-folder.
-"""
+"""A simulated vendor: the contract of SendMessage, with faults on demand. See README.md in this folder."""
 
 from simulator.cli import main
 from simulator.faults import Match, Rule, read_rules

@@ -1,4 +1,4 @@
-"""``python -m simulator``: the options of a rehearsal vendor, read from the command line and from files."""
+"""``python -m simulator``: reads the settings from the command line and from files, and serves."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from simulator.settings import SimulatorSettings, read_settings, with_changes
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit codes: 0 stopped by a signal, 2 bad options or files, 3 the address cannot be listened on."""
+    """Run until a signal. Exit codes: 0 stopped by a signal, 2 bad options or files, 3 cannot listen on the address."""
     options = _parser().parse_args(argv)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     try:
         settings = _settings(options)
-    except InvalidInput as wrong:
-        sys.stderr.write(f"simulator: {wrong}\n")
+    except InvalidInput as error:
+        sys.stderr.write(f"simulator: {error}\n")
         return 2
-    _collect_garbage_briefly()
+    _shorten_collections()
     return serve(settings)
 
 
-def _collect_garbage_briefly() -> None:
-    """Leave the imported modules out of every collection, and look at the records rarely.
+def _shorten_collections() -> None:
+    """Exclude the imported modules from garbage collection, and collect rarely.
 
-    A full collection stood still for 60 to 100 ms: requests that came in meanwhile all got the instant at which
-    it ended, and a second looked up to 8 requests fuller than it was.
+    A full collection took 60 to 100 ms: requests that arrived meanwhile got the time at which it ended, so that a
+    second seemed to hold up to 8 requests more than it did.
     """
     gc.collect()
     gc.freeze()
@@ -45,17 +45,17 @@ def _collect_garbage_briefly() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simulator",
-        description="A vendor to rehearse against: the SendMessage contract, with faults on demand.",
+        description="A simulated vendor: the SendMessage contract, with faults on demand.",
         epilog="File formats and inspection (/_/messages, /_/stats, /_/duplicates): simulator/README.md",
     )
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port; 0 lets the system choose (default)")
-    parser.add_argument("--access-key-id", help="the only AccessKeyId that is let in")
+    parser.add_argument("--access-key-id", help="the only AccessKeyId that is accepted")
     parser.add_argument(
         "--secret-file",
         type=Path,
         metavar="FILE",
-        help="file with the AccessKeySecret; default: a published one that opens nothing but simulators",
+        help="file with the AccessKeySecret; default: a published one that only simulators accept",
     )
     parser.add_argument(
         "--inspection-token-file", type=Path, metavar="FILE", help="file with the token for /_/"
@@ -64,12 +64,12 @@ def _parser() -> argparse.ArgumentParser:
         "--settings", type=Path, metavar="FILE.json", help="latency, limits, templates, receipts, …"
     )
     parser.add_argument("--faults", type=Path, metavar="FILE.json", help="the list of fault rules")
-    parser.add_argument("--seed", type=int, help="seed of all dice (default 0)")
+    parser.add_argument("--seed", type=int, help="seed of all random numbers (default 0)")
     return parser
 
 
 def _settings(options: argparse.Namespace) -> SimulatorSettings:
-    """Raises InvalidInput that names the file or the field."""
+    """The settings that the options name. Raises InvalidInput that names the file or the field."""
     settings = SimulatorSettings() if options.settings is None else read_settings(_json(options.settings))
     if options.port is not None and not 0 <= options.port <= 65_535:
         raise InvalidInput("--port must be from 0 to 65535")
@@ -88,8 +88,8 @@ def _settings(options: argparse.Namespace) -> SimulatorSettings:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
-    except OSError as wrong:
-        raise InvalidInput(f"cannot read {path}: {wrong.strerror}") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"{path} is not UTF-8") from None
 
@@ -97,9 +97,9 @@ def _text(path: Path) -> str:
 def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
-    except json.JSONDecodeError as wrong:
+    except json.JSONDecodeError as error:
         raise InvalidInput(
-            f"{path} is not JSON: {wrong.msg} at line {wrong.lineno}, column {wrong.colno}"
+            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from None
     except RecursionError:
         raise InvalidInput(f"{path} is nested too deep") from None

@@ -1,6 +1,4 @@
-"""One TCP connection, by hand: only a bare protocol can reset, cut, drip and hang exactly where a fault asks
-for it.
-"""
+"""One TCP connection as an asyncio protocol: it can reset, cut, drip and hang exactly where a fault demands."""
 
 from __future__ import annotations
 
@@ -17,20 +15,20 @@ import httptools
 
 from simulator.checks import Request
 from simulator.kernel_timestamps import waited_seconds
-from simulator.plan import Cut, Pieces, Plan, Silence
 from simulator.replies import HttpDate, http_reply, to_json
+from simulator.transmission import Cut, Pieces, Silence, Transmission
 
-#: More pipelined requests than this wait in the kernel.
-_MOST_WAITING = 64
+#: Reading stops while this many pipelined requests wait.
+_MAX_PIPELINED = 64
 _MAX_HEADER_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
-class Switchboard:
+class ServerState:
     """What all connections of one simulator share."""
 
-    answer: Callable[[Request], Plan]
-    greet: Callable[[float], Cut | None]
+    answer: Callable[[Request], Transmission]
+    on_connection: Callable[[float], Cut | None]
     max_body_bytes: int
     max_requests: int | None
     idle_seconds: float | None
@@ -39,32 +37,32 @@ class Switchboard:
     monotonic: Callable[[], float] = time.monotonic
     date: HttpDate = field(default_factory=HttpDate)
     malformed: int = 0
-    """Connections that spoke something else than HTTP, or too much of it."""
+    """Connections that sent something other than HTTP, or more than is allowed."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set whenever a connection falls idle or ends."""
+    """Set whenever a connection becomes idle or ends."""
     _latest: float = 0.0
 
-    def arrival(self, waited_seconds: float) -> tuple[float, float]:
-        """Unix ms and monotonic seconds of something that arrived so long ago; never before what was told last."""
+    def arrival_time(self, waited_seconds: float) -> tuple[float, float]:
+        """Unix ms and monotonic seconds of bytes that have waited this long; times never go back."""
         now = self.monotonic()
         self._latest = max(self._latest, now - waited_seconds)
         return (self.wall() - (now - self._latest)) * 1000, self._latest
 
 
 class Connection(asyncio.Protocol):
-    """Reads requests, asks the switchboard for a plan for each, and carries the plans out in order."""
+    """Reads requests, asks for the transmission of each, and carries the transmissions out in order."""
 
-    def __init__(self, board: Switchboard) -> None:
-        self._board = board
+    def __init__(self, board: ServerState) -> None:
+        self._server_state = board
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._plans: deque[tuple[Plan, bool]] = deque()
+        self._transmissions: deque[tuple[Transmission, bool]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._errand: asyncio.Task[None] | None = None
-        self._under_way = False
+        self._before_reply: asyncio.Task[None] | None = None
+        self._is_replying = False
         self._done = False
-        self._is_deaf = False
+        self._ignores_input = False
         self._served = 0
         self._begin_message()
 
@@ -79,24 +77,24 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._board.connections.add(self)
-        cut = self._board.greet(self._board.monotonic())
+        self._server_state.connections.add(self)
+        cut = self._server_state.on_connection(self._server_state.monotonic())
         if cut is not None:
             self._end(cut.how)
             return
-        self._watch_idleness()
+        self._start_idle_timer()
 
     def data_received(self, data: bytes) -> None:
-        if self._done or self._is_deaf:
+        if self._done or self._ignores_input:
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
-            # A mistake of ours, not of the peer: let it be seen.
+            # A bug in this class, not in the request.
             raise
         except httptools.HttpParserUpgrade:
-            # Whoever asks to speak something else is answered in HTTP, and what follows is not listened to.
-            self._is_deaf = True
+            # A request to switch protocols gets an HTTP reply; what follows it is ignored.
+            self._ignores_input = True
         except httptools.HttpParserError:
             self._reject(400, "not a request this server understands")
 
@@ -105,17 +103,17 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done = True
-        self._board.connections.discard(self)
+        self._server_state.connections.discard(self)
         for timer in (self._timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
-        if self._errand is not None:
-            self._errand.cancel()
-        for plan, _ in self._plans:
-            if plan.lost is not None:
-                plan.lost()
-        self._plans.clear()
-        self._board.changed.set()
+        if self._before_reply is not None:
+            self._before_reply.cancel()
+        for transmission, _ in self._transmissions:
+            if transmission.lost is not None:
+                transmission.lost()
+        self._transmissions.clear()
+        self._server_state.changed.set()
 
     # ---- the parser ------------------------------------------------------------------------------
 
@@ -127,13 +125,13 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._weigh_head(len(url))
+        self._count_head_bytes(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-        self._weigh_head(len(name) + len(value))
+        self._count_head_bytes(len(name) + len(value))
 
-    def _weigh_head(self, size: int) -> None:
+    def _count_head_bytes(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > _MAX_HEADER_BYTES:
             self._reject(431, "request head too large")
@@ -147,13 +145,15 @@ class Connection(asyncio.Protocol):
             return
         self._body.append(body)
         self._body_bytes += len(body)
-        if self._body_bytes > self._board.max_body_bytes:
+        if self._body_bytes > self._server_state.max_body_bytes:
             self._reject(413, "body too large")
 
     def on_message_complete(self) -> None:
         if self._done:
             return
-        received_at_ms, now = self._board.arrival(waited_seconds(self._transport.get_extra_info("socket")))
+        received_at_ms, now = self._server_state.arrival_time(
+            waited_seconds(self._transport.get_extra_info("socket"))
+        )
         path, _, query = self._url.decode("latin-1").partition("?")
         request = Request(
             method=self._parser.get_method().decode("latin-1"),
@@ -168,62 +168,66 @@ class Connection(asyncio.Protocol):
         keep = (
             self._parser.should_keep_alive()
             and not self._parser.should_upgrade()
-            and self._served != self._board.max_requests
+            and self._served != self._server_state.max_requests
         )
-        self._plans.append((self._board.answer(request), keep))
-        if len(self._plans) > _MOST_WAITING:
+        self._transmissions.append((self._server_state.answer(request), keep))
+        if len(self._transmissions) > _MAX_PIPELINED:
             self._transport.pause_reading()
-        self._go_on()
+        self._send_replies()
 
     def _reject(self, status: int, why: str) -> None:
-        """Answer what is no proper request, and close; requests before it lose their answers."""
+        """Answer a malformed request and close; requests before it lose their replies."""
         if self._done:
             return
-        self._board.malformed += 1
-        date = self._board.date.at(self._board.wall() * 1000)
+        self._server_state.malformed += 1
+        date = self._server_state.date.at(self._server_state.wall() * 1000)
         self._transport.write(http_reply(status, to_json({"Message": why}), date, close=True))
         self._end("close")
 
-    # ---- the plans, one after the other ----------------------------------------------------------
+    # ---- the transmissions, one after the other --------------------------------------------------
 
-    def _go_on(self) -> None:
-        """Carry out plans until one has to wait for something."""
-        while self._plans and not self._under_way and not self._done:
-            self._under_way = True
-            plan, _ = self._plans[0]
-            if plan.first is not None:
-                self._errand = self._loop.create_task(self._run_errand(plan))
-            elif plan.delay_seconds > 0:
-                self._timer = self._loop.call_later(plan.delay_seconds, self._deliver_and_go_on, plan)
+    def _send_replies(self) -> None:
+        """Carry out transmissions until one has to wait."""
+        while self._transmissions and not self._is_replying and not self._done:
+            self._is_replying = True
+            transmission, _ = self._transmissions[0]
+            if transmission.before is not None:
+                self._before_reply = self._loop.create_task(self._reply_after_receipt(transmission))
+            elif transmission.delay_seconds > 0:
+                self._timer = self._loop.call_later(
+                    transmission.delay_seconds, self._write_and_continue, transmission
+                )
             else:
-                self._deliver(plan)
+                self._write(transmission)
 
-    async def _run_errand(self, plan: Plan) -> None:
-        assert plan.first is not None
-        await plan.first()
-        self._errand = None
-        if plan.delay_seconds > 0:
-            self._timer = self._loop.call_later(plan.delay_seconds, self._deliver_and_go_on, plan)
+    async def _reply_after_receipt(self, transmission: Transmission) -> None:
+        assert transmission.before is not None
+        await transmission.before()
+        self._before_reply = None
+        if transmission.delay_seconds > 0:
+            self._timer = self._loop.call_later(
+                transmission.delay_seconds, self._write_and_continue, transmission
+            )
         else:
-            self._deliver_and_go_on(plan)
+            self._write_and_continue(transmission)
 
-    def _deliver_and_go_on(self, plan: Plan) -> None:
+    def _write_and_continue(self, transmission: Transmission) -> None:
         self._timer = None
-        self._deliver(plan)
-        self._go_on()
+        self._write(transmission)
+        self._send_replies()
 
-    def _deliver(self, plan: Plan) -> None:
-        delivery = plan.delivery
-        if isinstance(delivery, Pieces):
-            self._drip(plan.reply, delivery)
+    def _write(self, transmission: Transmission) -> None:
+        mode = transmission.mode
+        if isinstance(mode, Pieces):
+            self._drip(transmission.reply, mode)
             return
-        if plan.reply:
-            self._transport.write(plan.reply)
-        if isinstance(delivery, Silence):
-            if delivery.seconds is not None:
-                self._timer = self._loop.call_later(delivery.seconds, self._cut, "close")
-        elif isinstance(delivery, Cut):
-            self._cut(delivery.how)
+        if transmission.reply:
+            self._transport.write(transmission.reply)
+        if isinstance(mode, Silence):
+            if mode.seconds is not None:
+                self._timer = self._loop.call_later(mode.seconds, self._cut, "close")
+        elif isinstance(mode, Cut):
+            self._cut(mode.how)
         else:
             self._finish()
 
@@ -233,39 +237,39 @@ class Connection(asyncio.Protocol):
         if left:
             self._timer = self._loop.call_later(pieces.interval_seconds, self._drip, left, pieces)
             return
-        self._timer = self._loop.call_later(0, self._finish_and_go_on)
+        self._timer = self._loop.call_later(0, self._finish_and_continue)
 
-    def _finish_and_go_on(self) -> None:
+    def _finish_and_continue(self) -> None:
         self._finish()
-        self._go_on()
+        self._send_replies()
 
     def _finish(self) -> None:
-        """The reply is out."""
-        _, keep = self._plans.popleft()
-        self._under_way = False
+        """The reply was written."""
+        _, keep = self._transmissions.popleft()
+        self._is_replying = False
         if not keep:
             self._end("close")
             return
-        if not self._plans:
+        if not self._transmissions:
             self._transport.resume_reading()
-            self._watch_idleness()
-            self._board.changed.set()
+            self._start_idle_timer()
+            self._server_state.changed.set()
 
     def _cut(self, how: str) -> None:
-        """End as the plan asks for; its own verdict already says that the answer is lost."""
-        self._plans.popleft()
+        """End the connection, which loses the reply; the record of the request says so already."""
+        self._transmissions.popleft()
         self._end(how)
 
     # ---- the end ---------------------------------------------------------------------------------
 
     @property
     def is_answering(self) -> bool:
-        """Whether an answer is under way that will come; one that hangs for ever will not."""
-        return bool(self._plans) and not isinstance(self._plans[0][0].delivery, Silence)
+        """Whether a reply is under way that will end: not one that hangs."""
+        return bool(self._transmissions) and not isinstance(self._transmissions[0][0].mode, Silence)
 
-    def _watch_idleness(self) -> None:
-        if self._board.idle_seconds is not None:
-            self._idle_timer = self._loop.call_later(self._board.idle_seconds, self._end, "close")
+    def _start_idle_timer(self) -> None:
+        if self._server_state.idle_seconds is not None:
+            self._idle_timer = self._loop.call_later(self._server_state.idle_seconds, self._end, "close")
 
     def _end(self, how: str) -> None:
         if self._done:
@@ -277,14 +281,14 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def reset(self) -> None:
-        """Send a RST: closing a socket that lingers for no time throws away what it holds."""
+        """Send a RST: with a linger time of 0, closing discards what was not sent."""
         self._done = True
         raw = self._transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
-    def hang_up(self) -> None:
-        """End at the stop of the simulator."""
+    def abort(self) -> None:
+        """Close at once, at the stop of the simulator."""
         self._done = True
         self._transport.abort()

@@ -1,4 +1,4 @@
-"""Which fault strikes this request: rules in order, the first that matches decides."""
+"""Which fault rule applies to a request: the first in their order that matches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from random import Random
 
 from simulator.faults import Match, Rule
 
-#: The page calls the action SendMessage, all published SDKs send SendWhatsappMessage (reference 1.3).
+#: The documentation calls the action SendMessage, all SDKs send SendWhatsappMessage (docs/vendor.md).
 SEND_ACTIONS = frozenset({"SendMessage", "SendWhatsappMessage"})
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a rule may look at. ``number`` and ``attempt`` count from 1."""
+class RequestFacts:
+    """The facts that a rule can match. ``number`` and ``attempt`` count from 1."""
 
     action: str
     to: str
@@ -33,7 +33,7 @@ class _Entry:
 
 
 class FaultRules:
-    """The rules in force, how often each fired, and the dice. ``since`` is a monotonic time in seconds."""
+    """The current rules, how often each fired, and their dice. ``since`` is monotonic seconds."""
 
     def __init__(self, rules: tuple[Rule, ...], seed: int, since: float) -> None:
         self.rules = rules
@@ -44,41 +44,41 @@ class FaultRules:
         self._entries = entries
         self._at_connection = [entry for entry in entries if entry.rule.is_before_reading]
         self._at_request = [entry for entry in entries if not entry.rule.is_before_reading]
-        self.counts_attempts = any(
+        self.needs_attempts = any(
             rule.match.attempt is not None or rule.match.attempt_up_to is not None for rule in rules
         )
-        """Whether any rule asks for a recipient's attempt number; counting them costs memory."""
+        """Whether a rule matches by a recipient's attempt number; counting attempts costs memory."""
 
     @property
     def fired(self) -> list[int]:
-        """How often each rule struck, in the order of the rules."""
+        """How often each rule fired, in their order."""
         return [entry.fired for entry in self._entries]
 
     @property
-    def looks_at_requests(self) -> bool:
-        """False when no rule can strike a request, which spares the gathering of facts."""
+    def has_request_rules(self) -> bool:
+        """Whether any rule applies to requests and not only to connections."""
         return bool(self._at_request)
 
     def for_connection(self, now: float) -> Rule | None:
-        """The rule that strikes a connection just made."""
+        """The rule that applies to a new connection, if any."""
         self._connections += 1
         for entry in self._at_connection:
-            if self._holds_by_count_and_time(entry, self._connections, now) and self._falls_in_share(entry):
-                return _struck(entry)
+            if self._matches_count_and_time(entry, self._connections, now) and self._falls_in_share(entry):
+                return _fired(entry)
         return None
 
-    def for_request(self, facts: Facts, now: float) -> Rule | None:
-        """The rule that strikes a request just read."""
+    def for_request(self, facts: RequestFacts, now: float) -> Rule | None:
+        """The rule that applies to a request, if any."""
         for entry in self._at_request:
             if (
-                self._holds_by_count_and_time(entry, facts.number, now)
-                and _holds_by_content(entry, facts)
+                self._matches_count_and_time(entry, facts.number, now)
+                and _matches_content(entry, facts)
                 and self._falls_in_share(entry)
             ):
-                return _struck(entry)
+                return _fired(entry)
         return None
 
-    def _holds_by_count_and_time(self, entry: _Entry, number: int, now: float) -> bool:
+    def _matches_count_and_time(self, entry: _Entry, number: int, now: float) -> bool:
         match, times = entry.rule.match, entry.rule.times
         elapsed = now - self._since
         return (
@@ -98,12 +98,12 @@ def _pattern(match: Match) -> re.Pattern[str] | None:
     return None if match.to_regex is None else re.compile(match.to_regex)
 
 
-def _struck(entry: _Entry) -> Rule:
+def _fired(entry: _Entry) -> Rule:
     entry.fired += 1
     return entry.rule
 
 
-def _holds_by_content(entry: _Entry, facts: Facts) -> bool:
+def _matches_content(entry: _Entry, facts: RequestFacts) -> bool:
     match = entry.rule.match
     if match.action is None:
         if facts.action not in SEND_ACTIONS:

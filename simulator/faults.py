@@ -1,9 +1,8 @@
-"""The language of faults: what a rule matches and what it does. The JSON form is described in README.md.
+"""Fault rules: what a rule matches and what it does. README.md describes their JSON.
 
-Faults come in two families. Those that **prevent** (ret_code, http_status without ``stored``, hang, reset or
-close before storing) answer instead of the vendor: nothing was sent. Those that **damage** (all others) let
-the vendor decide as it would have, store the message where it accepts, and only then spoil or delay the
-answer.
+There are two kinds of faults. Some **prevent** (ret_code, http_status without ``stored``, hang, reset or close before
+storing): they replace the vendor's response, and nothing is sent. All others **damage**: the vendor processes the
+request and sends the message when it accepts it, then the reply is damaged or delayed.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ Size = Annotated[int, Field(ge=0, le=1 << 24)]
 
 
 class When(StrEnum):
-    """The instant at which a connection is cut."""
+    """When a connection is cut."""
 
     BEFORE_READING = "before_reading"
-    """As soon as it is made: nothing of any request was read."""
+    """When it is made: no request was read."""
     AFTER_READING = "after_reading"
-    """The whole request was read, nothing was sent to the recipient."""
+    """After the whole request was read; nothing is sent to the recipient."""
     AFTER_STORING = "after_storing"
-    """The message was sent to the recipient; only the answer is lost."""
+    """After the message was sent to the recipient; only the reply is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetCode:
-    """Answer this RetCode; nothing is sent."""
+    """Reply with this RetCode; nothing is sent."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -49,7 +48,7 @@ class RetCode:
 
 @dataclass(frozen=True, slots=True)
 class HttpStatus:
-    """Answer this HTTP status. ``{message_id}`` and ``{request_id}`` in the body are filled in."""
+    """Reply with this HTTP status. ``{message_id}`` and ``{request_id}`` in the body are replaced."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -57,7 +56,7 @@ class HttpStatus:
     body: str | dict[str, Any] = ""
     headers: dict[str, str] = field(default_factory=dict)
     stored: bool = False
-    """Whether the vendor had sent the message before it answered like this."""
+    """Whether the message was sent before this reply."""
     do: Literal["http_status"] = "http_status"
 
     def __post_init__(self) -> None:
@@ -70,7 +69,7 @@ class HttpStatus:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Read the request and say nothing; None waits until the client gives up. Nothing is sent."""
+    """Read the request and never reply; close after ``seconds``, or never when that is None. Nothing is sent."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -90,7 +89,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection without an answer (TCP FIN)."""
+    """Close the connection without a reply (TCP FIN)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -100,7 +99,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """Send only the first bytes of the answer. ``of="body"`` lets the head through and counts from there."""
+    """Send only the first bytes of the reply, with ``of="body"`` the head and the first bytes of the body."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -112,7 +111,7 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Send the answer in small pieces with a pause after each: no single read ever times out."""
+    """Send the reply in small pieces with a pause after each, so that no single read times out."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -123,7 +122,7 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Send bytes that are no HTTP at all, then close: ``text``, or else that many random ones."""
+    """Send bytes that are not HTTP, then close: ``text``, or else ``bytes`` random ones."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -134,7 +133,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class AcceptThenHang:
-    """Send the message to the recipient, then say nothing."""
+    """Send the message to the recipient, then never reply."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -153,7 +152,7 @@ class AcceptThenReset:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """Answer as usual, so much later than the latency alone would."""
+    """Reply as usual, this much later than the latency."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -163,7 +162,7 @@ class Slow:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateMessageId:
-    """Accept, but hand out the MessageId that the last accepted message already got."""
+    """Accept, with the MessageId of the last accepted message."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -188,7 +187,7 @@ Fault = (
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """All conditions that are given must hold; ``share`` is thrown last, so it is a share of what matched."""
+    """All given conditions must hold; ``share`` is drawn last, so that it is a share of what matches the others."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -201,61 +200,61 @@ class Match:
     type: str | None = None
     template: str | None = None
     action: str | None = None
-    """None is the two names of the send call, ``*`` is any action, else exactly this one."""
+    """None: the send call by either name; ``*``: any action; else exactly this one."""
     nth: Count | None = None
     """The nth send request since start or reset, counted from 1 (before_reading: the nth connection)."""
     every: Count | None = None
-    """Every so many of them."""
+    """Every nth of them."""
     attempt: Count | None = None
     """The nth request for this recipient, counted from 1."""
     attempt_up_to: Count | None = None
-    """The first so many requests for this recipient."""
+    """The first n requests for this recipient."""
     from_seconds: Seconds | None = None
-    """Only from so many seconds after the rules were set..."""
+    """From this many seconds after the rules were set..."""
     until_seconds: Seconds | None = None
-    """...and only before so many."""
+    """...until this many."""
 
     def __post_init__(self) -> None:
         if self.to_regex is not None:
             try:
                 re.compile(self.to_regex)
-            except re.error as wrong:
-                raise ValueError(f"to_regex is not a regular expression: {wrong}") from wrong
+            except re.error as error:
+                raise ValueError(f"to_regex is not a regular expression: {error}") from error
 
     @property
     def reads_the_request(self) -> bool:
-        """Whether a condition needs the request to have been read."""
+        """Whether a condition needs the content of a request."""
         asked = (self.to_regex, self.to_prefix, self.to_suffix, self.sender, self.type, self.template)
         return any(one is not None for one in (*asked, self.action, self.attempt, self.attempt_up_to))
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of the rule list: the first rule that matches a request decides."""
+    """One entry of the list of rules."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     fault: Annotated[Fault, Field(discriminator="do")]
     match: Match = field(default_factory=Match)
     name: str = ""
-    """Shown beside each request that it hit; default: what it does."""
+    """Shown with each request to which it applied; by default what it does."""
     times: Count | None = None
-    """At most so often."""
+    """How often it applies at most."""
 
     def __post_init__(self) -> None:
         if self.is_before_reading and self.match.reads_the_request:
             raise ValueError(
-                "a before_reading fault sees no request: match by share, nth, every or seconds only"
+                "a before_reading fault has no request: match by share, nth, every or seconds only"
             )
 
     @property
     def is_before_reading(self) -> bool:
-        """Whether it strikes a connection rather than a request."""
+        """Whether it applies to a connection, before a request is read."""
         return isinstance(self.fault, Reset | Close) and self.fault.when is When.BEFORE_READING
 
     @property
     def title(self) -> str:
-        """Its name, or else what it does."""
+        """Its name; by default what it does."""
         return self.name or self.fault.do
 
 
@@ -273,6 +272,6 @@ def read_rules(value: object) -> tuple[Rule, ...]:
 
 
 def rules_as_json(rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
-    """The rules in the form that :func:`read_rules` takes, without the conditions that are not set."""
+    """The rules as ``read_rules`` reads them, without conditions that are not set."""
     written: list[dict[str, Any]] = _RULES.dump_python(rules, mode="json", exclude_none=True)
     return written

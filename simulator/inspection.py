@@ -1,7 +1,6 @@
-"""``/_/``: what the simulator saw, for judges and the curious; and its rules, balance and reset.
+"""The pages under ``/_/``: what the simulator received, its rules, its balance, and reset.
 
-All of it concerns people's numbers and messages, so it answers only peers on this machine, or whoever has the
-token.
+They show private data, so they answer only clients on this machine, or clients with the token.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from urllib.parse import parse_qsl
 from bulksend.errors import InvalidInput, InvalidValue
 from simulator.checks import Request
 from simulator.faults import read_rules, rules_as_json
-from simulator.plan import Plan
 from simulator.records import Verdict
 from simulator.replies import HttpDate, http_reply, to_json
+from simulator.transmission import Transmission
 from simulator.vendor import Vendor
 
 PREFIX = "/_/"
 
-#: One page; the cursor ``after`` leads to the next. Larger ones would hold up the answers to sends.
+#: Rows of one page; ``after`` asks for the next. A larger page would delay the replies to sends.
 _MOST_ROWS = 10_000
 _DEFAULT_ROWS = 1_000
 
 
 class Inspection:
-    """Serves ``/_/``. ``on_loopback`` says that only peers on this machine can reach the simulator at all."""
+    """Serves ``/_/``. ``on_loopback``: only clients on this machine can reach the simulator."""
 
     def __init__(
         self,
@@ -52,33 +51,39 @@ class Inspection:
             ("POST", "reset"): self._reset,
         }
 
-    def answer(self, request: Request) -> Plan:
-        """One page, as a plan to write it at once."""
+    def answer(self, request: Request) -> Transmission:
+        """One page."""
         if request.path == PREFIX + "healthz":
-            return self._plan(request, 200, to_json({"status": "ok"}))
-        if not self._may_see(request):
-            return self._plan(request, 403, to_json({"error": "give the inspection token as a Bearer token"}))
+            return self._reply(request, 200, to_json({"status": "ok"}))
+        if not self._is_authorized(request):
+            return self._reply(
+                request, 403, to_json({"error": "give the inspection token as a Bearer token"})
+            )
         name = request.path.removeprefix(PREFIX)
         page = self._pages.get((request.method, name))
         if page is None:
             known = any(path == name for _, path in self._pages)
-            return self._plan(request, 405 if known else 404, to_json({"error": "no such page"}))
+            return self._reply(request, 405 if known else 404, to_json({"error": "no such page"}))
         try:
             body = page(request)
-        except InvalidInput as wrong:
-            field = wrong.field if isinstance(wrong, InvalidValue) else None
-            return self._plan(request, 400, to_json({"error": str(wrong), "field": field}))
+        except InvalidInput as error:
+            field = error.field if isinstance(error, InvalidValue) else None
+            return self._reply(request, 400, to_json({"error": str(error), "field": field}))
         kind = (
             "application/x-ndjson"
             if name == "messages" and "format=jsonl" in request.query
             else "application/json"
         )
-        return self._plan(request, 200, body, kind)
+        return self._reply(request, 200, body, kind)
 
-    def _plan(self, request: Request, status: int, body: bytes, kind: str = "application/json") -> Plan:
-        return Plan(http_reply(status, body, self._date.at(request.received_at_ms), content_type=kind))
+    def _reply(
+        self, request: Request, status: int, body: bytes, kind: str = "application/json"
+    ) -> Transmission:
+        return Transmission(
+            http_reply(status, body, self._date.at(request.received_at_ms), content_type=kind)
+        )
 
-    def _may_see(self, request: Request) -> bool:
+    def _is_authorized(self, request: Request) -> bool:
         if self._token is None:
             return self._on_loopback
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -125,8 +130,8 @@ class Inspection:
         return to_json(stats | {"balance": self._vendor.balance} | self._extra_stats())
 
     def _faults(self, request: Request) -> bytes:
-        book = self._vendor.rulebook
-        return to_json({"rules": rules_as_json(book.rules), "fired": book.fired})
+        current = self._vendor.fault_rules
+        return to_json({"rules": rules_as_json(current.rules), "fired": current.fired})
 
     def _set_faults(self, request: Request) -> bytes:
         rules = read_rules(_json(request.body))
@@ -141,8 +146,8 @@ class Inspection:
             or not isinstance(balance, int | None)
             or (balance is not None and balance < 0)
         ):
-            raise InvalidValue("balance", "", "must be a number of messages from 0, or null for no end")
-        self._vendor.top_up(balance)
+            raise InvalidValue("balance", "", "must be a number of messages from 0, or null for no limit")
+        self._vendor.balance = balance
         return to_json({"balance": balance})
 
     def _reset(self, request: Request) -> bytes:
@@ -151,7 +156,7 @@ class Inspection:
 
 
 def _add_share_of_limit(described: dict[str, Any], limit: int | None) -> None:
-    """How much of the allowed rate was used, on average from the first message that went out to the last."""
+    """Add the used share of the allowed rate, the mean from the first sent message to the last."""
     mean = described["mean_stored_per_second"]
     described["share_of_limit"] = None if limit is None or mean is None else mean / limit
 
@@ -164,14 +169,16 @@ def _json(body: bytes) -> Any:
 
 
 class _Query:
-    """The query of one page. Raises InvalidValue for what it does not know."""
+    """The query of one page. Raises InvalidValue for an unknown parameter or a wrong value."""
 
     def __init__(self, query: str, known: set[str]) -> None:
         self._given = dict(parse_qsl(query, keep_blank_values=True))
         for name in self._given:
             if name not in known:
                 raise InvalidValue(
-                    name[:40], "", "is not known here; known are: " + (", ".join(sorted(known)) or "none")
+                    name[:40],
+                    "",
+                    "is not a parameter of this page; known are: " + (", ".join(sorted(known)) or "none"),
                 )
 
     def text(self, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""From parsed JSON to frozen values, with errors that name the field and never repeat what may be private."""
+"""Parsed JSON to frozen values, with errors that name the field and show no private value."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def read_as(adapter: TypeAdapter[T], value: object, where: str) -> T:
-    """``value`` as the adapter's type. Raises InvalidValue for the first thing wrong in it."""
+    """``value`` as the adapter's type. Raises InvalidValue for its first error."""
     try:
-        # JSON knows no tuples, enums or integers-as-floats; lax mode takes what JSON can say.
+        # JSON has no tuples and no enums: lax mode converts from what it has.
         return adapter.validate_python(value)
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False)[0]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
         raise InvalidValue(
             _field(where, first["loc"]),
             _shown(first["loc"], first["input"]),
@@ -31,7 +31,7 @@ def _field(where: str, loc: tuple[int | str, ...]) -> str:
 
 
 def _shown(loc: tuple[int | str, ...], value: Any) -> str:
-    """Scalars only, digits masked; an address may carry a secret in its path, so never that."""
+    """Scalars only, digits masked; a URL may carry a secret in its path and is never shown."""
     if not isinstance(value, str | int | float | bool) or (loc and loc[-1] in {"url", "secret"}):
         return ""
     return mask_digits(str(value))[:40]

@@ -1,7 +1,7 @@
-"""When bytes arrived, by the kernel's word: a busy machine may let this process read them tens of ms later.
+"""When bytes arrived, by the kernel: on a busy machine this process may read them tens of ms later.
 
-The record of a rate must not call a second too full because the recorder was late. Linux stamps what a TCP socket
-receives (SO_TIMESTAMPNS, socket(7)); elsewhere the instant of reading has to do.
+A late reading must not make a measured second look fuller than it was. Linux timestamps the bytes that a TCP socket
+receives (SO_TIMESTAMPNS, socket(7)); other systems use the time of reading.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ import struct
 import sys
 import time
 
-#: asm-generic/socket.h; Python has no name for it. Some rarer processors number it otherwise.
+#: From asm-generic/socket.h; Python has no name for it, and some rare processors use another number.
 _SO_TIMESTAMPNS = 35
-_STAMPS = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+_IS_SUPPORTED = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
 _TIMESPEC = struct.Struct("qq")
 _ROOM = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
-#: More than this is a clock that was set meanwhile.
+#: A longer wait means that the clock was set meanwhile.
 _MOST_SECONDS = 5.0
 
 
-class StampedSocket(socket.socket):
-    """A listening socket, and the connections it accepts, that know when they last received something."""
+class TimestampedSocket(socket.socket):
+    """A listening socket and its connections, which know when their last bytes arrived."""
 
     __slots__ = ("_arrived_at",)
 
     _arrived_at: float | None
 
     @classmethod
-    def taking(cls, fileno: int) -> StampedSocket:
-        """The socket behind a descriptor, which belongs to it from now on."""
+    def adopt(cls, fileno: int) -> TimestampedSocket:
+        """The socket of a descriptor; it owns the descriptor."""
         made = cls(fileno=fileno)
         made._arrived_at = None
         return made
 
     def accept(self) -> tuple[socket.socket, object]:
-        """As every socket's; connections inherit the stamping."""
+        """As socket.accept; the connection has timestamps too."""
         fileno, address = self._accept()  # type: ignore[attr-defined]
-        return StampedSocket.taking(fileno), address
+        return TimestampedSocket.adopt(fileno), address
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """As every socket's; remembers the stamp of the newest bytes."""
+        """As socket.recv; keeps the timestamp of the newest bytes."""
         data, notes, _, _ = self.recvmsg(size, _ROOM, flags)
         for level, kind, value in notes:
             if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
@@ -51,17 +51,17 @@ class StampedSocket(socket.socket):
 
     @property
     def waited_seconds(self) -> float:
-        """How long ago the newest bytes that were read had arrived."""
+        """How long ago the newest bytes arrived."""
         if self._arrived_at is None:
             return 0.0
         waited = time.time() - self._arrived_at
         return waited if 0.0 < waited < _MOST_SECONDS else 0.0
 
 
-def stamping(fileno: int) -> StampedSocket | None:
-    """The bound socket behind a descriptor, stamping; None, and the descriptor closed, where nothing stamps."""
-    made = StampedSocket.taking(fileno)
-    if not _STAMPS:
+def timestamping_socket(fileno: int) -> TimestampedSocket | None:
+    """The bound socket of a descriptor, with timestamps. Where those are not supported: None, and it is closed."""
+    made = TimestampedSocket.adopt(fileno)
+    if not _IS_SUPPORTED:
         made.close()
         return None
     made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
@@ -69,7 +69,7 @@ def stamping(fileno: int) -> StampedSocket | None:
 
 
 def waited_seconds(of: object) -> float:
-    """How long what was read last from asyncio's wrapper of a socket had waited; 0 where nobody knows."""
-    # The wrapper has no public way to what it wraps.
+    """How long the newest bytes of an asyncio socket waited to be read; 0 when that is not known."""
+    # asyncio wraps the socket and has no public access to it.
     inner = getattr(of, "_sock", None)
-    return inner.waited_seconds if isinstance(inner, StampedSocket) else 0.0
+    return inner.waited_seconds if isinstance(inner, TimestampedSocket) else 0.0

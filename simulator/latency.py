@@ -1,6 +1,6 @@
-"""How long the rehearsal vendor takes: three distributions, drawn with dice that are handed in.
+"""The vendor's latency: three distributions, drawn with the dice of the caller.
 
-Durations in settings are milliseconds; :func:`draw` answers seconds, as event loops want them.
+Durations in settings are milliseconds; ``draw`` returns seconds, the unit of event loops.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Z99 = 2.3263478740408408
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Always the same."""
+    """Always the same duration."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Anything between two bounds, equally likely."""
+    """Equally likely between two bounds."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class LogNormal:
-    """The long right tail that real services have, given by its median and its 99th percentile."""
+    """With the long right tail of real services; given by median and 99th percentile."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ Latency = Annotated[Constant | Uniform | LogNormal, Field(discriminator="kind")]
 
 
 def draw(latency: Constant | Uniform | LogNormal, dice: Random) -> float:
-    """One duration in seconds. A constant takes no throw of the dice."""
+    """One duration in seconds. A constant draws no random number."""
     if isinstance(latency, Constant):
         return latency.ms / 1000
     if isinstance(latency, Uniform):

@@ -1,4 +1,4 @@
-"""POSTs receipts when they are due, tries again when they are not taken, and counts what became of them."""
+"""POSTs receipts when they are due, retries failed ones, and counts the results."""
 
 from __future__ import annotations
 
@@ -18,29 +18,27 @@ log = logging.getLogger("simulator")
 
 
 class ReceiptSender:
-    """The event loop's timers say when, a few tasks carry. Belongs to one event loop; end it with
-    :meth:`stop`.
-    """
+    """Timers put due receipts into a queue, a few tasks POST them. Belongs to one event loop; ends by ``stop``."""
 
     def __init__(self, settings: ReceiptSettings, seed: int) -> None:
         self._settings = settings
         self._dice = Random(seed)
-        self._bag: asyncio.Queue[tuple[Receipt, int]] = asyncio.Queue()
+        self._due: asyncio.Queue[tuple[Receipt, int]] = asyncio.Queue()
         self._counts: Counter[str] = Counter()
         self._pending = 0
-        self._nothing_pending = asyncio.Event()
-        self._nothing_pending.set()
-        # Neither proxies from the environment nor redirects: a receipt goes where it was told to, or nowhere.
-        # Receipts that overtake their answer are POSTed outside the tasks, hence the larger pool.
+        self._all_done = asyncio.Event()
+        self._all_done.set()
+        # No proxies from the environment and no redirects: a receipt goes to its URL only. The pool is larger than the
+        # number of tasks because a receipt before its reply is POSTed outside them.
         self._client = httpx.AsyncClient(
             timeout=settings.timeout_seconds,
             trust_env=False,
             limits=httpx.Limits(max_connections=2 * settings.connections),
         )
-        self._tasks = {asyncio.create_task(self._carry()) for _ in range(settings.connections)}
+        self._tasks = {asyncio.create_task(self._post_due()) for _ in range(settings.connections)}
 
     async def stop(self) -> None:
-        """Drop what is not yet delivered."""
+        """Stop; receipts that were not posted are dropped."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -50,60 +48,60 @@ class ReceiptSender:
             log.info("receipts dropped at the stop: %d", self._pending)
 
     async def idle(self) -> None:
-        """Until every receipt was delivered or given up."""
-        await self._nothing_pending.wait()
+        """Wait until every receipt was posted or given up."""
+        await self._all_done.wait()
 
     @property
     def counts(self) -> dict[str, int]:
-        """Receipts posted, tries repeated, receipts given up and still pending."""
+        """How many receipts were posted and given up, how many are pending, and how many tries were retries."""
         return {name: self._counts[name] for name in ("posted", "retried", "given_up")} | {
             "pending": self._pending
         }
 
-    def accepted(self, sent: Sent) -> Callable[[], Awaitable[None]] | None:
-        """Plan the receipts of one message; answers what has to be awaited before the send is answered."""
+    def schedule(self, sent: Sent) -> Callable[[], Awaitable[None]] | None:
+        """See ReceiptScheduler."""
         receipts = plan_receipts(sent, self._settings, self._dice)
         self._pending += len(receipts)
-        self._nothing_pending.clear()
-        overtakes = self._dice.random() < self._settings.before_answer_share
-        for due in receipts[1:] if overtakes else receipts:
-            self._bring(due.seconds, due.receipt, 1)
-        return partial(self._overtake, receipts[0].receipt) if overtakes else None
+        self._all_done.clear()
+        is_first = self._dice.random() < self._settings.before_answer_share
+        for due in receipts[1:] if is_first else receipts:
+            self._schedule(due.seconds, due.receipt, 1)
+        return partial(self._post_first, receipts[0].receipt) if is_first else None
 
-    async def _overtake(self, receipt: Receipt) -> None:
-        """The first try is awaited; a client that gives up meanwhile does not take the receipt with it."""
+    async def _post_first(self, receipt: Receipt) -> None:
+        """POST the receipt once; the POST goes on when the client of the send gives up meanwhile."""
         task = asyncio.create_task(self._post(receipt, 1))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
 
-    def _bring(self, seconds: float, receipt: Receipt, attempt: int) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._bag.put_nowait, (receipt, attempt))
+    def _schedule(self, seconds: float, receipt: Receipt, attempt: int) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._due.put_nowait, (receipt, attempt))
 
-    async def _carry(self) -> None:
+    async def _post_due(self) -> None:
         while True:
-            receipt, attempt = await self._bag.get()
+            receipt, attempt = await self._due.get()
             await self._post(receipt, attempt)
 
     async def _post(self, receipt: Receipt, attempt: int) -> None:
         settings = self._settings
-        if await self._is_taken(receipt):
-            self._settle("posted")
+        if await self._try_post(receipt):
+            self._finish("posted")
         elif attempt < settings.tries:
             self._counts["retried"] += 1
-            self._bring(settings.retry_ms / 1000 * 2 ** (attempt - 1), receipt, attempt + 1)
+            self._schedule(settings.retry_ms / 1000 * 2 ** (attempt - 1), receipt, attempt + 1)
         else:
-            self._settle("given_up")
+            self._finish("given_up")
 
-    async def _is_taken(self, receipt: Receipt) -> bool:
+    async def _try_post(self, receipt: Receipt) -> bool:
         try:
             reply = await self._client.post(self._settings.url, json=as_json(receipt, self._settings.shape))
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
         return reply.is_success
 
-    def _settle(self, how: str) -> None:
+    def _finish(self, how: str) -> None:
         self._counts[how] += 1
         self._pending -= 1
         if not self._pending:
-            self._nothing_pending.set()
+            self._all_done.set()

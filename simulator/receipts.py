@@ -1,7 +1,6 @@
-"""Which status callbacks follow a message, and in whose shape. Pure: times and dice are handed in.
+"""Which status callbacks follow a message, and their JSON. Pure: times and dice are arguments.
 
-The vendor documents no payload (reference, section 2), so three are imitated: Meta's, YCloud's and a flat
-one.
+The vendor documents no payload (docs/vendor.md#receipts), so three are imitated: Meta's, YCloud's and a flat one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from simulator.settings import ReceiptSettings
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that went out. ``at_ms`` is unix milliseconds."""
+    """A sent message. ``at_ms`` is unix milliseconds."""
 
     message_id: str
     to: str
@@ -27,7 +26,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One status of one message. ``at_ms`` is when it happened, which need not be when it is told."""
+    """One status of one message. ``at_ms`` is when it happened, which may be long before its POST."""
 
     sent: Sent
     status: str
@@ -37,42 +36,47 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A receipt and how many seconds after the acceptance it is POSTed."""
+class ScheduledReceipt:
+    """A receipt, and how many seconds after the acceptance it is POSTed."""
 
     seconds: float
     receipt: Receipt
 
 
-def plan_receipts(sent: Sent, settings: ReceiptSettings, dice: Random) -> list[Due]:
-    """All receipts of one message, by the time at which they are POSTed."""
-    story = _story(sent, settings, dice)
+def plan_receipts(sent: Sent, settings: ReceiptSettings, dice: Random) -> list[ScheduledReceipt]:
+    """All receipts of one message, by the time of their POST."""
+    statuses = _statuses(sent, settings, dice)
     if dice.random() < settings.out_of_order_share:
-        # What happened keeps its time; only the telling is reversed.
-        instants = sorted(due.seconds for due in story)
-        story = [Due(when, due.receipt) for when, due in zip(instants, reversed(story), strict=True)]
-    twice = [due for due in story if dice.random() < settings.duplicate_share]
-    return sorted(story + twice, key=lambda due: due.seconds)
+        # Only the POSTs are reversed: each status keeps the time at which it happened.
+        instants = sorted(due.seconds for due in statuses)
+        statuses = [
+            ScheduledReceipt(when, due.receipt)
+            for when, due in zip(instants, reversed(statuses), strict=True)
+        ]
+    twice = [due for due in statuses if dice.random() < settings.duplicate_share]
+    return sorted(statuses + twice, key=lambda due: due.seconds)
 
 
-def _story(sent: Sent, settings: ReceiptSettings, dice: Random) -> list[Due]:
-    """sent, then failed; or sent, perhaps delivered, perhaps read: never earlier than the one before."""
-    told = draw(settings.sent, dice)
-    story = [_due(sent, "sent", told)]
-    later = max(told, draw(settings.delivered, dice))
+def _statuses(sent: Sent, settings: ReceiptSettings, dice: Random) -> list[ScheduledReceipt]:
+    """sent, then failed; or sent, maybe delivered, maybe read; none before the previous one."""
+    sent_after = draw(settings.sent, dice)
+    statuses = [_due(sent, "sent", sent_after)]
+    later = max(sent_after, draw(settings.delivered, dice))
     if dice.random() < settings.failed_share:
-        story.append(_due(sent, "failed", later, settings.failed_code, settings.failed_title))
-        return story
+        statuses.append(_due(sent, "failed", later, settings.failed_code, settings.failed_title))
+        return statuses
     if dice.random() >= settings.delivered_share:
-        return story
-    story.append(_due(sent, "delivered", later))
+        return statuses
+    statuses.append(_due(sent, "delivered", later))
     if dice.random() < settings.read_share:
-        story.append(_due(sent, "read", max(later, draw(settings.read, dice))))
-    return story
+        statuses.append(_due(sent, "read", max(later, draw(settings.read, dice))))
+    return statuses
 
 
-def _due(sent: Sent, status: str, seconds: float, code: int | None = None, title: str = "") -> Due:
-    return Due(seconds, Receipt(sent, status, int(sent.at_ms + seconds * 1000), code, title))
+def _due(
+    sent: Sent, status: str, seconds: float, code: int | None = None, title: str = ""
+) -> ScheduledReceipt:
+    return ScheduledReceipt(seconds, Receipt(sent, status, int(sent.at_ms + seconds * 1000), code, title))
 
 
 def as_json(receipt: Receipt, shape: str) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def _meta(receipt: Receipt) -> dict[str, Any]:
 
 
 def _ycloud(receipt: Receipt) -> dict[str, Any]:
-    told_at = (
+    created_at = (
         datetime.fromtimestamp(receipt.at_ms / 1000, UTC)
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z")
@@ -137,7 +141,7 @@ def _ycloud(receipt: Receipt) -> dict[str, Any]:
         "id": f"evt_{receipt.sent.message_id[-12:]}_{receipt.status}",
         "type": "whatsapp.message.updated",
         "apiVersion": "v2",
-        "createTime": told_at,
+        "createTime": created_at,
         "whatsappMessage": message,
     }
 

@@ -1,7 +1,7 @@
-"""What was received, in memory only: the judge of every promise about what left the sender.
+"""The received requests, in memory only: the evidence for every promise about what was sent.
 
-Of each request a compact row stays for ever (about 50 bytes, in arrays); of the last ``keep_bodies`` also the
-rest. All of it is private data: it is served to whoever may inspect, and never logged.
+Each request keeps a compact row (about 50 bytes, in arrays); the last ``keep_bodies`` keep the rest too. All of it is
+private data: inspection shows it, logs never do.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from simulator.replies import Names
-from simulator.windows import Busiest
+from simulator.replies import Ids
+from simulator.windows import PeakRate
 
 
 class Verdict(StrEnum):
-    """What became of a request."""
+    """The result of a request."""
 
     ACCEPTED = "accepted"
-    """Sent to the recipient, and the sender was told so."""
+    """Sent to the recipient, and the client was told so."""
     LOST_ANSWER = "lost_answer"
-    """Sent to the recipient, but the sender was not plainly told."""
+    """Sent to the recipient, but the client got no clear reply."""
     SERVED = "served"
-    """Another action than the send call, answered."""
+    """An action other than the send call, answered."""
     REFUSED = "refused"
-    """Not sent, and the sender was told why."""
+    """Not sent, and the client was told why."""
     THROTTLED = "throttled"
-    """Not sent, and the sender was told that it is too fast."""
+    """Not sent: the client exceeded a rate and was told so."""
     HTTP_ERROR = "http_error"
-    """Not sent, answered by an HTTP status of a fault."""
+    """Not sent, answered by the HTTP status of a fault."""
     DROPPED = "dropped"
-    """Not sent, and no whole answer was given."""
+    """Not sent, and the reply was not complete."""
 
 
-#: The message went out to the recipient.
+#: The message was sent to the recipient.
 STORED = frozenset({Verdict.ACCEPTED, Verdict.LOST_ANSWER})
 
 _VERDICTS = tuple(Verdict)
@@ -45,16 +45,14 @@ _CODE = {verdict: code for code, verdict in enumerate(_VERDICTS)}
 _STORED_CODES = frozenset(_CODE[verdict] for verdict in STORED)
 
 
-def without_answer(verdict: Verdict) -> Verdict:
-    """What the verdict becomes when its answer is not given whole."""
+def with_lost_reply(verdict: Verdict) -> Verdict:
+    """The verdict when its reply is not complete."""
     return Verdict.LOST_ANSWER if verdict in STORED else Verdict.DROPPED
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """One request as it goes on record. ``message_number`` 0 is none, ``ret_code`` None is an answer without
-    one.
-    """
+class ReceivedRequest:
+    """One request to record. ``message_number`` 0: no message; ``ret_code`` None: a reply without RetCode."""
 
     received_at_ms: float
     now: float
@@ -73,7 +71,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """What is forgotten first."""
+    """The part of a record that is kept for the newest requests only."""
 
     content: object
     headers: dict[str, str]
@@ -81,15 +79,14 @@ class _Body:
     to: str
 
 
-#: Headers worth keeping. The signature is not among them: with the body it would be all one needs to send
-#: again.
+#: Without the signature: with the body it would be enough to send the request again.
 _KEPT_HEADERS = ("content-type", "user-agent", "x-access-key-id", "x-nonce", "x-timestamp", "connection")
 
 _NO_RET_CODE = -1
 
 
-class _Words:
-    """Strings that repeat, kept once and counted by number."""
+class _StringTable:
+    """Interned strings: a repeated string is kept once and named by a number."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -109,11 +106,11 @@ class _Words:
 class Records:
     """Rows in order of arrival, numbered from 1."""
 
-    def __init__(self, keep_bodies: int, names: Names) -> None:
+    def __init__(self, keep_bodies: int, ids: Ids) -> None:
         self._keep_bodies = keep_bodies
-        self._names = names
+        self._ids = ids
         self._bodies: dict[int, _Body] = {}
-        self._words = _Words()
+        self._words = _StringTable()
         self._at_ms = array("d")
         self._now = array("d")
         self._to = array("Q")
@@ -125,20 +122,20 @@ class Records:
         self._http_status = array("H")
         self._message = array("Q")
         self._content_mark = array("q")
-        # Counted as they come: stats are asked for in the middle of a run and must not hold it up.
+        # Counted on arrival, so that a request for the stats does not delay the run.
         self._verdicts: Counter[int] = Counter()
         self._ret_codes: Counter[int] = Counter()
         self._statuses: Counter[int] = Counter()
         self._types: Counter[str] = Counter()
-        self._overall = Busiest()
-        self._stored = Busiest()
-        self._by_sender: dict[int, tuple[Busiest, Busiest]] = {}
+        self._overall = PeakRate()
+        self._stored = PeakRate()
+        self._by_sender: dict[int, tuple[PeakRate, PeakRate]] = {}
 
     def __len__(self) -> int:
         return len(self._now)
 
-    def add(self, received: Received) -> int:
-        """Put one request on record and return its number."""
+    def add(self, received: ReceivedRequest) -> int:
+        """Record one request; returns its number."""
         words = self._words
         sender = words.number(received.sender)
         self._at_ms.append(received.received_at_ms)
@@ -157,7 +154,7 @@ class Records:
         self._keep_body(number, received)
         return number
 
-    def _count(self, sender: int, received: Received) -> None:
+    def _count(self, sender: int, received: ReceivedRequest) -> None:
         self._verdicts[_CODE[received.verdict]] += 1
         self._statuses[received.http_status] += 1
         self._types[received.type] += 1
@@ -169,14 +166,14 @@ class Records:
     def _count_window(self, sender: int, now: float, stored: bool) -> None:
         windows = self._by_sender.get(sender)
         if windows is None:
-            windows = self._by_sender[sender] = (Busiest(), Busiest())
+            windows = self._by_sender[sender] = (PeakRate(), PeakRate())
         self._overall.add(now)
         windows[0].add(now)
         if stored:
             self._stored.add(now)
             windows[1].add(now)
 
-    def _keep_body(self, number: int, received: Received) -> None:
+    def _keep_body(self, number: int, received: ReceivedRequest) -> None:
         if not self._keep_bodies:
             return
         headers = received.headers
@@ -184,10 +181,10 @@ class Records:
         self._bodies[number] = _Body(received.content, kept, received.fault, received.to)
         self._bodies.pop(number - self._keep_bodies, None)
 
-    def answer_lost(self, number: int) -> None:
-        """The answer to this request could not be given whole after all."""
+    def mark_reply_lost(self, number: int) -> None:
+        """Record that the reply to this request was not completely sent."""
         given = self._verdict[number - 1]
-        left = _CODE[without_answer(_VERDICTS[given])]
+        left = _CODE[with_lost_reply(_VERDICTS[given])]
         self._verdict[number - 1] = left
         self._verdicts[given] -= 1
         self._verdicts[left] += 1
@@ -198,7 +195,7 @@ class Records:
         counted.pop(0, None)
         return counted
 
-    # ---- what inspection asks --------------------------------------------------------------------
+    # ---- inspection ------------------------------------------------------------------------------
 
     def find(
         self,
@@ -240,7 +237,7 @@ class Records:
         if verdict is not None:
             wanted.append((self._verdict, _CODE[verdict]))
         if message_id is not None:
-            wanted.append((self._message, self._names.message_number(message_id) or 0))
+            wanted.append((self._message, self._ids.message_number(message_id) or 0))
             if not wanted[-1][1]:
                 return
         for index in range(after, len(self._now)):
@@ -255,7 +252,7 @@ class Records:
             "n": index + 1,
             "received_at_ms": self._at_ms[index],
             "monotonic": self._now[index],
-            "request_id": self._names.request_id(index + 1),
+            "request_id": self._ids.request_id(index + 1),
             "action": self._words.words[self._action[index]],
             "sender": self._words.words[self._sender[index]],
             "to": body.to if body else _as_digits(self._to[index]),
@@ -266,47 +263,47 @@ class Records:
             "http_status": self._http_status[index],
             "message_id": self._message_id(index),
             "fault": body.fault if body else None,
-            "content": _decoded(body.content) if body else None,
+            "content": _as_json_value(body.content) if body else None,
             "headers": body.headers if body else None,
         }
 
     def _message_id(self, index: int) -> str | None:
         number = self._message[index]
-        return self._names.message_id(number) if number else None
+        return self._ids.message_id(number) if number else None
 
     def duplicates(
         self, *, of: str = "stored", same_content: bool = False, limit: int = 1000
     ) -> list[dict[str, Any]]:
-        """Recipients who had more than one message from one sender.
+        """Recipients with more than one message from one sender.
 
-        ``of`` is ``stored`` (messages that went out) or ``requests`` (all that were received); with
-        ``same_content`` only messages with the very same Content count as doubles.
+        ``of`` is ``stored`` (sent messages) or ``requests`` (all that were received); with ``same_content`` only
+        messages with the same Content count as duplicates.
         """
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         seen: set[tuple[int, ...]] = set()
-        # Two passes, so that memory is spent on doubles and not on everyone.
+        # Two passes, so that only duplicates take memory.
         for index in self._counted(of):
-            key = self._double_key(index, same_content)
+            key = self._duplicate_key(index, same_content)
             if key in seen:
                 groups[key] = []
             else:
                 seen.add(key)
         for index in self._counted(of):
-            rows = groups.get(self._double_key(index, same_content))
+            rows = groups.get(self._duplicate_key(index, same_content))
             if rows is not None:
                 rows.append(index)
-        return [self._double(rows) for rows in list(groups.values())[:limit]]
+        return [self._duplicate(rows) for rows in list(groups.values())[:limit]]
 
     def _counted(self, of: str) -> Iterator[int]:
         for index, to in enumerate(self._to):
             if to and (of != "stored" or self._verdict[index] in _STORED_CODES):
                 yield index
 
-    def _double_key(self, index: int, same_content: bool) -> tuple[int, ...]:
+    def _duplicate_key(self, index: int, same_content: bool) -> tuple[int, ...]:
         key = (self._to[index], self._sender[index])
         return (*key, self._content_mark[index]) if same_content else key
 
-    def _double(self, rows: list[int]) -> dict[str, Any]:
+    def _duplicate(self, rows: list[int]) -> dict[str, Any]:
         first = rows[0]
         return {
             "to": _as_digits(self._to[first]),
@@ -319,9 +316,9 @@ class Records:
         }
 
     def stats(self, *, distinct: bool = False) -> dict[str, Any]:
-        """Counts, and the fullest window of one second overall and per sender.
+        """Counts, and the most requests in any second, overall and per sender.
 
-        ``distinct`` also counts the recipients, which looks at every row.
+        ``distinct`` also counts the recipients, which reads every row.
         """
         verdicts = {verdict: self._verdicts[code] for verdict, code in _CODE.items()}
         return {
@@ -329,20 +326,20 @@ class Records:
             "stored": sum(count for verdict, count in verdicts.items() if verdict in STORED),
             "distinct_recipients": len(set(self._to) - {0}) if distinct else None,
             "by_verdict": {verdict.value: count for verdict, count in verdicts.items() if count},
-            "by_ret_code": _tally(self._ret_codes),
-            "by_http_status": _tally(self._statuses),
+            "by_ret_code": _by_value(self._ret_codes),
+            "by_http_status": _by_value(self._statuses),
             "by_type": {kind or "-": count for kind, count in self._types.items()},
             "first_at_ms": self._at_ms[0] if len(self) else None,
             "last_at_ms": self._at_ms[-1] if len(self) else None,
-            "sends": _described(self._overall, self._stored),
+            "sends": _rates(self._overall, self._stored),
             "senders": {
-                self._words.words[number]: _described(requests, stored)
+                self._words.words[number]: _rates(requests, stored)
                 for number, (requests, stored) in self._by_sender.items()
             },
         }
 
 
-def _described(requests: Busiest, stored: Busiest) -> dict[str, Any]:
+def _rates(requests: PeakRate, stored: PeakRate) -> dict[str, Any]:
     return {
         "requests": requests.count,
         "stored": stored.count,
@@ -353,12 +350,12 @@ def _described(requests: Busiest, stored: Busiest) -> dict[str, Any]:
     }
 
 
-def _tally(counted: Counter[int]) -> dict[str, int]:
+def _by_value(counted: Counter[int]) -> dict[str, int]:
     return {str(value): count for value, count in sorted(counted.items())}
 
 
-def _decoded(content: object) -> object:
-    """The Content as JSON where it is JSON, else as it came."""
+def _as_json_value(content: object) -> object:
+    """The Content as a JSON value when it is JSON, else unchanged."""
     if not isinstance(content, str):
         return content
     try:
@@ -368,7 +365,7 @@ def _decoded(content: object) -> object:
 
 
 def _as_number(to: str) -> int:
-    """A recipient as an integer with a leading 1, so that leading zeros are kept; 0 is none."""
+    """A recipient as an integer with a leading 1, which keeps leading zeros; 0 for no recipient."""
     return int("1" + to) if to.isascii() and to.isdigit() and len(to) <= 18 else 0
 
 

@@ -1,4 +1,4 @@
-"""The vendor's answers as bytes: ids, the JSON of the page, and the HTTP around it."""
+"""The vendor's replies as bytes: ids, JSON and HTTP."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _BODILESS = frozenset({204, 304})
 
 
-class Names:
-    """MessageIds and RequestIds, made from a number so that they need not be kept, unique across runs."""
+class Ids:
+    """MessageIds and RequestIds, computed from a number, so that they need no memory; unique across runs."""
 
     def __init__(self, run: bytes | None = None) -> None:
-        """``run`` is seven bytes that tell this run from all others; by default random ones."""
+        """``run``: seven bytes that identify this run; random by default."""
         self._run = secrets.token_bytes(7) if run is None else run
         run_hex = self._run.hex()
         self._request_prefix = f"{run_hex[:8]}-{run_hex[8:12]}-4{run_hex[12:14]}0"
 
     def message_id(self, number: int) -> str:
-        """Opaque, in the look of WhatsApp's own. The vendor's form is not documented (reference 1.3)."""
+        """In the form of WhatsApp's own ids; the vendor's form is not documented (docs/vendor.md#reply)."""
         return "wamid.HBgM" + base64.b64encode(self._run + number.to_bytes(8, "big")).decode()
 
     def message_number(self, message_id: str) -> int | None:
-        """The number that a MessageId of this run was made from, or None."""
+        """The number of a MessageId of this run; None for any other text."""
         try:
             raw = base64.b64decode(message_id.removeprefix("wamid.HBgM"), validate=True)
         except ValueError:
@@ -67,7 +67,7 @@ def http_reply(
     content_type: str = "application/json",
     close: bool = False,
 ) -> bytes:
-    """One HTTP/1.1 response. Headers that are given win over the ones it would write itself."""
+    """One HTTP/1.1 response. ``headers`` replace the default ones."""
     lines = {
         "Content-Type": content_type,
         "Content-Length": str(len(body)),
@@ -87,14 +87,12 @@ def http_reply(
 
 
 def body_start(reply: bytes) -> int:
-    """Where the body begins in a reply made here."""
+    """The offset of the body in a reply of ``http_reply``."""
     return reply.index(b"\r\n\r\n") + 4
 
 
 def accepted_body(action: str, message_id: str, request_id: str) -> bytes:
-    """The page's example response, field for field. Ids and action hold nothing that JSON would have to
-    escape.
-    """
+    """The documented response. Ids and action contain nothing that JSON escapes."""
     return (
         f'{{"Action":"{action}Response","Data":{{"MessageId":"{message_id}"}},'
         f'"Message":"","RequestId":"{request_id}","RetCode":0}}'
@@ -102,19 +100,19 @@ def accepted_body(action: str, message_id: str, request_id: str) -> bytes:
 
 
 def data_body(action: str, data: Mapping[str, Any], request_id: str) -> bytes:
-    """Success of any other action; ``data`` holds the top-level fields of its response."""
+    """Success of another action; ``data`` holds the top-level fields of its response."""
     return to_json(
         {"Action": f"{action}Response", **data, "Message": "", "RequestId": request_id, "RetCode": 0}
     )
 
 
 def refused_body(action: str, ret_code: int, message: str, request_id: str) -> bytes:
-    """A RetCode other than 0. There is no Data."""
+    """A RetCode other than 0, without Data."""
     return to_json(
         {"Action": f"{action}Response", "Message": message, "RequestId": request_id, "RetCode": ret_code}
     )
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON in ASCII, so that even half a surrogate pair that someone sent can be told back."""
+    """Compact JSON in ASCII, which can also hold a lone surrogate that a client sent."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")

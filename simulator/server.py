@@ -1,4 +1,4 @@
-"""The simulator as a server: in this event loop, in a thread of its own, or as a process."""
+"""The simulator as a server: in an event loop, in a thread of its own, or as a process."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from functools import partial
 from typing import Any, TextIO
 
 from simulator.checks import Request
-from simulator.connection import Connection, Switchboard
+from simulator.connection import Connection, ServerState
 from simulator.faults import Rule
 from simulator.inspection import PREFIX, Inspection
-from simulator.kernel_timestamps import stamping
-from simulator.plan import Plan
+from simulator.kernel_timestamps import timestamping_socket
 from simulator.receipt_sender import ReceiptSender
-from simulator.replies import Names
+from simulator.replies import Ids
 from simulator.settings import SimulatorSettings
+from simulator.transmission import Transmission
 from simulator.vendor import Vendor
 
 log = logging.getLogger("simulator")
 
-#: Connections that may wait to be accepted: a fleet of workers that starts at once must not be refused.
+#: Connections that may wait to be accepted, when many workers start together.
 _BACKLOG = 2048
 
 
 class Simulator:
-    """A vendor to rehearse against.
+    """A simulated vendor that listens.
 
     ``url`` is the endpoint for USPEEDO_BASE_URL, ``origin`` the address without a path; inspection is at
     ``origin + "/_/stats"`` and so on.
@@ -45,17 +45,17 @@ class Simulator:
         self.origin = ""
         self.url = ""
         self._server: asyncio.Server | None = None
-        self._postman: ReceiptSender | None = None
+        self._receipt_sender: ReceiptSender | None = None
 
     async def start(self) -> str:
-        """Listen, and answer the url. Raises OSError when the address is taken."""
+        """Listen; returns the url. Raises OSError when it cannot listen on the address."""
         settings = self.settings
         if settings.receipts is not None:
-            self._postman = ReceiptSender(settings.receipts, settings.seed)
-        self._vendor = Vendor(settings, time.monotonic(), Names(), self._postman)
-        self._board = Switchboard(
-            answer=self._answer,
-            greet=self._vendor.greet,
+            self._receipt_sender = ReceiptSender(settings.receipts, settings.seed)
+        self._vendor = Vendor(settings, time.monotonic(), Ids(), self._receipt_sender)
+        self._server_state = ServerState(
+            answer=self._respond,
+            on_connection=self._vendor.on_connection,
             max_body_bytes=settings.max_body_bytes,
             max_requests=settings.max_requests_per_connection,
             idle_seconds=settings.idle_close_seconds,
@@ -65,7 +65,7 @@ class Simulator:
         try:
             self._server = await self._listen(settings.host, settings.port)
         except OSError:
-            await self._stop_postman()
+            await self._stop_receipt_sender()
             raise
         port = self._server.sockets[0].getsockname()[1]
         self.origin = f"http://{_in_url(settings.host)}:{port}"
@@ -73,10 +73,10 @@ class Simulator:
         return self.url
 
     async def _listen(self, host: str, port: int) -> asyncio.Server:
-        loop, connection = asyncio.get_running_loop(), partial(Connection, self._board)
+        loop, connection = asyncio.get_running_loop(), partial(Connection, self._server_state)
         server = await loop.create_server(connection, host, port, backlog=_BACKLOG, start_serving=False)
         if len(server.sockets) == 1:
-            listener = stamping(os.dup(server.sockets[0].fileno()))
+            listener = timestamping_socket(os.dup(server.sockets[0].fileno()))
             if listener is not None:
                 server.close()
                 return await loop.create_server(connection, sock=listener, backlog=_BACKLOG)
@@ -84,47 +84,47 @@ class Simulator:
         return server
 
     async def stop(self) -> None:
-        """Stop listening, give answers under way ``stop_grace_seconds``, then hang up on everyone."""
+        """Stop listening, wait ``stop_grace_seconds`` for replies under way, then close all connections."""
         if self._server is None:
             return
         self._server.close()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._quiet(), self.settings.stop_grace_seconds)
-        for connection in tuple(self._board.connections):
-            connection.hang_up()
-        await self._stop_postman()
+            await asyncio.wait_for(self._all_replied(), self.settings.stop_grace_seconds)
+        for connection in tuple(self._server_state.connections):
+            connection.abort()
+        await self._stop_receipt_sender()
         await self._server.wait_closed()
         self._server = None
 
-    async def _quiet(self) -> None:
-        while any(connection.is_answering for connection in self._board.connections):
-            self._board.changed.clear()
-            await self._board.changed.wait()
+    async def _all_replied(self) -> None:
+        while any(connection.is_answering for connection in self._server_state.connections):
+            self._server_state.changed.clear()
+            await self._server_state.changed.wait()
 
-    async def _stop_postman(self) -> None:
-        if self._postman is not None:
-            await self._postman.stop()
-            self._postman = None
+    async def _stop_receipt_sender(self) -> None:
+        if self._receipt_sender is not None:
+            await self._receipt_sender.stop()
+            self._receipt_sender = None
 
     async def receipts_idle(self) -> None:
-        """Until every receipt that is due was delivered or given up."""
-        if self._postman is not None:
-            await self._postman.idle()
+        """Wait until every receipt was posted or given up."""
+        if self._receipt_sender is not None:
+            await self._receipt_sender.idle()
 
     def set_rules(self, rules: tuple[Rule, ...]) -> None:
-        """Replace the faults. Call it from the simulator's own event loop, or POST them to ``/_/faults``."""
+        """Replace the fault rules. Call it on the simulator's event loop; from elsewhere, POST to ``/_/faults``."""
         self._vendor.set_rules(rules, time.monotonic())
 
-    def _answer(self, request: Request) -> Plan:
+    def _respond(self, request: Request) -> Transmission:
         if request.path.startswith(PREFIX):
             return self._inspection.answer(request)
         return self._vendor.receive(request)
 
     def _extra_stats(self) -> dict[str, Any]:
         return {
-            "malformed": self._board.malformed,
-            "connections": len(self._board.connections),
-            "receipts": None if self._postman is None else self._postman.counts,
+            "malformed": self._server_state.malformed,
+            "connections": len(self._server_state.connections),
+            "receipts": None if self._receipt_sender is None else self._receipt_sender.counts,
         }
 
 
@@ -138,7 +138,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _in_url(host: str) -> str:
-    """How a client on this machine reaches it: an address that means "all" is told as loopback."""
+    """The host for a client on this machine: loopback for an address that means all interfaces."""
     if host in ("", "0.0.0.0"):  # noqa: S104
         return "127.0.0.1"
     if host == "::":
@@ -148,7 +148,7 @@ def _in_url(host: str) -> str:
 
 @contextmanager
 def run_in_thread(settings: SimulatorSettings | None = None) -> Iterator[Simulator]:
-    """A simulator with a thread and an event loop of its own, stopped at the end of the block."""
+    """A simulator on a thread with its own event loop, stopped at the end of the block."""
     simulator = Simulator(settings)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
@@ -169,28 +169,28 @@ def serve(settings: SimulatorSettings, out: TextIO | None = None) -> int:
     """Run in the foreground until SIGTERM or SIGINT.
 
     Once it listens, prints one line of JSON to ``out`` (default: stdout): ``{"url": …, "origin": …}``.
-    Answers the exit code: 0, or 3 where the address cannot be listened on (said on stderr).
+    Returns the exit code: 0, or 3 when it cannot listen on the address, with the reason on stderr.
     """
     return asyncio.run(_serve(settings, sys.stdout if out is None else out))
 
 
 async def _serve(settings: SimulatorSettings, out: TextIO) -> int:
-    # httpx logs every URL it asks for; that of the receipts may hold a token.
+    # httpx logs every URL; that of the receipts may contain a token.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     simulator = Simulator(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Before the line is printed: whoever reads it may send the signal at once.
+    # Before the line is printed: its reader may send the signal at once.
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     try:
         url = await simulator.start()
-    except OSError as wrong:
+    except OSError as error:
         log.error(
             "cannot listen on %s port %d: %s",
             settings.host,
             settings.port,
-            wrong.strerror or "no such address",
+            error.strerror or "no such address",
         )
         return 3
     if not _is_loopback(settings.host) and settings.inspection_token is None:

@@ -1,4 +1,4 @@
-"""Everything about the rehearsal vendor that can be set; the faults alone may change while it runs."""
+"""The settings of the simulator. Only fault rules and balance can change while it runs."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from bulksend.errors import InvalidValue
-from simulator.faults import Rule
+from simulator.faults import Rule, Share
 from simulator.json_values import read_as
 from simulator.latency import Constant, Latency
 
 _STRICT = ConfigDict(extra="forbid")
 
-#: Credentials that open nothing but a simulator on this machine; used where none are given.
+#: The default credentials, which only simulators accept.
 REHEARSAL_ACCESS_KEY_ID = "rehearsal-access-key"
 REHEARSAL_SECRET = "rehearsal-secret-opens-only-the-simulator"  # noqa: S105
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[int, Field(ge=1)]
 PerSecond = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the vendor lets through. None is no limit. Requests that are turned away do not count."""
+    """The vendor's limits; None: no limit. Rejected requests do not count."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -34,18 +33,18 @@ class Limits:
     """In any sliding window of one second, per BusinessPhone (WhatsApp's default is 80)."""
     per_account_per_second: PerSecond | None = None
     answer: Literal["http_429", "ret_code_153", "whatsapp_130429"] = "ret_code_153"
-    """How a rate that was exceeded is told. Nobody documents which the vendor uses (reference 1.1, 1.4)."""
+    """The reply when a rate is exceeded. It is not documented which one the vendor uses (docs/vendor.md#limits)."""
     retry_after_seconds: Annotated[int, Field(ge=0)] | None = None
-    """The Retry-After header of an ``http_429``; None sends none."""
+    """The Retry-After header of an ``http_429``; None: no header."""
     pair_interval_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    """One message per so long to the same user, else 131056 (WhatsApp: 6 s); None is off."""
+    """One message in this time to the same recipient, else 131056 (WhatsApp: 6 s); None: off."""
     pair_burst: Positive = 45
-    """So many may go out at once before the interval binds, borrowed from later."""
+    """How many may be sent at once before the interval applies."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorTemplate:
-    """A template the vendor knows."""
+    """A template of the account."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -54,7 +53,7 @@ class VendorTemplate:
     status: str = "APPROVED"
     category: str = "MARKETING"
     body_parameters: Annotated[int, Field(ge=0)] | None = None
-    """How many variables its body has, else 132000; None is not checked."""
+    """How many variables its body has, else 132000; None: not checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +72,33 @@ class VendorPhone:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptSettings:
-    """Status callbacks. The delays count from the instant at which the message was accepted."""
+    """Status callbacks. Delays count from the acceptance of the message."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     url: str = field(repr=False)
-    """Where to POST them. Its path may hold a token, so it is neither logged nor shown."""
+    """Where to POST them. The path may contain a token, so the URL is never logged or shown."""
     shape: Literal["meta", "ycloud", "flat"] = "meta"
-    """Whose JSON to imitate (reference, section 2: the vendor documents none)."""
+    """Whose JSON to imitate; the vendor documents none (docs/vendor.md#receipts)."""
     sent: Latency = field(default_factory=lambda: Constant(50))
     delivered: Latency = field(default_factory=lambda: Constant(200))
     read: Latency = field(default_factory=lambda: Constant(1_000))
     delivered_share: Share = 1.0
-    """Of the messages that do not fail; the rest stays ``sent``."""
+    """Of the messages that do not fail; the others stay ``sent``."""
     read_share: Share = 0.0
     """Of the delivered ones."""
     failed_share: Share = 0.0
     failed_code: int = 131026
     failed_title: str = "Message undeliverable"
     duplicate_share: Share = 0.0
-    """Of the receipts: POSTed once more."""
+    """Of the receipts: POSTed twice."""
     out_of_order_share: Share = 0.0
-    """Of the messages: their receipts come in reverse."""
+    """Of the messages: their receipts are POSTed in reverse order."""
     before_answer_share: Share = 0.0
-    """Of the messages: the first receipt is POSTed, and its reply awaited, before the send itself is
-    answered.
-    """
+    """Of the messages: the first receipt is POSTed, and its reply awaited, before the reply to the send."""
     tries: Annotated[int, Field(ge=1, le=100)] = 5
     retry_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 500.0
-    """Before the second try; doubles with each further one."""
+    """Before the second try; doubles with each further try."""
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     connections: Annotated[int, Field(ge=1, le=64)] = 8
 
@@ -113,7 +110,7 @@ class ReceiptSettings:
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """One rehearsal vendor."""
+    """The settings of one simulator."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -123,54 +120,55 @@ class SimulatorSettings:
     access_key_id: str = REHEARSAL_ACCESS_KEY_ID
     secret: str = field(default=REHEARSAL_SECRET, repr=False)
     account_id: int | None = None
-    """Refuse any other AccountId with 172; None takes all. The SDKs send none, so none is always taken."""
+    """Any other AccountId is rejected with 172; None: all are accepted. A request without one always is."""
     clock_tolerance_seconds: Annotated[int, Field(ge=0)] = 300
     nonce_window_seconds: Annotated[int, Field(ge=0)] = 300
-    """How long a nonce may not be used again; 0 is never checked."""
+    """How long a nonce may not be used again; 0: not checked."""
     latency: Latency = field(default_factory=Constant)
     limits: Limits = field(default_factory=Limits)
     balance: Annotated[int, Field(ge=0)] | None = None
-    """How many messages the account can still pay for, then 17125; None is without end."""
+    """How many messages the account can pay for, then 17125; None: no limit."""
     templates: tuple[VendorTemplate, ...] | None = None
-    """The templates there are; None takes every name and language."""
+    """The templates of the account; None: every name and language is accepted."""
     phones: tuple[VendorPhone, ...] | None = None
-    """The business phones of the account; None takes every one."""
+    """The business phones of the account; None: every one is accepted."""
     rules: tuple[Rule, ...] = ()
     seed: int = 0
-    """Of all dice: faults, latency, garbage, receipts. The same seed and order of requests give the same run.
-    """
+    """Of all random numbers. The same seed and the same order of requests give the same run."""
     keep_bodies: Annotated[int, Field(ge=0)] = 20_000
-    """How many of the last requests are kept whole; of all older ones a compact record stays."""
+    """How many of the newest requests are kept whole; older ones keep a compact row."""
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_requests_per_connection: Positive | None = None
     idle_close_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    """Close a connection on which nothing was asked for so long; None never does."""
+    """Close a connection that has been idle this long; None: never."""
     stop_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
-    """How long a stop waits for answers under way."""
+    """How long a stop waits for replies under way."""
     inspection_token: str | None = field(default=None, repr=False)
-    """Asked for as a Bearer token by /_/ ; without one, /_/ answers only peers on this machine."""
+    """The Bearer token of /_/; without one, /_/ answers only when the simulator listens on loopback."""
     receipts: ReceiptSettings | None = None
 
 
 _SETTINGS: TypeAdapter[SimulatorSettings] = TypeAdapter(SimulatorSettings)
 
-#: Secrets do not belong into a settings file that gets copied around.
+#: A settings file gets copied, so it must not contain secrets.
 _NOT_IN_A_FILE = ("secret", "inspection_token")
 
 
 def read_settings(value: object) -> SimulatorSettings:
-    """Settings from parsed JSON, an object with the names above. Raises InvalidValue that names the field."""
+    """Settings from parsed JSON. Raises InvalidValue that names the field."""
     if not isinstance(value, dict):
         raise InvalidValue("settings", "", "must be a JSON object")
     for name in _NOT_IN_A_FILE:
         if name in value:
             raise InvalidValue(
-                f"settings.{name}", "", "does not belong into a settings file; use the option for it"
+                f"settings.{name}",
+                "",
+                "is not allowed in a settings file; use its option of the command line",
             )
     known: dict[str, Any] = value
     return read_as(_SETTINGS, known, "settings")
 
 
 def with_changes(settings: SimulatorSettings, **changes: Any) -> SimulatorSettings:
-    """The settings with those changes whose value is not None."""
+    """The settings with the changes that are not None."""
     return replace(settings, **{name: value for name, value in changes.items() if value is not None})

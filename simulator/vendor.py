@@ -1,6 +1,6 @@
-"""The vendor: takes one request, decides, puts it on record, and says what to do with the connection.
+"""The vendor: decides about one request, records it, and tells the connection how to reply.
 
-Knows no sockets and no clock: every request brings its own times, so a rehearsal can be told as a table.
+It has no sockets and no clock: each request brings its own times, so that a test can be a table.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import partial
 from random import Random
 from typing import Any, Protocol, assert_never
 
-from simulator.checks import Call, Nonces, Refusal, Request, check_send, is_phone, let_in, read_body
+from simulator.checks import Call, Nonces, Rejection, Request, authenticate, check_send, is_phone, read_body
 from simulator.content import ContentError, body_parameter_count, decoder
-from simulator.fault_rules import SEND_ACTIONS, Facts, FaultRules
+from simulator.fault_rules import SEND_ACTIONS, FaultRules, RequestFacts
 from simulator.faults import (
     AcceptThenHang,
     AcceptThenReset,
@@ -36,13 +36,12 @@ from simulator.faults import (
     When,
 )
 from simulator.latency import draw
-from simulator.plan import Cut, Delivery, Pieces, Plan, Silence, Whole
 from simulator.quotas import Quotas
 from simulator.receipts import Sent
-from simulator.records import STORED, Received, Records, Verdict, without_answer
+from simulator.records import STORED, ReceivedRequest, Records, Verdict, with_lost_reply
 from simulator.replies import (
     HttpDate,
-    Names,
+    Ids,
     accepted_body,
     body_start,
     data_body,
@@ -51,8 +50,9 @@ from simulator.replies import (
     to_json,
 )
 from simulator.settings import SimulatorSettings, VendorTemplate
+from simulator.transmission import Cut, Mode, Pieces, Silence, Transmission, Whole
 
-#: Phones in these states can send (reference 1.6 lists all states).
+#: The states in which a business phone can send (docs/vendor.md#other-calls).
 _SENDING_STATES = frozenset({"CONNECTED", "FLAGGED", "RATE_LIMITED"})
 
 _TEMPLATE_PROBLEMS = {
@@ -61,16 +61,16 @@ _TEMPLATE_PROBLEMS = {
 }
 
 
-class ReceiptDesk(Protocol):
-    """Whoever sends status callbacks for what was accepted."""
+class ReceiptScheduler(Protocol):
+    """Sends the status callbacks of accepted messages."""
 
-    def accepted(self, sent: Sent) -> Callable[[], Awaitable[None]] | None:
-        """Take note; answers what must be awaited before the send itself is answered, if anything."""
+    def schedule(self, sent: Sent) -> Callable[[], Awaitable[None]] | None:
+        """Schedule the receipts of a message; returns what to await before the send gets its reply, if anything."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Decision:
-    """What the vendor would answer, before a fault spoils it."""
+class _Response:
+    """The vendor's response before a fault damages it."""
 
     verdict: Verdict
     status: int
@@ -81,8 +81,8 @@ class _Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """The fields of a request that go on record, whatever is wrong with them."""
+class _RecordedFields:
+    """The fields of a request that are recorded, valid or not."""
 
     action: str = ""
     to: str = ""
@@ -92,161 +92,154 @@ class _Asked:
 
 
 class Vendor:
-    """One account's view of the vendor. Not thread-safe: it belongs to one event loop."""
+    """The vendor for one account. Not thread-safe: it belongs to one event loop."""
 
     def __init__(
-        self, settings: SimulatorSettings, now: float, names: Names, receipts: ReceiptDesk | None = None
+        self, settings: SimulatorSettings, now: float, ids: Ids, receipts: ReceiptScheduler | None = None
     ) -> None:
         self.settings = settings
-        self.names = names
+        self.ids = ids
         self._receipts = receipts
         self._date = HttpDate()
         self._dice = Random(settings.seed)
         self._known_templates = {(one.name, one.language): one for one in settings.templates or ()}
         self._known_phones = {one.number: one for one in settings.phones or ()}
         self._messages = 0
-        self.rulebook = FaultRules(settings.rules, settings.seed, now)
+        self.fault_rules = FaultRules(settings.rules, settings.seed, now)
         self.reset(now)
 
     def reset(self, now: float) -> None:
-        """Forget all requests, nonces and counters; the rules and the balance start again. Ids are not
-        reused.
-        """
-        self.records = Records(self.settings.keep_bodies, self.names)
+        """Forget all requests, nonces and counters; rules and balance start again. Ids are never reused."""
+        self.records = Records(self.settings.keep_bodies, self.ids)
         self._nonces = Nonces(self.settings.nonce_window_seconds)
-        self._allowances = Quotas(self.settings.limits, self.settings.balance)
+        self._quotas = Quotas(self.settings.limits, self.settings.balance)
         self._sends = 0
         self._last_message = 0
         self._attempts: Counter[int] = Counter()
-        self.set_rules(self.rulebook.rules, now)
+        self.set_rules(self.fault_rules.rules, now)
 
     def set_rules(self, rules: tuple[Rule, ...], now: float) -> None:
-        """Replace the rules; their clock, their dice and their counts start anew."""
-        self.rulebook = FaultRules(rules, self.settings.seed, now)
-        self._attempts = self.records.attempts() if self.rulebook.counts_attempts else Counter()
+        """Replace the rules; their clock, their dice and their counts start again."""
+        self.fault_rules = FaultRules(rules, self.settings.seed, now)
+        self._attempts = self.records.attempts() if self.fault_rules.needs_attempts else Counter()
 
     @property
     def balance(self) -> int | None:
-        """How many messages can still be paid for; None is without end."""
-        return self._allowances.balance
+        """How many messages the account can still pay for; None: no limit."""
+        return self._quotas.balance
 
-    def top_up(self, balance: int | None) -> None:
-        """Set what the account can still pay for."""
-        self._allowances.balance = balance
+    @balance.setter
+    def balance(self, balance: int | None) -> None:
+        self._quotas.balance = balance
 
-    def greet(self, now: float) -> Cut | None:
-        """Called for each new connection: whether to cut it at once."""
-        rule = self.rulebook.for_connection(now)
+    def on_connection(self, now: float) -> Cut | None:
+        """Called for each new connection; returns how to cut it, if at all."""
+        rule = self.fault_rules.for_connection(now)
         return None if rule is None else Cut("reset" if isinstance(rule.fault, Reset) else "close")
 
     # ---- one request -----------------------------------------------------------------------------
 
-    def receive(self, request: Request) -> Plan:
-        """Decide one complete request."""
+    def receive(self, request: Request) -> Transmission:
+        """Process one complete request."""
         body = read_body(request)
-        if isinstance(body, Refusal):
-            return self._answer(request, _Asked(), self._refused("", body), None)
-        asked = _asked(body)
-        call = let_in(request, body, self.settings, self._nonces)
-        if isinstance(call, Refusal):
-            return self._answer(request, asked, self._refused(asked.action, call), None)
-        if call.action not in SEND_ACTIONS:
-            return self._receive_other(request, call, asked)
-        return self._receive_send(request, call, asked)
+        if isinstance(body, Rejection):
+            return self._respond(request, _RecordedFields(), self._rejected("", body), None)
+        fields = _recorded_fields(body)
+        call = authenticate(request, body, self.settings, self._nonces)
+        if isinstance(call, Rejection):
+            return self._respond(request, fields, self._rejected(fields.action, call), None)
+        is_send = call.action in SEND_ACTIONS
+        if is_send:
+            self._sends += 1
+            throttled = self._quotas.take_rate(fields.sender, request.now)
+            if throttled is not None:
+                return self._respond(request, fields, self._throttled(call.action, throttled), None)
+        rule = self._matching_rule(request, call, fields)
+        if rule is not None and _prevents_sending(rule.fault):
+            response = self._response_of_fault(call.action, rule.fault)
+        elif is_send:
+            again = rule is not None and isinstance(rule.fault, DuplicateMessageId)
+            response = self._process_send(call, request.now, again)
+        else:
+            response = self._process_other(call)
+        return self._respond(request, fields, response, rule)
 
-    def _receive_send(self, request: Request, call: Call, asked: _Asked) -> Plan:
-        self._sends += 1
-        throttled = self._allowances.refuse_rate(asked.sender, request.now)
-        if throttled is not None:
-            return self._answer(request, asked, self._throttled(call.action, throttled), None)
-        rule = self._struck_by(request, call, asked)
-        if rule is not None and _prevents(rule.fault):
-            return self._answer(request, asked, self._prevented(call.action, rule.fault), rule)
-        again = rule is not None and isinstance(rule.fault, DuplicateMessageId)
-        return self._answer(request, asked, self._decide_send(call, request.now, again), rule)
-
-    def _receive_other(self, request: Request, call: Call, asked: _Asked) -> Plan:
-        rule = self._struck_by(request, call, asked)
-        if rule is not None and _prevents(rule.fault):
-            return self._answer(request, asked, self._prevented(call.action, rule.fault), rule)
-        return self._answer(request, asked, self._decide_other(call), rule)
-
-    def _struck_by(self, request: Request, call: Call, asked: _Asked) -> Rule | None:
-        if not self.rulebook.looks_at_requests:
+    def _matching_rule(self, request: Request, call: Call, fields: _RecordedFields) -> Rule | None:
+        if not self.fault_rules.has_request_rules:
             return None
         attempt = 0
-        if self.rulebook.counts_attempts and asked.to:
-            key = int("1" + asked.to)
+        if self.fault_rules.needs_attempts and fields.to:
+            key = int("1" + fields.to)
             attempt = self._attempts[key] = self._attempts[key] + 1
-        facts = Facts(
-            call.action, asked.to, asked.sender, asked.type, _template_name(call), self._sends, attempt
+        facts = RequestFacts(
+            call.action, fields.to, fields.sender, fields.type, _template_name(call), self._sends, attempt
         )
-        return self.rulebook.for_request(facts, request.now)
+        return self.fault_rules.for_request(facts, request.now)
 
-    # ---- what the vendor would say ---------------------------------------------------------------
+    # ---- the response ----------------------------------------------------------------------------
 
-    def _decide_send(self, call: Call, now: float, again: bool) -> _Decision:
+    def _process_send(self, call: Call, now: float, again: bool) -> _Response:
         try:
             content = check_send(call.body)
         except ContentError as bad:
-            return self._refused(call.action, Refusal(bad.message, 17115))
+            return self._rejected(call.action, Rejection(bad.message, 17115))
         sender, to = call.body["BusinessPhone"], call.body["To"]
-        refusal = self._refuse_phone(sender)
-        if refusal is None and call.body["Type"] == "template":
-            refusal = self._refuse_template(content)
-        if refusal is None and self._allowances.is_broke:
-            refusal = Refusal("No money in account", 17125)
-        if refusal is None:
-            refusal = self._allowances.refuse_pair(sender, to, now)
-        if refusal is not None:
-            return self._refused(call.action, refusal)
+        rejection = self._check_sender(sender)
+        if rejection is None and call.body["Type"] == "template":
+            rejection = self._check_template(content)
+        if rejection is None and self._quotas.is_out_of_money:
+            rejection = Rejection("No money in account", 17125)
+        if rejection is None:
+            rejection = self._quotas.take_pair(sender, to, now)
+        if rejection is not None:
+            return self._rejected(call.action, rejection)
         return self._accept(call, again)
 
-    def _accept(self, call: Call, again: bool) -> _Decision:
-        self._allowances.pay()
+    def _accept(self, call: Call, again: bool) -> _Response:
+        self._quotas.pay()
         if not (again and self._last_message):
             self._messages += 1
             self._last_message = self._messages
         number = self._last_message
-        body = accepted_body(call.action, self.names.message_id(number), self._request_id())
-        return _Decision(Verdict.ACCEPTED, 200, body, 0, number)
+        body = accepted_body(call.action, self.ids.message_id(number), self._request_id())
+        return _Response(Verdict.ACCEPTED, 200, body, 0, number)
 
-    def _refuse_phone(self, sender: str) -> Refusal | None:
+    def _check_sender(self, sender: str) -> Rejection | None:
         if self.settings.phones is None:
             return None
         phone = self._known_phones.get(sender)
         if phone is None:
-            return Refusal("channel account not found", 17102)
+            return Rejection("channel account not found", 17102)
         if phone.status not in _SENDING_STATES:
-            return Refusal("(#133010) Phone number not registered", 17115)
+            return Rejection("(#133010) Phone number not registered", 17115)
         return None
 
-    def _refuse_template(self, content: dict[str, Any]) -> Refusal | None:
+    def _check_template(self, content: dict[str, Any]) -> Rejection | None:
         if self.settings.templates is None:
             return None
         template = self._known_templates.get((content["name"], content["language"]["code"]))
         if template is None or template.status not in {"APPROVED", *_TEMPLATE_PROBLEMS}:
-            return Refusal("(#132001) Template name does not exist in the translation", 17115)
+            return Rejection("(#132001) Template name does not exist in the translation", 17115)
         if template.status in _TEMPLATE_PROBLEMS:
-            return Refusal(_TEMPLATE_PROBLEMS[template.status], 17115)
+            return Rejection(_TEMPLATE_PROBLEMS[template.status], 17115)
         if template.body_parameters not in (None, body_parameter_count(content)):
-            return Refusal(
+            return Rejection(
                 "(#132000) Number of parameters does not match the expected number of params", 17115
             )
         return None
 
-    def _decide_other(self, call: Call) -> _Decision:
-        data: dict[str, Any] | Refusal
+    def _process_other(self, call: Call) -> _Response:
+        data: dict[str, Any] | Rejection
         match call.action:
             case "GetAccountPhoneList":
                 data = self._phone_list()
             case "GetTemplates":
                 data = self._template_list(call.body)
             case _:
-                data = _uploaded(call.body)
-        if isinstance(data, Refusal):
-            return self._refused(call.action, data)
-        return _Decision(Verdict.SERVED, 200, data_body(call.action, data, self._request_id()), 0)
+                data = _upload(call.body)
+        if isinstance(data, Rejection):
+            return self._rejected(call.action, data)
+        return _Response(Verdict.SERVED, 200, data_body(call.action, data, self._request_id()), 0)
 
     def _phone_list(self) -> dict[str, Any]:
         phones = [
@@ -262,85 +255,89 @@ class Vendor:
         ]
         return {"Data": {"PhoneList": phones}}
 
-    def _template_list(self, body: dict[str, Any]) -> dict[str, Any] | Refusal:
+    def _template_list(self, body: dict[str, Any]) -> dict[str, Any] | Rejection:
         if not is_phone(body.get("BusinessPhone")):
-            return Refusal("BusinessPhone must be 7 to 15 digits", 17108)
+            return Rejection("BusinessPhone must be 7 to 15 digits", 17108)
         wanted = body.get("Name")
         found = [one for one in self._known_templates.values() if wanted in (None, "", one.name)]
         paging = {"Cursors": {"After": "", "Before": ""}, "Next": "", "Previous": ""}
-        # List and paging are inside an outer Data: so the SDK reads it (its GetTemplatesResData).
-        return {"Data": {"Data": [_as_vendor_tells(one) for one in found], "Paging": paging}}
+        # The SDK reads list and paging inside an outer Data (its GetTemplatesResData).
+        return {"Data": {"Data": [_template_entry(one) for one in found], "Paging": paging}}
 
-    def _refused(self, action: str, refusal: Refusal) -> _Decision:
-        if refusal.ret_code is None:
-            body = to_json({"Message": refusal.message, "RequestId": self._request_id()})
-            headers = {"Allow": "POST"} if refusal.http_status == 405 else None
-            return _Decision(Verdict.REFUSED, refusal.http_status, body, None, headers=headers)
-        body = refused_body(action, refusal.ret_code, refusal.message, self._request_id())
-        return _Decision(Verdict.REFUSED, refusal.http_status, body, refusal.ret_code)
+    def _rejected(self, action: str, rejection: Rejection) -> _Response:
+        if rejection.ret_code is None:
+            body = to_json({"Message": rejection.message, "RequestId": self._request_id()})
+            headers = {"Allow": "POST"} if rejection.http_status == 405 else None
+            return _Response(Verdict.REFUSED, rejection.http_status, body, None, headers=headers)
+        body = refused_body(action, rejection.ret_code, rejection.message, self._request_id())
+        return _Response(Verdict.REFUSED, rejection.http_status, body, rejection.ret_code)
 
-    def _throttled(self, action: str, refusal: Refusal) -> _Decision:
-        told = self._refused(action, refusal)
+    def _throttled(self, action: str, rejection: Rejection) -> _Response:
+        rejected = self._rejected(action, rejection)
         wait = self.settings.limits.retry_after_seconds
-        headers = {"Retry-After": str(wait)} if told.status == 429 and wait is not None else None
-        return _Decision(Verdict.THROTTLED, told.status, told.body, told.ret_code, headers=headers)
+        headers = {"Retry-After": str(wait)} if rejected.status == 429 and wait is not None else None
+        return _Response(
+            Verdict.THROTTLED, rejected.status, rejected.body, rejected.ret_code, headers=headers
+        )
 
-    def _prevented(self, action: str, fault: Fault) -> _Decision:
+    def _response_of_fault(self, action: str, fault: Fault) -> _Response:
         if isinstance(fault, RetCode):
-            return self._refused(action, Refusal(fault.message, fault.ret_code))
+            return self._rejected(action, Rejection(fault.message, fault.ret_code))
         if isinstance(fault, HttpStatus):
-            return _Decision(Verdict.HTTP_ERROR, fault.status, b"", None)
-        return _Decision(Verdict.DROPPED, 0, b"", None)
+            return _Response(Verdict.HTTP_ERROR, fault.status, b"", None)
+        return _Response(Verdict.DROPPED, 0, b"", None)
 
-    # ---- on record, and out ----------------------------------------------------------------------
+    # ---- the record and the transmission ---------------------------------------------------------
 
-    def _answer(self, request: Request, asked: _Asked, decision: _Decision, rule: Rule | None) -> Plan:
+    def _respond(
+        self, request: Request, fields: _RecordedFields, response: _Response, rule: Rule | None
+    ) -> Transmission:
         fault = None if rule is None else rule.fault
-        whole = self._reply(request, decision, fault)
-        reply, delivery = self._spoil(whole, fault)
-        verdict = decision.verdict
+        whole = self._reply(request, response, fault)
+        reply, mode = self._damage(whole, fault)
+        verdict = response.verdict
         if (reply != whole and verdict is not Verdict.DROPPED) or _is_stored_error(fault):
-            verdict = without_answer(verdict)
+            verdict = with_lost_reply(verdict)
         record = self.records.add(
-            Received(
+            ReceivedRequest(
                 received_at_ms=request.received_at_ms,
                 now=request.now,
-                action=asked.action,
-                to=asked.to,
-                sender=asked.sender,
-                type=asked.type,
+                action=fields.action,
+                to=fields.to,
+                sender=fields.sender,
+                type=fields.type,
                 verdict=verdict,
-                ret_code=decision.ret_code,
-                http_status=fault.status if isinstance(fault, HttpStatus) else decision.status,
-                message_number=decision.message_number,
+                ret_code=response.ret_code,
+                http_status=fault.status if isinstance(fault, HttpStatus) else response.status,
+                message_number=response.message_number,
                 fault="" if rule is None else rule.title,
-                content=asked.content,
+                content=fields.content,
                 headers=request.headers,
             )
         )
         delay = draw(self.settings.latency, self._dice)
-        return Plan(
+        return Transmission(
             reply=reply,
-            delivery=delivery,
+            mode=mode,
             delay_seconds=delay + (fault.seconds if isinstance(fault, Slow) else 0.0),
-            # Of these records, even where others have taken their place by then.
-            lost=partial(self.records.answer_lost, record),
-            first=self._announce(request, asked, decision) if verdict in STORED else None,
+            # Bound to these records: a reset may have replaced them by then.
+            lost=partial(self.records.mark_reply_lost, record),
+            before=self._schedule_receipts(request, fields, response) if verdict in STORED else None,
         )
 
-    def _reply(self, request: Request, decision: _Decision, fault: Fault | None) -> bytes:
-        """The whole reply; a fault that sets the HTTP status replaces what the vendor would have said."""
+    def _reply(self, request: Request, response: _Response, fault: Fault | None) -> bytes:
+        """The whole reply; a fault with an HTTP status replaces the vendor's response."""
         request_id = self._request_id()
-        status, body, own = decision.status, decision.body, decision.headers
+        status, body, own = response.status, response.body, response.headers
         content_type = "application/json"
         if isinstance(fault, HttpStatus):
             status, own = fault.status, fault.headers
-            body = _fault_body(fault, self._message_id(decision), request_id)
+            body = _fault_body(fault, self._message_id(response), request_id)
             content_type = "application/json" if body[:1] in (b"{", b"[") else "text/html"
         headers = {"X-Speedo-Request-Uuid": request_id, **(own or {})}
         return http_reply(status or 200, body, self._date.at(request.received_at_ms), headers, content_type)
 
-    def _spoil(self, reply: bytes, fault: Fault | None) -> tuple[bytes, Delivery]:
+    def _damage(self, reply: bytes, fault: Fault | None) -> tuple[bytes, Mode]:
         match fault:
             case None | RetCode() | HttpStatus() | Slow() | DuplicateMessageId():
                 return reply, Whole()
@@ -351,7 +348,7 @@ class Vendor:
             case Close():
                 return b"", Cut("close")
             case Truncate():
-                return _shortened(reply, fault)
+                return _truncated(reply, fault)
             case Drip():
                 return reply, Pieces(fault.bytes, fault.interval_ms / 1000)
             case Garbage():
@@ -364,25 +361,25 @@ class Vendor:
             self._dice.randbytes(fault.bytes) if fault.text is None else fault.text.encode(errors="replace")
         )
 
-    def _announce(
-        self, request: Request, asked: _Asked, decision: _Decision
+    def _schedule_receipts(
+        self, request: Request, fields: _RecordedFields, response: _Response
     ) -> Callable[[], Awaitable[None]] | None:
         if self._receipts is None:
             return None
-        return self._receipts.accepted(
-            Sent(self._message_id(decision), asked.to, asked.sender, request.received_at_ms)
+        return self._receipts.schedule(
+            Sent(self._message_id(response), fields.to, fields.sender, request.received_at_ms)
         )
 
-    def _message_id(self, decision: _Decision) -> str:
-        return self.names.message_id(decision.message_number) if decision.message_number else ""
+    def _message_id(self, response: _Response) -> str:
+        return self.ids.message_id(response.message_number) if response.message_number else ""
 
     def _request_id(self) -> str:
-        """Of the request being answered, which goes on record as the next."""
-        return self.names.request_id(len(self.records) + 1)
+        """The id of the current request, which is recorded next."""
+        return self.ids.request_id(len(self.records) + 1)
 
 
-def _prevents(fault: Fault) -> bool:
-    """Whether the message is not even looked at: nothing is sent."""
+def _prevents_sending(fault: Fault) -> bool:
+    """Whether the fault replaces the vendor's processing, so that nothing is sent."""
     match fault:
         case RetCode() | Hang():
             return True
@@ -398,7 +395,7 @@ def _is_stored_error(fault: Fault | None) -> bool:
     return isinstance(fault, HttpStatus) and fault.stored
 
 
-def _shortened(reply: bytes, fault: Truncate) -> tuple[bytes, Delivery]:
+def _truncated(reply: bytes, fault: Truncate) -> tuple[bytes, Mode]:
     keep = fault.bytes + (body_start(reply) if fault.of == "body" else 0)
     return reply[:keep], Silence(None) if fault.then == "hang" else Cut(fault.then)
 
@@ -408,24 +405,24 @@ def _fault_body(fault: HttpStatus, message_id: str, request_id: str) -> bytes:
     return body.replace(b"{message_id}", message_id.encode()).replace(b"{request_id}", request_id.encode())
 
 
-def _asked(body: dict[str, Any]) -> _Asked:
+def _recorded_fields(body: dict[str, Any]) -> _RecordedFields:
     to = body.get("To")
-    return _Asked(
-        action=_word(body.get("Action")),
+    return _RecordedFields(
+        action=_shortened_text(body.get("Action")),
         to=to if isinstance(to, str) and is_phone(to) else "",
-        sender=_word(body.get("BusinessPhone")),
-        type=_word(body.get("Type")),
+        sender=_shortened_text(body.get("BusinessPhone")),
+        type=_shortened_text(body.get("Type")),
         content=body.get("Content"),
     )
 
 
-def _word(value: object) -> str:
-    """A field as it is counted by: never longer than an honest one, lest the records grow without bound."""
+def _shortened_text(value: object) -> str:
+    """A field for the records, cut to a length that no valid one has, so that their memory stays bounded."""
     return value[:64] if isinstance(value, str) else ""
 
 
 def _template_name(call: Call) -> str:
-    """The template that a rule may look at, read before anything was checked; empty where there is none."""
+    """The template's name for the rules, from a Content that is not checked yet; empty when there is none."""
     content = call.body.get("Content")
     if call.body.get("Type") != "template" or not isinstance(content, str):
         return ""
@@ -436,8 +433,8 @@ def _template_name(call: Call) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _as_vendor_tells(template: VendorTemplate) -> dict[str, Any]:
-    """One entry of GetTemplates (reference 1.6), with as many body variables as the template has."""
+def _template_entry(template: VendorTemplate) -> dict[str, Any]:
+    """One entry of GetTemplates (docs/vendor.md#other-calls), with as many body variables as the template has."""
     variables = " ".join(f"{{{{{place + 1}}}}}" for place in range(template.body_parameters or 0))
     return {
         "ID": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{template.name}/{template.language}")),
@@ -452,16 +449,14 @@ def _as_vendor_tells(template: VendorTemplate) -> dict[str, Any]:
     }
 
 
-def _uploaded(body: dict[str, Any]) -> dict[str, Any] | Refusal:
-    """UploadMedia: ``Id`` as a string, as the sample and the SDK have it (reference 1.6). The file is not
-    kept.
-    """
+def _upload(body: dict[str, Any]) -> dict[str, Any] | Rejection:
+    """UploadMedia: ``Id`` is a string, as in the sample and the SDK. The file is not kept."""
     if not is_phone(body.get("BusinessPhone")):
-        return Refusal("BusinessPhone must be 7 to 15 digits", 17112)
+        return Rejection("BusinessPhone must be 7 to 15 digits", 17112)
     try:
         file = b64decode(body.get("File") or "", validate=True)
     except (binascii.Error, ValueError, TypeError):
-        return Refusal("File must be base64 without a data: prefix", 17110)
+        return Rejection("File must be base64 without a data: prefix", 17110)
     if not file:
-        return Refusal("File is empty", 17110)
+        return Rejection("File is empty", 17110)
     return {"Data": {"Id": str(uuid.uuid4())}}

@@ -1,7 +1,6 @@
-"""Sliding windows of one second, exact to the timestamp: the fullest one, and how many one may hold.
+"""Exact sliding windows of one second: the highest count, and a limit.
 
-A window is half open: two instants exactly one second apart are not in the same one. Times are monotonic
-seconds and never go backwards.
+A window is half open: two events exactly one second apart are not in the same one. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from collections import deque
 SPAN_SECONDS = 1.0
 
 
-class Busiest:
-    """Counts instants and remembers the most that any window of one second ever held.
+class PeakRate:
+    """Counts events, and the most in any window of one second.
 
-    The fullest window always ends at one of the instants, so looking back from each of them finds it exactly.
+    The fullest window ends at one of the events, so looking back from each event finds it exactly.
     """
 
     __slots__ = ("_recent", "count", "first", "last", "most")
@@ -27,7 +26,7 @@ class Busiest:
         self.last = 0.0
 
     def add(self, now: float) -> None:
-        """One more at ``now``."""
+        """Count one event at ``now``."""
         recent = self._recent
         recent.append(now)
         while now - recent[0] >= SPAN_SECONDS:
@@ -41,14 +40,14 @@ class Busiest:
 
     @property
     def mean_per_second(self) -> float | None:
-        """The mean rate between the first and the last instant; None below two of them."""
+        """The mean rate between the first and the last event; None for fewer than two."""
         if self.count < 2 or self.last <= self.first:
             return None
         return (self.count - 1) / (self.last - self.first)
 
 
 class Limit:
-    """At most ``per_second`` in any window of one second. What is turned away does not count against it."""
+    """At most ``per_second`` in any window of one second; only what is taken counts."""
 
     __slots__ = ("_admitted", "per_second")
 
@@ -57,10 +56,10 @@ class Limit:
         self._admitted: deque[float] = deque(maxlen=per_second)
 
     def has_room(self, now: float) -> bool:
-        """Whether one more fits at ``now``; asking takes nothing."""
+        """Whether one more is allowed at ``now``."""
         admitted = self._admitted
         return len(admitted) < self.per_second or now - admitted[0] >= SPAN_SECONDS
 
     def take(self, now: float) -> None:
-        """One more went through at ``now``."""
+        """Count one at ``now``."""
         self._admitted.append(now)

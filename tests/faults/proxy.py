@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from simulator.kernel_timestamps import stamping, waited_seconds
+from simulator.kernel_timestamps import timestamping_socket, waited_seconds
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class Link:
         link = cls(name, host, port, proxies)
         loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        stamped = stamping(os.dup(listener.fileno()))
+        stamped = timestamping_socket(os.dup(listener.fileno()))
         if stamped is not None:
             listener.close()
             listener = stamped

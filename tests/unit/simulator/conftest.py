@@ -1,4 +1,4 @@
-"""A desk to talk to the vendor without sockets or clocks, a wire to talk to the simulator byte by byte."""
+"""A desk calls the vendor without sockets or clocks, a wire talks to the simulator byte by byte."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import pytest
 
 from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET, Simulator, SimulatorSettings, run_in_thread
 from simulator.checks import Request
-from simulator.plan import Plan
-from simulator.replies import Names
+from simulator.replies import Ids
+from simulator.transmission import Transmission
 from simulator.vendor import Vendor
 
 SENDER = "8615000579987"
@@ -32,7 +32,7 @@ _nonces = count(1)
 
 
 def send_body(**changes: Any) -> dict[str, Any]:
-    """The page's example; a change to None leaves the field out, a dict as Content is encoded."""
+    """The documented example; a change to None leaves the field out, a dict as Content is encoded."""
     body: dict[str, Any] = {
         "Action": "SendMessage",
         "AccountId": 8899,
@@ -48,7 +48,7 @@ def send_body(**changes: Any) -> dict[str, Any]:
 
 
 def sign_flat(body: dict[str, Any], secret: str) -> str:
-    """The reference's rule for flat bodies, written again to judge the one under test."""
+    """The documented signature of a flat body, written independently of the code under test."""
     text = "".join(f"{key}{body[key]}" for key in sorted(body)) + secret
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -99,9 +99,9 @@ class Desk:
     settings: SimulatorSettings = field(default_factory=SimulatorSettings)
 
     def __post_init__(self) -> None:
-        self.vendor = Vendor(self.settings, 0.0, Names(b"rehears"))
+        self.vendor = Vendor(self.settings, 0.0, Ids(b"rehears"))
 
-    def plan(
+    def transmission(
         self,
         body: dict[str, Any] | bytes | None = None,
         *,
@@ -110,7 +110,7 @@ class Desk:
         target: str = "/api",
         headers: dict[str, str | None] | None = None,
         **changes: Any,
-    ) -> Plan:
+    ) -> Transmission:
         given = send_body(**changes) if body is None else body
         raw = given if isinstance(given, bytes) else json.dumps(given).encode()
         sent = headers_for(given if isinstance(given, dict) else {}, EPOCH + at)
@@ -123,7 +123,7 @@ class Desk:
         return self.vendor.receive(Request(method, path, query, sent, raw, (EPOCH + at) * 1000, at))
 
     def ask(self, body: dict[str, Any] | bytes | None = None, **how: Any) -> Answer:
-        return parse_reply(self.plan(body, **how).reply)
+        return parse_reply(self.transmission(body, **how).reply)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ class Wire:
         self._buffer += read
 
     def rest(self) -> bytes:
-        """All that comes until the other side closes."""
+        """All bytes until the other side closes."""
         while True:
             try:
                 self._more()
@@ -229,7 +229,7 @@ class Rehearsal:
         return self._client.post(path, json=value)
 
     def until(self, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The stats, once they are as wanted; a minute is the deadline."""
+        """The stats, when they are as wanted; fails after a minute."""
         deadline = time.monotonic() + 60
         while True:
             stats: dict[str, Any] = self.page("/_/stats")

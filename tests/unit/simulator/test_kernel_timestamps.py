@@ -1,4 +1,4 @@
-"""The instant of a request is when its bytes arrived, not when a busy process came to read them."""
+"""The time of a request is when its bytes arrived, not when a busy process read them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from simulator import SimulatorSettings
-from simulator.kernel_timestamps import StampedSocket, stamping
+from simulator.kernel_timestamps import TimestampedSocket, timestamping_socket
 from simulator.server import Simulator
 
 
-def test_a_request_that_waited_unread_keeps_the_instant_at_which_it_arrived() -> None:
+def test_a_request_that_waited_to_be_read_keeps_its_time_of_arrival() -> None:
     with _a_kernel_that_stamps() as stamps:
         rows, sent_at, read_at = asyncio.run(_a_request_during_a_standstill(0.2))
     (row,) = rows
@@ -59,14 +59,14 @@ def _rows(origin: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def _a_kernel_that_stamps() -> Iterator[bool]:
-    """Whether this system stamps at all; where it does, a block in which it surely does.
+    """Whether this system has timestamps; if so, they are on within the block.
 
-    Linux turns its stamping on behind the first socket that asks for it, and a busy machine a good while later: until
-    then bytes bear the instant at which they are read.
+    Linux switches timestamps on some time after the first socket asks for them; until then bytes have the time of
+    their reading.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
-        listener = stamping(server.detach())
+        listener = timestamping_socket(server.detach())
     if listener is None:
         yield False
         return
@@ -76,15 +76,15 @@ def _a_kernel_that_stamps() -> Iterator[bool]:
         yield True
 
 
-def _waited(listener: StampedSocket, address: tuple[str, int]) -> float:
-    """How long a byte that lay there for 20 ms says that it waited."""
+def _waited(listener: TimestampedSocket, address: tuple[str, int]) -> float:
+    """The waited seconds of a byte that waited for 20 ms."""
     with socket.create_connection(address) as client:
         client.sendall(b"x")
         _stand_still(0.02)
         accepted, _ = listener.accept()
         with accepted:
             accepted.recv(1)
-            assert isinstance(accepted, StampedSocket)
+            assert isinstance(accepted, TimestampedSocket)
             return accepted.waited_seconds
 
 

@@ -1,4 +1,4 @@
-"""The vendor's own opinion about Content, independent of the sender's."""
+"""The vendor's check of Content, independent of the sender's."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ BAD = [
 
 
 @pytest.mark.parametrize(("kind", "content"), GOOD)
-def test_content_of_the_documented_shape_is_taken(kind: str, content: dict[str, Any]) -> None:
+def test_content_of_the_documented_form_is_accepted(kind: str, content: dict[str, Any]) -> None:
     assert check_content(kind, json.dumps(content)) == content
 
 
 @pytest.mark.parametrize(("kind", "content", "named"), BAD)
-def test_content_of_another_shape_is_refused_with_the_field_and_code_100(
+def test_content_of_another_form_is_rejected_with_the_field_and_code_100(
     kind: str, content: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(ContentError) as refused:
@@ -109,7 +109,7 @@ def test_content_of_another_shape_is_refused_with_the_field_and_code_100(
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\tb", "a     b", "a\r\nb"])
-def test_a_variable_with_line_breaks_tabs_or_five_spaces_is_refused_as_132018(text: str) -> None:
+def test_a_variable_with_line_breaks_tabs_or_five_spaces_is_rejected_as_132018(text: str) -> None:
     with pytest.raises(ContentError) as refused:
         check_content("template", json.dumps(template(body(text))))
     assert refused.value.message.startswith("(#132018) ")
@@ -120,7 +120,7 @@ def test_a_variable_with_line_breaks_tabs_or_five_spaces_is_refused_as_132018(te
     [None, {"body": "x"}, "", "{", "[]", '"text"', '{"body": NaN}', "[" * 100_000],
     ids=lambda one: str(one)[:12],
 )
-def test_content_that_is_not_a_json_object_in_a_string_is_refused(text: object) -> None:
+def test_content_that_is_not_a_json_object_in_a_string_is_rejected(text: object) -> None:
     with pytest.raises(ContentError, match="Content"):
         check_content("text", text)
 
@@ -168,9 +168,7 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(sorted(TYPES)), st.dictionaries(st.sampled_from(_KEYS), json_values, max_size=6))
-def test_no_content_whatsoever_is_answered_by_anything_but_yes_or_a_content_error(
-    kind: str, content: dict[str, Any]
-) -> None:
+def test_any_content_is_accepted_or_raises_a_content_error(kind: str, content: dict[str, Any]) -> None:
     try:
         answer = check_content(kind, json.dumps(content))
     except ContentError:

@@ -9,7 +9,7 @@ import pytest
 from simulator.latency import Constant, LogNormal, Uniform, draw
 
 
-def test_a_constant_latency_is_always_the_same_and_takes_no_throw() -> None:
+def test_a_constant_latency_is_always_the_same_and_draws_no_random_number() -> None:
     dice = Random(1)
     before = dice.getstate()
     assert [draw(Constant(50), dice) for _ in range(3)] == [0.05] * 3
@@ -39,6 +39,6 @@ def test_the_same_seed_draws_the_same_latencies() -> None:
 
 
 @pytest.mark.parametrize("build", [lambda: Uniform(20, 10), lambda: LogNormal(50, 40)])
-def test_bounds_in_the_wrong_order_are_refused(build: type) -> None:
+def test_bounds_in_the_wrong_order_are_rejected(build: type) -> None:
     with pytest.raises(ValueError, match="must not be below"):
         build()

@@ -15,7 +15,7 @@ import pytest
 
 from simulator import ReceiptSettings, read_rules
 from simulator.latency import Constant
-from simulator.receipts import Due, Receipt, Sent, as_json, plan_receipts
+from simulator.receipts import Receipt, ScheduledReceipt, Sent, as_json, plan_receipts
 
 SENT = Sent("wamid.X", "447700900123", "8615000579987", 1_800_000_000_000.0)
 NOW = Constant(0)
@@ -26,7 +26,7 @@ def planned(seed: int = 0, **settings: Any) -> list[tuple[float, str]]:
     return [(due.seconds, due.receipt.status) for due in plan_receipts(SENT, wanted, Random(seed))]
 
 
-def test_a_message_is_told_as_sent_and_delivered_after_their_delays() -> None:
+def test_a_message_is_sent_and_delivered_after_their_delays() -> None:
     assert planned() == [(0.05, "sent"), (0.2, "delivered")]
 
 
@@ -34,18 +34,18 @@ def test_a_read_message_was_delivered_before() -> None:
     assert planned(read_share=1, read=Constant(10)) == [(0.05, "sent"), (0.2, "delivered"), (0.2, "read")]
 
 
-def test_a_failed_message_tells_its_code_and_is_not_delivered() -> None:
+def test_a_failed_message_has_its_code_and_is_not_delivered() -> None:
     wanted = ReceiptSettings("http://127.0.0.1:1/", failed_share=1, failed_code=131049, failed_title="Cap")
     last = plan_receipts(SENT, wanted, Random(0))[-1].receipt
     assert (last.status, last.code, last.title) == ("failed", 131049, "Cap")
     assert planned(failed_share=1, read_share=1) == [(0.05, "sent"), (0.2, "failed")]
 
 
-def test_a_message_may_never_be_told_as_delivered() -> None:
+def test_a_message_may_stay_sent() -> None:
     assert planned(delivered_share=0, read_share=1) == [(0.05, "sent")]
 
 
-def test_out_of_order_is_told_in_reverse_but_each_status_keeps_the_time_it_happened() -> None:
+def test_out_of_order_receipts_come_in_reverse_and_keep_the_times_of_their_statuses() -> None:
     wanted = ReceiptSettings("http://127.0.0.1:1/", out_of_order_share=1, read_share=1)
     told = plan_receipts(SENT, wanted, Random(0))
     assert [due.receipt.status for due in told] == ["read", "delivered", "sent"]
@@ -53,7 +53,7 @@ def test_out_of_order_is_told_in_reverse_but_each_status_keeps_the_time_it_happe
     assert [due.receipt.at_ms - 1_800_000_000_000 for due in told] == [1000, 200, 50]
 
 
-def test_duplicates_are_told_twice() -> None:
+def test_duplicates_are_posted_twice() -> None:
     assert [status for _, status in planned(duplicate_share=1)] == ["sent", "sent", "delivered", "delivered"]
 
 
@@ -90,21 +90,21 @@ def test_the_flat_shape() -> None:
 
 
 @pytest.mark.parametrize("shape", ["meta", "ycloud", "flat"])
-def test_every_planned_receipt_can_be_told_in_every_shape(shape: str) -> None:
+def test_every_receipt_can_be_written_in_every_shape(shape: str) -> None:
     wanted = ReceiptSettings("http://127.0.0.1:1/", read_share=1)
-    due: list[Due] = plan_receipts(SENT, wanted, Random(0))
+    due: list[ScheduledReceipt] = plan_receipts(SENT, wanted, Random(0))
     told = [json.dumps(as_json(one.receipt, shape)) for one in due]
     assert all("wamid.X" in one and "447700900123" in one for one in told)
 
 
 class Receiver:
-    """A receipt endpoint: keeps what it is given and answers the statuses it was told to, then 200."""
+    """A receipt endpoint: keeps what it gets and answers with the given statuses, then 200."""
 
     def __init__(self, *statuses: int) -> None:
         self.got: queue.Queue[Any] = queue.Queue()
         self.open = threading.Event()
         self.open.set()
-        """While it is not set, requests wait for their answer."""
+        """While it is not set, requests wait for their reply."""
         left = iter(statuses)
         receiver = self
 
@@ -120,7 +120,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Silent: test output is no place for what it receives."""
+                """Silent: what it receives is not for the test output."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -165,7 +165,7 @@ def test_receipts_of_an_accepted_message_are_posted(
     assert stats["receipts"] == {"posted": 2, "retried": 0, "given_up": 0, "pending": 0}
 
 
-def test_a_refused_message_has_no_receipts(
+def test_a_rejected_message_has_no_receipts(
     rehearse: Callable[..., Any], receive: Callable[..., Receiver]
 ) -> None:
     rehearsal = rehearse(receipts=ReceiptSettings(receive().url))
@@ -173,7 +173,7 @@ def test_a_refused_message_has_no_receipts(
     assert rehearsal.page("/_/stats")["receipts"]["pending"] == 0
 
 
-def test_a_receipt_that_is_not_taken_is_tried_again(
+def test_a_failed_receipt_is_tried_again(
     rehearse: Callable[..., Any], receive: Callable[..., Receiver]
 ) -> None:
     receiver = receive(500, 503)
@@ -196,14 +196,14 @@ def test_a_receipt_is_given_up_after_its_tries(
     assert stats["receipts"] == {"posted": 0, "retried": 2, "given_up": 1, "pending": 0}
 
 
-def test_nobody_at_the_url_costs_receipts_but_no_answers(rehearse: Callable[..., Any]) -> None:
+def test_a_dead_url_costs_receipts_and_no_replies(rehearse: Callable[..., Any]) -> None:
     settings = ReceiptSettings("http://127.0.0.1:9/", sent=NOW, delivered_share=0, retry_ms=1, tries=2)
     rehearsal = rehearse(receipts=settings)
     assert rehearsal.dial().ask().ret_code == 0
     rehearsal.until(lambda stats: stats["receipts"]["given_up"] == 1)
 
 
-def test_a_receipt_can_overtake_the_answer_to_its_own_send(
+def test_a_receipt_can_arrive_before_the_reply_to_its_send(
     rehearse: Callable[..., Any], receive: Callable[..., Receiver]
 ) -> None:
     receiver = receive()
@@ -217,7 +217,7 @@ def test_a_receipt_can_overtake_the_answer_to_its_own_send(
     assert wire.reply().json["Data"]["MessageId"] == told["message_id"]
 
 
-def test_a_message_whose_answer_was_lost_still_has_its_receipts(
+def test_a_message_with_a_lost_reply_has_its_receipts(
     rehearse: Callable[..., Any], receive: Callable[..., Receiver]
 ) -> None:
     receiver = receive()
@@ -232,7 +232,7 @@ def test_a_message_whose_answer_was_lost_still_has_its_receipts(
     assert receiver.next()["message_id"] == rehearsal.page("/_/messages")[0]["message_id"]
 
 
-def test_a_client_that_gives_up_does_not_take_its_overtaking_receipt_with_it(
+def test_a_receipt_before_the_reply_is_posted_though_the_client_gives_up(
     rehearse: Callable[..., Any], receive: Callable[..., Receiver]
 ) -> None:
     receiver = receive()

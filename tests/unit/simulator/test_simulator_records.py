@@ -1,4 +1,4 @@
-"""What is put on record about faults, and what inspection finds in it."""
+"""What is recorded about faults, and what inspection finds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from simulator.faults import (
     Truncate,
     When,
 )
-from simulator.plan import Cut, Delivery, Pieces, Silence, Whole
 from simulator.records import Verdict
+from simulator.transmission import Cut, Mode, Pieces, Silence, Whole
 
 OK_BODY = {"Action": "SendMessageResponse", "Data": {"MessageId": "{message_id}"}, "RetCode": "0"}
 
 
 @pytest.mark.parametrize(
-    ("fault", "verdict", "delivery"),
+    ("fault", "verdict", "mode"),
     [
         (RetCode(150), "refused", Whole()),
         (HttpStatus(503), "http_error", Whole()),
@@ -53,13 +53,13 @@ OK_BODY = {"Action": "SendMessageResponse", "Data": {"MessageId": "{message_id}"
         (DuplicateMessageId(), "accepted", Whole()),
     ],
 )
-def test_every_fault_leaves_the_truth_on_record(
-    open_desk: Callable[..., Any], fault: Fault, verdict: str, delivery: Delivery
+def test_every_fault_is_recorded_with_its_true_result(
+    open_desk: Callable[..., Any], fault: Fault, verdict: str, mode: Mode
 ) -> None:
     desk = open_desk(rules=(Rule(fault, name="the rule"),))
-    plan = desk.plan()
+    transmission = desk.transmission()
     (row,) = desk.rows
-    assert plan.delivery == delivery
+    assert transmission.mode == mode
     assert (row["verdict"], row["fault"]) == (verdict, "the rule")
     assert row["stored"] is (verdict in {"accepted", "lost_answer"})
     assert (row["message_id"] is not None) is row["stored"]
@@ -68,11 +68,11 @@ def test_every_fault_leaves_the_truth_on_record(
 @pytest.mark.parametrize(
     "fault", [AcceptThenReset(), Truncate(5), Garbage(text="?"), Reset(When.AFTER_STORING)]
 )
-def test_a_fault_that_loses_the_answer_does_not_send_what_the_vendor_would_have_refused(
+def test_a_fault_that_loses_the_reply_does_not_send_a_message_that_is_rejected(
     open_desk: Callable[..., Any], fault: Fault
 ) -> None:
     desk = open_desk(rules=(Rule(fault),))
-    desk.plan(Content={"nothing": "good"})
+    desk.transmission(Content={"nothing": "good"})
     assert (desk.rows[0]["verdict"], desk.rows[0]["stored"], desk.rows[0]["ret_code"]) == (
         "dropped",
         False,
@@ -80,11 +80,11 @@ def test_a_fault_that_loses_the_answer_does_not_send_what_the_vendor_would_have_
     )
 
 
-def test_a_slow_answer_comes_so_much_later(open_desk: Callable[..., Any]) -> None:
-    assert open_desk(rules=(Rule(Slow(2.5)),)).plan().delay_seconds == 2.5
+def test_a_slow_reply_is_later_by_its_seconds(open_desk: Callable[..., Any]) -> None:
+    assert open_desk(rules=(Rule(Slow(2.5)),)).transmission().delay_seconds == 2.5
 
 
-def test_a_http_status_fault_can_imitate_any_answer(open_desk: Callable[..., Any]) -> None:
+def test_an_http_status_fault_can_imitate_any_reply(open_desk: Callable[..., Any]) -> None:
     fault = HttpStatus(200, body=OK_BODY, headers={"Content-Type": "text/plain"}, stored=True)
     desk = open_desk(rules=(Rule(fault),))
     answer = desk.ask()
@@ -94,13 +94,13 @@ def test_a_http_status_fault_can_imitate_any_answer(open_desk: Callable[..., Any
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_a_status_that_has_no_body_gets_none(open_desk: Callable[..., Any], status: int) -> None:
-    reply = open_desk(rules=(Rule(HttpStatus(status, body="x")),)).plan().reply
+def test_a_status_without_a_body_gets_none(open_desk: Callable[..., Any], status: int) -> None:
+    reply = open_desk(rules=(Rule(HttpStatus(status, body="x")),)).transmission().reply
     assert reply.endswith(b"\r\n\r\n")
     assert b"Content-Length" not in reply
 
 
-def test_a_duplicate_message_id_is_the_one_handed_out_last(open_desk: Callable[..., Any]) -> None:
+def test_a_duplicate_message_id_is_the_last_one_given(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(rules=(Rule(DuplicateMessageId(), Match(nth=2)),))
     first, second, third = (desk.ask().json["Data"]["MessageId"] for _ in range(3))
     assert first == second != third
@@ -118,20 +118,20 @@ def test_rules_see_the_template_and_count_each_recipients_attempts(open_desk: Ca
     assert desk.ask(To="447700900003").ret_code == 0
 
 
-def test_rules_that_are_set_later_know_the_attempts_made_before(desk: Any) -> None:
+def test_rules_that_are_set_later_count_earlier_attempts(desk: Any) -> None:
     desk.ask()
     desk.vendor.set_rules((Rule(RetCode(150), Match(attempt=2)),), 0.0)
     assert [desk.ask().ret_code for _ in range(2)] == [150, 0]
 
 
-def test_a_rule_for_another_action_leaves_sends_alone(open_desk: Callable[..., Any]) -> None:
+def test_a_rule_for_another_action_does_not_apply_to_sends(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(rules=(Rule(RetCode(17105), Match(action="GetAccountPhoneList")),))
     assert desk.ask().ret_code == 0
     assert desk.ask({"Action": "GetAccountPhoneList"}).ret_code == 17105
 
 
-def test_an_answer_that_could_not_be_given_is_put_right_on_record(desk: Any) -> None:
-    sent, refused = desk.plan(), desk.plan(Content="no")
+def test_a_reply_that_could_not_be_sent_changes_the_record(desk: Any) -> None:
+    sent, refused = desk.transmission(), desk.transmission(Content="no")
     sent.lost()
     refused.lost()
     assert [row["verdict"] for row in desk.rows] == ["lost_answer", "dropped"]
@@ -162,7 +162,7 @@ def test_a_record_has_times_ids_and_the_decoded_content_but_not_the_signature(de
     assert "x-signature" not in headers
 
 
-def test_bodies_are_forgotten_beyond_their_bound_but_who_when_and_which_id_never(
+def test_old_bodies_are_dropped_and_recipient_time_and_id_are_kept(
     open_desk: Callable[..., Any],
 ) -> None:
     desk = open_desk(keep_bodies=2)
@@ -175,7 +175,7 @@ def test_bodies_are_forgotten_beyond_their_bound_but_who_when_and_which_id_never
     assert [row["request_id"] for row in rows] == [answer["RequestId"] for answer in answers]
 
 
-def test_no_bodies_at_all_may_be_kept(open_desk: Callable[..., Any]) -> None:
+def test_keeping_no_bodies_is_allowed(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(keep_bodies=0)
     desk.ask()
     assert (desk.rows[0]["content"], desk.rows[0]["to"]) == (None, "447700900123")
@@ -203,10 +203,10 @@ def test_records_are_found_by_each_filter(desk: Any) -> None:
     assert found(to="447700900001", type="image", verdict=Verdict.ACCEPTED) == [4]
 
 
-def test_duplicates_are_recipients_who_got_more_than_one_message(open_desk: Callable[..., Any]) -> None:
+def test_duplicates_are_recipients_with_more_than_one_message(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(rules=(Rule(RetCode(150), Match(nth=1)), Rule(AcceptThenReset(), Match(nth=2))))
     for to in ("447700900001", "447700900001", "447700900002"):
-        desk.plan(To=to)
+        desk.transmission(To=to)
     assert desk.vendor.records.duplicates() == []
     (tried,) = desk.vendor.records.duplicates(of="requests")
     assert (tried["to"], tried["n"], tried["verdicts"]) == (
@@ -214,7 +214,7 @@ def test_duplicates_are_recipients_who_got_more_than_one_message(open_desk: Call
         [1, 2],
         ["refused", "lost_answer"],
     )
-    desk.plan(To="447700900001")
+    desk.transmission(To="447700900001")
     (double,) = desk.vendor.records.duplicates()
     assert (double["times"], double["n"], double["verdicts"]) == (2, [2, 4], ["lost_answer", "accepted"])
     assert len(set(double["message_ids"])) == 2
@@ -233,9 +233,9 @@ def test_duplicates_can_be_told_apart_by_sender_and_by_content(desk: Any) -> Non
 def test_stats_count_verdicts_codes_and_the_fullest_second(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(rules=(Rule(RetCode(150), Match(nth=3)), Rule(HttpStatus(503), Match(nth=4))))
     for at in (0.0, 0.5, 0.9, 0.99, 1.0, 1.49, 3.0):
-        desk.plan(at=at)
-    desk.plan(at=3.5, BusinessPhone="8615000579988")
-    desk.plan(at=3.6, Action=None)
+        desk.transmission(at=at)
+    desk.transmission(at=3.5, BusinessPhone="8615000579988")
+    desk.transmission(at=3.6, Action=None)
     stats = desk.vendor.records.stats(distinct=True)
     assert (stats["requests"], stats["stored"], stats["distinct_recipients"]) == (9, 6, 1)
     assert stats["by_verdict"] == {"accepted": 6, "refused": 2, "http_error": 1}
@@ -250,7 +250,7 @@ def test_stats_count_verdicts_codes_and_the_fullest_second(open_desk: Callable[.
     assert stats["sends"]["max_stored_in_any_second"] == 3
 
 
-def test_stats_of_nothing_are_nothing(desk: Any) -> None:
+def test_stats_without_requests_are_empty(desk: Any) -> None:
     stats = desk.vendor.records.stats()
     assert (stats["requests"], stats["first_at_ms"], stats["sends"]["mean_stored_per_second"]) == (
         0,

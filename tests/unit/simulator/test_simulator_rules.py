@@ -1,4 +1,4 @@
-"""The language of faults: what is read, what is refused, and which rule strikes."""
+"""Fault rules: what can be read, what is rejected, and which rule applies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from bulksend.errors import InvalidValue
 from simulator import Match, Rule, read_rules, read_settings
-from simulator.fault_rules import Facts, FaultRules
+from simulator.fault_rules import FaultRules, RequestFacts
 from simulator.faults import Hang, Reset, RetCode, Slow, When, rules_as_json
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-FACTS = Facts("SendMessage", "447700900123", "8615000579987", "template", "otp_test_02", 1, 1)
+FACTS = RequestFacts("SendMessage", "447700900123", "8615000579987", "template", "otp_test_02", 1, 1)
 
 
 def book(*rules: Rule, seed: int = 0) -> FaultRules:
@@ -55,7 +55,7 @@ def strikes(match: Match, **facts: Any) -> bool:
         (
             [{"fault": {"do": "reset", "when": "before_reading"}, "match": {"to_prefix": "44"}}],
             "rules[0]",
-            "sees no request",
+            "has no request",
         ),
         (
             [{"fault": {"do": "http_status", "status": 503, "headers": {"A": "b\r\nC: d"}}}],
@@ -71,7 +71,7 @@ def test_a_bad_rule_is_refused_by_the_name_of_its_field(rules: Any, field: str, 
     assert why in refused.value.why
 
 
-def test_a_refused_rule_does_not_repeat_a_number_in_clear() -> None:
+def test_the_error_of_a_rule_masks_a_number() -> None:
     with pytest.raises(InvalidValue) as refused:
         read_rules([{"fault": {"do": "hang"}, "match": {"to_prefix": 447700900123}}])
     assert "447700900123" not in str(refused.value)
@@ -122,7 +122,7 @@ def test_there_are_examples_of_faults_and_of_settings() -> None:
         (Match(action="GetTemplates"), {"action": "GetTemplates"}, {"action": "SendMessage"}),
     ],
 )
-def test_a_rule_strikes_what_it_describes_and_nothing_else(
+def test_a_rule_applies_to_what_it_describes_and_nothing_else(
     match: Match, hit: dict[str, Any], miss: dict[str, Any]
 ) -> None:
     assert strikes(match, **hit)
@@ -137,13 +137,13 @@ def test_all_conditions_of_a_rule_must_hold() -> None:
     assert not strikes(Match(to_prefix="4477", type="text"))
 
 
-def test_a_rule_counts_its_seconds_from_the_instant_it_was_set() -> None:
+def test_a_rule_counts_its_seconds_from_when_it_was_set() -> None:
     rules = book(Rule(Hang(), Match(from_seconds=5, until_seconds=10)))
     struck = [rules.for_request(FACTS, 100.0 + later) is not None for later in (4.9, 5.0, 9.9, 10.0)]
     assert struck == [False, True, True, False]
 
 
-def test_a_rule_strikes_at_most_as_often_as_it_says() -> None:
+def test_a_rule_applies_at_most_times_times() -> None:
     rules = book(Rule(Hang(), times=2))
     struck = [rules.for_request(FACTS, 100.0) is not None for _ in range(4)]
     assert struck == [True, True, False, False]
@@ -159,7 +159,7 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert struck.title == "second"
 
 
-def test_a_share_strikes_about_that_part_and_the_same_seed_strikes_the_same() -> None:
+def test_a_share_applies_to_about_that_part_and_the_same_seed_to_the_same_requests() -> None:
     def struck(seed: int) -> list[bool]:
         rules = book(Rule(Hang(), Match(share=0.2)), seed=seed)
         return [rules.for_request(FACTS, 100.0) is not None for _ in range(5000)]
@@ -168,14 +168,14 @@ def test_a_share_strikes_about_that_part_and_the_same_seed_strikes_the_same() ->
     assert struck(1) == struck(1) != struck(2)
 
 
-def test_a_rule_for_connections_is_not_asked_about_requests() -> None:
+def test_a_rule_for_connections_does_not_apply_to_requests() -> None:
     rules = book(Rule(Reset(When.BEFORE_READING), Match(nth=2)))
-    assert not rules.looks_at_requests
+    assert not rules.has_request_rules
     assert [rules.for_connection(100.0) is not None for _ in range(3)] == [False, True, False]
 
 
 def test_settings_refuse_a_secret_in_their_file() -> None:
-    with pytest.raises(InvalidValue, match="does not belong into a settings file") as refused:
+    with pytest.raises(InvalidValue, match="is not allowed in a settings file") as refused:
         read_settings({"secret": "a-real-secret"})
     assert "a-real-secret" not in str(refused.value)
 
@@ -192,7 +192,7 @@ def test_settings_refuse_an_unknown_name_and_a_wrong_latency() -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://127.0.0.1/t0ken", "http:///t0ken", "127.0.0.1:8080/t0ken", "http://[::1/t0ken"]
 )
-def test_receipts_need_a_web_address_and_the_refusal_does_not_repeat_it(url: str) -> None:
+def test_receipts_need_a_web_address_and_the_error_does_not_show_it(url: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         read_settings({"receipts": {"url": url}})
     assert refused.value.field.startswith("settings.receipts")

@@ -1,4 +1,4 @@
-"""Faults as a client's socket feels them."""
+"""Faults as a client's socket sees them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rehearse = Callable[..., Any]
 
 
 def with_fault(rehearse: Rehearse, fault: Fault, **settings: Any) -> Any:
-    """A simulator that treats so the recipients that end in 9, and others well."""
+    """A simulator with this fault for the recipients that end in 9."""
     return rehearse(rules=(Rule(fault, Match(to_suffix="9")),), **settings)
 
 
@@ -81,7 +81,7 @@ def test_a_chunked_body_is_understood(rehearse: Rehearse) -> None:
     assert wire.reply().ret_code == 0
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(rehearse: Rehearse) -> None:
+def test_a_client_that_expects_100_continue_gets_it(rehearse: Rehearse) -> None:
     wire = rehearse().dial()
     head, _, body = wire.request_bytes().partition(b"\r\n\r\n")
     wire.socket.sendall(head + b"\r\nexpect: 100-continue\r\n\r\n")
@@ -98,7 +98,9 @@ def test_a_client_that_asks_first_is_told_to_go_on(rehearse: Rehearse) -> None:
         (b"POST /api HTTP/1.1\r\ncontent-length: 2000\r\n\r\n" + b"x" * 1001, 413),
     ],
 )
-def test_what_is_no_request_is_answered_and_closed(rehearse: Rehearse, sent: bytes, status: int) -> None:
+def test_a_malformed_request_is_answered_and_the_connection_closed(
+    rehearse: Rehearse, sent: bytes, status: int
+) -> None:
     rehearsal = rehearse(max_body_bytes=1000)
     wire = rehearsal.dial()
     wire.socket.sendall(sent)
@@ -115,7 +117,7 @@ def test_a_client_that_wants_to_close_is_closed_after_its_answer(rehearse: Rehea
     assert wire.rest() == b""
 
 
-def test_a_client_that_wants_to_speak_something_else_is_answered_in_http(rehearse: Rehearse) -> None:
+def test_a_request_to_switch_protocols_gets_an_http_reply(rehearse: Rehearse) -> None:
     wire = rehearse().dial()
     wire.socket.sendall(
         b"GET /_/healthz HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x00"
@@ -124,7 +126,7 @@ def test_a_client_that_wants_to_speak_something_else_is_answered_in_http(rehears
     assert wire.rest() == b""
 
 
-def test_a_connection_can_be_closed_after_so_many_requests(rehearse: Rehearse) -> None:
+def test_a_connection_can_be_closed_after_a_number_of_requests(rehearse: Rehearse) -> None:
     wire = rehearse(max_requests_per_connection=2).dial()
     assert [wire.ask().ret_code for _ in range(2)] == [0, 0]
     assert wire.rest() == b""
@@ -136,7 +138,7 @@ def test_an_idle_connection_can_be_closed(rehearse: Rehearse) -> None:
     assert wire.rest() == b""
 
 
-def test_a_hang_of_some_seconds_ends_without_a_byte(rehearse: Rehearse) -> None:
+def test_a_hang_with_seconds_ends_without_a_byte(rehearse: Rehearse) -> None:
     rehearsal = with_fault(rehearse, Hang(0.05))
     wire = rehearsal.dial()
     wire.send(To="447700900129")
@@ -145,7 +147,7 @@ def test_a_hang_of_some_seconds_ends_without_a_byte(rehearse: Rehearse) -> None:
 
 
 @pytest.mark.parametrize(("fault", "verdict"), [(Hang(), "dropped"), (AcceptThenHang(), "lost_answer")])
-def test_a_hang_without_end_lasts_until_the_client_gives_up(
+def test_a_hang_without_seconds_lasts_until_the_client_gives_up(
     rehearse: Rehearse, fault: Fault, verdict: str
 ) -> None:
     rehearsal = with_fault(rehearse, fault)
@@ -168,7 +170,7 @@ def test_a_hang_without_end_lasts_until_the_client_gives_up(
         (AcceptThenReset(), "lost_answer"),
     ],
 )
-def test_a_reset_is_a_reset_and_not_an_end(rehearse: Rehearse, fault: Fault, verdict: str) -> None:
+def test_a_reset_is_a_rst_and_not_a_fin(rehearse: Rehearse, fault: Fault, verdict: str) -> None:
     rehearsal = with_fault(rehearse, fault)
     wire = rehearsal.dial()
     assert wire.ask().ret_code == 0
@@ -178,7 +180,7 @@ def test_a_reset_is_a_reset_and_not_an_end(rehearse: Rehearse, fault: Fault, ver
     assert verdicts(rehearsal) == ["accepted", verdict]
 
 
-def test_a_reset_before_reading_puts_nothing_on_record(rehearse: Rehearse) -> None:
+def test_a_reset_before_reading_records_nothing(rehearse: Rehearse) -> None:
     rehearsal = rehearse(rules=(Rule(Reset(When.BEFORE_READING), times=1),))
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         _talk(rehearsal.dial())
@@ -208,7 +210,7 @@ def test_a_close_ends_without_a_byte(rehearse: Rehearse, when: When, verdict: st
     assert verdicts(rehearsal) == [verdict]
 
 
-def test_a_truncated_body_has_its_whole_head_and_then_so_many_bytes(rehearse: Rehearse) -> None:
+def test_a_truncated_body_has_its_whole_head_and_the_first_bytes(rehearse: Rehearse) -> None:
     rehearsal = with_fault(rehearse, Truncate(17))
     wire = rehearsal.dial()
     wire.send(To="447700900129")
@@ -238,7 +240,7 @@ def test_a_truncated_reply_can_be_followed_by_silence(rehearse: Rehearse) -> Non
     assert says_nothing(wire)
 
 
-def test_a_dripped_reply_is_whole_in_the_end_and_takes_its_time(rehearse: Rehearse) -> None:
+def test_a_dripped_reply_is_complete_and_slow(rehearse: Rehearse) -> None:
     rehearsal = with_fault(rehearse, Drip(bytes=40, interval_ms=10))
     wire = rehearsal.dial()
     began = time.monotonic()
@@ -250,7 +252,7 @@ def test_a_dripped_reply_is_whole_in_the_end_and_takes_its_time(rehearse: Rehear
     assert verdicts(rehearsal) == ["accepted", "accepted"]
 
 
-def test_garbage_is_no_http(rehearse: Rehearse) -> None:
+def test_garbage_is_not_http(rehearse: Rehearse) -> None:
     rehearsal = with_fault(rehearse, Garbage(bytes=100))
     wire = rehearsal.dial()
     wire.send(To="447700900129")
@@ -260,7 +262,7 @@ def test_garbage_is_no_http(rehearse: Rehearse) -> None:
     assert verdicts(rehearsal) == ["lost_answer"]
 
 
-def test_a_slow_answer_is_a_whole_answer(rehearse: Rehearse) -> None:
+def test_a_slow_reply_is_complete(rehearse: Rehearse) -> None:
     wire = with_fault(rehearse, Slow(0.1)).dial()
     began = time.monotonic()
     assert wire.ask(To="447700900129").ret_code == 0
@@ -273,14 +275,14 @@ def test_a_redirect_leads_where_the_rule_says(rehearse: Rehearse) -> None:
     assert (answer.status, answer.headers["location"]) == (307, "http://127.0.0.1:9/api")
 
 
-def test_the_latency_is_waited_for(rehearse: Rehearse) -> None:
+def test_a_reply_waits_for_the_latency(rehearse: Rehearse) -> None:
     wire = rehearse(latency=Constant(60)).dial()
     began = time.monotonic()
     assert wire.ask().ret_code == 0
     assert time.monotonic() - began > 0.055
 
 
-def test_a_client_that_leaves_before_its_answer_is_on_record_as_not_told(rehearse: Rehearse) -> None:
+def test_a_client_that_leaves_before_its_reply_is_recorded_as_not_told(rehearse: Rehearse) -> None:
     rehearsal = rehearse(latency=Constant(60_000))
     wire = rehearsal.dial()
     wire.send()
@@ -290,7 +292,7 @@ def test_a_client_that_leaves_before_its_answer_is_on_record_as_not_told(rehears
     assert stats["stored"] == 1
 
 
-def test_a_stop_lets_an_answer_under_way_go_out(rehearse: Rehearse) -> None:
+def test_a_stop_waits_for_a_reply_under_way(rehearse: Rehearse) -> None:
     rehearsal = rehearse(latency=Constant(300), stop_grace_seconds=20)
     wire = rehearsal.dial()
     wire.send()
@@ -299,7 +301,7 @@ def test_a_stop_lets_an_answer_under_way_go_out(rehearse: Rehearse) -> None:
     assert wire.reply().ret_code == 0
 
 
-def test_a_stop_does_not_wait_for_what_hangs(rehearse: Rehearse) -> None:
+def test_a_stop_does_not_wait_for_a_hang(rehearse: Rehearse) -> None:
     rehearsal = with_fault(rehearse, Hang(), stop_grace_seconds=600)
     wire = rehearsal.dial()
     wire.send(To="447700900129")
@@ -308,7 +310,7 @@ def test_a_stop_does_not_wait_for_what_hangs(rehearse: Rehearse) -> None:
     assert wire.rest() == b""
 
 
-def test_the_inspection_pages_are_never_struck_by_a_fault(rehearse: Rehearse) -> None:
+def test_no_fault_applies_to_the_inspection_pages(rehearse: Rehearse) -> None:
     rehearsal = rehearse(rules=(Rule(Hang(), Match(action="*")),))
     assert rehearsal.page("/_/healthz") == {"status": "ok"}
     assert rehearsal.page("/_/messages") == []
@@ -341,7 +343,7 @@ def test_messages_come_as_json_or_as_lines(rehearse: Rehearse) -> None:
         ("/_/stats", {"since": "1"}, "since"),
     ],
 )
-def test_a_wrong_question_is_refused_by_its_name(
+def test_a_wrong_parameter_is_rejected_by_its_name(
     rehearse: Rehearse, path: str, query: dict[str, str], field: str
 ) -> None:
     refused = rehearse().get(path, **query)
@@ -368,14 +370,14 @@ def test_faults_can_be_replaced_while_it_runs(rehearse: Rehearse) -> None:
     assert rehearsal.page("/_/faults") == {"rules": [], "fired": []}
 
 
-def test_bad_faults_are_refused_and_the_old_ones_stay(rehearse: Rehearse) -> None:
+def test_wrong_rules_are_rejected_and_the_old_ones_stay(rehearse: Rehearse) -> None:
     rehearsal = with_fault(rehearse, HttpStatus(503))
     refused = rehearsal.post("/_/faults", [{"fault": {"do": "hang", "sec": 1}}])
     assert (refused.status_code, refused.json()["field"]) == (400, "rules[0].fault.hang.sec")
     assert rehearsal.dial().ask(To="447700900129").status == 503
 
 
-def test_a_reset_forgets_what_was_received_and_begins_to_count_again(rehearse: Rehearse) -> None:
+def test_a_reset_forgets_the_requests_and_restarts_the_counts(rehearse: Rehearse) -> None:
     rehearsal = rehearse(rules=(Rule(HttpStatus(503), Match(nth=1)),), balance=1)
     wire = rehearsal.dial()
     assert [wire.ask().status for _ in range(2)] == [503, 200]
@@ -386,7 +388,7 @@ def test_a_reset_forgets_what_was_received_and_begins_to_count_again(rehearse: R
     assert [wire.ask().status for _ in range(2)] == [503, 200]
 
 
-def test_a_reset_survives_an_answer_that_was_under_way(rehearse: Rehearse) -> None:
+def test_a_reset_while_a_reply_is_under_way_works(rehearse: Rehearse) -> None:
     rehearsal = rehearse(latency=Constant(60_000))
     wire = rehearsal.dial()
     wire.send()
@@ -399,7 +401,7 @@ def test_a_reset_survives_an_answer_that_was_under_way(rehearse: Rehearse) -> No
     assert rehearsal.page("/_/messages") == []
 
 
-def test_the_balance_can_be_topped_up_while_it_runs(rehearse: Rehearse) -> None:
+def test_the_balance_can_be_set_while_it_runs(rehearse: Rehearse) -> None:
     rehearsal = rehearse(balance=0)
     wire = rehearsal.dial()
     assert wire.ask().ret_code == 17125
@@ -412,7 +414,7 @@ def test_the_balance_can_be_topped_up_while_it_runs(rehearse: Rehearse) -> None:
     assert wire.ask().ret_code == 0
 
 
-def test_the_inspection_token_is_asked_for_when_there_is_one(rehearse: Rehearse) -> None:
+def test_inspection_requires_the_token_when_there_is_one(rehearse: Rehearse) -> None:
     rehearsal = rehearse(inspection_token="let-me-see")
     assert rehearsal.get("/_/stats").status_code == 403
     assert rehearsal.get("/_/healthz").status_code == 200
@@ -422,7 +424,7 @@ def test_the_inspection_token_is_asked_for_when_there_is_one(rehearse: Rehearse)
         assert wire.reply().status == status
 
 
-def test_without_a_token_nothing_is_shown_where_others_can_reach_it(desk: Any) -> None:
+def test_without_a_token_inspection_is_closed_when_other_machines_can_connect(desk: Any) -> None:
     inspection = Inspection(desk.vendor, token=None, on_loopback=False, extra_stats=dict)
 
     def status(path: str) -> bytes:
@@ -431,7 +433,7 @@ def test_without_a_token_nothing_is_shown_where_others_can_reach_it(desk: Any) -
     assert [status("/_/messages"), status("/_/stats"), status("/_/healthz")] == [b"403", b"403", b"200"]
 
 
-def test_stats_tell_how_much_of_the_limit_was_used(rehearse: Rehearse) -> None:
+def test_stats_show_the_used_share_of_the_limit(rehearse: Rehearse) -> None:
     rehearsal = rehearse(limits=Limits(per_sender_per_second=1000))
     wire = rehearsal.dial()
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""What the vendor verifies and answers, without sockets."""
+"""What the vendor checks and replies, without sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTP = (
 PLAIN = '{"body":"text-message-content","preview_url":false}'
 
 
-def test_a_send_is_answered_exactly_as_the_page_says(desk: Any) -> None:
+def test_a_send_gets_exactly_the_documented_reply(desk: Any) -> None:
     answer = desk.ask()
     assert answer.status == 200
     message_id = answer.json["Data"]["MessageId"]
@@ -37,13 +37,13 @@ def test_a_send_is_answered_exactly_as_the_page_says(desk: Any) -> None:
     assert answer.headers["date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
 
 
-def test_the_name_of_the_sdks_for_the_send_call_is_taken_as_well(desk: Any) -> None:
+def test_the_sdks_name_of_the_send_call_is_accepted_too(desk: Any) -> None:
     answer = desk.ask(Action="SendWhatsappMessage", AccountId=None)
     assert answer.json["Action"] == "SendWhatsappMessageResponse"
     assert answer.ret_code == 0
 
 
-def test_no_two_answers_carry_the_same_message_id_or_request_id(desk: Any) -> None:
+def test_no_two_replies_have_the_same_message_id_or_request_id(desk: Any) -> None:
     answers = [desk.ask().json for _ in range(500)]
     assert len({one["Data"]["MessageId"] for one in answers}) == 500
     assert len({one["RequestId"] for one in answers}) == 500
@@ -58,7 +58,7 @@ def test_no_two_answers_carry_the_same_message_id_or_request_id(desk: Any) -> No
         ({"Content": OTP, "Type": "template"}, "513b0f044d6b39f15217b5ee5eef177a3e2a9a40"),
     ],
 )
-def test_the_published_signatures_are_let_in(
+def test_the_published_signatures_are_accepted(
     open_desk: Callable[..., Any], changes: dict[str, Any], signature: str
 ) -> None:
     desk = open_desk(secret=VECTOR_SECRET)
@@ -85,14 +85,14 @@ def test_the_published_signatures_are_let_in(
         ({"body": b"[" * 100_000}, 400),
     ],
 )
-def test_what_is_no_proper_request_is_refused_by_its_http_status(
+def test_a_malformed_request_is_rejected_by_an_http_status(
     desk: Any, how: dict[str, Any], status: int
 ) -> None:
     assert desk.ask(**how).status == status
 
 
 @pytest.mark.parametrize("target", ["/api", "/api/", "/api?Action=SendMessage", "/api/?Action=SendMessage"])
-def test_both_paths_and_the_action_in_the_query_are_taken(desk: Any, target: str) -> None:
+def test_both_paths_and_the_action_in_the_query_are_accepted(desk: Any, target: str) -> None:
     assert desk.ask(target=target).ret_code == 0
 
 
@@ -121,7 +121,7 @@ def test_a_content_type_may_name_its_charset(desk: Any) -> None:
         ({"AccountId": "someone"}, 172, "Account"),
     ],
 )
-def test_the_door_refuses_with_the_code_for_what_is_wrong(
+def test_a_request_is_rejected_with_the_code_of_its_error(
     desk: Any, how: dict[str, Any], ret_code: int, named: str
 ) -> None:
     answer = desk.ask(**how)
@@ -132,15 +132,15 @@ def test_the_door_refuses_with_the_code_for_what_is_wrong(
 
 
 @pytest.mark.parametrize("seconds", ["1799999700", "1800000300"])
-def test_a_timestamp_five_minutes_off_is_still_taken(desk: Any, seconds: str) -> None:
+def test_a_timestamp_five_minutes_off_is_still_accepted(desk: Any, seconds: str) -> None:
     assert desk.ask(headers={"x-timestamp": seconds}).ret_code == 0
 
 
-def test_a_nonce_of_36_characters_is_taken_because_the_java_sdk_sends_uuids(desk: Any) -> None:
+def test_a_nonce_of_36_characters_is_accepted_because_the_java_sdk_sends_uuids(desk: Any) -> None:
     assert desk.ask(headers={"x-nonce": "x" * 36}).ret_code == 0
 
 
-def test_a_nonce_is_refused_within_its_window_and_taken_after_it(desk: Any) -> None:
+def test_a_nonce_is_rejected_within_its_window_and_accepted_after_it(desk: Any) -> None:
     again = {"x-nonce": "only-once"}
     codes = [desk.ask(at=at, headers=again).ret_code for at in (0, 1, 300, 301)]
     assert codes == [0, 171, 171, 0]
@@ -157,7 +157,7 @@ def test_a_body_that_cannot_be_signed_is_a_bad_signature(desk: Any) -> None:
     assert desk.ask(b'{"Action": "\\ud800"}', headers=signed).ret_code == 171
 
 
-def test_only_its_own_account_is_let_in_when_one_is_set(open_desk: Callable[..., Any]) -> None:
+def test_only_the_set_account_is_accepted(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(account_id=8899)
     assert [desk.ask(AccountId=account).ret_code for account in (8899, "8899", None, 8898)] == [0, 0, 0, 172]
 
@@ -180,7 +180,7 @@ def test_only_its_own_account_is_let_in_when_one_is_set(open_desk: Callable[...,
         ({"Content": {"text": "hello"}}, "(#100) "),
     ],
 )
-def test_a_send_of_the_wrong_shape_is_a_17115_that_names_whatsapps_code(
+def test_a_wrong_field_of_a_send_is_a_17115_with_the_whatsapp_code(
     desk: Any, changes: dict[str, Any], begins: str
 ) -> None:
     answer = desk.ask(**changes)
@@ -189,7 +189,7 @@ def test_a_send_of_the_wrong_shape_is_a_17115_that_names_whatsapps_code(
     assert desk.rows[0]["stored"] is False
 
 
-def test_fields_that_only_the_sample_has_are_ignored(desk: Any) -> None:
+def test_fields_of_the_sample_that_are_in_no_table_are_ignored(desk: Any) -> None:
     assert desk.ask(companyId=8899, Purpose=1, accountId=8899).ret_code == 0
 
 
@@ -201,7 +201,7 @@ def test_fields_that_only_the_sample_has_are_ignored(desk: Any) -> None:
         ("whatsapp_130429", 200, 17115, "(#130429)"),
     ],
 )
-def test_a_sender_that_is_too_fast_is_told_in_the_way_that_was_set(
+def test_a_sender_that_exceeds_its_rate_gets_the_reply_of_the_settings(
     open_desk: Callable[..., Any], answer: Any, status: int, ret_code: int | None, message: str
 ) -> None:
     desk = open_desk(limits=Limits(per_sender_per_second=2, answer=answer, retry_after_seconds=3))
@@ -227,7 +227,7 @@ def test_the_account_limit_counts_all_senders_together(open_desk: Callable[..., 
     assert codes == [0, 0, 153]
 
 
-def test_what_the_account_limit_turns_away_does_not_use_up_the_senders_rate(
+def test_a_request_that_the_account_limit_rejects_does_not_count_for_the_sender(
     open_desk: Callable[..., Any],
 ) -> None:
     desk = open_desk(limits=Limits(per_sender_per_second=1, per_account_per_second=1))
@@ -236,7 +236,7 @@ def test_what_the_account_limit_turns_away_does_not_use_up_the_senders_rate(
     assert desk.ask(at=1.0).ret_code == 0
 
 
-def test_the_pair_limit_lends_a_burst_and_then_holds_to_its_interval(open_desk: Callable[..., Any]) -> None:
+def test_the_pair_limit_allows_a_burst_and_then_one_an_interval(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(limits=Limits(pair_interval_seconds=6, pair_burst=3))
     burst = [desk.ask(at=0.0) for _ in range(4)]
     assert [one.ret_code for one in burst] == [0, 0, 0, 17115]
@@ -246,11 +246,11 @@ def test_the_pair_limit_lends_a_burst_and_then_holds_to_its_interval(open_desk: 
     assert [desk.ask(at=6.0).ret_code for _ in range(2)] == [0, 17115]
 
 
-def test_the_account_runs_dry_and_can_be_topped_up(open_desk: Callable[..., Any]) -> None:
+def test_an_account_without_balance_is_rejected_until_it_has_some(open_desk: Callable[..., Any]) -> None:
     desk = open_desk(balance=2)
     assert [desk.ask().ret_code for _ in range(3)] == [0, 0, 17125]
     assert desk.ask(To="bad").ret_code == 17115
-    desk.vendor.top_up(1)
+    desk.vendor.balance = 1
     assert [desk.ask().ret_code for _ in range(2)] == [0, 17125]
 
 
@@ -350,7 +350,7 @@ def test_a_message_id_stays_unique_after_a_reset(desk: Any) -> None:
     assert desk.ask(at=5.0).json["Data"]["MessageId"] != before
 
 
-def test_answers_are_json_whatever_was_asked(desk: Any) -> None:
+def test_every_reply_is_json(desk: Any) -> None:
     strange = desk.ask(Action='Evil"Action\\')
     assert strange.ret_code == 161
     assert json.loads(strange.raw_body)["Action"] == 'Evil"Action\\Response'
