@@ -20,14 +20,16 @@ from pathlib import Path
 from bench.large_ledger import fill
 from bench.machine import cpu_seconds
 from bench.stand import POSTGRESQL, SENDER, number
-from bulksend.ledger import campaign_creation, intake, leases, sending
+from bulksend.ledger import campaign_creation, intake, leases
 from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.claim import Claimed, claim
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.migrate import migrate
-from bulksend.ledger.sending import Claimed, Opening, Settlement
+from bulksend.ledger.settle import Settlement, settle
+from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.messaging.outcome import Accepted, Evidence
 from bulksend.messaging.states import Kind, OnUnknown, Status
 from ops.local.postgres import EmbeddedPostgres
@@ -76,25 +78,25 @@ def steps(database: Database, many: int, batch: int, server: Callable[[], float]
     hand: list[Claimed] = []
     opened: list[Opening] = []
 
-    def claim(first: int) -> None:
+    def claim_(first: int) -> None:
         with database.write() as tx:
-            hand.extend(sending.claim(tx, ids[first : first + batch], lease=lease, account="default"))
+            hand.extend(claim(tx, ids[first : first + batch], lease=lease, account="default"))
 
     def open_(first: int) -> None:
         batch_of = [Opening(m, new_id()) for m in hand[first : first + batch]]
         with database.write() as tx:
-            done = sending.open_attempts(tx, batch_of, lease=lease, worker="bench:1", account="default")
+            done = open_attempts(tx, batch_of, lease=lease, worker="bench:1", account="default")
         assert len(done.attempts) == len(batch_of)
         opened.extend(batch_of)
 
-    def settle(first: int) -> None:
+    def settle_(first: int) -> None:
         with database.write() as tx:
-            sending.settle(tx, [_settlement(o) for o in opened[first : first + batch]])
+            settle(tx, [_settlement(o) for o in opened[first : first + batch]])
 
     measured("intake", take, 2000)
-    measured("claim", claim, batch)
+    measured("claim", claim_, batch)
     measured("open", open_, batch)
-    measured("settle", settle, batch)
+    measured("settle", settle_, batch)
     return found
 
 

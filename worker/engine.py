@@ -16,8 +16,11 @@ from functools import partial
 import structlog
 
 from bulksend.clock import steady_seconds, wait_until
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.driver_errors import log_text
-from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
+from bulksend.ledger.release import Release
+from bulksend.ledger.settle import Settlement
+from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
 from worker.delivery.batcher import Batcher

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, null, text, update
+from sqlalchemy import Connection, Row, case, text, update
 
 from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement, table
 from bulksend.ledger.database import among, db_now
 from bulksend.ledger.schema import messages
 from bulksend.messaging.final_status import EffectiveOutcome, effective_outcome, final_status
-from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
+from bulksend.messaging.states import UNSENT, WAITING, Status
 
 #: SQL about one attempt, ``{attempt}``: a person resolved its message as failed after it began; a receipt for its own
 #: MessageId says that it failed.
@@ -41,6 +41,10 @@ NEVER_TAKEN = (
     "(messages.attempts = 0 OR NOT EXISTS (SELECT 1 FROM attempts v WHERE v.message_pk = messages.id"  # noqa: S608
     f" AND v.outcome = 'accepted') AND NOT {MAYBE_SENT})"
 )
+#: SQL: the payload of a message that ends. The content of an OTP is wiped; no other SQL may wipe it.
+WIPED_PAYLOAD = "CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END"
+#: SQL: what every ending sets, besides the status and the error.
+ENDED = f"owner = NULL, gate = NULL, gate_until = NULL, ended_at = {{now}}, payload = {WIPED_PAYLOAD}"
 #: Before the reason of what is unknown because of an earlier attempt.
 NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
 
@@ -48,11 +52,6 @@ NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
 def listed(statuses: Sequence[Status] | frozenset[Status]) -> str:
     """SQL: the statuses as a list of literals."""
     return ", ".join(f"'{status}'" for status in sorted(statuses))
-
-
-def wiped_payload() -> Any:
-    """The payload of a message that ends: an OTP's code has no business in the ledger any longer."""
-    return case((messages.c.kind == Kind.OTP.value, null()), else_=messages.c.payload)
 
 
 def end_unsent(
@@ -73,7 +72,7 @@ def end_unsent(
         "gate": None,
         "gate_until": None,
         "ended_at": db_now(),
-        "payload": wiped_payload(),
+        "payload": text(WIPED_PAYLOAD),
     }
     if not ids:
         return 0
@@ -99,7 +98,7 @@ _RAISE = f"""
 UPDATE messages SET status = 'accepted', owner = NULL, gate = NULL, gate_until = NULL, error = NULL,
     message_id = p.message_id, request_id = COALESCE(p.request_id, messages.request_id), ret_code = p.ret_code,
     accepted_at = COALESCE(messages.accepted_at, {{now}}), ended_at = COALESCE(messages.ended_at, {{now}}),
-    payload = CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END
+    payload = {WIPED_PAYLOAD}
 FROM {{rows}} WHERE messages.id = p.id
   AND messages.status IN ({listed(WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN, Status.ACCEPTED})})
 """  # noqa: S608 - our own words
@@ -113,7 +112,7 @@ FROM {rows} WHERE messages.id = p.id AND messages.status = p.before
 """
 
 
-def heed_evidence(tx: Connection, ids: Sequence[str]) -> None:
+def apply_evidence(tx: Connection, ids: Sequence[str]) -> None:
     """Bring these messages to what all their attempts say together, whatever became of them since.
 
     The answer of an earlier attempt may come last: after a second attempt, or after the message was taken for not

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, insert, literal, or_, select, text, update
 
-from bulksend.ledger import sending
 from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, table
 from bulksend.ledger.database import among, db_now, instant
-from bulksend.ledger.endings import MAYBE_SENT, WORKER_LOST, heed_evidence
+from bulksend.ledger.endings import ENDED, MAYBE_SENT, WIPED_PAYLOAD, WORKER_LOST, apply_evidence
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import HELD_SQL, UNKNOWN_SQL, attempts, campaigns, messages, workers
+from bulksend.ledger.settle import Settlement, settle
 from bulksend.messaging.outcome import Evidence, NotSent
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
@@ -180,10 +180,10 @@ def _clear_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str
     named = {"lease": lease, "lost": WORKER_LOST}
     rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | named).all()
     why = f"{WORKER_LOST} before the POST began"
-    sending.settle(
+    settle(
         tx,
         [
-            sending.Settlement(
+            Settlement(
                 row.id, row.attempt, NotSent(why), Evidence(), None, Status.RETRY, row.due_at + 1,
                 row.tries, row.waits, why,
             )
@@ -205,7 +205,7 @@ def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
                 error = CASE WHEN rescues + 1 >= :max
                         THEN 'quarantined: worker after worker died while rendering it; look at their logs first'
                         ELSE error END,
-                payload = CASE WHEN rescues + 1 >= :max AND kind = 'otp' THEN NULL ELSE payload END,
+                payload = CASE WHEN rescues + 1 >= :max THEN {WIPED_PAYLOAD} ELSE payload END,
                 ended_at = CASE WHEN rescues + 1 >= :max THEN {now} ELSE NULL END
                 WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} AND id = {one} RETURNING id, ended_at"""  # noqa: S608
         ),
@@ -219,9 +219,8 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
     now = now_sql(tx)
     rows = tx.execute(
         statement(
-            f"""UPDATE messages SET status = 'unknown', owner = NULL, gate = NULL, gate_until = NULL,
-                error = 'its worker was lost while it was being sent', ended_at = {now},
-                payload = CASE WHEN kind = 'otp' THEN NULL ELSE payload END
+            f"""UPDATE messages SET status = 'unknown', error = 'its worker was lost while it was being sent',
+                {ENDED.format(now=now)}
                 WHERE owner = :lease AND status = 'sending' AND {HELD_SQL} RETURNING id, attempt_id"""  # noqa: S608
         ),
         {"lease": lease},
@@ -256,7 +255,7 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
                 ended_at=None,
             )
         )
-    heed_evidence(tx, ids)
+    apply_evidence(tx, ids)
     return ids
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, literal, select
 
 from bulksend.ledger.bulk_parameters import bound, now_sql, statement, storable, table
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
-from bulksend.ledger.endings import heed_evidence, listed
+from bulksend.ledger.endings import WIPED_PAYLOAD, apply_evidence, listed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import messages, receipts
 from bulksend.messaging.states import UNSENT, WAITING, Status
@@ -132,7 +132,7 @@ UPDATE messages SET
     delivered_at = CASE WHEN {_NOTED} THEN p.delivered_at ELSE messages.delivered_at END,
     read_at = CASE WHEN {_NOTED} THEN COALESCE(p.read_at, messages.read_at) ELSE messages.read_at END,
     status = CASE WHEN {_RAISED} THEN p.target ELSE messages.status END,
-    payload = CASE WHEN {_RAISED} AND messages.kind = 'otp' THEN NULL ELSE messages.payload END,
+    payload = CASE WHEN {_RAISED} THEN {WIPED_PAYLOAD} ELSE messages.payload END,
     owner = CASE WHEN {_RAISED} THEN NULL ELSE messages.owner END,
     gate = CASE WHEN {_RAISED} THEN NULL ELSE messages.gate END,
     gate_until = CASE WHEN {_RAISED} THEN NULL ELSE messages.gate_until END,
@@ -166,7 +166,7 @@ def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
     failed = [id for id, target, *_ in says if target == Status.FAILED.value]
     if failed:
         # That one attempt was not delivered says nothing of another.
-        heed_evidence(tx, failed)
+        apply_evidence(tx, failed)
 
 
 def _together(rows: Sequence[Any], message_id: str) -> tuple[str, int | None, int | None, str | None]:

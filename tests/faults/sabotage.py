@@ -37,12 +37,12 @@ CLAIM_REMOVED = PlantedBug(
     "claim removed",
     (
         Edit(
-            "bulksend/ledger/sending.py",
+            "bulksend/ledger/claim.py",
             "WHERE ((m.status IN ('queued', 'retry') AND m.due_at <= {now})",
             "WHERE ((m.status IN ('queued', 'retry', 'sending', 'accepted') AND m.due_at <= {now})",
         ),
         Edit(
-            "bulksend/ledger/sending.py",
+            "bulksend/ledger/claim.py",
             "AND (status IN ('queued', 'retry') OR (status = 'claimed' AND owner = :lease))",
             "",
         ),
@@ -54,22 +54,26 @@ FENCING_REMOVED = PlantedBug(
     "fencing removed",
     (
         Edit(
-            "bulksend/ledger/sending.py",
+            "bulksend/ledger/write_ahead.py",
             "WHERE messages.id = p.id AND (messages.owner = :lease) IS TRUE\n"
             "  AND (messages.status = 'claimed' OR "
             "(messages.status = 'sending' AND messages.attempt_id = p.attempt_id)) IS TRUE",
             "WHERE messages.id = p.id",
         ),
         Edit(
-            "bulksend/ledger/sending.py",
+            "bulksend/ledger/write_ahead.py",
             "  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = :lease AND w.lease_until > {now} "
             "AND w.ended_at IS NULL)\n  {unless}\n"
             "RETURNING messages.id, messages.attempt_id, messages.attempts",
             "  {unless}\nRETURNING messages.id, messages.attempt_id, messages.attempts",
         ),
         # The numbering of attempts is a fence of its own.
-        Edit("bulksend/ledger/sending.py", "    ON CONFLICT (id) DO NOTHING)", "    ON CONFLICT DO NOTHING)"),
-        Edit("bulksend/ledger/sending.py", "?) ON CONFLICT (id) DO NOTHING", "?) ON CONFLICT DO NOTHING"),
+        Edit(
+            "bulksend/ledger/write_ahead.py",
+            "    ON CONFLICT (id) DO NOTHING)",
+            "    ON CONFLICT DO NOTHING)",
+        ),
+        Edit("bulksend/ledger/write_ahead.py", "?) ON CONFLICT (id) DO NOTHING", "?) ON CONFLICT DO NOTHING"),
         Edit(
             "worker/session/lease.py",
             "return self._id if self._clock() < self._valid_until else None",

@@ -12,9 +12,10 @@ import redis
 from sqlalchemy import select, update
 
 from bulksend.broker import LEADER_KEY, ids_in
-from bulksend.ledger import campaign_creation, campaigns, due, intake, leases, pauses, senders, sending
+from bulksend.ledger import campaign_creation, campaigns, due, intake, leases, pauses, senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
@@ -106,7 +107,7 @@ def ids_waiting(valkey: redis.Redis, lane: str = "marketing") -> list[str]:
 def claim_all(ledger: Database, ids: Sequence[str]) -> int:
     with ledger.write() as tx:
         lease, _ = leases.take(tx, "t", 60_000)
-        return len(sending.claim(tx, ids, lease=lease, account="default"))
+        return len(claim(tx, ids, lease=lease, account="default"))
 
 
 def test_a_blast_is_published_as_a_window_of_its_rate(

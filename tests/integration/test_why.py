@@ -9,16 +9,19 @@ import pytest
 import redis
 from sqlalchemy import update
 
-from bulksend.ledger import campaign_creation, campaigns, intake, leases, pauses, senders, sending
+from bulksend.ledger import campaign_creation, campaigns, intake, leases, pauses, senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
+from bulksend.ledger.release import Release, release
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import messages as messages_table
-from bulksend.ledger.sending import Opening, Release, Settlement
+from bulksend.ledger.settle import Settlement, settle
+from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.limits import Ask, Gate, Permit, RedisPermits, SenderLimits
 from bulksend.messaging import Evidence, Kind, NotSent, OnUnknown, Outcome, Refused, Scope, Status, Unknown
 from bulksend.operations.why import Why, explain
@@ -98,14 +101,14 @@ def test_after_a_failed_attempt_it_waits_for_its_backoff(ledger: Database) -> No
     _, (id,) = a_campaign(ledger)
     lease = a_worker(ledger)
     with ledger.write() as tx:
-        (claimed,) = sending.claim(tx, [id], lease=lease, account="default")
+        (claimed,) = claim(tx, [id], lease=lease, account="default")
         attempt, now = new_id(), instant(tx)
-        sending.open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
         outcome = NotSent("the connection was refused")
         settlement = Settlement(
             id, attempt, outcome, Evidence(), 1.0, Status.RETRY, now + 90_000, 1, 0, outcome.why
         )
-        sending.settle(tx, [settlement])
+        settle(tx, [settlement])
     why = ask(ledger, id)
     assert (why.status, why.gate, why.earliest) == ("retry", "backoff", now + 90_000)
     assert "the connection was refused" in why.why
@@ -116,9 +119,9 @@ def test_what_a_worker_gave_back_names_the_gate_that_held_it(ledger: Database, g
     _, (id,) = a_campaign(ledger)
     lease = a_worker(ledger)
     with ledger.write() as tx:
-        sending.claim(tx, [id], lease=lease, account="default")
+        claim(tx, [id], lease=lease, account="default")
         until = instant(tx) + 30_000
-        sending.give_back(tx, [Release(id, until, gate.value, until)], lease=lease)
+        release(tx, [Release(id, until, gate.value, until)], lease=lease)
     why = ask(ledger, id)
     assert (why.status, why.gate, why.earliest) == ("queued", gate.value, until)
 
@@ -144,9 +147,9 @@ def test_case_24_an_outage_is_told_with_what_the_vendor_answered(
     _, (id, *others) = a_campaign(ledger, count=4)
     lease = a_worker(ledger)
     with ledger.write() as tx:
-        sending.claim(tx, [id], lease=lease, account="default")
+        claim(tx, [id], lease=lease, account="default")
         until = instant(tx) + 30_000
-        sending.give_back(tx, [Release(id, until, Gate.OUTAGE.value, until)], lease=lease)
+        release(tx, [Release(id, until, Gate.OUTAGE.value, until)], lease=lease)
     assert "the last replies: none on record" in ask(ledger, id).why
     outcomes = [Unknown("odd"), Unknown("odd"), NotSent("held by outage before the POST")]
     for other, outcome in zip(others, outcomes, strict=True):
@@ -161,28 +164,28 @@ def test_case_24_an_outage_is_told_with_what_the_vendor_answered(
 def settled(ledger: Database, lease: str, id: str, outcome: Outcome, evidence: Evidence) -> None:
     """An attempt that came to this."""
     with ledger.write() as tx:
-        (claimed,) = sending.claim(tx, [id], lease=lease, account="default")
+        (claimed,) = claim(tx, [id], lease=lease, account="default")
         attempt = new_id()
-        sending.open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
         ends = Status.UNKNOWN if isinstance(outcome, Unknown) else Status.QUEUED
         due_at = None if isinstance(outcome, Unknown) else instant(tx) + 60_000
         settlement = Settlement(id, attempt, outcome, evidence, 1.0, ends, due_at, 1, 0, outcome.why)
-        sending.settle(tx, [settlement])
+        settle(tx, [settlement])
 
 
 def test_a_retry_after_an_answer_is_not_told_as_one_that_never_reached_the_vendor(ledger: Database) -> None:
     _, (id,) = a_campaign(ledger)
     lease = a_worker(ledger)
     with ledger.write() as tx:
-        (claimed,) = sending.claim(tx, [id], lease=lease, account="default")
+        (claimed,) = claim(tx, [id], lease=lease, account="default")
         attempt, now = new_id(), instant(tx)
-        sending.open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
+        open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
         outcome = Refused("17115", "the vendor could not send the message (17115)")
         evidence = Evidence(http_status=200, ret_code=17115, bytes_sent=True, reply_began=True)
         settlement = Settlement(
             id, attempt, outcome, evidence, 1.0, Status.RETRY, now + 90_000, 1, 0, outcome.why
         )
-        sending.settle(tx, [settlement])
+        settle(tx, [settlement])
     why = ask(ledger, id)
     assert "could not send the message (17115)" in why.why
     assert "did not reach" not in why.why

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import structlog
 
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.driver_errors import log_text
-from bulksend.ledger.sending import Claimed
 from bulksend.limits import Permits
 from bulksend.messaging import Answer, Decision, Scope, Status
 from worker.session.store import PauseOrder, SuppressOrder

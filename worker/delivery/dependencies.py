@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bulksend.gateway import SendOrder, StartSignal
-from bulksend.ledger.sending import Claimed, Opening, Release, Settlement
+from bulksend.ledger.claim import Claimed
+from bulksend.ledger.release import Release
+from bulksend.ledger.settle import Settlement
+from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Ask
 from bulksend.messaging import Answer, Kind
 from worker.delivery.batcher import Batcher

@@ -13,7 +13,9 @@ from enum import Enum, auto
 from typing import Any
 
 from bulksend.gateway import SendOrder
-from bulksend.ledger.sending import Claimed, Opening, Settlement
+from bulksend.ledger.claim import Claimed
+from bulksend.ledger.settle import Settlement
+from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging import Kind
 from worker.delivery.rate_meter import RateMeter
 from worker.permits.sender_queue import Blocked, Slot

@@ -15,8 +15,10 @@ import structlog
 from bulksend.clock import wait_until
 from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.sending import Claimed, Opening, Release
+from bulksend.ledger.release import Release
+from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging import Kind, MessageType, Policy
 from worker.delivery.dependencies import Dependencies, Totals
 from worker.delivery.in_flight import InFlightMessage, Stage

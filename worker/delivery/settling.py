@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import structlog
 
 from bulksend.ledger.driver_errors import log_text
-from bulksend.ledger.sending import Release, Settlement
+from bulksend.ledger.release import Release
+from bulksend.ledger.settle import Settlement
 from bulksend.messaging import (
     Accepted,
     Answer,

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from bulksend.ledger.driver_errors import log_text
-from bulksend.ledger.sending import Release
+from bulksend.ledger.release import Release
 from bulksend.limits import Permits
 from bulksend.messaging import Scope
 from worker.recovery.flight_recorder import FlightRecorder, discard

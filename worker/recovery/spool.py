@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bulksend.ledger.sending import Settlement, outcome_name
+from bulksend.ledger.settle import Settlement, outcome_name
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,

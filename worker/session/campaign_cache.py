@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from bulksend.errors import BulksendError, InvalidValue
 from bulksend.ledger import campaigns, senders
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
-from bulksend.ledger.sending import Claimed
 from bulksend.limits import SenderLimits
 from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, parse_content
 from bulksend.messaging.content import load_content_json

@@ -10,17 +10,17 @@ from sqlalchemy import Connection, func, select
 
 from bulksend.errors import LedgerUnreachable
 from bulksend.failpoints import reach
-from bulksend.ledger import leases, pauses, senders, sending, suppressions
+from bulksend.ledger import leases, pauses, senders, suppressions
+from bulksend.ledger.claim import Claimed, claim, claimed_under
 from bulksend.ledger.database import Database, db_now, instant
 from bulksend.ledger.installation import limiter_key
+from bulksend.ledger.release import Release, fail_claimed, release
 from bulksend.ledger.schema import attempts, messages
+from bulksend.ledger.settle import Settlement, settle, settle_at_once
+from bulksend.ledger.write_ahead import Opened, Opening, open_at_once, open_attempts
 from bulksend.messaging import region_of
 from bulksend.messaging.outcome import Scope, Suppress
 from worker.session.campaign_cache import CampaignCache
-
-#: Batches that are opened with the full check after one that needed it: a pause or a suppressed country meets the next
-#: batch as well.
-_FULL_CHECKS = 20
 
 T = TypeVar("T")
 
@@ -52,7 +52,6 @@ class Store:
         self.campaign_cache = campaign_cache
         self.name = name
         self.account = account
-        self._full_checks_left = 0
         self.lease: str | None = None
         """The lease taken last."""
 
@@ -105,11 +104,11 @@ class Store:
 
         return self.database.retrying(work, patience_s=5.0)
 
-    def claim(self, ids: Sequence[str], lease: str) -> list[sending.Claimed]:
+    def claim(self, ids: Sequence[str], lease: str) -> list[Claimed]:
         """Claim those of the ids that still wait, and load their campaigns and senders."""
 
-        def work(tx: Connection) -> list[sending.Claimed]:
-            claimed = sending.claim(tx, ids, lease=lease, account=self.account)
+        def work(tx: Connection) -> list[Claimed]:
+            claimed = claim(tx, ids, lease=lease, account=self.account)
             self.campaign_cache.load(tx, claimed)
             return claimed
 
@@ -127,46 +126,44 @@ class Store:
     def claimed_under(self, lease: str) -> set[str]:
         """The ids that the ledger has as claimed under this lease."""
         with self.database.read() as tx:
-            return sending.claimed_under(tx, lease)
+            return claimed_under(tx, lease)
 
-    def open(self, openings: Sequence[sending.Opening], lease: str) -> frozenset[str]:
+    def open(self, openings: Sequence[Opening], lease: str) -> frozenset[str]:
         """The last check and the write-ahead of a batch: the ids of the attempts that are now open."""
 
         def in_one_statement(tx: Connection) -> frozenset[str] | None:
-            return sending.open_at_once(tx, openings, lease=lease, worker=self.name, account=self.account)
+            return open_at_once(tx, openings, lease=lease, worker=self.name, account=self.account)
 
-        def with_full_check(tx: Connection) -> sending.Opened:
-            return sending.open_attempts(tx, left, lease=lease, worker=self.name, account=self.account)
+        def with_full_check(tx: Connection) -> Opened:
+            return open_attempts(tx, left, lease=lease, worker=self.name, account=self.account)
 
         reach("before_open")
-        opened = frozenset[str]()
-        if self._full_checks_left:
-            self._full_checks_left -= 1
-        else:
-            found = self._in_one_statement(in_one_statement, patience_s=3.0)
-            opened = found or opened
-            self._full_checks_left = _FULL_CHECKS if found is None else 0
+        opened = self._in_one_statement(in_one_statement, patience_s=3.0) or frozenset()
         left = [opening for opening in openings if opening.attempt_id not in opened]
         if left:
             opened |= self.database.retrying(with_full_check, patience_s=3.0).attempts
         reach("after_open")
         return opened
 
-    def settle(self, settlements: Sequence[sending.Settlement]) -> None:
+    def settle(self, settlements: Sequence[Settlement]) -> None:
         """Close attempts and move their messages on."""
         reach("before_settle")
-        if not self._in_one_statement(lambda tx: sending.settle_at_once(tx, settlements), patience_s=5.0):
-            self.database.retrying(lambda tx: sending.settle(tx, settlements), patience_s=5.0)
+        settled = (
+            self._in_one_statement(lambda tx: settle_at_once(tx, settlements), patience_s=5.0) or frozenset()
+        )
+        left = [settlement for settlement in settlements if settlement.attempt_id not in settled]
+        if left:
+            self.database.retrying(lambda tx: settle(tx, left), patience_s=5.0)
         reach("after_settle")
 
-    def give_back(self, releases: Sequence[sending.Release], lease: str) -> None:
+    def give_back(self, releases: Sequence[Release], lease: str) -> None:
         """Return claimed messages to the queue, unsent."""
         reach("giving_back")
-        self.database.retrying(lambda tx: sending.give_back(tx, releases, lease=lease), patience_s=5.0)
+        self.database.retrying(lambda tx: release(tx, releases, lease=lease), patience_s=5.0)
 
     def fail(self, failures: Sequence[tuple[str, str]], lease: str) -> None:
         """End messages that can never be rendered: (id, why) of each."""
-        self.database.retrying(lambda tx: sending.fail_claimed(tx, failures, lease=lease), patience_s=5.0)
+        self.database.retrying(lambda tx: fail_claimed(tx, failures, lease=lease), patience_s=5.0)
 
     def pause(self, orders: Sequence[PauseOrder]) -> list[PauseOrder]:
         """Pause, and record it; returns the orders whose subject was running until now."""

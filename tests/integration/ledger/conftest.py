@@ -22,10 +22,10 @@ from bulksend.ledger import (
     leases,
     messages,
     receipts,
-    sending,
 )
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.claim import Claimed, claim
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.direct_sends import DirectSend
 from bulksend.ledger.encryption import Cipher
@@ -33,7 +33,8 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import StoredChunk
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import metadata
-from bulksend.ledger.sending import Claimed, Opened, Opening, Settlement
+from bulksend.ledger.settle import Settlement, settle, settle_at_once
+from bulksend.ledger.write_ahead import Opened, Opening, open_at_once, open_attempts
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -197,7 +198,7 @@ class Desk:
         )
 
     def claim(self, lease: str, ids: Sequence[str], account: str = ACCOUNT) -> list[Claimed]:
-        return self.write(sending.claim, ids, lease=lease, account=account)
+        return self.write(claim, ids, lease=lease, account=account)
 
     @staticmethod
     def openings(claimed: Sequence[Claimed]) -> list[Opening]:
@@ -208,9 +209,9 @@ class Desk:
         of: dict[str, Any] = {"lease": lease, "worker": "host:1", "account": account}
         at_once = frozenset[str]()
         if not self.database.is_sqlite:
-            at_once = self.alone(sending.open_at_once, openings, **of) or at_once
+            at_once = self.alone(open_at_once, openings, **of) or at_once
         left = [opening for opening in openings if opening.attempt_id not in at_once]
-        closely = self.write(sending.open_attempts, left, **of)
+        closely = self.write(open_attempts, left, **of)
         return replace(closely, attempts=closely.attempts | at_once)
 
     def sent(self, lease: str, ids: Sequence[str]) -> list[Opening]:
@@ -248,8 +249,8 @@ class Desk:
 
     def settle(self, opening: Opening, outcome: Outcome, **changes: Any) -> Settlement:
         settlement = self.settlement(opening, outcome, **changes)
-        if self.database.is_sqlite or not self.alone(sending.settle_at_once, [settlement]):
-            self.write(sending.settle, [settlement])
+        if self.database.is_sqlite or not self.alone(settle_at_once, [settlement]):
+            self.write(settle, [settlement])
         return settlement
 
     def accepted(self, ids: Sequence[str], lease: str | None = None) -> list[str]:

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from bulksend.ledger import campaign_control, campaigns, due, sending
+from bulksend.ledger import campaign_control, campaigns, due
 from bulksend.ledger.campaign_control import Cancelled
+from bulksend.ledger.claim import claim
 from bulksend.ledger.receipts import Receipt
+from bulksend.ledger.release import Release, release
+from bulksend.ledger.settle import settle
+from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Unknown
 from bulksend.messaging.states import Status
 from tests.integration.ledger.conftest import ACCOUNT, ACTOR, PATIENCE_S, Desk, in_between
@@ -27,22 +31,22 @@ def campaign_of(desk: Desk, id: str) -> str:
 # -- what another transaction does to a message, from waiting on, in one transaction ---------------------------
 
 
-def _begun(desk: Desk, lease: str, id: str, tx: Connection) -> sending.Opening:
-    (opening,) = desk.openings(sending.claim(tx, [id], lease=lease, account=ACCOUNT))
-    opened = sending.open_attempts(tx, [opening], lease=lease, worker="host:1", account=ACCOUNT)
+def _begun(desk: Desk, lease: str, id: str, tx: Connection) -> Opening:
+    (opening,) = desk.openings(claim(tx, [id], lease=lease, account=ACCOUNT))
+    opened = open_attempts(tx, [opening], lease=lease, worker="host:1", account=ACCOUNT)
     assert opened.attempts == {opening.attempt_id}
     return opening
 
 
-ON_ITS_WAY: dict[str, tuple[Status, Callable[[Desk, sending.Opening, Connection], object]]] = {
+ON_ITS_WAY: dict[str, tuple[Status, Callable[[Desk, Opening, Connection], object]]] = {
     "sending": (Status.SENDING, lambda desk, opening, tx: None),
     "accepted": (
         Status.ACCEPTED,
-        lambda desk, opening, tx: sending.settle(tx, [desk.settlement(opening, Accepted("mid-1", "rid"))]),
+        lambda desk, opening, tx: settle(tx, [desk.settlement(opening, Accepted("mid-1", "rid"))]),
     ),
     "unknown": (
         Status.UNKNOWN,
-        lambda desk, opening, tx: sending.settle(tx, [desk.settlement(opening, Unknown("ReadTimeout"))]),
+        lambda desk, opening, tx: settle(tx, [desk.settlement(opening, Unknown("ReadTimeout"))]),
     ),
 }
 
@@ -55,7 +59,7 @@ def test_what_is_on_its_way_when_its_lock_is_let_go_is_neither_cancelled_nor_exp
     """What ends rows saw them wait, while another transaction that sends them was about to commit."""
     going, waiting = server.queued(n=2, life_ms=700 if ender == "expire" else None)
     campaign, lease = campaign_of(server, going), server.lease()
-    openings: list[sending.Opening] = []
+    openings: list[Opening] = []
     expected, then = ON_ITS_WAY[state]
 
     def theirs(tx: Connection) -> None:
@@ -96,10 +100,10 @@ def test_rows_are_locked_in_the_other_order_by_a_worker_and_nobody_is_killed_for
     thread = threading.Thread(target=cancel)
     thread.start()
     with server.database.write() as tx:
-        assert len(sending.claim(tx, [ids[-1]], lease=lease, account=ACCOUNT)) == 1
+        assert len(claim(tx, [ids[-1]], lease=lease, account=ACCOUNT)) == 1
         held.set()
         assert done.wait(PATIENCE_S), "the cancel waits for a worker"
-        assert sending.claim(tx, [ids[0]], lease=lease, account=ACCOUNT) == []
+        assert claim(tx, [ids[0]], lease=lease, account=ACCOUNT) == []
     thread.join(PATIENCE_S)
     assert told == [Cancelled(waiting=6, held=0, sending=0)]
     assert server.status(ids[-1]) == "claimed"
@@ -119,7 +123,7 @@ def test_it_counts_what_waits_what_a_worker_holds_and_what_is_being_sent(desk: A
     assert campaign_control.cancel(desk.database, campaign, **BY) == Cancelled(waiting=3, held=3, sending=1)
     assert desk.read(campaigns.status_counts, campaign) == {"cancelled": 6, "sending": 1}
     assert desk.open(lease, held).attempts == frozenset()
-    desk.write(sending.give_back, [sending.Release(o.message.id, 0, None, None) for o in held], lease=lease)
+    desk.write(release, [Release(o.message.id, 0, None, None) for o in held], lease=lease)
     desk.settle(opening, NotSent("ConnectError"))
     assert desk.write(campaign_control.end_cancelled) == 1
     assert desk.read(campaigns.status_counts, campaign) == {"cancelled": 7}
@@ -149,7 +153,7 @@ def test_what_one_cancel_leaves_to_the_relay_is_counted_with_the_rest(desk: Any)
 ROUNDED = ("cancelled", "expired", "suppressed", "failed")
 
 
-def rounded(desk: Any, status: str, message_id: str | None) -> sending.Opening:
+def rounded(desk: Any, status: str, message_id: str | None) -> Opening:
     """As a ledger may have it that was written before a cancel was told from what is being sent."""
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])
@@ -160,7 +164,7 @@ def rounded(desk: Any, status: str, message_id: str | None) -> sending.Opening:
         of=message_id,
         id=id,
     )
-    assert isinstance(opening, sending.Opening)
+    assert isinstance(opening, Opening)
     return opening
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import leases, pauses, senders, sending
+from bulksend.ledger import leases, pauses, senders
 from bulksend.ledger.ids import new_id
+from bulksend.ledger.release import Release, release
 from bulksend.messaging.states import Kind
 
 
@@ -127,7 +128,7 @@ def test_what_was_given_back_can_be_claimed_by_another(desk: Any) -> None:
     (id,) = desk.queued()
     lease = desk.lease()
     desk.claim(lease, [id])
-    desk.write(sending.give_back, [sending.Release(id, 0, None, None)], lease=lease)
+    desk.write(release, [Release(id, 0, None, None)], lease=lease)
     assert desk.status(id) == "queued"
     assert len(desk.claim(desk.lease("host:2"), [id])) == 1
 
@@ -137,7 +138,7 @@ def test_a_claim_takes_down_the_gate_that_held_it(desk: Any) -> None:
     lease = desk.lease()
     desk.claim(lease, [id])
     until = desk.now() - 1
-    desk.write(sending.give_back, [sending.Release(id, until, "sender_rate", until)], lease=lease)
+    desk.write(release, [Release(id, until, "sender_rate", until)], lease=lease)
     assert (desk.row(id)["gate"], desk.row(id)["gate_until"]) == ("sender_rate", until)
     desk.claim(lease, [id])
     assert desk.row(id)["gate"] is None
@@ -147,7 +148,7 @@ def test_a_message_given_back_until_later_waits_until_then(desk: Any) -> None:
     (id,) = desk.queued()
     lease, until = desk.lease(), desk.now() + 60_000
     desk.claim(lease, [id])
-    desk.write(sending.give_back, [sending.Release(id, until, "quota", until)], lease=lease)
+    desk.write(release, [Release(id, until, "quota", until)], lease=lease)
     assert desk.row(id)["due_at"] == until
     assert desk.claim(lease, [id]) == []
 
@@ -157,7 +158,7 @@ def test_giving_back_never_makes_a_message_due_sooner(desk: Any) -> None:
     lease = desk.lease()
     due_at = desk.row(id)["due_at"]
     desk.claim(lease, [id])
-    desk.write(sending.give_back, [sending.Release(id, due_at - 5, None, None)], lease=lease)
+    desk.write(release, [Release(id, due_at - 5, None, None)], lease=lease)
     assert desk.row(id)["due_at"] == due_at + 1  # a job anew for the relay
 
 
@@ -166,8 +167,8 @@ def test_nobody_gives_back_what_another_holds_or_what_is_being_sent(desk: Any) -
     lease = desk.lease()
     desk.claim(lease, [held])
     desk.sent(lease, [going])
-    desk.write(sending.give_back, [sending.Release(held, 0, None, None)], lease=desk.lease("host:2"))
-    desk.write(sending.give_back, [sending.Release(going, 0, None, None)], lease=lease)
+    desk.write(release, [Release(held, 0, None, None)], lease=desk.lease("host:2"))
+    desk.write(release, [Release(going, 0, None, None)], lease=lease)
     assert (desk.status(held), desk.status(going)) == ("claimed", "sending")
 
 
@@ -179,5 +180,5 @@ def test_after_an_attempt_it_goes_back_as_a_retry(desk: Any) -> None:
     (opening,) = desk.sent(lease, [id])
     desk.settle(opening, Throttled("429", "too fast", Scope.SENDER))
     desk.claim(lease, [id])
-    desk.write(sending.give_back, [sending.Release(id, 0, None, None)], lease=lease)
+    desk.write(release, [Release(id, 0, None, None)], lease=lease)
     assert desk.status(id) == "retry"

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulksend.ledger import campaign_control, campaigns, due, messages, sending
+from bulksend.ledger import campaign_control, campaigns, due, messages
 from bulksend.ledger.receipts import Receipt
+from bulksend.ledger.release import fail_claimed
 from bulksend.messaging.final_status import effective_outcome, final_status
 from bulksend.messaging.outcome import (
     Accepted,
@@ -129,7 +130,7 @@ def end(desk: Any, id: str, how: str, lease: str) -> None:
     elif how == "expiry in hand":
         desk.open(lease, desk.openings(claimed))
     else:
-        desk.write(sending.fail_claimed, [(id, "cannot be rendered")], lease=lease)
+        desk.write(fail_claimed, [(id, "cannot be rendered")], lease=lease)
 
 
 def effective_outcomes(

@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Connection, text
 
-from bulksend.ledger import campaigns, intake, sending
+from bulksend.ledger import campaigns, intake
+from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database, unhurried
+from bulksend.ledger.settle import settle, settle_at_once
+from bulksend.ledger.write_ahead import open_at_once, open_attempts
 from bulksend.messaging.outcome import Accepted
 from tests.integration.ledger.conftest import ACCOUNT, Desk
 
@@ -64,7 +67,7 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
         life = desk.openings(desk.claim(lease, desk.queued(n=2)))
         desk.open(lease, life)
         results = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in life]
-        desk.write(sending.settle, results)
+        desk.write(settle, results)
     ids = desk.queued(n=BATCH)
     desk.accepted(desk.queued())
     with desk.database.write() as tx:
@@ -72,26 +75,26 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
         for copied in _COPIES:
             tx.execute(text(copied), {"many": WAITING, "id": ids[0]})
 
-    claim = reads(desk, lambda tx: sending.claim(tx, ids, lease=lease, account=ACCOUNT))
+    claiming = reads(desk, lambda tx: claim(tx, ids, lease=lease, account=ACCOUNT))
     openings = desk.openings(desk.claim(lease, ids))
     assert len(openings) == BATCH
     opening = reads(
         desk,
-        lambda tx: sending.open_attempts(tx, openings, lease=lease, worker="host:1", account=ACCOUNT),
+        lambda tx: open_attempts(tx, openings, lease=lease, worker="host:1", account=ACCOUNT),
     )
     answers = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in openings]
-    settling = reads(desk, lambda tx: sending.settle(tx, answers))
+    settling = reads(desk, lambda tx: settle(tx, answers))
 
     # The same once more, each as the single statement that it nearly always is.
     again = desk.openings(desk.claim(lease, desk.queued(n=BATCH)))
     opening_at_once = reads(
-        desk, lambda tx: sending.open_at_once(tx, again, lease=lease, worker="host:1", account=ACCOUNT)
+        desk, lambda tx: open_at_once(tx, again, lease=lease, worker="host:1", account=ACCOUNT)
     )
     more = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in again]
-    settling_at_once = reads(desk, lambda tx: sending.settle_at_once(tx, more))
+    settling_at_once = reads(desk, lambda tx: settle_at_once(tx, more))
 
     read = {
-        "claim": claim,
+        "claim": claiming,
         "open": opening,
         "settle": settling,
         "open at once": opening_at_once,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaign_control, leases, messages, sending
+from bulksend.ledger import campaign_control, leases, messages
+from bulksend.ledger.write_ahead import Opened
 from bulksend.messaging.outcome import Evidence, NotSent, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
@@ -221,7 +222,7 @@ def test_a_rescue_and_a_returning_worker_never_both_win(desk: Any) -> None:
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, [id]))
     desk.lapse(lease, ms_ago=1)
-    assert desk.open(lease, openings) == sending.Opened(frozenset(), [], [], [], [])
+    assert desk.open(lease, openings) == Opened(frozenset(), [], [], [], [])
     desk.rescue()
     assert desk.status(id) == "queued"
 

@@ -34,11 +34,13 @@ from bulksend.ledger import (
     operator_log,
     pauses,
     receipts,
-    sending,
     unknowns,
 )
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
+from bulksend.ledger.release import Release, fail_claimed, release
 from bulksend.ledger.search import Query
+from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -72,7 +74,7 @@ def _without_waiting_for_the_disk(connection: Any, _record: object) -> None:
 class Post:
     """A POST as the vendor saw it."""
 
-    opening: sending.Opening
+    opening: Opening
     taken: bool | None = None
     """Whether the vendor has it; None while nobody but the vendor knows."""
 
@@ -86,7 +88,7 @@ class Worker:
     """A process: what it holds in memory is lost when it dies."""
 
     lease: str
-    claimed: list[sending.Claimed] = field(default_factory=list)
+    claimed: list[Claimed] = field(default_factory=list)
     posting: list[Post] = field(default_factory=list)
 
 
@@ -136,7 +138,7 @@ class Lifelines(RuleBasedStateMachine):
     def it_opens_what_it_held(self, data: st.DataObject, n: int, lost_commit: bool) -> None:
         self._open(self.workers[n], some(data, self.workers[n].claimed), lost_commit=lost_commit)
 
-    def _open(self, worker: Worker, batch: list[sending.Claimed], *, lost_commit: bool) -> None:
+    def _open(self, worker: Worker, batch: list[Claimed], *, lost_commit: bool) -> None:
         openings = self.desk.openings(batch)
         for _ in range(1 + lost_commit):
             opened = self.desk.open(worker.lease, openings)
@@ -145,7 +147,7 @@ class Lifelines(RuleBasedStateMachine):
             if opening.attempt_id in opened.attempts:
                 self._post(worker, opening)
 
-    def _post(self, worker: Worker, opening: sending.Opening) -> None:
+    def _post(self, worker: Worker, opening: Opening) -> None:
         """Only here does anything leave: the ledger must have the open attempt already."""
         found = self.desk.scalar(
             "SELECT m.status FROM attempts a JOIN messages m ON m.attempt_id = a.id "
@@ -180,11 +182,11 @@ class Lifelines(RuleBasedStateMachine):
         for message in worker.claimed[:1]:
             worker.claimed.remove(message)
             if rendered:
-                release = sending.Release(message.id, 0, "sender_rate", None)
-                self.desk.write(sending.give_back, [release], lease=worker.lease)
+                given_back = Release(message.id, 0, "sender_rate", None)
+                self.desk.write(release, [given_back], lease=worker.lease)
             else:
                 failure = (message.id, "cannot be rendered")
-                self.desk.write(sending.fail_claimed, [failure], lease=worker.lease)
+                self.desk.write(fail_claimed, [failure], lease=worker.lease)
 
     # -- the vendor --------------------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaign_control, pauses, senders, sending, suppressions
-from bulksend.ledger.sending import Opening
+from bulksend.ledger import campaign_control, pauses, senders, suppressions
+from bulksend.ledger.release import fail_claimed
+from bulksend.ledger.write_ahead import Opened, Opening
 from bulksend.messaging.outcome import Accepted, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
@@ -50,7 +51,7 @@ def test_nothing_is_opened_under_a_lease_that_has_lapsed(desk: Any) -> None:
     openings = desk.openings(desk.claim(lease, [id]))
     desk.lapse(lease)
     opened = desk.open(lease, openings)
-    assert opened == sending.Opened(frozenset(), [], [], [], [])
+    assert opened == Opened(frozenset(), [], [], [], [])
     assert desk.attempts(id) == []
     assert desk.status(id) == "claimed"
 
@@ -183,7 +184,7 @@ def test_what_cannot_be_rendered_fails_without_an_attempt(desk: Any) -> None:
     (id,) = desk.queued(Kind.OTP)
     lease = desk.lease()
     desk.claim(lease, [id])
-    desk.write(sending.fail_claimed, [(id, "cannot be rendered: no \x00 key")], lease=lease)
+    desk.write(fail_claimed, [(id, "cannot be rendered: no \x00 key")], lease=lease)
     assert (desk.status(id), desk.row(id)["error"]) == ("failed", "cannot be rendered: no \ufffd key")
     assert desk.payload(id) is None
     assert desk.attempts(id) == []
@@ -215,7 +216,7 @@ def test_what_may_have_gone_out_ends_as_unknown_and_not_as_unsent(desk: Any, end
     second = in_doubt_and_claimed_again(desk, lease)
     id = second.message.id
     if end == "failed":
-        desk.write(sending.fail_claimed, [(id, "cannot be rendered")], lease=lease)
+        desk.write(fail_claimed, [(id, "cannot be rendered")], lease=lease)
     else:
         if end == "expired":
             desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())

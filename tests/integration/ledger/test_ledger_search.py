@@ -20,16 +20,18 @@ from bulksend.ledger import (
     progress,
     receipts,
     search,
-    sending,
     suppressions,
 )
+from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import lowest_at, new_id
 from bulksend.ledger.migrate import migrate
+from bulksend.ledger.release import Release, fail_claimed, release
 from bulksend.ledger.schema import attempts, messages, workers
 from bulksend.ledger.schema import campaigns as campaigns_table
 from bulksend.ledger.schema import receipts as receipts_table
 from bulksend.ledger.search import Query
+from bulksend.ledger.settle import Settlement, settle
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Outcome
 from bulksend.messaging.states import Kind, Status
 
@@ -404,12 +406,12 @@ def test_a_page_of_a_campaign_takes_a_page_of_each_status_in_order_and_sorts_no_
 
 LEASE, ID = new_id(), new_id()
 ACTS: dict[str, tuple[Callable[..., object], str]] = {
-    "claim": (lambda tx: sending.claim(tx, [ID], lease=LEASE, account="default"), "messages"),
+    "claim": (lambda tx: claim(tx, [ID], lease=LEASE, account="default"), "messages"),
     "give back": (
-        lambda tx: sending.give_back(tx, [sending.Release(ID, 0, None, None)], lease=LEASE),
+        lambda tx: release(tx, [Release(ID, 0, None, None)], lease=LEASE),
         "messages",
     ),
-    "end": (lambda tx: sending.fail_claimed(tx, [(ID, "why")], lease=LEASE), "attempts"),
+    "end": (lambda tx: fail_claimed(tx, [(ID, "why")], lease=LEASE), "attempts"),
     "rescue": (lambda tx: leases.rescue(tx, resend_wait_ms=0), "ix_messages_held"),
     "due": (lambda tx: due.due_messages(tx, ID, 10), "ix_messages_due"),
     "due after": (lambda tx: due.due_messages(tx, ID, 10, after=(1, ID)), "ix_messages_due"),
@@ -444,5 +446,5 @@ def test_every_act_of_the_hot_path_finds_its_rows_by_an_index(plans: Plans, act:
     "outcome", [Accepted("mid", "rid"), NotSent("ConnectError")], ids=["accepted", "not sent"]
 )
 def test_settling_finds_attempts_and_messages_by_their_keys(plans: Plans, outcome: Outcome) -> None:
-    settlement = sending.Settlement(ID, new_id(), outcome, Evidence(), 1.0, Status.RETRY, 0, 1, 0, "")
-    assert_reads_no_table_whole(plans(sending.settle, [settlement] * 3))
+    settlement = Settlement(ID, new_id(), outcome, Evidence(), 1.0, Status.RETRY, 0, 1, 0, "")
+    assert_reads_no_table_whole(plans(settle, [settlement] * 3))

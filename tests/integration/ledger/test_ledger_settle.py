@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaigns, messages, receipts, sending
+from bulksend.ledger import campaigns, messages, receipts
 from bulksend.ledger.receipts import Receipt
+from bulksend.ledger.settle import outcome_name, settle
+from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -100,7 +102,7 @@ def test_words_of_the_vendor_that_no_database_can_hold_do_not_lose_the_batch(des
     first, second = desk.sent(desk.lease(), ids)
     nasty = Evidence(200, 1, vendor_message="a\x00b\ud83d" + "x" * 900)
     desk.write(
-        sending.settle,
+        settle,
         [
             desk.settlement(first, Refused("1", "\x00" + "y" * 900), evidence=nasty),
             desk.settlement(second, ACCEPTED),
@@ -119,7 +121,7 @@ def test_settling_again_after_a_lost_commit_changes_nothing(desk: Any, name: str
     (opening,) = desk.sent(desk.lease(), [id])
     settlement = desk.settle(opening, outcome)
     before = dict(desk.row(id)) | {"ended_at": None}
-    desk.write(sending.settle, [settlement])
+    desk.write(settle, [settlement])
     assert dict(desk.row(id)) | {"ended_at": None} == before
     assert len(desk.attempts(id)) == 1
 
@@ -130,13 +132,13 @@ def test_settling_again_does_not_touch_the_attempt_that_followed(desk: Any) -> N
     (first,) = desk.sent(lease, [id])
     settlement = desk.settle(first, NOT_SENT)
     desk.sent(lease, [id])
-    desk.write(sending.settle, [settlement])
+    desk.write(settle, [settlement])
     assert desk.status(id) == "sending"
     assert desk.outcomes(id) == ["not_sent", None]
 
 
 def test_nothing_to_settle_is_no_error(desk: Any) -> None:
-    desk.write(sending.settle, [])
+    desk.write(settle, [])
 
 
 @pytest.mark.parametrize("outcome", [NOT_SENT, Throttled("429", "too fast", Scope.SENDER)])
@@ -191,7 +193,7 @@ def test_what_other_kinds_hold_is_kept_at_their_ending(desk: Any) -> None:
 # -- late truth ----------------------------------------------------------------------------------------------
 
 
-def rescued(desk: Any, kind: Kind = Kind.MARKETING, **of: Any) -> tuple[str, sending.Opening]:
+def rescued(desk: Any, kind: Kind = Kind.MARKETING, **of: Any) -> tuple[str, Opening]:
     """Its worker was away for longer than its lease while the POST was under way."""
     (id,) = desk.queued(kind, **of)
     lease = desk.lease()
@@ -212,7 +214,7 @@ def test_the_answer_of_a_worker_that_was_given_up_is_still_the_truth(
     assert (desk.status(id), desk.outcomes(id)) == ("unknown", ["unknown"])
     desk.settle(opening, outcome)
     assert desk.status(id) == status
-    assert desk.outcomes(id) == [sending.outcome_name(outcome)]
+    assert desk.outcomes(id) == [outcome_name(outcome)]
     assert desk.broken() == {}
 
 
@@ -283,7 +285,7 @@ def test_a_late_refusal_leaves_the_second_attempt_to_come(desk: Any) -> None:
     assert desk.outcomes(id) == ["refused"]
 
 
-def resend_in_hand(desk: Any) -> tuple[str, str, sending.Opening]:
+def resend_in_hand(desk: Any) -> tuple[str, str, Opening]:
     id, opening = rescued(desk, on_unknown=OnUnknown.RESEND)
     desk.sql("UPDATE messages SET due_at = 0")
     return id, desk.lease("host:2"), opening

@@ -27,14 +27,17 @@ from bulksend.ledger import (
     receipts,
     search,
     senders,
-    sending,
     suppressions,
     unknowns,
 )
+from bulksend.ledger.claim import claim, claimed_under
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.receipts import Receipt
+from bulksend.ledger.release import Release, expire_claimed, fail_claimed, release
 from bulksend.ledger.search import Query
+from bulksend.ledger.settle import Settlement, settle
+from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
 from bulksend.messaging.states import OnUnknown, Status
 from bulksend.operations import campaigns as campaign_operations
@@ -217,16 +220,16 @@ def reported(tx: Connection, of: Ledger) -> object:
     return receipts.take(tx, [Receipt(f"mid-{n}", "failed", 5) for n in range(1, 1 + BATCH)])
 
 
-def claimed(tx: Connection, of: Ledger) -> tuple[str, list[sending.Opening]]:
+def claimed(tx: Connection, of: Ledger) -> tuple[str, list[Opening]]:
     lease, _ = leases.take(tx, "host:3", 60_000)
-    rows = sending.claim(tx, of.ids[: of.batch], lease=lease, account=ACCOUNT)
+    rows = claim(tx, of.ids[: of.batch], lease=lease, account=ACCOUNT)
     assert len(rows) == of.batch
     return lease, Desk.openings(rows)
 
 
-def opened(tx: Connection, of: Ledger) -> tuple[str, list[sending.Opening]]:
+def opened(tx: Connection, of: Ledger) -> tuple[str, list[Opening]]:
     lease, openings = claimed(tx, of)
-    done = sending.open_attempts(tx, openings, lease=lease, worker="host:3", account=ACCOUNT)
+    done = open_attempts(tx, openings, lease=lease, worker="host:3", account=ACCOUNT)
     assert len(done.attempts) == of.batch
     return lease, openings
 
@@ -235,12 +238,10 @@ def settled(outcome: Any, status: Status) -> Callable[[Connection, Ledger], obje
     def work(tx: Connection, of: Ledger) -> object:
         _, openings = opened(tx, of)
         due_at = 1 if status is Status.RETRY else None
-        return sending.settle(
+        return settle(
             tx,
             [
-                sending.Settlement(
-                    o.message.id, o.attempt_id, outcome, EVIDENCE, 1.0, status, due_at, 1, 0, "why"
-                )
+                Settlement(o.message.id, o.attempt_id, outcome, EVIDENCE, 1.0, status, due_at, 1, 0, "why")
                 for o in openings
             ],
         )
@@ -250,14 +251,14 @@ def settled(outcome: Any, status: Status) -> Callable[[Connection, Ledger], obje
 
 def given_back(tx: Connection, of: Ledger) -> object:
     lease, openings = claimed(tx, of)
-    sending.give_back(tx, [sending.Release(o.message.id, 0, None, None) for o in openings], lease=lease)
-    return sending.claimed_under(tx, lease)
+    release(tx, [Release(o.message.id, 0, None, None) for o in openings], lease=lease)
+    return claimed_under(tx, lease)
 
 
 def failed_in_hand(tx: Connection, of: Ledger) -> object:
     lease, openings = claimed(tx, of)
-    sending.fail_claimed(tx, [(o.message.id, "why") for o in openings], lease=lease)
-    return sending.expire_claimed(tx, of.ids[: of.batch], lease=lease)
+    fail_claimed(tx, [(o.message.id, "why") for o in openings], lease=lease)
+    return expire_claimed(tx, of.ids[: of.batch], lease=lease)
 
 
 def rescued_while_sending(tx: Connection, of: Ledger) -> object:

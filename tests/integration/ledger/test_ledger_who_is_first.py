@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import messages, receipts, sending
+from bulksend.ledger import messages, receipts
 from bulksend.ledger.receipts import Receipt
+from bulksend.ledger.settle import settle
 from bulksend.messaging.outcome import Accepted, Evidence
 
 MANY = 40
@@ -80,7 +81,7 @@ def the_answers(desk: Any, openings: list[Any]) -> Callable[[], None]:
                 )
                 for o in openings[start : start + 10]
             ]
-            desk.database.retrying(lambda tx, batch=batch: sending.settle(tx, batch))
+            desk.database.retrying(lambda tx, batch=batch: settle(tx, batch))
 
     return work
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle as Of
 from hypothesis.stateful import RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from bulksend.ledger.sending import Claimed, Opening, Settlement
+from bulksend.ledger.claim import Claimed
+from bulksend.ledger.settle import Settlement
+from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging import Kind
 from bulksend.messaging.outcome import Evidence, Unknown
 from bulksend.messaging.states import Status

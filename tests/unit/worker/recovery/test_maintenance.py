@@ -12,7 +12,8 @@ import pytest
 
 from bulksend.ledger.leases import Rescued
 from bulksend.ledger.pauses import Pauses
-from bulksend.ledger.sending import Release, Settlement
+from bulksend.ledger.release import Release
+from bulksend.ledger.settle import Settlement
 from bulksend.limits import Paused
 from bulksend.messaging.outcome import Accepted, Evidence, Scope
 from bulksend.messaging.states import Status

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulksend.ledger.sending import Settlement
+from bulksend.ledger.settle import Settlement
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,

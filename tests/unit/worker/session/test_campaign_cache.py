@@ -8,9 +8,9 @@ import pytest
 
 from bulksend.ledger import senders
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.sending import Claimed
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
 from worker.session.campaign_cache import FRESH_SECONDS, CampaignCache, CannotRender

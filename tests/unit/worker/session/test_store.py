@@ -13,10 +13,13 @@ from sqlalchemy.exc import OperationalError
 
 from bulksend.errors import LedgerUnreachable
 from bulksend.ledger import schema, senders, suppressions
+from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.sending import Claimed, Opened, Opening, Release, Settlement
+from bulksend.ledger.release import Release
+from bulksend.ledger.settle import Settlement
+from bulksend.ledger.write_ahead import Opened, Opening
 from bulksend.messaging.outcome import Accepted, Evidence, Scope, Suppress
 from bulksend.messaging.states import Kind, Status
 from worker.session.campaign_cache import CampaignCache
