@@ -7,7 +7,8 @@ BulksendError                   1  500  everything below
 │   ├── InvalidValue                    one field of the input: which, its value, why
 │   ├── NotFound                2  404  nothing has that id or name
 │   │   ├── CampaignNotFound
-│   │   └── MessageNotFound
+│   │   ├── MessageNotFound
+│   │   └── SenderNotFound
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
 │       ├── LedgerUnfit
@@ -73,6 +74,10 @@ class CampaignNotFound(NotFound):
 
 class MessageNotFound(NotFound):
     """No message has that id."""
+
+
+class SenderNotFound(NotFound):
+    """No sender on record has that number."""
 
 
 class Unfit(InvalidInput):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
-from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidValue, SenderNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
 from bulksend.ledger.schema import senders
@@ -69,7 +69,7 @@ def change(
     quota: int | None = None,
     no_quota: bool = False,
 ) -> Sender:
-    """Set the given values. Raises InvalidInput when the sender is not on record."""
+    """Set the given values. Raises SenderNotFound when the sender is not on record."""
     get(tx, phone)
     values: dict[str, object] = {}
     if name is not None:
@@ -86,10 +86,10 @@ def change(
 
 
 def get(tx: Connection, phone: str) -> Sender:
-    """One sender. Raises InvalidInput when it is not on record."""
+    """One sender. Raises SenderNotFound when it is not on record."""
     row = tx.execute(select(senders).where(senders.c.phone == phone)).mappings().one_or_none()
     if row is None:
-        raise InvalidInput(
+        raise SenderNotFound(
             f"sender {phone} is not on record; `bulksend senders add {phone}` registers it, and so does its "
             "first campaign"
         )

@@ -50,7 +50,7 @@ def change_sender(
 ) -> Sender:
     """Set what is given, on record. ``register_at``: registers a sender that is not on record, with this rate.
 
-    Raises InvalidInput when the sender is not on record and is not to be registered.
+    Raises SenderNotFound when the sender is not on record and is not to be registered.
     """
     with database.write() as tx:
         if register_at is not None:
@@ -63,7 +63,7 @@ def set_paused(
 ) -> PauseState:
     """Hold all messages of a sender or of the account, or release them.
 
-    Raises InvalidInput when the sender is not on record.
+    Raises SenderNotFound when the sender is not on record.
     """
     act = {
         (Scope.SENDER, True): pauses.pause_sender,

@@ -16,7 +16,7 @@ from bulksend.operations.health import relay_is_running, worker_is_running
 from bulksend.settings import Settings
 from worker.runtime import worker_name
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_worker_of_this_host_runs_while_its_lease_does(ledger: Database) -> None:

@@ -1,0 +1,117 @@
+"""Operations on suppressions: their JSON, their acts on record, their errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from bulksend.errors import InvalidValue
+from bulksend.ledger import operator_log
+from bulksend.ledger.database import Database
+from bulksend.messaging.plan import RefusedRow
+from bulksend.operations.json_shape import to_json
+from bulksend.operations.suppressions import (
+    add_suppression,
+    import_suppressions,
+    list_suppressions,
+    parse_scope,
+    parse_subject,
+    remove_suppressions,
+)
+
+ADA, BOB = "12025550123", "447700900123"
+
+
+def acts(ledger: Database, subject: str) -> list[tuple[str, str, str]]:
+    """Who did what and why, the oldest first."""
+    with ledger.read() as tx:
+        return [(act.actor, act.act, act.why) for act in operator_log.of(tx, "suppression", subject)]
+
+
+def add(ledger: Database, subject: str, scope: str = "marketing", until: int | None = None) -> None:
+    add_suppression(ledger, subject, scope=scope, reason="STOP", actor="ann", until=until)
+
+
+def test_a_suppression_shows_its_reason_source_and_end(ledger: Database) -> None:
+    add(ledger, ADA, until=1_900_000_000_000)
+    (found,) = map(to_json, list_suppressions(ledger))
+    assert found.pop("added_at")
+    assert found == {
+        "subject": ADA,
+        "scope": "marketing",
+        "reason": "STOP",
+        "source": "operator",
+        "until": "2030-03-17T17:46:40.000+00:00",
+    }
+
+
+def test_adding_and_removing_are_on_record_with_who_and_why(ledger: Database) -> None:
+    add(ledger, ADA)
+    assert remove_suppressions(ledger, ADA, scope=None, actor="bob", why="START") == 1
+    assert remove_suppressions(ledger, ADA, scope=None, actor="bob", why="START") == 0
+    assert acts(ledger, ADA) == [
+        ("ann", "suppress marketing", "STOP"),
+        ("bob", "lift suppression", "START"),
+    ]
+
+
+def test_only_the_scope_that_is_named_is_removed(ledger: Database) -> None:
+    add(ledger, ADA)
+    add(ledger, ADA, "all")
+    assert remove_suppressions(ledger, ADA, scope="all", actor="bob", why="START") == 1
+    assert [found.scope for found in list_suppressions(ledger, subject=ADA)] == ["marketing"]
+
+
+def test_an_import_counts_people_and_refuses_rows_one_by_one(ledger: Database) -> None:
+    add(ledger, ADA)
+    unreadable = RefusedRow(4, "row", "", "is not valid UTF-8")
+    rows = [(1, "+1 202 555 0123"), (2, "(202) 555-0123"), (3, "nobody"), unreadable, (5, BOB)]
+    report = import_suppressions(
+        ledger,
+        rows,
+        scope="marketing",
+        reason="old list",
+        file_name="stops.csv",
+        actor="ann",
+        default_region="US",
+    )
+    shown = report.as_json()
+    refused = shown.pop("refused")
+    assert shown == {"rows": 5, "people": 2, "added": 1, "before": 1}
+    assert [(row["row"], row["field"]) for row in refused] == [(3, "to"), (4, "row")]
+    assert set(refused[0]) == {"row", "field", "value", "why"}
+    assert [found.source for found in list_suppressions(ledger, subject=BOB)] == ["file stops.csv by ann"]
+
+
+def test_an_import_is_on_record_with_its_file(ledger: Database) -> None:
+    name = "a long name of a file with the people who opted out in April.csv"
+    import_suppressions(
+        ledger,
+        [(1, ADA)],
+        scope="all",
+        reason="old list",
+        file_name=name,
+        actor="ann",
+        default_region=None,
+    )
+    assert acts(ledger, name[:40]) == [("ann", "import all", "old list")]
+
+
+def test_pages_go_on_after_a_number(ledger: Database) -> None:
+    for subject in (ADA, BOB):
+        add(ledger, subject)
+    assert [found.subject for found in list_suppressions(ledger, limit=1)] == [ADA]
+    assert [found.subject for found in list_suppressions(ledger, limit=1, after=ADA)] == [BOB]
+
+
+def test_a_subject_is_a_number_or_a_country() -> None:
+    assert parse_subject("(202) 555-0123", "US", field="phone") == ADA
+    assert parse_subject("Country:gb", None, field="phone") == "country:GB"
+    for text in ("country:Atlantis", "nobody", "07700 900123"):
+        with pytest.raises(InvalidValue, match=r"^phone: "):
+            parse_subject(text, None, field="phone")
+
+
+def test_a_scope_is_marketing_or_all() -> None:
+    assert parse_scope("all", field="scope") == "all"
+    with pytest.raises(InvalidValue, match=r"^scope: is not one of marketing, all \(got 'otp'\)"):
+        parse_scope("otp", field="scope")
