@@ -70,8 +70,8 @@ def steps(database: Database, many: int, batch: int, server: Callable[[], float]
         rows = [_message(n) for n in range(first, min(first + 2000, many))]
         with database.write() as tx:
             taken = intake.store_chunk(
-                tx, campaign, after_row=first, up_to_row=first + len(rows), planned=rows, refused=(),
-                rows=len(rows), cipher=Cipher([b"k" * 32]),
+                tx, campaign, after_row=first, planned=rows, refused=(),
+                cipher=Cipher([b"k" * 32]),
             )  # fmt: skip
         ids.extend(taken.ready)
 

@@ -374,10 +374,8 @@ class Intake:
                 tx,
                 campaign,
                 after_row=at,
-                up_to_row=at + chunk.rows,
                 planned=chunk.planned,
                 refused=chunk.refused,
-                rows=chunk.rows,
                 cipher=self.cipher,
                 encrypts=self.encrypts,
                 prepared=prepared,
@@ -398,7 +396,7 @@ class Intake:
     def _finish(self, report: IntakeReport, max_refused: int) -> IntakeReport:
         with self.database.read() as tx:
             campaign = campaigns.get(tx, report.campaign_id)
-            refused = campaigns.refused_rows(tx, campaign.id, max_refused)
+            refused = list(campaigns.refused_rows(tx, campaign.id, max_refused))
         report.rows = campaign.rows_read
         report.messages, report.duplicates = campaign.messages, campaign.duplicates
         report.suppressed, report.refused_count = campaign.suppressed, campaign.refused

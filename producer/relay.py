@@ -13,15 +13,7 @@ import redis
 import structlog
 
 from bulksend import bootstrap
-from bulksend.broker import (
-    Outage,
-    batches,
-    eviction,
-    mend_lanes,
-    published_ms_of,
-    says_no_list,
-    try_out,
-)
+from bulksend.broker import Outage, batches, eviction, mend_lanes, published_ms_of, says_no_list, try_out
 from bulksend.clock import RemoteClock
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach

@@ -6,27 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Text,
-    TextClause,
-    cast,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, or_, select, text, update
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, reopen, status_counts
-from bulksend.ledger.database import (
-    Database,
-    by_index,
-    db_now,
-    unhurried,
-)
+from bulksend.ledger.database import Database, by_index, db_now, unhurried
 from bulksend.ledger.endings import NEVER_TAKEN, end_unsent
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging.states import WAITING, CampaignStatus, Kind, Status

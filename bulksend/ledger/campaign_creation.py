@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
-from sqlalchemy import (
-    Connection,
-    or_,
-    select,
-)
+from sqlalchemy import Connection, or_, select
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import operator_log
@@ -18,18 +14,14 @@ from bulksend.ledger.campaigns import (
     DIRECT_PREFIX,
     NOT_STARTED,
     Campaign,
+    CampaignOptions,
     by_key,
     finish_intake,
-    from_row,
     get,
+    read_all,
     status_counts,
 )
-from bulksend.ledger.database import (
-    db_now,
-    insert_if_new,
-    instant,
-    rows_changed,
-)
+from bulksend.ledger.database import db_now, insert_if_new, instant, rows_changed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import campaigns
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
@@ -44,23 +36,13 @@ SAME_CONTENT_MS = 30 * 86_400_000
 CONTINUED = "+"
 
 
-@dataclass(frozen=True, slots=True)
-class NewCampaign:
-    """What a producer chooses; instants in ms since the epoch, ``rate`` in messages/s."""
+_OPTIONS = [field.name for field in fields(CampaignOptions)]
 
-    key: str
-    name: str
-    kind: Kind
-    sender: str
-    type: str
-    content: str
-    source_hash: str
-    source_name: str
-    due_at: int
-    ttl_ms: int | None
-    rate: float | None
-    on_unknown: OnUnknown
-    created_by: str
+
+@dataclass(frozen=True, slots=True)
+class NewCampaign(CampaignOptions):
+    """The options of a campaign that may not exist yet."""
+
     timezone: str | None = None
     """The time zone for display; None: the installation's."""
     given: Mapping[str, str] = field(default_factory=dict)
@@ -74,29 +56,14 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
 
     Raises InvalidInput when the key belongs to a campaign of other content or options; nothing is overwritten.
     """
-    values = {
+    values = {name: getattr(new, name) for name in _OPTIONS} | {
         "id": new_id(),
-        "key": new.key,
-        "name": new.name,
-        "kind": new.kind.value,
-        "status": CampaignStatus.INTAKE.value,
-        "sender": new.sender,
-        "type": new.type,
-        "content": new.content,
-        "source_hash": new.source_hash,
+        "status": CampaignStatus.INTAKE,
         "source_name": new.source_name[:255],
-        "due_at": new.due_at,
-        "ttl_ms": new.ttl_ms,
-        "rate": new.rate,
-        "on_unknown": new.on_unknown.value,
         "created_at": db_now(),
         "created_by": new.created_by[:100],
         "timezone": new.timezone,
-        "rows_read": 0,
-        "messages": 0,
-        "duplicates": 0,
-        "suppressed": 0,
-        "refused": 0,
+        **dict.fromkeys(("rows_read", "messages", "duplicates", "suppressed", "refused"), 0),
     }
     is_new = rows_changed(tx, insert_if_new(tx, campaigns).values(**values)) == 1
     campaign = by_key(tx, new.key)
@@ -211,7 +178,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def with_same_content(tx: Connection, new: NewCampaign) -> list[Campaign]:
     """Campaigns of the same sender, type and content, and the same name or newer than SAME_CONTENT_MS; newest first."""
-    rows = tx.execute(
+    query = (
         select(campaigns)
         .where(
             campaigns.c.sender == new.sender,
@@ -220,8 +187,8 @@ def with_same_content(tx: Connection, new: NewCampaign) -> list[Campaign]:
             or_(campaigns.c.name == new.name, campaigns.c.created_at > db_now() - SAME_CONTENT_MS),
         )
         .order_by(campaigns.c.id.desc())
-    ).mappings()
-    return [from_row(row) for row in rows]
+    )
+    return read_all(tx, query)
 
 
 def standing_campaign(tx: Connection, kind: Kind) -> Campaign:

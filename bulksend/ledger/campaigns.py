@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    RowMapping,
-    Select,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Connection, RowMapping, Select, func, select, update
 
 from bulksend.errors import CampaignNotFound
 from bulksend.ledger import counters
-from bulksend.ledger.database import (
-    among,
-    db_now,
-)
+from bulksend.ledger.database import among, db_now
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
@@ -33,14 +24,12 @@ DIRECT_PREFIX = "direct:"
 
 
 @dataclass(frozen=True, slots=True)
-class Campaign:
-    """A row of the table; instants in ms since the epoch, ``rate`` in messages/s."""
+class CampaignOptions:
+    """What a producer chooses; instants in ms since the epoch, ``rate`` in messages/s."""
 
-    id: str
     key: str
     name: str
     kind: Kind
-    status: CampaignStatus
     sender: str
     type: str
     content: str
@@ -50,8 +39,16 @@ class Campaign:
     ttl_ms: int | None
     rate: float | None
     on_unknown: OnUnknown
-    created_at: int
     created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign(CampaignOptions):
+    """A row of the table."""
+
+    id: str
+    status: CampaignStatus
+    created_at: int
     intake_done_at: int | None
     paused_at: int | None
     pause_why: str | None
@@ -72,7 +69,7 @@ class Campaign:
 def by_key(tx: Connection, key: str) -> Campaign | None:
     """The campaign of an idempotency key, None where there is none."""
     row = tx.execute(select(campaigns).where(campaigns.c.key == key)).mappings().one_or_none()
-    return from_row(row) if row is not None else None
+    return _from_row(row) if row is not None else None
 
 
 def get(tx: Connection, id: str) -> Campaign:
@@ -80,26 +77,24 @@ def get(tx: Connection, id: str) -> Campaign:
     row = tx.execute(select(campaigns).where(campaigns.c.id == id)).mappings().one_or_none()
     if row is None:
         raise CampaignNotFound(f"there is no campaign {id}; `bulksend campaigns list` shows them")
-    return from_row(row)
+    return _from_row(row)
 
 
 def find(tx: Connection, name_or_id: str) -> Campaign:
     """The campaign of an id, or of a name that only one has. Raises CampaignNotFound when there is no such campaign."""
     if is_id(name_or_id):
         return get(tx, name_or_id)
-    rows = (
-        tx.execute(select(campaigns).where(campaigns.c.name == name_or_id).order_by(campaigns.c.id.desc()))
-        .mappings()
-        .all()
+    found = read_all(
+        tx, select(campaigns).where(campaigns.c.name == name_or_id).order_by(campaigns.c.id.desc())
     )
-    if len(rows) == 1:
-        return from_row(rows[0])
-    if not rows:
+    if len(found) == 1:
+        return found[0]
+    if not found:
         raise CampaignNotFound(
             f"there is no campaign with the id or name {name_or_id!r}; `bulksend campaigns list` shows them"
         )
-    ids = ", ".join(str(row["id"]) for row in rows[:5])
-    raise CampaignNotFound(f"{len(rows)} campaigns are named {name_or_id!r}; name one by its id: {ids}")
+    ids = ", ".join(campaign.id for campaign in found[:5])
+    raise CampaignNotFound(f"{len(found)} campaigns are named {name_or_id!r}; name one by its id: {ids}")
 
 
 def count_named(tx: Connection, name: str) -> int:
@@ -109,22 +104,19 @@ def count_named(tx: Connection, name: str) -> int:
 
 def by_ids(tx: Connection, ids: Iterable[str]) -> dict[str, Campaign]:
     """Those of the ids that exist, by id."""
-    rows = tx.execute(select(campaigns).where(campaigns.c.id.in_(list(ids)))).mappings()
-    return {str(row["id"]): from_row(row) for row in rows}
+    found = read_all(tx, select(campaigns).where(campaigns.c.id.in_(list(ids))))
+    return {campaign.id: campaign for campaign in found}
 
 
 def newest(tx: Connection, limit: int = 50) -> list[Campaign]:
     """The campaigns created last, newest first."""
-    rows = tx.execute(select(campaigns).order_by(campaigns.c.id.desc()).limit(limit)).mappings()
-    return [from_row(row) for row in rows]
+    return read_all(tx, select(campaigns).order_by(campaigns.c.id.desc()).limit(limit))
 
 
 def active(tx: Connection) -> list[Campaign]:
     """Every campaign in one of the statuses ACTIVE, oldest first."""
-    rows = tx.execute(
-        select(campaigns).where(campaigns.c.status.in_([s.value for s in ACTIVE])).order_by(campaigns.c.id)
-    ).mappings()
-    return [from_row(row) for row in rows]
+    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
+    return read_all(tx, select(campaigns).where(is_active).order_by(campaigns.c.id))
 
 
 def status_counts(tx: Connection, id: str) -> dict[str, int]:
@@ -132,22 +124,15 @@ def status_counts(tx: Connection, id: str) -> dict[str, int]:
     return counters.of(tx, [id])[id].statuses
 
 
-def refused_rows(tx: Connection, id: str, limit: int = 1000) -> list[RowMapping]:
-    """The first rows that intake refused, in the order of the file: row, field, value, why."""
-    return list(tx.execute(_refused(id).limit(limit)).mappings())
-
-
-def all_refused_rows(tx: Connection, id: str) -> Iterator[RowMapping]:
-    """Every row that intake refused, in the order of the file; memory stays flat."""
-    yield from tx.execute(_refused(id).execution_options(yield_per=5000)).mappings()
-
-
-def _refused(id: str) -> Select[tuple[int, str, str, str]]:
-    return (
+def refused_rows(tx: Connection, id: str, limit: int | None = None) -> Iterator[RowMapping]:
+    """The rows that intake refused, in the order of the file: row, field, value, why; memory stays flat."""
+    query = (
         select(refusals.c.row, refusals.c.field, refusals.c.value, refusals.c.why)
         .where(refusals.c.campaign_id == id)
         .order_by(refusals.c.row, refusals.c.id)
+        .limit(limit)
     )
+    yield from tx.execute(query.execution_options(yield_per=5000)).mappings()
 
 
 def finish_intake(tx: Connection, id: str) -> None:
@@ -207,8 +192,12 @@ def reopen(tx: Connection, ids: Sequence[str]) -> None:
     )
 
 
-def from_row(row: RowMapping) -> Campaign:
-    """A row of the table as a Campaign."""
+def read_all(tx: Connection, query: Select[Any]) -> list[Campaign]:
+    """The campaigns that a query of whole rows finds."""
+    return [_from_row(row) for row in tx.execute(query).mappings()]
+
+
+def _from_row(row: RowMapping) -> Campaign:
     values = dict(row)
     values["kind"] = Kind(values["kind"])
     values["status"] = CampaignStatus(values["status"])

@@ -7,22 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlalchemy import (
-    Connection,
-    delete,
-    update,
-)
+from sqlalchemy import Connection, delete, update
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import operator_log
 from bulksend.ledger.campaign_creation import NewCampaign, check_options, continued_hash, create_or_find
-from bulksend.ledger.campaigns import (
-    Campaign,
-    by_key,
-    find,
-    get,
-    status_counts,
-)
+from bulksend.ledger.campaigns import Campaign, by_key, find, get, status_counts
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus

@@ -136,11 +136,14 @@ def instant(tx: Connection) -> int:
 _NOW = select(db_now())
 
 
+def dialect_insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that may have ON CONFLICT."""
+    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)
+
+
 def insert_if_new(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that skips rows whose key is there already; ``rows_changed`` says how many went in."""
-    if tx.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
+    return dialect_insert(tx, table).on_conflict_do_nothing()
 
 
 class Database:

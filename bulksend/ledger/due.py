@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import (
-    Connection,
-    Text,
-    Tuple,
-    cast,
-    func,
-    literal,
-    select,
-    text,
-    tuple_,
-)
+from sqlalchemy import Connection, Text, Tuple, cast, func, literal, select, text, tuple_
 
 from bulksend.ledger.database import by_index, instant
 from bulksend.ledger.endings import end_unsent

@@ -54,23 +54,19 @@ def store_chunk(
     campaign: Campaign,
     *,
     after_row: int,
-    up_to_row: int,
     planned: Sequence[NewMessage],
     refused: Sequence[RefusedRow],
-    rows: int,
     cipher: Cipher,
     encrypts: EncryptionPolicy = encrypt_otp_only,
     prepared: Sequence[Prepared] | None = None,
     superseded: int = 0,
 ) -> StoredChunk:
-    """Store rows ``after_row`` < row <= ``up_to_row`` of a file, ``rows`` of them, as messages and refused rows.
+    """Store the rows of a file that follow row ``after_row`` as messages and refused rows.
 
-    ``rows`` = len(planned) + len(refused) + ``superseded``: the audit relies on it. Superseded rows count as
-    duplicates. ``prepared`` is the result of ``prepare(planned)``, where that was called before the transaction.
+    Rows = planned + refused + ``superseded``: the audit relies on it. Superseded rows count as duplicates.
+    ``prepared`` is the result of ``prepare(planned)``, where that was called before the transaction.
     Raises IntakeConflict unless the campaign has stored exactly ``after_row`` rows, so that no row counts twice.
     """
-    if rows != len(planned) + len(refused) + superseded:
-        raise ValueError("each row is planned, refused or superseded")
     _lock_campaign(tx, campaign, after_row)
     if prepared is None:
         prepared = prepare(campaign, planned, cipher, encrypts)
@@ -79,7 +75,7 @@ def store_chunk(
         stored,
         refused=[*refused, *stored.refused],
         duplicates=stored.duplicates + superseded,
-        counted=up_to_row - after_row,
+        counted=len(planned) + len(refused) + superseded,
     )
     _record(tx, campaign, chunk)
     return chunk

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import array, bound, now_sql, statement, storable, table
-from bulksend.ledger.database import db_now, rows_changed
+from bulksend.ledger.database import db_now, dialect_insert, rows_changed
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
 from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.recipient import region_of
@@ -142,14 +142,7 @@ def add_many(
         raise ValueError(f"scope {scope!r} is not one of {SCOPES}")
     if not subjects:
         return 0
-    if tx.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        statement = sqlite_insert(suppressions)
-    else:
-        from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-
-        statement = postgresql_insert(suppressions)  # type: ignore[assignment]
+    statement = dialect_insert(tx, suppressions)
     excluded = statement.excluded
     longer = or_(
         excluded.until.is_(None), excluded.until > func.coalesce(suppressions.c.until, excluded.until)

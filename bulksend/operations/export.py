@@ -46,7 +46,7 @@ class Export:
 
     def refused_rows(self) -> Iterator[Row]:
         """Every row that was refused, in the order of the file, with REFUSED_COLUMNS."""
-        yield from map(dict, campaigns.all_refused_rows(self._tx, self.campaign.id))
+        yield from map(dict, campaigns.refused_rows(self._tx, self.campaign.id))
 
     def masked_messages(self) -> Iterator[Row]:
         """Every message, without its recipient's number and without columns of the file."""

@@ -101,7 +101,7 @@ def test_the_rest_of_what_was_cancelled_is_sent_as_the_refusal_says(site: Site) 
     for more in (("--dry-run",), ()):
         done = site.send("list.csv", "--continue", id, *more, "--json")
         assert json.loads(done.stdout)["messages"] == 3
-        assert f"campaign {id} (spring) is cancelled: its rest comes into" in done.stderr
+        assert f"campaign {id} (spring) is cancelled: its rest goes into" in done.stderr
     told = json.loads(site.send("list.csv", "--continue", "spring", "--json").stdout)
     assert told["continued"] == {"rows": 4, "messages": 0, "already": 4}
     assert site.show(told["campaign_id"])["rate_limit"] == 5

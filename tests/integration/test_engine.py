@@ -218,10 +218,8 @@ def a_campaign(
             tx,
             campaign,
             after_row=0,
-            up_to_row=len(planned),
             planned=planned,
             refused=[],
-            rows=len(planned),
             cipher=Cipher([KEY]),
         )
         campaigns.finish_intake(tx, campaign.id)

@@ -60,10 +60,8 @@ def a_campaign(
             tx,
             campaign,
             after_row=0,
-            up_to_row=count,
             planned=planned,
             refused=[],
-            rows=count,
             cipher=Cipher([bytes(32)]),
         )
         campaigns.finish_intake(tx, campaign.id)

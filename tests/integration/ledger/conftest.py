@@ -160,17 +160,18 @@ class Desk:
         """The next rows of a campaign's file."""
         with self.database.write() as tx:
             begun = campaigns.get(tx, campaign.id).rows_read if after is None else after
-            rows = len(planned) + len(refused)
             return intake.store_chunk(
                 tx,
                 campaign,
                 after_row=begun,
-                up_to_row=begun + rows,
                 planned=planned,
                 refused=refused,
-                rows=rows,
                 cipher=self.cipher,
             )
+
+    def refused_rows(self, campaign: Campaign) -> list[RowMapping]:
+        with self.database.read() as tx:
+            return list(campaigns.refused_rows(tx, campaign.id))
 
     def queued(
         self, kind: Kind = Kind.MARKETING, *, n: int = 1, life_ms: int | None = None, **of: Any

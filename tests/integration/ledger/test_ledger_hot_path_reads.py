@@ -122,7 +122,7 @@ def test_a_chunk_of_a_file_looks_for_its_own_keys_and_not_through_its_campaign(
         read = reads(
             desk,
             lambda tx, rows=rows, begun=begun: intake.store_chunk(
-                tx, campaign, after_row=begun, up_to_row=begun + BATCH, planned=rows, refused=[], rows=BATCH,
+                tx, campaign, after_row=begun, planned=rows, refused=[],
                 cipher=desk.cipher,
             ),
         )  # fmt: skip

@@ -81,9 +81,9 @@ def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("why", ["", "  "])
-def test_who_gives_no_reason_settles_nothing(desk: Any, why: str) -> None:
+def test_resolving_without_a_reason_is_refused(desk: Any, why: str) -> None:
     id = unknown(desk)
-    with pytest.raises(InvalidInput, match="--why"):
+    with pytest.raises(InvalidInput, match="why: is empty"):
         resolve(desk, id, "failed", why)
     assert desk.status(id) == "unknown"
 

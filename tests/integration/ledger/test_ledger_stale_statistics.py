@@ -273,8 +273,8 @@ def taken_in(tx: Connection, of: Ledger) -> object:
     campaign = campaigns.get(tx, of.queued)
     rows = [Desk.new_message(row) for row in range(1, 1 + BATCH)]
     return intake.store_chunk(
-        tx, campaign, after_row=campaign.rows_read, up_to_row=campaign.rows_read + BATCH,
-        planned=rows, refused=[], rows=BATCH, cipher=Cipher([b"k" * 32]),
+        tx, campaign, after_row=campaign.rows_read,
+        planned=rows, refused=[], cipher=Cipher([b"k" * 32]),
     )  # fmt: skip
 
 

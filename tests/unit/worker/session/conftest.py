@@ -89,9 +89,7 @@ def new_messages(ledger: Database, cipher: Cipher) -> NewMessages:
                 NewMessage(row, phone, False, phone, campaign.sender, "text", body, repr(body), now, None)
                 for row, phone in ((row, f"4477009{row:05}") for row in range(1, n + 1))
             ]
-            taken = intake.store_chunk(
-                tx, campaign, after_row=0, up_to_row=n, planned=planned, refused=[], rows=n, cipher=cipher
-            )
+            taken = intake.store_chunk(tx, campaign, after_row=0, planned=planned, refused=[], cipher=cipher)
             campaigns.finish_intake(tx, campaign.id)
             return campaign, taken.ready
 
