@@ -40,7 +40,7 @@ _BLOB = {"postgresql": "convert_to({0}, 'UTF8')", "sqlite": "CAST({0} AS blob)"}
 
 _MESSAGES = """
     INSERT INTO messages (id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint, status,
-        due_at, expires_at, owner, attempts, tries, waits, rescues, message_id, request_id, ret_code, error,
+        due_at, expires_at, owner, attempts, tries, waits, strikes, message_id, request_id, ret_code, error,
         queued_at, sent_at, accepted_at, delivered_at, ended_at)
     SELECT {id}, {campaign}, CAST(s.n AS text), s.n, {kind}, {sender},
         CAST(447700000000 + CAST(:first AS bigint) + s.n AS text), 'template',

@@ -183,7 +183,7 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             status=Status.QUEUED.value,
             tries=0,
             waits=0,
-            rescues=0,
+            strikes=0,
             ended_at=None,
             error=None,
             owner=None,

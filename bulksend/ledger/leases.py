@@ -199,14 +199,14 @@ def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
     one = ":id" if tx.dialect.name == "sqlite" else "CAST(:id AS uuid)"
     rows = tx.execute(
         statement(
-            f"""UPDATE messages SET owner = NULL, rescues = rescues + 1, gate = NULL, gate_until = NULL, {_ANEW},
-                status = CASE WHEN rescues + 1 >= :max THEN CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE 'failed' END
+            f"""UPDATE messages SET owner = NULL, strikes = strikes + 1, gate = NULL, gate_until = NULL, {_ANEW},
+                status = CASE WHEN strikes + 1 >= :max THEN CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE 'failed' END
                          WHEN attempts > 0 THEN 'retry' ELSE 'queued' END,
-                error = CASE WHEN rescues + 1 >= :max
+                error = CASE WHEN strikes + 1 >= :max
                         THEN 'quarantined: worker after worker died while rendering it; look at their logs first'
                         ELSE error END,
-                payload = CASE WHEN rescues + 1 >= :max THEN {WIPED_PAYLOAD} ELSE payload END,
-                ended_at = CASE WHEN rescues + 1 >= :max THEN {now} ELSE NULL END
+                payload = CASE WHEN strikes + 1 >= :max THEN {WIPED_PAYLOAD} ELSE payload END,
+                ended_at = CASE WHEN strikes + 1 >= :max THEN {now} ELSE NULL END
                 WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} AND id = {one} RETURNING id, ended_at"""  # noqa: S608
         ),
         {"lease": lease, "max": MAX_STRIKES, "id": id},

@@ -101,7 +101,7 @@ class MessageRow(NamedTuple):
 COLUMNS = MessageRow._fields
 
 
-_ZEROS = ("attempts", "tries", "waits", "rescues")
+_ZEROS = ("attempts", "tries", "waits", "strikes")
 
 
 COLUMN_NAMES = ", ".join([*COLUMNS, *_ZEROS])

@@ -118,7 +118,7 @@ messages = Table(
     Column(
         "waits", Integer, nullable=False, comment="attempts that did not: throttled, or nothing it could help"
     ),
-    Column("rescues", Integer, nullable=False, comment="workers that died rendering it"),
+    Column("strikes", Integer, nullable=False, comment="workers that died rendering it"),
     Column("gate", String(20), comment="what last held it"),
     Column("gate_until", Instant),
     Column("message_id", String(256)),

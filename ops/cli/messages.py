@@ -108,10 +108,10 @@ def _show(shown: dict[str, Any], zone: str) -> None:
     lists = {name: shown.pop(name) for name in ("attempts", "receipts", "acts")}
     content, content_why = shown.pop("content"), shown.pop("content_why")
     # A try that counts is one that failed: beside an acceptance a 0 would read as "never sent".
-    counted = {name: shown.pop(name) or None for name in ("tries", "waits", "rescues")}
+    counted = {name: shown.pop(name) or None for name in ("tries", "waits", "strikes")}
     pairs(
         {**shown, "attempts": len(lists["attempts"])}
-        | {"tries_used": counted["tries"], "waits": counted["waits"], "workers_lost": counted["rescues"]},
+        | {"tries_used": counted["tries"], "waits": counted["waits"], "workers_lost": counted["strikes"]},
         title=f"Message {shown['id']}",
         times=times,
     )

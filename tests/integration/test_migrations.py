@@ -60,3 +60,16 @@ def test_the_messages_that_are_there_are_counted_when_counting_begins(database_u
     desk.sent(desk.lease(), ids[1:2])
     assert desk.broken() == {}
     database.close()
+
+
+def test_a_messages_strikes_are_kept_when_their_column_is_renamed_and_named_back(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database)
+    desk = Desk(database)
+    (id,) = desk.queued()
+    desk.sql("UPDATE messages SET strikes = 2")
+    migrate(database, "0007")
+    assert desk.scalar("SELECT rescues FROM messages") == 2
+    migrate(database)
+    assert desk.row(id)["strikes"] == 2
+    database.close()

@@ -210,7 +210,7 @@ def change(tx: Connection, act: str, ids: list[str], rows: range, status: str, a
 def message(campaign: str, row: int, status: str, attempts: int) -> dict[str, object]:
     """A message as an INSERT takes it."""
     nothing = dict.fromkeys(("sender", "recipient", "type"), "") | dict.fromkeys(
-        ("due_at", "tries", "waits", "rescues", "queued_at"), 0
+        ("due_at", "tries", "waits", "strikes", "queued_at"), 0
     )
     return nothing | {
         "id": new_id(),

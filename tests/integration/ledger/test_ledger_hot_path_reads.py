@@ -30,7 +30,7 @@ _READ = """SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0) FROM pg_stat_xa
 #: As many more like that one, by the server itself: waiting messages, and attempts of an accepted one.
 _COPIES = (
     """INSERT INTO messages (id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint, status,
-           due_at, attempts, tries, waits, rescues, queued_at)
+           due_at, attempts, tries, waits, strikes, queued_at)
        SELECT gen_random_uuid(), m.campaign_id, 'copy ' || n, n, m.kind, m.sender, m.recipient, m.type, m.payload,
            m.fingerprint, m.status, m.due_at, 0, 0, 0, 0, m.queued_at
        FROM messages m, generate_series(1, CAST(:many AS bigint)) AS n WHERE m.id = CAST(:id AS uuid)""",

@@ -52,7 +52,7 @@ def test_what_a_lost_worker_had_claimed_goes_back_unsent(desk: Any) -> None:
     desk.lapse(lease)
     assert desk.rescue().given_back == [id]
     row = desk.row(id)
-    assert (row["status"], row["owner"], row["rescues"], row["ended_at"]) == ("queued", None, 0, None)
+    assert (row["status"], row["owner"], row["strikes"], row["ended_at"]) == ("queued", None, 0, None)
     assert len(desk.claim(desk.lease(), [id])) == 1
 
 
@@ -196,7 +196,7 @@ def test_leases_that_lapse_blame_nobody_however_often(desk: Any) -> None:
         desk.claim(lease, [id])
         desk.lapse(lease)
         assert desk.rescue() == leases.Rescued([id], [], [])
-    assert (desk.status(id), desk.row(id)["rescues"]) == ("queued", 0)
+    assert (desk.status(id), desk.row(id)["strikes"]) == ("queued", 0)
 
 
 def test_a_quarantined_message_that_may_have_gone_out_is_unknown_and_not_failed(desk: Any) -> None:
@@ -265,7 +265,7 @@ def test_only_the_message_that_was_being_rendered_is_struck_and_after_three_stri
         desk.claim(lease, [poison, innocent])
         done = reap(desk, lease, rendering=poison)
         assert innocent in done.given_back
-        assert (desk.row(innocent)["rescues"], desk.row(poison)["rescues"]) == (0, strike)
+        assert (desk.row(innocent)["strikes"], desk.row(poison)["strikes"]) == (0, strike)
     assert done.quarantined == [poison]
     row = desk.row(poison)
     assert row["status"] == "failed"
@@ -280,7 +280,7 @@ def test_kills_without_end_never_fail_a_message_that_was_not_being_rendered(desk
         lease = desk.lease()
         desk.claim(lease, [id])
         reap(desk, lease)
-    assert (desk.status(id), desk.row(id)["rescues"]) == ("queued", 0)
+    assert (desk.status(id), desk.row(id)["strikes"]) == ("queued", 0)
 
 
 def test_what_comes_back_is_a_job_anew_for_the_relay(desk: Any) -> None:

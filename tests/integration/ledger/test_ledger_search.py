@@ -291,7 +291,7 @@ def _campaign(id: str, n: int) -> dict[str, object]:
 
 def _message(campaign: str, n: int, owners: list[str]) -> dict[str, object]:
     status = STATUSES[n * 37 % 100]
-    numbers = dict.fromkeys(("row", "attempts", "tries", "waits", "rescues"), 1)
+    numbers = dict.fromkeys(("row", "attempts", "tries", "waits", "strikes"), 1)
     return {
         "id": new_id(),
         "campaign_id": campaign,

@@ -65,7 +65,7 @@ _TABLES = (
 #: Copies of one message by the server itself, so that loading takes seconds.
 _MESSAGES = """
 INSERT INTO messages (id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint, status, due_at,
-    expires_at, owner, attempt_id, attempts, tries, waits, rescues, message_id, queued_at, sent_at, accepted_at,
+    expires_at, owner, attempt_id, attempts, tries, waits, strikes, message_id, queued_at, sent_at, accepted_at,
     ended_at)
 SELECT CAST(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0') AS uuid),
     CAST(:campaign AS uuid), 'copy ' || n, n, m.kind, m.sender, '4477' || lpad(CAST(n AS text), 8, '0'), m.type,
