@@ -29,8 +29,8 @@ REFUSED_SHOWN = 1_000
 NO_REASON = "no reason given"
 
 
-class Progress(TypedDict):
-    """How far a campaign is. ``eta_seconds`` is None where it is not known or nothing is sent."""
+class Summary(TypedDict):
+    """One entry of ``campaigns list``. ``eta_seconds`` is None where it is not known or nothing is sent."""
 
     campaign_id: str
     name: str
@@ -42,23 +42,14 @@ class Progress(TypedDict):
     attempts: int
     rate: float
     eta_seconds: int | None
-
-
-class Times(TypedDict):
-    """The instants of a campaign."""
-
     created_at: str
     due_at: str
     paused_at: str | None
     ended_at: str | None
 
 
-class Summary(Progress, Times):
-    """One entry of ``campaigns list``."""
-
-
 class Details(Summary):
-    """What the ledger knows of one campaign."""
+    """What the ledger knows of one campaign. ``reasons`` are those of the ``reasons_of`` newest in each status."""
 
     type: str
     source: str
@@ -73,7 +64,6 @@ class Details(Summary):
     timezone: str | None
     reasons: list[dict[str, Any]]
     reasons_of: dict[str, int]
-    """How many of the newest messages in each status the reasons are taken from."""
     refused: list[dict[str, Any]]
     acts: list[dict[str, Any]]
 
@@ -122,7 +112,7 @@ def newest(tx: Connection, limit: int) -> list[Summary]:
     found = campaigns.newest(tx, limit)
     counts = counters.of(tx, [campaign.id for campaign in found])
     rates = progress.send_rates(tx, found, RATE_WINDOW_MS)
-    return [{**_progress(c, counts[c.id], rates[c.id]), **_times(c)} for c in found]
+    return [_summary(c, counts[c.id], rates[c.id]) for c in found]
 
 
 def show(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
@@ -144,7 +134,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
     counts = counters.of(tx, [id])[id]
     rate = progress.send_rates(tx, [campaign], RATE_WINDOW_MS)[id]
     return {
-        **_progress(campaign, counts, rate),
+        **_summary(campaign, counts, rate),
         "type": campaign.type,
         "source": campaign.source_name,
         "rows": campaign.rows_read,
@@ -156,7 +146,6 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "pause_why": campaign.pause_why,
         "created_by": campaign.created_by,
         "timezone": campaign.timezone,
-        **_times(campaign),
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
         "reasons_of": {
             status: min(counts.statuses[status], progress.REASONS_SAMPLED)
@@ -212,7 +201,7 @@ def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:
     ]
 
 
-def _progress(campaign: Campaign, counts: Counts, rate: float) -> Progress:
+def _summary(campaign: Campaign, counts: Counts, rate: float) -> Summary:
     return {
         "campaign_id": campaign.id,
         "name": campaign.name,
@@ -224,11 +213,6 @@ def _progress(campaign: Campaign, counts: Counts, rate: float) -> Progress:
         "attempts": counts.attempts,
         "rate": rate,
         "eta_seconds": _eta(campaign, _left(counts), rate),
-    }
-
-
-def _times(campaign: Campaign) -> Times:
-    return {
         "created_at": format_instant(campaign.created_at),
         "due_at": format_instant(campaign.due_at),
         "paused_at": None if campaign.paused_at is None else format_instant(campaign.paused_at),

@@ -13,10 +13,11 @@ from bulksend.ledger.endings import NOT_SENT_AGAIN
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
 from bulksend.messaging.states import ENDED, SENT
-from bulksend.messaging.units import counted, format_duration, format_in_zone, format_instant
+from bulksend.messaging.units import counted, format_duration, format_in_zone
+from bulksend.operations.json_shape import to_json
 
 if TYPE_CHECKING:
-    from bulksend.limits import RedisPermits, Wait
+    from bulksend.limits import RedisPermits
 
 
 #: Messages of the campaign that are sent before are counted up to this number.
@@ -45,17 +46,7 @@ class Why:
 
     def as_json(self) -> dict[str, Any]:
         """The answer of ``messages why``."""
-        return {
-            "id": self.id,
-            "status": self.status,
-            "gate": self.gate,
-            "why": self.why,
-            "earliest": None if self.earliest is None else format_instant(self.earliest),
-            "also": [
-                {"gate": h.gate, "why": h.why, "until": None if h.until is None else format_instant(h.until)}
-                for h in self.also
-            ],
-        }
+        return {**to_json(self), "also": [to_json(holding) for holding in self.also]}
 
 
 _ENDINGS = {
@@ -97,7 +88,7 @@ def explain(
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
         ahead = messages.count_ahead(tx, row, AHEAD_COUNTED)
         workers = leases.alive(tx)
-        answers = progress.recent_replies(tx)
+        replies = progress.recent_replies(tx)
     limits = (
         SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
     )
@@ -105,7 +96,10 @@ def explain(
         holding.append(Holding("redis", silent, None))
     if permits is not None:
         holding += _by_limiter(permits, row, campaign, limits, {h.gate for h in holding})
-    holding = [_told(h, answers) for h in holding]
+    # The vendor's own replies, which may blame the request and not the vendor.
+    holding = [
+        replace(h, why=h.why.replace("{}", replies, 1)) if h.gate == Gate.OUTAGE.value else h for h in holding
+    ]
     if not holding:
         holding = [_its_turn(row, ahead, limits, campaign, workers, now)]
     holding.sort(key=lambda h: (h.until is None, h.until or 0), reverse=True)
@@ -134,17 +128,17 @@ def _by_ledger(
     now: int,
     zone: str,
 ) -> list[Holding]:
-    found: list[Holding] = []
-    if campaign.paused_at is not None:
-        text = f"campaign {campaign.name} is paused since {_when(campaign.paused_at, zone)}: {campaign.pause_why}"
-        found.append(Holding(Gate.CAMPAIGN_PAUSED.value, text, None))
-    if sender is not None and sender.paused_at is not None:
-        text = f"its sender is paused since {_when(sender.paused_at, zone)}: {sender.pause_why}"
-        found.append(Holding(Gate.SENDER_PAUSED.value, text, None))
-    account_pause = pauses.account_pause(tx, account)
-    if account_pause is not None:
-        text = f"the account is paused since {_when(account_pause[0], zone)}: {account_pause[1]}"
-        found.append(Holding(Gate.ACCOUNT_PAUSED.value, text, None))
+    pause_of_sender = (None, None) if sender is None else (sender.paused_at, sender.pause_why)
+    paused = (
+        (Gate.CAMPAIGN_PAUSED, f"campaign {campaign.name}", campaign.paused_at, campaign.pause_why),
+        (Gate.SENDER_PAUSED, "its sender", *pause_of_sender),
+        (Gate.ACCOUNT_PAUSED, "the account", *(pauses.account_pause(tx, account) or (None, None))),
+    )
+    found = [
+        Holding(gate.value, f"{what} is paused since {_when(at, zone)}: {why}", None)
+        for gate, what, at, why in paused
+        if at is not None
+    ]
     if row["due_at"] > now and row["status"] in ("queued", "retry"):
         waiting = _until_due(row, zone)
         if waiting.gate not in {holding.gate for holding in found}:
@@ -158,19 +152,17 @@ def _when(ms: int, zone: str) -> str:
 
 def _until_due(row: RowMapping, zone: str) -> Holding:
     """What it waits for until ``due_at``: its scheduled time, a backoff, or a gate that gave it back."""
-    due_at = row["due_at"]
-    when = _when(due_at, zone)
+    when = _when(row["due_at"], zone)
     if row["gate"] is not None:
-        return Holding(
-            row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}", due_at
-        )
-    if row["status"] == "retry":
-        return Holding(
+        gate, why = row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}"
+    elif row["status"] == "retry":
+        gate, why = (
             Gate.BACKOFF.value,
-            f"attempt {row['attempts']} failed: {row['error']}; the next is due at {when}",
-            due_at,
+            f"attempt {row['attempts']}: {row['error']}; the next is due at {when}",
         )
-    return Holding(Gate.DUE_TIME.value, f"it is scheduled for {when}", due_at)
+    else:
+        gate, why = Gate.DUE_TIME.value, f"it is scheduled for {when}"
+    return Holding(gate, why, row["due_at"])
 
 
 _GATES = {
@@ -203,19 +195,11 @@ def _by_limiter(
         sender_limits=limits,
         campaign_rate=campaign.rate,
     )
-    return [_of_wait(wait) for wait in permits.peek(ask) if wait.gate.value not in known]
-
-
-def _of_wait(wait: Wait) -> Holding:
-    until = None if wait.until_ms is None else int(wait.until_ms)
-    return Holding(wait.gate.value, _GATES.get(wait.gate.value, wait.gate.value), until)
-
-
-def _told(holding: Holding, answers: str) -> Holding:
-    """An outage is told with the vendor's own answers, which may blame the request and not the vendor."""
-    if holding.gate != Gate.OUTAGE.value:
-        return holding
-    return replace(holding, why=holding.why.replace("{}", answers, 1))
+    return [
+        Holding(gate, _GATES.get(gate, gate), None if wait.until_ms is None else int(wait.until_ms))
+        for wait in permits.peek(ask)
+        if (gate := wait.gate.value) not in known
+    ]
 
 
 def _its_turn(

@@ -1,0 +1,209 @@
+"""Campaigns: what a face shows of them, and what an operator may do to them, on record."""
+
+from __future__ import annotations
+
+import pytest
+
+from bulksend.errors import CampaignNotFound, InvalidInput
+from bulksend.ledger import campaign_creation, campaigns, operator_log
+from bulksend.ledger.campaigns import Campaign
+from bulksend.messaging import RefusedRow
+from bulksend.messaging.outcome import Accepted, Refused, Scope
+from bulksend.messaging.states import Kind, Status
+from bulksend.operations.campaigns import NO_REASON, Act, ActResult, act, details, find, newest, sent, show
+from bulksend.settings import Settings
+from tests.integration.ledger.conftest import Desk
+
+
+class Flags:
+    """Stands for the limiter: it notes the flags that are set."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Scope, str]] = []
+
+    def pause(self, scope: Scope, id: str) -> None:
+        self.told.append(("pause", scope, id))
+
+    def resume(self, scope: Scope, id: str) -> None:
+        self.told.append(("resume", scope, id))
+
+
+def campaign_of(desk: Desk, *, messages: int = 1, **of: object) -> tuple[Campaign, list[str]]:
+    ids = desk.queued(n=messages, **of)
+    return desk.read(campaigns.get, str(desk.row(ids[0])["campaign_id"])), ids
+
+
+def do(
+    desk: Desk, campaign: str, what: Act, *, why: str | None = "wrong list", flags: Flags | None = None
+) -> ActResult:
+    return act(desk.database, lambda: flags, campaign, what, actor="ada", why=why)  # type: ignore[arg-type,return-value]
+
+
+def fail(desk: Desk, id: str) -> None:
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, Refused("131026", "not on WhatsApp"), status=Status.FAILED)
+
+
+# -- what is shown -------------------------------------------------------------------------------------
+
+
+def test_a_list_entry_has_the_fields_of_the_interface(desk: Desk) -> None:
+    campaign, (first, _) = campaign_of(desk, messages=2)
+    desk.accepted([first])
+    (shown,) = desk.read(newest, 20)
+    assert list(shown) == [
+        *("campaign_id", "name", "kind", "status", "sender", "total", "statuses", "attempts", "rate"),
+        *("eta_seconds", "created_at", "due_at", "paused_at", "ended_at"),
+    ]
+    assert (shown["campaign_id"], shown["kind"], shown["total"]) == (campaign.id, "marketing", 2)
+    assert (shown["statuses"], shown["attempts"]) == ({"accepted": 1, "queued": 1}, 1)
+    assert shown["created_at"].endswith("+00:00")
+    assert sent(shown["statuses"]) == 1
+
+
+def test_the_newest_campaign_is_the_first_of_the_list(desk: Desk) -> None:
+    old, new = (campaign_of(desk, name=name)[0].id for name in ("old", "new"))
+    assert [shown["campaign_id"] for shown in desk.read(newest, 20)] == [new, old]
+    assert [shown["campaign_id"] for shown in desk.read(newest, 1)] == [new]
+
+
+def test_details_add_where_it_came_from_why_messages_failed_and_the_acts(desk: Desk) -> None:
+    campaign = desk.campaign()
+    refused = [RefusedRow(2, "to", "44***", "is too short")]
+    (id,) = desk.take(campaign, desk.new_message(1), refused=refused).ready
+    fail(desk, id)
+    do(desk, campaign.id, Act.PAUSE)
+    shown = desk.read(details, campaign.id)
+    assert (shown["source"], shown["rows"], shown["refused_rows"]) == ("people.csv", 2, 1)
+    assert shown["refused"] == [{"row": 2, "field": "to", "value": "44***", "why": "is too short"}]
+    (reason,) = shown["reasons"]
+    assert (reason["status"], reason["count"], shown["reasons_of"]) == ("failed", 1, {"failed": 1})
+    entry = shown["acts"][-1]
+    assert (entry["actor"], entry["act"], entry["why"]) == ("ada", "pause", "wrong list")
+    assert (shown["status"], shown["pause_why"]) == ("paused", "wrong list")
+
+
+def test_show_adds_what_holds_its_messages_now(desk: Desk) -> None:
+    campaign, _ = campaign_of(desk)
+    do(desk, campaign.id, Act.PAUSE)
+    settings = Settings.from_env({"DATABASE_URL": desk.database.url.render_as_string(hide_password=False)})
+    shown = show(settings, desk.database, "spring")
+    assert shown["campaign_id"] == campaign.id
+    assert any("wrong list" in text for text in shown["stopped_by"])
+
+
+@pytest.mark.parametrize("status", [Act.PAUSE, Act.CANCEL])
+def test_a_campaign_that_sends_nothing_has_no_estimate(desk: Desk, status: Act) -> None:
+    campaign, _ = campaign_of(desk)
+    do(desk, campaign.id, status)
+    assert desk.read(details, campaign.id)["eta_seconds"] is None
+
+
+def test_a_campaign_is_found_by_its_name_only_if_the_name_is_unique(desk: Desk) -> None:
+    campaign, _ = campaign_of(desk, name="one")
+    assert desk.read(find, "one").id == desk.read(find, campaign.id).id == campaign.id
+    campaign_of(desk, name="one")
+    for name in ("one", "none"):
+        with pytest.raises(CampaignNotFound, match=name):
+            desk.read(find, name)
+
+
+# -- what an operator may do ---------------------------------------------------------------------------
+
+
+def test_a_pause_and_a_resume_are_on_record_and_set_the_flag(desk: Desk) -> None:
+    campaign, _ = campaign_of(desk, messages=3)
+    flags = Flags()
+    paused = do(desk, campaign.name, Act.PAUSE, flags=flags)
+    assert paused.as_json() == {"campaign_id": campaign.id, "status": "paused", "changed": True}
+    assert paused.left == 3
+    resumed = do(desk, campaign.id, Act.RESUME, why=None, flags=flags)
+    assert resumed.as_json() == {"campaign_id": campaign.id, "status": "running", "changed": True}
+    _, *log = desk.read(operator_log.of, "campaign", campaign.id)
+    assert [(a.actor, a.act, a.why) for a in log] == [
+        ("ada", "pause", "wrong list"),
+        ("ada", "resume", NO_REASON),
+    ]
+    assert flags.told == [("pause", Scope.CAMPAIGN, campaign.id), ("resume", Scope.CAMPAIGN, campaign.id)]
+
+
+def test_an_act_that_changes_nothing_says_so_and_is_not_on_record(desk: Desk) -> None:
+    campaign, _ = campaign_of(desk)
+    done = do(desk, campaign.id, Act.RESUME)
+    assert (done.changed, done.as_json()["status"]) == (False, "running")
+    assert [a.act for a in desk.read(operator_log.of, "campaign", campaign.id)] == ["create"]
+
+
+def test_an_act_needs_no_limiter(desk: Desk) -> None:
+    campaign, _ = campaign_of(desk)
+    assert act(desk.database, lambda: None, campaign.id, Act.PAUSE, actor="ada", why="w").changed is True
+
+
+def test_the_limiter_is_opened_after_the_commit(desk: Desk) -> None:
+    """Where Redis is away, opening it takes seconds."""
+    campaign, _ = campaign_of(desk)
+    seen: list[str] = []
+    act(
+        desk.database,
+        lambda: seen.append(desk.read(campaigns.get, campaign.id).status),
+        campaign.id,
+        Act.PAUSE,
+        actor="ada",
+        why="w",
+    )
+    assert seen == ["paused"]
+
+
+def test_a_cancel_counts_what_waited_what_a_worker_held_and_what_is_being_sent(desk: Desk) -> None:
+    campaign, (sending, claimed, _) = campaign_of(desk, messages=3)
+    lease = desk.lease()
+    desk.sent(lease, [sending])
+    desk.claim(lease, [claimed])
+    flags = Flags()
+    done = do(desk, campaign.id, Act.CANCEL, flags=flags)
+    assert done.as_json() == {
+        **{"campaign_id": campaign.id, "status": "cancelled"},
+        **{"changed": 2, "waiting": 1, "held": 1, "sending": 1},
+    }
+    assert flags.told == [("pause", Scope.CAMPAIGN, campaign.id)]
+    assert do(desk, campaign.id, Act.CANCEL).as_json() == {
+        **{"campaign_id": campaign.id, "status": "cancelled", "changed": None}
+    }
+
+
+def test_a_retry_queues_failed_messages_and_no_accepted_ones(desk: Desk) -> None:
+    campaign, (failed, accepted) = campaign_of(desk, messages=2)
+    fail(desk, failed)
+    desk.accepted([accepted])
+    done = do(desk, campaign.id, Act.RETRY)
+    assert done.as_json() == {"campaign_id": campaign.id, "status": "running", "changed": 1}
+    assert (desk.status(failed), desk.status(accepted)) == ("queued", "accepted")
+    assert desk.broken() == {}
+
+
+def test_nothing_of_a_cancelled_campaign_is_retried(desk: Desk) -> None:
+    campaign, _ = campaign_of(desk)
+    do(desk, campaign.id, Act.CANCEL)
+    with pytest.raises(InvalidInput, match="cancelled"):
+        do(desk, campaign.id, Act.RETRY)
+
+
+@pytest.mark.parametrize("what", [Act.PAUSE, Act.CANCEL, Act.RETRY])
+def test_the_standing_campaign_of_single_sends_is_never_stopped(desk: Desk, what: Act) -> None:
+    standing = desk.write(campaign_creation.standing_campaign, Kind.OTP)
+    with pytest.raises(InvalidInput, match="nothing was changed"):
+        do(desk, standing.id, what)
+    assert [a.act for a in desk.read(operator_log.of, "campaign", standing.id)] == ["create"]
+
+
+def test_an_act_on_an_unknown_campaign_raises(desk: Desk) -> None:
+    with pytest.raises(CampaignNotFound):
+        do(desk, "none", Act.PAUSE)
+
+
+def test_accepted_messages_stay_accepted_after_a_cancel(desk: Desk) -> None:
+    campaign, (id,) = campaign_of(desk)
+    (opening,) = desk.sent(desk.lease(), [id])
+    do(desk, campaign.id, Act.CANCEL)
+    desk.settle(opening, Accepted("mid", "rid"))
+    assert desk.status(id) == "accepted"
