@@ -1,6 +1,6 @@
-"""Pure words and rules: what a message, its content, its recipient and its attempts are, what follows from what.
+"""Pure rules of messages, contents, recipients, attempts and decisions.
 
-Nothing in here reads a clock, a die, a file, a socket or the environment.
+Nothing here reads a clock, a random number, a file, a socket or the environment.
 """
 
 from bulksend.messaging.backoff import backoff_ms, pair_backoff_ms

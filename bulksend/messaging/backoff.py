@@ -1,8 +1,8 @@
-"""How long to wait before the next try."""
+"""Waits before the next try."""
 
 from __future__ import annotations
 
-#: WhatsApp's rule for 131056: wait 4**X seconds, X from 0 (Meta, pair rate limits); we stop at an hour.
+#: WhatsApp's rule for 131056 has no limit: wait 4**X seconds, X from 0 (Meta, pair rate limits).
 PAIR_CAP_MS = 3_600_000
 
 

@@ -12,6 +12,7 @@ from itertools import product
 from bulksend.errors import InvalidInput
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.masking import mask_digits
+from bulksend.messaging.value_checks import HAS_REPLACEMENT_CHARACTER, REPLACEMENT_CHARACTER
 
 #: The documented names of the recipients' column.
 ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
@@ -169,11 +170,8 @@ def map_columns(
         name = normal_name(column)
         if not name:
             continue
-        if "\ufffd" in name:
-            raise InvalidInput(
-                f"the name of the column {column[:40]!r} has a U+FFFD, which another program put in place of a "
-                "character that it could not read; export the data as UTF-8 again"
-            )
+        if REPLACEMENT_CHARACTER in name:
+            raise InvalidInput(f"the name of the column {column[:40]!r} {HAS_REPLACEMENT_CHARACTER}")
         name = wanted.pop(name)[0] if name in wanted else _reserved_or_own(name)
         if name in seen:
             by = f" {name!r}, by {naming('columns')}" if given and naming else ""

@@ -1,10 +1,10 @@
-"""The eight content types of SendMessage, as values that are right or not made at all.
+"""The eight content types of SendMessage. Every value of these classes is valid.
 
-The rules are in docs/vendor.md#content and docs/vendor.md#limits. Lengths are counted in characters (code points). An
-error names the place as a path, ``components[1].parameters[0].text``. Fields that are null are left out: the vendor's
-signature has no rule for null.
+The rules are the vendor's and WhatsApp's (docs/vendor.md#content). Lengths are counted in characters (code points). An
+error gives the path of the field, such as ``components[1].parameters[0].text``. Fields that are null are omitted,
+because the vendor's signature has no rule for null.
 
-    Content                 what SendMessage's Content may hold
+    Content                 the vendor's Content object
     ├── Text
     ├── Media               Image, Video, Audio, Document, Sticker: a file by its id or its link
     ├── Location
@@ -57,9 +57,9 @@ BODY_MAX = 4096  # 360dialog, api-evangelist schema
 CAPTION_MAX = 1024  # Meta, image messages, 2026-06-24
 HEADER_MAX = 60  # Meta, template components
 TEMPLATE_NAME_MAX = 512  # 360dialog, YCloud
-#: A template's whole body has at most 1024 (YCloud, Bird), so no variable in it can be longer.
+#: A template's whole body has at most 1024 characters (YCloud, Bird).
 PARAMETER_MAX = 1024
-# No source gives a limit for these; ours only stop what cannot be meant.
+# No source gives limits for these. Ours refuse only values that must be mistakes.
 PAYLOAD_MAX = 1024
 FILENAME_MAX = 240
 PLACE_MAX = 1000
@@ -85,7 +85,7 @@ class Content(ABC):
         """The vendor's Content object."""
 
     def to_json(self) -> str:
-        """The compact JSON text that goes into ``Content``."""
+        """The compact JSON text of the request's ``Content``."""
         return json.dumps(self.to_vendor(), ensure_ascii=False, separators=(",", ":"))
 
 
@@ -149,7 +149,7 @@ class Audio(Media):
 
 @dataclass(frozen=True, slots=True)
 class Document(Media):
-    """A file of at most 100 MB. The vendor's page gives it a filename and no caption."""
+    """A file of at most 100 MB. It has a filename and no caption."""
 
     id: str | None = None
     link: str | None = None
@@ -200,13 +200,13 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One variable of a template: ``value`` is text for ``text`` and ``payload``, else a file."""
+    """One parameter of a template: ``value`` is text for the types ``text`` and ``payload``, else a file."""
 
     type: str
     value: str | Media
 
     def to_vendor(self) -> dict[str, object]:
-        """The vendor's parameter object: the value's key is its type."""
+        """The vendor's parameter object. The key of its value is the type."""
         value = self.value.to_vendor() if isinstance(self.value, Media) else self.value
         return {"type": self.type, self.type: value}
 
@@ -224,7 +224,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A template's body, a parameter for each variable in its order."""
+    """A template's body: its parameters, in the order of its variables."""
 
     parameters: tuple[Parameter, ...] | None = None
 
@@ -235,7 +235,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button that takes a variable: the end of its URL, or what a quick reply sends back."""
+    """A button with a variable: the end of its URL, or the payload of a quick reply."""
 
     sub_type: str
     index: str
@@ -253,7 +253,7 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Template(Content):
-    """A template that WhatsApp approved, and the variables for it."""
+    """A template that WhatsApp approved, with the values of its variables."""
 
     name: str
     language: Language
@@ -279,7 +279,7 @@ def _to_vendor(values: Sequence[Parameter | Header | Body | Button] | None) -> l
 
 
 def parse_content(type: MessageType, value: Mapping[str, object]) -> Content:
-    """Check a content object of a type. Raises InvalidValue with the path of what is wrong."""
+    """The content of a type from the vendor's object. Raises InvalidValue, with the path, when a field is wrong."""
     if not isinstance(value, Mapping):
         raise InvalidValue(
             "content", describe_type(value), "must be a JSON object, like the vendor's Content"
@@ -327,7 +327,7 @@ def _sticker(value: Mapping[str, object], path: str = "") -> Sticker:
 
 def _no_caption(value: Mapping[str, object], what: str, path: str) -> None:
     if "caption" in value:
-        raise InvalidValue(f"{path}caption", "", f"does not exist for {what}; take it out")
+        raise InvalidValue(f"{path}caption", "", f"is not a field of {what}; remove it")
 
 
 def _file(value: Mapping[str, object], path: str) -> tuple[str | None, str | None]:
@@ -359,7 +359,9 @@ def _template(value: Mapping[str, object]) -> Template:
     name = check_text(_fixed(_required(value, "name"), "name"), "name", TEMPLATE_NAME_MAX)
     if not _TEMPLATE_NAME.fullmatch(name):
         raise InvalidValue(
-            "name", name[:40], "has more than a-z, 0-9 and _, as templates are named; check its name"
+            "name",
+            name[:40],
+            "may only have the characters a-z, 0-9 and _; check the name",
         )
     components = _list(value, "components", COMPONENTS_MAX)
     return Template(
@@ -401,7 +403,7 @@ def _no_two_alike(values: Sequence[object]) -> tuple[Header | Body | Button, ...
             raise InvalidValue(
                 f"components[{n}]",
                 "",
-                f"is a second {what}; components[{seen[what]}] is one already, take one out",
+                f"is a second {what}, after components[{seen[what]}]; remove one of them",
             )
         seen[what] = n
         components.append(component)
@@ -418,7 +420,7 @@ def _component(value: object, path: str) -> Header | Body | Button:
         return _button(value, path)
     for name in ("sub_type", "index"):
         if name in value:
-            raise InvalidValue(f"{path}.{name}", "", f"belongs to a button, not to a {kind}; take it out")
+            raise InvalidValue(f"{path}.{name}", "", f"is a field of buttons, not of a {kind}; remove it")
     _only(value, ("type", "parameters"), f"{path}.")
     if kind == "body":
         return Body(_parameters(value, ("text",), path, PARAMETERS_MAX, PARAMETER_MAX))
@@ -435,9 +437,7 @@ def _button(value: Mapping[str, object], path: str) -> Button:
     kinds = ("text",) if sub_type == "url" else ("payload",)
     parameters = _parameters(value, kinds, path, 1, PARAMETER_MAX)
     if not parameters:
-        raise InvalidValue(
-            f"{path}.parameters", "", "is missing; a button's component is there to give its one parameter"
-        )
+        raise InvalidValue(f"{path}.parameters", "", "is missing; a button needs exactly one parameter")
     return Button(sub_type, str(index), parameters)
 
 
@@ -486,10 +486,10 @@ _PARSERS: Mapping[MessageType, Callable[[Mapping[str, object]], Content]] = {
 
 
 def _fixed(value: T, path: str) -> T:
-    """A value that is the same for all messages of a campaign."""
+    """Refuse a placeholder in a value that is the same for all messages of a campaign."""
     if isinstance(value, PlaceholderText):
         raise InvalidValue(
-            path, value.source[:40], "is the same for a whole campaign; no variable may stand here"
+            path, value.source[:40], "is the same for the whole campaign; no placeholder is allowed here"
         )
     return value
 
@@ -514,7 +514,7 @@ def _list(value: Mapping[str, object], name: str, most: int, path: str = "") -> 
         raise InvalidValue(f"{path}{name}", describe_type(found), "must be a list")
     if len(found) > most:
         raise InvalidValue(
-            f"{path}{name}", f"{len(found):,} of them", f"may have at most {most}; take some out"
+            f"{path}{name}", f"{len(found):,} of them", f"may have at most {most}; remove some"
         )
     return found
 
@@ -523,7 +523,7 @@ def _only(value: Mapping[str, object], allowed: tuple[str, ...], path: str = "")
     for name in value:
         if name not in allowed:
             near = difflib.get_close_matches(str(name)[:100].lower(), allowed, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are only {' and '.join(allowed)}"
+            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(allowed)}"
             raise InvalidValue(f"{path}{str(name)[:40]}", "", f"is not a field here; {hint}")
 
 

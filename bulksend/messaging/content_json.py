@@ -1,4 +1,4 @@
-"""A content object from JSON text, stricter than Python's reader, which takes NaN, duplicate keys and 1e400."""
+"""A content object from JSON text. Unlike Python's parser, it refuses NaN, duplicate keys and 1e400."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 from bulksend.errors import InvalidValue
 
-#: Levels of objects and lists; a template has 6.
+#: Levels of objects and lists. A template has 6.
 DEEPEST = 32
-#: The longest template that WhatsApp takes is far shorter.
+#: Far more than the longest template of WhatsApp.
 MOST_CHARACTERS = 1_000_000
 
 #: A string, or a bracket outside of one.
@@ -20,16 +20,16 @@ _MOST_DIGITS = 400
 
 
 def load_content_json(text: str | bytes) -> dict[str, Any]:
-    """The vendor's Content object from JSON text. Raises InvalidValue saying what is wrong and where."""
+    """The vendor's Content object from JSON text. Raises InvalidValue when it is not an object in valid JSON."""
     if isinstance(text, bytes):
         text = _decoded(text)
     text = text.removeprefix("\ufeff")
     if len(text) > MOST_CHARACTERS:
         raise _wrong(
-            f"has {len(text):,} characters, at most {MOST_CHARACTERS:,} are read; is it the right file?"
+            f"has {len(text):,} characters, at most {MOST_CHARACTERS:,} are allowed; is it the right file?"
         )
     if text.count("{") + text.count("[") > DEEPEST and _depth(text) > DEEPEST:
-        raise _wrong(f"is nested more than {DEEPEST} deep; the vendor's Content is flat")
+        raise _wrong(f"is nested more than {DEEPEST} levels deep; a Content has at most 6")
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -70,13 +70,13 @@ def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _wrong(f"has the key {key[:40]!r} twice in one object; take out the wrong one")
+                raise _wrong(f"has the key {key[:40]!r} twice in one object; remove the wrong one")
             seen.add(key)
     return made
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise _wrong(f"has {name}, which is no number in JSON")
+    raise _wrong(f"has {name}, which is not a number in JSON")
 
 
 def _float(text: str) -> float:

@@ -1,4 +1,4 @@
-"""What is sent as it stands and is probably not meant so: words for nothing, garbled text, other braces."""
+"""Notes about values that are sent unchanged but are probably mistakes: null words, garbled text, merge tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from bulksend.messaging.column_names import letters_and_digits
 
-#: What programs write where they have no value.
+#: Programs write these words for a missing value.
 _WORDS = (
     *(
         "null",
@@ -43,7 +43,7 @@ _WORDS = (
 NULL_WORDS = frozenset(
     made for word in _WORDS for made in (word, word.upper(), word.capitalize(), word.title())
 ) | {"NaN", "NaT", "\\N", "[object Object]"}
-#: UTF-8 that was read as Windows-1252: ``Ã©`` for é, ``â€™`` for an apostrophe.
+#: UTF-8 text that was read as Windows-1252: ``Ã©`` for é, ``â€™`` for an apostrophe.
 _GARBLED = re.compile("[\u00c3\u00c2][\u0080-\u00bf‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œžŸ€]|â€|ï»¿")
 #: Brackets in a row, and the two signs that Mailchimp puts around a name.
 _BRACKETS = re.compile(r"(\*\||\|\*|[{}｛｝()\[\]［］<>＜＞%#$«»‹›〈〉《》【】「」]+)")
@@ -62,7 +62,7 @@ _CLOSES = {
     },
     **{"«": "»", "‹": "›", "〈": "〉", "《": "》", "【": "】", "「": "」"},
 }
-#: What other languages write around a name within their braces.
+#: Other template languages write these around a name within their braces.
 _AROUND = " \t=$.-@%"
 _SIGNS = "%#$"
 _PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
@@ -70,7 +70,7 @@ _MOST = 10
 
 
 class DataQualityNotes:
-    """Counts, over the rows of a campaign, what a person should know of its variables."""
+    """Counts suspect values in the variables of a campaign's rows."""
 
     def __init__(self) -> None:
         self._words: Counter[tuple[str, str]] = Counter()
@@ -78,7 +78,7 @@ class DataQualityNotes:
         self._examples: dict[str, str] = {}
 
     def inspect(self, name: str, text: str) -> None:
-        """Look at a value that is a word for nothing or not ASCII."""
+        """Check a value that is a null word or not ASCII."""
         word = text.strip()
         if word in NULL_WORDS:
             self._words[name, word] += 1
@@ -87,7 +87,7 @@ class DataQualityNotes:
             self._examples.setdefault(name, found[0])
 
     def sentences(self) -> list[str]:
-        """For people."""
+        """A sentence for each kind of suspect value in each variable."""
         words = [
             f"{_rows(count)} {word} in {name}, which is sent as it stands"
             for (name, word), count in self._words.most_common(_MOST)
@@ -105,7 +105,7 @@ def _rows(count: int) -> str:
 
 
 def merge_tag_notes(content: str, names: Iterable[str]) -> list[str]:
-    """A sentence for each place of a content, given as JSON, where a column's own name stands in other brackets."""
+    """A sentence for each column's name that stands in other brackets than ``{{ }}`` in a content, given as JSON."""
     columns = {letters_and_digits(name): name for name in names if letters_and_digits(name)}
     found: dict[str, str] = {}
     for text in _strings(json.loads(content)):
@@ -129,7 +129,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _find_merge_tags(text: str, columns: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """(as written, column) of each column's name in brackets that are not {{ and }}."""
+    """(as written, column) of each merge tag that names a column."""
     parts = _BRACKETS.split(_PLACEHOLDER.sub("\n", text))
     for n in range(2, len(parts) - 1, 2):
         inner = parts[n]
@@ -141,7 +141,7 @@ def _find_merge_tags(text: str, columns: Mapping[str, str]) -> Iterator[tuple[st
 
 
 def _as_written(before: str, inner: str, after: str) -> str | None:
-    """The name with the signs that belong to it; None where it does not stand in brackets."""
+    """The name with its brackets; None when it has none."""
     if before == "*|" or after == "|*":
         return before + inner + after if (before, after) == ("*|", "|*") else None
     if before[-1] in _SIGNS and before[-1] != after[0] and len(before) > 1:  # {$name}

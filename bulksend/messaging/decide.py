@@ -1,13 +1,13 @@
-"""What follows from an attempt: a pure function of outcome, message, policy, now and dice.
+"""The decision that follows an attempt: a pure function of outcome, message, policy, now and dice.
 
-| the attempt came to | the message                                                              | costs a try |
+| outcome             | the message                                                              | costs a try |
 |---------------------|--------------------------------------------------------------------------|-------------|
 | Accepted            | accepted                                                                 | no          |
 | Unknown             | unknown; a retry where the campaign asked for it, once, and never an OTP | yes         |
 | Throttled           | retry, when told or after our own backoff                                | no          |
 | Refused, NotSent    | as its remedy says: failed, retry after backoff, or queued for free      | not if free |
 
-Whatever would be due after its time to live has expired, unless it may have gone out.
+A message that would be due after its time to live has expired, unless it may have gone out.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ from bulksend.messaging.states import Kind, OnUnknown, Status
 
 
 class AttemptedMessage(NamedTuple):
-    """What must be known of the message: ``tries`` and ``waits`` before this attempt, its expiry (ms)."""
+    """The message before this attempt, as far as the decision needs it."""
 
     kind: Kind
     tries: int
-    """Attempts so far that counted."""
+    """Attempts that counted."""
     waits: int
-    """Attempts so far that did not: throttled, or stopped by something not the message's own fault."""
+    """Attempts that did not count: throttled, or stopped by something other than the message."""
     expires_at_ms: int | None
     on_unknown: OnUnknown
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient we are. Lengths in milliseconds."""
+    """How often and how long a message is tried. Lengths in milliseconds."""
 
     max_tries: int = 5
     few_tries: int = 3
-    """Of ``Retry.FEW``: the first and at most two more (reference, section 4: 17111, 17115)."""
+    """Of ``Retry.FEW``: the first and at most two more (docs/vendor.md#error-codes: 17111, 17115)."""
     base_ms: int = 2_000
     cap_ms: int = 600_000
     resend_wait_ms: int = 600_000
-    """How long a receipt may still settle an unknown message before a campaign's ``resend`` acts."""
+    """How long a receipt can settle an unknown message before a campaign's ``resend`` sends it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Stop a campaign, sender or account once ``after`` in a row ended like this."""
+    """Pause a campaign, sender or account after ``after`` attempts in a row with this result."""
 
     scope: Scope
     after: int
@@ -66,10 +66,10 @@ class Pause:
 
 
 class Decision(NamedTuple):
-    """Where the message goes, and what else follows.
+    """The message's new status, and everything else that follows.
 
-    ``due_at_ms`` is set exactly when it waits again. ``outage``: True is evidence of an outage, False that the
-    vendor is well, None neither.
+    ``due_at_ms`` is set exactly when the message waits again. ``outage``: True is evidence of an outage, False of a
+    healthy vendor, None of neither.
     """
 
     status: Status
@@ -99,10 +99,10 @@ def decide(outcome: Outcome, subject: AttemptedMessage, policy: Policy, now_ms: 
 
 
 def _unknown(outcome: Unknown, subject: AttemptedMessage, policy: Policy, now_ms: int) -> Decision:
-    """It may have gone out. Sent again only where the campaign asked for it, once, and never a one-time code.
+    """The message may have gone out. It is sent again only when the campaign asks for it, once, never a one-time code.
 
-    Once: only from the first counted try, so that no message is ever sent again twice. In time: where the wait for
-    a receipt outlasts its time to live, nobody sends it again, and it stays unknown rather than expired.
+    Once: only after the first counted try. In time: when the wait for a receipt outlasts the time to live, the message
+    is not sent again and stays unknown, never expired.
     """
     tries = subject.tries + 1
     due_at_ms = now_ms + policy.resend_wait_ms
@@ -121,7 +121,7 @@ def _unknown(outcome: Unknown, subject: AttemptedMessage, policy: Policy, now_ms
 def _throttled(
     outcome: Throttled, subject: AttemptedMessage, policy: Policy, now_ms: int, dice: float
 ) -> Decision:
-    """Too fast: wait as long as we are told, else by our own backoff. Costs no try."""
+    """Too fast: wait as long as the vendor says, else by the backoff. Costs no try."""
     if outcome.retry_after_ms is not None:
         wait_ms = outcome.retry_after_ms
     elif outcome.remedy.pair_backoff:
@@ -135,9 +135,9 @@ def _throttled(
 def _not_sent(
     outcome: Refused | NotSent, subject: AttemptedMessage, policy: Policy, now_ms: int, dice: float
 ) -> Decision:
-    """Surely not sent: again, later or for free, or not at all."""
+    """Certainly not sent: try again later, queue again without costing a try, or fail."""
     remedy = outcome.remedy
-    # Whoever refuses is there and well, unless the remedy says that it tells of an outage.
+    # A vendor that refuses is healthy, unless the remedy says that the refusal shows an outage.
     outage = False if isinstance(outcome, Refused) else None
     if remedy.retry is Retry.FREE:
         due_at_ms = now_ms + _free_wait_ms(remedy, subject, policy, dice)
@@ -157,9 +157,9 @@ def _not_sent(
 
 
 def _free_wait_ms(remedy: Remedy, subject: AttemptedMessage, policy: Policy, dice: float) -> int:
-    """Behind a pause that comes at once it is due at once, to go out when the pause ends; else it backs off.
+    """No wait when an immediate pause holds the message anyway; else the backoff.
 
-    Without that, what costs no try would come back as fast as it is refused.
+    Without the backoff, a message that costs no try would be refused again and again at full speed.
     """
     if remedy.pause is not None and remedy.pause_after <= 1:
         return remedy.min_wait_ms
@@ -171,7 +171,7 @@ def _backoff_ms(count: int, policy: Policy, dice: float) -> int:
 
 
 def _in_time(decision: Decision, subject: AttemptedMessage) -> Decision:
-    """A retry that would come after its time to live is none."""
+    """Expire a message whose retry would come after its time to live."""
     if decision.due_at_ms is None or subject.expires_at_ms is None:
         return decision
     if decision.due_at_ms < subject.expires_at_ms:
@@ -184,7 +184,7 @@ def _in_time(decision: Decision, subject: AttemptedMessage) -> Decision:
 
 
 def _with_remedy(decision: Decision, remedy: Remedy, why: str) -> Decision:
-    """What follows beyond the message itself."""
+    """Add what follows for the campaign, sender, account or recipient."""
     return decision._replace(
         pause=None if remedy.pause is None else Pause(remedy.pause, remedy.pause_after, why),
         slow=remedy.slow,

@@ -1,7 +1,7 @@
-"""What the marks between a number's digits say: that it is a national number, or that it is more than one number.
+"""The groups of a number's digits show that it is a national number, or more than one number.
 
-Digits are the same in ``(478) 555-0142`` and ``+47 85 55 01 42``, but only the second one is Norwegian. The marks
-tell: a country code stands by itself in front, ``44 7700 900123``. Bare digits have no marks and are not judged here.
+``(478) 555-0142`` and ``+47 85 55 01 42`` have the same digits, but only the second one is Norwegian: a country code is
+a group of its own, ``44 7700 900123``. Digits without marks between them have no groups and are not judged here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from bulksend.messaging.numbering_plan import is_grouped_as_national, is_nationa
 
 #: An area code and its trunk prefix have at most this many digits.
 _AREA = 6
-#: What stands behind an area code has at least this many digits; fewer are a second ending or an extension.
+#: A subscriber number has at least this many digits; fewer are a second ending or an extension.
 _SUBSCRIBER = 5
-#: National numbers are shorter than this, but for a few countries' mobiles.
+#: National numbers are shorter, except the mobiles of a few countries.
 _LONGER_THAN_NATIONAL = 12
-#: A whole number, then the last digits of another one: ``23125000-01``, ``23125000 01``.
+#: A whole number and the last digits of another one: ``23125000-01``, ``23125000 01``.
 _ENDING = re.compile(r"(?:\d{6}\s*[-‐-―−]\s*|\d{7}[\s.]+)\d{1,2}\D*$")
 _BETWEEN = re.compile(
     r"\d\D*(?:[;,|&\\\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]|\b(?:or|and|oder|und|ou|et|o|y|e)\b)\D*\d",
@@ -35,14 +35,14 @@ def has_several_numbers(text: str) -> bool:
 
 
 def has_second_ending(text: str) -> bool:
-    """As ``has_several_numbers``, for text that has no other marks than blanks, dashes and brackets."""
+    """As ``has_several_numbers``, for text with no marks except blanks, dashes and brackets."""
     return (not text[-3:].isdigit() and _ENDING.search(text) is not None) or (
         "(" in text and any(not _is_followed(text, at) for at, mark in enumerate(text) if mark == "(")
     )
 
 
 def is_written_nationally(text: str) -> bool:
-    """Whether ``text``, which has no ``+`` or ``00`` in front, is written as a national number or may be one."""
+    """Whether ``text``, which does not begin with ``+`` or ``00``, is or may be written as a national number."""
     runs = _RUN.findall(text)
     if len(runs) < 2:
         return False
@@ -58,7 +58,7 @@ def is_written_nationally(text: str) -> bool:
 
 
 def _is_area(front: str, rest: str) -> bool:
-    """Whether a slash between the two stands behind an area code."""
+    """Whether a slash between the two follows an area code."""
     ahead, behind = _count(front), _count(rest)
     if not ahead or not behind:
         return True

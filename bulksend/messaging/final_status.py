@@ -13,10 +13,10 @@ from bulksend.messaging.states import Status
 
 
 class EffectiveOutcome(StrEnum):
-    """What is known of one attempt: its outcome, corrected by receipts and by a person's word."""
+    """An attempt's outcome, corrected by receipts and by what a person decided."""
 
     NOT_SENT = "not_sent"
-    """Refused, throttled or surely not sent; or unknown, and a person resolved the message as failed since."""
+    """Refused, throttled or certainly not sent; or unknown, and a person has resolved the message as failed since."""
     UNDELIVERED = "undelivered"
     """The vendor took it, and a receipt says that it failed."""
     UNKNOWN = "unknown"
@@ -25,8 +25,8 @@ class EffectiveOutcome(StrEnum):
     """The vendor took it."""
 
 
-#: What each fate makes of the message, the strongest first. NOT_SENT says nothing.
-_SAYS = (
+#: The status of a message by its attempts' outcomes, the strongest first. NOT_SENT gives none.
+_STATUS_OF = (
     (EffectiveOutcome.ACCEPTED, Status.ACCEPTED),
     (EffectiveOutcome.UNKNOWN, Status.UNKNOWN),
     (EffectiveOutcome.UNDELIVERED, Status.FAILED),
@@ -36,7 +36,7 @@ _SAYS = (
 def effective_outcome(
     outcome: str | None, *, undelivered: bool = False, said_failed: bool = False
 ) -> EffectiveOutcome:
-    """The fate of an attempt of this outcome (the ledger's word; None: still open).
+    """The effective outcome of an attempt with this outcome in the ledger (None: still open).
 
     ``undelivered``: a receipt for its MessageId says failed. ``said_failed``: a person resolved the message as failed
     after the attempt began.
@@ -51,6 +51,6 @@ def effective_outcome(
 
 
 def final_status(outcomes: Iterable[EffectiveOutcome], otherwise: Status) -> Status:
-    """Where a message ends whose attempts have these fates; ``otherwise`` where none of them says anything."""
+    """The final status of a message with these effective outcomes; ``otherwise`` when none of them gives one."""
     known = set(outcomes)
-    return next((status for effective_outcome, status in _SAYS if effective_outcome in known), otherwise)
+    return next((status for outcome, status in _STATUS_OF if outcome in known), otherwise)

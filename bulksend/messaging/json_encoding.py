@@ -1,4 +1,4 @@
-"""JSON text, made by one encoder that is kept: ``json.dumps`` with options makes a new one for each text, at 2 us."""
+"""JSON text by encoders that are reused: ``json.dumps`` with options creates one for each text, which takes 2 us."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from json import encoder as parts
 from typing import Any
 
-#: A string as JSON text, quotes included; letters of all scripts stay as they are.
+#: A string as JSON text with its quotes. Letters of all scripts are kept.
 encode_json_string: Callable[[str], str] = parts.encode_basestring
 
 
 def make_json_encoder(*, separators: tuple[str, str], sort_keys: bool = False) -> Callable[[object], str]:
-    """As ``json.dumps(value, ensure_ascii=False, separators=…, sort_keys=…)``, which it is held against by a test.
+    """A function as ``json.dumps(value, ensure_ascii=False, separators=…, sort_keys=…)``.
 
-    ``separators`` are those of items and of keys. Raises TypeError for what JSON has no form for. A value that holds
-    itself is not looked for.
+    ``separators`` are those of items and of keys. The function raises TypeError for a type that JSON does not have. It
+    does not check for a value that contains itself.
     """
     encoder = json.JSONEncoder(ensure_ascii=False, separators=separators, sort_keys=sort_keys)
     make: Any = getattr(parts, "c_make_encoder", None)

@@ -1,4 +1,4 @@
-"""How a phone number may look outside the ledger: ``4477*****264``."""
+"""Mask phone numbers outside the ledger: ``4477*****264``."""
 
 from __future__ import annotations
 

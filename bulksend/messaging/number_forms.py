@@ -1,14 +1,14 @@
-"""One person behind several numbers: countries that changed their numbers and left both forms in use.
+"""The forms of one person's number, in countries that changed their numbers and left both forms in use.
 
-Whoever opts out with one form must not be reached by the other, so dedupe, suppressions, the pair rate, the quota and
-every search by number go by ``canonical_number``. What is sent stays as it was written.
+A person who opts out under one form must not be reached under another, so duplicates, suppressions, the pair rate, the
+quota and every search by number use ``canonical_number``. A message is sent to the form that was given.
 """
 
 from __future__ import annotations
 
 import re
 
-#: By the first two digits: what a person's number looks like, its newer form and its older one.
+#: By the first two digits: the pattern of a number, its newer and its older form.
 _RULES = {
     "55": (re.compile(r"55(\d\d)9?([6-9]\d{7})", re.ASCII), r"55\g<1>9\2", r"55\1\2"),
     "54": (re.compile(r"549?([1-8]\d{9})", re.ASCII), r"549\1", r"54\1"),
@@ -18,7 +18,7 @@ _RULES = {
 
 
 def canonical_number(number: str) -> str:
-    """The one form that stands for all forms of a person's number. Both are E.164 digits without ``+``.
+    """The form that stands for all forms of a person's number. All are E.164 digits without ``+``.
 
     - Brazil put a 9 in front of its mobiles of eight digits, which began with 6 to 9, from 2012 to 2016 (Anatel,
       resolution 553/2010). WhatsApp keeps older accounts under the eight digits. Fixed lines begin with 2 to 5 and
@@ -30,7 +30,7 @@ def canonical_number(number: str) -> str:
     - Mobiles of Jawwal (59) and Ooredoo (56) answer to Palestine's code 970 and to Israel's 972, whose plan leaves
       both ranges to them.
 
-    Left out, as only one form is in use or can be read here: Ivory Coast (2021), Benin (2024), Colombia's fixed lines
+    Omitted, because only one form is in use or can be parsed: Ivory Coast (2021), Benin (2024), Colombia's fixed lines
     (2021), Vietnam (2018): libphonenumber refuses the older lengths. Italy's 0 is part of the number: with and
     without it are two lines.
     """
@@ -38,7 +38,7 @@ def canonical_number(number: str) -> str:
 
 
 def number_forms(number: str) -> tuple[str, ...]:
-    """Every form of a person's number, ``canonical_number`` first: it may be stored under any of them."""
+    """Every form of a person's number, ``canonical_number`` first. The ledger may have any of them."""
     rule = _RULES.get(number[:2])
     if rule is not None:
         pattern, newer, older = rule

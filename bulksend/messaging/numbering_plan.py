@@ -1,9 +1,8 @@
-"""Which numbers need no libphonenumber: its own tables, asked beforehand, one country code at a time.
+"""The numbering plans of all countries, from the tables of libphonenumber, for a fast check of common numbers.
 
-Parsing and judging a number takes libphonenumber about 125 us, and a file has millions. Most numbers are written
-internationally, with a possible length, a first digit that cannot be a trunk prefix, and in no range that holds
-service numbers; of those the answer is known to be "these digits, unchanged". Everything here only ever answers
-"surely so" or "ask". ``test_recipient.py`` holds both ways against each other.
+libphonenumber takes about 125 us to parse and check a number, and a file has millions. Most numbers are international,
+of a possible length, without a trunk prefix, and in no range of service numbers: their digits stay unchanged. The
+functions here answer only where that is certain; ``test_recipient.py`` compares them with libphonenumber.
 """
 
 from __future__ import annotations
@@ -16,34 +15,33 @@ from functools import cache
 import phonenumbers
 from phonenumbers import PhoneMetadata, PhoneNumberDesc, PhoneNumberType
 
-#: Emergency and short numbers have at most so many digits; where a country's own numbers are as short, they must
-#: be valid.
+#: Digits of the longest emergency and short numbers. Other numbers as short as these must be valid.
 SHORT_LENGTH = 6
 
 _CODES = frozenset(str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 _NEVER = re.compile(r"(?!)")
 #: A format of numbers that begin with certain digits: ``(9)(11)(\d{4})(\d{4})``.
 _LITERAL = re.compile(r"\(\[?\d")
-#: Most countries' trunk prefix: what does not begin with a 0 has none.
+#: The trunk prefix of most countries.
 _ZERO = re.compile("0")
 
 
 @dataclass(frozen=True, slots=True)
 class NumberingPlan:
-    """What must be known of a country code. Patterns are matched against the number after the code."""
+    """What the fast check needs of a country code. Patterns match the number after the code."""
 
     possible: frozenset[int]
-    """Lengths that are possible at all."""
+    """Possible lengths."""
     mobile: frozenset[int]
-    """Lengths that are possible for a mobile, so that it does not matter whether the tables know its range."""
+    """Possible lengths of a mobile: with one of these, the range may be unknown to the tables."""
     trunk: re.Pattern[str]
-    """What libphonenumber may take off or replace in front."""
+    """A prefix that libphonenumber removes or replaces."""
     service: re.Pattern[str]
-    """Ranges of any kind that may be refused: premium rate, pager, voicemail."""
+    """Ranges that can be refused: premium rate, pager, voicemail."""
 
 
 def is_certainly_e164(digits: str) -> bool:
-    """Whether ``digits``, read internationally, are surely a possible number of an ordinary kind, and stay as is."""
+    """Whether ``digits``, read internationally, are certainly a possible ordinary number that stays unchanged."""
     if not 8 <= len(digits) <= 15:
         return False
     front = _leading_plan(digits[:3])
@@ -61,13 +59,13 @@ def is_certainly_e164(digits: str) -> bool:
 
 
 def is_longer_than_national(digits: str, region: str) -> bool:
-    """Whether ``digits`` are surely no national number of ``region``, so that only their country code is left."""
+    """Whether ``digits`` are too long for any national number of ``region``: they begin with a country code."""
     home = _national_plan(region)
     return home is not None and len(digits) > home.longest and not _has_prefix(home.prefix, digits)
 
 
 def certain_national_number(digits: str, region: str) -> str | None:
-    """``digits`` with the code of ``region`` in front, where they are surely a national number and no other."""
+    """``digits`` after the code of ``region``, when they are certainly a national number; else None."""
     home = _national_plan(region)
     if (
         home is None
@@ -81,13 +79,13 @@ def certain_national_number(digits: str, region: str) -> str | None:
 
 
 def has_trunk_zero(region: str) -> bool:
-    """Whether national numbers of ``region`` are written with a 0 that is not dialled from abroad."""
+    """Whether national numbers of ``region`` begin with a 0 that is not dialled from abroad."""
     home = _national_plan(region)
     return home is not None and home.leading_zero
 
 
 def is_grouped_as_national(digits: str, runs: Sequence[str]) -> bool:
-    """Whether some country groups ``digits`` just so in its national numbers, a leading 0 left out."""
+    """Whether a country writes ``digits`` in these groups as a national number, without its leading 0."""
     lengths = tuple(map(len, runs))
     return any(
         _grouping(table, digits) == lengths
@@ -100,7 +98,7 @@ def is_grouped_as_national(digits: str, runs: Sequence[str]) -> bool:
 
 
 def is_national_mobile(digits: str) -> bool:
-    """Whether ``digits`` are a whole national mobile number of some country, a leading 0 left out."""
+    """Whether ``digits`` are a national mobile number of any country, without its leading 0."""
     return any(_matches(table.mobile, digits) for _, table in _countries(len(digits)))
 
 
@@ -110,7 +108,7 @@ def country_code_of(region: str) -> str:
 
 
 def _is_certainly_not_international(digits: str) -> bool:
-    """Whether ``digits``, read internationally, are surely of no possible length."""
+    """Whether ``digits``, read internationally, certainly have no possible length."""
     code = leading_country_code(digits)
     if code is None:
         return True
@@ -126,7 +124,7 @@ def _is_certainly_not_international(digits: str) -> bool:
 
 @cache
 def _countries(length: int) -> tuple[tuple[str, PhoneMetadata], ...]:
-    """The countries whose national numbers can have that many digits, and their tables."""
+    """The countries whose national numbers can have that many digits, with their tables."""
     tables = [
         (region, PhoneMetadata.metadata_for_region(region))
         for region in sorted(phonenumbers.SUPPORTED_REGIONS)
@@ -140,7 +138,7 @@ def _countries(length: int) -> tuple[tuple[str, PhoneMetadata], ...]:
 
 @cache
 def _countries_grouping(lengths: tuple[int, ...]) -> tuple[tuple[str, PhoneMetadata], ...]:
-    """Those of ``_countries`` that may group a national number like that."""
+    """The countries that may write a national number in groups of these lengths."""
     digits = "2" * sum(lengths)
     return tuple(
         (region, table)
@@ -153,7 +151,7 @@ def _countries_grouping(lengths: tuple[int, ...]) -> tuple[tuple[str, PhoneMetad
 
 
 def _grouping(table: PhoneMetadata, digits: str) -> tuple[int, ...] | None:
-    """How long the groups are in which a country writes a national number."""
+    """The lengths of the groups in which a country writes a national number."""
     for form in table.number_format:
         leading = form.leading_digits_pattern
         if not leading or _compiled(leading[-1]).match(digits):
@@ -178,13 +176,13 @@ _compiled = cache(re.compile)
 
 @cache
 def _leading_plan(digits: str) -> tuple[int, NumberingPlan] | None:
-    """How long the country code is with which these three digits begin, and what is known of it."""
+    """The length of the country code at the beginning of these three digits, and its plan."""
     code = leading_country_code(digits)
     return None if code is None else (len(code), _numbering_plan(code))
 
 
 def leading_country_code(digits: str) -> str | None:
-    """The country code with which the digits begin; None where there is no such code."""
+    """The country code at the beginning of the digits; None when there is none."""
     for length in (1, 2, 3):
         if digits[:length] in _CODES:
             return digits[:length]
@@ -229,7 +227,7 @@ class _NationalPlan:
     longest: int
     """Digits of the longest national number."""
     prefix: re.Pattern[str]
-    """What may stand in front of a national number, or leads abroad from there."""
+    """The prefix of a national number, or of an international call from there."""
     leading_zero: bool
 
 
@@ -239,7 +237,7 @@ def _national_plan(region: str) -> _NationalPlan | None:
     if table is None:
         return None
     code = str(table.country_code)
-    # Lengths are judged by the table of the code's main region, trunk prefixes by the region's own.
+    # Lengths follow the table of the code's main region, trunk prefixes the region's own.
     main = _numbering_plan(code)
     prefixes = [p for p in (table.national_prefix_for_parsing, table.international_prefix) if p]
     return _NationalPlan(
@@ -251,7 +249,7 @@ def _national_plan(region: str) -> _NationalPlan | None:
 
 
 def _possible_lengths(table: PhoneMetadata) -> frozenset[int]:
-    """How long a national number may be, numbers without their area code left out."""
+    """The possible lengths of a national number with its area code."""
     general = table.general_desc
     if general is None:
         return frozenset()
@@ -259,7 +257,7 @@ def _possible_lengths(table: PhoneMetadata) -> frozenset[int]:
 
 
 def _mobile_lengths(code: int) -> frozenset[int]:
-    """How long a national number of a country code may be if it is a mobile's, by asking with every length."""
+    """The possible lengths of a mobile's national number, found by asking with every length."""
     return frozenset(
         length
         for length in range(SHORT_LENGTH + 1, 16)

@@ -1,8 +1,7 @@
-"""What an attempt came to, as a closed set, and what the vendor's answer asks us to do about it.
+"""The outcomes of an attempt, a closed set, and the remedy that the vendor's answer asks for.
 
-The three that matter are told apart by evidence, never by an exception's name: the vendor *surely has it*
-(:class:`Accepted`), *surely did not send it* (:class:`Refused`, :class:`Throttled`, :class:`NotSent`), or
-*may have* (:class:`Unknown`).
+Evidence decides between them, never the name of an exception: the vendor certainly has the message (``Accepted``),
+certainly did not send it (``Refused``, ``Throttled``, ``NotSent``), or may have sent it (``Unknown``).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 
 class Scope(StrEnum):
-    """How far a pause, a slow-down or a limit reaches."""
+    """What a pause, a slowdown or a limit applies to."""
 
     PAIR = "pair"
     CAMPAIGN = "campaign"
@@ -31,7 +30,7 @@ class Retry(StrEnum):
     FEW = "few"
     """As BACKOFF, at most twice, then it fails."""
     FREE = "free"
-    """Back to the queue without counting a try: what stood in its way was not its own fault."""
+    """Back to the queue without counting a try: the cause is not the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +39,27 @@ class Suppress:
 
     scope: str
     for_ms: int | None = None
-    """How long, in milliseconds; None is until a person lifts it."""
+    """How long, in milliseconds; None until a person removes it."""
     after_days: int = 1
-    """Only once this code was seen on so many different days."""
+    """Only after this code occurred on so many different days."""
     country: bool = False
     """The recipient's whole country, not only the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What a row of the classification table asks for, besides naming the outcome."""
+    """What a row of the table of error codes asks for, besides its outcome."""
 
     retry: Retry = Retry.NEVER
     never_otp: bool = False
-    """The retry is not for one-time codes: that nothing was sent is likely, but nobody vouches for it."""
+    """No retry of one-time codes: probably nothing was sent, but no source confirms it."""
     min_wait_ms: int = 0
-    """Not before so many milliseconds, whatever the backoff says."""
+    """The shortest wait in milliseconds; the backoff can only lengthen it."""
     pair_backoff: bool = False
     """Wait 4**X seconds, X counted from 0 (WhatsApp's rule for 131056)."""
     pause: Scope | None = None
     pause_after: int = 1
-    """Pause only when so many in a row ended like this; 1 pauses at once."""
+    """Pause after so many attempts in a row with this result; 1 pauses at once."""
     slow: Scope | None = None
     breaker: bool = False
     """Evidence of an outage: too many of these in a row open the circuit breaker."""
@@ -70,7 +69,7 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """RetCode 0 with a MessageId. Accepted, not delivered."""
+    """RetCode 0 with a MessageId: the vendor has the message, which is not yet delivered."""
 
     message_id: str
     request_id: str
@@ -87,7 +86,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Surely nothing that the vendor could act on left this machine."""
+    """Certainly nothing that the vendor could act on left this machine."""
 
     why: str
     remedy: Remedy = field(default_factory=lambda: Remedy(retry=Retry.BACKOFF, breaker=True))
@@ -95,7 +94,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Surely not sent, because a rate was exceeded; waiting costs no try."""
+    """Certainly not sent, because a rate was exceeded. Waiting costs no try."""
 
     code: str
     why: str
@@ -117,7 +116,7 @@ Outcome = Accepted | Refused | NotSent | Throttled | Unknown
 
 
 class Evidence(NamedTuple):
-    """What was seen of one POST: kept with the attempt, so that a person can judge it later."""
+    """What was observed of one POST. Kept with the attempt, so that a person can judge it later."""
 
     http_status: int | None = None
     ret_code: int | None = None
@@ -135,7 +134,7 @@ class Evidence(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An outcome together with the evidence it rests on."""
+    """An outcome with its evidence."""
 
     outcome: Outcome
     evidence: Evidence

@@ -27,14 +27,14 @@ from bulksend.messaging.value_checks import (
 )
 
 KEY_MAX = 200
-#: A one-time code without a time to live of its own (Meta, time-to-live: authentication default 10 min).
+#: The time to live of a one-time code without its own (Meta, time-to-live: authentication default 10 min).
 OTP_TTL_MS = 600_000
 
 _EMPTY = (None, "")
 _MOST_DIGITS = 100
 _TOO_LONG = f"is a number of more than {_MOST_DIGITS} digits; give it as text"
 
-#: Instants, durations and zones, as far as they are plainly that; anything else in their cells may be private.
+#: Instants, durations and zones that an error can show; any other text in their cells may be private.
 _PLAINLY_TIME = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ][\d:.,+\-Z]{0,30})?"
     r"|\d{1,4}(\.\d+)?[a-z]{1,3}|P[\dDTHMS.]{1,12}"
@@ -45,7 +45,7 @@ _PLAINLY_TIME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlanningContext:
-    """What planning a row needs to know of its campaign. Instants and lengths in ms."""
+    """What the planning of a row needs of its campaign. Instants and lengths in ms."""
 
     kind: Kind
     sender: str
@@ -55,13 +55,13 @@ class PlanningContext:
     ttl_ms: int | None
     now_ms: int
     asked_at_ms: int
-    """When the campaign was made. An intake that goes on later still takes a row that was due since then."""
+    """When the campaign was created. An intake that is resumed later still takes rows that were due since then."""
     default_region: str | None = None
     timezone: str | None = None
 
 
 class PlannedMessage(NamedTuple):
-    """A row that will be a message. ``variables`` are only those that its content uses."""
+    """A row that becomes a message. ``variables`` are only those that its content uses."""
 
     row: int
     to: str
@@ -85,10 +85,7 @@ class RefusedRow(NamedTuple):
 
 
 class Planner:
-    """Plans the rows of one campaign; what is the same for all of them is found out once.
-
-    ``quality`` gathers what a person should know of the rows; no plan depends on it.
-    """
+    """Plans the rows of one campaign. ``quality`` collects notes about their values; no plan depends on it."""
 
     def __init__(self, facts: PlanningContext) -> None:
         self._facts = facts
@@ -101,10 +98,10 @@ class Planner:
             self._usual = None
 
     def plan(self, number: int, row: Mapping[str, object]) -> PlannedMessage | RefusedRow:
-        """Plan one row; ``number`` is its number for people, its columns are named by ``ColumnMapping.rename``.
+        """Plan one row, with its number in the file and its columns named by ``ColumnMapping.rename``.
 
-        A due time that has just passed means now; an older ``send_at`` is refused. The time to live counts from
-        the due time that was meant.
+        A due time that has just passed means now; an older ``send_at`` is refused. The time to live counts from the
+        given due time.
         """
         facts, cell = self._facts, row.get
         try:
@@ -113,7 +110,7 @@ class Planner:
                 raise InvalidValue(
                     "to",
                     mask_phone(to),
-                    "is the sender itself, which WhatsApp refuses (131021); take the row out",
+                    "is the sender itself, which WhatsApp refuses (131021); remove the row",
                 )
             usual = self._usual if cell("send_at") in _EMPTY and cell("ttl") in _EMPTY else None
             due_at_ms, expires_at_ms = usual or _times(row, facts)
@@ -160,7 +157,7 @@ def _times(row: Mapping[str, object], facts: PlanningContext) -> tuple[int, int 
 
 
 def _shown(text: str) -> str:
-    """A time as it was written; of anything else, which may have slipped in from another column, its length."""
+    """A time as it was written; of other text, which may come from another column, only the length."""
     return text if not text or _PLAINLY_TIME.fullmatch(text) else describe_length(text)
 
 
@@ -171,22 +168,22 @@ def _key(row: Mapping[str, object], to: str) -> str:
 
 
 def checked_key(key: object, field: str = "key") -> str:
-    """A key that every ledger can hold. An empty one is refused: everybody's empty keys would be one message."""
+    """A key that every ledger can hold. Raises InvalidValue otherwise, also when it is empty."""
     if not isinstance(key, str):
         raise InvalidValue(field, "", f"is {describe_type(key)}, not text")
     if not key or key.isspace():
-        raise InvalidValue(field, "", "is empty; fill it, or leave it out")
+        raise InvalidValue(field, "", "is empty; fill it, or omit it")
     if len(key) > KEY_MAX:
         raise InvalidValue(field, describe_length(key), f"may have at most {KEY_MAX} characters; shorten it")
     if REPLACEMENT_CHARACTER in key:
         raise InvalidValue(field, describe_length(key), HAS_REPLACEMENT_CHARACTER)
     if not key.isprintable():
-        raise InvalidValue(field, describe_length(key), "has control characters; take them out")
+        raise InvalidValue(field, describe_length(key), "has control characters; remove them")
     return key
 
 
 def as_text(field: str, value: object) -> str | None:
-    """A cell as text; None where it is empty. A whole number of a spreadsheet loses its ``.0``. Raises InvalidValue."""
+    """A cell as text, a whole number without ``.0``; None when it is empty. Raises InvalidValue for other types."""
     if type(value) is str:
         return value if value and not value.isspace() else None
     if value is None:
@@ -197,13 +194,13 @@ def as_text(field: str, value: object) -> str | None:
         return "true" if value else "false"
     if isinstance(value, (float, Decimal)):
         if isinstance(value, float):
-            # A float that was computed has digits beyond the 15 that it surely holds: 1.1 * 3 is 3.3000000000000003.
+            # A computed float has digits beyond the 15 that are exact: 1.1 * 3 is 3.3000000000000003.
             real = float(value)
             value = Decimal(repr(real) if real.is_integer() else f"{real:.15g}")
         return _from_decimal(field, value)
     if isinstance(value, (datetime, date, time)):
         if value != value:
-            raise InvalidValue(field, "", "is no time that can be written; fill the cell or empty it")
+            raise InvalidValue(field, "", "is not a valid time; fill the cell or clear it")
         return value.isoformat()
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
@@ -217,9 +214,9 @@ def as_text(field: str, value: object) -> str | None:
 
 def _from_decimal(field: str, value: Decimal) -> str:
     if not value.is_finite():
-        raise InvalidValue(field, "", "is no number that can be written; fill the cell or empty it")
+        raise InvalidValue(field, "", "is not a finite number; fill the cell or clear it")
     if not -_MOST_DIGITS < value.adjusted() < _MOST_DIGITS:
-        # Its digits are not written out first: 1E+999999 has a million.
+        # Checked before the digits are written: 1E+999999 has a million.
         raise InvalidValue(field, "", _TOO_LONG)
     return _from_int(field, int(value)) if value == int(value) else format(value, "f")
 

@@ -1,11 +1,10 @@
-"""Recipients: a phone number however it was written, as E.164 digits without ``+``.
+"""Parse a phone number in any notation to E.164 digits without ``+``.
 
-The vendor's samples write ``447731688264``, so digits without ``+`` are read as international. Whether a number is
-*assigned* is not asked: libphonenumber's tables lag behind its countries, and it calls numbers that are reserved
-for fiction invalid (+44 7700 900123, +33 6 39 98 00 01) though rehearsals need them. Asked is: is its length
-possible for its country, and in a range that the tables do not know, possible for a mobile; is it of a kind that
-cannot have WhatsApp; has it 7 to 15 digits. Wherever a reading would
-be a guess, the number is refused: a guess messages a stranger.
+Digits without ``+`` are international, as in the vendor's samples (``447731688264``). A number must have 7 to 15 digits
+and a length that is possible for its country, or for a mobile there when the tables do not know its range; it must not
+be of a type that cannot have WhatsApp. It need not be assigned: the tables of libphonenumber lag behind, and numbers
+reserved for fiction (+44 7700 900123) are needed for rehearsals. An ambiguous number is refused, because a guess can
+send to a stranger.
 """
 
 from __future__ import annotations
@@ -36,18 +35,18 @@ from bulksend.messaging.value_checks import as_integer, describe_length, describ
 #: E.164: at most 15 digits with the country code. The shortest numbers in use have 7 (Niue, Saint Helena).
 MOST_DIGITS = 15
 FEWEST_DIGITS = 7
-#: Longer text is no phone number, however it is decorated.
+#: Longer text is not a phone number.
 MOST_CHARACTERS = 64
 
 _REMEDY = "write it with its country code, like +44 7700 900123"
 _CHECK = "check its digits"
-_ODD = "characters that no phone number has"
+_ODD = "characters that phone numbers do not have"
 _NATIONAL = (
-    f"is a national number without its country; {_REMEDY}, or say the region it belongs to "
+    f"is a national number without its country code; {_REMEDY}, or name the region of such numbers "
     "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
 )
 _SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
-_SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {_REMEDY}"
+_SHORT = f"is too short for a phone number; emergency and short numbers have no WhatsApp; {_REMEDY}"
 _AS_TEXT = "format the column as text and export it again"
 _SCIENTIFIC = re.compile(r"[+-]?(\d+)(?:[.,](\d+))?[eE]\+?(\d{1,3})", re.ASCII)
 _WHOLE_FLOAT = re.compile(r"(\+?\d+)[.,]0+", re.ASCII)
@@ -55,7 +54,7 @@ _EXTENSION = re.compile(r"(.*\d.*?)(?:x|ext\.?|extn\.?|extension|#|;ext=)[\s.:=]
 _ALLOWED = re.compile(r"[+\d\s().\-/·‐-―−]*")
 #: Premium rate, because of its price; the others cannot have WhatsApp.
 _REFUSED_TYPES = frozenset({PhoneNumberType.PREMIUM_RATE, PhoneNumberType.PAGER, PhoneNumberType.VOICEMAIL})
-_NO_SUCH_CODE = "begins with no country code that exists"
+_NO_SUCH_CODE = "does not begin with a country code that exists"
 _WHY_IMPOSSIBLE = {
     ValidationResult.TOO_SHORT: "is too short for its country",
     ValidationResult.TOO_LONG: "is too long for its country",
@@ -63,15 +62,15 @@ _WHY_IMPOSSIBLE = {
     ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
     ValidationResult.INVALID_LENGTH: "has a length that its country does not use",
 }
-#: Mexico dropped the 1 after its country code in 2019; address books have not.
+#: Mexico removed the 1 after its country code in 2019; many address books still have it.
 _OLD_MEXICAN = re.compile(r"\+521(\d{10})", re.ASCII)
 
 
 def parse_recipient(value: object, *, default_region: str | None = None, field: str = "to") -> str:
-    """The number's E.164 digits, without ``+``. The same person written five ways is one recipient.
+    """The number's E.164 digits without ``+``, the same for every notation of a number.
 
-    ``default_region`` (ISO 3166, e.g. ``GB``) reads numbers written without their country. Raises InvalidValue with
-    the masked value, what is wrong and the remedy.
+    ``default_region`` (ISO 3166, e.g. ``GB``) is the country of national numbers. Raises InvalidValue, with the masked
+    value, when the text is not certainly one phone number that can have WhatsApp.
     """
     if type(value) is int or type(value) is float:
         value = _as_text(value, field)
@@ -83,9 +82,9 @@ def parse_recipient(value: object, *, default_region: str | None = None, field: 
 
 
 def region_of(recipient: str) -> str | None:
-    """The ISO 3166 country of a recipient; None where the number does not tell (satellite phones, for example).
+    """The ISO 3166 country of a recipient; None when the number does not show it, such as a satellite phone's.
 
-    Numbers that are not assigned, such as those for fiction, belong to the country of their code.
+    A number that is not assigned belongs to the country of its code.
     """
     try:
         number = phonenumbers.parse("+" + recipient, None)
@@ -102,7 +101,7 @@ def region_of(recipient: str) -> str | None:
 
 
 def _read_common_case(text: str, default_region: str | None) -> str | None:
-    """The digits, where ``_parse_any_case`` would surely give the same; None where it has to be asked."""
+    """The digits when ``_parse_any_case`` certainly gives the same; else None."""
     if not text.isascii():
         return None
     digits, has_plus = text, False
@@ -129,7 +128,7 @@ def _read_common_case(text: str, default_region: str | None) -> str | None:
 
 
 def _parse_any_case(value: object, default_region: str | None, field: str) -> str:
-    """As ``parse_recipient``, slower: says what is wrong, and asks libphonenumber."""
+    """As ``parse_recipient``, by libphonenumber, which is slower; says what is wrong."""
     text = _as_text(value, field)
     _check_characters(text, field)
     digits = re.sub(r"\D", "", text)
@@ -147,7 +146,7 @@ def _parse_any_case(value: object, default_region: str | None, field: str) -> st
         reading = _read("+" + digits, None, _CHECK)
     elif default_region is not None:
         region = checked_region(default_region)
-        # Grouped as a national number, it is one of the region or none: it goes to no other country.
+        # In the groups of a national number, it can only be a number of the region.
         reading = (
             _read(digits, region) if is_written_nationally(text) else _read_with_region(digits, region, field)
         )
@@ -160,7 +159,7 @@ def _parse_any_case(value: object, default_region: str | None, field: str) -> st
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One way to read a text: the digits, the number libphonenumber made of it, and if it is impossible, why."""
+    """One way to read a text: the digits, the number by libphonenumber, and why it is impossible, if it is."""
 
     digits: str
     number: phonenumbers.PhoneNumber | None
@@ -179,32 +178,34 @@ def _read(text: str, region: str | None, remedy: str = _REMEDY) -> _Reading:
         number = phonenumbers.parse(text, region)
     except NumberParseException as error:
         unknown = error.error_type == NumberParseException.INVALID_COUNTRY_CODE
-        return _Reading("", None, f"{_NO_SUCH_CODE if unknown else 'is no phone number'}; {_REMEDY}")
+        return _Reading("", None, f"{_NO_SUCH_CODE if unknown else 'is not a phone number'}; {_REMEDY}")
     digits = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
     reason = phonenumbers.is_possible_number_with_reason(number)
     if reason != ValidationResult.IS_POSSIBLE:
-        return _Reading(digits, number, f"{_WHY_IMPOSSIBLE.get(reason, 'is no phone number')}; {remedy}")
+        return _Reading(digits, number, f"{_WHY_IMPOSSIBLE.get(reason, 'is not a phone number')}; {remedy}")
     if len(digits) > MOST_DIGITS:
         return _Reading(
             digits, number, f"has {len(digits)} digits, a phone number has at most {MOST_DIGITS}; {remedy}"
         )
     if not phonenumbers.is_valid_number(number):
-        # Of some countries (DE) a handful of digits is a possible number, 115 among them.
+        # In some countries (DE) a number of three digits is possible, such as 115.
         if len(digits) < FEWEST_DIGITS or len(digits) - len(str(number.country_code)) <= SHORT_LENGTH:
             return _Reading(digits, number, _SHORT)
         if not phonenumbers.is_possible_number_for_type(number, PhoneNumberType.MOBILE):
             return _Reading(
-                digits, number, f"is in no range of its country, nor as long as a mobile there; {remedy}"
+                digits,
+                number,
+                f"is in no range of its country, and too long or short for a mobile there; {remedy}",
             )
     return _Reading(digits, number)
 
 
 def _read_with_region(digits: str, region: str, field: str) -> _Reading:
-    """Digits without ``+``, in a list whose numbers are mostly of ``region``: national, or with country code.
+    """Read digits without ``+`` as a national number of ``region``, or as international with country code.
 
-    Where national numbers are written as they are (US, ES, IT), a valid one is one, as everybody who names a region
-    expects. Where they are written with a leading 0 (GB, DE), digits without it are international; but a spreadsheet
-    may have eaten the 0 (15123456789 is a German mobile, and a number in Texas), so two readings are refused.
+    Where national numbers have no leading 0 (US, ES, IT), a valid national number is one. Where they have it (GB, DE),
+    digits without it are international; but a spreadsheet may have removed the 0 (15123456789 is a German mobile, and a
+    number in Texas), so a number with two readings is refused.
     """
     national = _read(digits, region)
     if digits.startswith("0") or (not has_trunk_zero(region) and not national.why and national.is_valid):
@@ -240,7 +241,7 @@ def _accepted(reading: _Reading, text: str, field: str) -> str:
 
 
 def checked_region(region: str, field: str = "default_region") -> str:
-    """The ISO 3166 code of a country that has phone numbers, in capitals. Raises InvalidValue."""
+    """The ISO 3166 code of a country that has phone numbers, in capitals. Raises InvalidValue for another text."""
     if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise InvalidValue(
             field,
@@ -254,7 +255,7 @@ def checked_region(region: str, field: str = "default_region") -> str:
 
 
 def _as_text(value: object, field: str) -> str:
-    """The cell as text: what spreadsheets make of numbers is undone, what lost digits is refused."""
+    """The cell as text. Changes by a spreadsheet are undone; a number that lost digits is refused."""
     if value is None:
         raise InvalidValue(field, "", f"is empty; {_REMEDY}")
     if isinstance(value, str):
@@ -267,7 +268,7 @@ def _as_text(value: object, field: str) -> str:
     if whole is None:
         raise InvalidValue(field, "", f"is {describe_type(value)}, not a phone number; {_REMEDY}")
     if not 0 < whole < 10**18:
-        raise InvalidValue(field, "", f"is not a phone number but a number out of range; {_REMEDY}")
+        raise InvalidValue(field, "", f"is a number too large or too small for a phone number; {_REMEDY}")
     return str(whole)
 
 
@@ -276,12 +277,14 @@ def _from_float(value: float, field: str) -> str:
         raise InvalidValue(field, "", f"is not a whole number; {_AS_TEXT}")
     digits = str(int(value))
     if digits.endswith("000000"):
-        raise _refusal(field, digits, f"looks rounded by a spreadsheet, its last digits are lost; {_AS_TEXT}")
+        raise _refusal(
+            field, digits, f"looks rounded by a spreadsheet, so its last digits are lost; {_AS_TEXT}"
+        )
     return digits
 
 
 def _from_decimal(value: Decimal, field: str) -> str:
-    """A whole one, as databases give for NUMERIC. Its size is asked first: an int of 1E+999999 fills the memory."""
+    """A whole Decimal, as of a NUMERIC column. Its size is checked first: int(1E+999999) fills the memory."""
     if not value.is_finite() or not 0 <= value.adjusted() < 18 or value < 0 or value != int(value):
         raise InvalidValue(field, "", "is not a whole number of a phone number's length; give it as text")
     return str(int(value))
@@ -291,10 +294,10 @@ def _from_text(value: str, field: str) -> str:
     if len(value) > MOST_CHARACTERS and len(value.strip()) > MOST_CHARACTERS:
         raise InvalidValue(field, describe_length(value), f"is too long for a phone number; {_REMEDY}")
     if not value.isascii() and any(c.isnumeric() and not c.isdecimal() for c in value):
-        # A footnote mark would become a digit: ² and ① are 2 and 1 once they are normalized.
+        # Normalization would make digits of footnote marks such as ² and ①.
         raise _refusal(field, value, f"has {_ODD}; {_REMEDY}")
     text = unicodedata.normalize("NFKC", INVISIBLE.sub("", value)).strip()
-    if text.startswith('="') and text.endswith('"'):  # how CSV files keep Excel from touching a number
+    if text.startswith('="') and text.endswith('"'):  # in CSV files it stops Excel from changing a number
         text = text[2:-1]
     text = text.lstrip("'’").strip()
     if not text:
@@ -316,14 +319,14 @@ def _from_scientific(found: re.Match[str], field: str) -> str:
         raise _refusal(
             field,
             digits,
-            f"was turned into a rounded number by a spreadsheet, its last digits are lost; {_AS_TEXT}",
+            f"was rounded by a spreadsheet, so its last digits are lost; {_AS_TEXT}",
         )
     return digits
 
 
 def _check_characters(text: str, field: str) -> None:
     if found := _EXTENSION.fullmatch(text):
-        raise _refusal(field, found[1], "has an extension, and WhatsApp reaches no extensions; take it out")
+        raise _refusal(field, found[1], "has an extension, which WhatsApp cannot reach; remove it")
     if has_several_numbers(text):
         raise _refusal(field, text, _SEVERAL)
     if not _ALLOWED.fullmatch(text):
@@ -339,7 +342,7 @@ def _check_characters(text: str, field: str) -> None:
 
 
 def _refusal(field: str, text: str, why: str) -> InvalidValue:
-    """``why`` beside the masked number, or beside its length where there is hardly a number in it."""
+    """An InvalidValue with the masked number, or with the length of a text without digits."""
     digits = re.sub(r"\D", "", text)
     if digits:
         return InvalidValue(field, mask_phone(digits)[:40], why)

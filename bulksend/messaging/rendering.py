@@ -1,7 +1,7 @@
 """A campaign's content with ``{{column}}`` or ``{{column|default}}`` in it: compiled once, rendered per message.
 
-Only names are looked up; no code runs in it, and what a variable holds is never read for placeholders again. At
-compile time the fixed parts are checked and laid out as JSON; a message only checks and fills in its own strings.
+A placeholder can only name a column: no code runs, and the values are not searched for placeholders. Compilation checks
+the fixed parts and writes them as JSON. Rendering checks and fills in the strings of one message.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-# The C function behind json.dumps(text, ensure_ascii=False), without the 2 us that making an encoder takes.
+# The C function behind json.dumps(text, ensure_ascii=False), without the 2 us that creating an encoder takes.
 from json.encoder import encode_basestring
 
 from bulksend.errors import InvalidValue
@@ -41,15 +41,15 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 @dataclass(frozen=True, slots=True)
 class _Variable:
     name: str
-    """As ``normal_name`` writes it."""
+    """In the form of ``normal_name``."""
     shown: str
-    """As the content writes it."""
+    """As written in the content."""
     default: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Placeholder:
-    """A string that differs by message: its parts, and the rule of its place with path and limit."""
+    """A string of the content with variables in it: its parts, and the rule of its field with path and limit."""
 
     parts: tuple[str | _Variable, ...]
     rule: Rule
@@ -57,24 +57,24 @@ class _Placeholder:
     most: int
 
     def text(self, variables: Mapping[str, str]) -> str:
-        """The string of a message. Raises InvalidValue naming a variable that is missing."""
+        """The string for a message. Raises InvalidValue when a variable is missing."""
         return "".join([part if type(part) is str else _value(part, variables) for part in self.parts])  # type: ignore[arg-type]
 
     def json(self, variables: Mapping[str, str]) -> str:
-        """The string of a message, or its number, as JSON. Raises InvalidValue."""
+        """``value`` as JSON. Raises InvalidValue as ``value``."""
         value = self.value(variables)
         return encode_basestring(value) if type(value) is str else _compact(value)
 
     def value(self, variables: Mapping[str, str]) -> str | float:
-        """The string of a message, or its number, right by the rule of its place. Raises InvalidValue."""
+        """The string, or the number of degrees, for a message. Raises InvalidValue when it breaks the field's rule."""
         text = self.text(variables)
         try:
             return self.rule(text, self.path, self.most)
         except InvalidValue as error:
-            raise self.blamed(error, variables) from None
+            raise self.attribute(error, variables) from None
 
-    def is_plainly_right(self, variables: Mapping[str, str]) -> bool:
-        """Whether the rule is surely kept, as it nearly always is: plain text that is not too long."""
+    def is_certainly_valid(self, variables: Mapping[str, str]) -> bool:
+        """Whether the rule is certainly kept: printable ASCII that is not too long. A fast check for most messages."""
         if self.rule is not check_text:
             return False
         length = 0
@@ -88,20 +88,20 @@ class _Placeholder:
             length += len(value)
         return length <= self.most
 
-    def blamed(self, error: InvalidValue, variables: Mapping[str, str]) -> InvalidValue:
-        """The error of this place as one of the variable without which there is none; only its length is told.
+    def attribute(self, error: InvalidValue, variables: Mapping[str, str]) -> InvalidValue:
+        """The field's error as an error of the one variable that causes it, with only the length of its value.
 
-        Where no single variable is to blame, it stays the place's.
+        Without a single cause it stays an error of the field.
         """
         held = {part.shown: _value(part, variables) for part in self.parts if isinstance(part, _Variable)}
         field, value = self.path, error.value
         for name in sorted(held, key=lambda name: -len(held[name])):
-            if len(held) == 1 or self._is_right_without(name, variables):
+            if len(held) == 1 or self._is_valid_without(name, variables):
                 field, value = name, describe_length(held[name])
                 break
         return InvalidValue(field, value, f"{error.why} (it fills {self.path} of the content)")
 
-    def _is_right_without(self, name: str, variables: Mapping[str, str]) -> bool:
+    def _is_valid_without(self, name: str, variables: Mapping[str, str]) -> bool:
         kept = ["x" if not isinstance(p, str) and p.shown == name else p for p in self.parts]
         text = "".join(part if isinstance(part, str) else _value(part, variables) for part in kept)
         try:
@@ -113,26 +113,26 @@ class _Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class ContentTemplate:
-    """A compiled content. ``render`` gives the vendor's ``Content`` text of one message."""
+    """A compiled content."""
 
     type: MessageType
     source: str
-    """The content as it was given, as JSON."""
+    """The content as it was given, in JSON."""
     variables: frozenset[str]
-    """The names it uses, as ``normal_name`` writes them."""
+    """The names of the columns it uses, in the form of ``normal_name``."""
     required: frozenset[str]
-    """Those that stand somewhere without a default."""
+    """Those without a default in at least one place."""
     _pieces: tuple[str, ...]
-    """The JSON around the slots: one more than there are slots."""
+    """The JSON around the placeholders: one piece more than placeholders."""
     _placeholders: tuple[_Placeholder, ...]
     _codes: tuple[tuple[_Placeholder | str, str], ...]
-    """Where an authentication template has its code once more, in its button: a slot or fixed text, and the path."""
+    """The code in an authentication template's button: a placeholder or fixed text, and the path."""
 
     def render(self, variables: Mapping[str, str], *, otp: bool = False) -> str:
-        """The compact JSON of a message's content, valid by every rule of the content's type.
+        """The vendor's ``Content`` text for one message: compact JSON, valid for the content's type.
 
-        ``variables`` by ``normal_name``; ``otp`` also asks what a one-time code must be. Raises InvalidValue naming
-        the variable that is missing or wrong, never showing what it holds.
+        ``variables`` by ``normal_name``; ``otp`` also applies the rules of one-time codes. Raises InvalidValue when a
+        variable is missing or wrong; the error never shows its value.
         """
         if otp:
             self._check_codes(variables)
@@ -144,11 +144,11 @@ class ContentTemplate:
         return "".join(made)
 
     def check(self, variables: Mapping[str, str], *, otp: bool = False) -> None:
-        """Raises InvalidValue where ``render`` would; lays nothing out."""
+        """Raises InvalidValue when ``render`` would, without rendering."""
         if otp:
             self._check_codes(variables)
         for placeholder in self._placeholders:
-            if not placeholder.is_plainly_right(variables):
+            if not placeholder.is_certainly_valid(variables):
                 placeholder.value(variables)
 
     def to_json(self) -> str:
@@ -157,7 +157,7 @@ class ContentTemplate:
 
     @classmethod
     def from_json(cls, type: MessageType, text: str) -> ContentTemplate:
-        """The inverse of ``to_json``. Raises InvalidValue."""
+        """The inverse of ``to_json``. Raises InvalidValue as ``compile_content``."""
         return compile_content(type, load_content_json(text))
 
     def _check_codes(self, variables: Mapping[str, str]) -> None:
@@ -169,7 +169,7 @@ class ContentTemplate:
             try:
                 check_code(text, path)
             except InvalidValue as error:
-                raise code.blamed(error, variables) from None
+                raise code.attribute(error, variables) from None
 
 
 def _value(variable: _Variable, variables: Mapping[str, str]) -> str:
@@ -181,7 +181,7 @@ def _value(variable: _Variable, variables: Mapping[str, str]) -> str:
     raise InvalidValue(
         variable.shown,
         "",
-        f"is empty, and the content needs it; fill the column, or give a default: {{{{{variable.shown}|…}}}}",
+        f"is empty, but the content needs it; fill the column, or give a default: {{{{{variable.shown}|…}}}}",
     )
 
 
@@ -189,7 +189,7 @@ def _value(variable: _Variable, variables: Mapping[str, str]) -> str:
 
 
 def compile_content(type: MessageType, content: Mapping[str, object]) -> ContentTemplate:
-    """Check a content's fixed parts and lay it out. Raises InvalidValue with the path of what is wrong."""
+    """Compile a content with placeholders. Raises InvalidValue, with the path, when a field of it is wrong."""
     if not isinstance(content, Mapping):
         raise InvalidValue(
             "content", describe_type(content), "must be a JSON object, like the vendor's Content"
@@ -224,7 +224,7 @@ def compile_content(type: MessageType, content: Mapping[str, object]) -> Content
 
 
 def _prepared(value: object, path: str, found: dict[int, tuple[str | _Variable, ...]], depth: int) -> object:
-    """The content as plain lists and dictionaries, every string that has placeholders replaced by a Dynamic."""
+    """The content as plain lists and dictionaries, with a PlaceholderText for each string with placeholders."""
     if isinstance(value, str):
         parts = _parts(value, path)
         if all(type(part) is str for part in parts):
@@ -235,7 +235,7 @@ def _prepared(value: object, path: str, found: dict[int, tuple[str | _Variable, 
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, (bytes, bytearray)):
         if depth > DEEPEST:
             raise InvalidValue(
-                path[:40], "", f"is nested more than {DEEPEST} deep; the vendor's Content is flat"
+                path[:40], "", f"is nested more than {DEEPEST} levels deep; a Content has at most 6"
             )
         if isinstance(value, Mapping):
             return {
@@ -249,9 +249,9 @@ def _prepared(value: object, path: str, found: dict[int, tuple[str | _Variable, 
 def _parts(text: str, path: str) -> tuple[str | _Variable, ...]:
     parts: list[str | _Variable] = []
     at = 0
-    # By find, not by a pattern: of "{{{{{{…" a pattern would look at the whole rest from each brace.
+    # By find, not by a pattern: with "{{{{{{…" a pattern would scan the whole rest from each brace.
     while (start := text.find("{{", at)) >= 0 and (end := text.find("}}", start + 2)) >= 0:
-        parts += [_fixed_part(text, at, start, path), _variable(text[start + 2 : end], start, path)]
+        parts += [_fixed_part(text, at, start, path), _variable(text[start + 2 : end], path)]
         at = end + 2
     parts.append(_fixed_part(text, at, len(text), path))
     return tuple(part for part in parts if part != "")
@@ -264,13 +264,13 @@ def _fixed_part(text: str, start: int, end: int, path: str) -> str:
             raise InvalidValue(
                 path,
                 braces,
-                f"at character {start + part.index(braces) + 1} has no counterpart; write {{{{column}}}}",
+                f"at character {start + part.index(braces) + 1} has no matching braces; write {{{{column}}}}",
             )
     return part
 
 
 def _is_name(text: str) -> bool:
-    """Whether a column that a content uses can be called so. A letter of many scripts has marks that follow it."""
+    """Whether a placeholder can use this column name. In many scripts marks follow a letter."""
     first = text[:1]
     return (
         len(text) <= _NAME_MAX
@@ -279,8 +279,8 @@ def _is_name(text: str) -> bool:
     )
 
 
-def _variable(inner: str, at: int, path: str) -> _Variable:
-    """What stands between the braces that begin at ``at``."""
+def _variable(inner: str, path: str) -> _Variable:
+    """The variable between the braces."""
     name, bar, default = inner.partition("|")
     shown = clean_name(name)
     if REPLACEMENT_CHARACTER in default:
@@ -289,17 +289,16 @@ def _variable(inner: str, at: int, path: str) -> _Variable:
         raise InvalidValue(
             path,
             f"{{{{{inner}}}}}"[:40],
-            f"at character {at + 1} is no column's name; only {{{{column}}}} and "
-            "{{column|default}} can stand there, nothing is computed",
+            "has a placeholder that is not a column name; use {{column}} or {{column|default}}",
         )
     return _Variable(normal_name(shown), shown, default.strip() if bar else None)
 
 
 def _placeholder(dynamic: PlaceholderText, parts: tuple[str | _Variable, ...]) -> _Placeholder:
-    assert dynamic.rule is not None, "every place has a rule"
+    assert dynamic.rule is not None, "every field has a rule"
     rule, path, most = dynamic.rule
     if rule is check_text or rule is check_parameter:
-        # What the fixed parts break, every message would break.
+        # A rule that the fixed parts break would be broken by every message.
         fixed = sum(len(part) for part in parts if isinstance(part, str))
         sample = "".join(part if isinstance(part, str) else "x" for part in parts)
         rule(sample, path, len(sample) if fixed <= most else most)
@@ -309,14 +308,14 @@ def _placeholder(dynamic: PlaceholderText, parts: tuple[str | _Variable, ...]) -
 
 
 def _check_fixed_beginning(parts: tuple[str | _Variable, ...], path: str) -> None:
-    """A link's host, where it does not depend on a variable."""
+    """Check a link's host when it has no variable."""
     beginning = parts[0]
     if isinstance(beginning, str) and re.match(r"[^/?#]*//[^/?#]+[/?#]", beginning):
         check_link(beginning, path, len(beginning))
 
 
 def _tokens(value: object) -> Iterable[str]:
-    """The JSON of a value in pieces; a Dynamic stands for itself."""
+    """The JSON of a value in pieces; a PlaceholderText is a piece of its own."""
     if isinstance(value, dict):
         for n, (key, inner) in enumerate(value.items()):
             yield f"{',' if n else '{'}{_compact(key)}:"
@@ -338,7 +337,7 @@ def _tokens(value: object) -> Iterable[str]:
 def _codes(
     content: Content, placeholders: Mapping[int, _Placeholder]
 ) -> Iterable[tuple[_Placeholder | str, str]]:
-    """Where an authentication template has its code once more: the parameter of a url button."""
+    """The code of an authentication template in its url buttons, with the path."""
     if not isinstance(content, Template):
         return
     for n, component in enumerate(content.components or ()):

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class Kind(StrEnum):
-    """What a campaign is for; its lane (Celery queue), its priority and how long its secrets live."""
+    """The purpose of a campaign. It decides the lane (Celery queue), the priority and how long secrets are kept."""
 
     OTP = "otp"
     UTILITY = "utility"
@@ -33,29 +33,29 @@ class MessageType(StrEnum):
 
 
 class OnUnknown(StrEnum):
-    """What a campaign wants for a message that may have gone out."""
+    """What a campaign does with a message that may have gone out."""
 
     HOLD = "hold"
     RESEND = "resend"
 
 
 class CampaignStatus(StrEnum):
-    """Where a campaign is in its life."""
+    """The status of a campaign."""
 
     INTAKE = "intake"
     """Rows are still being read; messages already taken in may be sent."""
     RUNNING = "running"
     """All rows are in; messages go out as they fall due."""
     PAUSED = "paused"
-    """Nothing of it goes out until someone resumes it."""
+    """None of its messages goes out until a person resumes it."""
     CANCELLED = "cancelled"
     """Ended by a person; messages that had not begun to be sent are cancelled."""
     FINISHED = "finished"
-    """No message of it can still move without a person or a receipt."""
+    """Only a person or a receipt can still move any of its messages."""
 
 
 class Status(StrEnum):
-    """Where a message is in its life."""
+    """The status of a message."""
 
     QUEUED = "queued"
     """Taken in, waits for its due time and a worker; intake and rescue put it here, a claim takes it out."""
@@ -85,20 +85,20 @@ class Status(StrEnum):
 
 S = Status
 
-#: Waits in the ledger and may be claimed once due.
+#: Waits in the ledger, and can be claimed when due.
 WAITING: frozenset[Status] = frozenset({S.QUEUED, S.RETRY})
 #: Held by a worker.
 HELD: frozenset[Status] = frozenset({S.CLAIMED, S.SENDING})
 #: The vendor has it.
 SENT: frozenset[Status] = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
-#: Nothing more is done by the product itself. ``unknown`` is an ending that evidence may still move.
+#: The product itself does nothing more. ``unknown`` is an ending that evidence may still move.
 ENDED: frozenset[Status] = frozenset(set(Status) - WAITING - HELD)
 
 #: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.final_status``.
 UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED})
 
-#: What an attempt's evidence may raise a message to, by its answer or by a receipt: out of every status in which no
-#: POST is under way, also where a second attempt was asked for and where the message was taken for not sent.
+#: Evidence of an attempt, its answer or a receipt, may move a message to these from every status without a POST under
+#: way, also when a second attempt was asked for or the message counted as not sent.
 _EVIDENCE = frozenset(SENT | {S.UNKNOWN})
 _FROM_WAITING = UNSENT | _EVIDENCE
 
@@ -117,8 +117,8 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
         S.EXPIRED: _EVIDENCE | {S.FAILED},
         S.SUPPRESSED: _EVIDENCE | {S.FAILED},
         S.CANCELLED: _EVIDENCE | {S.FAILED},
-        # A person settles it, on record; or its attempt's own answer comes late, and then all is possible that
-        # follows from an answer; or a receipt. Cancelled: its last doubt is cleared after its campaign was cancelled.
+        # A person settles it, on record; or a receipt, or the late answer of its attempt, with all that can follow
+        # from one. Cancelled: evidence that it was not sent comes after its campaign was cancelled.
         S.UNKNOWN: SENT | {S.FAILED, S.RETRY, S.QUEUED, S.EXPIRED, S.CANCELLED},
     }
 )

@@ -1,4 +1,4 @@
-"""Whether a number looks like a typing error in a known one."""
+"""Find numbers that are probably typing errors of known ones."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 
 def one_edit_away(number: str, known: Iterable[str]) -> list[str]:
-    """Those of the known numbers that one slip turns into ``number``, in their order.
+    """The known numbers that one edit turns into ``number``, without ``number`` itself.
 
-    A slip is one digit replaced, missing or added, or two neighbours swapped: the four of Damerau (1964), which make
-    up most typing errors. ``number`` itself is not among them.
+    An edit is one digit replaced, missing or added, or two neighbours swapped (Damerau, 1964): most typing errors.
     """
     return [other for other in known if _is_one_edit(number, other)]
 

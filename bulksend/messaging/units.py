@@ -1,7 +1,7 @@
 """Durations, rates and instants as people write them.
 
-Everything inside is milliseconds since the Unix epoch (instants), milliseconds (durations) and messages per
-second (rates). All raise InvalidValue with the remedy.
+The values are milliseconds since the Unix epoch (instants), milliseconds (durations) and messages per second (rates).
+Every ``parse_`` and ``check_`` function raises InvalidValue when the text is not valid.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(?:(?:/|per)\s*(s|sec|second|m|mi
 _PER_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _FASTEST = 100_000
 
-#: A due time that passed no longer ago than this means now: clocks differ, and a command takes a moment to type.
+#: A due time that passed no longer ago than this means now: clocks differ, and typing a command takes time.
 LATE_MS = 300_000
 
 _BARE_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
@@ -40,9 +40,7 @@ _YEARS = range(2000, 2101)
 
 
 def parse_duration_ms(text: str, *, field: str = "duration") -> int:
-    """``10m``, ``90s``, ``1h30m``, ``500ms``, ``2d``, ``0:10:00`` or ISO 8601 ``PT10M``, in milliseconds; up to a
-    year.
-    """
+    """A duration in milliseconds: ``10m``, ``90s``, ``1h30m``, ``500ms``, ``2d``, ``0:10:00`` or ISO 8601 ``PT10M``."""
     cleaned = text.strip().lower()
     if _DURATION.fullmatch(cleaned):
         length = sum(float(number) * _UNITS_MS[unit] for number, unit in _PART.findall(cleaned))
@@ -59,7 +57,7 @@ def parse_duration_ms(text: str, *, field: str = "duration") -> int:
 
 
 def check_duration_ms(length: float, text: str, field: str) -> int:
-    """``length`` in whole milliseconds, where it is one that a message can have; ``text`` is how it was given."""
+    """``length`` in whole milliseconds, if it is up to a year; ``text`` is how it was written."""
     if not 1 <= length <= _LONGEST_MS:
         raise InvalidValue(field, text[:40], "must be at least a millisecond and at most 366 days")
     return round(length)
@@ -85,7 +83,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 
 def format_age(ms: int) -> str:
-    """How long ago, for people, in whole units rounded down: ``3 minutes``, ``26 hours``, ``362 days``."""
+    """A duration for people, in whole units, rounded down: ``3 minutes``, ``26 hours``, ``362 days``."""
     for unit, length in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)):
         if ms >= 2 * length or unit == "second":
             count = ms // length
@@ -105,9 +103,9 @@ def parse_rate(text: str, *, field: str = "rate") -> float:
 
 
 def sent_by_ms(due: Mapping[int, int], rate: float) -> int:
-    """When the last message is sent at ``rate`` a second: ``due`` is how many are due at each instant.
+    """When the last message is sent at ``rate`` a second. ``due`` counts the messages of each instant; not empty.
 
-    A message waits for its due time and for those before it. ``due`` must not be empty.
+    A message waits for its due time and for those before it.
     """
     at = float(min(due))
     for instant in sorted(due):
@@ -116,19 +114,19 @@ def sent_by_ms(due: Mapping[int, int], rate: float) -> int:
 
 
 def parse_instant_ms(text: str, *, timezone: str | None, now_ms: int, field: str = "at") -> int:
-    """ISO 8601 with an offset, or without one in ``timezone``; milliseconds since the epoch.
+    """Milliseconds since the epoch of an ISO 8601 time with an offset, or without one in ``timezone``.
 
-    Refused: a bare number (seconds? milliseconds?), a time that its zone skips (DST gap), a year outside 2000 to
-    2100. A time that its zone has twice is taken as the first. ``now_ms`` is only for the example in errors.
+    A bare number is refused (its unit is unknown), and a time that the zone skips (DST gap), and a year outside 2000 to
+    2100. Of a time that the zone has twice, the first is meant. ``now_ms`` is only for the example in errors.
     """
     cleaned = text.strip()
     if _BARE_NUMBER.fullmatch(cleaned):
-        why = f"is a bare number, and nobody can tell its unit; {_written_like(now_ms)}"
+        why = f"is a bare number of unknown unit; {_example(now_ms)}"
         raise InvalidValue(field, text[:40], why)
     try:
         moment = datetime.fromisoformat(cleaned)
     except ValueError:
-        raise InvalidValue(field, text[:40], f"is not a time; {_written_like(now_ms)}") from None
+        raise InvalidValue(field, text[:40], f"is not a time; {_example(now_ms)}") from None
     check_year(moment, text, field)
     if moment.tzinfo is None:
         moment = _in_zone(moment, timezone, field, text)
@@ -136,7 +134,7 @@ def parse_instant_ms(text: str, *, timezone: str | None, now_ms: int, field: str
 
 
 def check_year(moment: datetime, text: str, field: str) -> None:
-    """Refuse what is surely a mistake, such as milliseconds taken for seconds."""
+    """Refuse a year that must be a mistake, such as of milliseconds taken for seconds."""
     if moment.year not in _YEARS:
         raise InvalidValue(field, text[:40], "has a year outside 2000 to 2100; check it")
 
@@ -147,11 +145,11 @@ def is_long_past(at_ms: int, now_ms: int) -> bool:
 
 
 def long_past(at_ms: int, now_ms: int, text: str, field: str, remedy: str) -> InvalidValue:
-    """The refusal of a due time that is long past; ``remedy`` says what to do to send now."""
+    """The error for a due time that is long past; ``remedy`` says how to send now."""
     return InvalidValue(field, text[:40], f"is {format_age(now_ms - at_ms)} ago; {remedy} to send now")
 
 
-def _written_like(now_ms: int) -> str:
+def _example(now_ms: int) -> str:
     tomorrow = _EPOCH + timedelta(seconds=now_ms // 1000 + 86_400)
     return f"write it as ISO 8601 with its offset, like {tomorrow.isoformat()}"
 
@@ -171,7 +169,7 @@ def _in_zone(moment: datetime, name: str | None, field: str, text: str) -> datet
 
 
 def zone_of(name: str, *, field: str = "timezone") -> ZoneInfo:
-    """A time zone by its IANA name."""
+    """A time zone by its IANA name. Raises InvalidValue when there is none."""
     try:
         return ZoneInfo(name.strip())
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -186,6 +184,6 @@ def format_instant(ms: int) -> str:
 
 
 def format_in_zone(ms: int, zone: str) -> str:
-    """For people, to the second, by the clocks of an IANA zone: ``2030-03-01 09:00:00``."""
+    """A time for people, to the second, in an IANA zone: ``2030-03-01 09:00:00``."""
     moment = (_EPOCH + timedelta(milliseconds=ms)).astimezone(zone_of(zone))
     return moment.strftime("%Y-%m-%d %H:%M:%S")

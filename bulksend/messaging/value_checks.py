@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 
 from bulksend.errors import InvalidValue
 
-OTP_CODE_MAX = 15  # uSpeedo template.md
-#: What programs put in place of a character that they could not read.
+OTP_CODE_MAX = 15  # docs/vendor.md#content
+#: Programs write it for a character that they cannot read.
 REPLACEMENT_CHARACTER = "\ufffd"
 HAS_REPLACEMENT_CHARACTER = (
-    "has a U+FFFD, which another program put in place of a character that it could not read; export the data as "
-    "UTF-8 again"
+    "has a U+FFFD, which another program wrote for a character that it could not read; export the data as UTF-8 "
+    "again"
 )
 
 Rule = Callable[[str, str, int], str | float]
-"""(text, path, limit) -> the value as it goes out. Raises InvalidValue."""
+"""(text, path, limit) -> the value that is sent. Raises InvalidValue."""
 
 _FIVE_SPACES = "     "
 _LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}\w)?")
@@ -37,7 +37,7 @@ _NOT_IN_A_CODE = frozenset({"So", "Sk", "Cf", "Cs", "Co", "Cn", "Cc"})
 
 
 class PlaceholderText(str):
-    """Text with placeholders, while a template is compiled. ``rule`` says what its place asks of each message's."""
+    """Text with placeholders during compilation. ``rule`` is the check that each message's text must pass."""
 
     __slots__ = ("rule", "source")
 
@@ -45,7 +45,6 @@ class PlaceholderText(str):
     rule: tuple[Rule, str, int] | None
 
     def __new__(cls, source: str) -> PlaceholderText:
-        """``source`` is the text with its placeholders, for errors."""
         made = super().__new__(cls, source)
         made.source = source
         made.rule = None
@@ -53,7 +52,7 @@ class PlaceholderText(str):
 
 
 def check_text(value: object, path: str, most: int) -> str:
-    """Text of 1 to ``most`` characters (code points) that JSON and a phone can carry, nothing of it lost."""
+    """Text of 1 to ``most`` characters (code points) that can be sent without loss. Raises InvalidValue otherwise."""
     if isinstance(value, PlaceholderText):
         value.rule = (check_text, path, most)
         return value
@@ -64,15 +63,15 @@ def check_text(value: object, path: str, most: int) -> str:
 
 
 def check_name(value: object, path: str, most: int) -> str:
-    """Text for people here. A U+FFFD may stand for a byte of a file's name that was not UTF-8."""
+    """As ``check_text``, but a U+FFFD is allowed: it may replace a byte of a file's name that is not UTF-8."""
     if not isinstance(value, str):
         raise InvalidValue(path, describe_type(value), "must be a string")
     if not value or value.isspace():
-        raise InvalidValue(path, "", "is empty; fill it, or leave the field out if it may be left out")
+        raise InvalidValue(path, "", "is empty; fill it, or omit the field if it is optional")
     if len(value) > most:
         raise InvalidValue(path, describe_length(value), f"may have at most {most:,} characters; shorten it")
     if "\0" in value:
-        raise InvalidValue(path, "", "has a NUL character; take it out")
+        raise InvalidValue(path, "", "has a NUL character; remove it")
     if not value.isascii():
         try:
             value.encode("utf-8")
@@ -84,7 +83,7 @@ def check_name(value: object, path: str, most: int) -> str:
 
 
 def check_parameter(value: object, path: str, most: int) -> str:
-    """A template's variable: as ``check_text``, and no newline, tab or more than 4 spaces in a row (132018)."""
+    """A template's variable: text without newline, tab or more than 4 spaces in a row (132018). Raises InvalidValue."""
     if isinstance(value, PlaceholderText):
         value.rule = (check_parameter, path, most)
         return value
@@ -93,20 +92,20 @@ def check_parameter(value: object, path: str, most: int) -> str:
         raise InvalidValue(
             path,
             "",
-            "has a newline or tab, which WhatsApp refuses in a template's variable (132018); take it out",
+            "has a newline or tab, which WhatsApp refuses in a template's variable (132018); remove it",
         )
     if _FIVE_SPACES in text:
         raise InvalidValue(
             path,
             "",
             "has more than 4 spaces in a row, which WhatsApp refuses in a template's variable (132018); "
-            "take some out",
+            "remove some",
         )
     return text
 
 
 def check_code(code: str, path: str) -> None:
-    """A one-time code: at most 15 characters, no link, no emoji (uSpeedo template.md)."""
+    """Raises InvalidValue when a one-time code is longer than 15 characters, or has a link or emoji."""
     if len(code) > OTP_CODE_MAX:
         raise InvalidValue(
             path,
@@ -120,10 +119,9 @@ def check_code(code: str, path: str) -> None:
 
 
 def check_link(value: object, path: str, most: int) -> str:
-    """An http(s) link to a public host name.
+    """An http(s) link to a public host name, which the vendor fetches. The name is not resolved.
 
-    We do not fetch it, the vendor does; an address of somebody's own network has no business in it either way. What
-    a name resolves to is not asked.
+    Raises InvalidValue for another scheme, an IP address, or a host of a private network.
     """
     if isinstance(value, PlaceholderText):
         value.rule = (check_link, path, most)
@@ -153,10 +151,14 @@ def _check_host(host: str, path: str) -> None:
     labels = name.split(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise InvalidValue(
-            path, "", "has a host that is no host name; write it like https://example.com/picture.jpg"
+            path,
+            "",
+            "has a host that is not a valid host name; write it like https://example.com/picture.jpg",
         )
     if len(labels) == 1 or name.endswith(_OURS):
-        raise InvalidValue(path, "", "has a host that only its own network knows; use a public host name")
+        raise InvalidValue(
+            path, "", "has a host that is known only in a private network; use a public host name"
+        )
 
 
 def _is_address(host: str) -> bool:
@@ -170,7 +172,7 @@ def _is_address(host: str) -> bool:
 
 
 def check_degrees(value: object, path: str, most: int) -> float:
-    """A latitude (``most`` 90) or longitude (180)."""
+    """A latitude (``most`` 90) or longitude (180). Raises InvalidValue when it is not one."""
     if isinstance(value, PlaceholderText):
         value.rule = (check_degrees_text, path, most)
         return value  # type: ignore[return-value]  # a place for the number of each message
@@ -182,19 +184,19 @@ def check_degrees(value: object, path: str, most: int) -> float:
 
 
 def check_degrees_text(text: str, path: str, most: int) -> float:
-    """Degrees that came as a variable's text; a decimal comma is one."""
+    """As ``check_degrees``, from a variable's text. A decimal comma is allowed."""
     if not _DEGREES.fullmatch(text.strip()):
         raise InvalidValue(path, "", "is not a number of degrees, like 51.5072")
     return check_degrees(float(text.strip().replace(",", ".")), path, most)
 
 
 def describe_length(text: str) -> str:
-    """What may be shown of a private value: how long it is."""
+    """The length of a private value, which errors show instead of it."""
     return f"{len(text):,} character{'' if len(text) == 1 else 's'}"
 
 
 def as_integer(value: object) -> int | None:
-    """A plain int of any type's whole number, such as numpy's; None for what is no integer, truth values too."""
+    """The int of a whole number of any integer type, such as numpy's; None for other values and booleans."""
     if isinstance(value, (bool, float)):
         return None
     try:
@@ -204,7 +206,7 @@ def as_integer(value: object) -> int | None:
 
 
 def describe_type(value: object) -> str:
-    """What may be shown of a value in the wrong place: its kind."""
+    """The type of a value, which errors show instead of it."""
     if value is None:
         return "null"
     if isinstance(value, bool):

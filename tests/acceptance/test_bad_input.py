@@ -105,13 +105,13 @@ def count(database: Database) -> int:
 
 # -- numbers: 1 to 18 ----------------------------------------------------------------------------------------------
 
-_SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {COUNTRY}"
-_ODD = f"has characters that no phone number has; {COUNTRY}"
+_SHORT = f"is too short for a phone number; emergency and short numbers have no WhatsApp; {COUNTRY}"
+_ODD = f"has characters that phone numbers do not have; {COUNTRY}"
 _NATIONAL = (
-    f"is a national number without its country; {COUNTRY}, or say the region it belongs to "
+    f"is a national number without its country code; {COUNTRY}, or name the region of such numbers "
     "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
 )
-_SCIENTIFIC = f"was turned into a rounded number by a spreadsheet, its last digits are lost; {AS_TEXT}"
+_SCIENTIFIC = f"was rounded by a spreadsheet, so its last digits are lost; {AS_TEXT}"
 BAD_NUMBERS = [
     Bad("1 empty", "", "to", "", f"is empty; {COUNTRY}"),
     Bad("1 blanks", " \t", "to", "", f"is empty; {COUNTRY}"),
@@ -125,14 +125,14 @@ BAD_NUMBERS = [
         "+44 7700 900009 x12",
         "to",
         "4477*****009",
-        "has an extension, and WhatsApp reaches no extensions; take it out",
+        "has an extension, which WhatsApp cannot reach; remove it",
     ),
     Bad(
         "13 6.28e11 of Excel, as a number",
         6.28e11,
         "to",
         "6280*****000",
-        f"looks rounded by a spreadsheet, its last digits are lost; {AS_TEXT}",
+        f"looks rounded by a spreadsheet, so its last digits are lost; {AS_TEXT}",
     ),
     Bad("13 4.477E+11 of Excel, as text", "4.477E+11", "to", "*477", _SCIENTIFIC),
     Bad(
@@ -140,7 +140,7 @@ BAD_NUMBERS = [
         SENDER,
         "to",
         "8615******987",
-        "is the sender itself, which WhatsApp refuses (131021); take the row out",
+        "is the sender itself, which WhatsApp refuses (131021); remove the row",
     ),
     Bad(
         "16 premium rate",
@@ -188,8 +188,8 @@ def test_12_one_number_in_five_spellings_is_one_message(producer: Producer) -> N
 
 # -- text and parameters: 19 to 38 ---------------------------------------------------------------------------------
 
-_NEEDED = "is empty, and the content needs it; fill the column, or give a default: {{name|…}}"
-_NO_NUMBER = "is no number that can be written; fill the cell or empty it"
+_NEEDED = "is empty, but the content needs it; fill the column, or give a default: {{name|…}}"
+_NO_NUMBER = "is not a finite number; fill the cell or clear it"
 _LONG = f"may have at most 4,096 characters; shorten it {BODY}"
 BAD_TEXTS = [
     Bad("19 empty", "", "name", "", _NEEDED),
@@ -204,7 +204,7 @@ BAD_TEXTS = [
         "2 characters",
         f"has half of a character (a lone surrogate); export the data as UTF-8 again {BODY}",
     ),
-    Bad("23 a NUL", "a\0b", "name", "3 characters", f"has a NUL character; take it out {BODY}"),
+    Bad("23 a NUL", "a\0b", "name", "3 characters", f"has a NUL character; remove it {BODY}"),
     Bad("31 a million a", "a" * 10**6, "name", "1,000,000 characters", _LONG),
     Bad("36 NaN", float("nan"), "name", "", _NO_NUMBER),
     Bad("36 Infinity", float("inf"), "name", "", _NO_NUMBER),
@@ -214,7 +214,7 @@ BAD_TEXTS = [
     Bad("24 bytes", b"x", "name", "", "is a bytes; a cell holds text, a number or a date"),
 ]
 _NEWLINE = (
-    f"has a newline or tab, which WhatsApp refuses in a template's variable (132018); take it out {PARAMETER}"
+    f"has a newline or tab, which WhatsApp refuses in a template's variable (132018); remove it {PARAMETER}"
 )
 BAD_PARAMETERS = [
     Bad("35 a tab", "a\tb", "name", "3 characters", _NEWLINE),
@@ -226,7 +226,7 @@ BAD_PARAMETERS = [
         "name",
         "7 characters",
         "has more than 4 spaces in a row, which WhatsApp refuses in a template's variable (132018); "
-        f"take some out {PARAMETER}",
+        f"remove some {PARAMETER}",
     ),
     Bad(
         "31 1,025 characters",
@@ -267,16 +267,13 @@ def test_text_that_only_looks_dangerous_goes_out_as_it_is(
     assert json.loads(rendered) == {"body": f"Hello {text}"}
 
 
-_NO_NAME = (
-    "at character 1 is no column's name; only {{column}} and {{column|default}} can stand there, "
-    "nothing is computed"
-)
+_NO_NAME = "has a placeholder that is not a column name; use {{column}} or {{column|default}}"
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"body": ""}, "body: is empty; fill it, or leave the field out if it may be left out"),
+        ({"body": ""}, "body: is empty; fill it, or omit the field if it is optional"),
         (
             {"body": "x" * 4097},
             "body: may have at most 4,096 characters; shorten it (got '4,097 characters')",
@@ -285,12 +282,12 @@ _NO_NAME = (
             {"body": "a\ud800"},
             "body: has half of a character (a lone surrogate); export the data as UTF-8 again",
         ),
-        ({"body": "a\0"}, "body: has a NUL character; take it out"),
+        ({"body": "a\0"}, "body: has a NUL character; remove it"),
         ({"body": "{{7*7}}"}, f"body: {_NO_NAME} (got '{{{{7*7}}}}')"),
         ({"body": "{{ 'a'*10**9 }}"}, f"body: {_NO_NAME} (got \"{{{{ 'a'*10**9 }}}}\")"),
         ({"body": "{{''.__class__}}"}, f"body: {_NO_NAME} (got \"{{{{''.__class__}}}}\")"),
         ({"body": ["x"]}, "body: must be a string (got 'a list')"),
-        ({"body": "x", "colour": 1}, "colour: is not a field here; there are only body and preview_url"),
+        ({"body": "x", "colour": 1}, "colour: is not a field here; the fields are body, preview_url"),
         ({}, "body: is missing; add it"),
         (None, "content: must be a JSON object, like the vendor's Content (got 'null')"),
     ],
@@ -343,14 +340,14 @@ def take(planned: FilePlan, database: Database) -> IntakeReport:
     ("content", "says"),
     [
         (b'{"body": "\xff"}', "content: is not UTF-8 (byte 11); save the file as UTF-8"),
-        (b'{"body": NaN}', "content: has NaN, which is no number in JSON"),
-        (b'{"body": Infinity}', "content: has Infinity, which is no number in JSON"),
+        (b'{"body": NaN}', "content: has NaN, which is not a number in JSON"),
+        (b'{"body": Infinity}', "content: has Infinity, which is not a number in JSON"),
         (b'{"body": 1e400}', "content: has 1e400, which is too large for a number"),
         (
             b'{"body": "a", "body": "b"}',
-            "content: has the key 'body' twice in one object; take out the wrong one",
+            "content: has the key 'body' twice in one object; remove the wrong one",
         ),
-        (b"[" * 10_000, "content: is nested more than 32 deep; the vendor's Content is flat"),
+        (b"[" * 10_000, "content: is nested more than 32 levels deep; a Content has at most 6"),
         (b'{"body": "a"', "content: is not JSON: Expecting ',' delimiter at line 1, column 13"),
         (b"", "content: is not JSON: Expecting value at line 1, column 1"),
     ],
@@ -466,7 +463,7 @@ def test_51_two_rows_of_one_key_and_other_words_are_not_two_messages(producer: P
     assert found.keys() == {2, 3, 4}
     assert {field for field, _, _ in found.values()} == {"key"}
     assert found[3][2] == "may have at most 200 characters; shorten it"
-    assert found[4][2] == "has control characters; take them out"
+    assert found[4][2] == "has control characters; remove them"
 
 
 def test_47_no_rows_are_refused(producer: Producer, database: Database) -> None:
@@ -497,7 +494,7 @@ BAD_LINKS = [
     ("http://[::ffff:127.0.0.1]/", _ADDRESS),
     ("http://2130706433/", _ADDRESS),
     ("http://0x7f.1/", _ADDRESS),
-    ("http://localhost/a.jpg", "has a host that only its own network knows; use a public host name"),
+    ("http://localhost/a.jpg", "has a host that is known only in a private network; use a public host name"),
     ("https://user:pass@example.com/a.jpg", "must not carry a user name or password (an @ before the path)"),
     ("javascript:alert(1)", "must begin with http:// or https://"),
     ("https://example.com/a\r\nX: y", "has a blank or control character; percent-encode it"),
@@ -525,7 +522,7 @@ def test_39_to_46_a_bad_link_of_a_content_is_refused(producer: Producer, databas
 # -- time: 55 to 59 ------------------------------------------------------------------------------------------------
 
 _YEAR = "has a year outside 2000 to 2100; check it"
-_BARE = "is a bare number, and nobody can tell its unit"
+_BARE = "is a bare number of unknown unit"
 BAD_TIMES: list[tuple[str, dict[str, object], str, str]] = [
     ("55 naive", {"send_at": "2030-03-01T09:00:00"}, "send_at", "has no offset; add one"),
     (
@@ -600,10 +597,10 @@ def test_56_58_a_time_that_comes_twice_is_its_first_and_one_that_has_just_passed
             "ttl: must be at least a millisecond and at most 366 days (got '367 days, 0:00:00')",
         ),
         ({"ttl": 300}, "ttl: must be a timedelta (got 'an int')"),
-        ({"key": ""}, "key: is empty; fill it, or leave it out"),
+        ({"key": ""}, "key: is empty; fill it, or omit it"),
         ({"key": "k" * 201}, "key: may have at most 200 characters; shorten it (got '201 characters')"),
-        ({"key": "a\0b"}, "key: has control characters; take them out (got '3 characters')"),
-        ({"key": "\ud800"}, "key: has control characters; take them out (got '1 character')"),
+        ({"key": "a\0b"}, "key: has control characters; remove them (got '3 characters')"),
+        ({"key": "\ud800"}, "key: has control characters; remove them (got '1 character')"),
         ({"key": 83121}, "key: is an int, not text"),
         ({"sender": "12"}, f"sender: {_SHORT} (got '**')"),
         ({"sender": None}, f"sender: is empty; {COUNTRY}"),
@@ -677,8 +674,8 @@ def test_again_sends_the_very_same_rows_once_more(producer: Producer, database: 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("", "name: is empty; fill it, or leave the field out if it may be left out"),
-        ("a\0", "name: has a NUL character; take it out"),
+        ("", "name: is empty; fill it, or omit the field if it is optional"),
+        ("a\0", "name: has a NUL character; remove it"),
         (
             "\ud800",
             "name: has half of a character (a lone surrogate); export the data as UTF-8 again",

@@ -115,7 +115,7 @@ def test_fields_that_are_null_are_left_out() -> None:
 
 
 MISSING = "is missing; add it"
-EMPTY = "is empty; fill it, or leave the field out if it may be left out"
+EMPTY = "is empty; fill it, or omit the field if it is optional"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ EMPTY = "is empty; fill it, or leave the field out if it may be left out"
             "1,000,000 characters",
             "may have at most 4,096 characters; shorten it",
         ),
-        (T.TEXT, {"body": "a\0b"}, "body", "", "has a NUL character; take it out"),
+        (T.TEXT, {"body": "a\0b"}, "body", "", "has a NUL character; remove it"),
         (
             T.TEXT,
             {"body": "a\ud800"},
@@ -155,7 +155,7 @@ EMPTY = "is empty; fill it, or leave the field out if it may be left out"
             {"body": "a", "context": 1},
             "context",
             "",
-            "is not a field here; there are only body and preview_url",
+            "is not a field here; the fields are body, preview_url",
         ),
         (T.IMAGE, {}, "id", "", "give exactly one of id and link, not none of them"),
         (T.IMAGE, {"id": "1", "link": LINK}, "id", "", "give exactly one of id and link, not both of them"),
@@ -167,14 +167,14 @@ EMPTY = "is empty; fill it, or leave the field out if it may be left out"
             "may have at most 1,024 characters; shorten it",
         ),
         (T.IMAGE, {"id": "1", "Caption": "c"}, "Caption", "", "is not a field here; did you mean caption?"),
-        (T.AUDIO, {"id": "1", "caption": "c"}, "caption", "", "does not exist for an audio; take it out"),
-        (T.STICKER, {"id": "1", "caption": "c"}, "caption", "", "does not exist for a sticker; take it out"),
+        (T.AUDIO, {"id": "1", "caption": "c"}, "caption", "", "is not a field of an audio; remove it"),
+        (T.STICKER, {"id": "1", "caption": "c"}, "caption", "", "is not a field of a sticker; remove it"),
         (
             T.DOCUMENT,
             {"id": "1", "caption": "c"},
             "caption",
             "",
-            "does not exist for a document; take it out",
+            "is not a field of a document; remove it",
         ),
         (T.AUDIO, {"id": 1}, "id", "an int", "must be a string"),
         (T.LOCATION, {"latitude": 1}, "longitude", "", MISSING),
@@ -218,7 +218,7 @@ def test_a_wrong_content_is_refused_with_its_place_and_the_remedy(
 
 
 B0 = "components[0]"
-NEWLINE = "has a newline or tab, which WhatsApp refuses in a template's variable (132018); take it out"
+NEWLINE = "has a newline or tab, which WhatsApp refuses in a template's variable (132018); remove it"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ NEWLINE = "has a newline or tab, which WhatsApp refuses in a template's variable
             template(name="Otp-Test"),
             "name",
             "Otp-Test",
-            "has more than a-z, 0-9 and _, as templates are named; check its name",
+            "may only have the characters a-z, 0-9 and _; check the name",
         ),
         (template(name="a" * 513), "name", "513 characters", "may have at most 512 characters; shorten it"),
         (template(name=None), "name", "", MISSING),
@@ -259,25 +259,25 @@ NEWLINE = "has a newline or tab, which WhatsApp refuses in a template's variable
             template(body("a"), body("b")),
             "components[1]",
             "",
-            "is a second body; components[0] is one already, take one out",
+            "is a second body, after components[0]; remove one of them",
         ),
         (
             template(button("1"), button("1", "quick_reply")),
             "components[1]",
             "",
-            'is a second button of index "1"; components[0] is one already, take one out',
+            'is a second button of index "1", after components[0]; remove one of them',
         ),
         (
             template(body("a") | {"index": "0"}),
             f"{B0}.index",
             "",
-            "belongs to a button, not to a body; take it out",
+            "is a field of buttons, not of a body; remove it",
         ),
         (
             template(body("a") | {"sub_type": "url"}),
             f"{B0}.sub_type",
             "",
-            "belongs to a button, not to a body; take it out",
+            "is a field of buttons, not of a body; remove it",
         ),
         (
             template(body("a") | {"params": []}),
@@ -293,13 +293,13 @@ NEWLINE = "has a newline or tab, which WhatsApp refuses in a template's variable
             template(button(parameters=None)),
             f"{B0}.parameters",
             "",
-            "is missing; a button's component is there to give its one parameter",
+            "is missing; a button needs exactly one parameter",
         ),
         (
             template(button(parameters=[{"type": "text", "text": "a"}] * 2)),
             f"{B0}.parameters",
             "2 of them",
-            "may have at most 1; take some out",
+            "may have at most 1; remove some",
         ),
         (
             template(button(parameters=[{"type": "payload", "payload": "a"}])),
@@ -329,7 +329,7 @@ NEWLINE = "has a newline or tab, which WhatsApp refuses in a template's variable
             template(header(type="text", body="x")),
             f"{B0}.parameters[0].body",
             "",
-            "is not a field here; there are only type and text",
+            "is not a field here; the fields are type, text",
         ),
         (template(header(type="text")), f"{B0}.parameters[0].text", "", MISSING),
         (
@@ -357,7 +357,7 @@ NEWLINE = "has a newline or tab, which WhatsApp refuses in a template's variable
             template(body("a     b")),
             f"{B0}.parameters[0].text",
             "",
-            "has more than 4 spaces in a row, which WhatsApp refuses in a template's variable (132018); take some out",
+            "has more than 4 spaces in a row, which WhatsApp refuses in a template's variable (132018); remove some",
         ),
         (template(body("")), f"{B0}.parameters[0].text", "", EMPTY),
         (
@@ -376,8 +376,8 @@ def test_a_wrong_template_is_refused_with_its_place_and_the_remedy(
 
 
 ADDRESS = "names its host by an IP address; use a public host name"
-OWN = "has a host that only its own network knows; use a public host name"
-NO_HOST_NAME = "has a host that is no host name; write it like https://example.com/picture.jpg"
+OWN = "has a host that is known only in a private network; use a public host name"
+NO_HOST_NAME = "has a host that is not a valid host name; write it like https://example.com/picture.jpg"
 USER = "must not carry a user name or password (an @ before the path)"
 
 

@@ -238,16 +238,16 @@ def test_an_empty_cell_is_an_absent_variable(cell: object) -> None:
     assert planned({"thing": cell}).variables == {"name": "David"}
     refusal = refused({"name": cell})
     assert (refusal.row, refusal.field, refusal.value) == (7, "name", "")
-    assert refusal.why == "is empty, and the content needs it; fill the column, or give a default: {{name|…}}"
+    assert refusal.why == "is empty, but the content needs it; fill the column, or give a default: {{name|…}}"
 
 
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        (math.nan, "is no number that can be written; fill the cell or empty it"),
-        (Decimal("sNaN"), "is no number that can be written; fill the cell or empty it"),
-        (math.inf, "is no number that can be written; fill the cell or empty it"),
-        (NoTime(2030, 1, 1), "is no time that can be written; fill the cell or empty it"),
+        (math.nan, "is not a finite number; fill the cell or clear it"),
+        (Decimal("sNaN"), "is not a finite number; fill the cell or clear it"),
+        (math.inf, "is not a finite number; fill the cell or clear it"),
+        (NoTime(2030, 1, 1), "is not a valid time; fill the cell or clear it"),
         (["David"], "is a list; a cell holds text, a number or a date"),
         (b"David", "is a bytes; a cell holds text, a number or a date"),
         (10**200, "is a number of more than 100 digits; give it as text"),
@@ -278,7 +278,7 @@ def test_a_wrong_number_is_shown_masked() -> None:
 def test_a_message_to_its_own_sender_is_refused() -> None:
     refusal = refused({"to": "+44 7700 900123"}, sender="447700900123")
     assert refusal == RefusedRow(
-        7, "to", "4477*****123", "is the sender itself, which WhatsApp refuses (131021); take the row out"
+        7, "to", "4477*****123", "is the sender itself, which WhatsApp refuses (131021); remove the row"
     )
 
 
@@ -297,7 +297,7 @@ def test_a_key_that_is_too_long_or_not_printable_is_refused() -> None:
         7, "key", "201 characters", "may have at most 200 characters; shorten it"
     )
     assert refused({"key": "a\x00b"}) == RefusedRow(
-        7, "key", "3 characters", "has control characters; take them out"
+        7, "key", "3 characters", "has control characters; remove them"
     )
     assert refused({"key": "a\ud800"}).field == "key"
 

@@ -111,7 +111,8 @@ def test_a_number_without_its_country_is_read_in_the_default_region(
 
 def test_ten_american_digits_without_their_country_are_not_taken_for_an_egyptian_number() -> None:
     assert (
-        refusal("2025550123").why == "is in no range of its country, nor as long as a mobile there; " + REMEDY
+        refusal("2025550123").why
+        == "is in no range of its country, and too long or short for a mobile there; " + REMEDY
     )
     assert parse_recipient("2025550123", default_region="US") == "12025550123"
 
@@ -135,9 +136,9 @@ def test_a_region_that_is_none_is_refused_by_name() -> None:
 
 
 REMEDY = "write it with its country code, like +44 7700 900123"
-SHORT = f"is too short for a phone number, emergency and short numbers have no WhatsApp; {REMEDY}"
+SHORT = f"is too short for a phone number; emergency and short numbers have no WhatsApp; {REMEDY}"
 NATIONAL = (
-    f"is a national number without its country; {REMEDY}, or say the region it belongs to "
+    f"is a national number without its country code; {REMEDY}, or name the region of such numbers "
     "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
 )
 SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
@@ -155,7 +156,7 @@ ROUNDED = "its last digits are lost; format the column as text and export it aga
         ("-- ()", "5 characters", f"has no digits; {REMEDY}"),
         ("David", "5 characters", f"has letters; {REMEDY}"),
         ("+1 800 FLOWERS", "*800", f"has letters; {REMEDY}"),
-        ("447700900123;", "4477*****123", f"has characters that no phone number has; {REMEDY}"),
+        ("447700900123;", "4477*****123", f"has characters that phone numbers do not have; {REMEDY}"),
         (
             "07700900123",
             "0770****123",
@@ -176,20 +177,20 @@ ROUNDED = "its last digits are lost; format the column as text and export it aga
         (
             "+44 7700 90012",
             "4477****012",
-            "is in no range of its country, nor as long as a mobile there; check its digits",
+            "is in no range of its country, and too long or short for a mobile there; check its digits",
         ),
         ("+1 202 555 012", "1202***012", "is too short for its country; check its digits"),
         ("+1 555 0123", "*****123", "lacks its area code; check its digits"),
-        ("+999 7700 900123", "9997******123", f"begins with no country code that exists; {REMEDY}"),
+        ("+999 7700 900123", "9997******123", f"does not begin with a country code that exists; {REMEDY}"),
         (
             "+44 7700 900123 x12",
             "4477*****123",
-            "has an extension, and WhatsApp reaches no extensions; take it out",
+            "has an extension, which WhatsApp cannot reach; remove it",
         ),
         (
             "+44 7700 900123 ext. 12",
             "4477*****123",
-            "has an extension, and WhatsApp reaches no extensions; take it out",
+            "has an extension, which WhatsApp cannot reach; remove it",
         ),
         (
             "+447700900123 +447700900124",
@@ -201,8 +202,8 @@ ROUNDED = "its last digits are lost; format the column as text and export it aga
             "4477*****************124",
             SEVERAL,
         ),
-        ("4.477E+11", "*477", f"was turned into a rounded number by a spreadsheet, {ROUNDED}"),
-        ("4,477009E+11", "****009", f"was turned into a rounded number by a spreadsheet, {ROUNDED}"),
+        ("4.477E+11", "*477", f"was rounded by a spreadsheet, {ROUNDED}"),
+        ("4,477009E+11", "****009", f"was rounded by a spreadsheet, {ROUNDED}"),
         (6.28e11, "6280*****000", f"looks rounded by a spreadsheet, {ROUNDED}"),
         (628123, "***123", SHORT),
         (
@@ -219,8 +220,8 @@ ROUNDED = "its last digits are lost; format the column as text and export it aga
         (float("nan"), "", "is not a whole number; format the column as text and export it again"),
         (float("inf"), "", "is not a whole number; format the column as text and export it again"),
         (447700900123.5, "", "is not a whole number; format the column as text and export it again"),
-        (-447700900123, "", f"is not a phone number but a number out of range; {REMEDY}"),
-        (10**400, "", f"is not a phone number but a number out of range; {REMEDY}"),
+        (-447700900123, "", f"is a number too large or too small for a phone number; {REMEDY}"),
+        (10**400, "", f"is a number too large or too small for a phone number; {REMEDY}"),
         ("1" * 1_000_000, "1,000,000 characters", f"is too long for a phone number; {REMEDY}"),
     ],
 )
@@ -364,7 +365,7 @@ def test_a_slash_behind_an_area_code_is_a_mark_like_others() -> None:
 
 @pytest.mark.parametrize("mark", ["²", "①", "⑴", "㉑", "½"])
 def test_a_mark_that_would_become_a_digit_is_refused(mark: str) -> None:
-    assert refusal("+49 30 2312500" + mark).why == f"has characters that no phone number has; {REMEDY}"
+    assert refusal("+49 30 2312500" + mark).why == f"has characters that phone numbers do not have; {REMEDY}"
 
 
 class Int64:
