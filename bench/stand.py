@@ -26,8 +26,8 @@ from bulksend.broker import LEADER_KEY
 from bulksend.ledger.database import Database
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.migrate import migrate
-from ops.local.children import Child
 from ops.local.postgres import EmbeddedPostgres
+from ops.local.process import ChildProcess
 from ops.local.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,21 +58,21 @@ class Stand:
     url: str
     environ: dict[str, str]
     parts: dict[str, list[int]] = field(default_factory=dict)
-    children: list[Child] = field(default_factory=list)
+    children: list[ChildProcess] = field(default_factory=list)
 
-    def start(self, part: str, *command: str, more: Mapping[str, str] | None = None) -> Child:
+    def start(self, part: str, *command: str, more: Mapping[str, str] | None = None) -> ChildProcess:
         """Start a process; its costs count for ``part``."""
         (self.folder / "logs").mkdir(exist_ok=True)
         name = f"{part}-{len(self.children)}.log"
         with (self.folder / "logs" / name).open("ab") as output:
-            child = Child(
+            child = ChildProcess(
                 list(command), cwd=self.folder, environ=self.environ | dict(more or {}), output=output
             )
         self.children.append(child)
         self.parts.setdefault(part, []).append(child.pid)
         return child
 
-    def worker(self, *, ready: bool = True, app: str = "worker") -> Child:
+    def worker(self, *, ready: bool = True, app: str = "worker") -> ChildProcess:
         """One more of our workers, the plain Celery way; by default at work."""
         with self.ledger() as ledger:
             before = _workers(ledger)
@@ -83,7 +83,7 @@ class Stand:
                 self.wait("a worker is ready", lambda: _workers(ledger) > before)
         return child
 
-    def relay(self) -> Child:
+    def relay(self) -> ChildProcess:
         """Our relay."""
         return self.start("relay", *CLI, "relay")
 

@@ -29,20 +29,19 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import migrate
 from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.settings import Settings, read_dotenv
-from ops.local.children import Child
-from ops.local.failure import CannotStart, last_words
 from ops.local.ports import is_free
+from ops.local.process import CannotStart, ChildProcess, log_tail
 from ops.local.valkey import EmbeddedValkey
 
-#: The checkout or installation that the children import from.
+#: The checkout or installation that the processes import from.
 ROOT = Path(__file__).resolve().parents[1]
-#: Where the ports of the newest start are kept.
+#: The file with the ports of the last start.
 _PORTS = "ports.json"
 _CLI = (sys.executable, "-m", "ops.cli.main")
-#: A child that dies is started again, at first at once, later after this long at most.
-_LONGEST_PAUSE_S = 30.0
-#: Who ran for so long died of something new.
-_STEADY_S = 60.0
+#: A process that ended is started again: at once the first time, then after growing waits of at most this long.
+_MAX_BACKOFF_S = 30.0
+#: A process that ran for this long failed for a new reason: its waits begin again.
+_STABLE_S = 60.0
 
 
 @dataclass(slots=True)
@@ -51,15 +50,15 @@ class Member:
 
     name: str
     arguments: tuple[str, ...]
-    child: Child | None = None
-    deaths: int = 0
-    again_at: float = 0.0
+    child: ChildProcess | None = None
+    failures: int = 0
+    restart_at: float = 0.0
     started_at: float = 0.0
 
 
 @dataclass
 class Stack:
-    """``environ`` is what the stack is told from outside; what it adds itself is in ``settings_environ``."""
+    """The processes in one folder. ``environ`` comes from outside; ``settings_environ`` is what the stack adds."""
 
     folder: Path
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -74,7 +73,7 @@ class Stack:
         self._added: dict[str, str] = {}
         self.simulator_origin: str | None = None
         self.moved: list[str] = []
-        """What is at another port than at the start before, since that one is taken."""
+        """Servers whose port of the last start is taken, so that they have another one."""
 
     @property
     def settings_environ(self) -> dict[str, str]:
@@ -83,15 +82,15 @@ class Stack:
 
     @property
     def settings(self) -> Settings:
-        """The settings that its members run by."""
+        """The settings of its members."""
         return Settings.from_env(self._whole_environ(), None)
 
     def start(self) -> None:
-        """Start everything and wait until a worker works. Raises CannotStart."""
+        """Start everything and wait until the workers are ready. Raises CannotStart."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         self._added["DATABASE_URL"] = self.database_url or sqlite_url(self.folder / "ledger.db")
-        ports = self._kept_ports()
+        ports = self._last_ports()
         self._valkey.prefer(ports.get("valkey", 0))
         self._added["REDIS_URL"] = self._valkey.start()
         self._added["BULKSEND_SPOOL_DIR"] = str(self.folder / "spool")
@@ -100,19 +99,19 @@ class Stack:
             and "USPEEDO_ACCESSKEY_SECRET_FILE" not in self.environ
         ):
             self._start_simulator(ports.get("simulator", 0))
-        self._keep_ports(ports)
+        self._save_ports(ports)
         database = bootstrap.database(self.settings)
         try:
             migrate(database)
             for number in range(self.workers):
                 self.add(f"worker{number + 1 if self.workers > 1 else ''}", "worker", "-n", f"w{number}@%h")
             self.add("relay", "relay")
-            self._await(lambda: self._alive_workers(database) >= self.workers, "no worker got ready")
+            self._await(lambda: self._alive_workers(database) >= self.workers, "no worker became ready")
         finally:
             database.close()
 
     def add(self, name: str, *command: str) -> Member:
-        """Run another of our commands as a member of the stack."""
+        """Run another ``bulksend`` command as a member of the stack."""
         member = Member(name, (*_CLI, *command))
         self._members.append(member)
         self._launch(member)
@@ -123,7 +122,7 @@ class Stack:
         return next(m for m in self._members if m.name == name)
 
     def stop(self) -> None:
-        """Workers and relay first, all at once; then the vendor; Redis last."""
+        """Stop workers and relay first, at the same time; then the vendor; Redis last."""
         last = [m for m in self._members if m.name == "simulator"]
         first = [m for m in self._members if m.name != "simulator"]
         for group in (first, last):
@@ -136,15 +135,15 @@ class Stack:
                     member.child = None
         self._valkey.stop()
 
-    def tend(self, stop: threading.Event, tell: Callable[[str], None]) -> None:
-        """Start again what dies, until ``stop`` is set."""
+    def supervise(self, stop: threading.Event, tell: Callable[[str], None]) -> None:
+        """Start processes again that end, until ``stop`` is set."""
         while not stop.wait(0.5):
-            self._tend_valkey(tell)
+            self._supervise_valkey(tell)
             for member in self._members:
-                self._tend_one(member, tell)
+                self._supervise_member(member, tell)
 
-    def _tend_valkey(self, tell: Callable[[str], None]) -> None:
-        """At the same port, with its data: members and other terminals find it where it was."""
+    def _supervise_valkey(self, tell: Callable[[str], None]) -> None:
+        """It starts again at the same port, where members and other terminals look for it, with its data."""
         status = self._valkey.reap()
         if status is not None:
             tell(f"valkey ended with status {status}; starting it again at the same port, with its data")
@@ -154,25 +153,25 @@ class Stack:
             except CannotStart as error:
                 tell(str(error))
 
-    def _tend_one(self, member: Member, tell: Callable[[str], None]) -> None:
+    def _supervise_member(self, member: Member, tell: Callable[[str], None]) -> None:
         if member.child is not None:
             status = member.child.reap()
             if status is None:
                 return
             member.child = None
-            if time.monotonic() - member.started_at > _STEADY_S:
-                member.deaths = 0
-            pause = 0.0 if not member.deaths else min(_LONGEST_PAUSE_S, 2.0**member.deaths)
-            member.deaths += 1
-            member.again_at = time.monotonic() + pause
-            tell(f"{member.name} ended with status {status}: {last_words(self._log(member))}")
-        if time.monotonic() >= member.again_at:
+            if time.monotonic() - member.started_at > _STABLE_S:
+                member.failures = 0
+            pause = 0.0 if not member.failures else min(_MAX_BACKOFF_S, 2.0**member.failures)
+            member.failures += 1
+            member.restart_at = time.monotonic() + pause
+            tell(f"{member.name} ended with status {status}: {log_tail(self._log(member))}")
+        if time.monotonic() >= member.restart_at:
             self._launch(member)
 
     def _launch(self, member: Member) -> None:
         with self._log(member).open("ab") as log:
-            # In a folder without a .env: what its members are told is what we are told.
-            member.child = Child(
+            # In a folder without a .env: members get their settings from the stack only.
+            member.child = ChildProcess(
                 member.arguments, cwd=self.folder / "logs", environ=self._whole_environ(), output=log
             )
             member.started_at = time.monotonic()
@@ -186,15 +185,15 @@ class Stack:
             "PYTHONPATH": os.pathsep.join([str(ROOT), self.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         }
 
-    def _kept_ports(self) -> dict[str, int]:
-        """The ports of the start before, so that what was pasted into other terminals stays valid."""
+    def _last_ports(self) -> dict[str, int]:
+        """The ports of the last start, so that what was pasted into other terminals stays valid."""
         try:
             kept = json.loads((self.folder / _PORTS).read_text())
             return {str(name): int(port) for name, port in kept.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
-    def _keep_ports(self, before: Mapping[str, int]) -> None:
+    def _save_ports(self, before: Mapping[str, int]) -> None:
         now = {"valkey": self._valkey.port}
         if self.simulator_origin is not None:
             now["simulator"] = int(self.simulator_origin.rsplit(":", 1)[1])
@@ -207,8 +206,8 @@ class Stack:
         ready = self.folder / "logs" / "simulator.log"
         ready.unlink(missing_ok=True)
         command = (sys.executable, "-m", "simulator", *self.simulator_options)
-        wished = ("--port", str(port)) if is_free(port) else ()
-        member = Member("simulator", (*command, *wished))
+        preferred = ("--port", str(port)) if is_free(port) else ()
+        member = Member("simulator", (*command, *preferred))
         self._members.insert(0, member)
         self._launch(member)
         found: dict[str, str] = {}
@@ -218,7 +217,7 @@ class Stack:
             return "url" in found
 
         self._await(listening, "the simulator did not start", member)
-        # Started again, it must be found where it was.
+        # After a restart it must be at the same address.
         member.arguments = (*command, "--port", found["url"].rsplit(":", 1)[1].split("/")[0])
         self.simulator_origin = found["origin"]
         self._added |= {
@@ -228,7 +227,7 @@ class Stack:
         }
 
     def inspect(self, path: str) -> Any:
-        """What the simulator's ``/_/`` answers, as JSON."""
+        """The JSON answer of the simulator's ``/_/``."""
         with urllib.request.urlopen(f"{self.simulator_origin}/_/{path}", timeout=10) as reply:  # noqa: S310
             return json.load(reply)
 
@@ -237,9 +236,9 @@ class Stack:
         while not ready():
             dead = [m for m in self._members if m.child is not None and not m.child.running]
             if dead or time.monotonic() > deadline:
-                words = " / ".join(f"{m.name}: {last_words(self._log(m))}" for m in dead or self._members)
+                tails = " / ".join(f"{m.name}: {log_tail(self._log(m))}" for m in dead or self._members)
                 self.stop()
-                raise CannotStart(f"{failure}: {words}")
+                raise CannotStart(f"{failure}: {tails}")
             time.sleep(0.02)
 
     @staticmethod
@@ -249,7 +248,7 @@ class Stack:
 
 
 def sqlite_url(file: Path) -> str:
-    """The URL of a file, whatever its folders are called. Raises InvalidInput for a name that is no text."""
+    """The URL of a file. Raises InvalidInput for a name that is not UTF-8."""
     if replace_surrogates(str(file)) != str(file):
         raise InvalidInput(
             f"the folder's name {replace_surrogates(str(file.parent))!r} is not UTF-8 text; run it elsewhere"
@@ -279,13 +278,13 @@ def running(stack: Stack) -> Iterator[Stack]:
 
 
 def run_up(folder: Path) -> int:
-    """``bulksend up``: start, say how to point other terminals here, and stay until told to stop."""
+    """``bulksend up``: start, print the settings for other terminals, and run until a signal."""
     from ops.cli.output import say
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    # A .env of the folder we are started in counts, and what is exported counts more.
+    # Exported variables override those of a .env in the current folder.
     stack = Stack(folder, environ={**read_dotenv(Path(".env")), **os.environ})
     say(f"starting in {folder}; logs are in {folder / 'logs'}")
     with running(stack):
@@ -293,15 +292,21 @@ def run_up(folder: Path) -> int:
             say(
                 f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real"
             )
-            say("it takes every template: whether one exists and is approved only the vendor knows", "yellow")
+            say(
+                "it accepts every template: only the vendor knows whether one exists and is approved",
+                "yellow",
+            )
         for name in stack.moved:
-            say(f"the port that {name} had before is taken: paste the lines below again", "yellow")
-        say("point other terminals here with:", "bold")
+            say(
+                f"the last port of {name} is taken, so it has another one: paste the lines below again",
+                "yellow",
+            )
+        say("to use it from another terminal, paste:", "bold")
         for name, value in stack.settings_environ.items():
             if name != "BULKSEND_SPOOL_DIR":
                 sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         sys.stdout.flush()
-        say("Ctrl-C stops everything; what was taken in is kept")
-        stack.tend(stop, lambda text: say(text, "red"))
-        say("stopping: what is in flight is finished first")
+        say("Ctrl-C stops everything; the data is kept")
+        stack.supervise(stop, lambda text: say(text, "red"))
+        say("stopping; messages in flight are finished first")
     return 0

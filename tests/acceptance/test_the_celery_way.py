@@ -73,7 +73,7 @@ def test_junk_in_the_lanes_sends_nothing_and_stops_nothing(make_site: Any) -> No
         first = site.send("first", ["12125550100", "12125550101"])
         assert site.wait_ended(first) == {"accepted": 2}
         done = [str(m["id"]) for m in site.messages(first)]
-        supervisor = threading.Thread(target=site.stack.tend, args=(stop, deaths.append))
+        supervisor = threading.Thread(target=site.stack.supervise, args=(stop, deaths.append))
         supervisor.start()
         try:
             nobody = [str(uuid.uuid4()) for _ in range(5)]

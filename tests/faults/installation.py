@@ -30,8 +30,8 @@ from bulksend.ledger.endings import WORKER_LOST
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import attempts, campaigns, messages
-from ops.local.children import Child
 from ops.local.postgres import EmbeddedPostgres
+from ops.local.process import ChildProcess
 from ops.local.valkey import EmbeddedValkey
 from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
 from tests.faults.clocks import clock_environ
@@ -56,7 +56,7 @@ class Member:
     environ: dict[str, str]
     once: dict[str, str] = field(default_factory=dict)
     """For the next start only: failpoints."""
-    child: Child | None = None
+    child: ChildProcess | None = None
     held_down: bool = False
     starts: int = 0
     statuses: list[int] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Installation:
         self._tending = threading.Thread(target=self._tend, name="supervisor", daemon=True)
         self._environ: dict[str, str] = {}
         self._deaths_ms: list[float] = []
-        self._simulator: Child | None = None
+        self._simulator: ChildProcess | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ class Installation:
         settings.write_text(json.dumps({"latency": {"kind": "uniform", "low_ms": low, "high_ms": high}}))
         log = self.folder / "logs" / "simulator.log"
         with log.open("ab") as output:
-            self._simulator = Child(
+            self._simulator = ChildProcess(
                 [
                     sys.executable,
                     "-m",
@@ -261,7 +261,7 @@ class Installation:
     def _launch(self, member: Member) -> None:
         with (self.folder / "logs" / f"{member.name}.log").open("ab") as log:
             environ, member.once = member.environ | member.once, {}
-            member.child = Child(
+            member.child = ChildProcess(
                 (*CLI, *member.command), cwd=self.folder / "logs", environ=environ, output=log
             )
             member.starts += 1
@@ -291,11 +291,11 @@ class Installation:
             self.signal(member, signal.SIGTERM)
         self.wait("workers and relays end", lambda: not any(m.child for m in self.members.values()), 30)
 
-    def run(self, *command: str, failpoints: str = "") -> Child:
+    def run(self, *command: str, failpoints: str = "") -> ChildProcess:
         """Start one of our commands, straight to the servers; the caller waits for it."""
         environ = self._environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {})
         with (self.folder / "logs" / "commands.log").open("ab") as log:
-            return Child((*CLI, *command), cwd=self.folder / "logs", environ=environ, output=log)
+            return ChildProcess((*CLI, *command), cwd=self.folder / "logs", environ=environ, output=log)
 
     def ask(self, *command: str) -> tuple[int, list[dict[str, Any]]]:
         """Run one of our commands with ``--json``; its exit status and what it said, object by object."""

@@ -18,7 +18,7 @@ PRODUCT = ("bulksend", "producer", "worker", "ops", "migrations")
 BENCH_MAY = {
     "bulksend.broker": {"batches", "ids_in", "make_app", "publish"},
     "bulksend.failpoints": {"STEPS"},
-    "bulksend.ledger": {"audit", "leases", "receipts", "senders"},
+    "bulksend.ledger": {"audit", "leases", "pauses", "receipts", "senders"},
     "bulksend.ledger.database": {"Database"},
     "bulksend.ledger.endings": {"WORKER_LOST"},
     "bulksend.ledger.key_file": {"new_encryption_key"},
@@ -27,7 +27,7 @@ BENCH_MAY = {
     "bulksend.messaging": {"Kind"},
     "bulksend.settings": {"Settings"},
     "producer": {"Producer"},
-    "ops.local.children": {"Child"},
+    "ops.local.process": {"ChildProcess"},
     "ops.local.postgres": {"EmbeddedPostgres"},
     "ops.local.valkey": {"EmbeddedValkey"},
 }

@@ -17,8 +17,8 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
-from ops.local.children import Child
 from ops.local.postgres import EmbeddedPostgres
+from ops.local.process import ChildProcess
 from ops.local.valkey import CannotStart, EmbeddedValkey, find_binary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,9 +205,9 @@ def test_a_child_started_by_a_thread_lives_on_when_only_the_thread_has_ended(
     parent: Callable[[str], tuple[subprocess.Popen[str], list[str]]],
 ) -> None:
     script = (
-        "import threading; from ops.local.children import Child\n"
+        "import threading; from ops.local.process import ChildProcess\n"
         "made = []\n"
-        "t = threading.Thread(target=lambda: made.append(Child(['sleep', '60']))); t.start(); t.join()\n"
+        "t = threading.Thread(target=lambda: made.append(ChildProcess(['sleep', '60']))); t.start(); t.join()\n"
         "print(made[0].pid, made[0].running, flush=True)"
     )
     process, (pid, running) = parent(script)
@@ -218,7 +218,7 @@ def test_a_child_started_by_a_thread_lives_on_when_only_the_thread_has_ended(
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_a_child() -> None:
-    child = Child(["sleep", "60"])
+    child = ChildProcess(["sleep", "60"])
     assert os.getsid(child.pid) == child.pid
     assert os.getpgid(child.pid) != os.getpgid(0)
     assert child.stop() == -signal.SIGTERM
@@ -226,7 +226,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_a_child() -> None:
 
 def test_a_child_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    child = Child(["sh", "-c", f"trap '' TERM; : >'{ready}'; while :; do sleep 1; done"])
+    child = ChildProcess(["sh", "-c", f"trap '' TERM; : >'{ready}'; while :; do sleep 1; done"])
     assert eventually(ready.exists)
     began = time.monotonic()
     assert child.stop(grace_s=0.2) == -signal.SIGKILL
@@ -235,14 +235,14 @@ def test_a_child_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) 
 
 def test_a_childs_output_goes_where_it_was_sent(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
-        child = Child(["sh", "-c", "echo out; echo err >&2; exit 7"], output=log)
+        child = ChildProcess(["sh", "-c", "echo out; echo err >&2; exit 7"], output=log)
     assert child.wait_or_kill(10) == 7
     assert child.reap() == 7
     assert (tmp_path / "log").read_text() == "out\nerr\n"
 
 
 def test_no_watchdog_stays_behind_a_child_that_has_ended() -> None:
-    child = Child(["true"])
+    child = ChildProcess(["true"])
     child.wait_or_kill(10)
     told = subprocess.run(["ps", "-o", "ppid=,args=", "-A"], capture_output=True, text=True, check=True)
     mine = [line for line in told.stdout.splitlines() if re.match(rf"\s*{os.getpid()}\s.*read -r", line)]

@@ -83,11 +83,11 @@ def _listed_rights() -> list[str]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cluster")
-    from ops.local.children import Child
+    from ops.local.process import ChildProcess
     from ops.local.valkey import find_binary
 
     port = free_port()
-    child = Child(
+    child = ChildProcess(
         [
             str(find_binary()),
             "--port",

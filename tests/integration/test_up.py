@@ -73,7 +73,7 @@ def test_a_stack_in_an_odd_folder_keeps_its_ports_and_its_valkey(tmp_path: Path)
             client.set("kept", "1")
             client.execute_command("WAITAOF", 1, 0, 5000)
         stop = threading.Event()
-        tending = threading.Thread(target=first.tend, args=(stop, told.append))
+        tending = threading.Thread(target=first.supervise, args=(stop, told.append))
         tending.start()
         try:
             pid = first._valkey.pid

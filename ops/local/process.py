@@ -1,8 +1,8 @@
-"""Child processes that never outlive the process that started them, not even its ``kill -9``.
+"""Child processes that end with their parent, even when the parent ends by ``kill -9``.
 
-Two guards, since neither is enough alone. On Linux the kernel signals the child when the *thread* that
-started it ends; that one is set from the main thread only. Everywhere a small shell, in a session of its own,
-waits at a pipe that only we hold open: when we are gone it reads the pipe's end and signals the child.
+Two guards, since neither is enough alone. On Linux the kernel signals the child when the *thread* that started it
+ends; this guard is set from the main thread only. On every system a small shell, in a session of its own, waits at a
+pipe that only the parent holds open: at the pipe's end it signals the child.
 """
 
 from __future__ import annotations
@@ -15,17 +15,33 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from bulksend.errors import Unavailable
+
 _PR_SET_PDEATHSIG = 1
-#: A line on the pipe: the child has ended, its pid may be anybody's. The pipe's end: we have.
-_WATCH = 'read -r _ || kill -s "$1" "$2"'
+#: A line on the pipe: the child has ended, and another process may have its pid. The pipe's end: the parent has.
+_GUARD = 'read -r _ || kill -s "$1" "$2"'
 
 
-class Child:
-    """A started process in a session of its own, so that a Ctrl-C in the terminal reaches only us."""
+class CannotStart(Unavailable):
+    """A local server did not start; the text says why and what to do."""
+
+
+def log_tail(log: Path, lines: int = 3) -> str:
+    """The last lines of a log, for the text of an error; empty where there is none."""
+    try:
+        with log.open(errors="replace") as opened:
+            return " / ".join(line.strip() for line in deque(opened, lines))
+    except OSError:
+        return ""
+
+
+class ChildProcess:
+    """A started process in a session of its own, so that a Ctrl-C in the terminal reaches only the parent."""
 
     def __init__(
         self,
@@ -38,9 +54,12 @@ class Child:
         pass_fds: Sequence[int] = (),
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """``output`` takes stdout and stderr; ``user`` is whom root runs it as. OSError if it cannot run."""
+        """``output`` takes stdout and stderr; ``user`` is the user that root runs it as.
+
+        Raises OSError when it cannot run.
+        """
         self._stop_signal = stop_signal
-        self.process = subprocess.Popen(  # noqa: S603 - arguments are ours, there is no shell
+        self.process = subprocess.Popen(  # noqa: S603 - fixed programs, there is no shell
             list(arguments),
             cwd=cwd,
             env=None if environ is None else dict(environ),
@@ -54,7 +73,7 @@ class Child:
             start_new_session=True,
             preexec_fn=die_with_parent(stop_signal),
         )
-        self._guard = _watchdog(self.process.pid, stop_signal)
+        self._guard = _start_guard(self.process.pid, stop_signal)
 
     @property
     def pid(self) -> int:
@@ -74,12 +93,12 @@ class Child:
         return status
 
     def ask_to_stop(self, by: signal.Signals | None = None) -> None:
-        """Send its stop signal, and do not wait."""
+        """Send its stop signal, without waiting."""
         if self.running:
             self.process.send_signal(by if by is not None else self._stop_signal)
 
     def wait_or_kill(self, grace_s: float) -> int:
-        """Wait for its end, at most ``grace_s``, then kill it; its exit status."""
+        """Wait at most ``grace_s`` for its end, then kill it. Returns its exit status."""
         try:
             status = self.process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -89,17 +108,17 @@ class Child:
         return status
 
     def stop(self, grace_s: float = 5.0) -> int:
-        """Ask it to end, kill it after ``grace_s``; its exit status."""
+        """Ask it to end and kill it after ``grace_s``. Returns its exit status."""
         self.ask_to_stop()
         return self.wait_or_kill(grace_s)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as a power cut does."""
         self.process.kill()
         self.wait_or_kill(5.0)
 
     def _release(self) -> None:
-        """Send the watchdog home."""
+        """End the guard."""
         pipe = self._guard.stdin
         if pipe is not None and not pipe.closed:
             with contextlib.suppress(BrokenPipeError):
@@ -109,7 +128,7 @@ class Child:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:
-    """A ``preexec_fn`` that has Linux signal the child when the calling thread, the main one, ends.
+    """A ``preexec_fn`` by which Linux signals the child when the calling thread ends, which is the main thread.
 
     None on other systems, and on other threads, whose end is not the parent's.
     """
@@ -121,14 +140,14 @@ def die_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], Non
     def prepare() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(number))
         if os.getppid() != parent:
-            os._exit(1)  # it was gone before the kernel could know
+            os._exit(1)  # the parent ended before the kernel knew of it
 
     return prepare
 
 
-def _watchdog(pid: int, number: signal.Signals) -> subprocess.Popen[bytes]:
+def _start_guard(pid: int, number: signal.Signals) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - a fixed script; a signal's name and a pid
-        ["/bin/sh", "-c", _WATCH, "sh", number.name.removeprefix("SIG"), str(pid)],
+        ["/bin/sh", "-c", _GUARD, "sh", number.name.removeprefix("SIG"), str(pid)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
