@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -100,16 +101,14 @@ class GroupCommit(Generic[Item, Result]):
                 call.value = (result,)
 
 
+@dataclass(slots=True, eq=False)
 class _Call(Generic[Item, Result]):
     """One item, and its result or error."""
 
-    __slots__ = ("failed", "item", "value", "wakes")
-
-    def __init__(self, item: Item) -> None:
-        self.item = item
-        self.value: tuple[Result] | None = None
-        self.failed: Exception | None = None
-        self.wakes = threading.Event()
+    item: Item
+    value: tuple[Result] | None = None
+    failed: Exception | None = None
+    wakes: threading.Event = field(default_factory=threading.Event)
 
     @property
     def ended(self) -> bool:

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import redis
@@ -143,16 +144,14 @@ class BackgroundPublisher:
             publication.done.set()
 
 
+@dataclass(slots=True, eq=False)
 class _Publication:
     """Ids to publish, and how many Redis took."""
 
-    __slots__ = ("done", "ids", "lane", "taken")
-
-    def __init__(self, lane: Kind, ids: Sequence[str]) -> None:
-        self.lane = lane
-        self.ids = ids
-        self.taken = 0
-        self.done = threading.Event()
+    lane: Kind
+    ids: Sequence[str]
+    taken: int = 0
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 class NoPublisher:

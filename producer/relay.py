@@ -183,10 +183,7 @@ class Relay:
     def _oldest_in(self, lane: Kind) -> int | None:
         """When the oldest job of a lane was published (ms); None where the lane is empty."""
         raw = self._client.lindex(lane.value, -1)
-        if raw is None:
-            return None
-        published = published_ms_of(raw)
-        return published if published is not None else 0
+        return None if raw is None else published_ms_of(raw) or 0
 
     def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:
         """Publish the messages of the window that are not in Redis; returns the seconds until more are due."""

@@ -158,7 +158,7 @@ def _end_matching(
 def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     """Queue again the messages that failed and that the vendor never took; returns how many.
 
-    Those that a person resolved as failed stay. OTP stays too: its content was wiped, and an old code is useless.
+    Those that a person resolved as failed are queued too. OTP is not: its content was wiped, an old code is useless.
     Raises InvalidInput for a cancelled campaign and for one of direct sends.
     """
     campaign = get(tx, id)

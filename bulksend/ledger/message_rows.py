@@ -181,27 +181,10 @@ def insert_on_sqlite(count: int) -> str:
 
 def _line(row: MessageRow) -> str:
     """The row as COPY reads it. Only the key and the error hold text from outside, which is escaped."""
-    (
-        id,
-        campaign,
-        key,
-        n,
-        kind,
-        sender,
-        to,
-        type,
-        payload,
-        fingerprint,
-        status,
-        due,
-        expires,
-        error,
-        queued,
-        ended,
-    ) = row
+    key = row.key if row.key.isalnum() else cell(row.key)
     return (
-        f"{id}\t{campaign}\t{key if key.isalnum() else cell(key)}\t{n}\t{kind}\t{sender}\t{to}\t{type}\t"
-        f"{NULL if payload is None else blob(payload)}\t{blob(fingerprint)}\t{status}\t{due}\t"
-        f"{NULL if expires is None else expires}\t{NULL if error is None else cell(error)}\t{queued}\t"
-        f"{NULL if ended is None else ended}\t0\t0\t0\t0\n"
+        f"{row.id}\t{row.campaign_id}\t{key}\t{row.row}\t{row.kind}\t{row.sender}\t{row.recipient}\t{row.type}\t"
+        f"{NULL if row.payload is None else blob(row.payload)}\t{blob(row.fingerprint)}\t{row.status}\t{row.due_at}\t"
+        f"{NULL if row.expires_at is None else row.expires_at}\t{NULL if row.error is None else cell(row.error)}\t"
+        f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t0\t0\t0\t0\n"
     )

@@ -113,7 +113,7 @@ def rows_of(first: int, last: int) -> list[Row]:
 BAD: Row = {"to": "12", "name": "A"}
 
 
-def test_a_killed_intake_whose_file_was_mended_goes_on_with_the_mended_one(desk: Desk) -> None:
+def test_a_killed_intake_continues_with_the_corrected_file(desk: Desk) -> None:
     """case 01, second part: 2,466 messages had gone to 1,936 people."""
     with pytest.raises(Killed):
         desk.take("old", [*rows_of(0, 5), BAD, *rows_of(6, 12)], dies_after=6)
@@ -138,7 +138,7 @@ def test_a_killed_intake_whose_file_was_mended_goes_on_with_the_mended_one(desk:
     deaths=st.lists(st.integers(1, 12), max_size=3),
     bad=st.integers(0, 12),
 )
-def test_however_often_it_is_killed_each_person_is_there_once(
+def test_an_intake_that_is_killed_many_times_stores_each_person_once(
     desk: Desk, first: list[int], second: list[int], deaths: list[int], bad: int
 ) -> None:
     with desk.database.write() as tx:
@@ -162,7 +162,7 @@ def test_however_often_it_is_killed_each_person_is_there_once(
     assert desk.holds()
 
 
-def test_an_intake_that_another_file_took_over_stops_and_says_so(desk: Desk) -> None:
+def test_an_intake_stops_when_another_file_continues_its_campaign(desk: Desk) -> None:
     """The first run is still at work when its campaign is continued: it must not count on as if nothing were."""
     intake = desk.intake()
     rows = rows_of(0, 12)
@@ -183,7 +183,7 @@ def test_an_intake_that_another_file_took_over_stops_and_says_so(desk: Desk) -> 
     assert desk.holds()
 
 
-def test_a_finished_campaign_runs_again_and_a_paused_one_stays_paused(desk: Desk) -> None:
+def test_a_continuation_reopens_a_finished_campaign_and_leaves_a_paused_one_paused(desk: Desk) -> None:
     id = desk.take("old", rows_of(0, 2)).campaign_id
     with desk.database.write() as tx:
         tx.execute(text("UPDATE campaigns SET status = 'finished', ended_at = 1"))
@@ -196,7 +196,7 @@ def test_a_finished_campaign_runs_again_and_a_paused_one_stays_paused(desk: Desk
     assert len(desk.people()) == 4
 
 
-def test_who_has_it_of_a_third_campaign_is_left_out_of_a_continuation(desk: Desk) -> None:
+def test_a_continuation_leaves_out_recipients_of_a_third_campaign(desk: Desk) -> None:
     desk.take("a", rows_of(0, 2), name="a")
     desk.take("b", rows_of(2, 4), name="b")
     with pytest.raises(SamePeople, match=r"^4 of 6 rows .*, and 1 more,"):
@@ -213,7 +213,9 @@ def test_who_has_it_of_a_third_campaign_is_left_out_of_a_continuation(desk: Desk
         ("other", SAME_CONTENT_MS + 60_000, False),
     ],
 )
-def test_another_name_counts_for_thirty_days(desk: Desk, name: str, age_ms: int, is_stopped: bool) -> None:
+def test_a_campaign_of_another_name_counts_for_30_days(
+    desk: Desk, name: str, age_ms: int, is_stopped: bool
+) -> None:
     desk.take("old", rows_of(0, 2))
     with desk.database.write() as tx:
         tx.execute(text("UPDATE campaigns SET created_at = created_at - :age"), {"age": age_ms})
@@ -225,14 +227,14 @@ def test_another_name_counts_for_thirty_days(desk: Desk, name: str, age_ms: int,
 
 
 @pytest.mark.parametrize("ended", ["failed", "expired", "suppressed", "cancelled"])
-def test_who_never_got_it_may_be_sent_it(desk: Desk, ended: str) -> None:
+def test_a_message_that_ended_unsent_does_not_count_as_sent_before(desk: Desk, ended: str) -> None:
     desk.take("old", rows_of(0, 1))
     with desk.database.write() as tx:
         tx.execute(text("UPDATE messages SET status = :status, ended_at = 1"), {"status": ended})
     assert desk.take("new", [*rows_of(0, 1), *rows_of(5, 6)]).messages == 2
 
 
-def test_a_key_of_the_producers_own_tells_messages_apart(desk: Desk) -> None:
+def test_messages_with_different_chosen_keys_are_different(desk: Desk) -> None:
     def keyed(*keys: str) -> list[Row]:
         return [{"to": person(1), "name": "A", "key": key} for key in keys]
 
@@ -246,7 +248,9 @@ def test_a_key_of_the_producers_own_tells_messages_apart(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("is_continued", [False, True])
-def test_of_codes_for_one_number_the_last_wins_across_chunks(desk: Desk, is_continued: bool) -> None:
+def test_the_last_of_several_codes_for_a_number_is_stored_across_chunks(
+    desk: Desk, is_continued: bool
+) -> None:
     rows: list[Row] = [{"to": person(n), "name": f"first {n}"} for n in range(10)]
     rows += [
         {"to": person(0), "name": "second"},
@@ -274,7 +278,7 @@ def test_of_codes_for_one_number_the_last_wins_across_chunks(desk: Desk, is_cont
     assert desk.holds()
 
 
-def test_a_code_whose_time_is_over_is_another_code(desk: Desk) -> None:
+def test_an_expired_code_does_not_count_as_sent_before(desk: Desk) -> None:
     desk.take("old", rows_of(0, 1), kind=Kind.OTP)
     with pytest.raises(SamePeople):
         desk.take("new", rows_of(0, 1), kind=Kind.OTP)
@@ -283,7 +287,7 @@ def test_a_code_whose_time_is_over_is_another_code(desk: Desk) -> None:
     assert desk.take("new", rows_of(0, 1), kind=Kind.OTP).messages == 1
 
 
-def test_a_suppressed_person_of_a_continuation_is_counted_as_that(desk: Desk) -> None:
+def test_a_suppressed_recipient_of_a_continuation_is_counted(desk: Desk) -> None:
     id = desk.take("old", rows_of(0, 1)).campaign_id
     with desk.database.write() as tx:
         suppressions.add(
@@ -295,7 +299,7 @@ def test_a_suppressed_person_of_a_continuation_is_counted_as_that(desk: Desk) ->
 
 
 @pytest.mark.parametrize("kind", [Kind.MARKETING, Kind.UTILITY])
-def test_both_forms_of_a_number_are_one_person(desk: Desk, kind: Kind) -> None:
+def test_two_forms_of_a_number_count_as_sent_before(desk: Desk, kind: Kind) -> None:
     older, newer = "551187654321", "5511987654321"
     id = desk.take("old", [{"to": older, "name": "A"}], kind=kind).campaign_id
     with pytest.raises(SamePeople):
@@ -350,7 +354,7 @@ ENDINGS = [
 
 @pytest.mark.parametrize("kind", [Kind.MARKETING, Kind.UTILITY])
 @pytest.mark.parametrize("at_once", [1000, 0])
-def test_the_rest_of_a_cancelled_campaign_is_sent_to_those_surely_not_sent_to(
+def test_the_rest_of_a_cancelled_campaign_has_only_messages_that_were_not_sent(
     desk: Desk, kind: Kind, at_once: int
 ) -> None:
     """There was no way: ``--continue`` was refused, and ``--again`` sends to all. ``at_once`` 0: the relay, which ends
@@ -397,7 +401,7 @@ def test_the_rest_may_have_a_corrected_content(desk: Desk) -> None:
     assert desk.people() == [person(0), person(1), person(1), person(2), person(2)]
 
 
-def test_the_rest_of_the_rest_leaves_out_all_who_were_sent_to(desk: Desk) -> None:
+def test_the_rest_of_a_rest_leaves_out_every_sent_message(desk: Desk) -> None:
     ids = []
     for n in range(3):
         done = desk.take(f"file {n}", rows_of(0, 4), into="spring" if n else None, kind=Kind.UTILITY)
@@ -417,7 +421,7 @@ def test_the_rest_of_the_rest_leaves_out_all_who_were_sent_to(desk: Desk) -> Non
     assert [each.continued for each in took] == [Continued(4, 1, 3), Continued(4, 0, 4), Continued(4, 0, 4)]
 
 
-def test_what_a_worker_is_about_to_send_is_not_in_the_rest(postgres_ledger_url: str) -> None:
+def test_the_rest_leaves_out_messages_that_a_worker_sends(postgres_ledger_url: str) -> None:
     """Its write-ahead is not committed yet when the campaign is cancelled and continued: its row is locked.
 
     Not on SQLite, which has one writer at a time.
@@ -435,7 +439,7 @@ def test_what_a_worker_is_about_to_send_is_not_in_the_rest(postgres_ledger_url: 
     desk.database.close()
 
 
-def test_a_campaign_that_is_cancelled_while_it_is_continued(desk: Desk) -> None:
+def test_a_continuation_stops_when_its_campaign_is_cancelled(desk: Desk) -> None:
     id = desk.take("old", rows_of(0, 2)).campaign_id
     rows = rows_of(0, 12)
 
@@ -453,7 +457,7 @@ def test_a_campaign_that_is_cancelled_while_it_is_continued(desk: Desk) -> None:
     assert sorted(to for to, status in states if status == "queued") == [person(n) for n in range(12)]
 
 
-def test_two_commands_that_take_the_rest_at_once_send_it_once(desk: Desk) -> None:
+def test_two_concurrent_commands_store_the_rest_once(desk: Desk) -> None:
     id = desk.take("old", rows_of(0, 3)).campaign_id
     cancel(desk, id)
 
@@ -473,7 +477,7 @@ def test_two_commands_that_take_the_rest_at_once_send_it_once(desk: Desk) -> Non
 
 @pytest.mark.parametrize("first", list(Kind))
 @pytest.mark.parametrize("second", list(Kind))
-def test_a_refusal_advises_only_what_works(desk: Desk, first: Kind, second: Kind) -> None:
+def test_the_remedies_in_a_refusal_work(desk: Desk, first: Kind, second: Kind) -> None:
     """It advised ``--continue`` for a campaign of another kind, or beside options that this has otherwise."""
     id = desk.take("old", rows_of(0, 2), kind=first).campaign_id
     given = {"rate": "rate", "name": "name", "key": "key"}

@@ -31,7 +31,7 @@ def failed(desk: Any, kind: Kind = Kind.MARKETING, **of: Any) -> str:
 # -- pause, resume ---------------------------------------------------------------------------------------------
 
 
-def test_a_pause_and_its_end_are_on_record_and_happen_once(desk: Any) -> None:
+def test_pausing_and_resuming_a_campaign_is_logged_once(desk: Any) -> None:
     (id,) = desk.queued()
     campaign = campaign_of(desk, id)
     assert desk.write(pauses.pause_campaign, campaign, **BY) is True
@@ -49,7 +49,7 @@ def test_a_pause_and_its_end_are_on_record_and_happen_once(desk: Any) -> None:
     ]
 
 
-def test_a_campaign_paused_during_its_intake_takes_rows_in_and_stays_paused(desk: Any) -> None:
+def test_a_campaign_paused_during_intake_stores_rows_and_stays_paused(desk: Any) -> None:
     campaign = desk.campaign()
     desk.write(pauses.pause_campaign, campaign.id, **BY)
     (id,) = desk.take(campaign, desk.new_message(1)).ready
@@ -60,7 +60,7 @@ def test_a_campaign_paused_during_its_intake_takes_rows_in_and_stays_paused(desk
     assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.RUNNING
 
 
-def test_a_campaign_resumed_during_its_intake_goes_on_reading(desk: Any) -> None:
+def test_a_campaign_resumed_during_intake_continues_its_intake(desk: Any) -> None:
     campaign = desk.campaign()
     desk.write(pauses.pause_campaign, campaign.id, **BY)
     desk.write(pauses.resume_campaign, campaign.id, **BY)
@@ -68,7 +68,7 @@ def test_a_campaign_resumed_during_its_intake_goes_on_reading(desk: Any) -> None
     assert desk.take(campaign, desk.new_message(1)).messages == 1
 
 
-def test_only_live_campaigns_are_looked_after(desk: Any) -> None:
+def test_only_campaigns_in_intake_or_running_are_active(desk: Any) -> None:
     reading, paused = desk.campaign(), desk.campaign()
     desk.write(pauses.pause_campaign, paused.id, **BY)
     assert [c.id for c in desk.read(campaigns.active)] == [reading.id]
@@ -77,7 +77,7 @@ def test_only_live_campaigns_are_looked_after(desk: Any) -> None:
 # -- cancel ----------------------------------------------------------------------------------------------------
 
 
-def test_a_cancel_ends_what_waits_and_leaves_what_is_under_way(desk: Any) -> None:
+def test_a_cancel_ends_waiting_messages_and_leaves_those_being_sent(desk: Any) -> None:
     ids = desk.queued(Kind.OTP, n=3)
     lease = desk.lease()
     (opening,) = desk.sent(lease, ids[:1])
@@ -92,7 +92,7 @@ def test_a_cancel_ends_what_waits_and_leaves_what_is_under_way(desk: Any) -> Non
     assert [act.act for act in desk.read(operator_log.of, "campaign", campaign)] == ["create", "cancel"]
 
 
-def test_what_comes_back_to_a_cancelled_campaign_is_cancelled_too_however_late(desk: Any) -> None:
+def test_a_message_given_back_to_a_cancelled_campaign_is_cancelled_at_any_time(desk: Any) -> None:
     waiting, retrying = desk.queued(n=2)
     lease = desk.lease()
     (opening,) = desk.sent(lease, [retrying])
@@ -110,7 +110,7 @@ def test_what_comes_back_to_a_cancelled_campaign_is_cancelled_too_however_late(d
     assert desk.broken() == {}
 
 
-def test_a_cancel_of_millions_is_finished_in_slices(desk: Any) -> None:
+def test_cancelled_messages_end_in_chunks(desk: Any) -> None:
     ids = desk.queued(n=5)
     campaign = campaign_of(desk, ids[0])
     desk.sql("UPDATE campaigns SET status = 'cancelled'")
@@ -118,7 +118,7 @@ def test_a_cancel_of_millions_is_finished_in_slices(desk: Any) -> None:
     assert desk.read(campaigns.status_counts, campaign) == {"cancelled": 5}
 
 
-def test_an_intake_brings_no_rows_to_a_cancelled_campaign(desk: Any) -> None:
+def test_a_cancelled_campaign_stores_no_more_rows(desk: Any) -> None:
     campaign = desk.campaign()
     campaign_control.cancel(desk.database, campaign.id, **BY)
     with pytest.raises(IntakeConflict):
@@ -127,7 +127,7 @@ def test_an_intake_brings_no_rows_to_a_cancelled_campaign(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("by", ["cancel", "straggle"])
-def test_what_may_have_gone_out_is_unknown_and_not_cancelled(desk: Any, by: str) -> None:
+def test_a_message_that_may_have_been_sent_is_unknown_and_not_cancelled(desk: Any, by: str) -> None:
     (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
     (opening,) = desk.sent(desk.lease(), [id])
     campaign = campaign_of(desk, id)
@@ -145,7 +145,7 @@ def test_what_may_have_gone_out_is_unknown_and_not_cancelled(desk: Any, by: str)
 # -- retry -----------------------------------------------------------------------------------------------------
 
 
-def test_what_failed_is_queued_afresh_and_its_campaign_runs_again(desk: Any) -> None:
+def test_a_retry_queues_failed_messages_and_reopens_their_campaign(desk: Any) -> None:
     id = failed(desk)
     campaign = campaign_of(desk, id)
     assert desk.write(campaigns.finish_ended) == [campaign]
@@ -159,7 +159,7 @@ def test_what_failed_is_queued_afresh_and_its_campaign_runs_again(desk: Any) -> 
     assert "retry 1 failed" in [act.act for act in desk.read(operator_log.of, "campaign", campaign)]
 
 
-def test_nothing_but_what_failed_is_queued_again(desk: Any) -> None:
+def test_a_retry_queues_only_failed_messages(desk: Any) -> None:
     ids = desk.queued(n=4)
     accepted, unknown, *_ = desk.sent(desk.lease(), ids[:2])
     desk.settle(accepted, Accepted("mid-1", "rid"))
@@ -169,12 +169,12 @@ def test_nothing_but_what_failed_is_queued_again(desk: Any) -> None:
     assert [desk.status(id) for id in ids] == before
 
 
-def test_a_code_that_failed_is_not_queued_again(desk: Any) -> None:
+def test_a_retry_leaves_out_one_time_codes(desk: Any) -> None:
     id = failed(desk, Kind.OTP)
     assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
 
 
-def test_what_the_vendor_took_and_a_receipt_reported_as_failed_is_not_queued_again(desk: Any) -> None:
+def test_a_retry_leaves_out_accepted_messages_whose_receipt_says_failed(desk: Any) -> None:
     from bulksend.ledger.receipts import Receipt
 
     ids = desk.queued()
@@ -184,7 +184,7 @@ def test_what_the_vendor_took_and_a_receipt_reported_as_failed_is_not_queued_aga
     assert desk.write(campaign_control.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
 
 
-def test_what_failed_after_an_attempt_that_may_have_gone_out_is_not_queued_again(desk: Any) -> None:
+def test_a_retry_leaves_out_messages_with_an_unknown_attempt(desk: Any) -> None:
     (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
     lease = desk.lease()
     (first,) = desk.sent(lease, [id])
@@ -195,7 +195,7 @@ def test_what_failed_after_an_attempt_that_may_have_gone_out_is_not_queued_again
     assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
 
 
-def test_what_a_person_took_for_failed_is_queued_again_on_that_persons_word(desk: Any) -> None:
+def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> None:
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, UNKNOWN)
@@ -206,13 +206,13 @@ def test_what_a_person_took_for_failed_is_queued_again_on_that_persons_word(desk
     assert desk.broken() == {}
 
 
-def test_what_has_expired_meanwhile_stays_failed(desk: Any) -> None:
+def test_a_retry_leaves_out_messages_past_their_time_to_live(desk: Any) -> None:
     id = failed(desk, life_ms=60_000)
     desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
     assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
 
 
-def test_nothing_of_a_cancelled_campaign_is_queued_again(desk: Any) -> None:
+def test_a_retry_of_a_cancelled_campaign_is_refused(desk: Any) -> None:
     id = failed(desk)
     campaign_control.cancel(desk.database, campaign_of(desk, id), **BY)
     with pytest.raises(InvalidInput, match="cancelled"):
@@ -223,7 +223,7 @@ def test_nothing_of_a_cancelled_campaign_is_queued_again(desk: Any) -> None:
 # -- finish ----------------------------------------------------------------------------------------------------
 
 
-def test_a_campaign_finishes_when_nothing_of_it_can_move_by_itself(desk: Any) -> None:
+def test_a_campaign_finishes_when_all_its_messages_have_ended(desk: Any) -> None:
     ids = desk.queued(n=2)
     campaign, lease = campaign_of(desk, ids[0]), desk.lease()
     assert desk.write(campaigns.finish_ended) == []
@@ -237,12 +237,12 @@ def test_a_campaign_finishes_when_nothing_of_it_can_move_by_itself(desk: Any) ->
     assert desk.write(campaigns.finish_ended) == []
 
 
-def test_a_campaign_whose_rows_are_still_being_read_does_not_finish(desk: Any) -> None:
+def test_a_campaign_in_intake_does_not_finish(desk: Any) -> None:
     desk.campaign()
     assert desk.write(campaigns.finish_ended) == []
 
 
-def test_a_campaign_of_refused_rows_only_finishes(desk: Any) -> None:
+def test_a_campaign_with_only_refused_rows_finishes(desk: Any) -> None:
     campaign = desk.campaign()
     desk.write(campaigns.finish_intake, campaign.id)
     assert desk.write(campaigns.finish_ended) == [campaign.id]
@@ -263,7 +263,7 @@ def test_a_campaign_is_found_by_its_id_or_by_a_name_that_only_it_has(desk: Any) 
 
 
 @pytest.mark.parametrize("name", ["winter", "", "01a20750-3744-7540-9dcb-7b7c0f530716"])
-def test_a_campaign_that_nobody_made_is_said_to_be_none(desk: Any, name: str) -> None:
+def test_an_unknown_id_or_name_raises_campaign_not_found(desk: Any, name: str) -> None:
     with pytest.raises(CampaignNotFound, match="campaigns list"):
         desk.read(campaigns.find, name)
 
@@ -274,7 +274,7 @@ def test_the_newest_campaigns_come_first(desk: Any) -> None:
     assert set(desk.read(campaigns.by_ids, made)) == set(made)
 
 
-def test_a_campaign_that_finished_as_a_message_came_back_to_the_queue_runs_again(desk: Any) -> None:
+def test_a_finished_campaign_with_a_waiting_message_is_reopened(desk: Any) -> None:
     (id,) = desk.queued()
     campaign = str(desk.row(id)["campaign_id"])
     desk.sql("UPDATE campaigns SET status = 'finished', ended_at = :now", now=desk.now())
@@ -283,7 +283,7 @@ def test_a_campaign_that_finished_as_a_message_came_back_to_the_queue_runs_again
     assert desk.write(campaigns.reopen_waiting) == []
 
 
-def test_a_lost_lease_told_after_the_campaign_finished_lets_it_run_again(desk: Any) -> None:
+def test_a_late_result_that_queues_its_message_reopens_a_finished_campaign(desk: Any) -> None:
     (id,) = desk.queued()
     lease = desk.lease()
     (opening,) = desk.sent(lease, [id])

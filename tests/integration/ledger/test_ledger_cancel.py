@@ -53,7 +53,7 @@ ON_ITS_WAY: dict[str, tuple[Status, Callable[[Desk, Opening, Connection], object
 
 @pytest.mark.parametrize("state", ON_ITS_WAY)
 @pytest.mark.parametrize("ender", ["cancel", "the relay's stragglers", "expire"])
-def test_what_is_on_its_way_when_its_lock_is_let_go_is_neither_cancelled_nor_expired(
+def test_a_message_that_began_to_be_sent_while_locked_is_neither_cancelled_nor_expired(
     server: Desk, state: str, ender: str
 ) -> None:
     """What ends rows saw them wait, while another transaction that sends them was about to commit."""
@@ -85,7 +85,7 @@ def test_what_is_on_its_way_when_its_lock_is_let_go_is_neither_cancelled_nor_exp
     assert server.broken() == {}
 
 
-def test_rows_are_locked_in_the_other_order_by_a_worker_and_nobody_is_killed_for_it(server: Desk) -> None:
+def test_a_cancel_and_a_worker_that_lock_in_opposite_orders_do_not_deadlock(server: Desk) -> None:
     """A worker holds the last row and then wants the first: the cancel waits for neither."""
     ids = server.queued(n=6)
     campaign, lease = campaign_of(server, ids[0]), server.lease()
@@ -114,7 +114,7 @@ def test_rows_are_locked_in_the_other_order_by_a_worker_and_nobody_is_killed_for
 # -- on both databases ------------------------------------------------------------------------------------------
 
 
-def test_it_counts_what_waits_what_a_worker_holds_and_what_is_being_sent(desk: Any) -> None:
+def test_a_cancel_counts_waiting_claimed_and_sending_messages(desk: Any) -> None:
     ids = desk.queued(n=7)
     lease = desk.lease()
     (opening,) = desk.sent(lease, ids[:1])
@@ -131,7 +131,7 @@ def test_it_counts_what_waits_what_a_worker_holds_and_what_is_being_sent(desk: A
     assert desk.broken() == {}
 
 
-def test_a_cancel_that_is_killed_after_its_first_commit_is_finished_by_the_relay(desk: Any) -> None:
+def test_the_relay_finishes_a_cancel_that_was_killed_after_its_first_commit(desk: Any) -> None:
     ids = desk.queued(n=5)
     campaign = campaign_of(desk, ids[0])
     assert desk.write(campaign_control.mark_cancelled, campaign, **BY)
@@ -141,7 +141,7 @@ def test_a_cancel_that_is_killed_after_its_first_commit_is_finished_by_the_relay
     assert desk.broken() == {}
 
 
-def test_what_one_cancel_leaves_to_the_relay_is_counted_with_the_rest(desk: Any) -> None:
+def test_a_cancel_counts_also_the_messages_that_it_leaves_to_the_relay(desk: Any) -> None:
     ids = desk.queued(n=9)
     done = campaign_control.cancel(desk.database, campaign_of(desk, ids[0]), **BY, at_once=4)
     assert done == Cancelled(waiting=9, held=0, sending=0)
@@ -172,7 +172,7 @@ def rounded(desk: Any, status: str, message_id: str | None) -> Opening:
 @pytest.mark.parametrize(
     ("outcome", "expected"), [(Accepted("mid-1", "rid"), "accepted"), (Unknown("ReadTimeout"), "unknown")]
 )
-def test_a_late_answer_outranks_every_other_word(desk: Any, status: str, outcome: Any, expected: str) -> None:
+def test_a_late_answer_decides_over_any_ending(desk: Any, status: str, outcome: Any, expected: str) -> None:
     opening = rounded(desk, status, None)
     seen = Evidence(200, 0, message_id="mid-1" if expected == "accepted" else "")
     desk.settle(opening, outcome, evidence=seen)
@@ -187,7 +187,7 @@ def test_a_late_answer_outranks_every_other_word(desk: Any, status: str, outcome
     ("word", "expected"),
     [("sent", "accepted"), ("delivered", "delivered"), ("read", "read"), ("failed", "failed")],
 )
-def test_a_receipt_outranks_every_other_word(desk: Any, status: str, word: str, expected: str) -> None:
+def test_a_receipt_decides_over_any_ending(desk: Any, status: str, word: str, expected: str) -> None:
     opening = rounded(desk, status, "mid-1")
     desk.sql("UPDATE attempts SET outcome = 'unknown', finished_at = 6, message_id = 'mid-1'")
     desk.receive(Receipt("mid-1", word, 7))

@@ -34,7 +34,7 @@ def counts(desk: Any, campaign: str) -> Counts:
     return found
 
 
-def test_messages_are_counted_by_status_and_posts_with_them(desk: Any) -> None:
+def test_messages_are_counted_by_status_and_attempts_as_well(desk: Any) -> None:
     ids = desk.queued(n=4)
     campaign, lease = campaign_of(desk, ids[0]), desk.lease()
     assert counts(desk, campaign) == Counts({"queued": 4}, 0)
@@ -48,7 +48,7 @@ def test_messages_are_counted_by_status_and_posts_with_them(desk: Any) -> None:
     assert desk.read(campaigns.status_counts, campaign) == counts(desk, campaign).statuses
 
 
-def test_each_campaign_is_counted_by_itself(desk: Any) -> None:
+def test_each_campaign_has_its_own_counts(desk: Any) -> None:
     one, other = (campaign_of(desk, desk.queued(n=n)[0]) for n in (2, 3))
     assert desk.read(counters.of, [one, other]) == {one: Counts({"queued": 2}), other: Counts({"queued": 3})}
 
@@ -58,7 +58,7 @@ def test_a_campaign_without_messages_counts_none(desk: Any) -> None:
     assert counts(desk, campaign) == Counts()
 
 
-def test_the_campaigns_that_have_messages_in_a_status_are_known(desk: Any) -> None:
+def test_campaigns_are_found_by_the_status_of_their_messages(desk: Any) -> None:
     done, waiting = desk.queued(), desk.queued()
     desk.accepted(done)
     with desk.database.read() as tx:
@@ -69,7 +69,7 @@ def test_the_campaigns_that_have_messages_in_a_status_are_known(desk: Any) -> No
     assert found == {"accepted": [campaign_of(desk, done[0])], "queued": [campaign_of(desk, waiting[0])]}
 
 
-def test_what_is_rolled_back_was_never_counted(desk: Any) -> None:
+def test_a_rollback_takes_its_counts_back(desk: Any) -> None:
     (id,) = desk.queued()
     with desk.database.engine.connect() as connection, connection.begin() as transaction:
         connection.execute(text("UPDATE messages SET status = 'failed'"))
@@ -77,7 +77,7 @@ def test_what_is_rolled_back_was_never_counted(desk: Any) -> None:
     assert counts(desk, campaign_of(desk, id)) == Counts({"queued": 1})
 
 
-def test_a_change_by_hand_is_counted_as_well(desk: Any) -> None:
+def test_a_change_by_plain_sql_is_counted(desk: Any) -> None:
     ids = desk.queued(n=3)
     campaign = campaign_of(desk, ids[0])
     desk.sql("UPDATE messages SET status = 'cancelled', attempts = 2 WHERE row = 1")
@@ -85,7 +85,7 @@ def test_a_change_by_hand_is_counted_as_well(desk: Any) -> None:
     assert counts(desk, campaign) == Counts({"cancelled": 1, "queued": 1}, 2)
 
 
-def test_a_campaign_that_is_deleted_takes_its_counts_with_it(desk: Any) -> None:
+def test_deleting_a_campaign_deletes_its_counts(desk: Any) -> None:
     desk.queued(n=3)
     desk.sql("DELETE FROM messages")
     desk.sql("DELETE FROM acts")
@@ -110,7 +110,7 @@ def failing(database: Database, row: int) -> Iterator[Connection]:
         yield tx
 
 
-def test_transactions_that_count_for_one_campaign_do_not_wait_for_each_other(server: Desk) -> None:
+def test_two_transactions_of_one_campaign_count_without_waiting_for_each_other(server: Desk) -> None:
     (campaign,) = {campaign_of(server, id) for id in server.queued(n=4)}
     with ExitStack() as stack:
         for row in (1, 2, 3):
@@ -119,7 +119,7 @@ def test_transactions_that_count_for_one_campaign_do_not_wait_for_each_other(ser
     assert counts(server, campaign) == Counts({"failed": 3, "queued": 1})
 
 
-def test_folding_leaves_every_number_as_it_was_and_one_row_a_status(server: Desk) -> None:
+def test_merging_parts_keeps_the_counts_and_leaves_one_row_for_each_status(server: Desk) -> None:
     (campaign,) = {campaign_of(server, id) for id in server.queued(n=4)}
     with failing(server.database, 1), failing(server.database, 2):
         pass
@@ -131,7 +131,7 @@ def test_folding_leaves_every_number_as_it_was_and_one_row_a_status(server: Desk
     assert server.broken() == {}
 
 
-def test_folding_does_not_wait_for_a_transaction_that_counts(server: Desk) -> None:
+def test_merging_parts_does_not_wait_for_an_open_transaction(server: Desk) -> None:
     (campaign,) = {campaign_of(server, id) for id in server.queued(n=4)}
     with failing(server.database, 1):
         with server.database.write() as tx:
@@ -142,7 +142,7 @@ def test_folding_does_not_wait_for_a_transaction_that_counts(server: Desk) -> No
     assert server.broken() == {}
 
 
-def test_who_counts_while_its_part_is_being_folded_counts_on_after_that(server: Desk) -> None:
+def test_a_connection_counts_on_after_its_part_was_merged(server: Desk) -> None:
     (campaign,) = {campaign_of(server, id) for id in server.queued(n=4)}
     with server.database.engine.connect() as worker, ThreadPoolExecutor(1) as thread:
 
@@ -180,7 +180,7 @@ CHANGES = st.tuples(
 
 @given(changes=st.lists(CHANGES, max_size=12))
 @settings(max_examples=40, deadline=None)
-def test_after_any_changes_the_counts_are_the_truth(two: tuple[Desk, Desk], changes: list[Any]) -> None:
+def test_after_any_changes_the_counts_equal_the_messages(two: tuple[Desk, Desk], changes: list[Any]) -> None:
     desk = two[0]
     ids = [desk.campaign().id for _ in range(2)]
     for act, (low, high), status, attempts, n, commits in changes:

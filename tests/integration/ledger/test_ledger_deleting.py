@@ -38,7 +38,7 @@ def rows(desk: Any) -> dict[str, int]:
     return {table: desk.scalar(f"SELECT count(*) FROM {table}") for table in TABLES}  # noqa: S608
 
 
-def test_a_campaign_is_deleted_whole_and_the_audit_holds_of_what_is_left(desk: Any) -> None:
+def test_after_deleting_a_campaign_the_audit_of_the_others_holds(desk: Any) -> None:
     kept = one_of_everything(desk)
     before = rows(desk)
     assert all(before.values())

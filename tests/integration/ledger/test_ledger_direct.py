@@ -14,7 +14,7 @@ from bulksend.messaging.states import Kind, Status
 from bulksend.messaging.units import LATE_MS
 
 
-def test_the_same_key_again_is_the_first_message(desk: Any) -> None:
+def test_a_send_with_a_used_key_returns_the_first_message(desk: Any) -> None:
     send = desk.new_send(key="login-1")
     (first,) = desk.send(send)
     (again,) = desk.send(send)
@@ -23,14 +23,14 @@ def test_the_same_key_again_is_the_first_message(desk: Any) -> None:
     assert desk.broken() == {}
 
 
-def test_the_same_key_to_the_other_form_of_the_number_is_the_first_message(desk: Any) -> None:
+def test_a_used_key_to_another_form_of_the_number_returns_the_first_message(desk: Any) -> None:
     """Case 04."""
     (first,) = desk.send(desk.new_send(key="login-1", recipient="541155550124"))
     (again,) = desk.send(desk.new_send(key="login-1", recipient="5491155550124"))
     assert (again.id, again.repeated) == (first.id, True)
 
 
-def test_a_repeated_send_tells_how_far_the_first_has_come(desk: Any) -> None:
+def test_a_repeated_send_returns_the_status_of_the_first(desk: Any) -> None:
     send = desk.new_send(key="login-1")
     (first,) = desk.send(send)
     desk.accepted([first.id])
@@ -38,7 +38,7 @@ def test_a_repeated_send_tells_how_far_the_first_has_come(desk: Any) -> None:
     assert again.status is Status.ACCEPTED
 
 
-def test_a_key_that_stands_for_another_message_is_a_conflict_that_names_it(desk: Any) -> None:
+def test_a_key_of_another_message_is_a_conflict_with_its_id(desk: Any) -> None:
     (first,) = desk.send(desk.new_send(key="login-1"))
     for other in ({"content": '{"body":"x"}'}, {"recipient": "447700900124"}, {"type": "image"}):
         (became,) = desk.send(desk.new_send(key="login-1", **other))
@@ -47,7 +47,7 @@ def test_a_key_that_stands_for_another_message_is_a_conflict_that_names_it(desk:
     assert desk.broken() == {}
 
 
-def test_a_suppressed_recipient_is_on_record_as_suppressed(desk: Any) -> None:
+def test_a_send_to_a_suppressed_recipient_is_stored_as_suppressed(desk: Any) -> None:
     desk.write(suppressions.add, "447700900123", scope="all", reason="stop", source="hand", actor="ada")
     (taken,) = desk.send(desk.new_send())
     assert taken.status is Status.SUPPRESSED
@@ -56,7 +56,7 @@ def test_a_suppressed_recipient_is_on_record_as_suppressed(desk: Any) -> None:
     assert desk.broken() == {}
 
 
-def test_what_has_outlived_its_time_is_not_stored(desk: Any) -> None:
+def test_a_send_past_its_time_to_live_is_not_stored(desk: Any) -> None:
     late = desk.new_send(key="late", due_at=desk.now() - 2_000, lives_ms=1_000)
     assert [type(became) for became in desk.send(late)] == [AlreadyExpired]
     # A due time long past is a mistake of its own, whether or not the message has a time to live.
@@ -67,14 +67,14 @@ def test_what_has_outlived_its_time_is_not_stored(desk: Any) -> None:
     assert desk.read(campaigns.get, home.id).messages == 0
 
 
-def test_a_repeat_finds_its_first_message_however_late_it_comes(desk: Any) -> None:
+def test_a_late_repeat_still_returns_the_first_message(desk: Any) -> None:
     send = desk.new_send(key="login-1", due_at=desk.now(), lives_ms=60_000)
     (first,) = desk.send(send)
     (again,) = desk.send(send._replace(due_at=1_000))
     assert (again.id, again.repeated) == (first.id, True)
 
 
-def test_each_of_a_group_gets_what_is_its_own(desk: Any) -> None:
+def test_each_send_of_a_group_gets_its_own_result(desk: Any) -> None:
     desk.write(suppressions.add, "447700900999", scope="all", reason="stop", source="hand", actor="ada")
     known = desk.new_send(key="known")
     (first,) = desk.send(known)

@@ -11,7 +11,7 @@ from bulksend.messaging.outcome import NotSent, Unknown
 from bulksend.messaging.states import Kind, OnUnknown, Status
 
 
-def test_what_waits_and_is_due_comes_longest_due_first(desk: Any) -> None:
+def test_due_messages_come_longest_due_first(desk: Any) -> None:
     campaign = desk.campaign()
     now = desk.now()
     rows = [
@@ -25,7 +25,7 @@ def test_what_waits_and_is_due_comes_longest_due_first(desk: Any) -> None:
     assert [item.due_at for item in desk.read(due.due_messages, campaign.id, 1)] == [now - 9]
 
 
-def test_what_is_held_or_ended_is_not_due(desk: Any) -> None:
+def test_claimed_and_ended_messages_are_not_due(desk: Any) -> None:
     ids = desk.queued(n=3)
     campaign = desk.row(ids[0])["campaign_id"]
     lease = desk.lease()
@@ -50,7 +50,7 @@ def test_the_next_due_time_is_known_also_while_nothing_is_due(desk: Any) -> None
     assert desk.read(due.next_due_at, campaign.id) == at
 
 
-def test_what_waits_past_its_time_to_live_expires_and_loses_its_code(desk: Any) -> None:
+def test_a_waiting_code_past_its_time_to_live_expires_and_is_wiped(desk: Any) -> None:
     late, good = desk.queued(Kind.OTP, n=2, life_ms=60_000)
     desk.sql("UPDATE messages SET expires_at = :now WHERE CAST(id AS text) = :id", now=desk.now(), id=late)
     assert desk.write(due.expire) == 1
@@ -60,21 +60,21 @@ def test_what_waits_past_its_time_to_live_expires_and_loses_its_code(desk: Any) 
     assert desk.broken() == {}
 
 
-def test_what_never_expires_and_what_is_held_is_left_alone(desk: Any) -> None:
+def test_claimed_messages_and_those_without_a_time_to_live_do_not_expire(desk: Any) -> None:
     ids = desk.queued(n=2)
     desk.claim(desk.lease(), ids[:1])
     desk.sql("UPDATE messages SET expires_at = 1 WHERE status = 'claimed'")
     assert desk.write(due.expire) == 0
 
 
-def test_thousands_expire_in_slices(desk: Any) -> None:
+def test_messages_expire_in_chunks(desk: Any) -> None:
     desk.queued(n=5)
     desk.sql("UPDATE messages SET expires_at = 1")
     assert [desk.write(due.expire, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.parametrize("status", [Status.RETRY])
-def test_what_may_have_gone_out_is_unknown_and_not_expired(desk: Any, status: Status) -> None:
+def test_a_message_that_may_have_been_sent_is_unknown_and_not_expired(desk: Any, status: Status) -> None:
     (id,) = desk.queued(on_unknown=OnUnknown.RESEND, life_ms=60_000)
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, Unknown("ReadTimeout"), status=status, due_at=0)

@@ -39,7 +39,7 @@ def counts(desk: Any, campaign: campaigns.Campaign) -> tuple[int, int, int, int,
 # -- campaigns by their key ----------------------------------------------------------------------------------
 
 
-def test_the_same_key_finds_its_campaign_again_and_makes_none(desk: Any) -> None:
+def test_a_used_key_finds_its_campaign(desk: Any) -> None:
     new = desk.new_campaign(key="spring")
     first, made = desk.write(campaign_creation.create_or_find, new)
     again, made_again = desk.write(campaign_creation.create_or_find, new)
@@ -49,7 +49,7 @@ def test_the_same_key_finds_its_campaign_again_and_makes_none(desk: Any) -> None
     assert [act.act for act in desk.read(operator_log.of, "campaign", first.id)] == ["create"]
 
 
-def test_the_same_key_for_other_content_is_refused_and_changes_nothing(desk: Any) -> None:
+def test_a_used_key_with_other_content_is_refused(desk: Any) -> None:
     first = desk.campaign(key="spring", source_hash="one")
     with pytest.raises(InvalidInput, match="again=True") as caught:
         desk.campaign(key="spring", source_hash="two")
@@ -57,7 +57,7 @@ def test_the_same_key_for_other_content_is_refused_and_changes_nothing(desk: Any
     assert desk.read(campaigns.by_key, "spring") == first
 
 
-def test_single_sends_of_a_kind_share_one_standing_campaign_that_never_finishes(desk: Any) -> None:
+def test_direct_sends_of_a_kind_share_a_standing_campaign_that_never_finishes(desk: Any) -> None:
     home = desk.write(campaign_creation.standing_campaign, Kind.OTP)
     assert desk.write(campaign_creation.standing_campaign, Kind.OTP).id == home.id
     assert home.is_direct
@@ -68,7 +68,7 @@ def test_single_sends_of_a_kind_share_one_standing_campaign_that_never_finishes(
 # -- chunks of a file ----------------------------------------------------------------------------------------
 
 
-def test_rows_become_messages_and_refusals_and_every_one_is_counted(desk: Any) -> None:
+def test_each_row_is_counted_as_a_message_or_a_refused_row(desk: Any) -> None:
     campaign = desk.campaign()
     taken = desk.take(campaign, desk.new_message(1), desk.new_message(3), refused=[NO_COUNTRY])
     assert (taken.messages, taken.duplicates, taken.suppressed) == (2, 0, 0)
@@ -81,7 +81,7 @@ def test_rows_become_messages_and_refusals_and_every_one_is_counted(desk: Any) -
     assert desk.broken() == {}
 
 
-def test_only_what_is_due_now_is_ready_to_be_published(desk: Any) -> None:
+def test_only_messages_that_are_due_are_ready(desk: Any) -> None:
     campaign = desk.campaign()
     later = desk.new_message(2, due_at=desk.now() + 3_600_000)
     taken = desk.take(campaign, desk.new_message(1), later)
@@ -89,7 +89,7 @@ def test_only_what_is_due_now_is_ready_to_be_published(desk: Any) -> None:
     assert [desk.row(id)["row"] for id in taken.ready] == [1]
 
 
-def test_an_interrupted_intake_goes_on_where_it_stood(desk: Any) -> None:
+def test_an_interrupted_intake_continues_after_its_last_row(desk: Any) -> None:
     campaign = desk.campaign(key="spring")
     desk.take(campaign, desk.new_message(1), desk.new_message(2))
     resumed = desk.campaign(key="spring")
@@ -100,7 +100,7 @@ def test_an_interrupted_intake_goes_on_where_it_stood(desk: Any) -> None:
     assert desk.read(campaigns.get, campaign.id).status is CampaignStatus.RUNNING
 
 
-def test_a_second_intake_of_the_same_rows_moves_nothing_and_says_so(desk: Any) -> None:
+def test_storing_rows_twice_raises_intake_conflict(desk: Any) -> None:
     campaign = desk.campaign()
     desk.take(campaign, desk.new_message(1), after=0)
     with pytest.raises(IntakeConflict):
@@ -109,7 +109,7 @@ def test_a_second_intake_of_the_same_rows_moves_nothing_and_says_so(desk: Any) -
     assert desk.refused_rows(campaign) == []
 
 
-def test_rows_after_the_end_of_intake_are_not_taken(desk: Any) -> None:
+def test_rows_after_the_end_of_intake_raise_intake_conflict(desk: Any) -> None:
     campaign = desk.campaign()
     desk.take(campaign, desk.new_message(1))
     desk.write(campaigns.finish_intake, campaign.id)
@@ -117,7 +117,7 @@ def test_rows_after_the_end_of_intake_are_not_taken(desk: Any) -> None:
         desk.take(campaign, desk.new_message(2))
 
 
-def test_a_chunk_that_fails_half_way_leaves_nothing_behind(desk: Any) -> None:
+def test_a_chunk_that_fails_stores_nothing(desk: Any) -> None:
     campaign = desk.campaign()
     unstorable = desk.new_message(2, body={"v": {"name": object()}})
     with pytest.raises(TypeError):
@@ -127,7 +127,7 @@ def test_a_chunk_that_fails_half_way_leaves_nothing_behind(desk: Any) -> None:
     assert desk.scalar("SELECT count(*) FROM refusals") == 0
 
 
-def test_the_same_person_twice_in_a_chunk_is_one_message_and_a_duplicate(desk: Any) -> None:
+def test_a_person_twice_in_a_chunk_is_a_message_and_a_duplicate(desk: Any) -> None:
     campaign = desk.campaign()
     twice = [desk.new_message(row, recipient="447700900123") for row in (1, 2)]
     taken = desk.take(campaign, *twice)
@@ -136,7 +136,7 @@ def test_the_same_person_twice_in_a_chunk_is_one_message_and_a_duplicate(desk: A
     assert desk.broken() == {}
 
 
-def test_the_same_person_in_a_later_chunk_is_a_duplicate_too(desk: Any) -> None:
+def test_a_person_of_an_earlier_chunk_is_a_duplicate(desk: Any) -> None:
     campaign = desk.campaign()
     desk.take(campaign, desk.new_message(1, recipient="447700900123"))
     other_words = desk.new_message(2, recipient="447700900123", body={"v": {"name": "Bob"}})
@@ -145,7 +145,7 @@ def test_the_same_person_in_a_later_chunk_is_a_duplicate_too(desk: Any) -> None:
     assert counts(desk, campaign) == (2, 1, 1, 0, 0)
 
 
-def test_the_same_person_in_another_campaign_is_a_message_again(desk: Any) -> None:
+def test_a_person_of_another_campaign_is_not_a_duplicate(desk: Any) -> None:
     for _ in range(2):
         taken = desk.take(desk.campaign(), desk.new_message(1, recipient="447700900123"))
         assert taken.messages == 1
@@ -156,7 +156,7 @@ def test_the_same_person_in_another_campaign_is_a_message_again(desk: Any) -> No
     "other",
     [{"body": {"v": {"name": "Bob"}}}, {"recipient": "447700900124"}, {"type": "image"}, {"sender": "1"}],
 )
-def test_a_chosen_key_that_stands_for_something_else_is_refused_by_its_row(
+def test_a_chosen_key_of_another_message_is_refused_with_its_row(
     desk: Any, apart: bool, other: dict[str, Any]
 ) -> None:
     campaign = desk.campaign()
@@ -177,7 +177,7 @@ def test_a_chosen_key_that_stands_for_something_else_is_refused_by_its_row(
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in one chunk", "in two chunks"])
-def test_a_chosen_key_that_says_the_same_again_is_a_duplicate(desk: Any, apart: bool) -> None:
+def test_a_chosen_key_with_the_same_content_is_a_duplicate(desk: Any, apart: bool) -> None:
     campaign = desk.campaign()
     same = [
         desk.new_message(row, recipient="447700900123", key="order-1", explicit_key=True) for row in (1, 2)
@@ -191,7 +191,7 @@ def test_a_chosen_key_that_says_the_same_again_is_a_duplicate(desk: Any, apart: 
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in one chunk", "in two chunks"])
-def test_nobody_is_dropped_because_somebody_elses_chosen_key_is_their_number(desk: Any, apart: bool) -> None:
+def test_a_chosen_key_that_equals_another_persons_number_drops_no_row(desk: Any, apart: bool) -> None:
     campaign = desk.campaign()
     odd = desk.new_message(1, recipient="447700900124", key="447700900123", explicit_key=True)
     plain = desk.new_message(2, recipient="447700900123")
@@ -225,7 +225,7 @@ def test_a_person_under_both_forms_of_the_number_is_a_duplicate(
     assert desk.broken() == {}
 
 
-def test_a_key_chosen_before_the_encryption_key_was_rotated_is_still_known(desk: Any) -> None:
+def test_a_key_is_found_after_the_encryption_key_was_rotated(desk: Any) -> None:
     campaign = desk.campaign(Kind.OTP)
     code = desk.new_message(1, key="login-1", explicit_key=True)
     desk.take(campaign, code)
@@ -234,7 +234,7 @@ def test_a_key_chosen_before_the_encryption_key_was_rotated_is_still_known(desk:
     assert (taken.duplicates, taken.refused) == (1, [])
 
 
-def test_who_is_suppressed_at_intake_is_counted_named_and_never_ready(desk: Any) -> None:
+def test_a_suppressed_recipient_is_counted_and_never_ready(desk: Any) -> None:
     desk.write(
         suppressions.add, "447700900123", scope="all", reason="asked us to stop", source="hand", actor="ada"
     )
@@ -252,7 +252,7 @@ def test_who_is_suppressed_at_intake_is_counted_named_and_never_ready(desk: Any)
     assert desk.broken() == {}
 
 
-def test_one_time_codes_are_sealed_and_other_kinds_rest_in_clear(desk: Any) -> None:
+def test_only_one_time_codes_are_encrypted_by_default(desk: Any) -> None:
     (code,) = desk.take(desk.campaign(Kind.OTP), desk.new_message(1, body={"v": {"code": "493817"}})).ready
     (offer,) = desk.take(desk.campaign(), desk.new_message(1)).ready
     assert b"493817" not in desk.payload(code)
@@ -260,7 +260,7 @@ def test_one_time_codes_are_sealed_and_other_kinds_rest_in_clear(desk: Any) -> N
     assert b'"Ada"' in desk.payload(offer)
 
 
-def test_everything_is_sealed_where_that_is_the_setting(desk: Any) -> None:
+def test_every_payload_is_encrypted_when_that_is_set(desk: Any) -> None:
     campaign = desk.campaign()
     with desk.database.write() as tx:
         taken = intake.store_chunk(
@@ -304,7 +304,7 @@ def all_at_once(n: int, work: Callable[[int], object]) -> list[Any]:
         return list(pool.map(begin, range(n)))
 
 
-def test_of_many_intakes_of_the_same_rows_at_once_one_takes_them(desk: Any) -> None:
+def test_of_concurrent_intakes_of_the_same_rows_one_stores_them(desk: Any) -> None:
     campaign = desk.campaign()
     rows = [desk.new_message(row) for row in range(1, 21)]
     done = all_at_once(4, lambda _: desk.take(campaign, *rows, after=0))
@@ -313,7 +313,7 @@ def test_of_many_intakes_of_the_same_rows_at_once_one_takes_them(desk: Any) -> N
     assert desk.broken() == {}
 
 
-def test_the_same_campaign_made_by_many_processes_at_once_is_one(desk: Any) -> None:
+def test_concurrent_processes_create_a_campaign_once(desk: Any) -> None:
     new = desk.new_campaign(key="spring")
     done = all_at_once(6, lambda _: desk.write(campaign_creation.create_or_find, new))
     assert len({campaign.id for campaign, _ in done}) == 1

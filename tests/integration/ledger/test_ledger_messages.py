@@ -27,7 +27,7 @@ def resolve(desk: Any, id: str, as_: str, why: str = "the customer says so") -> 
 @pytest.mark.parametrize(
     ("as_", "status"), [("accepted", Status.ACCEPTED), ("failed", Status.FAILED), ("resend", Status.QUEUED)]
 )
-def test_an_unknown_message_is_settled_by_hand_and_on_record(desk: Any, as_: str, status: Status) -> None:
+def test_resolving_an_unknown_message_is_logged(desk: Any, as_: str, status: Status) -> None:
     id = unknown(desk)
     assert resolve(desk, id, as_) is status
     row = desk.row(id)
@@ -39,7 +39,7 @@ def test_an_unknown_message_is_settled_by_hand_and_on_record(desk: Any, as_: str
     assert desk.broken() == {}
 
 
-def test_what_is_to_be_sent_again_is_sent_again_and_the_audit_knows_why(desk: Any) -> None:
+def test_a_resend_is_sent_and_the_audit_holds(desk: Any) -> None:
     id = unknown(desk)
     resolve(desk, id, "resend")
     desk.accepted([id])
@@ -47,14 +47,14 @@ def test_what_is_to_be_sent_again_is_sent_again_and_the_audit_knows_why(desk: An
     assert desk.broken() == {}
 
 
-def test_to_be_sent_again_opens_a_finished_campaign(desk: Any) -> None:
+def test_a_resend_reopens_a_finished_campaign(desk: Any) -> None:
     id = unknown(desk)
     (campaign,) = desk.write(campaigns.finish_ended)
     resolve(desk, id, "resend")
     assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
 
 
-def test_an_answer_that_comes_to_light_spares_the_second_send(desk: Any) -> None:
+def test_a_late_answer_cancels_a_resend(desk: Any) -> None:
     (id,) = desk.queued()
     lease = desk.lease()
     (opening,) = desk.sent(lease, [id])
@@ -65,14 +65,14 @@ def test_an_answer_that_comes_to_light_spares_the_second_send(desk: Any) -> None
     assert desk.status(id) == "accepted"
 
 
-def test_a_code_is_not_sent_again(desk: Any) -> None:
+def test_a_resend_of_a_one_time_code_is_refused(desk: Any) -> None:
     id = unknown(desk, Kind.OTP)
     with pytest.raises(InvalidInput, match="send a new code"):
         resolve(desk, id, "resend")
     assert desk.status(id) == "unknown"
 
 
-def test_nothing_of_a_cancelled_campaign_is_sent_again(desk: Any) -> None:
+def test_a_resend_in_a_cancelled_campaign_is_refused(desk: Any) -> None:
     id = unknown(desk)
     campaign_control.cancel(desk.database, desk.row(id)["campaign_id"], actor="ada", why="wrong list")
     with pytest.raises(InvalidInput, match="cancelled"):
@@ -88,12 +88,12 @@ def test_resolving_without_a_reason_is_refused(desk: Any, why: str) -> None:
     assert desk.status(id) == "unknown"
 
 
-def test_another_word_than_the_three_is_refused(desk: Any) -> None:
+def test_an_unknown_resolution_is_refused(desk: Any) -> None:
     with pytest.raises(InvalidInput, match="accepted, failed, resend"):
         resolve(desk, unknown(desk), "delivered")
 
 
-def test_what_is_not_unknown_is_left_alone(desk: Any) -> None:
+def test_only_unknown_messages_can_be_resolved(desk: Any) -> None:
     (id,) = desk.queued()
     with pytest.raises(InvalidInput, match="is queued, not unknown"):
         resolve(desk, id, "accepted")
@@ -101,16 +101,16 @@ def test_what_is_not_unknown_is_left_alone(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("id", ["4477", "", "not-an-id"])
-def test_what_is_no_id_is_answered_with_how_to_find_one(desk: Any, id: str) -> None:
+def test_a_malformed_id_is_refused_with_how_to_find_one(desk: Any, id: str) -> None:
     with pytest.raises(MessageNotFound, match="messages find"):
         desk.row(id)
 
 
-def test_an_id_that_nobody_has_is_said_to_be_none(desk: Any) -> None:
+def test_an_id_of_no_message_raises_message_not_found(desk: Any) -> None:
     with pytest.raises(MessageNotFound, match="there is no message"):
         desk.row(new_id())
 
 
-def test_reading_a_message_never_shows_its_content(desk: Any) -> None:
+def test_reading_a_message_does_not_return_its_content(desk: Any) -> None:
     (id,) = desk.queued()
     assert not {"payload", "fingerprint"} & set(desk.row(id))

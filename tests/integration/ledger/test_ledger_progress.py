@@ -26,27 +26,27 @@ def pace(desk: Any, *of: campaigns.Campaign) -> list[float]:
     return [found[campaign.id] for campaign in of]
 
 
-def test_the_posts_of_the_last_seconds_are_the_pace_of_each_campaign(desk: Any) -> None:
+def test_the_send_rate_of_a_campaign_is_that_of_its_recent_posts(desk: Any) -> None:
     one, other = desk.queued(n=4), desk.queued(n=2)
     desk.sent(desk.lease(), one[:3] + other[:1])
     assert pace(desk, campaign_of(desk, one[0]), campaign_of(desk, other[0])) == [0.3, 0.1]
 
 
-def test_what_was_posted_before_that_is_not_its_pace(desk: Any) -> None:
+def test_older_posts_do_not_count_for_the_send_rate(desk: Any) -> None:
     ids = desk.queued(n=2)
     desk.sent(desk.lease(), ids)
     desk.sql("UPDATE attempts SET started_at = started_at - :ms", ms=WINDOW_MS + 1)
     assert pace(desk, campaign_of(desk, ids[0])) == [0.0]
 
 
-def test_a_campaign_that_ended_before_has_none(desk: Any) -> None:
+def test_a_campaign_that_ended_has_no_send_rate(desk: Any) -> None:
     ids = desk.queued(n=2)
     desk.sent(desk.lease(), ids)
     desk.sql("UPDATE campaigns SET ended_at = :at", at=desk.now() - WINDOW_MS - 1_000)
     assert pace(desk, campaign_of(desk, ids[0])) == [0.0]
 
 
-def test_of_a_busy_sender_its_newest_posts_tell_the_pace(desk: Any) -> None:
+def test_the_send_rate_of_a_busy_sender_comes_from_its_newest_posts(desk: Any) -> None:
     """More than are looked at within the window: two a millisecond, half of them of another campaign."""
     mine, others = desk.queued(), desk.queued()
     openings = desk.sent(desk.lease(), mine + others)
@@ -66,7 +66,7 @@ def test_of_a_busy_sender_its_newest_posts_tell_the_pace(desk: Any) -> None:
     assert 300 < found <= 1000
 
 
-def test_single_sends_have_a_pace_whoever_sends_them(desk: Any) -> None:
+def test_direct_sends_have_a_send_rate_over_all_senders(desk: Any) -> None:
     direct = desk.write(campaign_creation.standing_campaign, Kind.MARKETING)
     ids = []
     for phone in ("15550100101", "15550100102"):
@@ -76,7 +76,7 @@ def test_single_sends_have_a_pace_whoever_sends_them(desk: Any) -> None:
     assert pace(desk, direct) == [0.2]
 
 
-def test_why_messages_were_not_sent_the_most_frequent_first(desk: Any) -> None:
+def test_failure_reasons_come_most_frequent_first(desk: Any) -> None:
     ids = desk.queued(n=6)
     first, second, third, fourth, fifth = desk.sent(desk.lease(), ids[:5])
     for opening in (first, second):

@@ -43,19 +43,19 @@ def found(desk: Any, limit: int = 100, **query: Any) -> list[str]:
 # -- what is found ---------------------------------------------------------------------------------------------
 
 
-def test_without_a_question_the_newest_come_first(desk: Any) -> None:
+def test_without_filters_the_newest_come_first(desk: Any) -> None:
     ids = desk.queued(n=5)
     assert found(desk) == ids[::-1]
     assert found(desk, limit=2) == ids[:2:-1]
 
 
-def test_by_phone(desk: Any) -> None:
+def test_messages_are_found_by_phone(desk: Any) -> None:
     ids = desk.queued(n=3) + desk.queued(n=3)
     assert found(desk, phone="447700900002") == [ids[4], ids[1]]
     assert found(desk, phone="447700900009") == []
 
 
-def test_by_either_form_of_a_phone(desk: Any) -> None:
+def test_messages_are_found_by_any_form_of_a_phone(desk: Any) -> None:
     """Case 04."""
     campaign = desk.campaign()
     forms = ["553185550124", "5531985550124"]
@@ -65,14 +65,14 @@ def test_by_either_form_of_a_phone(desk: Any) -> None:
         assert found(desk, phone=form) == ready[::-1]
 
 
-def test_by_the_vendors_message_id(desk: Any) -> None:
+def test_messages_are_found_by_message_id(desk: Any) -> None:
     ids = desk.queued(n=3)
     message_ids = desk.accepted(ids)
     assert found(desk, message_id=message_ids[1]) == [f"{message_ids[1].removeprefix('mid-')}"]
     assert found(desk, message_id="mid-x") == []
 
 
-def test_by_a_request_id_also_of_an_earlier_attempt(desk: Any) -> None:
+def test_messages_are_found_by_a_request_id_of_any_attempt(desk: Any) -> None:
     (id,) = desk.queued()
     lease = desk.lease()
     for request_id in ("rid-1", "rid-2"):
@@ -83,7 +83,7 @@ def test_by_a_request_id_also_of_an_earlier_attempt(desk: Any) -> None:
     assert found(desk, request_id="rid-3") == []
 
 
-def test_by_campaign_and_by_status_of_it(desk: Any) -> None:
+def test_messages_are_found_by_campaign_and_status(desk: Any) -> None:
     ids = desk.queued(n=4)
     desk.queued(n=2)
     campaign = desk.row(ids[0])["campaign_id"]
@@ -94,7 +94,7 @@ def test_by_campaign_and_by_status_of_it(desk: Any) -> None:
     assert found(desk, campaign_id=new_id()) == []
 
 
-def test_by_when_it_was_taken_in(desk: Any) -> None:
+def test_messages_are_found_by_time_of_intake(desk: Any) -> None:
     (made,), new = desk.queued(), desk.queued()
     campaign, earlier = desk.row(made)["campaign_id"], desk.now() - 3_600_000
     old = lowest_at(earlier)
@@ -115,7 +115,7 @@ def test_by_when_it_was_taken_in(desk: Any) -> None:
     assert found(desk, since=0, until=2**50) == [*new, old]
 
 
-def test_an_id_made_before_ids_kept_to_the_ledgers_clock_may_be_hours_off(desk: Any) -> None:
+def test_ids_from_before_they_followed_the_ledgers_clock_may_be_hours_off(desk: Any) -> None:
     (id,) = desk.queued()
     upgraded, earlier = desk.now(), desk.now() - 3_600_000
     desk.sql("UPDATE messages SET queued_at = :at", at=earlier)
@@ -129,7 +129,7 @@ def test_an_id_made_before_ids_kept_to_the_ledgers_clock_may_be_hours_off(desk: 
     assert found(desk, since=earlier, until=earlier) == [id]
 
 
-def test_a_range_of_time_is_a_range_of_ids_as_near_as_half_a_second(desk: Any) -> None:
+def test_a_time_range_is_a_range_of_ids_within_half_a_second(desk: Any) -> None:
     """What is taken in meanwhile is not read: of ten million a day, an hour is 400,000."""
     desk.sql("DELETE FROM installation")
     desk.sql("INSERT INTO installation (name, value) VALUES ('ids_near_since', :since)", since=b"0")
@@ -138,7 +138,7 @@ def test_a_range_of_time_is_a_range_of_ids_as_near_as_half_a_second(desk: Any) -
     assert [UUID(text).int >> 80 for text in asked if len(text) == 36] == [10**12 - 500, 10**12 + 1501]
 
 
-def test_the_newest_in_a_status_of_many_campaigns_in_pages(desk: Any) -> None:
+def test_the_newest_messages_in_a_status_of_many_campaigns_come_in_pages(desk: Any) -> None:
     """More campaigns than are looked into at once, some with many, some that go on beside others."""
     for n in range(230):
         desk.queued(n=1 + n % 2)
@@ -162,7 +162,7 @@ def test_the_newest_in_a_status_of_many_campaigns_in_pages(desk: Any) -> None:
             assert seen == [str(id) for id in wanted]
 
 
-def test_questions_narrow_each_other(desk: Any) -> None:
+def test_filters_combine(desk: Any) -> None:
     ids = desk.queued(n=3)
     campaign = desk.row(ids[0])["campaign_id"]
     desk.queued(n=3)
@@ -171,7 +171,7 @@ def test_questions_narrow_each_other(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("by", ["nothing", "campaign", "status", "since"])
-def test_pages_show_every_message_once_while_more_come_in(desk: Any, by: str) -> None:
+def test_pages_have_each_message_once_while_more_come_in(desk: Any, by: str) -> None:
     ids = desk.queued(n=7)
     campaign = desk.row(ids[0])["campaign_id"]
     query = {
@@ -187,7 +187,7 @@ def test_pages_show_every_message_once_while_more_come_in(desk: Any, by: str) ->
     assert seen == ids[::-1]
 
 
-def test_an_export_is_every_message_of_a_campaign_in_the_order_of_its_rows(desk: Any) -> None:
+def test_an_export_has_each_message_of_a_campaign_in_the_order_of_its_rows(desk: Any) -> None:
     ids = desk.queued(n=7)
     desk.queued(n=2)
     desk.accepted(ids[2:4])
@@ -197,13 +197,13 @@ def test_an_export_is_every_message_of_a_campaign_in_the_order_of_its_rows(desk:
             assert [row["row"] for row in search.export(tx, campaign, page=page)] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_what_is_found_never_holds_content(desk: Any) -> None:
+def test_found_messages_have_no_content(desk: Any) -> None:
     desk.queued()
     (row,) = desk.read(search.find, Query(), limit=1)
     assert not {"payload", "fingerprint", "owner"} & set(row)
 
 
-def test_a_page_after_something_that_is_no_id_is_refused(desk: Any) -> None:
+def test_a_page_after_a_malformed_id_is_refused(desk: Any) -> None:
     desk.queued()
     with pytest.raises(InvalidInput, match="--before"):
         desk.read(search.find, Query(), limit=1, before="447700900001")
@@ -371,7 +371,7 @@ def assert_reads_no_table_whole(plan: str) -> None:
     ),
 )
 @pytest.mark.parametrize("page", ["first", "next"])
-def test_every_question_is_answered_by_an_index(
+def test_every_search_uses_an_index(
     plans: Plans, grown: Database, query: Query, indexes: set[str], page: str
 ) -> None:
     if query.campaign_id is not None:
@@ -386,9 +386,7 @@ def a_campaign(grown: Database) -> str:
         return campaigns.newest(tx, 1)[0].id
 
 
-def test_a_page_of_a_campaign_takes_a_page_of_each_status_in_order_and_sorts_no_more(
-    plans: Plans, grown: Database
-) -> None:
+def test_a_page_of_a_campaign_sorts_only_a_page_of_each_status(plans: Plans, grown: Database) -> None:
     campaign = a_campaign(grown)
     for plan in (
         plans(search.find, Query(campaign_id=campaign), limit=10),
@@ -435,7 +433,7 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_every_act_of_the_hot_path_finds_its_rows_by_an_index(plans: Plans, act: str) -> None:
+def test_every_statement_of_the_hot_path_uses_an_index(plans: Plans, act: str) -> None:
     work, index = ACTS[act]
     plan = plans(work)
     assert index in plan, plan
@@ -445,6 +443,6 @@ def test_every_act_of_the_hot_path_finds_its_rows_by_an_index(plans: Plans, act:
 @pytest.mark.parametrize(
     "outcome", [Accepted("mid", "rid"), NotSent("ConnectError")], ids=["accepted", "not sent"]
 )
-def test_settling_finds_attempts_and_messages_by_their_keys(plans: Plans, outcome: Outcome) -> None:
+def test_settling_uses_the_keys_of_attempts_and_messages(plans: Plans, outcome: Outcome) -> None:
     settlement = Settlement(ID, new_id(), outcome, Evidence(), 1.0, Status.RETRY, 0, 1, 0, "")
     assert_reads_no_table_whole(plans(settle, [settlement] * 3))

@@ -21,7 +21,7 @@ ACTS: dict[str, Callable[[Any, campaigns.Campaign], object]] = {
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("kind", Kind)
-def test_it_takes_no_cancel_pause_or_retry_by_id_or_name(desk: Any, kind: Kind, act: str) -> None:
+def test_a_standing_campaign_cannot_be_cancelled_paused_or_retried(desk: Any, kind: Kind, act: str) -> None:
     standing = desk.write(campaign_creation.standing_campaign, kind)
     for named in (standing.id, standing.name):
         found = desk.read(campaigns.find, named)
@@ -32,7 +32,7 @@ def test_it_takes_no_cancel_pause_or_retry_by_id_or_name(desk: Any, kind: Kind, 
     assert desk.write(campaign_creation.standing_campaign, kind).status is CampaignStatus.RUNNING
 
 
-def test_one_that_was_paused_before_can_be_resumed(desk: Any) -> None:
+def test_a_standing_campaign_that_is_paused_can_be_resumed(desk: Any) -> None:
     standing = desk.write(campaign_creation.standing_campaign, Kind.OTP)
     desk.write(pauses.pause_campaign, standing.id, **BY)
     campaign_control.check_allowed(standing, "resume")

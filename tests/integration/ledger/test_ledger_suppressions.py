@@ -27,29 +27,29 @@ def unwanted(desk: Any, kind: Kind) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_one_of_all_holds_back_every_kind(desk: Any, kind: Kind) -> None:
+def test_scope_all_suppresses_every_kind(desk: Any, kind: Kind) -> None:
     add(desk, ADA, "all")
     assert unwanted(desk, kind) == {ADA: "stop"}
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_one_of_marketing_spares_codes_and_utility(desk: Any, kind: Kind) -> None:
+def test_scope_marketing_does_not_suppress_codes_and_utility(desk: Any, kind: Kind) -> None:
     add(desk, ADA, "marketing")
     assert unwanted(desk, kind) == ({ADA: "stop"} if kind is Kind.MARKETING else {})
 
 
-def test_one_of_a_country_holds_back_its_numbers_only(desk: Any) -> None:
+def test_a_suppressed_country_suppresses_only_its_numbers(desk: Any) -> None:
     add(desk, "country:GB")
     assert unwanted(desk, Kind.OTP) == {ADA: "stop"}
 
 
-def test_the_reason_of_the_number_goes_before_that_of_its_country(desk: Any) -> None:
+def test_the_reason_of_a_number_comes_before_that_of_its_country(desk: Any) -> None:
     add(desk, "country:GB")
     add(desk, ADA, reason="asked us to stop")
     assert unwanted(desk, Kind.MARKETING) == {ADA: "asked us to stop"}
 
 
-def test_one_ends_by_itself_at_its_time(desk: Any) -> None:
+def test_a_suppression_ends_at_its_time(desk: Any) -> None:
     add(desk, ADA, until=desk.now() + 60_000)
     add(desk, "country:US", until=desk.now() + 60_000)
     assert set(unwanted(desk, Kind.OTP)) == {ADA, BOB}
@@ -57,7 +57,7 @@ def test_one_ends_by_itself_at_its_time(desk: Any) -> None:
     assert unwanted(desk, Kind.OTP) == {}
 
 
-def test_of_two_ends_the_later_holds(desk: Any) -> None:
+def test_a_suppression_keeps_the_later_of_two_ends(desk: Any) -> None:
     soon, late = desk.now() + 1_000, desk.now() + 60_000
     for until, kept in ((soon, soon), (late, late), (soon, late), (None, None), (late, None)):
         add(desk, ADA, until=until)
@@ -73,12 +73,12 @@ def test_an_import_counts_what_it_added_or_prolonged(desk: Any) -> None:
     assert desk.scalar("SELECT count(*) FROM suppressions") == 2_501
 
 
-def test_a_scope_that_is_none_is_refused(desk: Any) -> None:
+def test_an_unknown_scope_is_refused(desk: Any) -> None:
     with pytest.raises(ValueError, match="marketing"):
         add(desk, ADA, "everything")
 
 
-def test_lifting_is_on_record_and_may_be_of_one_scope(desk: Any) -> None:
+def test_lifting_is_logged_and_may_be_of_one_scope(desk: Any) -> None:
     add(desk, ADA, "all")
     add(desk, ADA, "marketing")
     lift = {"actor": "ada", "why": "asked for it"}
@@ -94,7 +94,7 @@ def test_lifting_is_on_record_and_may_be_of_one_scope(desk: Any) -> None:
     ]
 
 
-def test_pages_show_everybody_once_also_who_has_two(desk: Any) -> None:
+def test_pages_have_each_subject_once(desk: Any) -> None:
     for number in ("1", "2", "3"):
         add(desk, number, "all")
         add(desk, number, "marketing")
@@ -104,14 +104,14 @@ def test_pages_show_everybody_once_also_who_has_two(desk: Any) -> None:
     assert [(s.subject, s.scope) for s in seen] == [(n, s) for n in "123" for s in ("all", "marketing")]
 
 
-def test_one_number_is_looked_up_by_itself(desk: Any) -> None:
+def test_the_suppressions_of_one_number_are_found(desk: Any) -> None:
     add(desk, ADA, reason="stop\x00it")
     add(desk, BOB)
     (found,) = desk.read(suppressions.page, subject=ADA)
     assert (found.subject, found.reason, found.source, found.until) == (ADA, "stop\ufffdit", "hand", None)
 
 
-def test_days_are_counted_on_which_a_number_was_refused_with_a_code(desk: Any) -> None:
+def test_the_days_on_which_a_number_was_refused_with_a_code_are_counted(desk: Any) -> None:
     ids = desk.queued(n=1)
     lease = desk.lease()
     for day in range(3):
@@ -134,7 +134,7 @@ ARGENTINE = "5491155550124", "541155550124"
 
 @pytest.mark.parametrize("forms", [BRAZILIAN, ARGENTINE])
 @pytest.mark.parametrize("given", [0, 1])
-def test_one_of_a_person_holds_back_every_form_of_the_number(
+def test_a_suppression_holds_for_every_form_of_the_number(
     desk: Any, forms: tuple[str, str], given: int
 ) -> None:
     """Case 04: at the intake, and at the last moment before a POST."""
@@ -152,7 +152,7 @@ def test_one_of_a_person_holds_back_every_form_of_the_number(
     assert desk.read(suppressions.reasons_for, forms, Kind.OTP) == {}
 
 
-def test_one_that_was_stored_under_the_older_form_holds_back_the_newer_too(desk: Any) -> None:
+def test_a_suppression_of_the_older_form_holds_for_the_newer(desk: Any) -> None:
     """Rows from before the forms of a number were one person."""
     add(desk, ADA)
     desk.sql("UPDATE suppressions SET subject = :older", older=BRAZILIAN[1])
@@ -161,7 +161,7 @@ def test_one_that_was_stored_under_the_older_form_holds_back_the_newer_too(desk:
     assert desk.write(suppressions.remove, BRAZILIAN[0], scope=None, actor="ada", why="back") == 1
 
 
-def test_two_forms_of_one_person_in_a_list_are_one_row(desk: Any) -> None:
+def test_two_forms_of_one_number_are_imported_as_one_row(desk: Any) -> None:
     added = desk.write(
         suppressions.add_many, [*BRAZILIAN, *ARGENTINE], scope="all", reason="stop", source="file"
     )
