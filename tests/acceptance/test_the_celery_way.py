@@ -140,7 +140,7 @@ def test_celerys_own_tools_see_the_workers(make_site: Any) -> None:
             "marketing",
         }
         # Settings and commands are not for everyone who reaches Redis.
-        assert "does not take" in ask(site, "inspect", "conf").stdout
+        assert "does not accept" in ask(site, "inspect", "conf").stdout
         ask(site, "control", "shutdown")
         assert "2 nodes online" in ask(site, "status").stdout
         campaign = site.send("still there", ["12125550100"])
