@@ -3,70 +3,74 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import sys
 import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
-from bulksend.ledger import audit as auditing
-from bulksend.ledger import campaigns, progress
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.states import SENT
 from bulksend.messaging.units import format_instant
+from bulksend.operations import campaigns
+from bulksend.operations.audit import audit
+from bulksend.operations.progress import Watch
 from ops.cli.output import line, pairs, print_json, refused_rows, say, table
+from ops.cli.watching import follow
 from ops.stack import ROOT, Stack, running
+from producer.files import FilePlan, plan_file
+from producer.intake import Intake
 
 FOLDER = Path(".bulksend/demo")
-#: In a wheel they lie beside this module, in a checkout at its root.
+#: In a wheel they are beside this module, in a checkout at its root.
 EXAMPLES = next(
     folder for folder in (Path(__file__).with_name("examples"), ROOT / "examples") if folder.is_dir()
 )
 SENDER = "8615000579987"
-#: The codes fall due while the blast is well under way.
+ALL_ROWS = 2000
+#: The one-time codes fall due while the campaign is being sent.
 CODES_AFTER_S = 8.0
 PATIENCE_S = 150.0
 
 
 def run_demo(*, rows: int, as_json: bool) -> int:
-    """Run it; 0 only if everything ended and the audit holds."""
+    """Run it. Returns 0 if everything ended, the audit holds and the vendor got nothing twice; else 1."""
     began = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     stack = Stack(
         FOLDER,
-        environ=_without_ours(),
+        environ=_neutral_environ(),
         simulator_options=(
             *("--faults", str(EXAMPLES / "demo-faults.json")),
             *("--settings", str(EXAMPLES / "demo-vendor.json")),
         ),
     )
     if not as_json:
-        say(
-            "a queue, a ledger, a worker, a relay and a simulated vendor start on this machine; nothing is real"
-        )
+        say("starting a queue, a ledger, a worker, a relay and a simulated vendor here; nothing is real")
     with running(stack):
         database = Database(stack.settings_environ["DATABASE_URL"])
-        report = _play(stack, database, rows, live=not as_json)
-        report["vendor"] = _vendor_saw(stack)
+        report = _send(stack, database, rows, live=not as_json)
+        report["vendor"] = _vendor_stats(stack)
         report["seconds"] = round(time.monotonic() - began, 1)
         database.close()
     report["well"] = bool(report["audit"]["holds"] and report["ended"] and not report["vendor"]["twice"])
     if as_json:
         print_json(report)
     else:
-        _tell(report, f"sqlite:///{FOLDER / 'ledger.db'}")
+        _show(report)
     return 0 if report["well"] else 1
 
 
-def _without_ours() -> dict[str, str]:
-    """The environment without what would point the demo to something real."""
-    import os
-
+def _neutral_environ() -> dict[str, str]:
+    """The environment without the variables that could point the demo to a real server."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -74,69 +78,47 @@ def _without_ours() -> dict[str, str]:
     }
 
 
-def _play(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[str, Any]:
-    from bulksend.operations.progress import Watch
-    from ops.cli.watching import follow
-    from producer.files import plan_file
-    from producer.intake import Intake
-
-    blast_file = _cut(EXAMPLES / "spring-sale.csv", rows, FOLDER)
-    codes_at = format_instant(int((time.time() + CODES_AFTER_S) * 1000))
-    common: dict[str, Any] = {"sender": SENDER, "type": "template", "created_by": "demo"}
-    blast = plan_file(
-        blast_file,
-        content=EXAMPLES / "spring-sale.content.json",
-        kind="marketing",
-        name="spring-sale",
-        **common,
-    )
-    codes = plan_file(
-        EXAMPLES / "login-codes.csv",
-        content=EXAMPLES / "login-codes.content.json",
-        kind="otp",
-        name="login-codes",
-        at=codes_at,
-        ttl="5m",
-        **common,
-    )
-    taking_in = Intake.from_settings(stack.settings, database)
-    reports = [plan.run(taking_in) for plan in (blast, codes)]
-    watch = Watch(database, [r.campaign_id for r in reports])
-    ended = follow(watch, sys.stderr if live else None, patience_s=PATIENCE_S)
+def _send(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[str, Any]:
+    due = format_instant(int((time.time() + CODES_AFTER_S) * 1000))
+    plans = [
+        _plan(_first_rows(EXAMPLES / "spring-sale.csv", rows), "spring-sale", "marketing"),
+        _plan(EXAMPLES / "login-codes.csv", "login-codes", "otp", at=due, ttl="5m"),
+    ]
+    intake = Intake.from_settings(stack.settings, database)
+    ids = [plan.run(intake).campaign_id for plan in plans]
+    ended = follow(Watch(database, ids), sys.stderr if live else None, patience_s=PATIENCE_S)
     with database.read() as tx:
-        audit = auditing.audit(tx)
-        told = [_campaign(tx, r) for r in reports]
-    return {
-        "campaigns": told,
-        "ended": ended,
-        "audit": {"holds": audit.holds, "broken": [f.rule for f in audit.findings if f.broken]},
-    }
+        found = audit(tx)
+        return {
+            "campaigns": [{**campaigns.details(tx, id), **_timings(tx, id)} for id in ids],
+            "ended": ended,
+            "audit": {"holds": found.holds, "broken": [f.rule for f in found.findings if f.broken]},
+        }
 
 
-def _cut(file: Path, rows: int, folder: Path) -> Path:
-    """The example file, or its first rows."""
-    with file.open(encoding="utf-8-sig", newline="") as source:
-        lines = list(csv.reader(source, delimiter=_delimiter(file)))
-    if rows >= 2000:
+def _plan(file: Path, name: str, kind: str, at: str | None = None, ttl: str | None = None) -> FilePlan:
+    content = EXAMPLES / f"{name}.content.json"
+    common: dict[str, Any] = {"sender": SENDER, "type": "template", "created_by": "demo"}
+    return plan_file(file, content=content, kind=kind, name=name, at=at, ttl=ttl, **common)
+
+
+def _first_rows(file: Path, rows: int) -> Path:
+    """The file, or a copy with its first rows."""
+    if rows >= ALL_ROWS:
         return file
-    cut = folder / file.name
-    with cut.open("w", encoding="utf-8", newline="") as target:
-        csv.writer(target, delimiter=_delimiter(file)).writerows(lines[: rows + 1])
-    return cut
+    copy = FOLDER / file.name
+    with (
+        file.open(encoding="utf-8-sig", newline="") as source,
+        copy.open("w", encoding="utf-8", newline="") as target,
+    ):
+        csv.writer(target, delimiter=";").writerows(islice(csv.reader(source, delimiter=";"), rows + 1))
+    return copy
 
 
-def _delimiter(file: Path) -> str:
-    header = file.read_text(encoding="utf-8-sig").splitlines()[0]
-    return max(",;\t", key=header.count)
-
-
-def _campaign(tx: Any, report: Any) -> dict[str, Any]:
-    """What the report says of one campaign."""
-    campaign = campaigns.get(tx, report.campaign_id)
-    statuses = campaigns.status_counts(tx, campaign.id)
-    of_it = messages.c.campaign_id == campaign.id
-    joined = attempts.join(messages, attempts.c.message_pk == messages.c.id)
-    times = tx.execute(
+def _timings(tx: Connection, campaign_id: str) -> dict[str, Any]:
+    """How many messages were tried again, the rate of POSTs, and percentiles of their times."""
+    of_it = messages.c.campaign_id == campaign_id
+    found = tx.execute(
         select(
             attempts.c.started_at,
             attempts.c.latency_ms,
@@ -144,35 +126,20 @@ def _campaign(tx: Any, report: Any) -> dict[str, Any]:
             attempts.c.n,
             attempts.c.bytes_sent,
         )
-        .select_from(joined)
+        .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
         .where(of_it)
         .order_by(attempts.c.started_at)
     ).all()
-    posts = [t for t in times if t.bytes_sent]
-    first_waits = [t.started_at - t.due_at for t in times if t.n == 1]
-    retried = tx.execute(
-        select(func.count()).select_from(messages).where(of_it, messages.c.attempts > 1)
-    ).scalar_one()
+    latencies = [attempt.latency_ms for attempt in found if attempt.latency_ms is not None]
+    waits = [attempt.started_at - attempt.due_at for attempt in found if attempt.n == 1]
+    retried = select(func.count()).select_from(messages).where(of_it, messages.c.attempts > 1)
     return {
-        "campaign_id": campaign.id,
-        "name": campaign.name,
-        "kind": campaign.kind.value,
-        "rows": campaign.rows_read,
-        "messages": campaign.messages,
-        "duplicates": campaign.duplicates,
-        "refused_rows": campaign.refused,
-        "statuses": statuses,
-        "sent": sum(statuses.get(s, 0) for s in ("accepted", "delivered", "read")),
-        "retried": retried,
-        "reasons": [
-            {"status": s, "why": why, "count": n} for s, why, n in progress.failure_reasons(tx, campaign.id)
-        ],
-        "refused": [dict(r) for r in campaigns.refused_rows(tx, campaign.id, 200)],
-        "rate": _rate([t.started_at for t in posts]),
-        "post_p50_ms": _percentile([t.latency_ms for t in posts if t.latency_ms is not None], 50),
-        "post_p99_ms": _percentile([t.latency_ms for t in posts if t.latency_ms is not None], 99),
-        "due_to_post_p50_ms": _percentile(first_waits, 50),
-        "due_to_post_p99_ms": _percentile(first_waits, 99),
+        "retried": tx.execute(retried).scalar_one(),
+        "rate": _rate([attempt.started_at for attempt in found if attempt.bytes_sent]),
+        "post_p50_ms": _percentile(latencies, 50),
+        "post_p99_ms": _percentile(latencies, 99),
+        "due_to_post_p50_ms": _percentile(waits, 50),
+        "due_to_post_p99_ms": _percentile(waits, 99),
     }
 
 
@@ -189,70 +156,78 @@ def _percentile(values: list[float], percent: int) -> float | None:
     return round(float(ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]), 1)
 
 
-def _vendor_saw(stack: Stack) -> dict[str, Any]:
-    """The simulated vendor's own record, which knows nothing of our ledger."""
+def _vendor_stats(stack: Stack) -> dict[str, Any]:
+    """The simulated vendor's own record, which does not come from the ledger."""
     stats = stack.inspect("stats")
-    duplicates = stack.inspect("duplicates")
     return {
         "requests": stats["requests"],
         "stored": stats["stored"],
-        "twice": len(duplicates),
+        "twice": len(stack.inspect("duplicates")),
         "most_in_a_second": stats["sends"]["max_requests_in_any_second"],
         "rate": round(stats["sends"]["mean_requests_per_second"], 1),
     }
 
 
-def _percentiles(told: Mapping[str, Any], what: str) -> str | None:
-    p50, p99 = told[f"{what}_p50_ms"], told[f"{what}_p99_ms"]
-    return None if p50 is None else f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms"
-
-
-def _tell(report: Mapping[str, Any], database_url: str) -> None:
-    for told in report["campaigns"]:
-        pairs(
-            {
-                "messages": f"{told['messages']:,} of {told['rows']:,} rows"
-                + (f", {told['duplicates']} duplicates" if told["duplicates"] else "")
-                + (f", {told['refused_rows']} refused" if told["refused_rows"] else ""),
-                "sent": f"{told['sent']:,}",
-                "retried": f"{told['retried']:,} after attempts that surely did not reach the vendor",
-                "unknown": f"{told['statuses'].get('unknown', 0)} that may have gone out; never sent again by itself",
-                "failed": f"{told['statuses'].get('failed', 0)}",
-                "POST": _percentiles(told, "post"),
-                "due to POST": _percentiles(told, "due_to_post") if told["kind"] == "otp" else None,
-            },
-            title=f"{told['name']} ({told['kind']})",
-        )
-        if told["reasons"]:
-            table(
-                ["status", "why", "messages"], [(r["status"], r["why"], r["count"]) for r in told["reasons"]]
-            )
-        refused_rows([RefusedRow(**row) for row in told["refused"]], told["refused_rows"])
+def _show(report: Mapping[str, Any]) -> None:
+    for campaign in report["campaigns"]:
+        _show_campaign(campaign)
     vendor = report["vendor"]
     pairs(
         {
             "requests": f"{vendor['requests']:,}",
             "messages": f"{vendor['stored']:,}, {vendor['twice'] or 'none'} twice",
-            "rate held": f"{vendor['rate']:g}/s, its fullest second {vendor['most_in_a_second']}; the limit is 80",
+            "rate": f"{vendor['rate']:g}/s; at most {vendor['most_in_a_second']} in a second, the limit is 80",
         },
-        title="What the vendor saw",
+        title="What the vendor received",
     )
-    holds = report["audit"]["holds"]
-    say(
-        "the audit holds: nothing lost, nothing doubled" if holds else "the audit FAILS",
-        "green" if holds else "bold red",
-    )
+    if report["audit"]["holds"]:
+        say("the audit holds: no message lost, none sent twice", "green")
+    else:
+        say("the audit FAILS", "bold red")
     if not report["ended"]:
-        say(f"not everything ended within {PATIENCE_S:.0f} s; the logs are in {FOLDER / 'logs'}", "bold red")
-    say(f"\n{report['seconds']:g} s. Look at it, in this folder:", "bold")
+        say(
+            f"some messages did not end within {PATIENCE_S:.0f} s; see the logs in {FOLDER / 'logs'}",
+            "bold red",
+        )
+    say(f"\n{report['seconds']:g} s. To look at it, in this folder:", "bold")
     program = "./run bulksend" if (ROOT / "run").is_file() else "bulksend"
-    line(f"export DATABASE_URL={database_url}")
+    line(f"export DATABASE_URL=sqlite:///{FOLDER / 'ledger.db'}")
     for words, what in (
         ("campaigns show spring-sale", "the whole campaign, and why rows were refused"),
         ("export spring-sale -o spring-sale.csv", "who got it, who did not, and why"),
-        ("messages find --status unknown", "what may have gone out"),
+        ("messages find --status unknown", "messages that may have gone out"),
         ("messages show ID", "one message: what was sent, each attempt and receipt"),
         ("audit", "prove it again from the ledger alone"),
     ):
         line(f"# {what}")
         line(f"{program} {words}")
+
+
+def _show_campaign(campaign: Mapping[str, Any]) -> None:
+    statuses = campaign["statuses"]
+    left_out = [
+        f"{campaign[name]:,} {word}"
+        for name, word in (("duplicates", "duplicates"), ("refused_rows", "refused"))
+        if campaign[name]
+    ]
+    pairs(
+        {
+            "messages": ", ".join([f"{campaign['total']:,} of {campaign['rows']:,} rows", *left_out]),
+            "sent": f"{sum(statuses.get(status, 0) for status in SENT):,}",
+            "retried": f"{campaign['retried']:,} after attempts that surely did not reach the vendor",
+            "unknown": f"{statuses.get('unknown', 0)} that may have gone out; they are never sent again unasked",
+            "failed": f"{statuses.get('failed', 0)}",
+            "POST": _percentiles(campaign, "post"),
+            "due to POST": _percentiles(campaign, "due_to_post") if campaign["kind"] == "otp" else None,
+        },
+        title=f"{campaign['name']} ({campaign['kind']})",
+    )
+    reasons = [(reason["status"], reason["error"], reason["count"]) for reason in campaign["reasons"]]
+    if reasons:
+        table(["status", "why", "messages"], reasons)
+    refused_rows([RefusedRow(**row) for row in campaign["refused"]], campaign["refused_rows"])
+
+
+def _percentiles(campaign: Mapping[str, Any], what: str) -> str | None:
+    p50, p99 = campaign[f"{what}_p50_ms"], campaign[f"{what}_p99_ms"]
+    return None if p50 is None else f"p50 {p50:,.0f} ms, p99 {p99:,.0f} ms"
