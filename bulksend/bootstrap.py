@@ -109,36 +109,36 @@ def answering_redis(of: Settings) -> redis.Redis:
     """Redis, answering. Raises RedisUnreachable; RedisUnfit where waiting does not help."""
     import redis
 
-    from bulksend.broker import RedisUnfit, trouble_of
+    from bulksend.broker import RedisUnfit, problem_of
     from bulksend.errors import RedisUnreachable
 
     client = redis_client(of)
     try:
         client.ping()
     except (redis.RedisError, OSError) as error:
-        trouble = trouble_of(error)
-        if trouble.lasts:
-            raise RedisUnfit(trouble, of.redis_address()) from None
-        raise RedisUnreachable(trouble.text(of.redis_address())) from None
+        problem = problem_of(error)
+        if problem.fatal:
+            raise RedisUnfit(problem, of.redis_address()) from None
+        raise RedisUnreachable(problem.text(f"Redis at {of.redis_address()}")) from None
     return client
 
 
 def check_redis(of: Settings, *, tolerates_passing: bool = False) -> None:
     """Try all that workers and relay do in Redis. Raises RedisUnreachable, RedisUnfit.
 
-    ``tolerates_passing``: a trouble that may end by itself, such as a full memory, does not raise.
+    ``tolerates_passing``: a problem that may end by itself, such as a full memory, does not raise.
     """
     import redis
 
-    from bulksend.broker import trouble_of, try_out
+    from bulksend.broker import check_redis_works, problem_of
     from bulksend.errors import RedisUnreachable
 
     with answering_redis(of) as client:
         try:
-            try_out(client, of.redis_address())
+            check_redis_works(client, of.redis_address())
         except redis.RedisError as error:
             if not tolerates_passing:
-                raise RedisUnreachable(trouble_of(error).text(of.redis_address())) from None
+                raise RedisUnreachable(problem_of(error).text(f"Redis at {of.redis_address()}")) from None
 
 
 def limiter(of: Settings, database: Database) -> RedisPermits:

@@ -35,7 +35,24 @@ A bad row of a file is a refusal, and the result of a POST is an outcome: neithe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProblem:
+    """What is wrong with a server and what to do about it.
+
+    ``fatal``: waiting does not help, so a worker or relay ends at its start. Other problems may end by themselves.
+    """
+
+    what: str
+    remedy: str
+    fatal: bool
+
+    def text(self, server: str) -> str:
+        """One sentence that names the server."""
+        return f"{server}: {self.what}; {self.remedy}"
 
 
 class BulksendError(Exception):

@@ -66,11 +66,11 @@ class RedisPublisher:
                     self._app, lane, batch, published_ms=int(self._wall_ms()), connection=self._connection
                 )
             except (OperationalError, OSError, redis.RedisError) as error:
-                self._outage.goes_on(error.__cause__ or error)
+                self._outage.failed(error.__cause__ or error)
                 self.close()
                 return done
             done += len(batch)
-        self._outage.over()
+        self._outage.succeeded()
         return done
 
     def close(self) -> None:

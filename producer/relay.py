@@ -13,7 +13,15 @@ import redis
 import structlog
 
 from bulksend import bootstrap
-from bulksend.broker import Outage, batches, eviction, mend_lanes, published_ms_of, says_no_list, try_out
+from bulksend.broker import (
+    Outage,
+    batches,
+    check_redis_works,
+    delete_invalid_lanes,
+    eviction_problem,
+    is_wrong_type,
+    job_published_ms,
+)
 from bulksend.clock import RemoteClock
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
@@ -134,13 +142,13 @@ class Relay:
             wait_s = self.publish_due() if leading else WAITING_S
         except redis.RedisError as error:
             self._lock.is_held = False
-            self._outage.goes_on(error)
-            if says_no_list(error):
-                mend_lanes(self._client)
+            self._outage.failed(error)
+            if is_wrong_type(error):
+                delete_invalid_lanes(self._client)
             # Messages expire without Redis as well.
             self._does_maintenance = True
             return AWAY_S
-        self._outage.over()
+        self._outage.succeeded()
         return wait_s
 
     def _log_leading(self, leading: bool) -> None:
@@ -154,10 +162,10 @@ class Relay:
             return
         address = address_of(self._client)
         if not self._redis_checked:
-            try_out(self._client, address)
-        found = eviction(self._client)
+            check_redis_works(self._client, address)
+        found = eviction_problem(self._client)
         if found is not None:
-            log.critical("redis_evicts", why=found.text(address))
+            log.critical("redis_evicts", why=found.text(f"Redis at {address}"))
         self._redis_checked = True
 
     def publish_due(self) -> float:
@@ -183,7 +191,7 @@ class Relay:
     def _oldest_in(self, lane: Kind) -> int | None:
         """When the oldest job of a lane was published (ms); None where the lane is empty."""
         raw = self._client.lindex(lane.value, -1)
-        return None if raw is None else published_ms_of(raw) or 0
+        return None if raw is None else job_published_ms(raw) or 0
 
     def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:
         """Publish the messages of the window that are not in Redis; returns the seconds until more are due."""

@@ -18,13 +18,13 @@ from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 
 from bulksend.broker import (
-    Eviction,
     Outage,
     RedisUnfit,
-    eviction,
-    trouble_of,
-    try_out,
+    check_redis_works,
+    eviction_problem,
+    problem_of,
 )
+from bulksend.errors import ServerProblem
 from bulksend.redis_client import address_of, open_redis
 from worker.celery_app import BAD_SETUP
 from worker.liveness import liveness
@@ -47,8 +47,8 @@ class Consumer(consumer.Consumer):
         self._outage = Outage("consumer")
         self._tried_at = float("-inf")
         self._connected_once = False
-        self._eviction: Eviction | None = None
-        liveness.on_reply = self._outage.over
+        self._eviction: ServerProblem | None = None
+        liveness.on_reply = self._outage.succeeded
 
     def ensure_connected(self, conn: Any) -> Any:
         """Try until the connection is up. Raises WorkerShutdown when this worker is told to stop."""
@@ -95,7 +95,7 @@ class Consumer(consumer.Consumer):
 
     def _record_failure(self, error: BaseException) -> None:
         liveness.connection_failures += 1
-        self._outage.goes_on(error)
+        self._outage.failed(error)
 
     def _check_redis(self) -> None:
         """Raises WorkerShutdown when Redis cannot be used at the first connection. Later, only eviction is logged."""
@@ -103,22 +103,22 @@ class Consumer(consumer.Consumer):
             with open_redis(self.app.conf.broker_url) as client:
                 address = address_of(client)
                 if not self._connected_once:
-                    try_out(client, address)
-                found = eviction(client)
+                    check_redis_works(client, address)
+                found = eviction_problem(client)
         except RedisUnfit as unfit:
             self._shut_down(unfit)
         except redis.RedisError:
             return
         if found is not None and found != self._eviction:
-            log.critical("redis_evicts", why=found.text(address))
+            log.critical("redis_evicts", why=found.text(f"Redis at {address}"))
         self._eviction = found
 
     def _shut_down_if_permanent(self, error: BaseException) -> None:
         """Raises WorkerShutdown for an error that only a person can repair."""
-        trouble = trouble_of(error)
-        if trouble.lasts:
+        problem = problem_of(error)
+        if problem.fatal:
             with open_redis(self.app.conf.broker_url) as client:
-                self._shut_down(RedisUnfit(trouble, address_of(client)))
+                self._shut_down(RedisUnfit(problem, address_of(client)))
 
     def _shut_down(self, unfit: RedisUnfit) -> NoReturn:
         log.critical("redis_unfit", why=str(unfit))

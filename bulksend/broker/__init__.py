@@ -1,31 +1,33 @@
-"""The handshake of producer and worker: the Celery app, the lanes' queues, the body of a job, and how both speak to
-Redis: briefly, calmly, and only to one that keeps what it is given.
-"""
+"""What producer and worker share: the Celery app, the lanes' queues, the body of a job, and the checks of Redis."""
 
 from bulksend.broker.app import BATCH_TASK, make_app
-from bulksend.broker.eviction import Eviction, eviction
-from bulksend.broker.jobs import batches, ids_in, publish, published_ms_of, read_ids
-from bulksend.broker.lane_repair import mend_lanes, says_no_list
+from bulksend.broker.jobs import batches, job_ids, job_published_ms, publish, read_ids
+from bulksend.broker.lane_repair import delete_invalid_lanes, is_wrong_type
 from bulksend.broker.outage import Outage
-from bulksend.broker.readiness import LEADER_KEY, RedisUnfit, Trouble, do_all, trouble_of, try_out
+from bulksend.broker.readiness import (
+    LEADER_KEY,
+    RedisUnfit,
+    check_redis_works,
+    eviction_problem,
+    problem_of,
+    try_commands,
+)
 
 __all__ = [
     "BATCH_TASK",
     "LEADER_KEY",
-    "Eviction",
     "Outage",
     "RedisUnfit",
-    "Trouble",
     "batches",
-    "do_all",
-    "eviction",
-    "ids_in",
+    "check_redis_works",
+    "delete_invalid_lanes",
+    "eviction_problem",
+    "is_wrong_type",
+    "job_ids",
+    "job_published_ms",
     "make_app",
-    "mend_lanes",
+    "problem_of",
     "publish",
-    "published_ms_of",
     "read_ids",
-    "says_no_list",
-    "trouble_of",
-    "try_out",
+    "try_commands",
 ]

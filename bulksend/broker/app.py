@@ -1,8 +1,8 @@
-"""The Celery app, set up so that nothing it does can send twice and what it loses is found again.
+"""The Celery app. Its settings keep it from sending a message twice; jobs that it loses are published again.
 
-Celery only carries ids: the ledger's claim decides who sends, and the relay puts back whatever Redis lost. So:
-early ack (late ack adds redeliveries and still loses), no results, no countdown or eta (what waits, waits in the
-ledger), direct queues (a topic exchange loses publishes silently once its binding is gone), JSON only.
+Celery only carries ids: the ledger's claim decides which worker sends, and the relay publishes again what Redis lost.
+So: early ack (late ack adds redeliveries and still loses jobs), no results, no countdown or eta (messages wait in the
+ledger), direct queues (a topic exchange silently loses publishes without its binding), JSON only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BATCH_TASK = "bulksend.batch"
 
 
 def make_app(redis_url: str, *, name: str = "bulksend", **overrides: Any) -> Celery:
-    """A Celery app on this broker. ``overrides`` are Celery settings that win over ours."""
+    """A Celery app on this broker. ``overrides`` are Celery settings that replace ours."""
     app = Celery(name, broker=redis_url, set_as_current=False)
     app.conf.update(settings() | overrides)
     return app
@@ -54,7 +54,7 @@ def settings() -> dict[str, Any]:
         "worker_enable_prefetch_count_reduction": False,
         "task_reject_on_worker_lost": False,
         "broker_connection_retry_on_startup": True,
-        # None: for ever. The default gives up after 100 tries.
+        # None: without limit. The default gives up after 100 tries.
         "broker_connection_max_retries": None,
         "broker_connection_timeout": 3,
         "broker_transport_options": transport_options(),
@@ -64,18 +64,18 @@ def settings() -> dict[str, Any]:
 
 
 def transport_options() -> dict[str, Any]:
-    """How kombu talks to Redis: no wait without an end, no dead connection taken for a quiet one."""
+    """How kombu talks to Redis: every wait has an end, and a dead connection is noticed."""
     return {
         "socket_timeout": 2,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
-        # Looked at every second: a BRPOP (of one second) that is unanswered for two is given up. A line that swallows
-        # everything is noticed in three seconds that way, where kombu's own 25 make it fifty.
+        # Checked every second: a BRPOP (of one second) without an answer for two seconds is given up. So a connection
+        # that loses everything is noticed within three seconds; with kombu's default of 25 it takes fifty.
         "health_check_interval": 1,
-        # No `unacked` in Redis: acks are early, and what a worker takes down with it the relay publishes again. It
-        # would only cost two writes a job, which a full Redis refuses, and hand old jobs out a second time.
+        # No `unacked` keys: acks are early, and the relay publishes again what a dead worker had taken. They would cost
+        # two writes a job, which a full Redis refuses, and deliver old jobs a second time.
         "ack_emulation": False,
         "visibility_timeout": 3600,
-        # One list a queue: the lanes are our priorities, Redis priorities only multiply the lists.
+        # One list a queue: the lanes are the priorities.
         "priority_steps": [0],
     }

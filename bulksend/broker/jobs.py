@@ -23,14 +23,14 @@ def batches(ids: Sequence[str], size: int) -> Iterator[list[str]]:
 def publish(
     app: Celery, lane: Kind, ids: Sequence[str], *, published_ms: int, connection: Any = None
 ) -> None:
-    """Put one batch into a lane. Raises kombu's OperationalError when Redis does not take it."""
+    """Publish one batch to a lane. Raises kombu's OperationalError when Redis does not take it."""
     app.send_task(
         BATCH_TASK,
         args=[list(ids)],
-        # By the queue's name Celery uses the anonymous exchange: one LPUSH to the lane's own list. A named one
-        # loses publishes without a word once Redis has lost its bindings.
+        # With a queue's name Celery uses the anonymous exchange: one LPUSH to the lane's list. A named exchange
+        # silently loses publishes after Redis has lost its bindings.
         queue=lane.value,
-        # Celery would write the arguments in clear into the header as well; ids are harmless but many.
+        # Celery would also write the arguments into the header: ids are harmless but many.
         argsrepr=f"<{len(ids)} ids>",
         headers={"published_ms": published_ms},
         connection=connection,
@@ -39,14 +39,14 @@ def publish(
 
 
 def read_ids(argument: object) -> list[str]:
-    """The ids of a job's argument; what is not an id is left out: whatever is in Redis must not stop a worker."""
+    """The ids in a job's argument. Anything else is left out, so that no content of Redis stops a worker."""
     if not isinstance(argument, list):
         return []
     return [item for item in argument if isinstance(item, str) and _is_id(item)]
 
 
-def published_ms_of(raw: bytes | str) -> int | None:
-    """When a job still lying in Redis was published, by its header; None where it is not one of ours."""
+def job_published_ms(raw: bytes | str) -> int | None:
+    """When a job that waits in Redis was published, by its header; None where it is not one of ours."""
     try:
         value = json.loads(raw)["headers"]["published_ms"]
     except (ValueError, KeyError, TypeError):
@@ -54,8 +54,8 @@ def published_ms_of(raw: bytes | str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def ids_in(raw: bytes | str) -> list[str]:
-    """The ids of a job still lying in Redis."""
+def job_ids(raw: bytes | str) -> list[str]:
+    """The ids of a job that waits in Redis."""
     try:
         body = json.loads(base64.b64decode(json.loads(raw)["body"]))
         return read_ids(body[0][0])

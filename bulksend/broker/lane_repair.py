@@ -1,4 +1,4 @@
-"""A lane is a list. Whatever else lies under its name is junk that would stop all who ask for jobs."""
+"""Deletes a key that has a lane's name and is not a list: every read of that lane would fail."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from bulksend.messaging.states import LANES
 log = structlog.get_logger(__name__)
 
 
-def says_no_list(error: BaseException) -> bool:
-    """Whether Redis says that a key is of another kind than was asked for."""
+def is_wrong_type(error: BaseException) -> bool:
+    """Whether Redis says that a key has another type than the command needs."""
     return str(error).startswith("WRONGTYPE")
 
 
-def mend_lanes(client: redis.Redis) -> list[str]:
-    """Remove lanes that are no lists; their names. Raises redis.RedisError."""
-    broken = [lane.value for lane in LANES if client.type(lane.value) not in (b"list", b"none")]
-    for lane in broken:
+def delete_invalid_lanes(client: redis.Redis) -> list[str]:
+    """Delete the lanes that are not lists and return their names. Raises redis.RedisError."""
+    invalid = [lane.value for lane in LANES if client.type(lane.value) not in (b"list", b"none")]
+    for lane in invalid:
         client.delete(lane)
-        log.error("lane_was_no_list", lane=lane)
-    return broken
+        log.error("lane_deleted", lane=lane)
+    return invalid

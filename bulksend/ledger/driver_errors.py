@@ -1,18 +1,17 @@
 """What a failure of the database means, and whether a ledger can be used: tried, not asked.
 
-A trouble that lasts until a person mends it (a wrong password, a missing right, an encoding) ends a worker at its
+A problem that lasts until a person mends it (a wrong password, a missing right, an encoding) ends a worker at its
 start. One that may end by itself (away, full, locked) is outlived.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from bulksend.errors import LedgerUnfit, LedgerUnreachable
+from bulksend.errors import LedgerUnfit, LedgerUnreachable, ServerProblem
 
 #: SQLSTATEs of a prepared statement that the session does not know, or knows from another connection.
 LOST_PREPARED = ("26000", "42P05")
@@ -22,26 +21,17 @@ POOLER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What is wrong and what to do. ``lasts`` until a person mends it."""
-
-    what: str
-    remedy: str
-    lasts: bool
+def _lasting(what: str, remedy: str) -> ServerProblem:
+    return ServerProblem(what, remedy, fatal=True)
 
 
-def _lasting(what: str, remedy: str) -> Trouble:
-    return Trouble(what, remedy, lasts=True)
-
-
-def _passing(what: str, remedy: str) -> Trouble:
-    return Trouble(what, remedy, lasts=False)
+def _passing(what: str, remedy: str) -> ServerProblem:
+    return ServerProblem(what, remedy, fatal=False)
 
 
 _START = "start it, e.g. with `docker compose up -d postgres`, or set DATABASE_URL"
 #: By SQLSTATE where there is one, or a part of the text: libpq has no states for a connection that is not made.
-_CAUSES: tuple[tuple[tuple[str, ...], Trouble], ...] = (
+_CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
     (
         ("28P01", "password authentication failed", "no password supplied"),
         _lasting(
@@ -147,7 +137,7 @@ def log_text(error: BaseException) -> str:
     return f"{name}: {own_words(error)}" if isinstance(error, DBAPIError) else name
 
 
-def trouble_of(error: DBAPIError, file: str | None = None) -> Trouble:
+def problem_of(error: DBAPIError, file: str | None = None) -> ServerProblem:
     """What an error of the database means. ``file`` is a SQLite ledger's."""
     said = str(error.orig)
     state = getattr(error.orig, "sqlstate", None) or ""
@@ -156,13 +146,13 @@ def trouble_of(error: DBAPIError, file: str | None = None) -> Trouble:
     words = own_words(error)
     if "does not exist" in said and "database " in said and not state:
         state = "3D000"
-    for marks, trouble in _CAUSES:
+    for marks, problem in _CAUSES:
         if any(mark == state or mark in said for mark in marks):
-            return Trouble(f"{trouble.what} ({words})", trouble.remedy, trouble.lasts)
+            return ServerProblem(f"{problem.what} ({words})", problem.remedy, problem.fatal)
     return _passing(f"it cannot be used ({words})", "see the database's own log, or set DATABASE_URL")
 
 
-def _of_the_file(file: Path) -> Trouble:
+def _of_the_file(file: Path) -> ServerProblem:
     folder = file.absolute().parent
     if file.is_dir():
         return _lasting(f"{file} is a folder", "write the name of a file into DATABASE_URL")
@@ -175,6 +165,6 @@ def _of_the_file(file: Path) -> Trouble:
 
 def as_ours(error: DBAPIError, address: str, file: str | None = None) -> LedgerUnfit | LedgerUnreachable:
     """The failure as an error of ours: what is wrong with the ledger at ``address``, and the remedy."""
-    trouble = trouble_of(error, file)
-    text = f"the ledger at {address}: {trouble.what}; {trouble.remedy}"
-    return LedgerUnfit(text) if trouble.lasts else LedgerUnreachable(text)
+    problem = problem_of(error, file)
+    text = problem.text(f"the ledger at {address}")
+    return LedgerUnfit(text) if problem.fatal else LedgerUnreachable(text)

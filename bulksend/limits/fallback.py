@@ -245,7 +245,9 @@ class FallbackPermits:
             known = self._known
             self._begin_share()
         self._look_sooner.set()
-        log.warning("limiter_away", error=type(error).__name__, workers=known.workers if known else None)
+        log.warning(
+            "limiter_unavailable", error=type(error).__name__, workers=known.workers if known else None
+        )
 
     def _begin_share(self) -> None:
         """Nothing for a blackout, then this worker's part; once more as long as not all are away."""
@@ -312,7 +314,7 @@ class FallbackPermits:
         with self._lock:
             self._away_since = None
             self._all_away = False
-        log.warning("limiter_back", away_ms=round(away_ms), workers=grant.workers)
+        log.warning("limiter_available", away_ms=round(away_ms), workers=grant.workers)
 
     def _tell(self, scope: Scope, id: str, paused: bool, why_code: str) -> None:
         if not self.away:

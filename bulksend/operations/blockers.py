@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import Connection
 
 from bulksend import bootstrap
-from bulksend.broker import LEADER_KEY, do_all, eviction, trouble_of
+from bulksend.broker import LEADER_KEY, eviction_problem, problem_of, try_commands
 from bulksend.ledger import campaigns, due, leases, pauses, progress, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
@@ -86,16 +86,16 @@ def check_redis(of: Settings) -> RedisCheck:
             client.ping()
             info = _info(client)
             blockers += _redis_state(info)
-            found = eviction(client)
+            found = eviction_problem(client)
             if found is not None:
                 blockers.append(blocker("Redis memory", found.what, found.remedy))
-            do_all(client)
+            try_commands(client)
             leads = client.exists(LEADER_KEY) == 1
     except (redis.RedisError, OSError) as error:
-        trouble = trouble_of(error)
+        problem = problem_of(error)
         # A blocker found before, such as that it is a replica, is the cause.
         return RedisCheck(
-            blockers or [blocker("Redis", f"{of.redis_address()}: {trouble.what}", trouble.remedy)], None
+            blockers or [blocker("Redis", f"{of.redis_address()}: {problem.what}", problem.remedy)], None
         )
     if not leads:
         blockers.append(

@@ -40,24 +40,24 @@ def guarded(work: Callable[[], T]) -> T:
     """Run a command; turn what it raises into one clear line on stderr and the exit code of its kind."""
     from sqlalchemy.exc import DBAPIError
 
-    from bulksend.ledger.driver_errors import trouble_of
+    from bulksend.ledger.driver_errors import problem_of
 
     try:
         return work()
     except (InvalidInput, Unavailable) as error:
         leave(error.exit_code, str(error))
     except DBAPIError as error:
-        trouble = trouble_of(error)
-        leave(BAD_INPUT if trouble.lasts else UNREACHABLE, f"the ledger: {trouble.what}; {trouble.remedy}")
+        problem = problem_of(error)
+        leave(BAD_INPUT if problem.fatal else UNREACHABLE, problem.text("the ledger"))
     except OSError as error:
         leave(*_of_the_system(error))
     except Exception as error:
         # By its name: most commands never import Redis's client.
         if not type(error).__module__.startswith("redis"):
             raise
-        from bulksend.broker import trouble_of as redis_trouble_of
+        from bulksend.broker import problem_of as redis_problem_of
 
-        leave(UNREACHABLE, redis_trouble_of(error).text("REDIS_URL"))
+        leave(UNREACHABLE, redis_problem_of(error).text("Redis at REDIS_URL"))
     except KeyboardInterrupt:
         leave(
             INTERRUPTED,

@@ -140,7 +140,9 @@ def test_whatever_redis_answers_or_does_not_answer_the_same_processes_go_on(
             trouble.begin(at)
             # Taken in meanwhile: in the ledger at least.
             codes.append(site.send(f"during {name}", people(1, area=300 + n), kind="otp"))
-            site.wait("the worker notices", lambda n=n: at.log("worker-behind").count("limiter_away") > n)
+            site.wait(
+                "the worker notices", lambda n=n: at.log("worker-behind").count("limiter_unavailable") > n
+            )
             trouble.mend(at)
             codes.append(site.send(f"after {name}", people(1, area=400 + n), kind="otp"))
             site.wait(
@@ -151,8 +153,8 @@ def test_whatever_redis_answers_or_does_not_answer_the_same_processes_go_on(
         for name in ("worker-behind", "relay-behind"):
             said = at.log(name)
             # A line a trouble, or a few where the machine is slow as well; not a line a try.
-            assert 1 <= said.count("redis_away") <= 5 * len(TROUBLES)
-            assert said.count("redis_back") == said.count("redis_away")
+            assert 1 <= said.count("redis_unavailable") <= 5 * len(TROUBLES)
+            assert said.count("redis_available") == said.count("redis_unavailable")
         site.agrees()
         assert site.fullest_second() <= 80
 
@@ -195,8 +197,10 @@ def test_a_worker_and_a_relay_started_without_redis_wait_for_it_and_go_on(
             worker = subprocess.Popen(celery, env=site.environ, cwd=logs, stdout=log, stderr=log)
         try:
             code = site.send("code", people(1), kind="otp")
-            site.wait("the worker misses it", lambda: "redis_away" in (logs / "celery.log").read_text())
-            site.wait("the relay misses it", lambda: "redis_away" in (logs / "relay.log").read_text())
+            site.wait(
+                "the worker misses it", lambda: "redis_unavailable" in (logs / "celery.log").read_text()
+            )
+            site.wait("the relay misses it", lambda: "redis_unavailable" in (logs / "relay.log").read_text())
             server.start()
             site.wait("it goes on", lambda: site.statuses(code)["accepted"])
             site.agrees()

@@ -21,7 +21,7 @@ import psycopg
 import redis
 from sqlalchemy import select
 
-from bulksend.broker import batches, ids_in, make_app, publish
+from bulksend.broker import batches, job_ids, make_app, publish
 from bulksend.ledger.schema import messages
 from bulksend.messaging import Kind
 from tests.faults import clocks
@@ -472,7 +472,7 @@ def _redis_redelivery(h: FaultContext) -> None:
     with _redis(h) as client:
         for lane in ("otp", "utility", "marketing"):
             for raw in client.lrange(lane, 0, -1):
-                if ids_in(raw):
+                if job_ids(raw):
                     client.lpush(lane, *[raw] * 4)
     query = select(messages.c.id).where(messages.c.kind == "marketing").order_by(messages.c.id.desc())
     # Another fault may have the ledger just now.

@@ -16,7 +16,7 @@ from tests.faults.installation import ROOT
 PRODUCT = ("bulksend", "producer", "worker", "ops", "migrations")
 #: All that the bench takes from the product: to start it, to feed it, and to read what it wrote down.
 BENCH_MAY = {
-    "bulksend.broker": {"batches", "ids_in", "make_app", "publish"},
+    "bulksend.broker": {"batches", "job_ids", "make_app", "publish"},
     "bulksend.failpoints": {"STEPS"},
     "bulksend.ledger": {"audit", "leases", "pauses", "receipts", "senders"},
     "bulksend.ledger.database": {"Database"},

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from bulksend.broker import RedisUnfit, trouble_of, try_out
+from bulksend.broker import RedisUnfit, check_redis_works, problem_of
 from bulksend.errors import InvalidInput
 from bulksend.redis_client import open_redis
 from bulksend.settings import Settings
@@ -51,7 +51,7 @@ TRIALS = [
     Trial("no_lanes", "it refuses this user", "docs/operations.md"),
     Trial("no_password", "it asks for a password", "redis://:PASSWORD@"),
     Trial("wrong_password", "the password is wrong", "percent-encoded"),
-    Trial("database_99", "it has no database of that number", "CONFIG GET databases"),
+    Trial("database_99", "it has no database with that number", "CONFIG GET databases"),
 ]
 
 
@@ -157,7 +157,7 @@ def run(*words: str, ledger: Path, url: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda t: t.name)
 def test_trying_it_out_finds_what_is_wrong_and_names_the_remedy(trial: Trial, urls: dict[str, str]) -> None:
     with open_redis(urls[trial.name]) as client, pytest.raises(RedisUnfit) as found:
-        try_out(client, "there")
+        check_redis_works(client, "there")
     assert trial.said in str(found.value)
     assert trial.remedy in str(found.value)
     assert "hush" not in str(found.value)
@@ -197,7 +197,7 @@ def test_a_worker_starts_beside_a_redis_that_is_full_just_now(ledger_file: Path,
         with redis.Redis.from_url(full.start()) as client:
             client.config_set("maxmemory", "1mb")
             with pytest.raises(redis.RedisError, match="used memory"):
-                try_out(client, "there")
+                check_redis_works(client, "there")
         why = run(BULKSEND, "doctor", ledger=ledger_file, url=full.url)
         assert "memory is full" in why.stdout or "once full it takes no jobs" in why.stdout
         done = run(BULKSEND, "worker", "--pool", "processes", ledger=ledger_file, url=full.url)
@@ -244,7 +244,7 @@ def test_acts_act_and_why_says_that_redis_refuses(name: str, urls: dict[str, str
 
 def test_the_rights_that_the_docs_list_are_enough(urls: dict[str, str]) -> None:
     with open_redis(urls["listed"]) as client:
-        try_out(client, "there")
+        check_redis_works(client, "there")
 
 
 @pytest.mark.parametrize("end", ["/cache", "/0x", "/-1", "/0?db=cache"])
@@ -287,11 +287,11 @@ def test_a_worker_that_ends_by_an_error_of_its_own_does_not_end_with_0(
     ],
 )
 def test_each_cause_has_its_own_words_and_remedy(text: str, said: str, lasts: bool) -> None:
-    trouble = trouble_of(redis.ConnectionError(text))
-    assert said in trouble.text("there")
-    assert trouble.lasts is lasts
+    problem = problem_of(redis.ConnectionError(text))
+    assert said in problem.text("there")
+    assert problem.fatal is lasts
 
 
 def test_an_error_that_repeats_arguments_is_told_without_them() -> None:
     error = redis.ResponseError("unknown command 'EVALSHA', with args beginning with: '447700900123'")
-    assert "447700900123" not in trouble_of(error).text("there")
+    assert "447700900123" not in problem_of(error).text("there")

@@ -11,7 +11,7 @@ import pytest
 import redis
 from sqlalchemy import select, update
 
-from bulksend.broker import LEADER_KEY, ids_in
+from bulksend.broker import LEADER_KEY, job_ids
 from bulksend.ledger import campaign_creation, campaigns, due, intake, leases, pauses, senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
@@ -99,7 +99,7 @@ def a_relay(ledger: Database, url: str, **settings: float) -> Relay:
 
 
 def ids_waiting(valkey: redis.Redis, lane: str = "marketing") -> list[str]:
-    return [id for raw in valkey.lrange(lane, 0, -1) for id in ids_in(raw)]
+    return [id for raw in valkey.lrange(lane, 0, -1) for id in job_ids(raw)]
 
 
 def claim_all(ledger: Database, ids: Sequence[str]) -> int:
@@ -164,7 +164,7 @@ def test_rows_of_a_large_window_that_redis_refused_are_read_again_at_once(ledger
 def test_a_job_has_one_second_of_a_slow_blast(ledger: Database, valkey_url: str, valkey: redis.Redis) -> None:
     a_campaign(ledger, 400, due_in_ms=-5000, rate=40.0)
     a_relay(ledger, valkey_url).publish_due()
-    assert {len(ids_in(raw)) for raw in valkey.lrange("marketing", 0, -1)} == {40}
+    assert {len(job_ids(raw)) for raw in valkey.lrange("marketing", 0, -1)} == {40}
 
 
 def test_a_retry_that_is_due_again_before_the_next_scan_is_published_at_once(
@@ -203,7 +203,7 @@ def test_a_lost_job_is_published_again_while_younger_jobs_are_in_its_lane(
     a_campaign(ledger, 40, due_in_ms=-5000, rate=20.0)
     relay = a_relay(ledger, valkey_url)
     relay.publish_due()
-    lost = set(ids_in(valkey.rpop("marketing")))
+    lost = set(job_ids(valkey.rpop("marketing")))
     time.sleep(0.25)
     a_campaign(ledger, 20, due_in_ms=-5000, key="younger")
     kept = valkey.rpop("marketing")

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.broker import batches, ids_in, published_ms_of, read_ids
+from bulksend.broker import batches, job_ids, job_published_ms, read_ids
 from bulksend.broker.app import settings
 from bulksend.ledger.ids import new_id
 
@@ -33,13 +33,13 @@ def test_whatever_lies_in_redis_only_ids_come_out(junk: object) -> None:
 
 @given(st.binary() | st.text())
 def test_a_job_that_is_not_ours_is_no_error(raw: bytes | str) -> None:
-    assert published_ms_of(raw) is None
-    assert ids_in(raw) == []
+    assert job_published_ms(raw) is None
+    assert job_ids(raw) == []
 
 
 def test_a_header_without_a_time_tells_none() -> None:
-    assert published_ms_of(json.dumps({"headers": {"published_ms": "soon"}})) is None
-    assert published_ms_of(json.dumps({"headers": {"published_ms": 5}})) == 5
+    assert job_published_ms(json.dumps({"headers": {"published_ms": "soon"}})) is None
+    assert job_published_ms(json.dumps({"headers": {"published_ms": 5}})) == 5
 
 
 def test_nothing_that_waits_is_left_to_celery() -> None:

@@ -1,4 +1,4 @@
-"""What is said about a Redis that is away: little, and enough."""
+"""The log of an outage of Redis: its start, once a minute, its end."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ class Listener:
         self.heard.append((event, told))
 
     def outage(self) -> Outage:
-        return Outage("relay", steady_s=lambda: self.now, say=self.say)
+        return Outage("relay", steady_s=lambda: self.now, log_event=self.say)
 
 
-def test_an_outage_of_three_minutes_and_a_half_at_two_tries_a_second_is_five_lines() -> None:
+def test_an_outage_of_three_and_a_half_minutes_is_five_lines_at_two_tries_a_second() -> None:
     listener = Listener()
     outage = listener.outage()
     for _ in range(421):
-        outage.goes_on(redis.ConnectionError("no way there"))
+        outage.failed(redis.ConnectionError("no way there"))
         listener.now += 0.5
-    outage.over()
+    outage.succeeded()
     assert [event for event, _ in listener.heard] == [
-        "redis_away",
-        "redis_still_away",
-        "redis_still_away",
-        "redis_still_away",
-        "redis_back",
+        "redis_unavailable",
+        "redis_still_unavailable",
+        "redis_still_unavailable",
+        "redis_still_unavailable",
+        "redis_available",
     ]
-    assert listener.heard[-1][1] == {"who": "relay", "away_seconds": 210.5, "tries": 421}
+    assert listener.heard[-1][1] == {"component": "relay", "away_seconds": 210.5, "tries": 421}
 
 
 def test_a_redis_that_was_never_away_is_no_news() -> None:
     listener = Listener()
-    listener.outage().over()
+    listener.outage().succeeded()
     assert listener.heard == []
 
 
@@ -48,9 +48,9 @@ def test_the_next_outage_is_news_again() -> None:
     listener = Listener()
     outage = listener.outage()
     for _ in range(2):
-        outage.goes_on(redis.ConnectionError())
-        outage.over()
-    assert [event for event, _ in listener.heard] == ["redis_away", "redis_back"] * 2
+        outage.failed(redis.ConnectionError())
+        outage.succeeded()
+    assert [event for event, _ in listener.heard] == ["redis_unavailable", "redis_available"] * 2
 
 
 def test_of_an_errors_text_only_redis_own_word_for_it_is_told() -> None:
@@ -60,6 +60,6 @@ def test_of_an_errors_text_only_redis_own_word_for_it_is_told() -> None:
         redis.ResponseError("unknown command, with args beginning with: 447700900123"),
         redis.ConnectionError(""),
     ):
-        listener.outage().goes_on(error)
+        listener.outage().failed(error)
     told = [told["error"] for _, told in listener.heard]
     assert told == ["ResponseError MISCONF", "ResponseError", "ConnectionError"]
