@@ -150,7 +150,7 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
         else f"a time to live of {format_duration(campaign.ttl_ms)}"
     )
     rate = "the sender's rate" if campaign.rate is None else f"{campaign.rate:g}/s"
-    remedy = (
+    advice = (
         f"cancel it (`bulksend campaigns cancel {campaign.id}`) and send with {again}"
         if campaign.status in (*ACTIVE, CampaignStatus.PAUSED)
         else f"send with {again}"
@@ -159,7 +159,7 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
         f"{_listed(other)}: not changed. The same was sent {format_age(max(0, now - campaign.created_at))} ago: "
         f"campaign {campaign.id} ({campaign.name}) is {campaign.status.value}, {when}, with {rate}, {ttl} and "
         f"on_unknown {campaign.on_unknown.value}. Leave {'it' if len(other) == 1 else 'them'} out to keep that, or "
-        f"{remedy}"
+        f"{advice}"
     )
 
 

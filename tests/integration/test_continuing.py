@@ -1,4 +1,4 @@
-"""A campaign that is continued with another file: killed half-way, begun again, and beside a first intake."""
+"""Continuations: a campaign continued with another file, also when killed, repeated or run beside its first intake."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Row = Mapping[str, object]
 
 
 class Killed(BaseException):
-    """As if the process had been killed between two chunks."""
+    """The process is killed between two chunks."""
 
 
 class Desk:
-    """Takes rows into a ledger, four at a time."""
+    """Stores rows in chunks of four."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -114,7 +114,6 @@ BAD: Row = {"to": "12", "name": "A"}
 
 
 def test_a_killed_intake_continues_with_the_corrected_file(desk: Desk) -> None:
-    """case 01, second part: 2,466 messages had gone to 1,936 people."""
     with pytest.raises(Killed):
         desk.take("old", [*rows_of(0, 5), BAD, *rows_of(6, 12)], dies_after=6)
     mended = rows_of(0, 12)
@@ -163,7 +162,7 @@ def test_an_intake_that_is_killed_many_times_stores_each_person_once(
 
 
 def test_an_intake_stops_when_another_file_continues_its_campaign(desk: Desk) -> None:
-    """The first run is still at work when its campaign is continued: it must not count on as if nothing were."""
+    """The first intake still runs when its campaign is continued, and must not add to its counts."""
     intake = desk.intake()
     rows = rows_of(0, 12)
     taken_over = False
@@ -242,7 +241,7 @@ def test_messages_with_different_chosen_keys_are_different(desk: Desk) -> None:
     assert desk.take("new", keyed("order-3")).messages == 1
     with pytest.raises(SamePeople, match=r"^1 of 2 rows"):
         desk.take("newer", keyed("order-2", "order-4"))
-    # A row without a key of its own is for the person, whatever the keys of the others.
+    # A row without a chosen key has the person's key, whatever keys the other rows have.
     with pytest.raises(SamePeople, match=r"^1 of 1 row "):
         desk.take("newest", rows_of(1, 2))
 
@@ -307,11 +306,11 @@ def test_two_forms_of_a_number_count_as_sent_before(desk: Desk, kind: Kind) -> N
     assert desk.take("new", [{"to": newer, "name": "A"}], kind=kind, into=id).messages == 1
 
 
-# -- the rest of what was cancelled --------------------------------------------------------------------------------
+# -- the rest of a cancelled campaign -------------------------------------------------------------------------------
 
 
 def end_as(desk: Desk, n: int, status: str, outcome: str | None = None) -> None:
-    """Put the person's message into that status, with one attempt of that outcome where one is given."""
+    """Give the person's message this status, and one attempt with this outcome where one is given."""
     with desk.database.write() as tx:
         id = tx.execute(select(messages.c.id).where(messages.c.recipient == person(n))).scalar_one()
         values = {"status": status, "ended_at": None if status in ("queued", "claimed", "sending") else 1}
@@ -333,7 +332,7 @@ def cancel(desk: Desk, id: str, at_once: int = 1000) -> None:
     campaign_control.cancel(desk.database, id, actor="ann", why="a wrong word", at_once=at_once)
 
 
-#: (status, the outcome of its attempt) and whether the rest of a cancelled campaign takes the person.
+#: (status, outcome of its attempt), and whether the rest of a cancelled campaign includes the person.
 ENDINGS = [
     ("accepted", "accepted", False),
     ("delivered", "accepted", False),
@@ -357,14 +356,13 @@ ENDINGS = [
 def test_the_rest_of_a_cancelled_campaign_has_only_messages_that_were_not_sent(
     desk: Desk, kind: Kind, at_once: int
 ) -> None:
-    """There was no way: ``--continue`` was refused, and ``--again`` sends to all. ``at_once`` 0: the relay, which ends
-    what a cancel leaves, has not come yet."""
+    """With ``at_once`` 0 the cancel ends no message itself, and the relay has not ended any yet."""
     many = len(ENDINGS)
     first = desk.take("old", rows_of(0, many), kind=kind, rate=5.0, ttl_ms=3_600_000).campaign_id
     for n, (status, outcome, _) in enumerate(ENDINGS):
         end_as(desk, n, status, outcome)
     cancel(desk, first, at_once)
-    # Another word in a variable makes another message of it, but not another person.
+    # Another value of a variable makes another message, but not another person.
     rows = [{"to": person(n), "name": "B"} for n in range(many + 1)]
     for _ in range(2):
         done = desk.take("new", rows, kind=kind, into="spring")
@@ -414,7 +412,7 @@ def test_the_rest_of_a_rest_leaves_out_every_sent_message(desk: Desk) -> None:
             )
         cancel(desk, done.campaign_id)
     assert len(set(ids)) == 3
-    # Each of the three names leads to the same rest. A changed variable does not make a recipient a new one.
+    # Each of the three names leads to the same rest. A changed variable does not make a new recipient.
     rows = [{"to": person(n), "name": "B"} for n in range(4)]
     took = [desk.take("last", rows, into=id, kind=Kind.UTILITY) for id in ids]
     assert len({each.campaign_id for each in took} | set(ids)) == 4
@@ -422,7 +420,7 @@ def test_the_rest_of_a_rest_leaves_out_every_sent_message(desk: Desk) -> None:
 
 
 def test_the_rest_leaves_out_messages_that_a_worker_sends(postgres_ledger_url: str) -> None:
-    """Its write-ahead is not committed yet when the campaign is cancelled and continued: its row is locked.
+    """The write-ahead is not committed when the campaign is cancelled and continued, and locks the message's row.
 
     Not on SQLite, which has one writer at a time.
     """
@@ -472,13 +470,13 @@ def test_two_concurrent_commands_store_the_rest_once(desk: Desk) -> None:
     assert len(desk.people()) == 33
 
 
-# -- what a refusal advises ----------------------------------------------------------------------------------------
+# -- the advice of a refusal ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", list(Kind))
 @pytest.mark.parametrize("second", list(Kind))
-def test_the_remedies_in_a_refusal_work(desk: Desk, first: Kind, second: Kind) -> None:
-    """It advised ``--continue`` for a campaign of another kind, or beside options that this has otherwise."""
+def test_the_advice_in_a_refusal_works(desk: Desk, first: Kind, second: Kind) -> None:
+    """``--continue`` is advised only with the campaign's kind, and without options that differ."""
     id = desk.take("old", rows_of(0, 2), kind=first).campaign_id
     given = {"rate": "rate", "name": "name", "key": "key"}
     with pytest.raises(SamePeople) as refused:

@@ -1,4 +1,4 @@
-"""A single statement that does what a transaction does, or nothing: PostgreSQL only."""
+"""On PostgreSQL one statement does the work of a transaction, or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Campaigns: held back, let go, ended and counted."""
+"""Campaigns are paused, resumed, cancelled, retried, finished and found."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_message_given_back_to_a_cancelled_campaign_is_cancelled_at_any_time(d
     lease = desk.lease()
     (opening,) = desk.sent(lease, [retrying])
     desk.claim(lease, [waiting])
-    # As a claim that the cancel crossed: it began before, and is committed after it.
+    # A claim that began before the cancel and commits after it.
     desk.write(campaign_control.mark_cancelled, campaign_of(desk, waiting), **BY)
     desk.sql("UPDATE campaigns SET ended_at = ended_at - 999999999")
     desk.settle(opening, NotSent("ConnectError"))
@@ -248,7 +248,7 @@ def test_a_campaign_with_only_refused_rows_finishes(desk: Any) -> None:
     assert desk.write(campaigns.finish_ended) == [campaign.id]
 
 
-# -- looking ---------------------------------------------------------------------------------------------------
+# -- finding ---------------------------------------------------------------------------------------------------
 
 
 def test_a_campaign_is_found_by_its_id_or_by_a_name_that_only_it_has(desk: Any) -> None:
@@ -290,6 +290,6 @@ def test_a_late_result_that_queues_its_message_reopens_a_finished_campaign(desk:
     desk.lapse(lease)
     desk.rescue()
     assert desk.write(campaigns.finish_ended) == [opening.message.campaign_id]
-    # The zombie wakes up: it had not sent it.
+    # The worker of the lost lease reports that it had not sent the message.
     desk.settle(opening, NotSent("the worker's lease was lost"), status=Status.QUEUED, due_at=0)
     assert desk.read(campaigns.get, opening.message.campaign_id).status is CampaignStatus.RUNNING

@@ -1,4 +1,4 @@
-"""A cancel beside workers that send the same messages: what was sent is never said to be cancelled."""
+"""A cancel while workers send the same messages: a sent message never becomes cancelled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def campaign_of(desk: Desk, id: str) -> str:
     return str(desk.row(id)["campaign_id"])
 
 
-# -- what another transaction does to a message, from waiting on, in one transaction ---------------------------
+# -- changes of a waiting message by another transaction ---------------------------
 
 
 def _begun(desk: Desk, lease: str, id: str, tx: Connection) -> Opening:
@@ -56,7 +56,7 @@ ON_ITS_WAY: dict[str, tuple[Status, Callable[[Desk, Opening, Connection], object
 def test_a_message_that_began_to_be_sent_while_locked_is_neither_cancelled_nor_expired(
     server: Desk, state: str, ender: str
 ) -> None:
-    """What ends rows saw them wait, while another transaction that sends them was about to commit."""
+    """The cancel reads the rows as waiting, while a transaction that sends them is about to commit."""
     going, waiting = server.queued(n=2, life_ms=700 if ender == "expire" else None)
     campaign, lease = campaign_of(server, going), server.lease()
     openings: list[Opening] = []
@@ -86,7 +86,7 @@ def test_a_message_that_began_to_be_sent_while_locked_is_neither_cancelled_nor_e
 
 
 def test_a_cancel_and_a_worker_that_lock_in_opposite_orders_do_not_deadlock(server: Desk) -> None:
-    """A worker holds the last row and then wants the first: the cancel waits for neither."""
+    """A worker has locked the last row and then locks the first: the cancel waits for neither."""
     ids = server.queued(n=6)
     campaign, lease = campaign_of(server, ids[0]), server.lease()
     held, done = threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ ROUNDED = ("cancelled", "expired", "suppressed", "failed")
 
 
 def rounded(desk: Any, status: str, message_id: str | None) -> Opening:
-    """As a ledger may have it that was written before a cancel was told from what is being sent."""
+    """A state that a ledger of an older version may have."""
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])
     desk.sql(

@@ -1,4 +1,4 @@
-"""What docs/scale.md tells operators to delete a campaign by: all of it goes, and nothing else."""
+"""The statements of docs/scale.md that delete a campaign delete all of it and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def statements() -> list[str]:
 
 
 def one_of_everything(desk: Any) -> str:
-    """An ended campaign with a refusal, an acceptance, its receipt, and one that failed."""
+    """An ended campaign with a refused row, an accepted message with a receipt, and a failed one."""
     campaign = desk.campaign()
     taken = desk.take(
         campaign, *(desk.new_message(n) for n in (1, 2)), refused=[RefusedRow(3, "to", "", "is empty")]

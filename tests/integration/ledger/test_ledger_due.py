@@ -1,4 +1,4 @@
-"""What the relay asks: what is due, when the next is, what has expired."""
+"""The queries of the relay: due messages, the next due time, expiry."""
 
 from __future__ import annotations
 

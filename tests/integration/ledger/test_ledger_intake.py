@@ -1,4 +1,4 @@
-"""Intake: each row becomes one message or one explained refusal, once, whoever tries again."""
+"""Intake: each row becomes one message or one refused row, also when the intake is repeated."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_chosen_key_that_equals_another_persons_number_drops_no_row(desk: Any,
 def test_a_person_under_both_forms_of_the_number_is_a_duplicate(
     desk: Any, apart: bool, explicit: bool
 ) -> None:
-    """Case 04: what is sent is the first one, as it was written."""
+    """The first of the two is sent, in the form in which it was written."""
     campaign = desk.campaign()
     same = [
         desk.new_message(row, recipient=form, key="5531985550124", explicit_key=explicit)
@@ -286,11 +286,11 @@ def test_a_nul_or_half_an_emoji_in_a_row_does_not_stop_the_intake(desk: Any) -> 
     assert desk.cipher.decrypt(desk.payload(taken.ready[0]), taken.ready[0]) == {"v": {"name": "A\x00\ud83d"}}
 
 
-# -- many at once --------------------------------------------------------------------------------------------
+# -- concurrent intakes --------------------------------------------------------------------------------------------
 
 
 def all_at_once(n: int, work: Callable[[int], object]) -> list[Any]:
-    """What ``work`` gave or raised, for each of ``n`` threads that start together."""
+    """What ``work`` returned or raised in each of ``n`` threads that start together."""
     start = threading.Barrier(n)
 
     def begin(k: int) -> object:

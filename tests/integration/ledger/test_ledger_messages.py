@@ -1,4 +1,4 @@
-"""A person settles what nothing else can: on record, and only where there is something to settle."""
+"""A person resolves unknown messages; each resolution is logged."""
 
 from __future__ import annotations
 

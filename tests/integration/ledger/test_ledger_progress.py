@@ -1,4 +1,4 @@
-"""How fast a campaign goes and why messages of it failed, from looks of bounded size."""
+"""Send rates and failure reasons of a campaign, from samples of bounded size."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_campaign_that_ended_has_no_send_rate(desk: Any) -> None:
 
 
 def test_the_send_rate_of_a_busy_sender_comes_from_its_newest_posts(desk: Any) -> None:
-    """More than are looked at within the window: two a millisecond, half of them of another campaign."""
+    """More POSTs than are sampled: two in each millisecond, half of them of another campaign."""
     mine, others = desk.queued(), desk.queued()
     openings = desk.sent(desk.lease(), mine + others)
     now = desk.now()
@@ -62,7 +62,7 @@ def test_the_send_rate_of_a_busy_sender_comes_from_its_newest_posts(desk: Any) -
             ],
         )
     (found,) = pace(desk, campaign_of(desk, mine[0]))
-    # 1,000 a second, or less by as long as it took to put them in; over all of the window it would be 100.
+    # 1,000 a second, or somewhat less because the inserts took time. Over the whole window it would be 100.
     assert 300 < found <= 1000
 
 

@@ -1,4 +1,4 @@
-"""Search: what ops ask, in keyset pages, answered by an index on both databases."""
+"""Search: filters in keyset pages, which use an index on both databases."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def found(desk: Any, limit: int = 100, **query: Any) -> list[str]:
     return [str(row["id"]) for row in desk.read(search.find, Query(**query), limit=limit)]
 
 
-# -- what is found ---------------------------------------------------------------------------------------------
+# -- filters and pages ---------------------------------------------------------------------------------------------
 
 
 def test_without_filters_the_newest_come_first(desk: Any) -> None:
@@ -56,7 +56,6 @@ def test_messages_are_found_by_phone(desk: Any) -> None:
 
 
 def test_messages_are_found_by_any_form_of_a_phone(desk: Any) -> None:
-    """Case 04."""
     campaign = desk.campaign()
     forms = ["553185550124", "5531985550124"]
     planned = [desk.new_message(n, recipient=form, key=f"k{n}") for n, form in enumerate(forms, 1)]
@@ -130,7 +129,7 @@ def test_ids_from_before_they_followed_the_ledgers_clock_may_be_hours_off(desk: 
 
 
 def test_a_time_range_is_a_range_of_ids_within_half_a_second(desk: Any) -> None:
-    """What is taken in meanwhile is not read: of ten million a day, an hour is 400,000."""
+    """Messages outside of the range are not read."""
     desk.sql("DELETE FROM installation")
     desk.sql("INSERT INTO installation (name, value) VALUES ('ids_near_since', :since)", since=b"0")
     with desk.database.read() as tx:
@@ -139,7 +138,7 @@ def test_a_time_range_is_a_range_of_ids_within_half_a_second(desk: Any) -> None:
 
 
 def test_the_newest_messages_in_a_status_of_many_campaigns_come_in_pages(desk: Any) -> None:
-    """More campaigns than are looked into at once, some with many, some that go on beside others."""
+    """More campaigns than one query reads, some with many messages, some at the same time."""
     for n in range(230):
         desk.queued(n=1 + n % 2)
     for n in range(1, 7):
@@ -209,10 +208,10 @@ def test_a_page_after_a_malformed_id_is_refused(desk: Any) -> None:
         desk.read(search.find, Query(), limit=1, before="447700900001")
 
 
-# -- how it is found -------------------------------------------------------------------------------------------
+# -- query plans -------------------------------------------------------------------------------------------
 
 CAMPAIGNS, EACH, COPIES = 40, 25, 50
-#: Of a ledger at work: nearly all is done, little waits, next to nothing is in hand.
+#: As in a ledger in use: most messages have ended, few wait, very few are claimed.
 STATUSES = (
     ["delivered"] * 80 + ["read"] * 10 + ["accepted"] * 4 + ["failed"] * 3 + ["queued", "retry", "sending"]
 )
@@ -220,7 +219,7 @@ STATUSES = (
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def grown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A ledger with enough in it that a database reads no table whole if it can help it."""
+    """A ledger with so much in it that a database uses indexes where there are any."""
     if request.param == "sqlite":
         database = Database(f"sqlite:///{Path(tmp_path_factory.mktemp('grown')) / 'ledger.db'}")
     else:
@@ -251,7 +250,7 @@ def fill(database: Database) -> None:
 
 
 def copy_within(tx: Connection) -> None:
-    """PostgreSQL plans by what is there: a small table is quicker read whole, whatever indexes it has."""
+    """PostgreSQL plans by the size of its tables: it reads a small one without an index."""
     for table, changed in (
         (
             messages,
@@ -397,7 +396,7 @@ def test_a_page_of_a_campaign_sorts_only_a_page_of_each_status(plans: Plans, gro
             assert plan.count(in_order) == len(Status), plan
         else:
             assert "Merge Append" in plan, plan
-            # The page itself is found by its keys.
+            # The rows of the page are read by their keys.
             assert "Bitmap Index Scan on ix_messages" not in plan, plan
         assert_reads_no_table_whole(plan)
 

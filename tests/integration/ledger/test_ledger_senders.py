@@ -1,4 +1,4 @@
-"""Senders and accounts: their limits, and the pauses that hold everything of theirs back."""
+"""Senders with their limits, and the pauses of senders and accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The standing campaign of single sends takes no act that would end the sends of a kind (issue 14, A2)."""
+"""The standing campaign of direct sends cannot be stopped."""
 
 from __future__ import annotations
 

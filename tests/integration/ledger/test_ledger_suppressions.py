@@ -1,4 +1,4 @@
-"""Suppressions: who must not get what, for how long, and who said so."""
+"""Suppressions: which recipients must not get which kinds, until when and why."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ ARGENTINE = "5491155550124", "541155550124"
 def test_a_suppression_holds_for_every_form_of_the_number(
     desk: Any, forms: tuple[str, str], given: int
 ) -> None:
-    """Case 04: at the intake, and at the last moment before a POST."""
+    """Both at intake and at the last moment before a POST."""
     planned = [desk.new_message(row, recipient=form, key=f"k{row}") for row, form in enumerate(forms, 1)]
     ids = desk.take(desk.campaign(), *planned).ready
     lease = desk.lease()
@@ -153,7 +153,7 @@ def test_a_suppression_holds_for_every_form_of_the_number(
 
 
 def test_a_suppression_of_the_older_form_holds_for_the_newer(desk: Any) -> None:
-    """Rows from before the forms of a number were one person."""
+    """Older versions stored the number in the form in which it was given."""
     add(desk, ADA)
     desk.sql("UPDATE suppressions SET subject = :older", older=BRAZILIAN[1])
     assert set(desk.read(suppressions.reasons_for, BRAZILIAN, Kind.OTP)) == set(BRAZILIAN)

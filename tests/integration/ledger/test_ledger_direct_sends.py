@@ -1,4 +1,4 @@
-"""Direct sends: one message a key, from any process, and one statement for all that come at the same time."""
+"""Direct sends: one message for each key, from any process; one statement stores a group of sends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def test_a_send_with_a_used_key_returns_the_first_message(desk: Any) -> None:
 
 
 def test_a_used_key_to_another_form_of_the_number_returns_the_first_message(desk: Any) -> None:
-    """Case 04."""
     (first,) = desk.send(desk.new_send(key="login-1", recipient="541155550124"))
     (again,) = desk.send(desk.new_send(key="login-1", recipient="5491155550124"))
     assert (again.id, again.repeated) == (first.id, True)
@@ -59,7 +58,7 @@ def test_a_send_to_a_suppressed_recipient_is_stored_as_suppressed(desk: Any) -> 
 def test_a_send_past_its_time_to_live_is_not_stored(desk: Any) -> None:
     late = desk.new_send(key="late", due_at=desk.now() - 2_000, lives_ms=1_000)
     assert [type(became) for became in desk.send(late)] == [AlreadyExpired]
-    # A due time long past is a mistake of its own, whether or not the message has a time to live.
+    # A due time long past is refused also without a time to live.
     for lives_ms in (None, 60_000):
         past = desk.new_send(key="past", due_at=desk.now() - LATE_MS - 1_000, lives_ms=lives_ms)
         assert [type(became) for became in desk.send(past)] == [DueTimePassed]
@@ -124,7 +123,6 @@ def test_the_same_send_from_many_processes_at_once_is_one_message(desk: Any) -> 
 
 
 def test_a_group_costs_as_many_statements_as_one_send(desk: Any) -> None:
-    """What a group shares is why sixteen threads send many times as much as one."""
     home = desk.write(campaign_creation.standing_campaign, Kind.OTP)
     asked: list[str] = []
     event.listen(desk.database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))

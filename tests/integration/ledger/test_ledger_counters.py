@@ -1,4 +1,4 @@
-"""What a campaign's messages come to is counted with each change, and is always what counting them would find."""
+"""Each change updates the counts of a campaign, which always equal the number of its messages."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_deleting_a_campaign_deletes_its_counts(desk: Any) -> None:
     assert desk.scalar("SELECT count(*) FROM campaign_counts") == 0
 
 
-# -- connections beside each other, on PostgreSQL ----------------------------------------------------------------
+# -- concurrent connections, on PostgreSQL ----------------------------------------------------------------
 
 
 #: Connections that wait for another's commit.
@@ -103,7 +103,7 @@ WAITING = """SELECT count(*) FROM pg_stat_activity
 
 @contextmanager
 def failing(database: Database, row: int) -> Iterator[Connection]:
-    """A transaction that has failed one message, and has not committed."""
+    """An open transaction in which one message failed."""
     with database.write() as tx:
         tx.execute(text("SET LOCAL lock_timeout = '2s'"))
         tx.execute(text("UPDATE messages SET status = 'failed', ended_at = 1 WHERE row = :row"), {"row": row})
@@ -164,10 +164,10 @@ def test_a_connection_counts_on_after_its_part_was_merged(server: Desk) -> None:
     assert server.broken() == {}
 
 
-# -- whatever happens ----------------------------------------------------------------------------------------------
+# -- any changes ----------------------------------------------------------------------------------------------
 
 ROWS = 6
-#: What happens to which rows, to which status, with how many POSTs, over which of two connections; whether it commits.
+#: A change of these rows to this status, with this many attempts, over one of two connections; whether it commits.
 CHANGES = st.tuples(
     st.sampled_from(["move", "move", "move", "take", "drop", "fold"]),
     st.tuples(st.integers(1, ROWS), st.integers(1, ROWS)),
@@ -194,7 +194,7 @@ def test_after_any_changes_the_counts_equal_the_messages(two: tuple[Desk, Desk],
 
 
 def change(tx: Connection, act: str, ids: list[str], rows: range, status: str, attempts: int) -> None:
-    """One statement, or one for each row that is taken in: every other one into either campaign."""
+    """One statement, or one for each inserted row; the rows alternate between two campaigns."""
     of_both = messages.c.campaign_id.in_(ids) & messages.c.row.between(rows.start, rows.stop - 1)
     if act == "fold":
         counters.merge_parts(tx)
@@ -208,7 +208,7 @@ def change(tx: Connection, act: str, ids: list[str], rows: range, status: str, a
 
 
 def message(campaign: str, row: int, status: str, attempts: int) -> dict[str, object]:
-    """A message as an INSERT takes it."""
+    """The values of a message to insert."""
     nothing = dict.fromkeys(("sender", "recipient", "type"), "") | dict.fromkeys(
         ("due_at", "tries", "waits", "strikes", "queued_at"), 0
     )
@@ -238,7 +238,7 @@ def truth(desk: Any, campaign: str) -> Counts:
 
 @pytest.fixture
 def two(ledger: Database) -> Iterator[tuple[Desk, Desk]]:
-    """Two processes at one ledger."""
+    """Two processes with one ledger."""
     other = Database(ledger.url.render_as_string(hide_password=False))
     yield Desk(ledger), Desk(other)
     other.close()
