@@ -1,7 +1,8 @@
-"""Arguments whose bytes are no text: a terminal or a cron job of another encoding hands them over.
+"""Arguments that several commands share, and arguments that are not UTF-8 text.
 
-A reason is kept with those bytes replaced, so that an act takes place; a blank one is refused. A name, an id or a
-number of such bytes matches nothing: it is refused. Paths are bytes to the system and stay as they are.
+A terminal or a cron job of another encoding passes such bytes. In a reason they are replaced, so that the act takes
+place; an empty reason is refused. A name, an id or a number with such bytes matches nothing and is refused. Paths are
+bytes to the system and stay as they are.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Phone = Annotated[str, typer.Argument(help="A number, in any common notation.", metavar="PHONE")]
 Why = Annotated[str, typer.Option(help="The reason, for the operator log.")]
-#: How a file with rows is read, for every command that reads one.
 Encoding = Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")]
 SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XLSX; default: the first.")]
 
-#: Options that hold a reason, for people to read.
+#: Options that hold a reason.
 _REASONS = frozenset({"why", "reason"})
 _WHY = "is not UTF-8 text; set the terminal to UTF-8, or write it in plain letters"
 
@@ -36,7 +36,7 @@ def option_names() -> Iterator[None]:
 
 
 def guard(command: Any) -> Any:
-    """Have this command, and each below it, look at its arguments before it does anything; the same command."""
+    """Make this command, and each of its subcommands, check its arguments first. Returns the same command."""
     inner = getattr(command, "commands", None)
     if inner is not None:
         for each in inner.values():
@@ -65,7 +65,9 @@ def _readable(value: Any, param: Any, context: typer.Context) -> Any:
         from bulksend.messaging.surrogates import replace_surrogates
 
         if not value.strip():
-            raise typer.BadParameter("is empty; say why, it goes on record", ctx=context, param=param)
+            raise typer.BadParameter(
+                "is empty; give the reason, for the operator log", ctx=context, param=param
+            )
         return replace_surrogates(value)
     return _refuse(value, context, param)
 

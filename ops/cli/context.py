@@ -1,4 +1,4 @@
-"""The CLI's door: settings read once, servers opened when a command needs them, errors turned into exit codes."""
+"""What every command needs: settings, the ledger, who runs it, and exit codes for errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def command(body: Callable[P, int]) -> Callable[P, NoReturn]:
 
 
 def guarded(work: Callable[[], T]) -> T:
-    """Run a command; turn what it raises into one clear line on stderr and the exit code of its kind."""
+    """Run a command. An error ends the process with one line on stderr and its exit code."""
     from sqlalchemy.exc import DBAPIError
 
     from bulksend.ledger.driver_errors import problem_of
@@ -50,51 +50,44 @@ def guarded(work: Callable[[], T]) -> T:
         problem = problem_of(error)
         leave(BAD_INPUT if problem.fatal else UNREACHABLE, problem.text("the ledger"))
     except OSError as error:
-        leave(*_of_the_system(error))
+        leave(*_of_a_file(error))
     except Exception as error:
-        # By its name: most commands never import Redis's client.
+        # By its name: most commands do not import the client of Redis.
         if not type(error).__module__.startswith("redis"):
             raise
         from bulksend.broker import problem_of as redis_problem_of
 
         leave(UNREACHABLE, redis_problem_of(error).text("Redis at REDIS_URL"))
     except KeyboardInterrupt:
-        leave(
-            INTERRUPTED,
-            "interrupted; what was done until then is kept",
-        )
+        leave(INTERRUPTED, "interrupted; everything done before is kept")
 
 
-def _stands_somewhere() -> bool:
-    """Whether the working folder is still there."""
+def _of_a_file(error: OSError) -> tuple[int, str]:
+    """The exit code and the text for a file or folder that cannot be used."""
+    if error.errno == errno.ENOENT and not _folder_exists():
+        return BAD_INPUT, "the working folder no longer exists; run it in another"
+    where = error.filename if error.filename is not None else "a file"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return BAD_INPUT, f"{where} cannot be written or read ({error.strerror}); run it elsewhere"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FAILED, f"{where}: the disk is full; free some space"
+    return FAILED, f"{where}: {error.strerror or error}"
+
+
+def _folder_exists() -> bool:
     with suppress(OSError):
         return Path.cwd().exists()
     return False
 
 
-def _of_the_system(error: OSError) -> tuple[int, str]:
-    """The exit code and the sentence of a file or folder that cannot be used."""
-    if error.errno == errno.ENOENT and not _stands_somewhere():
-        return BAD_INPUT, "the folder that this runs in is gone; run it in another"
-    where = error.filename if error.filename is not None else "a file"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return BAD_INPUT, f"{where} cannot be written or read ({error.strerror}); run it elsewhere"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FAILED, f"{where}: the disk is full; make room"
-    return FAILED, f"{where}: {error.strerror or error}"
-
-
 def leave(code: int, text: str) -> NoReturn:
-    """End with a line on stderr."""
+    """End the process with a line on stderr."""
     tell(text)
     raise SystemExit(code)
 
 
 def tell(text: str) -> None:
-    """A line on stderr, where there still is one: the terminal may have been closed.
-
-    Wrapped by words on a terminal; a further line that is indented is a command to paste, and stays as it is.
-    """
+    """A line on stderr, unless its terminal is closed. An indented further line is a command to paste: not wrapped."""
     from ops.cli.output import say
 
     first, *further = f"bulksend: {text}".split("\n")
@@ -117,14 +110,14 @@ def settings() -> Settings:
     from bulksend.settings import Settings
 
     made = Settings.from_env(os.environ, Path(".env"))
-    # To stderr: stdout is for what was asked for. What runs for long says more, by settings of its own.
+    # To stderr: stdout is for the result. A server, which runs for long, sets its own level.
     logs.configure("WARNING" if made.log_level == "INFO" else made.log_level, made.log_format)
     arm(made.failpoints)
     return made
 
 
 def actor() -> str:
-    """Who runs this command, for the record."""
+    """Who runs this command, for the operator log."""
     from bulksend.messaging.surrogates import replace_surrogates
 
     try:
@@ -134,10 +127,7 @@ def actor() -> str:
 
 
 def check_ledger_is_chosen(of: Settings) -> None:
-    """Raises InvalidInput where a ledger would be made in whatever folder a timer or a service happens to run in.
-
-    A person at a terminal sees which one it is; there the default will do.
-    """
+    """Raises InvalidInput without DATABASE_URL and a terminal: a service would make a ledger in its working folder."""
     from bulksend.errors import InvalidInput
 
     if of.is_given("database_url") or any(
@@ -145,13 +135,13 @@ def check_ledger_is_chosen(of: Settings) -> None:
     ):
         return
     raise InvalidInput(
-        "DATABASE_URL is not set, and without a terminal no ledger is taken for granted; nothing was changed. Set it "
+        "DATABASE_URL is not set, and its default is used only at a terminal; nothing was changed. Set it "
         "to your ledger, e.g. postgresql://…, or to sqlite:///bulksend.db for one in this folder"
     )
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person is at the other end; a closed stream is None or raises."""
+    """A closed stream is None, or raises."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:

@@ -52,14 +52,14 @@ servers.register(app)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Raises SystemExit."""
-    # Ledger, exports and spool hold people's numbers: whatever a command makes is its user's alone.
+    # Ledger, exports and spool hold phone numbers: only the user may read the files that a command makes.
     os.umask(0o077)
     streams.prepare()
     raise SystemExit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
-    """Run the command; its exit code, which tells as well whether stdout took everything."""
+    """Run the command and return its exit code. FAILED also if stdout did not take the whole output."""
     code = DONE
     try:
         try:

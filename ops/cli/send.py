@@ -133,7 +133,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from bulksend.errors import InvalidInput
     from bulksend.operations.blockers import find_blockers
     from ops.cli.output import say, say_notes
-    from ops.cli.stopping import Stopped, stopped_by_signals
+    from ops.cli.signals import Stopped, stop_on_signals
     from ops.cli.watching import watch_campaign
     from producer.intake import Intake
 
@@ -143,7 +143,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     progress = _Progress(not as_json)
     statuses: dict[str, int] = {}
     try:
-        with stopped_by_signals() as between:
+        with stop_on_signals() as between:
             try:
                 report = plan.run(
                     Intake.from_settings(of, database, progress=progress, began=begun.begin, between=between)

@@ -1,7 +1,7 @@
-"""The standard streams of a command: text in any locale, and an end that says whether stdout took everything.
+"""The standard streams of a command: text in any locale, and an error of its own when stdout fails.
 
-A character that stdout's encoding lacks is written as an escape. A write that stdout does not take raises
-``OutputLost``, which no other failed write of the command can be mistaken for.
+A character that stdout's encoding lacks is written as an escape. A failed write to stdout raises OutputLost, and not
+OSError as for other files.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import io
 import os
 import sys
 
-#: What a shell reports of a program that SIGPIPE ended: a reader such as ``head`` has seen enough.
+#: The exit code after SIGPIPE: a reader such as ``head`` stopped reading.
 CUT = 128 + 13
 
 
 class OutputLost(Exception):
-    """Stdout did not take what was written. ``error`` is the system's own error."""
+    """A write to stdout failed. ``error`` is the system's."""
 
     def __init__(self, error: OSError) -> None:
         self.error = error
@@ -37,7 +37,7 @@ class _Stdout(io.FileIO):
 
 
 def prepare() -> None:
-    """Set up stdin, stdout and stderr. Closed ones are opened first, so that no file of ours takes their numbers."""
+    """Set up stdin, stdout and stderr. Closed ones are opened first, so that no other file gets their numbers."""
     _open_closed_ones()
     encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
     raw = _Stdout(1, "w", closefd=False)
@@ -46,12 +46,12 @@ def prepare() -> None:
     )
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
-    # Bytes that are no text match nothing that the ledger knows; they are no reason to fail.
+    # Bytes that are not text are replaced: they match nothing in the ledger.
     sys.stdin = open(0, encoding=encoding, errors="replace", closefd=False)  # noqa: SIM115 - lasts as long as we
 
 
 def abandon_stdout() -> None:
-    """What is left in its buffer goes nowhere: the interpreter would try to write it once more at its end."""
+    """Discard what is left in its buffer: the interpreter would write it once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -133,4 +133,4 @@ def test_a_blank_reason_is_refused_by_every_command(
     done = cli(*[blank if word == BAD else word for word in line(words, name)])
     assert done.returncode == 2
     assert f"--{name}" in done.stderr
-    assert "is empty; say why, it goes on record" in " ".join(done.stderr.split())
+    assert "is empty; give the reason, for the operator log" in " ".join(done.stderr.split())

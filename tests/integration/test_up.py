@@ -143,7 +143,7 @@ def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, command: str) -> 
         DATABASE_URL=f"sqlite:///{tmp_path}/l.db",
     )
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
-    assert "the folder that this runs in is gone; run it in another" in done.stderr
+    assert "the working folder no longer exists; run it in another" in done.stderr
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

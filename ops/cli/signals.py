@@ -1,4 +1,4 @@
-"""A command that is told to stop ends at a safe point, with a sentence about what goes on without it."""
+"""A command that gets a signal ends at a safe point, and says what continues without it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: Ctrl-C, the polite kill, and a terminal that was closed.
+#: Ctrl-C, kill, and a closed terminal.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """The command was told to stop by a signal; ``code`` is what a shell expects it to end with."""
+    """The command got a signal. ``code`` is the exit code that a shell expects then."""
 
     def __init__(self, number: int) -> None:
         self.code = 128 + number
@@ -20,10 +20,10 @@ class Stopped(Exception):
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[Callable[[], None]]:
-    """Note signals while the block runs. What it yields raises Stopped once there was one: call it at safe points.
+def stop_on_signals() -> Iterator[Callable[[], None]]:
+    """Note signals while the block runs, and yield a function to call at safe points: it raises Stopped after one.
 
-    An exception in the middle of a transaction would leave a connection of which nothing is known.
+    An exception in the middle of a transaction would leave a connection in an unknown state.
     """
     seen: list[int] = []
 
@@ -34,7 +34,7 @@ def stopped_by_signals() -> Iterator[Callable[[], None]]:
         if seen:
             raise Stopped(seen[0])
 
-    # What was started with a signal ignored, as by nohup, goes on ignoring it.
+    # A signal that was ignored at the start, as by nohup, stays ignored.
     before = {each: old for each in _SIGNALS if (old := signal.getsignal(each)) is not signal.SIG_IGN}
     for each in before:
         signal.signal(each, note)
@@ -43,5 +43,5 @@ def stopped_by_signals() -> Iterator[Callable[[], None]]:
         check()
     finally:
         for each, old in before.items():
-            # After the first signal the end is under way, and a second one must not cut its sentence.
+            # After the first signal the command is ending, and a second one must not cut its output.
             signal.signal(each, signal.SIG_IGN if seen else old)
