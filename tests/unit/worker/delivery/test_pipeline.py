@@ -1,0 +1,417 @@
+"""The delivery of messages by a ledger in memory, a scripted vendor and the limiter's rules, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulksend.clock import steady_seconds
+from bulksend.ledger.claim import Claimed
+from bulksend.limits import SenderLimits
+from bulksend.messaging import Answer, Evidence, Kind, NotSent, Policy, Refused, Remedy, Retry, Scope, Unknown
+from tests.unit.worker.fakes import (
+    Calls,
+    MemoryCampaigns,
+    MemoryLimiter,
+    MemoryStore,
+    NoRecorder,
+    ScriptedVendor,
+    VirtualTimeLoop,
+    a_message,
+    run,
+    until,
+)
+from worker.delivery.batcher import Batcher
+from worker.delivery.decision_effects import DecisionEffects
+from worker.delivery.dependencies import Dependencies, Totals
+from worker.delivery.in_flight import InFlightTable, Stage
+from worker.delivery.pipeline import DeliveryPipeline
+from worker.permits.permit_queue import PermitQueue
+from worker.session.lease import LeaseKeeper
+
+#: With an idle connection a POST needs no task; without one it connects in a task first.
+BOTH_WAYS = pytest.mark.parametrize("idle", [100, 0], ids=["connected", "not connected"])
+
+
+class Rig:
+    """A pipeline whose parts a test can reach. ``loop.work_s`` is how long the ledger takes for a batch."""
+
+    def __init__(self, loop: VirtualTimeLoop, folder: Path, idle: int, capacity: int = 10) -> None:
+        self.loop = loop
+        self.calls = Calls()
+        self.store = MemoryStore(calls=self.calls)
+        self.campaigns = MemoryCampaigns()
+        self.vendor = ScriptedVendor(self.calls, idle=idle)
+        self.limiter = MemoryLimiter(loop, self.calls)
+        self.in_flight = InFlightTable(capacity=capacity, max_per_lane=1000, claim_size=100)
+        self.totals = Totals()
+        self.lease = LeaseKeeper(self.store, self._thread, lease_seconds=60, on_lost=lambda: None)
+        self.permits = PermitQueue(
+            self.limiter,
+            None,  # type: ignore[arg-type]
+            lead_ms=lambda lane: 10.0,
+            on_cold=lambda: None,
+        )
+        """It asks for as many permits as it can get, so that only the last check keeps to the capacity."""
+        opener: Any = self._batcher(self._open)
+        self.pipeline = DeliveryPipeline(
+            Dependencies(
+                in_flight=self.in_flight,
+                campaign_cache=self.campaigns,
+                permits=self.permits,
+                openers=dict.fromkeys(Kind, opener),
+                vendor=self.vendor,
+                settler=self._batcher(self._settle),
+                releaser=self._batcher(self._give_back),
+                effects=DecisionEffects(self.store, self.limiter, self._thread, self.permits.note_outage),
+                lease=self.lease,
+                recorder=NoRecorder(folder, most=100),
+                fail=lambda failures, lease: self._thread(self.store.fail, failures, lease),
+            ),
+            policy=Policy(),
+            totals=self.totals,
+            dice=lambda: 0.5,
+            on_removed=lambda lane: None,
+        )
+
+    def _batcher(self, work: Any) -> Any:
+        return Batcher(work, None)  # type: ignore[arg-type]
+
+    async def _thread(self, work: Any, *args: Any) -> Any:
+        return await self.loop.run_in_executor(None, work, *args)
+
+    def _open(self, openings: Any) -> list[bool]:
+        opened = self.store.open(openings, self.lease.newest or "")
+        return [opening.attempt_id in opened for opening in openings]
+
+    def _settle(self, settlements: Any) -> list[None]:
+        self.store.settle(settlements)
+        return [None] * len(settlements)
+
+    def _give_back(self, releases: Any) -> list[None]:
+        self.store.give_back(releases, self.lease.newest or "")
+        return [None] * len(releases)
+
+    def start(self, *messages: Claimed) -> None:
+        """Claim messages and start their delivery."""
+        self.store.rows |= MemoryStore(messages).rows
+        lease = self.lease.id
+        assert lease is not None
+        for message in self.store.claim([message.id for message in messages], lease):
+            self.pipeline.start(message, lease, steady_seconds())
+
+    async def until_empty(self) -> None:
+        """Until no message is in flight."""
+        await until(self.in_flight.empty.is_set)
+
+
+@asynccontextmanager
+async def rig(loop: VirtualTimeLoop, folder: Path, idle: int = 100, capacity: int = 10) -> AsyncIterator[Rig]:
+    rig = Rig(loop, folder, idle, capacity)
+    await rig.lease.take()
+    serving = asyncio.create_task(rig.permits.run())
+    try:
+        yield rig
+    finally:
+        serving.cancel()
+        await rig.pipeline.stop(0.0)
+
+
+@BOTH_WAYS
+def test_an_attempt_is_open_in_the_ledger_before_its_post_starts(tmp_path: Path, idle: int) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.start(*(a_message(str(n)) for n in range(30)))
+            await at.until_empty()
+            for n in range(30):
+                assert at.calls.of(str(n)) == ["claim", "open", "post", "settle"]
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_an_answer_is_settled_once_and_its_capacity_is_free_again(tmp_path: Path, idle: int) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.start(*(a_message(str(n)) for n in range(30)))
+            await at.until_empty()
+            assert sorted(at.calls.ids("settle")) == sorted(str(n) for n in range(30))
+            assert set(at.store.statuses().values()) == {"accepted"}
+            assert at.in_flight.posting == 0
+            assert at.in_flight.unsettled == {}
+            assert at.in_flight.expected_capacity(Kind.OTP, 1e9, 0.0) == 10
+            assert (at.totals.posted, at.totals.accepted) == (30, 30)
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_a_message_past_its_deadline_is_not_posted(tmp_path: Path, idle: int) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.start(a_message("late", Kind.OTP, left_ms=0), a_message("other", Kind.OTP, left_ms=60_000))
+            await at.until_empty()
+            assert at.calls.ids("post") == ["other"]
+            (outcome,) = [s.outcome for s in at.store.settlements if s.message == "late"]
+            assert isinstance(outcome, NotSent)
+
+    run(main)
+
+
+def test_a_message_that_the_ledger_does_not_open_is_not_posted(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.store.refused = {"cancelled"}
+            at.start(a_message("cancelled"), a_message("other"))
+            await at.until_empty()
+            assert at.calls.ids("post") == ["other"]
+            assert at.calls.of("cancelled") == ["claim"]
+
+    run(main)
+
+
+def test_while_the_ledger_does_not_answer_nothing_is_posted_and_then_it_is_opened(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.store.away = {"open"}
+            at.start(a_message("1"))
+            await asyncio.sleep(5.0)
+            assert at.calls.of("1") == ["claim"]
+            at.store.away = set()
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "open", "post", "settle"]
+
+    run(main)
+
+
+def test_a_message_whose_lease_was_lost_while_the_ledger_did_not_answer_is_dropped(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.store.away = {"open"}
+            at.start(a_message("1"))
+            await asyncio.sleep(5.0)
+            await at.lease.take()
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim"]
+
+    run(main)
+
+
+def test_a_result_that_the_ledger_does_not_take_is_offered_until_it_does(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.store.away = {"settle"}
+            at.start(a_message("1"))
+            await asyncio.sleep(5.0)
+            assert [s.message for s in at.in_flight.unsettled.values()] == ["1"]
+            at.store.away = set()
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "open", "post", "settle"]
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_a_lost_lease_stops_the_posts_of_attempts_that_are_open(tmp_path: Path, idle: int) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.vendor.connect_s = 1.0
+            at.start(a_message("1"))
+            await until(lambda: bool(at.calls.ids("open")))
+            await at.lease.take()
+            await at.until_empty()
+            assert at.calls.ids("post") == []
+            (settlement,) = at.store.settlements
+            assert isinstance(settlement.outcome, NotSent)
+            assert settlement.tries == 0
+
+    run(main)
+
+
+def test_a_lost_lease_drops_the_messages_without_an_attempt(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.limiter.pause(Scope.CAMPAIGN, "campaign")
+            at.store.away = {"give_back"}
+            at.start(a_message("1"))
+            await asyncio.sleep(1.0)
+            at.pipeline.lose_lease()
+            assert at.in_flight.ids() == set()
+            at.store.away = set()
+            await asyncio.sleep(5.0)
+            assert at.calls.of("1") == ["claim"]
+
+    run(main)
+
+
+def test_a_missed_slot_is_exchanged_for_another(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            await asyncio.sleep(1.0)
+            loop.work_s = 0.200  # the write-ahead takes longer than the lead
+            at.start(a_message("1"))
+            await until(lambda: bool(at.calls.ids("open")))
+            loop.work_s = 0.001
+            await at.until_empty()
+            assert at.totals.missed_slots == 1
+            assert at.calls.of("1") == ["claim", "open", "post", "settle"]
+
+    run(main)
+
+
+def test_an_exchange_that_a_pause_blocks_is_settled_as_not_sent(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            await asyncio.sleep(1.0)
+            loop.work_s = 0.200
+            at.start(a_message("1"))
+            await until(lambda: bool(at.calls.ids("open")))
+            loop.work_s = 0.001
+            at.limiter.pause(Scope.CAMPAIGN, "campaign")
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "open", "settle"]
+            (settlement,) = at.store.settlements
+            assert isinstance(settlement.outcome, NotSent)
+            assert settlement.tries == 0
+
+    run(main)
+
+
+def test_a_paused_message_is_given_back_with_its_gate(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.limiter.pause(Scope.CAMPAIGN, "campaign")
+            at.start(a_message("1"))
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "give_back"]
+            assert at.store.rows["1"].gate == "campaign_paused"
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_no_more_posts_are_under_way_than_the_capacity_and_a_tenth_is_reserved_for_otp(
+    tmp_path: Path, idle: int
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.vendor.reply_s = 3.0
+            at.start(*(a_message(f"blast{n}") for n in range(30)))
+            await asyncio.sleep(1.0)
+            assert at.in_flight.posting == 9
+            at.start(a_message("code", Kind.OTP))
+            await asyncio.sleep(1.0)
+            assert at.calls.ids("post")[-1] == "code"
+            at.vendor.reply_s = 0.01
+            await at.until_empty()
+            assert at.vendor.most_under_way == 10
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_a_bug_of_the_vendors_client_makes_its_message_unknown_and_the_others_go_on(
+    tmp_path: Path, idle: int
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.vendor.answers["2"] = RuntimeError("a bug")
+            at.start(*(a_message(str(n)) for n in range(5)))
+            await at.until_empty()
+            statuses = at.store.statuses()
+            assert statuses.pop("2") == "unknown"
+            assert set(statuses.values()) == {"accepted"}
+            assert at.in_flight.posting == 0
+
+    run(main)
+
+
+def test_a_bug_before_the_attempt_gives_the_message_back_for_later(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.campaigns.bug = RuntimeError("a bug")
+            at.start(a_message("1"))
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "give_back"]
+            assert at.store.rows["1"].due_at >= at.store.now_ms + 20_000
+
+    run(main)
+
+
+def test_a_message_that_cannot_be_rendered_fails_without_a_permit(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.start(a_message("1", payload=None))
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "fail"]
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_a_stop_waits_for_the_posts_under_way_and_settles_them(tmp_path: Path, idle: int) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.vendor.reply_s = 3.0
+            at.campaigns.limits = SenderLimits(5.0, None)
+            at.start(*(a_message(str(n)) for n in range(30)))
+            await until(lambda: at.in_flight.posting == 4)
+            await at.pipeline.stop(10.0)
+            posted = set(at.calls.ids("post"))
+            assert set(at.calls.ids("settle")) == posted
+            assert {id for id, status in at.store.statuses().items() if status == "claimed"} == (
+                at.store.rows.keys() - posted
+            )
+            assert at.in_flight.ids() == set()
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_a_stop_cancels_a_post_that_takes_longer_and_leaves_its_attempt_open(
+    tmp_path: Path, idle: int
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.vendor.reply_s = 60.0
+            at.start(a_message("1"))
+            await until(lambda: at.in_flight.posting == 1)
+            await at.pipeline.stop(1.0)
+            await asyncio.sleep(100.0)
+            assert at.calls.of("1") == ["claim", "open", "post", "cancelled"]
+            assert at.store.statuses() == {"1": "sending"}
+            assert at.in_flight.ids() == set()
+
+    run(main)
+
+
+def test_a_pause_that_an_answer_asks_for_is_in_force_before_its_message_is_settled(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            remedy = Remedy(retry=Retry.FREE, pause=Scope.CAMPAIGN)
+            at.vendor.answers["1"] = Answer(Refused("17125", "no money", remedy), Evidence())
+            at.start(a_message("1"))
+            await at.until_empty()
+            done = [event for event in at.calls.events if event[0] in ("pause", "limiter_pause", "settle")]
+            assert done == [("pause", "campaign"), ("limiter_pause", "campaign"), ("settle", "1")]
+
+    run(main)
+
+
+def test_two_outages_in_a_row_stop_the_posts_whose_permits_are_older(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, capacity=100) as at:
+            at.campaigns.limits = SenderLimits(20.0, None)
+            for n in range(50):
+                at.vendor.answers[str(n)] = Answer(Unknown("HTTP 503"), Evidence(http_status=503))
+            at.start(*(a_message(str(n)) for n in range(50)))
+            await asyncio.sleep(1.5)
+            assert 2 <= len(at.calls.ids("post")) <= 5
+            assert Stage.POSTING not in {message.stage for message in at.in_flight}
+
+    run(main)
