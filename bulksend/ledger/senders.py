@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from bulksend.errors import InvalidValue, SenderNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
-from bulksend.ledger.schema import senders
+from bulksend.ledger.schema import attempts, messages, senders
 from bulksend.messaging.typos import one_edit_away
 
 #: WhatsApp's default throughput of a business number, messages per second (Meta, throughput, 2026-05-21).
@@ -105,3 +105,20 @@ def by_phones(tx: Connection, phones: Iterable[str]) -> dict[str, Sender]:
     """Those of the numbers that are on record, by number."""
     rows = tx.execute(select(senders).where(among(tx, senders.c.phone, list(phones)))).mappings()
     return {row["phone"]: Sender(**row) for row in rows}
+
+
+def recent_recipients(tx: Connection, day_ms: int = 86_400_000) -> dict[str, list[tuple[str, int]]]:
+    """The recipients of the last 24 h of each sender with a quota: (recipient, time of the last attempt)."""
+    return {
+        sender.phone: [
+            (recipient, at)
+            for recipient, at in tx.execute(
+                select(messages.c.recipient, func.max(attempts.c.started_at))
+                .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
+                .where(attempts.c.sender == sender.phone, attempts.c.started_at > db_now() - day_ms)
+                .group_by(messages.c.recipient)
+            )
+        ]
+        for sender in all_senders(tx)
+        if sender.quota is not None
+    }

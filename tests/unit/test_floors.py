@@ -57,7 +57,7 @@ DOORS = {
 DATABASE_LIBRARIES = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
 DATABASE_TYPES = {"sqlalchemy.Connection", "sqlalchemy.RowMapping"}
 #: Outside the ledger: a question asked in one place only, put where it is asked. Nothing here may write.
-READERS = {"ops.demo", "ops.why", "worker.session.store"}
+READERS = {"ops.demo", "ops.why"}
 
 #: What only faces use.
 OF_A_FACE = {"sys", "typer", "click", "rich", "getpass", "subprocess", "signal"}

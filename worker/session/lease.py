@@ -1,4 +1,4 @@
-"""Keeps this worker's lease, and tells at any moment whether it is still valid."""
+"""Keeps this worker's lease and knows at any moment whether it is valid."""
 
 from __future__ import annotations
 

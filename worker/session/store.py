@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from bulksend.errors import LedgerUnreachable
 from bulksend.failpoints import reach
 from bulksend.ledger import leases, pauses, senders, suppressions
 from bulksend.ledger.claim import Claimed, claim, claimed_under
-from bulksend.ledger.database import Database, db_now, instant
+from bulksend.ledger.database import Database, instant
 from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.release import Release, fail_claimed, release
-from bulksend.ledger.schema import attempts, messages
 from bulksend.ledger.settle import Settlement, settle, settle_at_once
 from bulksend.ledger.write_ahead import Opened, Opening, open_at_once, open_attempts
 from bulksend.messaging import region_of
@@ -197,20 +196,10 @@ class Store:
         with self.database.read() as tx:
             return [s.phone for s in senders.all_senders(tx) if s.paused_at is None]
 
-    def recent_recipients(self, day_ms: int = 86_400_000) -> Mapping[str, list[tuple[str, int]]]:
-        """The recipients of the last 24 h of each sender with a quota: (recipient, time of the last attempt)."""
-        found: dict[str, list[tuple[str, int]]] = {}
+    def recent_recipients(self) -> dict[str, list[tuple[str, int]]]:
+        """See senders.recent_recipients."""
         with self.database.read() as tx:
-            limited = [s.phone for s in senders.all_senders(tx) if s.quota is not None]
-            for phone in limited:
-                rows = tx.execute(
-                    select(messages.c.recipient, func.max(attempts.c.started_at))
-                    .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-                    .where(attempts.c.sender == phone, attempts.c.started_at > db_now() - day_ms)
-                    .group_by(messages.c.recipient)
-                )
-                found[phone] = [(recipient, at) for recipient, at in rows]
-        return found
+            return senders.recent_recipients(tx)
 
     def limiter_key(self) -> bytes:
         """The secret key of the limiter's hashes."""
