@@ -169,13 +169,13 @@ def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator
         if sender.paused_at is not None and (campaign is None or campaign.sender == sender.phone):
             yield blocker(
                 "sender",
-                f"{sender.phone} is {since(sender.paused_at)}: {sender.pause_why}",
+                f"{sender.phone} has been {since(sender.paused_at)}: {sender.pause_why}",
                 f'bulksend senders resume {sender.phone} --why "…"',
             )
     if campaign is not None and campaign.paused_at is not None:
         yield blocker(
             "campaign",
-            f"{campaign.name} is {since(campaign.paused_at)}: {campaign.pause_why}",
+            f"{campaign.name} has been {since(campaign.paused_at)}: {campaign.pause_why}",
             f'bulksend campaigns resume {campaign.id} --why "…"',
         )
 

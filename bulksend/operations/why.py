@@ -135,7 +135,7 @@ def _by_ledger(
         (Gate.ACCOUNT_PAUSED, "the account", *(pauses.account_pause(tx, account) or (None, None))),
     )
     found = [
-        Holding(gate.value, f"{what} is paused since {_when(at, zone)}: {why}", None)
+        Holding(gate.value, f"{what} has been paused since {_when(at, zone)}: {why}", None)
         for gate, what, at, why in paused
         if at is not None
     ]

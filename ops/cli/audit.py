@@ -31,7 +31,7 @@ def audit(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Prove the promises from the ledger; exit 1 where one is broken."""
+    """Prove the promises from the ledger. Exit code 1 if one is broken."""
     from bulksend.errors import InvalidInput
     from bulksend.operations import audit as operation
     from ops.cli.output import print_json

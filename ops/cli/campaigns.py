@@ -12,9 +12,7 @@ from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, l
 if TYPE_CHECKING:
     from bulksend.operations.campaigns import ActResult
 
-group = typer.Typer(
-    help="List, show, watch, pause, resume, cancel and retry campaigns.", no_args_is_help=True
-)
+group = typer.Typer(help="See and control campaigns.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The campaign's id, or its name if it is unique.", metavar="ID")]
 Why = Annotated[str | None, typer.Option(help="The reason, for the operator log.")]
 

@@ -44,7 +44,7 @@ def export(
         bool, typer.Option("--mask", help="Mask the phone numbers, and leave out the file's columns.")
     ] = False,
 ) -> int:
-    """Every message of a campaign, one per row, with the columns of its file that its content uses."""
+    """Export a campaign to a file. One row a message, with the columns of its file that its content uses."""
     from bulksend.bootstrap import reading_cipher
     from bulksend.errors import InvalidInput
     from bulksend.messaging.units import counted

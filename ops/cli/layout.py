@@ -1,4 +1,4 @@
-"""Rows as lines of text that fit a width: wrapped by words, less important columns dropped first. Pure."""
+"""Rows as lines of text that fit a width: wrapped by words, optional columns left out first. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from rich.cells import cell_len, chop_cells
 
-#: Columns whose words are never broken: people paste them.
+#: Columns whose words are never broken: they are copied and pasted.
 IDS = frozenset(
     {"id", "campaign", "campaign_id", "message_id", "request_id", "to", "phone", "subject", "status"}
 )
-#: A longer word, such as a URL, may be broken where it would not fit otherwise.
+#: A longer word, such as a URL, is broken where it does not fit.
 LONGEST_WORD = 40
-#: Text that is narrower than this is not pleasant to read.
+#: Narrower text is hard to read.
 NARROWEST_TEXT = 24
 _GAP = 2
-#: What stands below a row begins here.
+#: The indent of text below its row.
 _INDENT = 4
 
 _WORD = re.compile(r"\n|`[^`\n]*`[^\s`]*|\S+")
@@ -41,9 +41,9 @@ class Layout:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """The text in lines of at most ``width`` cells; a word is broken only where it is wider by itself.
+    """The text in lines of at most ``width`` cells; only a word that is wider is broken.
 
-    What stands between backquotes is a command to paste: it stays on one line where it fits.
+    A command between backquotes is for pasting: it stays on one line where it fits.
     """
     width = max(2, width)
     lines, line = [], ""
@@ -76,7 +76,7 @@ class _Column:
     name: str
     cells: list[str]
     natural: int = 0
-    """The width that it takes when nothing is wrapped."""
+    """Its width without wrapping."""
     narrowest: int = 0
     right: bool = False
 
@@ -91,7 +91,7 @@ class _Column:
         self.right = bool(filled) and self.name not in IDS and all(map(_NUMBER.fullmatch, filled))
 
     def fold_instants(self) -> None:
-        """Let the hour stand below the day."""
+        """Put the hour below the day."""
         if all(_INSTANT.fullmatch(cell) for cell in self.cells if cell):
             self.narrowest = max(
                 cell_len(word) for cell in (_heading(self.name), *self.cells) for word in cell.split()
@@ -99,7 +99,7 @@ class _Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether it reads as a sentence."""
+        """Whether it holds sentences."""
         return self.name not in IDS and any(" " in cell for cell in self.cells)
 
 
@@ -113,9 +113,8 @@ def lay_out(
 ) -> Layout:
     """A table of at most ``width`` cells a line.
 
-    Where it does not fit: empty columns go; then ``optional`` ones, the first of them first; then the longest text
-    stands below its row; then the hour of an instant stands below its day; then each row becomes a block of one line a
-    column.
+    Where it does not fit, in this order: empty columns are left out; ``optional`` ones are, one by one; the longest
+    text goes below its row; the hour of an instant goes below its day; each row becomes a block of one line a column.
     """
     made = [_Column(name, [row[n] for row in rows]) for n, name in enumerate(columns)]
     if not _fits(made, width):
@@ -148,7 +147,7 @@ def _longest_text(columns: Sequence[_Column]) -> _Column | None:
 
 
 def _widths(columns: Sequence[_Column], width: int) -> list[int]:
-    """Each its natural width, and what is too wide for that shares what is left."""
+    """The natural width of each column; wide columns share the width that the narrow ones leave."""
     room = width - _GAP * (len(columns) - 1)
     level = max((column.natural for column in columns), default=0)
     widths = [max(c.narrowest, min(c.natural, level)) for c in columns]
@@ -198,7 +197,7 @@ def _blocks(columns: Sequence[_Column], count: int, width: int) -> Iterator[list
 
 
 def lines_of(values: Sequence[tuple[str, str]], width: int, *, indent: int = 0) -> Iterator[list[Piece]]:
-    """Names and values, one a line; a value is wrapped beside its name, or below it where a word needs the room."""
+    """Names and values, one pair a line; a value is wrapped beside its name, or below it where a word is too wide."""
     kept = [(name, text) for name, text in values if text]
     label = min(max((cell_len(_heading(name)) for name, _ in kept), default=0), width // 2)
     for name, text in kept:

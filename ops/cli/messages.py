@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from bulksend.operations.unknowns import Resolution
     from bulksend.settings import Settings
 
-group = typer.Typer(
-    help="Find messages, show one, ask why it waits, list and resolve unknown ones.", no_args_is_help=True
-)
+group = typer.Typer(help="Find messages, explain waits, settle unknowns.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The message's id.", metavar="ID")]
 Campaign = Annotated[str | None, typer.Option(help="Only of this campaign, by id or name.")]
 Phone = Annotated[str | None, typer.Option(help="Only to this recipient, in any common notation.")]

@@ -1,7 +1,7 @@
 """What a command shows: JSON for programs, tables for people, progress on stderr.
 
-On a terminal tables fit its width, and times are those of the campaign's zone or of the setting BULKSEND_TIMEZONE.
-Where stdout is a pipe or a file, a row is one line, its cells are separated by tabs, and times carry their offset.
+On a terminal tables fit its width, and times are in the campaign's zone or that of the setting BULKSEND_TIMEZONE.
+In a pipe or a file a row is one line, tabs separate its cells, and times carry their offset.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bulksend.messaging.plan import RefusedRow
     from ops.cli.layout import Piece
 
-#: Refused rows are shown one by one up to this many; more are grouped by reason, each with the first few.
+#: Up to this many refused rows are shown one by one; more are grouped by reason, each with its first few.
 _SHOWN_SINGLY, _NAMED = 10, 5
 #: Two reasons that differ only in a number, such as the row that a key stands for, are one reason.
 _NUMBERS = re.compile(r"[0-9]+")
@@ -32,18 +32,11 @@ _NUMBERS = re.compile(r"[0-9]+")
 #: Columns and names whose values are times.
 _INSTANTS = INSTANTS | {"begins", "done by", "last due", "due"}
 _STATUS_STYLES = {
-    "accepted": "green",
-    "delivered": "green",
-    "read": "green",
-    "failed": "red",
-    "unknown": "magenta",
-    "expired": "yellow",
-    "suppressed": "yellow",
-    "cancelled": "yellow",
-    "queued": "cyan",
-    "retry": "cyan",
-    "claimed": "blue",
-    "sending": "blue",
+    **dict.fromkeys(("accepted", "delivered", "read"), "green"),
+    **dict.fromkeys(("expired", "suppressed", "cancelled"), "yellow"),
+    **dict.fromkeys(("queued", "retry"), "cyan"),
+    **dict.fromkeys(("claimed", "sending"), "blue"),
+    **{"failed": "red", "unknown": "magenta"},
 }
 
 
@@ -63,16 +56,16 @@ def print_json_lines(rows: Iterable[object]) -> None:
 
 @dataclass(slots=True)
 class Times:
-    """The zone of the times that a command shows on a terminal; it says that zone once."""
+    """The zone of the times that a command shows on a terminal. The command names it once."""
 
     zone: str = "UTC"
-    said: bool = False
+    told: bool = False
 
     def note(self) -> str | None:
-        """The zone, where it was not said yet."""
-        if self.said:
+        """The zone, the first time; then None."""
+        if self.told:
             return None
-        self.said = True
+        self.told = True
         return self.zone
 
 
@@ -91,9 +84,9 @@ def table(
     optional: Sequence[str] = (),
     times: Times | None = None,
 ) -> None:
-    """A table on stdout. What comes from outside is shown as it is, never read as markup.
+    """A table on stdout; values are never read as markup.
 
-    ``optional`` columns go first, in this order, where the terminal is too narrow.
+    On a narrow terminal ``optional`` columns are left out first, in this order.
     """
     on_terminal = sys.stdout.isatty()
     zone = times or Times()
@@ -109,19 +102,20 @@ def table(
     out = console()
     layout = lay_out(columns, cells, out.width, optional=optional, rule=_rule())
     if title:
-        _print_lines(out, [[(line, "title")] for line in _wrapped(title, out.width)])
+        _print_wrapped(out, title, "title")
     _print_lines(out, layout.lines)
     notes = []
     if any(name in _INSTANTS for name in columns if name not in layout.dropped) and (note := zone.note()):
         notes.append(f"times: {note}")
     if layout.dropped:
         notes.append(f"not shown at this width: {', '.join(layout.dropped)} (--json has all)")
-    _print_lines(out, [[(line, "note")] for text in notes for line in _wrapped(text, out.width)])
+    for text in notes:
+        _print_wrapped(out, text, "note")
     out.print()
 
 
 def pairs(values: Mapping[str, object], *, title: str | None = None, times: Times | None = None) -> None:
-    """Names and values, one a line; what is None or empty is left out."""
+    """Names and values, one pair a line; a value that is None or empty is left out."""
     on_terminal = sys.stdout.isatty()
     zone = times or Times()
     kept = [
@@ -138,23 +132,23 @@ def pairs(values: Mapping[str, object], *, title: str | None = None, times: Time
         kept.append(("times", note))
     out = console()
     if title:
-        _print_lines(out, [[(line, "title")] for line in _wrapped(title, out.width)])
+        _print_wrapped(out, title, "title")
     _print_lines(out, lines_of(kept, out.width, indent=2))
     out.print()
 
 
 def plain(text: str) -> str:
-    """Text without control characters, which could rewrite a terminal."""
+    """Text without control characters, which could overwrite the terminal."""
     return "".join(c if c == "\n" or c.isprintable() else " " for c in text)
 
 
 def say(text: str, style: str = "") -> None:
-    """A line for people, on stderr; wrapped by words where that is a terminal."""
+    """A line on stderr, wrapped by words on a terminal."""
     _print_text(sys.stderr, text, style)
 
 
 def line(text: str, style: str = "") -> None:
-    """The same on stdout: a line of what was asked for."""
+    """A line on stdout, wrapped by words on a terminal."""
     _print_text(sys.stdout, text, style)
 
 
@@ -172,7 +166,7 @@ def _print_text(stream: TextIO, text: str, style: str) -> None:
 
 
 def _cell(name: str, value: object, times: Times, on_terminal: bool) -> str:
-    """A value as people read it."""
+    """A value as a person reads it."""
     if value is None:
         return ""
     if name in _INSTANTS and isinstance(value, str):
@@ -185,7 +179,7 @@ def _cell(name: str, value: object, times: Times, on_terminal: bool) -> str:
 
 
 def _shown_at(text: str, zone: str, on_terminal: bool) -> str:
-    """An instant in the zone: bare on a terminal, where the zone is said beside it; else with its offset."""
+    """An instant in the zone; without its offset on a terminal, which shows the zone once."""
     try:
         moment = datetime.fromisoformat(text).astimezone(zone_of(zone))
     except ValueError:
@@ -194,7 +188,7 @@ def _shown_at(text: str, zone: str, on_terminal: bool) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits at least, and no more behind the point than these need."""
+    """At least three digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -213,6 +207,10 @@ def _print_lines(out: Console, lines: Iterable[Sequence[Piece]]) -> None:
         out.print(made, soft_wrap=True)
 
 
+def _print_wrapped(out: Console, text: str, style: str) -> None:
+    _print_lines(out, [[(line, style)] for line in _wrapped(text, out.width)])
+
+
 def _style(text: str, name: str | None) -> str:
     if name == "status":
         return _STATUS_STYLES.get(text, "")
@@ -226,7 +224,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _rule() -> str:
-    """What a line is drawn with."""
+    """The character that rules are drawn with."""
     try:
         "─".encode(sys.stdout.encoding)
     except UnicodeEncodeError:
@@ -235,13 +233,13 @@ def _rule() -> str:
 
 
 def say_notes(notes: Iterable[str]) -> None:
-    """What was noticed of a file, on stderr."""
+    """Notes about a file, on stderr."""
     for note in notes:
         say(note, "yellow")
 
 
 def refused_rows(rows: Sequence[RefusedRow], count: int) -> None:
-    """The refused rows of ``count`` in all: each one where they are few, else by their reason."""
+    """Refused rows, of ``count`` in all: one by one where they are few, else grouped by reason."""
     if not rows:
         return
     of = "" if len(rows) == count else f", by the first {len(rows):,}"

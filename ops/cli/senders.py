@@ -117,7 +117,7 @@ def pause_account(why: Why, json: Json = False) -> int:
 @account_group.command("resume")
 @command
 def resume_account(why: Why, json: Json = False) -> int:
-    """Release the messages of the account, e.g. after a top-up. A pause costs no message an attempt."""
+    """Release the messages of the account. For example after a top-up; a pause costs no message an attempt."""
     return _set_paused(None, False, why, json)
 
 

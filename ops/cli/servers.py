@@ -43,7 +43,7 @@ def demo(
     ] = 2000,
     json: Json = False,
 ) -> int:
-    """Run everything on this machine, nothing real: a campaign, one-time codes meanwhile, faults, and a report."""
+    """Try the whole product on this machine. Nothing is real: a campaign, one-time codes, faults, and a report."""
     from ops.demo import run_demo
 
     return run_demo(rows=rows, as_json=json)
@@ -55,7 +55,7 @@ def up(
         ".bulksend"
     ),
 ) -> int:
-    """Run the whole stack here: queue, worker, relay, and a simulated vendor unless credentials are set."""
+    """Run the whole system here. Queue, worker, relay, and a simulated vendor unless credentials are set."""
     from ops.stack import run_up
 
     return run_up(folder)
@@ -118,7 +118,7 @@ def _loglevel(level: str, args: list[str]) -> list[str]:
 
 @command
 def relay() -> int:
-    """Publish due messages to Redis, and publish again what Redis lost. A second relay waits."""
+    """Publish due messages to Redis. Also publishes again what Redis lost; a second relay waits."""
     import signal
     import threading
 
@@ -138,7 +138,7 @@ def relay() -> int:
 
 
 def simulate(context: typer.Context) -> None:
-    """A simulated vendor to rehearse against, with faults on demand."""
+    """Run a simulated vendor, with faults on demand."""
     from simulator.cli import main
 
     raise SystemExit(main(context.args))
@@ -161,7 +161,7 @@ def settings_(json: Json = False) -> int:
 
 @command
 def doctor(json: Json = False) -> int:
-    """Check servers, schema, credentials, clock and keys; each problem with its remedy."""
+    """Check the installation. Servers, schema, credentials, clock and keys; each problem with its remedy."""
     from bulksend.operations.doctor import examine
     from ops.cli.output import line, print_json
 

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 @command
 def add(
     phone: Phone,
-    reason: Annotated[str, typer.Option(help="The reason, for the record.")],
+    reason: Annotated[str, typer.Option(help="The reason, for the operator log.")],
     scope: Scope = "marketing",
     until: Annotated[str | None, typer.Option(help="When it ends, ISO 8601; default: never.")] = None,
     region: Region = None,
@@ -105,7 +105,7 @@ def import_(
     file: Annotated[
         Path, typer.Argument(help="CSV, XLSX or JSONL with the numbers in a column `to` or an alias.")
     ],
-    reason: Annotated[str, typer.Option(help="The reason, for the record.")] = "imported",
+    reason: Annotated[str, typer.Option(help="The reason, for the operator log.")] = "imported",
     scope: Scope = "marketing",
     region: Region = None,
     encoding: Encoding = None,
@@ -113,7 +113,7 @@ def import_(
     map: Map = None,
     json: Json = False,
 ) -> int:
-    """Suppress every number of a file, such as an older system's opt-out list. Exit code 1 where a row is refused."""
+    """Suppress every number of a file. For example an older system's opt-out list. Exit code 1 if a row is refused."""
     from bulksend.messaging.argument_naming import as_cli_option
     from bulksend.messaging.surrogates import replace_surrogates
     from bulksend.messaging.units import counted

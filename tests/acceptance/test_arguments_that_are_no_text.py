@@ -83,7 +83,7 @@ def test_an_emergency_stop_stops_whatever_its_reason_is_written_in(cli: Cli, tmp
     assert sender["pause_why"] == KEPT
     (message,) = [json.loads(one) for one in cli("messages", "find", "--json").stdout.splitlines()]
     why = json.loads(cli("messages", "why", message["id"], "--json").stdout)
-    assert "the account is paused since" in json.dumps(why)
+    assert "the account has been paused since" in json.dumps(why)
     assert KEPT in json.dumps(why, ensure_ascii=False)
 
 

@@ -365,4 +365,4 @@ def test_a_pause_is_told_once_by_the_campaigns_own_clock(ledger: Database) -> No
         tx.execute(update(campaigns_table).values(timezone="Asia/Tokyo", paused_at=1_899_795_600_000))
     why = ask(ledger, id)
     assert why.also == []
-    assert why.why == "campaign spring is paused since 2030-03-15 18:00:00 (Asia/Tokyo): wrong picture"
+    assert why.why == "campaign spring has been paused since 2030-03-15 18:00:00 (Asia/Tokyo): wrong picture"
