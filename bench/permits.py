@@ -98,7 +98,7 @@ def a_client() -> Iterator[redis.Redis]:
 
 def warm(client: redis.Redis) -> RedisPermits:
     """A limiter that gives permits."""
-    permits = RedisPermits(client, hash_key=KEY, account="bench", worker_id="bench")
+    permits = RedisPermits(client, hash_key=KEY, account="bench")
     permits.ask([], lead_ms=0)
     permits.restore(pauses=[], recent={"447700900001": []})
     while not permitted(permits.ask([message("warm", None, None)], lead_ms=0)):

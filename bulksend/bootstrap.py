@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bulksend.ledger.database import Database
     from bulksend.ledger.encryption import Cipher
     from bulksend.ledger.message_rows import EncryptionPolicy
-    from bulksend.limits import FallbackPermits, LimitRules, Peers, RedisPermits
+    from bulksend.limits import RedisPermits
     from bulksend.settings import Settings
 
 #: Redis answers the limiter within about a millisecond; a worker does not wait longer than this.
@@ -142,10 +142,23 @@ def check_redis(of: Settings, *, tolerates_passing: bool = False) -> None:
 
 
 def limiter(of: Settings, database: Database) -> RedisPermits:
-    """The limiter for a process that looks and acts but sends nothing. Raises LedgerUnreachable."""
+    """The limiter of this installation. Raises LedgerUnreachable."""
     from bulksend.ledger.installation import limiter_key
+    from bulksend.limits import LimitRules, RedisPermits
+    from bulksend.redis_client import open_redis
 
-    return _redis_permits(of, limiter_key(database), worker_id="")
+    return RedisPermits(
+        open_redis(of.redis_url_text(), timeout_s=_LIMITER_TIMEOUT_S, reconnects=1),
+        hash_key=limiter_key(database),
+        account=of.account(),
+        rules=LimitRules(
+            account_rate=of.account_rate,
+            pair_interval_ms=of.pair_interval_seconds * 1000,
+            pair_burst=of.pair_burst,
+            otp_reserve=of.otp_reserve,
+            answer_ms=(of.connect_timeout + of.request_timeout) * 1000,
+        ),
+    )
 
 
 def working_limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> RedisPermits | None:
@@ -164,47 +177,6 @@ def working_limiter(of: Settings, database: Database, tell: Callable[[str], None
         tell(str(error))
         return None
     return limiter(of, database)
-
-
-def worker_limiter(
-    of: Settings, *, hash_key: bytes, worker_id: str, peers: Peers | None = None
-) -> FallbackPermits:
-    """The limiter of a worker: Redis, and the worker's share of the limits while Redis is away.
-
-    ``hash_key`` keys the hashes of recipients in Redis: ``ledger.installation.limiter_key``.
-    """
-    from bulksend.clock import RemoteClock
-    from bulksend.limits import FallbackPermits, LocalPermits
-
-    primary = _redis_permits(of, hash_key, worker_id)
-    clock = RemoteClock()
-    local = LocalPermits(clock, tags=primary.tags, rules=_limit_rules(of, pair_burst=1), knows_quotas=False)
-    return FallbackPermits(primary, local, clock, peers=peers)
-
-
-def _redis_permits(of: Settings, hash_key: bytes, worker_id: str) -> RedisPermits:
-    from bulksend.limits import RedisPermits
-    from bulksend.redis_client import open_redis
-
-    return RedisPermits(
-        open_redis(of.redis_url_text(), timeout_s=_LIMITER_TIMEOUT_S, reconnects=1),
-        hash_key=hash_key,
-        account=of.account(),
-        worker_id=worker_id,
-        rules=_limit_rules(of, pair_burst=of.pair_burst),
-    )
-
-
-def _limit_rules(of: Settings, *, pair_burst: int) -> LimitRules:
-    from bulksend.limits import LimitRules
-
-    return LimitRules(
-        account_rate=of.account_rate,
-        pair_interval_ms=of.pair_interval_seconds * 1000,
-        pair_burst=pair_burst,
-        otp_reserve=of.otp_reserve,
-        answer_ms=(of.connect_timeout + of.request_timeout) * 1000,
-    )
 
 
 def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:

@@ -16,7 +16,6 @@ BulksendError                   1  500  everything below
 │       └── SchemaNewer                 the ledger belongs to a newer program
 ├── Unavailable                 3  503  a server is needed and cannot be used now
 │   ├── LedgerUnreachable
-│   ├── LimiterUnreachable
 │   ├── RedisUnreachable
 │   └── SchemaOutdated                  the ledger needs `bulksend migrate`
 ├── IntakeConflict                         another process changed the campaign; read it again and repeat

@@ -148,8 +148,6 @@ class Engine:
                 self._recorder.close()
             finally:
                 await vendor.aclose()
-                # The other workers share the limits without this one from now on.
-                await self._thread(self._permits.close)
 
     def _assemble(self, vendor: Vendor) -> None:
         threads = self._threads

@@ -160,9 +160,7 @@ def build_engine(
 ) -> Engine:
     """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
     try_out(store.database)
-    permits = bootstrap.worker_limiter(
-        settings, hash_key=store.limiter_key(), worker_id=worker_name(), peers=store
-    )
+    permits = bootstrap.limiter(settings, store.database)
     policy = Policy(
         max_tries=settings.max_tries,
         base_ms=int(settings.retry_base_seconds * 1000),

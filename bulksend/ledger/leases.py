@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, exists, func, insert, literal, or_, select, text, update
+from sqlalchemy import Connection, exists, insert, literal, or_, select, text, update
 
 from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, table
 from bulksend.ledger.database import among, db_now, instant
@@ -63,18 +63,6 @@ def alive(tx: Connection) -> list[str]:
             select(workers.c.name).where(workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
         ).scalars()
     )
-
-
-def report_limiter_away(tx: Connection, lease: str, away: bool) -> tuple[int, int]:
-    """Record whether this worker can reach Redis; how many of the living cannot, and how many live.
-
-    Two that speak at once each count the other's older word: whoever speaks last sees all.
-    """
-    since = func.coalesce(workers.c.limiter_away_at, db_now()) if away else None
-    tx.execute(update(workers).where(workers.c.id == lease).values(limiter_away_at=since))
-    living = (workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
-    row = tx.execute(select(func.count(workers.c.limiter_away_at), func.count()).where(*living)).one()
-    return int(row[0]), int(row[1])
 
 
 #: Whether a lease holds a message still: a value for each lease and not a join, so that it is one look into the index

@@ -294,7 +294,6 @@ workers = Table(
     Column("started_at", Instant, nullable=False),
     Column("lease_until", Instant, nullable=False),
     Column("ended_at", Instant),
-    Column("limiter_away_at", Instant, comment="since when it cannot reach Redis, by its own word"),
 )
 
 installation = Table(

@@ -3,7 +3,6 @@
 Blocking, like everything in this room: call it on a thread. How slots keep the limits: docs/decisions/0002.
 """
 
-from bulksend.limits.fallback import FallbackPermits, LimiterUnreachable, Peers
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.redis_permits import RedisPermits
@@ -24,15 +23,12 @@ from bulksend.limits.types import (
 __all__ = [
     "MAX_LEAD_MS",
     "Ask",
-    "FallbackPermits",
     "Gate",
     "Grant",
     "KeyedHashes",
     "LimitRules",
-    "LimiterUnreachable",
     "LocalPermits",
     "Paused",
-    "Peers",
     "Permit",
     "Permits",
     "RedisPermits",

@@ -34,10 +34,6 @@ class KeyedHashes:
     def _sender(self, sender: str) -> str:
         return self._tag("sender", sender, 8)
 
-    def worker(self, worker_id: str) -> str:
-        """A worker process."""
-        return self._tag("worker", worker_id, 8)
-
     def _tag(self, what: str, text: str, size: int) -> str:
         return hashlib.blake2b(f"{what} {text}".encode(), key=self._key, digest_size=size).hexdigest()
 

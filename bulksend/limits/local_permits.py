@@ -104,10 +104,7 @@ class _Call:
 class LocalPermits:
     """The rules by ``clock_ms``. Begins cold, as an empty Redis does: ``restore`` warms it.
 
-    ``workers``: this process takes that part of each rate, in whole messages a second where there is one, so
-    that the parts together never exceed it. ``knows_quotas`` False: nobody will tell whom others wrote to;
-    a sender with a quota waits, and asks for no restore. ``began_ms``: when its memory began; by default at
-    the first call.
+    ``began_ms``: when its memory began; by default at the first call.
     """
 
     def __init__(
@@ -116,15 +113,11 @@ class LocalPermits:
         *,
         tags: KeyedHashes | None = None,
         rules: LimitRules | None = None,
-        workers: int = 1,
-        knows_quotas: bool = True,
         began_ms: float | None = None,
     ) -> None:
         self.tags = tags or KeyedHashes(os.urandom(32), "default")
         self._clock_ms = clock_ms
         self._rules = rules or LimitRules()
-        self._workers = workers
-        self._knows_quotas = knows_quotas
         self._memory = None if began_ms is None else _begin(began_ms, self._rules)
         self._prune_above = _PRUNE_PAIRS_ABOVE
         self._lock = threading.Lock()
@@ -145,7 +138,7 @@ class LocalPermits:
                 if held is None:
                     free.append(group)
                     continue
-                helps = self._knows_quotas and now >= memory.cold_until
+                helps = now >= memory.cold_until
                 needs_restore = needs_restore or (held.gate is Gate.COLD and helps)
                 for place in group.places:
                     answers[place] = held
@@ -157,7 +150,7 @@ class LocalPermits:
             memory.turn = (memory.turn + call.given) % 1_000_000
             self._prune(memory, now)
             epoch, opened_ms = f"local-{memory.epoch_ms:.0f}", memory.breaker.opened_ms()
-            return Grant(tuple(answers), now, self._workers, needs_restore, epoch, opened_ms)
+            return Grant(tuple(answers), now, needs_restore, epoch, opened_ms)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
@@ -236,24 +229,10 @@ class LocalPermits:
                 memory.pauses = {item: flag for item, flag in memory.pauses.items() if flag is not None}
                 memory.warm = True
 
-    def forget(self, *, workers: int | None = None, paused: Iterable[Paused] | None = None) -> None:
-        """Lose all memory, as a Redis that was wiped; with ``paused`` begin warm with these pauses.
-
-        ``workers`` sets this process's part anew.
-        """
+    def forget(self) -> None:
+        """Lose all memory, as a Redis that was wiped."""
         with self._lock:
-            now = self._clock_ms()
-            self._memory = _begin(now, self._rules)
-            if workers is not None:
-                self._workers = workers
-            if paused is not None:
-                self._memory.pauses = {
-                    _field_of(self.tags, flag): (flag.since_ms, flag.why_code) for flag in paused
-                }
-                self._memory.warm = True
-
-    def close(self) -> None:
-        """Nothing runs in the background."""
+            self._memory = _begin(self._clock_ms(), self._rules)
 
     # -- memory ----------------------------------------------------------------------------------------
 
@@ -269,11 +248,6 @@ class LocalPermits:
             memory.pairs = {pair: until for pair, until in memory.pairs.items() if until > now}
             self._prune_above = max(_PRUNE_PAIRS_ABOVE, 2 * len(memory.pairs))
 
-    def _part(self, rate: float) -> float:
-        if self._workers <= 1:
-            return rate
-        return float(rate // self._workers) if rate >= self._workers else rate / self._workers
-
     # -- one call --------------------------------------------------------------------------------------
 
     def _turn(self, memory: _Memory, group: Group, asks: Sequence[Ask], now: float, lead_ms: float) -> _Turn:
@@ -284,11 +258,11 @@ class LocalPermits:
             sender.quota_known = False  # what it sends from here on is not counted
         account = memory.slow.get(f"account:{self.tags.account_tag}", _FULL).now(now)
         factor = memory.slow.get(f"sender:{tag}", _FULL).now(now) * account
-        rates = [self._part(rate) for rate in rates_of(group, self._rules)]
+        rates = rates_of(group, self._rules)
         lines = [sender.line]
         sender.line.begin(now, pace(rates[0], factor))
         if self._rules.account_rate is not None:
-            memory.line.begin(now, pace(self._part(self._rules.account_rate), account))
+            memory.line.begin(now, pace(self._rules.account_rate, account))
             lines.append(memory.line)
         for slot in [slot for place in group.places if (slot := asks[place].missed_ms)]:
             for line in lines:
@@ -301,7 +275,7 @@ class LocalPermits:
             [asks[place] for place in group.places],
             sender,
             window,
-            self._part(group.campaign_rate) if group.campaign_rate is not None else 0.0,
+            group.campaign_rate or 0.0,
             Reach(now, soonest, group.kind, narrow=group.campaign_rate is not None),
             soonest + HORIZON_MS[group.kind],
             late_ms(rates),
@@ -451,7 +425,3 @@ _FULL = Slowdown()
 def _begin(now: float, rules: LimitRules) -> _Memory:
     """Cold: a blackout, and the burst of every pair counts as spent."""
     return _Memory(now, cold_until=now + BLACKOUT_MS, pair_floor=now + rules.pair_tolerance_ms, last_ms=now)
-
-
-def _field_of(tags: KeyedHashes, flag: Paused) -> str:
-    return f"sender:{flag.id}" if flag.scope is Scope.SENDER else tags.field(flag.scope, flag.id)

@@ -31,8 +31,6 @@ _KEEP_MS = 2 * FARTHEST_MS
 class RedisPermits:
     """The limiter. Threads may share it. Raises redis.RedisError, from every method, when Redis does not
     answer.
-
-    An empty ``worker_id`` looks and acts, but is not counted as a worker.
     """
 
     def __init__(
@@ -41,13 +39,11 @@ class RedisPermits:
         *,
         hash_key: bytes,
         account: str,
-        worker_id: str = "",
         rules: LimitRules | None = None,
         scripts: Scripts | None = None,
     ) -> None:
         self.tags = KeyedHashes(hash_key, account)
         self._client = client
-        self._worker_tag = self.tags.worker(worker_id) if worker_id else ""
         self._rules = rules or LimitRules()
         self._scripts = scripts or Scripts.build(self.tags.account_tag)
         self._shas = {
@@ -63,37 +59,30 @@ class RedisPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(
-        self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None, returned: bool = False
-    ) -> Grant:
-        """See Permits. ``returned``: this worker went by limits of its own for a while."""
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+        """See Permits."""
         groups = grouped(asks)
-        args = self._arguments("returned" if returned else "", lead_ms, spread)
+        args = self._arguments(lead_ms, spread)
         pairs = [self._pairs(group, asks) for group in groups]
         for group, tags in zip(groups, pairs, strict=True):
             args += self._group(group, asks, tags)
-        reply = self._run(self._scripts.ask, args, restarted_arg=2)
-        now_ms, workers, epoch, needs_restore = (
-            float(reply[0]),
-            int(reply[1]),
-            _text(reply[2]),
-            bool(reply[3]),
-        )
+        reply = self._run(self._scripts.ask, args, restarted_arg=1)
+        now_ms, epoch, needs_restore = float(reply[0]), _text(reply[1]), bool(reply[2])
         self._seen = (epoch, _text(reply[0]))
         answers: list[Permit | Wait] = [_NO_ANSWER] * len(asks)
-        flat = iter(reply[4])
+        flat = iter(reply[3])
         waits: dict[bytes, Wait] = {}
         for group in groups:
             late = late_ms(rates_of(group, self._rules))
             for place in group.places:
                 answers[place] = _answer(next(flat), late, waits)
         self._notice(epoch, now_ms, groups, pairs, answers)
-        return Grant(tuple(answers), now_ms, workers, needs_restore, epoch, _instant(reply[5]))
+        return Grant(tuple(answers), now_ms, needs_restore, epoch, _instant(reply[4]))
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
         group = grouped([ask])[0]
-        args = [*self._arguments("", 0.0), *self._group(group, [ask], self._pairs(group, [ask]))]
+        args = [*self._arguments(0.0), *self._group(group, [ask], self._pairs(group, [ask]))]
         return tuple(_wait(text) for text in self._run(self._scripts.peek, args))
 
     def report(
@@ -149,14 +138,6 @@ class RedisPermits:
         fields = [self.tags.field(scope, id) for scope, id in pauses]
         self._run(self._scripts.restore, [self._tolerance(), len(senders), *senders, *fields])
 
-    def close(self) -> None:
-        """Say good-bye, so that the others' shares grow at once. Redis being away is no matter."""
-        if self._worker_tag:
-            try:
-                self._client.zrem(self.tags.prefix + "workers", self._worker_tag)
-            except redis.RedisError:
-                return
-
     # -- calling ---------------------------------------------------------------------------------------
 
     def _texts(self) -> tuple[str, ...]:
@@ -175,19 +156,18 @@ class RedisPermits:
         except redis.exceptions.NoScriptError:
             if restarted_arg is not None:
                 args = [*args]
-                args[restarted_arg] += "restarted"
+                args[restarted_arg] = 1
             reply = self._client.eval(text, 1, self._key, *args)
             # Known by EVAL alone it could be pushed out by other scripts (Redis keeps 500 of them since 7.4).
             self._client.script_load(text)
             return reply
 
-    def _arguments(self, mode: str, lead_ms: float, spread: Spacing | None = None) -> list[Any]:
+    def _arguments(self, lead_ms: float, spread: Spacing | None = None) -> list[Any]:
         rules = self._rules
         together, apart_ms = (spread.together, spread.apart_ms) if spread is not None else (0, 0)
         return [
-            self._worker_tag,
             lead_ms,
-            mode,
+            0,
             rules.account_rate or 0,
             rules.pair_interval_ms,
             rules.pair_burst,

@@ -35,10 +35,6 @@ FARTHEST_MS = MAX_LEAD_MS + max(HORIZON_MS.values())
 #: After a loss of memory nothing is given for so long: the last old slot, a whole second after it, and a
 #: margin.
 BLACKOUT_MS = FARTHEST_MS + 1100.0
-#: When a worker comes back from limits of its own, nothing is given for so long: the other workers find Redis
-#: again within 1.25 s (a look every quarter, half a second to connect, half to answer), then their own last slots
-#: have to run out.
-RETURN_BLACKOUT_MS = 1250.0 + BLACKOUT_MS
 #: A sender whose memory is cold is worth asking for again so soon.
 COLD_AGAIN_MS = 250.0
 #: Cold starts that follow each other within this are one: several workers notice the same restart.
@@ -84,9 +80,6 @@ OUTAGES, OPEN_MS, OPEN_MOST_MS = 2, 2000.0, 60_000.0
 PROBE_LOOK_MS = 500.0
 #: A probe's slot is good for so long: nothing else is sent meanwhile, so it makes no second fuller than the limit.
 PROBE_LATE_MS = 2000.0
-
-#: A worker that was not heard of for so long no longer counts.
-WORKER_MS = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)

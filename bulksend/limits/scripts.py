@@ -25,7 +25,6 @@ _NUMBERS = (
     "MAX_LEAD_MS",
     "FARTHEST_MS",
     "BLACKOUT_MS",
-    "RETURN_BLACKOUT_MS",
     "COLD_AGAIN_MS",
     "SAME_START_MS",
     "CLOCK_BACK_MS",
@@ -47,7 +46,6 @@ _NUMBERS = (
     "OPEN_MS",
     "OPEN_MOST_MS",
     "PROBE_LOOK_MS",
-    "WORKER_MS",
 )
 
 

@@ -122,7 +122,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The answers in the order of the asks, Redis's clock at the call, and how many workers share the limits.
+    """The answers in the order of the asks, and Redis's clock at the call.
 
     ``epoch`` names the limiter's memory: another one means that it began anew, perhaps on another machine
     with another clock.
@@ -130,7 +130,6 @@ class Grant:
 
     answers: tuple[Permit | Wait, ...]
     now_ms: float
-    workers: int
     needs_restore: bool = False
     epoch: str = ""
     opened_ms: float | None = None
@@ -158,8 +157,7 @@ class Permits(Protocol):
         ``spread`` spaces them further than the limits do; whoever asks meanwhile finds what lies between.
 
         A permit that is not used is lost, unless its message asks anew and says which one it missed
-        (``Ask.missed_ms``): a sender's and the account's rate make up for it. An empty list only says that this
-        worker lives.
+        (``Ask.missed_ms``): a sender's and the account's rate make up for it. An empty list only reads clock and epoch.
         """
         ...
 
@@ -203,10 +201,6 @@ class Permits(Protocol):
         (ms); a sender with a quota that it does not name stays cold. Doing it twice, or two workers at once,
         is harmless.
         """
-        ...
-
-    def close(self) -> None:
-        """Stop what runs in the background and say good-bye."""
         ...
 
 

@@ -46,6 +46,11 @@ class Behind:
         client: redis.Redis = self.site.redis
         return client
 
+    def limiter_outages(self) -> int:
+        """How often the worker's limiter was lost."""
+        lines = self.log("worker-behind").splitlines()
+        return sum("redis_unavailable" in line and "limiter" in line for line in lines)
+
     def log(self, name: str) -> str:
         return str((self.site.stack.folder / "logs" / f"{name}.log").read_text())
 
@@ -140,9 +145,7 @@ def test_whatever_redis_answers_or_does_not_answer_the_same_processes_go_on(
             trouble.begin(at)
             # Taken in meanwhile: in the ledger at least.
             codes.append(site.send(f"during {name}", people(1, area=300 + n), kind="otp"))
-            site.wait(
-                "the worker notices", lambda n=n: at.log("worker-behind").count("limiter_unavailable") > n
-            )
+            site.wait("the worker notices", lambda n=n: at.limiter_outages() > n)
             trouble.mend(at)
             codes.append(site.send(f"after {name}", people(1, area=400 + n), kind="otp"))
             site.wait(

@@ -101,9 +101,7 @@ def redis_world(valkey: redis.Redis, rules: LimitRules) -> World:
     scripts = Scripts.build(
         tags.account_tag, f"local function clock() return tonumber(redis.call('GET', '{key}')) end"
     )
-    permits = RedisPermits(
-        valkey, hash_key=KEY, account=account, worker_id="one", rules=rules, scripts=scripts
-    )
+    permits = RedisPermits(valkey, hash_key=KEY, account=account, rules=rules, scripts=scripts)
 
     def set_clock(ms: float) -> None:
         valkey.set(key, repr(ms))

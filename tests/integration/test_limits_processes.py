@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from bulksend.bootstrap import worker_limiter
 from bulksend.limits import (
     Ask,
-    FallbackPermits,
     Gate,
     Grant,
     Permit,
@@ -27,7 +25,6 @@ from bulksend.limits import (
 )
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
-from bulksend.settings import Settings
 from ops.local.valkey import EmbeddedValkey
 
 KEY = b"a key of the process tests ......"
@@ -39,8 +36,8 @@ from bulksend.limits import Ask, Permit, RedisPermits, SenderLimits
 from bulksend.messaging.states import Kind
 
 url, account, name, rate = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
-permits = RedisPermits(redis.Redis.from_url(url), hash_key=sys.argv[5].encode(), account=account, worker_id=name)
-limits, slots, made, workers, now = SenderLimits(rate, None), [], 0, 0, 0.0
+permits = RedisPermits(redis.Redis.from_url(url), hash_key=sys.argv[5].encode(), account=account)
+limits, slots, made, now = SenderLimits(rate, None), [], 0, 0.0
 print("up", flush=True)
 until = float(sys.stdin.readline())
 while now < until:
@@ -51,9 +48,9 @@ while now < until:
             asks.append(Ask(kind, "447700900001", kind, f"{name}{made}", limits, None))
     grant = permits.ask(asks, lead_ms=5)
     slots += [a.slot_ms for a in grant.answers if isinstance(a, Permit)]
-    workers, now = max(workers, grant.workers), grant.now_ms
+    now = grant.now_ms
     time.sleep(0.015)
-print(json.dumps([workers, slots]))
+print(json.dumps(slots))
 """
 
 pytestmark = pytest.mark.alone
@@ -118,9 +115,8 @@ def test_processes_together_make_no_second_fuller_than_the_rate_of_their_sender(
     # From the first slot, after the blackout of a limiter that has just begun, four seconds.
     until_ms = permits.ask([], lead_ms=0).now_ms + 2350 + 4000
     told = [json.loads(worker.communicate(f"{until_ms}\n", timeout=60)[0]) for worker in workers]
-    slots = [slot for _, of_one in told for slot in of_one]
-    assert max(workers for workers, _ in told) == processes
-    assert all(of_one for _, of_one in told)
+    slots = [slot for of_one in told for slot in of_one]
+    assert all(told)
     assert fullest(slots) <= rate
 
 
@@ -137,9 +133,7 @@ def test_a_redis_that_was_restarted_with_its_file_begins_cold_for_all_workers_at
     server: EmbeddedValkey,
 ) -> None:
     client = redis.Redis.from_url(server.url)
-    one, other = (
-        RedisPermits(client, hash_key=KEY, account="1", worker_id=name) for name in ("one", "other")
-    )
+    one, other = (RedisPermits(client, hash_key=KEY, account="1") for name in ("one", "other"))
     before = one.ask([], lead_ms=0).epoch
     one.restore(pauses=[], recent={})
     until(lambda: bool(permitted(one.ask([message()], lead_ms=0))))
@@ -163,48 +157,9 @@ def gate_of(grant: Grant) -> Gate | None:
     return answer.gate if isinstance(answer, Wait) else None
 
 
-def test_the_limiter_of_a_worker_outlives_its_redis(server: EmbeddedValkey) -> None:
-    settings = Settings.from_env({"REDIS_URL": server.url})
-    permits = worker_limiter(settings, hash_key=KEY, worker_id="worker")
-    try:
-        permits.ask([], lead_ms=0)
-        permits.restore(pauses=[], recent={})
-        until(lambda: bool(permitted(permits.ask([message()], lead_ms=0))))
-        server.kill()
-        assert gate_of(permits.ask([message()], lead_ms=0)) is Gate.COLD
-        assert permits.away
-        until(lambda: bool(permitted(permits.ask([message()], lead_ms=0))))
-        server.start()
-        until(lambda: not permits.away)
-        until(lambda: bool(permitted(restored(permits))), 20)
-        assert not permits.away
-    finally:
-        permits.close()
-
-
-def restored(permits: FallbackPermits) -> Grant:
-    """Ask as a worker does: it restores when it is told to."""
-    grant = permits.ask([message()], lead_ms=0)
-    if needs_restore(grant):
-        permits.restore(pauses=[], recent={})
-    return grant
-
-
-def test_a_redis_that_is_full_is_as_good_as_away(server: EmbeddedValkey) -> None:
-    settings = Settings.from_env({"REDIS_URL": server.url})
-    permits = worker_limiter(settings, hash_key=KEY, worker_id="worker")
-    try:
-        permits.ask([], lead_ms=0)
-        redis.Redis.from_url(server.url).config_set("maxmemory", 1)
-        assert gate_of(permits.ask([message()], lead_ms=0)) is Gate.COLD
-        assert permits.away
-    finally:
-        permits.close()
-
-
 def test_no_number_rests_in_redis_and_what_is_kept_for_recipients_goes_by_itself(valkey: redis.Redis) -> None:
     recipients = [f"4477009001{n:02}" for n in range(40)]
-    permits = RedisPermits(valkey, hash_key=KEY, account="900800700", worker_id="host-447700900999")
+    permits = RedisPermits(valkey, hash_key=KEY, account="900800700")
     permits.ask([], lead_ms=0)
     permits.restore(
         pauses=[(Scope.SENDER, "447700900002")], recent={SENDER: [(recipients[0], time.time() * 1000)]}
@@ -215,10 +170,10 @@ def test_no_number_rests_in_redis_and_what_is_kept_for_recipients_goes_by_itself
     until(lambda: bool(permitted(permits.ask([message(to=r, quota=1000) for r in recipients], lead_ms=0))))
     keys = list(valkey.scan_iter("*"))
     seen = b" ".join([*keys, *(everything(valkey, key) for key in keys)])
-    for number in (*recipients, SENDER, "447700900002", "900800700", "447700900999"):
+    for number in (*recipients, SENDER, "447700900002", "900800700"):
         assert number.encode() not in seen
     lasting = {key.split(b":")[-1] for key in keys if valkey.pttl(key) == -1}
-    assert lasting == {b"state", b"workers", b"pauses"}
+    assert lasting == {b"state", b"pauses"}
 
 
 def everything(valkey: redis.Redis, key: bytes) -> bytes:
@@ -235,7 +190,7 @@ def everything(valkey: redis.Redis, key: bytes) -> bytes:
 def test_a_redis_that_forgot_is_told_by_each_worker_whom_it_has_just_been_permitted_to_write_to(
     valkey: redis.Redis,
 ) -> None:
-    permits = RedisPermits(valkey, hash_key=KEY, account="1", worker_id="one")
+    permits = RedisPermits(valkey, hash_key=KEY, account="1")
     permits.ask([], lead_ms=0)
     permits.restore(pauses=[], recent={SENDER: []})
     asked = message(quota=1, to="447700900100")

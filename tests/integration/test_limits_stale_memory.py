@@ -42,7 +42,7 @@ class Server:
         self.valkey.stop()
 
     def worker(self, name: str) -> RedisPermits:
-        return RedisPermits(self.client, hash_key=KEY, account="1", worker_id=name)
+        return RedisPermits(self.client, hash_key=KEY, account="1")
 
     def follow(self, other: Server) -> None:
         """Become a copy of another server, and have all that it has."""
@@ -201,7 +201,7 @@ def test_a_redis_that_does_not_say_who_it_is_is_known_by_the_scripts_it_has_lost
     forbidding = f"redis://shy:secret@127.0.0.1:{server.valkey.port}/0"
     server.client.execute_command("ACL", "SETUSER", "shy", "on", ">secret", "~*", "&*", "+@all", "-info")
     with redis.Redis.from_url(forbidding) as client:
-        shy = RedisPermits(client, hash_key=KEY, account="1", worker_id="shy")
+        shy = RedisPermits(client, hash_key=KEY, account="1")
         warm(shy)
         epoch = shy.ask([], lead_ms=0).epoch
         assert slots_of(shy.ask([message()], lead_ms=0))

@@ -11,15 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import structlog
-
+from bulksend.broker import Outage
 from bulksend.clock import ClockOffset, wait_until
 from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spacing, Wait
 from bulksend.messaging.states import LANES, Kind
 from worker.permits.batch_size import BatchSize
 from worker.permits.sender_queue import Blocked, PermitFuture, PermitRequest, SenderQueue, Slot
-
-log = structlog.get_logger(__name__)
 
 #: A request waits at most this long in the queue for anything but a rate; else its message goes back to the ledger.
 MAX_WAIT_MS = 1500.0
@@ -49,6 +46,11 @@ EXCHANGE_INTERVAL_S = 0.012
 MAX_CLOCK_ERROR_MS = 0.5
 #: ... but with at most this many calls: a distant Redis never gets below it.
 MAX_CLOCK_CALLS = 10
+#: Without requests the limiter is called this often: one that lost its data is cold for two seconds, which then pass
+#: before the next request.
+IDLE_INTERVAL_S = 1.0
+#: How often a limiter that cannot be reached is called again.
+AWAY_INTERVAL_S = 0.25
 _RATE_GATES = frozenset({Gate.SENDER_RATE, Gate.ACCOUNT_RATE, Gate.CAMPAIGN_RATE, Gate.COLD})
 _PAUSE_GATES = frozenset({Gate.SENDER_PAUSED, Gate.CAMPAIGN_PAUSED, Gate.ACCOUNT_PAUSED})
 #: These block one recipient, and not the rest of the sender's queue.
@@ -96,6 +98,7 @@ class PermitQueue:
         on_cold: Callable[[], None],
         capacity: Callable[[Kind], int] = lambda lane: 1_000_000,
         most: int = 250,
+        idle_interval_s: float = IDLE_INTERVAL_S,
     ) -> None:
         self._permits = permits
         self._executor = executor
@@ -108,6 +111,8 @@ class PermitQueue:
         self._epoch = ""
         self.clock = ClockOffset()
         self._clock_is_set = False
+        self._idle_interval_s = idle_interval_s
+        self._outage = Outage("limiter")
         self._batch_size = BatchSize(most)
         self._batch_at = 0.0
         """When the next batch is asked for."""
@@ -155,37 +160,31 @@ class PermitQueue:
     async def run(self) -> None:
         """Serve requests until cancelled."""
         loop = asyncio.get_running_loop()
-        await self._warm_up()
+        idle_at = loop.time()
         while True:
             self._wake.clear()
-            batch = self._next_batch(loop.time())
-            requests = batch.requests
-            if not requests:
-                await wait_until(self._wake, batch.next_at)
-                continue
+            requests: list[PermitRequest] = []
             try:
                 if not self._clock_is_set:
                     await self._measure_clock()
+                    idle_at = loop.time() + self._idle_interval_s
+                batch = self._next_batch(loop.time())
+                requests = batch.requests
+                if not requests and loop.time() < idle_at:
+                    await wait_until(self._wake, _earlier(batch.next_at, idle_at))
+                    continue
                 asks = [request.ask for request in requests]
                 grant, asked, answered = await self._call(asks, batch.lead_s * 1000, batch.spacing)
-            except Exception as error:  # noqa: BLE001 - the queue outlives an unreachable limiter
-                log.warning("limiter_failed", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - without a limiter nothing is POSTed, until it is back
+                self._outage.goes_on(error)
                 self._put_back(requests)
-                for request in requests:
-                    self._queue_of(request.ask).defer(loop.time() + 1.0)
+                await asyncio.sleep(AWAY_INTERVAL_S)
                 continue
+            self._outage.over()
+            idle_at = loop.time() + self._idle_interval_s
             self._handle_grant(requests, grant, asked, answered)
             # Messages that got a permit run first: they take the capacity that is counted next.
             await asyncio.sleep(0)
-
-    async def _warm_up(self) -> None:
-        """Call the limiter before the first request: a cold limiter gives no permits for two seconds after its first
-        call.
-        """
-        try:
-            await self._measure_clock()
-        except Exception as error:  # noqa: BLE001 - measured again with the first request
-            log.warning("limiter_failed", error=type(error).__name__)
 
     async def _measure_clock(self) -> None:
         """Call the limiter without requests until a fast call has shown the offset of Redis's clock.

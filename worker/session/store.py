@@ -8,12 +8,10 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from bulksend.errors import LedgerUnreachable
 from bulksend.failpoints import reach
 from bulksend.ledger import leases, pauses, senders, suppressions
 from bulksend.ledger.claim import Claimed, claim, claimed_under
 from bulksend.ledger.database import Database, instant
-from bulksend.ledger.installation import limiter_key
 from bulksend.ledger.release import Release, fail_claimed, release
 from bulksend.ledger.settle import Settlement, settle, settle_at_once
 from bulksend.ledger.write_ahead import Opened, Opening, open_at_once, open_attempts
@@ -53,18 +51,6 @@ class Store:
         self.account = account
         self.lease: str | None = None
         """The lease taken last."""
-
-    def report_limiter_away(self, away: bool) -> tuple[int, int]:
-        """See bulksend.limits.Peers. Raises ConnectionError when the ledger cannot be asked."""
-        lease = self.lease
-        if lease is None:
-            raise ConnectionError("no lease yet")
-        try:
-            return self.database.retrying(
-                lambda tx: leases.report_limiter_away(tx, lease, away), patience_s=1.0
-            )
-        except LedgerUnreachable as error:
-            raise ConnectionError(str(error)) from None
 
     def take_lease(self, lease_ms: int) -> tuple[str, int]:
         """The id of a new lease for this worker, and the database's clock (ms)."""
@@ -200,10 +186,6 @@ class Store:
         """See senders.recent_recipients."""
         with self.database.read() as tx:
             return senders.recent_recipients(tx)
-
-    def limiter_key(self) -> bytes:
-        """The secret key of the limiter's hashes."""
-        return limiter_key(self.database)
 
     def close(self) -> None:
         """Close the database's connections."""

@@ -1,17 +1,6 @@
--- Permits for groups of messages, better lanes first. Returns now, workers, epoch, whether to restore, answers, when
+-- Permits for groups of messages, better lanes first. Returns now, epoch, whether to restore, answers, when
 -- the breaker opened. An answer is a slot as a number, one of a probe with its name, or a gate's name and its instant.
-remember(pair_tolerance, string.find(mode, 'restarted') ~= nil, seen_epoch, seen_at)
-if string.find(mode, 'returned') then
-  -- The caller, and so perhaps others, had limits of their own meanwhile: let those slots run out first.
-  set('cold_until', math.max(state.cold_until, now + RETURN_BLACKOUT_MS))
-  set('pair_floor', now + pair_tolerance)
-end
-
-local workers_key = root .. 'workers'
-if worker ~= '' then redis.call('ZADD', workers_key, written(now), worker) end
-redis.call('ZREMRANGEBYSCORE', workers_key, '-inf', written(now - WORKER_MS))
-redis.call('ZREMRANGEBYSCORE', workers_key, written(now + WORKER_MS), '+inf')
-local workers = math.max(1, redis.call('ZCARD', workers_key))
+remember(pair_tolerance, restarted, seen_epoch, seen_at)
 
 read_account()
 local answers = {}
@@ -139,4 +128,4 @@ for tag, sender in pairs(senders) do
 end
 if account_line then set('line', write_line(account_line)) end
 save_state()
-return {written(now), workers, state.epoch, needs_restore and 1 or 0, answers, opened_text()}
+return {written(now), state.epoch, needs_restore and 1 or 0, answers, opened_text()}

@@ -1,17 +1,17 @@
 -- The gates, one function each; the twin of local_permits.py.
--- ARGV: worker, lead, mode, account rate (0: none), pair interval, pair burst, reserve, account tag,
+-- ARGV: lead, whether Redis restarted (1: yes), account rate (0: none), pair interval, pair burst, reserve, account tag,
 -- the epoch and the instant of the newest answer that the caller had (0: none), how many slots together and how far
 -- apart from the next ones (0: as the limits have it), how long a probe may be under way, then for each group: kind,
 -- sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), pair tags, and of those who missed a slot
 -- which ones (empty: none was held).
-local worker, lead, mode = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local account_rate, pair_interval, pair_burst = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local reserve, account_tag = tonumber(ARGV[7]), ARGV[8]
+local lead, restarted = tonumber(ARGV[1]), ARGV[2] == '1'
+local account_rate, pair_interval, pair_burst = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local reserve, account_tag = tonumber(ARGV[6]), ARGV[7]
 local pair_tolerance = (pair_burst - 1) * pair_interval
-local seen_epoch, seen_at = tonumber(ARGV[9]), tonumber(ARGV[10])
-local together, apart_ms = tonumber(ARGV[11]), tonumber(ARGV[12])
-local probe_ms = tonumber(ARGV[13])
-local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 14, 8, 64
+local seen_epoch, seen_at = tonumber(ARGV[8]), tonumber(ARGV[9])
+local together, apart_ms = tonumber(ARGV[10]), tonumber(ARGV[11])
+local probe_ms = tonumber(ARGV[12])
+local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 13, 8, 64
 local soonest = now + math.min(math.max(lead, 0), MAX_LEAD_MS)
 
 local account_line, account_slow

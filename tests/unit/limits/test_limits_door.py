@@ -8,16 +8,13 @@ import bulksend.limits as limits
 def test_the_doors_list_is_this_and_nothing_else() -> None:
     assert sorted(limits.__all__) == [
         "Ask",
-        "FallbackPermits",
         "Gate",
         "Grant",
         "KeyedHashes",
         "LimitRules",
-        "LimiterUnreachable",
         "LocalPermits",
         "MAX_LEAD_MS",
         "Paused",
-        "Peers",
         "Permit",
         "Permits",
         "RedisPermits",
@@ -38,5 +35,5 @@ def test_gates_are_lower_case_words() -> None:
 
 def test_every_limiter_keeps_the_protocol() -> None:
     wanted = {name for name in vars(limits.Permits) if not name.startswith("_")}
-    for limiter in (limits.RedisPermits, limits.LocalPermits, limits.FallbackPermits):
+    for limiter in (limits.RedisPermits, limits.LocalPermits):
         assert wanted <= set(dir(limiter))

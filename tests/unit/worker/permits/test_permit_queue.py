@@ -15,6 +15,7 @@ from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLim
 from bulksend.messaging import Kind, Scope
 from worker.permits.permit_queue import (
     BATCH_INTERVAL_S,
+    IDLE_INTERVAL_S,
     MAX_BATCHES_LATE,
     MAX_CLOCK_CALLS,
     OTP_EXCHANGE_LEAD_S,
@@ -84,9 +85,6 @@ class ScriptedPermits:
     ) -> None:
         return
 
-    def close(self) -> None:
-        return
-
 
 def an_ask(
     recipient: str,
@@ -104,11 +102,17 @@ def with_queue(
     permits: Permits,
     act: Callable[[PermitQueue], Awaitable[None]],
     capacity: Callable[[Kind], int] = lambda lane: 1_000_000,
+    idle_interval_s: float = IDLE_INTERVAL_S,
 ) -> None:
     async def main() -> None:
         with ThreadPoolExecutor(1) as pool:
             queue = PermitQueue(
-                permits, pool, lead_ms=lambda lane: 5.0, on_cold=lambda: None, capacity=capacity
+                permits,
+                pool,
+                lead_ms=lambda lane: 5.0,
+                on_cold=lambda: None,
+                capacity=capacity,
+                idle_interval_s=idle_interval_s,
             )
             serving = asyncio.create_task(queue.run())
             try:
@@ -123,6 +127,17 @@ def with_queue(
 
 async def all_of(queue: PermitQueue, asks: Iterable[Ask]) -> list[Slot | Blocked]:
     return list(await asyncio.gather(*(queue.acquire(ask) for ask in asks)))
+
+
+def test_a_limiter_without_requests_is_called_again_so_that_a_loss_of_its_data_is_noticed() -> None:
+    permits = ScriptedPermits(lambda call, ask: Permit(1000.0, 8.0))
+
+    async def act(queue: PermitQueue) -> None:
+        while permits.empty_calls < 5:
+            await asyncio.sleep(0)  # noqa: ASYNC110
+
+    with_queue(permits, act, idle_interval_s=0.0)
+    assert permits.calls == []
 
 
 def test_the_limiter_is_called_before_the_first_request() -> None:

@@ -163,17 +163,6 @@ def test_a_call_raises_when_the_ledger_stays_away(flaky: Flaky, new_messages: An
         CALLS[call](store, work)
 
 
-def test_the_limiter_learns_of_a_ledger_that_is_away_as_of_a_lost_connection(flaky: Flaky) -> None:
-    store = store_of(flaky)
-    with pytest.raises(ConnectionError, match="no lease"):
-        store.report_limiter_away(True)
-    store.take_lease(LEASE_MS)
-    assert store.report_limiter_away(True) == (1, 1)
-    flaky.failures = 1_000
-    with pytest.raises(ConnectionError, match="locked"):
-        store.report_limiter_away(False)
-
-
 # -- opening in one statement ----------------------------------------------------------------------------
 
 
