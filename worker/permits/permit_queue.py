@@ -176,11 +176,11 @@ class PermitQueue:
                 asks = [request.ask for request in requests]
                 grant, asked, answered = await self._call(asks, batch.lead_s * 1000, batch.spacing)
             except Exception as error:  # noqa: BLE001 - without a limiter nothing is POSTed, until it is back
-                self._outage.goes_on(error)
+                self._outage.failed(error)
                 self._put_back(requests)
                 await asyncio.sleep(AWAY_INTERVAL_S)
                 continue
-            self._outage.over()
+            self._outage.succeeded()
             idle_at = loop.time() + self._idle_interval_s
             self._handle_grant(requests, grant, asked, answered)
             # Messages that got a permit run first: they take the capacity that is counted next.
