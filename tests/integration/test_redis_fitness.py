@@ -249,7 +249,7 @@ def test_the_rights_that_the_docs_list_are_enough(urls: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("end", ["/cache", "/0x", "/-1", "/0?db=cache"])
 def test_a_database_that_is_no_number_is_refused_by_the_settings(end: str) -> None:
-    with pytest.raises(InvalidInput, match=r"is no database; write a number, redis://host:6379/0"):
+    with pytest.raises(InvalidInput, match=r"is not a database; write a number, redis://host:6379/0"):
         Settings.from_env({"REDIS_URL": f"redis://127.0.0.1:6379{end}"})
 
 
@@ -259,7 +259,7 @@ def test_a_database_that_is_no_number_is_refused_by_the_settings(end: str) -> No
 def test_such_a_worker_ends_with_status_2(words: tuple[str, ...], ledger_file: Path) -> None:
     done = run(*words, ledger=ledger_file, url="redis://127.0.0.1:6379/cache")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-2000:]
-    assert "/cache is no database" in done.stderr
+    assert "/cache is not a database" in done.stderr
 
 
 def test_a_worker_that_ends_by_an_error_of_its_own_does_not_end_with_0(

@@ -27,7 +27,7 @@ SECRET = "hush"
         (f"NAME WITH BLANKS={SECRET}\n", "line 1 is not NAME=value"),
         (f"set BULKSEND_DEFAULT_RATE={SECRET}\n", "line 1 is not NAME=value"),
         (f'REDIS_URL="{SECRET}" and more\n', "line 1 is not NAME=value"),
-        (f"REDIS_URL={SECRET}\nA=1\nREDIS_URL=b\n", "line 3: REDIS_URL is set on line 1 too"),
+        (f"REDIS_URL={SECRET}\nA=1\nREDIS_URL=b\n", "line 3: REDIS_URL is also set on line 1"),
         ("DATABASE_URL=sqlite:///$HOME/ledger.db\n", "DATABASE_URL in .env: refers to another variable"),
         (f"REDIS_URL=redis://:{SECRET}@${{HOST}}/0\n", "REDIS_URL in .env: refers to another variable"),
         ("database_url=sqlite:///x.db\n", "write DATABASE_URL"),

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
-from bulksend.settings import PREFIX, Settings, environment_name
+from bulksend.settings import Settings, environment_name
+from bulksend.settings.environment import PREFIX
 
 SECRET = "aB3-dont-show-me"  # a word to look for, not a secret
 
@@ -288,12 +289,12 @@ def test_extra_parameters_are_a_flat_json_object(given: str, kept: str) -> None:
         ('{"companyId": 1.0}', "is a fraction"),
         ('{"companyId": NaN}', "is a fraction"),
         ('{"companyId": 1e3}', "is a fraction"),
-        ('{"companyId": {"a": 1}}', "holds other values"),
-        ('{"companyId": [1]}', "holds other values"),
+        ('{"companyId": {"a": 1}}', "has values inside"),
+        ('{"companyId": [1]}', "has values inside"),
         ('{"companyId": 99999999999999999999}', "64 bits"),
         ('{"companyId": "a\\u0000b"}', "cannot be printed"),
         ('{"companyId": "\\ud800"}', "cannot be printed"),
-        ('{"": 1}', "no name"),
+        ('{"": 1}', "not a name"),
         ('{"a": 1, "a": 2}', "twice"),
         ('{"To": "447700900123"}', "each request has already"),
         ('{"to": "447700900123"}', "each request has already"),
@@ -337,8 +338,8 @@ def test_codes_that_are_vouched_for_are_numbers(given: str, codes: set[int]) -> 
         ("503;150", "'503;150'"),
         ("٣", "is not a RetCode"),
         ("1" * 10, "is not a RetCode"),
-        ("110", "110 means that it may have gone out"),
-        ("503,504", "504 means that it may have gone out"),
+        ("110", "110 means that the message may have been sent"),
+        ("503,504", "504 means that the message may have been sent"),
         ("0", "0 means"),
         ("408,500,502", "408 means"),
     ],
@@ -383,7 +384,7 @@ def test_what_stays_on_this_machine_or_goes_by_tls_needs_no_leave(url: str) -> N
 )
 def test_an_address_without_tls_beyond_this_machine_needs_a_setting(url: str) -> None:
     told = refusal(USPEEDO_BASE_URL=url)
-    assert "in the clear" in told
+    assert "unencrypted" in told
     assert "BULKSEND_ALLOW_PLAIN_HTTP=1" in told
     allowed = Settings.from_env({"USPEEDO_BASE_URL": url, "BULKSEND_ALLOW_PLAIN_HTTP": "1"})
     assert allowed.sends_in_the_clear()
