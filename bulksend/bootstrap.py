@@ -1,6 +1,6 @@
 """The parts of a process, each made of the settings in one function.
 
-Every import stands in the function that needs it, so that a command loads only the parts it uses.
+Every command opens the ledger. All else is imported by the function that needs it: a command loads what it uses.
 """
 
 from __future__ import annotations
@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bulksend.errors import InvalidInput, RedisUnreachable, SchemaOutdated
+from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.installation import limiter_key
+from bulksend.ledger.key_file import encryption_keys, kept_keys, ledger_file
+from bulksend.ledger.migrate import check_schema, migrate
+
 if TYPE_CHECKING:
     import redis
 
     from bulksend.gateway import Credentials, VendorCalls, VendorClient
-    from bulksend.ledger.database import Database
-    from bulksend.ledger.encryption import Cipher
     from bulksend.ledger.message_rows import EncryptionPolicy
     from bulksend.limits import RedisPermits
     from bulksend.settings import Settings
@@ -24,8 +29,6 @@ _LIMITER_TIMEOUT_S = 0.5
 
 def database(of: Settings, *, by_key: bool = False) -> Database:
     """The ledger; it connects at first use. ``by_key``: see Database."""
-    from bulksend.ledger.database import Database
-
     return Database(of.database_url_text(), by_key=by_key, pooled=of.pooler == "transaction")
 
 
@@ -34,9 +37,6 @@ def checked_database(of: Settings) -> Database:
 
     Raises LedgerUnreachable, LedgerUnfit, SchemaNewer, and on PostgreSQL SchemaOutdated.
     """
-    from bulksend.errors import SchemaOutdated
-    from bulksend.ledger.migrate import check_schema, migrate
-
     made = database(of)
     made.check()
     try:
@@ -54,9 +54,6 @@ def existing_database(of: Settings) -> Database | None:
 
     Raises LedgerUnreachable, LedgerUnfit, SchemaNewer, SchemaOutdated.
     """
-    from bulksend.ledger.key_file import ledger_file
-    from bulksend.ledger.migrate import check_schema
-
     file = ledger_file(of.database_url_text())
     if file is not None and not file.exists():
         return None
@@ -71,17 +68,11 @@ def cipher(of: Settings) -> Cipher:
 
     Raises InvalidInput for a malformed key.
     """
-    from bulksend.ledger.encryption import Cipher
-    from bulksend.ledger.key_file import encryption_keys
-
     return Cipher.from_text(encryption_keys(of))
 
 
 def reading_cipher(of: Settings) -> Cipher:
     """Decrypts contents with the keys that exist; makes no key file. Raises InvalidInput for a malformed key."""
-    from bulksend.ledger.encryption import Cipher
-    from bulksend.ledger.key_file import kept_keys
-
     return Cipher.from_text(kept_keys(of))
 
 
@@ -94,7 +85,6 @@ def encryption_policy(of: Settings) -> EncryptionPolicy:
 
 def redis_client(of: Settings) -> redis.Redis:
     """Redis; it connects at first use. Raises RedisUnreachable where REDIS_URL is not set."""
-    from bulksend.errors import RedisUnreachable
     from bulksend.redis_client import open_redis
 
     if of.redis_url is None:
@@ -110,7 +100,6 @@ def answering_redis(of: Settings) -> redis.Redis:
     import redis
 
     from bulksend.broker import RedisUnfit, problem_of
-    from bulksend.errors import RedisUnreachable
 
     client = redis_client(of)
     try:
@@ -131,7 +120,6 @@ def check_redis(of: Settings, *, tolerates_passing: bool = False) -> None:
     import redis
 
     from bulksend.broker import check_redis_works, problem_of
-    from bulksend.errors import RedisUnreachable
 
     with answering_redis(of) as client:
         try:
@@ -143,7 +131,6 @@ def check_redis(of: Settings, *, tolerates_passing: bool = False) -> None:
 
 def limiter(of: Settings, database: Database) -> RedisPermits:
     """The limiter of this installation. Raises LedgerUnreachable."""
-    from bulksend.ledger.installation import limiter_key
     from bulksend.limits import LimitRules, RedisPermits
     from bulksend.redis_client import open_redis
 
@@ -167,7 +154,6 @@ def working_limiter(of: Settings, database: Database, tell: Callable[[str], None
     Without it the ledger alone answers, and an act is done once the ledger has it. Raises LedgerUnreachable.
     """
     from bulksend.broker import RedisUnfit
-    from bulksend.errors import RedisUnreachable
 
     if of.redis_url is None:
         return None
@@ -218,7 +204,6 @@ def vendor_calls(of: Settings) -> VendorCalls:
 
 
 def _credentials(of: Settings) -> Credentials:
-    from bulksend.errors import InvalidInput
     from bulksend.gateway import Credentials
 
     missing = of.missing_credentials()

@@ -53,7 +53,7 @@ def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, json: Json 
 @group.command("show")
 @command
 def show(id: Id, json: Json = False) -> int:
-    """One campaign: its messages by status, its rate, why messages failed, which rows were refused."""
+    """One campaign: messages by status, rate, failures, refused rows, acts."""
     from bulksend.operations import campaigns
     from ops.cli.output import print_json
 
@@ -143,7 +143,7 @@ def cancel(id: Id, why: Why = None, json: Json = False) -> int:
 @group.command("retry")
 @command
 def retry(id: Id, why: Why = None, json: Json = False) -> int:
-    """Queue failed messages again; never accepted ones, and never unknown ones."""
+    """Queue failed messages again, never accepted or unknown ones."""
     return _act(id, "retry", why, json)
 
 

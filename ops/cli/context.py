@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TextIO, TypeVar
 
@@ -16,7 +16,6 @@ from bulksend.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from bulksend.ledger.database import Database
-    from bulksend.limits import RedisPermits
     from bulksend.operations.limiter import OpenLimiter
     from bulksend.settings import Settings
 
@@ -128,8 +127,6 @@ def actor() -> str:
 
 def check_ledger_is_chosen(of: Settings) -> None:
     """Raises InvalidInput without DATABASE_URL and a terminal: a service would make a ledger in its working folder."""
-    from bulksend.errors import InvalidInput
-
     if of.is_given("database_url") or any(
         _is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)
     ):
@@ -150,14 +147,10 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def limiter_opener(of: Settings, database: Database) -> OpenLimiter:
     """Opens the limiter when an operation needs it; says on stderr why it cannot be used."""
+    from bulksend.bootstrap import working_limiter
+    from ops.cli.output import say
 
-    def open_limiter() -> RedisPermits | None:
-        from bulksend.bootstrap import working_limiter
-        from ops.cli.output import say
-
-        return working_limiter(of, database, lambda why: say(why, "yellow"))
-
-    return open_limiter
+    return partial(working_limiter, of, database, lambda why: say(why, "yellow"))
 
 
 def ledger(of: Settings) -> Database:

@@ -21,8 +21,8 @@ group = typer.Typer(help="Find messages, explain waits, settle unknowns.", no_ar
 Id = Annotated[str, typer.Argument(help="The message's id.", metavar="ID")]
 Campaign = Annotated[str | None, typer.Option(help="Only of this campaign, by id or name.")]
 Phone = Annotated[str | None, typer.Option(help="Only to this recipient, in any common notation.")]
-Since = Annotated[str | None, typer.Option(help="Only taken in at or after this time, ISO 8601.")]
-Until = Annotated[str | None, typer.Option(help="Only taken in at or before this time, ISO 8601.")]
+Since = Annotated[str | None, typer.Option(help="Only queued at or after this time, ISO 8601.")]
+Until = Annotated[str | None, typer.Option(help="Only queued at or before this time, ISO 8601.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")]
 Before = Annotated[str | None, typer.Option(help="The next page: only older than the message of this id.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
@@ -186,7 +186,7 @@ def unknown(
     json: JsonLines = False,
     csv: Csv = False,
 ) -> int:
-    """Messages that may have gone out, the newest first, each with what its attempt left behind."""
+    """Messages that may have gone out, with what the attempts left behind."""
     from bulksend.operations.unknowns import list_unknown
 
     of = settings()
@@ -239,7 +239,7 @@ def resolve(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List them; change nothing.")] = False,
     json: Json = False,
 ) -> int:
-    """Resolve unknown messages by what you found out about them: by id, or all that match."""
+    """Settle unknown messages by what you found out: by id, or all that match."""
     from bulksend.errors import InvalidInput
     from bulksend.operations import unknowns
 
