@@ -109,13 +109,6 @@ class Engine:
         """Whether it may send. Without a lease nothing is claimed, opened or POSTed. Only while it runs."""
         return self._lease.id is not None
 
-    @property
-    def posting(self) -> int:
-        """How many POSTs are under way. Only while it runs."""
-        return self._in_flight.posting
-
-    # -- start and stop --------------------------------------------------------------------------------
-
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Work until ``stop`` is set, then claim no more, finish the POSTs under way and give back the rest.
 
@@ -125,7 +118,7 @@ class Engine:
         otp, bulk = asyncio.Event(), asyncio.Event()
         self._wakes = {Kind.OTP: otp, Kind.UTILITY: bulk, Kind.MARKETING: bulk}
         settings = self._settings
-        self._in_flight = InFlightTable(
+        self.in_flight = InFlightTable(
             capacity=settings.in_flight, max_per_lane=settings.max_per_lane, claim_size=settings.claim_size
         )
         with ExitStack() as stack:
@@ -159,7 +152,7 @@ class Engine:
         )
         self._releaser: Batcher[Release, None] = Batcher(self._give_back_batch, threads["settlements"])
         resend_wait_ms = self._settings.policy.resend_wait_ms
-        orphans = OrphanReclaimer(self._store, lease=lambda: self._lease.id, in_flight=self._in_flight.ids)
+        orphans = OrphanReclaimer(self._store, lease=lambda: self._lease.id, in_flight=self.in_flight.ids)
         self._duties: tuple[Callable[[], None], ...] = (
             partial(reap_dead_workers, self._store, self._recorder, resend_wait_ms),
             partial(rescue_lapsed_leases, self._store, resend_wait_ms),
@@ -173,25 +166,26 @@ class Engine:
             on_cold=LimitsRestorer(self._store, self._permits, self._thread).start,
             capacity=self._expected_capacity,
         )
-        deps = Dependencies(
-            in_flight=self._in_flight,
-            campaign_cache=self._campaign_cache,
-            permits=self._permit_queue,
-            openers=self._openers,
-            vendor=vendor,
-            settler=self._settler,
-            releaser=self._releaser,
-            effects=DecisionEffects(self._store, self._permits, self._thread, self._permit_queue.note_outage),
-            lease=self._lease,
-            recorder=self._recorder,
-            fail=lambda failures, lease: self._thread(self._store.fail, failures, lease),
-        )
         self._pipeline = DeliveryPipeline(
-            deps,
-            policy=self._settings.policy,
-            totals=self.totals,
-            dice=self._dice,
-            on_removed=self._on_removed,
+            Dependencies(
+                in_flight=self.in_flight,
+                campaign_cache=self._campaign_cache,
+                permits=self._permit_queue,
+                openers=self._openers,
+                vendor=vendor,
+                settler=self._settler,
+                releaser=self._releaser,
+                effects=DecisionEffects(
+                    self._store, self._permits, self._thread, self._permit_queue.note_outage
+                ),
+                lease=self._lease,
+                recorder=self._recorder,
+                fail=lambda failures, lease: self._thread(self._store.fail, failures, lease),
+                policy=self._settings.policy,
+                dice=self._dice,
+                on_removed=self._on_removed,
+                totals=self.totals,
+            )
         )
 
     async def _work(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -233,7 +227,7 @@ class Engine:
         await self._releaser.idle()
         await self._settler.idle()
         await self._give_back_unopened()
-        unsettled = self._in_flight.unsettled
+        unsettled = self.in_flight.unsettled
         if unsettled:
             path = self._spool.save(list(unsettled.values()))
             log.error("results_spooled", count=len(unsettled), file=path.name)
@@ -246,8 +240,8 @@ class Engine:
 
     async def _give_back_unopened(self) -> None:
         lease = self._lease.newest
-        releases = [Release(id, 0, None, None) for id in self._in_flight.unopened]
-        self._in_flight.unopened.clear()
+        releases = [Release(id, 0, None, None) for id in self.in_flight.unopened]
+        self.in_flight.unopened.clear()
         if lease is None or not releases:
             return
         try:
@@ -258,23 +252,18 @@ class Engine:
 
     def wake(self) -> None:
         """Claim now: there are new ids. May be called from any thread."""
-        self._loop.call_soon_threadsafe(self._wake_all)
-
-    def _wake_all(self) -> None:
-        for wake in self._wakes.values():
-            wake.set()
+        for wake in set(self._wakes.values()):
+            self._loop.call_soon_threadsafe(wake.set)
 
     def _on_removed(self, lane: Kind) -> None:
         """A message left the in-flight table: claim more if there is room now."""
-        if self._in_flight.claimable(lane) and self._prefetched.size(lane):
+        if self.in_flight.claimable(lane) and self._prefetched.size(lane):
             self._wakes[lane].set()
 
     def _on_lease_lost(self) -> None:
         """Other workers may claim the messages without an attempt now; the POSTs under way are settled as usual."""
         self._pipeline.lose_lease()
-        self._in_flight.unopened.clear()
-
-    # -- claiming --------------------------------------------------------------------------------------
+        self.in_flight.unopened.clear()
 
     async def _claim_loop(self, lanes: Sequence[Kind]) -> None:
         wake = self._wakes[lanes[0]]
@@ -291,8 +280,8 @@ class Engine:
     async def _claim(self, lane: Kind, lease: str) -> bool:
         ids = [
             id
-            for id in self._prefetched.take(lane, self._in_flight.claimable(lane))
-            if id not in self._in_flight
+            for id in self._prefetched.take(lane, self.in_flight.claimable(lane))
+            if id not in self.in_flight
         ]
         if not ids:
             return False
@@ -304,8 +293,8 @@ class Engine:
             await asyncio.sleep(0.5)
             return False
         self.totals.claimed += len(claimed)
-        new = [message for message in claimed if message.id not in self._in_flight]
-        self._in_flight.unopened.update(message.id for message in new)
+        new = [message for message in claimed if message.id not in self.in_flight]
+        self.in_flight.unopened.update(message.id for message in new)
         for first in range(0, len(new), _STARTED_PER_TURN):
             if self._lease.id != lease:
                 break  # the rest is rescued by other workers
@@ -321,7 +310,7 @@ class Engine:
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            self._in_flight.unopened.update(message.id for message in await claiming)
+            self.in_flight.unopened.update(message.id for message in await claiming)
             raise
 
     def _lead_ms(self, lane: Kind) -> float:
@@ -330,9 +319,7 @@ class Engine:
 
     def _expected_capacity(self, lane: Kind) -> int:
         lead_s = self._lead_ms(lane) / 1000 + self._permit_queue.extra_lead_s(lane)
-        return self._in_flight.expected_capacity(lane, self._loop.time(), lead_s)
-
-    # -- threads ---------------------------------------------------------------------------------------
+        return self.in_flight.expected_capacity(lane, self._loop.time(), lead_s)
 
     def _open_batch(self, openings: Sequence[Opening]) -> list[bool]:
         lease = self._lease.id

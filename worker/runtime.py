@@ -67,7 +67,9 @@ class Runtime:
 
     def post_counts(self) -> tuple[int, int]:
         """POSTs under way, and POSTs made since the start."""
-        return (0, 0) if self._engine is None else (self._engine.posting, self._engine.totals.posted)
+        return (
+            (0, 0) if self._engine is None else (self._engine.in_flight.posting, self._engine.totals.posted)
+        )
 
     def start(self) -> None:
         """Start the engine's thread; returns when it accepts ids."""

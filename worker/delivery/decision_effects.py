@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -12,26 +12,12 @@ from bulksend.ledger.claim import Claimed
 from bulksend.ledger.driver_errors import log_text
 from bulksend.limits import Permits
 from bulksend.messaging import Answer, Decision, Scope, Status
-from worker.session.store import PauseOrder, SuppressOrder
+from worker.session.store import PauseOrder, Store, SuppressOrder
 
 log = structlog.get_logger(__name__)
 
 #: Reports to the limiter are collected for this long. Of an outage not at all: each further POST may become unknown.
 _OUTAGE_S, _SLOW_S, _SUCCESS_S = 0.0, 0.020, 0.100
-
-
-class EffectsStore(Protocol):
-    """The ledger's part in the effects of decisions: see Store."""
-
-    account: str
-
-    def pause(self, orders: Sequence[PauseOrder]) -> list[PauseOrder]:
-        """Pause; returns those that were not paused before."""
-        ...
-
-    def suppress(self, orders: Sequence[SuppressOrder]) -> None:
-        """Suppress."""
-        ...
 
 
 class DecisionEffects:
@@ -41,7 +27,7 @@ class DecisionEffects:
 
     def __init__(
         self,
-        store: EffectsStore,
+        store: Store,
         permits: Permits,
         in_thread: Callable[..., Awaitable[Any]],
         on_report: Callable[[float | None], None],

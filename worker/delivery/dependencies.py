@@ -13,7 +13,7 @@ from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Ask
-from bulksend.messaging import Answer, Kind
+from bulksend.messaging import Answer, Kind, Policy
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
@@ -78,6 +78,12 @@ class Dependencies:
     recorder: FlightRecorder
     fail: Callable[[list[tuple[str, str]], str], Awaitable[None]]
     """End messages that can never be sent: (id, reason) of each, and the lease."""
+    policy: Policy
+    dice: Callable[[], float]
+    """Uniform in [0, 1)."""
+    on_removed: Callable[[Kind], None]
+    """Called with the lane of each message that leaves the in-flight table."""
+    totals: Totals
 
     def ask(self, message: Claimed, missed: Slot | None = None) -> Ask:
         """The permit request of a message; ``missed`` is the slot that it exchanges."""

@@ -8,7 +8,6 @@ plain call. Only a POST may be a task of its own: a task for each stage costs as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 
@@ -19,8 +18,8 @@ from bulksend.ledger.claim import Claimed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release
 from bulksend.ledger.write_ahead import Opening
-from bulksend.messaging import Kind, MessageType, Policy
-from worker.delivery.dependencies import Dependencies, Totals
+from bulksend.messaging import MessageType
+from worker.delivery.dependencies import Dependencies
 from worker.delivery.in_flight import InFlightMessage, Stage
 from worker.delivery.posting import Posting
 from worker.delivery.settling import RETRY_S, Settling
@@ -31,22 +30,14 @@ log = structlog.get_logger(__name__)
 
 
 class DeliveryPipeline:
-    """Takes messages through their stages, on one event loop. ``on_removed``: see Settling."""
+    """Takes messages through their stages, on one event loop."""
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        *,
-        policy: Policy,
-        totals: Totals,
-        dice: Callable[[], float],
-        on_removed: Callable[[Kind], None],
-    ) -> None:
+    def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
         self._in_flight = deps.in_flight
         self._loop = asyncio.get_running_loop()
-        self._settling = Settling(deps, policy=policy, totals=totals, dice=dice, on_removed=on_removed)
-        self._posting = Posting(deps, self._settling, totals)
+        self._settling = Settling(deps)
+        self._posting = Posting(deps, self._settling)
 
     def start(self, claimed: Claimed, lease: str, asked: float) -> None:
         """A message was claimed under ``lease``; the claim was asked for at ``asked`` (``steady_seconds``)."""
@@ -78,8 +69,6 @@ class DeliveryPipeline:
         self._posting.stop()
         await self._settling.stop()
 
-    # -- render ------------------------------------------------------------------------------------------
-
     def _render(self, claimed: Claimed) -> str:
         """The vendor's Content. The recorder notes it meanwhile, since it may kill the process. Raises CannotRender."""
         self._deps.recorder.begin_render(claimed.id)
@@ -94,8 +83,6 @@ class DeliveryPipeline:
         self._in_flight.unopened.discard(id)
         await self._deps.fail([(id, why)], message.lease)
         self._settling.remove(message)
-
-    # -- permit ------------------------------------------------------------------------------------------
 
     def _on_permit(self, message: InFlightMessage, answer: Slot | Blocked) -> None:
         """The message has its slot, or a gate blocks it and it goes back to the ledger."""
@@ -116,8 +103,6 @@ class DeliveryPipeline:
             self._open(message)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)
-
-    # -- write-ahead -------------------------------------------------------------------------------------
 
     def _open(self, message: InFlightMessage) -> None:
         if message.stage is Stage.OPENING:

@@ -12,7 +12,7 @@ from functools import partial
 
 from bulksend.clock import steady_seconds
 from bulksend.messaging import Answer, Evidence, NotSent, Remedy, Retry
-from worker.delivery.dependencies import Dependencies, Totals
+from worker.delivery.dependencies import Dependencies
 from worker.delivery.in_flight import InFlightMessage, Stage
 from worker.delivery.settling import Settling
 from worker.delivery.timer_queue import TimerQueue
@@ -22,11 +22,10 @@ from worker.permits.sender_queue import Blocked, Slot
 class Posting:
     """POSTs messages whose attempts are open, on one event loop."""
 
-    def __init__(self, deps: Dependencies, settling: Settling, totals: Totals) -> None:
+    def __init__(self, deps: Dependencies, settling: Settling) -> None:
         self._deps = deps
         self._in_flight = deps.in_flight
         self._settling = settling
-        self._totals = totals
         self._loop = asyncio.get_running_loop()
         self._timers: TimerQueue[InFlightMessage] = TimerQueue(self._start_at_slot)
 
@@ -48,8 +47,6 @@ class Posting:
     def stop(self) -> None:
         """Start no POST that waits for its slot."""
         self._timers.clear()
-
-    # -- without a task ----------------------------------------------------------------------------------
 
     def _start_at_slot(self, message: InFlightMessage) -> None:
         """The slot has come, or has passed."""
@@ -104,8 +101,6 @@ class Posting:
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)
 
-    # -- with a task -------------------------------------------------------------------------------------
-
     def _start_task(self, message: InFlightMessage, *, was_connected: bool = False) -> None:
         if message.stage is Stage.OPEN:
             message.stage = Stage.POSTING
@@ -154,13 +149,11 @@ class Posting:
             self._deps.permits.count_missed()
         return not is_missed
 
-    # -- both --------------------------------------------------------------------------------------------
-
     def note_started(self, message: InFlightMessage) -> None:
         """A POST starts: from here on a kill makes it unknown."""
         message.stage = Stage.POSTING
         message.posted_at = self._loop.time()
-        self._totals.posted += 1
+        self._deps.totals.posted += 1
         self._in_flight.post_started(message.claimed.kind)
         self._deps.recorder.begin_post(message.opening.attempt_id)
 
@@ -177,8 +170,6 @@ class Posting:
         self._in_flight.answer_rate.note(answered_at)
         self._settling.settle(message, answer, (answered_at - (started_at or answered_at)) * 1000)
 
-    # -- missed slots ------------------------------------------------------------------------------------
-
     def _exchange(self, message: InFlightMessage) -> None:
         """Ask for another slot: the permit queue answers to ``on_exchange``."""
         self._give_up_slot(message)
@@ -192,7 +183,7 @@ class Posting:
             self._exchange(message)
 
     def _give_up_slot(self, message: InFlightMessage) -> None:
-        self._totals.missed_slots += 1
+        self._deps.totals.missed_slots += 1
         self._settling.end_probe(message)
 
     def on_exchange(self, message: InFlightMessage, answer: Slot | Blocked) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -19,13 +19,12 @@ from bulksend.messaging import (
     AttemptedMessage,
     Evidence,
     Kind,
-    Policy,
     Status,
     Unknown,
     decide,
 )
 from worker.delivery.batcher import Batcher
-from worker.delivery.dependencies import Dependencies, Totals
+from worker.delivery.dependencies import Dependencies
 from worker.delivery.in_flight import InFlightMessage, Stage
 
 log = structlog.get_logger(__name__)
@@ -39,32 +38,18 @@ RETRY_S = 0.5
 
 
 class Settling:
-    """Ends the delivery of messages, on one event loop. ``on_removed`` is called with the lane of each that is removed.
+    """Ends the delivery of messages, on one event loop.
 
     A result that the ledger does not take is offered again until ``stop``; after that it is in ``in_flight.unsettled``.
     """
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        *,
-        policy: Policy,
-        totals: Totals,
-        dice: Callable[[], float],
-        on_removed: Callable[[Kind], None],
-    ) -> None:
+    def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
         self._in_flight = deps.in_flight
-        self._policy = policy
-        self._totals = totals
-        self._dice = dice
-        self._on_removed = on_removed
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._giving_back: set[asyncio.Task[None]] = set()
         self._is_stopped = False
-
-    # -- answers -----------------------------------------------------------------------------------------
 
     def settle(self, message: InFlightMessage, answer: Answer, latency_ms: float) -> None:
         """Decide what follows from an answer, and write it to the ledger."""
@@ -76,8 +61,10 @@ class Settling:
             expires_at_ms=claimed.expires_at,
             on_unknown=self._deps.campaign_cache.campaign(claimed.campaign_id).on_unknown,
         )
-        decision = decide(answer.outcome, attempted, self._policy, self._deps.lease.now_ms(), self._dice())
-        self._totals.accepted += isinstance(answer.outcome, Accepted)
+        decision = decide(
+            answer.outcome, attempted, self._deps.policy, self._deps.lease.now_ms(), self._deps.dice()
+        )
+        self._deps.totals.accepted += isinstance(answer.outcome, Accepted)
         attempt_id = message.opening.attempt_id
         settlement = Settlement(
             message=claimed.id,
@@ -131,13 +118,11 @@ class Settling:
             message.slot = replace(message.slot, permit=replace(message.slot.permit, probe=False))
             self._deps.effects.end_probe()
 
-    # -- without an answer -------------------------------------------------------------------------------
-
     def remove(self, message: InFlightMessage) -> None:
         """Remove a message from the in-flight table."""
         self.end_probe(message)
         self._in_flight.remove(message)
-        self._on_removed(message.claimed.kind)
+        self._deps.on_removed(message.claimed.kind)
 
     def remove_waiting(self) -> None:
         """Remove every message without a permit: its lease is lost, or a stop gives all of them back at once."""
@@ -160,11 +145,9 @@ class Settling:
 
     async def _give_back(self, release: Release) -> None:
         """Retries until the ledger takes it: a message that stays claimed waits for the end of this worker."""
-        self._totals.given_back += 1
+        self._deps.totals.given_back += 1
         await _put_until_taken(self._deps.releaser, release, "not_given_back", release.id)
         self._in_flight.unopened.discard(release.id)
-
-    # -- bugs --------------------------------------------------------------------------------------------
 
     def handle_bug(self, message: InFlightMessage, error: Exception) -> None:
         """An unexpected exception ends the delivery of its message only, and does not keep the message claimed."""

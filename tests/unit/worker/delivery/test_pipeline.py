@@ -72,11 +72,11 @@ class Rig:
                 lease=self.lease,
                 recorder=NoRecorder(folder, most=100),
                 fail=lambda failures, lease: self._thread(self.store.fail, failures, lease),
-            ),
-            policy=Policy(),
-            totals=self.totals,
-            dice=lambda: 0.5,
-            on_removed=lambda lane: None,
+                policy=Policy(),
+                dice=lambda: 0.5,
+                on_removed=lambda lane: None,
+                totals=self.totals,
+            )
         )
 
     def _batcher(self, work: Any) -> Any:
