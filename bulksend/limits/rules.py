@@ -1,4 +1,4 @@
-"""The numbers that the limiter goes by, each with its reason. The Lua scripts get them from here."""
+"""The numbers of the limiter, each with its reason. The Lua scripts get them from here."""
 
 from __future__ import annotations
 
@@ -9,86 +9,82 @@ from types import MappingProxyType
 
 from bulksend.messaging.states import Kind
 
-#: Of each limit this part is used, so that POSTs up to 8 ms late, and 7 ms of jitter on their way,
-#: cannot make a second fuller than the limit: N slots take 1000 / 0.985 = 1015.2 ms, more than 1000 + 8 + 7
-#: (docs/decisions/0002).
+#: The part of each limit that is used. N slots take 1000 / 0.985 = 1015.2 ms, so POSTs that begin up to 8 ms late and
+#: take up to 7 ms longer on their way than others do not exceed the limit in any second (docs/decisions/0002).
 USED, LATE_MS = 0.985, 8.0
-#: A rate above VAST is one that nobody fills, and what holds its messages up is the time it takes to begin them: less
-#: of it is used, and a slot is good for longer: N slots take 1000 / 0.945 = 1058.2 ms. Nothing is made up for.
+#: Above this rate the workers are the limit and not the rate: a smaller part of it is used, a slot is valid for longer
+#: (N slots take 1000 / 0.945 = 1058.2 ms), and unused slots are not made up for.
 VAST, VAST_USED, VAST_LATE_MS = 4000.0, 0.945, 50.0
-#: Of slots that were missed, or that nobody came for, so many a second are made up for: one for every so many that the
-#: rate allows (voids in timeline.py). A rate below this many a second has none.
+#: Unused slots are made up for by later ones: in each second one for this many messages of the rate. A rate below this
+#: number has none.
 VOID_EVERY = 10
-#: A part of them, one in so many, is remembered beyond those that count: for what was left out and is yet to come.
+#: One unused slot in this many is remembered beyond those that count, for slots in the future that were left out.
 VOIDS_MORE = 4
 
-#: How far ahead of its earliest use a slot is given, ms. This is the priority: who may reach farther finds
-#: the next slot first, since bulk never takes one that is more than 100 ms away.
+#: How far ahead of its earliest use a slot is given, ms. This makes the priority of lanes: a code finds the next slot
+#: first, because marketing never takes one that is more than 100 ms away.
 HORIZON_MS: Mapping[Kind, float] = MappingProxyType(
     {Kind.OTP: 1000.0, Kind.UTILITY: 250.0, Kind.MARKETING: 100.0}
 )
-#: A caller's lead is taken as at most this.
+#: The maximum lead of a caller.
 MAX_LEAD_MS = 250.0
-#: The farthest slot that can be out there.
+#: A slot is at most this far in the future.
 FARTHEST_MS = MAX_LEAD_MS + max(HORIZON_MS.values())
 
-#: After a loss of memory nothing is given for so long: the last old slot, a whole second after it, and a
-#: margin.
+#: After the limiter lost its memory it gives no permit for this time: until the last old slot, a second, and a margin.
 BLACKOUT_MS = FARTHEST_MS + 1100.0
-#: A sender whose memory is cold is worth asking for again so soon.
+#: The wait before the next ask for a sender whose quota is not known yet.
 COLD_AGAIN_MS = 250.0
-#: Cold starts that follow each other within this are one: several workers notice the same restart.
+#: Restarts within this time of each other count as one: several workers notice the same restart.
 SAME_START_MS = 2000.0
-#: Redis's clock went back by more than this: slots in the future mean nothing any more, begin anew.
+#: If Redis's clock went back by more than this, slots in the future are not valid any more: the limiter starts again.
 CLOCK_BACK_MS = 1000.0
 
-#: Of slots beyond bulk's reach (a flood of codes), each so-manyeth is left free for marketing: 1 in 19 is 5.3
-#: %.
+#: During a flood of codes one slot after this many is reserved for marketing: 1 in 19 is 5.3 %.
 KEEP_EVERY = 18
-#: ... and taken back for codes if marketing has not claimed it when it is this close: both have had the time to ask.
+#: A reserved slot that marketing has not taken this long before its time goes to codes.
 RECLAIM_MS = 50.0
-#: Of slots that others than codes take, each so-manyeth is left free for codes, and two are no farther apart than this
-#: (at 80/s every fourth): a code among a blast that uses a sender's whole rate finds one within moments.
+#: During a blast one slot in this many is reserved for codes, at most this many ms apart (at 80/s every fourth): a code
+#: finds a slot soon although the blast uses the whole rate of its sender.
 CODES_EVERY, CODES_MS = 8, 40.0
-#: ... and given to others when it is so many steps close, at least and at most so many ms: whoever waits for a rate
-#: asks every 20 ms and is late now and then. Of a fast rate what nobody came for is made up for (voids), and a code
-#: waits less.
+#: A slot reserved for codes goes to others this many steps before its time, within these bounds in ms: a waiting
+#: worker asks every 20 ms and is sometimes late.
 CODES_CLOSE_STEPS, CODES_CLOSE_LEAST_MS, CODES_CLOSE_MOST_MS = 3, 20.0, 30.0
-#: Of a rate one message in so many is never given: a POST that is kept from the processor between its last look at
-#: the clock and its first byte, for longer than all tolerances, must not be the one too many. Where each missed slot is
-#: made up for, nothing else is left for it: in one of some twenty runs four workers of 1,000/s made 1,001.
+#: One message of a rate in this many is never given. A POST may lose the processor between its last look at the clock
+#: and its first byte for longer than all tolerances: without this spare, four workers at 1,000/s sent 1,001 in a second
+#: in one of about twenty runs.
 SPARE_EVERY = 500
-#: Free gaps before a frontier that are remembered; beyond that the oldest is forgotten, which only wastes it.
+#: The number of free gaps that are remembered; beyond it the oldest is lost, which only wastes its slots.
 MOST_GAPS = 256
-#: Instants nearer than this are the same (rounding to 0.1 us adds up along a row of slots).
+#: Instants closer than this are equal (rounding to 0.1 us adds up along the slots).
 SAME_MS = 0.002
 
-#: Parts of a millisecond that an instant of this century can tell apart. Steps are whole parts: so many of them are
-#: just as long as that many times one.
+#: The resolution of an instant of this century as a double, parts of a millisecond. A step is a whole number of parts,
+#: so that N steps are exactly N times one step.
 FINEST = 4096
 
 DAY_MS = 86_400_000.0
 
-#: Slowing down: half the rate, at most once in SLOW_EVERY_MS, never below SLOWEST, full again after CLIMB_MS. One
-#: stray throttle costs 5 s of sending (a quarter of 20 s); a vendor that means it throttles again and holds it down.
+#: Slowdown: half of the rate, at most once in SLOW_EVERY_MS, never below SLOWEST, full again after CLIMB_MS. A single
+#: throttle costs as much as 5 s of sending; a vendor that throttles again keeps the rate down.
 SLOW_EVERY_MS, SLOWEST, CLIMB_MS = 1000.0, 0.05, 20_000.0
 
-#: The breaker: this many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS. Two, as
-#: each POST into an outage may leave a message in doubt.
+#: The circuit breaker: this many outages in a row open it for OPEN_MS, doubled by each failed probe up to OPEN_MOST_MS.
+#: Only two, because each POST into an outage may leave a message unknown.
 OUTAGES, OPEN_MS, OPEN_MOST_MS = 2, 2000.0, 60_000.0
-#: Then one probe is under way in the whole fleet. A worker that waits for its answer asks again after this time.
+#: While one worker's probe is in flight, the others ask again after this time.
 PROBE_LOOK_MS = 500.0
-#: A probe's slot is good for so long: nothing else is sent meanwhile, so it makes no second fuller than the limit.
+#: A probe's slot is valid for this long: nothing else is sent meanwhile, so no limit can be exceeded.
 PROBE_LATE_MS = 2000.0
 
 
 @dataclass(frozen=True, slots=True)
 class LimitRules:
-    """What an installation may set. ``account_rate`` in messages/s over all senders, None for none.
+    """The limits that an installation may set. Raises ValueError for values out of range.
 
-    WhatsApp: one message per 6 s to one recipient, burst 45; excess is error 131056 (Meta, messaging limits).
-    ``otp_reserve`` is the part of a quota that marketing leaves free. ``answer_ms`` is how long a POST may take: a
-    probe of which nothing was heard for longer, as its worker died, is replaced.
+    ``account_rate``: messages/s over all senders, None for no limit. The defaults of the pair rate are WhatsApp's
+    (docs/vendor.md#limits). ``otp_reserve``: the part of a quota that is reserved for one-time codes. ``answer_ms``:
+    the maximum time of a POST; a probe without a report for longer is replaced.
     """
 
     account_rate: float | None = None
@@ -107,18 +103,18 @@ class LimitRules:
 
     @property
     def probe_ms(self) -> float:
-        """How long after its permit a probe may be under way."""
+        """How long after its permit a probe may be in flight."""
         return FARTHEST_MS + PROBE_LATE_MS + self.answer_ms
 
     @property
     def pair_tolerance_ms(self) -> float:
-        """How far a pair may run ahead of its interval."""
+        """How far the messages of a pair may run ahead of its interval."""
         return (self.pair_burst - 1) * self.pair_interval_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How slots of a rate lie: ``step`` ms from one to the next, and of those in ``window`` ms ``voids`` go unused."""
+    """The slots of a rate: ``step`` ms apart; of those in each ``window`` ms, ``voids`` stay unused."""
 
     step: float
     window: float
@@ -126,17 +122,17 @@ class Pace:
 
 
 def window_ms(rate: float) -> float:
-    """The time in which no more may be sent than ``rate`` allows in a second: longer, as POSTs are late."""
+    """The time in which at most one second's worth of ``rate`` is given: more than a second, because POSTs are late."""
     return 1000.0 / (VAST_USED if rate > VAST else USED)
 
 
 def late_ms(rates: Iterable[float]) -> float:
-    """How late a slot may be used that all these rates allowed, messages/s."""
+    """How late a slot of these rates (messages/s) may be used."""
     return VAST_LATE_MS if min(rates) > VAST else LATE_MS
 
 
 def pace(rate: float, factor: float = 1.0) -> Pace:
-    """Of ``rate`` messages/s, slowed to ``factor`` of it."""
+    """The slots of ``rate`` messages/s, slowed to ``factor`` of it."""
     voids = 0 if rate > VAST else math.floor(rate * factor / VOID_EVERY)
     slots = rate * factor - math.floor(rate * factor / SPARE_EVERY) + voids
     step = math.ceil(window_ms(rate) / slots * FINEST) / FINEST

@@ -1,4 +1,4 @@
-"""The words of this room: an ask, its answer (a permit or a wait), and the gate that a wait names.
+"""The limiter's types: an ask, its answer (a permit or a wait), and the gate that a wait names.
 
 Instants are Redis's clock, milliseconds since the epoch, fractional. Rates are messages per second.
 """
@@ -16,7 +16,7 @@ from bulksend.messaging.states import Kind
 
 
 class Gate(StrEnum):
-    """What can hold a message. The first two and the last are decided elsewhere and only named here."""
+    """What can hold a message. Due time, backoff and quiet hours are decided elsewhere and only named here."""
 
     DUE_TIME = "due_time"
     BACKOFF = "backoff"
@@ -30,13 +30,13 @@ class Gate(StrEnum):
     ACCOUNT_PAUSED = "account_paused"
     OUTAGE = "outage"
     COLD = "cold"
-    """The limiter lost its memory, or cannot be reached, and what it would have to know is not known yet."""
+    """The limiter lost its memory or cannot be reached, and does not know yet what limits the message."""
     QUIET_HOURS = "quiet_hours"
 
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """``rate`` in messages/s; ``quota`` in unique recipients per rolling 24 h, None for none."""
+    """``rate`` in messages/s; ``quota`` in unique recipients per rolling 24 h, None for no limit. Raises ValueError."""
 
     rate: float
     quota: int | None
@@ -50,7 +50,7 @@ class SenderLimits:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One message that wants to go. Sender and recipient leave this room only as keyed hashes."""
+    """One message that needs a permit. Sender and recipient leave this package only as keyed hashes."""
 
     kind: Kind
     sender: str
@@ -59,8 +59,8 @@ class Ask:
     sender_limits: SenderLimits
     campaign_rate: float | None
     missed_ms: float | None = None
-    """The slot that it had and did not use: its pair rate and quota are paid for, and somebody else can have it. 0 once
-    the limiter knows which.
+    """The slot that it got before and did not use: its pair rate and quota are already counted, and another message can
+    have the slot. 0 once the limiter has been told.
     """
 
     def __post_init__(self) -> None:
@@ -69,18 +69,19 @@ class Ask:
 
     @property
     def exchange(self) -> bool:
-        """Whether it had a slot already."""
+        """Whether it had a slot before."""
         return self.missed_ms is not None
 
     def heard(self) -> Ask:
-        """As it asks again after an answer: which slot it missed need not be told twice."""
+        """The next ask after an answer: the missed slot is told only once."""
         return replace(self, missed_ms=0.0) if self.missed_ms else self
 
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """How a caller can use slots: ``together`` of them as near to each other as the limits allow, then the next ones
-    ``apart_ms`` later. Where a rate gives slots faster than POSTs can be begun, the last ones would be missed.
+    """The spacing of slots: ``together`` of them as close as the limits allow, the next ones ``apart_ms`` later.
+
+    A caller that cannot begin its POSTs as fast as the rate gives slots would miss the last ones. Raises ValueError.
     """
 
     together: int
@@ -88,33 +89,33 @@ class Spacing:
 
     def __post_init__(self) -> None:
         if self.together < 1 or self.apart_ms < 0:
-            raise ValueError("a spread is of at least one slot at a time, and its time is not negative")
+            raise ValueError("a spacing needs at least one slot at a time and a time that is not negative")
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to POST one message at ``slot_ms``, or less than ``late_ms`` after it; later it is stale, and another
-    one is asked for (docs/decisions/0002).
+    """The right to POST one message at ``slot_ms``, or less than ``late_ms`` later; after that it is stale and the
+    message asks again (docs/decisions/0002).
     """
 
     slot_ms: float
     late_ms: float
     probe: bool = False
-    """Whether it is the one message that finds out if an outage is over: the limiter waits for its report."""
+    """Whether it is the one message that tests if an outage is over: the limiter waits for its report."""
 
     @classmethod
     def of_probe(cls, slot_ms: float) -> Permit:
-        """A probe's."""
+        """A permit of a probe."""
         return cls(slot_ms, PROBE_LATE_MS, probe=True)
 
     def is_stale(self, now_ms: float) -> bool:
-        """Whether it was missed by as much as it allows."""
+        """Whether it is too late to use it."""
         return now_ms - self.slot_ms >= self.late_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now. ``until_ms`` is the earliest instant worth asking again; None: when somebody resumes it."""
+    """No permit now. ``until_ms``: the earliest time to ask again; None: after it is resumed."""
 
     gate: Gate
     until_ms: float | None
@@ -124,8 +125,8 @@ class Wait:
 class Grant:
     """The answers in the order of the asks, and Redis's clock at the call.
 
-    ``epoch`` names the limiter's memory: another one means that it began anew, perhaps on another machine
-    with another clock.
+    ``epoch`` identifies the limiter's memory: a new one means that it started again, perhaps on another machine with
+    another clock.
     """
 
     answers: tuple[Permit | Wait, ...]
@@ -133,14 +134,12 @@ class Grant:
     needs_restore: bool = False
     epoch: str = ""
     opened_ms: float | None = None
-    """When the breaker opened, None while it is closed. Permits given before that are not to be used."""
+    """When the circuit breaker opened; None while it is closed. Permits given before that must not be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A pause flag. ``id`` is the campaign's or account's id; of a sender its keyed hash (see
-    ``KeyedHashes.sender``).
-    """
+    """A pause flag. ``id``: the id of the campaign or account, or the keyed hash of the sender."""
 
     scope: Scope
     id: str
@@ -149,20 +148,19 @@ class Paused:
 
 
 class Permits(Protocol):
-    """The right to POST, over any number of workers. Blocking: call it on a thread."""
+    """The limiter, shared by any number of workers. Its methods block: call them on a thread."""
 
     def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
-        """Answer all of them in one call: slots no earlier than ``lead_ms`` from now, better lanes first.
+        """Answer all asks in one call: slots at least ``lead_ms`` from now, better lanes first.
 
-        ``spread`` spaces them further than the limits do; whoever asks meanwhile finds what lies between.
-
-        A permit that is not used is lost, unless its message asks anew and says which one it missed
-        (``Ask.missed_ms``): a sender's and the account's rate make up for it. An empty list only reads clock and epoch.
+        ``spread`` spaces the slots further apart than the limits do; other callers get the slots between them. A permit
+        that is not used is lost, unless its message asks again with ``Ask.missed_ms``: then the rates of sender and
+        account make up for it. An empty list only reads clock and epoch.
         """
         ...
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
-        """All gates that hold this message now; empty if none does. Changes nothing."""
+        """All gates that hold this message now. Changes nothing."""
         ...
 
     def report(
@@ -173,19 +171,19 @@ class Permits(Protocol):
         successes: int = 0,
         probe_over: bool = False,
     ) -> float | None:
-        """What POSTs came to: senders (or the account) that the vendor wants slower, and evidence for the breaker:
-        ``successes``, after them ``outages`` in a row. ``probe_over``: this worker's probe was answered, or never sent.
+        """Report results of POSTs; returns ``Grant.opened_ms`` after it.
 
-        Returns ``Grant.opened_ms`` as it is now.
+        ``slow``: senders, or the account, that the vendor wants slower. For the circuit breaker: ``successes``,
+        followed by ``outages`` in a row. ``probe_over``: this worker's probe was answered, or not sent.
         """
         ...
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
-        """Give no permits for this campaign, sender or account. ``why_code`` is a word, never free text."""
+        """Give no permits for this campaign, sender or account. ``why_code`` is one word, never free text."""
         ...
 
     def resume(self, scope: Scope, id: str) -> None:
-        """Give them again."""
+        """Give permits again."""
         ...
 
     def paused(self) -> tuple[Paused, ...]:
@@ -195,15 +193,14 @@ class Permits(Protocol):
     def restore(
         self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
     ) -> None:
-        """Give a limiter that lost its memory back what the ledger knows, all of it.
+        """Restore a limiter that lost its memory from the ledger.
 
-        ``recent`` names *every* sender that has a quota, with whom it wrote to in the last 24 h and when
-        (ms); a sender with a quota that it does not name stays cold. Doing it twice, or two workers at once,
-        is harmless.
+        ``recent`` has *every* sender with a quota: its recipients of the last 24 h and when (ms). A sender with a quota
+        that is missing stays cold. Repeated and concurrent calls are harmless.
         """
         ...
 
 
 def needs_restore(grant: Grant) -> bool:
-    """Whether ``restore`` has to be called before everything asked for here can get permits."""
+    """Whether some of these asks get permits only after ``restore``."""
     return grant.needs_restore

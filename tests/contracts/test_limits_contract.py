@@ -413,8 +413,8 @@ def test_spread_or_not_a_sender_gets_all_of_its_rate(world: World) -> None:
 
 
 @pytest.mark.parametrize("wrong", [(0, 1.0), (1, -1.0)])
-def test_a_spread_of_nothing_or_into_the_past_is_refused(wrong: tuple[int, float]) -> None:
-    with pytest.raises(ValueError, match="spread"):
+def test_a_spacing_of_no_slot_or_a_negative_time_is_refused(wrong: tuple[int, float]) -> None:
+    with pytest.raises(ValueError, match="spacing"):
         Spacing(*wrong)
 
 

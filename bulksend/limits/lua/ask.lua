@@ -6,7 +6,7 @@ read_account()
 local answers = {}
 local needs_restore = state.warm == 0
 
--- What is counted by recipient: once a message, however often it exchanges its slot.
+-- Counts by recipient: once for each message, however often it exchanges its slot.
 local pairs_new, pairs_until = {}, now
 local function count(group, pair, slot, ahead_of)
   local sender = group.own
@@ -41,7 +41,7 @@ local function spend(group, pair, slot, gap, shared_gap, ahead_of)
   return 'probe ' .. text
 end
 
--- The answer to one message, and whether it is that of all the rest of its group.
+-- The answer to one message, and whether it holds for the rest of its group.
 local function one(group, place)
   local til = outage_until()
   if til then return wait_text({'outage', til}), true end
@@ -60,7 +60,7 @@ local function fill(group, from, to, answer)
 end
 
 -- One message of each group in turn, so that campaigns of one lane share what there is.
--- Who begins is who would have been next in the last call.
+-- The group that would have been next in the last call begins.
 local function serve(groups)
   for _ = 1, #groups > 0 and state.turn % #groups or 0 do table.insert(groups, table.remove(groups, 1)) end
   while #groups > 0 do

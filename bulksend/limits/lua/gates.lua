@@ -1,9 +1,8 @@
 -- The gates, one function each; the twin of local_permits.py.
 -- ARGV: lead, whether Redis restarted (1: yes), account rate (0: none), pair interval, pair burst, reserve, account tag,
--- the epoch and the instant of the newest answer that the caller had (0: none), how many slots together and how far
--- apart from the next ones (0: as the limits have it), how long a probe may be under way, then for each group: kind,
--- sender tag, campaign, rate, quota (-1: none), campaign rate (0: none), pair tags, and of those who missed a slot
--- which ones (empty: none was held).
+-- epoch and time of the caller's newest answer (0: none), how many slots together and how far apart from the next ones
+-- (0: as the limits say), how long a probe may be in flight, then for each group: kind, sender tag, campaign, rate,
+-- quota (-1: none), campaign rate (0: none), pair tags, and the missed slots (empty: no message had one).
 local lead, restarted = tonumber(ARGV[1]), ARGV[2] == '1'
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local reserve, account_tag = tonumber(ARGV[6]), ARGV[7]
@@ -28,7 +27,7 @@ local function pauses_of(group)
   return found
 end
 
--- Also says whether restoring would help.
+-- The second result: whether a restore helps.
 local function cold(group)
   if now < state.cold_until then return {'cold', state.cold_until}, false end
   if state.warm == 0 or (group.quota >= 0 and not group.own.quota_known) then
@@ -64,8 +63,8 @@ local function read_group(at)
   return group
 end
 
--- A campaign's last slots, oldest first; the twin of window.py. Of a long list only its beginning is read, as far
--- as this call can come. Those before `first` do not matter any more.
+-- A campaign's last slots, oldest first. Of a long list only as much of the beginning is read as this call can need.
+-- Slots before `first` do not count any more.
 local function window_of(campaign, asks)
   local window = windows[campaign]
   if not window then
@@ -83,12 +82,12 @@ local function window_at(window, index)
   return tonumber(window.read[index] or redis.call('LINDEX', window.key, index - 1))
 end
 
--- A group's turn begins: its timelines, its campaign's last slots, how far it may reach.
+-- Prepares a group: its timelines, its campaign's last slots, how far it may reach.
 local function prepare(group)
   local sender = group.own
   sender.touched = true
   if group.quota < 0 and sender.quota_known then
-    sender.quota_known = false -- what it sends from here on is not counted
+    sender.quota_known = false -- its next messages are not counted
     sender.quota_lost = true
   end
   begin_line(sender.line, now, group.rate, sender.slow * account_slow)
@@ -121,18 +120,18 @@ local function campaign_earliest(group)
   return earliest
 end
 
--- What a line that is used up answers: the first slot within reach comes from its frontier or is kept for others yet.
+-- The wait for a timeline without a slot in reach: for its frontier, or for a slot that is still reserved for others.
 local function line_wait(gate, slot, line, group)
   return {gate, math.min(slot - group.ahead, opens(line, group.reach))}
 end
 
--- The soonest slot that the caller can use now: some have been given to this call already.
+-- The first slot that this caller can use: this call has taken some already.
 local function usable_from()
   if together < 1 then return soonest end
   return soonest + math.floor(given / together) * apart_ms
 end
 
--- The first slot that every rate allows, its gaps in both timelines; or nil and the wait.
+-- The first slot that every rate allows, with its gaps in both timelines; or nil and the wait.
 local function slot_of(group)
   local reach, limit, line = group.reach, group.limit, group.own.line
   local earliest = usable_from()
@@ -166,8 +165,8 @@ local function rates_that_hold(group)
   return found
 end
 
--- What is known of recipients is read a chunk at a time, since a call may get far fewer slots than it asks for.
--- `pairs_known`: by tag, until when its messages so far fill its interval (0: not at all).
+-- Recipients are read in chunks, because a call may get far fewer slots than it asks for.
+-- `pairs_known`: by tag, until when its messages fill its interval (0: not at all).
 local pairs_known = {}
 
 local function read_recipients(group, from)
@@ -193,7 +192,7 @@ local function recipient_of(group, place)
   return group.tags[place]
 end
 
--- How many recipients a sender with a quota has now.
+-- The number of recipients of a sender with a quota.
 local function recipients_of(sender, tag)
   if not sender.recipients then
     sender.recipients = redis.call('ZCOUNT', root .. 'quota:' .. tag, '(' .. written(now - DAY_MS), '+inf')
@@ -201,14 +200,14 @@ local function recipients_of(sender, tag)
   return sender.recipients
 end
 
--- Score and member, score and member...; Lua can hand over some thousands at once.
+-- Score, member, score, member, ...; a call takes a few thousand arguments at most.
 local function add_scores(key, flat)
   for from = 1, #flat, 2000 do
     redis.call('ZADD', key, unpack(flat, from, math.min(#flat, from + 1999)))
   end
 end
 
--- When the recipient leaves after whom there are `over` fewer. Nil if there is none.
+-- When `over` recipients more have left the 24 h. Nil if there are not as many.
 local function quota_leaves(group, over)
   local key = root .. 'quota:' .. group.sender
   add_scores(key, group.own.uncounted)

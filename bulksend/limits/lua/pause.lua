@@ -10,7 +10,7 @@ if act == 'pause' then
 elseif state.warm == 1 then
   redis.call('HDEL', own('pauses'), field)
 else
-  -- A restore that is under way may have read the ledger before it was resumed there.
+  -- A restore in progress may have read the ledger before the resume.
   redis.call('HSET', own('pauses'), field, '-')
 end
 save_state()

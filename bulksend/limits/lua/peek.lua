@@ -1,4 +1,4 @@
--- All gates that hold one message now. Writes nothing, and so begins no epoch either.
+-- All gates that hold one message now. Writes nothing, so it begins no epoch.
 load_state()
 if not state.epoch then return {'cold ' .. written(now + BLACKOUT_MS)} end
 read_account()

@@ -1,5 +1,5 @@
--- ARGV: pair tolerance, outages, successes, whether the probe is over, then the fields that shall go slower.
--- The successes came before the outages. Returns when the breaker opened. The twin of adapting.py.
+-- ARGV: pair tolerance, outages, successes, whether the probe is over, then the fields to slow down.
+-- The successes came before the outages. Returns when the circuit breaker opened.
 remember(tonumber(ARGV[1]), false)
 
 local function slowed(text)

@@ -1,5 +1,5 @@
 -- ARGV: pair tolerance, how many senders, their tags, then the fields of the pauses.
--- Comes after the recipients have been loaded. Only the first restore of an epoch knows better about pauses.
+-- Called after the recipients have been loaded. Only the first restore of an epoch writes pauses.
 remember(tonumber(ARGV[1]), false)
 local senders = tonumber(ARGV[2])
 for i = 3, 2 + senders do

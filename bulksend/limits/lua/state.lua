@@ -1,6 +1,6 @@
--- What the account's limiter remembers, and how it begins anew. KEYS[1] is <root>state.
--- Keys under <root><epoch>: mean nothing to another epoch, and go by themselves.
--- To 0.1 us: as fine as a double can tell instants of this century apart, and be written down.
+-- The memory of the account's limiter, and how a new one begins. KEYS[1] is <root>state.
+-- Keys under <root><epoch>: belong to that epoch only and expire.
+-- Instants are written to 0.1 us, about the resolution of a double in this century.
 local function written(instant) return string.format('%.4f', instant) end
 
 local root = string.sub(KEYS[1], 1, -6)
@@ -14,7 +14,7 @@ end
 
 local function own(name) return root .. state.epoch .. ':' .. name end
 
--- Which process this is. What it remembers may be another's memory: of a file, of a replica that lagged.
+-- Which Redis process this is. Its memory may be from another process: from a file, or from a replica that lagged.
 local function server()
   local info = redis.pcall('INFO', 'server')
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
@@ -28,8 +28,8 @@ local function load_state()
   for _, name in ipairs(NUMBERS) do state[name] = tonumber(state[name]) or 0 end
 end
 
--- Cold: nothing is given for a while, and the burst of every pair counts as spent.
--- Epochs grow, whatever the clock does: a caller's newer one tells a memory that is too old.
+-- Begins cold: no permits for a while, and the burst of every pair counts as used.
+-- Epochs grow even if the clock goes back, so a caller with a newer epoch shows that this memory is too old.
 local function begin_epoch(pair_tolerance, id, seen_epoch)
   local after = math.max(tonumber(state.epoch) or 0, seen_epoch) + 1
   if state.epoch then redis.call('UNLINK', own('pauses'), own('pairs')) end
@@ -43,14 +43,14 @@ local function begin_epoch(pair_tolerance, id, seen_epoch)
   set('pair_floor', now + pair_tolerance)
 end
 
--- Whether the caller had an answer that this memory knows nothing of: it went back, though in the same process.
+-- Whether the caller had an answer that this memory does not know: then it is older, although in the same process.
 local function forgot(seen_epoch, seen_at)
   local epoch = tonumber(state.epoch)
   return seen_epoch > epoch or (seen_epoch == epoch and state.last < seen_at - 1)
 end
 
--- `restarted`: the caller's script was not known to Redis. Where Redis does not say who it is, that is taken for a
--- restart. `seen_epoch`, `seen_at`: what the caller's newest answer bore, 0 for none.
+-- `restarted`: Redis did not know the caller's script. Where Redis hides its run id, this counts as a restart.
+-- `seen_epoch`, `seen_at`: epoch and time of the caller's newest answer, 0 for none.
 local function remember(pair_tolerance, restarted, seen_epoch, seen_at)
   load_state()
   local age, id = now - state.began, server()
@@ -86,7 +86,7 @@ local function outage_until()
   return math.min(state.probe_until, now + PROBE_LOOK_MS)
 end
 
--- When the breaker opened; empty while it is closed.
+-- When the circuit breaker opened; empty while it is closed.
 local function opened_text()
   return state.open_ms > 0 and written(state.open_until - state.open_ms) or ''
 end

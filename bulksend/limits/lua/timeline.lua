@@ -1,17 +1,17 @@
--- Slots a step apart, with gaps, kept slots and voids; the twin of timeline.py, which says why.
--- Kept as MessagePack: numbers are written and read twenty times as fast as text, and to the last bit.
+-- Slots a step apart, with gaps, reserved slots and unused slots (voids): docs/decisions/0002.
+-- Stored as MessagePack: twenty times as fast as text, and exact to the last bit.
 local function read_line(packed)
   local line = {free_from = 0, step = 0, far = 0, gaps = {}, kept = {}, voids = {}, oldest = 1}
   if not packed then return line end
   local could, numbers, voids = pcall(cmsgpack.unpack, packed)
   if not could or type(voids) ~= 'table' then
-    line.free_from = now + FARTHEST_MS -- written by an older program: whatever that gave comes before
+    line.free_from = now + FARTHEST_MS -- written by an older program, whose slots all lie before this
     return line
   end
   line.free_from, line.step, line.far = numbers[1], numbers[2], numbers[3]
   local last_gap = 4 + 2 * numbers[4]
   for i = 5, last_gap, 2 do line.gaps[#line.gaps + 1] = {start = numbers[i], stop = numbers[i + 1]} end
-  -- What is kept for codes is written as a negative number.
+  -- A slot reserved for codes is written as a negative number.
   for i = last_gap + 1, #numbers do
     line.kept[#line.kept + 1] = {at = math.abs(numbers[i]), for_codes = numbers[i] < 0}
   end
@@ -29,12 +29,12 @@ local function write_line(line)
   return cmsgpack.pack(numbers, line.oldest > 1 and {unpack(line.voids, line.oldest)} or line.voids)
 end
 
--- Of `voids` only those from `oldest` on are remembered: as many as count, and some more.
+-- Only the unused slots from `oldest` on are remembered: those that count, and some more.
 local function forget_voids(line)
   line.oldest = math.max(line.oldest, #line.voids - line.most - math.floor(line.most / VOIDS_MORE) + 1)
 end
 
--- The place of the first void that is not before `at`, halving: a call may miss dozens among hundreds.
+-- The index of the first unused slot that is not before `at`, by binary search.
 local function place_of(line, at)
   local low, high = line.oldest, #line.voids + 1
   while low < high do
@@ -89,7 +89,7 @@ local function is_void(line, at)
   return there ~= nil and there <= at + SAME_MS
 end
 
--- The place of the first void that is yet to come, and in whose own window only one void is wanting.
+-- The index of the first unused slot in the future whose window has room for one more message.
 local function next_left_out(line, soonest)
   for i = place_of(line, soonest), #line.voids do
     if i - place_of(line, line.voids[i] - line.window + SAME_MS) >= line.most - 1 then return i end
@@ -155,7 +155,7 @@ local function close_ms(slot, reach, line)
   return reach.bulk and math.huge or RECLAIM_MS
 end
 
--- When the first slot that is kept for others will have come close.
+-- When the first slot that is reserved for others becomes available.
 local function opens(line, reach)
   local first = math.huge
   for _, slot in ipairs(line.kept) do
@@ -165,7 +165,7 @@ local function opens(line, reach)
   return first
 end
 
--- The slot, and its place: a gap's index, 0 at the frontier, below it a kept slot.
+-- The slot and where it is: the index of a gap, 0 at the frontier, negative for a reserved slot.
 local function fit(line, lower, reach, grid)
   local at, place = fit_gaps(line, lower, reach, grid)
   for i, slot in ipairs(line.kept) do
