@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +194,7 @@ def a_campaign(
             on_unknown=OnUnknown.HOLD,
             created_by="test",
         )
-        new = type(new)(
-            **{f: getattr(new, f) for f in new.__slots__}
-            | {k: v for k, v in changes.items() if k != "expires_at"}
-        )
+        new = replace(new, **{k: v for k, v in changes.items() if k != "expires_at"})
         senders.register(tx, SENDER, rate=400.0)
         campaign, _ = campaign_creation.create_or_find(tx, new)
         planned = [
