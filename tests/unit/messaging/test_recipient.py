@@ -142,7 +142,7 @@ NATIONAL = (
     "(the setting BULKSEND_DEFAULT_REGION=GB, or --region GB of a command)"
 )
 SEVERAL = "holds more than one number; give one number a row, without a second ending or an extension"
-ROUNDED = "its last digits are lost; format the column as text and export it again"
+ROUNDED = "so its last digits are lost; format the column as text and export it again"
 
 
 @pytest.mark.parametrize(
