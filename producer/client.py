@@ -1,4 +1,4 @@
-"""Jobs in, from Python: ``Producer.submit`` for many, ``Producer.send`` for one."""
+"""The Python client: ``Producer.submit`` for many messages, ``Producer.send`` for one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bulksend import bootstrap
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SendReceipt:
-    """What became of a single send: the message's id; ``repeated`` says that its key was used before."""
+    """The message of a single send. ``repeated``: its key was used before."""
 
     id: str
     status: Status
@@ -54,7 +55,7 @@ class SendReceipt:
 
 
 class Producer:
-    """Thread-safe. Every call returns once the ledger has committed, in under a second whatever Redis does."""
+    """Thread-safe. A call returns when the ledger has committed, in less than a second, also without Redis."""
 
     def __init__(
         self,
@@ -78,14 +79,16 @@ class Producer:
         self._default_rate = default_rate
         self._registered: set[str] = set()
         self._standing: dict[Kind, Campaign] = {}
-        # A group a kind: no code waits for the marketing message of another thread.
+        # One group for each kind: a one-time code does not wait for a marketing message of another thread.
         self._groups = {
             kind: GroupCommit(partial(self._take_group, kind), common=LedgerUnreachable) for kind in Kind
         }
 
     @classmethod
     def from_env(cls) -> Producer:
-        """By the environment and a ``.env`` file: see docs/operations.md for the variables."""
+        """A producer with the settings of the environment and ``.env`` (docs/operations.md). Raises InvalidInput when
+        one is wrong.
+        """
         import os
         from pathlib import Path
 
@@ -95,7 +98,7 @@ class Producer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Producer:
-        """By settings that were read elsewhere."""
+        """A producer with these settings. Raises InvalidInput when the ledger cannot be used with them."""
         return cls(
             bootstrap.database(settings, by_key=True),
             publisher_of(settings),
@@ -123,27 +126,30 @@ class Producer:
         again: bool = False,
         into: str | None = None,
     ) -> IntakeReport:
-        """A campaign of many rows, each with ``to`` and the content's variables.
+        """Create a campaign of many rows, each with ``to`` and the content's variables.
 
-        Repeating it with the same ``key`` (default: a hash of everything) sends nothing twice. People who have the
-        same message of an earlier campaign are a mistake (SamePeople), unless ``again`` says that all are to get it
-        once more, by a campaign of its own each time, or ``into`` names the campaign, by id or name, that takes in
-        those who are not in it yet. Without ``on_unknown`` a message that may have gone out is held. Raises
-        InvalidInput when the campaign as a whole is wrong, also where ``key`` belongs to one of other options; single
-        rows that are wrong are in ``refused``.
+        A repeated call with the same ``key`` (default: a hash of everything) sends nothing twice. ``again`` sends the
+        same message once more, in a new campaign; ``into`` continues a campaign, by id or name, with the rows that it
+        does not have yet. By default a message that may have gone out is held (``on_unknown``). Refused rows are in
+        ``refused``.
 
-        Raises LedgerUnreachable when the ledger does not answer.
+        ``rows`` is read several times and must give the same rows each time; an iterator is kept in memory instead.
+
+        Raises SamePeople when rows are for people who have the same message of an earlier campaign, InvalidInput when
+        the campaign as a whole is wrong or ``key`` belongs to another one, LedgerUnreachable when the ledger does not
+        answer.
         """
         if into is not None and (again or key is not None):
-            raise InvalidInput("into and key or again exclude each other: into names the campaign already")
+            raise InvalidInput("into excludes key and again: it names the campaign already")
         message_kind, message_type = _kind(kind), _type(type)
         template = compile_content(message_type, content)
         digits = parse_recipient(sender, default_region=self._default_region, field="sender")
-        listed = list(rows)
-        if not listed:
+        # Read several times: for the hash, and for each pass of the intake. An iterator can be read only once.
+        rows = list(rows) if isinstance(rows, Iterator) else rows
+        if not any(True for _ in rows):
             raise InvalidValue("rows", "", "are none; give at least one")
         digest = source_hash(
-            (_row_bytes(row) for row in listed),
+            map(_row_bytes, rows),
             content=template.to_json(),
             type=message_type.value,
             sender=digits,
@@ -179,7 +185,7 @@ class Producer:
             return self._intake().run(
                 new,
                 template,
-                lambda after: _numbered(listed, after),
+                lambda after: _numbered(rows, after),
                 default_region=self._default_region,
                 timezone=self._timezone,
                 again=again,
@@ -202,11 +208,11 @@ class Producer:
         key: str | None = None,
         at: datetime | None = None,
     ) -> SendReceipt:
-        """One message. With a ``key`` it may be repeated safely: the first message is found again.
+        """Send one message. A repeated call with the same ``key`` finds the first message again.
 
-        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own do. Raises InvalidInput, also when the key
-        was used for another message, and LedgerUnreachable when the ledger does not answer; the same key then finds out
-        whether the message was taken.
+        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. Raises InvalidInput when an argument is wrong or the
+        key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
+        finds out whether the message is stored.
         """
         message_kind, message_type = _kind(kind), _type(type)
         if self._encrypts(message_kind) and not self._cipher.can_encrypt:
@@ -216,7 +222,7 @@ class Producer:
         digits = parse_recipient(to, default_region=self._default_region)
         sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
         if is_same_person(digits, sender_digits):
-            raise InvalidValue("to", "", "is the sender itself; WhatsApp refuses that (131021)")
+            raise InvalidValue("to", "", "is the sender itself, which WhatsApp refuses (131021)")
         rendered = compile_content(message_type, content).render({}, otp=message_kind is Kind.OTP)
         lives_ms = None if ttl is None else _milliseconds(ttl, "ttl")
         if lives_ms is None and message_kind is Kind.OTP:
@@ -247,7 +253,7 @@ class Producer:
         became = self._groups[kind](send)
         if isinstance(became, direct_sends.DueTimePassed):
             due_at = send.due_at or 0
-            raise long_past(due_at, became.now, format_instant(due_at), "at", "leave at out")
+            raise long_past(due_at, became.now, format_instant(due_at), "at", "omit at")
         if isinstance(became, direct_sends.AlreadyExpired):
             raise InvalidValue(
                 "at",
@@ -258,7 +264,7 @@ class Producer:
             raise InvalidValue(
                 "key",
                 mask_digits(send.key[:40]),
-                f"stands for another message ({became.id}); nothing was sent, use a key of its own",
+                f"belongs to another message ({became.id}); nothing was sent, use a new key",
             )
         return became
 
@@ -294,8 +300,9 @@ def _instant(at: datetime, field: str) -> int:
     return int(at.timestamp() * 1000)
 
 
-def _numbered(rows: Sequence[object], after: int) -> Iterator[RawRow | RefusedRow]:
-    for number, row in enumerate(rows[after:], start=after + 1):
+def _numbered(rows: Iterable[object], after: int) -> Iterator[RawRow | RefusedRow]:
+    """The rows after the first ``after``, with their columns mapped."""
+    for number, row in enumerate(islice(rows, after, None), start=after + 1):
         if not isinstance(row, Mapping):
             yield RefusedRow(
                 number, "row", describe_type(row), 'must be an object, like {"to": "447700900123"}'
@@ -310,14 +317,14 @@ def _numbered(rows: Sequence[object], after: int) -> Iterator[RawRow | RefusedRo
 
 
 def _campaign_key(given: str | None, digest: str, again: bool) -> str:
-    """The campaign's key: the caller's own, a new one for one more campaign of the same rows, or made of the input."""
+    """The campaign's key: the given one, a random one for ``again``, or the hash of the input."""
     if given is not None:
         return checked_key(given)
     return f"again:{new_id()}" if again else f"sha256:{digest}"
 
 
 def _row_bytes(row: object) -> bytes:
-    """What a row says, for the hash; a row that is not JSON at all is refused later, by its number."""
+    """A row for the hash. A row that is not JSON is refused later, with its number."""
     try:
         return json.dumps(row, sort_keys=True, default=str).encode()
     except (TypeError, ValueError, RecursionError):

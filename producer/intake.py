@@ -1,4 +1,4 @@
-"""Rows in: read, plan, store a chunk at a time, once for each (campaign, key), from where it stood."""
+"""Intake: read, plan and store rows, a chunk at a time, once for each (campaign, key). It can be resumed."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
 from producer.rows import Chunk, IntakeRequest, RowPlanner, SupersededCodes
 
-#: Small jobs, so that several workers share what is published at once.
+#: Small jobs, so that several workers share what the intake publishes.
 JOB = 100
 
 
 @dataclass(slots=True)
 class IntakeReport:
-    """What came of an intake: the counts of the whole campaign, and whether this run added anything."""
+    """The result of an intake: the counts of the whole campaign, and what this run did."""
 
     campaign_id: str
     rows: int = 0
@@ -51,29 +51,29 @@ class IntakeReport:
     duplicates: int = 0
     suppressed: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
-    """The first of them."""
+    """The first refused rows."""
     refused_count: int = 0
     repeated: bool = False
-    """The whole of it had been taken in before: nothing is sent twice."""
+    """All rows were stored before: nothing is sent twice."""
     resumed_at: int = 0
-    """How many rows an earlier, interrupted run had taken in."""
+    """Rows that an earlier, interrupted run has stored."""
     new_sender: bool = False
     notes: list[str] = field(default_factory=list)
-    """What a person should know of the rows that this run has read."""
+    """About the rows that this run has read."""
     superseded: int = 0
-    """One-time codes of this run that gave way to a newer row for the same number."""
+    """One-time codes of this run that a newer row for the same number replaced."""
     continued: Continued | None = None
     _campaign: Campaign | None = None
 
     @property
     def campaign(self) -> Campaign:
-        """The campaign as the intake left it."""
+        """The campaign after the intake. Raises RuntimeError before its end."""
         if self._campaign is None:
             raise RuntimeError("the intake is not finished")
         return self._campaign
 
     def as_json(self) -> dict[str, object]:
-        """The interface's answer to a send."""
+        """The JSON of ``send --json``."""
         shown: dict[str, object] = {
             "campaign_id": self.campaign_id,
             "rows": self.rows,
@@ -92,25 +92,25 @@ class IntakeReport:
 
 @dataclass(slots=True)
 class Continued:
-    """What a continuation's own rows came to: ``rows`` = ``messages`` + ``already`` + refusals."""
+    """The result of a continuation's rows: ``rows`` = ``messages`` + ``already`` + refused rows."""
 
     rows: int = 0
     messages: int = 0
     already: int = 0
-    """Rows that this campaign, or another one of the same message, had already."""
+    """Rows that this campaign, or another one with the same message, has already."""
 
 
 class SamePeople(InvalidInput):
-    """Some of the rows are for people who have this message, or will get it, of an earlier campaign."""
+    """Some rows are for people who have this message of an earlier campaign, or will get it."""
 
 
 def same_people(
     rows: int, found: Counter[str], alike: Sequence[Campaign], new: NewCampaign, now_ms: int
 ) -> SamePeople | None:
-    """The refusal of ``rows`` rows of which campaigns of ``alike`` have some, ``found`` by their ids; else None."""
+    """The error for rows that campaigns of ``alike`` have already, counted in ``found`` by campaign id; else None."""
     if not found:
         return None
-    # The one that is the shortest way on: of the same kind, and not cancelled.
+    # The campaign that is easiest to continue: of the same kind, and not cancelled.
     most = max(
         alike,
         key=lambda campaign: (
@@ -132,7 +132,7 @@ def same_people(
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Takes rows into the ledger. ``progress`` is told the rows read so far."""
+    """Stores rows in the ledger as messages."""
 
     database: Database
     publisher: Publisher
@@ -142,10 +142,11 @@ class Intake:
     batch_size: int = 500
     default_rate: float = senders.DEFAULT_RATE
     progress: Callable[[int], None] = lambda rows: None
+    """Called with the number of rows so far after each chunk."""
     began: Callable[[Campaign], None] = lambda campaign: None
-    """Told of the campaign before its first row is taken in."""
+    """Called with the campaign before its first row is stored."""
     between: Callable[[], None] = lambda: None
-    """Called between two chunks: what it raises ends the intake, and what was taken in is kept."""
+    """Called between two chunks. Its exceptions end the intake; stored rows are kept."""
 
     @classmethod
     def from_settings(
@@ -157,7 +158,7 @@ class Intake:
         began: Callable[[Campaign], None] = lambda campaign: None,
         between: Callable[[], None] = lambda: None,
     ) -> Intake:
-        """Takes rows into this ledger; publishes to Redis where REDIS_URL is set."""
+        """An intake into this ledger that publishes to Redis when REDIS_URL is set."""
         return cls(
             database,
             publisher_of(of),
@@ -183,13 +184,14 @@ class Intake:
         again: bool = False,
         into: str | None = None,
     ) -> IntakeReport:
-        """Take the rows in; ``rows(n)`` yields what comes after the first n. May be repeated and interrupted.
+        """Store the rows; ``rows(n)`` yields those after the first n. It can be repeated and interrupted.
 
-        ``into`` is the id or name of a campaign that the rows continue; those that it has already are left out.
-        ``again`` takes in also people who have the same message of another campaign.
+        ``into`` is the id or name of a campaign that the rows continue, without those that it has already. ``again``
+        includes people who have the same message of another campaign.
 
-        Raises InvalidInput when the key belongs to a campaign of other rows, content or options, when its due time
-        is long past, or when an OTP would have to be stored without an encryption key; SamePeople.
+        Raises SamePeople when some have it and neither is given; InvalidInput when the key belongs to a campaign of
+        other rows, content or options, when the due time is long past, when one-time codes cannot be encrypted, or when
+        the campaign is cancelled meanwhile.
         """
         if self.encrypts(new.kind) and not self.cipher.can_encrypt:
             raise InvalidInput(
@@ -200,27 +202,27 @@ class Intake:
         if into is not None:
             return self._finish(self._continue(into, source), max_refused)
         with self.database.read() as tx:
-            there = campaigns.by_key(tx, new.key)
+            existing = campaigns.by_key(tx, new.key)
             now_ms = instant(tx)
-            alike = [] if again or there is not None else campaign_creation.with_same_content(tx, new)
-        if there is None:
+            alike = [] if again or existing is not None else campaign_creation.with_same_content(tx, new)
+        if existing is None:
             check_due(new, now_ms)
-        look = _Scan()
-        if alike or (new.kind is Kind.OTP and (there is None or there.intake_done_at is None)):
-            look = self._scan(
-                source, now_ms, alike, asked_at_ms=now_ms if there is None else there.created_at
+        scan = _Scan()
+        if alike or (new.kind is Kind.OTP and (existing is None or existing.intake_done_at is None)):
+            scan = self._scan(
+                source, now_ms, alike, asked_at_ms=now_ms if existing is None else existing.created_at
             )
-            if (refusal := same_people(look.rows, look.found, alike, new, now_ms)) is not None:
+            if (refusal := same_people(scan.rows, scan.found, alike, new, now_ms)) is not None:
                 raise refusal
         campaign, new_sender, now_ms = self._begin(new)
         self.began(campaign)
         report = IntakeReport(
-            campaign.id, resumed_at=campaign.rows_read, new_sender=new_sender, superseded=len(look.superseded)
+            campaign.id, resumed_at=campaign.rows_read, new_sender=new_sender, superseded=len(scan.superseded)
         )
         if campaign.intake_done_at is not None:
             report.repeated = True
         else:
-            reader = RowPlanner(source, campaign, now_ms, campaign.created_at, look.superseded)
+            reader = RowPlanner(source, campaign, now_ms, campaign.created_at, scan.superseded)
             self._take_all(campaign, reader)
             report.notes = reader.notes
         return self._finish(report, max_refused)
@@ -234,23 +236,23 @@ class Intake:
     def _scan(
         self, source: IntakeRequest, now_ms: int, alike: Sequence[Campaign], asked_at_ms: int | None = None
     ) -> _Scan:
-        """Read all rows once before the first is taken in: a newer code may come at the end."""
-        look = _Scan()
+        """Read all rows once before the first is stored: the newest code of a number can be in the last row."""
+        scan = _Scan()
         reader = RowPlanner(source, None, now_ms, now_ms if asked_at_ms is None else asked_at_ms, frozenset())
-        newest = SupersededCodes()
+        codes = SupersededCodes()
         for chunk in reader.chunks(self.chunk):
             self.between()
-            look.rows += chunk.rows
+            scan.rows += chunk.rows
             if source.new.kind is Kind.OTP:
-                newest.add(chunk.planned)
+                codes.add(chunk.planned)
             if alike:
                 with self.database.read() as tx:
-                    look.found.update(sent_before.sent_before(tx, alike, chunk.planned, self.cipher).values())
-        look.superseded = newest.superseded
-        return look
+                    scan.found.update(sent_before.sent_before(tx, alike, chunk.planned, self.cipher).values())
+        scan.superseded = codes.rows
+        return scan
 
     def _continue(self, into: str, source: IntakeRequest) -> IntakeReport:
-        """Take in the rows that the campaign has not got; from the first, however often."""
+        """Store the rows that the campaign does not have. It always begins with the first row."""
         new = source.new
         with self.database.read() as tx:
             way = continuation.plan_continuation(tx, into, new)
@@ -258,17 +260,17 @@ class Intake:
             now_ms = instant(tx)
         if way.into is None:
             check_due(way.new, now_ms)
-        look = self._scan(source, now_ms, []) if new.kind is Kind.OTP else _Scan()
-        # Ended first, what waits in a cancelled campaign is surely not sent, whatever a worker held of it.
+        scan = self._scan(source, now_ms, []) if new.kind is Kind.OTP else _Scan()
+        # When the waiting messages of a cancelled campaign have ended, they are certainly not sent.
         for cancelled in way.cancelled:
             campaign_control.end_unsent_messages(self.database, cancelled)
         with self.database.write() as tx:
             begun = continuation.begin_continuation(tx, way)
         self.began(begun)
-        report = IntakeReport(begun.id, superseded=len(look.superseded), continued=(done := Continued()))
-        # What comes into a campaign later is due now, and lives as long as if it had been sent now.
+        report = IntakeReport(begun.id, superseded=len(scan.superseded), continued=(done := Continued()))
+        # Messages that come later are due now, and their time to live begins now.
         reader = RowPlanner(
-            source, begun, now_ms, now_ms, look.superseded, due_at_ms=max(begun.due_at, now_ms)
+            source, begun, now_ms, now_ms, scan.superseded, due_at_ms=max(begun.due_at, now_ms)
         )
         at = begun.rows_read
         for chunk in reader.chunks(self.chunk):
@@ -302,12 +304,12 @@ class Intake:
         return report
 
     def _take_all(self, campaign: Campaign, reader: RowPlanner) -> None:
-        # While the ledger takes a chunk in, the next one is read and planned.
+        # While the ledger stores a chunk, the next one is read and planned.
         with ThreadPoolExecutor(1, "reading") as reading:
             at = campaign.rows_read
             source = reader.rows(at)
             first = at == 0
-            # What is published at once comes first, by itself: the first messages wait for no more.
+            # The first chunk is only what is published at once, so that the first messages do not wait.
             many = min(self.batch_size, self.chunk) if first else self.chunk
             coming = reading.submit(self._next, source, reader, campaign, many)
             while (chunk := coming.result()).rows:
@@ -316,7 +318,7 @@ class Intake:
                 try:
                     taken = self._store(campaign, at, chunk)
                 except IntakeConflict:
-                    # Another run of the same intake is at work: go on from where it stands.
+                    # Another run of the same intake has stored rows: continue behind them.
                     coming.result()
                     with self.database.read() as tx:
                         now = campaigns.get(tx, campaign.id)
@@ -339,19 +341,19 @@ class Intake:
             campaigns.finish_intake(tx, campaign.id)
 
     def _interrupted(self, campaign: Campaign, new: NewCampaign) -> InvalidInput:
-        """Why the intake of a campaign stopped half-way."""
+        """The error for an intake that stopped before its end."""
         with self.database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
         into = new.naming("into", campaign.id)
         if campaign.status is CampaignStatus.CANCELLED:
             return InvalidInput(
-                f"campaign {campaign.id} ({campaign.name}) was cancelled while its rows were taken in, and the intake "
+                f"campaign {campaign.id} ({campaign.name}) was cancelled during its intake, which "
                 f"stopped after {counted(campaign.messages, 'message')}. `{into}` with these rows sends the rest in a "
                 "new campaign"
             )
         return InvalidInput(
             f"another command took over the intake of campaign {campaign.id} ({campaign.name}), and this one stopped; "
-            f"what it had taken in is kept. `{into}` with these rows takes in what is missing"
+            f"the stored rows are kept. `{into}` with these rows stores the missing ones"
         )
 
     def _next(
@@ -367,8 +369,8 @@ class Intake:
 
     def _store(self, campaign: Campaign, at: int, chunk: Chunk) -> ledger_intake.StoredChunk:
         prepared = chunk.prepared if chunk.prepared is not None else self._prepare(campaign, chunk.planned)
-        # Not lasting: a power cut takes rows back together with how far the file was read, and `finish_intake` lasts.
-        # No POST is ahead of the disk: its write-ahead lasts, and all that was written before it.
+        # Not lasting: a power cut undoes rows and ``rows_read`` together, and ``finish_intake`` is lasting. A POST is
+        # never ahead of the disk: its write-ahead is lasting, with everything written before it.
         return self.database.retrying(
             lambda tx: ledger_intake.store_chunk(
                 tx,
@@ -385,9 +387,9 @@ class Intake:
         )
 
     def _publish(self, kind: Kind, ready: Sequence[str], *, first: bool) -> None:
-        """OTP at once, all of it; of anything else the first batch, so that a small send goes now.
+        """Publish all one-time codes, and of other kinds the first batch, so that a small send starts at once.
 
-        The relay keeps a bounded window of a blast published; Redis is never flooded with it.
+        The relay publishes the rest of a blast, within its window.
         """
         ids = ready if kind is Kind.OTP else ready[: self.batch_size] if first else []
         for batch in batches(ids, JOB):
@@ -407,19 +409,19 @@ class Intake:
 
 @dataclass(slots=True)
 class _Scan:
-    """What was seen of all rows before the first was taken in."""
+    """What the first reading of all rows finds."""
 
     rows: int = 0
     superseded: set[int] = field(default_factory=set)
-    """Rows of one-time codes for which a newer row has another code."""
+    """Rows whose one-time code a newer row replaces."""
     found: Counter[str] = field(default_factory=Counter)
-    """How many rows an earlier campaign has, by its id."""
+    """The number of rows that an earlier campaign has, by its id."""
 
 
 def arguments_given(
     *, at: object, ttl: object, rate: object, on_unknown: object, name: object, key: object
 ) -> dict[str, str]:
-    """Of the arguments that make a campaign those that are not None: column of the campaign -> the argument's name."""
+    """The arguments that are given: column of the campaign -> name of the argument."""
     asked = {
         "due_at": ("at", at),
         "ttl_ms": ("ttl", ttl),
@@ -432,16 +434,16 @@ def arguments_given(
 
 
 def check_due(new: NewCampaign, now_ms: int) -> None:
-    """Raises InvalidValue for a due time that is long past."""
+    """Raises InvalidValue when a given due time is long past."""
     if "due_at" not in new.given:
         return
     option = new.naming(new.given["due_at"])
     if is_long_past(new.due_at, now_ms):
-        raise long_past(new.due_at, now_ms, format_instant(new.due_at), option, f"leave {option} out")
+        raise long_past(new.due_at, now_ms, format_instant(new.due_at), option, f"omit {option}")
 
 
 def source_hash(parts: Iterable[bytes], *, content: str, type: str, sender: str, kind: str) -> str:
-    """What makes two sends the same: their rows, content, type, sender and kind."""
+    """The hash that makes two sends the same: of rows, content, type, sender and kind."""
     digest = hashlib.sha256()
     for text in (content, type, sender, kind):
         data = text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Rows on their way into the ledger: read, planned, and a chunk at a time."""
+"""Rows between reading and storing: planned, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from producer.reading import RawRow
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """``rows`` rows of a file: planned, refused, or given up for a newer one."""
+    """``rows`` rows of a file: planned, refused or superseded."""
 
     rows: int
     planned: list[NewMessage]
     refused: list[RefusedRow]
     prepared: list[Prepared] | None = None
-    """None where that is made between two chunks: SQLite's other writers come in meanwhile."""
+    """None with SQLite, where it is made between two transactions, so that other writers can work meanwhile."""
 
     @property
     def superseded(self) -> int:
-        """Rows that are neither, as a newer row takes their place."""
+        """Rows that are neither planned nor refused: a newer row replaces them."""
         return self.rows - len(self.planned) - len(self.refused)
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeRequest:
-    """Where rows come from, and what they are to become."""
+    """Rows, and the campaign that they are for."""
 
     rows: Callable[[int], Iterator[RawRow | RefusedRow]]
     new: NewCampaign
@@ -43,9 +43,9 @@ class IntakeRequest:
 
 
 class RowPlanner:
-    """Plans the rows of a source. ``asked_at_ms``: a row's own time must not be long before it.
+    """Plans the rows of a request. A row's own time must not be long before ``asked_at_ms``.
 
-    Without a ``campaign`` nothing is stored, and rows are planned as of now.
+    Without a ``campaign`` (nothing is stored) the rows are planned for the request's new campaign.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RowPlanner:
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of the rows that were planned so far."""
+        """About the rows that are planned so far."""
         return self._planner.quality.sentences()
 
     def next(self, source: Iterator[RawRow | RefusedRow], many: int) -> Chunk:
@@ -103,21 +103,21 @@ class RowPlanner:
 class SupersededCodes:
     """Finds the one-time codes that a newer row replaces: of two codes for one number only the last one works.
 
-    Keeps a line of memory for each number, so it needs as much as the file is long.
+    Its memory grows with the number of recipients.
     """
 
-    superseded: set[int] = field(default_factory=set)
-    """The rows that were replaced."""
-    _rows: dict[object, int] = field(default_factory=dict)
+    rows: set[int] = field(default_factory=set)
+    """The rows that a newer row replaces."""
+    _newest: dict[object, int] = field(default_factory=dict)
 
     def add(self, planned: Iterable[NewMessage]) -> None:
-        """The next messages, in the file's order."""
+        """Add the next messages in the file's order."""
         for message in planned:
-            # A key that the producer chose is for one person: with another one it is a conflict.
+            # A chosen key belongs to one person; with another person it is a conflict.
             same = (message.key, canonical_number(message.recipient)) if message.explicit_key else message.key
-            if (older := self._rows.get(same)) is not None:
-                self.superseded.add(older)
-            self._rows[same] = message.row
+            if (older := self._newest.get(same)) is not None:
+                self.rows.add(older)
+            self._newest[same] = message.row
 
 
 _sorted_json = make_json_encoder(separators=(", ", ": "), sort_keys=True)
@@ -127,7 +127,7 @@ def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMe
     """The ledger's form of a planned row of a campaign."""
     row, to, key, variables, due_at, expires_at = plan
     text = _sorted_json(variables)
-    # By place: by name it takes half as long again.
+    # Positional arguments: keywords take half as long again.
     return NewMessage(
         row,
         key,

@@ -207,7 +207,7 @@ def map_columns(
 
 
 def _naming_hint(column: str, naming: ArgumentNaming | None) -> str:
-    return f", or say which it is, as in {naming('columns', f'to={column}')}" if naming else ""
+    return f", or name it, as in {naming('columns', f'to={column}')}" if naming else ""
 
 
 def _reserved_or_own(name: str) -> str:

@@ -277,11 +277,12 @@ class _Progress:
 def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
     from bulksend.bootstrap import existing_database, reading_cipher
     from ops.cli.output import Times, pairs, print_json, refused_rows, say, say_notes
+    from producer.forecast import forecast as make_forecast
 
     database = existing_database(of)
     if database is None:
         say(f"there is no ledger at {of.database_address()} yet: no senders and suppressions are known")
-    forecast = plan.rehearse(database, reading_cipher(of))
+    forecast = make_forecast(plan, database, reading_cipher(of))
     say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
         print_json(forecast.as_json())
@@ -294,7 +295,7 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
         say(_repeated(forecast.repeats), "yellow")
     if forecast.refusal is not None:
         raise forecast.refusal
-    return DONE if forecast.messages or forecast.way is not None else BAD_INPUT
+    return DONE if forecast.messages or forecast.continues is not None else BAD_INPUT
 
 
 def _repeated(campaign: Campaign) -> str:

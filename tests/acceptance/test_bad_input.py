@@ -362,7 +362,7 @@ def test_a_content_file_that_is_not_clean_json_is_refused(tmp_path: Path, conten
 def test_27_28_29_variables_are_found_by_name_whatever_their_order_and_number(
     tmp_path: Path, database: Database
 ) -> None:
-    with pytest.raises(InvalidInput, match=r"asks for \{\{name\}\}.*its columns are: city"):
+    with pytest.raises(InvalidInput, match=r"the content uses \{\{name\}\}.*its columns are: city"):
         plan(tmp_path, b"to,city\n447700900001,Leeds\n")
     report = take(plan(tmp_path, b"extra,NAME,to\n1,Ann,447700900001\n2,,447700900002\n"), database)
     assert refused_by(report) == {3: ("name", "", _NEEDED)}
@@ -451,7 +451,7 @@ def test_51_a_key_that_stands_for_something_else_is_a_conflict_and_changes_nothi
         take(plan(tmp_path, b"to,name\n447700900002,Bob\n", key="spring"), database)
     send: dict[str, Any] = {"to": "447700900003", "sender": SENDER, "kind": "utility", "type": "text"}
     producer.send(**send, content={"body": "one"}, key="k")
-    with pytest.raises(InvalidValue, match="stands for another message") as refused:
+    with pytest.raises(InvalidValue, match="belongs to another message") as refused:
         producer.send(**send, content={"body": "two"}, key="k")
     assert refused.value.field == "key"
     assert count(database) == 2
@@ -618,9 +618,9 @@ def test_58_a_time_long_past_is_refused_both_ways(producer: Producer, database: 
     """case 02, from Python."""
     common: dict[str, Any] = {"sender": SENDER, "kind": "utility", "type": "text", "content": {"body": "x"}}
     common["at"] = datetime.now(UTC) - timedelta(hours=30)
-    with pytest.raises(InvalidValue, match="at: is 30 hours ago; leave at out to send now"):
+    with pytest.raises(InvalidValue, match="at: is 30 hours ago; omit at to send now"):
         producer.submit(name="n", rows=[good(1)], **common)
-    with pytest.raises(InvalidValue, match="at: is 30 hours ago; leave at out to send now"):
+    with pytest.raises(InvalidValue, match="at: is 30 hours ago; omit at to send now"):
         producer.send(to="447700900001", **common)
     assert count(database) == 0
 

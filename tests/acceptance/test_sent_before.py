@@ -188,7 +188,7 @@ def test_what_the_first_command_says_after_its_campaign_was_continued(site: Site
         (None, ("--continue", "spring", "--again"), "--continue and --again exclude each other"),
         (None, ("--continue", "spring", "--key", "k"), "--continue and --key exclude each other"),
         (None, ("--continue", "spring", "--rate", "1/s"), "--rate: not changed"),
-        ("cancel", ("--continue", "spring", "--at", "2001-01-01T00:00Z"), "leave --at out to send now"),
+        ("cancel", ("--continue", "spring", "--at", "2001-01-01T00:00Z"), "omit --at to send now"),
         ("cancel", ("--continue", "spring", "--sender", "447700900999"), "has the sender 8615000579987"),
         ("content", ("--continue", "spring"), "has another content"),
     ],
@@ -243,7 +243,7 @@ def test_a_time_long_past_is_refused(site: Site) -> None:
     past = from_now(days=-362, hours=-1)
     for more in ((), ("--dry-run",), ("--wait",)):
         said = site.send("one.csv", "--at", past, *more, code=2).stderr
-        assert "--at: is 362 days ago; leave --at out to send now" in said
+        assert "--at: is 362 days ago; omit --at to send now" in said
     row = f"to,name,price,send_at\n+44 7700 900144,Ann,5,{past}\n+44 7700 900145,Ann,5,\n"
     site.write("rows.csv", row)
     (refused,) = json.loads(site.send("rows.csv", "--json").stdout)["refused"]

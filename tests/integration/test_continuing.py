@@ -447,7 +447,7 @@ def test_a_continuation_stops_when_its_campaign_is_cancelled(desk: Desk) -> None
                 cancel(desk, id)
             yield number, row
 
-    with pytest.raises(InvalidInput, match=r"was cancelled while its rows were taken in.*`into='"):
+    with pytest.raises(InvalidInput, match=r"was cancelled during its intake.*`into='"):
         desk.intake().run(desk.new("new"), TEMPLATE, read, into=id)  # type: ignore[arg-type]
     desk.take("new", rows, into=id)
     with desk.database.read() as tx:

@@ -61,7 +61,7 @@ def read(planned: FilePlan) -> tuple[list[str], list[str], list[str]]:
             bodies.append(json.loads(planned.template.render(made.variables))["body"])
         else:
             refused.append(f"{made.row} {made.field} {made.why}")
-    return bodies, refused, [*planned.notes, *planned.left_out, *planner.quality.sentences()]
+    return bodies, refused, [*planned.notes, *planned.skipped_notes, *planner.quality.sentences()]
 
 
 def sheet(
@@ -512,6 +512,6 @@ def test_a_reserved_column_can_stand_in_a_content(tmp_path: Path) -> None:
 def test_a_variable_that_no_column_has_is_refused_with_the_ways_out(tmp_path: Path) -> None:
     """Case 25: what is missing is still said, with every column that there is."""
     said = refusal(tmp_path, CSV, "Hello {{nome}}")
-    assert "asks for {{nome}}" in said
+    assert "uses {{nome}}" in said
     assert "its columns are: name, price, to" in said
     assert '--map nome="…"' in said
