@@ -1,8 +1,8 @@
-"""Named steps of a message's life at which a process can be made to die or fail: off unless ``arm`` is called.
+"""Named steps of a message's life at which a test can make a process die or fail. Off unless ``arm`` is called.
 
-Only the doors arm them, from ``BULKSEND_FAILPOINTS``; the fault bench (tests/faults) sets that. Form:
-``NAME[@SUBJECT]:ACTION[:NTH]``, several behind commas. ``after_open:kill:20`` is a kill -9 right after the 20th
-write-ahead was committed; ``rendering@ID:kill:*`` kills whoever renders that message, each time.
+The entry points arm them from ``BULKSEND_FAILPOINTS``, which the fault bench (tests/faults) sets. The form is
+``NAME[@SUBJECT]:ACTION[:NTH]``, several separated by commas. ``after_open:kill:20`` is a kill -9 after the 20th
+write-ahead; ``rendering@ID:kill:*`` kills each worker that renders the message ID.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from dataclasses import dataclass, field
 
 from bulksend.errors import BulksendError, InvalidInput
 
-#: Every step that can be named, in the order of a message's life.
+#: Every step, in the order of a message's life.
 STEPS = {
-    "before_chunk": "intake: rows are planned, nothing of them is stored",
-    "after_chunk": "intake: rows are stored, Redis knows nothing",
-    "chunk_published": "intake: Redis knows",
-    "publishing": "relay: due messages were read, Redis knows nothing",
-    "published": "relay: Redis knows, the relay has not noted it",
+    "before_chunk": "intake: rows are planned, not stored",
+    "after_chunk": "intake: rows are stored, not published",
+    "chunk_published": "intake: rows are published",
+    "publishing": "relay: due messages are read, not published",
+    "published": "relay: due messages are published, the relay has not recorded it",
     "job_taken": "worker: the job has left Redis, its ids are only in memory",
     "before_claim": "worker: before the claim's transaction",
-    "after_claim": "worker: claimed and committed",
+    "after_claim": "worker: the claim is committed",
     "rendering": "worker: one message is being rendered (subject: its id)",
     "permitted": "worker: one message has its permit (subject: its id)",
     "before_open": "worker: before the write-ahead's transaction",
     "after_open": "worker: the write-ahead is committed, nothing is sent",
-    "connected": "worker: a connection to the vendor is had, no byte is written",
-    "request_written": "worker: the request is handed to the kernel",
+    "connected": "worker: a connection to the vendor is open, no byte is written",
+    "request_written": "worker: the request is written to the socket",
     "reply_read": "worker: the vendor's reply is read",
-    "before_settle": "worker: outcomes are decided, nothing is recorded",
+    "before_settle": "worker: outcomes are decided, not recorded",
     "after_settle": "worker: outcomes are committed",
-    "giving_back": "worker: before unsent messages are given back",
-    "rescuing": "worker or relay: in the midst of a rescue, before its commit",
+    "giving_back": "worker: before unsent messages go back to the queue",
+    "rescuing": "worker or relay: during a rescue, before its commit",
 }
 ACTIONS = {
     "kill": "end the process as kill -9 does",
     "stop": "freeze the process (SIGSTOP)",
     "raise": "raise FailpointReached",
     "nospace": "raise OSError: no space left on device",
-    "sleep=SECONDS": "stand still",
+    "sleep=SECONDS": "wait",
 }
 
 
 class FailpointReached(BulksendError):
-    """Raised where a failpoint says so."""
+    """An armed failpoint with the action ``raise``."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ _armed: dict[str, list[_Armed]] = {}
 
 
 def arm(text: str | None) -> list[str]:
-    """Arm what ``text`` names, instead of what was armed before; the names. Raises InvalidInput."""
+    """Arm the failpoints in ``text`` instead of earlier ones; returns their names. Raises InvalidInput."""
     made = check(text)
     _armed.clear()
     _armed.update(made)
@@ -82,7 +82,7 @@ def arm(text: str | None) -> list[str]:
 
 
 def check(text: str | None) -> dict[str, list[_Armed]]:
-    """What ``text`` names, without arming it. Raises InvalidInput."""
+    """The failpoints in ``text``, not armed. Raises InvalidInput."""
     made: dict[str, list[_Armed]] = {}
     for part in (text or "").split(","):
         if part.strip():
@@ -92,7 +92,7 @@ def check(text: str | None) -> dict[str, list[_Armed]]:
 
 
 def reach(step: str, subject: str = "") -> None:
-    """The process is at this step. Nothing happens unless it is armed."""
+    """Mark that the process is at this step. Acts only where the step is armed; raises what its action raises."""
     if _armed:
         for armed in _armed.get(step, ()):
             if armed.is_due(subject):
@@ -115,7 +115,7 @@ def _act(armed: _Armed, step: str) -> None:
 
 def _read(part: str) -> tuple[str, _Armed]:
     step, *rest = part.split(":")
-    # One sentence on one line, whatever was handed in.
+    # So that the error stays on one line.
     part = part.encode("unicode_escape").decode("ascii")[:60]
     name, _, subject = step.partition("@")
     if name not in STEPS:
@@ -129,7 +129,9 @@ def _read(part: str) -> tuple[str, _Armed]:
         raise InvalidInput(f"{part}: the action is one of {', '.join(ACTIONS)}")
     nth = rest[1] if len(rest) == 2 else "1"
     if nth != "*" and not (nth.isascii() and nth.isdigit() and int(nth)):
-        raise InvalidInput(f"{part}: the last part says at which time it happens, 1 or more, or * for each")
+        raise InvalidInput(
+            f"{part}: the last part counts the visits until it acts: 1 or more, or * for each visit"
+        )
     try:
         wait = float(seconds or 0)
     except ValueError:

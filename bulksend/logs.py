@@ -1,4 +1,4 @@
-"""Logs: one event a line on stderr, JSON where no terminal reads along, phone numbers masked at the last door."""
+"""Logs: one event a line on stderr, JSON unless it is a terminal; phone numbers are masked in every event."""
 
 from __future__ import annotations
 
@@ -14,9 +14,20 @@ import structlog
 from bulksend.messaging.masking import mask_digits
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
-#: Written by us, never private, and full of digits that look like numbers.
+#: Fields that are never private and have digits that look like phone numbers.
 _PLAIN = frozenset(
     {"timestamp", "level", "event", "logger", "message", "campaign", "campaign_id", "worker", "file"}
+)
+#: Below WARNING these log their arguments, phone numbers included, or a line for each job.
+_NOISY = (
+    "celery.worker.strategy",
+    "celery.app.trace",
+    "httpx",
+    "httpcore",
+    "kombu",
+    "amqp",
+    "sqlalchemy",
+    "asyncio",
 )
 
 
@@ -56,21 +67,17 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # These say at INFO or DEBUG what they were handed, numbers and all.
-    for noisy in ("celery.worker.strategy", "celery.app.trace"):
-        # A line for each job received and each job done tells nothing here: a job only hands over ids.
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
-    for noisy in ("httpx", "httpcore", "kombu", "amqp", "sqlalchemy", "asyncio"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
 
 
 def writes_unicode(stream: TextIO) -> bool:
-    """Whether its encoding holds every character."""
+    """Whether its encoding has every character."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask runs of digits that could be phone numbers, and take control characters out of every text."""
+    """Mask digits that could be a phone number and replace control characters in every text."""
     for key, value in event.items():
         if isinstance(value, str):
             text = _CONTROL.sub(" ", value)

@@ -71,7 +71,7 @@ def test_kill_is_a_kill_9() -> None:
         ("nowhere_at_all_x:kill", "one of before_chunk"),
         ("after_open", "write NAME"),
         ("after_open:explode", "the action is one of kill, stop, raise"),
-        ("after_open:kill:0", "at which time"),
+        ("after_open:kill:0", "counts the visits"),
         ("after_open:sleep", "the action is one of"),
         ("after_open:sleep=long", "seconds are not a number"),
     ],
