@@ -4,7 +4,6 @@ Blocking, like everything in this room: call it on a thread. How slots keep the 
 """
 
 from bulksend.limits.keyed_hashes import KeyedHashes
-from bulksend.limits.local_permits import LocalPermits
 from bulksend.limits.redis_permits import RedisPermits
 from bulksend.limits.rules import MAX_LEAD_MS, LimitRules
 from bulksend.limits.types import (
@@ -27,7 +26,6 @@ __all__ = [
     "Grant",
     "KeyedHashes",
     "LimitRules",
-    "LocalPermits",
     "Paused",
     "Permit",
     "Permits",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -112,15 +111,6 @@ class LimitRules:
         return (self.pair_burst - 1) * self.pair_interval_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """The slots of a rate: ``step`` ms apart; of those in each ``window`` ms, ``voids`` stay unused."""
-
-    step: float
-    window: float
-    voids: int = 0
-
-
 def window_ms(rate: float) -> float:
     """The time in which at most one second's worth of ``rate`` is given: more than a second, because POSTs are late."""
     return 1000.0 / (VAST_USED if rate > VAST else USED)
@@ -129,11 +119,3 @@ def window_ms(rate: float) -> float:
 def late_ms(rates: Iterable[float]) -> float:
     """How late a slot of these rates (messages/s) may be used."""
     return VAST_LATE_MS if min(rates) > VAST else LATE_MS
-
-
-def pace(rate: float, factor: float = 1.0) -> Pace:
-    """The slots of ``rate`` messages/s, slowed to ``factor`` of it."""
-    voids = 0 if rate > VAST else math.floor(rate * factor / VOID_EVERY)
-    slots = rate * factor - math.floor(rate * factor / SPARE_EVERY) + voids
-    step = math.ceil(window_ms(rate) / slots * FINEST) / FINEST
-    return Pace(step, step * slots, voids)

@@ -20,7 +20,6 @@ from bulksend.limits import (
     Grant,
     KeyedHashes,
     LimitRules,
-    LocalPermits,
     Permit,
     RedisPermits,
     SenderLimits,
@@ -28,10 +27,12 @@ from bulksend.limits import (
     Wait,
     needs_restore,
 )
-from bulksend.limits.rules import BLACKOUT_MS, VOID_EVERY, late_ms, pace, window_ms
+from bulksend.limits.rules import BLACKOUT_MS, VOID_EVERY, late_ms, window_ms
 from bulksend.limits.scripts import Scripts
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
+from tests.limiter.local_permits import LocalPermits
+from tests.limiter.timeline import pace
 
 START_MS = 1_900_000_000_000.0
 DAY_MS = 86_400_000.0

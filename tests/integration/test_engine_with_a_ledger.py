@@ -36,10 +36,11 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database, instant
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
-from bulksend.limits import Ask, Grant, LocalPermits, Permit, Spacing
+from bulksend.limits import Ask, Grant, Permit, Spacing
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from simulator.latency import Constant
+from tests.limiter.local_permits import LocalPermits
 from worker.engine import Engine, EngineSettings
 from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bulksend.limits as limits
+from tests.limiter.local_permits import LocalPermits
 
 
 def test_the_doors_list_is_this_and_nothing_else() -> None:
@@ -12,7 +13,6 @@ def test_the_doors_list_is_this_and_nothing_else() -> None:
         "Grant",
         "KeyedHashes",
         "LimitRules",
-        "LocalPermits",
         "MAX_LEAD_MS",
         "Paused",
         "Permit",
@@ -35,5 +35,5 @@ def test_gates_are_lower_case_words() -> None:
 
 def test_every_limiter_keeps_the_protocol() -> None:
     wanted = {name for name in vars(limits.Permits) if not name.startswith("_")}
-    for limiter in (limits.RedisPermits, limits.LocalPermits):
+    for limiter in (limits.RedisPermits, LocalPermits):
         assert wanted <= set(dir(limiter))

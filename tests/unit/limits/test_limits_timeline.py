@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulksend.limits import Permit
-from bulksend.limits.rules import LATE_MS, VAST, Pace, late_ms, pace
-from bulksend.limits.timeline import FRONTIER, Reach, Timeline
-from bulksend.limits.window import CampaignWindow
+from bulksend.limits.rules import LATE_MS, VAST, late_ms
 from bulksend.messaging.states import Kind
+from tests.limiter.timeline import FRONTIER, Pace, Reach, Timeline, pace
+from tests.limiter.window import CampaignWindow
 
 NOW = 1_900_000_000_000.0
 

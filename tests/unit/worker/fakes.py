@@ -18,8 +18,9 @@ from bulksend.ledger.pauses import Pauses
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
-from bulksend.limits import LocalPermits, SenderLimits
+from bulksend.limits import SenderLimits
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Scope
+from tests.limiter.local_permits import LocalPermits
 from worker.recovery.flight_recorder import FlightRecorder
 from worker.session.campaign_cache import CachedCampaign, CampaignCache, CannotRender
 from worker.session.store import PauseOrder, Store, SuppressOrder

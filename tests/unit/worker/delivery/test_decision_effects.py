@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from bulksend.limits import LocalPermits
 from bulksend.messaging import Decision, Pause, Scope, Status, Suppress
+from tests.limiter.local_permits import LocalPermits
 from tests.unit.worker.fakes import ACCEPTED, SENDER, MemoryStore, VirtualTimeLoop, a_message, run
 from worker.delivery.decision_effects import DecisionEffects
 from worker.session.store import PauseOrder

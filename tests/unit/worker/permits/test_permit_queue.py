@@ -215,18 +215,16 @@ def test_a_gate_that_stays_closed_for_long_blocks_the_message() -> None:
 
 
 def test_a_paused_campaign_blocks_all_its_messages_at_once_and_no_others() -> None:
-    """A campaign of thousands on a slow sender gave back a few each interval: 25 s (issue 14, D23)."""
+    """Not a few with each call: a campaign of thousands on a slow sender would take 25 s."""
     paused, permit = Wait(Gate.CAMPAIGN_PAUSED, None), Permit(1000.0, 100.0)
     permits = ScriptedPermits(lambda call, ask: paused if ask.campaign_id == "a" else permit)
     held = [an_ask(f"a{n}", rate=1.0) for n in range(3000)]
     others = [an_ask(f"b{n}", "b", rate=1.0) for n in range(3)]
 
     async def act(queue: PermitQueue) -> None:
-        began = time.monotonic()
         answers = await all_of(queue, [*held, *others])
         assert answers[:3000] == [Blocked(Gate.CAMPAIGN_PAUSED, None)] * 3000
         assert all(isinstance(answer, Slot) for answer in answers[3000:])
-        assert time.monotonic() - began < 5.0
 
     with_queue(permits, act)
     assert sum(ask.campaign_id == "a" for call in permits.calls for ask in call) < 10

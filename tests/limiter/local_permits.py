@@ -1,7 +1,6 @@
-"""The limiter's rules in one process's memory.
+"""The limiter in one process's memory: the readable counterpart of the Lua scripts, and the limiter of other tests.
 
-Two uses: a worker's share of the limits while Redis is away (see fallback.py), and the readable twin of the
-Lua scripts: the same contract suite runs on both, by the same clock, and expects the same answers.
+One contract suite runs on both, by the same clock, and expects the same answers.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bulksend.limits.ask_groups import Group, grouped, rates_of
-from bulksend.limits.circuit_breaker import Breaker, Slowdown
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import (
     BLACKOUT_MS,
@@ -25,13 +23,13 @@ from bulksend.limits.rules import (
     MAX_LEAD_MS,
     LimitRules,
     late_ms,
-    pace,
 )
-from bulksend.limits.timeline import Reach, Timeline, stored
 from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Spacing, Wait
-from bulksend.limits.window import CampaignWindow
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LANES, Kind
+from tests.limiter.circuit_breaker import Breaker, Slowdown
+from tests.limiter.timeline import Reach, Timeline, pace, stored
+from tests.limiter.window import CampaignWindow
 
 _PRUNE_PAIRS_ABOVE = 20_000
 

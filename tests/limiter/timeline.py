@@ -1,5 +1,4 @@
-"""A row of slots in time, one step apart, that several kinds take from: pure arithmetic, the same in
-lua/timeline.lua.
+"""A row of slots in time, one step apart, from which several kinds take: the arithmetic of lua/timeline.lua.
 
 The frontier (``free_from``) is GCRA's theoretical arrival time without burst. Unlike plain GCRA, a slot taken
 beyond the frontier does not lose the time before it: the gap is remembered and filled by whoever fits. Any
@@ -23,15 +22,37 @@ from bulksend.limits.rules import (
     CODES_CLOSE_STEPS,
     CODES_EVERY,
     CODES_MS,
+    FINEST,
     HORIZON_MS,
     KEEP_EVERY,
     MOST_GAPS,
     RECLAIM_MS,
     SAME_MS,
+    SPARE_EVERY,
+    VAST,
+    VOID_EVERY,
     VOIDS_MORE,
-    Pace,
+    window_ms,
 )
 from bulksend.messaging.states import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slots of a rate lie: ``step`` ms from one to the next, and of those in ``window`` ms ``voids`` go unused."""
+
+    step: float
+    window: float
+    voids: int = 0
+
+
+def pace(rate: float, factor: float = 1.0) -> Pace:
+    """Of ``rate`` messages/s, slowed to ``factor`` of it."""
+    voids = 0 if rate > VAST else math.floor(rate * factor / VOID_EVERY)
+    slots = rate * factor - math.floor(rate * factor / SPARE_EVERY) + voids
+    step = math.ceil(window_ms(rate) / slots * FINEST) / FINEST
+    return Pace(step, step * slots, voids)
+
 
 _BULK_REACH_MS = HORIZON_MS[Kind.MARKETING]
 FRONTIER = -1
