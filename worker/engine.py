@@ -153,12 +153,12 @@ class Engine:
         self._releaser: Batcher[Release, None] = Batcher(self._give_back_batch, threads["settlements"])
         resend_wait_ms = self._settings.policy.resend_wait_ms
         orphans = OrphanReclaimer(self._store, lease=lambda: self._lease.id, in_flight=self.in_flight.ids)
-        self._duties: tuple[Callable[[], None], ...] = (
-            partial(reap_dead_workers, self._store, self._recorder, resend_wait_ms),
-            partial(rescue_lapsed_leases, self._store, resend_wait_ms),
-            orphans.run,
-            partial(lift_stale_pauses, self._store, self._permits),
-        )
+        self._duties: dict[str, Callable[[], None]] = {
+            "reap": partial(reap_dead_workers, self._store, self._recorder, resend_wait_ms),
+            "rescue": partial(rescue_lapsed_leases, self._store, resend_wait_ms),
+            "orphans": orphans.run,
+            "pauses": partial(lift_stale_pauses, self._store, self._permits),
+        }
         self._permit_queue = PermitQueue(
             self._permits,
             threads["permits"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -22,18 +22,18 @@ InThread = Callable[..., Awaitable[Any]]
 
 
 async def run_duties(
-    duties: Sequence[Callable[[], None]],
+    duties: Mapping[str, Callable[[], None]],
     in_thread: InThread,
     every_seconds: float,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Run the duties in order, again and again until cancelled. One that fails holds up no other."""
+    """Run the duties in order, again and again until cancelled. One that fails does not stop the others."""
     while True:
-        for duty in duties:
+        for name, duty in duties.items():
             try:
                 await in_thread(duty)
             except Exception as error:  # noqa: BLE001 - tried again in the next round
-                log.warning("maintenance_failed", error=log_text(error))
+                log.warning("maintenance_failed", duty=name, error=log_text(error))
         await sleep(every_seconds)
 
 

@@ -130,7 +130,7 @@ def test_every_round_runs_every_duty_also_when_one_fails() -> None:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(run_duties([broken, lambda: ran.append("next")], in_thread, 5.0, sleep))
+        asyncio.run(run_duties({"broken": broken, "next": lambda: ran.append("next")}, in_thread, 5.0, sleep))
     assert ran == ["broken", "next"] * 2
     assert slept == [5.0, 5.0]
 
