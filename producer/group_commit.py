@@ -115,6 +115,7 @@ class _Call(Generic[Item, Result]):
         return self.value is not None or self.failed is not None
 
     def result(self) -> Result:
+        """The result. Raises the error where the item failed."""
         if self.failed is not None:
             raise self.failed
         assert self.value is not None

@@ -28,8 +28,8 @@ def check_allowed(campaign: Campaign, act: str) -> None:
     if not campaign.is_direct or act == "resume":
         return
     raise InvalidInput(
-        f"campaign {campaign.id} ({campaign.name}) is where every single {campaign.kind} send of a program belongs: it "
-        f"takes no {act}, and nothing was changed. To stop its messages, pause their sender (`bulksend senders pause "
+        f"campaign {campaign.id} ({campaign.name}) has all single {campaign.kind} sends of programs, so {act} is not "
+        f"possible; nothing was changed. To stop its messages, pause their sender (`bulksend senders pause "
         "PHONE --why …`) or suppress a recipient (`bulksend suppressions add PHONE`); to settle unknown ones, "
         "`bulksend messages resolve`"
     )
@@ -47,7 +47,7 @@ class Cancelled:
 def cancel(
     database: Database, id: str, *, actor: str, why: str, at_once: int = CANCELLED_AT_ONCE
 ) -> Cancelled | None:
-    """Cancel a campaign: after the first commit none of its messages is claimed or sent. None where it had ended.
+    """Cancel a campaign: after the first commit no message is claimed or begins to be sent. None where it had ended.
 
     Its messages end after that, in transactions of their own, so that workers do not wait for each other. The relay
     ends what exceeds ``at_once`` and what a crash left. A claimed message ends in the ledger; its worker sees that in
@@ -165,8 +165,8 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     check_allowed(campaign, "retry")
     if campaign.status is CampaignStatus.CANCELLED:
         raise InvalidInput(
-            f"campaign {id} is cancelled: nothing of it is sent any more. `bulksend send FILE … --continue {id}` sends "
-            "to those who were not sent to, in a new campaign"
+            f"campaign {id} is cancelled: its messages are not sent any more. `bulksend send FILE … --continue {id}` "
+            "sends to the recipients who got none, in a new campaign"
         )
     unhurried(tx)
     count = tx.execute(

@@ -86,26 +86,26 @@ def check_matches(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
     into = new.naming("into", campaign.id)
     continued = campaign.source_hash.startswith(CONTINUED)
     if campaign.source_hash not in (new.source_hash, continued_hash(new.source_hash)):
-        made = (
+        origin = (
             f"which was continued with {campaign.source_name or 'other rows'}"
             if continued
-            else "which was made from other rows, content, sender or kind"
+            else "which has other rows, content, sender or kind"
         )
-        what = (
+        advice = (
             f"It is cancelled; `{into}` sends the rest in a new campaign"
             if campaign.status is CampaignStatus.CANCELLED
-            else f"`{into}` takes in those of the rows that it has not got yet"
+            else f"`{into}` adds the rows that it does not have yet"
         )
         raise InvalidInput(
-            f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {made}; nothing was changed. "
-            f"{what}; `{new.naming('again', True)}` makes a new campaign of all of them"
+            f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {origin}; nothing was changed. "
+            f"{advice}; `{new.naming('again', True)}` sends all of them in a new campaign"
         )
     if campaign.status is CampaignStatus.CANCELLED:
         raise InvalidInput(_cancelled_text(tx, campaign, new))
     if continued and campaign.intake_done_at is None:
         raise InvalidInput(
             f"campaign {campaign.id} ({campaign.name}) is being continued, or its continuation was stopped; nothing "
-            f"was changed. `{into}` with the same rows goes on"
+            f"was changed. `{into}` with the same rows continues it"
         )
     check_options(tx, campaign, new)
 
@@ -114,7 +114,7 @@ def _cancelled_text(tx: Connection, campaign: Campaign, new: NewCampaign) -> str
     found = status_counts(tx, campaign.id)
     sent = sum(count for status, count in found.items() if Status(status) not in UNSENT | NOT_STARTED)
     return (
-        f"the same was sent as campaign {campaign.id} ({campaign.name}), which is cancelled: {sent:,} of its "
+        f"the same rows were sent as campaign {campaign.id} ({campaign.name}), which is cancelled: {sent:,} of its "
         f"{counted(campaign.messages, 'message')} {'was' if sent == 1 else 'were'} or may have been sent, and no more "
         f"will be. Nothing was changed. {next_steps(campaign, new)}"
     )
@@ -131,19 +131,20 @@ def next_steps(campaign: Campaign, new: NewCampaign) -> str:
     leave_out = leave_out if is_cancelled else _differing(campaign, new)
     without = f", without {_listed(leave_out)}," if leave_out else ""
     return (
-        f"`{into}`{without} sends to those who do not have it yet{', in a new campaign' if is_cancelled else ''}; "
+        f"`{into}`{without} sends to the recipients who do not have it yet"
+        f"{', in a new campaign' if is_cancelled else ''}; "
         f"`{new.naming('again', True)}`{' without the key' if 'key' in new.given else ''} sends to all of them"
     )
 
 
 def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
     """Raises InvalidInput when the options that were given differ from those of the campaign."""
-    other = _differing(campaign, new)
-    if not other:
+    different = _differing(campaign, new)
+    if not different:
         return
     now = instant(tx)
     again = new.naming("again", True)
-    when = f"due {format_instant(campaign.due_at)}" if campaign.due_at > now else "due since it was made"
+    when = f"due {format_instant(campaign.due_at)}" if campaign.due_at > now else "due since it was created"
     ttl = (
         "no time to live of its own"
         if campaign.ttl_ms is None
@@ -156,9 +157,10 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
         else f"send with {again}"
     )
     raise InvalidInput(
-        f"{_listed(other)}: not changed. The same was sent {format_age(max(0, now - campaign.created_at))} ago: "
-        f"campaign {campaign.id} ({campaign.name}) is {campaign.status.value}, {when}, with {rate}, {ttl} and "
-        f"on_unknown {campaign.on_unknown.value}. Leave {'it' if len(other) == 1 else 'them'} out to keep that, or "
+        f"{_listed(different)}: not changed. The same rows were sent "
+        f"{format_age(max(0, now - campaign.created_at))} ago: campaign {campaign.id} ({campaign.name}) is "
+        f"{campaign.status.value}, {when}, with {rate}, {ttl} and on_unknown {campaign.on_unknown.value}. "
+        f"Leave {'it' if len(different) == 1 else 'them'} out to keep that, or "
         f"{advice}"
     )
 

@@ -120,7 +120,7 @@ def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
             "send a new code instead"
         )
     if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
-        raise InvalidInput(f"the campaign of message {id} is cancelled: nothing of it is sent any more")
+        raise InvalidInput(f"the campaign of message {id} is cancelled: its messages are not sent any more")
     if as_ == "resend" and row["expires_at"] is not None and row["expires_at"] <= instant(tx):
         raise InvalidInput(f"the time to live of message {id} has passed: it is not sent any more")
     return row

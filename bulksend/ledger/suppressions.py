@@ -137,7 +137,10 @@ def add_many(
     source: str,
     until: int | None = None,
 ) -> int:
-    """Suppress many numbers, as an import does; returns how many rows were added or prolonged."""
+    """Suppress many numbers, as an import does; returns how many rows were added or prolonged.
+
+    Raises ValueError when the scope is not one of SCOPES.
+    """
     if scope not in SCOPES:
         raise ValueError(f"scope {scope!r} is not one of {SCOPES}")
     if not subjects:

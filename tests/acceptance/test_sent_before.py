@@ -79,7 +79,9 @@ def test_a_repeat_of_what_was_cancelled_is_refused_and_names_the_ways_on(site: S
         said = site.send("list.csv", *more, code=2).stderr
         assert f"{cancelled['campaign_id']} (spring), which is cancelled: 0 of its 3 messages" in said
         assert "`--again` sends to all of them" in said
-        assert f"`--continue {cancelled['campaign_id']}` sends to those who do not have it yet" in said
+        assert (
+            f"`--continue {cancelled['campaign_id']}` sends to the recipients who do not have it yet" in said
+        )
     site.send("list.csv", "--again")
     assert len(site.people()) == 6
 
@@ -97,7 +99,9 @@ def test_the_rest_of_what_was_cancelled_is_sent_as_the_refusal_says(site: Site) 
     for more in ((), ("--dry-run",)):
         said = site.send("list.csv", *more, code=2).stderr
         assert "1 of 4 rows is for a person who has this message already" in said
-    (id,) = re.findall(r"`--continue (\S+)` sends to those who do not have it yet, in a new campaign", said)
+    (id,) = re.findall(
+        r"`--continue (\S+)` sends to the recipients who do not have it yet, in a new campaign", said
+    )
     for more in (("--dry-run",), ()):
         done = site.send("list.csv", "--continue", id, *more, "--json")
         assert json.loads(done.stdout)["messages"] == 3
@@ -122,7 +126,7 @@ def test_a_refusal_advises_the_options_that_work(site: Site) -> None:
         "list.csv", "--rate", "1/s", "--key", "k", "--name", "new", kind="utility", code=2
     ).stderr
     assert "`--kind marketing` and `--continue " in said
-    assert "`, without --rate, --name and --key, sends to those who do not have it yet" in said
+    assert "`, without --rate, --name and --key, sends to the recipients who do not have it yet" in said
     assert "`--again` without the key sends to all of them" in said
     site.send("list.csv", "--continue", "spring")
     site.send("list.csv", "--again", kind="utility")

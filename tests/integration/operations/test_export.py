@@ -59,10 +59,8 @@ def test_messages_whose_key_is_missing_are_counted(desk: Desk) -> None:
             tx,
             campaign,
             after_row=0,
-            up_to_row=1,
             planned=[desk.new_message(1)],
             refused=[],
-            rows=1,
             cipher=desk.cipher,
             encrypts=lambda kind: True,
         )

@@ -483,7 +483,10 @@ def test_the_advice_in_a_refusal_works(desk: Desk, first: Kind, second: Kind) ->
         desk.take("new", rows_of(0, 3), kind=second, name="other", rate=1.0, key="k", given=given)
     said = str(refused.value)
     if first is second:
-        assert f"`into='{id}'`, without rate, name and key, sends to those who do not have it yet" in said
+        assert (
+            f"`into='{id}'`, without rate, name and key, sends to the recipients who do not have it yet"
+            in said
+        )
     else:
         assert f"`kind='{first}'` and `into='{id}'`, without rate, name and key, sends to" in said
     assert "`again=True` without the key sends to all" in said
