@@ -16,7 +16,7 @@ import time
 
 from sqlalchemy import Connection, text
 
-from bulksend.ledger.database import Database, unhurried
+from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts, workers
@@ -88,15 +88,15 @@ def fill(database: Database, many: int, campaign: int = CAMPAIGN) -> None:
         (ix for t in (messages, attempts, receipts) for ix in t.indexes), key=lambda i: i.name or ""
     )
     with database.write() as tx:
-        unhurried(tx)
+        set_statement_timeout(tx, 0)
         for index in indexes:
             index.drop(tx)
     for first in range(0, many, campaign):
         with database.write() as tx:
-            unhurried(tx)
+            set_statement_timeout(tx, 0)
             put_campaign(tx, first, min(campaign, many - first), newest=first + campaign >= many)
     with database.write() as tx:
-        unhurried(tx)
+        set_statement_timeout(tx, 0)
         for index in indexes:
             index.create(tx)
     if not database.is_sqlite:

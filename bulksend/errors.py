@@ -18,7 +18,7 @@ BulksendError                   1  500  everything below
 │   ├── LedgerUnreachable
 │   ├── RedisUnreachable
 │   └── SchemaOutdated                  the ledger needs `bulksend migrate`
-├── IntakeConflict                         another process changed the campaign; read it again and repeat
+├── IntakeConflict                      another process changed the campaign; read it again and repeat
 ├── CannotDecrypt                       one stored payload cannot be read
 ├── CannotRender                        one message cannot be sent as it is stored
 ├── BadXml                              a part of a workbook cannot be read

@@ -15,7 +15,8 @@ from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
 from bulksend.ledger import campaign_creation, direct_sends, senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.direct_sends import DirectSend
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
@@ -179,7 +180,7 @@ class Producer:
                 key=key,
             ),
         )
-        with self._database.in_our_words():
+        with self._database.translated_errors():
             with self._database.read() as tx:
                 senders.check_spelling(tx, digits, "sender")
             return self._intake().run(
@@ -193,8 +194,8 @@ class Producer:
             )
 
     def _now_ms(self) -> int:
-        with self._database.in_our_words():
-            return self._database.retrying(instant)
+        with self._database.translated_errors():
+            return self._database.retrying(read_clock)
 
     def send(
         self,
@@ -236,7 +237,7 @@ class Producer:
             due_at=None if at is None else _instant(at, "at"),
             lives_ms=lives_ms,
         )
-        with self._database.in_our_words():
+        with self._database.translated_errors():
             taken = self._take_one(message_kind, send)
         if taken.status is Status.QUEUED and not taken.repeated and at is None:
             self._publisher.publish(message_kind, [taken.id])

@@ -13,7 +13,8 @@ from pathlib import Path
 from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger import senders
 from bulksend.ledger.campaign_creation import NewCampaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.messaging import (
     ContentTemplate,
     Kind,
@@ -124,7 +125,7 @@ class FilePlan:
         """The ledger's now, ms. Raises InvalidValue for a sender that is probably a typo."""
         with database.read() as tx:
             senders.check_spelling(tx, self.sender, self.naming("sender"))
-            return instant(tx)
+            return read_clock(tx)
 
     def campaign(self, now_ms: int) -> NewCampaign:
         """The campaign that a run creates. Waits for the hash; raises InvalidInput as ``hash``."""

@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidInput
 from bulksend.ledger import campaign_creation, campaigns, continuation, senders, sent_before, suppressions
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.continuation import Continuation
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.messaging import (
@@ -219,7 +220,7 @@ def _read_state(plan: FilePlan, tx: Connection | None) -> _LedgerState:
         check_due(plan.campaign(now_ms), now_ms)
         return _LedgerState(now_ms)
     senders.check_spelling(tx, plan.sender, plan.naming("sender"))
-    now_ms = instant(tx)
+    now_ms = read_clock(tx)
     state = _LedgerState(now_ms)
     record = senders.by_phones(tx, [plan.sender]).get(plan.sender)
     if record is not None:

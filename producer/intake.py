@@ -24,7 +24,8 @@ from bulksend.ledger import (
 from bulksend.ledger import intake as ledger_intake
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import IntakeConflict
 from bulksend.ledger.message_rows import EncryptionPolicy, NewMessage, encrypt_otp_only
@@ -203,7 +204,7 @@ class Intake:
             return self._finish(self._continue(into, source), max_refused)
         with self.database.read() as tx:
             existing = campaigns.by_key(tx, new.key)
-            now_ms = instant(tx)
+            now_ms = read_clock(tx)
             alike = [] if again or existing is not None else campaign_creation.with_same_content(tx, new)
         if existing is None:
             check_due(new, now_ms)
@@ -231,7 +232,7 @@ class Intake:
         with self.database.write() as tx:
             new_sender = senders.register(tx, new.sender, rate=self.default_rate)
             campaign, _ = campaign_creation.create_or_find(tx, new)
-            return campaign, new_sender, instant(tx)
+            return campaign, new_sender, read_clock(tx)
 
     def _scan(
         self, source: IntakeRequest, now_ms: int, alike: Sequence[Campaign], asked_at_ms: int | None = None
@@ -257,7 +258,7 @@ class Intake:
         with self.database.read() as tx:
             way = continuation.plan_continuation(tx, into, new)
             alike = campaign_creation.with_same_content(tx, new)
-            now_ms = instant(tx)
+            now_ms = read_clock(tx)
         if way.into is None:
             check_due(way.new, now_ms)
         scan = self._scan(source, now_ms, []) if new.kind is Kind.OTP else _Scan()
@@ -287,7 +288,7 @@ class Intake:
                         cipher=self.cipher,
                         encrypts=self.encrypts,
                     ),
-                    lasting=False,
+                    durable=False,
                 )
             except IntakeConflict:
                 raise self._interrupted(begun, new) from None
@@ -383,7 +384,7 @@ class Intake:
                 prepared=prepared,
                 superseded=chunk.superseded,
             ),
-            lasting=False,
+            durable=False,
         )
 
     def _publish(self, kind: Kind, ready: Sequence[str], *, first: bool) -> None:

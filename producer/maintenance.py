@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
 from bulksend.ledger import campaign_control, campaigns, counters, due, leases, receipts
-from bulksend.ledger.database import Database, hurried
+from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ class Maintenance:
 
     def _run_task(self, task: _Task) -> None:
         def work(tx: Connection) -> dict[str, int]:
-            hurried(tx, STATEMENT_MS)
+            set_statement_timeout(tx, STATEMENT_MS)
             return task.work(tx)
 
         wait_s = task.every_s

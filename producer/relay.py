@@ -27,7 +27,8 @@ from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, due, pauses, senders
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
 from bulksend.redis_client import address_of
@@ -177,7 +178,7 @@ class Relay:
             active = campaigns.active(tx)
             paused = pauses.current(tx)
             rates = {sender.phone: sender.rate for sender in senders.all_senders(tx)}
-            self._clock.observe(instant(tx))
+            self._clock.observe(read_clock(tx))
         ids = {campaign.id for campaign in active}
         self._windows = {id: window for id, window in self._windows.items() if id in ids}
         wait_s = self._settings.interval_seconds
@@ -201,7 +202,7 @@ class Relay:
         with self._database.read() as tx:
             scan = window.scan(tx, campaign.id, size, now)
             upcoming = due.next_due_at(tx, campaign.id) if scan.reached_end else None
-            now_ms = instant(tx)
+            now_ms = read_clock(tx)
         wanted = [
             row.id
             for row in scan.rows

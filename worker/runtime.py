@@ -14,7 +14,7 @@ import structlog
 from bulksend import bootstrap
 from bulksend.broker import read_ids
 from bulksend.errors import InvalidInput, LedgerUnreachable, SchemaOutdated
-from bulksend.ledger.readiness import try_out
+from bulksend.ledger.readiness import check_ledger_works
 from bulksend.limits import Permits
 from bulksend.messaging import Kind, Policy
 from bulksend.settings import Settings
@@ -161,7 +161,7 @@ def build_engine(
     settings: Settings, store: Store, prefetched: PrefetchBuffer, around_permits: Callable[[Permits], Permits]
 ) -> Engine:
     """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
-    try_out(store.database)
+    check_ledger_works(store.database)
     permits = bootstrap.limiter(settings, store.database)
     policy = Policy(
         max_tries=settings.max_tries,

@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from bulksend.ledger.audit_rules import NUMBERED, RULES, OfCampaigns, OfMessages
-from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, table
-from bulksend.ledger.database import unhurried
+from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
+from bulksend.ledger.clock import now_sql
+from bulksend.ledger.database import set_statement_timeout
 
 #: The second pass joins all messages with all attempts. With PostgreSQL's usual 4 MB it would go through the disk
 #: many times over; held only while it runs.
@@ -57,7 +58,7 @@ def audit(
 
     Reads only, one state of the ledger where ``tx`` sees one. Ten million messages are a minute's work.
     """
-    unhurried(tx)
+    set_statement_timeout(tx, 0)
     if tx.dialect.name == "postgresql":
         tx.exec_driver_sql(f"SET LOCAL work_mem = '{_WORK_MEM}'")
         # It takes most pairs for suspects, and so one process for enough: they are few, and all cores should look.

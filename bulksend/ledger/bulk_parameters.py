@@ -1,7 +1,7 @@
-"""Many rows as bound parameters: JSON in, a table out on SQLite; a column an array on PostgreSQL.
+"""Many rows as bound parameters: one JSON text on SQLite, one array for each column on PostgreSQL.
 
-An UPDATE of 400 rows is then one statement and one round trip instead of 400. PostgreSQL reads JSON too, but anew for
-each value that is taken out of it.
+An UPDATE of 400 rows is then one statement and one round trip. PostgreSQL reads JSON too, but parses the whole text
+again for each value.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from functools import cache
 
 from sqlalchemy import Connection, TextClause, text
 
-#: What PostgreSQL's text cannot hold: NUL, and halves of surrogate pairs.
+#: Characters that PostgreSQL cannot store: NUL and halves of surrogate pairs.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-#: The columns of a table of ids alone.
+#: The columns of a table that holds only ids.
 IDS = {"id": "uuid"}
 
 
 def storable(text: str, most: int) -> str:
-    """The text as both databases can hold it, at most ``most`` characters: a stray NUL becomes U+FFFD.
+    """The text, at most ``most`` characters, with U+FFFD for each character that PostgreSQL cannot store.
 
-    One such character in a vendor's reply or a row must not stop the hundreds that travel with it.
+    One such character in a reply or a row must not fail the statement of hundreds.
     """
     return _UNSTORABLE.sub("\ufffd", text[:most])
 
@@ -30,7 +30,7 @@ def storable(text: str, most: int) -> str:
 def bound(
     tx: Connection, columns: Mapping[str, str], rows: Sequence[Sequence[object]], parameter: str = "rows"
 ) -> dict[str, str]:
-    """The parameters of ``table``: the rows, each a sequence of values in the order of the columns."""
+    """The parameters of ``table``. Each row has its values in the order of the columns."""
     if tx.dialect.name == "sqlite":
         return {parameter: json.dumps(rows, separators=(",", ":"))}
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
@@ -38,7 +38,7 @@ def bound(
 
 
 def table(tx: Connection, columns: Mapping[str, str], parameter: str = "rows") -> str:
-    """SQL of a table ``p`` with these columns (name -> PostgreSQL type), made from the parameters of ``bound``."""
+    """SQL of a table ``p`` of the parameters of ``bound``. ``columns``: name -> PostgreSQL type."""
     return _table(tx.dialect.name, tuple(columns.items()), parameter)
 
 
@@ -49,10 +49,10 @@ _NAMED = {
 
 
 def named(tx: Connection) -> str:
-    """SQL of the messages ``m`` of the ids ``p`` in ``IDS``, each looked up by its key.
+    """SQL of the messages ``m`` whose ids are bound as ``IDS``, each looked up by its key.
 
-    Left to itself PostgreSQL walks all that waits, and looks in it for a handful of ids: 80 ms a claim where 100,000
-    wait and the table was never analyzed.
+    With a plain join PostgreSQL may read all waiting messages to find a few ids: 80 ms for a claim beside 100,000 of
+    them in a table that was never analyzed.
     """
     return _NAMED[tx.dialect.name].format(rows=table(tx, IDS))
 
@@ -67,12 +67,12 @@ def _table(dialect: str, columns: tuple[tuple[str, str], ...], parameter: str) -
 
 
 def array(values: Collection[object]) -> str:
-    """A column of values as PostgreSQL reads an array: five times as quick as having the driver make one.
+    """A PostgreSQL array literal of these values, five times as fast as the driver makes one.
 
-    Of text, bytes, numbers, truth values and None; a uuid is text.
+    Takes text, bytes, numbers, booleans and None; a uuid is text.
     """
     try:
-        # Nearly always all are text, and nothing in it has to be escaped.
+        # Usually all values are text that needs no escape.
         plain = '","'.join(values)  # type: ignore[arg-type]
     except TypeError:
         plain = "\\"
@@ -93,12 +93,5 @@ def _element(value: object) -> str:
 
 @cache
 def statement(sql: str) -> TextClause:
-    """The text clause, parsed once."""
+    """The text as a statement, parsed once."""
     return text(sql)
-
-
-def now_sql(tx: Connection) -> str:
-    """The database's clock in milliseconds, as SQL for hand-written statements."""
-    if tx.dialect.name == "sqlite":
-        return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, or_, s
 from bulksend.errors import InvalidInput
 from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, reopen, status_counts
-from bulksend.ledger.database import Database, by_index, db_now, unhurried
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import Database, prefer_indexes, set_statement_timeout
 from bulksend.ledger.endings import NEVER_TAKEN, end_unsent
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging.states import WAITING, CampaignStatus, Kind, Status
@@ -89,7 +90,7 @@ def mark_cancelled(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     change = (
         update(campaigns)
         .where(campaigns.c.id == id, campaigns.c.status.not_in(ended))
-        .values(status=CampaignStatus.CANCELLED.value, ended_at=db_now())
+        .values(status=CampaignStatus.CANCELLED.value, ended_at=current_ms())
     )
     return operator_log.apply(tx, change, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
 
@@ -117,7 +118,7 @@ def _end_chunk(tx: Connection, id: str, limit: int) -> tuple[int, int]:
 
     Returns how many were waiting and how many were claimed.
     """
-    by_index(tx)
+    prefer_indexes(tx)
     waiting = _end_matching(
         tx,
         # The words and the order of the partial index of waiting messages, so that few rows are read.
@@ -168,7 +169,7 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             f"campaign {id} is cancelled: its messages are not sent any more. `bulksend send FILE … --continue {id}` "
             "sends to the recipients who got none, in a new campaign"
         )
-    unhurried(tx)
+    set_statement_timeout(tx, 0)
     count = tx.execute(
         update(messages)
         .where(
@@ -176,7 +177,7 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             messages.c.status == Status.FAILED.value,
             messages.c.kind != Kind.OTP.value,
             messages.c.payload.is_not(None),
-            or_(messages.c.expires_at.is_(None), messages.c.expires_at > db_now()),
+            or_(messages.c.expires_at.is_(None), messages.c.expires_at > current_ms()),
             text(NEVER_TAKEN),
         )
         .values(
@@ -187,7 +188,7 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             ended_at=None,
             error=None,
             owner=None,
-            due_at=db_now(),
+            due_at=current_ms(),
             gate=None,
             gate_until=None,
         )

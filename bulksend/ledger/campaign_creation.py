@@ -21,7 +21,8 @@ from bulksend.ledger.campaigns import (
     read_all,
     status_counts,
 )
-from bulksend.ledger.database import db_now, insert_if_new, instant, rows_changed
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import insert_if_new, rows_changed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import campaigns
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
@@ -60,7 +61,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
         "id": new_id(),
         "status": CampaignStatus.INTAKE,
         "source_name": new.source_name[:255],
-        "created_at": db_now(),
+        "created_at": current_ms(),
         "created_by": new.created_by[:100],
         "timezone": new.timezone,
         **dict.fromkeys(("rows_read", "messages", "duplicates", "suppressed", "refused"), 0),
@@ -142,7 +143,7 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
     different = _differing(campaign, new)
     if not different:
         return
-    now = instant(tx)
+    now = read_clock(tx)
     again = new.naming("again", True)
     when = f"due {format_instant(campaign.due_at)}" if campaign.due_at > now else "due since it was created"
     ttl = (
@@ -186,7 +187,7 @@ def with_same_content(tx: Connection, new: NewCampaign) -> list[Campaign]:
             campaigns.c.sender == new.sender,
             campaigns.c.type == new.type,
             campaigns.c.content == new.content,
-            or_(campaigns.c.name == new.name, campaigns.c.created_at > db_now() - SAME_CONTENT_MS),
+            or_(campaigns.c.name == new.name, campaigns.c.created_at > current_ms() - SAME_CONTENT_MS),
         )
         .order_by(campaigns.c.id.desc())
     )

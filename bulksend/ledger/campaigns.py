@@ -10,7 +10,8 @@ from sqlalchemy import Connection, RowMapping, Select, func, select, update
 
 from bulksend.errors import CampaignNotFound
 from bulksend.ledger import counters
-from bulksend.ledger.database import among, db_now
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import among
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
@@ -140,7 +141,7 @@ def finish_intake(tx: Connection, id: str) -> None:
     tx.execute(
         update(campaigns)
         .where(campaigns.c.id == id, campaigns.c.intake_done_at.is_(None))
-        .values(intake_done_at=db_now())
+        .values(intake_done_at=current_ms())
     )
     tx.execute(
         update(campaigns)
@@ -158,7 +159,7 @@ def finish_ended(tx: Connection) -> list[str]:
             campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
             counters.messages_in(WAITING | HELD) == 0,
         )
-        .values(status=CampaignStatus.FINISHED.value, ended_at=db_now())
+        .values(status=CampaignStatus.FINISHED.value, ended_at=current_ms())
         .returning(campaigns.c.id)
     )
     return [str(row.id) for row in rows]
@@ -173,7 +174,7 @@ def reopen_waiting(tx: Connection, within_ms: int = 86_400_000) -> list[str]:
     found = tx.execute(
         select(campaigns.c.id).where(
             campaigns.c.status == CampaignStatus.FINISHED.value,
-            campaigns.c.ended_at > db_now() - within_ms,
+            campaigns.c.ended_at > current_ms() - within_ms,
             counters.messages_in(WAITING) > 0,
         )
     )

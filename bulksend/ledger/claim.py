@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement
+from bulksend.ledger.bulk_parameters import IDS, bound, named, statement
+from bulksend.ledger.clock import now_sql
 from bulksend.ledger.schema import HELD_SQL
 from bulksend.messaging.states import Kind
 

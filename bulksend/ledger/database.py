@@ -1,4 +1,4 @@
-"""The door to the database: SQLite (WAL, synchronous=FULL, foreign keys on) or PostgreSQL (psycopg 3)."""
+"""Transactions on the ledger's database: SQLite (WAL, synchronous=FULL, foreign keys on) or PostgreSQL (psycopg 3)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import BigInteger
 
 from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable
-from bulksend.ledger.driver_errors import as_ours
+from bulksend.ledger.driver_errors import translated
 from bulksend.settings import without_secrets
 
 if TYPE_CHECKING:
@@ -47,40 +43,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A plan is kept for as long as a connection knows nothing new of its tables, and one made for a ledger that was
-#: empty walks it when it is full: 40,000 rows read to settle 20, until the next ANALYZE. Its joins stay its own choice:
-#: thousands given back at once, each compared with each, took 18 s without hashing.
+#: A plan that a connection made for an empty table later reads the full table: 40,000 rows to settle 20, until the
+#: next ANALYZE. Join methods stay PostgreSQL's choice: without hash joins, releasing thousands took 18 s.
 _BY_KEY = {"enable_seqscan": "off"}
 
-#: PostgreSQL's own words for "run that transaction again": serialization failure, deadlock, and a lock that
-#: was not had in time; then the states in which the server is away or about to be.
+#: SQLSTATEs that ask for the transaction again (serialization failure, deadlock, lock timeout), and those of a server
+#: that is away or about to be.
 _AGAIN = {"40001", "40P01", "55P03"}
 _AWAY = {"57P01", "57P02", "57P03", "53300", "53400", "25006", "08000", "08003", "08006", "08001", "08004"}
 
 
-#: SQLite: each COMMIT is on the disk when it returns; or with the next one that is.
+#: SQLite: a COMMIT returns when it is on the disk, or before.
 _SYNCED, _NOT_SYNCED = "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"
 
 
-class db_now(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
-    """Milliseconds since the epoch by the database's own clock, at the statement's start or later."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(db_now, "sqlite")
-def _sqlite_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
-
-
-@compiles(db_now, "postgresql")
-def _postgresql_now(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
-
-
 def among(tx: Connection, column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool]:
-    """``column`` is one of ``values``, as a single bound parameter however many there are."""
+    """``column`` is one of ``values``, which are bound as a single parameter."""
     if tx.dialect.name == "sqlite":
         import json
 
@@ -93,47 +71,31 @@ def among(tx: Connection, column: ColumnElement[Any], values: Sequence[str]) -> 
 def rows_changed(
     tx: Connection, statement: Executable, parameters: Mapping[str, object] | None = None
 ) -> int:
-    """Execute it; how many rows it put in or changed.
+    """Execute the statement; returns how many rows it inserted or changed.
 
-    A plain ``rowcount`` is -1 for INSERTs and textual statements on PostgreSQL: psycopg forgets it at the close
-    of the cursor, and SQLAlchemy keeps it unasked only for its own UPDATE and DELETE.
+    A plain ``rowcount`` is -1 for INSERTs and textual statements on PostgreSQL: SQLAlchemy keeps it by default only for
+    its own UPDATE and DELETE.
     """
     options: dict[str, Any] = {"preserve_rowcount": True}
     result = tx.execute(statement, parameters or {}, execution_options=options)
     return int(result.rowcount)
 
 
-def unhurried(tx: Connection) -> None:
-    """Let the rest of this transaction take its time: an audit of millions is longer than any hot statement."""
+def set_statement_timeout(tx: Connection, ms: int) -> None:
+    """Limit each further statement of this transaction to ``ms``; 0 is no limit. SQLite has no such limit."""
     if tx.dialect.name == "postgresql":
-        tx.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        tx.exec_driver_sql(f"SET LOCAL statement_timeout = {int(ms)}")
 
 
-def by_index(tx: Connection) -> None:
-    """Let the rest of this transaction find its rows by indexes and take their order from them.
+def prefer_indexes(tx: Connection) -> None:
+    """Have PostgreSQL use indexes to find and order rows in the rest of this transaction.
 
-    For the first few of many rows in an order. PostgreSQL reads and sorts all of them where it believes, by old
-    statistics, that there are none.
+    For the first few of many rows in an order: with outdated statistics PostgreSQL reads and sorts all of them.
     """
     if tx.dialect.name == "postgresql":
         tx.exec_driver_sql(
             "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true)"
         )
-
-
-def hurried(tx: Connection, ms: int) -> None:
-    """Let no statement of the rest of this transaction take longer than ``ms``: it does its work in parts."""
-    if tx.dialect.name == "postgresql":
-        tx.exec_driver_sql(f"SET LOCAL statement_timeout = {int(ms)}")
-
-
-def instant(tx: Connection) -> int:
-    """The database's clock now, in milliseconds since the epoch."""
-    return int(tx.execute(_NOW).scalar_one())
-
-
-#: Made once: to make a statement costs more than to run this one.
-_NOW = select(db_now())
 
 
 def dialect_insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -142,17 +104,16 @@ def dialect_insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.I
 
 
 def insert_if_new(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that skips rows whose key is there already; ``rows_changed`` says how many went in."""
+    """An INSERT that skips rows whose key exists; ``rows_changed`` returns how many were inserted."""
     return dialect_insert(tx, table).on_conflict_do_nothing()
 
 
 class Database:
-    """Opens transactions; knows which failures deserve another try.
+    """Opens transactions, and repeats those that failed for a passing reason.
 
-    ``write`` and ``read`` are context managers; ``retrying`` runs a whole transaction again when the database
-    asked for that. Thread-safe. On SQLite one lock a process keeps its own threads from fighting for the one
-    writer's place; other processes wait by ``busy_timeout``. ``by_key`` is for workers and relays, who find every row
-    by an index: PostgreSQL is not asked whether it would rather walk a table.
+    ``write`` and ``read`` are context managers; ``retrying`` runs a whole transaction again. Thread-safe. On SQLite the
+    threads of a process take turns to write by a lock, and processes by ``busy_timeout``. ``by_key`` is for workers and
+    relays, which find every row by an index: PostgreSQL then never reads a whole table.
     """
 
     def __init__(
@@ -164,7 +125,7 @@ class Database:
         by_key: bool = False,
         pooled: bool = False,
     ) -> None:
-        """``pooled``: a pooler in transaction mode stands before it: each transaction may have another session."""
+        """``pooled``: a pooler in transaction mode stands between; each transaction may have another session."""
         self.url = make_url(url)
         self.pooled = pooled
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -178,26 +139,26 @@ class Database:
         )
 
     @contextmanager
-    def write(self, *, lasting: bool = True) -> Iterator[Connection]:
-        """A transaction that will write; commits at the end, rolls back on any exception.
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """A transaction that writes; commits at the end, rolls back on any exception.
 
-        One that is not ``lasting`` is not waited for until it rests on the disk: it outlives whatever happens to any
-        process, and the next lasting one of anybody takes it along; a power cut before that takes it back, whole.
+        Without ``durable`` the COMMIT returns before it is on the disk. It survives the end of any process, and reaches
+        the disk with the next durable COMMIT; a power cut before that undoes the whole transaction.
         """
         if not self.is_sqlite:
             with self.engine.begin() as tx:
-                if not lasting:
+                if not durable:
                     tx.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield tx
             return
         with self._write_lock, self.engine.connect() as connection:
             tx = connection.execution_options(bulksend_write=True)
-            with nullcontext() if lasting else _not_synced(tx), tx.begin():
+            with nullcontext() if durable else _not_synced(tx), tx.begin():
                 yield tx
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and sees one state of the ledger throughout."""
+        """A transaction that reads one unchanging state of the ledger."""
         with self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(
@@ -207,10 +168,12 @@ class Database:
                 yield connection
 
     @contextmanager
-    def alone(self) -> Iterator[Connection]:
-        """No transaction: each statement is one of its own, and has no way to BEGIN and COMMIT. On SQLite, where no
-        way is long, the same as ``write``."""
-        # Settings of a session behind a pooler last for a transaction, and one statement has no room for them.
+    def autocommit(self) -> Iterator[Connection]:
+        """Each statement is a transaction of its own, without the round trips of BEGIN and COMMIT.
+
+        The same as ``write`` on SQLite, which saves no round trips, and behind a pooler.
+        """
+        # Behind a pooler the session's settings are set in each transaction.
         if self.is_sqlite or self.pooled:
             with self.write() as tx:
                 yield tx
@@ -223,17 +186,16 @@ class Database:
         work: Callable[[Connection], T],
         *,
         patience_s: float = 10.0,
-        alone: bool = False,
-        lasting: bool = True,
+        autocommit: bool = False,
+        durable: bool = True,
     ) -> T:
-        """Run ``work`` in a write transaction, again while the database asks for it, for at most ``patience_s``.
+        """Run ``work`` in a write transaction; repeat it after a passing failure, for at most ``patience_s``.
 
-        ``work`` must be safe to repeat, also when the first COMMIT did take place and only its answer was lost; with
-        ``alone``, in which each of its statements is committed by itself, also from anywhere in its middle. ``lasting``
-        as in ``write``.
-        Raises LedgerUnreachable when patience ends.
+        ``work`` must be safe to repeat, also when the first COMMIT took place and only its answer was lost. With
+        ``autocommit`` each of its statements is committed by itself, and it must be safe to repeat after any of them.
+        Raises LedgerUnreachable when the failures go on for longer, and DBAPIError at one that is not passing.
         """
-        transaction = self.alone if alone else partial(self.write, lasting=lasting)
+        transaction = self.autocommit if autocommit else partial(self.write, durable=durable)
         deadline = time.monotonic() + patience_s
         pause = 0.02
         while True:
@@ -241,35 +203,35 @@ class Database:
                 with transaction() as tx:
                     return work(tx)
             except DBAPIError as error:
-                if not worth_repeating(error):
+                if not is_transient(error):
                     raise
                 if time.monotonic() + pause > deadline:
-                    raise LedgerUnreachable(str(self.ours(error))) from None
+                    raise LedgerUnreachable(str(self.translated(error))) from None
             self._sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 1.0)
 
     def check(self) -> None:
-        """Raises LedgerUnreachable when the database does not answer a query, LedgerUnfit where it never will."""
-        with self.in_our_words(), self.read() as tx:
+        """Raises LedgerUnreachable when the database does not answer a query, LedgerUnfit when its setup is wrong."""
+        with self.translated_errors(), self.read() as tx:
             if self.is_sqlite:
                 tx.execute(select(1))
             elif tx.exec_driver_sql(_KEPT).scalar() is not True:
                 raise LedgerUnfit(
-                    f"the ledger at {self.address}: what stands before it leaves startup options out, as a pooler "
-                    "does; set BULKSEND_POOLER=transaction, or use the direct port"
+                    f"the ledger at {self.address}: its startup options were dropped, as a pooler does; "
+                    "set BULKSEND_POOLER=transaction, or use the direct port"
                 )
 
     @contextmanager
-    def in_our_words(self) -> Iterator[None]:
-        """What the database raises within becomes LedgerUnreachable or LedgerUnfit."""
+    def translated_errors(self) -> Iterator[None]:
+        """Raises LedgerUnreachable or LedgerUnfit for each error of the database in the block."""
         try:
             yield
         except DBAPIError as error:
-            raise self.ours(error) from None
+            raise self.translated(error) from None
 
-    def ours(self, error: DBAPIError) -> LedgerUnfit | LedgerUnreachable:
-        """A failure as an error of ours: the address, the cause, the remedy, and no parameter, which may be private."""
-        return as_ours(error, self.address, self.url.database if self.is_sqlite else None)
+    def translated(self, error: DBAPIError) -> LedgerUnfit | LedgerUnreachable:
+        """The error as one of ours: address, cause and remedy, without parameters, which may be private."""
+        return translated(error, self.address, self.url.database if self.is_sqlite else None)
 
     def sqlite_version(self) -> str:
         """The version of the SQLite library in use."""
@@ -283,7 +245,7 @@ class Database:
 
 @contextmanager
 def _not_synced(connection: Connection) -> Iterator[None]:
-    """SQLite takes it up with the next BEGIN; the connection goes back to its pool as it was."""
+    """SQLite reads the setting at the next BEGIN; it is restored before the connection goes back to its pool."""
     driver: Any = connection.connection.driver_connection
     driver.execute(_NOT_SYNCED)
     try:
@@ -292,8 +254,8 @@ def _not_synced(connection: Connection) -> Iterator[None]:
         driver.execute(_SYNCED)
 
 
-def worth_repeating(error: DBAPIError) -> bool:
-    """Whether the same transaction may well succeed later: locked, serialization, lost connection, restart."""
+def is_transient(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed later: a lock, a serialization failure, a lost connection, a restart."""
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
     state = getattr(error.orig, "sqlstate", None)
@@ -301,17 +263,17 @@ def worth_repeating(error: DBAPIError) -> bool:
         return state in _AGAIN or state in _AWAY or state.startswith("53")
     if isinstance(error, OperationalError):
         words = str(error.orig).lower()
-        # A psycopg error without SQLSTATE never reached the server; SQLite says its reasons in words only.
+        # A psycopg error without SQLSTATE did not reach the server; SQLite has no SQLSTATEs.
         return "no such" not in words and "syntax" not in words
     return False
 
 
-#: Held while a ledger's file is made.
-_MAKING = threading.Lock()
+#: Held while a ledger's file is created.
+_CREATING = threading.Lock()
 
 
 def _close_to_others(file: str) -> None:
-    """An earlier program let every user of the machine read its ledger. A group that may write keeps its rights."""
+    """Take the rights of all other users, which an earlier version gave. A group that may write keeps its rights."""
     for each in (Path(file), Path(f"{file}-wal"), Path(f"{file}-shm")):
         with suppress(FileNotFoundError):
             mode = each.stat().st_mode
@@ -344,28 +306,28 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _keep_private(_dialect: object, _record: object, arguments: list[Any], _more: object) -> None:
-        # It holds people's numbers; -wal and -shm take its mode over. Where it cannot be made SQLite says why.
+        # The file holds phone numbers; -wal and -shm get its mode. Where it cannot be created, SQLite says why.
         with suppress(OSError):
             try:
-                # One at a time: closing a file drops the locks that SQLite has taken on it in another thread.
-                with _MAKING:
+                # One thread at a time: closing a file drops the locks that SQLite holds on it in another thread.
+                with _CREATING:
                     os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             except FileExistsError:
                 _close_to_others(arguments[0])
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, below
+        connection.isolation_level = None  # BEGIN is sent below
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            # What a wiped code leaves free in a page is zeroed with it: no encrypted code rests in the file either.
+            # Zeroes freed space, so that a wiped code is gone from the file too.
             "secure_delete=ON",
             "busy_timeout=15000",
             "cache_size=-65536",
-            # 16 MB: a page that is written again and again, as an index's is, goes to the file less often.
+            # 16 MB: pages that change often, as those of an index, go to the file less often.
             "wal_autocheckpoint=4000",
             "temp_store=MEMORY",
         ):
@@ -375,23 +337,23 @@ def _sqlite_engine(url: str, pool_size: int) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("bulksend_write")
-        # IMMEDIATE: a reader that turns writer half-way gets SQLITE_BUSY at once, whatever the timeout.
+        # IMMEDIATE: a transaction that first reads and then writes gets SQLITE_BUSY without waiting.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
 
-#: Whether a session has the settings that it was opened with.
+#: Whether the session has the settings of its startup options.
 _KEPT = "SELECT current_setting('idle_in_transaction_session_timeout') = '1min'"
 
 
 def _session_settings(statement_timeout_ms: int, *, by_key: bool) -> dict[str, str]:
-    """What each session of ours goes by, whatever its role or database is set to."""
+    """Settings of each session, which override those of its role and database."""
     return {
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": "10000",
         "idle_in_transaction_session_timeout": "60000",
-        # A COMMIT that returned has to outlive the server: an attempt that it forgot would be POSTed again.
+        # A COMMIT that returned must survive a crash of the server: a forgotten attempt would be POSTed again.
         "synchronous_commit": "on",
     } | (_BY_KEY if by_key else {})
 
@@ -403,11 +365,11 @@ def _postgresql_engine(
     arguments: dict[str, Any] = {
         "connect_timeout": 5,
         "application_name": "bulksend",
-        # Else psycopg goes by the server's encoding, and gives bytes for one that it does not know.
+        # By default psycopg uses the server's encoding, and returns bytes for one that it does not know.
         "client_encoding": "utf8",
     }
     if pooled:
-        # A statement that one session has prepared is not known to the next one.
+        # The next session does not know a statement that this one prepared.
         arguments["prepare_threshold"] = None
     else:
         arguments["options"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
@@ -416,8 +378,7 @@ def _postgresql_engine(
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=10,
-        # Whoever goes by keys works all the time, and tries again by himself: a ping before each transaction would only
-        # be one more way there and back.
+        # Workers and relays repeat what fails, so a ping before each transaction is only one more round trip.
         pool_pre_ping=not by_key,
         pool_timeout=10,
         connect_args=arguments,
@@ -441,11 +402,11 @@ def _postgresql_engine(
 
     @event.listens_for(engine, "handle_error")
     def _tell_no_values(context: ExceptionContext) -> None:
-        # Its DETAIL is: Failing row contains (…)
-        told, orig = context.sqlalchemy_exception, context.original_exception
+        # Its DETAIL quotes values: "Failing row contains (…)".
+        raised, orig = context.sqlalchemy_exception, context.original_exception
         primary = getattr(getattr(orig, "diag", None), "message_primary", None)
-        if told is not None and primary is not None:
+        if raised is not None and primary is not None:
             orig.args = (primary,)
-            told.args = (f"({type(orig).__module__}.{type(orig).__name__}) {primary}",)
+            raised.args = (f"({type(orig).__module__}.{type(orig).__name__}) {primary}",)
 
     return engine

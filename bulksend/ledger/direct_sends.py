@@ -13,7 +13,8 @@ from sqlalchemy import Connection, select
 from bulksend.ledger import message_rows
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import Database, among, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database, among
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import EncryptionPolicy, NewMessage, encrypt_otp_only
 from bulksend.ledger.schema import messages
@@ -98,13 +99,13 @@ def store(
     def work(tx: Connection) -> list[DirectResult]:
         # Computed once: when only the answer to a COMMIT was lost, the ids tell that the stored rows are these.
         if not rows:
-            now = instant(tx)
+            now = read_clock(tx)
             planned = [send.message(now) for send in sends]
             prepared = message_rows.prepare(campaign, planned, cipher, encrypts)
             rows.extend(message_rows.message_rows(tx, campaign, prepared, cipher, now))
         return _store(tx, campaign, rows, sends, cipher)
 
-    return database.retrying(work, alone=True)
+    return database.retrying(work, autocommit=True)
 
 
 def _store(

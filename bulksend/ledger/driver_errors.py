@@ -1,7 +1,7 @@
-"""What a failure of the database means, and whether a ledger can be used: tried, not asked.
+"""Errors of the database driver as errors of ours: the cause and the remedy of each.
 
-A problem that lasts until a person mends it (a wrong password, a missing right, an encoding) ends a worker at its
-start. One that may end by itself (away, full, locked) is outlived.
+A fatal problem (a wrong password, a missing right, an encoding) ends a worker at its start. A worker outlives one
+that may pass (away, full, locked).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ POOLER = (
 )
 
 
-def _lasting(what: str, remedy: str) -> ServerProblem:
+def _fatal(what: str, remedy: str) -> ServerProblem:
     return ServerProblem(what, remedy, fatal=True)
 
 
-def _passing(what: str, remedy: str) -> ServerProblem:
+def _transient(what: str, remedy: str) -> ServerProblem:
     return ServerProblem(what, remedy, fatal=False)
 
 
@@ -34,96 +34,94 @@ _START = "start it, e.g. with `docker compose up -d postgres`, or set DATABASE_U
 _CAUSES: tuple[tuple[tuple[str, ...], ServerProblem], ...] = (
     (
         ("28P01", "password authentication failed", "no password supplied"),
-        _lasting(
+        _fatal(
             "the password or the user is wrong",
             "check both in DATABASE_URL; percent-encode @ : / # ? % in the password",
         ),
     ),
     (
         ("pg_hba.conf", "28000"),
-        _lasting(
+        _fatal(
             "the server refuses this user from here", "see its pg_hba.conf, and the user's right to log in"
         ),
     ),
     (
         ("3D000", "3d000"),
-        _lasting(
-            "there is no such database", "create it: createdb --encoding UTF8 --template template0 NAME"
-        ),
+        _fatal("there is no such database", "create it: createdb --encoding UTF8 --template template0 NAME"),
     ),
     (
         ("for schema", "for database"),
-        _lasting(
+        _fatal(
             "the user may not make tables there",
             "as the owner: GRANT CREATE, USAGE ON SCHEMA public TO the user of DATABASE_URL",
         ),
     ),
     (
         ("42501",),
-        _lasting(
+        _fatal(
             "the user lacks a right",
             "as the owner: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
             "TO the user of DATABASE_URL",
         ),
     ),
-    (("unsupported startup parameter", *LOST_PREPARED), _lasting(*POOLER)),
+    (("unsupported startup parameter", *LOST_PREPARED), _fatal(*POOLER)),
     (
         ("42P01", "42703", "no such table", "no such column"),
-        _lasting("its schema is not this program's", "bulksend migrate"),
+        _fatal("its schema is not this program's", "bulksend migrate"),
     ),
     (
         ("certificate verify failed", "root certificate", "certificate"),
-        _lasting(
+        _fatal(
             "the server's certificate is not trusted",
             "add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL, with the authority's certificate",
         ),
     ),
     (
         ("does not support SSL",),
-        _lasting("the server speaks no TLS", "leave sslmode out of DATABASE_URL, or set up TLS there"),
+        _fatal("the server speaks no TLS", "leave sslmode out of DATABASE_URL, or set up TLS there"),
     ),
     (
         ("53100", "o space left", "disk is full"),
-        _passing("the disk is full", "make room on the ledger's disk"),
+        _transient("the disk is full", "make room on the ledger's disk"),
     ),
     (
         ("53300", "too many clients", "remaining connection slots"),
-        _passing("it takes no more connections", "raise max_connections, or use a pooler"),
+        _transient("it takes no more connections", "raise max_connections, or use a pooler"),
     ),
-    (("25006",), _passing("it is read-only", "set DATABASE_URL to the primary, not to a replica")),
+    (("25006",), _transient("it is read-only", "set DATABASE_URL to the primary, not to a replica")),
     (
         ("57P01", "57P02", "57P03", "starting up", "shutting down"),
-        _passing("it starts or stops just now", "wait until it has"),
+        _transient("it starts or stops just now", "wait until it has"),
     ),
     (
         ("resolve host", "translate host", "not known", "name resolution"),
-        _passing("its host name is not known", "check the host in DATABASE_URL, and the name server"),
+        _transient("its host name is not known", "check the host in DATABASE_URL, and the name server"),
     ),
     (
         ("imeout", "timed out"),
-        _passing(
+        _transient(
             "it does not answer in time", "check the host, the port and what lies between, such as a firewall"
         ),
     ),
-    (("refused", "No such file or directory"), _passing("nothing listens there", _START)),
+    (("refused", "No such file or directory"), _transient("nothing listens there", _START)),
     (
         ("file is not a database", "malformed"),
-        _lasting("the file is no SQLite database, or a damaged one", "set DATABASE_URL to another file"),
+        _fatal("the file is no SQLite database, or a damaged one", "set DATABASE_URL to another file"),
     ),
     (
         ("readonly database", "attempt to write"),
-        _lasting("this folder or file cannot be written", "run it elsewhere, or as the user that owns it"),
+        _fatal("this folder or file cannot be written", "run it elsewhere, or as the user that owns it"),
     ),
     (
         ("database is locked",),
-        _passing("another process keeps it locked", "wait, or end the process that keeps it"),
+        _transient("another process keeps it locked", "wait, or end the process that keeps it"),
     ),
-    (("disk I/O error",), _passing("its disk failed", "look at the disk; see the system's log")),
+    (("disk I/O error",), _transient("its disk failed", "look at the disk; see the system's log")),
 )
 
 
-def own_words(error: BaseException) -> str:
-    """The first line of the database's error, without a value: what a row or a parameter held is private."""
+def first_line(error: BaseException) -> str:
+    """The first line of the database's error, without values of rows or parameters, which are private."""
     state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
     if state.startswith("22"):  # these quote what could not be read
         return f"a value does not fit (SQLSTATE {state})"
@@ -132,39 +130,39 @@ def own_words(error: BaseException) -> str:
 
 
 def log_text(error: BaseException) -> str:
-    """An error for the log: its type, and the database's own first line where it is the database's."""
+    """An error for the log: its type and, of a database error, its first line."""
     name = type(error).__name__
-    return f"{name}: {own_words(error)}" if isinstance(error, DBAPIError) else name
+    return f"{name}: {first_line(error)}" if isinstance(error, DBAPIError) else name
 
 
 def problem_of(error: DBAPIError, file: str | None = None) -> ServerProblem:
-    """What an error of the database means. ``file`` is a SQLite ledger's."""
+    """The cause and remedy of an error of the database. ``file``: the ledger's file on SQLite."""
     said = str(error.orig)
     state = getattr(error.orig, "sqlstate", None) or ""
     if file is not None and "unable to open" in said:
         return _of_the_file(Path(file))
-    words = own_words(error)
+    words = first_line(error)
     if "does not exist" in said and "database " in said and not state:
         state = "3D000"
     for marks, problem in _CAUSES:
         if any(mark == state or mark in said for mark in marks):
             return ServerProblem(f"{problem.what} ({words})", problem.remedy, problem.fatal)
-    return _passing(f"it cannot be used ({words})", "see the database's own log, or set DATABASE_URL")
+    return _transient(f"it cannot be used ({words})", "see the database's own log, or set DATABASE_URL")
 
 
 def _of_the_file(file: Path) -> ServerProblem:
     folder = file.absolute().parent
     if file.is_dir():
-        return _lasting(f"{file} is a folder", "write the name of a file into DATABASE_URL")
+        return _fatal(f"{file} is a folder", "write the name of a file into DATABASE_URL")
     if not folder.is_dir():
-        return _lasting(f"the folder {folder} is not there", "make it, or set DATABASE_URL to another file")
+        return _fatal(f"the folder {folder} is not there", "make it, or set DATABASE_URL to another file")
     if not os.access(folder, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
-        return _lasting(f"the folder {folder} cannot be written", "run it elsewhere, or set DATABASE_URL")
-    return _lasting(f"{file} cannot be opened", "run it elsewhere, or set DATABASE_URL to another file")
+        return _fatal(f"the folder {folder} cannot be written", "run it elsewhere, or set DATABASE_URL")
+    return _fatal(f"{file} cannot be opened", "run it elsewhere, or set DATABASE_URL to another file")
 
 
-def as_ours(error: DBAPIError, address: str, file: str | None = None) -> LedgerUnfit | LedgerUnreachable:
-    """The failure as an error of ours: what is wrong with the ledger at ``address``, and the remedy."""
+def translated(error: DBAPIError, address: str, file: str | None = None) -> LedgerUnfit | LedgerUnreachable:
+    """The error as one of ours: what is wrong with the ledger at ``address``, and the remedy."""
     problem = problem_of(error, file)
     text = problem.text(f"the ledger at {address}")
     return LedgerUnfit(text) if problem.fatal else LedgerUnreachable(text)

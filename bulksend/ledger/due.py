@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Text, Tuple, cast, func, literal, select, text, tuple_
 
-from bulksend.ledger.database import by_index, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.endings import end_unsent
 from bulksend.ledger.schema import WAITING_SQL, Id, Instant, messages
 from bulksend.messaging.states import Status
@@ -55,7 +56,7 @@ def due_messages(
     tx: Connection, campaign_id: str, limit: int, *, after: Cursor | None = None
 ) -> list[DueMessage]:
     """The campaign's messages that wait and are due, the longest due first; with ``after`` those behind that cursor."""
-    now = instant(tx)
+    now = read_clock(tx)
     wanted = (
         select(_ID_TEXT, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
         .where(messages.c.campaign_id == campaign_id, _IS_WAITING, messages.c.due_at <= now)
@@ -92,11 +93,11 @@ def expire(tx: Connection, limit: int = 5000) -> int:
 
     Messages locked by another transaction are left to the next call.
     """
-    by_index(tx)
+    prefer_indexes(tx)
     # The time as a value: the database does not use a volatile function as the bound of an index scan.
     expired = tx.execute(
         select(_ID_TEXT)
-        .where(_IS_WAITING, messages.c.expires_at.is_not(None), messages.c.expires_at <= instant(tx))
+        .where(_IS_WAITING, messages.c.expires_at.is_not(None), messages.c.expires_at <= read_clock(tx))
         .order_by(messages.c.expires_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

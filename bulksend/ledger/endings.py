@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, text, update
 
-from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement, table
-from bulksend.ledger.database import among, db_now
+from bulksend.ledger.bulk_parameters import IDS, bound, named, statement, table
+from bulksend.ledger.clock import current_ms, now_sql
+from bulksend.ledger.database import among
 from bulksend.ledger.schema import messages
 from bulksend.messaging.final_status import EffectiveOutcome, effective_outcome, final_status
 from bulksend.messaging.states import UNSENT, WAITING, Status
@@ -71,7 +72,7 @@ def end_unsent(
         "owner": None,
         "gate": None,
         "gate_until": None,
-        "ended_at": db_now(),
+        "ended_at": current_ms(),
         "payload": text(WIPED_PAYLOAD),
     }
     if not ids:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, insert, literal, or_, select, text, update
 
-from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, table
-from bulksend.ledger.database import among, db_now, instant
+from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
+from bulksend.ledger.clock import current_ms, now_sql, read_clock
+from bulksend.ledger.database import among
 from bulksend.ledger.endings import ENDED, MAYBE_SENT, WIPED_PAYLOAD, WORKER_LOST, apply_evidence
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import HELD_SQL, UNKNOWN_SQL, attempts, campaigns, messages, workers
@@ -35,14 +36,14 @@ class Rescued:
 
 def take(tx: Connection, name: str, lease_ms: int) -> tuple[str, int]:
     """A new lease for the worker of that name (host, pid): its id, and the database's clock in ms."""
-    id, now = new_id(), instant(tx)
+    id, now = new_id(), read_clock(tx)
     tx.execute(insert(workers).values(id=id, name=name[:100], started_at=now, lease_until=now + lease_ms))
     return id, now
 
 
 def renew(tx: Connection, lease: str, lease_ms: int) -> int | None:
     """Prolong a lease that has not lapsed; the database's clock in ms. None says that it has lapsed."""
-    now = instant(tx)
+    now = read_clock(tx)
     kept = tx.execute(
         update(workers)
         .where(workers.c.id == lease, workers.c.lease_until > now, workers.c.ended_at.is_(None))
@@ -53,14 +54,16 @@ def renew(tx: Connection, lease: str, lease_ms: int) -> int | None:
 
 def end(tx: Connection, lease: str) -> None:
     """The worker stops; what it holds still, a rescue gives back at once."""
-    tx.execute(update(workers).where(workers.c.id == lease).values(lease_until=db_now(), ended_at=db_now()))
+    tx.execute(
+        update(workers).where(workers.c.id == lease).values(lease_until=current_ms(), ended_at=current_ms())
+    )
 
 
 def alive(tx: Connection) -> list[str]:
     """The names of the workers whose lease runs."""
     return list(
         tx.execute(
-            select(workers.c.name).where(workers.c.lease_until > db_now(), workers.c.ended_at.is_(None))
+            select(workers.c.name).where(workers.c.lease_until > current_ms(), workers.c.ended_at.is_(None))
         ).scalars()
     )
 
@@ -80,7 +83,7 @@ _HOLDS = (
 def any_lapsed(tx: Connection) -> bool:
     """Whether there may be something to rescue or to close: only reads, so that nobody who writes waits for it."""
     lapsed = select(workers.c.id).where(
-        workers.c.lease_until <= db_now(), or_(workers.c.ended_at.is_(None), _HOLDS.is_not(None))
+        workers.c.lease_until <= current_ms(), or_(workers.c.ended_at.is_(None), _HOLDS.is_not(None))
     )
     return tx.execute(select(exists(lapsed))).scalar_one() in (True, 1)
 
@@ -92,7 +95,7 @@ def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
     once, after ``resend_wait_ms``; an OTP never is.
     """
     lapsed = tx.execute(
-        select(workers.c.id).where(workers.c.lease_until <= db_now(), _HOLDS.is_not(None))
+        select(workers.c.id).where(workers.c.lease_until <= current_ms(), _HOLDS.is_not(None))
     ).scalars()
     done = Rescued([], [], [])
     for lease in lapsed.all():
@@ -114,7 +117,7 @@ def reap(
     tx.execute(
         update(workers)
         .where(workers.c.id == lease, workers.c.ended_at.is_(None))
-        .values(lease_until=db_now(), ended_at=db_now())
+        .values(lease_until=current_ms(), ended_at=current_ms())
     )
     struck, quarantined = _strike(tx, lease, rendering) if rendering else ([], [])
     unbegun: list[str] = []
@@ -148,7 +151,7 @@ def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list
         .where(among(tx, attempts.c.id, [str(row.attempt_id) for row in rows]), attempts.c.outcome.is_(None))
         .values(
             outcome="not_sent",
-            finished_at=db_now(),
+            finished_at=current_ms(),
             bytes_sent=False,
             reply_began=False,
             error=f"{WORKER_LOST} before the POST began",
@@ -221,7 +224,7 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
         tx.execute(
             update(attempts)
             .where(attempts.c.id.in_(part), attempts.c.outcome.is_(None))
-            .values(outcome="unknown", finished_at=db_now(), error=WORKER_LOST)
+            .values(outcome="unknown", finished_at=current_ms(), error=WORKER_LOST)
         )
         resend = select(campaigns.c.id).where(
             campaigns.c.on_unknown == OnUnknown.RESEND.value,
@@ -233,13 +236,13 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
                 messages.c.id.in_(ids[start : start + 500]),
                 messages.c.kind != Kind.OTP.value,
                 messages.c.tries == 0,
-                or_(messages.c.expires_at.is_(None), messages.c.expires_at > db_now() + resend_wait_ms),
+                or_(messages.c.expires_at.is_(None), messages.c.expires_at > current_ms() + resend_wait_ms),
                 messages.c.campaign_id.in_(resend),
             )
             .values(
                 status=Status.RETRY.value,
                 tries=messages.c.tries + 1,
-                due_at=db_now() + resend_wait_ms,
+                due_at=current_ms() + resend_wait_ms,
                 ended_at=None,
             )
         )
@@ -251,6 +254,6 @@ def close_ended(tx: Connection) -> int:
     """Mark lapsed leases as ended; says how many. Only for the eye: a lapsed lease is over either way."""
     return tx.execute(
         update(workers)
-        .where(workers.c.lease_until <= db_now(), workers.c.ended_at.is_(None))
-        .values(ended_at=db_now())
+        .where(workers.c.lease_until <= current_ms(), workers.c.ended_at.is_(None))
+        .values(ended_at=current_ms())
     ).rowcount

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.copy import NULL, blob, cell, copy_in
-from bulksend.ledger.database import instant
 from bulksend.ledger.encryption import Cipher, clear
 from bulksend.ledger.ids import new_ids
 from bulksend.messaging.number_forms import number_forms
@@ -122,7 +122,7 @@ def message_rows(
         return []
     recipients = {of.message.recipient for of in prepared}
     reasons = suppressions.reasons_for(tx, recipients, campaign.kind)
-    now = instant(tx) if now is None else now
+    now = read_clock(tx) if now is None else now
     kind, campaign_id = campaign.kind.value, campaign.id
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)

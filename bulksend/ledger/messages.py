@@ -10,7 +10,7 @@ from bulksend.errors import InvalidInput, InvalidValue, MessageNotFound
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import reopen
-from bulksend.ledger.database import db_now, instant
+from bulksend.ledger.clock import current_ms, read_clock
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.masking import mask_digits
@@ -81,9 +81,9 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
     target = RESOLUTIONS[as_]
     values: dict[str, Any] = {"status": target.value, "error": storable(f"resolved as {as_}: {why}", 500)}
     if target is Status.QUEUED:
-        values |= {"due_at": db_now(), "ended_at": None, "owner": None}
+        values |= {"due_at": current_ms(), "ended_at": None, "owner": None}
     elif target is Status.ACCEPTED:
-        values |= {"accepted_at": db_now()}
+        values |= {"accepted_at": current_ms()}
     changed = tx.execute(
         update(messages)
         .where(messages.c.id == id, messages.c.status == Status.UNKNOWN.value)
@@ -121,7 +121,7 @@ def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
         )
     if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
         raise InvalidInput(f"the campaign of message {id} is cancelled: its messages are not sent any more")
-    if as_ == "resend" and row["expires_at"] is not None and row["expires_at"] <= instant(tx):
+    if as_ == "resend" and row["expires_at"] is not None and row["expires_at"] <= read_clock(tx):
         raise InvalidInput(f"the time to live of message {id} has passed: it is not sent any more")
     return row
 

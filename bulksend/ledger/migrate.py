@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from bulksend.errors import SchemaNewer, SchemaOutdated
-from bulksend.ledger.database import Database, unhurried
+from bulksend.ledger.database import Database, set_statement_timeout
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -26,7 +26,7 @@ def migrate(database: Database, revision: str = "head") -> None:
 
     config = _config()
     with database.write() as tx:
-        unhurried(tx)
+        set_statement_timeout(tx, 0)
         config.attributes["connection"] = tx
         current = _recorded(tx)
         _refuse_newer(database, current)

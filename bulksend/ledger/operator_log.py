@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Update, insert, select
 
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.database import db_now
+from bulksend.ledger.clock import current_ms
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import acts
 
@@ -39,7 +39,7 @@ def record(tx: Connection, *, actor: str, act: str, scope: str, subject: str, wh
     tx.execute(
         insert(acts).values(
             id=new_id(),
-            at=db_now(),
+            at=current_ms(),
             actor=storable(actor, 100),
             act=act,
             scope=scope,

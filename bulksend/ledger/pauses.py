@@ -8,7 +8,8 @@ from sqlalchemy import Column, ColumnElement, Connection, case, or_, select, upd
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.campaigns import ACTIVE
-from bulksend.ledger.database import db_now, insert_if_new
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import insert_if_new
 from bulksend.ledger.schema import accounts, campaigns, senders
 from bulksend.messaging.states import CampaignStatus
 
@@ -29,7 +30,7 @@ def current(tx: Connection) -> Pauses:
     """Everything that is paused, and the campaigns that were cancelled within CANCEL_FLAG_MS."""
     status = campaigns.c.status
     just_cancelled = (status == CampaignStatus.CANCELLED.value) & (
-        campaigns.c.ended_at > db_now() - CANCEL_FLAG_MS
+        campaigns.c.ended_at > current_ms() - CANCEL_FLAG_MS
     )
 
     def ids(key: Column[str], condition: ColumnElement[bool]) -> frozenset[str]:
@@ -98,7 +99,7 @@ def _change(
     why: str,
     **values: object,
 ) -> bool:
-    pause = (db_now(), why[:500]) if act == "pause" else (None, None)
+    pause = (current_ms(), why[:500]) if act == "pause" else (None, None)
     change = update(key.table).where(key == subject, condition)
     change = change.values(paused_at=pause[0], pause_why=pause[1], **values)
     return operator_log.apply(tx, change, actor=actor, act=act, scope=scope, subject=subject, why=why)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, RowMapping, func, select, union_all
 
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import instant
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import attempts, messages, senders
 from bulksend.messaging.states import Status
@@ -25,7 +25,7 @@ WITH_REASON = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
 
 def send_rates(tx: Connection, of: Sequence[Campaign], window_ms: int) -> dict[str, float]:
     """POSTs a second of each campaign, over the last ``window_ms`` or its sender's newest POSTS_SAMPLED POSTs."""
-    now = instant(tx)
+    now = read_clock(tx)
     found = dict.fromkeys((campaign.id for campaign in of), 0.0)
     moving = [c for c in of if c.ended_at is None or c.ended_at >= now - window_ms]
     phones = {campaign.sender for campaign in moving if not campaign.is_direct}
@@ -88,7 +88,7 @@ def recent_replies(tx: Connection) -> str:
     """The results of the POSTs since the last accepted one, each kind with its number, the newest first."""
     newest = (
         select(attempts)
-        .where(attempts.c.id >= lowest_at(instant(tx) - RECENT_MS))
+        .where(attempts.c.id >= lowest_at(read_clock(tx) - RECENT_MS))
         .order_by(attempts.c.id.desc())
         .limit(REPLIES_COUNTED)
     )

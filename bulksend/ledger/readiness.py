@@ -21,11 +21,11 @@ _MISSING_RIGHTS = text(
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
-def try_out(database: Database) -> None:
+def check_ledger_works(database: Database) -> None:
     """Do what is needed once. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated, SchemaNewer."""
     database.check()
     check_schema(database)
-    with database.in_our_words():
+    with database.translated_errors():
         if not database.is_sqlite:
             with database.read() as tx:
                 _refuse_missing_rights(tx, database.address)

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, literal, select
 
-from bulksend.ledger.bulk_parameters import bound, now_sql, statement, storable, table
-from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
+from bulksend.ledger.bulk_parameters import bound, statement, storable, table
+from bulksend.ledger.clock import current_ms, now_sql
+from bulksend.ledger.database import among, insert_if_new, rows_changed
 from bulksend.ledger.endings import WIPED_PAYLOAD, apply_evidence, listed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import messages, receipts
@@ -36,7 +37,7 @@ def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
     """Store receipts once each and apply them to the messages they speak of; says how many were new."""
     if not incoming:
         return 0
-    now = tx.execute(select(db_now())).scalar_one()
+    now = tx.execute(select(current_ms())).scalar_one()
     rows = [
         {
             "id": new_id(),

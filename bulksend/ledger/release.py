@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, storable, table
+from bulksend.ledger.bulk_parameters import IDS, bound, statement, storable, table
+from bulksend.ledger.clock import now_sql
 from bulksend.ledger.endings import ENDED, MAYBE_SENT, NOT_SENT_AGAIN
 from bulksend.messaging.states import Status
 

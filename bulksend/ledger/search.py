@@ -25,7 +25,7 @@ from sqlalchemy import (
 from bulksend.errors import InvalidInput
 from bulksend.ledger import counters
 from bulksend.ledger.campaigns import DIRECT_PREFIX
-from bulksend.ledger.database import among, by_index
+from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
 from bulksend.ledger.schema import attempts, campaigns, installation, messages
 from bulksend.messaging.masking import mask_digits
@@ -97,10 +97,10 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
         if query.campaign_id is not None:
             statuses = list(Status) if query.status is None else [query.status]
             page = _page_of_campaign(query.campaign_id, statuses, narrowed, limit, newest_first=True)
-            by_index(tx)
+            prefer_indexes(tx)
             return _by_ids(tx, COLUMNS, [str(id) for (id,) in tx.execute(page)])[::-1]
         if query.status is not None:
-            by_index(tx)
+            prefer_indexes(tx)
             return _by_ids(tx, COLUMNS, _newest_in_status(tx, query, before, narrowed, limit))[::-1]
     statement = select(*COLUMNS).where(*narrowed).order_by(messages.c.id.desc()).limit(limit)
     return list(tx.execute(statement).mappings())
@@ -278,7 +278,7 @@ def export(
 ) -> Iterator[RowMapping]:
     """Every message of a campaign in the order of intake; memory stays flat. With ``payloads`` they are included."""
     columns = [*COLUMNS, messages.c.payload] if payloads else COLUMNS
-    by_index(tx)
+    prefer_indexes(tx)
     after = lowest_at(0)
     while True:
         ids = _page_of_campaign(campaign_id, list(Status), [messages.c.id > after], page, newest_first=False)

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, select, update
 
 from bulksend.errors import InvalidValue, SenderNotFound
 from bulksend.ledger import operator_log
-from bulksend.ledger.database import among, db_now, insert_if_new, rows_changed
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import among, insert_if_new, rows_changed
 from bulksend.ledger.schema import attempts, messages, senders
 from bulksend.messaging.typos import one_edit_away
 
@@ -39,7 +40,7 @@ def register(
         "name": name[:100],
         "rate": rate,
         "quota": quota,
-        "added_at": db_now(),
+        "added_at": current_ms(),
     }
     return rows_changed(tx, insert_if_new(tx, senders).values(**values)) == 1
 
@@ -115,7 +116,7 @@ def recent_recipients(tx: Connection, day_ms: int = 86_400_000) -> dict[str, lis
             for recipient, at in tx.execute(
                 select(messages.c.recipient, func.max(attempts.c.started_at))
                 .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-                .where(attempts.c.sender == sender.phone, attempts.c.started_at > db_now() - day_ms)
+                .where(attempts.c.sender == sender.phone, attempts.c.started_at > current_ms() - day_ms)
                 .group_by(messages.c.recipient)
             )
         ]

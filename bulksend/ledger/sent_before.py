@@ -10,7 +10,8 @@ from sqlalchemy import Connection, select, text
 
 from bulksend.ledger.bulk_parameters import array, statement
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import among, by_index, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.endings import NEVER_TAKEN, listed
 from bulksend.ledger.message_rows import NewMessage, matches_fingerprint
@@ -27,7 +28,7 @@ _MAYBE_TAKEN = f"NOT (messages.status IN ({listed(UNSENT)}) AND {NEVER_TAKEN})"
 
 
 #: LATERAL: each key is looked up alone, or PostgreSQL would read the whole campaign for each chunk. The range and the
-#: order of keys leave only the index of keys among those that begin with the campaign, see ``by_index``.
+#: order of keys leave only the index of keys among those that begin with the campaign, see ``prefer_indexes``.
 _STORED_KEYS = """SELECT k.key, found.recipient, found.fingerprint FROM unnest(CAST(:keys AS text[])) AS k(key),
     LATERAL (SELECT recipient, fingerprint FROM messages
              WHERE campaign_id = CAST(:campaign AS uuid) AND messages.key >= k.key AND messages.key <= k.key AND {of}
@@ -61,7 +62,7 @@ def stored_keys(tx: Connection, campaign: Campaign, keys: Collection[str], of: s
             )
         )
     else:
-        by_index(tx)
+        prefer_indexes(tx)
         found = tx.execute(
             statement(_STORED_KEYS.format(of=of)), {"campaign": campaign.id, "keys": array(keys)}
         )
@@ -145,7 +146,7 @@ def _earlier_messages(
     else:
         given = {"recipients": array(recipients), "campaigns": array([c.id for c in campaigns])}
         rows = tx.execute(statement(_EARLIER), given)
-    now = instant(tx)
+    now = read_clock(tx)
     return [
         _EarlierMessage(str(campaign), recipient, key, bytes(fingerprint))
         for campaign, recipient, key, fingerprint, kind, expires_at in rows

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, update
 
-from bulksend.ledger.bulk_parameters import IDS, bound, named, now_sql, statement, storable, table
+from bulksend.ledger.bulk_parameters import IDS, bound, named, statement, storable, table
 from bulksend.ledger.campaigns import reopen
+from bulksend.ledger.clock import now_sql
 from bulksend.ledger.database import rows_changed
 from bulksend.ledger.endings import WIPED_PAYLOAD, WORKER_LOST, apply_evidence
 from bulksend.ledger.schema import messages

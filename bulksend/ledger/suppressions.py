@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bulksend.ledger import operator_log
-from bulksend.ledger.bulk_parameters import array, bound, now_sql, statement, storable, table
-from bulksend.ledger.database import db_now, dialect_insert, rows_changed
+from bulksend.ledger.bulk_parameters import array, bound, statement, storable, table
+from bulksend.ledger.clock import current_ms, now_sql
+from bulksend.ledger.database import dialect_insert, rows_changed
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
 from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.recipient import region_of
@@ -150,7 +151,7 @@ def add_many(
     longer = or_(
         excluded.until.is_(None), excluded.until > func.coalesce(suppressions.c.until, excluded.until)
     )
-    now = tx.execute(select(db_now())).scalar_one()
+    now = tx.execute(select(current_ms())).scalar_one()
     statement = statement.on_conflict_do_update(
         index_elements=["subject", "scope"],
         set_={"until": excluded.until, "reason": excluded.reason, "source": excluded.source},

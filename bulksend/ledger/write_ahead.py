@@ -13,8 +13,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from bulksend.ledger import suppressions
-from bulksend.ledger.bulk_parameters import IDS, bound, now_sql, statement, table
+from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
+from bulksend.ledger.clock import now_sql
 from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
 from bulksend.messaging.states import Status
 

@@ -58,7 +58,7 @@ def ledger_blockers(of: Settings, database: Database, campaign: Campaign | None 
 
     Raises LedgerUnreachable, LedgerUnfit.
     """
-    with database.in_our_words(), database.read() as tx:
+    with database.translated_errors(), database.read() as tx:
         found = [
             *_pauses(tx, of, campaign),
             *_no_worker(tx),
@@ -143,7 +143,7 @@ def _outage(of: Settings, database: Database) -> Iterator[Check]:
     except (redis.RedisError, OSError):
         return
     if is_open:
-        with database.in_our_words(), database.read() as tx:
+        with database.translated_errors(), database.read() as tx:
             replies = progress.recent_replies(tx)
         yield blocker(
             "vendor",

@@ -14,7 +14,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.durability import durability
 from bulksend.ledger.key_file import key_file, ledger_file
 from bulksend.ledger.migrate import check_schema
-from bulksend.ledger.readiness import try_out
+from bulksend.ledger.readiness import check_ledger_works
 from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
 from bulksend.settings import Settings
 
@@ -79,7 +79,7 @@ def _open_ledger(of: Settings, database: Database) -> Iterator[Check]:
     except SchemaNewer as error:
         yield blocker("schema", str(error), "update bulksend on this machine")
         return
-    try_out(database)
+    check_ledger_works(database)
     yield Check("schema", True, "up to date")
     with database.read() as tx:
         names = leases.alive(tx)

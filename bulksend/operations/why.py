@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, RowMapping
 
 from bulksend.ledger import campaigns, leases, messages, pauses, progress, senders
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.endings import NOT_SENT_AGAIN
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
@@ -82,7 +83,7 @@ def explain(
         status = Status(row["status"])
         if status in ENDED:
             return Why(id, status.value, None, _ending(status, row["error"]), None)
-        now = instant(tx)
+        now = read_clock(tx)
         campaign = campaigns.get(tx, row["campaign_id"])
         sender = senders.by_phones(tx, [row["sender"]]).get(row["sender"])
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")

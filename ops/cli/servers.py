@@ -87,12 +87,12 @@ def migrate(
 def worker(context: typer.Context) -> int:
     """Take jobs and send. Every option of `celery worker` works, e.g. -Q otp, -l INFO, -c 4."""
     from bulksend.bootstrap import check_redis
-    from bulksend.ledger.readiness import try_out
+    from bulksend.ledger.readiness import check_ledger_works
     from worker.celery_app import build_app, runtime_of
 
     of = settings()
     with closing(ledger(of)) as database:
-        try_out(database)
+        check_ledger_works(database)
     check_redis(of, tolerates_passing=True)
     app = build_app(of)
     arguments = ["worker", "--without-gossip", "--without-mingle", *_loglevel(of.log_level, context.args)]
@@ -123,12 +123,12 @@ def relay() -> int:
     import threading
 
     from bulksend import logs
-    from bulksend.ledger.readiness import try_out
+    from bulksend.ledger.readiness import check_ledger_works
     from producer.relay import Relay
 
     of = settings()
     with closing(ledger(of)) as database:
-        try_out(database)
+        check_ledger_works(database)
     logs.configure(of.log_level, of.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,7 +16,8 @@ from bulksend.errors import InvalidInput
 from bulksend.ledger import audit, campaign_control, campaigns, pauses, suppressions
 from bulksend.ledger.campaign_creation import SAME_CONTENT_MS, NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts, messages
@@ -80,7 +81,7 @@ class Desk:
             return iter(list(enumerate(rows, start=1))[after:])
 
         with self.database.read() as tx:
-            changes.setdefault("due_at", instant(tx))
+            changes.setdefault("due_at", read_clock(tx))
         new = self.new(file, kind, **changes)
         return self.intake(dies_after).run(new, TEMPLATE, read, into=into, again=again)  # type: ignore[arg-type]
 

@@ -33,7 +33,8 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.limits import Ask, Grant, Permit, Spacing
@@ -179,7 +180,7 @@ def a_campaign(
 ) -> Campaign:
     """A campaign of plain texts to these recipients, taken in whole."""
     with database.write() as tx:
-        now = instant(tx)
+        now = read_clock(tx)
         new = NewCampaign(
             key=f"k{now}",
             name="test",
@@ -483,7 +484,7 @@ def test_the_vendors_word_that_somebody_opted_out_suppresses_them(ledger: Databa
 
 def test_what_expired_while_it_waited_is_never_posted(ledger: Database, tmp_path: Path) -> None:
     with ledger.read() as tx:
-        now = instant(tx)
+        now = read_clock(tx)
     campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP, expires_at=now + 1)
     with rig_of(ledger, tmp_path, []) as (rig, _):
         assert rig.run_until(campaign, ended) == {"expired": 1}
@@ -726,7 +727,7 @@ def test_a_bug_before_the_post_gives_its_message_back_for_later(ledger: Database
     finally:
         failpoints.arm(None)
     with ledger.read() as tx:
-        assert due.next_due_at(tx, campaign.id) > instant(tx) + 20_000
+        assert due.next_due_at(tx, campaign.id) > read_clock(tx) + 20_000
         assert audit.audit(tx).holds
 
 

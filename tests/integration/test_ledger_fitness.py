@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, SchemaNewer
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import check_schema, migrate
-from bulksend.ledger.readiness import try_out
+from bulksend.ledger.readiness import check_ledger_works
 from bulksend.settings import Settings
 from producer import InvalidInput as ExportedInvalidInput
 from producer import LedgerUnreachable as ExportedUnreachable
@@ -113,7 +113,7 @@ def test_prepared_statements_that_get_lost_are_found_by_trying(
     try:
         database.check()
         with pytest.raises(LedgerUnfit, match="BULKSEND_POOLER=transaction"):
-            try_out(database)
+            check_ledger_works(database)
     finally:
         database.close()
         pooler.close()
@@ -126,7 +126,7 @@ def test_with_the_setting_everything_works_through_a_pooler(postgres_url: str, t
     try:
         pooled = {"DATABASE_URL": url, "BULKSEND_POOLER": "transaction"}
         assert run(BULKSEND, "migrate", folder=tmp_path, **pooled).returncode == 0
-        try_out(database)
+        check_ledger_works(database)
         for _ in range(20):
             with database.write() as tx:
                 kept = tx.execute(
@@ -183,7 +183,7 @@ def test_a_user_that_may_read_but_not_write_is_found_by_trying(weak: str, postgr
     database = Database(weak)
     database.check()
     with pytest.raises(LedgerUnfit, match="may not INSERT in"):
-        try_out(database)
+        check_ledger_works(database)
     database.close()
 
 

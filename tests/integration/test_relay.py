@@ -16,7 +16,8 @@ from bulksend.ledger import campaign_creation, campaigns, due, intake, leases, p
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import claim
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import campaign_counts, messages
@@ -41,7 +42,7 @@ def a_campaign(
     rate: float = 80.0,
 ) -> Campaign:
     with ledger.write() as tx:
-        now = instant(tx)
+        now = read_clock(tx)
         senders.register(tx, SENDER, rate=rate)
         new = NewCampaign(
             key,
@@ -224,7 +225,7 @@ def test_a_message_is_published_when_it_is_due_and_not_before(
         while not valkey.llen("otp") and time.monotonic() < deadline:
             time.sleep(0.005)
         with ledger.read() as tx:
-            assert instant(tx) >= campaign.due_at
+            assert read_clock(tx) >= campaign.due_at
         assert len(ids_waiting(valkey, "otp")) == 10
     finally:
         stop.set()
@@ -389,7 +390,7 @@ def test_a_lane_that_is_not_a_list_is_replaced_by_jobs(
 def test_messages_expire_while_redis_is_away(ledger: Database) -> None:
     campaign = a_campaign(ledger, 3, kind=Kind.OTP, due_in_ms=-5000)
     with ledger.write() as tx:
-        tx.execute(update(messages).values(expires_at=instant(tx) - 1000))
+        tx.execute(update(messages).values(expires_at=read_clock(tx) - 1000))
     relay = a_relay(ledger, "redis://127.0.0.1:1/0")
     stop = threading.Event()
     running = threading.Thread(target=relay.run, args=(stop,))

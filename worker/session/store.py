@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from bulksend.failpoints import reach
 from bulksend.ledger import leases, pauses, senders, suppressions
 from bulksend.ledger.claim import Claimed, claim, claimed_under
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.release import Release, fail_claimed, release
 from bulksend.ledger.settle import Settlement, settle, settle_at_once
 from bulksend.ledger.write_ahead import Opened, Opening, open_at_once, open_attempts
@@ -98,7 +99,7 @@ class Store:
             return claimed
 
         reach("before_claim")
-        claimed = self.database.retrying(work, alone=True)
+        claimed = self.database.retrying(work, autocommit=True)
         reach("after_claim")
         return claimed
 
@@ -106,7 +107,7 @@ class Store:
         """Run a single statement without BEGIN and COMMIT. None on SQLite, where they cost no round trip."""
         if self.database.is_sqlite:
             return None
-        return self.database.retrying(work, patience_s=patience_s, alone=True)
+        return self.database.retrying(work, patience_s=patience_s, autocommit=True)
 
     def claimed_under(self, lease: str) -> set[str]:
         """The ids that the ledger has as claimed under this lease."""
@@ -209,7 +210,7 @@ def _suppress(tx: Connection, order: SuppressOrder, actor: str) -> None:
         if region is None:
             return
         subject = suppressions.COUNTRY + region
-    until = None if wanted.for_ms is None else instant(tx) + wanted.for_ms
+    until = None if wanted.for_ms is None else read_clock(tx) + wanted.for_ms
     suppressions.add(
         tx, subject, scope=wanted.scope, reason=order.why, source="vendor", actor=actor, until=until
     )

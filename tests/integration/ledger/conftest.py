@@ -26,7 +26,8 @@ from bulksend.ledger import (
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import Claimed, claim
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.direct_sends import DirectSend
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
@@ -68,9 +69,9 @@ class Desk:
         with self.database.write() as tx:
             return work(tx, *args, **named)
 
-    def alone(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
+    def autocommit(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
         """``work(tx, ...)``, each of its statements committed by itself."""
-        with self.database.alone() as tx:
+        with self.database.autocommit() as tx:
             return work(tx, *args, **named)
 
     def read(self, work: Callable[..., T], *args: Any, **named: Any) -> T:
@@ -87,7 +88,7 @@ class Desk:
             return tx.execute(text(statement), values).scalar()
 
     def now(self) -> int:
-        return self.read(instant)
+        return self.read(read_clock)
 
     # -- intake ----------------------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ class Desk:
         of: dict[str, Any] = {"lease": lease, "worker": "host:1", "account": account}
         at_once = frozenset[str]()
         if not self.database.is_sqlite:
-            at_once = self.alone(open_at_once, openings, **of) or at_once
+            at_once = self.autocommit(open_at_once, openings, **of) or at_once
         left = [opening for opening in openings if opening.attempt_id not in at_once]
         closely = self.write(open_attempts, left, **of)
         return replace(closely, attempts=closely.attempts | at_once)
@@ -250,7 +251,7 @@ class Desk:
 
     def settle(self, opening: Opening, outcome: Outcome, **changes: Any) -> Settlement:
         settlement = self.settlement(opening, outcome, **changes)
-        if self.database.is_sqlite or not self.alone(settle_at_once, [settlement]):
+        if self.database.is_sqlite or not self.autocommit(settle_at_once, [settlement]):
             self.write(settle, [settlement])
         return settlement
 

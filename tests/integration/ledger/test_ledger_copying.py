@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from bulksend.ledger.copy import copy_in
-from bulksend.ledger.database import Database, worth_repeating
+from bulksend.ledger.database import Database, is_transient
 
 COPY = "COPY suppressions (subject, scope, reason, source, added_at) FROM STDIN"
 TELLING = st.text(
@@ -48,7 +48,7 @@ def test_a_value_that_a_table_refuses_is_not_told(server: Any) -> None:
     assert "duplicate key" in str(caught.value)
     told = f"{caught.value} {caught.value.orig!r} {caught.value.__context__!r}"
     assert "447700900123" not in told
-    assert not worth_repeating(caught.value)
+    assert not is_transient(caught.value)
     assert server.scalar("SELECT count(*) FROM suppressions") == 0
 
 

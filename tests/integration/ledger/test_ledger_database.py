@@ -12,7 +12,8 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from bulksend.errors import InvalidInput, LedgerUnreachable
-from bulksend.ledger.database import Database, among, instant, rows_changed
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database, among, rows_changed
 from bulksend.ledger.schema import senders
 
 PUT = text("INSERT INTO senders (phone, name, rate, added_at) VALUES (:phone, '', 1, 1)")
@@ -48,11 +49,11 @@ def test_only_what_need_not_last_by_itself_is_not_waited_for(desk: Any) -> None:
     soon, on_disk = (1, 2) if desk.database.is_sqlite else ("off", "on")
     with desk.database.write() as tx:
         assert durability(tx) == on_disk
-    with desk.database.write(lasting=False) as tx:
+    with desk.database.write(durable=False) as tx:
         assert durability(tx) == soon
         put(tx, "1")
-    assert desk.database.retrying(durability, lasting=False) == soon
-    with pytest.raises(KeyError), desk.database.write(lasting=False) as tx:
+    assert desk.database.retrying(durability, durable=False) == soon
+    with pytest.raises(KeyError), desk.database.write(durable=False) as tx:
         raise KeyError("halfway")
     for _ in range(8):
         assert desk.database.retrying(durability) == on_disk
@@ -73,7 +74,7 @@ def test_a_read_cannot_write_on_postgresql_and_sees_one_state_on_both(desk: Any)
 
 def test_after_a_read_the_same_connection_writes_again(desk: Any) -> None:
     for n in range(8):
-        desk.read(instant)
+        desk.read(read_clock)
         desk.write(put, str(n))
     assert len(phones(desk)) == 8
 
@@ -170,7 +171,7 @@ def test_a_server_that_is_away_is_named_without_its_password(nobody_home: Databa
 
 def test_patience_with_a_server_that_is_away_ends(nobody_home: Database) -> None:
     with pytest.raises(LedgerUnreachable, match=r"127\.0\.0\.1"):
-        nobody_home.retrying(instant, patience_s=0.05)
+        nobody_home.retrying(read_clock, patience_s=0.05)
 
 
 def test_a_lost_connection_is_replaced(desk: Any) -> None:
@@ -181,7 +182,7 @@ def test_a_lost_connection_is_replaced(desk: Any) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'bulksend'"
         )
-    assert desk.database.retrying(instant) > 0
+    assert desk.database.retrying(read_clock) > 0
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])

@@ -65,7 +65,7 @@ def test_every_session_commits_synchronously(postgres_url: str, by_key: bool) ->
         name = own.info.dbname
         own.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off'.encode())
     database = Database(postgres_url, by_key=by_key)
-    for transaction in (database.write, database.alone):
+    for transaction in (database.write, database.autocommit):
         with transaction() as tx:
             assert tx.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
     database.close()

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from bulksend.ledger import campaigns, intake
 from bulksend.ledger.claim import claim
-from bulksend.ledger.database import Database, unhurried
+from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.settle import settle, settle_at_once
 from bulksend.ledger.write_ahead import open_at_once, open_attempts
 from bulksend.messaging.outcome import Accepted
@@ -71,7 +71,7 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
     ids = desk.queued(n=BATCH)
     desk.accepted(desk.queued())
     with desk.database.write() as tx:
-        unhurried(tx)
+        set_statement_timeout(tx, 0)
         for copied in _COPIES:
             tx.execute(text(copied), {"many": WAITING, "id": ids[0]})
 

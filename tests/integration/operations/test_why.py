@@ -13,7 +13,8 @@ from bulksend.ledger import campaign_creation, campaigns, intake, leases, pauses
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import claim
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
@@ -33,7 +34,7 @@ def a_campaign(
     ledger: Database, *, count: int = 1, due_in_ms: int = 0, rate: float | None = None
 ) -> tuple[Campaign, list[str]]:
     with ledger.write() as tx:
-        now = instant(tx)
+        now = read_clock(tx)
         senders.register(tx, SENDER)
         new = NewCampaign(
             key=f"k{time.monotonic_ns()}",
@@ -92,7 +93,7 @@ def test_a_scheduled_message_waits_for_its_time(ledger: Database) -> None:
     assert (why.status, why.gate) == ("queued", "due_time")
     with ledger.read() as tx:
         assert why.earliest is not None
-        assert 3_590_000 < why.earliest - instant(tx) <= 3_600_000
+        assert 3_590_000 < why.earliest - read_clock(tx) <= 3_600_000
 
 
 def test_after_a_failed_attempt_it_waits_for_its_backoff(ledger: Database) -> None:
@@ -100,7 +101,7 @@ def test_after_a_failed_attempt_it_waits_for_its_backoff(ledger: Database) -> No
     lease = a_worker(ledger)
     with ledger.write() as tx:
         (claimed,) = claim(tx, [id], lease=lease, account="default")
-        attempt, now = new_id(), instant(tx)
+        attempt, now = new_id(), read_clock(tx)
         open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
         outcome = NotSent("the connection was refused")
         settlement = Settlement(
@@ -118,7 +119,7 @@ def test_what_a_worker_gave_back_names_the_gate_that_held_it(ledger: Database, g
     lease = a_worker(ledger)
     with ledger.write() as tx:
         claim(tx, [id], lease=lease, account="default")
-        until = instant(tx) + 30_000
+        until = read_clock(tx) + 30_000
         release(tx, [Release(id, until, gate.value, until)], lease=lease)
     why = ask(ledger, id)
     assert (why.status, why.gate, why.earliest) == ("queued", gate.value, until)
@@ -146,7 +147,7 @@ def test_case_24_an_outage_is_told_with_what_the_vendor_answered(
     lease = a_worker(ledger)
     with ledger.write() as tx:
         claim(tx, [id], lease=lease, account="default")
-        until = instant(tx) + 30_000
+        until = read_clock(tx) + 30_000
         release(tx, [Release(id, until, Gate.OUTAGE.value, until)], lease=lease)
     assert "the last replies: none on record" in ask(ledger, id).why
     outcomes = [Unknown("odd"), Unknown("odd"), NotSent("held by outage before the POST")]
@@ -166,7 +167,7 @@ def settled(ledger: Database, lease: str, id: str, outcome: Outcome, evidence: E
         attempt = new_id()
         open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
         ends = Status.UNKNOWN if isinstance(outcome, Unknown) else Status.QUEUED
-        due_at = None if isinstance(outcome, Unknown) else instant(tx) + 60_000
+        due_at = None if isinstance(outcome, Unknown) else read_clock(tx) + 60_000
         settlement = Settlement(id, attempt, outcome, evidence, 1.0, ends, due_at, 1, 0, outcome.why)
         settle(tx, [settlement])
 
@@ -176,7 +177,7 @@ def test_a_retry_after_an_answer_is_not_told_as_one_that_never_reached_the_vendo
     lease = a_worker(ledger)
     with ledger.write() as tx:
         (claimed,) = claim(tx, [id], lease=lease, account="default")
-        attempt, now = new_id(), instant(tx)
+        attempt, now = new_id(), read_clock(tx)
         open_attempts(tx, [Opening(claimed, attempt)], lease=lease, worker="w", account="default")
         outcome = Refused("17115", "the vendor could not send the message (17115)")
         evidence = Evidence(http_status=200, ret_code=17115, bytes_sent=True, reply_began=True)
@@ -229,7 +230,7 @@ def test_in_the_queue_of_its_sender_it_is_told_how_many_go_before_it(ledger: Dat
     assert "800 messages of its campaign are sent before it at 80/s" in why.why
     with ledger.read() as tx:
         assert why.earliest is not None
-        assert 5_000 < why.earliest - instant(tx) <= 10_000
+        assert 5_000 < why.earliest - read_clock(tx) <= 10_000
 
 
 def test_a_campaign_slower_than_its_sender_is_named(ledger: Database) -> None:
@@ -311,7 +312,7 @@ def test_the_limiters_gates_are_named_as_they_are_now(
     assert why.gate == "quota"
     with ledger.read() as tx:
         assert why.earliest is not None
-        assert 86_000_000 < why.earliest - instant(tx) <= 86_402_000
+        assert 86_000_000 < why.earliest - read_clock(tx) <= 86_402_000
     with ledger.write() as tx:
         senders.change(tx, SENDER, actor="a", no_quota=True)
 
@@ -324,7 +325,7 @@ def test_the_limiters_gates_are_named_as_they_are_now(
         assert time.monotonic() < deadline
     with ledger.read() as tx:
         assert why.earliest is not None
-        assert 0 < why.earliest - instant(tx) <= 6_500
+        assert 0 < why.earliest - read_clock(tx) <= 6_500
 
     # The sender's rate: its slots are given away as far ahead as marketing may reach.
     _wait_out(permits, [_an_ask(f"1202555{n:04d}") for n in range(100, 180)])

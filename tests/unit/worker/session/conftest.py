@@ -14,7 +14,8 @@ from sqlalchemy import event
 from bulksend.ledger import campaign_creation, campaigns, intake, senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.database import Database, instant
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import NewMessage
 from bulksend.messaging import Kind, OnUnknown
@@ -67,7 +68,7 @@ def new_messages(ledger: Database, cipher: Cipher) -> NewMessages:
 
     def make(n: int = 1, *, kind: Kind = Kind.MARKETING, **changes: Any) -> tuple[Campaign, list[str]]:
         with ledger.write() as tx:
-            now = instant(tx)
+            now = read_clock(tx)
             values: dict[str, Any] = {
                 "key": f"key-{next(number)}",
                 "name": "spring",

@@ -122,17 +122,17 @@ class Flaky(Database):
     failures = 0
 
     @contextmanager
-    def write(self, *, lasting: bool = True) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         if self.failures:
             self.failures -= 1
             raise OperationalError("", {}, sqlite3.OperationalError("database is locked"))
-        with super().write(lasting=lasting) as tx:
+        with super().write(durable=durable) as tx:
             yield tx
 
     def retrying(
-        self, work: Any, *, patience_s: float = 10.0, alone: bool = False, lasting: bool = True
+        self, work: Any, *, patience_s: float = 10.0, autocommit: bool = False, durable: bool = True
     ) -> Any:
-        return super().retrying(work, patience_s=0.25, alone=alone, lasting=lasting)
+        return super().retrying(work, patience_s=0.25, autocommit=autocommit, durable=durable)
 
 
 @pytest.fixture
@@ -175,9 +175,9 @@ class OneStatement:
         self.replies = list(replies)
         self.asked: list[str] = []
 
-    def retrying(self, work: Any, *, patience_s: float = 10.0, alone: bool = False) -> Any:
-        self.asked.append("one statement" if alone else "full check")
-        return self.replies.pop(0) if alone else Opened(frozenset({"checked"}), *([[]] * 4))
+    def retrying(self, work: Any, *, patience_s: float = 10.0, autocommit: bool = False) -> Any:
+        self.asked.append("one statement" if autocommit else "full check")
+        return self.replies.pop(0) if autocommit else Opened(frozenset({"checked"}), *([[]] * 4))
 
 
 def openings(*attempts: str) -> list[Opening]:
