@@ -33,7 +33,14 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.plan import OTP_TTL_MS, RefusedRow, checked_key
-from bulksend.messaging.units import check_duration_ms, check_year, format_instant, long_past, parse_rate
+from bulksend.messaging.units import (
+    check_duration_ms,
+    check_year,
+    format_instant,
+    long_past,
+    parse_choice,
+    parse_rate,
+)
 from bulksend.messaging.value_checks import check_name, describe_type
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, IntakeReport, arguments_given, source_hash
@@ -142,7 +149,8 @@ class Producer:
         """
         if into is not None and (again or key is not None):
             raise InvalidInput("into excludes key and again: it names the campaign already")
-        message_kind, message_type = _kind(kind), _type(type)
+        message_kind = parse_choice(Kind, kind, field="kind")
+        message_type = parse_choice(MessageType, type, field="type")
         template = compile_content(message_type, content)
         digits = parse_recipient(sender, default_region=self._default_region, field="sender")
         # Read several times: for the hash, and for each pass of the intake. An iterator can be read only once.
@@ -168,7 +176,7 @@ class Producer:
             due_at=self._now_ms() if at is None else _instant(at, "at"),
             ttl_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             rate=parse_rate(str(rate)) if rate is not None else None,
-            on_unknown=_on_unknown(on_unknown or OnUnknown.HOLD),
+            on_unknown=parse_choice(OnUnknown, on_unknown or OnUnknown.HOLD, field="on_unknown"),
             created_by=self._created_by,
             timezone=self._timezone,
             given=arguments_given(
@@ -215,7 +223,8 @@ class Producer:
         key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
         finds out whether the message is stored.
         """
-        message_kind, message_type = _kind(kind), _type(type)
+        message_kind = parse_choice(Kind, kind, field="kind")
+        message_type = parse_choice(MessageType, type, field="type")
         if self._encrypts(message_kind) and not self._cipher.can_encrypt:
             raise InvalidInput(
                 "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted"
@@ -336,24 +345,3 @@ def _milliseconds(length: timedelta, field: str) -> int:
     if not isinstance(length, timedelta):
         raise InvalidValue(field, describe_type(length), "must be a timedelta")
     return check_duration_ms(length.total_seconds() * 1000, str(length), field)
-
-
-def _kind(text: str) -> Kind:
-    try:
-        return Kind(text)
-    except ValueError:
-        raise InvalidValue("kind", str(text)[:40], f"is not one of {', '.join(Kind)}") from None
-
-
-def _type(text: str) -> MessageType:
-    try:
-        return MessageType(text)
-    except ValueError:
-        raise InvalidValue("type", str(text)[:40], f"is not one of {', '.join(MessageType)}") from None
-
-
-def _on_unknown(text: str) -> OnUnknown:
-    try:
-        return OnUnknown(text)
-    except ValueError:
-        raise InvalidValue("on_unknown", str(text)[:40], "is not one of hold, resend") from None

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidInput
 from bulksend.ledger import senders
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.clock import read_clock
@@ -31,6 +31,7 @@ from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.messaging.units import (
+    parse_choice,
     parse_duration_ms,
     parse_instant_ms,
     parse_rate,
@@ -195,8 +196,8 @@ def plan_file(
         raise InvalidInput(
             f"{continued} and {other} exclude each other: {continued} names the campaign already"
         )
-    message_type = _one_of(MessageType, type, naming("type"))
-    message_kind = _one_of(Kind, kind, naming("kind"))
+    message_type = parse_choice(MessageType, type, field=naming("type"))
+    message_kind = parse_choice(Kind, kind, field=naming("kind"))
     template = compile_content(message_type, load_content_json(_read(content, naming("content"))))
     digits = parse_recipient(sender, default_region=default_region, field=naming("sender"))
     given = given_columns(columns, naming)
@@ -229,7 +230,7 @@ def plan_file(
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms, naming("at")),
         ttl_ms=None if ttl is None else parse_duration_ms(ttl, field=naming("ttl")),
         rate=None if rate is None else parse_rate(rate, field=naming("rate")),
-        on_unknown=_one_of(OnUnknown, on_unknown or "hold", naming("on_unknown")),
+        on_unknown=parse_choice(OnUnknown, on_unknown or "hold", field=naming("on_unknown")),
         given_key=_key(key, again, naming("key")),
         digest=digest,
         default_region=default_region,
@@ -316,14 +317,6 @@ def given_columns(texts: Sequence[str], naming: ArgumentNaming) -> dict[str, str
             )
         given[name] = column
     return given
-
-
-def _one_of(values, text: str, option: str):  # type: ignore[no-untyped-def]
-    try:
-        return values(text)
-    except ValueError:
-        allowed = ", ".join(v.value for v in values)
-        raise InvalidValue(option, text[:40], f"is not one of {allowed}") from None
 
 
 def _read(path: Path, option: str) -> bytes:

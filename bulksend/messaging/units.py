@@ -1,4 +1,4 @@
-"""Durations, rates and instants as people write them.
+"""Durations, rates, instants and choices as people write them.
 
 The values are milliseconds since the Unix epoch (instants), milliseconds (durations) and messages per second (rates).
 Every ``parse_`` and ``check_`` function raises InvalidValue when the text is not valid.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from enum import StrEnum
+from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulksend.errors import InvalidValue
@@ -18,6 +20,7 @@ UTC = timezone.utc  # noqa: UP017
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
+Choice = TypeVar("Choice", bound=StrEnum)
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h|d)\s*)+", re.ASCII)
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
@@ -100,6 +103,14 @@ def parse_rate(text: str, *, field: str = "rate") -> float:
     if not 0 < rate <= _FASTEST:
         raise InvalidValue(field, text[:40], f"must be more than 0 and at most {_FASTEST}/s")
     return rate
+
+
+def parse_choice(choices: type[Choice], text: str, *, field: str) -> Choice:
+    """``hold`` or ``resend``: the error lists what there is."""
+    try:
+        return choices(text)
+    except ValueError:
+        raise InvalidValue(field, str(text)[:40], f"is not one of {', '.join(choices)}") from None
 
 
 def sent_by_ms(due: Mapping[int, int], rate: float) -> int:

@@ -14,7 +14,7 @@ from bulksend.ledger import campaigns, messages, search
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.search import Query
 from bulksend.messaging import Kind, Status, parse_recipient
-from bulksend.messaging.units import parse_instant_ms
+from bulksend.messaging.units import parse_choice, parse_instant_ms
 from bulksend.operations.campaigns import acts_on
 from bulksend.operations.contents import content_of
 from bulksend.operations.json_shape import to_json
@@ -76,15 +76,13 @@ class Filter:
             raise InvalidValue(
                 "until", self.until or "", "is before since, so nothing can match; exchange the two"
             )
-        if self.status is not None:
-            check_one_of("status", self.status, list(Status))
-        phone = self.phone
+        phone, status = self.phone, self.status
         return Query(
             phone=phone and parse_recipient(phone, default_region=self.default_region, field="phone"),
             message_id=self.message_id,
             request_id=self.request_id,
             campaign_id=None if self.campaign is None else campaigns.find(tx, self.campaign).id,
-            status=self.status,
+            status=status and parse_choice(Status, status, field="status"),
             since=since,
             until=until,
         )
@@ -144,9 +142,3 @@ def zone_of(tx: Connection, id: str, default: str | None) -> str:
 
 def _fields(row: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
     return to_json({name: row[name] for name in names})
-
-
-def check_one_of(field: str, text: str, allowed: Sequence[str]) -> None:
-    """Raises InvalidValue, which lists what is allowed."""
-    if text not in allowed:
-        raise InvalidValue(field, text[:40], f"is not one of {', '.join(allowed)}")

@@ -14,7 +14,8 @@ from bulksend.ledger import messages, unknowns
 from bulksend.ledger.database import Database
 from bulksend.ledger.messages import RESOLUTIONS
 from bulksend.ledger.unknowns import MEANING, Trace
-from bulksend.operations.messages import Filter, Page, check_one_of
+from bulksend.messaging.units import parse_choice
+from bulksend.operations.messages import Filter, Page
 
 #: One transaction resolves this many.
 _CHUNK = 200
@@ -27,7 +28,7 @@ def list_unknown(
 
     ``before`` is the ``next`` of the page before. Raises InvalidValue, CampaignNotFound.
     """
-    wanted = parse_traces(traces)
+    wanted = [parse_choice(Trace, text, field="trace") for text in traces]
     found = unknowns.unknown(tx, filter.query(tx), traces=wanted, limit=limit, before=before)
     return Page.of([row | {"meaning": MEANING[Trace(row["trace"])]} for row in found], limit)
 
@@ -115,10 +116,3 @@ def matching_ids(database: Database, filter: Filter, traces: Sequence[str] = ())
         if page.next is None:
             return
         before = page.next
-
-
-def parse_traces(texts: Sequence[str]) -> list[Trace]:
-    """Raises InvalidValue for a word that is no trace."""
-    for text in texts:
-        check_one_of("trace", text, list(Trace))
-    return [Trace(text) for text in texts]

@@ -28,11 +28,12 @@ _WHY = "is not UTF-8 text; set the terminal to UTF-8, or write it in plain lette
 def option_names() -> Iterator[None]:
     """An error that names an argument of an operation names the command's option: ``since`` becomes ``--since``."""
     from bulksend.errors import InvalidValue
+    from bulksend.messaging.argument_naming import as_cli_option
 
     try:
         yield
     except InvalidValue as error:
-        raise InvalidValue(f"--{error.field.replace('_', '-')}", error.value, error.why) from None
+        raise InvalidValue(as_cli_option(error.field), error.value, error.why) from None
 
 
 def guard(command: Any) -> Any:
