@@ -1,4 +1,4 @@
-"""The engine with a real ledger and a vendor that answers over real sockets: each answer has its ending."""
+"""The engine with a real ledger and the simulator over real sockets: the ending of each answer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _wall_ms() -> float:
 
 
 class PausesWhatItGrants(LocalPermits):
-    """Once somebody has a slot of the ``victim`` campaign, the campaign is paused."""
+    """Pauses the ``victim`` campaign as soon as one of its messages has a slot."""
 
     victim = ""
 
@@ -72,7 +72,7 @@ class PausesWhatItGrants(LocalPermits):
 
 
 class NoBreaker(LocalPermits):
-    """Goes on whatever the vendor answers: for tests of what one message comes to."""
+    """Never opens the circuit breaker: for tests of the ending of single messages."""
 
     def report(
         self,
@@ -86,7 +86,7 @@ class NoBreaker(LocalPermits):
 
 
 class Rig:
-    """An engine on a thread, fed with what is due as the relay would feed it."""
+    """An engine on a thread that gets the ids of due messages, as the relay publishes them."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Rig:
     def run_until(
         self, campaign: Campaign, done: Callable[[dict[str, int]], bool], seconds: float = 60
     ) -> dict[str, int]:
-        """Offer what is due again and again until the statuses are as wanted."""
+        """Offer the due messages repeatedly until the statuses are as wanted."""
         deadline = time.monotonic() + seconds
         while True:
             with self.database.read() as tx:
@@ -178,7 +178,7 @@ def rig_of(
 def a_campaign(
     database: Database, to: Sequence[str], *, kind: Kind = Kind.MARKETING, **changes: Any
 ) -> Campaign:
-    """A campaign of plain texts to these recipients, taken in whole."""
+    """A campaign of plain texts to these recipients, with its intake done."""
     with database.write() as tx:
         now = read_clock(tx)
         new = NewCampaign(
@@ -287,7 +287,7 @@ TABLE: list[tuple[str, dict[str, Any] | None, str, int]] = [
 ]
 
 
-def test_whatever_the_vendor_answers_the_message_ends_rightly_after_the_right_number_of_posts(
+def test_each_answer_of_the_vendor_has_its_ending_and_its_number_of_posts(
     ledger: Database, tmp_path: Path
 ) -> None:
     rules = [
@@ -320,7 +320,7 @@ def test_whatever_the_vendor_answers_the_message_ends_rightly_after_the_right_nu
         (ret(17115, "(#132015) template paused"), "campaign"),
     ],
 )
-def test_what_a_person_must_mend_pauses_and_burns_no_try_and_goes_on_after(
+def test_an_answer_that_an_operator_must_fix_pauses_without_counting_a_try_and_goes_on_after_a_resume(
     ledger: Database, tmp_path: Path, fault: dict[str, Any], scope: str
 ) -> None:
     campaign = a_campaign(ledger, [number(1)])
@@ -348,10 +348,10 @@ def test_what_a_person_must_mend_pauses_and_burns_no_try_and_goes_on_after(
         assert rig.run_until(campaign, ended) == {"accepted": 1}
 
 
-def test_case_24_a_code_that_is_not_listed_pauses_the_campaign_after_ten_and_names_itself(
+def test_case_24_an_unlisted_code_pauses_the_campaign_after_ten_and_is_named_in_the_reason(
     ledger: Database, tmp_path: Path
 ) -> None:
-    """Case 24: one by one they failed for good, without the number, and an outage was blamed."""
+    """Case 24: all messages failed, without the code in their error, and an outage was blamed."""
     campaign = a_campaign(ledger, [number(n) for n in range(600)], rate=50.0)
     rules = [{"fault": ret(17115, "(#139999) Something new")}]
     with rig_of(ledger, tmp_path, rules) as (rig, _):
@@ -373,7 +373,7 @@ def ended_or_waits(statuses: dict[str, int]) -> bool:
     return not {"claimed", "sending"} & statuses.keys()
 
 
-def test_a_throttled_message_waits_and_spends_no_try(ledger: Database, tmp_path: Path) -> None:
+def test_a_throttled_message_waits_without_counting_a_try(ledger: Database, tmp_path: Path) -> None:
     rules = [{"name": "busy", "match": {"attempt_up_to": 4}, "fault": ret(153, "throttled")}]
     campaign = a_campaign(ledger, [number(1)])
     with rig_of(ledger, tmp_path, rules) as (rig, _):
@@ -393,7 +393,7 @@ def arrivals(simulator: Any) -> list[float]:
     return sorted(row["monotonic"] for row in answer.json())
 
 
-def test_an_outage_leaves_in_doubt_what_was_in_flight_and_then_one_probe_at_a_time(
+def test_an_outage_leaves_unknown_what_was_in_flight_and_then_allows_one_probe_at_a_time(
     ledger: Database, tmp_path: Path
 ) -> None:
     """Issue 14, A4: everything is answered with 503; 500 messages wait, 100 are in flight."""
@@ -423,7 +423,7 @@ def test_an_outage_leaves_in_doubt_what_was_in_flight_and_then_one_probe_at_a_ti
         assert audit.audit(tx).holds
 
 
-def test_permits_given_before_the_outage_was_noticed_are_not_used(ledger: Database, tmp_path: Path) -> None:
+def test_permits_from_before_an_outage_are_not_used(ledger: Database, tmp_path: Path) -> None:
     """A vendor that answers 503 at once gets few more than the two POSTs that open the breaker."""
     with rig_of(ledger, tmp_path, [{"fault": BUSY}], in_flight=100, connections=150) as (rig, simulator):
         campaign = a_campaign(ledger, [number(n) for n in range(500)])
@@ -435,7 +435,7 @@ def test_permits_given_before_the_outage_was_noticed_are_not_used(ledger: Databa
         assert audit.audit(tx).holds
 
 
-def test_an_unknown_otp_is_never_sent_again_whatever_its_campaign_says(
+def test_an_unknown_otp_is_not_sent_again_even_with_on_unknown_resend(
     ledger: Database, tmp_path: Path
 ) -> None:
     rules = [{"name": "lost", "match": {}, "fault": {"do": "accept_then_reset"}}]
@@ -452,9 +452,7 @@ def test_an_unknown_otp_is_never_sent_again_whatever_its_campaign_says(
         assert tx.execute(select(table.c.payload).where(table.c.id == row["id"])).scalar() is None
 
 
-def test_a_campaign_that_asked_for_it_sends_an_unknown_message_once_more(
-    ledger: Database, tmp_path: Path
-) -> None:
+def test_on_unknown_resend_sends_an_unknown_message_once_more(ledger: Database, tmp_path: Path) -> None:
     rules = [{"name": "lost", "match": {}, "fault": {"do": "accept_then_reset"}}]
     campaign = a_campaign(ledger, [number(1)], on_unknown=OnUnknown.RESEND)
     with rig_of(ledger, tmp_path, rules) as (rig, _):
@@ -462,7 +460,7 @@ def test_a_campaign_that_asked_for_it_sends_an_unknown_message_once_more(
     assert one_of(ledger, campaign, number(1))["tried"] == ["unknown", "unknown"]
 
 
-def test_whoever_opted_out_meanwhile_gets_nothing(ledger: Database, tmp_path: Path) -> None:
+def test_a_suppressed_recipient_gets_no_message(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(1), number(2)])
     with ledger.write() as tx:
         suppressions.add(tx, number(1), scope="marketing", reason="STOP", source="test", actor="t")
@@ -470,7 +468,9 @@ def test_whoever_opted_out_meanwhile_gets_nothing(ledger: Database, tmp_path: Pa
         assert rig.run_until(campaign, ended) == {"accepted": 1, "suppressed": 1}
 
 
-def test_the_vendors_word_that_somebody_opted_out_suppresses_them(ledger: Database, tmp_path: Path) -> None:
+def test_an_answer_that_a_recipient_opted_out_suppresses_the_recipient(
+    ledger: Database, tmp_path: Path
+) -> None:
     campaign = a_campaign(ledger, [number(1)])
     with rig_of(ledger, tmp_path, [{"name": "stop", "match": {}, "fault": ret(17115, "(#131050) stop")}]) as (
         rig,
@@ -482,7 +482,7 @@ def test_the_vendors_word_that_somebody_opted_out_suppresses_them(ledger: Databa
         assert suppressions.reasons_for(tx, [number(1)], Kind.OTP) == {}
 
 
-def test_what_expired_while_it_waited_is_never_posted(ledger: Database, tmp_path: Path) -> None:
+def test_an_expired_message_is_not_posted(ledger: Database, tmp_path: Path) -> None:
     with ledger.read() as tx:
         now = read_clock(tx)
     campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP, expires_at=now + 1)
@@ -491,7 +491,7 @@ def test_what_expired_while_it_waited_is_never_posted(ledger: Database, tmp_path
     assert one_of(ledger, campaign, number(1))["tried"] == []
 
 
-def test_a_cancelled_campaign_sends_nothing_more(ledger: Database, tmp_path: Path) -> None:
+def test_a_cancelled_campaign_is_not_sent(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(20)])
     done = campaign_control.cancel(ledger, campaign.id, actor="a", why="w")
     assert done == campaign_control.Cancelled(waiting=20, held=0, sending=0)
@@ -499,7 +499,7 @@ def test_a_cancelled_campaign_sends_nothing_more(ledger: Database, tmp_path: Pat
         assert rig.run_until(campaign, ended) == {"cancelled": 20}
 
 
-def test_a_worker_lets_go_of_what_it_holds_of_a_cancelled_campaign_before_its_turn_comes(
+def test_a_worker_removes_the_messages_of_a_cancelled_campaign_before_their_turn(
     ledger: Database, tmp_path: Path
 ) -> None:
     """It held them for as long as their turns took, here 200 s, and the cancel said "0 messages".
@@ -522,14 +522,16 @@ def test_a_worker_lets_go_of_what_it_holds_of_a_cancelled_campaign_before_its_tu
         while rig.engine.in_flight.ids():
             assert time.monotonic() - began < 60, rig.engine.totals
             time.sleep(0.01)
-        # A worker's round of mending flags leaves this one for a while.
+        # The round that lifts stale flags leaves this one, as the ledger has the pause.
         with ledger.read() as tx:
             assert campaign.id in pauses.current(tx).campaigns
     with ledger.read() as tx:
         assert audit.audit(tx).holds
 
 
-def test_a_stop_gives_back_what_was_not_begun_and_finishes_what_was(ledger: Database, tmp_path: Path) -> None:
+def test_a_stop_finishes_the_posts_under_way_and_gives_the_rest_back_to_the_ledger(
+    ledger: Database, tmp_path: Path
+) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(200)])
     with ledger.write() as tx:
         senders.change(tx, SENDER, actor="a", rate=20.0)
@@ -545,9 +547,7 @@ def test_a_stop_gives_back_what_was_not_begun_and_finishes_what_was(ledger: Data
     assert sum(statuses.values()) == 200
 
 
-def test_a_code_that_the_vendor_could_not_send_for_no_named_reason_is_not_tried_again(
-    ledger: Database, tmp_path: Path
-) -> None:
+def test_an_otp_that_is_refused_without_a_reason_is_not_tried_again(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP)
     rules = [{"name": "no reason", "match": {}, "fault": ret(17115, "send failed")}]
     with rig_of(ledger, tmp_path, rules) as (rig, _):
@@ -555,7 +555,7 @@ def test_a_code_that_the_vendor_could_not_send_for_no_named_reason_is_not_tried_
     assert one_of(ledger, campaign, number(1))["tried"] == ["refused"]
 
 
-def test_a_pause_that_was_lifted_while_the_limiter_could_not_be_told_is_lifted_there_too(
+def test_a_pause_flag_that_the_ledger_does_not_have_is_lifted_in_the_limiter(
     ledger: Database, tmp_path: Path
 ) -> None:
     from bulksend.messaging import Scope
@@ -568,7 +568,7 @@ def test_a_pause_that_was_lifted_while_the_limiter_could_not_be_told_is_lifted_t
 
 
 class BrokenVendor:
-    """A client with a bug: it raises for one recipient, which no client of ours may do."""
+    """A client with a bug: it raises for one recipient."""
 
     def __init__(self, to: str) -> None:
         self._to = to
@@ -594,7 +594,7 @@ class BrokenVendor:
 
 
 class FarAway:
-    """A vendor whose first connections take their time, as TCP and TLS to another continent do."""
+    """A vendor whose first connections are slow to open, as TCP and TLS to another continent are."""
 
     def __init__(self, slow: int, seconds: float) -> None:
         self._slow = slow
@@ -625,7 +625,7 @@ class FarAway:
         """Nothing is open."""
 
 
-def test_connections_that_are_slow_to_come_up_make_no_second_too_full(
+def test_slow_connections_do_not_put_more_posts_into_a_second_than_the_rate(
     ledger: Database, tmp_path: Path
 ) -> None:
     rate = 20
@@ -642,7 +642,7 @@ def test_connections_that_are_slow_to_come_up_make_no_second_too_full(
     assert fullest <= rate
 
 
-def test_a_bug_in_mid_send_makes_its_message_unknown_and_holds_nobody_else(
+def test_a_bug_during_a_post_makes_its_message_unknown_and_does_not_block_the_others(
     ledger: Database, tmp_path: Path
 ) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(5)])
@@ -658,12 +658,10 @@ def test_a_bug_in_mid_send_makes_its_message_unknown_and_holds_nobody_else(
         assert audit.audit(tx).holds
 
 
-def test_what_is_claimed_for_us_and_never_reached_our_hands_is_given_back_and_sent(
-    ledger: Database, tmp_path: Path
-) -> None:
+def test_an_orphan_is_given_back_and_sent(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(3)])
     with rig_of(ledger, tmp_path, [], rescue_seconds=0.2) as (rig, _):
-        # As by a COMMIT that took place after its worker had given it up.
+        # As a COMMIT leaves it that happens after the worker has given up the claim.
         with ledger.write() as tx:
             tx.execute(
                 text("UPDATE messages SET status = 'claimed', owner = (SELECT id FROM workers) WHERE row = 2")
@@ -674,7 +672,7 @@ def test_what_is_claimed_for_us_and_never_reached_our_hands_is_given_back_and_se
 
 
 class HeldUp(FarAway):
-    """A vendor to whom the first connection comes up only when it is let."""
+    """A vendor whose connections open only when the test allows it."""
 
     def __init__(self) -> None:
         super().__init__(slow=0, seconds=0)
@@ -691,7 +689,7 @@ def holds_a_lease(ledger: Database) -> bool:
         return bool(tx.execute(lives).scalar_one())
 
 
-def test_a_code_of_a_worker_that_was_given_up_too_early_is_sent_after_all(
+def test_an_otp_of_a_lapsed_lease_that_was_surely_not_posted_is_sent(
     ledger: Database, tmp_path: Path
 ) -> None:
     campaign = a_campaign(ledger, [number(1)], kind=Kind.OTP)
@@ -716,7 +714,9 @@ def test_a_code_of_a_worker_that_was_given_up_too_early_is_sent_after_all(
         assert audit.audit(tx).holds
 
 
-def test_a_bug_before_the_post_gives_its_message_back_for_later(ledger: Database, tmp_path: Path) -> None:
+def test_a_bug_before_the_post_gives_its_message_back_with_a_later_due_time(
+    ledger: Database, tmp_path: Path
+) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(5)])
     victim = str(one_of(ledger, campaign, number(2))["id"])
     failpoints.arm(f"permitted@{victim}:raise:1")
@@ -731,11 +731,9 @@ def test_a_bug_before_the_post_gives_its_message_back_for_later(ledger: Database
         assert audit.audit(tx).holds
 
 
-def test_when_all_in_flight_miss_their_slots_at_once_they_get_others(
-    ledger: Database, tmp_path: Path
-) -> None:
+def test_all_messages_that_miss_their_slots_at_once_get_other_slots(ledger: Database, tmp_path: Path) -> None:
     campaign = a_campaign(ledger, [number(n) for n in range(60)])
-    # The ledger stands still while every message that may be under way waits for its write-ahead.
+    # The ledger does not answer while every message that may be POSTed waits for its write-ahead.
     failpoints.arm("before_open:sleep=1.0:2")
     try:
         with rig_of(ledger, tmp_path, [], in_flight=4) as (rig, _):
@@ -745,14 +743,14 @@ def test_when_all_in_flight_miss_their_slots_at_once_they_get_others(
         failpoints.arm(None)
 
 
-def test_who_missed_its_slot_and_is_paused_meanwhile_is_surely_not_sent_and_goes_back(
+def test_a_message_that_misses_its_slot_and_is_paused_is_not_sent_and_goes_back(
     ledger: Database, tmp_path: Path
 ) -> None:
     permits = PausesWhatItGrants(_wall_ms, began_ms=0.0)
     first = a_campaign(ledger, [number(n) for n in range(8)])
     try:
         with rig_of(ledger, tmp_path, [], permits=permits) as (rig, _):
-            # Its connections are up from here on: whoever comes now waits for its slot without one.
+            # The connections are open now: the next messages wait for their slots without a task.
             assert rig.run_until(first, ended) == {"accepted": 8}
             second = a_campaign(ledger, [number(n) for n in range(10, 13)])
             permits.victim = second.id

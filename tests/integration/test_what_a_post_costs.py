@@ -1,7 +1,7 @@
-"""A guard that no machine's speed sways: how many functions of Python's a POST calls.
+"""How many Python functions a POST calls: a measure that does not depend on the speed of the machine.
 
-CPU time is noise on a shared machine; calls are counted by the interpreter and are the same everywhere. Whoever adds
-a timer, a task or a parser a POST sees it here.
+CPU time varies on a shared machine; the interpreter counts calls exactly. A new timer, task or parser for each POST
+fails this test.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
     BODY,
 )
 POSTS = 200
-#: With a task 92 when this was written, 205 before a POST had one timeout for all; at once 86. Each Python's own loop
-#: differs a little.
+#: Measured: 92 with a task and 86 without one. The event loops of Python versions differ a little.
 MOST_CALLS, MOST_CALLS_AT_ONCE = 101, 95
 
 
@@ -40,7 +39,7 @@ class _Vendor(asyncio.Protocol):
 
 @pytest.fixture
 def vendor_port() -> Iterator[int]:
-    """A vendor on a thread of its own: its calls are not counted."""
+    """A vendor on its own thread, whose calls are not counted."""
     ready, ports = threading.Event(), list[int]()
     loop = asyncio.new_event_loop()
 
