@@ -1,8 +1,8 @@
-"""One suite for every transport: what a vendor may do to a POST, and what we may say of it afterwards.
+"""One suite for every transport: what a vendor may do to a POST, and the outcome that follows.
 
-The vendor here is a raw socket server that does as it is told and remembers each request it read whole. The
-rule it judges by: NotSent only where it read nothing at all; accepted or refused only where it said so in a
-complete reply; everything else is Unknown. A new transport joins by one line in TRANSPORTS.
+The vendor is a raw socket server with a scripted behaviour that records each request it read whole. The rule: NotSent
+only where it read nothing at all, accepted or refused only where it said so in a complete reply, Unknown otherwise. A
+new transport joins by one line in TRANSPORTS.
 """
 
 from __future__ import annotations

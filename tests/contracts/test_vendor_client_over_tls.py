@@ -1,4 +1,4 @@
-"""TLS 1.3 as OpenSSL speaks it: session tickets, new keys, a goodbye. What comes unasked need not be an end."""
+"""TLS 1.3 as OpenSSL speaks it: session tickets, new keys, close_notify. Unasked bytes need not end a connection."""
 
 from __future__ import annotations
 

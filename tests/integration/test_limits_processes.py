@@ -1,4 +1,4 @@
-"""The limiter as it is used: several processes, a real Valkey with its own clock, and restarts of it."""
+"""The limiter with several processes and a real Valkey with its own clock, and its restarts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A Redis that remembers less than it was asked: slots given meanwhile must not be given again.
+"""A Redis whose memory went back: slots that it gave before must not be given again.
 
-Real servers, and their own ways to go back: a file of earlier, a replica that lagged and was promoted, a primary that
+Real servers, and the ways in which they go back: an old file, a replica that lagged and was promoted, a primary that
 took the memory of its own stale replica.
 """
 

@@ -1,4 +1,4 @@
-"""Failpoints: nothing unless armed, and then exactly what was asked for."""
+"""Failpoints: nothing unless armed, then exactly the named action."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def disarmed() -> Iterator[None]:
     arm(None)
 
 
-def test_nothing_happens_where_none_is_armed() -> None:
+def test_nothing_happens_if_none_is_armed() -> None:
     for step in STEPS:
         reach(step, "anything")
 
 
-def test_it_happens_at_the_nth_time_and_at_no_other() -> None:
+def test_it_acts_at_the_nth_visit_only() -> None:
     arm("after_open:raise:3")
     reach("after_open")
     reach("after_open")
@@ -40,7 +40,7 @@ def test_it_happens_at_the_nth_time_and_at_no_other() -> None:
     reach("after_claim")
 
 
-def test_a_star_means_each_time_and_a_subject_means_only_that_one() -> None:
+def test_a_star_acts_at_each_visit_and_a_subject_limits_it_to_that_one() -> None:
     arm("rendering@poison:raise:*")
     reach("rendering", "innocent")
     for _ in range(2):
@@ -48,7 +48,7 @@ def test_a_star_means_each_time_and_a_subject_means_only_that_one() -> None:
             reach("rendering", "poison")
 
 
-def test_arming_again_forgets_what_was_armed() -> None:
+def test_arming_again_replaces_what_was_armed() -> None:
     arm("after_open:raise")
     arm("after_claim:nospace")
     reach("after_open")
@@ -76,12 +76,12 @@ def test_kill_is_a_kill_9() -> None:
         ("after_open:sleep=long", "seconds are not a number"),
     ],
 )
-def test_a_wrong_one_is_refused_with_the_remedy(text: str, words: str) -> None:
+def test_an_invalid_failpoint_is_refused_with_the_remedy(text: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         Settings.from_env({"BULKSEND_FAILPOINTS": text})
 
 
-def test_each_step_is_reached_somewhere_and_no_other_is() -> None:
+def test_the_code_reaches_each_step_and_no_other() -> None:
     sources = [p for room in ("bulksend", "producer", "worker") for p in (ROOT / room).rglob("*.py")]
     used = {name for p in sources for name in re.findall(r"\breach\(\"(\w+)\"", p.read_text())}
     assert used == set(failpoints.STEPS)

@@ -1,4 +1,4 @@
-"""The body of a job: ids, and nothing that is not an id gets through."""
+"""The body of a job: ids and nothing else."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def test_batches_hold_every_id_once_in_order_and_none_is_too_large(ids: list[str
         lambda x: st.lists(x) | st.dictionaries(st.text(), x),
     )
 )
-def test_whatever_lies_in_redis_only_ids_come_out(junk: object) -> None:
+def test_of_any_content_in_redis_only_ids_are_read(junk: object) -> None:
     good = new_id()
     assert read_ids(junk) in ([], junk)
     assert read_ids([junk, good])[-1:] == [good]
 
 
 @given(st.binary() | st.text())
-def test_a_job_that_is_not_ours_is_no_error(raw: bytes | str) -> None:
+def test_a_job_that_is_not_ours_is_skipped(raw: bytes | str) -> None:
     assert job_published_ms(raw) is None
     assert job_ids(raw) == []
 
 
-def test_a_header_without_a_time_tells_none() -> None:
+def test_a_header_without_a_time_has_none() -> None:
     assert job_published_ms(json.dumps({"headers": {"published_ms": "soon"}})) is None
     assert job_published_ms(json.dumps({"headers": {"published_ms": 5}})) == 5
 
 
-def test_nothing_that_waits_is_left_to_celery() -> None:
+def test_celery_holds_no_waiting_messages() -> None:
     ours = settings()
     assert ours["task_acks_late"] is False
     assert ours["task_ignore_result"] is True
@@ -53,7 +53,7 @@ def test_nothing_that_waits_is_left_to_celery() -> None:
     assert {queue.exchange.type for queue in ours["task_queues"]} == {"direct"}
 
 
-def test_no_wait_for_redis_is_without_an_end() -> None:
+def test_every_wait_for_redis_has_a_timeout() -> None:
     options = settings()["broker_transport_options"]
     assert options["socket_timeout"] > 0
     assert options["socket_connect_timeout"] > 0

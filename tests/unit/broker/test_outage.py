@@ -38,13 +38,13 @@ def test_an_outage_of_three_and_a_half_minutes_is_five_lines_at_two_tries_a_seco
     assert listener.heard[-1][1] == {"component": "relay", "away_seconds": 210.5, "tries": 421}
 
 
-def test_a_redis_that_was_never_away_is_no_news() -> None:
+def test_without_an_outage_nothing_is_logged() -> None:
     listener = Listener()
     listener.outage().succeeded()
     assert listener.heard == []
 
 
-def test_the_next_outage_is_news_again() -> None:
+def test_the_next_outage_is_logged_again() -> None:
     listener = Listener()
     outage = listener.outage()
     for _ in range(2):
@@ -53,7 +53,7 @@ def test_the_next_outage_is_news_again() -> None:
     assert [event for event, _ in listener.heard] == ["redis_unavailable", "redis_available"] * 2
 
 
-def test_of_an_errors_text_only_redis_own_word_for_it_is_told() -> None:
+def test_only_the_code_of_redis_own_error_is_logged() -> None:
     listener = Listener()
     for error in (
         redis.ResponseError("MISCONF errors writing to the file"),

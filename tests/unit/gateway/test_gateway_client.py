@@ -1,4 +1,4 @@
-"""The client over a transport that is a value: what it sends, and that nothing is raised."""
+"""The client over a scripted transport: what it sends, and that it raises nothing."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_closing_the_client_closes_its_transport() -> None:
     assert script.closed
 
 
-def test_the_rooms_door_opens_on_exactly_this() -> None:
+def test_the_package_exports_exactly_these_names() -> None:
     assert set(bulksend.gateway.__all__) == {
         "Credentials",
         "Failure",

@@ -1,4 +1,4 @@
-"""The classification table against reference section 4, transcribed here as a list of its own."""
+"""The table of codes against an independent list of the documented ones (docs/vendor.md#error-codes)."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ ALL = [
 @pytest.mark.parametrize(
     ("family", "code", "check"), ALL, ids=[code_text(family, code) for family, code, _ in ALL]
 )
-def test_every_code_of_the_reference_leads_to_what_the_reference_says_where_nothing_was_sent(
+def test_every_documented_code_has_its_documented_outcome_if_nothing_was_sent(
     family: Family, code: int, check: Check
 ) -> None:
     outcome = outcome_of(family, code, vouched={code})
@@ -141,7 +141,7 @@ def test_every_code_of_the_reference_leads_to_what_the_reference_says_where_noth
 
 
 @pytest.mark.parametrize(("family", "code"), [(family, code) for family, code, _ in ALL])
-def test_without_a_source_that_says_so_it_is_unknown_and_others_are_warned_all_the_same(
+def test_without_a_source_for_not_sent_the_outcome_is_unknown_and_the_remedy_stays(
     family: Family, code: int
 ) -> None:
     row = find_row(family, code)
@@ -157,7 +157,7 @@ def test_without_a_source_that_says_so_it_is_unknown_and_others_are_warned_all_t
         assert getattr(plain.remedy, what) == getattr(vouched.remedy, what)
 
 
-def test_an_operator_cannot_vouch_for_codes_that_mean_that_nobody_knows() -> None:
+def test_an_operator_cannot_vouch_for_codes_that_mean_unknown() -> None:
     """The settings refuse just those that the table leaves unknown whatever is said."""
     assert {code for row in TABLE if row.make is MAY_BE_SENT for code in row.codes} == MAY_HAVE_GONE_OUT
     for row in (row for row in TABLE if row.family is not Family.WHATSAPP):
@@ -166,7 +166,7 @@ def test_an_operator_cannot_vouch_for_codes_that_mean_that_nobody_knows() -> Non
             assert isinstance(vouched, Unknown) == (code in MAY_HAVE_GONE_OUT)
 
 
-def test_a_number_that_is_meant_as_a_retcode_vouches_for_no_http_status_below_300() -> None:
+def test_a_vouched_number_below_300_is_a_retcode_and_not_an_http_status() -> None:
     assert isinstance(outcome_of(Family.RETCODE, 200, vouched={200}), Refused)
     assert isinstance(outcome_of(Family.HTTP, 200, vouched={200}), Unknown)
 
@@ -176,7 +176,7 @@ def test_every_code_has_exactly_one_row() -> None:
     assert [key for key, times in seen.items() if times != 1] == []
 
 
-def test_no_row_lists_a_code_that_the_reference_does_not_know() -> None:
+def test_no_row_lists_an_undocumented_code() -> None:
     spans = {
         Family.RETCODE: set(range(17100, 17200)),
         Family.WHATSAPP: set(range(132000, 133000)),
@@ -192,13 +192,13 @@ def test_no_row_lists_a_code_that_the_reference_does_not_know() -> None:
     assert extra == []
 
 
-def test_every_row_says_what_it_means_and_where_that_is_from() -> None:
+def test_every_row_has_a_meaning_and_its_source() -> None:
     for row in (*TABLE, *UNLISTED.values()):
         assert row.meaning
         assert row.source
 
 
-def test_an_undocumented_retcode_is_neither_yes_nor_no() -> None:
+def test_an_undocumented_retcode_is_unknown() -> None:
     for code in (-1, 1, 152, 300, 4242, 131049):
         outcome = outcome_of(Family.RETCODE, code)
         assert unknown(outcome)
@@ -206,7 +206,7 @@ def test_an_undocumented_retcode_is_neither_yes_nor_no() -> None:
         assert outcome.remedy.alert
 
 
-def test_an_undocumented_whatsapp_code_fails_and_calls_someone() -> None:
+def test_an_undocumented_whatsapp_code_fails_and_alerts() -> None:
     assert refused(alert=True, pause=Scope.CAMPAIGN, pause_after=10)(outcome_of(Family.WHATSAPP, 139999))
 
 
@@ -226,7 +226,7 @@ def test_a_wait_the_vendor_asks_for_is_never_shortened(row_code: tuple[object, i
         assert outcome.remedy.min_wait_ms >= asked_ms
 
 
-def test_the_three_families_write_their_codes_apart() -> None:
+def test_the_codes_of_the_three_families_look_different() -> None:
     assert [code_text(family, 200) for family in Family] == ["200", "#200", "HTTP 200"]
 
 
@@ -281,7 +281,7 @@ def test_a_whatsapp_code_is_found_in_the_vendors_words(message: str, code: int |
         ("(139999) something new", None),
     ],
 )
-def test_a_listed_code_among_the_vendors_words_ends_its_message_and_nothing_else(
+def test_a_listed_code_in_the_vendors_message_fails_its_message_and_nothing_else(
     message: str, code: str | None
 ) -> None:
     found = outcome_of_message(message)
@@ -299,7 +299,7 @@ def test_a_long_message_is_read_in_linear_time() -> None:
 
 
 @given(st.text(max_size=200))
-def test_no_text_breaks_the_search_for_a_code(message: str) -> None:
+def test_no_text_makes_the_search_for_a_code_raise(message: str) -> None:
     found = whatsapp_code_in(message)
     assert found is None or 0 <= found < 10**7
 

@@ -1,4 +1,4 @@
-"""What is POSTed: body, headers, and what of it may never be shown."""
+"""The request: body, headers, and what must never be shown of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_body_is_the_vendors_json_with_content_as_a_string() -> None:
     }
 
 
-def test_the_headers_are_exactly_those_of_the_reference() -> None:
+def test_the_headers_are_exactly_the_documented_ones() -> None:
     body, headers = build_request(ORDER, CREDENTIALS, now_seconds=1_700_000_000, nonce="n1")
     assert headers == {
         "Content-Type": "application/json",
@@ -44,7 +44,7 @@ def test_the_headers_are_exactly_those_of_the_reference() -> None:
     }
 
 
-def test_without_an_account_id_none_is_sent_rather_than_null() -> None:
+def test_without_an_account_id_the_field_is_left_out() -> None:
     credentials = Credentials("key", SECRET, None, "SendWhatsappMessage")
     body, _ = build_request(ORDER, credentials, now_seconds=0, nonce="n")
     assert "AccountId" not in json.loads(body)
@@ -75,7 +75,7 @@ def test_what_the_vendor_decodes_is_what_was_signed(content: str) -> None:
     st.sampled_from([None, 0, 8899]),
     st.sampled_from([SECRET, "<to>", "<content>", 'a"\\b']),
 )
-def test_what_is_written_once_for_a_sender_is_to_the_byte_what_would_be_written_anew(
+def test_a_request_from_shared_parts_equals_a_request_written_as_a_whole(
     content: str, to: str, type: MessageType, account: int | None, secret: str
 ) -> None:
     credentials = Credentials("key", secret, account)
@@ -86,7 +86,7 @@ def test_what_is_written_once_for_a_sender_is_to_the_byte_what_would_be_written_
     )
 
 
-def test_half_a_character_cannot_be_sent() -> None:
+def test_a_lone_surrogate_cannot_be_sent() -> None:
     order = SendOrder("8615000579987", "447731688264", MessageType.TEXT, '"\ud800"')
     with pytest.raises(UnicodeEncodeError):
         build_request(order, CREDENTIALS, now_seconds=1, nonce="n")
@@ -143,7 +143,7 @@ def test_an_order_shows_neither_numbers_nor_content() -> None:
         ("USPEEDO_ACCESSKEY_SECRET", ("key", SECRET + "\n")),
     ],
 )
-def test_credentials_that_no_header_could_carry_are_refused_by_name_and_unshown(
+def test_credentials_that_do_not_fit_a_header_are_refused_by_name_and_not_shown(
     field: str, values: tuple[str, str]
 ) -> None:
     with pytest.raises(InvalidValue) as refusal:
@@ -153,7 +153,7 @@ def test_credentials_that_no_header_could_carry_are_refused_by_name_and_unshown(
 
 
 @pytest.mark.parametrize("action", ["", "Send Message", "Send\nMessage", "发送"])
-def test_an_action_that_is_no_name_is_refused(action: str) -> None:
+def test_an_action_that_is_not_a_word_is_refused(action: str) -> None:
     with pytest.raises(InvalidValue, match="USPEEDO_ACTION"):
         Credentials("key", SECRET, None, action)
 
@@ -174,7 +174,7 @@ PAGE = {
 PAGE_SECRET = "NTk1Mzk0MAItOWI0My10MGM4LTg0NmMMNDM0ZGM5Y2ZkMmNk"
 
 
-def test_with_the_pages_extra_parameters_a_request_is_the_pages_sample_and_signed_as_such() -> None:
+def test_with_the_documented_extra_parameters_a_request_equals_the_vendors_sample() -> None:
     order = SendOrder("8615000579987", "447731688264", MessageType.TEXT, PAGE["Content"])  # type: ignore[arg-type]
     extra = '{"accountId":8899,"companyId":8899,"Purpose":1}'
     credentials = Credentials("key", PAGE_SECRET, None, extra=extra)
@@ -194,7 +194,7 @@ extras = st.dictionaries(
 
 
 @given(extras, st.text(max_size=30), st.sampled_from(MessageType))
-def test_what_is_written_once_is_what_writing_and_signing_it_whole_would_give(
+def test_a_request_from_shared_parts_has_the_body_and_signature_of_a_whole_one(
     extra: dict[str, object], content: str, type: MessageType
 ) -> None:
     credentials = Credentials("key", SECRET, 8899, extra=json.dumps(extra))

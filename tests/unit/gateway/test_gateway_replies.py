@@ -1,4 +1,4 @@
-"""What each reply and each failure to get one is read as."""
+"""The outcome of each reply, and of each failure to get one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_request_id_falls_back_to_the_header() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP"])
-def test_compression_that_nobody_asked_for_is_undone(encoding: str) -> None:
+def test_a_compressed_reply_is_decompressed_although_not_asked_for(encoding: str) -> None:
     plain = b'{"RetCode":0,"Data":{"MessageId":"m"}}'
     packed = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
     assert read_reply(200, {"Content-Encoding": encoding}, packed).outcome == Accepted("m", "")
@@ -127,7 +127,7 @@ def test_a_message_id_that_is_a_number_is_kept_as_evidence() -> None:
     assert answer_with(Data={"MessageId": 123}).evidence.message_id == "123"
 
 
-def test_an_id_of_256_characters_is_still_one() -> None:
+def test_an_id_of_256_characters_is_accepted() -> None:
     assert answer_with(Data={"MessageId": "x" * 256}).outcome == Accepted("x" * 256, REQUEST_ID)
 
 
@@ -135,7 +135,7 @@ def test_an_id_of_256_characters_is_still_one() -> None:
     "ret_code",
     [..., None, True, False, 0.0, 1.5, "", "zero", "0x0", "0 ", "٠", [], {}, 10**12, "99999999999"],
 )
-def test_a_ret_code_that_is_none_is_unknown(ret_code: object) -> None:
+def test_an_invalid_ret_code_is_unknown(ret_code: object) -> None:
     answer = answer_with(RetCode=ret_code)
     assert isinstance(answer.outcome, Unknown)
     assert answer.evidence.ret_code is None
@@ -171,7 +171,7 @@ GOOD = b'{"RetCode":0,"Data":{"MessageId":"m"}}'
         b'{"RetCode":0,"n":' + b"9" * 5000 + b"}",
     ],
 )
-def test_a_200_that_is_no_answer_is_unknown(body: bytes) -> None:
+def test_a_200_without_an_answer_is_unknown(body: bytes) -> None:
     answer = read_reply(200, {"Content-Type": "text/html"}, body)
     assert isinstance(answer.outcome, Unknown)
     assert answer.evidence.http_status == 200
@@ -180,7 +180,7 @@ def test_a_200_that_is_no_answer_is_unknown(body: bytes) -> None:
 @pytest.mark.parametrize(
     "status", [100, 101, 204, 206, 402, 409, 410, 418, 451, 499, 500, 502, 504, 520, 599]
 )
-def test_a_status_that_does_not_say_no_is_unknown(status: int) -> None:
+def test_a_status_that_is_not_a_refusal_is_unknown(status: int) -> None:
     assert isinstance(read_reply(status, {}, b"").outcome, Unknown)
 
 
@@ -190,7 +190,7 @@ def test_a_gzip_bomb_is_not_inflated_beyond_the_limit() -> None:
     assert isinstance(read_reply(200, {"Content-Encoding": "gzip"}, bomb).outcome, Unknown)
 
 
-def test_gzip_that_is_cut_or_is_none_is_unknown() -> None:
+def test_incomplete_or_invalid_gzip_is_unknown() -> None:
     for packed in (gzip.compress(GOOD)[:-6], b"not gzip", GOOD):
         assert isinstance(read_reply(200, {"Content-Encoding": "gzip"}, packed).outcome, Unknown)
 
@@ -248,7 +248,7 @@ def test_17115_without_a_code_is_tried_a_few_times() -> None:
 
 
 @pytest.mark.parametrize("message", [None, 131049, ["131049"], {"code": 131049}])
-def test_a_message_that_is_no_text_names_no_code(message: Any) -> None:
+def test_a_message_that_is_not_text_has_no_code(message: Any) -> None:
     answer = answer_with(RetCode=17115, Message=message, Data=...)
     assert isinstance(answer.outcome, Refused)
     assert answer.outcome.code == "17115"
@@ -323,14 +323,14 @@ def test_the_vendors_words_are_kept_masked_escaped_and_short() -> None:
     assert len(kept) == 500
 
 
-def test_nothing_of_a_body_that_is_no_answer_is_kept_but_its_kind_and_size() -> None:
+def test_of_a_body_without_an_answer_only_type_and_size_are_kept() -> None:
     echoed = b'POST /api {"Content":"code 482913","To":"447700900123"}'
     answer = read_reply(200, {"Content-Type": "text/plain"}, echoed)
     assert answer.evidence.vendor_message == f"no JSON object: {len(echoed)} bytes of text/plain"
 
 
 @pytest.mark.parametrize("request_id", [None, 7.5, "", "x" * 257, "\ud800", "a\nb", []])
-def test_a_request_id_that_no_ledger_could_hold_is_left_out(request_id: object) -> None:
+def test_a_request_id_that_the_ledger_cannot_store_is_left_out(request_id: object) -> None:
     assert answer_with(RequestId=request_id).outcome == Accepted("xxx", "")
 
 
@@ -348,13 +348,13 @@ def test_without_a_byte_sent_nothing_was_sent(stage: str) -> None:
 
 
 @pytest.mark.parametrize("error", ["ConnectTimeout", "ConnectError", "PoolTimeout", "ReadError"])
-def test_after_a_byte_it_may_have_gone_out_whatever_the_error_is_called(error: str) -> None:
+def test_after_a_byte_was_sent_the_outcome_is_unknown_for_every_error(error: str) -> None:
     answer = read_failure(Failure(error, bytes_sent=True, reply_began=False, stage="send"))
     assert isinstance(answer.outcome, Unknown)
     assert answer.outcome.remedy.retry is Retry.NEVER
 
 
-def test_waiting_for_a_connection_of_our_own_costs_no_try_and_is_no_outage() -> None:
+def test_waiting_for_a_free_connection_costs_no_try_and_is_not_an_outage() -> None:
     outcome = read_failure(Failure("PoolTimeout", False, False, "pool")).outcome
     assert isinstance(outcome, NotSent)
     assert outcome.remedy.retry is Retry.FREE
@@ -362,7 +362,7 @@ def test_waiting_for_a_connection_of_our_own_costs_no_try_and_is_no_outage() -> 
     assert not outcome.remedy.breaker
 
 
-def test_a_fault_of_ours_pauses_and_calls_someone() -> None:
+def test_an_invalid_request_of_ours_pauses_the_account_and_alerts() -> None:
     outcome = read_failure(Failure("LocalProtocolError", False, False, "send", local=True)).outcome
     assert isinstance(outcome, NotSent)
     assert outcome.remedy.pause is Scope.ACCOUNT
@@ -412,16 +412,12 @@ def check(status: int, headers: dict[str, str], body: bytes) -> None:
 
 # Drawing the first headers is slow on a busy machine, which says nothing of replies.
 @given(STATUSES, HEADERS, st.binary(max_size=300))
-def test_no_bytes_raise_or_are_taken_for_acceptance(
-    status: int, headers: dict[str, str], body: bytes
-) -> None:
+def test_no_bytes_raise_or_are_read_as_accepted(status: int, headers: dict[str, str], body: bytes) -> None:
     check(status, headers, body)
 
 
 @given(STATUSES, HEADERS, JSON | NEAR_MISSES)
-def test_no_json_raises_or_is_taken_for_acceptance(
-    status: int, headers: dict[str, str], value: object
-) -> None:
+def test_no_json_raises_or_is_read_as_accepted(status: int, headers: dict[str, str], value: object) -> None:
     check(status, headers, json.dumps(value).encode())
 
 

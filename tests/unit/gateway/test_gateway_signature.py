@@ -1,4 +1,4 @@
-"""The signature, against every vector that reference 1.2 lists, and its rules one by one."""
+"""The signature: the published test vectors, and its rules (docs/vendor.md#signature)."""
 
 from __future__ import annotations
 
@@ -173,7 +173,9 @@ VECTORS: list[tuple[int, dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(
     ("body", "secret", "signature"), [v[1:] for v in VECTORS], ids=[v[0] for v in VECTORS]
 )
-def test_every_published_vector_is_signed_alike(body: dict[str, Any], secret: str, signature: str) -> None:
+def test_every_published_test_vector_has_its_signature(
+    body: dict[str, Any], secret: str, signature: str
+) -> None:
     assert sign(body, secret) == signature
 
 
@@ -216,7 +218,7 @@ def test_values_are_written_as_the_vendors_go_sdk_writes_them(value: object, tex
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, b"bytes", {1, 2}, object()])
-def test_what_has_no_agreed_text_is_refused_and_never_guessed(value: object) -> None:
+def test_a_value_without_an_agreed_text_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="cannot be signed"):
         sign({"a": [value]}, SECRET)
 
@@ -226,7 +228,7 @@ def test_a_lone_surrogate_cannot_be_signed() -> None:
         sign({"a": "\ud800"}, SECRET)
 
 
-def test_a_body_nested_too_deep_is_refused_instead_of_exhausting_the_stack() -> None:
+def test_a_body_nested_too_deeply_is_refused() -> None:
     deep: Any = "x"
     for _ in range(MAX_DEPTH):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""What the reply to GetAccountPhoneList says of the account's senders and of our clock."""
+"""The reply to GetAccountPhoneList: the account's senders and the vendor's clock."""
 
 from __future__ import annotations
 

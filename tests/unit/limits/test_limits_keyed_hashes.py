@@ -1,4 +1,4 @@
-"""Keyed hashes: what of people and numbers may rest in Redis."""
+"""Keyed hashes: the only form in which people and numbers are in Redis."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_every_account_has_script_texts_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
-def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+def test_a_rate_of_zero_or_less_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         SenderLimits(rate, None)
     with pytest.raises(ValueError, match="more than 0"):

@@ -1,7 +1,4 @@
-"""A Redis that cannot be used as it is set up: who says so, in what words, and with which exit code.
-
-Cases 10 (cluster mode), 12 (no database name), 13 (a user without rights) and Redis's part of 23 (remedies).
-"""
+"""A Redis that cannot be used as it is set up: the sentence, the remedy and the exit code of each command."""
 
 from __future__ import annotations
 
@@ -155,7 +152,7 @@ def run(*words: str, ledger: Path, url: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda t: t.name)
-def test_trying_it_out_finds_what_is_wrong_and_names_the_remedy(trial: Trial, urls: dict[str, str]) -> None:
+def test_the_check_finds_what_is_wrong_and_names_the_remedy(trial: Trial, urls: dict[str, str]) -> None:
     with open_redis(urls[trial.name]) as client, pytest.raises(RedisUnfit) as found:
         check_redis_works(client, "there")
     assert trial.said in str(found.value)
@@ -191,7 +188,7 @@ def test_doctor_names_it_and_the_remedy(trial: Trial, urls: dict[str, str], ledg
     assert trial.remedy in found[0]["remedy"]
 
 
-def test_a_worker_starts_beside_a_redis_that_is_full_just_now(ledger_file: Path, tmp_path: Path) -> None:
+def test_a_worker_starts_although_redis_is_full(ledger_file: Path, tmp_path: Path) -> None:
     full = EmbeddedValkey(tmp_path / "full", durable=False)
     try:
         with redis.Redis.from_url(full.start()) as client:
@@ -207,13 +204,17 @@ def test_a_worker_starts_beside_a_redis_that_is_full_just_now(ledger_file: Path,
         full.stop()
 
 
-def test_a_server_without_tls_is_told_from_one_that_is_away(urls: dict[str, str], ledger_file: Path) -> None:
+def test_a_server_without_tls_is_distinguished_from_an_unreachable_one(
+    urls: dict[str, str], ledger_file: Path
+) -> None:
     done = run(BULKSEND, "worker", ledger=ledger_file, url=urls["tls"])
     assert (done.returncode, "where it speaks no TLS, write redis://" in done.stderr) == (3, True)
 
 
 @pytest.mark.parametrize("name", ["cluster", "no_scripts", "few_keys", "wrong_password"])
-def test_acts_act_and_why_says_that_redis_refuses(name: str, urls: dict[str, str], ledger_file: Path) -> None:
+def test_commands_work_on_the_ledger_and_why_says_that_redis_refuses(
+    name: str, urls: dict[str, str], ledger_file: Path
+) -> None:
     (ledger_file.parent / "c.json").write_text('{"body": "hello"}')
     (ledger_file.parent / "p.csv").write_text("to\n447700900123\n")
     words = [
@@ -286,12 +287,12 @@ def test_a_worker_that_ends_by_an_error_of_its_own_does_not_end_with_0(
         ("Protocol Error: b'HTTP/1.1 400 Bad Request'", "no Redis", True),
     ],
 )
-def test_each_cause_has_its_own_words_and_remedy(text: str, said: str, lasts: bool) -> None:
+def test_each_cause_has_its_own_text_and_remedy(text: str, said: str, lasts: bool) -> None:
     problem = problem_of(redis.ConnectionError(text))
     assert said in problem.text("there")
     assert problem.fatal is lasts
 
 
-def test_an_error_that_repeats_arguments_is_told_without_them() -> None:
+def test_an_error_is_shown_without_the_arguments_that_it_repeats() -> None:
     error = redis.ResponseError("unknown command 'EVALSHA', with args beginning with: '447700900123'")
     assert "447700900123" not in problem_of(error).text("there")

@@ -1,4 +1,4 @@
-"""Issue 14, A4: "not sent" needs the vendor's own envelope and a source that says so of that code."""
+""" "Not sent" needs the vendor's envelope and a source for its code."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_without_the_vendors_envelope_no_http_status_says_that_nothing_was_sent(
 
 
 @given(st.integers(1, 2**31 - 1) | st.integers(1, 400) | st.integers(17_000, 17_300), st.sampled_from(Kind))
-def test_only_codes_with_a_source_end_otherwise_than_unknown(code: int, kind: Kind) -> None:
+def test_only_codes_with_a_source_have_another_outcome_than_unknown(code: int, kind: Kind) -> None:
     decision = decided(200, envelope(code), kind)
     assert (decision.status is not Status.UNKNOWN) == (code in SAYS_NOT_SENT)
 
@@ -119,7 +119,7 @@ def test_a_refusal_beside_a_message_id_is_unknown(code: int) -> None:
         {"Data": [None, {"MessageId": "m"}]},
     ],
 )
-def test_a_message_id_of_any_form_or_place_stands_against_a_refusal(
+def test_a_message_id_of_any_form_or_place_makes_a_refusal_unknown(
     names: dict[str, object], code: int
 ) -> None:
     """It need not be one that the ledger can hold to say that the vendor took the message."""
@@ -133,7 +133,7 @@ def test_an_empty_message_id_is_none(nothing: object) -> None:
     assert not isinstance(read_reply(200, {}, body).outcome, Unknown)
 
 
-def test_what_follows_a_compressed_answer_is_part_of_it() -> None:
+def test_data_after_a_compressed_answer_is_part_of_it() -> None:
     """A second gzip member goes on with the body: two answers are none."""
     refusal, success = envelope(17115), b'{"RetCode":0,"Data":{"MessageId":"m"}}'
     for more in (gzip.compress(success), gzip.compress(refusal), b"junk"):
@@ -142,7 +142,7 @@ def test_what_follows_a_compressed_answer_is_part_of_it() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(SAYS_NOT_SENT - {17115}))
-def test_the_vendors_own_refusal_is_still_one(code: int) -> None:
+def test_a_refusal_with_a_source_is_a_refusal(code: int) -> None:
     for status in (200, 400, 403, 503):
         assert decided(status, envelope(code), Kind.OTP).status is not Status.UNKNOWN
 

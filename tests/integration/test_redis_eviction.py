@@ -1,4 +1,4 @@
-"""A Redis that would throw data away: who refuses it, who warns, and what they say."""
+"""A Redis that evicts keys: worker and relay refuse it, or warn where the server is managed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def bulksend(*command: str, ledger: str, url: str) -> subprocess.CompletedProces
     )
 
 
-def test_a_redis_that_keeps_everything_is_right(valkey: redis.Redis) -> None:
+def test_a_redis_that_does_not_evict_has_no_problem(valkey: redis.Redis) -> None:
     assert eviction_problem(valkey) is None
 
 
@@ -93,7 +93,7 @@ def test_a_worker_by_celerys_own_command_refuses_it_with_the_same_status(
     assert "redis_unfit" in done.stderr
 
 
-def test_a_managed_redis_that_evicts_is_warned_of_and_used(managed_url: str, ledger: Database) -> None:
+def test_a_managed_redis_that_evicts_is_used_with_a_warning(managed_url: str, ledger: Database) -> None:
     with open_redis(managed_url) as client:
         found = eviction_problem(client)
         assert found is not None
@@ -112,7 +112,7 @@ def test_a_managed_redis_that_evicts_is_warned_of_and_used(managed_url: str, led
             running.join(10)
 
 
-def test_a_relay_that_meets_such_a_redis_at_first_ends(evicting: EmbeddedValkey, ledger: Database) -> None:
+def test_a_relay_that_starts_with_such_a_redis_ends(evicting: EmbeddedValkey, ledger: Database) -> None:
     relay = Relay(ledger, open_redis(evicting.url), NoPublisher(), RelaySettings())
     with pytest.raises(InvalidInput, match="allkeys-lru"):
         relay.run(threading.Event())

@@ -1,4 +1,4 @@
-"""Case 24: 131030, 133016 and every code that is not listed."""
+"""131030, 133016 and every code that is not listed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decided(message: str) -> Decision:
 
 
 @pytest.mark.parametrize("code", [131030, 133000, 133005, 133006, 133008, 133009, 133010, 133015, 133016])
-def test_case_24_a_fault_of_the_set_up_pauses_the_sender_at_the_first_message(code: int) -> None:
+def test_a_fault_of_the_setup_pauses_the_sender_at_the_first_message(code: int) -> None:
     """Case 24: the message waits behind the pause, and the reason names the code."""
     decision = decided(f"(#{code}) Recipient phone number not in allowed list")
     assert decision.status is Status.QUEUED
@@ -31,7 +31,7 @@ def test_case_24_a_fault_of_the_set_up_pauses_the_sender_at_the_first_message(co
 
 
 @given(st.integers(300, 9_999_999).filter(lambda code: find_row(Family.WHATSAPP, code) is None))
-def test_case_24_a_code_that_is_not_listed_is_shown_and_blames_no_outage(code: int) -> None:
+def test_an_unlisted_code_is_shown_and_does_not_count_as_an_outage(code: int) -> None:
     """Case 24: it fails its message with the number, and ten in a row pause the campaign."""
     decision = decided(f"(#{code}) Something new")
     assert decision.status is Status.FAILED

@@ -1,4 +1,4 @@
-"""Issue 14, A6: words in the vendor's Message end one message at most; only ``(#131031)`` reaches further."""
+"""A code in the vendor's Message fails one message at most; only ``(#131031)`` pauses and suppresses."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def reaches_no_further(decision: Decision) -> bool:
 @example("parameter 'Order 131031'", Kind.MARKETING)
 @example("(131031) locked", Kind.MARKETING)
 @example("Order 130497 to 131050", Kind.OTP)
-def test_no_text_decides_more_than_its_own_message(message: str, kind: Kind) -> None:
+def test_no_text_affects_more_than_its_own_message(message: str, kind: Kind) -> None:
     decision = decided(message, kind)
     assert reaches_no_further(decision), decision
     assert decision.status in (Status.FAILED, Status.RETRY)
@@ -64,7 +64,7 @@ def test_no_text_decides_more_than_its_own_message(message: str, kind: Kind) -> 
 
 @pytest.mark.parametrize("quotes", ["''", '""', "``", "“”", "‘’", "«»", "„“", "[]", "{}", "「」"])
 @pytest.mark.parametrize("code", [131031, 131030, 131050, 130497, 130429])
-def test_what_the_vendor_quotes_of_the_request_is_not_metas_word(quotes: str, code: int) -> None:
+def test_a_quotation_of_the_request_is_not_metas_code(quotes: str, code: int) -> None:
     """A row's value may hold anything, and a Message may quote it."""
     begin, end = quotes
     assert reaches_no_further(decided(f"parameter {begin}Order (#{code}){end} is too long"))
@@ -83,7 +83,7 @@ def test_what_the_vendor_quotes_of_the_request_is_not_metas_word(quotes: str, co
         "参数 2：",
     ],
 )
-def test_a_code_behind_the_name_of_a_value_reaches_no_further(before: str, code: int) -> None:
+def test_a_code_after_the_name_of_a_value_affects_its_message_only(before: str, code: int) -> None:
     """A row's own text may be ``(#131031)``; a vendor that repeats it without quotation marks pauses nothing."""
     assert reaches_no_further(decided(f"{before}(#{code}) is bad"))
 
@@ -106,6 +106,6 @@ def test_metas_own_spelling_pauses(message: str) -> None:
     assert "131031" in decision.pause.why
 
 
-def test_a_bare_code_ends_its_message_where_trying_again_would_be_no_use() -> None:
+def test_a_bare_code_fails_its_message_where_a_retry_is_useless() -> None:
     assert decided("131026 Message undeliverable").status is Status.FAILED
     assert decided("send message failed").status is Status.RETRY

@@ -1,4 +1,4 @@
-"""The door: what the environment and a .env file may say, and what is answered to what they may not."""
+"""Settings from the environment and a .env file, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert settings.account_rate is None
 
 
-def test_other_programs_variables_are_not_ours_to_judge() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert Settings.from_env(
         {"PATH": "/bin", "CELERY_LOG": "1", "USPEEDO_PUBLIC_KEY": "x"}
     ) == Settings.from_env({})
@@ -52,11 +52,11 @@ def test_an_unknown_name_is_refused_with_the_nearest_right_one() -> None:
     assert "did you mean USPEEDO_ACCESSKEY_SECRET?" in refusal(USPEEDO_ACCESSKEY_SECERT="x")
 
 
-def test_an_unknown_name_like_no_other_is_refused_with_where_to_look() -> None:
+def test_an_unknown_name_without_a_near_one_is_refused_with_where_to_look() -> None:
     assert refusal(BULKSEND_XYZZY="5").endswith("there is no such setting; `bulksend settings` lists them")
 
 
-def test_an_empty_variable_is_one_that_is_not_set() -> None:
+def test_an_empty_variable_counts_as_not_set() -> None:
     assert Settings.from_env({"REDIS_URL": "", "BULKSEND_BATCH_SIZE": "  "}) == Settings.from_env({})
 
 
@@ -110,7 +110,7 @@ def test_a_wrong_value_is_refused_in_one_sentence_with_its_name(name: str, value
         "postgres://h:port/db",
     ],
 )
-def test_a_ledger_elsewhere_than_sqlite_or_postgresql_is_refused(url: str) -> None:
+def test_a_ledger_other_than_sqlite_or_postgresql_is_refused(url: str) -> None:
     assert refusal(DATABASE_URL=url).startswith("DATABASE_URL: ")
 
 
@@ -134,7 +134,7 @@ def test_a_sqlite_url_stays_as_it_is() -> None:
     )
 
 
-def test_secrets_show_neither_in_the_table_nor_in_a_repr_nor_in_an_error() -> None:
+def test_secrets_are_not_shown_in_the_table_a_repr_or_an_error() -> None:
     environ = {
         "DATABASE_URL": f"postgres://user:{SECRET}@host/name?sslpassword={SECRET}",
         "REDIS_URL": f"rediss://:{SECRET}@host:6380/0?password={SECRET}",
@@ -181,11 +181,11 @@ def test_a_dollar_sign_in_the_dotenv_file_is_a_dollar_sign(tmp_path: Path) -> No
     assert secret.get_secret_value() == "a${HOME}b"
 
 
-def test_a_dotenv_file_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_dotenv_file_is_no_error(tmp_path: Path) -> None:
     assert Settings.from_env({}, tmp_path / ".env") == Settings.from_env({})
 
 
-def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(f"{SECRET}\n")
     settings = Settings.from_env({"USPEEDO_ACCESSKEY_SECRET_FILE": str(secret)})
@@ -209,7 +209,7 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
     assert "are both set" in refusal(REDIS_URL="redis://h", REDIS_URL_FILE=str(tmp_path / "secret"))
 
 
-def test_only_secrets_may_lie_in_a_file() -> None:
+def test_only_secrets_may_be_in_a_file() -> None:
     assert "there is no such setting" in refusal(BULKSEND_BATCH_SIZE_FILE="x")
 
 
@@ -219,7 +219,7 @@ def test_settings_are_frozen() -> None:
         settings.batch_size = 1  # type: ignore[misc]
 
 
-def test_an_encryption_key_made_later_changes_nothing_else() -> None:
+def test_setting_an_encryption_key_changes_nothing_else() -> None:
     settings = Settings.from_env({"BULKSEND_BATCH_SIZE": "9"})
     changed = settings.with_encryption_key("k")
     assert (changed.encryption_key_text(), settings.encryption_key_text()) == ("k", "")
@@ -248,7 +248,7 @@ def test_every_setting_says_what_it_means_and_has_a_name_of_its_own() -> None:
 
 
 @given(name=st.sampled_from(list(Settings.model_fields)), value=st.text(min_size=1))
-def test_any_text_is_either_taken_or_refused_as_bad_input(name: str, value: str) -> None:
+def test_any_text_is_either_accepted_or_refused_as_invalid_input(name: str, value: str) -> None:
     said = ""
     try:
         Settings.from_env({environment_name(name): value})
@@ -306,13 +306,13 @@ def test_extra_parameters_are_a_flat_json_object(given: str, kept: str) -> None:
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_extra_parameters_that_cannot_be_sent_are_refused_in_words(given: str, why: str) -> None:
+def test_extra_parameters_that_cannot_be_sent_are_refused_with_a_reason(given: str, why: str) -> None:
     with pytest.raises(InvalidInput, match=why) as refused:
         Settings.from_env({"USPEEDO_EXTRA_PARAMS": given})
     assert "USPEEDO_EXTRA_PARAMS" in str(refused.value)
 
 
-def test_an_account_id_in_the_pages_spelling_must_be_the_account() -> None:
+def test_an_account_id_in_extra_parameters_must_be_the_account() -> None:
     """The vendor may read ``accountId`` as ``AccountId``: two accounts in one request would be one by chance."""
     extra = '{"accountId": 8899}'
     told = refusal(USPEEDO_EXTRA_PARAMS=extra, USPEEDO_ACCOUNT_ID="8898")
@@ -324,7 +324,7 @@ def test_an_account_id_in_the_pages_spelling_must_be_the_account() -> None:
     ("given", "codes"),
     [("503,150", {150, 503}), (" 503 , 150,503 ", {150, 503}), ("200", {200}), ("4242", {4242})],
 )
-def test_codes_that_are_vouched_for_are_numbers(given: str, codes: set[int]) -> None:
+def test_vouched_codes_are_numbers(given: str, codes: set[int]) -> None:
     assert Settings.from_env({"BULKSEND_NOT_SENT_CODES": given}).vouched_codes() == codes
     assert Settings.from_env({}).vouched_codes() == frozenset()
 
@@ -344,7 +344,7 @@ def test_codes_that_are_vouched_for_are_numbers(given: str, codes: set[int]) -> 
         ("408,500,502", "408 means"),
     ],
 )
-def test_codes_that_nobody_can_vouch_for_are_refused_in_words(given: str, why: str) -> None:
+def test_codes_that_cannot_be_vouched_for_are_refused_with_a_reason(given: str, why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         Settings.from_env({"BULKSEND_NOT_SENT_CODES": given})
 
@@ -365,7 +365,7 @@ def test_codes_that_nobody_can_vouch_for_are_refused_in_words(given: str, why: s
         "https://api.uspeedo.com/api",
     ],
 )
-def test_what_stays_on_this_machine_or_goes_by_tls_needs_no_leave(url: str) -> None:
+def test_an_address_on_this_machine_or_with_tls_needs_no_setting(url: str) -> None:
     assert not Settings.from_env({"USPEEDO_BASE_URL": url}).sends_in_the_clear()
 
 
@@ -382,7 +382,7 @@ def test_what_stays_on_this_machine_or_goes_by_tls_needs_no_leave(url: str) -> N
         "http://[2001:db8::1]/api",
     ],
 )
-def test_an_address_without_tls_beyond_this_machine_needs_a_setting(url: str) -> None:
+def test_an_address_on_another_machine_without_tls_needs_a_setting(url: str) -> None:
     told = refusal(USPEEDO_BASE_URL=url)
     assert "unencrypted" in told
     assert "BULKSEND_ALLOW_PLAIN_HTTP=1" in told
@@ -394,7 +394,7 @@ PROXY = f"http://user:{SECRET}@proxy:3128"
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_for_the_vendor_is_refused_in_words_that_name_the_ways_on(name: str) -> None:
+def test_a_proxy_for_the_vendor_is_refused_with_the_remedies(name: str) -> None:
     told = Settings.from_env({name: PROXY}).proxy_in_the_way()
     assert told is not None
     assert f"{name} is set" in told
@@ -419,14 +419,14 @@ def test_a_proxy_for_the_vendor_is_refused_in_words_that_name_the_ways_on(name: 
         {"HTTPS_PROXY": PROXY, "USPEEDO_BASE_URL": "https://[fd00::1]/api", "NO_PROXY": "fd00::1"},
     ],
 )
-def test_a_proxy_that_is_not_for_the_vendor_is_not_in_the_way(environ: dict[str, str]) -> None:
+def test_a_proxy_for_other_addresses_is_ignored(environ: dict[str, str]) -> None:
     assert Settings.from_env(environ).proxy_in_the_way() is None
 
 
 @pytest.mark.parametrize(
     "no_proxy", ["speedo.com", "uspeedo.com.evil.org", "localhost", "10.0.0.0/8", ",", "."]
 )
-def test_a_no_proxy_list_without_the_vendor_exempts_it_not(no_proxy: str) -> None:
+def test_a_no_proxy_list_without_the_vendor_does_not_exempt_it(no_proxy: str) -> None:
     assert Settings.from_env({"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy}).proxy_in_the_way()
 
 
@@ -436,5 +436,5 @@ def test_a_proxy_for_plain_http_counts_where_the_vendor_is_http() -> None:
     assert Settings.from_env(environ | {"HTTPS_PROXY": PROXY}).proxy_in_the_way() is None
 
 
-def test_a_switch_that_is_neither_yes_nor_no_is_refused_in_words() -> None:
+def test_a_switch_that_is_neither_yes_nor_no_is_refused_with_a_reason() -> None:
     assert "write 1 or 0" in refusal(BULKSEND_IGNORE_PROXY="perhaps")

@@ -1,4 +1,4 @@
-"""A ``.env`` file: each line is understood or named, and none is passed over for a default. Case 09."""
+"""A ``.env`` file: each line is read or refused, and none is skipped."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SECRET = "hush"
         (f"REDISURL={SECRET}\n", "did you mean REDIS_URL"),
     ],
 )
-def test_a_line_that_is_not_understood_is_named_and_not_shown(tmp_path: Path, text: str, said: str) -> None:
+def test_a_line_that_cannot_be_read_is_named_and_not_shown(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / ".env"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInput, match=said) as found:
@@ -56,7 +56,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path, encoding: str) ->
         Settings.from_env({}, file)
 
 
-def test_names_of_other_programs_are_left_alone(tmp_path: Path) -> None:
+def test_names_of_other_programs_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(
         "POSTGRES_PASSWORD=x\nREDIS_PASSWORD=x\nDATABASE_NAME=x\nREDIS_HOST=h\nBASE_URL=http://h\n"
@@ -64,7 +64,7 @@ def test_names_of_other_programs_are_left_alone(tmp_path: Path) -> None:
     assert Settings.from_env({"DATABASE_URI": "x"}, file).redis_url is None
 
 
-def test_a_folder_or_a_broken_link_of_that_name_is_no_absent_file(tmp_path: Path) -> None:
+def test_a_folder_or_a_broken_link_of_that_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("folder", "link"):
@@ -91,9 +91,7 @@ def test_every_usual_form_is_read(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
-def test_whatever_the_file_holds_it_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, text: str
-) -> None:
+def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.mktemp("env") / ".env"
     file.write_text(text, encoding="utf-8")
     found: dict[str, str] = {}
