@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Two stages: the second holds no compiler, no pip cache and nobody who could write to the program.
+# Two stages: the second has no compiler and no pip cache, and its user cannot write to the program.
 FROM python:3.13-slim AS install
 COPY requirements.lock /tmp/requirements.lock
 RUN python -m venv /opt/venv \

@@ -1,13 +1,13 @@
-"""What ops ask, and what workers and the relay do, of a ledger of ten million messages; writes docs/scale.md and .json.
+"""Queries of ops, workers and relay in a ledger of ten million messages; writes docs/scale.md and .json.
 
     python -m bench.at_size [--backend postgresql|sqlite] [--messages 10000000] [--database URL] [--times 100] [--write]
 
-Makes the ledger in a PostgreSQL of its own (or a SQLite file) with bench/large_ledger.py, one campaign of all those
-messages after a thousand of a hundred each: 13 GB and a quarter of an hour for ten million. With a URL it takes the
-ledger there, and fills it where it is empty. Asks each form of ``messages find`` and ``campaigns show`` many times, of
-another message or place each time, warm, and prints the median and the 95th percentile in ms, what the command does
-with the answer included and its start (bench/startup.py) left out. Then takes 10,000 messages through claim,
-write-ahead and settlement, there and in a ledger of 10,000, in turns.
+Makes the ledger in a PostgreSQL of its own (or a SQLite file) with bench/large_ledger.py: a thousand campaigns of a
+hundred messages, then one of all the others; 13 GB and a quarter of an hour for ten million. With a URL it uses the
+ledger there, and fills it if it is empty. Asks each form of ``messages find`` and ``campaigns show`` many times, for
+another message or place each time, warm, and prints the median and the 95th percentile in ms. The command's work on the
+answer counts, its start (bench/startup.py) does not. Then takes 10,000 messages through claim, write-ahead and
+settlement, there and in a ledger of 10,000, in turns.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from bulksend.operations.json_shape import to_json
 from ops.local.postgres import EmbeddedPostgres
 
 SMALL, OF_SMALL = 1_000, 100
-#: A number that somebody tests with: 10,000 messages went there.
+#: A number that is used for tests: 10,000 messages went there.
 BUSY_NUMBER = "447799999999"
 STEPS, BATCH, STEP_ROUNDS, RECEIPTS = 10_000, 400, 5, 1_000
 PICKED = 50
@@ -114,13 +114,13 @@ def forms(of: Picked) -> dict[str, list[Ask]]:
         "a number": [find(phone=phone) for phone in phones],
         "a number of 10,000 messages": [find(phone=BUSY_NUMBER)],
         "a number of 10,000 messages, a page deep down": [find(phone=BUSY_NUMBER, before=id) for id in ids],
-        "a number of 10,000 messages, a status nobody is in": [find(phone=BUSY_NUMBER, status="read")],
+        "a number of 10,000 messages, a status without messages": [find(phone=BUSY_NUMBER, status="read")],
         "a number of 10,000 messages, in a campaign": [find(phone=BUSY_NUMBER, campaign=id) for id in of.small],
         "a number that got nothing": [find(phone="15550100999")],
         "a MessageId": [find(message_id=row["message_id"]) for row in of.rows],
-        "a MessageId of nobody": [find(message_id="wamid.none")],
+        "an unknown MessageId": [find(message_id="wamid.none")],
         "a RequestId": [find(request_id=row["request_id"]) for row in of.rows],
-        "a RequestId of nobody": [find(request_id="none")],
+        "an unknown RequestId": [find(request_id="none")],
         "the large campaign": [find(campaign=of.big)],
         "the large campaign, a page deep down": [find(campaign=of.big, before=id) for id in ids],
         "a small campaign": [find(campaign=id) for id in of.small],

@@ -3,7 +3,7 @@
     python -m bench.audit [--messages 10000000] [--database URL]
 
 Without a URL: on a PostgreSQL of its own, with settings as for a server of 8 GB, filled by bench/large_ledger.py.
-With one, on the ledger that is there. Then breaks one message in two ways, looks whether that one and nobody else
+With one, on the ledger that is there. Then breaks one message in two ways, checks that only that one
 is named, and rolls back. Measured on two cores, 10 million messages, 11.8 million attempts, 6.2 million receipts
 (13 GB): 30 to 36 s, some seven times as long as reading messages and attempts once; 57 s where one attempt is missing.
 """
@@ -107,7 +107,7 @@ def planted(database: Database, change: str) -> str:
         transaction.rollback()
     named = {line.partition(":")[0] for finding in report.findings for line in finding.offenders}
     return (
-        f"{'named, and nobody else,' if named == {str(id)} else f'NOT named alone: {named}'} in {took:.1f} s"
+        f"{'named, and no other,' if named == {str(id)} else f'NOT named alone: {named}'} in {took:.1f} s"
     )
 
 

@@ -1,12 +1,12 @@
-"""Ours beside what people use: messages a second from Redis to a stored result, all in one run, one vendor.
+"""bulksend beside what people use: messages a second from Redis to a stored result, all in one run, one vendor.
 
     ./run bench [--rounds 3] [--scale 1.0]
 
 Contenders take turns. Each has a PostgreSQL and a Valkey of its own that nothing else uses meanwhile, finds its jobs
 waiting, renders, signs, POSTs to a vendor that answers after 50 ms, and stores the result. The time runs from the
-first POST at the vendor to the last result in the database, and so does the CPU: nobody's start is counted. Each
+first POST at the vendor to the last result in the database, and so does the CPU: no start is counted. Each
 runs at several concurrencies; its best counts.
-A round takes some four minutes, and nothing else should run meanwhile. The first run installs what the others need
+A round takes about four minutes on an otherwise idle machine. The first run installs what the others need
 into .bench, from the package registries.
 
     ours            every safety on: claim, write-ahead, permits, settlement, fencing
@@ -61,7 +61,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Who takes part, at which concurrencies, with how many messages."""
+    """A contender, its concurrencies and its number of messages."""
 
     name: str
     concurrencies: Sequence[int]

@@ -3,7 +3,7 @@
     python -m bench.ledger_steps [--backend postgresql|sqlite] [--messages 20000] [--batch 400] [--after 0]
 
 One thread, one transaction a batch. Prints microseconds a message: by the clock, of our own CPU, and of the
-server's. ``--after`` fills the ledger with so many messages first, for claims and settlements at size.
+server's. ``--after`` fills the ledger with that many messages first, for claims and settlements at size.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m bench.pacing [--rates 80,1000,2500] [--workers 1,2,4] [--seconds 15]
 
-A blast for so many seconds at the sender's rate. Counted at the vendor, by the kernel's stamps of arrival: the fullest
+A blast of ``--seconds`` at the sender's rate. Counted at the vendor, by the kernel's stamps of arrival: the fullest
 second wherever it begins, over all of the run; and the share of the limit that was used from the first arrival to the
 last, without the first and the last second, in which workers begin and run out. The permits' cost is the CPU of the
 workers' threads that ask and what Redis says it worked on scripts.
@@ -45,7 +45,7 @@ class Paced:
 
 
 def paced(at: Stand, rate: float, workers: int, seconds: float) -> Paced:
-    """A blast of so many seconds."""
+    """A blast of ``seconds``."""
     many = int(rate * seconds)
     meter = at.folder / "meter"
     meter.mkdir()
@@ -96,7 +96,7 @@ def _share(arrivals: list[float], rate: float) -> float:
 
 
 def _busy_seconds() -> float:
-    """CPU seconds that were worked on all cores together, by whomever."""
+    """CPU seconds that were worked on all cores together, by all processes."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) / 100
 

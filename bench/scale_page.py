@@ -1,6 +1,6 @@
 """``docs/scale.json``: what bench/at_size.py measured, by backend; ``docs/scale.md``, which is made of it.
 
-python -m bench.scale_page          makes the page anew of the data that are there
+python -m bench.scale_page          writes the page from the stored data
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _reckoned(of: Data) -> dict[str, str]:
 
 
 def main() -> None:
-    """The page anew."""
+    """Write the page."""
     (DOCS / "scale.md").write_text(page(json.loads((DOCS / "scale.json").read_text())))
 
 

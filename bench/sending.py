@@ -34,7 +34,7 @@ class Run:
 
 
 def blast(at: Stand, many: int, *, workers: int = 1) -> Run:
-    """Send to so many people."""
+    """Send ``messages`` messages."""
     at.send(people(at.folder / "people.csv", many))
     at.relay()
     at.wait("the relay leads", at.relay_leads)

@@ -208,7 +208,7 @@ def stand(
 
 
 def people(file: Path, many: int, *, first: int = 0, shuffled: bool = False) -> Path:
-    """A CSV of so many people, each with a number of their own and two variables."""
+    """A CSV of that many people, each with its own number and two variables."""
     order = array("q", range(first, first + many))
     if shuffled:
         random.Random(many).shuffle(order)

@@ -117,7 +117,7 @@ class Vendor:
         return int(self._ask("GET", "/count"))
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget all arrivals."""
         self._ask("DELETE", "/arrivals")
 
     def arrivals(self) -> list[tuple[float, int]]:

@@ -1,6 +1,6 @@
 """Make the example files again: ``python examples/make_examples.py``. The same seed makes the same bytes.
 
-Every number is reserved for fiction, nobody can be reached by one:
+Every number is reserved for fiction, no person can be reached by one:
   +44 7700 900000-900999, +44 1632 960000-960999 and the premium +44 909 879 0xxx (Ofcom, numbers for drama)
   +1 NPA 555 0100-0199 (North American Numbering Plan; the area codes here are Canadian)
   +61 491 570 006 and so on (ACMA, numbers for fiction)

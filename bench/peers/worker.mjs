@@ -1,5 +1,5 @@
 // BullMQ as its documentation has it: a job a message, a worker with a concurrency, undici and pg behind pools.
-// WRITE_AHEAD=1: as somebody would who does not want to send twice what a crash caught, a row before each POST.
+// WRITE_AHEAD=1: a row before each POST, so that a crash does not send twice.
 //   node worker.mjs work CONCURRENCY | node worker.mjs enqueue COUNT
 import { createHash, randomBytes } from 'node:crypto';
 import { Queue, Worker } from 'bullmq';

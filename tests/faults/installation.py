@@ -466,7 +466,7 @@ def _first_json(log: Path) -> dict[str, Any] | None:
 
 
 def numbers(start: int, count: int) -> list[str]:
-    """Recipients nobody has, each once: the 555 exchange of North America's area codes, 7.8 million of them."""
+    """Numbers that are not in use, each once: the 555 exchange of North America's area codes, 7.8 million of them."""
     if start + count > 10_000 * len(_AREAS):
         raise ValueError("there are no more numbers")
     return [f"1{_AREAS[n // 10_000]}555{n % 10_000:04d}" for n in range(start, start + count)]

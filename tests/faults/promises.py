@@ -510,7 +510,7 @@ def run_zoo(options: Options) -> Part:
 
 
 def run_poison(options: Options, rows: int = 1500) -> Part:
-    """A message that kills whoever renders it, in the midst of a blast: only itself must suffer."""
+    """A message that kills each worker that renders it, in the middle of a blast: only that message may fail."""
     plan = Plan(options.folder / "poison", rate=options.rate, seed=options.seed, lease_seconds=60)
     began = time.monotonic()
     with running(plan) as site:
@@ -560,7 +560,7 @@ def run_poison(options: Options, rows: int = 1500) -> Part:
             "0",
             others == 0,
         ),
-        Figure("P14", "longest time in which nobody was sent to", f"{gap:.1f} s", "≤ 5 s", gap <= 5),
+        Figure("P14", "longest time without a POST", f"{gap:.1f} s", "≤ 5 s", gap <= 5),
     ]
     part.complaints = _complaints(verdict, audit, [], [f"{live} never came to rest"] if live else [])
     return part

@@ -25,7 +25,7 @@ class Way(StrEnum):
     """Which direction a fault holds for."""
 
     UP = "up"
-    """From whoever connected to the server."""
+    """From the client to the server."""
     DOWN = "down"
     """From the server."""
 
@@ -37,7 +37,7 @@ class State:
     refuses: bool = False
     """New connections are reset at once."""
     swallows: frozenset[Way] = frozenset()
-    """Bytes of these directions vanish; nobody is told."""
+    """Bytes of these directions vanish, without an error on either side."""
     delay_s: float = 0.0
     """Every piece of ``delay_ways`` comes so much later."""
     delay_ways: frozenset[Way] = frozenset()
@@ -87,7 +87,7 @@ class Link:
         self.state = State()
         self.port = 0
         self.requests: list[float] = []
-        """When each HTTP POST left whoever connected to us, by the kernel's stamp; steady seconds."""
+        """When each HTTP POST left the client, by the kernel's stamp; steady seconds."""
 
     @classmethod
     async def open(cls, name: str, host: str, port: int, proxies: Proxies) -> Link:
@@ -293,7 +293,7 @@ class _Near(_Side):
         try:
             await loop.create_connection(lambda: _Far(pair), self._link._host, self._link._port)
         except OSError:
-            pair.reset()  # nobody listens there: as if nobody listened here
+            pair.reset()  # no server listens there: the client must see the same
 
 
 class _Far(_Side):

@@ -67,7 +67,7 @@ class Traffic:
             thread.join(120)
 
     def people(self, count: int) -> list[str]:
-        """Recipients that nobody else has in this run."""
+        """Recipients that no other message of this run has."""
         with self._lock:
             first, self._taken_numbers = self._taken_numbers, self._taken_numbers + count
         return numbers(first, count)
