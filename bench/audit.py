@@ -106,9 +106,7 @@ def planted(database: Database, change: str) -> str:
         report, took = timed(lambda: audit(connection))
         transaction.rollback()
     named = {line.partition(":")[0] for finding in report.findings for line in finding.offenders}
-    return (
-        f"{'named, and no other,' if named == {str(id)} else f'NOT named alone: {named}'} in {took:.1f} s"
-    )
+    return f"{'named, and no other,' if named == {str(id)} else f'NOT named alone: {named}'} in {took:.1f} s"
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
