@@ -9,6 +9,7 @@ BulksendError                   1  500  everything below
 │   │   ├── CampaignNotFound
 │   │   ├── MessageNotFound
 │   │   └── SenderNotFound
+│   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
 │       ├── LedgerUnfit

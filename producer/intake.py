@@ -105,6 +105,12 @@ class SamePeople(InvalidInput):
     """Some rows are for people who have this message of an earlier campaign, or will get it."""
 
 
+class IntakeInterrupted(InvalidInput):
+    """The campaign was cancelled during its intake, or another command took it over. Stored rows are kept."""
+
+    exit_code = 1
+
+
 def same_people(
     rows: int, found: Counter[str], alike: Sequence[Campaign], new: NewCampaign, now_ms: int
 ) -> SamePeople | None:
@@ -191,8 +197,8 @@ class Intake:
         includes people who have the same message of another campaign.
 
         Raises SamePeople when some have it and neither is given; InvalidInput when the key belongs to a campaign of
-        other rows, content or options, when the due time is long past, when one-time codes cannot be encrypted, or when
-        the campaign is cancelled meanwhile.
+        other rows, content or options, when the due time is long past, or when one-time codes cannot be encrypted;
+        IntakeInterrupted when the campaign is cancelled or taken over meanwhile.
         """
         if self.encrypts(new.kind) and not self.cipher.can_encrypt:
             raise InvalidInput(
@@ -341,18 +347,18 @@ class Intake:
         with self.database.write() as tx:
             campaigns.finish_intake(tx, campaign.id)
 
-    def _interrupted(self, campaign: Campaign, new: NewCampaign) -> InvalidInput:
+    def _interrupted(self, campaign: Campaign, new: NewCampaign) -> IntakeInterrupted:
         """The error for an intake that stopped before its end."""
         with self.database.read() as tx:
             campaign = campaigns.get(tx, campaign.id)
         into = new.naming("into", campaign.id)
         if campaign.status is CampaignStatus.CANCELLED:
-            return InvalidInput(
+            return IntakeInterrupted(
                 f"campaign {campaign.id} ({campaign.name}) was cancelled during its intake, which "
                 f"stopped after {counted(campaign.messages, 'message')}. `{into}` with these rows sends the rest in a "
                 "new campaign"
             )
-        return InvalidInput(
+        return IntakeInterrupted(
             f"another command took over the intake of campaign {campaign.id} ({campaign.name}), and this one stopped; "
             f"the stored rows are kept. `{into}` with these rows stores the missing ones"
         )

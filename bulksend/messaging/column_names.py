@@ -23,72 +23,29 @@ INVISIBLE = re.compile(
 )
 
 #: Names of that column in exports and address books, without blanks and punctuation: owner, device, "No.".
-_OWNERS = (
-    "",
-    "contact",
-    "customer",
-    "client",
-    "user",
-    "guest",
-    "member",
-    "patient",
-    "recipient",
-    "primary",
-    "main",
-)
-_DEVICES = (
-    *("phone", "mobile", "cell", "telephone", "tel", "whatsapp", "msisdn", "gsm", "cellphone", "mobilephone"),
-    *("handphone", "whatsappphone", "whatsappmobile"),
-)
-_NUMBER = ("", "no", "nr", "num", "number", "numbers", "1", "1value")
-_OTHER_LANGUAGES = (
-    *("wanumber", "wano", "contactno", "contactnumber", "recipientnumber", "mobileno1", "phoneno1"),
-    *("Telefonnummer", "Telefon", "Telefonnr", "Tel.-Nr.", "Handy", "Handynummer", "Handynr", "Mobil"),
-    *("Mobilnummer", "Mobilfunknummer", "Mobiltelefon", "Rufnummer", "WhatsApp-Nummer"),
-    *("Téléphone", "Tél", "Téléphone portable", "Téléphone mobile", "Portable", "Numéro de téléphone"),
-    *("Numéro de portable", "N° de téléphone", "N° téléphone", "Numéro WhatsApp", "Numéro mobile"),
-    *("Teléfono", "Teléfono móvil", "Móvil", "Celular", "Número de teléfono", "Número de celular"),
-    *(
-        "Número de móvil",
-        "Número de WhatsApp",
-        "Telefone",
-        "Telemóvel",
-        "Número de telefone",
-        "Nº de celular",
-    ),
-    *("Telefono", "Cellulare", "Numero di telefono", "Numero di cellulare", "Numero cellulare"),
-    *("Telefoon", "Telefoonnummer", "Mobiel", "Mobiel nummer", "Numer telefonu", "Nr telefonu", "Komórka"),
-    *("Cep", "Cep telefonu", "Cep no", "Telefon numarası", "GSM no"),
-    *("No HP", "No. HP", "Nomor HP", "HP", "Nomor telepon", "No. telepon", "Telepon", "No. Telp", "Nomor WA"),
-    *("No WA", "Nomor WhatsApp", "Nombor telefon", "No. telefon", "No tel"),
-    *("Телефон", "Номер телефона", "Мобильный", "Мобильный телефон", "Тел.", "Номер телефону"),
-    *(
-        "رقم الهاتف",
-        "الهاتف",
-        "هاتف",
-        "رقم الجوال",
-        "الجوال",
-        "جوال",
-        "رقم الموبايل",
-        "الموبايل",
-        "رقم الواتساب",
-    ),
-    *("شماره موبایل", "شماره تلفن", "טלפון", "נייד", "מספר טלפון"),
-    *("मोबाइल", "मोबाइल नंबर", "फ़ोन", "फ़ोन नंबर", "মোবাইল", "মোবাইল নম্বর", "ফোন নম্বর"),
-    *("手机", "手机号", "手机号码", "电话", "电话号码", "联系电话", "手機", "手機號碼", "電話", "電話號碼"),
-    *(
-        "電話番号",
-        "携帯番号",
-        "携帯電話",
-        "携帯電話番号",
-        "전화번호",
-        "휴대폰",
-        "휴대폰번호",
-        "휴대폰 번호",
-        "휴대전화",
-    ),
-    *("Số điện thoại", "Điện thoại", "SĐT", "เบอร์โทร", "เบอร์โทรศัพท์", "เบอร์มือถือ", "โทรศัพท์"),
-)
+_OWNERS = "contact customer client user guest member patient recipient primary main"
+_DEVICES = """
+phone mobile cell telephone tel whatsapp msisdn gsm cellphone mobilephone handphone whatsappphone whatsappmobile
+"""
+_SUFFIXES = "no nr num number numbers 1 1value"
+_OTHER_LANGUAGES = """
+wanumber, wano, contactno, contactnumber, recipientnumber, mobileno1, phoneno1, Telefonnummer, Telefon,
+Telefonnr, Tel.-Nr., Handy, Handynummer, Handynr, Mobil, Mobilnummer, Mobilfunknummer, Mobiltelefon,
+Rufnummer, WhatsApp-Nummer, Téléphone, Tél, Téléphone portable, Téléphone mobile, Portable,
+Numéro de téléphone, Numéro de portable, N° de téléphone, N° téléphone, Numéro WhatsApp, Numéro mobile,
+Teléfono, Teléfono móvil, Móvil, Celular, Número de teléfono, Número de celular, Número de móvil,
+Número de WhatsApp, Telefone, Telemóvel, Número de telefone, Nº de celular, Telefono, Cellulare,
+Numero di telefono, Numero di cellulare, Numero cellulare, Telefoon, Telefoonnummer, Mobiel,
+Mobiel nummer, Numer telefonu, Nr telefonu, Komórka, Cep, Cep telefonu, Cep no, Telefon numarası,
+GSM no, No HP, No. HP, Nomor HP, HP, Nomor telepon, No. telepon, Telepon, No. Telp, Nomor WA, No WA,
+Nomor WhatsApp, Nombor telefon, No. telefon, No tel, Телефон, Номер телефона, Мобильный,
+Мобильный телефон, Тел., Номер телефону, رقم الهاتف, الهاتف, هاتف, رقم الجوال, الجوال, جوال,
+رقم الموبايل, الموبايل, رقم الواتساب, شماره موبایل, شماره تلفن, טלפון, נייד, מספר טלפון, मोबाइल,
+मोबाइल नंबर, फ़ोन, फ़ोन नंबर, মোবাইল, মোবাইল নম্বর, ফোন নম্বর, 手机, 手机号, 手机号码, 电话, 电话号码,
+联系电话, 手機, 手機號碼, 電話, 電話號碼, 電話番号, 携帯番号, 携帯電話, 携帯電話番号, 전화번호, 휴대폰,
+휴대폰번호, 휴대폰 번호, 휴대전화, Số điện thoại, Điện thoại, SĐT, เบอร์โทร, เบอร์โทรศัพท์,
+เบอร์มือถือ, โทรศัพท์
+"""
 
 
 def clean_name(cell: object) -> str:
@@ -111,8 +68,8 @@ def letters_and_digits(name: str) -> str:
 
 
 _RECIPIENT_NAMES = frozenset(
-    {"".join(parts) for parts in product(_OWNERS, _DEVICES, _NUMBER)}
-    | {letters_and_digits(name) for name in _OTHER_LANGUAGES}
+    {"".join(parts) for parts in product(["", *_OWNERS.split()], _DEVICES.split(), ["", *_SUFFIXES.split()])}
+    | {letters_and_digits(name) for name in re.split(r",\s", _OTHER_LANGUAGES)}
 )
 
 

@@ -16,9 +16,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from bulksend.errors import InvalidValue
@@ -74,15 +73,16 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(?:_(?:[A-Za-z]{2,4}|\d{3}))?", re.ASCII)
 T = TypeVar("T")
 
 
-class Content(ABC):
+class Content:
     """A valid content of one of the eight types."""
 
     __slots__ = ()
     type: ClassVar[MessageType]
 
-    @abstractmethod
     def to_vendor(self) -> dict[str, object]:
         """The vendor's Content object."""
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        return _given(**{name: getattr(self, name) for name in names})
 
     def to_json(self) -> str:
         """The compact JSON text of the request's ``Content``."""
@@ -96,9 +96,6 @@ class Text(Content):
     body: str
     preview_url: bool | None = None
     type: ClassVar[MessageType] = MessageType.TEXT
-
-    def to_vendor(self) -> dict[str, object]:
-        return _given(body=self.body, preview_url=self.preview_url)
 
 
 class Media(Content):
@@ -118,9 +115,6 @@ class Image(Media):
     caption: str | None = None
     type: ClassVar[MessageType] = MessageType.IMAGE
 
-    def to_vendor(self) -> dict[str, object]:
-        return _given(id=self.id, link=self.link, caption=self.caption)
-
 
 @dataclass(frozen=True, slots=True)
 class Video(Media):
@@ -131,9 +125,6 @@ class Video(Media):
     caption: str | None = None
     type: ClassVar[MessageType] = MessageType.VIDEO
 
-    def to_vendor(self) -> dict[str, object]:
-        return _given(id=self.id, link=self.link, caption=self.caption)
-
 
 @dataclass(frozen=True, slots=True)
 class Audio(Media):
@@ -142,9 +133,6 @@ class Audio(Media):
     id: str | None = None
     link: str | None = None
     type: ClassVar[MessageType] = MessageType.AUDIO
-
-    def to_vendor(self) -> dict[str, object]:
-        return _given(id=self.id, link=self.link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +144,6 @@ class Document(Media):
     filename: str | None = None
     type: ClassVar[MessageType] = MessageType.DOCUMENT
 
-    def to_vendor(self) -> dict[str, object]:
-        return _given(id=self.id, link=self.link, filename=self.filename)
-
 
 @dataclass(frozen=True, slots=True)
 class Sticker(Media):
@@ -167,9 +152,6 @@ class Sticker(Media):
     id: str | None = None
     link: str | None = None
     type: ClassVar[MessageType] = MessageType.STICKER
-
-    def to_vendor(self) -> dict[str, object]:
-        return _given(id=self.id, link=self.link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +163,6 @@ class Location(Content):
     name: str | None = None
     address: str | None = None
     type: ClassVar[MessageType] = MessageType.LOCATION
-
-    def to_vendor(self) -> dict[str, object]:
-        return _given(latitude=self.latitude, longitude=self.longitude, name=self.name, address=self.address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,57 +11,17 @@ from bulksend.messaging.column_names import letters_and_digits
 
 #: Programs write these words for a missing value.
 _WORDS = (
-    *(
-        "null",
-        "none",
-        "undefined",
-        "nan",
-        "nil",
-        "nat",
-        "n/a",
-        "<na>",
-        "(null)",
-        "<null>",
-        "[null]",
-        "(none)",
-    ),
-    *(
-        "(blank)",
-        "(empty)",
-        "[object object]",
-        "\\n",
-        "-",
-        "--",
-        "#n/a",
-        "#null!",
-        "#ref!",
-        "#value!",
-        "#name?",
-    ),
-    *("#div/0!", "#num!", "#error!", "#####"),
+    "null, none, undefined, nan, nil, nat, n/a, <na>, (null), <null>, [null], (none), (blank), (empty), "
+    "[object object], \\n, -, --, #n/a, #null!, #ref!, #value!, #name?, #div/0!, #num!, #error!, #####"
 )
 NULL_WORDS = frozenset(
-    made for word in _WORDS for made in (word, word.upper(), word.capitalize(), word.title())
+    made for word in _WORDS.split(", ") for made in (word, word.upper(), word.capitalize(), word.title())
 ) | {"NaN", "NaT", "\\N", "[object Object]"}
 #: UTF-8 text that was read as Windows-1252: ``Ã©`` for é, ``â€™`` for an apostrophe.
 _GARBLED = re.compile("[\u00c3\u00c2][\u0080-\u00bf‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œžŸ€]|â€|ï»¿")
 #: Brackets in a row, and the two signs that Mailchimp puts around a name.
 _BRACKETS = re.compile(r"(\*\||\|\*|[{}｛｝()\[\]［］<>＜＞%#$«»‹›〈〉《》【】「」]+)")
-_CLOSES = {
-    **{
-        "{": "}",
-        "｛": "｝",
-        "(": ")",
-        "[": "]",
-        "［": "］",
-        "<": ">",
-        "＜": "＞",
-        "%": "%",
-        "#": "#",
-        "$": "$",
-    },
-    **{"«": "»", "‹": "›", "〈": "〉", "《": "》", "【": "】", "「": "」"},
-}
+_CLOSES = dict(zip("{｛([［<＜%#$«‹〈《【「", "}｝)]］>＞%#$»›〉》】」", strict=True))
 #: Other template languages write these around a name within their braces.
 _AROUND = " \t=$.-@%"
 _SIGNS = "%#$"

@@ -8,7 +8,7 @@ accounted for. Media are never fetched here, the vendor does that: a link is jud
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -428,6 +428,27 @@ def test_a_mistyped_sender_is_asked_about_by_submit_and_send(producer: Producer)
     assert refused.value.field == "sender"
     with pytest.raises(InvalidValue, match=f"senders add {swapped}"):
         producer.submit(name="summer", content=TEXT, rows=[{"to": "447700900002", "name": "Bob"}], **common)
+
+
+def test_rows_are_read_as_they_come_and_not_copied(producer: Producer) -> None:
+    """An iterator is the exception: it can be read only once."""
+
+    class Rows:
+        def __iter__(self) -> Iterator[dict[str, object]]:
+            return map(good, range(3))
+
+    common: dict[str, Any] = {
+        "name": "n",
+        "sender": SENDER,
+        "kind": "marketing",
+        "type": "text",
+        "content": TEXT,
+    }
+    first = producer.submit(rows=Rows(), **common)  # type: ignore[arg-type]
+    again = producer.submit(rows=iter(Rows()), **common)
+    assert (first.messages, again.campaign_id, again.repeated) == (3, first.campaign_id, True)
+    with pytest.raises(InvalidValue, match="rows: are none"):
+        producer.submit(rows=iter(()), **common)
 
 
 def test_48_one_row_many_times_is_one_message(tmp_path: Path, database: Database) -> None:

@@ -22,7 +22,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
-from producer.intake import Continued, Intake, IntakeReport, SamePeople
+from producer.intake import Continued, Intake, IntakeInterrupted, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 
 TEMPLATE = compile_content(MessageType.TEXT, {"body": "Hi {{name}}"})
@@ -448,7 +448,7 @@ def test_a_continuation_stops_when_its_campaign_is_cancelled(desk: Desk) -> None
                 cancel(desk, id)
             yield number, row
 
-    with pytest.raises(InvalidInput, match=r"was cancelled during its intake.*`into='"):
+    with pytest.raises(IntakeInterrupted, match=r"was cancelled during its intake.*`into='"):
         desk.intake().run(desk.new("new"), TEMPLATE, read, into=id)  # type: ignore[arg-type]
     desk.take("new", rows, into=id)
     with desk.database.read() as tx:
