@@ -1,4 +1,4 @@
-"""How messages end: the columns of every ending, and what the evidence of attempts makes of an ending.
+"""How messages end: the columns of every ending, and the status that the evidence of all attempts gives a message.
 
 ``final_status`` (messaging) ranks the attempts. ``MAYBE_SENT`` is the same rule as SQL, for the statements that end
 thousands at once.
@@ -19,8 +19,8 @@ from bulksend.ledger.schema import messages
 from bulksend.messaging.final_status import EffectiveOutcome, effective_outcome, final_status
 from bulksend.messaging.states import UNSENT, WAITING, Status
 
-#: SQL about one attempt, ``{attempt}``: a person resolved its message as failed after it began; a receipt for its own
-#: MessageId says that it failed.
+#: SQL about one ``{attempt}``: a person resolved its message as failed after it began; a receipt for its MessageId says
+#: that it failed.
 SAID_FAILED = (
     "EXISTS (SELECT 1 FROM acts w WHERE w.scope = 'message' AND w.subject = CAST({attempt}.message_pk AS text)"
     " AND w.act = 'resolve as failed' AND w.at >= {attempt}.started_at)"
@@ -29,15 +29,15 @@ UNDELIVERED = (
     "EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = {attempt}.message_pk AND r.status = 'failed'"
     " AND r.message_id = {attempt}.message_id)"
 )
-#: SQL: one of its attempts may have reached the vendor, and neither a receipt nor a person has said that it failed.
+#: SQL: one of the attempts is unknown, and neither a receipt nor a person says that it failed.
 MAYBE_SENT = (
     "(messages.attempts > 0 AND EXISTS (SELECT 1 FROM attempts u WHERE u.message_pk = messages.id"  # noqa: S608
     f" AND u.outcome = 'unknown' AND NOT {SAID_FAILED.format(attempt='u')}"
     f" AND NOT {UNDELIVERED.format(attempt='u')}))"
 )
-#: The error of an attempt that was under way when its worker's lease ended, until its own result comes.
+#: The error of an attempt that was in flight when its worker's lease ended, until its result comes.
 WORKER_LOST = "its worker was lost"
-#: SQL: the vendor never took it, by all that is known of its attempts.
+#: SQL: no attempt was accepted or may have been sent.
 NEVER_TAKEN = (
     "(messages.attempts = 0 OR NOT EXISTS (SELECT 1 FROM attempts v WHERE v.message_pk = messages.id"  # noqa: S608
     f" AND v.outcome = 'accepted') AND NOT {MAYBE_SENT})"
@@ -46,7 +46,7 @@ NEVER_TAKEN = (
 WIPED_PAYLOAD = "CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END"
 #: SQL: what every ending sets, besides the status and the error.
 ENDED = f"owner = NULL, gate = NULL, gate_until = NULL, ended_at = {{now}}, payload = {WIPED_PAYLOAD}"
-#: Before the reason of what is unknown because of an earlier attempt.
+#: Precedes the reason of a message that is unknown because of an earlier attempt.
 NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
 
 
@@ -58,13 +58,11 @@ def listed(statuses: Sequence[Status] | frozenset[Status]) -> str:
 def end_unsent(
     tx: Connection, ids: Sequence[str], status: Status, why: str, *, of: frozenset[Status] = WAITING
 ) -> int:
-    """End those of ``ids`` that are in one of the statuses ``of``: as ``status``, or as unknown where one may have gone
-    out; says how many.
+    """End those of ``ids`` whose status is in ``of``, as ``status``, or as unknown where an attempt may have been sent.
 
-    The statement names what it changes by key and asks for the status once more: a row chosen while it waited may be
-    on its way by now.
+    Returns how many. The statement checks the status again, since a row chosen earlier may have been claimed meanwhile.
     """
-    # IS TRUE: PostgreSQL is to find them by their keys, not to walk all that waits.
+    # IS TRUE: PostgreSQL then looks the rows up by key and not among all that wait.
     still = text(f"(messages.status IN ({listed(of)})) IS TRUE")
     values = {
         "status": case((text(MAYBE_SENT), Status.UNKNOWN.value), else_=status.value),
@@ -80,10 +78,10 @@ def end_unsent(
     return tx.execute(update(messages).where(among(tx, messages.c.id, ids), still).values(**values)).rowcount
 
 
-# -- evidence that comes late ----------------------------------------------------------------------------------
+# -- late evidence ----------------------------------------------------------------------------------
 
-#: Of each message its attempts that were accepted or are in doubt, one a row; one row without attempt where the
-#: message is unknown and none is. What is being sent or surely arrived needs no look.
+#: A row for each attempt that was accepted or may have been sent; one row without an attempt for an unknown message
+#: that has none. Messages in flight and messages that were delivered are left out.
 _EVIDENCE = """
 SELECT CAST(m.id AS text) AS id, m.status, m.message_id AS named, c.status = 'cancelled' AS cancelled,
     COALESCE(m.expires_at <= {now}, false) AS late,
@@ -103,7 +101,7 @@ UPDATE messages SET status = 'accepted', owner = NULL, gate = NULL, gate_until =
 FROM {{rows}} WHERE messages.id = p.id
   AND messages.status IN ({listed(WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN, Status.ACCEPTED})})
 """  # noqa: S608 - our own words
-#: Before the reason of what is corrected.
+#: Precede the reason of a message whose status is corrected.
 MAY_HAVE = "an attempt of it may have gone out: "
 CLEARED = "no attempt of it was sent: "
 _CORRECT_COLUMNS = {"id": "uuid", "before": "text", "status": "text", "prefix": "text"}
@@ -114,10 +112,10 @@ FROM {rows} WHERE messages.id = p.id AND messages.status = p.before
 
 
 def apply_evidence(tx: Connection, ids: Sequence[str]) -> None:
-    """Bring these messages to what all their attempts say together, whatever became of them since.
+    """Give these messages the status that all their attempts together say.
 
-    The answer of an earlier attempt may come last: after a second attempt, or after the message was taken for not
-    sent. What a person took for accepted gets its MessageId, or no receipt would ever find it.
+    The result of an earlier attempt may come last: after a second attempt, or after the message ended as not sent. A
+    message that a person resolved as accepted gets its MessageId, so that receipts find it.
     """
     sql = _EVIDENCE.format(
         now=now_sql(tx),
@@ -129,7 +127,7 @@ def apply_evidence(tx: Connection, ids: Sequence[str]) -> None:
     corrected: list[tuple[object, ...]] = []
     found = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in ids])).all()
     for _, rows in groupby(found, key=lambda row: row.id):
-        _judge([*rows], raised, corrected)
+        _add_correction([*rows], raised, corrected)
     if raised:
         sql = _RAISE.format(now=now_sql(tx), rows=table(tx, _RAISE_COLUMNS))
         tx.execute(statement(sql), bound(tx, _RAISE_COLUMNS, raised))
@@ -138,10 +136,10 @@ def apply_evidence(tx: Connection, ids: Sequence[str]) -> None:
         tx.execute(statement(sql), bound(tx, _CORRECT_COLUMNS, corrected))
 
 
-def _judge(
+def _add_correction(
     rows: Sequence[Row[Any]], raised: list[tuple[object, ...]], corrected: list[tuple[object, ...]]
 ) -> None:
-    """One message: its row for each attempt that says something."""
+    """Add what ``rows``, of one message, ask for: it is accepted, or another status corrects it."""
     message, now = rows[0], Status(rows[0].status)
     outcomes = {
         effective_outcome(
@@ -150,7 +148,7 @@ def _judge(
         for row in rows
         if row.attempt is not None
     }
-    target = final_status(outcomes, _without_doubt(message) if now is Status.UNKNOWN else now)
+    target = final_status(outcomes, _status_if_unsent(message) if now is Status.UNKNOWN else now)
     if target is Status.ACCEPTED and (now is not target or message.named is None):
         taken = outcomes.get(EffectiveOutcome.ACCEPTED)
         if taken is not None:
@@ -160,8 +158,8 @@ def _judge(
         corrected.append((message.id, now.value, target.value, prefix))
 
 
-def _without_doubt(message: Row[Any]) -> Status:
-    """What a message ends as that is unknown, once every attempt of it was surely not sent."""
+def _status_if_unsent(message: Row[Any]) -> Status:
+    """The ending of an unknown message of which no attempt was sent."""
     if message.cancelled:
         return Status.CANCELLED
     return Status.EXPIRED if message.late else Status.FAILED

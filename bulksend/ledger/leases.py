@@ -1,7 +1,7 @@
-"""Leases of workers, by the database's clock. A lease is the fencing token: what it holds, only it may move.
+"""Leases of workers, by the database's clock. A lease is the fencing token: only it may move the messages it holds.
 
-A worker that lost its lease (stopped for longer than the lease, cut off from the database) must take a new one
-and forget what it held: others may have it now.
+A worker whose lease lapsed (it was stopped, or cut off from the database) must take a new one and forget its messages,
+which another worker may hold now.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from bulksend.messaging.outcome import Evidence, NotSent
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 MAX_STRIKES = 3
-"""After so many workers died of rendering a message, by their own records, it fails."""
+"""A message fails when this many workers died while rendering it, by their flight records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """What a rescue did, as ids of messages."""
+    """Ids of the messages that a rescue moved."""
 
     given_back: list[str]
     unknown: list[str]
@@ -35,14 +35,14 @@ class Rescued:
 
 
 def take(tx: Connection, name: str, lease_ms: int) -> tuple[str, int]:
-    """A new lease for the worker of that name (host, pid): its id, and the database's clock in ms."""
+    """A new lease for the worker of that name (host and pid). Returns its id and the database's clock."""
     id, now = new_id(), read_clock(tx)
     tx.execute(insert(workers).values(id=id, name=name[:100], started_at=now, lease_until=now + lease_ms))
     return id, now
 
 
 def renew(tx: Connection, lease: str, lease_ms: int) -> int | None:
-    """Prolong a lease that has not lapsed; the database's clock in ms. None says that it has lapsed."""
+    """Extend a lease. Returns the database's clock, or None when the lease has lapsed."""
     now = read_clock(tx)
     kept = tx.execute(
         update(workers)
@@ -53,7 +53,7 @@ def renew(tx: Connection, lease: str, lease_ms: int) -> int | None:
 
 
 def end(tx: Connection, lease: str) -> None:
-    """The worker stops; what it holds still, a rescue gives back at once."""
+    """End the lease of a worker that stops; a rescue returns what it still holds."""
     tx.execute(
         update(workers).where(workers.c.id == lease).values(lease_until=current_ms(), ended_at=current_ms())
     )
@@ -68,8 +68,8 @@ def alive(tx: Connection) -> list[str]:
     )
 
 
-#: Whether a lease holds a message still: a value for each lease and not a join, so that it is one look into the index
-#: of what is held, whatever the database believes of its tables. In the very words of the partial index.
+#: Not null where the lease holds a message. A subquery and not a join, so that it is one lookup in the index of held
+#: messages with any statistics; in the words of that partial index.
 _HOLDS = (
     select(literal(1))
     .select_from(messages)
@@ -81,7 +81,7 @@ _HOLDS = (
 
 
 def any_lapsed(tx: Connection) -> bool:
-    """Whether there may be something to rescue or to close: only reads, so that nobody who writes waits for it."""
+    """Whether there may be something to rescue or to close. Only reads, and so delays no writer."""
     lapsed = select(workers.c.id).where(
         workers.c.lease_until <= current_ms(), or_(workers.c.ended_at.is_(None), _HOLDS.is_not(None))
     )
@@ -91,28 +91,28 @@ def any_lapsed(tx: Connection) -> bool:
 def rescue(tx: Connection, *, resend_wait_ms: int) -> Rescued:
     """Take from lapsed leases what they hold: ``claimed`` goes back, ``sending`` becomes ``unknown``.
 
-    Any number of rescuers may run at once. A message of a campaign that asked for ``resend`` is queued again,
-    once, after ``resend_wait_ms``; an OTP never is.
+    Any number of rescues may run at once. A message of a campaign with ``on_unknown: resend`` is queued again, once,
+    after ``resend_wait_ms``; an OTP never is.
     """
     lapsed = tx.execute(
         select(workers.c.id).where(workers.c.lease_until <= current_ms(), _HOLDS.is_not(None))
     ).scalars()
     done = Rescued([], [], [])
     for lease in lapsed.all():
-        # No message is blamed: a lease lapses as well when the ledger was out of its worker's reach.
-        done.given_back.extend(_give_back_blameless(tx, lease))
-        done.unknown.extend(_doubt_sending(tx, lease, resend_wait_ms))
+        # No strike: a lease also lapses when its worker cannot reach the ledger.
+        done.given_back.extend(_release_claimed(tx, lease))
+        done.unknown.extend(_mark_unknown(tx, lease, resend_wait_ms))
     return done
 
 
 def reap(
     tx: Connection, lease: str, *, rendering: str | None, begun: Iterable[str] | None, resend_wait_ms: int
 ) -> Rescued:
-    """End the lease of a worker that is surely dead, and take what it held by its own record of what it did.
+    """End the lease of a dead worker, and return its messages by its flight record.
 
-    Of what was opened, only the attempts in ``begun`` may have reached the vendor (None: any of them); the others go
-    back to the queue, also where a rescue took them for unknown first: its record outweighs a lease that lapsed. Of
-    what was claimed, only the message it was ``rendering`` gets a strike.
+    Of the open attempts only those in ``begun`` may have been sent (None: all of them). The messages of the others go
+    back to the queue, also where a rescue made them unknown before. Of the claimed messages only the one that it was
+    ``rendering`` gets a strike.
     """
     tx.execute(
         update(workers)
@@ -120,29 +120,29 @@ def reap(
         .values(lease_until=current_ms(), ended_at=current_ms())
     )
     struck, quarantined = _strike(tx, lease, rendering) if rendering else ([], [])
-    unbegun: list[str] = []
+    unsent: list[str] = []
     if begun is not None:
         known = list(begun)
-        unbegun = [*_give_back_unbegun(tx, lease, known), *_clear_unbegun(tx, lease, known)]
-    rest = _give_back_blameless(tx, lease)
-    return Rescued([*struck, *unbegun, *rest], _doubt_sending(tx, lease, resend_wait_ms), quarantined)
+        unsent = [*_release_unsent(tx, lease, known), *_clear_unsent(tx, lease, known)]
+    rest = _release_claimed(tx, lease)
+    return Rescued([*struck, *unsent, *rest], _mark_unknown(tx, lease, resend_wait_ms), quarantined)
 
 
-# A job is known by its message's due time. One that comes back is a job anew for the relay, a millisecond later, or
-# it would wait until its earlier job is taken for lost.
-_ANEW = "due_at = due_at + 1"
+# The relay knows a job by its message's due time. A later one makes a new job, which need not wait until the earlier
+# one counts as lost.
+_NEW_JOB = "due_at = due_at + 1"
 
 
-def _give_back_blameless(tx: Connection, lease: str) -> list[str]:
-    sql = f"""UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL, {_ANEW},
+def _release_claimed(tx: Connection, lease: str) -> list[str]:
+    sql = f"""UPDATE messages SET owner = NULL, gate = NULL, gate_until = NULL, {_NEW_JOB},
               status = CASE WHEN attempts > 0 THEN 'retry' ELSE 'queued' END
               WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} RETURNING id"""  # noqa: S608
     return [str(id) for id in tx.execute(statement(sql), {"lease": lease}).scalars()]
 
 
-def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
-    """What was opened and whose POST had not begun: surely not sent, and the attempt says so."""
-    sql = f"""UPDATE messages SET status = 'retry', owner = NULL, gate = NULL, gate_until = NULL, {_ANEW}
+def _release_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
+    """Return the messages whose POST had not begun, and close their attempts as not sent."""
+    sql = f"""UPDATE messages SET status = 'retry', owner = NULL, gate = NULL, gate_until = NULL, {_NEW_JOB}
               WHERE owner = :lease AND status = 'sending' AND {HELD_SQL}
                 AND attempt_id NOT IN (SELECT p.id FROM {table(tx, IDS)}) RETURNING id, attempt_id"""  # noqa: S608
     rows = tx.execute(statement(sql), bound(tx, IDS, [(id,) for id in begun]) | {"lease": lease}).all()
@@ -160,9 +160,9 @@ def _give_back_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list
     return [str(row.id) for row in rows]
 
 
-def _clear_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
-    """The same for what a rescue took for unknown before this record was read. A code was wiped then: it has failed."""
-    # By what is unknown: attempts have no index of leases.
+def _clear_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
+    """The same for messages that a rescue made unknown before. A code was wiped then, so it fails."""
+    # Found among the unknown messages, since attempts have no index of leases.
     sql = f"""SELECT CAST(m.id AS text) AS id, CAST(a.id AS text) AS attempt, m.due_at, m.tries, m.waits,
                 m.payload IS NULL AS wiped
               FROM messages m JOIN attempts a ON a.id = m.attempt_id
@@ -185,12 +185,12 @@ def _clear_unbegun(tx: Connection, lease: str, begun: Iterable[str]) -> list[str
 
 
 def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
-    """Give one message back with a strike, or end it with its last."""
+    """Return one message with a strike, or end it at its last one."""
     now = now_sql(tx)
     one = ":id" if tx.dialect.name == "sqlite" else "CAST(:id AS uuid)"
     rows = tx.execute(
         statement(
-            f"""UPDATE messages SET owner = NULL, strikes = strikes + 1, gate = NULL, gate_until = NULL, {_ANEW},
+            f"""UPDATE messages SET owner = NULL, strikes = strikes + 1, gate = NULL, gate_until = NULL, {_NEW_JOB},
                 status = CASE WHEN strikes + 1 >= :max THEN CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE 'failed' END
                          WHEN attempts > 0 THEN 'retry' ELSE 'queued' END,
                 error = CASE WHEN strikes + 1 >= :max
@@ -206,7 +206,7 @@ def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
     return [str(row.id) for row in rows if row.ended_at is None], ended
 
 
-def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]:
+def _mark_unknown(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]:
     now = now_sql(tx)
     rows = tx.execute(
         statement(
@@ -251,7 +251,7 @@ def _doubt_sending(tx: Connection, lease: str, resend_wait_ms: int) -> list[str]
 
 
 def close_ended(tx: Connection) -> int:
-    """Mark lapsed leases as ended; says how many. Only for the eye: a lapsed lease is over either way."""
+    """Mark lapsed leases as ended, for display; a lapsed lease is over either way. Returns how many."""
     return tx.execute(
         update(workers)
         .where(workers.c.lease_until <= current_ms(), workers.c.ended_at.is_(None))

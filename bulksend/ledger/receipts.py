@@ -1,6 +1,6 @@
-"""Receipts: what the vendor says later of a message it took. They only ever raise a status.
+"""Receipts: what the vendor reports later about a message. They only raise a status.
 
-A receipt may come before the answer to its own send, twice, out of order, or for a message nobody knows.
+A receipt may come before the reply to its own POST, twice, out of order, or for a message that is not in the ledger.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Receipt:
 
 
 def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
-    """Store receipts once each and apply them to the messages they speak of; says how many were new."""
+    """Store each receipt once and apply it to its message. Returns how many were new."""
     if not incoming:
         return 0
     now = tx.execute(select(current_ms())).scalar_one()
@@ -57,14 +57,14 @@ def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
 
 
 def match(tx: Connection, message_ids: Sequence[str]) -> int:
-    """Apply the receipts of these MessageIds to the messages that are known by now; says how many matched.
+    """Apply the stored receipts of these MessageIds to their messages. Returns how many messages matched.
 
-    One that is being sent again at this moment has to wait for that attempt's end.
+    A message that is being sent again is left out until that attempt ends.
     """
     found = tx.execute(
         select(messages.c.id, messages.c.message_id)
         .where(among(tx, messages.c.message_id, message_ids), messages.c.status != Status.SENDING.value)
-        # Two that bring receipts of one message take turns: each has to see what the other has stored.
+        # Two transactions with receipts of one message take turns: each must see what the other stored.
         .order_by(messages.c.id)
         .with_for_update()
     ).all()
@@ -84,8 +84,8 @@ WHERE receipts.message_id = p.message_id AND receipts.message_pk IS NULL
 
 
 def match_orphans(tx: Connection, limit: int = 1000) -> int:
-    """Match receipts that came before their message's own answer was stored."""
-    # A value for each receipt and not a join: one look into the index, whatever the database believes of its tables.
+    """Match receipts that came before the MessageId of their message was stored."""
+    # A subquery and not a join: one lookup in the index for each receipt, with any statistics.
     is_known = (
         select(literal(1))
         .where(messages.c.message_id == receipts.c.message_id, messages.c.status != Status.SENDING.value)
@@ -103,8 +103,8 @@ def match_orphans(tx: Connection, limit: int = 1000) -> int:
     return match(tx, found) if found else 0
 
 
-#: What each status may raise: evidence outranks what was said before, in every status but one in which a POST is under
-#: way. A failure only tells of its own attempt: a message that waits goes on waiting for the next one.
+#: The statuses that each one may raise: evidence outranks every earlier status but ``sending``. A failure concerns only
+#: its own attempt, so a message that waits for the next one goes on waiting.
 _BY_EVIDENCE = WAITING | UNSENT | {Status.CLAIMED, Status.UNKNOWN}
 _RAISES: dict[Status, frozenset[Status]] = {
     Status.ACCEPTED: _BY_EVIDENCE,
@@ -126,7 +126,7 @@ _APPLY_COLUMNS = {
     "error": "text",
 }
 _RAISED = f"({' OR '.join(_raised(target) for target in _RAISES)})"
-#: The earliest instants that its receipts tell, also where a later receipt has raised it higher already.
+#: The earliest times of its receipts, also where a later receipt has raised it higher.
 _NOTED = "p.target IN ('delivered', 'read')"
 _APPLY = f"""
 UPDATE messages SET
@@ -145,7 +145,7 @@ FROM {{rows}} WHERE messages.id = p.id AND messages.status <> 'sending' AND ({_N
 
 
 def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
-    """Raise messages, id -> newest MessageId, to what the receipts of each say together."""
+    """Raise messages, id -> newest MessageId, to the status that all their receipts give them."""
     rows = tx.execute(
         select(
             receipts.c.message_pk,
@@ -166,16 +166,18 @@ def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
     tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
     failed = [id for id, target, *_ in says if target == Status.FAILED.value]
     if failed:
-        # That one attempt was not delivered says nothing of another.
+        # Another attempt may still have been sent.
         apply_evidence(tx, failed)
 
 
 def _together(rows: Sequence[Any], message_id: str) -> tuple[str, int | None, int | None, str | None]:
-    """What receipts, the latest first, say of a message: its status, read over delivered over failed over accepted,
-    when it was delivered and read at the earliest, and why it failed."""
+    """Status, earliest times of delivery and reading, and error by receipts, the latest first.
+
+    Read outranks delivered, which outranks failed, which outranks accepted.
+    """
     first = {row.status: row.at for row in rows}
     delivered_at, read_at = first.get("delivered", first.get("read")), first.get("read")
-    # That an earlier attempt failed says nothing of the newest; that one was read, all.
+    # A failure of an earlier attempt does not concern the newest one; a reading does.
     failure = next((row for row in rows if row.status == "failed" and row.message_id == message_id), None)
     if read_at is not None:
         return Status.READ.value, delivered_at, read_at, None

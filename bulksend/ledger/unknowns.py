@@ -1,4 +1,4 @@
-"""Messages that may have gone out: what is known of each, for the person who must decide."""
+"""Unknown messages: what each attempt left behind, for the person who must decide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bulksend.ledger.schema import UNKNOWN_SQL, attempts, messages
 
 
 class Trace(StrEnum):
-    """What an attempt left behind whose outcome nobody knows."""
+    """What an attempt of unknown outcome left behind."""
 
     WORKER_LOST = "worker_lost"
     NO_ANSWER = "no_answer"
@@ -23,7 +23,7 @@ class Trace(StrEnum):
     ODD_ANSWER = "odd_answer"
 
 
-#: What each means to whoever decides, in one line.
+#: What each means, in one line.
 MEANING = {
     Trace.WORKER_LOST: "its worker died while the POST was under way: look it up at the vendor",
     Trace.NO_ANSWER: "all or part of it was written and nothing came back: it may well have been sent",
@@ -31,9 +31,9 @@ MEANING = {
     Trace.ODD_ANSWER: "the vendor answered, but neither yes nor no: see ret_code, http_status and error",
 }
 
-# SQLite chooses a partial index only for the very words of its condition.
+# SQLite uses a partial index only for the exact text of its condition.
 _IS_UNKNOWN = text(f"messages.{UNKNOWN_SQL}")
-#: What is shown of the attempt; by a name of its own where the message has one of that name.
+#: The attempt's columns that are shown, renamed where the message has one of that name.
 _SHOWN = {
     "n": "attempt_n",
     "worker": "worker",
@@ -64,14 +64,14 @@ def unknown(
     limit: int,
     before: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest unknown messages first, each with the attempt that leaves it in doubt and its trace.
+    """Unknown messages, newest first, each with its unknown attempt and the trace of that.
 
-    ``query.status`` is not looked at. ``before`` is the id of the last line of the page before.
+    ``query.status`` is ignored. ``before`` is the id of the last row of the previous page.
     """
     found: list[dict[str, Any]] = []
     while len(found) < limit:
         page = _page(tx, query, limit, before)
-        last = _attempts_in_doubt(tx, [str(row["id"]) for row in page])
+        last = _unknown_attempts(tx, [str(row["id"]) for row in page])
         for row in page:
             attempt = last[str(row["id"])]
             if not traces or trace_of(attempt) in traces:
@@ -90,7 +90,7 @@ def _page(tx: Connection, query: search.Query, limit: int, before: str | None) -
     return list(tx.execute(statement).mappings())
 
 
-def _attempts_in_doubt(tx: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
+def _unknown_attempts(tx: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
     """The newest attempt of unknown outcome of each message, by its id."""
     rows = tx.execute(
         select(attempts)

@@ -57,10 +57,10 @@ def lives(draw: st.DrawFn) -> Life:
         *draw(st.lists(st.sampled_from(UNACCEPTED), max_size=2)),
         draw(st.sampled_from(sorted(OUTCOMES))),
     )
-    in_doubt = [n for n, outcome in enumerate(outcomes) if outcome == "unknown"]
+    unknown = [n for n, outcome in enumerate(outcomes) if outcome == "unknown"]
     late = [
         (n, draw(st.sampled_from(sorted(OUTCOMES))))
-        for n in draw(st.permutations(in_doubt))
+        for n in draw(st.permutations(unknown))
         if draw(st.booleans())
     ]
     end = "the answer" if outcomes[-1] == "accepted" else draw(st.sampled_from(ENDS))
@@ -185,9 +185,9 @@ def test_a_persons_word_is_the_only_other_one_and_retry_goes_by_the_same_rule(de
 def test_each_pair_of_outcomes(desk: Any, first: str, second: str) -> None:
     """Attempt 1 unknown, sent again, attempt 2 refused is unknown and not failed: issue 14, A5."""
     id = live(desk, Life((first, second), "the answer", (), ()))
-    in_doubt = "unknown" in (first, second)
-    assert (desk.status(id) == "unknown") is in_doubt
-    if in_doubt and second != "unknown":
+    unknown = "unknown" in (first, second)
+    assert (desk.status(id) == "unknown") is unknown
+    if unknown and second != "unknown":
         assert desk.row(id)["error"].startswith("an attempt of it may have gone out: ")
 
 

@@ -234,7 +234,7 @@ def reap(desk: Any, lease: str, *, rendering: str | None = None, begun: Any = ()
     return desk.write(leases.reap, lease, rendering=rendering, begun=begun, resend_wait_ms=1000)
 
 
-def test_of_what_a_dead_worker_had_opened_only_what_had_begun_is_in_doubt(desk: Any) -> None:
+def test_of_what_a_dead_worker_had_opened_only_what_had_begun_is_unknown(desk: Any) -> None:
     ids = desk.queued(n=3)
     lease = desk.lease()
     openings = desk.sent(lease, ids)
@@ -249,7 +249,7 @@ def test_of_what_a_dead_worker_had_opened_only_what_had_begun_is_in_doubt(desk: 
     assert [(m.tries, m.attempts) for m in again] == [(0, 1), (0, 1)]
 
 
-def test_where_more_had_begun_than_was_on_record_all_that_was_opened_is_in_doubt(desk: Any) -> None:
+def test_where_more_had_begun_than_was_on_record_all_that_was_opened_is_unknown(desk: Any) -> None:
     ids = desk.queued(n=2)
     lease = desk.lease()
     desk.sent(lease, ids)
@@ -317,7 +317,7 @@ def test_a_record_that_is_read_after_a_rescue_clears_what_had_not_begun(desk: An
     assert desk.broken() == {}
 
 
-def test_a_result_that_came_after_the_rescue_is_no_doubt_that_the_record_clears(desk: Any) -> None:
+def test_a_result_that_came_after_the_rescue_is_not_cleared_by_the_record(desk: Any) -> None:
     """A result leaves the record once the ledger has it, so the ledger must not say that the worker was lost."""
     evidence = Evidence(bytes_sent=True, reply_began=True, http_status=504)
     (id,) = desk.queued()

@@ -338,7 +338,7 @@ class Lifelines(RuleBasedStateMachine):
             assert may_move(S(before), S(after)), f"{before} -> {after}"
 
     @invariant()
-    def every_doubt_is_listed_with_the_attempt_that_left_it(self) -> None:
+    def every_unknown_is_listed_with_the_attempt_that_left_it(self) -> None:
         with self.database.read() as tx:
             listed = unknowns.unknown(tx, Query(), limit=10)
             there = tx.exec_driver_sql("SELECT id FROM messages WHERE status = 'unknown'").scalars().all()
@@ -368,7 +368,7 @@ class Lifelines(RuleBasedStateMachine):
 
 
 def begin(desk: Any) -> list[str]:
-    """What every life begins with: codes, a message that is held in doubt, two that are sent again in doubt."""
+    """What every life begins with: codes, an unknown message that is held, two that are sent again."""
     for statement in LOG:
         desk.sql(statement)
     return [

@@ -193,7 +193,7 @@ def test_what_cannot_be_rendered_fails_without_an_attempt(desk: Any) -> None:
 # -- a second attempt that was asked for, because the first may have gone out -------------------------------
 
 
-def in_doubt_and_claimed_again(desk: Any, lease: str) -> Opening:
+def unknown_and_claimed_again(desk: Any, lease: str) -> Opening:
     """Its first attempt may have gone out; its campaign asked for a second one, which a worker has in hand."""
     (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
     (first,) = desk.sent(lease, [id])
@@ -204,7 +204,7 @@ def in_doubt_and_claimed_again(desk: Any, lease: str) -> Opening:
 
 def test_the_second_attempt_is_opened_with_the_next_number(desk: Any) -> None:
     lease = desk.lease()
-    second = in_doubt_and_claimed_again(desk, lease)
+    second = unknown_and_claimed_again(desk, lease)
     assert desk.open(lease, [second]).attempts == {second.attempt_id}
     assert [a["n"] for a in desk.attempts(second.message.id)] == [1, 2]
     assert desk.broken() == {}
@@ -213,7 +213,7 @@ def test_the_second_attempt_is_opened_with_the_next_number(desk: Any) -> None:
 @pytest.mark.parametrize("end", ["expired", "suppressed", "cancelled", "failed"])
 def test_what_may_have_gone_out_ends_as_unknown_and_not_as_unsent(desk: Any, end: str) -> None:
     lease = desk.lease()
-    second = in_doubt_and_claimed_again(desk, lease)
+    second = unknown_and_claimed_again(desk, lease)
     id = second.message.id
     if end == "failed":
         desk.write(fail_claimed, [(id, "cannot be rendered")], lease=lease)

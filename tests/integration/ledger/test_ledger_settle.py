@@ -142,7 +142,7 @@ def test_nothing_to_settle_is_no_error(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("outcome", [NOT_SENT, Throttled("429", "too fast", Scope.SENDER)])
-def test_an_earlier_doubt_outlives_the_last_attempt_for_which_there_was_time(
+def test_an_earlier_unknown_outlives_the_last_attempt_for_which_there_was_time(
     desk: Any, outcome: Outcome
 ) -> None:
     (id,) = desk.queued(on_unknown=OnUnknown.RESEND)

@@ -20,7 +20,7 @@ LEFT = {
 }
 
 
-def in_doubt(desk: Any, evidence: Evidence, **of: Any) -> str:
+def an_unknown_message(desk: Any, evidence: Evidence, **of: Any) -> str:
     (id,) = desk.queued(**of)
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, Unknown("it may have gone out"), evidence=evidence, status=Status.UNKNOWN)
@@ -34,7 +34,7 @@ def found(desk: Any, *traces: Trace, **query: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("trace", LEFT)
 def test_each_is_listed_with_what_its_attempt_left_behind(desk: Any, trace: Trace) -> None:
-    id = in_doubt(desk, LEFT[trace])
+    id = an_unknown_message(desk, LEFT[trace])
     (row,) = found(desk)
     assert (str(row["id"]), row["trace"], row["attempt_n"]) == (id, trace.value, 1)
     assert (row["bytes_sent"], row["reply_began"]) == (LEFT[trace].bytes_sent, LEFT[trace].reply_began)
@@ -58,8 +58,8 @@ def test_nothing_but_what_is_unknown_is_listed(desk: Any) -> None:
     assert found(desk) == []
 
 
-def test_the_attempt_in_doubt_is_shown_though_it_is_not_the_newest(desk: Any) -> None:
-    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+def test_the_unknown_attempt_is_shown_though_it_is_not_the_newest(desk: Any) -> None:
+    id = an_unknown_message(desk, LEFT[Trace.NO_ANSWER])
     desk.write(messages.resolve, id, as_="resend", actor="ada", why="asked for")
     (again,) = desk.sent(desk.lease(), [id])
     desk.settle(again, NotSent("gave up"), status=Status.UNKNOWN)
@@ -68,7 +68,7 @@ def test_the_attempt_in_doubt_is_shown_though_it_is_not_the_newest(desk: Any) ->
 
 
 def test_traces_campaigns_and_pages_narrow_it_down(desk: Any) -> None:
-    ids = [in_doubt(desk, LEFT[trace]) for trace in LEFT]
+    ids = [an_unknown_message(desk, LEFT[trace]) for trace in LEFT]
     assert [str(r["id"]) for r in found(desk, Trace.ANSWER_CUT)] == [ids[1]]
     campaign = str(desk.row(ids[2])["campaign_id"])
     assert [str(r["id"]) for r in found(desk, campaign_id=campaign)] == [ids[2]]
@@ -78,7 +78,7 @@ def test_traces_campaigns_and_pages_narrow_it_down(desk: Any) -> None:
 
 
 def test_they_are_found_by_an_index_of_their_own(desk: Any, plans_in: Any) -> None:
-    in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    an_unknown_message(desk, LEFT[Trace.NO_ANSWER])
     assert "ix_messages_unknown" in plans_in(desk.database)(unknowns.unknown, Query(), limit=10)
 
 
@@ -87,10 +87,10 @@ def test_every_trace_has_a_meaning() -> None:
 
 
 def test_a_check_says_what_a_resolve_would_and_changes_nothing(desk: Any) -> None:
-    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    id = an_unknown_message(desk, LEFT[Trace.NO_ANSWER])
     desk.read(messages.check_resolve, id, as_="failed")
     assert desk.status(id) == "unknown"
-    code = in_doubt(desk, LEFT[Trace.NO_ANSWER], kind=Kind.OTP)
+    code = an_unknown_message(desk, LEFT[Trace.NO_ANSWER], kind=Kind.OTP)
     with pytest.raises(InvalidInput, match="one-time code"):
         desk.read(messages.check_resolve, code, as_="resend")
 
@@ -98,7 +98,7 @@ def test_a_check_says_what_a_resolve_would_and_changes_nothing(desk: Any) -> Non
 @pytest.mark.parametrize(
     ("meanwhile", "ends"), [("nothing", "failed"), ("time", "expired"), ("cancel", "cancelled")]
 )
-def test_a_doubt_that_is_cleared_late_ends_as_it_would_have_without_it(
+def test_an_unknown_message_that_is_cleared_late_ends_as_it_would_have_without_it(
     desk: Any, meanwhile: str, ends: str
 ) -> None:
     (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
@@ -119,7 +119,7 @@ def test_a_doubt_that_is_cleared_late_ends_as_it_would_have_without_it(
 
 
 def test_to_say_it_twice_is_no_error_and_to_say_otherwise_is(desk: Any) -> None:
-    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    id = an_unknown_message(desk, LEFT[Trace.NO_ANSWER])
     assert not desk.read(messages.was_resolved_as, id, "failed")
     desk.write(messages.resolve, id, as_="failed", actor="ada", why="not billed")
     assert desk.read(messages.was_resolved_as, id, "failed")
@@ -127,7 +127,7 @@ def test_to_say_it_twice_is_no_error_and_to_say_otherwise_is(desk: Any) -> None:
 
 
 def test_what_has_outlived_its_time_is_not_sent_again(desk: Any) -> None:
-    id = in_doubt(desk, LEFT[Trace.NO_ANSWER])
+    id = an_unknown_message(desk, LEFT[Trace.NO_ANSWER])
     desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
     with pytest.raises(InvalidInput, match="time to live"):
         desk.write(messages.resolve, id, as_="resend", actor="ada", why="again")
