@@ -26,10 +26,10 @@ class Metered:
         self._file = file
         self._calls: list[tuple[float, float, str, int, int, float]] = []
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         """See Permits."""
         at, before = time.monotonic(), time.thread_time()
-        grant = self._inner.ask(asks, lead_ms=lead_ms, spread=spread)
+        grant = self._inner.ask(asks, lead_ms=lead_ms, spacing=spacing)
         cpu = time.thread_time() - before
         given = sum(isinstance(answer, Permit) for answer in grant.answers)
         kind = asks[0].kind.value if asks else ""

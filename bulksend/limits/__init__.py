@@ -1,6 +1,6 @@
-"""Permits: who may POST when, over any number of workers. Rates, pair rate, 24 h quota, pauses, the breaker.
+"""The limiter: permits to POST, by rates, pair rate, 24 h quota, pauses and circuit breaker, for any number of workers.
 
-Blocking, like everything in this room: call it on a thread. How slots keep the limits: docs/decisions/0002.
+Its calls block: make them on a thread. How slots keep the limits: docs/decisions/0002.
 """
 
 from bulksend.limits.keyed_hashes import KeyedHashes
@@ -16,7 +16,6 @@ from bulksend.limits.types import (
     SenderLimits,
     Spacing,
     Wait,
-    needs_restore,
 )
 
 __all__ = [
@@ -33,5 +32,4 @@ __all__ = [
     "SenderLimits",
     "Spacing",
     "Wait",
-    "needs_restore",
 ]

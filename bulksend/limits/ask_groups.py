@@ -1,4 +1,4 @@
-"""Asks that share every limit but the recipient's are one group: looked up once, and sent to Redis once."""
+"""Groups of asks that share every limit except the recipient's: checked once and sent to Redis once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RANK = {kind: rank for rank, kind in enumerate(LANES)}
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """``places`` are the asks' indexes, in the order of asking."""
+    """``places``: the indexes of the asks, in their order."""
 
     kind: Kind
     sender: str
@@ -26,13 +26,13 @@ class Group:
 
 
 def rates_of(group: Group, rules: LimitRules) -> list[float]:
-    """All that limit it, messages/s: its sender's first."""
+    """All its rates, messages/s; the sender's first."""
     others = (rules.account_rate, group.campaign_rate)
     return [group.limits.rate, *(rate for rate in others if rate is not None)]
 
 
-def grouped(asks: Sequence[Ask]) -> list[Group]:
-    """The groups, better lanes first: within one call, too, a code finds its slot before the blast."""
+def group_asks(asks: Sequence[Ask]) -> list[Group]:
+    """The groups, better lanes first, so that within one call a code gets its slot before a blast."""
     groups: dict[tuple[object, ...], Group] = {}
     for place, ask in enumerate(asks):
         limits = ask.sender_limits

@@ -1,6 +1,4 @@
-"""Keyed hashes that stand for people and numbers in Redis: nobody without the key can try numbers against
-them.
-"""
+"""Keyed hashes for people and numbers in Redis: without the key no number can be compared with them."""
 
 from __future__ import annotations
 
@@ -10,12 +8,12 @@ from functools import lru_cache
 from bulksend.messaging.number_forms import canonical_number
 from bulksend.messaging.outcome import Scope
 
-#: Hex characters of a recipient's tag: 96 bits, so two of ten million recipients never meet by chance.
+#: Hex characters of a recipient's hash: 96 bits, so that no two of ten million recipients have the same by chance.
 PAIR_LENGTH = 24
 
 
 class KeyedHashes:
-    """Hashes under one key of 16 to 64 bytes; the same key in every process of an installation."""
+    """Hashes under one key of 16 to 64 bytes, the same in every process. Raises ValueError for another length."""
 
     def __init__(self, key: bytes, account: str) -> None:
         if not 16 <= len(key) <= 64:
@@ -28,7 +26,7 @@ class KeyedHashes:
 
     @property
     def prefix(self) -> str:
-        """What every key of this account begins with; the braces keep them in one slot of a Redis Cluster."""
+        """The first part of every key of this account; braces keep the keys in one slot of a Redis Cluster."""
         return f"bs:{{{self.account_tag}}}:"
 
     def _sender(self, sender: str) -> str:
@@ -38,7 +36,7 @@ class KeyedHashes:
         return hashlib.blake2b(f"{what} {text}".encode(), key=self._key, digest_size=size).hexdigest()
 
     def pair(self, sender: str, recipient: str) -> str:
-        """A recipient as this sender's, the same for every form of the number."""
+        """The hash of a sender and a recipient, the same for every form of the number."""
         hashed = self._of_sender(sender).copy()
         hashed.update(canonical_number(recipient).encode())
         return hashed.hexdigest()

@@ -1,8 +1,8 @@
-"""Permits from Redis: one script call for many messages, over any number of workers.
+"""Permits from Redis: one script call for many messages, shared by any number of workers.
 
-Redis may lose what it remembers: wiped, restarted from an old file, failed over to a replica that lagged. It
-is noticed by the signs in lua/state.lua: the epoch's key is gone, the memory was another process's, or it does
-not know what this caller was told. Each begins a new epoch, cold (docs/decisions/0002).
+Redis may lose its memory: wiped, restarted from an old file, failed over to a replica that lagged. lua/state.lua
+notices it: the epoch's key is gone, the memory is another process's, or it does not know this caller's newest answer.
+Then a new epoch begins, cold (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import redis
 
-from bulksend.limits.ask_groups import Group, grouped, rates_of
+from bulksend.limits.ask_groups import Group, group_asks, rates_of
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules, late_ms
 from bulksend.limits.scripts import Scripts
@@ -25,13 +25,11 @@ from bulksend.messaging.outcome import Scope
 
 _RESTORE_CHUNK = 2000
 _KEEP_MS = 2 * FARTHEST_MS
-"""How long a process remembers its own permits to quota'd senders, to tell a Redis that forgot them."""
+"""How long a process remembers its permits of senders with a quota, for a Redis that lost them."""
 
 
 class RedisPermits:
-    """The limiter. Threads may share it. Raises redis.RedisError, from every method, when Redis does not
-    answer.
-    """
+    """The limiter. Threads may share it. Every method raises redis.RedisError when Redis does not answer."""
 
     def __init__(
         self,
@@ -42,30 +40,30 @@ class RedisPermits:
         rules: LimitRules | None = None,
         scripts: Scripts | None = None,
     ) -> None:
-        self.tags = KeyedHashes(hash_key, account)
+        self.hashes = KeyedHashes(hash_key, account)
         self._client = client
         self._rules = rules or LimitRules()
-        self._scripts = scripts or Scripts.build(self.tags.account_tag)
+        self._scripts = scripts or Scripts.build(self.hashes.account_tag)
         self._shas = {
             text: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for text in self._texts()
         }
-        self._key = self.tags.prefix + "state"
+        self._key = self.hashes.prefix + "state"
         self._lock = threading.Lock()
         self._epoch = ""
         self._seen: tuple[str | int, str | int] = (0, 0)
-        """Epoch and instant of the newest answer, as Redis wrote them."""
+        """Epoch and time of the newest answer, as Redis wrote them."""
         self._counted: deque[tuple[float, str, str]] = deque()
-        """(slot, sender tag, recipient tag) of the last permits that a quota counts."""
+        """(slot, hash of the sender, hash of the recipient) of the last permits that a quota counts."""
 
-    # -- the door --------------------------------------------------------------------------------------
+    # -- see Permits --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         """See Permits."""
-        groups = grouped(asks)
-        args = self._arguments(lead_ms, spread)
+        groups = group_asks(asks)
+        args = self._arguments(lead_ms, spacing)
         pairs = [self._pairs(group, asks) for group in groups]
-        for group, tags in zip(groups, pairs, strict=True):
-            args += self._group(group, asks, tags)
+        for group, hashed in zip(groups, pairs, strict=True):
+            args += self._group(group, asks, hashed)
         reply = self._run(self._scripts.ask, args, restarted_arg=1)
         now_ms, epoch, needs_restore = float(reply[0]), _text(reply[1]), bool(reply[2])
         self._seen = (epoch, _text(reply[0]))
@@ -76,12 +74,12 @@ class RedisPermits:
             late = late_ms(rates_of(group, self._rules))
             for place in group.places:
                 answers[place] = _answer(next(flat), late, waits)
-        self._notice(epoch, now_ms, groups, pairs, answers)
+        self._remember_counted(epoch, now_ms, groups, pairs, answers)
         return Grant(tuple(answers), now_ms, needs_restore, epoch, _instant(reply[4]))
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
-        group = grouped([ask])[0]
+        group = group_asks([ask])[0]
         args = [*self._arguments(0.0), *self._group(group, [ask], self._pairs(group, [ask]))]
         return tuple(_wait(text) for text in self._run(self._scripts.peek, args))
 
@@ -94,12 +92,12 @@ class RedisPermits:
         probe_over: bool = False,
     ) -> float | None:
         """See Permits."""
-        fields = list(dict.fromkeys(self.tags.field(scope, id) for scope, id in slow))
+        fields = list(dict.fromkeys(self.hashes.field(scope, id) for scope, id in slow))
         arguments = [self._tolerance(), outages, successes, int(probe_over), *fields]
         return _instant(self._run(self._scripts.report, arguments))
 
-    def breaker_is_open(self) -> bool:
-        """Whether the last POSTs of all workers failed, so that one at a time is tried until one goes well."""
+    def circuit_breaker_is_open(self) -> bool:
+        """Whether the circuit breaker is open: POSTs failed, and one at a time is sent until one succeeds."""
         return float(self._client.hget(self._key, "open_ms") or 0) > 0
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
@@ -108,11 +106,11 @@ class RedisPermits:
             raise ValueError(
                 "why_code must be a word of at most 40 letters, digits and _, such as vendor_131031"
             )
-        self._run(self._scripts.pause, [self._tolerance(), "pause", self.tags.field(scope, id), why_code])
+        self._run(self._scripts.pause, [self._tolerance(), "pause", self.hashes.field(scope, id), why_code])
 
     def resume(self, scope: Scope, id: str) -> None:
         """See Permits."""
-        self._run(self._scripts.pause, [self._tolerance(), "resume", self.tags.field(scope, id), ""])
+        self._run(self._scripts.pause, [self._tolerance(), "resume", self.hashes.field(scope, id), ""])
 
     def paused(self) -> tuple[Paused, ...]:
         """See Permits."""
@@ -123,7 +121,7 @@ class RedisPermits:
         for field, flag in zip(flat, flat, strict=True):
             if flag != "-":
                 since, _, why = flag.partition(" ")
-                found.append(Paused(*self.tags.unfield(field), float(since), why))
+                found.append(Paused(*self.hashes.unfield(field), float(since), why))
         return tuple(found)
 
     def restore(
@@ -132,10 +130,10 @@ class RedisPermits:
         """See Permits."""
         senders = []
         for sender, recipients in recent.items():
-            tag = self.tags.sender(sender)
+            tag = self.hashes.sender(sender)
             senders.append(tag)
-            self._load(tag, ((self.tags.pair(sender, recipient), at_ms) for recipient, at_ms in recipients))
-        fields = [self.tags.field(scope, id) for scope, id in pauses]
+            self._load(tag, ((self.hashes.pair(sender, recipient), at_ms) for recipient, at_ms in recipients))
+        fields = [self.hashes.field(scope, id) for scope, id in pauses]
         self._run(self._scripts.restore, [self._tolerance(), len(senders), *senders, *fields])
 
     # -- calling ---------------------------------------------------------------------------------------
@@ -147,9 +145,8 @@ class RedisPermits:
     def _run(self, text: str, args: list[Any], *, restarted_arg: int | None = None) -> Any:
         """Run a script by its hash; where Redis does not know it, by its text.
 
-        In the same call that makes the script known again, the argument at ``restarted_arg`` says so: where
-        Redis hides which process it is, that is the sign of a restart (scripts are not kept over one), and no
-        other worker can slip in between.
+        In that case the argument at ``restarted_arg`` becomes 1. A restart loses scripts, so where Redis hides its run
+        id this shows a restart, in the same call that loads the script again.
         """
         try:
             return self._client.evalsha(self._shas[text], 1, self._key, *args)
@@ -158,13 +155,13 @@ class RedisPermits:
                 args = [*args]
                 args[restarted_arg] = 1
             reply = self._client.eval(text, 1, self._key, *args)
-            # Known by EVAL alone it could be pushed out by other scripts (Redis keeps 500 of them since 7.4).
+            # A script loaded by EVAL only could be evicted (since 7.4 Redis keeps 500 of those).
             self._client.script_load(text)
             return reply
 
-    def _arguments(self, lead_ms: float, spread: Spacing | None = None) -> list[Any]:
+    def _arguments(self, lead_ms: float, spacing: Spacing | None = None) -> list[Any]:
         rules = self._rules
-        together, apart_ms = (spread.together, spread.apart_ms) if spread is not None else (0, 0)
+        together, apart_ms = (spacing.together, spacing.apart_ms) if spacing is not None else (0, 0)
         return [
             lead_ms,
             0,
@@ -172,7 +169,7 @@ class RedisPermits:
             rules.pair_interval_ms,
             rules.pair_burst,
             rules.otp_reserve,
-            self.tags.account_tag,
+            self.hashes.account_tag,
             *self._seen,
             together,
             apart_ms,
@@ -183,7 +180,7 @@ class RedisPermits:
         return self._rules.pair_tolerance_ms
 
     def _pairs(self, group: Group, asks: Sequence[Ask]) -> list[str]:
-        pair, sender = self.tags.pair, group.sender
+        pair, sender = self.hashes.pair, group.sender
         return [pair(sender, asks[place].recipient) for place in group.places]
 
     def _group(self, group: Group, asks: Sequence[Ask], pairs: list[str]) -> list[Any]:
@@ -191,7 +188,7 @@ class RedisPermits:
         missed = [asks[place].missed_ms for place in group.places] if group.exchange else []
         return [
             group.kind.value,
-            self.tags.sender(group.sender),
+            self.hashes.sender(group.sender),
             group.campaign_id,
             group.limits.rate,
             -1 if quota is None else quota,
@@ -200,9 +197,9 @@ class RedisPermits:
             " ".join([f"{slot:.4f}" for slot in missed if slot]) or ("0" if group.exchange else ""),
         ]
 
-    # -- memory lost -----------------------------------------------------------------------------------
+    # -- after a loss of memory -----------------------------------------------------------------------------------
 
-    def _notice(
+    def _remember_counted(
         self,
         epoch: str,
         now_ms: float,
@@ -210,18 +207,18 @@ class RedisPermits:
         pairs: list[list[str]],
         answers: list[Permit | Wait],
     ) -> None:
-        """Keep the last permits that a quota counts; give them to a Redis that has forgotten them.
+        """Remember the last permits that a quota counts, and load them into a Redis that lost them.
 
-        The ledger knows them only once their attempts are opened, and may be read just before that.
+        The ledger has them only after their attempts are opened, and a restore may read it before that.
         """
         with self._lock:
             forgotten = list(self._counted) if self._epoch and epoch != self._epoch else []
             self._epoch = epoch
-            for group, tags in zip(groups, pairs, strict=True):
+            for group, hashed in zip(groups, pairs, strict=True):
                 if group.limits.quota is None or group.exchange:
                     continue
-                tag = self.tags.sender(group.sender)
-                for place, recipient in zip(group.places, tags, strict=True):
+                tag = self.hashes.sender(group.sender)
+                for place, recipient in zip(group.places, hashed, strict=True):
                     answer = answers[place]
                     if isinstance(answer, Permit):
                         self._counted.append((answer.slot_ms, tag, recipient))
@@ -234,12 +231,12 @@ class RedisPermits:
             self._load(tag, recipients)
 
     def _load(self, sender_tag: str, recipients: Iterable[tuple[str, float]]) -> None:
-        """Recipients that a quota counts, any number of them."""
-        key = f"{self.tags.prefix}quota:{sender_tag}"
+        """Load recipients that a quota counts, any number of them."""
+        key = f"{self.hashes.prefix}quota:{sender_tag}"
         for chunk in _chunks(recipients, _RESTORE_CHUNK):
             pipeline = self._client.pipeline(transaction=False)
             newest = dict(sorted(chunk, key=_at))
-            # GT: what was noted meanwhile is newer than what the ledger told.
+            # GT: an entry that Redis has already is newer.
             pipeline.zadd(key, newest, gt=True)
             pipeline.pexpire(key, int(DAY_MS) + 60_000)
             pipeline.execute()
@@ -263,7 +260,7 @@ def _text(value: bytes | str) -> str:
 
 
 def _answer(raw: bytes, late_ms: float, waits: dict[bytes, Wait]) -> Permit | Wait:
-    """``raw`` is a number, or a word and perhaps an instant; many waits of one call are alike."""
+    """``raw`` is a number, or a word and perhaps a time. Equal waits of one call share one object."""
     known = waits.get(raw)
     if known is not None:
         return known

@@ -1,8 +1,7 @@
-"""The Lua scripts, put together from their parts. Redis 7.0 and Valkey run them.
+"""The Lua scripts, assembled from their parts with the numbers of rules.py. Redis 7.0 and Valkey run them.
 
-The numbers come from rules.py. Each text names its account, so that each account has scripts of its own:
-Redis forgets scripts when it is started anew, and the first caller of each account must notice (see
-redis_permits.py).
+Each text names its account, so that each account has its own scripts: Redis loses scripts at a restart, and the first
+caller of each account must notice it (see redis_permits.py).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Scripts:
 
     @classmethod
     def build(cls, account_tag: str, clock: str | None = None) -> Scripts:
-        """For one account. ``clock`` replaces lua/clock.lua: a test's own time."""
+        """The scripts of one account. ``clock`` replaces lua/clock.lua in tests."""
         begin = [f"-- account {account_tag}", _constants(), clock or _part("clock"), _part("state")]
         gates = [*begin, _part("timeline"), _part("gates")]
         return cls(

@@ -72,7 +72,7 @@ class Ask:
         """Whether it had a slot before."""
         return self.missed_ms is not None
 
-    def heard(self) -> Ask:
+    def without_missed_slot(self) -> Ask:
         """The next ask after an answer: the missed slot is told only once."""
         return replace(self, missed_ms=0.0) if self.missed_ms else self
 
@@ -150,11 +150,11 @@ class Paused:
 class Permits(Protocol):
     """The limiter, shared by any number of workers. Its methods block: call them on a thread."""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         """Answer all asks in one call: slots at least ``lead_ms`` from now, better lanes first.
 
-        ``spread`` spaces the slots further apart than the limits do; other callers get the slots between them. A permit
-        that is not used is lost, unless its message asks again with ``Ask.missed_ms``: then the rates of sender and
+        ``spacing`` puts slots further apart than the limits do; other callers get the slots between them. A permit that
+        is not used is lost, unless its message asks again with ``Ask.missed_ms``: then the rates of sender and
         account make up for it. An empty list only reads clock and epoch.
         """
         ...
@@ -199,8 +199,3 @@ class Permits(Protocol):
         that is missing stays cold. Repeated and concurrent calls are harmless.
         """
         ...
-
-
-def needs_restore(grant: Grant) -> bool:
-    """Whether some of these asks get permits only after ``restore``."""
-    return grant.needs_restore

@@ -139,7 +139,7 @@ def _outage(of: Settings, database: Database) -> Iterator[Check]:
     if of.redis_url is None:
         return
     try:
-        is_open = bootstrap.limiter(of, database).breaker_is_open()
+        is_open = bootstrap.limiter(of, database).circuit_breaker_is_open()
     except (redis.RedisError, OSError):
         return
     if is_open:

@@ -63,8 +63,8 @@ class PausesWhatItGrants(LocalPermits):
 
     victim = ""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
-        grant = super().ask(asks, lead_ms=lead_ms, spread=spread)
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
+        grant = super().ask(asks, lead_ms=lead_ms, spacing=spacing)
         granted = [isinstance(answer, Permit) for answer in grant.answers]
         if any(given and ask.campaign_id == self.victim for ask, given in zip(asks, granted, strict=True)):
             self.pause(Scope.CAMPAIGN, self.victim)

@@ -21,7 +21,6 @@ from bulksend.limits import (
     RedisPermits,
     SenderLimits,
     Wait,
-    needs_restore,
 )
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
@@ -145,7 +144,7 @@ def test_a_redis_that_was_restarted_with_its_file_begins_cold_for_all_workers_at
     grants = [who.ask([message()], lead_ms=0) for who in (other, one)]
     assert [gate_of(grant) for grant in grants] == [Gate.COLD, Gate.COLD]
     assert grants[0].epoch == grants[1].epoch != before
-    assert all(needs_restore(grant) for grant in grants)
+    assert all(grant.needs_restore for grant in grants)
     one.restore(pauses=[], recent={})
     new: list[float] = []
     until(lambda: bool(new.extend(permitted(one.ask([message()], lead_ms=0))) or new))
@@ -211,4 +210,4 @@ def test_restoring_takes_any_number_of_recipients(valkey: redis.Redis) -> None:
     permits.ask([], lead_ms=0)
     now_ms = time.time() * 1000
     permits.restore(pauses=[], recent={SENDER: ((f"1202{n:07}", now_ms) for n in range(12_345))})
-    assert valkey.zcard(f"{permits.tags.prefix}quota:{permits.tags.sender(SENDER)}") == 12_345
+    assert valkey.zcard(f"{permits.hashes.prefix}quota:{permits.hashes.sender(SENDER)}") == 12_345

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from bulksend.limits import Ask, Gate, Grant, Permit, RedisPermits, SenderLimits, Wait, needs_restore
+from bulksend.limits import Ask, Gate, Grant, Permit, RedisPermits, SenderLimits, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 from ops.local.valkey import EmbeddedValkey
@@ -107,7 +107,7 @@ def begins_cold_and_far_from(old: list[float], who: RedisPermits) -> None:
     """The answers of a memory that is too old: nothing at first, then nothing near what was given before."""
     first = who.ask([message()], lead_ms=0)
     assert gates_of(first) == {Gate.COLD}
-    assert needs_restore(first)
+    assert first.needs_restore
     who.restore(pauses=[], recent={SENDER: []})
     new: list[float] = []
     until(lambda: new.extend(slots_of(who.ask([message()], lead_ms=0))) or new)

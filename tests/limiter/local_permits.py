@@ -12,7 +12,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bulksend.limits.ask_groups import Group, grouped, rates_of
+from bulksend.limits.ask_groups import Group, group_asks, rates_of
 from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import (
     BLACKOUT_MS,
@@ -90,13 +90,13 @@ class _Turn:
 class _Call:
     """How many slots one call has been given, and how it spreads them."""
 
-    spread: Spacing | None
+    spacing: Spacing | None
     given: int = 0
 
     @property
     def later_ms(self) -> float:
         """How much later than the soonest slot the next one may be at the soonest."""
-        return 0.0 if self.spread is None else self.given // self.spread.together * self.spread.apart_ms
+        return 0.0 if self.spacing is None else self.given // self.spacing.together * self.spacing.apart_ms
 
 
 class LocalPermits:
@@ -109,11 +109,11 @@ class LocalPermits:
         self,
         clock_ms: Callable[[], float],
         *,
-        tags: KeyedHashes | None = None,
+        hashes: KeyedHashes | None = None,
         rules: LimitRules | None = None,
         began_ms: float | None = None,
     ) -> None:
-        self.tags = tags or KeyedHashes(os.urandom(32), "default")
+        self.hashes = hashes or KeyedHashes(os.urandom(32), "default")
         self._clock_ms = clock_ms
         self._rules = rules or LimitRules()
         self._memory = None if began_ms is None else _begin(began_ms, self._rules)
@@ -122,7 +122,7 @@ class LocalPermits:
 
     # -- the door --------------------------------------------------------------------------------------
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
@@ -131,7 +131,7 @@ class LocalPermits:
             turns: dict[Kind, list[_Turn]] = {kind: [] for kind in LANES}
             needs_restore = not memory.warm
             free = []
-            for group in grouped(asks):
+            for group in group_asks(asks):
                 held = self._held(memory, group, now)
                 if held is None:
                     free.append(group)
@@ -140,7 +140,7 @@ class LocalPermits:
                 needs_restore = needs_restore or (held.gate is Gate.COLD and helps)
                 for place in group.places:
                     answers[place] = held
-            call = _Call(spread)
+            call = _Call(spacing)
             for group in free:
                 turns[group.kind].append(self._turn(memory, group, asks, now, lead_ms))
             for lane in LANES:
@@ -155,14 +155,14 @@ class LocalPermits:
         with self._lock:
             now = self._clock_ms()
             memory = copy.deepcopy(self._remember(now))
-            group = grouped([ask])[0]
+            group = group_asks([ask])[0]
             held = [*self._paused_by(memory, group), *self._cold(memory, group, now)]
             until = memory.breaker.holds_until(now)
             if until is not None:
                 held.append(Wait(Gate.OUTAGE, until))
             turn = self._turn(memory, group, [ask], now, 0.0)
             held += self._rates_that_hold(memory, turn)
-            pair = self.tags.pair(ask.sender, ask.recipient)
+            pair = self.hashes.pair(ask.sender, ask.recipient)
             by_recipient = (self._quota(memory, turn, pair, now), self._pair(memory, pair, now))
             held += [wait for wait in by_recipient if wait is not None and not ask.exchange]
             return tuple(held)
@@ -179,7 +179,7 @@ class LocalPermits:
         with self._lock:
             now = self._clock_ms()
             memory = self._remember(now)
-            for item in dict.fromkeys(self.tags.field(scope, id) for scope, id in slow):
+            for item in dict.fromkeys(self.hashes.field(scope, id) for scope, id in slow):
                 memory.slow.setdefault(item, Slowdown()).slow(now)
             memory.breaker.report(outages, successes, probe_over, now)
             return memory.breaker.opened_ms()
@@ -188,23 +188,23 @@ class LocalPermits:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
-            self._remember(now).pauses[self.tags.field(scope, id)] = (now, why_code)
+            self._remember(now).pauses[self.hashes.field(scope, id)] = (now, why_code)
 
     def resume(self, scope: Scope, id: str) -> None:
         """See Permits."""
         with self._lock:
             memory = self._remember(self._clock_ms())
             if memory.warm:
-                memory.pauses.pop(self.tags.field(scope, id), None)
+                memory.pauses.pop(self.hashes.field(scope, id), None)
             else:  # a restore that is under way may have read the ledger before it was resumed there
-                memory.pauses[self.tags.field(scope, id)] = None
+                memory.pauses[self.hashes.field(scope, id)] = None
 
     def paused(self) -> tuple[Paused, ...]:
         """See Permits."""
         with self._lock:
             pauses = self._remember(self._clock_ms()).pauses
             return tuple(
-                Paused(*self.tags.unfield(item), *flag) for item, flag in pauses.items() if flag is not None
+                Paused(*self.hashes.unfield(item), *flag) for item, flag in pauses.items() if flag is not None
             )
 
     def restore(
@@ -215,15 +215,15 @@ class LocalPermits:
             now = self._clock_ms()
             memory = self._remember(now)
             for sender, recipients in recent.items():
-                tag = self.tags.sender(sender)
+                tag = self.hashes.sender(sender)
                 known = memory.recipients.setdefault(tag, {})
                 for recipient, at_ms in recipients:
-                    pair = self.tags.pair(sender, recipient)
+                    pair = self.hashes.pair(sender, recipient)
                     known[pair] = max(float(at_ms), known.get(pair, 0.0))
                 memory.senders.setdefault(tag, _Sender()).quota_known = True
             if not memory.warm:
                 for scope, id in pauses:
-                    memory.pauses.setdefault(self.tags.field(scope, id), (now, ""))
+                    memory.pauses.setdefault(self.hashes.field(scope, id), (now, ""))
                 memory.pauses = {item: flag for item, flag in memory.pauses.items() if flag is not None}
                 memory.warm = True
 
@@ -250,11 +250,11 @@ class LocalPermits:
 
     def _turn(self, memory: _Memory, group: Group, asks: Sequence[Ask], now: float, lead_ms: float) -> _Turn:
         soonest = now + min(max(lead_ms, 0.0), MAX_LEAD_MS)
-        tag = self.tags.sender(group.sender)
+        tag = self.hashes.sender(group.sender)
         sender = memory.senders.setdefault(tag, _Sender())
         if group.limits.quota is None:
             sender.quota_known = False  # what it sends from here on is not counted
-        account = memory.slow.get(f"account:{self.tags.account_tag}", _FULL).now(now)
+        account = memory.slow.get(f"account:{self.hashes.account_tag}", _FULL).now(now)
         factor = memory.slow.get(f"sender:{tag}", _FULL).now(now) * account
         rates = rates_of(group, self._rules)
         lines = [sender.line]
@@ -311,7 +311,7 @@ class LocalPermits:
         if isinstance(found, Wait):
             return found, True
         slot, own, shared = stored(found[0]), found[1], found[2]
-        pair = self.tags.pair(ask.sender, ask.recipient)
+        pair = self.hashes.pair(ask.sender, ask.recipient)
         held = None if ask.exchange else self._quota(memory, turn, pair, now) or self._pair(memory, pair, now)
         if held is not None:
             return held, False
@@ -329,7 +329,7 @@ class LocalPermits:
     def _count(self, memory: _Memory, ask: Ask, pair: str, slot: float) -> None:
         """What is counted by recipient: once a message, however often it exchanges its slot."""
         if ask.sender_limits.quota is not None:
-            memory.recipients.setdefault(self.tags.sender(ask.sender), {})[pair] = slot
+            memory.recipients.setdefault(self.hashes.sender(ask.sender), {})[pair] = slot
         floor = max(memory.pairs.get(pair, 0.0), memory.pair_floor, slot)
         memory.pairs[pair] = floor + self._rules.pair_interval_ms
 
@@ -341,8 +341,8 @@ class LocalPermits:
 
     def _paused_by(self, memory: _Memory, group: Group) -> list[Wait]:
         fields = (
-            (Gate.ACCOUNT_PAUSED, f"account:{self.tags.account_tag}"),
-            (Gate.SENDER_PAUSED, f"sender:{self.tags.sender(group.sender)}"),
+            (Gate.ACCOUNT_PAUSED, f"account:{self.hashes.account_tag}"),
+            (Gate.SENDER_PAUSED, f"sender:{self.hashes.sender(group.sender)}"),
             (Gate.CAMPAIGN_PAUSED, f"campaign:{group.campaign_id}"),
         )
         return [Wait(gate, None) for gate, item in fields if memory.pauses.get(item) is not None]
@@ -350,7 +350,7 @@ class LocalPermits:
     def _cold(self, memory: _Memory, group: Group, now: float) -> list[Wait]:
         if now < memory.cold_until:
             return [Wait(Gate.COLD, memory.cold_until)]
-        sender = memory.senders.get(self.tags.sender(group.sender))
+        sender = memory.senders.get(self.hashes.sender(group.sender))
         quota_known = sender is not None and sender.quota_known
         if not memory.warm or (group.limits.quota is not None and not quota_known):
             return [Wait(Gate.COLD, now + COLD_AGAIN_MS)]
@@ -398,7 +398,7 @@ class LocalPermits:
         quota = turn.group.limits.quota
         if quota is None:
             return None
-        known = memory.recipients.setdefault(self.tags.sender(turn.group.sender), {})
+        known = memory.recipients.setdefault(self.hashes.sender(turn.group.sender), {})
         for recipient in [r for r, at in known.items() if at <= now - DAY_MS]:
             del known[recipient]
         most = quota - int(quota * self._rules.otp_reserve) if turn.reach.bulk else quota

@@ -206,7 +206,7 @@ class PermitQueue:
 
         def call() -> tuple[Grant, float, float]:
             asked = time()
-            grant = self._permits.ask(asks, lead_ms=lead_ms, spread=spacing)
+            grant = self._permits.ask(asks, lead_ms=lead_ms, spacing=spacing)
             return grant, asked, time()
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
@@ -303,7 +303,7 @@ class PermitQueue:
                 request.future.set_result(Slot(at, answer, grant.now_ms))
                 self._queue_of(request.ask).move_to_end(request.ask.campaign_id)
                 continue
-            request.ask = request.ask.heard()
+            request.ask = request.ask.without_missed_slot()
             if not self._may_wait(answer, grant.now_ms):
                 until = None if answer.until_ms is None else int(answer.until_ms)
                 blocked = Blocked(answer.gate, until)

@@ -21,7 +21,6 @@ def test_the_package_exports_exactly_these_names() -> None:
         "SenderLimits",
         "Spacing",
         "Wait",
-        "needs_restore",
     ]
 
 

@@ -41,11 +41,11 @@ class ScriptedPermits:
         self._slow = slow
         self.calls: list[list[Ask]] = []
         self.leads_ms: list[float] = []
-        self.spreads: list[Spacing | None] = []
+        self.spacings: list[Spacing | None] = []
         self.empty_calls = 0
         self.called = threading.Event()
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         self._slow -= 1
         if self._slow >= 0:
             time.sleep(0.020)
@@ -55,7 +55,7 @@ class ScriptedPermits:
             return Grant((), 1000.0)
         self.calls.append(list(asks))
         self.leads_ms.append(lead_ms)
-        self.spreads.append(spread)
+        self.spacings.append(spacing)
         return Grant(tuple(self._rule(len(self.calls), ask) for ask in asks), 1000.0)
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
@@ -313,10 +313,10 @@ def test_a_fast_sender_gets_batches_of_the_size_that_can_start_in_time_at_their_
     assert sizes[0] == 40
     assert max(sizes) <= 40 + 2 * len(sizes)
     assert all(
-        spread is not None and spread.together * PARTS_PER_BATCH >= size
-        for size, spread in zip(sizes, permits.spreads, strict=True)
+        spacing is not None and spacing.together * PARTS_PER_BATCH >= size
+        for size, spacing in zip(sizes, permits.spacings, strict=True)
     )
-    assert {spread.apart_ms * PARTS_PER_BATCH for spread in permits.spreads if spread is not None} == {
+    assert {spacing.apart_ms * PARTS_PER_BATCH for spacing in permits.spacings if spacing is not None} == {
         BATCH_INTERVAL_S * 1000
     }
     # Six batches take five intervals, less those that a late loop may ask for at once.
