@@ -90,7 +90,8 @@ class InFlightTable:
         self._with_permit = 0
         """Messages that have a permit and are not settled."""
         self._otp_with_permit = 0
-        self._posting = 0
+        self.posting = 0
+        """How many POSTs are under way."""
         self._bulk_posting = 0
         self.capacity_freed = asyncio.Event()
         """Set and cleared at once whenever another POST may start."""
@@ -108,11 +109,6 @@ class InFlightTable:
 
     def __iter__(self) -> Iterator[InFlightMessage]:
         return iter(list(self._messages.values()))
-
-    @property
-    def posting(self) -> int:
-        """How many POSTs are under way."""
-        return self._posting
 
     def ids(self) -> set[str]:
         """The ids of all messages in flight."""
@@ -184,8 +180,8 @@ class InFlightTable:
         if excess > 0:
             capacity -= excess
         if lane is Kind.OTP:
-            return self._posting < capacity
-        return self._posting < capacity and self._bulk_posting < self._bulk_capacity
+            return self.posting < capacity
+        return self.posting < capacity and self._bulk_posting < self._bulk_capacity
 
     async def wait_for_capacity(self, lane: Kind) -> None:
         """Wait until another POST of a lane may start: more got permits ahead than were answered since."""
@@ -201,12 +197,12 @@ class InFlightTable:
 
     def post_started(self, lane: Kind) -> None:
         """A POST starts."""
-        self._posting += 1
+        self.posting += 1
         self._bulk_posting += lane is not Kind.OTP
 
     def post_ended(self, lane: Kind) -> None:
         """A POST ended, with or without an answer."""
-        self._posting -= 1
+        self.posting -= 1
         self._bulk_posting -= lane is not Kind.OTP
         self._signal_capacity()
 

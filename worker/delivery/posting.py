@@ -78,7 +78,7 @@ class Posting:
     def _post_now(self, message: InFlightMessage) -> bool:
         """POST over an idle connection; False if there is none, or the slot is missed."""
         assert message.order is not None
-        obstacle = self.last_check(message)
+        obstacle = self._last_check(message)
         if obstacle is not None:
             self._settling.settle(message, Answer(obstacle, Evidence()), 0.0)
             return True
@@ -123,7 +123,7 @@ class Posting:
             self._settling.handle_bug(message, error)
 
     async def reach_slot(self, message: InFlightMessage, was_connected: bool) -> NotSent | None:
-        """Wait for the slot and for capacity, and exchange a slot that is missed; the gate that blocks, if any."""
+        """Wait for the slot and for capacity, exchange a missed slot, and check once more; why it may not start."""
         assert message.slot is not None
         lane = message.claimed.kind
         while not (
@@ -135,7 +135,7 @@ class Posting:
             if isinstance(answer, Blocked):
                 return _not_sent(answer)
             message.slot, was_connected = answer, False
-        return None
+        return self._last_check(message)
 
     async def _wait_for_slot(self, slot: Slot, was_connected: bool) -> bool:
         """Wait for a slot; False if it was missed, or an outage was noticed since it was given."""
@@ -157,7 +157,7 @@ class Posting:
         self._in_flight.post_started(message.claimed.kind)
         self._deps.recorder.begin_post(message.opening.attempt_id)
 
-    def last_check(self, message: InFlightMessage) -> NotSent | None:
+    def _last_check(self, message: InFlightMessage) -> NotSent | None:
         """Why the POST may not start at the instant before it, if so."""
         if self._deps.lease.id != message.lease:
             return NotSent("the worker's lease was lost before the POST", Remedy(retry=Retry.FREE))
@@ -210,9 +210,7 @@ class _StartAtSlot:
 
     async def wait(self) -> bool:
         """Wait for the slot and check once more; False if the POST may not start."""
-        self.obstacle = await self.posting.reach_slot(
-            self.message, self.was_connected
-        ) or self.posting.last_check(self.message)
+        self.obstacle = await self.posting.reach_slot(self.message, self.was_connected)
         return self.obstacle is None
 
     def begin(self) -> None:

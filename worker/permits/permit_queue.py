@@ -332,11 +332,9 @@ class PermitQueue:
         """Whether the wait is short enough to stay in the queue."""
         if wait.gate in _RATE_GATES:
             return True
-        return (
-            wait.gate not in _PAUSE_GATES
-            and wait.until_ms is not None
-            and wait.until_ms - now_ms <= MAX_WAIT_MS
-        )
+        if wait.gate in _PAUSE_GATES or wait.until_ms is None:
+            return False
+        return wait.until_ms - now_ms <= MAX_WAIT_MS
 
     def _defer(self, ask: Ask, wait: Wait, now_ms: float, now: float) -> None:
         """Ask for this queue, or this campaign of it, no earlier than the wait says."""
