@@ -4,29 +4,21 @@ Nothing here reads a clock, a random number, a file, a socket or the environment
 """
 
 from bulksend.messaging.backoff import backoff_ms, pair_backoff_ms
-from bulksend.messaging.column_names import ALIASES, RESERVED, ColumnMapping, map_columns, normal_name
+from bulksend.messaging.column_names import ColumnMapping, map_columns, normal_name
 from bulksend.messaging.content import (
-    Audio,
     Body,
     Button,
-    Content,
-    Document,
-    Header,
     Image,
     Language,
-    Location,
-    Media,
     Parameter,
-    Sticker,
     Template,
     Text,
-    Video,
     load_content_json,
     parse_content,
 )
 from bulksend.messaging.decide import AttemptedMessage, Decision, Pause, Policy, decide
 from bulksend.messaging.masking import mask_digits, mask_phone
-from bulksend.messaging.number_forms import canonical_number, is_same_person, number_forms
+from bulksend.messaging.number_forms import canonical_number, is_same_person
 from bulksend.messaging.outcome import (
     Accepted,
     Answer,
@@ -42,7 +34,6 @@ from bulksend.messaging.outcome import (
     Unknown,
 )
 from bulksend.messaging.plan import (
-    OTP_TTL_MS,
     PlannedMessage,
     Planner,
     PlanningContext,
@@ -51,18 +42,11 @@ from bulksend.messaging.plan import (
 from bulksend.messaging.recipient import parse_recipient, region_of
 from bulksend.messaging.rendering import ContentTemplate, compile_content
 from bulksend.messaging.states import (
-    ENDED,
-    HELD,
-    LANES,
     MOVES,
-    SENT,
-    WAITING,
-    CampaignStatus,
     Kind,
     MessageType,
     OnUnknown,
     Status,
-    may_move,
 )
 from bulksend.messaging.units import (
     format_duration,
@@ -74,34 +58,19 @@ from bulksend.messaging.units import (
 )
 
 __all__ = [
-    "ALIASES",
-    "ENDED",
-    "HELD",
-    "LANES",
     "MOVES",
-    "OTP_TTL_MS",
-    "RESERVED",
-    "SENT",
-    "WAITING",
     "Accepted",
     "Answer",
     "AttemptedMessage",
-    "Audio",
     "Body",
     "Button",
-    "CampaignStatus",
     "ColumnMapping",
-    "Content",
     "ContentTemplate",
     "Decision",
-    "Document",
     "Evidence",
-    "Header",
     "Image",
     "Kind",
     "Language",
-    "Location",
-    "Media",
     "MessageType",
     "NotSent",
     "OnUnknown",
@@ -118,13 +87,11 @@ __all__ = [
     "Retry",
     "Scope",
     "Status",
-    "Sticker",
     "Suppress",
     "Template",
     "Text",
     "Throttled",
     "Unknown",
-    "Video",
     "backoff_ms",
     "canonical_number",
     "compile_content",
@@ -136,9 +103,7 @@ __all__ = [
     "map_columns",
     "mask_digits",
     "mask_phone",
-    "may_move",
     "normal_name",
-    "number_forms",
     "pair_backoff_ms",
     "parse_content",
     "parse_duration_ms",

@@ -256,7 +256,7 @@ def test_bad_template_variables_are_refused_one_by_one_and_the_rest_goes_on(prod
     ],
     ids=["30", "33", "34", "25"],
 )
-def test_text_that_only_looks_dangerous_goes_out_as_it_is(
+def test_text_that_only_looks_dangerous_is_sent_unchanged(
     producer: Producer, database: Database, text: str
 ) -> None:
     submit(producer, [good(1) | {"name": text}])

@@ -1,4 +1,4 @@
-"""The room's one door, and what may come through it."""
+"""The public names of the package, and its purity."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from pathlib import Path
 import bulksend.messaging as room
 
 PUBLIC = """
-ALIASES ENDED HELD LANES MOVES OTP_TTL_MS RESERVED SENT WAITING Accepted Answer Audio Body Button
-PlanningContext CampaignStatus ColumnMapping Content ContentTemplate Decision Document Evidence Header Image
-Kind Language Location Media MessageType NotSent OnUnknown Outcome Parameter Pause
-PlannedMessage Planner Policy RefusedRow Refused Remedy Retry Scope Status Sticker AttemptedMessage Suppress Template
-Text
-Throttled Unknown Video backoff_ms compile_content decide format_duration format_instant number_forms load_content_json
-map_columns mask_digits mask_phone may_move normal_name pair_backoff_ms parse_content parse_duration_ms
-parse_instant_ms parse_rate parse_recipient canonical_number region_of is_same_person zone_of
+Accepted Answer AttemptedMessage Body Button ColumnMapping ContentTemplate Decision Evidence Image Kind
+Language MOVES MessageType NotSent OnUnknown Outcome Parameter Pause PlannedMessage Planner PlanningContext
+Policy Refused RefusedRow Remedy Retry Scope Status Suppress Template Text Throttled Unknown backoff_ms
+canonical_number compile_content decide format_duration format_instant is_same_person load_content_json
+map_columns mask_digits mask_phone normal_name pair_backoff_ms parse_content parse_duration_ms
+parse_instant_ms parse_rate parse_recipient region_of zone_of
 """
 MODULES = sorted(Path(str(room.__file__)).parent.glob("*.py"))
 
 
-def test_what_others_may_use_is_exported_and_nothing_else() -> None:
+def test_the_package_exports_exactly_its_public_names() -> None:
     assert sorted(room.__all__) == sorted(PUBLIC.split())
     assert all(hasattr(room, name) for name in room.__all__)
 
@@ -35,7 +33,7 @@ def test_every_public_dataclass_is_frozen_and_has_slots() -> None:
             assert "__slots__" in vars(made), name
 
 
-def test_the_room_is_pure_it_imports_nothing_that_reads_a_clock_a_die_a_file_or_a_socket() -> None:
+def test_the_package_is_pure_and_imports_no_clock_random_number_file_or_socket() -> None:
     pure = set(sys.stdlib_module_names) - {
         "time",
         "random",

@@ -120,13 +120,13 @@ def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> N
         ),
     ],
 )
-def test_a_header_that_leaves_a_doubt_is_refused_by_its_names(header: list[str], why: str) -> None:
+def test_an_ambiguous_header_is_refused_with_the_names_of_its_columns(header: list[str], why: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         map_columns(header, naming=as_cli_option)
     assert str(caught.value) == why
 
 
-def test_a_header_advises_what_its_caller_can_give() -> None:
+def test_an_error_of_the_header_names_the_argument_in_the_form_of_its_caller() -> None:
     """From Python it advised ``--map``, also where there is no such argument."""
     for naming, said in (
         (as_python_argument, ", or name it, as in columns=['to=Mobile No.']. The columns"),

@@ -225,7 +225,7 @@ ROUNDED = "so its last digits are lost; format the column as text and export it 
         ("1" * 1_000_000, "1,000,000 characters", f"is too long for a phone number; {REMEDY}"),
     ],
 )
-def test_what_is_no_recipient_is_refused_with_the_remedy_and_masked(
+def test_a_text_that_is_not_a_phone_number_is_refused_with_the_remedy_and_masked(
     written: object, value: str, why: str
 ) -> None:
     error = refusal(written)
@@ -259,7 +259,7 @@ def test_what_is_no_recipient_is_refused_with_the_remedy_and_masked(
         "(0)161 496 0123",
     ],
 )
-def test_a_number_that_is_grouped_as_at_home_is_not_taken_for_another_countrys(written: str) -> None:
+def test_a_number_in_the_groups_of_a_national_number_is_not_read_as_international(written: str) -> None:
     """Case 03: four American and Russian numbers went to Norway, Singapore and Vietnam."""
     assert refusal(written).why == NATIONAL
 
@@ -425,7 +425,7 @@ def test_emergency_and_short_numbers_are_refused_in_their_own_region_too() -> No
         assert "too short" in refusal(number, region).why
 
 
-def test_a_short_number_that_is_somebodys_own_passes_where_numbers_are_that_short() -> None:
+def test_a_short_number_is_accepted_in_a_country_with_numbers_of_that_length() -> None:
     faroese = phonenumbers.example_number_for_type("FO", PhoneNumberType.MOBILE)
     assert faroese is not None
     national = str(faroese.national_number)

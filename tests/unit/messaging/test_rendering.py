@@ -108,7 +108,7 @@ def test_a_name_of_any_script_with_its_marks_is_a_columns_name(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a+b", "a(b)", "\u0301a", "x" * 101, "a\u2028b\u0000"])
-def test_nothing_is_computed_in_a_content(name: str) -> None:
+def test_a_placeholder_can_only_be_a_column_name(name: str) -> None:
     with pytest.raises(InvalidValue, match="is not a column name"):
         text(f"Hi {{{{{name}}}}}")
 
@@ -129,7 +129,7 @@ def test_variables_are_found_by_name_whatever_their_order_and_others_do_not_matt
         "<script>alert(1)</script>",
     ],
 )
-def test_what_a_variable_holds_is_only_ever_text(value: str) -> None:
+def test_the_value_of_a_variable_is_text_and_never_a_placeholder(value: str) -> None:
     assert json.loads(text("Hi {{name}} {{code|}}").render({"name": value}))["body"] == f"Hi {value} "
 
 
@@ -158,7 +158,7 @@ def test_a_placeholder_that_is_not_a_column_name_is_refused_at_compile_time(body
 
 
 @pytest.mark.parametrize(("body", "shown", "place"), [("Hi {{name", "{{", 4), ("Hi }} {{name}}", "}}", 4)])
-def test_braces_without_counterpart_are_refused_with_their_position(
+def test_braces_without_matching_braces_are_refused_with_their_position(
     body: str, shown: str, place: int
 ) -> None:
     with pytest.raises(InvalidValue) as caught:
@@ -209,7 +209,7 @@ def test_braces_without_counterpart_are_refused_with_their_position(
         (T.TEXT, {"body": b"{{a}}"}, "body", "must be a string"),
     ],
 )
-def test_what_is_wrong_for_every_message_is_refused_when_the_campaign_is_made(
+def test_an_error_in_the_fixed_parts_is_refused_at_compile_time(
     type: MessageType, content: Any, field: str, why: str
 ) -> None:
     with pytest.raises(InvalidValue) as caught:

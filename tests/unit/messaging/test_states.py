@@ -36,7 +36,7 @@ def test_only_what_was_claimed_is_sent() -> None:
     assert {status for status in Status if may_move(status, S.CLAIMED)} == set(WAITING)
 
 
-def test_what_the_vendor_has_is_never_sent_again_nor_doubted_and_only_a_receipt_says_that_it_failed() -> None:
+def test_an_accepted_message_is_moved_only_by_receipts_and_never_sent_again() -> None:
     for status in SENT:
         assert not MOVES[status] & (WAITING | HELD | {S.UNKNOWN})
         assert (S.FAILED in MOVES[status]) is (status is S.ACCEPTED)
@@ -46,12 +46,12 @@ def test_what_the_vendor_has_is_never_sent_again_nor_doubted_and_only_a_receipt_
 
 
 @pytest.mark.parametrize("status", NEVER_POSTED)
-def test_what_ended_without_a_post_is_moved_by_evidence_alone_and_never_sent_again(status: Status) -> None:
+def test_a_message_that_ended_without_a_post_is_moved_only_by_evidence_of_an_attempt(status: Status) -> None:
     assert MOVES[status] == SENT | {S.UNKNOWN, S.FAILED}
 
 
 @pytest.mark.parametrize("status", sorted({*WAITING, S.CLAIMED, S.UNKNOWN, *UNSENT}))
-def test_that_the_vendor_took_it_may_come_to_light_wherever_a_message_may_have_gone_out(
+def test_every_status_in_which_a_message_may_have_gone_out_can_become_accepted(
     status: Status,
 ) -> None:
     assert MOVES[status] >= SENT
@@ -62,6 +62,6 @@ def test_doubt_is_never_lost_where_a_second_attempt_is_not_made(status: Status) 
     assert may_move(status, S.UNKNOWN)
 
 
-def test_nobody_can_send_again_what_failed_or_is_unknown_without_its_waiting_first() -> None:
+def test_a_failed_or_unknown_message_waits_in_the_queue_before_it_is_sent_again() -> None:
     for status in (S.FAILED, S.UNKNOWN):
         assert not MOVES[status] & HELD

@@ -174,7 +174,7 @@ def test_a_time_that_its_zone_has_twice_is_the_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["1900000000", "1900000000000", "1.9e9"[:3], "-5", "20300301"])
-def test_a_bare_number_is_refused_because_nobody_can_tell_its_unit(text: str) -> None:
+def test_a_bare_number_is_refused_because_its_unit_is_unknown(text: str) -> None:
     assert refusal(text).why == f"is a bare number of unknown unit; {LIKE}"
 
 

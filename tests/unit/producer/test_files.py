@@ -1,4 +1,4 @@
-"""What is sent of a file and a content, and what a person is told; the text that goes out is the judge."""
+"""A file and a content become texts to send and notes; the tests compare the text that is sent."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_names_may_be_exchanged(tmp_path: Path) -> None:
         row_of_texts("plan") + row_of_texts("go"),
     ],
 )
-def test_a_workbook_whose_first_sheet_is_a_plan_names_the_sheets_that_have_recipients(
+def test_an_error_of_the_first_sheet_names_the_sheets_that_have_recipients(
     tmp_path: Path, first: str
 ) -> None:
     """D29."""

@@ -119,14 +119,14 @@ def test_every_row_with_a_stray_quote_is_refused_by_itself(tmp_path: Path) -> No
     assert "text after its closing quote" in rows[0].why
 
 
-def test_a_row_of_more_lines_than_any_message_is_refused_and_no_line_of_it_is_lost(tmp_path: Path) -> None:
+def test_a_row_of_too_many_lines_is_refused_and_its_other_lines_are_read_as_rows(tmp_path: Path) -> None:
     cells = ",".join('"' + "word\n" * 400 + '"' for _ in range(4))
     rows = read(write(tmp_path, f"to,a,b,c,d\n1,{cells}\n2,a,b,c,d\n"))
     assert rows[-1] == RawRow(2 + 4 * 400 + 1, {"to": "2", "a": "a", "b": "b", "c": "c", "d": "d"})
     assert [type(row) for row in rows] == [RefusedRow] * (4 * 400 + 1) + [RawRow]
 
 
-def test_quotes_that_open_in_every_line_cost_no_more_than_a_look_at_1000_lines_each(tmp_path: Path) -> None:
+def test_an_open_quote_in_every_line_costs_at_most_1000_lines_each(tmp_path: Path) -> None:
     lines = ['a","'] * 3000
     rows = read(write(tmp_path, "to,name\n" + "\n".join(lines) + "\n1,a\n"))
     assert sum(isinstance(row, RefusedRow) for row in rows) >= 2
@@ -301,7 +301,7 @@ def test_closing_twice_is_no_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
-def test_rows_bear_the_names_that_their_columns_are_called_by(tmp_path: Path, name: str) -> None:
+def test_rows_have_the_new_names_of_renamed_columns(tmp_path: Path, name: str) -> None:
     people = [("447700900001", "Ann"), ("447700900002", "Bo")]
     if name.endswith(".csv"):
         text = "Phone,First Name\n" + "".join(f"{to},{first}\n" for to, first in people)

@@ -1,4 +1,4 @@
-"""Comma, semicolon or tab is found by itself."""
+"""The delimiter of a CSV file is detected: comma, semicolon or tab."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_tsv_is_read_like_a_csv(tmp_path: Path) -> None:
     assert rows == [RawRow(2, {"to": "1", "name": "a, b"})]
 
 
-def test_a_note_says_what_separates_the_cells(tmp_path: Path) -> None:
+def test_a_note_names_the_delimiter(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("to;name\n1;a\n", encoding="utf-8")
     with open_rows(path) as rows:

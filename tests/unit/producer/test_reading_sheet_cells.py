@@ -223,7 +223,9 @@ def test_a_date_is_told_by_its_format(tmp_path: Path, code: str | int, held: str
         (22, "0.5", "cell C2 holds 0 as a date"),
     ],
 )
-def test_a_date_that_never_was_refuses_its_row(tmp_path: Path, code: str | int, held: str, why: str) -> None:
+def test_a_date_that_does_not_exist_refuses_its_row(
+    tmp_path: Path, code: str | int, held: str, why: str
+) -> None:
     """A sheet shows 29/02/1900, 00/01/1900 or #####: none of them can be sent."""
     (bad,) = read(
         tmp_path, row(text("1"), text("a"), f'<c s="1"><v>{held}</v></c>'), styles=styles_of(0, code)
