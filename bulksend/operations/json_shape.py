@@ -1,9 +1,9 @@
-"""The JSON shape of ledger rows: ISO 8601 times, ``to`` for the recipient."""
+"""The JSON shape of ledger rows: ISO 8601 times, ``to`` for the recipient; and pages of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bulksend.messaging.units import format_instant
@@ -30,3 +30,17 @@ def to_json(row: Mapping[Any, Any] | DataclassInstance) -> dict[str, Any]:
 
 def _shown(name: str, value: object) -> object:
     return format_instant(value) if name in INSTANTS and isinstance(value, int) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of what was found. ``next``: what the next page starts after; None at the end."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[Any, Any]], limit: int) -> Page:
+        """The page of these ledger rows, each with an id; there may be a next one where it is full."""
+        items = [to_json(row) for row in rows]
+        return cls(items, str(items[-1]["id"]) if len(items) == limit else None)

@@ -17,7 +17,7 @@ from bulksend.messaging import Kind, Status, parse_recipient
 from bulksend.messaging.units import parse_choice, parse_instant_ms
 from bulksend.operations.campaigns import acts_on
 from bulksend.operations.contents import content_of
-from bulksend.operations.json_shape import to_json
+from bulksend.operations.json_shape import Page, to_json
 
 _ATTEMPT_FIELDS = (
     *("n", "started_at", "finished_at", "outcome", "http_status", "ret_code", "whatsapp_code"),
@@ -92,20 +92,6 @@ class Filter:
             return None
         now = int(time.time() * 1000)
         return parse_instant_ms(text, timezone=self.timezone or "UTC", now_ms=now, field=field)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some of what was found, newest first. ``next``: the id after which the next page starts; None at the end."""
-
-    items: list[dict[str, Any]]
-    next: str | None
-
-    @classmethod
-    def of(cls, rows: Sequence[Mapping[Any, Any]], limit: int) -> Page:
-        """The page of these ledger rows; there may be a next one where it is full."""
-        items = [to_json(row) for row in rows]
-        return cls(items, str(items[-1]["id"]) if len(items) == limit else None)
 
 
 def find(tx: Connection, filter: Filter, *, limit: int, before: str | None = None) -> Page:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from bulksend.errors import InvalidValue
 from bulksend.ledger import operator_log, suppressions
 from bulksend.ledger.database import Database
-from bulksend.ledger.suppressions import COUNTRY, SCOPES, Suppression
+from bulksend.ledger.suppressions import COUNTRY, SCOPES
 from bulksend.messaging import RefusedRow, canonical_number, parse_recipient
 from bulksend.messaging.recipient import checked_region
+from bulksend.operations.json_shape import Page, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,12 @@ def import_suppressions(
 
 def list_suppressions(
     database: Database, *, after: str = "", limit: int = 100, subject: str | None = None
-) -> list[Suppression]:
-    """A page of suppressions by number, or those of one number or country."""
+) -> Page:
+    """Suppressions by number, or those of one number or country; ``after`` is the ``next`` of the page before."""
     with database.read() as tx:
-        return suppressions.page(tx, after=after, limit=limit, subject=subject)
+        found = suppressions.page(tx, after=after, limit=limit, subject=subject)
+    is_full = subject is None and len({suppression.subject for suppression in found}) == limit
+    return Page([to_json(suppression) for suppression in found], found[-1].subject if is_full else None)
 
 
 def parse_subject(text: str, region: str | None, *, field: str) -> str:

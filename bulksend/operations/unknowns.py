@@ -15,7 +15,8 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.messages import RESOLUTIONS
 from bulksend.ledger.unknowns import MEANING, Trace
 from bulksend.messaging.units import parse_choice
-from bulksend.operations.messages import Filter, Page
+from bulksend.operations.json_shape import Page
+from bulksend.operations.messages import Filter
 
 #: One transaction resolves this many.
 _CHUNK = 200

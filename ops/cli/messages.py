@@ -13,7 +13,8 @@ from ops.cli.arguments import Json, option_names
 from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
-    from bulksend.operations.messages import Filter, Page
+    from bulksend.operations.json_shape import Page
+    from bulksend.operations.messages import Filter
     from bulksend.operations.unknowns import Resolution
     from bulksend.settings import Settings
 

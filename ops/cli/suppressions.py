@@ -173,24 +173,20 @@ def list_(
     json: Json = False,
 ) -> int:
     """The suppressions, by number."""
-    from bulksend.operations.json_shape import to_json
     from bulksend.operations.suppressions import list_suppressions
-    from ops.cli.output import Times, print_json_lines, table
+    from ops.cli.output import Times, print_json_lines, say, table
 
     of = settings()
     subject = None if phone is None else _subject(phone, region, of)
     page = list_suppressions(ledger(of), after=after, limit=limit, subject=subject)
-    found = [to_json(suppression) for suppression in page]
     if json:
-        print_json_lines(found)
-    else:
-        columns = ["subject", "scope", "reason", "source", "added_at", "until"]
-        table(
-            columns,
-            [[f[c] for c in columns] for f in found],
-            optional=("added_at", "source"),
-            times=Times(of.timezone or "UTC"),
-        )
+        print_json_lines(page.items)
+        return DONE
+    columns = ["subject", "scope", "reason", "source", "added_at", "until"]
+    rows = [[item[column] for column in columns] for item in page.items]
+    table(columns, rows, optional=("added_at", "source"), times=Times(of.timezone or "UTC"))
+    if page.next is not None:
+        say(f"There may be more: --after {page.next}")
     return DONE
 
 

@@ -12,7 +12,8 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.messaging.outcome import Accepted
 from bulksend.messaging.states import Kind
 from bulksend.operations.contents import CODE_WITHHELD, WIPED
-from bulksend.operations.messages import Filter, Page, find, show, zone_of
+from bulksend.operations.json_shape import Page
+from bulksend.operations.messages import Filter, find, show, zone_of
 from tests.integration.ledger.conftest import Desk
 
 #: The interface's fields of ``messages find``.

@@ -8,7 +8,6 @@ from bulksend.errors import InvalidValue
 from bulksend.ledger import operator_log
 from bulksend.ledger.database import Database
 from bulksend.messaging.plan import RefusedRow
-from bulksend.operations.json_shape import to_json
 from bulksend.operations.suppressions import (
     add_suppression,
     import_suppressions,
@@ -33,7 +32,7 @@ def add(ledger: Database, subject: str, scope: str = "marketing", until: int | N
 
 def test_a_suppression_shows_its_reason_source_and_end(ledger: Database) -> None:
     add(ledger, ADA, until=1_900_000_000_000)
-    (found,) = map(to_json, list_suppressions(ledger))
+    (found,) = list_suppressions(ledger).items
     assert found.pop("added_at")
     assert found == {
         "subject": ADA,
@@ -58,7 +57,7 @@ def test_only_the_scope_that_is_named_is_removed(ledger: Database) -> None:
     add(ledger, ADA)
     add(ledger, ADA, "all")
     assert remove_suppressions(ledger, ADA, scope="all", actor="bob", why="START") == 1
-    assert [found.scope for found in list_suppressions(ledger, subject=ADA)] == ["marketing"]
+    assert [found["scope"] for found in list_suppressions(ledger, subject=ADA).items] == ["marketing"]
 
 
 def test_an_import_counts_people_and_refuses_rows_one_by_one(ledger: Database) -> None:
@@ -79,7 +78,9 @@ def test_an_import_counts_people_and_refuses_rows_one_by_one(ledger: Database) -
     assert shown == {"rows": 5, "people": 2, "added": 1, "before": 1}
     assert [(row["row"], row["field"]) for row in refused] == [(3, "to"), (4, "row")]
     assert set(refused[0]) == {"row", "field", "value", "why"}
-    assert [found.source for found in list_suppressions(ledger, subject=BOB)] == ["file stops.csv by ann"]
+    assert [found["source"] for found in list_suppressions(ledger, subject=BOB).items] == [
+        "file stops.csv by ann"
+    ]
 
 
 def test_an_import_is_on_record_with_its_file(ledger: Database) -> None:
@@ -96,11 +97,14 @@ def test_an_import_is_on_record_with_its_file(ledger: Database) -> None:
     assert acts(ledger, name[:40]) == [("ann", "import all", "old list")]
 
 
-def test_pages_go_on_after_a_number(ledger: Database) -> None:
+def test_a_page_names_the_number_after_which_the_next_one_starts(ledger: Database) -> None:
     for subject in (ADA, BOB):
         add(ledger, subject)
-    assert [found.subject for found in list_suppressions(ledger, limit=1)] == [ADA]
-    assert [found.subject for found in list_suppressions(ledger, limit=1, after=ADA)] == [BOB]
+    add(ledger, ADA, "all")
+    first = list_suppressions(ledger, limit=1)
+    assert ([found["subject"] for found in first.items], first.next) == ([ADA, ADA], ADA)
+    rest = list_suppressions(ledger, limit=2, after=ADA)
+    assert ([found["subject"] for found in rest.items], rest.next) == ([BOB], None)
 
 
 def test_a_subject_is_a_number_or_a_country() -> None:
