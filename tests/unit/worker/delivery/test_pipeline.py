@@ -406,12 +406,13 @@ def test_a_pause_that_an_answer_asks_for_is_in_force_before_its_message_is_settl
 def test_two_outages_in_a_row_stop_the_posts_whose_permits_are_older(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         async with rig(loop, tmp_path, capacity=100) as at:
-            at.campaigns.limits = SenderLimits(20.0, None)
+            at.campaigns.limits = SenderLimits(400.0, None)
             for n in range(50):
                 at.vendor.answers[str(n)] = Answer(Unknown("HTTP 503"), Evidence(http_status=503))
             at.start(*(a_message(str(n)) for n in range(50)))
             await asyncio.sleep(1.5)
-            assert 2 <= len(at.calls.ids("post")) <= 5
+            # Some forty have permits when the second answer comes, 12 ms after the first POST.
+            assert 2 <= len(at.calls.ids("post")) <= 15
             assert Stage.POSTING not in {message.stage for message in at.in_flight}
 
     run(main)
