@@ -1,8 +1,8 @@
 """Prove the promises from the ledger alone: nothing lost, nothing POSTed twice without a reason on record.
 
-Three passes, whatever the number of rules: messages are counted; messages beside their attempts name suspects,
-by what stands in the two rows and nothing else; suspects, few where all is well, are looked at closely. Only a
-broken rule costs more: its offenders are named.
+Three passes for any number of rules. The first counts messages. The second joins them with their attempts and finds
+suspects by the columns of the two rows alone. The third checks the suspects, which are few if all is well. A broken
+rule costs one more query, which names its offenders.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bulksend.ledger.database import set_statement_timeout
 #: The second pass joins all messages with all attempts. With PostgreSQL's usual 4 MB it would go through the disk
 #: many times over; held only while it runs.
 _WORK_MEM = "128MB"
-#: More suspects than this are not carried to and fro: then everybody is looked at closely.
+#: With more suspects than this their ids are not sent back to the database; all messages are checked in full.
 _MOST_SUSPECTS = 1_000_000
 _THERE = {"campaign_id": "uuid", "status": "text", "n": "bigint", "attempts": "bigint"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule: how many cases were looked at, how many break it, and the first of those."""
+    """One rule: how many cases were checked, how many break it, and the first of those."""
 
     rule: str
     promise: str
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the audit found. ``holds`` is the verdict."""
+    """What the audit found."""
 
     findings: list[Finding]
     counts: dict[str, int]
@@ -61,20 +61,20 @@ def audit(
     set_statement_timeout(tx, 0)
     if tx.dialect.name == "postgresql":
         tx.exec_driver_sql(f"SET LOCAL work_mem = '{_WORK_MEM}'")
-        # It takes most pairs for suspects, and so one process for enough: they are few, and all cores should look.
+        # PostgreSQL expects most pairs to be suspects and so uses one process. They are few; all cores should work.
         tx.exec_driver_sql("SET LOCAL parallel_tuple_cost = 0")
     return _Audit(tx, campaign_id, show, most_suspects).report()
 
 
 @dataclass(frozen=True, slots=True)
-class _Closely:
-    """Who is looked at closely: FROM … WHERE … of m and h, and its parameters."""
+class _Subset:
+    """Messages to check in full: SQL FROM … WHERE … of m and h, and its parameters."""
 
     of: str
     known: Mapping[str, object]
 
 
-_EVERYBODY = _Closely(" FROM messages m JOIN campaigns h ON h.id = m.campaign_id WHERE {m}", {})
+_ALL_MESSAGES = _Subset(" FROM messages m JOIN campaigns h ON h.id = m.campaign_id WHERE {m}", {})
 
 
 class _Audit:
@@ -100,17 +100,17 @@ class _Audit:
         counted = self._count()
         there = [(row.campaign_id, row.status, int(row.n), int(row.attempts)) for row in counted]
         suspects = self._suspects()
-        closely = self._closely(suspects)
-        broken = self._broken(closely)
+        checked_messages = self._subset_of(suspects)
+        broken = self._broken(checked_messages)
         if broken[_column(NUMBERED)] or not self._all_attempts_are_there(counted):
-            closely = self._closely([*suspects, *self._miscounted()])
-            broken = self._broken(closely)
+            checked_messages = self._subset_of([*suspects, *self._miscounted()])
+            broken = self._broken(checked_messages)
         findings = []
         for rule in RULES:
             if isinstance(rule, OfMessages):
                 checked = sum(row._mapping[_column(rule)] for row in counted)
                 number = broken[_column(rule)]
-                offenders = self._named(rule, closely) if number else []
+                offenders = self._named(rule, checked_messages) if number else []
             else:
                 checked, number, offenders = self._of_campaigns(rule, there)
             findings.append(Finding(rule.name, rule.promise, int(checked), number, offenders))
@@ -150,30 +150,30 @@ class _Audit:
         )
 
     def _ids(self, of: str) -> Sequence[str]:
-        """Of these messages at most one more than are carried to and fro."""
+        """Ids of these messages, at most one more than the limit of suspects."""
         return [id for (id,) in self._rows(f"SELECT CAST(m.id AS text) {of} LIMIT {self._most + 1}")]
 
-    def _closely(self, suspects: Sequence[str]) -> _Closely:
+    def _subset_of(self, suspects: Sequence[str]) -> _Subset:
         if len(suspects) > self._most:
-            return _EVERYBODY
+            return _ALL_MESSAGES
         suspect = table(self._tx, IDS)
-        return _Closely(
+        return _Subset(
             f" FROM {suspect} JOIN messages m ON m.id = p.id JOIN campaigns h ON h.id = m.campaign_id WHERE 1 = 1",
             bound(self._tx, IDS, [(id,) for id in dict.fromkeys(suspects)]),
         )
 
-    def _broken(self, closely: _Closely) -> Mapping[str, int]:
+    def _broken(self, checked_messages: _Subset) -> Mapping[str, int]:
         """How many messages break each rule, by its column."""
         breaches = _each_rule(lambda rule: f"count(*) FILTER (WHERE {rule.breach})")
-        (row,) = self._rows(f"SELECT {breaches} {closely.of}", closely.known)
+        (row,) = self._rows(f"SELECT {breaches} {checked_messages.of}", checked_messages.known)
         return dict(row._mapping)
 
-    def _named(self, rule: OfMessages, closely: _Closely) -> list[str]:
+    def _named(self, rule: OfMessages, checked_messages: _Subset) -> list[str]:
         """The first offenders of a rule that is broken."""
         told = self._rows(
-            f"SELECT CAST(m.id AS text) || {rule.told} AS offender {closely.of} AND {rule.breach}"
+            f"SELECT CAST(m.id AS text) || {rule.told} AS offender {checked_messages.of} AND {rule.breach}"
             f" LIMIT {self._show}",
-            closely.known,
+            checked_messages.known,
         )
         return [row.offender for row in told]
 

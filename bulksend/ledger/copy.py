@@ -1,6 +1,6 @@
-"""PostgreSQL's COPY: rows in as text, at a third less of the server's time than the quickest INSERT.
+"""PostgreSQL's COPY: rows as text, for a third less of the server's time than the fastest INSERT.
 
-COPY knows no ON CONFLICT: whoever copies has looked before, and holds a lock that keeps others from writing meanwhile.
+COPY has no ON CONFLICT: the caller checks for existing rows first, under a lock that blocks other writers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def blob(value: bytes) -> str:
 
 
 def copy_in(tx: Connection, sql: str, pieces: Iterable[str]) -> None:
-    """Run ``COPY … FROM STDIN`` with these pieces of lines: the server takes one in while the next is made.
+    """Run ``COPY … FROM STDIN`` with these pieces of lines; the server reads one while the next is made.
 
-    Raises DBAPIError, which tells no values.
+    Raises DBAPIError, without values of the rows, when the server refuses them.
     """
     import psycopg
 
@@ -38,7 +38,7 @@ def copy_in(tx: Connection, sql: str, pieces: Iterable[str]) -> None:
             for piece in pieces:
                 copy.write(piece)
     except psycopg.Error as error:
-        # Its CONTEXT is: COPY messages, line 3, column recipient: "447…"
+        # Its CONTEXT quotes values: COPY messages, line 3, column recipient: "447…"
         if error.diag.message_primary is not None:
             error.args = (error.diag.message_primary,)
         if driver.closed:

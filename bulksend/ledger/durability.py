@@ -1,4 +1,4 @@
-"""Whether a commit survives a crash of the database, and a failover: PostgreSQL's settings and replicas."""
+"""Whether a commit survives a crash of PostgreSQL and a failover: its settings and replicas."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What PostgreSQL says. ``asynchronous``: replicas that a commit does not wait for, if this role sees them."""
+    """PostgreSQL's settings. ``asynchronous``: replicas that a commit does not wait for, if this role may see them."""
 
     fsync: bool
     full_page_writes: bool
     asynchronous: int
 
     def unsafe(self) -> str | None:
-        """What a crash of the server may lose or spoil; None where nothing."""
+        """The settings by which a crash of the server may lose data, as a sentence; None if there are none."""
         off = [
             name
             for name, is_on in (("fsync", self.fsync), ("full_page_writes", self.full_page_writes))
@@ -34,6 +34,6 @@ SELECT current_setting('fsync') = 'on', current_setting('full_page_writes') = 'o
 
 
 def durability(tx: Connection) -> Durability:
-    """Ask PostgreSQL."""
+    """The durability of this server."""
     fsync, full_page_writes, asynchronous = tx.execute(text(_ASKED)).one()
     return Durability(bool(fsync), bool(full_page_writes), int(asynchronous))

@@ -1,7 +1,7 @@
-"""What rests in ``messages.payload``: JSON, encrypted with AES-256-GCM where the kind asks for it.
+"""The content of ``messages.payload``: JSON, encrypted with AES-256-GCM where the kind asks for it.
 
 The first byte says which: 0 clear JSON, 1 encrypted (4 bytes of key id, 12 of nonce, then ciphertext and tag; the
-message's own id is the associated data, so a encrypted payload cannot be moved to another message).
+message's own id is the associated data, so an encrypted payload cannot be moved to another message).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from bulksend.errors import BulksendError, InvalidInput
 from bulksend.messaging.json_encoding import make_json_encoder
 
-CLEAR, SEALED = b"\x00", b"\x01"
+CLEAR, ENCRYPTED = b"\x00", b"\x01"
 _KEY_ID, _NONCE = 4, 12
 _CHANGED = "the payload was changed since it was written"
 
@@ -38,7 +38,7 @@ class _Key:
 
 
 class Cipher:
-    """Seals with the first key of the list, opens with any of them."""
+    """Encrypts with the first key of the list, decrypts with any of them."""
 
     def __init__(self, keys: Sequence[bytes], nonce: Callable[[int], bytes] = os.urandom) -> None:
         self._keys = [
@@ -50,14 +50,14 @@ class Cipher:
             for key in keys
         ]
         self._nonce = nonce
-        # Begun once: taking a copy costs a fifth of beginning with a key.
+        # Copying a keyed hash costs a fifth of making one.
         self._hashing = [_keyed(key.hashing) for key in self._keys] + [_keyed(b"")]
 
     @classmethod
     def from_text(cls, keys: str) -> Cipher:
-        """From ``BULKSEND_ENCRYPTION_KEY``: url-safe base64 of 32 bytes, a comma list rotates.
+        """From ``BULKSEND_ENCRYPTION_KEY``: keys in url-safe base64 of 32 bytes, separated by commas, the newest first.
 
-        Raises InvalidInput naming the position of a key that is not one; the key itself is never shown.
+        Raises InvalidInput, with the position of the key and without the key, when one is malformed.
         """
         decoded = []
         for n, text in enumerate((part.strip() for part in keys.split(",") if part.strip()), start=1):
@@ -82,14 +82,14 @@ class Cipher:
         """Encrypt the payload of the message with that id."""
         key = self._keys[0]
         nonce = self._nonce(_NONCE)
-        return SEALED + key.id + nonce + key.cipher.encrypt(nonce, _dump(payload), message.encode())
+        return ENCRYPTED + key.id + nonce + key.cipher.encrypt(nonce, _dump(payload), message.encode())
 
     def decrypt(self, stored: bytes, message: str) -> dict[str, object]:
-        """The payload of that message. Raises CannotDecrypt."""
+        """The payload of that message. Raises CannotDecrypt when no key fits or the payload was changed."""
         if stored[:1] == CLEAR:
             return _load(stored[1:])
         key_id, rest = stored[1 : 1 + _KEY_ID], stored[1 + _KEY_ID :]
-        if stored[:1] != SEALED or len(rest) <= _NONCE:
+        if stored[:1] != ENCRYPTED or len(rest) <= _NONCE:
             raise CannotDecrypt(_CHANGED)
         for key in self._keys:
             if key.id == key_id:
@@ -103,10 +103,10 @@ class Cipher:
 
     def has_key_of(self, stored: bytes) -> bool:
         """Whether the payload is clear, or encrypted with a key of the list."""
-        return stored[:1] != SEALED or stored[1 : 1 + _KEY_ID] in {key.id for key in self._keys}
+        return stored[:1] != ENCRYPTED or stored[1 : 1 + _KEY_ID] in {key.id for key in self._keys}
 
     def fingerprint(self, *parts: str) -> bytes:
-        """A keyed hash of what would be sent: tells equal from different, gives nothing away."""
+        """A keyed hash of the content, which tells equal content and reveals nothing else."""
         return _hash(self._hashing[0], parts)
 
     def same_fingerprint(self, stored: bytes, *parts: str) -> bool:
@@ -119,7 +119,7 @@ def _keyed(key: bytes) -> hashlib.blake2b:
 
 
 def _hash(begun: hashlib.blake2b, parts: Sequence[str]) -> bytes:
-    """Of each part its length and itself, so that no two lists of parts are the same bytes."""
+    """Hashes the length of each part with it, so that different lists of parts are different bytes."""
     digest = begun.copy()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -129,7 +129,7 @@ def _hash(begun: hashlib.blake2b, parts: Sequence[str]) -> bytes:
 
 
 def clear(payload: Mapping[str, object]) -> bytes:
-    """The payload as clear JSON, for kinds whose content is no secret."""
+    """The payload as unencrypted JSON, for kinds whose content is not secret."""
     return CLEAR + _dump(payload)
 
 

@@ -6,7 +6,7 @@ import uuid
 
 import uuid_utils
 
-#: As far as the time in an id that is made beside the ledger's clock may be from it, ms.
+#: The most by which the time in an id of ``new_ids`` may differ from the ledger's clock, ms.
 NEAR_MS = 500
 
 
@@ -16,7 +16,7 @@ def new_id() -> str:
 
 
 def new_ids(count: int, now_ms: int) -> list[str]:
-    """So many, in ascending order, their time within NEAR_MS of the ledger's ``now_ms`` whatever our own clock says."""
+    """``count`` ids in ascending order. Their times are within NEAR_MS of the ledger's ``now_ms``."""
     made = [new_id() for _ in range(count)]
     if not made:
         return []
@@ -36,7 +36,7 @@ def is_id(text: str) -> bool:
 
 
 def instant_of(id: str) -> int:
-    """When an id was made, ms since the epoch by its maker's clock: a UUIDv7 begins with it (RFC 9562)."""
+    """The time in a UUIDv7, ms since the epoch by the clock of its maker (RFC 9562)."""
     return int(id[:8] + id[9:13], 16)
 
 

@@ -1,4 +1,4 @@
-"""What every process of an installation shares and nobody else knows."""
+"""The secret that all processes of an installation share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _LIMITER_KEY = "limiter_hash_key"
 
 
 def limiter_key(database: Database) -> bytes:
-    """The key of the hashes by which the limiter knows people: in the ledger, so that every process that has the
-    ledger agrees on it, whatever else its environment holds, and a copy of Redis alone tells nothing.
+    """The key by which the limiter hashes phone numbers, created at first use.
 
-    Raises LedgerUnreachable.
+    It is kept in the ledger, so that all processes use the same one and a copy of Redis reveals no number.
+    Raises LedgerUnreachable when the ledger does not answer.
     """
 
     def read(tx: Connection) -> bytes | None:
         found = tx.execute(select(installation.c.value).where(installation.c.name == _LIMITER_KEY)).scalar()
         return bytes(found) if found is not None else None
 
-    # It is made once: whoever comes later needs no turn to write.
+    # Usually the key exists, and no write transaction is needed.
     with contextlib.suppress(DBAPIError), database.read() as tx:
         key = read(tx)
         if key is not None:
@@ -36,7 +36,7 @@ def limiter_key(database: Database) -> bytes:
         tx.execute(insert_if_new(tx, installation).values(**values))
         made = read(tx)
         if made is None:
-            raise RuntimeError("a key that was just inserted is not there")
+            raise RuntimeError("the limiter's key was inserted and cannot be read")
         return made
 
     return database.retrying(make)

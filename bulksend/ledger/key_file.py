@@ -1,4 +1,4 @@
-"""Encryption keys: made here, and kept in a 0600 file beside a ledger that is one file of one user."""
+"""Encryption keys: how one is made, and the file of mode 0600 that keeps it beside a SQLite ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def new_encryption_key() -> str:
 
 
 def encryption_keys(of: Settings) -> str:
-    """``BULKSEND_ENCRYPTION_KEY``; for a SQLite ledger without one, the key file beside it, made at first use.
+    """``BULKSEND_ENCRYPTION_KEY``; for a SQLite ledger without it, the key file beside it, created at first use.
 
     Empty on PostgreSQL without the setting: then an OTP is refused at intake, with the remedy.
     """
@@ -29,7 +29,7 @@ def encryption_keys(of: Settings) -> str:
 
 
 def kept_keys(of: Settings) -> str:
-    """The same for a reader: where there is no key yet, none is made, and this is empty."""
+    """The same without creating a key file; empty where there is no key."""
     text = of.encryption_key_text()
     file = key_file(of.database_url_text())
     if text or file is None or not file.exists():
@@ -38,13 +38,13 @@ def kept_keys(of: Settings) -> str:
 
 
 def key_file(database_url: str) -> Path | None:
-    """Where the key of an embedded ledger is kept; None for a server."""
+    """The key file of a SQLite ledger; None for a server."""
     file = ledger_file(database_url)
     return None if file is None else file.with_name(file.name + ".key")
 
 
 def ledger_file(database_url: str) -> Path | None:
-    """The file of an embedded ledger; None for a server."""
+    """The file of a SQLite ledger; None for a server."""
     url = make_url(database_url)
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
@@ -52,14 +52,14 @@ def ledger_file(database_url: str) -> Path | None:
 
 
 def read_or_make(file: Path) -> str:
-    """The key in the file; a new one where there is no file. Two processes at once agree on one key."""
+    """The key in the file, which is created with a new key if it is missing. Two processes at once get the same key."""
     if not file.exists():
         partial = file.with_name(f"{file.name}.{os.getpid()}")
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w") as opened:
             opened.write(new_encryption_key() + "\n")
         try:
-            # A link fails where the name is taken: whoever is first wins, whole.
+            # A link fails if the name exists, so the first process's whole file stays.
             os.link(partial, file)
         except FileExistsError:
             pass

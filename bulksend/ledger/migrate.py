@@ -1,4 +1,4 @@
-"""Bring a database's schema up to date, or say that it is not. The steps are in ``migrations/``."""
+"""Migrate a database's schema, or check that it is up to date. The steps are in ``migrations/``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STEP = re.compile(r'^(revision|down_revision) *(?::[^=]*)?= *"(.+)"', re.MULTIL
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Upgrade to ``revision``, from an empty database or any earlier one; downgrade where it lies behind."""
+    """Upgrade or downgrade to ``revision``. Raises SchemaNewer when a newer program migrated the database."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
@@ -42,7 +42,7 @@ def migrate(database: Database, revision: str = "head") -> None:
 
 
 def check_schema(database: Database) -> None:
-    """Raises SchemaOutdated or SchemaNewer, with the remedy, where the schema is not the newest this program knows."""
+    """Raises SchemaOutdated or SchemaNewer, with the remedy, when the schema is not the newest one of this program."""
     head = newest_revision()
     with database.read() as tx:
         current = _recorded(tx)
@@ -63,7 +63,7 @@ def _refuse_newer(database: Database, current: str | None) -> None:
 
 
 def _steps() -> list[dict[str, str]]:
-    """Read from the steps' texts: importing Alembic takes longer than a send."""
+    """Revisions read from the text of the steps: importing Alembic takes longer than a send."""
     return [dict(_STEP.findall(file.read_text())) for file in (MIGRATIONS / "versions").glob("0*.py")]
 
 

@@ -1,4 +1,4 @@
-"""Whether a ledger can do what workers and relay ask of it: its schema, its rights, a row there and back."""
+"""Whether a ledger can do what workers and relay need: its schema, its rights, a row written and read back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 def check_ledger_works(database: Database) -> None:
-    """Do what is needed once. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated, SchemaNewer."""
+    """Do once what workers do. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated or SchemaNewer when that fails."""
     database.check()
     check_schema(database)
     with database.translated_errors():
@@ -48,19 +48,22 @@ def _refuse_missing_rights(tx: Connection, address: str) -> None:
 
 
 def _there_and_back(tx: Connection) -> None:
-    """A row is written, changed, read and removed; other probes at the same time have rows of their own."""
+    """Write, change, read and delete a row of a random name, so that checks at the same time do not collide."""
     name = f"probe {os.urandom(8).hex()}"
     mine = installation.c.name == name
     tx.execute(insert(installation).values(name=name, value=b"1"))
     tx.execute(update(installation).where(mine).values(value=b"2"))
     if bytes(tx.execute(select(installation.c.value).where(mine)).scalar_one()) != b"2":
-        raise LedgerUnfit("the ledger does not give back what it was given")
+        raise LedgerUnfit("the ledger returns another value than was written; check the database")
     tx.execute(delete(installation).where(mine))
 
 
 def _prepare_in_one_session(database: Database) -> None:
-    """A prepared statement is its session's. A pooler in transaction mode gives the session that a connection has just
-    left to the next transaction of another; then the first meets a session that knows nothing."""
+    """Raises LedgerUnfit when a connection does not keep its session, as behind a pooler in transaction mode.
+
+    Such a pooler gives the session of the first connection to the second one; the first then gets a session that does
+    not know the statement that it prepared.
+    """
     with database.engine.connect() as ours, database.engine.connect() as other:
         first: Any = ours.connection.driver_connection
         second: Any = other.connection.driver_connection

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger.encryption import CLEAR, SEALED, CannotDecrypt, Cipher, clear
+from bulksend.ledger.encryption import CLEAR, ENCRYPTED, CannotDecrypt, Cipher, clear
 
 OLD, NEW = b"o" * 32, b"n" * 32
 MESSAGE = "0190a1b2-0000-7000-8000-000000000001"
@@ -24,7 +24,7 @@ def text_of(*keys: bytes) -> str:
 
 def test_what_was_sealed_opens_again_and_shows_nothing_while_it_rests() -> None:
     stored = Cipher([NEW]).encrypt(CODE, MESSAGE)
-    assert stored[:1] == SEALED
+    assert stored[:1] == ENCRYPTED
     assert b"493817" not in stored
     assert Cipher([NEW]).decrypt(stored, MESSAGE) == CODE
 
