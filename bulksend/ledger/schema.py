@@ -184,7 +184,7 @@ campaign_counts = Table(
     Column("part", Integer, primary_key=True, comment="the connection that counted; their sum is the number"),
     Column("messages", BigInteger, nullable=False),
     Column("attempts", BigInteger, nullable=False, comment="of the messages in that status"),
-    # Kept by triggers on messages, see migration 0005; ledger/counting.py reads it.
+    # Kept by triggers on messages, see migration 0005; ledger/counters.py reads it.
     postgresql_with={"fillfactor": 50},
     sqlite_with_rowid=False,
 )
