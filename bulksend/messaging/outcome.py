@@ -41,7 +41,7 @@ class Suppress:
     for_ms: int | None = None
     """How long, in milliseconds; None until a person removes it."""
     after_days: int = 1
-    """Only after this code occurred on so many different days."""
+    """Only after this code occurred on this many different days."""
     country: bool = False
     """The recipient's whole country, not only the number."""
 
@@ -59,7 +59,7 @@ class Remedy:
     """Wait 4**X seconds, X counted from 0 (WhatsApp's rule for 131056)."""
     pause: Scope | None = None
     pause_after: int = 1
-    """Pause after so many attempts in a row with this result; 1 pauses at once."""
+    """Pause after this many attempts in a row with this result; 1 pauses at once."""
     slow: Scope | None = None
     breaker: bool = False
     """Evidence of an outage: too many of these in a row open the circuit breaker."""

@@ -30,5 +30,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Nobody knows."""
+    """Nothing to undo: the instant was not known before."""
     op.get_bind().execute(_installation.delete().where(_installation.c.name == NAME))

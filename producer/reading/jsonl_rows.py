@@ -18,7 +18,7 @@ from producer.reading.header_row import NAME_MAX, shown
 from producer.reading.rows import RawRow, RowSource
 from producer.reading.text_encoding import LINE_MAX, find_encoding, is_unreadable, open_text
 
-#: The fields of the first so many characters are the columns. Later rows may omit fields but not add any.
+#: The fields in this many characters at the start are the columns. Later rows may omit fields but not add any.
 GATHERED = 4 << 20
 _ONE_A_LINE = "write one whole object a line, with nothing behind it"
 #: One object behind another, with only a carriage return between them.

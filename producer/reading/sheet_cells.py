@@ -22,7 +22,7 @@ ROWS_MAX, COLUMNS_MAX = 1_048_576, 16_384
 #: Digits of a number that a spreadsheet keeps and shows.
 DIGITS = 15
 _MERGED_MAX = 100_000
-#: Elements without a value that a sheet may have: so many, and some more for each cell with a value.
+#: Elements without a value that a sheet may have: this many, and some more for each cell with a value.
 IDLE_MAX, IDLE_PER_CELL = 5_000_000, 64
 #: A cell, its value, its text, its formula, a row.
 ELEMENTS = ("c", "v", "t", "f", "row")
