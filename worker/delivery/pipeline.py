@@ -61,8 +61,8 @@ class DeliveryPipeline:
     async def stop(self, seconds: float) -> None:
         """Remove messages without a permit, wait at most this long for the others, then cancel them.
 
-        A cancelled POST becomes unknown when the lease ends. Results that the ledger did not take stay in
-        ``in_flight.unsettled``.
+        A cancelled POST becomes unknown when the lease ends; a message whose POST has not begun, as without a limiter,
+        is queued again. Results that the ledger did not take stay in ``in_flight.unsettled``.
         """
         self._settling.remove_waiting()
         await wait_until(self._in_flight.empty, self._loop.time() + seconds)

@@ -18,6 +18,10 @@ from worker.delivery.settling import Settling
 from worker.delivery.timer_queue import TimerQueue
 from worker.permits.sender_queue import Blocked, Slot
 
+#: The attempt is open. In ``POSTING`` the POST may have begun: see ``InFlightMessage.posted_at``.
+_BEFORE_THE_POST = frozenset({Stage.OPEN, Stage.MISSED, Stage.POSTING})
+_WORKER_STOPPED = NotSent("its worker stopped before the POST", Remedy(retry=Retry.FREE))
+
 
 class Posting:
     """POSTs messages whose attempts are open, on one event loop."""
@@ -45,8 +49,16 @@ class Posting:
             self._start_task(message)
 
     def stop(self) -> None:
-        """Start no POST that waits for its slot."""
+        """Start no POST any more. A message whose POST has not begun is settled as not sent, and is queued again.
+
+        Without that the end of the lease would make it unknown: its attempt is open.
+        """
         self._timers.clear()
+        for message in self._in_flight:
+            if message.stage in _BEFORE_THE_POST and message.posted_at is None:
+                if message.task is not None:
+                    message.task.cancel()
+                self._settling.settle(message, Answer(_WORKER_STOPPED, Evidence()), 0.0)
 
     def _start_at_slot(self, message: InFlightMessage) -> None:
         """The slot has come, or has passed."""

@@ -10,6 +10,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import redis
+
 from bulksend.errors import LedgerUnreachable
 from bulksend.gateway import SendOrder, StartSignal
 from bulksend.ledger.claim import Claimed
@@ -18,7 +20,7 @@ from bulksend.ledger.pauses import Pauses
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
-from bulksend.limits import SenderLimits
+from bulksend.limits import Ask, Grant, SenderLimits, Spacing
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Scope
 from tests.limiter.local_permits import LocalPermits
 from worker.recovery.flight_recorder import FlightRecorder
@@ -265,12 +267,21 @@ class MemoryCampaigns(CampaignCache):
 
 
 class MemoryLimiter(LocalPermits):
-    """The limiter's rules by the loop's time, with all of its memory."""
+    """The limiter's rules by the loop's time, with all of its memory. While ``is_away`` it gives no answer."""
 
     def __init__(self, loop: VirtualTimeLoop, calls: Calls) -> None:
         super().__init__(lambda: loop.time() * 1000, began_ms=0.0)
         self.restore(pauses=(), recent={})
         self._calls = calls
+        self.is_away = False
+        self.asked: list[str] = []
+        """The recipients that were asked for, in order."""
+
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+        if self.is_away:
+            raise redis.ConnectionError("Connection refused")
+        self.asked += [ask.recipient for ask in asks]
+        return super().ask(asks, lead_ms=lead_ms, spread=spread)
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         super().pause(scope, id, why_code)

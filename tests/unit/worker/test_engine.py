@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.settle import Settlement
 from bulksend.messaging import Evidence, Kind, Scope, Status, Unknown
@@ -216,6 +218,24 @@ def test_a_stop_saves_the_results_that_the_ledger_does_not_take(tmp_path: Path) 
         (file,) = at.spool.files()
         assert {settlement.message for settlement in at.spool.load(file)} == set(ids(3))
         assert set(at.store.statuses().values()) == {"sending"}
+
+    run(main)
+
+
+@pytest.mark.parametrize("idle", [100, 0], ids=["connected", "not connected"])
+def test_a_stop_without_a_limiter_queues_again_what_has_an_open_attempt_and_missed_its_slot(
+    tmp_path: Path, idle: int
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, map(a_message, ids(5)), stop_grace_seconds=2.0) as at:
+            at.vendor.idle = idle
+            loop.work_s = 0.5  # the write-ahead takes longer than the lead: every slot is missed
+            at.offer(*ids(5))
+            await until(lambda: len(at.calls.ids("open")) == 5)
+            at.limiter.is_away = True
+        assert at.calls.ids("post") == []
+        assert at.store.statuses() == dict.fromkeys(ids(5), "queued")
+        assert at.spool.files() == []
 
     run(main)
 
