@@ -61,7 +61,7 @@ def _rows(of: Data) -> str:
     return ", ".join(f"{of['sizes'][table]['rows'] / 1e6:.1f} million {table}" for table in TABLES)
 
 
-def group_asks(asked: Data) -> dict[str, list[float]]:
+def grouped(asked: Data) -> dict[str, list[float]]:
     """The forms that differ in the status alone are one, as slow as the slowest of them."""
     found: dict[str, list[float]] = {}
     for name, (middle, high) in asked.items():
@@ -74,7 +74,7 @@ def group_asks(asked: Data) -> dict[str, list[float]]:
 
 
 def _lines(data: Data, what: str) -> list[str]:
-    columns = [group_asks(data[name][what]) for name in data]
+    columns = [grouped(data[name][what]) for name in data]
     return [
         f"| {form} | " + " | ".join(f"{of[form][0]:.1f} | {of[form][1]:.1f}" for of in columns) + " |"
         for form in columns[0]

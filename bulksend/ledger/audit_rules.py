@@ -1,6 +1,6 @@
-"""What the audit asks, as data. How it is asked in few passes over the ledger: audit.py.
+"""The rules of the audit, as data; audit.py checks them in few passes over the ledger.
 
-SQL that SQLite and PostgreSQL both speak. ``m`` is a message, ``h`` its campaign, ``a`` one of its attempts,
+The SQL is valid on SQLite and PostgreSQL. ``m`` is a message, ``h`` its campaign, ``a`` one of its attempts,
 ``c`` a campaign.
 """
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from bulksend.ledger.endings import SAID_FAILED, UNDELIVERED, listed
 from bulksend.messaging.states import UNSENT
 
-#: Outcomes after which nothing can have got through: the only ones to send again after.
+#: Outcomes that say that nothing reached the vendor: only after these a message may be sent again.
 _UNSENT = "('refused', 'not_sent', 'throttled')"
 _TAKEN = "('accepted', 'delivered', 'read')"
 _NOT_SENT = f"({listed(UNSENT)})"
 _MOVING = "('queued', 'retry', 'claimed', 'sending')"
 
-#: An attempt that may have got through, followed by another that ought not to have been.
+#: An attempt that may have reached the vendor, followed by another one without a right to it.
 _DOUBLED = f"""FROM attempts a JOIN attempts b ON b.message_pk = a.message_pk AND b.n = a.n + 1
     WHERE a.message_pk = m.id AND (a.outcome IS NULL OR a.outcome NOT IN {_UNSENT})
-      -- Unknown when the next one was opened; the vendor's answer may have come to light since, or in that millisecond.
+      -- Unknown when the next one was opened; the vendor's answer may have arrived since, or in that millisecond.
       AND NOT (h.on_unknown = 'resend' AND m.kind <> 'otp' AND (a.outcome = 'unknown' OR a.finished_at >= b.started_at))
       AND NOT EXISTS (SELECT 1 FROM acts w WHERE w.scope = 'message' AND w.subject = CAST(m.id AS text)
                       AND w.act IN ('resolve as resend', 'resolve as failed')
@@ -36,7 +36,7 @@ _ROUNDED = f"""FROM attempts a WHERE a.message_pk = m.id
              AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))"""
 
 
-_TWO_MINDS = f"((m.ended_at IS NULL) <> (m.status IN {_MOVING}))"
+_ENDED_AT_DIFFERS = f"((m.ended_at IS NULL) <> (m.status IN {_MOVING}))"
 _ENDED_CODE = "(m.kind = 'otp' AND m.ended_at IS NOT NULL)"
 _LEFT_BEHIND = f"({_ENDED_CODE} AND m.payload IS NOT NULL)"
 _NEWEST_POST = "(SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m.id)"
@@ -44,11 +44,12 @@ _NEWEST_POST = "(SELECT max(a.started_at) FROM attempts a WHERE a.message_pk = m
 
 @dataclass(frozen=True, slots=True)
 class OfMessages:
-    """A rule that each message keeps or breaks by itself.
+    """A rule about single messages.
 
-    ``concerns``: whom it is about, by m alone. ``suspect``: true of every message that breaks it and of few others,
-    by m and one of its attempts (nulls where it has none), without looking anything up. ``breach``: exactly
-    when it is broken, by m and h. ``told`` is said of an offender after its id. ``each``: what is counted as checked.
+    ``concerns``: the messages it is about, by columns of m. ``suspect``: true for each message that breaks it and for
+    few others, by columns of m and of one of its attempts (nulls if it has none), without a subquery. ``breach``: true
+    exactly where it is broken, by m and h. ``told``: the text after the id of an offender. ``each``: what a checked
+    message counts.
     """
 
     name: str
@@ -62,9 +63,9 @@ class OfMessages:
 
 @dataclass(frozen=True, slots=True)
 class OfCampaigns:
-    """A rule about sums: one query for what was checked and one whose rows are the offenders.
+    """A rule about sums: a query for the number of checked cases, and one whose rows are the offenders.
 
-    {c}, {m} narrow to one campaign; {there} is a campaign's messages by status: campaign_id, status, n, attempts.
+    {c} and {m} restrict to one campaign; {there} is a campaign's messages by status: campaign_id, status, n, attempts.
     """
 
     name: str
@@ -74,7 +75,7 @@ class OfCampaigns:
 
 
 NUMBERED = OfMessages(
-    # Without a gap: none is beyond m.attempts here, and as a whole they are as many as messages count (audit.py).
+    # No gap: none has a number above m.attempts here, and in all there are as many as messages count (audit.py).
     "attempts numbered",
     "a message's attempts are numbered 1 to n without a gap, and the message counts them",
     concerns="m.attempts > 0",
@@ -106,7 +107,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfCampaigns(
         "counts kept",
-        "what is counted as messages come and go is what is there",
+        "the kept number of messages in each status is the real one",
         "SELECT COALESCE(sum(n), 0) FROM {there}",
         """SELECT CAST(x.campaign_id AS text) || ': ' || x.status || ' ' || x.messages || ' counted and ' || x.n
                   || ' there, POSTs ' || x.posts || ' and ' || x.attempts AS offender
@@ -130,10 +131,10 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfMessages(
         "one ending",
-        "a message that ended says when, and one that has not ended does not",
+        "a message has an end time exactly if it has ended",
         concerns="1 = 1",
-        suspect=_TWO_MINDS,
-        breach=_TWO_MINDS,
+        suspect=_ENDED_AT_DIFFERS,
+        breach=_ENDED_AT_DIFFERS,
         told="': ' || m.status || CASE WHEN m.ended_at IS NULL THEN ' without' ELSE ' with' END || ' an end'",
     ),
     NUMBERED,
@@ -148,7 +149,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfMessages(
         "attempts closed",
-        "no attempt is open but the newest of a message being sent",
+        "only the newest attempt of a message that is being sent is open",
         concerns="m.attempts > 0",
         suspect="""a.n > 0 AND a.outcome IS NULL
                    AND (m.status <> 'sending' OR m.attempt_id IS NULL OR m.attempt_id <> a.id)""",
@@ -168,11 +169,11 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
             AND NOT EXISTS (SELECT 1 FROM acts w WHERE w.scope = 'message' AND w.act = 'resolve as accepted'
                             AND w.subject = CAST(m.id AS text))
             AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id))""",
-        told="': ' || m.status || ', and nothing on record says so'",
+        told="': ' || m.status || ', without evidence on record'",
     ),
     OfMessages(
         "nothing rounded",
-        "what the vendor took, or may have taken, is never said not to have been sent",
+        "a message that the vendor took, or may have taken, is never reported as not sent",
         concerns="m.attempts > 0",
         suspect=f"""(a.outcome IN ('unknown', 'accepted') AND m.status IN {_NOT_SENT})
             OR (a.outcome = 'accepted' AND m.status IN ('queued', 'retry', 'claimed'))""",
@@ -203,8 +204,8 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         breach=_LEFT_BEHIND,
     ),
     OfCampaigns(
-        "nobody holds for ever",
-        "what a lost worker held was rescued within a minute of its lease's end",
+        "lapsed leases rescued",
+        "messages of a lost worker are rescued within a minute after its lease ends",
         "SELECT COALESCE(sum(n), 0) FROM {there} WHERE status IN ('claimed', 'sending')",
         """SELECT CAST(m.id AS text) || ': ' || m.status || ' under a lapsed lease' AS offender
            FROM messages m LEFT JOIN workers w ON w.id = m.owner

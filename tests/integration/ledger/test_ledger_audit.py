@@ -188,7 +188,7 @@ def held_by_the_dead(desk: Any) -> str:
     return str(id)
 
 
-def held_by_nobody(desk: Any) -> str:
+def held_by_no_lease(desk: Any) -> str:
     id = sending(desk)
     spoil(desk, "messages", "owner = NULL", id)
     return id
@@ -226,8 +226,8 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("nothing forgotten", waiting_in_a_finished_campaign),
     ("never late", posted_late),
     ("codes wiped", a_code_left_behind),
-    ("nobody holds for ever", held_by_the_dead),
-    ("nobody holds for ever", held_by_nobody),
+    ("lapsed leases rescued", held_by_the_dead),
+    ("lapsed leases rescued", held_by_no_lease),
 ]
 
 
