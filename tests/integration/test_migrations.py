@@ -73,3 +73,20 @@ def test_a_messages_strikes_are_kept_when_their_column_is_renamed_and_named_back
     migrate(database)
     assert desk.row(id)["strikes"] == 2
     database.close()
+
+
+def test_the_workers_on_record_stay_when_a_column_of_theirs_is_dropped_and_made_again(
+    database_url: str,
+) -> None:
+    database = Database(database_url)
+    migrate(database)
+    desk = Desk(database)
+    (id,) = desk.queued()
+    lease = desk.lease()
+    desk.sent(lease, [id])
+    migrate(database, "0007")
+    desk.sql("UPDATE workers SET limiter_away_at = 1")
+    migrate(database)
+    assert desk.scalar("SELECT CAST(id AS text) FROM workers WHERE ended_at IS NULL") == lease
+    assert desk.row(id)["status"] == "sending"
+    database.close()

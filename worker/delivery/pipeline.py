@@ -48,7 +48,7 @@ class DeliveryPipeline:
             content = self._render(claimed)
             type = MessageType(claimed.type)
             message.order = SendOrder(claimed.sender, claimed.recipient, type, content, claimed.kind)
-            self._deps.permits.submit(self._deps.ask(claimed), message)
+            self._deps.permits.submit(self._deps.ask(claimed), message, deadline)
         except CannotRender as error:
             self._settling.spawn(message, self._fail(message, f"cannot be rendered: {error}"))
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug

@@ -186,7 +186,8 @@ class Posting:
         """Ask for another slot: the permit queue answers to ``on_exchange``."""
         self._give_up_slot(message)
         message.stage = Stage.MISSED
-        self._deps.permits.submit(self._deps.ask(message.claimed, message.slot), message)
+        ask = self._deps.ask(message.claimed, message.slot)
+        self._deps.permits.submit(ask, message, message.deadline)
 
     async def _exchange_with_capacity(self, message: InFlightMessage) -> None:
         """Another slot is useless before there is capacity: more got permits ahead than were answered since."""

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from bulksend.broker import Outage
-from bulksend.clock import ClockOffset, wait_until
+from bulksend.clock import ClockOffset, steady_seconds, wait_until
 from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spacing, Wait
 from bulksend.messaging.states import LANES, Kind
 from worker.permits.batch_size import BatchSize
@@ -127,9 +127,9 @@ class PermitQueue:
         self.submit(ask, future)
         return await future
 
-    def submit(self, ask: Ask, future: PermitFuture) -> None:
-        """The same as ``acquire``, answered to ``future``."""
-        self._queue_of(ask).add(PermitRequest(ask, future))
+    def submit(self, ask: Ask, future: PermitFuture, deadline: float | None = None) -> None:
+        """The same as ``acquire``, answered to ``future``. ``deadline``: see PermitRequest."""
+        self._queue_of(ask).add(PermitRequest(ask, future, deadline))
         self._wake.set()
 
     @staticmethod
@@ -178,6 +178,7 @@ class PermitQueue:
             except Exception as error:  # noqa: BLE001 - without a limiter nothing is POSTed, until it is back
                 self._outage.failed(error)
                 self._put_back(requests)
+                self._block_expired()
                 await asyncio.sleep(AWAY_INTERVAL_S)
                 continue
             self._outage.succeeded()
@@ -318,14 +319,25 @@ class PermitQueue:
                 self._defer(request.ask, answer, grant.now_ms, answered)
         self._put_back(back)
 
+    def _block_expired(self) -> None:
+        """Without a limiter, answer the requests whose deadline has passed: the ledger ends their messages as expired.
+
+        When the limiter is back they would take thousands of slots that other messages can use.
+        """
+        now = steady_seconds()
+        for queue in self._queues.values():
+            self._answer_in_turns(queue.remove_expired(now), Blocked(Gate.COLD, None))
+
     def _block_queue(self, ask: Ask, blocked: Blocked) -> None:
         """Answer all waiting requests that the same pause blocks, without asking the limiter for each."""
-        loop = asyncio.get_running_loop()
         only = ask.campaign_id if blocked.gate is Gate.CAMPAIGN_PAUSED else None
-        removed = self._queue_of(ask).remove(only)
-        for turn, first in enumerate(range(0, len(removed), BLOCKED_PER_TURN)):
+        self._answer_in_turns(self._queue_of(ask).remove(only), blocked)
+
+    def _answer_in_turns(self, requests: list[PermitRequest], blocked: Blocked) -> None:
+        loop = asyncio.get_running_loop()
+        for turn, first in enumerate(range(0, len(requests), BLOCKED_PER_TURN)):
             loop.call_later(
-                turn * BLOCKED_INTERVAL_S, _answer_all, removed[first : first + BLOCKED_PER_TURN], blocked
+                turn * BLOCKED_INTERVAL_S, _answer_all, requests[first : first + BLOCKED_PER_TURN], blocked
             )
 
     def _may_wait(self, wait: Wait, now_ms: float) -> bool:

@@ -53,6 +53,8 @@ class PermitRequest:
 
     ask: Ask
     future: PermitFuture
+    deadline: float | None = None
+    """When the message's time to live ends, in ``steady_seconds``."""
 
 
 class SenderQueue:
@@ -118,6 +120,17 @@ class SenderQueue:
         for id in ids:
             self._campaign_not_before.pop(id, None)
         return removed
+
+    def remove_expired(self, now: float) -> list[PermitRequest]:
+        """Remove and return the requests whose deadline has passed; ``now`` is in ``steady_seconds``."""
+        expired: list[PermitRequest] = []
+        for requests in self._campaigns.values():
+            late = [r for r in requests if r.deadline is not None and r.deadline <= now]
+            for request in late:
+                requests.remove(request)
+            expired += late
+        self._drop_done()
+        return expired
 
     def move_to_end(self, campaign_id: str) -> None:
         """Serve the other campaigns first: one of this campaign's messages got a permit."""

@@ -277,11 +277,11 @@ class MemoryLimiter(LocalPermits):
         self.asked: list[str] = []
         """The recipients that were asked for, in order."""
 
-    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spread: Spacing | None = None) -> Grant:
+    def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         if self.is_away:
             raise redis.ConnectionError("Connection refused")
         self.asked += [ask.recipient for ask in asks]
-        return super().ask(asks, lead_ms=lead_ms, spread=spread)
+        return super().ask(asks, lead_ms=lead_ms, spacing=spacing)
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         super().pause(scope, id, why_code)

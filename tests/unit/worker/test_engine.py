@@ -240,6 +240,24 @@ def test_a_stop_without_a_limiter_queues_again_what_has_an_open_attempt_and_miss
     run(main)
 
 
+def test_what_expires_without_a_limiter_goes_back_to_the_ledger_and_takes_no_slot_later(
+    tmp_path: Path,
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        late = [a_message(id, Kind.OTP, left_ms=0) for id in ids(200)]
+        async with rig(loop, tmp_path, [*late, a_message("code", Kind.OTP, left_ms=600_000)]) as at:
+            at.limiter.is_away = True
+            at.offer(*ids(200), "code", lane=Kind.OTP)
+            await until(lambda: set(at.calls.ids("give_back")) == set(ids(200)))
+            await asyncio.sleep(60.0)
+            at.limiter.is_away = False
+            await until(lambda: at.store.statuses()["code"] == "accepted")
+            assert set(at.limiter.asked) == {"code"}
+            assert {at.store.rows[id].gate for id in ids(200)} == {"cold"}
+
+    run(main)
+
+
 def test_a_start_replays_the_results_of_an_earlier_worker(tmp_path: Path) -> None:
     async def main(loop: VirtualTimeLoop) -> None:
         unknown = Settlement("0", "a-0", Unknown("?"), Evidence(), 1.0, Status.UNKNOWN, None, 1, 0, "?")
