@@ -195,7 +195,7 @@ def _row(s: Settlement) -> tuple[object, ...]:
         (accepted.message_id if accepted else e.message_id)[:256] or None,
         (accepted.request_id if accepted else e.request_id)[:256] or None,
         e.ret_code,
-        storable(f"{why} ({e.error})" if e.error and why else why or e.error, 500) or None,
+        storable(f"{why} ({e.error})" if why and e.error not in why else why or e.error, 500) or None,
         e.http_status,
         e.whatsapp_code,
         storable(e.vendor_message, 500) or None,

@@ -78,6 +78,15 @@ def test_all_that_was_seen_of_a_post_is_kept_with_its_attempt(desk: Any) -> None
     assert (row["request_id"], row["ret_code"], row["error"]) == ("rid-9", 17111, "not on WhatsApp")
 
 
+def test_the_error_of_an_attempt_names_the_class_of_its_failure_once(desk: Any) -> None:
+    first, second = desk.sent(desk.lease(), desk.queued(n=2))
+    why = "the connection failed while waiting for the reply (ConnectionResetError); the message may have been sent"
+    desk.settle(first, Unknown(why), evidence=Evidence(error="ConnectionResetError"))
+    desk.settle(second, Unknown("the POST failed"), evidence=Evidence(error="OSError"))
+    assert desk.attempts(first.message.id)[0]["error"] == why
+    assert desk.attempts(second.message.id)[0]["error"] == "the POST failed (OSError)"
+
+
 def test_an_accepted_message_has_its_message_id_and_no_error(desk: Any) -> None:
     (id,) = desk.queued()
     (opening,) = desk.sent(desk.lease(), [id])
