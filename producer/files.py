@@ -291,7 +291,7 @@ def _check_columns(
         there = ", ".join(sorted(columns.content_names))
         raise InvalidInput(
             f"the content uses {', '.join('{{' + m + '}}' for m in missing)}, but {path.name} has no such "
-            f"column; its columns are: {there}. Rename a column, name it, as in "
+            f"column; its columns are: {there}. Rename a column, choose one with "
             f"{naming('columns', f'{missing[0]}=…')}, or give a default: {{{{{missing[0]}|…}}}}"
         )
     if columns.recipient not in ALIASES and "to" not in given:

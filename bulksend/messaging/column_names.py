@@ -164,7 +164,7 @@ def map_columns(
 
 
 def _naming_hint(column: str, naming: ArgumentNaming | None) -> str:
-    return f", or name it, as in {naming('columns', f'to={column}')}" if naming else ""
+    return f", or choose one with {naming('columns', f'to={column}')}" if naming else ""
 
 
 def _reserved_or_own(name: str) -> str:

@@ -74,7 +74,7 @@ class Filter:
         since, until = self._instant("since", self.since), self._instant("until", self.until)
         if since is not None and until is not None and until < since:
             raise InvalidValue(
-                "until", self.until or "", "is before since, so nothing can match; exchange the two"
+                "until", self.until or "", f"is before {self.since}, the start; exchange the two times"
             )
         phone, status = self.phone, self.status
         return Query(

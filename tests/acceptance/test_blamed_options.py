@@ -65,4 +65,4 @@ def test_a_time_span_that_ends_before_it_begins_is_refused(cli: Cli, tmp_path: P
     span = ["--since", "2030-03-02T00:00Z", "--until", "2030-03-01T00:00Z"]
     done = cli(*words.split(), *span)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "--until: is before since, so nothing can match; exchange the two" in done.stderr
+    assert "--until: is before 2030-03-02T00:00Z, the start; exchange the two times" in done.stderr

@@ -33,9 +33,9 @@ from bulksend.messaging.argument_naming import as_cli_option, as_python_argument
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 MINUTE = 60_000
 NO_RECIPIENT = (
-    "no column holds the recipients; call it `to` (or phone, mobile, msisdn, number, whatsapp), or name "
+    "no column holds the recipients; call it `to` (or phone, mobile, msisdn, number, whatsapp), or choose "
 )
-NO_RECIPIENT += 'it, as in --map to="Mobile No."'
+NO_RECIPIENT += 'one with --map to="Mobile No."'
 HELLO = compile_content(MessageType.TEXT, {"body": "Hi {{name}}, {{thing|your order}} is here"})
 
 
@@ -115,8 +115,8 @@ def test_a_reserved_column_is_found_however_its_words_are_joined(name: str) -> N
         ),
         (
             ["Phone", "Mobile"],
-            "the columns Phone and Mobile could each hold the recipients; call the right one `to`, or name it, "
-            'as in --map to="Phone"',
+            "the columns Phone and Mobile could each hold the recipients; call the right one `to`, or choose "
+            'one with --map to="Phone"',
         ),
     ],
 )
@@ -129,7 +129,7 @@ def test_an_ambiguous_header_is_refused_with_the_names_of_its_columns(header: li
 def test_an_error_of_the_header_names_the_argument_in_the_form_of_its_caller() -> None:
     """From Python it advised ``--map``, also where there is no such argument."""
     for naming, said in (
-        (as_python_argument, ", or name it, as in columns=['to=Mobile No.']. The columns"),
+        (as_python_argument, ", or choose one with columns=['to=Mobile No.']. The columns"),
         (None, "msisdn, number, whatsapp). The columns"),
     ):
         with pytest.raises(InvalidInput) as caught:
