@@ -101,7 +101,7 @@ class Planner:
         """Plan one row, with its number in the file and its columns named by ``ColumnMapping.rename``.
 
         A due time that has just passed means now; an older ``send_at`` is refused. The time to live counts from the
-        given due time.
+        given due time. A bad value raises nothing: the row is refused.
         """
         facts, cell = self._facts, row.get
         try:

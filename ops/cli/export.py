@@ -109,7 +109,7 @@ class FileColumns:
         self._current: RawRow | RefusedRow | None = next(self._rows, None)
 
     def of(self, row: int, recipient: str) -> Mapping[str, str | None]:
-        """See operations.export.FileColumns."""
+        """See operations.export.FileColumns. Raises InvalidInput when the file is not the campaign's."""
         from bulksend.errors import InvalidInput
         from bulksend.messaging.plan import as_text
         from producer.reading import RawRow

@@ -214,6 +214,7 @@ class SheetRows(RowSource):
                 )
 
     def notes_for(self, used: Iterable[str]) -> list[str]:
+        """See RowSource. Raises InvalidInput when a used column has merged cells."""
         columns = list(used)
         for column in columns:
             if column in self._merged:

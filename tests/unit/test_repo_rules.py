@@ -228,3 +228,36 @@ def test_no_property_is_judged_by_the_clock() -> None:
                 if timed or "too_slow" not in own.get("suppress_health_check", "too_slow"):
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert wrong == []
+
+
+#: The docstring of a command is its help text, and a command that raises prints the error.
+COMMANDS = ROOT / "ops" / "cli"
+
+
+def test_a_public_function_that_raises_says_so() -> None:
+    """In its own docstring, or in that of its class or module where all functions do."""
+    silent = []
+    for path, tree in in_rooms(*PRODUCT):
+        if path.is_relative_to(COMMANDS):
+            continue
+        for scope in ast.walk(tree):
+            if not isinstance(scope, ast.Module | ast.ClassDef) or getattr(scope, "name", "").startswith("_"):
+                continue
+            for function in scope.body:
+                if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                    continue
+                if function.name.startswith("_") or not any(map(_is_own_raise, ast.walk(function))):
+                    continue
+                texts = [ast.get_docstring(node) or "" for node in (function, scope, tree)]
+                if not any("raise" in text.lower() for text in texts):
+                    silent.append(where(path, function.lineno))
+    assert silent == []
+
+
+def _is_own_raise(node: ast.AST) -> bool:
+    """Not an error that was caught and is raised again, nor an assertion."""
+    return (
+        isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and "Assertion" not in ast.unparse(node.exc)
+    )
