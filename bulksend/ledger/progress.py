@@ -112,7 +112,7 @@ def _reply(attempt: RowMapping) -> str | None:
         return f"HTTP {attempt['http_status']}"
     if attempt["reply_began"]:
         return "an incomplete reply"
-    error = re.search(r"\((\w+)\)$", attempt["error"] or "")
+    error = re.search(r"\((\w+)\)", attempt["error"] or "")
     if error is None:
         return None
     return f"{'no reply' if attempt['bytes_sent'] else 'no connection'} ({error[1]})"

@@ -150,7 +150,8 @@ def test_case_24_an_outage_is_told_with_what_the_vendor_answered(
         until = read_clock(tx) + 30_000
         release(tx, [Release(id, until, Gate.OUTAGE.value, until)], lease=lease)
     assert "the last replies: none on record" in ask(ledger, id).why
-    outcomes = [Unknown("odd"), Unknown("odd"), NotSent("held by outage before the POST")]
+    odd = f"odd ({evidence.error}); the message may have been sent" if evidence.error else "odd"
+    outcomes = [Unknown(odd), Unknown(odd), NotSent("held by outage before the POST")]
     for other, outcome in zip(others, outcomes, strict=True):
         seen = evidence if isinstance(outcome, Unknown) else Evidence()
         settled(ledger, lease, other, outcome, seen)
