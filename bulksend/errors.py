@@ -18,7 +18,8 @@ BulksendError                   1  500  everything below
 ├── Unavailable                 3  503  a server is needed and cannot be used now
 │   ├── LedgerUnreachable
 │   ├── RedisUnreachable
-│   └── SchemaOutdated                  the ledger needs `bulksend migrate`
+│   ├── SchemaOutdated                  the ledger needs `bulksend migrate`
+│   └── CannotStart                     a local server of `up`, `demo` or the tests did not start
 ├── IntakeConflict                      another process changed the campaign; read it again and repeat
 ├── CannotDecrypt                       one stored payload cannot be read
 ├── CannotRender                        one message cannot be sent as it is stored
