@@ -16,7 +16,7 @@ from bulksend.messaging.states import Kind
 
 
 class Gate(StrEnum):
-    """What can hold a message. Due time, backoff and quiet hours are decided elsewhere and only named here."""
+    """What can hold a message. The ledger decides due time and backoff, which are only named here."""
 
     DUE_TIME = "due_time"
     BACKOFF = "backoff"
@@ -32,6 +32,7 @@ class Gate(StrEnum):
     COLD = "cold"
     """The limiter lost its memory or cannot be reached, and does not know yet what limits the message."""
     QUIET_HOURS = "quiet_hours"
+    """Reserved: nothing holds a message at night yet."""
 
 
 @dataclass(frozen=True, slots=True)

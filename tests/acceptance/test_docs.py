@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bulksend.limits import Gate
 from bulksend.settings import Settings
 from ops.stack import ROOT, Stack, running
 from tests.acceptance.many_commands import Shell
@@ -139,3 +140,11 @@ def test_every_setting_that_the_docs_name_exists() -> None:
         name for doc in DOCS for name in re.findall(r"\b(?:BULKSEND|USPEEDO)_[A-Z][A-Z_]+\b", doc.read_text())
     }
     assert {name.removesuffix("_FILE") for name in named} - known == set()
+
+
+def test_every_gate_has_its_row_in_operations() -> None:
+    """Besides the members of Gate, ``messages why`` names two reasons of its own."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    table = page.split("| gate | what to do |", 1)[1].split("\n\n", 1)[0]
+    named = {name for row in table.splitlines()[1:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == {gate.value for gate in Gate} - {Gate.QUIET_HOURS.value} | {"in_hand", "no_worker"}
