@@ -1,0 +1,1 @@
+"""The ledger's schema, one Alembic migration after the other. ``bulksend migrate`` applies them."""

@@ -1,0 +1,1 @@
+"""The faces of bulksend: command line (``cli``), embedded stack (``stack``, ``local``), demo."""

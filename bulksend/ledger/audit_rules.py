@@ -198,7 +198,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfMessages(
         "codes wiped",
-        "no one-time code rests in the ledger after its message's ending",
+        "no one-time code stays in the ledger after its message has ended",
         concerns=_ENDED_CODE,
         suspect=_LEFT_BEHIND,
         breach=_LEFT_BEHIND,

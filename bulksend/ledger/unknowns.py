@@ -26,9 +26,9 @@ class Trace(StrEnum):
 #: What each means, in one line.
 MEANING = {
     Trace.WORKER_LOST: "its worker died while the POST was under way: look it up at the vendor",
-    Trace.NO_ANSWER: "all or part of it was written and nothing came back: it may well have been sent",
-    Trace.ANSWER_CUT: "an answer began and broke off: most likely it was sent",
-    Trace.ODD_ANSWER: "the vendor answered, but neither yes nor no: see ret_code, http_status and error",
+    Trace.NO_ANSWER: "all or part of the request was written and no reply came: it may have been sent",
+    Trace.ANSWER_CUT: "a reply began and broke off: most likely it was sent",
+    Trace.ODD_ANSWER: "the reply neither accepts nor surely refuses it: see ret_code, http_status and error",
 }
 
 # SQLite uses a partial index only for the exact text of its condition.

@@ -1,12 +1,12 @@
-"""What a person or a program may do: one function for each use case, called by every face (CLI, HTTP API, console).
+"""What a person or a program may do: one function for each use case, called by every face (today the command line).
 
 A function takes its parts (ledger, limiter) and plain arguments, puts an act of an operator on record, and returns
-values; ``to_json`` or a value's ``as_json`` gives the shape that ``--json`` and the HTTP API show. Reads take a
+values; ``to_json`` or a value's ``as_json`` gives the shape that ``--json`` shows. Reads take a
 transaction, so that several see one state of the ledger; acts take the database and commit. Nothing here prints, ends
 the process or reads the environment; errors are those of ``bulksend.errors``.
 
 module        what it does
-campaigns     newest, show, details, find; act: pause, resume, cancel, retry
+campaigns     newest, show, details, find, acts_on; act: pause, resume, cancel, retry
 progress      Watch: how far campaigns are and how fast they go
 messages      find by a Filter in Pages; show one with attempts, receipts and acts
 why           explain which gate holds a message, and until when
@@ -14,7 +14,7 @@ unknowns      list_unknown; resolve by ids, or matching_ids of a Filter
 export        Export: every message of a campaign, or every refused row
 audit         prove the promises
 senders       list_senders, change_sender; set_paused for a sender or the account
-suppressions  list, add, remove, import
+suppressions  list, add, remove, import; parse_subject, parse_scope
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation          health     whether worker and relay run
 limiter       the limiter's pause flags        contents   a message's content        json_shape   fields and times

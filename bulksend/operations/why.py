@@ -116,7 +116,7 @@ def _ending(status: Status, error: str | None) -> str:
     if status is Status.FAILED or status in SENT:
         return f"{told}: {error}"
     if status is Status.UNKNOWN:
-        return f"{told}. {error.removeprefix(NOT_SENT_AGAIN)}"
+        return f"{told}; its error: {error.removeprefix(NOT_SENT_AGAIN)}"
     return error
 
 

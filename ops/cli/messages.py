@@ -220,7 +220,9 @@ def _show_unknown(page: Page, timezone: str | None) -> None:
         (row["trace"], row["meaning"]) for row in page.items
     ).most_common():
         say(f"{count} {trace}: {meaning}")
-    say("A late receipt settles one. Else: bulksend messages resolve ID… --as accepted|failed|resend --why …")
+    say(
+        "A late receipt settles one; else you do: bulksend messages resolve ID… --as accepted|failed|resend --why …"
+    )
     _say_next(page)
 
 
