@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 #: Reports to the limiter are collected for this long. Of an outage not at all: each further POST may become unknown.
 _OUTAGE_S, _SLOW_S, _SUCCESS_S = 0.0, 0.020, 0.100
+#: How often a limiter that could not be told of a pause is told again.
+_FLAG_RETRY_S = 0.5
 
 
 class DecisionEffects:
@@ -43,6 +46,9 @@ class DecisionEffects:
         self._probe_ended = False
         self._timer: asyncio.TimerHandle | None = None
         self._reporting: asyncio.Task[None] | None = None
+        self._unset_flags: set[tuple[Scope, str]] = set()
+        """Pauses that the limiter does not know yet."""
+        self._flagging: asyncio.Task[None] | None = None
 
     def note(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
         """Count a decision; returns the pauses that are due now. ``apply`` them before the message is settled."""
@@ -141,4 +147,23 @@ class DecisionEffects:
         paused = await self._in_thread(self._store.pause, [order])
         if paused:
             log.error("paused", scope=order.scope.value, why=order.why)
-        await self._in_thread(self._permits.pause, order.scope, order.id)
+        self._unset_flags.add((order.scope, order.id))
+        try:
+            await self._set_flags()
+        except Exception as error:  # noqa: BLE001 - the pause is in the ledger, which decides
+            log.warning("pause_flag_not_set", scope=order.scope.value, error=log_text(error))
+            if self._flagging is None:
+                self._flagging = asyncio.create_task(self._retry_flags())
+
+    async def _set_flags(self) -> None:
+        for scope, id in sorted(self._unset_flags):
+            await self._in_thread(self._permits.pause, scope, id)
+            self._unset_flags.discard((scope, id))
+
+    async def _retry_flags(self) -> None:
+        """Set the flags when the limiter is back: without them, waiting messages take slots that they cannot use."""
+        while self._unset_flags:
+            await asyncio.sleep(_FLAG_RETRY_S)
+            with contextlib.suppress(Exception):
+                await self._set_flags()
+        self._flagging = None

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import redis
+
 from bulksend.messaging import Decision, Pause, Scope, Status, Suppress
 from tests.limiter.local_permits import LocalPermits
 from tests.unit.worker.fakes import ACCEPTED, SENDER, MemoryStore, VirtualTimeLoop, a_message, run
@@ -21,6 +23,12 @@ class Reports(LocalPermits):
         self.restore(pauses=(), recent={})
         self._loop = loop
         self.reports: list[tuple[float, int, int, bool]] = []
+        self.is_away = False
+
+    def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
+        if self.is_away:
+            raise redis.ConnectionError("Connection refused")
+        super().pause(scope, id, why_code)
 
     def report(
         self,
@@ -95,6 +103,21 @@ def test_a_pause_that_the_ledger_does_not_take_is_not_set_in_the_limiter() -> No
         decision = a_decision(pause=Pause(Scope.ACCOUNT, 1, "no money"))
         await rig.effects.apply(MESSAGE, ACCEPTED, decision, rig.effects.note(MESSAGE, decision))
         assert rig.limiter.paused() == ()
+
+    run(main)
+
+
+def test_a_pause_that_the_limiter_could_not_be_told_of_is_set_when_it_is_back() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        rig = Rig(loop)
+        rig.limiter.is_away = True
+        decision = a_decision(pause=Pause(Scope.ACCOUNT, 1, "no money"), suppress=Suppress("all"))
+        await rig.effects.apply(MESSAGE, ACCEPTED, decision, rig.effects.note(MESSAGE, decision))
+        assert rig.store.calls.events == [("pause", "default"), ("suppress", "447700900123")]
+        await asyncio.sleep(60.0)
+        rig.limiter.is_away = False
+        await asyncio.sleep(1.0)
+        assert [paused.id for paused in rig.limiter.paused()] == ["default"]
 
     run(main)
 
