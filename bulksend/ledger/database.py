@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -37,9 +37,6 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable
 from bulksend.ledger.driver_errors import translated
 from bulksend.settings import without_secrets
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
