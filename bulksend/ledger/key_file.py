@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import make_url
 
+from bulksend.errors import InvalidInput
+
 if TYPE_CHECKING:
     from bulksend.settings import Settings
 
@@ -21,7 +23,8 @@ def new_encryption_key() -> str:
 def encryption_keys(of: Settings) -> str:
     """``BULKSEND_ENCRYPTION_KEY``; for a SQLite ledger without it, the key file beside it, created at first use.
 
-    Empty on PostgreSQL without the setting: then an OTP is refused at intake, with the remedy.
+    Empty on PostgreSQL without the setting: then an OTP is refused at intake, with the remedy. Raises InvalidInput when
+    the key file cannot be created or read.
     """
     kept = kept_keys(of)
     file = key_file(of.database_url_text())
@@ -52,7 +55,20 @@ def ledger_file(database_url: str) -> Path | None:
 
 
 def read_or_make(file: Path) -> str:
-    """The key in the file, which is created with a new key if it is missing. Two processes at once get the same key."""
+    """The key in the file, which is created with a new key if it is missing. Two processes at once get the same key.
+
+    Raises InvalidInput when the file cannot be created or read.
+    """
+    try:
+        return _read_or_make(file)
+    except OSError as error:
+        raise InvalidInput(
+            f"the file of the encryption key {file}: {error.strerror}; check the folder and its rights, set "
+            "BULKSEND_ENCRYPTION_KEY, or set DATABASE_URL to another file"
+        ) from None
+
+
+def _read_or_make(file: Path) -> str:
     if not file.exists():
         partial = file.with_name(f"{file.name}.{os.getpid()}")
         descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
