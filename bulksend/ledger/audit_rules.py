@@ -107,7 +107,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfCampaigns(
         "counts kept",
-        "the kept number of messages in each status is the real one",
+        "the counters of a campaign equal its messages in each status",
         "SELECT COALESCE(sum(n), 0) FROM {there}",
         """SELECT CAST(x.campaign_id AS text) || ': ' || x.status || ' ' || x.messages || ' counted and ' || x.n
                   || ' there, POSTs ' || x.posts || ' and ' || x.attempts AS offender
@@ -190,7 +190,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfMessages(
         "never late",
-        "no POST was opened after its message's time to live",
+        "no POST began after its message's time to live",
         concerns="m.expires_at IS NOT NULL",
         suspect="a.started_at > m.expires_at",
         breach=f"m.expires_at < {_NEWEST_POST}",

@@ -59,7 +59,7 @@ def _check(campaign: str | None, metrics: Path | None) -> None:
     if metrics is None:
         return
     if campaign is not None:
-        raise InvalidInput("--metrics: they describe the whole ledger; leave --campaign out")
+        raise InvalidInput("--metrics: is for an audit of the whole ledger; leave out --campaign")
     if not metrics.parent.is_dir():
         raise InvalidInput(f"--metrics: there is no folder {metrics.parent}")
 

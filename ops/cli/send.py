@@ -311,8 +311,8 @@ def _repeated(campaign: Campaign) -> str:
 
 
 def _superseded(count: int) -> str:
-    rows = "1 row gives" if count == 1 else f"{count:,} rows give"
-    return f"{rows} way to a newer row for the same number: of two codes the last one is sent"
+    rows = "1 row is" if count == 1 else f"{count:,} rows are"
+    return f"{rows} replaced by a newer row for the same number: of two codes only the last one is sent"
 
 
 def _show(report: IntakeReport, statuses: dict[str, int]) -> None:

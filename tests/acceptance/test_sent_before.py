@@ -316,7 +316,7 @@ def test_of_two_codes_for_one_number_the_last_row_is_sent(site: Site) -> None:
     site.write("codes.csv", "to,code\n" + "\n".join(rows) + "\n")
     for more in (("--dry-run",), ()):
         said = site.send("codes.csv", *more, kind="otp").stderr
-        assert "2 rows give way to a newer row for the same number" in said
+        assert "2 rows are replaced by a newer row for the same number" in said
     found = {row["to"]: row["row"] for row in site.json("messages", "find")}
     assert found["447700900000"] == 9
     assert len(found) == 6
@@ -326,7 +326,7 @@ def test_of_two_codes_for_one_number_the_last_row_is_sent(site: Site) -> None:
 
 def test_of_two_rows_of_a_blast_for_one_number_the_first_is_sent(site: Site) -> None:
     site.write("list.csv", "to,name,price\n447700900000,Ann,5\n447700900000,Ann,6\n")
-    assert "give way" not in site.send("list.csv").stderr
+    assert "replaced by" not in site.send("list.csv").stderr
     (only,) = site.json("messages", "find")
     assert only["row"] == 2
 

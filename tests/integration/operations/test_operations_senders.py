@@ -107,5 +107,5 @@ def test_a_sender_that_is_not_on_record_is_neither_changed_nor_paused(ledger: Da
 def test_a_quota_is_a_whole_number_or_none() -> None:
     assert (parse_quota("2000", field="quota"), parse_quota("none", field="quota")) == (2000, None)
     for text in ("many", "0", "-1", "1.5", "²"):
-        with pytest.raises(InvalidValue, match="quota: is neither a whole number"):
+        with pytest.raises(InvalidValue, match="quota: must be a whole number"):
             parse_quota(text, field="quota")
