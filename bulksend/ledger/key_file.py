@@ -24,7 +24,7 @@ def encryption_keys(of: Settings) -> str:
     """``BULKSEND_ENCRYPTION_KEY``; for a SQLite ledger without it, the key file beside it, created at first use.
 
     Empty on PostgreSQL without the setting: then an OTP is refused at intake, with the remedy. Raises InvalidInput when
-    the key file cannot be created or read.
+    the key file's folder is missing, or refuses it.
     """
     kept = kept_keys(of)
     file = key_file(of.database_url_text())
@@ -57,11 +57,11 @@ def ledger_file(database_url: str) -> Path | None:
 def read_or_make(file: Path) -> str:
     """The key in the file, which is created with a new key if it is missing. Two processes at once get the same key.
 
-    Raises InvalidInput when the file cannot be created or read.
+    Raises InvalidInput when its folder is missing, or refuses it.
     """
     try:
         return _read_or_make(file)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise InvalidInput(
             f"the file of the encryption key {file}: {error.strerror}; check the folder and its rights, set "
             "BULKSEND_ENCRYPTION_KEY, or set DATABASE_URL to another file"
