@@ -84,5 +84,7 @@ def parse_quota(text: str, *, field: str) -> int | None:
     if text == "none":
         return None
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise InvalidValue(field, text[:40], "must be a whole number of recipients per 24 h, like 2000, or none")
+        raise InvalidValue(
+            field, text[:40], "must be a whole number of recipients per 24 h, like 2000, or none"
+        )
     return int(text)
