@@ -1,4 +1,4 @@
-# For fingers that type make. ./run does the work and needs no make.
+# Short forms for `./run demo`, `./run test` and `./run lint`, which need no make.
 .PHONY: demo test lint
 demo test lint:
 	@./run $@

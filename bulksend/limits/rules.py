@@ -16,9 +16,9 @@ USED, LATE_MS = 0.985, 8.0
 VAST, VAST_USED, VAST_LATE_MS = 4000.0, 0.945, 50.0
 #: Unused slots are made up for by later ones: in each second one for this many messages of the rate. A rate below this
 #: number has none.
-VOID_EVERY = 10
+UNUSED_EVERY = 10
 #: One unused slot in this many is remembered beyond those that count, for slots in the future that were left out.
-VOIDS_MORE = 4
+UNUSED_MORE = 4
 
 #: How far ahead of its earliest use a slot is given, ms. This makes the priority of lanes: a code finds the next slot
 #: first, because marketing never takes one that is more than 100 ms away.

@@ -1,5 +1,6 @@
-"""The limiter's rules, each on the Lua scripts in a real Valkey and on their twin in memory, by a clock we
-set.
+"""The limiter's rules, each on the Lua scripts in a real Valkey and on their counterpart in memory.
+
+The tests set the clock of both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bulksend.limits import (
     Spacing,
     Wait,
 )
-from bulksend.limits.rules import BLACKOUT_MS, VOID_EVERY, late_ms, window_ms
+from bulksend.limits.rules import BLACKOUT_MS, UNUSED_EVERY, late_ms, window_ms
 from bulksend.limits.scripts import Scripts
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
@@ -567,7 +568,7 @@ def rate_now(world: World) -> float:
 def rate_of(step: float) -> float:
     """Whose slots are so far apart: of eleven one is left out."""
     slots = window_ms(80) / step
-    return slots - (slots + 0.1) // (VOID_EVERY + 1)
+    return slots - (slots + 0.1) // (UNUSED_EVERY + 1)
 
 
 def test_a_sender_asked_to_go_slower_halves_its_rate_and_climbs_back_within_twenty_seconds(
@@ -841,7 +842,7 @@ def test_peek_sees_the_pair_rate_and_the_accounts_rate(make: Make) -> None:
     )
 
 
-# -- the twins -----------------------------------------------------------------------------------------
+# -- both counterparts ----------------------------------------------------------------------------------
 
 SENDERS = [
     (SENDER, None, 25.0),

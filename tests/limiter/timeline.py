@@ -1,13 +1,12 @@
 """A row of slots in time, one step apart, from which several kinds take: the arithmetic of lua/timeline.lua.
 
 The frontier (``free_from``) is GCRA's theoretical arrival time without burst. Unlike plain GCRA, a slot taken
-beyond the frontier does not lose the time before it: the gap is remembered and filled by whoever fits. Any
+beyond the frontier does not lose the time before it: the gap is remembered, and any message that fits fills it. Any
 two slots taken from one timeline are at least a step apart.
 
-Slots lie nearer to each other than the rate allows, and of those in a window some are *voids*: slots at which nothing
-was sent, nor will be. Missed ones, gaps that nobody filled and time that passed idle are voids; where there are too few
-of them, a slot is left out. So what was missed is made up for, and no window holds more than the rate: of the rate's
-and the voids' slots in it, at least the voids went unused.
+Slots lie nearer to each other than the rate allows, and in each window some are *unused*: nothing is sent at them.
+Missed slots, gaps that no message filled and idle time count as unused; where there are too few of them, a slot is left
+out. So later slots make up for missed ones, and no window holds more messages than the rate allows.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from bulksend.limits.rules import (
     RECLAIM_MS,
     SAME_MS,
     SPARE_EVERY,
+    UNUSED_EVERY,
+    UNUSED_MORE,
     VAST,
-    VOID_EVERY,
-    VOIDS_MORE,
     window_ms,
 )
 from bulksend.messaging.states import Kind
@@ -39,19 +38,19 @@ from bulksend.messaging.states import Kind
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How slots of a rate lie: ``step`` ms from one to the next, and of those in ``window`` ms ``voids`` go unused."""
+    """The slots of a rate: ``step`` ms from one to the next, and ``unused`` of those in ``window`` ms stay empty."""
 
     step: float
     window: float
-    voids: int = 0
+    unused: int = 0
 
 
 def pace(rate: float, factor: float = 1.0) -> Pace:
     """Of ``rate`` messages/s, slowed to ``factor`` of it."""
-    voids = 0 if rate > VAST else math.floor(rate * factor / VOID_EVERY)
-    slots = rate * factor - math.floor(rate * factor / SPARE_EVERY) + voids
+    unused = 0 if rate > VAST else math.floor(rate * factor / UNUSED_EVERY)
+    slots = rate * factor - math.floor(rate * factor / SPARE_EVERY) + unused
     step = math.ceil(window_ms(rate) / slots * FINEST) / FINEST
-    return Pace(step, step * slots, voids)
+    return Pace(step, step * slots, unused)
 
 
 _BULK_REACH_MS = HORIZON_MS[Kind.MARKETING]
@@ -108,7 +107,7 @@ class Reach:
 class Timeline:
     """``free_from`` and ``pace`` in ms; ``far`` counts slots taken beyond bulk's reach since one was kept free.
 
-    ``gaps`` and ``kept`` lie before the frontier, in order. ``voids`` are the newest, in order: as many as count,
+    ``gaps`` and ``kept`` lie before the frontier, in order. ``unused`` are the newest, in order: as many as count,
     and some more.
     """
 
@@ -117,7 +116,7 @@ class Timeline:
     far: int = 0
     gaps: list[Gap] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
-    voids: list[float] = field(default_factory=list)
+    unused: list[float] = field(default_factory=list)
 
     @property
     def step(self) -> float:
@@ -139,10 +138,10 @@ class Timeline:
         self.pace = pace
         for gap in self.gaps:
             if gap.end < now:
-                self._unused(gap.start, self._steps(gap.end - gap.start + SAME_MS) + 1, 1)
+                self._note_unused_row(gap.start, self._steps(gap.end - gap.start + SAME_MS) + 1, 1)
         for slot in self.kept:
             if slot.at < now:
-                self._void(slot.at)
+                self._note_unused(slot.at)
         self.gaps = [gap for gap in self.gaps if gap.end >= now]
         self.kept = [slot for slot in self.kept if slot.at >= now]
         self._pass_idle(now)
@@ -151,58 +150,60 @@ class Timeline:
         return math.floor(ms / self.step)
 
     def _pass_idle(self, now: float) -> None:
-        """The frontier comes with the time. Of what it passes, voids are noted evenly, or those that must be left out
+        """Move the frontier up to now. The slots it passes are noted as unused evenly, or those that must be left out
         would come in a row a window later."""
         passed = self._steps(now - self.free_from)
         if passed > 0:
             recent = min(passed, self._steps(self.pace.window))
-            self._unused(self.free_from, passed, max(1, recent // max(1, self.pace.voids)))
+            self._note_unused_row(self.free_from, passed, max(1, recent // max(1, self.pace.unused)))
             self.free_from += passed * self.step
 
-    def _unused(self, start: float, many: int, apart: int) -> None:
-        """Nobody came for ``many`` slots from ``start`` on: note the newest, one in ``apart`` of them."""
-        first = max((many - 1) % apart, many - 1 - (self.pace.voids - 1) * apart)
+    def _note_unused_row(self, start: float, many: int, apart: int) -> None:
+        """No message took the ``many`` slots from ``start`` on: note the newest, one in ``apart`` of them."""
+        first = max((many - 1) % apart, many - 1 - (self.pace.unused - 1) * apart)
         for place in range(first, many, apart):
-            self._void(start + place * self.step)
+            self._note_unused(start + place * self.step)
 
-    def _void(self, at: float) -> None:
-        insort(self.voids, at)
-        del self.voids[: max(0, len(self.voids) - self.pace.voids - self.pace.voids // VOIDS_MORE)]
+    def _note_unused(self, at: float) -> None:
+        insort(self.unused, at)
+        del self.unused[: max(0, len(self.unused) - self.pace.unused - self.pace.unused // UNUSED_MORE)]
 
     def miss(self, slot: float, now: float, soonest: float) -> None:
         """A slot that was taken was not used; saying so again changes nothing.
 
         The next one that was left out, and is yet to come, is free for it: the sooner, the less is lost.
         """
-        if not now - self.pace.window < slot <= now or self._is_void(slot):
+        if not now - self.pace.window < slot <= now or self._is_unused(slot):
             return
         # Where no slot was given yet whose window holds that one and not this.
         if self.free_from - self.step < slot + self.pace.window - SAME_MS:
             place = self._next_left_out(soonest)
             if place is not None:
-                again = self.voids.pop(place)
+                again = self.unused.pop(place)
                 insort(self.gaps, Gap(again, again), key=_start)
-        self._void(slot)
+        self._note_unused(slot)
 
     def _next_left_out(self, soonest: float) -> int | None:
-        """The place of the first one in whose own window only one void is wanting: that which is about to be noted."""
-        for place in range(bisect_left(self.voids, soonest), len(self.voids)):
-            first = bisect_right(self.voids, self.voids[place] - self.pace.window + SAME_MS)
-            if place - first >= self.pace.voids - 1:
+        """The index of the first unused slot in the future whose window has room for one more message."""
+        for place in range(bisect_left(self.unused, soonest), len(self.unused)):
+            first = bisect_right(self.unused, self.unused[place] - self.pace.window + SAME_MS)
+            if place - first >= self.pace.unused - 1:
                 return place
         return None
 
-    def _is_void(self, at: float) -> bool:
-        place = bisect_left(self.voids, at - SAME_MS)
-        return place < len(self.voids) and self.voids[place] <= at + SAME_MS
+    def _is_unused(self, at: float) -> bool:
+        place = bisect_left(self.unused, at - SAME_MS)
+        return place < len(self.unused) and self.unused[place] <= at + SAME_MS
 
     def _is_ripe(self, at: float) -> bool:
-        """Whether enough voids lie before a slot at the frontier."""
-        most = self.pace.voids
-        return most == 0 or (len(self.voids) >= most and self.voids[-most] > at - self.pace.window + SAME_MS)
+        """Whether enough unused slots lie before a slot at the frontier."""
+        most = self.pace.unused
+        return most == 0 or (
+            len(self.unused) >= most and self.unused[-most] > at - self.pace.window + SAME_MS
+        )
 
     def _leave_out(self) -> None:
-        self._void(self.free_from)
+        self._note_unused(self.free_from)
         self.free_from += self.step
 
     def fit(self, lower: float, reach: Reach, *, grid: bool) -> tuple[float, int]:

@@ -1,4 +1,4 @@
--- The gates, one function each; the twin of local_permits.py.
+-- The gates, one function each; the counterpart of tests/limiter/local_permits.py.
 -- ARGV: lead, whether Redis restarted (1: yes), account rate (0: none), pair interval, pair burst, reserve, account tag,
 -- epoch and time of the caller's newest answer (0: none), how many slots together and how far apart from the next ones
 -- (0: as the limits say), how long a probe may be in flight, then for each group: kind, sender tag, campaign, rate,

@@ -1,10 +1,10 @@
--- Slots a step apart, with gaps, reserved slots and unused slots (voids): docs/decisions/0002.
+-- Slots a step apart, with gaps, reserved slots and unused slots: docs/decisions/0002.
 -- Stored as MessagePack: twenty times as fast as text, and exact to the last bit.
 local function read_line(packed)
-  local line = {free_from = 0, step = 0, far = 0, gaps = {}, kept = {}, voids = {}, oldest = 1}
+  local line = {free_from = 0, step = 0, far = 0, gaps = {}, kept = {}, unused = {}, oldest = 1}
   if not packed then return line end
-  local could, numbers, voids = pcall(cmsgpack.unpack, packed)
-  if not could or type(voids) ~= 'table' then
+  local could, numbers, unused = pcall(cmsgpack.unpack, packed)
+  if not could or type(unused) ~= 'table' then
     line.free_from = now + FARTHEST_MS -- written by an older program, whose slots all lie before this
     return line
   end
@@ -15,7 +15,7 @@ local function read_line(packed)
   for i = last_gap + 1, #numbers do
     line.kept[#line.kept + 1] = {at = math.abs(numbers[i]), for_codes = numbers[i] < 0}
   end
-  line.voids = voids
+  line.unused = unused
   return line
 end
 
@@ -26,32 +26,32 @@ local function write_line(line)
     numbers[#numbers + 1] = gap.stop
   end
   for _, slot in ipairs(line.kept) do numbers[#numbers + 1] = slot.for_codes and -slot.at or slot.at end
-  return cmsgpack.pack(numbers, line.oldest > 1 and {unpack(line.voids, line.oldest)} or line.voids)
+  return cmsgpack.pack(numbers, line.oldest > 1 and {unpack(line.unused, line.oldest)} or line.unused)
 end
 
 -- Only the unused slots from `oldest` on are remembered: those that count, and some more.
-local function forget_voids(line)
-  line.oldest = math.max(line.oldest, #line.voids - line.most - math.floor(line.most / VOIDS_MORE) + 1)
+local function forget_unused(line)
+  line.oldest = math.max(line.oldest, #line.unused - line.most - math.floor(line.most / UNUSED_MORE) + 1)
 end
 
 -- The index of the first unused slot that is not before `at`, by binary search.
 local function place_of(line, at)
-  local low, high = line.oldest, #line.voids + 1
+  local low, high = line.oldest, #line.unused + 1
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if line.voids[middle] < at then low = middle + 1 else high = middle end
+    if line.unused[middle] < at then low = middle + 1 else high = middle end
   end
   return low
 end
 
-local function void(line, at)
-  table.insert(line.voids, place_of(line, at), at)
-  forget_voids(line)
+local function note_unused(line, at)
+  table.insert(line.unused, place_of(line, at), at)
+  forget_unused(line)
 end
 
-local function unused(line, start, many, apart)
+local function note_unused_row(line, start, many, apart)
   local first = math.max((many - 1) % apart, many - 1 - (line.most - 1) * apart)
-  for place = first, many - 1, apart do void(line, start + place * line.step) end
+  for place = first, many - 1, apart do note_unused(line, start + place * line.step) end
 end
 
 local function steps(line, ms) return math.floor(ms / line.step) end
@@ -60,7 +60,7 @@ local function pass_idle(line, now)
   local passed = steps(line, now - line.free_from)
   if passed > 0 then
     local recent = math.min(passed, steps(line, line.window))
-    unused(line, line.free_from, passed, math.max(1, math.floor(recent / math.max(1, line.most))))
+    note_unused_row(line, line.free_from, passed, math.max(1, math.floor(recent / math.max(1, line.most))))
     line.free_from = line.free_from + passed * line.step
   end
 end
@@ -68,7 +68,7 @@ end
 local function window_ms(rate) return 1000.0 / (rate > VAST and VAST_USED or USED) end
 
 local function begin_line(line, now, rate, factor)
-  local most = rate > VAST and 0 or math.floor(rate * factor / VOID_EVERY)
+  local most = rate > VAST and 0 or math.floor(rate * factor / UNUSED_EVERY)
   local slots = rate * factor - math.floor(rate * factor / SPARE_EVERY) + most
   local step = math.ceil(window_ms(rate) / slots * FINEST) / FINEST
   if step > line.step + SAME_MS then
@@ -78,46 +78,46 @@ local function begin_line(line, now, rate, factor)
   line.step, line.window, line.most = step, step * slots, most
   while line.gaps[1] and line.gaps[1].stop < now do
     local gap = table.remove(line.gaps, 1)
-    unused(line, gap.start, steps(line, gap.stop - gap.start + SAME_MS) + 1, 1)
+    note_unused_row(line, gap.start, steps(line, gap.stop - gap.start + SAME_MS) + 1, 1)
   end
-  while line.kept[1] and line.kept[1].at < now do void(line, table.remove(line.kept, 1).at) end
+  while line.kept[1] and line.kept[1].at < now do note_unused(line, table.remove(line.kept, 1).at) end
   pass_idle(line, now)
 end
 
-local function is_void(line, at)
-  local there = line.voids[place_of(line, at - SAME_MS)]
+local function is_unused(line, at)
+  local there = line.unused[place_of(line, at - SAME_MS)]
   return there ~= nil and there <= at + SAME_MS
 end
 
 -- The index of the first unused slot in the future whose window has room for one more message.
 local function next_left_out(line, soonest)
-  for i = place_of(line, soonest), #line.voids do
-    if i - place_of(line, line.voids[i] - line.window + SAME_MS) >= line.most - 1 then return i end
+  for i = place_of(line, soonest), #line.unused do
+    if i - place_of(line, line.unused[i] - line.window + SAME_MS) >= line.most - 1 then return i end
   end
 end
 
 local function miss(line, slot, soonest)
-  if slot <= now - line.window or slot > now or is_void(line, slot) then return end
+  if slot <= now - line.window or slot > now or is_unused(line, slot) then return end
   if line.free_from - line.step < slot + line.window - SAME_MS then
     local left_out = next_left_out(line, soonest)
     if left_out then
-      local at = table.remove(line.voids, left_out)
+      local at = table.remove(line.unused, left_out)
       local place = #line.gaps + 1
       while place > 1 and line.gaps[place - 1].start > at do place = place - 1 end
       table.insert(line.gaps, place, {start = at, stop = at})
     end
   end
-  void(line, slot)
+  note_unused(line, slot)
 end
 
 local function is_ripe(line, at)
   if line.most == 0 then return true end
-  local oldest = #line.voids - line.most + 1
-  return oldest >= line.oldest and line.voids[oldest] > at - line.window + SAME_MS
+  local oldest = #line.unused - line.most + 1
+  return oldest >= line.oldest and line.unused[oldest] > at - line.window + SAME_MS
 end
 
 local function leave_out(line)
-  void(line, line.free_from)
+  note_unused(line, line.free_from)
   line.free_from = line.free_from + line.step
 end
 

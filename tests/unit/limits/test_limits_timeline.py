@@ -43,7 +43,7 @@ def take(line: Timeline, lower: float, reach: Reach, *, grid: bool = False) -> f
 @given(rate=st.integers(1, 20_000))
 def test_what_a_second_may_hold_and_the_voids_take_longer_than_a_second_and_the_lateness(rate: int) -> None:
     of = pace(rate)
-    assert (rate + of.voids) * of.step > 1000 + late_ms([rate]) + 7
+    assert (rate + of.unused) * of.step > 1000 + late_ms([rate]) + 7
     assert 1000 / of.window >= (0.98 if rate <= VAST else 0.94)
 
 
@@ -83,7 +83,7 @@ def test_no_second_of_posts_is_fuller_than_the_limit_whatever_is_asked_missed_an
     assert most_in_a_second(posts) <= rate
     # A thousandth or two for instants that count as the same.
     assert all(b - a >= pace(rate).step - 0.005 for a, b in pairwise(sorted(slots)))
-    assert len(line.voids) <= rate / 8 + 1
+    assert len(line.unused) <= rate / 8 + 1
 
 
 def saturated(rate: int, seconds: int, is_missed: Callable[[int], bool]) -> float:
