@@ -1,4 +1,4 @@
-"""``./run faults``: break everything, and say what held. See docs/reliability.md."""
+"""``./run faults``: break the running system on purpose, and report which promises held. See docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -22,9 +22,15 @@ from tests.faults.promises import Options
 JSON = ROOT / "docs" / "reliability.json"
 PAGE = ROOT / "docs" / "reliability.md"
 
+
+def run_storm_on_sqlite(options: Options) -> Part:
+    """As storm, with a SQLite ledger."""
+    return promises.run_storm(options, "sqlite")
+
+
 COMMANDS: dict[str, Callable[[Options], Part]] = {
     "storm": promises.run_storm,
-    "sqlite": lambda o: promises.run_storm(o, "sqlite"),
+    "sqlite": run_storm_on_sqlite,
     "recovery": promises.run_recovery,
     "quiet": promises.run_quiet,
     "stops": promises.run_stops,
@@ -71,17 +77,23 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./run faults",
-        description="Break everything on purpose, and let the vendor's own record judge what came of it.",
-        epilog="A storm of the same seed draws the same faults at the same instants.",
+        description="Break the running system on purpose, and check the promises by the simulated vendor's record.",
+        epilog="commands:\n" + "\n".join(f"  {name:9} {run.__doc__}" for name, run in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "commands",
         type=_command,
         nargs="*",
         metavar="COMMAND",
-        help=f"of {', '.join(COMMANDS)}; default: all",
+        help="one or more of the commands below; default: all",
     )
-    parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000, help="of all dice")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=int(time.time()) % 1_000_000,
+        help="of all random numbers: a storm draws the same faults again",
+    )
     parser.add_argument("--faults", type=int, default=1000, help="how many a storm injects")
     parser.add_argument(
         "--only",

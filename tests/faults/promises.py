@@ -69,7 +69,7 @@ def _judged(verdict: Verdict, promise: str, what: str) -> Figure:
 
 
 def run_storm(options: Options, backend: str = "postgresql", gap: tuple[float, float] = (0.2, 0.9)) -> Part:
-    """Faults drawn from the seed, overlapping, under a blast with codes on top; then rest, then the judge."""
+    """Random, overlapping faults during a blast and codes; afterwards the judge checks the promises."""
     plan = Plan(
         options.folder / f"storm-{backend}",
         backend=backend,
@@ -233,7 +233,7 @@ _NAMED = (
 
 
 def run_recovery(options: Options, times: int = 2, rest_s: float = 9.0) -> Part:
-    """One fault at a time; how long after its end the vendor sees the usual rate again."""
+    """One fault at a time: how soon after its end the vendor sees the usual rate again."""
     dice = random.Random(options.seed)
     by_name = {fault.name: fault for fault in FAULTS}
     plan = Plan(options.folder / "recovery", rate=options.rate, seed=options.seed, in_flight=100)
@@ -310,7 +310,7 @@ def _submit(site: Installation, name: str, people: list[str], *, at: datetime | 
 
 
 def run_quiet(options: Options) -> Part:
-    """A blast of ``backlog`` messages and a code each 0.2 s, nothing broken: no doubt, codes on time, rate used."""
+    """A blast and a code each 0.2 s, nothing broken: no unknown message, codes on time, the rate used."""
     plan = Plan(
         options.folder / "quiet", rate=options.rate, seed=options.seed, workers=1, relays=1, stop_within_s=1.0
     )
@@ -374,7 +374,7 @@ def run_quiet(options: Options) -> Part:
 
 
 def run_stops(options: Options, times: int = 20) -> Part:
-    """SIGTERM to a worker in mid-blast, again and again: how long it takes, and that nothing comes of it."""
+    """SIGTERM to a worker during a blast, repeatedly: how long a stop takes, and that no message is harmed."""
     plan = Plan(options.folder / "stops", rate=options.rate, seed=options.seed, in_flight=100)
     dice = random.Random(options.seed)
     began = time.monotonic()
@@ -474,7 +474,7 @@ def run_keys(options: Options, processes: int = 8, each: int = 100) -> Part:
 
 
 def run_zoo(options: Options) -> Part:
-    """Every way in which a server can answer, cut, drip, redirect or garble: the contract suite of the transports."""
+    """Every way in which a server can answer, cut, drip, redirect or garble: the contract suite of transports."""
     began = time.monotonic()
     report = options.folder / "zoo.xml"
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -589,7 +589,7 @@ _STORMS_A_BUG = 3
 
 
 def run_planted(options: Options) -> Part:
-    """Take out one safety after the other: the judge must notice each."""
+    """Remove one safety after the other: the judge must notice each."""
     began = time.monotonic()
     part = Part("./run faults planted", _begun(), options.seed, 0.0)
     rows = [["planted bug", "promises seen to break", ""]]
