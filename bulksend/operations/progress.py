@@ -35,12 +35,18 @@ class CampaignProgress:
 
 
 class Watch:
-    """Looks at campaigns in the ledger, and keeps the looks of the last ``window_s`` seconds for their rates."""
+    """Looks at campaigns in the ledger, and keeps the looks of the last ``window_s`` seconds for their rates.
 
-    def __init__(self, database: Database, ids: Sequence[str], *, window_s: float = 5.0) -> None:
+    A rate is 0 until the looks span ``least_s`` seconds: over milliseconds it would be a random number.
+    """
+
+    def __init__(
+        self, database: Database, ids: Sequence[str], *, window_s: float = 5.0, least_s: float = 1.0
+    ) -> None:
         self._database = database
         self._ids = list(ids)
         self._window_s = window_s
+        self._least_s = least_s
         self._seen: dict[str, campaigns.Campaign] = {}
         self._statuses: dict[str, dict[str, int]] = {}
         self._history: dict[str, deque[tuple[float, int]]] = {id: deque() for id in ids}
@@ -85,9 +91,8 @@ class Watch:
     def _progress(self, id: str) -> CampaignProgress:
         campaign, statuses, history = self._seen[id], self._statuses[id], self._history[id]
         ended = self._ended(id)
-        rate = 0.0
-        if len(history) > 1 and history[-1][0] > history[0][0]:
-            rate = (history[-1][1] - history[0][1]) / (history[-1][0] - history[0][0])
+        span_s = history[-1][0] - history[0][0]
+        rate = (history[-1][1] - history[0][1]) / span_s if span_s > self._least_s else 0.0
         left = campaign.messages - ended
         return CampaignProgress(
             id=id,

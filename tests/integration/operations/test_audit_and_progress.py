@@ -33,7 +33,7 @@ def test_an_audit_of_one_campaign_looks_at_that_one_only(desk: Desk) -> None:
 def test_a_watch_is_over_once_nothing_moves(desk: Desk) -> None:
     first, second = desk.queued(n=2)
     id = str(desk.row(first)["campaign_id"])
-    watch = Watch(desk.database, [id])
+    watch = Watch(desk.database, [id], least_s=0.0)
     desk.accepted([first])
     assert not watch.look()
     (seen,) = watch.progress()
@@ -44,3 +44,12 @@ def test_a_watch_is_over_once_nothing_moves(desk: Desk) -> None:
     desk.write(campaigns.finish_ended)
     assert watch.look()
     assert (watch.statuses(id), watch.progress()[0].eta_s) == ({"accepted": 2}, None)
+
+
+def test_two_looks_within_milliseconds_tell_no_rate(desk: Desk) -> None:
+    first, _ = desk.queued(n=2)
+    watch = Watch(desk.database, [str(desk.row(first)["campaign_id"])], least_s=60.0)
+    desk.accepted([first])
+    watch.look()
+    (seen,) = watch.progress()
+    assert (seen.ended, seen.rate, seen.eta_s) == (1, 0.0, None)
