@@ -101,12 +101,24 @@ def worker(context: typer.Context) -> int:
 
 
 def _run_celery(app: Any, arguments: list[str]) -> int:
-    """Celery's own worker command; its exit code, which ``app.worker_main`` keeps to itself."""
+    """Celery's own worker command; its exit code, which ``app.worker_main`` keeps to itself.
+
+    Raises InvalidInput when ``-Q`` names a queue that does not exist.
+    """
     from celery.bin.celery import celery
+    from celery.exceptions import ImproperlyConfigured
+
+    from bulksend.errors import InvalidInput
+    from bulksend.messaging.states import LANES
 
     celery.params[0].default = app
     try:
         celery.main(args=arguments, prog_name="bulksend")
+    except ImproperlyConfigured as error:
+        if not isinstance(error.__context__, KeyError):
+            raise
+        lanes = ", ".join(lane.value for lane in LANES)
+        raise InvalidInput(f"-Q: {error.__context__} is not a queue; the queues are {lanes}") from None
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
 

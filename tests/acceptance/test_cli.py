@@ -213,6 +213,15 @@ def test_a_server_that_is_not_there_is_named_without_its_password(
     assert "Traceback" not in done.stderr
 
 
+def test_a_worker_for_a_queue_that_does_not_exist_names_the_queues(cli: Cli, valkey_url: str) -> None:
+    """It ended in a traceback of Celery."""
+    credentials = {"USPEEDO_ACCESSKEY_ID": "key", "USPEEDO_ACCESSKEY_SECRET": "secret"}
+    done = cli("worker", "-Q", "marketin", REDIS_URL=valkey_url, **credentials)
+    assert done.returncode == 2, done.stderr
+    assert "-Q: 'marketin' is not a queue; the queues are otp, utility, marketing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_setting_is_told_the_nearest_right_one(cli: Cli) -> None:
     done = cli("settings", BULKSEND_LEASE="60")
     assert done.returncode == 2
