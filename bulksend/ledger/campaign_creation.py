@@ -115,9 +115,9 @@ def _cancelled_text(tx: Connection, campaign: Campaign, new: NewCampaign) -> str
     found = status_counts(tx, campaign.id)
     sent = sum(count for status, count in found.items() if Status(status) not in UNSENT | NOT_STARTED)
     return (
-        f"the same rows were sent as campaign {campaign.id} ({campaign.name}), which is cancelled: {sent:,} of its "
-        f"{counted(campaign.messages, 'message')} {'was' if sent == 1 else 'were'} or may have been sent, and no more "
-        f"will be. Nothing was changed. {next_steps(campaign, new)}"
+        f"the same rows were sent as campaign {campaign.id} ({campaign.name}), which is cancelled: of "
+        f"{counted(campaign.messages, 'message')} {sent:,} {'was' if sent == 1 else 'were'} sent or may have been "
+        f"sent, and no more will be sent. Nothing was changed. {next_steps(campaign, new)}"
     )
 
 

@@ -77,7 +77,7 @@ def test_a_repeat_of_what_was_cancelled_is_refused_and_names_the_ways_on(site: S
     site.json("campaigns", "cancel", "spring")
     for more in ((), ("--name", "other"), ("--dry-run",), ("--rate", "1/s")):
         said = site.send("list.csv", *more, code=2).stderr
-        assert f"{cancelled['campaign_id']} (spring), which is cancelled: 0 of its 3 messages" in said
+        assert f"{cancelled['campaign_id']} (spring), which is cancelled: of 3 messages 0 were sent" in said
         assert "`--again` sends to all of them" in said
         assert (
             f"`--continue {cancelled['campaign_id']}` sends to the recipients who do not have it yet" in said
@@ -94,7 +94,7 @@ def test_the_rest_of_what_was_cancelled_is_sent_as_the_refusal_says(site: Site) 
         ledger.execute("UPDATE messages SET status = 'unknown', ended_at = 1 WHERE row = 2")
     site.json("campaigns", "cancel", "spring")
     said = site.send("list.csv", code=2).stderr
-    assert "1 of its 3 messages was or may have been sent" in said
+    assert "of 3 messages 1 was sent or may have been sent, and no more will be sent" in said
     site.write("list.csv", PEOPLE.format(third=WHOLE) + "+44 7700 900143,Dan,5\n")
     for more in ((), ("--dry-run",)):
         said = site.send("list.csv", *more, code=2).stderr
