@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
 import threading
 import time
@@ -280,10 +279,9 @@ def running(stack: Stack) -> Iterator[Stack]:
 def run_up(folder: Path) -> int:
     """``bulksend up``: start, print the settings for other terminals, and run until a signal."""
     from ops.cli.output import say
+    from ops.cli.signals import stop_event
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     # Exported variables override those of a .env in the current folder.
     stack = Stack(folder, environ={**read_dotenv(Path(".env")), **os.environ})
     say(f"starting in {folder}; logs are in {folder / 'logs'}")

@@ -131,21 +131,16 @@ def _loglevel(level: str, args: list[str]) -> list[str]:
 @command
 def relay() -> int:
     """Publish due messages to Redis. Also publishes again what Redis lost; a second relay waits."""
-    import signal
-    import threading
-
     from bulksend import logs
     from bulksend.ledger.readiness import check_ledger_works
+    from ops.cli.signals import stop_event
     from producer.relay import Relay
 
     of = settings()
     with closing(ledger(of)) as database:
         check_ledger_works(database)
     logs.configure(of.log_level, of.log_format)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Relay.from_settings(of).run(stop)
+    Relay.from_settings(of).run(stop_event())
     return DONE
 
 

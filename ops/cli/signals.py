@@ -1,8 +1,10 @@
-"""A command that gets a signal ends at a safe point, and says what continues without it."""
+"""How commands end at a signal: at a safe point, or when an event is set."""
 
 from __future__ import annotations
 
+import _thread
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +19,18 @@ class Stopped(Exception):
     def __init__(self, number: int) -> None:
         self.code = 128 + number
         super().__init__(signal.Signals(number).name)
+
+
+def stop_event() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, for a process that runs until then.
+
+    The handler runs in the main thread, which may be inside ``wait`` and hold the event's lock: it would wait for
+    itself for ever. So another thread sets the event.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _thread.start_new_thread(stop.set, ()))
+    return stop
 
 
 @contextmanager
