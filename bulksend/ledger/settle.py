@@ -115,7 +115,7 @@ WITH settled AS ({settled} RETURNING p.*), closed AS ({closed}) SELECT CAST(atte
 """
 
 
-def settle_at_once(tx: Connection, settlements: Sequence[Settlement]) -> frozenset[str]:
+def settle_in_one_statement(tx: Connection, settlements: Sequence[Settlement]) -> frozenset[str]:
     """``settle`` as one statement without a transaction, for accepted messages that are where their worker left them.
 
     Returns the ids of the attempts that are settled now; call ``settle`` for the others, of which nothing was changed.

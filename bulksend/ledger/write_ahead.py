@@ -135,7 +135,7 @@ def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list
     return sorted(ended)
 
 
-def open_at_once(
+def open_in_one_statement(
     tx: Connection, openings: Sequence[Opening], *, lease: str, worker: str, account: str
 ) -> frozenset[str] | None:
     """``open_attempts`` as a single statement without a transaction: one round trip to PostgreSQL and not four.

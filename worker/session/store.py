@@ -14,8 +14,8 @@ from bulksend.ledger.claim import Claimed, claim, claimed_under
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.release import Release, fail_claimed, release
-from bulksend.ledger.settle import Settlement, settle, settle_at_once
-from bulksend.ledger.write_ahead import Opened, Opening, open_at_once, open_attempts
+from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
+from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
 from bulksend.messaging import region_of
 from bulksend.messaging.outcome import Scope, Suppress
 from worker.session.campaign_cache import CampaignCache
@@ -118,7 +118,7 @@ class Store:
         """The last check and the write-ahead of a batch: the ids of the attempts that are now open."""
 
         def in_one_statement(tx: Connection) -> frozenset[str] | None:
-            return open_at_once(tx, openings, lease=lease, worker=self.name, account=self.account)
+            return open_in_one_statement(tx, openings, lease=lease, worker=self.name, account=self.account)
 
         def with_full_check(tx: Connection) -> Opened:
             return open_attempts(tx, left, lease=lease, worker=self.name, account=self.account)
@@ -135,7 +135,8 @@ class Store:
         """Close attempts and move their messages on."""
         reach("before_settle")
         settled = (
-            self._in_one_statement(lambda tx: settle_at_once(tx, settlements), patience_s=5.0) or frozenset()
+            self._in_one_statement(lambda tx: settle_in_one_statement(tx, settlements), patience_s=5.0)
+            or frozenset()
         )
         left = [settlement for settlement in settlements if settlement.attempt_id not in settled]
         if left:

@@ -34,8 +34,8 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import StoredChunk
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import metadata
-from bulksend.ledger.settle import Settlement, settle, settle_at_once
-from bulksend.ledger.write_ahead import Opened, Opening, open_at_once, open_attempts
+from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
+from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -211,7 +211,7 @@ class Desk:
         of: dict[str, Any] = {"lease": lease, "worker": "host:1", "account": account}
         at_once = frozenset[str]()
         if not self.database.is_sqlite:
-            at_once = self.autocommit(open_at_once, openings, **of) or at_once
+            at_once = self.autocommit(open_in_one_statement, openings, **of) or at_once
         left = [opening for opening in openings if opening.attempt_id not in at_once]
         closely = self.write(open_attempts, left, **of)
         return replace(closely, attempts=closely.attempts | at_once)
@@ -251,7 +251,7 @@ class Desk:
 
     def settle(self, opening: Opening, outcome: Outcome, **changes: Any) -> Settlement:
         settlement = self.settlement(opening, outcome, **changes)
-        if self.database.is_sqlite or not self.autocommit(settle_at_once, [settlement]):
+        if self.database.is_sqlite or not self.autocommit(settle_in_one_statement, [settlement]):
             self.write(settle, [settlement])
         return settlement
 

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 from bulksend.ledger import campaigns, intake
 from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database, set_statement_timeout
-from bulksend.ledger.settle import settle, settle_at_once
-from bulksend.ledger.write_ahead import open_at_once, open_attempts
+from bulksend.ledger.settle import settle, settle_in_one_statement
+from bulksend.ledger.write_ahead import open_attempts, open_in_one_statement
 from bulksend.messaging.outcome import Accepted
 from tests.integration.ledger.conftest import ACCOUNT, Desk
 
@@ -88,10 +88,10 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
     # The same once more, each as the single statement that it nearly always is.
     again = desk.openings(desk.claim(lease, desk.queued(n=BATCH)))
     opening_at_once = reads(
-        desk, lambda tx: open_at_once(tx, again, lease=lease, worker="host:1", account=ACCOUNT)
+        desk, lambda tx: open_in_one_statement(tx, again, lease=lease, worker="host:1", account=ACCOUNT)
     )
     more = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in again]
-    settling_at_once = reads(desk, lambda tx: settle_at_once(tx, more))
+    settling_at_once = reads(desk, lambda tx: settle_in_one_statement(tx, more))
 
     read = {
         "claim": claiming,

@@ -8,8 +8,8 @@ import pytest
 
 from bulksend.ledger import campaign_control, pauses, senders, suppressions
 from bulksend.ledger.database import Database
-from bulksend.ledger.settle import settle, settle_at_once
-from bulksend.ledger.write_ahead import Opening, open_at_once
+from bulksend.ledger.settle import settle, settle_in_one_statement
+from bulksend.ledger.write_ahead import Opening, open_in_one_statement
 from bulksend.messaging.outcome import Accepted, Refused
 from tests.integration.ledger.conftest import ACCOUNT, ACTOR, SENDER, Desk
 
@@ -22,7 +22,7 @@ def desk(postgres_ledger_url: str) -> Iterator[Desk]:
 
 
 def opened_at_once(desk: Desk, lease: str, openings: list[Opening]) -> frozenset[str] | None:
-    return desk.autocommit(open_at_once, openings, lease=lease, worker="host:1", account=ACCOUNT)
+    return desk.autocommit(open_in_one_statement, openings, lease=lease, worker="host:1", account=ACCOUNT)
 
 
 def test_what_nothing_stands_in_the_way_of_is_opened_and_written_ahead(desk: Desk) -> None:
@@ -84,7 +84,7 @@ def test_results_of_all_that_were_accepted_are_stored_with_their_message_ids(des
     ids, lease = desk.queued(n=3), desk.lease()
     sent = desk.sent(lease, ids)
     results = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in sent]
-    assert desk.autocommit(settle_at_once, results) == {o.attempt_id for o in sent}
+    assert desk.autocommit(settle_in_one_statement, results) == {o.attempt_id for o in sent}
     assert [desk.row(id)["message_id"] for id in ids] == [f"mid-{id}" for id in ids]
     assert [[a["outcome"] for a in desk.attempts(id)] for id in ids] == [["accepted"]] * 3
     assert desk.broken() == {}
@@ -93,7 +93,7 @@ def test_results_of_all_that_were_accepted_are_stored_with_their_message_ids(des
 def test_a_result_that_is_no_acceptance_takes_the_long_way_and_so_do_those_beside_it(desk: Desk) -> None:
     first, second = desk.sent(desk.lease(), desk.queued(n=2))
     results = [desk.settlement(first, Accepted("mid-1", "rid")), desk.settlement(second, Refused("1", "no"))]
-    assert not desk.autocommit(settle_at_once, results)
+    assert not desk.autocommit(settle_in_one_statement, results)
     assert [desk.status(o.message.id) for o in (first, second)] == ["sending"] * 2
 
 
@@ -101,7 +101,7 @@ def test_a_message_that_was_moved_meanwhile_is_left_with_its_attempt_for_the_tra
     first, second = desk.sent(desk.lease(), desk.queued(n=2))
     results = [desk.settlement(o, Accepted(f"mid-{o.message.id}", "rid")) for o in (first, second)]
     desk.sql("UPDATE messages SET status = 'queued' WHERE CAST(id AS text) = :id", id=second.message.id)
-    assert desk.autocommit(settle_at_once, results) == {first.attempt_id}
+    assert desk.autocommit(settle_in_one_statement, results) == {first.attempt_id}
     assert [desk.status(o.message.id) for o in (first, second)] == ["accepted", "queued"]
     assert [a["outcome"] for o in (first, second) for a in desk.attempts(o.message.id)] == ["accepted", None]
     desk.write(settle, results[1:])
