@@ -233,7 +233,7 @@ def test_doctor_names_each_thing_that_is_broken_and_its_remedy(
     finally:
         valkey.config_set("maxmemory-policy", "noeviction")
     assert "CONFIG SET maxmemory-policy noeviction" in found["Redis memory"][1]
-    assert found["relay"][1] == "bulksend relay"
+    assert found["relay"][1] == "start bulksend relay"
     assert "bulksend worker" in found["workers"][1]
     assert "USPEEDO_ACCESSKEY_ID" in found["credentials"][0]
 

@@ -238,7 +238,7 @@ def test_commands_work_on_the_ledger_and_why_says_that_redis_refuses(
         done = run(BULKSEND, *act, "--why", "stop", ledger=ledger_file, url=urls[name])
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     assert (
-        "the account is paused"
+        "the account has been paused"
         in run(BULKSEND, "messages", "why", id, "--json", ledger=ledger_file, url=urls[name]).stdout
     )
 
