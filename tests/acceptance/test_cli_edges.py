@@ -120,7 +120,9 @@ def test_the_audit_leaves_its_verdict_for_prometheus(cli: Cli, tmp_path: Path) -
     assert "44770090000" not in file.read_text(encoding="utf-8")
 
 
-def test_an_audit_whose_result_cannot_be_written_is_refused_before_it_starts(cli: Cli, tmp_path: Path) -> None:
+def test_an_audit_whose_result_cannot_be_written_is_refused_before_it_starts(
+    cli: Cli, tmp_path: Path
+) -> None:
     nowhere = cli("audit", "--metrics", str(tmp_path / "no" / "bulksend.prom"))
     assert (nowhere.returncode, "there is no folder" in nowhere.stderr) == (2, True)
     a_part = cli("audit", "--campaign", "x", "--metrics", str(tmp_path / "bulksend.prom"))
