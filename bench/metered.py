@@ -6,6 +6,7 @@ row a call, ``[when, lead_ms, kind, asked, granted, cpu_seconds]``, ``when`` by 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import time
@@ -69,14 +70,15 @@ class Metered:
         """See Permits."""
         self._inner.restore(pauses=pauses, recent=recent)
 
-    def close(self) -> None:
-        """See Permits; and write down what was asked."""
+    def write(self) -> None:
+        """Write down what was asked."""
         self._file.write_text(json.dumps(self._calls))
-        self._inner.close()
 
 
 def _metered(inner: Permits) -> Permits:
-    return Metered(inner, Path(os.environ["BENCH_METER"]) / f"{os.getpid()}.json")
+    metered = Metered(inner, Path(os.environ["BENCH_METER"]) / f"{os.getpid()}.json")
+    atexit.register(metered.write)
+    return metered
 
 
 app = build_app(Settings.from_env(os.environ, Path(".env")), around_permits=_metered)
