@@ -87,7 +87,3 @@ class RemoteClock:
         """An answer that has just come, and ``steady_ms`` from before the call."""
         answered_ms = self.steady_ms()
         self._offset.observe(answered_ms if asked_ms is None else asked_ms, answered_ms, remote_ms)
-
-    def distrust(self) -> None:
-        """See ClockOffset."""
-        self._offset.distrust()

@@ -50,13 +50,10 @@ class Store:
         self.campaign_cache = campaign_cache
         self.name = name
         self.account = account
-        self.lease: str | None = None
-        """The lease taken last."""
 
     def take_lease(self, lease_ms: int) -> tuple[str, int]:
         """The id of a new lease for this worker, and the database's clock (ms)."""
-        self.lease, now_ms = self.database.retrying(lambda tx: leases.take(tx, self.name, lease_ms))
-        return self.lease, now_ms
+        return self.database.retrying(lambda tx: leases.take(tx, self.name, lease_ms))
 
     def renew(self, lease: str, lease_ms: int) -> int | None:
         """Prolong the lease: the database's clock (ms); None when it has lapsed."""
