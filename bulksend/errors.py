@@ -10,6 +10,8 @@ BulksendError                   1  500  everything below
 │   │   ├── MessageNotFound
 │   │   └── SenderNotFound
 │   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
+│   ├── NotSignedIn             2  401  no key was given, or it is not valid
+│   ├── AccessDenied            2  403  the key or user may not do this
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
 │       ├── LedgerUnfit
@@ -96,6 +98,14 @@ class MessageNotFound(NotFound):
 
 class SenderNotFound(NotFound):
     """No sender on record has that number."""
+
+
+class NotSignedIn(InvalidInput):
+    """No key was given, or it is unknown, expired or revoked."""
+
+
+class AccessDenied(InvalidInput):
+    """The key or user may not do this."""
 
 
 class Unfit(InvalidInput):

@@ -296,6 +296,23 @@ workers = Table(
     Column("ended_at", Instant),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True, comment="the part of the key that is not secret"),
+    Column("name", String(100), nullable=False),
+    Column("hash", LargeBinary, nullable=False, comment="SHA-256 of the whole key"),
+    Column("role", String(12), nullable=False),
+    Column("kinds", String(60), nullable=False, comment="separated by commas; empty: all"),
+    Column("senders", Text, nullable=False, comment="digits, separated by commas; empty: all"),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    Column("last_ip", String(45)),
+)
+
 installation = Table(
     "installation",
     metadata,

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the rest."""
     app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(worker)
     app.command("relay")(relay)
+    app.command("serve")(serve)
     # Its options, --help among them, are the simulator's own.
     app.command(
         "simulate",
@@ -141,6 +142,22 @@ def relay() -> int:
         check_ledger_works(database)
     logs.configure(of.log_level, of.log_format)
     Relay.from_settings(of).run(stop_event())
+    return DONE
+
+
+@command
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8080,
+) -> int:
+    """Serve the HTTP API. Its documentation is at /docs."""
+    from bulksend import logs
+    from ops.http.server import serve as run
+
+    of = settings()
+    check_ledger_is_chosen(of)
+    logs.configure(of.log_level, of.log_format)
+    run(of, host=host, port=port)
     return DONE
 
 

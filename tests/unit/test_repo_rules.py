@@ -50,7 +50,9 @@ def text_of(path: Path) -> str | None:
         return None
 
 
-FILES = tracked()
+#: Files of other projects, with their licences, as they were published.
+OF_OTHERS = ROOT / "ops" / "http" / "static" / "swagger-ui"
+FILES = [path for path in tracked() if OF_OTHERS not in path.parents]
 TEXTS = {path: text for path in FILES if (text := text_of(path)) is not None}
 TREES = {path: ast.parse(text) for path, text in TEXTS.items() if path.suffix == ".py"}
 

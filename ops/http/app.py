@@ -1,0 +1,40 @@
+"""The application: its endpoints, its errors, its documentation without any outside address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from bulksend import __version__
+from ops.http import problems, request_ids
+from ops.http.parts import Parts
+from ops.http.routes import health
+
+STATIC = Path(__file__).parent / "static"
+_ROUTERS = (health.router,)
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The API over these parts."""
+    app = FastAPI(
+        title="bulksend",
+        version=__version__,
+        description="Send WhatsApp messages in bulk, and see what happened to each one.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    problems.install(app)
+    app.add_middleware(request_ids.RequestIds)
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
+    def docs() -> FileResponse:
+        return FileResponse(STATIC / "docs.html")
+
+    return app

@@ -1,0 +1,113 @@
+"""Errors as problem details (RFC 9457): one table from the error tree to HTTP statuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from bulksend import errors
+from bulksend.errors import BulksendError, InvalidValue
+from producer.intake import IntakeInterrupted, SamePeople
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+#: The first row whose class an error has decides.
+STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
+    (errors.NotSignedIn, 401, "Not signed in"),
+    (errors.AccessDenied, 403, "Access denied"),
+    (errors.NotFound, 404, "Not found"),
+    (IntakeInterrupted, 409, "Intake interrupted"),
+    (SamePeople, 409, "Already sent to some recipients"),
+    (errors.Unfit, 500, "A server cannot be used as it is set up"),
+    (errors.InvalidInput, 422, "Invalid input"),
+    (errors.Unavailable, 503, "A server is away"),
+    (BulksendError, 500, "Internal error"),
+)
+
+
+def problem(
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    code: str,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An answer of problem details. ``errors`` are ``{field, row, why}``."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": getattr(request.state, "request_id", None),
+        "errors": list(errors),
+    }
+    return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def code_of(error: type[Exception]) -> str:
+    """The code of an error: its class's name, in small letters with underscores."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.__name__).lower()
+
+
+def of_error(request: Request, error: BulksendError) -> JSONResponse:
+    """The problem of an error of ours."""
+    status, title = next((s, t) for kind, s, t in STATUSES if isinstance(error, kind))
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status)
+    listed = [field_error(error)] if isinstance(error, InvalidValue) else []
+    if status >= 500:
+        log.error("request_failed", error=str(error), code=code_of(type(error)))
+    return problem(
+        request, status, title, str(error), code=code_of(type(error)), errors=listed, headers=headers
+    )
+
+
+def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:
+    """One entry of ``errors``. The value is left out where the error has none; it is safe to show."""
+    return {"field": error.field, "row": row, "value": error.value or None, "why": error.why}
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer every error with a problem."""
+
+    @app.exception_handler(BulksendError)
+    def _ours(request: Request, error: BulksendError) -> JSONResponse:
+        return of_error(request, error)
+
+    @app.exception_handler(DBAPIError)
+    def _of_the_database(request: Request, error: DBAPIError) -> JSONResponse:
+        return of_error(request, request.app.state.parts.database.translated(error))
+
+    @app.exception_handler(RequestValidationError)
+    def _of_the_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        # Without the input, which may be private.
+        found = [
+            {"field": ".".join(map(str, each["loc"][1:])) or "body", "row": None, "why": str(each["msg"])}
+            for each in error.errors()
+        ]
+        detail = f"{found[0]['field']}: {found[0]['why']}" if found else "the request is malformed"
+        return problem(request, 422, "Invalid input", detail, code="invalid_input", errors=found)
+
+    @app.exception_handler(HTTPException)
+    def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+        detail = str(error.detail)
+        code = code_of(type(error)) if error.status_code >= 500 else detail.lower().replace(" ", "_")
+        return problem(request, error.status_code, detail, detail, code=code, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        # The text of an unknown error may hold private data: only its class and place are logged.
+        log.error("request_crashed", error=type(error).__name__)
+        return problem(request, 500, "Internal error", "the error is in the log", code="internal_error")

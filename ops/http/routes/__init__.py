@@ -1,0 +1,1 @@
+"""The endpoints, a module for each resource; each has a ``router``."""

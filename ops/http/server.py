@@ -1,0 +1,46 @@
+"""``bulksend serve``: the application on uvicorn, which ends in order at SIGTERM."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from bulksend import bootstrap
+from bulksend.operations.api_keys import KeyRing
+from bulksend.settings import Settings
+from ops.http.app import create_app
+from ops.http.parts import Parts
+from producer import Producer
+
+#: A stop waits this long for requests that are being answered.
+STOP_S = 20
+
+
+def parts_of(of: Settings) -> Parts:
+    """The parts of these settings. Raises what bootstrap.checked_database raises."""
+    database = bootstrap.checked_database(of)
+    return Parts(
+        settings=of,
+        database=database,
+        cipher=bootstrap.reading_cipher(of),
+        producer=Producer.from_settings(of),
+        limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None),
+        keys=KeyRing(database),
+    )
+
+
+def serve(of: Settings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT. Raises what ``parts_of`` raises."""
+    parts = parts_of(of)
+    try:
+        config = uvicorn.Config(
+            create_app(parts),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+        )
+        uvicorn.Server(config).run()
+    finally:
+        parts.close()
