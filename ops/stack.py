@@ -1,4 +1,4 @@
-"""The embedded stack: a Valkey, a SQLite ledger, a worker, a relay, and the simulated vendor, in one folder.
+"""The embedded stack: Valkey, SQLite ledger, worker, relay, HTTP API and simulated vendor, in one folder.
 
 For `up`, `demo` and the tests: real processes, the same as in production, that end with the process that made them.
 """
@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from bulksend import bootstrap
-from bulksend.errors import InvalidInput
+from bulksend.errors import InvalidInput, NotSignedIn
 from bulksend.ledger import leases
 from bulksend.ledger.database import Database
 from bulksend.ledger.migrate import migrate
 from bulksend.messaging.surrogates import replace_surrogates
+from bulksend.operations import api_keys
+from bulksend.operations.access import Role
+from bulksend.operations.api_keys import KeyRing
 from bulksend.settings import Settings, read_dotenv
-from ops.local.ports import is_free
+from ops.local.ports import free_port, is_free
 from ops.local.process import CannotStart, ChildProcess, log_tail
 from ops.local.valkey import EmbeddedValkey
 
@@ -64,6 +67,8 @@ class Stack:
     workers: int = 1
     simulator_options: tuple[str, ...] = ()
     database_url: str | None = None
+    api_port: int | None = None
+    """The port of the HTTP API, or a free one if it is taken; None: no API."""
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
@@ -71,6 +76,7 @@ class Stack:
         self._members: list[Member] = []
         self._added: dict[str, str] = {}
         self.simulator_origin: str | None = None
+        self.api_origin: str | None = None
         self.moved: list[str] = []
         """Servers whose port of the last start is taken, so that they have another one."""
 
@@ -105,6 +111,8 @@ class Stack:
             for number in range(self.workers):
                 self.add(f"worker{number + 1 if self.workers > 1 else ''}", "worker", "-n", f"w{number}@%h")
             self.add("relay", "relay")
+            if self.api_port is not None:
+                self._start_api(self.api_port)
             self._await(lambda: self._alive_workers(database) >= self.workers, "no worker became ready")
         finally:
             database.close()
@@ -197,7 +205,7 @@ class Stack:
         if self.simulator_origin is not None:
             now["simulator"] = int(self.simulator_origin.rsplit(":", 1)[1])
         (self.folder / _PORTS).write_text(json.dumps(now))
-        self.moved = [name for name, port in now.items() if before.get(name, port) != port]
+        self.moved += [name for name, port in now.items() if before.get(name, port) != port]
 
     def _start_simulator(self, port: int) -> None:
         from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
@@ -224,6 +232,35 @@ class Stack:
             "USPEEDO_ACCESSKEY_ID": REHEARSAL_ACCESS_KEY_ID,
             "USPEEDO_ACCESSKEY_SECRET": REHEARSAL_SECRET,
         }
+
+    def _start_api(self, port: int) -> None:
+        chosen = port if is_free(port) else free_port()
+        if chosen != port:
+            self.moved.append("serve")
+        member = self.add("serve", "serve", "--port", str(chosen))
+        self.api_origin = f"http://127.0.0.1:{chosen}"
+        self._await(self._api_answers, "the HTTP API did not start", member)
+
+    def owner_key(self) -> str:
+        """The key of this stack's owner, made at the first call and kept in a file that only the user can read."""
+        file = self.folder / "api-key"
+        with closing(bootstrap.database(self.settings)) as database:
+            with suppress(OSError, NotSignedIn):
+                key = file.read_text().strip()
+                KeyRing(database).principal(key)
+                return key
+            with database.write() as tx:
+                made = api_keys.add(tx, name="up", role=Role.ADMIN, actor="up")
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as opened:
+            opened.write(made.key)
+        return made.key
+
+    def _api_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.api_origin}/readyz", timeout=5) as reply:  # noqa: S310
+                return bool(reply.status == 200)
+        except OSError:  # it does not listen yet
+            return False
 
     def inspect(self, path: str) -> Any:
         """The JSON answer of the simulator's ``/_/``."""
@@ -276,14 +313,14 @@ def running(stack: Stack) -> Iterator[Stack]:
         stack.stop()
 
 
-def run_up(folder: Path) -> int:
+def run_up(folder: Path, *, port: int) -> int:
     """``bulksend up``: start, print the settings for other terminals, and run until a signal."""
     from ops.cli.output import say
     from ops.cli.signals import stop_event
 
     stop = stop_event()
     # Exported variables override those of a .env in the current folder.
-    stack = Stack(folder, environ={**read_dotenv(Path(".env")), **os.environ})
+    stack = Stack(folder, environ={**read_dotenv(Path(".env")), **os.environ}, api_port=port)
     say(f"starting in {folder}; logs are in {folder / 'logs'}")
     with running(stack):
         if stack.simulator_origin is not None:
@@ -299,8 +336,10 @@ def run_up(folder: Path) -> int:
                 f"the last port of {name} is taken, so it has another one: paste the lines below again",
                 "yellow",
             )
+        say(f"the HTTP API is at {stack.api_origin}, its documentation at {stack.api_origin}/docs")
         say("to use it from another terminal, paste:", "bold")
-        for name, value in stack.settings_environ.items():
+        shown = {"BULKSEND_URL": str(stack.api_origin), "BULKSEND_API_KEY": stack.owner_key()}
+        for name, value in (stack.settings_environ | shown).items():
             if name != "BULKSEND_SPOOL_DIR":
                 sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         sys.stdout.flush()

@@ -197,6 +197,13 @@ class Settings(BaseModel):
         None, description="Name of the operator in the operator log; the system's user if it is not set"
     )
 
+    url: Annotated[str, AfterValidator(values.http_url)] | None = Field(
+        None, description="Address of the HTTP API, for programs that use bulksend.client"
+    )
+    api_key: SecretStr | None = Field(
+        None, description="Key of the HTTP API, for programs that use bulksend.client; never shown"
+    )
+
     failpoints: Annotated[str, AfterValidator(values.failpoints)] | None = Field(
         None, description="For fault tests only: steps at which a process dies, NAME:ACTION[:NTH]"
     )

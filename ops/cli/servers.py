@@ -55,11 +55,12 @@ def up(
     folder: Annotated[Path, typer.Option(help="Folder of the ledger, the queue and the logs.")] = Path(
         ".bulksend"
     ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP API.")] = 8080,
 ) -> int:
-    """Run the whole system here. Queue, worker, relay, and a simulated vendor unless credentials are set."""
+    """Run the whole system here. Queue, worker, relay, HTTP API, and a simulated vendor unless credentials are set."""
     from ops.stack import run_up
 
-    return run_up(folder)
+    return run_up(folder, port=port)
 
 
 @command

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
@@ -278,3 +279,16 @@ def relay_leads(stack: Stack) -> None:
         while not client.exists(LEADER_KEY):
             assert time.monotonic() < until
             time.sleep(0.05)
+
+
+def test_up_serves_the_api_and_keeps_its_key(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "stack", environ=plain_environ(), api_port=free_port())
+    with running(stack):
+        keys = [stack.owner_key(), stack.owner_key()]
+        assert keys[0] == keys[1]
+        file = stack.folder / "api-key"
+        assert file.stat().st_mode & 0o777 == 0o600
+        with httpx.Client(base_url=str(stack.api_origin)) as client:
+            assert client.get("/readyz").json() == {"status": "ok"}
+        file.write_text("bsk_a_b")
+        assert stack.owner_key() not in ("bsk_a_b", keys[0])
