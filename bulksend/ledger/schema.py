@@ -313,6 +313,18 @@ api_keys = Table(
     Column("last_ip", String(45)),
 )
 
+receipt_tokens = Table(
+    "receipt_tokens",
+    metadata,
+    Column("id", String(16), primary_key=True, comment="the part of the token that is not secret"),
+    Column("name", String(100), nullable=False),
+    Column("hash", LargeBinary, nullable=False, comment="SHA-256 of the whole token"),
+    Column("ips", Text, nullable=False, comment="addresses and networks, separated by commas; empty: all"),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    Column("revoked_at", Instant),
+)
+
 installation = Table(
     "installation",
     metadata,

@@ -1,0 +1,62 @@
+"""Tokens of the address to which the vendor sends receipts. Only a hash of each token is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from bulksend.ledger import operator_log
+from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.schema import receipt_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptToken:
+    """A token as stored. ``ips`` are addresses and networks separated by commas, empty: all. Instants in ms."""
+
+    id: str
+    name: str
+    hash: bytes
+    ips: str
+    created_at: int
+    created_by: str
+    revoked_at: int | None
+
+
+def add(tx: Connection, *, id: str, name: str, hash: bytes, ips: str, actor: str) -> None:
+    """Store a new token, on record."""
+    tx.execute(
+        insert(receipt_tokens).values(
+            id=id,
+            name=storable(name, 100),
+            hash=hash,
+            ips=ips,
+            created_at=current_ms(),
+            created_by=storable(actor, 100),
+        )
+    )
+    operator_log.record(tx, actor=actor, act="add", scope="token", subject=id, why=name)
+
+
+def get(tx: Connection, id: str) -> ReceiptToken | None:
+    """One token; None where there is none of that id."""
+    row = tx.execute(select(receipt_tokens).where(receipt_tokens.c.id == id)).mappings().one_or_none()
+    return None if row is None else ReceiptToken(**row)
+
+
+def all_tokens(tx: Connection) -> list[ReceiptToken]:
+    """Every token, the oldest first."""
+    order = receipt_tokens.c.created_at, receipt_tokens.c.id
+    return [ReceiptToken(**row) for row in tx.execute(select(receipt_tokens).order_by(*order)).mappings()]
+
+
+def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
+    """Revoke a token, on record; returns whether it was live."""
+    change = (
+        update(receipt_tokens)
+        .where(receipt_tokens.c.id == id, receipt_tokens.c.revoked_at.is_(None))
+        .values(revoked_at=current_ms())
+    )
+    return operator_log.apply(tx, change, actor=actor, act="revoke", scope="token", subject=id, why=why)

@@ -1,0 +1,112 @@
+"""Tokens of the address to which the vendor sends receipts: make, list and revoke them, and check a presented one."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bulksend.errors import InvalidValue, NotFound
+from bulksend.ledger import receipt_tokens
+from bulksend.ledger.receipt_tokens import ReceiptToken
+from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
+from bulksend.operations.json_shape import to_json
+
+PREFIX = "bsr"
+#: Hashes to nothing: compared with where there is no token of that id, so that both cases take the same time.
+_OF_NONE = bytes(32)
+_HIDDEN = ("hash", "ips")
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token just made. ``token`` is shown once; the ledger keeps its hash."""
+
+    id: str
+    token: str
+
+
+def add(
+    tx: Connection,
+    *,
+    name: str,
+    ips: Sequence[str] = (),
+    actor: str,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+) -> NewToken:
+    """Make a token. ``ips``: addresses and networks that may use it; empty: all. Raises InvalidValue."""
+    id = base62(random(ID_BYTES), 9)
+    token = compose(PREFIX, id, random(SECRET_BYTES))
+    allowed = ",".join(str(_network(ip)) for ip in ips)
+    receipt_tokens.add(tx, id=id, name=name, hash=_hash(token), ips=allowed, actor=actor)
+    return NewToken(id, token)
+
+
+def list_tokens(tx: Connection) -> list[dict[str, Any]]:
+    """Every token without its hash, the oldest first."""
+    return [as_json(token) for token in receipt_tokens.all_tokens(tx)]
+
+
+def as_json(token: ReceiptToken) -> dict[str, Any]:
+    """A token as lists show it."""
+    shown = {name: value for name, value in to_json(token).items() if name not in _HIDDEN}
+    return shown | {"ips": token.ips.split(",") if token.ips else []}
+
+
+def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
+    """Revoke a token; returns whether it was live. Raises NotFound when there is none of that id."""
+    if receipt_tokens.get(tx, id) is None:
+        raise NotFound(f"no token has the id {id[:40]}; `bulksend tokens list` shows them")
+    return receipt_tokens.revoke(tx, id, actor=actor, why=why)
+
+
+class TokenRing:
+    """The live tokens at one moment. Answers from memory: the ledger may be away when a receipt comes."""
+
+    def __init__(self, tokens: Sequence[ReceiptToken] = ()) -> None:
+        self._tokens = {
+            token.id: (token.hash, [ip_network(ip) for ip in token.ips.split(",") if ip])
+            for token in tokens
+            if token.revoked_at is None
+        }
+
+    @classmethod
+    def read(cls, tx: Connection) -> TokenRing:
+        """The tokens in the ledger now."""
+        return cls(receipt_tokens.all_tokens(tx))
+
+    def id_of(self, presented: str, ip: str) -> str | None:
+        """The id of a presented token; None when it is unknown, revoked, or not allowed from this address."""
+        id = id_of(presented, PREFIX) or ""
+        hash, networks = self._tokens.get(id, (_OF_NONE, []))
+        if not hmac.compare_digest(hash, _hash(presented)):
+            return None
+        return id if not networks or _is_in(ip, networks) else None
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text.strip())
+    except ValueError:
+        raise InvalidValue(
+            "ips", text[:40], "is not an address or network, e.g. 203.0.113.7 or 203.0.113.0/24"
+        ) from None
+
+
+def _is_in(ip: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in networks)
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
