@@ -17,5 +17,6 @@ senders       list_senders, change_sender; set_paused for a sender or the accoun
 suppressions  list, add, remove, import; parse_subject, parse_scope
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation          health     whether worker and relay run
+access        Role, Principal    api_keys   add_key, list_keys, revoke; KeyRing: whose a key is
 limiter       the limiter's pause flags        contents   a message's content        json_shape   fields and times
 """

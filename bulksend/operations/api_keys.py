@@ -13,12 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from bulksend.errors import NotFound, NotSignedIn
+from bulksend.errors import InvalidValue, NotFound, NotSignedIn
 from bulksend.ledger import api_keys
 from bulksend.ledger.api_keys import ApiKey
 from bulksend.ledger.database import Database
+from bulksend.messaging import parse_recipient
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
 from bulksend.messaging.states import Kind
+from bulksend.messaging.units import parse_choice, parse_instant_ms
 from bulksend.operations.access import Principal, Role
 from bulksend.operations.json_shape import to_json
 
@@ -26,6 +28,7 @@ PREFIX = "bsk"
 #: A revoked key is refused within this time.
 REMEMBERED_S = 0.5
 _HIDDEN = ("hash", "kinds", "senders")
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,55 @@ class NewKey:
 
     id: str
     key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRequest:
+    """A key that is asked for, each field as a person or a program writes it.
+
+    Empty ``kinds`` or ``senders``: all. ``expires`` in ISO 8601; ``default_region`` and ``timezone`` complete
+    numbers and times that are written without.
+    """
+
+    name: str
+    role: str
+    kinds: Sequence[str] = ()
+    senders: Sequence[str] = ()
+    expires: str | None = None
+    default_region: str | None = None
+    timezone: str | None = None
+
+    def expires_at(self, now_ms: int) -> int | None:
+        """The end in ms. Raises InvalidValue when it is no time, or has passed."""
+        if self.expires is None:
+            return None
+        at = parse_instant_ms(self.expires, timezone=self.timezone or "UTC", now_ms=now_ms, field="expires")
+        if at <= now_ms:
+            raise InvalidValue("expires", self.expires[:40], "has passed; give a time in the future")
+        return at
+
+
+def add_key(database: Database, asked: KeyRequest, *, actor: str) -> dict[str, Any]:
+    """Make a key, on record: its fields, and as ``key`` the key itself. Raises InvalidValue, which names the field."""
+    name = checked_name(asked.name)
+    role = parse_choice(Role, asked.role, field="role")
+    kinds = [parse_choice(Kind, kind, field="kinds") for kind in asked.kinds]
+    senders = [
+        parse_recipient(sender, default_region=asked.default_region, field="senders")
+        for sender in asked.senders
+    ]
+    expires_at = asked.expires_at(int(time.time() * 1000))
+    with database.write() as tx:
+        made = add(tx, name=name, role=role, kinds=kinds, senders=senders, expires_at=expires_at, actor=actor)
+        return {"id": made.id, "key": made.key} | as_json(_existing(tx, made.id))
+
+
+def checked_name(text: str) -> str:
+    """The name of a key or user, which operator log and access log show. Raises InvalidValue."""
+    name = text.strip()
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise InvalidValue("name", name[:40], f"must have 1 to {_LONGEST_NAME} visible characters")
+    return name
 
 
 def add(
@@ -56,8 +108,8 @@ def add(
         name=name,
         hash=_hash(key),
         role=role.value,
-        kinds=",".join(sorted(kinds)),
-        senders=",".join(sorted(senders)),
+        kinds=",".join(sorted(set(kinds))),
+        senders=",".join(sorted(set(senders))),
         expires_at=expires_at,
         actor=actor,
     )
@@ -77,9 +129,14 @@ def as_json(key: ApiKey) -> dict[str, Any]:
 
 def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     """Revoke a key; returns whether it was live. Raises NotFound when there is none of that id."""
-    if api_keys.get(tx, id) is None:
-        raise NotFound(f"no key has the id {id[:40]}; `bulksend keys list` shows them")
-    return api_keys.revoke(tx, id, actor=actor, why=why)
+    return api_keys.revoke(tx, _existing(tx, id).id, actor=actor, why=why)
+
+
+def _existing(tx: Connection, id: str) -> ApiKey:
+    key = api_keys.get(tx, id)
+    if key is None:
+        raise NotFound("no key has this id; `bulksend keys list` shows the ids")
+    return key
 
 
 class KeyRing:

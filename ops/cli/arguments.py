@@ -16,12 +16,18 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Phone = Annotated[str, typer.Argument(help="A number, in any common notation.", metavar="PHONE")]
 Why = Annotated[str, typer.Option(help="The reason, for the operator log.")]
+Reason = Annotated[str | None, typer.Option("--why", help="The reason, for the operator log.")]
 Encoding = Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")]
 SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XLSX; default: the first.")]
 
 #: Options that hold a reason.
 _REASONS = frozenset({"why", "reason"})
 _WHY = "is not UTF-8 text; set the terminal to UTF-8, or write it in plain letters"
+
+
+def listed(text: str | None) -> list[str]:
+    """The values of an option that takes several, separated by commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 @contextmanager

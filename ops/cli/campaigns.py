@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json
+from ops.cli.arguments import Json, Reason
 from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, limiter_opener, settings
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 group = typer.Typer(help="See and control campaigns.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The campaign's id, or its name if it is unique.", metavar="ID")]
-Why = Annotated[str | None, typer.Option(help="The reason, for the operator log.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -121,28 +120,28 @@ def watch(id: Id, json: Json = False) -> int:
 
 @group.command("pause")
 @command
-def pause(id: Id, why: Why = None, json: Json = False) -> int:
+def pause(id: Id, why: Reason = None, json: Json = False) -> int:
     """Hold every message that has not been sent; takes effect at once."""
     return _act(id, "pause", why, json)
 
 
 @group.command("resume")
 @command
-def resume(id: Id, why: Why = None, json: Json = False) -> int:
+def resume(id: Id, why: Reason = None, json: Json = False) -> int:
     """Continue where it was paused; no recipient is skipped or repeated."""
     return _act(id, "resume", why, json)
 
 
 @group.command("cancel")
 @command
-def cancel(id: Id, why: Why = None, json: Json = False) -> int:
+def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
     """Cancel every message that is not being sent right now. Cannot be undone."""
     return _act(id, "cancel", why, json)
 
 
 @group.command("retry")
 @command
-def retry(id: Id, why: Why = None, json: Json = False) -> int:
+def retry(id: Id, why: Reason = None, json: Json = False) -> int:
     """Queue failed messages again, never accepted or unknown ones."""
     return _act(id, "retry", why, json)
 

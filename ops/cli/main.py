@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from bulksend import __version__
-from ops.cli import audit, campaigns, export, messages, send, senders, servers, streams, suppressions
+from ops.cli import audit, campaigns, export, keys, messages, send, senders, servers, streams, suppressions
 from ops.cli.arguments import guard
 from ops.cli.context import DONE, FAILED
 
@@ -47,6 +47,7 @@ export.register(app)
 audit.register(app)
 suppressions.register(app)
 senders.register(app)
+keys.register(app)
 servers.register(app)
 
 

@@ -11,8 +11,6 @@ import typer
 from ops.cli.arguments import Json
 from ops.cli.context import DONE, FAILED, check_ledger_is_chosen, command, ledger, settings
 
-keys_group = typer.Typer(help="Encryption keys.", no_args_is_help=True)
-
 
 def register_first(app: typer.Typer) -> None:
     """Add what a newcomer should see first."""
@@ -34,7 +32,6 @@ def register(app: typer.Typer) -> None:
     )(simulate)
     app.command("settings")(settings_)
     app.command("doctor")(doctor)
-    app.add_typer(keys_group, name="keys")
 
 
 @command
@@ -202,11 +199,3 @@ def doctor(json: Json = False) -> int:
             if check.remedy:
                 line(f"    {check.remedy}", "yellow")
     return DONE if found.well else FAILED
-
-
-@keys_group.command("new-encryption-key")
-def new_encryption_key() -> None:
-    """A new key for BULKSEND_ENCRYPTION_KEY, on stdout."""
-    from bulksend.ledger.key_file import new_encryption_key as make
-
-    typer.echo(make())

@@ -41,6 +41,10 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("suppressions remove 447700900001 --why x --scope odd", "--scope"),
         ("suppressions list --phone 447700900001 --region UK", "--region"),
         ("senders set 8615000579987 --rate fast", "--rate"),
+        ("keys add --name shop --role boss", "--role"),
+        ("keys add --name shop --role sender --kinds otp,spam", "--kinds"),
+        ("keys add --name shop --role sender --senders 12", "--senders"),
+        ("keys add --name shop --role sender --expires 2020-01-01T00:00:00Z", "--expires"),
     ],
 )
 def test_a_bad_value_is_blamed_on_the_option_as_typed(

@@ -147,6 +147,27 @@ def test_people_and_senders(cli: Cli, tmp_path: Path) -> None:
     assert one(cli("account", "resume", "--why", "topped up", "--json"))["changed"] is True
 
 
+@pytest.mark.timeout(600)
+def test_a_key_of_a_program_is_printed_once_and_can_be_revoked(cli: Cli, tmp_path: Path) -> None:
+    limits = ("--kinds", "otp,utility", "--senders", SENDER, "--expires", "2099-01-01T00:00:00Z")
+    made = one(cli("keys", "add", "--name", "shop", "--role", "sender", *limits, "--json"))
+    assert made["key"].startswith(f"bsk_{made['id']}_")
+    (listed,) = lines(cli("keys", "list", "--json"))
+    assert listed == {name: value for name, value in made.items() if name != "key"}
+    assert (listed["role"], listed["kinds"], listed["senders"]) == ("sender", ["otp", "utility"], [SENDER])
+    assert (listed["created_by"], listed["expires_at"]) == ("ann", "2099-01-01T00:00:00.000+00:00")
+    assert made["key"].rpartition("_")[2] not in (tmp_path / "bulksend.db").read_bytes().decode("latin-1")
+
+    plain = cli("keys", "add", "--name", "tool", "--role", "viewer")
+    assert plain.stdout.strip().startswith("bsk_"), "stdout is the key alone, for a script"
+    assert "shown only now" in plain.stderr
+
+    assert one(cli("keys", "revoke", made["id"], "--why", "leaked", "--json"))["changed"] is True
+    assert one(cli("keys", "revoke", made["id"], "--json"))["changed"] is False
+    assert lines(cli("keys", "list", "--json"))[0]["revoked_at"] is not None
+    assert cli("keys", "revoke", "nothing").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -34,6 +34,7 @@ COMMANDS = {
     "suppressions list": "suppressions list",
     "suppressions import": "suppressions import bad.csv",
     "senders list": "senders list",
+    "keys list": "keys list",
     "settings": "settings",
     "audit": "audit",
     "doctor": "doctor",
@@ -43,8 +44,9 @@ COMMANDS = {
 
 #: Those that print no table: sentences, JSON, a file, a screen (test_watching.py), or what their own tests look at.
 NO_TABLE = {
-    *(("demo",), ("up",), ("worker",), ("relay",), ("simulate",), ("migrate",), ("export",)),
-    *(("messages", "resolve"), ("keys", "new-encryption-key")),
+    *(("demo",), ("up",), ("worker",), ("relay",), ("serve",), ("simulate",), ("migrate",), ("export",)),
+    ("messages", "resolve"),
+    *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),
     *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry")),
     *(("suppressions", act) for act in ("add", "remove")),
     *(("senders", act) for act in ("add", "set", "pause", "resume")),
@@ -73,6 +75,7 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
     assert cli("suppressions", "add", "447700900777", "--reason", ERROR[:150]).returncode == 0
     assert cli("senders", "set", SENDER, "--name", NAME).returncode == 0
     assert cli("senders", "pause", SENDER, "--why", ERROR).returncode == 0
+    assert cli("keys", "add", "--name", NAME, "--role", "sender", "--senders", SENDER).returncode == 0
     with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
         found = [id for (id,) in ledger.execute("SELECT id FROM messages ORDER BY id")]
         ledger.execute(

@@ -64,8 +64,9 @@ OF_A_FACE = {"sys", "typer", "click", "rich", "getpass", "subprocess", "signal"}
 #: Commands that are about the ledger itself, or turn its errors into exit codes.
 USES_THE_LEDGER = {
     "ops.cli.context": {"bulksend.ledger.driver_errors", "sqlalchemy.exc"},
+    "ops.cli.keys": {"bulksend.ledger.key_file"},
     "ops.cli.send": {"bulksend.ledger.campaigns", "sqlalchemy.exc"},
-    "ops.cli.servers": {"bulksend.ledger.key_file", "bulksend.ledger.migrate", "bulksend.ledger.readiness"},
+    "ops.cli.servers": {"bulksend.ledger.migrate", "bulksend.ledger.readiness"},
 }
 
 #: What the pure rooms are handed as arguments instead.
