@@ -187,7 +187,7 @@ def parse_reply(
         message_id=_id_text(message_id),
         has_valid_message_id=isinstance(message_id, str) and bool(_id_text(message_id)),
         retry_after_ms=_retry_after_ms(by_name.get("retry-after", ""), by_name.get("date", "")),
-        shown=_masked(message) if fields is not None else _description(by_name.get("content-type", ""), body),
+        shown=masked(message) if fields is not None else _description(by_name.get("content-type", ""), body),
     )
 
 
@@ -252,7 +252,7 @@ def _is_given(value: object) -> bool:
     return value is not None and (not isinstance(value, str) or bool(value.strip()))
 
 
-def _masked(words: str) -> str:
+def masked(words: str) -> str:
     """The vendor's text with numbers masked and unprintable characters escaped (log injection, bidi, NUL)."""
     if not words:
         return ""
@@ -263,7 +263,7 @@ def _masked(words: str) -> str:
 
 def _description(content_type: str, body: bytes) -> str:
     """Describes a body that is not a JSON object. Its text is not kept: it might quote our request."""
-    return _masked(f"no JSON object: {len(body)} bytes of {content_type[:80] or 'unnamed type'}")
+    return masked(f"no JSON object: {len(body)} bytes of {content_type[:80] or 'unnamed type'}")
 
 
 def _retry_after_ms(value: str, server_date: str) -> int | None:
