@@ -9,6 +9,8 @@ BulksendError                   1  500  everything below
 │   │   ├── CampaignNotFound
 │   │   ├── MessageNotFound
 │   │   └── SenderNotFound
+│   ├── IdempotencyKeyReused            the key came with another body before
+│   ├── RequestRunning          2  409  the request with this Idempotency-Key is being answered
 │   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
 │   ├── AccessDenied            2  403  the key or user may not do this
@@ -106,6 +108,14 @@ class NotSignedIn(InvalidInput):
 
 class AccessDenied(InvalidInput):
     """The key or user may not do this."""
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """The Idempotency-Key came with another body before."""
+
+
+class RequestRunning(InvalidInput):
+    """The first request with this Idempotency-Key is still being answered."""
 
 
 class Unfit(InvalidInput):

@@ -37,6 +37,8 @@ STEPS = {
     "before_settle": "worker: outcomes are decided, not recorded",
     "after_settle": "worker: outcomes are committed",
     "giving_back": "worker: before unsent messages go back to the queue",
+    "act_done": "serve: an act is done, its transaction is not committed",
+    "act_kept": "serve: an act and its answer are committed, nothing is sent to the caller",
     "rescuing": "worker or relay: during a rescue, before its commit",
 }
 ACTIONS = {

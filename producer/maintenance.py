@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
-from bulksend.ledger import campaign_control, campaigns, counters, due, leases, receipts
+from bulksend.ledger import campaign_control, campaigns, counters, due, idempotency, leases, receipts
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
 
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 #: How often the counts of all connections are merged.
 MERGE_COUNTS_S = 600.0
+#: How often old answers to requests with an Idempotency-Key are deleted.
+DELETE_ANSWERS_S = 10.0
 #: The interval of all other tasks, and the longest wait before a failed task is tried again.
 EVERY_S, FAILED_S = 1.0, 60.0
 #: The longest time of a statement: a task does a bounded part of its work and runs again.
@@ -62,6 +64,7 @@ class Maintenance:
             _Task("match_receipts", lambda tx: {"receipts": receipts.match_orphans(tx)}),
             _Task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
+            _Task("delete_answers", _delete_answers, DELETE_ANSWERS_S),
             _Task("merge_counts", _merge_counts, MERGE_COUNTS_S),
         ]
 
@@ -98,6 +101,10 @@ class Maintenance:
             if any(done.values()):
                 log.info("relay_maintenance_done", task=task.name, **done)
         task.due_at = self._clock() + wait_s
+
+
+def _delete_answers(tx: Connection) -> dict[str, int]:
+    return {"answers": idempotency.delete_old(tx)}
 
 
 def _merge_counts(tx: Connection) -> dict[str, int]:

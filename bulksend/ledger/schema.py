@@ -325,6 +325,19 @@ receipt_tokens = Table(
     Column("revoked_at", Instant),
 )
 
+idempotent_requests = Table(
+    "idempotent_requests",
+    metadata,
+    Column("id", String(40), primary_key=True, comment="hash of Idempotency-Key, method, path and API key"),
+    Column("fingerprint", String(32), nullable=False, comment="keyed hash of the body"),
+    Column("owner", Id, nullable=False, comment="the request that made the row"),
+    Column("at", Instant, nullable=False),
+    Column("status", Integer, nullable=False, comment="of the answer"),
+    Column("answer", Text, nullable=False, comment="JSON, without secrets that are shown once"),
+    Column("location", String(200)),
+    Index(None, "at"),
+)
+
 installation = Table(
     "installation",
     metadata,

@@ -54,8 +54,12 @@ def _signed_in(request: Request, parts: P) -> Principal:
     return principal
 
 
+#: A parameter of an endpoint: the key that asks, whatever its role.
+SignedIn = Annotated[Principal, Depends(_signed_in)]
+
+
 def _role(needed: Role) -> Callable[[Principal], Principal]:
-    def check(principal: Annotated[Principal, Depends(_signed_in)]) -> Principal:
+    def check(principal: SignedIn) -> Principal:
         principal.check_role(needed)
         return principal
 

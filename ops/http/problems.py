@@ -25,6 +25,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.NotSignedIn, 401, "Not signed in"),
     (errors.AccessDenied, 403, "Access denied"),
     (errors.NotFound, 404, "Not found"),
+    (errors.RequestRunning, 409, "Still running"),
     (IntakeInterrupted, 409, "Intake interrupted"),
     (SamePeople, 409, "Already sent to some recipients"),
     (errors.Unfit, 500, "A server cannot be used as it is set up"),
@@ -66,6 +67,8 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     """The problem of an error of ours."""
     status, title = next((s, t) for kind, s, t in STATUSES if isinstance(error, kind))
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status)
+    if isinstance(error, errors.RequestRunning):
+        headers = {"Retry-After": "1"}
     listed = [field_error(error)] if isinstance(error, InvalidValue) else []
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
