@@ -10,6 +10,7 @@ from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.schema import api_keys
+from bulksend.messaging.units import format_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,16 @@ def add(
             expires_at=expires_at,
         )
     )
-    operator_log.record(tx, actor=actor, act="add", scope="key", subject=id, why=f"{name}, {role}")
+    expires = None if expires_at is None else format_instant(expires_at)
+    operator_log.record(
+        tx,
+        actor=actor,
+        act="add",
+        scope="key",
+        subject=id,
+        why=f"{name}, {role}",
+        after={"name": name, "role": role, "kinds": kinds, "senders": senders, "expires_at": expires},
+    )
 
 
 def get(tx: Connection, id: str) -> ApiKey | None:
@@ -82,4 +92,14 @@ def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
         .where(api_keys.c.id == id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=current_ms())
     )
-    return operator_log.apply(tx, change, actor=actor, act="revoke", scope="key", subject=id, why=why)
+    return operator_log.apply(
+        tx,
+        change,
+        actor=actor,
+        act="revoke",
+        scope="key",
+        subject=id,
+        why=why,
+        before={"revoked": False},
+        after={"revoked": True},
+    )

@@ -85,14 +85,25 @@ def _end_at_once(database: Database, id: str, at_once: int) -> tuple[int, int]:
 
 def mark_cancelled(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     """The first step of ``cancel``. Returns whether the campaign had not ended. Raises as ``check_allowed``."""
-    check_allowed(get(tx, id), "cancel")
+    campaign = get(tx, id)
+    check_allowed(campaign, "cancel")
     ended = [CampaignStatus.CANCELLED.value, CampaignStatus.FINISHED.value]
     change = (
         update(campaigns)
         .where(campaigns.c.id == id, campaigns.c.status.not_in(ended))
         .values(status=CampaignStatus.CANCELLED.value, ended_at=current_ms())
     )
-    return operator_log.apply(tx, change, actor=actor, act="cancel", scope="campaign", subject=id, why=why)
+    return operator_log.apply(
+        tx,
+        change,
+        actor=actor,
+        act="cancel",
+        scope="campaign",
+        subject=id,
+        why=why,
+        before={"status": campaign.status},
+        after={"status": CampaignStatus.CANCELLED},
+    )
 
 
 def end_cancelled(tx: Connection, limit: int = 5000) -> int:
@@ -196,6 +207,13 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     if count:
         reopen(tx, [id])
         operator_log.record(
-            tx, actor=actor, act=f"retry {count} failed", scope="campaign", subject=id, why=why
+            tx,
+            actor=actor,
+            act=f"retry {count} failed",
+            scope="campaign",
+            subject=id,
+            why=why,
+            before={"status": campaign.status},
+            after={"status": get(tx, id).status},
         )
     return count

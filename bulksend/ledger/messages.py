@@ -93,7 +93,16 @@ def resolve(tx: Connection, id: str, *, as_: str, actor: str, why: str) -> Statu
         raise InvalidInput(f"message {id} was settled by another process meanwhile; look at it again")
     if target is Status.QUEUED:
         reopen(tx, [row["campaign_id"]])
-    operator_log.record(tx, actor=actor, act=f"resolve as {as_}", scope="message", subject=id, why=why)
+    operator_log.record(
+        tx,
+        actor=actor,
+        act=f"resolve as {as_}",
+        scope="message",
+        subject=id,
+        why=why,
+        before={"status": Status.UNKNOWN},
+        after={"status": target},
+    )
     return target
 
 

@@ -1,8 +1,11 @@
-"""The operator log: who did what to which campaign, message, sender, account or number, and why."""
+"""The operator log: who did what to which campaign, message, sender, account or number, from where, and why."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Update, insert, select
 
@@ -11,10 +14,36 @@ from bulksend.ledger.clock import current_ms
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import acts
 
+#: Values before or after an act: small, and never private.
+Values = Mapping[str, object]
+#: Longer text of ``before`` or ``after`` is left out.
+_LONGEST_VALUES = 2000
+
+
+class Actor(str):
+    """Who acts, and the address and the request that the act came by. A plain text is an actor without them.
+
+    It is a text because an actor is one wherever it is stored or shown; so the origin of an act reaches the operator
+    log through every function that hands on ``actor``, and through threads.
+    """
+
+    __slots__ = ("ip", "request_id")
+    ip: str | None
+    request_id: str | None
+
+    def __new__(cls, name: str, *, ip: str | None = None, request_id: str | None = None) -> Actor:
+        made = super().__new__(cls, name)
+        made.ip, made.request_id = ip, request_id
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One entry. ``scope`` is campaign, message, sender, account or suppression."""
+    """One entry. ``scope`` is what ``subject`` is: campaign, message, sender, account, suppression, key, user, token;
+    for an act of reading it is read, and ``subject`` what was read.
+
+    ``ip`` and ``request_id`` are None outside the HTTP API, ``before`` and ``after`` where nothing has values.
+    """
 
     at: int
     actor: str
@@ -22,38 +51,87 @@ class Act:
     scope: str
     subject: str
     why: str
+    ip: str | None = None
+    request_id: str | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
 
 def apply(
-    tx: Connection, change: Update, *, actor: str, act: str, scope: str, subject: str, why: str
+    tx: Connection,
+    change: Update,
+    *,
+    actor: str,
+    act: str,
+    scope: str,
+    subject: str,
+    why: str,
+    before: Values | None = None,
+    after: Values | None = None,
 ) -> bool:
     """Run an act that is one statement, and record it where it changed a row. Returns whether it did."""
     changed = tx.execute(change).rowcount > 0
     if changed:
-        record(tx, actor=actor, act=act, scope=scope, subject=subject, why=why)
+        record(tx, actor=actor, act=act, scope=scope, subject=subject, why=why, before=before, after=after)
     return changed
 
 
-def record(tx: Connection, *, actor: str, act: str, scope: str, subject: str, why: str) -> None:
-    """Add an entry, in the transaction of the act itself."""
+def record(
+    tx: Connection,
+    *,
+    actor: str,
+    act: str,
+    scope: str,
+    subject: str,
+    why: str,
+    before: Values | None = None,
+    after: Values | None = None,
+) -> None:
+    """Add an entry, in the transaction of the act itself.
+
+    ``before`` and ``after`` have the values that the act changed, by the names that the interface shows.
+    """
+    origin = actor if isinstance(actor, Actor) else Actor(actor)
     tx.execute(
         insert(acts).values(
             id=new_id(),
             at=current_ms(),
-            actor=storable(actor, 100),
+            actor=storable(str(actor), 100),
             act=act,
             scope=scope,
-            subject=subject,
+            subject=storable(subject, 100),
             why=storable(why, 500),
+            ip=origin.ip,
+            request_id=origin.request_id,
+            before=_as_text(before),
+            after=_as_text(after),
         )
     )
+
+
+def changes(before: Values, after: Values) -> tuple[dict[str, object], dict[str, object]]:
+    """What differs between two states of a thing: as it was, and as it is."""
+    changed = [name for name in after if before.get(name) != after[name]]
+    return {name: before.get(name) for name in changed}, {name: after[name] for name in changed}
 
 
 def of(tx: Connection, scope: str, subject: str) -> list[Act]:
     """The entries of one subject, oldest first."""
     rows = tx.execute(
-        select(acts.c.at, acts.c.actor, acts.c.act, acts.c.scope, acts.c.subject, acts.c.why)
+        select(*(acts.c[name] for name in Act.__slots__))
         .where(acts.c.scope == scope, acts.c.subject == subject)
         .order_by(acts.c.id)
     )
-    return [Act(*row) for row in rows]
+    return [_act(row) for row in rows.mappings()]
+
+
+def _act(row: Mapping[Any, Any]) -> Act:
+    texts = {name: row[name] and json.loads(row[name]) for name in ("before", "after")}
+    return Act(**{**row, **texts})
+
+
+def _as_text(values: Values | None) -> str | None:
+    if not values:
+        return None
+    text = json.dumps(dict(values), default=str)
+    return text if len(text) <= _LONGEST_VALUES else None

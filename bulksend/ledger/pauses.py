@@ -99,10 +99,21 @@ def _change(
     why: str,
     **values: object,
 ) -> bool:
-    pause = (current_ms(), why[:500]) if act == "pause" else (None, None)
+    paused = act == "pause"
+    pause = (current_ms(), why[:500]) if paused else (None, None)
     change = update(key.table).where(key == subject, condition)
     change = change.values(paused_at=pause[0], pause_why=pause[1], **values)
-    return operator_log.apply(tx, change, actor=actor, act=act, scope=scope, subject=subject, why=why)
+    return operator_log.apply(
+        tx,
+        change,
+        actor=actor,
+        act=act,
+        scope=scope,
+        subject=subject,
+        why=why,
+        before={"paused": not paused},
+        after={"paused": paused},
+    )
 
 
 def account_pause(tx: Connection, account: str) -> tuple[int, str] | None:

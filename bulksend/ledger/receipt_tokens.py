@@ -59,4 +59,14 @@ def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
         .where(receipt_tokens.c.id == id, receipt_tokens.c.revoked_at.is_(None))
         .values(revoked_at=current_ms())
     )
-    return operator_log.apply(tx, change, actor=actor, act="revoke", scope="token", subject=id, why=why)
+    return operator_log.apply(
+        tx,
+        change,
+        actor=actor,
+        act="revoke",
+        scope="token",
+        subject=id,
+        why=why,
+        before={"revoked": False},
+        after={"revoked": True},
+    )

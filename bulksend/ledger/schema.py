@@ -281,8 +281,12 @@ acts = Table(
     Column("actor", String(100), nullable=False, comment="who, or the worker that acted by rule"),
     Column("act", String(40), nullable=False),
     Column("scope", String(12), nullable=False),
-    Column("subject", String(40), nullable=False),
+    Column("subject", String(100), nullable=False),
     Column("why", String(500), nullable=False),
+    Column("ip", String(45), comment="of the request; null outside the HTTP API"),
+    Column("request_id", String(64), comment="of the HTTP request, not the vendor's"),
+    Column("before", Text, comment="the values that the act changed, as JSON; never private"),
+    Column("after", Text),
     Index(None, "scope", "subject", "id"),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, func, select, update
 
@@ -71,7 +71,7 @@ def change(
     no_quota: bool = False,
 ) -> Sender:
     """Set the given values. Raises SenderNotFound when the sender is not on record."""
-    get(tx, phone)
+    found = get(tx, phone)
     values: dict[str, object] = {}
     if name is not None:
         values["name"] = name[:100]
@@ -81,8 +81,17 @@ def change(
         values["quota"] = quota
     if values:
         tx.execute(update(senders).where(senders.c.phone == phone).values(**values))
-        changes = ", ".join(f"{key}={value}" for key, value in values.items())
-        operator_log.record(tx, actor=actor, act="set", scope="sender", subject=phone, why=changes)
+        before, after = operator_log.changes(asdict(found), values)
+        operator_log.record(
+            tx,
+            actor=actor,
+            act="set",
+            scope="sender",
+            subject=phone,
+            why=", ".join(f"{key}={value}" for key, value in values.items()),
+            before=before,
+            after=after,
+        )
     return get(tx, phone)
 
 

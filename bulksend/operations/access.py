@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bulksend.errors import AccessDenied
+from bulksend.ledger import operator_log
+from bulksend.ledger.database import Database
+from bulksend.ledger.operator_log import Actor
 from bulksend.messaging.states import Kind
 
 
@@ -36,11 +39,14 @@ class Principal:
     role: Role
     kinds: frozenset[Kind] = frozenset()
     senders: frozenset[str] = frozenset()
+    ip: str | None = None
+    """The address that the request came from."""
+    request_id: str | None = None
 
     @property
-    def actor(self) -> str:
-        """Its name in the operator log."""
-        return f"{self.name} ({self.id})"
+    def actor(self) -> Actor:
+        """Its name in the operator log, with the request that the act comes by."""
+        return Actor(f"{self.name} ({self.id})", ip=self.ip, request_id=self.request_id)
 
     @property
     def sees_numbers(self) -> bool:
@@ -59,3 +65,20 @@ class Principal:
             raise AccessDenied(f"{self.name} may send {', '.join(sorted(self.kinds))}, not {kind}")
         if self.senders and sender not in self.senders:
             raise AccessDenied(f"{self.name} may not send from {sender}")
+
+
+def record_reading(
+    database: Database, principal: Principal, what: str, *, subject: str = "", why: str = ""
+) -> None:
+    """Put on record that a request reads phone numbers; nothing where the principal sees none.
+
+    ``what`` is the act (``show message``, ``find messages``, ``export``), ``subject`` the id of what is read, ``why``
+    how it was chosen, without a number. To be called once a request, before its answer. Only a loss of power may lose
+    the act, so the answer waits for no disk.
+    """
+    if not principal.sees_numbers:
+        return
+    with database.translated_errors(), database.write(durable=False) as tx:
+        operator_log.record(
+            tx, actor=principal.actor, act=what, scope="read", subject=subject or what, why=why
+        )

@@ -27,6 +27,8 @@ RATE_WINDOW_MS = 10_000
 #: As many refused rows are part of ``show``; an export has all of them.
 REFUSED_SHOWN = 1_000
 NO_REASON = "no reason given"
+_ACT_FIELDS = ("at", "actor", "act", "why")
+_ACT_ORIGIN = ("ip", "request_id", "before", "after")
 
 
 class Summary(TypedDict):
@@ -194,9 +196,10 @@ def _apply(
 
 
 def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:
-    """The acts on a campaign or message, oldest first."""
+    """The acts on a campaign or message, oldest first; with address, request and values where they have them."""
     return [
-        to_json({"at": act.at, "actor": act.actor, "act": act.act, "why": act.why})
+        to_json({name: getattr(act, name) for name in _ACT_FIELDS})
+        | {name: value for name in _ACT_ORIGIN if (value := getattr(act, name)) is not None}
         for act in operator_log.of(tx, scope, subject)
     ]
 

@@ -67,7 +67,7 @@ def show(id: Id, json: Json = False) -> int:
 
 def _show(shown: dict[str, Any], zone: str | None) -> None:
     from bulksend.messaging import RefusedRow
-    from ops.cli.output import Times, pairs, refused_rows, say, table
+    from ops.cli.output import Times, acts_table, pairs, refused_rows, say, table
 
     for text in shown.pop("stopped_by"):
         say(text, "yellow")
@@ -86,9 +86,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     refused_rows([RefusedRow(**row) for row in refused], shown["refused_rows"])
     if shown["refused_rows"]:
         say(f"All refused rows: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
-    if acts:
-        columns = ["at", "actor", "act", "why"]
-        table(columns, [[act[c] for c in columns] for act in acts], title="Acts", times=times)
+    acts_table(acts, times)
 
 
 @group.command("watch")

@@ -101,7 +101,7 @@ def show(id: Id, json: Json = False) -> int:
 
 
 def _show(shown: dict[str, Any], zone: str) -> None:
-    from ops.cli.output import Times, pairs, table
+    from ops.cli.output import Times, acts_table, pairs, table
 
     times = Times(zone)
     lists = {name: shown.pop(name) for name in ("attempts", "receipts", "acts")}
@@ -119,11 +119,11 @@ def _show(shown: dict[str, Any], zone: str) -> None:
     for name, columns in (
         ("attempts", [*attempt, "request_id", "message_id", "error"]),
         ("receipts", ["status", "at", "received_at", "code", "why"]),
-        ("acts", ["at", "actor", "act", "why"]),
     ):
         if lists[name]:
             rows = [[each[c] for c in columns] for each in lists[name]]
             table(columns, rows, title=name.capitalize(), times=times)
+    acts_table(lists["acts"], times)
 
 
 def _leaves(content: Any, path: str = "") -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bulksend.messaging.units import zone_of
 from bulksend.operations.json_shape import INSTANTS
@@ -256,6 +256,38 @@ def refused_rows(rows: Sequence[RefusedRow], count: int) -> None:
         [(f"{len(group):,}", group[0].field, group[0].why, _which(group)) for group in by_size],
         title=f"Refused rows ({count:,}{of})",
     )
+
+
+def acts_table(acts: Sequence[Mapping[str, Any]], times: Times) -> None:
+    """Acts of operators; what changed, and the address and request they came by, where any has them."""
+    if not acts:
+        return
+    rows = [{**act, "change": _change(act.get("before") or {}, act.get("after") or {})} for act in acts]
+    columns = ["at", "actor", "act", "why"]
+    columns += [name for name in ("change", "ip", "request_id") if any(row.get(name) for row in rows)]
+    table(
+        columns,
+        [[row.get(name) for name in columns] for row in rows],
+        title="Acts",
+        optional=("request_id", "ip"),
+        times=times,
+    )
+
+
+def _change(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """``rate: 80 to 40``, one after another."""
+    return ", ".join(
+        f"{name}: {_worded(before[name])} to {_worded(value)}"
+        if name in before
+        else f"{name}: {_worded(value)}"
+        for name, value in after.items()
+    )
+
+
+def _worded(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _which(group: Sequence[RefusedRow]) -> str:

@@ -144,7 +144,9 @@ def test_an_unknown_message_is_settled_with_a_reason_and_its_act_is_on_record(
     }
     (act,) = one(cli("messages", "show", id, "--json"))["acts"]
     assert (act["actor"], act["why"]) == ("ann", "not billed")
-    assert act.keys() == {"at", "actor", "act", "why"}
+    assert act.keys() == {"at", "actor", "act", "why", "before", "after"}
+    assert (act["before"], act["after"]) == ({"status": "unknown"}, {"status": "failed"})
+    assert "status: unknown to failed" in cli("messages", "show", id).stdout
 
 
 def test_colour_is_for_a_terminal_and_only_where_nothing_forbids_it(cli: Cli, tmp_path: Path) -> None:

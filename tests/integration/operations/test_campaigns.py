@@ -80,6 +80,7 @@ def test_details_add_where_it_came_from_why_messages_failed_and_the_acts(desk: D
     assert (reason["status"], reason["count"], shown["reasons_of"]) == ("failed", 1, {"failed": 1})
     entry = shown["acts"][-1]
     assert (entry["actor"], entry["act"], entry["why"]) == ("ada", "pause", "wrong list")
+    assert (entry["before"], entry["after"]) == ({"paused": False}, {"paused": True})
     assert (shown["status"], shown["pause_why"]) == ("paused", "wrong list")
 
 
