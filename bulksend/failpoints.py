@@ -39,6 +39,10 @@ STEPS = {
     "giving_back": "worker: before unsent messages go back to the queue",
     "act_done": "serve: an act is done, its transaction is not committed",
     "act_kept": "serve: an act and its answer are committed, nothing is sent to the caller",
+    "before_receipts": "serve: a group of callbacks is taken, nothing is stored",
+    "spooling": "serve: the ledger did not take the group, the spool has not begun",
+    "after_receipts": "serve: the group is stored, not answered",
+    "spool_drained": "serve: a spool file is in the ledger, not deleted",
     "rescuing": "worker or relay: during a rescue, before its commit",
 }
 ACTIONS = {

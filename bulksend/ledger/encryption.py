@@ -80,21 +80,32 @@ class Cipher:
 
     def encrypt(self, payload: Mapping[str, object], message: str) -> bytes:
         """Encrypt the payload of the message with that id."""
+        return self._encrypt(_dump(payload), message)
+
+    def seal(self, data: bytes, row: str) -> bytes:
+        """The data of the row with that id: encrypted where there is a key, else as it is."""
+        return self._encrypt(data, row) if self._keys else CLEAR + data
+
+    def _encrypt(self, data: bytes, owner: str) -> bytes:
         key = self._keys[0]
         nonce = self._nonce(_NONCE)
-        return ENCRYPTED + key.id + nonce + key.cipher.encrypt(nonce, _dump(payload), message.encode())
+        return ENCRYPTED + key.id + nonce + key.cipher.encrypt(nonce, data, owner.encode())
 
     def decrypt(self, stored: bytes, message: str) -> dict[str, object]:
         """The payload of that message. Raises CannotDecrypt when no key fits or the payload was changed."""
+        return _load(self.unseal(stored, message))
+
+    def unseal(self, stored: bytes, row: str) -> bytes:
+        """What ``seal`` got. Raises CannotDecrypt when no key fits or the data was changed."""
         if stored[:1] == CLEAR:
-            return _load(stored[1:])
+            return stored[1:]
         key_id, rest = stored[1 : 1 + _KEY_ID], stored[1 + _KEY_ID :]
         if stored[:1] != ENCRYPTED or len(rest) <= _NONCE:
             raise CannotDecrypt(_CHANGED)
         for key in self._keys:
             if key.id == key_id:
                 try:
-                    return _load(key.cipher.decrypt(rest[:_NONCE], rest[_NONCE:], message.encode()))
+                    return key.cipher.decrypt(rest[:_NONCE], rest[_NONCE:], row.encode())
                 except InvalidTag:
                     raise CannotDecrypt(_CHANGED) from None
         raise CannotDecrypt(

@@ -45,6 +45,7 @@ Counter = BigInteger().with_variant(Integer, "sqlite")
 WAITING_SQL = "status IN ('queued', 'retry')"
 UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
+UNREAD_SQL = "read_at IS NULL"
 COUNTRIES_SQL = "subject LIKE 'country:%'"
 
 campaigns = Table(
@@ -232,8 +233,38 @@ receipts = Table(
     Column("received_at", Instant, nullable=False),
     Column("code", String(20), nullable=False),
     Column("why", String(500), nullable=False),
+    Column("alias", String(256), comment="another id that it names, e.g. a RequestId"),
     UniqueConstraint("message_id", "status", "at"),
     Index(None, "message_pk"),
+)
+
+raw_receipts = Table(
+    "raw_receipts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("received_at", Instant, nullable=False, comment="by the clock of the process that took it"),
+    Column("bodies", Integer, nullable=False, comment="callbacks of one group commit"),
+    Column("data", LargeBinary, nullable=False, comment="the callbacks, see ledger/raw_receipts.py"),
+    Column("read_at", Instant, comment="null until its receipts are applied"),
+    Index(
+        "ix_raw_receipts_unread",
+        # The first column says nothing: see ix_messages_unknown.
+        "read_at",
+        "id",
+        sqlite_where=text(UNREAD_SQL),
+        postgresql_where=text(UNREAD_SQL),
+    ),
+)
+
+unreadable_receipts = Table(
+    "unreadable_receipts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("raw_id", Id, ForeignKey("raw_receipts.id"), nullable=False),
+    Column("n", Integer, nullable=False, comment="its position in the group, from 0"),
+    Column("received_at", Instant, nullable=False),
+    Column("why", String(500), nullable=False),
+    UniqueConstraint("raw_id", "n"),
 )
 
 suppressions = Table(

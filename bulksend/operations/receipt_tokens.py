@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from bulksend.errors import InvalidValue, NotFound
 from bulksend.ledger import receipt_tokens
+from bulksend.ledger.database import Database
 from bulksend.ledger.receipt_tokens import ReceiptToken
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
 from bulksend.operations.json_shape import to_json
@@ -76,11 +77,6 @@ class TokenRing:
             if token.revoked_at is None
         }
 
-    @classmethod
-    def read(cls, tx: Connection) -> TokenRing:
-        """The tokens in the ledger now."""
-        return cls(receipt_tokens.all_tokens(tx))
-
     def id_of(self, presented: str, ip: str) -> str | None:
         """The id of a presented token; None when it is unknown, revoked, or not allowed from this address."""
         id = id_of(presented, PREFIX) or ""
@@ -88,6 +84,12 @@ class TokenRing:
         if not hmac.compare_digest(hash, _hash(presented)):
             return None
         return id if not networks or _is_in(ip, networks) else None
+
+
+def read_tokens(database: Database) -> TokenRing:
+    """The live tokens in the ledger now. Raises LedgerUnreachable."""
+    with database.translated_errors(), database.read() as tx:
+        return TokenRing(receipt_tokens.all_tokens(tx))
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -9,8 +9,10 @@ from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from bulksend import __version__
+from bulksend.operations.receipt_tokens import read_tokens
 from ops.http import problems, request_ids
 from ops.http.parts import Parts
+from ops.http.receipts_in import ReceiptsIn
 from ops.http.routes import health
 
 STATIC = Path(__file__).parent / "static"
@@ -29,6 +31,8 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.parts = parts
     problems.install(app)
     app.add_middleware(request_ids.RequestIds)
+    # The last one added is the first to see a request: a callback passes through nothing else, and is in no access log.
+    app.add_middleware(ReceiptsIn, commit=parts.receipts, read_tokens=lambda: read_tokens(parts.database))
     for router in _ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

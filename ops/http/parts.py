@@ -15,6 +15,7 @@ from bulksend.operations.access import Principal, Role
 from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
+from ops.http.receipt_group_commit import ReceiptGroupCommit
 from producer import Producer
 
 
@@ -29,9 +30,11 @@ class Parts:
     producer: Producer
     limiter: OpenLimiter
     keys: KeyRing
+    receipts: ReceiptGroupCommit
 
     def close(self) -> None:
-        """Close the ledger's connections."""
+        """Store the callbacks that wait, and close the ledger's connections."""
+        self.receipts.close()
         self.producer.close()
         self.database.close()
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import uvicorn
 
 from bulksend import bootstrap
+from bulksend.ledger.receipt_spool import ReceiptSpool
 from bulksend.operations.api_keys import KeyRing
+from bulksend.operations.receipts import store_callbacks
 from bulksend.settings import Settings
 from ops.http.app import create_app
 from ops.http.parts import Parts
+from ops.http.receipt_group_commit import ReceiptGroupCommit
 from producer import Producer
 
 #: A stop waits this long for requests that are being answered.
@@ -25,6 +30,17 @@ def parts_of(of: Settings) -> Parts:
         producer=Producer.from_settings(of),
         limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None),
         keys=KeyRing(database),
+        receipts=_receipts(of),
+    )
+
+
+def _receipts(of: Settings) -> ReceiptGroupCommit:
+    # Connections of its own: neither waits for the other's.
+    database = bootstrap.database(of, by_key=True)
+    return ReceiptGroupCommit(
+        lambda groups: store_callbacks(database, groups),
+        ReceiptSpool(Path(of.spool_dir)),
+        bootstrap.reading_cipher(of),
     )
 
 

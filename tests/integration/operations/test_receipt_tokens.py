@@ -9,7 +9,7 @@ import pytest
 from bulksend.errors import InvalidValue, NotFound
 from bulksend.ledger import receipt_tokens as ledger_tokens
 from bulksend.operations import receipt_tokens
-from bulksend.operations.receipt_tokens import TokenRing
+from bulksend.operations.receipt_tokens import TokenRing, read_tokens
 
 
 def make(desk: Any, name: str = "vendor", *ips: str) -> receipt_tokens.NewToken:
@@ -19,9 +19,7 @@ def make(desk: Any, name: str = "vendor", *ips: str) -> receipt_tokens.NewToken:
 
 
 def ring(desk: Any) -> TokenRing:
-    read = desk.read(TokenRing.read)
-    assert isinstance(read, TokenRing)
-    return read
+    return read_tokens(desk.database)
 
 
 def test_two_tokens_live_side_by_side_until_one_is_revoked(desk: Any) -> None:

@@ -1,0 +1,145 @@
+"""Callbacks as they came, before they are read: one row for each group commit, which holds up to hundreds of them.
+
+The row's data is compressed, and encrypted where there is a key: bodies hold numbers and inbound texts. Within it: four
+bytes of length, a JSON list with token, headers and length of each callback, then the bodies.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import among, insert_if_new, rows_changed
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.ids import lowest_at, new_id
+from bulksend.ledger.schema import raw_receipts, unreadable_receipts
+
+#: Fast: the data of one group repeats itself.
+_LEVEL = 1
+
+
+class Callback(NamedTuple):
+    """One callback: the id of the token it came by, its headers by lower-case name, and its body."""
+
+    token: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Group(NamedTuple):
+    """One row. ``data`` is sealed."""
+
+    id: str
+    received_at: int
+    bodies: int
+    data: bytes
+
+
+class Unreadable(NamedTuple):
+    """A callback that could not be read: its row, its position in it, and why."""
+
+    raw_id: str
+    n: int
+    received_at: int
+    why: str
+
+
+def pack(callbacks: Sequence[Callback], cipher: Cipher, received_at: int) -> Group:
+    """These callbacks as one row."""
+    id = new_id()
+    head = json.dumps([(c.token, c.headers, len(c.body)) for c in callbacks], separators=(",", ":")).encode()
+    data = b"".join((len(head).to_bytes(4, "big"), head, *(c.body for c in callbacks)))
+    return Group(id, received_at, len(callbacks), cipher.seal(zlib.compress(data, _LEVEL), id))
+
+
+def unpack(group: Group, cipher: Cipher) -> list[Callback]:
+    """The callbacks of a row. Raises CannotDecrypt when no key fits."""
+    data = zlib.decompress(cipher.unseal(group.data, group.id))
+    start = 4 + int.from_bytes(data[:4], "big")
+    found = []
+    for token, headers, length in json.loads(data[4:start]):
+        found.append(Callback(token, headers, data[start : start + length]))
+        start += length
+    return found
+
+
+def store(tx: Connection, groups: Sequence[Group]) -> None:
+    """Add these rows. One that is there already is left as it is, so this may be repeated."""
+    tx.execute(insert_if_new(tx, raw_receipts).values([group._asdict() for group in groups]))
+
+
+def unread(tx: Connection, *, bodies: int) -> list[Group]:
+    """The oldest rows that were not read, up to about that many callbacks, one row at least."""
+    columns = raw_receipts.c.id, raw_receipts.c.received_at, raw_receipts.c.bodies
+    waiting = (
+        select(*columns).where(raw_receipts.c.read_at.is_(None)).order_by(raw_receipts.c.id).limit(bodies)
+    )
+    ids: list[str] = []
+    total = 0
+    for row in tx.execute(waiting):
+        if ids and total + row.bodies > bodies:
+            break
+        ids.append(str(row.id))
+        total += row.bodies
+    return of_ids(tx, ids)
+
+
+def of_ids(tx: Connection, ids: Sequence[str]) -> list[Group]:
+    """The rows of these ids, by id."""
+    columns = raw_receipts.c.id, raw_receipts.c.received_at, raw_receipts.c.bodies, raw_receipts.c.data
+    rows = tx.execute(select(*columns).where(among(tx, raw_receipts.c.id, ids)).order_by(raw_receipts.c.id))
+    return [Group(str(row.id), row.received_at, row.bodies, bytes(row.data)) for row in rows]
+
+
+def mark_read(tx: Connection, ids: Sequence[str]) -> bool:
+    """Mark these rows as read, in the transaction that applies them. Returns whether none of them was before."""
+    change = (
+        update(raw_receipts)
+        .where(among(tx, raw_receipts.c.id, ids), raw_receipts.c.read_at.is_(None))
+        .values(read_at=current_ms())
+    )
+    return tx.execute(change).rowcount == len(ids)
+
+
+def set_aside(tx: Connection, found: Sequence[Unreadable]) -> None:
+    """Keep callbacks that could not be read, to be shown and read again."""
+    if found:
+        rows = [{"id": new_id(), **one._asdict(), "why": storable(one.why, 500)} for one in found]
+        tx.execute(insert_if_new(tx, unreadable_receipts).values(rows))
+
+
+class Waiting(NamedTuple):
+    """How many callbacks wait to be read, and for how long the oldest has (ms)."""
+
+    bodies: int
+    oldest_ms: int
+
+
+def waiting(tx: Connection) -> Waiting:
+    """What waits to be read."""
+    row = tx.execute(
+        select(func.coalesce(func.sum(raw_receipts.c.bodies), 0), func.min(raw_receipts.c.received_at)).where(
+            raw_receipts.c.read_at.is_(None)
+        )
+    ).one()
+    return Waiting(int(row[0]), 0 if row[1] is None else max(0, read_clock(tx) - int(row[1])))
+
+
+def forget(tx: Connection, *, keep_ms: int, limit: int = 200) -> int:
+    """Delete the oldest rows that were read and are older than that, and what was set aside of them.
+
+    Returns how many. Rows that were not read stay.
+    """
+    before = lowest_at(read_clock(tx) - keep_ms)
+    old = select(raw_receipts.c.id).where(raw_receipts.c.id < before, raw_receipts.c.read_at.is_not(None))
+    ids = [str(id) for id in tx.execute(old.order_by(raw_receipts.c.id).limit(limit)).scalars()]
+    if not ids:
+        return 0
+    tx.execute(delete(unreadable_receipts).where(among(tx, unreadable_receipts.c.raw_id, ids)))
+    return rows_changed(tx, delete(raw_receipts).where(among(tx, raw_receipts.c.id, ids)))

@@ -1,0 +1,145 @@
+"""The address of receipts, in front of all else of the application: no dependencies, no thread for each request.
+
+Any content type and any body is taken, since the vendor documents none; what it means is found out later, by the relay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import parse_qs
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.raw_receipts import Callback
+from bulksend.operations.receipt_tokens import TokenRing
+from ops.http.receipt_group_commit import ReceiptGroupCommit
+
+log = structlog.get_logger(__name__)
+
+PREFIX = "/v1/receipts/"
+#: Below the same address, and not a token.
+_OTHERS = ("reparse",)
+MOST_BYTES = 3 * 1024 * 1024
+#: A revoked token is refused, and a new one known, within this time.
+REMEMBERED_S = 0.5
+#: A request waits this long for the ledger to read the tokens; after that the ones in memory count.
+_TOKENS_S = 0.5
+#: Headers that may help to read a body, or to prove its sender later.
+_KEPT = frozenset({b"content-type", b"content-encoding", b"user-agent"})
+
+_STORED = b'{"code":0,"message":"ok"}'
+
+
+class ReceiptsIn:
+    """ASGI middleware. ``read_tokens`` reads the ledger and may block."""
+
+    def __init__(
+        self, app: ASGIApp, commit: ReceiptGroupCommit, read_tokens: Callable[[], TokenRing]
+    ) -> None:
+        self._app = app
+        self._commit = commit
+        self._tokens = _Tokens(read_tokens)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
+            await self._app(scope, receive, send)
+            return
+        token = scope["path"][len(PREFIX) :]
+        if token in _OTHERS:
+            await self._app(scope, receive, send)
+            return
+        ring = await self._tokens.current()
+        id = ring.id_of(token, (scope.get("client") or ("",))[0])
+        if id is None:
+            await _answer(send, 404, _problem(404, "no such address"))
+        elif scope["method"] == "POST":
+            await self._take(id, scope, receive, send)
+        elif scope["method"] == "GET":
+            await _answer(send, *_verified(scope["query_string"], token))
+        else:
+            await _answer(send, 405, _problem(405, "POST a receipt here"))
+
+    async def _take(self, token: str, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            if name in _KEPT or b"signature" in name:
+                headers[name.decode("latin-1")] = value.decode("latin-1")
+            elif name == b"content-length" and int(value) > MOST_BYTES:
+                await _answer(send, 413, _problem(413, f"a receipt has at most {MOST_BYTES} bytes"))
+                return
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            if len(body) > MOST_BYTES:
+                await _answer(send, 413, _problem(413, f"a receipt has at most {MOST_BYTES} bytes"))
+                return
+            if not message.get("more_body", False):
+                break
+        if await self._commit.add(Callback(token, headers, body)):
+            await _answer(send, 200, _STORED)
+        else:
+            await _answer(send, 503, _problem(503, "neither the ledger nor the disk takes it; repeat it"))
+
+
+class _Tokens:
+    """The tokens in the ledger, read again when they are older than REMEMBERED_S. Belongs to one event loop."""
+
+    def __init__(self, read: Callable[[], TokenRing]) -> None:
+        self._read = read
+        self._known = TokenRing()
+        self._read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._is_slow = False
+
+    async def current(self) -> TokenRing:
+        """Those of now; the ones in memory while the ledger does not answer."""
+        if time.monotonic() - self._read_at >= REMEMBERED_S:
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read_again())
+            if not self._is_slow:
+                _, pending = await asyncio.wait({self._reading}, timeout=_TOKENS_S)
+                self._is_slow = bool(pending) and self._read_at > float("-inf")
+        return self._known
+
+    async def _read_again(self) -> None:
+        try:
+            self._known = await asyncio.get_running_loop().run_in_executor(None, self._read)
+        except Exception as error:  # noqa: BLE001 - the tokens in memory still count
+            log.warning("receipt_tokens_not_read", error=log_text(error))
+        self._read_at = time.monotonic()
+        self._is_slow = False
+        self._reading = None
+
+
+def _verified(query: bytes, token: str) -> tuple[int, bytes]:
+    """Meta's check of the address: it sends the verify token of its console, which is the token of the address."""
+    asked = parse_qs(query.decode("latin-1"))
+    challenge, verify = asked.get("hub.challenge"), asked.get("hub.verify_token")
+    if challenge is None:
+        return 200, _STORED
+    if verify != [token]:
+        return 403, _problem(403, "hub.verify_token is not the token of this address")
+    return 200, challenge[0][:1000].encode()
+
+
+def _problem(status: int, detail: str) -> bytes:
+    title = HTTPStatus(status).phrase
+    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
+
+
+async def _answer(send: Send, status: int, body: bytes) -> None:
+    kind = b"application/json" if status == 200 else b"application/problem+json"
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    if status in (503, 413):
+        headers.append((b"connection", b"close") if status == 413 else (b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,94 @@
+"""The address of receipts: every body is stored before its answer, also while the ledger is away."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import raw_receipts
+from bulksend.ledger.raw_receipts import Callback
+from bulksend.operations import receipt_tokens
+from ops.http.receipts_in import MOST_BYTES
+
+OK = {"code": 0, "message": "ok"}
+
+
+@pytest.fixture
+def token(api: Any) -> str:
+    with api.ledger.write() as tx:
+        return receipt_tokens.add(tx, name="vendor", actor="test").token
+
+
+def stored(api: Any) -> list[Callback]:
+    with api.ledger.read() as tx:
+        groups = raw_receipts.unread(tx, bodies=1000)
+    return [callback for group in groups for callback in raw_receipts.unpack(group, api.parts.cipher)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"a":1}', "application/json"),
+        (b"\xff\xfe not json", "text/plain"),
+        (b"", "application/x-www-form-urlencoded"),
+        (gzip.compress(b"{}"), "application/json"),
+    ],
+)
+def test_any_body_is_stored_as_it_came(api: Any, token: str, body: bytes, kind: str) -> None:
+    answer = api.post(f"/v1/receipts/{token}", role=None, content=body, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()) == (200, OK)
+    (callback,) = stored(api)
+    assert (callback.body, callback.headers["content-type"]) == (body, kind)
+    assert token.startswith(f"bsr_{callback.token}_")
+
+
+def test_what_is_stored_is_encrypted(api: Any, token: str) -> None:
+    api.post(f"/v1/receipts/{token}", role=None, content=b"private words " * 20)
+    with api.ledger.read() as tx:
+        (group,) = raw_receipts.unread(tx, bodies=1)
+    assert b"private words" not in group.data
+    assert group.data[:1] == b"\x01"
+
+
+def test_an_unknown_token_is_not_found_and_stores_nothing(api: Any, token: str) -> None:
+    for path in (token[:-1] + "x", "nonsense", "", f"{token}/more"):
+        answer = api.post(f"/v1/receipts/{path}", role=None, content=b"{}")
+        assert answer.status_code == 404
+        assert token not in answer.text
+    assert stored(api) == []
+
+
+def test_a_revoked_token_is_refused_within_a_second_and_a_new_one_is_known(api: Any, token: str) -> None:
+    assert api.post(f"/v1/receipts/{token}", role=None, content=b"1").status_code == 200
+    with api.ledger.write() as tx:
+        new = receipt_tokens.add(tx, name="new", actor="test").token
+        receipt_tokens.revoke(tx, token.split("_")[1], actor="test", why="rotated")
+    deadline = time.monotonic() + 5
+    while api.post(f"/v1/receipts/{token}", role=None, content=b"2").status_code == 200:
+        assert time.monotonic() < deadline
+    assert api.post(f"/v1/receipts/{new}", role=None, content=b"3").status_code == 200
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_above_three_megabytes_is_refused(api: Any, token: str, chunked: bool) -> None:
+    body = b"x" * (MOST_BYTES + 1)
+    content = iter([body[:MOST_BYTES], body[MOST_BYTES:]]) if chunked else body
+    assert api.post(f"/v1/receipts/{token}", role=None, content=content).status_code == 413
+    assert api.post(f"/v1/receipts/{token}", role=None, content=body[:-1]).status_code == 200
+    assert [len(callback.body) for callback in stored(api)] == [MOST_BYTES]
+
+
+def test_metas_check_of_the_address_is_answered_by_whoever_knows_the_token(api: Any, token: str) -> None:
+    asked = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": token}
+    right = api.get(f"/v1/receipts/{token}", role=None, params=asked)
+    assert (right.status_code, right.text) == (200, "1158201444")
+    wrong = api.get(f"/v1/receipts/{token}", role=None, params=asked | {"hub.verify_token": "other"})
+    assert wrong.status_code == 403
+    assert stored(api) == []
+
+
+def test_another_method_is_not_allowed(api: Any, token: str) -> None:
+    assert api.request("DELETE", f"/v1/receipts/{token}", None).status_code == 405
