@@ -69,6 +69,7 @@ _PLACES = (
     *("text", "button", "interactive", "button_reply", "list_reply", "quick_reply", "reply", "payload"),
     *("response", "content", "image", "video", "document", "reaction"),
 )
+_MEDIA = frozenset({"image", "video", "document", "reaction"})
 _WORDS = ("body", "text", "title", "caption", "emoji", "message")
 _CARRIED = ("payload", "id", "postbacktext")
 
@@ -102,7 +103,9 @@ def _content(fields: Fields) -> tuple[str, str]:
         if isinstance(place, dict):
             for inner in ("button_reply", "list_reply", "button", "text"):
                 place = deeper if isinstance(deeper := place.get(inner), dict) else place
-            text, payload = first_text(place, _WORDS, MAX_TEXT), first_text(place, _CARRIED, MAX_PAYLOAD)
+            text = first_text(place, _WORDS, MAX_TEXT)
+            # The id of a medium is nothing that a button carries.
+            payload = "" if name in _MEDIA else first_text(place, _CARRIED, MAX_PAYLOAD)
             if text or payload:
                 return text, payload
     text = first_text(fields, _TEXTS, MAX_TEXT)

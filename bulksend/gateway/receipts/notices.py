@@ -93,6 +93,7 @@ def change_notices(field: str, value: Fields, envelope: Envelope) -> Iterable[No
 
 def event_notice(kind: str, fields: Fields, envelope: Envelope) -> Notice:
     """A callback whose type is known and whose parts are none of the usual: an opt-out, or nothing for us."""
+    at = first_instant(fields, _AT) or envelope.at
     for name in ("payload", "unsubscriberchanged", "unsubscriber", "contact", "data"):
         place = fields.get(name)
         if isinstance(place, dict):
@@ -101,9 +102,9 @@ def event_notice(kind: str, fields: Fields, envelope: Envelope) -> Notice:
             if phone and any(
                 mark in word for mark in ("opted-out", "unsubscribe.created", "optout", "opt_out")
             ):
-                return PreferenceNotice(phone, "", True, first_instant(place, _AT) or envelope.at)
+                return PreferenceNotice(phone, "", True, first_instant(place, _AT) or at)
             if phone and any(mark in word for mark in ("opted-in", "unsubscribe.deleted", "optin", "opt_in")):
-                return PreferenceNotice(phone, "", False, first_instant(place, _AT) or envelope.at)
+                return PreferenceNotice(phone, "", False, first_instant(place, _AT) or at)
     return OtherNotice(kind)
 
 
@@ -112,6 +113,10 @@ def _template(fields: Fields, envelope: Envelope) -> TemplateNotice:
     quality: Any = fields.get("new_quality_score") or fields.get("quality") or fields.get("qualityrating")
     if isinstance(quality, dict):
         quality = quality.get("score")
+    reason = first_text(fields, ("reason", "rejectedreason", "rejected_reason", "description"))
+    more = fields.get("other_info")
+    if isinstance(more, dict) and not reason:
+        reason = first_text(more, ("title", "description"))
     return TemplateNotice(
         name=first_text(fields, (*_TEMPLATE_NAMES, "name"), 512),
         language=first_text(fields, ("message_template_language", "languagecode", "language"), 20),
@@ -120,7 +125,7 @@ def _template(fields: Fields, envelope: Envelope) -> TemplateNotice:
             fields, ("new_category", "category", "message_template_category", "correct_category"), 40
         ).upper(),
         quality=text_of(quality, 20).upper(),
-        reason=masked(first_text(fields, ("reason", "rejectedreason", "rejected_reason", "description"))),
+        reason="" if reason == "NONE" else masked(reason),
         at=first_instant(fields, _AT) or envelope.at,
     )
 
@@ -141,7 +146,7 @@ def _sender(fields: Fields, envelope: Envelope, field: str) -> SenderNotice:
 
 def _account(fields: Fields, envelope: Envelope, field: str) -> AccountNotice:
     event = first_text(
-        fields, ("event", "alert_type", "decision", "accountreviewstatus", "banstate"), 60
+        fields, ("event", "alert_type", "decision", "banstate", "accountreviewstatus"), 60
     ).upper()
     details: list[str] = []
     for name in ("ban_info", "violation_info", "restriction_info", "alert_info"):

@@ -19,7 +19,7 @@ from bulksend.gateway.receipts.values import Fields, NotJson, digits_of, first_i
 MAX_PARTS = 150_000
 #: How many parts that cannot be read are told one by one.
 MAX_UNREADABLE = 100
-_MAX_DEPTH = 16
+_MAX_DEPTH = 40
 
 #: Names of fields that hold parts.
 _WRAPPERS = frozenset(
@@ -117,7 +117,7 @@ class _Reader:
         inner = [each for name, each in node.items() if name in _WRAPPERS and _may_hold_parts(name, each)]
         if not inner:
             if not self._read_part(node, envelope):
-                self.cannot_read(_unknown(node))
+                self.cannot_read("" if self._is_full else _unknown(node))
             return
         found, unreadable = self._found(), len(self.parsed.unreadable)
         around = _around(node, envelope)
@@ -150,6 +150,10 @@ class _Reader:
         if kind is not None:
             parsed.notices.append(event_notice(kind, node, envelope))
         return kind is not None
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.parsed.unreadable) >= MAX_UNREADABLE
 
     def _found(self) -> int:
         return len(self.parsed.receipts) + len(self.parsed.inbound) + len(self.parsed.notices)
@@ -188,6 +192,8 @@ def _event_type(value: object) -> str | None:
 
 def _unknown(node: Fields) -> str:
     """What an object that cannot be read looks like, without its values and without names that may be private."""
+    if (told := find_status(node)) is not None:
+        return f"a receipt with the status {told} has no id"
     names = [name for name in list(node)[:40] if _PLAIN_KEY.fullmatch(name)][:12]
     status = next(
         (text for name in ("status", "message_status", "event", "type") if (text := _word(node.get(name)))),
