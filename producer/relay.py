@@ -31,6 +31,8 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
+from bulksend.metrics import LedgerGauges, listen, process_registry
+from bulksend.operations.gauges import read_state
 from bulksend.redis_client import address_of
 from bulksend.settings import Settings
 from producer.leader_lock import LeaderLock
@@ -105,6 +107,11 @@ class Relay:
             ),
             clock=clock,
         )
+
+    @property
+    def leads(self) -> bool:
+        """Whether this relay publishes; one that waits does not."""
+        return self._lock.is_held
 
     def run(self, stop: threading.Event) -> None:
         """Run rounds until ``stop`` is set. Raises RedisUnfit when this Redis cannot be used as it is set up."""
@@ -239,3 +246,18 @@ class Relay:
             return False
         # Jobs leave a lane in the order in which they came: when the oldest is younger than ours, ours is gone.
         return oldest is None or oldest > published_ms
+
+
+def serve_metrics(relay: Relay, of: Settings) -> None:
+    """Answer scrapes on the metrics' port, if one is set: the gauges about the ledger while ``relay`` leads.
+
+    Raises OSError when the port is taken, LedgerUnreachable.
+    """
+    if of.metrics_port is None:
+        return
+    database = bootstrap.database(of, by_key=True)
+    limiter = bootstrap.limiter(of, database)
+    registry = process_registry()
+    gauges = LedgerGauges(lambda: read_state(database, limiter, of.account()) if relay.leads else None)
+    gauges.register(registry)
+    listen(registry, of.metrics_port, of.metrics_host)

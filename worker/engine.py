@@ -23,6 +23,7 @@ from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
+from bulksend.metrics import WorkerMetrics
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.dependencies import Dependencies, Totals, Vendor
@@ -91,6 +92,7 @@ class Engine:
         spool: Spool,
         settings: EngineSettings,
         recorder: FlightRecorder,
+        metrics: WorkerMetrics,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -101,6 +103,7 @@ class Engine:
         self._spool = spool
         self._settings = settings
         self._recorder = recorder
+        self._metrics = metrics
         self._dice = dice
         self.totals = Totals()
 
@@ -121,6 +124,7 @@ class Engine:
         self.in_flight = InFlightTable(
             capacity=settings.in_flight, max_per_lane=settings.max_per_lane, claim_size=settings.claim_size
         )
+        self._metrics.watch_in_flight(lambda: self.in_flight.posting)
         with ExitStack() as stack:
             self._threads = {
                 name: stack.enter_context(ThreadPoolExecutor(many, name)) for name, many in _THREADS.items()
@@ -185,6 +189,7 @@ class Engine:
                 dice=self._dice,
                 on_removed=self._on_removed,
                 totals=self.totals,
+                metrics=self._metrics,
             )
         )
 
@@ -306,7 +311,7 @@ class Engine:
     async def _claim_ids(self, lane: Kind, ids: Sequence[str], lease: str) -> list[Claimed]:
         """Claim on a thread. When a stop cancels it, it waits for the claim to note what has to be given back."""
         thread = self._threads["otp-claims" if lane is Kind.OTP else "claims"]
-        claiming = self._loop.run_in_executor(thread, self._store.claim, ids, lease)
+        claiming = self._loop.run_in_executor(thread, self._claim_batch, ids, lease)
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -321,15 +326,21 @@ class Engine:
         lead_s = self._lead_ms(lane) / 1000 + self._permit_queue.extra_lead_s(lane)
         return self.in_flight.expected_capacity(lane, self._loop.time(), lead_s)
 
+    def _claim_batch(self, ids: Sequence[str], lease: str) -> list[Claimed]:
+        with self._metrics.commit("claim"):
+            return self._store.claim(ids, lease)
+
     def _open_batch(self, openings: Sequence[Opening]) -> list[bool]:
         lease = self._lease.id
         if lease is None:
             return [False] * len(openings)
-        opened = self._store.open(openings, lease)
+        with self._metrics.commit("open"):
+            opened = self._store.open(openings, lease)
         return [o.attempt_id in opened for o in openings]
 
     def _settle_batch(self, settlements: Sequence[Settlement]) -> list[None]:
-        self._store.settle(settlements)
+        with self._metrics.commit("settle"):
+            self._store.settle(settlements)
         return [None] * len(settlements)
 
     def _give_back_batch(self, releases: Sequence[Release]) -> list[None]:

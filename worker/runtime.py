@@ -17,6 +17,7 @@ from bulksend.errors import InvalidInput, LedgerUnreachable, SchemaOutdated
 from bulksend.ledger.readiness import check_ledger_works
 from bulksend.limits import Permits
 from bulksend.messaging import Kind, Policy
+from bulksend.metrics import WorkerMetrics, listen, process_registry
 from bulksend.settings import Settings
 from worker.delivery.dependencies import Totals
 from worker.engine import Engine, EngineSettings
@@ -42,6 +43,8 @@ class Runtime:
         self._settings = settings
         self._around_permits = around_permits
         self._on_failure = on_failure
+        self._registry = process_registry()
+        self._metrics = WorkerMetrics(self._registry)
         self._prefetched = PrefetchBuffer(high_water=settings.batch_size * 2)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,13 +75,17 @@ class Runtime:
         )
 
     def start(self) -> None:
-        """Start the engine's thread; returns when it accepts ids."""
+        """Start the engine's thread; returns when it accepts ids. Raises OSError when the metrics' port is taken."""
+        if self._settings.metrics_port is not None:
+            listen(self._registry, self._settings.metrics_port, self._settings.metrics_host)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
         self._started.wait()
 
     def accept(self, lane: str, ids: object) -> int:
         """Accept the ids of a job, from any thread; returns how many were new. A value that is not an id is ignored."""
+        if lane in set(Kind):
+            self._metrics.count_job(lane)
         read = read_ids(ids)
         count = self._prefetched.add(Kind(lane), read) if lane in set(Kind) else 0
         if count and self._engine is not None:
@@ -132,7 +139,12 @@ class Runtime:
         while not self._stop.is_set():
             try:
                 return await asyncio.to_thread(
-                    build_engine, self._settings, store, self._prefetched, self._around_permits
+                    build_engine,
+                    self._settings,
+                    store,
+                    self._prefetched,
+                    self._around_permits,
+                    self._metrics,
                 )
             except LedgerUnreachable as error:
                 log.warning("ledger_unreachable", why=str(error))
@@ -158,7 +170,11 @@ def build_store(settings: Settings) -> Store:
 
 
 def build_engine(
-    settings: Settings, store: Store, prefetched: PrefetchBuffer, around_permits: Callable[[Permits], Permits]
+    settings: Settings,
+    store: Store,
+    prefetched: PrefetchBuffer,
+    around_permits: Callable[[Permits], Permits],
+    metrics: WorkerMetrics,
 ) -> Engine:
     """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
     check_ledger_works(store.database)
@@ -184,4 +200,5 @@ def build_engine(
             claim_size=settings.batch_size,
             policy=policy,
         ),
+        metrics=metrics,
     )

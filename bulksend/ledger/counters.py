@@ -45,6 +45,16 @@ def of(tx: Connection, ids: Iterable[str]) -> dict[str, Counts]:
     return {id: Counts(statuses[id], opened[id]) for id in wanted}
 
 
+def by_kind(tx: Connection) -> dict[tuple[str, str], int]:
+    """How many messages of each kind are in each status."""
+    rows = tx.execute(
+        select(campaigns.c.kind, campaign_counts.c.status, func.sum(campaign_counts.c.messages))
+        .join(campaigns, campaigns.c.id == campaign_counts.c.campaign_id)
+        .group_by(campaigns.c.kind, campaign_counts.c.status)
+    )
+    return {(kind, status): int(count) for kind, status, count in rows}
+
+
 def campaign_ids_with(status: str) -> Select[tuple[str]]:
     """The ids of the campaigns that have messages in a status."""
     return (

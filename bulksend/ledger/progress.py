@@ -38,6 +38,11 @@ def send_rates(tx: Connection, of: Sequence[Campaign], window_ms: int) -> dict[s
     return found
 
 
+def sender_rate(tx: Connection, phone: str, window_ms: int) -> float:
+    """POSTs a second of a sender, over the last ``window_ms`` or its newest POSTS_SAMPLED POSTs."""
+    return sum(rate for _, rate in _send_rates_of(tx, phone, read_clock(tx), window_ms))
+
+
 def _send_rates_of(tx: Connection, phone: str, now: int, window_ms: int) -> list[tuple[str, float]]:
     newest = (
         select(attempts.c.message_pk, attempts.c.started_at)

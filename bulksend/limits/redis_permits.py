@@ -100,6 +100,11 @@ class RedisPermits:
         """Whether the circuit breaker is open: POSTs failed, and one at a time is sent until one succeeds."""
         return float(self._client.hget(self._key, "open_ms") or 0) > 0
 
+    def recipients_counted(self, sender: str, now_ms: float) -> int:
+        """How many recipients of the 24 h before ``now_ms`` count against the sender's quota."""
+        key = f"{self.hashes.prefix}quota:{self.hashes.sender(sender)}"
+        return int(self._client.zcount(key, f"({now_ms - DAY_MS}", "+inf"))
+
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits. Raises ValueError for a ``why_code`` that is not a word."""
         if why_code and not (why_code.replace("_", "").isalnum() and len(why_code) <= 40):

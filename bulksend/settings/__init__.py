@@ -197,6 +197,17 @@ class Settings(BaseModel):
         None, description="Name of the operator in the operator log; the system's user if it is not set"
     )
 
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which a process answers scrapes of its metrics; none if not set",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that the metrics port listens on")
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="Token for /metrics of the HTTP API (Authorization: Bearer …); without it there is none",
+    )
     url: Annotated[str, AfterValidator(values.http_url)] | None = Field(
         None, description="Address of the HTTP API, for programs that use bulksend.client"
     )

@@ -133,13 +133,15 @@ def relay() -> int:
     from bulksend import logs
     from bulksend.ledger.readiness import check_ledger_works
     from ops.cli.signals import stop_event
-    from producer.relay import Relay
+    from producer.relay import Relay, serve_metrics
 
     of = settings()
     with closing(ledger(of)) as database:
         check_ledger_works(database)
     logs.configure(of.log_level, of.log_format)
-    Relay.from_settings(of).run(stop_event())
+    relay = Relay.from_settings(of)
+    serve_metrics(relay, of)
+    relay.run(stop_event())
     return DONE
 
 

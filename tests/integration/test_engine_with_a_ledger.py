@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from bulksend import failpoints
@@ -39,6 +40,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.limits import Ask, Grant, Permit, Spacing
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
+from bulksend.metrics import WorkerMetrics
 from simulator import SimulatorSettings, read_rules, run_in_thread
 from simulator.latency import Constant
 from tests.limiter.local_permits import LocalPermits
@@ -118,6 +120,7 @@ class Rig:
             prefetched=self.prefetched,
             spool=Spool(folder),
             recorder=FlightRecorder(folder, most=100),
+            metrics=WorkerMetrics(CollectorRegistry()),
             settings=EngineSettings(
                 **{"in_flight": 50, "lease_seconds": 5, "stop_grace_seconds": 3, "policy": POLICY} | settings
             ),

@@ -26,6 +26,7 @@ ROOMS = {
     "bulksend.logs": 0.2,
     "bulksend.clock": 0.2,
     "bulksend.redis_client": 0.2,
+    "bulksend.metrics": 0.2,
     "bulksend.ledger": 1.0,
     "bulksend.gateway": 1.0,
     "bulksend.broker": 1.0,

@@ -14,6 +14,7 @@ from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Ask
 from bulksend.messaging import Answer, Kind, Policy
+from bulksend.metrics import WorkerMetrics
 from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
@@ -84,6 +85,7 @@ class Dependencies:
     on_removed: Callable[[Kind], None]
     """Called with the lane of each message that leaves the in-flight table."""
     totals: Totals
+    metrics: WorkerMetrics
 
     def ask(self, message: Claimed, missed: Slot | None = None) -> Ask:
         """The permit request of a message; ``missed`` is the slot that it exchanges."""

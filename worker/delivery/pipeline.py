@@ -92,6 +92,7 @@ class DeliveryPipeline:
             return
         if isinstance(answer, Blocked):
             release = Release(claimed.id, answer.until_ms or 0, answer.gate.value, answer.until_ms)
+            self._deps.metrics.count_wait(answer.gate)
             self._settling.give_back(message, release)
             return
         try:

@@ -12,7 +12,7 @@ import structlog
 
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.release import Release
-from bulksend.ledger.settle import Settlement
+from bulksend.ledger.settle import Settlement, outcome_name
 from bulksend.messaging import (
     Accepted,
     Answer,
@@ -61,10 +61,10 @@ class Settling:
             expires_at_ms=claimed.expires_at,
             on_unknown=self._deps.campaign_cache.campaign(claimed.campaign_id).on_unknown,
         )
-        decision = decide(
-            answer.outcome, attempted, self._deps.policy, self._deps.lease.now_ms(), self._deps.dice()
-        )
+        now_ms = self._deps.lease.now_ms()
+        decision = decide(answer.outcome, attempted, self._deps.policy, now_ms, self._deps.dice())
         self._deps.totals.accepted += isinstance(answer.outcome, Accepted)
+        self._count(message, answer, decision.status, latency_ms, now_ms)
         attempt_id = message.opening.attempt_id
         settlement = Settlement(
             message=claimed.id,
@@ -93,6 +93,18 @@ class Settling:
             self._submit(settlement)
 
         self.spawn(message, apply_effects())
+
+    def _count(
+        self, message: InFlightMessage, answer: Answer, status: Status, latency_ms: float, now_ms: float
+    ) -> None:
+        claimed, evidence, metrics = message.claimed, answer.evidence, self._deps.metrics
+        metrics.count_settled(claimed.kind, status)
+        if message.posted_at is None:
+            return
+        code = evidence.ret_code if evidence.whatsapp_code is None else evidence.whatsapp_code
+        metrics.count_attempt(claimed.sender, outcome_name(answer.outcome), code, latency_ms / 1000)
+        if not claimed.attempts:
+            metrics.note_queue_wait(claimed.kind, (now_ms - latency_ms - claimed.due_at) / 1000)
 
     def _submit(self, settlement: Settlement) -> None:
         if not self._is_stopped:

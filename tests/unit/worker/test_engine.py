@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.settle import Settlement
 from bulksend.messaging import Evidence, Kind, Scope, Status, Unknown
+from bulksend.metrics import WorkerMetrics
 from tests.unit.worker.fakes import (
     Calls,
     MemoryCampaigns,
@@ -45,6 +47,7 @@ class Rig:
         **settings: Any,
     ) -> None:
         self.calls = Calls()
+        self.registry = CollectorRegistry()
         self.store = MemoryStore(messages, self.calls)
         """It renews its lease every 20 s."""
         self.store.rows |= rows
@@ -61,6 +64,7 @@ class Rig:
             spool=self.spool,
             settings=EngineSettings(**{"in_flight": 10, "stop_grace_seconds": 10.0} | settings),
             recorder=NoRecorder(folder, most=100),
+            metrics=WorkerMetrics(self.registry),
         )
         self.stop = asyncio.Event()
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from bulksend.clock import steady_seconds
 from bulksend.ledger.claim import Claimed
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Answer, Evidence, Kind, NotSent, Policy, Refused, Remedy, Retry, Scope, Unknown
+from bulksend.metrics import WorkerMetrics
 from tests.unit.worker.fakes import (
     Calls,
     MemoryCampaigns,
@@ -44,6 +46,7 @@ class Rig:
     def __init__(self, loop: VirtualTimeLoop, folder: Path, idle: int, capacity: int = 10) -> None:
         self.loop = loop
         self.calls = Calls()
+        self.registry = CollectorRegistry()
         self.store = MemoryStore(calls=self.calls)
         self.campaigns = MemoryCampaigns()
         self.vendor = ScriptedVendor(self.calls, idle=idle)
@@ -76,6 +79,7 @@ class Rig:
                 dice=lambda: 0.5,
                 on_removed=lambda lane: None,
                 totals=self.totals,
+                metrics=WorkerMetrics(self.registry),
             )
         )
 
@@ -414,5 +418,23 @@ def test_two_outages_in_a_row_stop_the_posts_whose_permits_are_older(tmp_path: P
             # Some forty have permits when the second answer comes, 12 ms after the first POST.
             assert 2 <= len(at.calls.ids("post")) <= 15
             assert Stage.POSTING not in {message.stage for message in at.in_flight}
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_each_answer_is_counted_and_a_message_without_a_post_only_by_its_status(
+    tmp_path: Path, idle: int
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle) as at:
+            at.start(a_message("late", Kind.OTP, left_ms=0), a_message("1", Kind.OTP), a_message("2"))
+            await at.until_empty()
+            count = at.registry.get_sample_value
+            posted = {"sender": a_message("1").sender, "outcome": "accepted", "code": ""}
+            assert count("bulksend_attempts_total", posted) == 2
+            assert count("bulksend_attempt_duration_seconds_count", {"sender": posted["sender"]}) == 2
+            assert count("bulksend_messages_total", {"kind": "otp", "status": "accepted"}) == 1
+            assert count("bulksend_queue_wait_seconds_count", {"kind": "otp"}) == 1
 
     run(main)

@@ -1,0 +1,68 @@
+"""What the gauges about the ledger show: read by one process, the relay that leads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import redis
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaigns, counters, due, leases, pauses, progress, senders
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
+from bulksend.ledger.senders import Sender
+from bulksend.limits import RedisPermits
+from bulksend.messaging.states import LANES
+from bulksend.metrics import LedgerState, SenderState
+
+RATE_WINDOW_MS = 10_000
+
+
+def read_state(
+    database: Database,
+    limiter: RedisPermits | None,
+    account: str,
+    *,
+    wall_s: Callable[[], float] = time.time,
+) -> LedgerState:
+    """One reading of the ledger and the limiter. ``wall_s`` is this machine's clock, seconds since the epoch."""
+    with database.read() as tx:
+        now_ms = read_clock(tx)
+        skew_s = wall_s() - now_ms / 1000
+        paused = pauses.current(tx)
+        return LedgerState(
+            messages=counters.by_kind(tx),
+            oldest_age_s=_oldest_ages(tx, paused, now_ms),
+            senders=[_sender(tx, each, limiter, now_ms) for each in senders.all_senders(tx)],
+            account_paused=account in paused.accounts,
+            workers_alive=len(leases.alive(tx)),
+            clock_skew_s=skew_s,
+        )
+
+
+def _oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str, float]:
+    ages = {lane.value: 0.0 for lane in LANES}
+    if paused.accounts:
+        return ages
+    for campaign in campaigns.active(tx):
+        due_at = None if campaign.sender in paused.senders else due.next_due_at(tx, campaign.id)
+        if due_at is not None:
+            ages[campaign.kind.value] = max(ages[campaign.kind.value], (now_ms - due_at) / 1000)
+    return ages
+
+
+def _sender(tx: Connection, sender: Sender, limiter: RedisPermits | None, now_ms: int) -> SenderState:
+    used = None
+    if sender.quota and limiter is not None:
+        # Without Redis the other gauges are still true.
+        with suppress(redis.RedisError):
+            used = limiter.recipients_counted(sender.phone, now_ms) / sender.quota
+    return SenderState(
+        phone=sender.phone,
+        rate_limit=sender.rate,
+        rate_used=progress.sender_rate(tx, sender.phone, RATE_WINDOW_MS),
+        quota_used=used,
+        paused=sender.paused_at is not None,
+    )
