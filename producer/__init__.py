@@ -5,7 +5,8 @@ Its errors (the tree is in ``bulksend/errors.py``): ``InvalidInput``, with ``Inv
 """
 
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
-from producer.client import Producer, SendReceipt
+from producer.client import Producer
+from producer.direct_sends import SendReceipt
 from producer.intake import IntakeReport, SamePeople
 
 __all__ = [

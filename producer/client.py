@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from bulksend import bootstrap
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
-from bulksend.ledger import campaign_creation, direct_sends, senders
+from bulksend.ledger import senders
 from bulksend.ledger.campaign_creation import NewCampaign
-from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
-from bulksend.ledger.direct_sends import DirectSend
+from bulksend.ledger.direct_sends import DirectResult, DirectSend, SendRequest
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import EncryptionPolicy, encrypt_otp_only
@@ -25,41 +23,30 @@ from bulksend.messaging import (
     Kind,
     MessageType,
     OnUnknown,
-    Status,
     compile_content,
-    is_same_person,
     map_columns,
-    mask_digits,
     parse_recipient,
 )
-from bulksend.messaging.plan import OTP_TTL_MS, RefusedRow, checked_key
+from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.units import (
     check_duration_ms,
     check_year,
-    format_instant,
-    long_past,
     parse_choice,
     parse_rate,
 )
 from bulksend.messaging.value_checks import check_name, describe_type
+from producer.direct_sends import DirectSends, ReadySend, SendReceipt, is_due, receipt
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, IntakeReport, arguments_given, source_hash
 from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from bulksend.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class SendReceipt:
-    """The message of a single send. ``repeated``: its key was used before."""
-
-    id: str
-    status: Status
-    repeated: bool
+#: The most messages that one transaction of ``Producer.send_many`` stores.
+MANY = 1000
 
 
 class Producer:
@@ -85,8 +72,16 @@ class Producer:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
-        self._registered: set[str] = set()
-        self._standing: dict[Kind, Campaign] = {}
+        self.direct = DirectSends(
+            database,
+            publisher,
+            cipher,
+            encrypts=encrypts,
+            default_region=default_region,
+            timezone=timezone,
+            default_rate=default_rate,
+        )
+        """Single messages of many callers at once, for the HTTP API."""
         # One group for each kind: a one-time code does not wait for a marketing message of another thread.
         self._groups = {
             kind: GroupCommit(partial(self._take_group, kind), common=LedgerUnreachable) for kind in Kind
@@ -223,73 +218,64 @@ class Producer:
         key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
         finds out whether the message is stored.
         """
-        message_kind = parse_choice(Kind, kind, field="kind")
-        message_type = parse_choice(MessageType, type, field="type")
-        if self._encrypts(message_kind) and not self._cipher.can_encrypt:
-            raise InvalidInput(
-                "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted"
-            )
-        digits = parse_recipient(to, default_region=self._default_region)
-        sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
-        if is_same_person(digits, sender_digits):
-            raise InvalidValue("to", "", "is the sender itself, which WhatsApp refuses (131021)")
-        rendered = compile_content(message_type, content).render({}, otp=message_kind is Kind.OTP)
-        lives_ms = None if ttl is None else _milliseconds(ttl, "ttl")
-        if lives_ms is None and message_kind is Kind.OTP:
-            lives_ms = OTP_TTL_MS
-        send = DirectSend(
-            key=f"auto:{new_id()}" if key is None else checked_key(key),
-            recipient=digits,
-            sender=sender_digits,
-            type=message_type.value,
-            content=rendered,
+        kind_of, send = self.direct.ready(
+            to=to,
+            sender=sender,
+            kind=kind,
+            type=type,
+            content=content,
+            lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             due_at=None if at is None else _instant(at, "at"),
-            lives_ms=lives_ms,
+            key=key,
         )
         with self._database.translated_errors():
-            taken = self._take_one(message_kind, send)
-        if taken.status is Status.QUEUED and not taken.repeated and at is None:
-            self._publisher.publish(message_kind, [taken.id])
-        return SendReceipt(taken.id, taken.status, taken.repeated)
+            self.direct.register(send.sender)
+            result = self._groups[kind_of](send)
+        taken = receipt(send, result, at="at")
+        if is_due(send, result):
+            self._publisher.publish(kind_of, [taken.id])
+        return taken
+
+    def send_many(self, messages: Sequence[Mapping[str, object]]) -> list[SendReceipt | InvalidInput]:
+        """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
+
+        A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
+        ``send_at`` (ISO 8601) and ``key``, which makes a repeated call safe. Raises LedgerUnreachable when the ledger
+        does not answer: those with a key may be sent again with the same key.
+        """
+        made: list[SendReceipt | InvalidInput] = []
+        for start in range(0, len(messages), MANY):
+            made += self._send_some(messages[start : start + MANY])
+        return made
+
+    def _send_some(self, messages: Sequence[Mapping[str, object]]) -> list[SendReceipt | InvalidInput]:
+        outcomes: dict[int, SendReceipt | InvalidInput] = {}
+        ready: dict[int, ReadySend] = {}
+        with self._database.translated_errors():
+            for n, message in enumerate(messages):
+                try:
+                    read = self.direct.read(message)
+                    self.direct.register(read.send.sender)
+                    ready[n] = read
+                except InvalidInput as error:
+                    outcomes[n] = error
+            (results,) = self.direct.take([SendRequest(list(ready.values()))]) if ready else [[]]
+        taken = list(zip(ready.values(), results or [], strict=True))
+        self.direct.hand_over(taken)
+        for n, (one, result) in zip(ready, taken, strict=True):
+            try:
+                outcomes[n] = receipt(one.send, result)
+            except InvalidInput as error:
+                outcomes[n] = error
+        return [outcomes[n] for n in range(len(messages))]
 
     def close(self) -> None:
         """Close the ledger's connections."""
         self._database.close()
 
-    def _take_one(self, kind: Kind, send: DirectSend) -> direct_sends.Stored:
-        if send.sender not in self._registered:
-            self._database.retrying(lambda tx: self._register(tx, send.sender))
-            self._registered.add(send.sender)
-        became = self._groups[kind](send)
-        if isinstance(became, direct_sends.DueTimePassed):
-            due_at = send.due_at or 0
-            raise long_past(due_at, became.now, format_instant(due_at), "at", "omit at")
-        if isinstance(became, direct_sends.AlreadyExpired):
-            raise InvalidValue(
-                "at",
-                format_instant(send.due_at or 0),
-                "is so long ago that its time to live has passed; give a later time or a longer ttl",
-            )
-        if isinstance(became, direct_sends.KeyConflict):
-            raise InvalidValue(
-                "key",
-                mask_digits(send.key[:40]),
-                f"belongs to another message ({became.id}); nothing was sent, use a new key",
-            )
-        return became
-
-    def _register(self, tx: Connection, sender: str) -> None:
-        senders.check_spelling(tx, sender, "sender")
-        senders.register(tx, sender, rate=self._default_rate)
-
-    def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[direct_sends.DirectResult]:
-        campaign = self._standing.get(kind)
-        if campaign is None:
-            campaign = self._database.retrying(lambda tx: campaign_creation.standing_campaign(tx, kind))
-            self._standing[kind] = campaign
-        return direct_sends.store(
-            self._database, campaign, sends, cipher=self._cipher, encrypts=self._encrypts
-        )
+    def _take_group(self, kind: Kind, sends: Sequence[DirectSend]) -> Sequence[DirectResult]:
+        taken = self.direct.take([SendRequest([(kind, send) for send in sends])])[0]
+        return taken or []
 
     def _intake(self) -> Intake:
         return Intake(

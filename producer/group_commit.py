@@ -1,6 +1,6 @@
 """Group commit: items that several threads hand in at the same time share one transaction.
 
-The worker's batcher (worker/delivery/batcher.py) does the same on an event loop: its callers must not block, and
+The worker's batcher (bulksend/batcher.py) does the same on an event loop: its callers must not block, and
 it may wait a moment to fill a batch. Here each caller is a thread of a program that uses the producer, without a loop.
 """
 

@@ -25,6 +25,10 @@ class Publisher(Protocol):
         """Returns how many of the ids Redis took; the relay publishes the others. Never raises, never waits long."""
         ...
 
+    def hand_over(self, lane: Kind, ids: Sequence[str]) -> None:
+        """Publish them soon. A caller that must answer at once does not wait for Redis. Never raises."""
+        ...
+
 
 class RedisPublisher:
     """Publishes over one connection, a new one after each failure. For one thread at a time."""
@@ -73,6 +77,10 @@ class RedisPublisher:
         self._outage.succeeded()
         return done
 
+    def hand_over(self, lane: Kind, ids: Sequence[str]) -> None:
+        """See Publisher."""
+        self.publish(lane, ids)
+
     def close(self) -> None:
         """Drop the connection; the next publish opens another."""
         connection, self._connection = self._connection, None
@@ -101,18 +109,27 @@ class BackgroundPublisher:
 
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
         """See Publisher."""
-        if not ids or time.monotonic() < self._paused_until:
+        publication = self._handed_over(lane, ids)
+        if publication is None or self._is_behind:
             return 0
+        self._is_behind = not publication.done.wait(self._timeout_s)
+        return publication.taken
+
+    def hand_over(self, lane: Kind, ids: Sequence[str]) -> None:
+        """See Publisher."""
+        self._handed_over(lane, ids)
+
+    def _handed_over(self, lane: Kind, ids: Sequence[str]) -> _Publication | None:
+        """What the thread will publish; None where it is left to the relay."""
+        if not ids or time.monotonic() < self._paused_until:
+            return None
         self._start()
         publication = _Publication(lane, ids)
         try:
             self._work.put_nowait(publication)
         except queue.Full:
-            return 0
-        if self._is_behind:
-            return 0
-        self._is_behind = not publication.done.wait(self._timeout_s)
-        return publication.taken
+            return None
+        return publication
 
     def _start(self) -> None:
         with self._lock:
@@ -160,6 +177,9 @@ class NoPublisher:
     def publish(self, lane: Kind, ids: Sequence[str]) -> int:
         """Publish nothing."""
         return 0
+
+    def hand_over(self, lane: Kind, ids: Sequence[str]) -> None:
+        """Publish nothing."""
 
 
 def publisher_of(of: Settings) -> Publisher:

@@ -15,6 +15,7 @@ from functools import partial
 
 import structlog
 
+from bulksend.batcher import Batcher
 from bulksend.clock import steady_seconds, wait_until
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.driver_errors import log_text
@@ -24,7 +25,6 @@ from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
 from bulksend.metrics import WorkerMetrics
-from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.dependencies import Dependencies, Totals, Vendor
 from worker.delivery.in_flight import InFlightTable

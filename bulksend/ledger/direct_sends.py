@@ -1,11 +1,14 @@
-"""Direct sends: one statement stores the messages of many callers in the standing campaign of their kind."""
+"""Direct sends: one statement stores the messages of many callers in the standing campaign of their kind.
+
+A caller with several messages, or with an Idempotency-Key, has all of them stored in one transaction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, compress
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
@@ -16,9 +19,10 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database, among
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.idempotency import Answer, Claim, begin, end
 from bulksend.ledger.message_rows import EncryptionPolicy, NewMessage, encrypt_otp_only
 from bulksend.ledger.schema import messages
-from bulksend.messaging.states import Status
+from bulksend.messaging.states import Kind, Status
 from bulksend.messaging.units import is_long_past
 
 
@@ -82,30 +86,84 @@ class DueTimePassed:
 DirectResult = Stored | KeyConflict | AlreadyExpired | DueTimePassed
 
 
+class SendRequest(NamedTuple):
+    """The messages of one caller, which are stored together. With ``claim`` they are stored once, with an answer."""
+
+    sends: Sequence[tuple[Kind, DirectSend]]
+    claim: Claim | None = None
+    answer: Callable[[Sequence[DirectResult]], Answer | None] = lambda _: None
+    """The answer to keep; None where nothing was stored."""
+
+
 def store(
     database: Database,
-    campaign: Campaign,
-    sends: Sequence[DirectSend],
+    campaigns: Mapping[Kind, Campaign],
+    requests: Sequence[SendRequest],
     *,
     cipher: Cipher,
     encrypts: EncryptionPolicy = encrypt_otp_only,
-) -> list[DirectResult]:
-    """Store all of them in one transaction; returns a result for each, in their order.
+) -> list[list[DirectResult] | None]:
+    """Store all of them in one transaction; returns the results of each request, in the order of its messages.
 
-    Safe to repeat with the same keys. Raises LedgerUnreachable; they may be stored or not then.
+    None: an earlier request has the claim, and nothing of this one is stored. Safe to repeat with the same keys. Raises
+    LedgerUnreachable; they may be stored or not then.
     """
-    rows: list[message_rows.MessageRow] = []
+    lanes = [
+        _Lane(campaigns[kind], kind, requests)
+        for kind in dict.fromkeys(k for r in requests for k, _ in r.sends)
+    ]
+    claims = [request.claim for request in requests if request.claim is not None]
 
-    def work(tx: Connection) -> list[DirectResult]:
+    def work(tx: Connection) -> list[list[DirectResult] | None]:
+        now = read_clock(tx)
+        begun = begin(tx, claims, now)
+        taken = {n for n, r in enumerate(requests) if r.claim is not None and r.claim.owner not in begun}
+        of_request: list[list[DirectResult]] = [[] for _ in requests]
+        results = [iter(lane.store(tx, now, taken, cipher, encrypts)) for lane in lanes]
+        by_kind = {lane.kind: each for lane, each in zip(lanes, results, strict=True)}
+        for n, request in enumerate(requests):
+            if n not in taken:
+                of_request[n] = [next(by_kind[kind]) for kind, _ in request.sends]
+        end(
+            tx,
+            [
+                (request.claim, request.answer(of_request[n]))
+                for n, request in enumerate(requests)
+                if request.claim is not None and n not in taken
+            ],
+        )
+        return [None if n in taken else each for n, each in enumerate(of_request)]
+
+    # Without claims one statement of one lane is all that writes.
+    return database.retrying(work, autocommit=not claims and len(lanes) == 1)
+
+
+class _Lane:
+    """The messages of one kind, and the number of the request that each belongs to."""
+
+    def __init__(self, campaign: Campaign, kind: Kind, requests: Sequence[SendRequest]) -> None:
+        self.kind = kind
+        self._campaign = campaign
+        mine = [(n, send) for n, request in enumerate(requests) for k, send in request.sends if k is kind]
+        self._numbers = [n for n, _ in mine]
+        self._sends = [send for _, send in mine]
+        self._rows: list[message_rows.MessageRow] = []
+
+    def store(
+        self, tx: Connection, now: int, taken: Collection[int], cipher: Cipher, encrypts: EncryptionPolicy
+    ) -> list[DirectResult]:
+        """Store those of the requests that are not ``taken``; their results."""
         # Computed once: when only the answer to a COMMIT was lost, the ids tell that the stored rows are these.
-        if not rows:
-            now = read_clock(tx)
-            planned = [send.message(now) for send in sends]
-            prepared = message_rows.prepare(campaign, planned, cipher, encrypts)
-            rows.extend(message_rows.message_rows(tx, campaign, prepared, cipher, now))
-        return _store(tx, campaign, rows, sends, cipher)
-
-    return database.retrying(work, autocommit=True)
+        if not self._rows:
+            planned = [send.message(now) for send in self._sends]
+            prepared = message_rows.prepare(self._campaign, planned, cipher, encrypts)
+            self._rows = message_rows.message_rows(tx, self._campaign, prepared, cipher, now)
+        if not taken:
+            return _store(tx, self._campaign, self._rows, self._sends, cipher)
+        live = [n not in taken for n in self._numbers]
+        return _store(
+            tx, self._campaign, list(compress(self._rows, live)), list(compress(self._sends, live)), cipher
+        )
 
 
 def _store(

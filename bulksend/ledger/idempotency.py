@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import Database
+from bulksend.ledger.database import Database, among
 from bulksend.ledger.schema import idempotent_requests as requests
 
 T = TypeVar("T")
@@ -84,23 +84,26 @@ _BEGUN = {"id": "text", "fingerprint": "text", "owner": "uuid"}
 _BEGIN = """
 INSERT INTO idempotent_requests (id, fingerprint, owner, at, status, answer)
 SELECT p.id, p.fingerprint, p.owner, :now, 0, '' FROM {rows} WHERE true ORDER BY p.id
-ON CONFLICT (id) DO NOTHING RETURNING id
+ON CONFLICT (id) DO NOTHING RETURNING owner
 """
 
 
 def begin(tx: Connection, claims: Sequence[Claim], now: int) -> set[str]:
     """Begin several requests, whose answers ``end`` stores in the same transaction.
 
-    Returns the ids of those that are new, or begun by the same owner, when only the answer to a COMMIT was lost.
+    Returns the owners of those that are new, or that they have begun before, when only the answer to a COMMIT was lost.
     """
     if not claims:
         return set()
     rows = [(claim.id, claim.fingerprint, claim.owner) for claim in claims]
     values = bound(tx, _BEGUN, rows) | {"now": now}
-    begun = set(tx.execute(statement(_BEGIN.format(rows=table(tx, _BEGUN))), values).scalars())
+    begun = {
+        str(owner) for owner in tx.execute(statement(_BEGIN.format(rows=table(tx, _BEGUN))), values).scalars()
+    }
     if len(begun) < len(rows):
-        owners = [claim.owner for claim in claims if claim.id not in begun]
-        begun |= set(tx.execute(select(requests.c.id).where(requests.c.owner.in_(owners))).scalars())
+        others = [claim for claim in claims if claim.owner not in begun]
+        found = select(requests.c.owner).where(among(tx, requests.c.id, [claim.id for claim in others]))
+        begun |= {str(owner) for owner in tx.execute(found).scalars()} & {claim.owner for claim in others}
     return begun
 
 
@@ -111,11 +114,14 @@ FROM {rows} WHERE idempotent_requests.id = p.id
 """
 
 
-def end(tx: Connection, answers: Sequence[tuple[Claim, Answer]]) -> None:
-    """Store the answers of requests that ``begin`` began."""
-    if answers:
-        rows = [(claim.id, answer.status, answer.body) for claim, answer in answers]
+def end(tx: Connection, answers: Sequence[tuple[Claim, Answer | None]]) -> None:
+    """Store the answers of requests that ``begin`` began; one with None is forgotten: it made nothing."""
+    rows = [(claim.id, answer.status, answer.body) for claim, answer in answers if answer is not None]
+    if rows:
         tx.execute(statement(_END.format(rows=table(tx, _ENDED))), bound(tx, _ENDED, rows))
+    if len(rows) < len(answers):
+        undone = [claim.id for claim, answer in answers if answer is None]
+        tx.execute(delete(requests).where(among(tx, requests.c.id, undone)))
 
 
 def delete_old(tx: Connection) -> int:

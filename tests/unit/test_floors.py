@@ -25,6 +25,7 @@ ROOMS = {
     "bulksend.settings": 0.3,
     "bulksend.logs": 0.2,
     "bulksend.clock": 0.2,
+    "bulksend.batcher": 0.25,
     "bulksend.redis_client": 0.2,
     "bulksend.metrics": 0.2,
     "bulksend.ledger": 1.0,

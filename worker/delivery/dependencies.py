@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bulksend.batcher import Batcher
 from bulksend.gateway import SendOrder, StartSignal
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.release import Release
@@ -15,7 +16,6 @@ from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Ask
 from bulksend.messaging import Answer, Kind, Policy
 from bulksend.metrics import WorkerMetrics
-from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
 from worker.permits.permit_queue import PermitQueue

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from bulksend.batcher import Batcher
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement, outcome_name
@@ -23,7 +24,6 @@ from bulksend.messaging import (
     Unknown,
     decide,
 )
-from worker.delivery.batcher import Batcher
 from worker.delivery.dependencies import Dependencies
 from worker.delivery.in_flight import InFlightMessage, Stage
 

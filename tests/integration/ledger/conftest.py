@@ -28,7 +28,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import Claimed, claim
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
-from bulksend.ledger.direct_sends import DirectSend
+from bulksend.ledger.direct_sends import DirectSend, SendRequest
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import StoredChunk
@@ -149,7 +149,9 @@ class Desk:
         return self.send_from(self.write(campaign_creation.standing_campaign, kind), sends)
 
     def send_from(self, home: Campaign, sends: Sequence[DirectSend]) -> list[Any]:
-        return list(direct_sends.store(self.database, home, sends, cipher=self.cipher))
+        requests = [SendRequest([(home.kind, send)]) for send in sends]
+        stored = direct_sends.store(self.database, {home.kind: home}, requests, cipher=self.cipher)
+        return [result for each in stored if each is not None for result in each]
 
     def take(
         self,

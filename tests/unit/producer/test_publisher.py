@@ -38,11 +38,25 @@ class Scripted:
         self.took += ids
         return len(ids)
 
+    def hand_over(self, lane: Kind, ids: Sequence[str]) -> None:
+        self.publish(lane, ids)
+
 
 def test_ids_are_published_while_the_caller_waits() -> None:
     inner = Scripted()
     assert BackgroundPublisher(inner).publish(Kind.OTP, ["a", "b"]) == 2
     assert inner.took == ["a", "b"]
+
+
+def test_a_caller_that_hands_over_does_not_wait_for_redis() -> None:
+    inner = Scripted()
+    inner.may_go.clear()
+    publisher = BackgroundPublisher(inner, timeout_s=3600)
+    publisher.hand_over(Kind.OTP, ["a"])
+    publisher.hand_over(Kind.OTP, ["b"])
+    inner.may_go.set()
+    assert inner.ended(1)
+    assert inner.took[0] == "a"
 
 
 def test_a_redis_that_hangs_costs_its_callers_one_patience_together() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from bulksend.batcher import Batcher
 from bulksend.clock import steady_seconds
 from bulksend.ledger.claim import Claimed
 from bulksend.limits import SenderLimits
@@ -28,7 +29,6 @@ from tests.unit.worker.fakes import (
     run,
     until,
 )
-from worker.delivery.batcher import Batcher
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.dependencies import Dependencies, Totals
 from worker.delivery.in_flight import InFlightTable, Stage

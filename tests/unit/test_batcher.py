@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from worker.delivery.batcher import Batcher
+from bulksend.batcher import Batcher
 
 
 def test_items_that_arrive_while_a_batch_runs_form_the_next_one() -> None:

@@ -1,0 +1,269 @@
+"""Single messages: checked one by one, stored together in the standing campaigns of their kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.ledger import campaign_creation, direct_sends, senders
+from bulksend.ledger.direct_sends import DirectResult, DirectSend, SendRequest
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.message_rows import EncryptionPolicy
+from bulksend.messaging import (
+    Kind,
+    MessageType,
+    Status,
+    compile_content,
+    is_same_person,
+    mask_digits,
+    normal_name,
+    parse_recipient,
+)
+from bulksend.messaging.plan import OTP_TTL_MS, as_text, checked_key
+from bulksend.messaging.units import (
+    check_duration_ms,
+    format_instant,
+    long_past,
+    parse_choice,
+    parse_instant_ms,
+)
+from bulksend.messaging.value_checks import describe_type
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from bulksend.ledger.campaigns import Campaign
+    from bulksend.ledger.database import Database
+    from bulksend.ledger.encryption import Cipher
+    from producer.publisher import Publisher
+
+#: The fields of a message as a program writes it, in JSON or as a Python mapping.
+REQUIRED = ("to", "sender", "kind", "type", "content")
+OPTIONAL = ("variables", "ttl_seconds", "send_at", "key")
+_FIELDS = frozenset((*REQUIRED, *OPTIONAL))
+
+
+@dataclass(frozen=True, slots=True)
+class SendReceipt:
+    """The message of a single send. ``repeated``: its key was used before."""
+
+    id: str
+    status: Status
+    repeated: bool
+
+
+class ReadySend(NamedTuple):
+    """A message that is checked and not stored."""
+
+    kind: Kind
+    send: DirectSend
+
+
+class DirectSends:
+    """Checks single messages and stores many of them in one transaction. Thread-safe."""
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        cipher: Cipher,
+        *,
+        encrypts: EncryptionPolicy,
+        default_region: str | None = None,
+        timezone: str | None = None,
+        default_rate: float = senders.DEFAULT_RATE,
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._cipher = cipher
+        self._encrypts = encrypts
+        self._default_region = default_region
+        self._timezone = timezone
+        self._default_rate = default_rate
+        self._registered: set[str] = set()
+        self._standing: dict[Kind, Campaign] = {}
+
+    def read(
+        self,
+        message: object,
+        *,
+        key: str | None = None,
+        allow: Callable[[Kind, str], None] = lambda _kind, _sender: None,
+    ) -> ReadySend:
+        """A message of REQUIRED and OPTIONAL fields. ``key`` is for one without; ``allow`` gets kind and sender.
+
+        Raises InvalidInput, and what ``allow`` raises.
+        """
+        if not isinstance(message, Mapping):
+            raise InvalidValue(
+                "message", describe_type(message), "must be an object with to, sender, kind, …"
+            )
+        for name in REQUIRED:
+            if message.get(name) is None:
+                raise InvalidValue(name, "", "is missing")
+        if not _FIELDS.issuperset(message):
+            other = next(name for name in message if name not in _FIELDS)
+            raise InvalidValue(
+                mask_digits(str(other)[:40]),
+                "",
+                f"is no field of a message; one of {', '.join(sorted(_FIELDS))}",
+            )
+        return self.ready(
+            to=message["to"],
+            sender=message["sender"],
+            kind=message["kind"],
+            type=message["type"],
+            content=message["content"],
+            variables=_variables(message.get("variables")),
+            lives_ms=_lives_ms(message.get("ttl_seconds")),
+            due_at=self._due_at(message.get("send_at")),
+            key=message.get("key") or key,
+            allow=allow,
+        )
+
+    def ready(
+        self,
+        *,
+        to: object,
+        sender: object,
+        kind: str,
+        type: str,
+        content: object,
+        variables: Mapping[str, str] | None = None,
+        lives_ms: int | None = None,
+        due_at: int | None = None,
+        key: object = None,
+        allow: Callable[[Kind, str], None] = lambda _kind, _sender: None,
+    ) -> ReadySend:
+        """A message, checked. Raises InvalidInput, and what ``allow`` raises."""
+        message_kind = parse_choice(Kind, kind, field="kind")
+        message_type = parse_choice(MessageType, type, field="type")
+        if self._encrypts(message_kind) and not self._cipher.can_encrypt:
+            raise InvalidInput(
+                "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted"
+            )
+        digits = parse_recipient(to, default_region=self._default_region)
+        sender_digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        allow(message_kind, sender_digits)
+        if is_same_person(digits, sender_digits):
+            raise InvalidValue("to", "", "is the sender itself, which WhatsApp refuses (131021)")
+        if not isinstance(content, Mapping):
+            raise InvalidValue("content", describe_type(content), "must be the vendor's Content object")
+        template = compile_content(message_type, content)
+        rendered = template.render(variables or {}, otp=message_kind is Kind.OTP)
+        if lives_ms is None and message_kind is Kind.OTP:
+            lives_ms = OTP_TTL_MS
+        return ReadySend(
+            message_kind,
+            DirectSend(
+                key=f"auto:{new_id()}" if key is None else checked_key(key),
+                recipient=digits,
+                sender=sender_digits,
+                type=message_type.value,
+                content=rendered,
+                due_at=due_at,
+                lives_ms=lives_ms,
+            ),
+        )
+
+    def knows(self, sender: str) -> bool:
+        """Whether the sender is on record, as far as this process knows."""
+        return sender in self._registered
+
+    def register(self, sender: str) -> None:
+        """Put a sender on record. Raises InvalidValue where another spelling of it is; LedgerUnreachable."""
+        if sender not in self._registered:
+            self._database.retrying(lambda tx: self._register(tx, sender))
+            self._registered.add(sender)
+
+    def take(self, requests: Sequence[SendRequest]) -> list[list[DirectResult] | None]:
+        """Store all in one transaction, see ``direct_sends.store``. The senders are on record."""
+        kinds = {kind for request in requests for kind, _ in request.sends}
+        return direct_sends.store(
+            self._database,
+            {kind: self._standing_campaign(kind) for kind in kinds},
+            requests,
+            cipher=self._cipher,
+            encrypts=self._encrypts,
+        )
+
+    def hand_over(self, taken: Sequence[tuple[ReadySend, DirectResult]]) -> None:
+        """Have the new ones that are due published soon, codes first. Never raises."""
+        for kind in Kind:
+            ids = [result.id for (k, send), result in taken if k is kind and is_due(send, result)]  # type: ignore[union-attr]
+            if ids:
+                self._publisher.hand_over(kind, ids)
+
+    def _register(self, tx: Connection, sender: str) -> None:
+        senders.check_spelling(tx, sender, "sender")
+        senders.register(tx, sender, rate=self._default_rate)
+
+    def _standing_campaign(self, kind: Kind) -> Campaign:
+        campaign = self._standing.get(kind)
+        if campaign is None:
+            campaign = self._database.retrying(lambda tx: campaign_creation.standing_campaign(tx, kind))
+            self._standing[kind] = campaign
+        return campaign
+
+    def _due_at(self, send_at: object) -> int | None:
+        text = as_text("send_at", send_at)
+        if text is None:
+            return None
+        return parse_instant_ms(text, timezone=self._timezone, now_ms=_now_ms(), field="send_at")
+
+
+def is_due(send: DirectSend, result: DirectResult) -> bool:
+    """Whether the result is a new message that may be sent now."""
+    return (
+        isinstance(result, direct_sends.Stored)
+        and result.status is Status.QUEUED
+        and not result.repeated
+        and send.due_at is None
+    )
+
+
+def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> SendReceipt:
+    """The receipt of a stored message. Raises InvalidValue for one that was refused; ``at`` names its due time."""
+    if isinstance(result, direct_sends.Stored):
+        return SendReceipt(result.id, result.status, result.repeated)
+    if isinstance(result, direct_sends.KeyConflict):
+        raise InvalidValue(
+            "key",
+            mask_digits(send.key[:40]),
+            f"belongs to another message ({result.id}); nothing was sent, use a new key",
+        )
+    due_at = send.due_at or 0
+    if isinstance(result, direct_sends.DueTimePassed):
+        raise long_past(due_at, result.now, format_instant(due_at), at, f"omit {at}")
+    raise InvalidValue(
+        at,
+        format_instant(due_at),
+        "is so long ago that its time to live has passed; give a later time or a longer ttl",
+    )
+
+
+def _now_ms() -> int:
+    """Only for the example in an error."""
+    import time
+
+    return int(time.time() * 1000)
+
+
+def _variables(given: object) -> dict[str, str]:
+    """Variables by ``normal_name``, as those of a row; empty ones are left out."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidValue("variables", describe_type(given), 'must be an object, like {"name": "Ada"}')
+    found = ((normal_name(str(name)), as_text(str(name)[:40], value)) for name, value in given.items())
+    return {name: text for name, text in found if text is not None}
+
+
+def _lives_ms(seconds: object) -> int | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidValue("ttl_seconds", describe_type(seconds), "must be a number of seconds")
+    return check_duration_ms(seconds * 1000, str(seconds), "ttl_seconds")
