@@ -9,8 +9,9 @@ Each endpoint of a POST has a parameter ``once: Once``, and does its act inside 
 - The act uses the ``database`` that it is given, not ``parts.database``, and returns the answer's JSON object. With an
   Idempotency-Key every transaction of that database is a part of one, which also keeps the answer: a kill at any
   instruction leaves both or neither. Without a key the act's transactions are its own.
-- Only the ledger takes part. What an act does elsewhere (a pause told to Redis) must be harmless when it is repeated or
-  when the COMMIT after it fails. Long work belongs into a job: the act stores the job.
+- Only the ledger takes part. What is done elsewhere, such as telling Redis of a pause, is ``after=`` a function that is
+  called once the act is committed: in the act it would keep the transaction open, and may be repeated. Long work
+  belongs into a job: the act stores the job.
 - An act that raises keeps nothing. ``status`` is 200 unless given; ``location`` is a path with the answer's fields:
   ``once.answer(add, status=201, location="/v1/keys/{id}")``.
 - ``secret`` names fields that are shown once: ``secret=("key",)``. They are not stored; a repeated request has null for
@@ -70,12 +71,18 @@ class OneAnswer:
         location: str | None = None,
         secret: Sequence[str] = (),
         body: str | None = None,
+        after: Callable[[], object] | None = None,
     ) -> Response:
-        """Do the act and answer with what it returns, or as before. Raises what ``run_once`` raises."""
+        """Do the act and answer with what it returns, or as before. Raises what ``run_once`` raises.
+
+        ``after`` is called when the act is committed, not in a repetition.
+        """
         body = body or self.body
         if self.given is None:
             with self.parts.database.translated_errors():
                 made = act(self.parts.database)
+            if after is not None:
+                after()
             return _response(Answer(status, _dump(made), _filled(location, made)))
         if body is None:
             raise ValueError("the body is no JSON: pass a hash of it as body=")
@@ -92,6 +99,8 @@ class OneAnswer:
         )
         if replayed:
             return _response(found, REPLAYED)
+        if after is not None:
+            after()
         return _response(Answer(found.status, _dump(first["made"]), found.location))
 
     def _keyed(self, given: str, body: str) -> Keyed:
