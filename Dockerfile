@@ -22,7 +22,8 @@ COPY examples /opt/bulksend/examples
 RUN /opt/venv/bin/python -m compileall -q /opt/bulksend
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    BULKSEND_SPOOL_DIR=/var/lib/bulksend/spool
+    BULKSEND_SPOOL_DIR=/var/lib/bulksend/spool \
+    BULKSEND_UPLOAD_DIR=/var/lib/bulksend/uploads
 USER bulksend
 WORKDIR /var/lib/bulksend
 VOLUME /var/lib/bulksend

@@ -14,6 +14,7 @@ BulksendError                   1  500  everything below
 │   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
 │   ├── AccessDenied            2  403  the key or user may not do this
+│   ├── TooLarge                2  413  a body is above its limit
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
 │       ├── LedgerUnfit
@@ -22,6 +23,7 @@ BulksendError                   1  500  everything below
 ├── Unavailable                 3  503  a server is needed and cannot be used now
 │   ├── LedgerUnreachable
 │   ├── RedisUnreachable
+│   ├── DiskFull                3  507  the disk for posted files is full
 │   ├── SchemaOutdated                  the ledger needs `bulksend migrate`
 │   └── CannotStart                     a local server of `up`, `demo` or the tests did not start
 ├── IntakeConflict                      another process changed the campaign; read it again and repeat
@@ -40,6 +42,7 @@ A bad row of a file is a refusal, and the result of a POST is an outcome: neithe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -64,6 +67,11 @@ class BulksendError(Exception):
     """Base of all errors of bulksend. The text of one that a user sees is a sentence with the remedy."""
 
     exit_code: ClassVar[int] = 1
+
+
+def code_of(error: type[Exception]) -> str:
+    """The code of an error in JSON: its class's name, in small letters with underscores."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.__name__).lower()
 
 
 class InvalidInput(BulksendError, ValueError):
@@ -118,6 +126,10 @@ class RequestRunning(InvalidInput):
     """The first request with this Idempotency-Key is still being answered."""
 
 
+class TooLarge(InvalidInput):
+    """A body or a file is above its limit. The text names the limit and its setting."""
+
+
 class Unfit(InvalidInput):
     """A server cannot be used until its setup is changed. Waiting does not help."""
 
@@ -142,6 +154,10 @@ class LedgerUnreachable(Unavailable):
 
 class SchemaOutdated(Unavailable):
     """The database's schema is older than this program."""
+
+
+class DiskFull(Unavailable):
+    """The disk for posted files is full."""
 
 
 class RedisUnreachable(Unavailable):

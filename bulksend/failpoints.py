@@ -19,6 +19,9 @@ from bulksend.errors import BulksendError, InvalidInput
 
 #: Every step, in the order of a message's life.
 STEPS = {
+    "upload_written": "serve: a part of a posted file is written, the rest is not",
+    "upload_stored": "serve: a posted file is on the disk, not in the ledger",
+    "upload_accepted": "serve: a posted file is in the ledger, not answered",
     "before_chunk": "intake: rows are planned, not stored",
     "after_chunk": "intake: rows are stored, not published",
     "chunk_published": "intake: rows are published",

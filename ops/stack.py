@@ -99,6 +99,7 @@ class Stack:
         self._valkey.prefer(ports.get("valkey", 0))
         self._added["REDIS_URL"] = self._valkey.start()
         self._added["BULKSEND_SPOOL_DIR"] = str(self.folder / "spool")
+        self._added["BULKSEND_UPLOAD_DIR"] = str(self.folder / "uploads")
         if (
             "USPEEDO_ACCESSKEY_SECRET" not in self.environ
             and "USPEEDO_ACCESSKEY_SECRET_FILE" not in self.environ
@@ -340,7 +341,7 @@ def run_up(folder: Path, *, port: int) -> int:
         say("to use it from another terminal, paste:", "bold")
         shown = {"BULKSEND_URL": str(stack.api_origin), "BULKSEND_API_KEY": stack.owner_key()}
         for name, value in (stack.settings_environ | shown).items():
-            if name != "BULKSEND_SPOOL_DIR":
+            if name not in ("BULKSEND_SPOOL_DIR", "BULKSEND_UPLOAD_DIR"):
                 sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         sys.stdout.flush()
         say("Ctrl-C stops everything; the data is kept")

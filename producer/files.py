@@ -77,6 +77,8 @@ class FilePlan:
     """About the file and the content."""
     naming: ArgumentNaming = as_python_argument
     """Writes the caller's arguments in errors."""
+    campaign_id: str | None = None
+    """The id that its campaign gets; None: a new one."""
     skipped_notes: list[str] = field(default_factory=list)
     """About rows without values; complete when the last row has been read."""
 
@@ -144,6 +146,7 @@ class FilePlan:
             rate=self.rate,
             on_unknown=self.on_unknown,
             created_by=self.created_by,
+            id=self.campaign_id,
             timezone=self.timezone,
             given=self.given,
             naming=self.naming,
@@ -155,7 +158,7 @@ def plan_file(
     *,
     sender: str,
     type: str,
-    content: Path,
+    content: Path | bytes,
     kind: str,
     created_by: str,
     name: str | None = None,
@@ -178,8 +181,9 @@ def plan_file(
 ) -> FilePlan:
     """Check everything that can be checked before the first row.
 
-    ``default_region`` and ``default_timezone`` are those of the settings. Raises InvalidInput when an argument, the
-    content or the file is wrong; ``naming`` writes the arguments in errors.
+    ``content`` is a file of the vendor's Content, or its JSON text. ``default_region`` and ``default_timezone`` are
+    those of the settings. Raises InvalidInput when an argument, the content or the file is wrong; ``naming`` writes the
+    arguments in errors.
     """
     if region is not None:
         default_region = checked_region(region, naming("region"))
@@ -198,7 +202,8 @@ def plan_file(
         )
     message_type = parse_choice(MessageType, type, field=naming("type"))
     message_kind = parse_choice(Kind, kind, field=naming("kind"))
-    template = compile_content(message_type, load_content_json(_read(content, naming("content"))))
+    text = content if isinstance(content, bytes) else _read(content, naming("content"))
+    template = compile_content(message_type, load_content_json(text))
     digits = parse_recipient(sender, default_region=default_region, field=naming("sender"))
     given = given_columns(columns, naming)
     # The arguments of reading are part of the hash: a file that is read in another way is another send.

@@ -163,7 +163,7 @@ def forecast(plan: FilePlan, database: Database | None, cipher: Cipher) -> Forec
     SamePeople is in the forecast.
     """
     with nullcontext() if database is None else database.read() as tx:
-        state = _read_state(plan, tx)
+        state = read_state(plan, tx)
     made = Forecast(
         rate=min(plan.rate or float("inf"), state.rate),
         quota=state.quota,
@@ -198,7 +198,7 @@ def forecast(plan: FilePlan, database: Database | None, cipher: Cipher) -> Forec
 
 
 @dataclass(slots=True)
-class _LedgerState:
+class LedgerState:
     """What a forecast depends on in the ledger."""
 
     now_ms: int
@@ -210,7 +210,8 @@ class _LedgerState:
     notes: Sequence[str] = ()
 
 
-def _read_state(plan: FilePlan, tx: Connection | None) -> _LedgerState:
+def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
+    """What the ledger says to a run of the plan, without reading a row. Raises InvalidInput when a run would."""
     if tx is None:
         now_ms = int(time.time() * 1000)
         if plan.into is not None:
@@ -218,10 +219,10 @@ def _read_state(plan: FilePlan, tx: Connection | None) -> _LedgerState:
                 f"{plan.naming('into')}: there is no ledger yet, and so no campaign {plan.into!r}"
             )
         check_due(plan.campaign(now_ms), now_ms)
-        return _LedgerState(now_ms)
+        return LedgerState(now_ms)
     senders.check_spelling(tx, plan.sender, plan.naming("sender"))
     now_ms = read_clock(tx)
-    state = _LedgerState(now_ms)
+    state = LedgerState(now_ms)
     record = senders.by_phones(tx, [plan.sender]).get(plan.sender)
     if record is not None:
         state.rate, state.quota = record.rate, record.quota

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
+from sqlalchemy import Connection
+
 from bulksend import bootstrap
 from bulksend.broker import batches
 from bulksend.errors import InvalidInput
@@ -200,11 +202,7 @@ class Intake:
         other rows, content or options, when the due time is long past, or when one-time codes cannot be encrypted;
         IntakeInterrupted when the campaign is cancelled or taken over meanwhile.
         """
-        if self.encrypts(new.kind) and not self.cipher.can_encrypt:
-            raise InvalidInput(
-                "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted; make a key "
-                "with `bulksend keys new-encryption-key`"
-            )
+        self.check_can_store(new.kind)
         source = IntakeRequest(rows, new, template, default_region, timezone)
         if into is not None:
             return self._finish(self._continue(into, source), max_refused)
@@ -234,10 +232,23 @@ class Intake:
             report.notes = reader.notes
         return self._finish(report, max_refused)
 
+    def check_can_store(self, kind: Kind) -> None:
+        """Raises InvalidInput when messages of this kind cannot be encrypted."""
+        if self.encrypts(kind) and not self.cipher.can_encrypt:
+            raise InvalidInput(
+                "BULKSEND_ENCRYPTION_KEY is not set, and one-time codes are stored only encrypted; make a key "
+                "with `bulksend keys new-encryption-key`"
+            )
+
+    def create(self, tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
+        """The campaign without its rows, and whether its sender is new. Raises InvalidInput as ``create_or_find``."""
+        new_sender = senders.register(tx, new.sender, rate=self.default_rate)
+        campaign, _ = campaign_creation.create_or_find(tx, new)
+        return campaign, new_sender
+
     def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
         with self.database.write() as tx:
-            new_sender = senders.register(tx, new.sender, rate=self.default_rate)
-            campaign, _ = campaign_creation.create_or_find(tx, new)
+            campaign, new_sender = self.create(tx, new)
             return campaign, new_sender, read_clock(tx)
 
     def _scan(

@@ -44,6 +44,8 @@ _OPTIONS = [field.name for field in fields(CampaignOptions)]
 class NewCampaign(CampaignOptions):
     """The options of a campaign that may not exist yet."""
 
+    id: str | None = None
+    """The id that it gets; None: a new one."""
     timezone: str | None = None
     """The time zone for display; None: the installation's."""
     given: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +60,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     Raises InvalidInput when the key belongs to a campaign of other content or options; nothing is overwritten.
     """
     values = {name: getattr(new, name) for name in _OPTIONS} | {
-        "id": new_id(),
+        "id": new.id or new_id(),
         "status": CampaignStatus.INTAKE,
         "source_name": new.source_name[:255],
         "created_at": current_ms(),

@@ -47,6 +47,7 @@ UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
 UNREAD_SQL = "read_at IS NULL"
 COUNTRIES_SQL = "subject LIKE 'country:%'"
+LIVE_UPLOADS_SQL = "state IN ('stored', 'intake')"
 
 campaigns = Table(
     "campaigns",
@@ -371,6 +372,42 @@ idempotent_requests = Table(
     Column("answer", Text, nullable=False, comment="JSON, without secrets that are shown once"),
     Column("location", String(200)),
     Index(None, "at"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Id, primary_key=True, comment="its campaign gets the same id"),
+    Column(
+        "campaign_id",
+        Id,
+        ForeignKey("campaigns.id"),
+        comment="the campaign that has its rows; another one where it repeats it",
+    ),
+    Column("state", String(12), nullable=False, comment="stored, intake, done or refused"),
+    Column("options", Text, nullable=False, comment="how it is sent, as JSON"),
+    Column("campaign_key", String(200), nullable=False),
+    Column("source_hash", String(64), nullable=False),
+    Column("file", String(100), nullable=False, comment="its name in its folder"),
+    Column("sha256", String(64), nullable=False, comment="of the file"),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    Column("owner", Id, comment="the intake that has it"),
+    Column("lease_until", Instant, comment="when another intake may take it over"),
+    Column("failures", Integer, nullable=False, comment="unexpected errors of its intake"),
+    Column("error_code", String(40)),
+    Column("error", Text, comment="why its rows are not, or not all, in a campaign"),
+    Column("report", Text, comment="what its intake found, as JSON"),
+    Column("ended_at", Instant),
+    Index(None, "campaign_id"),
+    Index(
+        "ix_uploads_live",
+        "state",
+        "id",
+        sqlite_where=text(LIVE_UPLOADS_SQL),
+        postgresql_where=text(LIVE_UPLOADS_SQL),
+    ),
 )
 
 installation = Table(

@@ -1,14 +1,16 @@
-"""How an error names an argument: as an option of ``bulksend``, or as an argument of a Python function.
+"""How an error names an argument: as an option of ``bulksend``, an argument of a Python function, or a JSON field.
 
 A remedy is written in the caller's own form, so that it can be typed as it stands.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Protocol
 
 _OPTIONS = {"into": "continue", "columns": "map"}
+_FIELDS = {"at": "send_at", "ttl": "ttl_seconds", "columns": "map"}
 
 
 class ArgumentNaming(Protocol):
@@ -35,3 +37,15 @@ def as_python_argument(argument: str, value: str | bool | None = None, /) -> str
     if value is None:
         return argument
     return f"{argument}={[value] if argument == 'columns' else value!r}"
+
+
+def as_json_field(argument: str, value: str | bool | None = None, /) -> str:
+    """``"into": "NAME"``, ``"again": true``, ``"map": {"to": "Mobile No."}``."""
+    field = _FIELDS.get(argument, argument)
+    if value is None:
+        return field
+    shown: object = value
+    if argument == "columns" and isinstance(value, str):
+        name, _, column = value.partition("=")
+        shown = {name: column}
+    return f'"{field}": {json.dumps(shown, ensure_ascii=False)}'

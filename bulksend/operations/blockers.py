@@ -202,7 +202,7 @@ def _missing_keys(tx: Connection, of: Settings, campaign: Campaign | None) -> It
 
 
 def _full_disks(of: Settings, database: Database) -> Iterator[Check]:
-    paths = {"spool": Path(of.spool_dir)}
+    paths = {"spool": Path(of.spool_dir), "upload": Path(of.upload_dir)}
     if database.is_sqlite and database.url.database:
         paths["ledger"] = Path(database.url.database).parent
     for name, path in paths.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,11 +10,14 @@ from typing import Any, TypedDict
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import campaign_control, campaigns, counters, operator_log, pauses, progress
+from bulksend.errors import CampaignNotFound
+from bulksend.ledger import campaign_control, campaigns, counters, operator_log, pauses, progress, uploads
 from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.campaigns import ACTIVE, Campaign
 from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
+from bulksend.ledger.ids import is_id
+from bulksend.ledger.uploads import Upload, UploadState
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
 from bulksend.messaging.units import format_instant
@@ -26,6 +30,8 @@ from bulksend.settings import Settings
 RATE_WINDOW_MS = 10_000
 #: As many refused rows are part of ``show``; an export has all of them.
 REFUSED_SHOWN = 1_000
+#: As many of them are part of the answer to a posted campaign.
+REFUSED_ANSWERED = 100
 NO_REASON = "no reason given"
 _ACT_FIELDS = ("at", "actor", "act", "why")
 _ACT_ORIGIN = ("ip", "request_id", "before", "after")
@@ -118,12 +124,89 @@ def newest(tx: Connection, limit: int) -> list[Summary]:
 
 
 def show(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
-    """One campaign: its ``details``, and as ``stopped_by`` what holds its messages now. Raises CampaignNotFound."""
+    """One campaign: its ``details``, as ``stopped_by`` what holds its messages now, as ``upload`` its posted file.
+
+    A file whose campaign does not exist yet, or was refused, is shown under the id that was answered. Raises
+    CampaignNotFound.
+    """
     with database.read() as tx:
-        campaign = campaigns.find(tx, id_or_name)
-        shown = details(tx, campaign.id)
+        upload = uploads.get(tx, id_or_name) if is_id(id_or_name) else None
+        if upload is not None and upload.campaign_id is None:
+            return _without_campaign(upload)
+        campaign = campaigns.find(tx, id_or_name if upload is None else upload.campaign_id or id_or_name)
+        shown = {**details(tx, campaign.id), "upload": _upload(uploads.of_campaign(tx, campaign.id))}
     blockers = [] if campaign.ended_at is not None else find_blockers(of, database, campaign)
     return {**shown, "stopped_by": [str(blocker) for blocker in blockers]}
+
+
+def posted(tx: Connection, upload_id: str) -> dict[str, Any]:
+    """The answer to a posted campaign. Raises CampaignNotFound."""
+    upload = uploads.get(tx, upload_id)
+    if upload is None:
+        raise CampaignNotFound(f"no campaign was posted with the id {upload_id}")
+    counts: dict[str, Any] = {"rows": 0, "messages": 0, "duplicates": 0, "suppressed": 0, "refused_count": 0}
+    refused: list[dict[str, Any]] = []
+    status, id = _status_without_campaign(upload), upload.campaign_id or upload.id
+    if upload.campaign_id is not None:
+        campaign = campaigns.get(tx, upload.campaign_id)
+        status = campaign.status.value
+        counts = {
+            "rows": campaign.rows_read,
+            "messages": campaign.messages,
+            "duplicates": campaign.duplicates,
+            "suppressed": campaign.suppressed,
+            "refused_count": campaign.refused,
+        }
+        refused = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, REFUSED_ANSWERED)]
+    report = {"superseded": 0, "repeated": False, "notes": []} | json.loads(upload.report or "{}")
+    return {
+        "campaign_id": id,
+        "status": status,
+        **counts,
+        "refused": refused,
+        **report,
+        "upload": _upload(upload),
+    }
+
+
+def _status_without_campaign(upload: Upload) -> str:
+    refused = upload.state is UploadState.REFUSED
+    return UploadState.REFUSED.value if refused else CampaignStatus.INTAKE.value
+
+
+def _without_campaign(upload: Upload) -> dict[str, Any]:
+    """A posted file that has no campaign: a campaign without messages."""
+    options = json.loads(upload.options)
+    return {
+        "campaign_id": upload.id,
+        "name": options["name"] or upload.file,
+        "kind": options["kind"],
+        "status": _status_without_campaign(upload),
+        "sender": options["sender"],
+        "total": 0,
+        "statuses": {},
+        "attempts": 0,
+        "rate": 0.0,
+        "eta_seconds": None,
+        "created_at": format_instant(upload.created_at),
+        "upload": _upload(upload),
+    }
+
+
+def _upload(upload: Upload | None) -> dict[str, Any] | None:
+    """How far a posted file is; its rows so far are those of its campaign."""
+    if upload is None:
+        return None
+    return {
+        "id": upload.id,
+        "state": upload.state.value,
+        "file": upload.file,
+        "bytes": upload.bytes,
+        "sha256": upload.sha256,
+        "created_at": format_instant(upload.created_at),
+        "ended_at": None if upload.ended_at is None else format_instant(upload.ended_at),
+        "error": None if upload.error is None else {"code": upload.error_code, "detail": upload.error},
+    }
 
 
 def details(tx: Connection, id_or_name: str) -> Details:

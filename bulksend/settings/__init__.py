@@ -184,6 +184,17 @@ class Settings(BaseModel):
         ".bulksend/spool",
         description="Folder for results that a stopping worker could not write to the ledger",
     )
+    upload_dir: str = Field(
+        ".bulksend/uploads",
+        description="Folder for files that programs post, until they are taken in; only this user may read it",
+    )
+    upload_max_mb: int = Field(
+        2048, ge=1, le=1_000_000, description="Maximum size of a file that a program posts, MB"
+    )
+    upload_keep: bool = Field(
+        False,
+        description="Keep the files that programs post after they are taken in; they hold phone numbers",
+    )
     tls_ca: str | None = Field(
         None, description="PEM file of certificate authorities that sign the vendor's certificate"
     )

@@ -71,6 +71,9 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
 
     for text in shown.pop("stopped_by"):
         say(text, "yellow")
+    upload = shown.pop("upload")
+    if upload is not None and upload["error"] is not None:
+        say(f"the posted file {upload['file']} was refused: {upload['error']['detail']}", "yellow")
     statuses = shown.pop("statuses")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
     looked_at = shown.pop("reasons_of")

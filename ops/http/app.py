@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 
 from bulksend import __version__
 from bulksend.operations.receipt_tokens import read_tokens
 from ops.http import problems, request_ids
 from ops.http.parts import Parts
 from ops.http.receipts_in import ReceiptsIn
-from ops.http.routes import health
+from ops.http.routes import campaigns, health
 
 STATIC = Path(__file__).parent / "static"
-_ROUTERS = (health.router,)
+_ROUTERS = (health.router, campaigns.router)
 
 
 def create_app(parts: Parts) -> FastAPI:
-    """The API over these parts."""
+    """The API over these parts. What runs beside its requests starts and stops with it."""
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        parts.start()
+        yield
+        await run_in_threadpool(parts.stop)
+
     app = FastAPI(
         title="bulksend",
         version=__version__,
         description="Send WhatsApp messages in bulk, and see what happened to each one.",
         docs_url=None,
         redoc_url=None,
+        lifespan=running,
     )
     app.state.parts = parts
     problems.install(app)

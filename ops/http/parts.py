@@ -17,6 +17,7 @@ from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from producer import Producer
+from producer.uploads import UploadIntake, Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,16 @@ class Parts:
     limiter: OpenLimiter
     keys: KeyRing
     receipts: ReceiptGroupCommit
+    uploads: Uploads
+    upload_intake: UploadIntake
+
+    def start(self) -> None:
+        """Begin the work beside requests."""
+        self.upload_intake.start()
+
+    def stop(self) -> None:
+        """End the work beside requests, in order."""
+        self.upload_intake.stop()
 
     def close(self) -> None:
         """Store the callbacks that wait, and close the ledger's connections."""

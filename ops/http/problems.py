@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from bulksend import errors
-from bulksend.errors import BulksendError, InvalidValue
+from bulksend.errors import BulksendError, InvalidValue, code_of
 from producer.intake import IntakeInterrupted, SamePeople
 
 log = structlog.get_logger(__name__)
@@ -28,8 +27,10 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.RequestRunning, 409, "Still running"),
     (IntakeInterrupted, 409, "Intake interrupted"),
     (SamePeople, 409, "Already sent to some recipients"),
+    (errors.TooLarge, 413, "Too large"),
     (errors.Unfit, 500, "A server cannot be used as it is set up"),
     (errors.InvalidInput, 422, "Invalid input"),
+    (errors.DiskFull, 507, "Insufficient storage"),
     (errors.Unavailable, 503, "A server is away"),
     (BulksendError, 500, "Internal error"),
 )
@@ -56,11 +57,6 @@ def problem(
         "errors": list(errors),
     }
     return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
-
-
-def code_of(error: type[Exception]) -> str:
-    """The code of an error: its class's name, in small letters with underscores."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.__name__).lower()
 
 
 def of_error(request: Request, error: BulksendError) -> JSONResponse:

@@ -15,6 +15,8 @@ from ops.http.app import create_app
 from ops.http.parts import Parts
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from producer import Producer
+from producer.intake import Intake
+from producer.uploads import UploadIntake, Uploads, UploadStore
 
 #: A stop waits this long for requests that are being answered.
 STOP_S = 20
@@ -23,6 +25,12 @@ STOP_S = 20
 def parts_of(of: Settings) -> Parts:
     """The parts of these settings. Raises what bootstrap.checked_database raises."""
     database = bootstrap.checked_database(of)
+    uploads = Uploads(
+        of,
+        database,
+        UploadStore(Path(of.upload_dir), max_bytes=of.upload_max_mb << 20),
+        Intake.from_settings(of, database),
+    )
     return Parts(
         settings=of,
         database=database,
@@ -30,6 +38,8 @@ def parts_of(of: Settings) -> Parts:
         producer=Producer.from_settings(of),
         limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None),
         keys=KeyRing(database),
+        uploads=uploads,
+        upload_intake=UploadIntake(uploads, keep=of.upload_keep),
         receipts=_receipts(of),
     )
 

@@ -68,7 +68,7 @@ def test_kill_is_a_kill_9() -> None:
     ("text", "words"),
     [
         ("after_opn:kill", "did you mean after_open"),
-        ("nowhere_at_all_x:kill", "one of before_chunk"),
+        ("nowhere_at_all_x:kill", "one of upload_written"),
         ("after_open", "write NAME"),
         ("after_open:explode", "the action is one of kill, stop, raise"),
         ("after_open:kill:0", "counts the visits"),

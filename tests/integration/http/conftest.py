@@ -63,6 +63,7 @@ def api(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[Api]:
             "REDIS_URL": valkey_url,
             "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
             "BULKSEND_SPOOL_DIR": str(tmp_path / "spool"),
+            "BULKSEND_UPLOAD_DIR": str(tmp_path / "uploads"),
         }
     )
     parts = parts_of(of)

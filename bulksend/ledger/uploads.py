@@ -1,0 +1,166 @@
+"""Files that programs posted: on record before the answer, taken in by one process at a time under a lease.
+
+The lease only saves work. That no row is stored twice is the campaign's own lock (``ledger/intake.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, insert, or_, select, text, update
+
+from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.schema import LIVE_UPLOADS_SQL, uploads
+
+
+class UploadState(StrEnum):
+    """How far a posted file is."""
+
+    STORED = "stored"
+    """On the disk; no row has been taken in."""
+    INTAKE = "intake"
+    """Its rows are being taken in."""
+    DONE = "done"
+    """Every row is in its campaign, or refused."""
+    REFUSED = "refused"
+    """Its rows are not, or not all, in a campaign: ``error`` says why."""
+
+
+LIVE = (UploadState.STORED, UploadState.INTAKE)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A row of the table. Instants in ms since the epoch."""
+
+    id: str
+    campaign_id: str | None
+    state: UploadState
+    options: str
+    campaign_key: str
+    source_hash: str
+    file: str
+    sha256: str
+    bytes: int
+    created_at: int
+    created_by: str
+    failures: int
+    error_code: str | None
+    error: str | None
+    report: str | None
+    ended_at: int | None
+
+
+_SHOWN = [uploads.c[name] for name in Upload.__dataclass_fields__]
+
+
+def add(tx: Connection, **values: Any) -> None:
+    """Record a stored file: the fields of ``Upload`` that are known at its begin."""
+    tx.execute(
+        insert(uploads).values(state=UploadState.STORED.value, created_at=current_ms(), failures=0, **values)
+    )
+
+
+def get(tx: Connection, id: str) -> Upload | None:
+    """The file of that id; None where there is none."""
+    return _first(tx, select(*_SHOWN).where(uploads.c.id == id))
+
+
+def of_campaign(tx: Connection, campaign_id: str) -> Upload | None:
+    """The newest file of a campaign; None where it has none."""
+    newest = select(*_SHOWN).where(uploads.c.campaign_id == campaign_id)
+    return _first(tx, newest.order_by(uploads.c.id.desc()).limit(1))
+
+
+def by_key(tx: Connection, campaign_key: str) -> Upload | None:
+    """The oldest live file whose campaign has or gets that key; None where there is none."""
+    alike = select(*_SHOWN).where(text(LIVE_UPLOADS_SQL), uploads.c.campaign_key == campaign_key)
+    return _first(tx, alike.order_by(uploads.c.id).limit(1))
+
+
+def waiting(tx: Connection, *, most_bytes: int | None = None, limit: int = 50) -> list[Upload]:
+    """Files that no intake has, the oldest first; with ``most_bytes`` only those up to that size."""
+    query = select(*_SHOWN).where(text(LIVE_UPLOADS_SQL), _is_free())
+    if most_bytes is not None:
+        query = query.where(uploads.c.bytes <= most_bytes)
+    return [_from_row(row) for row in tx.execute(query.order_by(uploads.c.id).limit(limit)).mappings()]
+
+
+def claim(tx: Connection, id: str, owner: str, lease_ms: int) -> bool:
+    """Take a file; returns whether no other intake has it."""
+    taken = (
+        update(uploads)
+        .where(uploads.c.id == id, text(LIVE_UPLOADS_SQL), _is_free())
+        .values(owner=owner, lease_until=current_ms() + lease_ms, state=UploadState.INTAKE.value)
+    )
+    return tx.execute(taken).rowcount == 1
+
+
+def renew(tx: Connection, id: str, owner: str, lease_ms: int) -> bool:
+    """Keep a file; returns whether it is still this intake's."""
+    kept = _owned(id, owner).values(lease_until=current_ms() + lease_ms)
+    return tx.execute(kept).rowcount == 1
+
+
+def release(tx: Connection, id: str, owner: str, *, failed: bool = False) -> None:
+    """Let another intake have the file, from where this one stopped."""
+    tx.execute(
+        _owned(id, owner).values(owner=None, lease_until=None, failures=uploads.c.failures + int(failed))
+    )
+
+
+def begin(tx: Connection, id: str, owner: str, campaign_id: str) -> None:
+    """Record the campaign that gets the rows."""
+    tx.execute(_owned(id, owner).values(campaign_id=campaign_id))
+
+
+def finish(tx: Connection, id: str, owner: str, *, campaign_id: str, report: str) -> bool:
+    """Every row is stored. Returns whether the file was still this intake's."""
+    done = _owned(id, owner).values(
+        state=UploadState.DONE.value,
+        campaign_id=campaign_id,
+        report=report,
+        owner=None,
+        ended_at=current_ms(),
+    )
+    return tx.execute(done).rowcount == 1
+
+
+def refuse(tx: Connection, id: str, owner: str, *, code: str, why: str) -> bool:
+    """Its rows cannot be, or not all be, taken in. Returns whether the file was still this intake's."""
+    refused = _owned(id, owner).values(
+        state=UploadState.REFUSED.value,
+        error_code=code[:40],
+        error=storable(why, 5000),
+        owner=None,
+        ended_at=current_ms(),
+    )
+    return tx.execute(refused).rowcount == 1
+
+
+def live_ids(tx: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of the ids whose files are still needed."""
+    found = select(uploads.c.id).where(uploads.c.id.in_(list(ids)), text(LIVE_UPLOADS_SQL))
+    return {str(id) for id in tx.execute(found).scalars()}
+
+
+def _is_free() -> Any:
+    return or_(uploads.c.lease_until.is_(None), uploads.c.lease_until < current_ms())
+
+
+def _owned(id: str, owner: str) -> Any:
+    return update(uploads).where(uploads.c.id == id, uploads.c.owner == owner)
+
+
+def _first(tx: Connection, query: Select[Any]) -> Upload | None:
+    row = tx.execute(query).mappings().first()
+    return None if row is None else _from_row(row)
+
+
+def _from_row(row: RowMapping | Mapping[str, Any]) -> Upload:
+    values = dict(row)
+    return Upload(**values | {"state": UploadState(values["state"])})

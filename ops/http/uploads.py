@@ -1,0 +1,255 @@
+"""The body of a posted campaign: JSON with its rows, or multipart with a file that goes to the disk as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from bulksend.errors import InvalidInput, InvalidValue, TooLarge
+from producer.uploads import Incoming, StoredFile, UploadStore
+
+#: The most of a body that is held in memory: options with a content, and rows as JSON.
+JSON_BYTES = 8 << 20
+#: As much of a file is written at once.
+_WRITTEN_AT_ONCE = 1 << 20
+#: A body of which nothing comes for this long is given up.
+IDLE_S = 60.0
+#: The name of rows that come as JSON, for errors and for the campaign.
+ROWS = "rows.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A body that arrived whole: the options as JSON, and the rows as a file on the disk."""
+
+    options: dict[str, Any]
+    file: StoredFile
+
+
+async def receive(request: Request, store: UploadStore, id: str) -> Posted:
+    """Read the body; its rows become the file ``id``. Nothing is kept when it raises.
+
+    Raises InvalidInput when the body is not one of the two forms, TooLarge, DiskFull.
+    """
+    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    _check_announced(request, store)
+    if kind == b"application/json":
+        return await _rows(request, store, id)
+    if kind != b"multipart/form-data":
+        raise InvalidValue(
+            "Content-Type",
+            kind.decode("latin-1")[:40],
+            "must be application/json with `rows`, or multipart/form-data with the parts `campaign` and `file`",
+        )
+    if not parameters.get(b"boundary"):
+        raise InvalidValue("Content-Type", "", "has no boundary; let your HTTP library set this header")
+    return await _form(request, store, id, parameters[b"boundary"])
+
+
+def _check_announced(request: Request, store: UploadStore) -> None:
+    """Refuse a body before it is sent, where its length is known. Raises TooLarge."""
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length) > store.max_bytes + JSON_BYTES:
+        raise store.too_large()
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(IDLE_S):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            yield chunk
+    except TimeoutError:
+        raise InvalidInput(f"the body stopped in the middle: nothing came for {IDLE_S:g} s") from None
+    except ClientDisconnect:
+        raise InvalidInput("the connection was closed before the whole body came") from None
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------------
+
+
+async def _rows(request: Request, store: UploadStore, id: str) -> Posted:
+    body = bytearray()
+    async for chunk in _chunks(request):
+        body += chunk
+        if len(body) > JSON_BYTES:
+            raise TooLarge(
+                f"a campaign as JSON may have at most {JSON_BYTES >> 20} MB; post the rows as a file: "
+                "multipart/form-data with the parts `campaign` and `file`"
+            )
+    return await run_in_threadpool(_store_rows, bytes(body), store, id)
+
+
+def _store_rows(body: bytes, store: UploadStore, id: str) -> Posted:
+    options = parse_object(body, "body")
+    rows = options.pop("rows", None)
+    if not isinstance(rows, list) or not rows:
+        raise InvalidValue("rows", "", 'must be a list of at least one object, like {"to": "447700900123"}')
+    incoming = store.begin(id, ROWS)
+    try:
+        # Row n of the list is line n of the file.
+        incoming.write("".join(f"{json.dumps(row)}\n" for row in rows).encode())
+        return Posted(options, incoming.finish())
+    except BaseException:
+        incoming.discard()
+        raise
+
+
+def parse_object(data: bytes, field: str) -> dict[str, Any]:
+    """A JSON object of a request. Raises InvalidValue."""
+    try:
+        value = json.loads(data, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidValue(
+            field, "", f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise InvalidValue(field, "", "is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise InvalidValue(field, "", f"is not UTF-8 (byte {error.start + 1})") from None
+    except ValueError:
+        raise InvalidValue(
+            field, "", "has a number that JSON does not have, or one of too many digits"
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidValue(field, "", "must be a JSON object")
+    return value
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+# -- multipart -----------------------------------------------------------------------------------------------------
+
+
+async def _form(request: Request, store: UploadStore, id: str, boundary: bytes) -> Posted:
+    form = _Form(store, id)
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+        async for chunk in _chunks(request):
+            parser.write(chunk)
+            if form.waiting_bytes >= _WRITTEN_AT_ONCE:
+                await run_in_threadpool(form.flush)
+        return await run_in_threadpool(form.finish)
+    except FormParserError as error:
+        form.discard()
+        raise InvalidValue("body", "", f"is not multipart/form-data: {str(error)[:100]}") from None
+    except BaseException:
+        form.discard()
+        raise
+
+
+class _Form:
+    """The parts of a form as the parser finds them. Nothing of the file is in memory but what was not written yet."""
+
+    def __init__(self, store: UploadStore, id: str) -> None:
+        self._store = store
+        self._id = id
+        self._campaign: bytearray | None = None
+        self._file_name: str | None = None
+        self._incoming: Incoming | None = None
+        self._waiting: list[bytes] = []
+        self.waiting_bytes = 0
+        self._headers: dict[bytes, bytes] = {}
+        self._field, self._value = bytearray(), bytearray()
+        self._current = ""
+        self._is_complete = False
+
+    def callbacks(self) -> Any:
+        """What the parser calls."""
+        return {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": lambda data, start, end: self._field.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_end": self._on_end,
+        }
+
+    def _on_part_begin(self) -> None:
+        self._headers = {}
+        self._field, self._value = bytearray(), bytearray()
+
+    def _on_header_end(self) -> None:
+        self._headers[bytes(self._field).lower()] = bytes(self._value)
+        self._field, self._value = bytearray(), bytearray()
+
+    def _on_headers_finished(self) -> None:
+        _, parameters = parse_options_header(self._headers.get(b"content-disposition", b""))
+        name = parameters.get(b"name", b"").decode("utf-8", "replace")
+        if name not in ("campaign", "file"):
+            raise InvalidValue(
+                name[:40] or "body", "", "is not a part of a campaign; the parts are campaign, file"
+            )
+        if name == "campaign":
+            if self._campaign is not None:
+                raise InvalidValue("campaign", "", "is given twice")
+            self._campaign = bytearray()
+        else:
+            if self._file_name is not None:
+                raise InvalidValue("file", "", "is given twice")
+            self._file_name = parameters.get(b"filename", b"").decode("utf-8", "replace")
+            if not self._file_name:
+                raise InvalidValue(
+                    "file", "", "has no file name; its ending tells the format: .csv, .xlsx, .jsonl"
+                )
+        self._current = name
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current == "file":
+            self._waiting.append(data[start:end])
+            self.waiting_bytes += end - start
+            return
+        assert self._campaign is not None
+        self._campaign += data[start:end]
+        if len(self._campaign) > JSON_BYTES:
+            raise TooLarge(
+                f"the part `campaign` may have at most {JSON_BYTES >> 20} MB; the rows go into `file`"
+            )
+
+    def _on_end(self) -> None:
+        self._is_complete = True
+
+    def flush(self) -> None:
+        """Write what has come of the file. Raises TooLarge, DiskFull."""
+        if self._file_name is None:
+            return
+        if self._incoming is None:
+            self._incoming = self._store.begin(self._id, self._file_name)
+        data, self._waiting, self.waiting_bytes = b"".join(self._waiting), [], 0
+        if data:
+            self._incoming.write(data)
+
+    def finish(self) -> Posted:
+        """The whole form. Raises InvalidValue when a part is missing."""
+        if not self._is_complete:
+            raise InvalidValue("body", "", "ends in the middle of a part; was the request cut off?")
+        if self._campaign is None:
+            raise InvalidValue("campaign", "", "is missing: the part with the options as JSON")
+        if self._file_name is None:
+            raise InvalidValue("file", "", "is missing: the part with the rows")
+        options = parse_object(bytes(self._campaign), "campaign")
+        if "rows" in options:
+            raise InvalidValue("campaign.rows", "", "is not allowed beside a file")
+        self.flush()
+        assert self._incoming is not None
+        return Posted(options, self._incoming.finish())
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self._incoming is not None:
+            self._incoming.discard()

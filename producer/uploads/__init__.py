@@ -1,0 +1,7 @@
+"""Files that programs post to ``serve``: stored on its disk, put on record, then taken in as ``send`` does."""
+
+from producer.uploads.intake import UploadIntake
+from producer.uploads.requests import CampaignOptions, Poster, Uploads
+from producer.uploads.store import Incoming, StoredFile, UploadStore
+
+__all__ = ["CampaignOptions", "Incoming", "Poster", "StoredFile", "UploadIntake", "UploadStore", "Uploads"]

@@ -1,0 +1,231 @@
+"""Posted files are taken in on threads of ``serve``. A file whose process ended goes on where it stopped, in any other.
+
+One thread takes only small files, so that they do not wait behind one of millions of rows.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from bulksend.errors import BulksendError, InvalidInput, Unavailable, code_of
+from bulksend.ledger import uploads
+from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.uploads import Upload
+from producer.uploads.requests import Uploads, report_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bulksend.ledger.campaigns import Campaign
+
+log = structlog.get_logger(__name__)
+
+#: A file whose intake does not renew its lease for this time is another one's.
+LEASE_MS, RENEW_S = 10_000, 2.0
+#: Files of other processes are looked for this often.
+LOOK_S = 1.0
+SMALL_BYTES = 1 << 20
+#: As many unexpected errors of its intake end an upload.
+MOST_FAILURES = 5
+SWEEP_S = 600.0
+
+
+class _GivenUp(Exception):
+    """This intake stops here; the file stays for another one."""
+
+
+class UploadIntake:
+    """Takes in what ``uploads`` puts on record. ``start`` it, and ``stop`` it in order."""
+
+    def __init__(self, of: Uploads, *, keep: bool = False) -> None:
+        self._of = of
+        self._keep = keep
+        self._owner = new_id()
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._ended: dict[str, BulksendError | None] = {}
+        """The results that callers wait for."""
+        self._awaited: set[str] = set()
+        self._threads: list[threading.Thread] = []
+        self._swept_at = float("-inf")
+
+    def start(self) -> None:
+        """Begin to take files in."""
+        self._threads = [
+            threading.Thread(target=self._run, args=(most,), name=name, daemon=True)
+            for name, most in (("uploads", None), ("small uploads", SMALL_BYTES))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End after the chunk that is being stored. What is left goes on at the next start."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @contextmanager
+    def awaiting(self, id: str) -> Iterator[None]:
+        """Results of this file are kept for ``result`` in the block."""
+        with self._changed:
+            self._awaited.add(id)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._awaited.discard(id)
+                self._ended.pop(id, None)
+
+    def result(self, id: str, seconds: float) -> BulksendError | None:
+        """Wait up to ``seconds`` for the end of an intake of this process; the error that refused it, if one did."""
+        with self._changed:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: id in self._ended or self._stopping.is_set(), seconds)
+            return self._ended.get(id)
+
+    def _run(self, most_bytes: int | None) -> None:
+        while not self._stopping.is_set():
+            try:
+                upload = self._next(most_bytes)
+                if upload is not None:
+                    self._take(upload)
+                    continue
+                if most_bytes is None:
+                    self._sweep()
+            except Exception as error:  # noqa: BLE001 - the ledger may be away; the file waits
+                log.warning("uploads_not_taken_in", error=log_text(error))
+            with self._changed:
+                if not self._stopping.is_set():
+                    self._changed.wait(LOOK_S)
+
+    def _next(self, most_bytes: int | None) -> Upload | None:
+        """A file that is on this disk and that no other intake has."""
+        of = self._of
+        with of.database.read() as tx:
+            found = uploads.waiting(tx, most_bytes=most_bytes)
+        for upload in found:
+            if of.store.path(upload.id, upload.file).exists() and of.database.retrying(
+                lambda tx, id=upload.id: uploads.claim(tx, id, self._owner, LEASE_MS)  # type: ignore[misc]
+            ):
+                return upload
+        return None
+
+    def _take(self, upload: Upload) -> None:
+        lease = _Lease(self._of, upload.id, self._owner, self._stopping)
+        database, owner = self._of.database, self._owner
+        try:
+            with lease:
+                report = self._take_in(upload, lease)
+        except _GivenUp:
+            database.retrying(lambda tx: uploads.release(tx, upload.id, owner))
+        except InvalidInput as error:
+            if not lease.lost:
+                self._refuse(upload, code_of(type(error)), error)
+        except (Unavailable, DBAPIError) as error:
+            log.warning("upload_interrupted", upload_id=upload.id, error=log_text(error))
+            self._stopping.wait(LOOK_S)
+            database.retrying(lambda tx: uploads.release(tx, upload.id, owner))
+        except Exception as error:  # noqa: BLE001 - its text may be private
+            self._failed(upload, error)
+        else:
+            database.retrying(
+                lambda tx: uploads.finish(tx, upload.id, owner, campaign_id=report[0], report=report[1])
+            )
+            self._end(upload, None)
+
+    def _take_in(self, upload: Upload, lease: _Lease) -> tuple[str, str]:
+        """Store every row; the campaign's id and what to keep of the report."""
+        plan = self._of.plan(upload)
+        run = replace(self._of.intake, began=lease.begun, between=lease.check)
+        report = plan.run(run)
+        return report.campaign_id, report_json(report.as_json())
+
+    def _failed(self, upload: Upload, error: Exception) -> None:
+        log.error("upload_failed", upload_id=upload.id, error=type(error).__name__)
+        if upload.failures + 1 < MOST_FAILURES:
+            self._of.database.retrying(lambda tx: uploads.release(tx, upload.id, self._owner, failed=True))
+            self._stopping.wait(LOOK_S)
+            return
+        why = "its intake failed repeatedly for an unexpected reason, which is in the log of `serve`"
+        self._refuse(upload, "internal_error", InvalidInput(why))
+
+    def _refuse(self, upload: Upload, code: str, error: BulksendError) -> None:
+        self._of.database.retrying(
+            lambda tx: uploads.refuse(tx, upload.id, self._owner, code=code, why=str(error))
+        )
+        self._end(upload, error)
+
+    def _end(self, upload: Upload, error: BulksendError | None) -> None:
+        if not self._keep:
+            self._of.store.remove(upload.id)
+        with self._changed:
+            if upload.id in self._awaited:
+                self._ended[upload.id] = error
+            self._changed.notify_all()
+
+    def _sweep(self) -> None:
+        """Delete files that were never completed, or never put on record."""
+        if time.monotonic() - self._swept_at < SWEEP_S:
+            return
+        self._swept_at = time.monotonic()
+        found = self._of.store.abandoned(complete=not self._keep)
+        if not found:
+            return
+        with self._of.database.read() as tx:
+            needed = uploads.live_ids(tx, found)
+        for id in set(found) - needed:
+            self._of.store.remove(id)
+            log.info("upload_deleted", upload_id=id, why="it was never put on record")
+
+
+class _Lease:
+    """Keeps one file for this intake, on a thread of its own: a chunk or a look at a large file takes its time."""
+
+    def __init__(self, of: Uploads, id: str, owner: str, stopping: threading.Event) -> None:
+        self._of = of
+        self._id = id
+        self._owner = owner
+        self._stopping = stopping
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="upload lease", daemon=True)
+        self.lost = False
+
+    def __enter__(self) -> _Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raises _GivenUp when the file is another intake's, or the process stops."""
+        if self.lost or self._stopping.is_set():
+            raise _GivenUp
+
+    def begun(self, campaign: Campaign) -> None:
+        """The campaign exists; its rows come next."""
+        self._of.database.retrying(lambda tx: uploads.begin(tx, self._id, self._owner, campaign.id))
+
+    def _keep(self) -> None:
+        while not self._done.wait(RENEW_S):
+            try:
+                kept = self._of.database.retrying(
+                    lambda tx: uploads.renew(tx, self._id, self._owner, LEASE_MS), patience_s=2.0
+                )
+            except (Unavailable, DBAPIError) as error:
+                log.warning("upload_lease_not_renewed", upload_id=self._id, error=log_text(error))
+                continue
+            if not kept:
+                self.lost = True
+                return
