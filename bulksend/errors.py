@@ -11,6 +11,7 @@ BulksendError                   1  500  everything below
 │   │   └── SenderNotFound
 │   ├── IdempotencyKeyReused            the key came with another body before
 │   ├── RequestRunning          2  409  the request with this Idempotency-Key is being answered
+│   ├── EventsGone              2  410  events that a reader has not seen were deleted
 │   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
 │   ├── AccessDenied            2  403  the key or user may not do this
@@ -108,6 +109,14 @@ class MessageNotFound(NotFound):
 
 class SenderNotFound(NotFound):
     """No sender on record has that number."""
+
+
+class EventsGone(InvalidInput):
+    """Events that a reader has not seen were deleted by age. ``oldest`` is the lowest number that is kept."""
+
+    def __init__(self, text: str, *, oldest: int) -> None:
+        super().__init__(text)
+        self.oldest = oldest
 
 
 class NotSignedIn(InvalidInput):

@@ -9,6 +9,7 @@ point to it call it ``message_pk``.
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     Column,
@@ -48,6 +49,7 @@ HELD_SQL = "status IN ('claimed', 'sending')"
 UNREAD_SQL = "read_at IS NULL"
 COUNTRIES_SQL = "subject LIKE 'country:%'"
 LIVE_UPLOADS_SQL = "state IN ('stored', 'intake')"
+LATE_CODES_SQL = "kind = 'otp' AND status = 'accepted' AND undelivered_at IS NULL"
 
 campaigns = Table(
     "campaigns",
@@ -133,6 +135,7 @@ messages = Table(
     Column("delivered_at", Instant),
     Column("read_at", Instant),
     Column("ended_at", Instant),
+    Column("undelivered_at", Instant, comment="when message.undelivered was said, of a one-time code"),
     UniqueConstraint("campaign_id", "key"),
     Index(None, "campaign_id", "status", "id"),
     Index(None, "recipient", "id"),
@@ -176,6 +179,12 @@ messages = Table(
         sqlite_where=text(HELD_SQL),
         postgresql_where=text(HELD_SQL),
     ),
+    Index(
+        "ix_messages_late_codes",
+        "accepted_at",
+        sqlite_where=text(LATE_CODES_SQL),
+        postgresql_where=text(LATE_CODES_SQL),
+    ),
 )
 
 campaign_counts = Table(
@@ -189,6 +198,36 @@ campaign_counts = Table(
     # Kept by triggers on messages, see migration 0005; ledger/counters.py reads it.
     postgresql_with={"fillfactor": 50},
     sqlite_with_rowid=False,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column(
+        "id",
+        Counter,
+        primary_key=True,
+        autoincrement=True,
+        comment="the order of writing; on SQLite the number",
+    ),
+    Column(
+        "seq",
+        BigInteger,
+        comment="the number of its last item; null until it is numbered, see ledger/events.py",
+    ),
+    Column("count", Integer, nullable=False, comment="of its items; 1 without items"),
+    Column("type", String(40), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("campaign_id", Id),
+    Column(
+        "items",
+        ARRAY(Uuid(as_uuid=False)).with_variant(String(36), "sqlite"),
+        comment="the messages it happened to, by their ids",
+    ),
+    Column("data", Text, comment="JSON: what else there is to say"),
+    # Written by triggers on messages and campaigns, see migration 0016; ledger/events.py reads it.
+    Index("ix_events_seq", "seq", unique=True, sqlite_where=text("seq IS NOT NULL")),
+    sqlite_autoincrement=True,
 )
 
 attempts = Table(

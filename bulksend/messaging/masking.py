@@ -17,3 +17,9 @@ def mask_phone(phone: str) -> str:
 def mask_digits(text: str) -> str:
     """Mask every run of seven digits or more in free text, such as a vendor's error message."""
     return _DIGITS.sub(lambda found: mask_phone(found.group()), text)
+
+
+def mask_key(key: str, phone: str) -> str:
+    """Mask the number in the key of a message to ``phone``, in any notation: +44 7700 900123, order-7700900123."""
+    digits = "".join(c for c in key if c.isdecimal())
+    return mask_phone(digits) if phone[-7:] in digits else mask_digits(key)

@@ -11,6 +11,7 @@ from bulksend.ledger import campaigns, search
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.encryption import Cipher
 from bulksend.messaging import Kind, mask_digits, mask_phone
+from bulksend.messaging.masking import mask_key
 from bulksend.operations.contents import Variables
 from bulksend.operations.json_shape import to_json
 
@@ -70,12 +71,10 @@ class Export:
 
 def masked(row: Row) -> Row:
     """The row without its recipient's number: masked in ``to``, and in a key or an error that holds it."""
-    to, key = str(row["to"]), str(row["key"])
-    digits = "".join(c for c in key if c.isdecimal())
+    to = str(row["to"])
     return {
         **row,
         "to": mask_phone(to),
-        # In any notation: +44 7700 900123, 0044-7700-900123, order-7700900123.
-        "key": mask_phone(digits) if to[-7:] in digits else mask_digits(key),
+        "key": mask_key(str(row["key"]), to),
         "error": None if row["error"] is None else mask_digits(str(row["error"])),
     }

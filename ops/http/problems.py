@@ -25,6 +25,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.AccessDenied, 403, "Access denied"),
     (errors.NotFound, 404, "Not found"),
     (errors.RequestRunning, 409, "Still running"),
+    (errors.EventsGone, 410, "Events were deleted"),
     (IntakeInterrupted, 409, "Intake interrupted"),
     (SamePeople, 409, "Already sent to some recipients"),
     (errors.TooLarge, 413, "Too large"),

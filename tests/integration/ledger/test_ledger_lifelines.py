@@ -51,7 +51,7 @@ from bulksend.messaging.outcome import (
     Throttled,
     Unknown,
 )
-from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status, may_move
+from bulksend.messaging.states import ENDED, CampaignStatus, Kind, OnUnknown, Status, may_move
 
 S = Status
 
@@ -338,6 +338,19 @@ class Lifelines(RuleBasedStateMachine):
             assert may_move(S(before), S(after)), f"{before} -> {after}"
 
     @invariant()
+    def every_ending_has_its_event(self) -> None:
+        with self.database.read() as tx:
+            moves = tx.exec_driver_sql("SELECT message, before, after FROM moves ORDER BY id").all()
+            told = tx.exec_driver_sql(
+                "SELECT items, type FROM events WHERE items IS NOT NULL ORDER BY id"
+            ).all()
+        assert [tuple(row) for row in told] == [
+            (id, "message.resolved" if leaves_doubt(before, after) else f"message.{after}")
+            for id, before, after in moves
+            if S(after) in ENDED or S(before) is S.UNKNOWN
+        ]
+
+    @invariant()
     def every_unknown_is_listed_with_the_attempt_that_left_it(self) -> None:
         with self.database.read() as tx:
             listed = unknowns.unknown(tx, Query(), limit=10)
@@ -365,6 +378,11 @@ class Lifelines(RuleBasedStateMachine):
         for id, posts in self.posts.items():
             if any(post.taken for post in posts):
                 assert self.now[id] not in (S.EXPIRED, S.SUPPRESSED, S.CANCELLED)
+
+
+def leaves_doubt(before: str, after: str) -> bool:
+    """Whether it was unknown and the event says that it no longer is, and not that it was delivered."""
+    return S(before) is S.UNKNOWN and S(after) not in (S.DELIVERED, S.READ)
 
 
 def begin(desk: Any) -> list[str]:

@@ -1,0 +1,355 @@
+"""Events: what happened to messages and campaigns, each with a number, in the order of the numbers.
+
+Triggers on ``messages`` and ``campaigns`` (migration 0016) write ``events`` in the transaction of each change. A reader
+that asks for the numbers above the last one it has seen misses nothing only if no lower number appears later. So a
+number is given after the commit: on PostgreSQL by ``number_committed``, one transaction at a time. SQLite has one
+writer, and the id of a row is its number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, select, text, update
+
+from bulksend.errors import EventsGone, InvalidValue
+from bulksend.ledger import counters
+from bulksend.ledger.bulk_parameters import statement
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import among, prefer_indexes
+from bulksend.ledger.schema import LATE_CODES_SQL, campaigns, events, installation, messages, receipts
+from bulksend.messaging.masking import mask_digits, mask_key, mask_phone
+from bulksend.messaging.units import format_instant
+
+UNDELIVERED = "message.undelivered"
+#: The types that the ledger itself writes; ``add`` writes further ones.
+TYPES = (
+    *("message.accepted", "message.delivered", "message.read", "message.failed", "message.expired"),
+    *("message.suppressed", "message.cancelled", "message.unknown", "message.resolved", UNDELIVERED),
+    *("campaign.started", "campaign.paused", "campaign.resumed", "campaign.finished"),
+    *("campaign.reopened", "campaign.cancelled"),
+)
+#: How many rows get their numbers in one transaction, and how many a page with a filter looks at.
+NUMBERED_AT_ONCE, SCANNED = 5_000, 2_000
+#: A code that was accepted longer ago than this is not called undelivered any more.
+UNDELIVERED_WITHIN_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """``seq`` is its number, ``at`` in ms since the epoch by the ledger's clock, ``data`` ready for JSON."""
+
+    seq: int
+    type: str
+    at: int
+    data: dict[str, Any]
+
+    def masked(self) -> Event:
+        """Without the recipient's number: masked in ``to``, and in a key or an error that holds it."""
+        data = dict(self.data)
+        if "to" in data:
+            to = str(data["to"])
+            data |= {"to": mask_phone(to), "key": mask_key(str(data["key"]), to)}
+        if "error" in data:
+            data["error"] = mask_digits(str(data["error"]))
+        return replace(self, data=data)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """``upto``: all events up to this number were looked at; the next page begins after it. ``more`` may follow."""
+
+    events: list[Event]
+    upto: int
+    more: bool
+
+
+# -- write ------------------------------------------------------------------------------------------
+
+
+def add(tx: Connection, type: str, data: Mapping[str, Any]) -> None:
+    """Add an event of a rare type, such as ``sender.changed``. ``data`` is without private values."""
+    tx.execute(insert(events).values(count=1, type=type, at=current_ms(), data=json.dumps(data)))
+
+
+def add_undelivered(tx: Connection, wait_ms: int, limit: int = 1000) -> int:
+    """Add ``message.undelivered``, once, for each code that was accepted ``wait_ms`` ago and not delivered since.
+
+    Adds none in a ledger that never got a receipt: there, its absence says nothing. Returns how many.
+    """
+    if wait_ms <= 0 or tx.execute(select(receipts.c.id).limit(1)).first() is None:
+        return 0
+    prefer_indexes(tx)
+    now = read_clock(tx)
+    accepted_at = messages.c.accepted_at
+    found = tx.execute(
+        select(messages.c.id, messages.c.campaign_id)
+        .where(text(LATE_CODES_SQL), accepted_at <= now - wait_ms)
+        .where(accepted_at > now - wait_ms - UNDELIVERED_WITHIN_MS)
+        .order_by(accepted_at)
+        .limit(limit)
+        # PostgreSQL checks the locked row again: a receipt may have come meanwhile.
+        .with_for_update(skip_locked=True)
+    ).all()
+    late: dict[str, list[str]] = {}
+    for id, campaign_id in found:
+        late.setdefault(str(campaign_id), []).append(str(id))
+    data = json.dumps({"status": "accepted", "after_seconds": wait_ms / 1000})
+    for campaign_id, ids in late.items():
+        tx.execute(update(messages).where(among(tx, messages.c.id, ids)).values(undelivered_at=now))
+        # A row has all its items on PostgreSQL and one on SQLite.
+        packs: list[tuple[int, Any]] = (
+            [(1, id) for id in ids] if tx.dialect.name == "sqlite" else [(len(ids), ids)]
+        )
+        fields = {"type": UNDELIVERED, "at": now, "campaign_id": campaign_id, "data": data}
+        tx.execute(insert(events), [fields | {"count": count, "items": items} for count, items in packs])
+    return len(found)
+
+
+# -- numbers ----------------------------------------------------------------------------------------
+
+_NUMBERED = "events_numbered"
+_LAST = "SELECT value FROM installation WHERE name = 'events_numbered' FOR UPDATE"
+_FIRST = "INSERT INTO installation (name, value) VALUES ('events_numbered', '0') ON CONFLICT DO NOTHING"
+# The window counts in the order of writing, so the events of one message keep their order: its later change waited
+# for the commit of the earlier one before it wrote.
+_NUMBER = """
+WITH fresh AS (
+    SELECT id, sum(count) OVER (ORDER BY id) AS upto
+    FROM (SELECT id, count FROM events WHERE seq IS NULL ORDER BY id LIMIT :most) AS committed),
+numbered AS (
+    UPDATE events SET seq = :last + fresh.upto FROM fresh WHERE events.id = fresh.id RETURNING events.seq)
+SELECT max(seq), count(*) FROM numbered
+"""
+
+
+def number_committed(tx: Connection, most: int = NUMBERED_AT_ONCE) -> int:
+    """Give committed events their numbers; returns how many rows got one, ``most`` where there may be further ones.
+
+    Every reader calls it before it reads, in a transaction of its own, so that no process has to lead. One transaction
+    at a time gives numbers: the next one waits for its commit, and so a higher number never appears before a lower one.
+    """
+    if tx.dialect.name == "sqlite" or not _has_fresh(tx):
+        return 0
+    # The lock is a statement of its own: the next one sees what was committed while this one waited.
+    found = tx.execute(statement(_LAST)).scalar()
+    if found is None:
+        tx.execute(statement(_FIRST))
+        found = tx.execute(statement(_LAST)).scalar_one()
+    last = int(bytes(found))
+    highest, rows = tx.execute(statement(_NUMBER), {"last": last, "most": most}).one()
+    if rows:
+        numbered = update(installation).where(installation.c.name == _NUMBERED)
+        tx.execute(numbered.values(value=str(highest).encode()))
+    return int(rows)
+
+
+def _has_fresh(tx: Connection) -> bool:
+    return tx.execute(select(events.c.id).where(events.c.seq.is_(None)).limit(1)).first() is not None
+
+
+def newest(tx: Connection) -> int:
+    """The highest number that was given; 0 before the first."""
+    if tx.dialect.name == "sqlite":
+        # Also after its row was deleted.
+        given = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+        return int(tx.execute(statement(given)).scalar() or 0)
+    found = tx.execute(select(installation.c.value).where(installation.c.name == _NUMBERED)).scalar()
+    return 0 if found is None else int(bytes(found))
+
+
+def oldest(tx: Connection) -> int:
+    """The lowest number that is kept; the one after the highest where none is."""
+    number = _number(tx)
+    first = tx.execute(
+        select(number - events.c["count"] + 1).where(number.is_not(None)).order_by(number).limit(1)
+    ).scalar()
+    return newest(tx) + 1 if first is None else int(first)
+
+
+def check_after(tx: Connection, seq: int) -> None:
+    """Check that a reader which has seen all events up to ``seq`` misses none.
+
+    Raises EventsGone when the next ones were deleted, InvalidValue when no event has that number yet.
+    """
+    first, last = oldest(tx), newest(tx)
+    if seq > last:
+        raise InvalidValue(
+            "after",
+            str(seq),
+            f"is above the newest number, {last}; if the ledger was restored from a backup, continue after {last}",
+        )
+    if seq < first - 1:
+        raise EventsGone(
+            f"the events after {seq} were deleted; the oldest one kept is {first}: read `messages find` for what "
+            f"came before, and continue after {first - 1}",
+            oldest=first,
+        )
+
+
+def delete_old(tx: Connection, keep_ms: int, limit: int = 2000) -> int:
+    """Delete up to ``limit`` rows of events that are older than ``keep_ms``; returns how many.
+
+    The lowest numbers first and without a gap, so that ``oldest`` says what is missing.
+    """
+    number, cutoff = _number(tx), read_clock(tx) - keep_ms
+    prefer_indexes(tx)
+    first = select(number, events.c.at).where(number.is_not(None)).order_by(number).limit(limit)
+    old = [*takewhile(lambda row: row.at < cutoff, tx.execute(first))]
+    if old:
+        tx.execute(delete(events).where(number <= old[-1][0]))
+    return len(old)
+
+
+def _number(tx: Connection) -> ColumnElement[int]:
+    """The number of a row's last item."""
+    return events.c.id if tx.dialect.name == "sqlite" else events.c.seq
+
+
+# -- read -------------------------------------------------------------------------------------------
+
+
+def after(tx: Connection, seq: int, limit: int, *, numbers: bool = False) -> list[Event]:
+    """Up to ``limit`` events with a number above ``seq``, in the order of the numbers.
+
+    Phone numbers are masked unless ``numbers``. The fields of a message are those it has now; ``status`` is that of the
+    event.
+    """
+    return page(tx, seq, limit, numbers=numbers).events
+
+
+def page(
+    tx: Connection,
+    seq: int,
+    limit: int,
+    *,
+    types: Collection[str] = (),
+    campaign_id: str | None = None,
+    numbers: bool = False,
+) -> EventPage:
+    """``after`` with a filter: a page of it looks at SCANNED rows at most, and may be short or empty."""
+    rows = _rows(tx, seq, SCANNED if types or campaign_id else limit)
+    full = len(rows) == (SCANNED if types or campaign_id else limit)
+    chosen: list[Row[Any]] = []
+    room = limit
+    for row in rows:
+        if (types and row.type not in types) or (campaign_id and str(row.campaign_id) != campaign_id):
+            continue
+        chosen.append(row)
+        room -= row.number - max(seq, row.number - row.size)
+        if room <= 0:
+            break
+    found = _joined(tx, chosen, seq)[:limit]
+    shown = found if numbers else [event.masked() for event in found]
+    if room <= 0:
+        return EventPage(shown, shown[-1].seq, more=True)
+    return EventPage(shown, rows[-1].number if rows else seq, more=full)
+
+
+def _rows(tx: Connection, seq: int, limit: int) -> Sequence[Row[Any]]:
+    """The rows after ``seq``, without their items."""
+    number = _number(tx)
+    prefer_indexes(tx)
+    e = events.c
+    columns = number.label("number"), e.id, e["count"].label("size"), e.type, e.at, e.campaign_id, e.data
+    query: Select[Any] = select(*columns).where(number > seq)
+    return tx.execute(query.order_by(number).limit(limit)).all()
+
+
+_MESSAGE_COLUMNS = (
+    *("id", "campaign_id", "key", "kind", "sender", "recipient", "message_id", "request_id", "ret_code"),
+    *(
+        "error",
+        "attempts",
+        "due_at",
+        "queued_at",
+        "sent_at",
+        "accepted_at",
+        "delivered_at",
+        "read_at",
+        "ended_at",
+    ),
+)
+#: What a message has only after the event, as it may have gone on since.
+_LATER: Mapping[str, frozenset[str]] = {
+    "accepted": frozenset({"delivered_at", "read_at", "error"}),
+    "delivered": frozenset({"read_at", "error"}),
+    "read": frozenset({"error"}),
+}
+
+
+def _joined(tx: Connection, rows: Sequence[Row[Any]], seq: int) -> list[Event]:
+    """The events of these rows with a number above ``seq``: one query for messages, one for campaigns."""
+    items = _items(tx, [row.id for row in rows if row.type.startswith("message.")])
+    known = _messages(tx, [id for row in rows for id in _unread(row, items, seq)])
+    about = _campaigns(tx, {str(row.campaign_id) for row in rows if row.type.startswith("campaign.")})
+    return [event for row in rows for event in _of_row(row, seq, items, known, about)]
+
+
+def _unread(row: Row[Any], items: Mapping[int, Sequence[str]], seq: int) -> Sequence[str]:
+    """Its items with a number above ``seq``."""
+    return items.get(row.id, ())[max(0, seq - (row.number - row.size)) :]
+
+
+def _of_row(
+    row: Row[Any],
+    seq: int,
+    items: Mapping[int, Sequence[str]],
+    known: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Event]:
+    more = json.loads(row.data) if row.data else {}
+    if row.type.startswith("message."):
+        unread = _unread(row, items, seq)
+        status = more.get("status", row.type.removeprefix("message."))
+        for n, id in enumerate(unread, row.number - len(unread) + 1):
+            data = {"id": id, "campaign_id": str(row.campaign_id), "status": status, "version": n}
+            yield Event(n, row.type, row.at, data | _of_message(known.get(id, {}), status) | more)
+    elif row.type.startswith("campaign."):
+        id = str(row.campaign_id)
+        data = {"campaign_id": id, "version": row.number}
+        yield Event(row.number, row.type, row.at, data | dict(about.get(id, {})) | more)
+    else:
+        yield Event(row.number, row.type, row.at, more)
+
+
+def _of_message(row: Mapping[str, Any], status: str) -> dict[str, Any]:
+    later = _LATER.get(status, frozenset())
+    return {
+        "to" if name == "recipient" else name: format_instant(value) if name.endswith("_at") else value
+        for name, value in row.items()
+        if value is not None and name not in later
+    }
+
+
+def _items(tx: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
+    if not ids:
+        return {}
+    rows = tx.execute(select(events.c.id, events.c["items"]).where(events.c.id.in_(ids)))
+    return {id: [items] if isinstance(items, str) else [str(item) for item in items] for id, items in rows}
+
+
+def _messages(tx: Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    if not ids:
+        return {}
+    columns = [messages.c[name] for name in _MESSAGE_COLUMNS]
+    rows = tx.execute(select(*columns).where(among(tx, messages.c.id, ids))).mappings()
+    return {str(row["id"]): {str(name): value for name, value in row.items()} for row in rows}
+
+
+def _campaigns(tx: Connection, ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """Names and counts of campaigns, as they are now."""
+    if not ids:
+        return {}
+    c = campaigns.c
+    counts = counters.of(tx, ids)
+    rows = tx.execute(select(c.id, c.name, c.kind, c.sender, c.status).where(among(tx, c.id, [*ids])))
+    return {
+        str(id): {"name": name, "kind": kind, "sender": sender, "status": status}
+        | {"messages": sum(counts[str(id)].statuses.values()), "statuses": counts[str(id)].statuses}
+        for id, name, kind, sender, status in rows
+    }
