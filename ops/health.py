@@ -1,23 +1,25 @@
-"""``python -m ops.health worker|relay``: exit 0 while the one in this container works; for health checks.
+"""``python -m ops.health worker|relay|serve``: exit 0 while the one in this container works; for health checks.
 
-It reads what a working process leaves behind: a worker's lease in the ledger, the relay's lock in Redis. Exit codes
-are those of the commands: 1 it does not work, 2 bad usage, 3 the server that would know cannot be reached.
+It reads what a working process leaves behind: a worker's lease in the ledger, the relay's lock in Redis; the HTTP API
+it asks. Exit codes are those of the commands: 1 it does not work, 2 bad usage, 3 the server that would know cannot be
+reached.
 """
 
 from __future__ import annotations
 
 import sys
+import urllib.request
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 from ops.cli.context import BAD_INPUT, DONE, FAILED, guarded, ledger, settings
 
 
 def main(arguments: Sequence[str]) -> int:
     """Check the process that the first argument names."""
-    checks = {"worker": _worker, "relay": _relay}
+    checks = {"worker": _worker, "relay": _relay, "serve": _serve}
     if len(arguments) != 1 or arguments[0] not in checks:
-        sys.stderr.write("usage: python -m ops.health worker|relay\n")
+        sys.stderr.write("usage: python -m ops.health worker|relay|serve\n")
         return BAD_INPUT
     return guarded(lambda: DONE if checks[arguments[0]]() else FAILED)
 
@@ -33,6 +35,13 @@ def _relay() -> bool:
     from bulksend.operations.health import relay_is_running
 
     return relay_is_running(settings())
+
+
+def _serve() -> bool:
+    """At the port of docker-compose.yml; without the ledger it goes on running."""
+    with suppress(OSError), urllib.request.urlopen("http://127.0.0.1:8080/healthz", timeout=4) as reply:
+        return bool(reply.status == 200)
+    return False
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ DOCS = [
 ]
 #: What other tests run: the two commands themselves (tests/integration/test_run.py, the demo's own), and docker.
 ELSEWHERE = (
-    *("./run demo", "./run test", "./run bulksend up", "cp .env.example", "docker "),
+    *("./run demo", "./run test", "./run bulksend up", "cp .env.example", "docker ", "deploy/make-secrets"),
     "./run bulksend campaigns watch",  # tests/acceptance/test_watching.py: it takes as long as the campaign
 )
 
