@@ -1,4 +1,4 @@
-"""Rows as CSV or JSON lines, for spreadsheets and programs. No cell is a formula."""
+"""Rows as files for spreadsheets and programs: CSV, JSON lines, XLSX, Parquet. No cell is a formula."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from bulksend.errors import InvalidInput
 
 Row = Mapping[str, Any]
+Write = Callable[[Row], None]
 
 #: ASVS 1.2.10: a cell that begins with one of these is a formula to a spreadsheet. Our phone numbers are bare
 #: digits, so none of them is touched.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 
 def safe_cell(value: object) -> object:
     """A value as a CSV cell: text that would be a formula gets a leading apostrophe."""
     if value is None:
         return ""
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    if isinstance(value, str) and value.startswith(FORMULA):
         return "'" + value
     return value
 
@@ -36,31 +37,93 @@ def write_csv(rows: Iterable[Row], stream: TextIO) -> None:
 
 
 @contextmanager
-def open_writer(path: Path, columns: Sequence[str] | None = None) -> Iterator[Callable[[Row], None]]:
-    """A function that writes a row to ``path``: CSV or JSON lines by its ending, ``-`` is CSV on stdout.
+def open_writer(
+    path: Path, columns: Sequence[str] | None = None, *, field: str = "--output"
+) -> Iterator[Write]:
+    """A function that writes a row to ``path``, in the format of its ending; ``-`` is CSV on stdout.
 
-    ``columns`` are the header of a CSV; None: those of the first row. A CSV file begins with a byte order mark, or
-    Excel would read it in a code page. A file appears under its name only when it is whole.
-
-    Raises InvalidInput where it cannot be written.
+    ``columns`` are the header; None: those of the first row. A file appears under its name only when it is whole.
+    ``field`` names the path in errors. Raises InvalidInput where it cannot be written, or its format cannot hold the
+    rows.
     """
     if str(path) == "-":
         yield _csv_writer(sys.stdout, columns)
         sys.stdout.flush()
         return
+    opened = checked_format(path.suffix, field=field)
     partial = path.with_name(path.name + ".part")
-    is_csv = path.suffix == ".csv"
     try:
-        with partial.open("w", encoding="utf-8-sig" if is_csv else "utf-8", newline="") as file:
-            yield _csv_writer(file, columns) if is_csv else _jsonl_writer(file)
+        with opened(partial, columns) as write:
+            yield write
         partial.replace(path)
     except OSError as error:
-        raise InvalidInput(f"--output: {path} cannot be written: {error.strerror}") from None
+        raise InvalidInput(f"{field}: {path} cannot be written: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _csv_writer(stream: TextIO, columns: Sequence[str] | None = None) -> Callable[[Row], None]:
+def checked_format(ending: str, *, field: str) -> Callable[..., AbstractContextManager[Write]]:
+    """What opens a file of this ending. Raises InvalidInput where there is no such format, or it needs a package."""
+    if ending not in FORMATS:
+        raise InvalidInput(f"{field}: must end in {', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}")
+    if ending == ".parquet":
+        from ops.parquet_files import check_installed
+
+        check_installed(field)
+    return FORMATS[ending]
+
+
+def check_fits(ending: str, rows: int, field: str) -> None:
+    """Raises InvalidInput when a file of this ending cannot hold that many rows."""
+    if ending == ".xlsx":
+        from ops.workbook_files import check_row_count
+
+        check_row_count(rows, field)
+
+
+@contextmanager
+def _csv_file(path: Path, columns: Sequence[str] | None) -> Iterator[Write]:
+    # It begins with a byte order mark, or Excel would read it in a code page.
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        yield _csv_writer(file, columns)
+
+
+@contextmanager
+def _jsonl_file(path: Path, _columns: Sequence[str] | None) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+
+        def write(row: Row) -> None:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+        yield write
+
+
+@contextmanager
+def _xlsx_file(path: Path, columns: Sequence[str] | None) -> Iterator[Write]:
+    from ops.workbook_files import open_workbook
+
+    with open_workbook(path, columns) as write:
+        yield write
+
+
+@contextmanager
+def _parquet_file(path: Path, columns: Sequence[str] | None) -> Iterator[Write]:
+    from ops.parquet_files import open_parquet
+
+    with open_parquet(path, columns) as write:
+        yield write
+
+
+#: What opens a file, by its ending.
+FORMATS: Mapping[str, Callable[[Path, Sequence[str] | None], AbstractContextManager[Write]]] = {
+    ".csv": _csv_file,
+    ".jsonl": _jsonl_file,
+    ".xlsx": _xlsx_file,
+    ".parquet": _parquet_file,
+}
+
+
+def _csv_writer(stream: TextIO, columns: Sequence[str] | None = None) -> Write:
     writer = csv.writer(stream, lineterminator="\r\n" if stream is not sys.stdout else "\n")
     header: list[str] = []
 
@@ -75,11 +138,4 @@ def _csv_writer(stream: TextIO, columns: Sequence[str] | None = None) -> Callabl
 
     if columns:
         begin(columns)
-    return write
-
-
-def _jsonl_writer(stream: TextIO) -> Callable[[Row], None]:
-    def write(row: Row) -> None:
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-
     return write

@@ -106,6 +106,17 @@ def find(tx: Connection, query: Query, *, limit: int, before: str | None = None)
     return list(tx.execute(statement).mappings())
 
 
+def find_all(tx: Connection, query: Query, *, page: int = 5000) -> Iterator[RowMapping]:
+    """Every matching message, newest first; memory stays flat."""
+    before = None
+    while True:
+        rows = find(tx, query, limit=page, before=before)
+        yield from rows
+        if len(rows) < page:
+            return
+        before = str(rows[-1]["id"])
+
+
 def _by_ids(tx: Connection, columns: Sequence[Column[Any]], ids: Sequence[str]) -> list[RowMapping]:
     """The messages of these ids, in the order of the ids."""
     rows = tx.execute(select(*columns).where(among(tx, messages.c.id, ids))).mappings().all()

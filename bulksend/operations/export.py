@@ -1,4 +1,4 @@
-"""The messages of a campaign, or its refused rows, one after another in flat memory, for a file."""
+"""The messages of a campaign or of a search, or refused rows, one after another in flat memory, for a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from bulksend.ledger import campaigns, search
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.search import Query
 from bulksend.messaging import Kind, mask_digits, mask_phone
 from bulksend.messaging.masking import mask_key
 from bulksend.operations.contents import Variables
@@ -17,6 +18,8 @@ from bulksend.operations.json_shape import to_json
 
 Row = Mapping[str, Any]
 REFUSED_COLUMNS = ("row", "field", "value", "why")
+#: Fields of an exported message that hold whole numbers; all others are text or instants.
+WHOLE_NUMBERS = frozenset({"row", "attempts", "ret_code"})
 
 
 class FileColumns(Protocol):
@@ -67,6 +70,11 @@ class Export:
             )
             # A column of the file may have the name of one of ours.
             yield shown | {name if name not in shown else f"{name} (file)": own[name] for name in own}
+
+
+def found_messages(tx: Connection, query: Query) -> Iterator[Row]:
+    """Every message that matches, of any campaign, newest first, without columns of a file."""
+    return map(to_json, search.find_all(tx, query))
 
 
 def masked(row: Row) -> Row:

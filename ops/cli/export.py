@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def export(
     campaign: Annotated[str, typer.Argument(help="A campaign's id or name.", metavar="CAMPAIGN")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="FILE.csv or FILE.jsonl; - is CSV on stdout.")
+        Path, typer.Option("-o", "--output", help="FILE.csv, .jsonl, .xlsx or .parquet; - is CSV on stdout.")
     ],
     refused: Annotated[
         bool, typer.Option("--refused", help="The rows that were refused, instead of the messages.")
@@ -50,18 +50,27 @@ def export(
     from bulksend.messaging.units import counted
     from bulksend.operations.export import REFUSED_COLUMNS, Export
     from ops.cli.output import say
-    from ops.export_files import open_writer
+    from ops.export_files import check_fits, checked_format, open_writer
 
     if file is not None and (mask or refused):
         raise InvalidInput("--file: cannot be used with --mask or --refused")
     if file is None and (encoding or sheet):
         raise InvalidInput("--encoding and --sheet: they say how --file is read; give it too")
-    if str(output) != "-" and output.suffix not in (".csv", ".jsonl"):
-        raise InvalidInput(f"--output: {output.name} must end in .csv or .jsonl")
+    if str(output) != "-":
+        checked_format(output.suffix, field="--output")
     of = settings()
     count = 0
-    with ExitStack() as stack, ledger(of).read() as tx:
+    database = ledger(of)
+    with (
+        ExitStack() as stack,
+        open_writer(output, REFUSED_COLUMNS if refused else None) as write,
+        # The transaction ends before the file does: packing a workbook takes long.
+        database.read() as tx,
+    ):
         source = Export(tx, campaign, reading_cipher(of))
+        check_fits(
+            output.suffix, source.campaign.refused if refused else source.campaign.messages, "--output"
+        )
         if refused:
             rows = source.refused_rows()
         elif mask:
@@ -72,10 +81,9 @@ def export(
             raise InvalidInput("--file: the file of one-time codes is not exported")
         else:
             rows = source.messages(stack.enter_context(_open_columns(file, encoding, sheet)))
-        with open_writer(output, REFUSED_COLUMNS if refused else None) as write:
-            for row in rows:
-                write(row)
-                count += 1
+        for row in rows:
+            write(row)
+            count += 1
     what = counted(count, "refused row" if refused else "message")
     say(f"Wrote {what} of {source.campaign.name} to {output}")
     if source.unreadable:
