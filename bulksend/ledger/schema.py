@@ -50,6 +50,7 @@ UNREAD_SQL = "read_at IS NULL"
 COUNTRIES_SQL = "subject LIKE 'country:%'"
 LIVE_UPLOADS_SQL = "state IN ('stored', 'intake')"
 LATE_CODES_SQL = "kind = 'otp' AND status = 'accepted' AND undelivered_at IS NULL"
+OPEN_JOBS_SQL = "status IN ('queued', 'running')"
 
 campaigns = Table(
     "campaigns",
@@ -447,6 +448,35 @@ uploads = Table(
         sqlite_where=text(LIVE_UPLOADS_SQL),
         postgresql_where=text(LIVE_UPLOADS_SQL),
     ),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(20), nullable=False, comment="export or suppressions"),
+    Column("status", String(12), nullable=False, comment="queued, running, done, failed"),
+    Column("arguments", Text, nullable=False, comment="JSON"),
+    Column("result", Text, comment="JSON; null until it is done"),
+    Column("error", String(500)),
+    Column("rows_done", BigInteger, nullable=False),
+    Column("rows_total", BigInteger, comment="null: not known"),
+    Column("requested_by", String(40), nullable=False, comment="id of the key or user"),
+    Column("actor", String(100), nullable=False, comment="the same in the operator log"),
+    Column("created_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("expires_at", Instant, comment="when the row and its file are deleted; null until it ended"),
+    Column("owner", Id, comment="the run that has it: the fencing token"),
+    Column("lease_until", Instant),
+    Column("runs", Integer, nullable=False, comment="how often it was begun"),
+    Index(
+        "ix_jobs_open",
+        "kind",
+        "id",
+        sqlite_where=text(OPEN_JOBS_SQL),
+        postgresql_where=text(OPEN_JOBS_SQL),
+    ),
+    Index(None, "expires_at"),
 )
 
 installation = Table(

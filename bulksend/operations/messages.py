@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -68,6 +68,11 @@ class Filter:
             self.status,
         )
         return all(value is None for value in given)
+
+    @property
+    def is_a_campaign(self) -> bool:
+        """Whether it lets all messages of one campaign through, and no others."""
+        return self.campaign is not None and replace(self, campaign=None).is_empty
 
     def query(self, tx: Connection) -> Query:
         """The ledger's query. Raises InvalidValue, which names the field; CampaignNotFound."""

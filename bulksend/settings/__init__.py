@@ -195,6 +195,10 @@ class Settings(BaseModel):
         False,
         description="Keep the files that programs post after they are taken in; they hold phone numbers",
     )
+    export_dir: str = Field(
+        ".bulksend/exports",
+        description="Folder for the files of exports that programs request; all `serve` processes share it",
+    )
     tls_ca: str | None = Field(
         None, description="PEM file of certificate authorities that sign the vendor's certificate"
     )

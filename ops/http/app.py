@@ -16,10 +16,10 @@ from bulksend.operations.receipt_tokens import read_tokens
 from ops.http import problems, request_ids
 from ops.http.parts import Parts
 from ops.http.receipts_in import ReceiptsIn
-from ops.http.routes import campaigns, health
+from ops.http.routes import campaigns, exports, health
 
 STATIC = Path(__file__).parent / "static"
-_ROUTERS = (health.router, campaigns.router)
+_ROUTERS = (health.router, campaigns.router, exports.router)
 
 
 def create_app(parts: Parts) -> FastAPI:

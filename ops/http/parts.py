@@ -15,6 +15,8 @@ from bulksend.operations.access import Principal, Role
 from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
+from ops.http.exports import ExportFiles
+from ops.http.jobs import JobRunner
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from producer import Producer
 from producer.uploads import UploadIntake, Uploads
@@ -34,13 +36,17 @@ class Parts:
     receipts: ReceiptGroupCommit
     uploads: Uploads
     upload_intake: UploadIntake
+    exports: ExportFiles
+    jobs: JobRunner
 
     def start(self) -> None:
         """Begin the work beside requests."""
         self.upload_intake.start()
+        self.jobs.start()
 
     def stop(self) -> None:
         """End the work beside requests, in order."""
+        self.jobs.stop()
         self.upload_intake.stop()
 
     def close(self) -> None:

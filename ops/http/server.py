@@ -12,6 +12,8 @@ from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipts import store_callbacks
 from bulksend.settings import Settings
 from ops.http.app import create_app
+from ops.http.exports import ExportFiles
+from ops.http.jobs import JobRunner, Work
 from ops.http.parts import Parts
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from producer import Producer
@@ -31,16 +33,20 @@ def parts_of(of: Settings) -> Parts:
         UploadStore(Path(of.upload_dir), max_bytes=of.upload_max_mb << 20),
         Intake.from_settings(of, database),
     )
+    cipher = bootstrap.reading_cipher(of)
+    exports = ExportFiles(database, cipher, Path(of.export_dir))
     return Parts(
         settings=of,
         database=database,
-        cipher=bootstrap.reading_cipher(of),
+        cipher=cipher,
         producer=Producer.from_settings(of),
         limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None),
         keys=KeyRing(database),
         uploads=uploads,
         upload_intake=UploadIntake(uploads, keep=of.upload_keep),
         receipts=_receipts(of),
+        exports=exports,
+        jobs=JobRunner(database, {"export": Work(exports.work, exports.tidy)}, lease_s=of.lease_seconds),
     )
 
 

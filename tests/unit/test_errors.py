@@ -12,7 +12,7 @@ from bulksend import errors
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("bulksend", "producer", "worker", "ops")
 #: They end a command, and are no error of its work.
-NOT_ERRORS = {"Stopped", "OutputLost"}
+NOT_ERRORS = {"Stopped", "OutputLost", "JobStopped"}
 _NODE = re.compile(r"^(?P<lead>[│ ]*(?:[├└]── )?)(?P<name>[A-Z]\w+)")
 #: What makes a class an error, besides a base that is one.
 _ERRORS_OF_OTHERS = {"BaseException", "Exception", "ValueError", "RuntimeError", "ConnectionError", "OSError"}

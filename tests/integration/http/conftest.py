@@ -64,6 +64,7 @@ def api(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[Api]:
             "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
             "BULKSEND_SPOOL_DIR": str(tmp_path / "spool"),
             "BULKSEND_UPLOAD_DIR": str(tmp_path / "uploads"),
+            "BULKSEND_EXPORT_DIR": str(tmp_path / "exports"),
         }
     )
     parts = parts_of(of)

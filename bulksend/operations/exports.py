@@ -1,0 +1,137 @@
+"""Exports as background jobs: requested, shown, and given to the one that requested them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bulksend.errors import AccessDenied, InvalidValue
+from bulksend.ledger import jobs, operator_log
+from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.ids import is_id, new_id
+from bulksend.ledger.jobs import Job
+from bulksend.ledger.search import Query
+from bulksend.messaging.units import format_instant
+from bulksend.operations.access import Principal, Role
+from bulksend.operations.export import REFUSED_COLUMNS, Export, Row, found_messages
+from bulksend.operations.export import masked as masked_row
+from bulksend.operations.messages import Filter
+
+KIND = "export"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """The messages of a campaign or of a search, or a campaign's refused rows, in a format."""
+
+    format: str
+    campaign: str | None
+    query: Query
+    refused: bool
+    masked: bool
+
+    @classmethod
+    def from_job(cls, job: Job) -> ExportRequest:
+        """The request that a job was made of."""
+        arguments = dict(job.arguments)
+        return cls(**{**arguments, "query": Query(**arguments["query"])})
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The header; None: that of the first row."""
+        return REFUSED_COLUMNS if self.refused else None
+
+    def rows(self, tx: Connection, cipher: Cipher) -> tuple[Iterator[Row], int | None]:
+        """The rows one after another, and how many there are, where that is known.
+
+        Raises CampaignNotFound.
+        """
+        if self.campaign is None:
+            found = found_messages(tx, self.query)
+            return (map(masked_row, found) if self.masked else found), None
+        export = Export(tx, self.campaign, cipher)
+        if self.refused:
+            return export.refused_rows(), export.campaign.refused
+        rows = export.masked_messages() if self.masked else export.messages()
+        return rows, None if export.campaign.is_direct else export.campaign.messages
+
+
+def request_export(
+    database: Database,
+    principal: Principal,
+    wanted: Filter,
+    *,
+    format: str,
+    refused: bool,
+    masked: bool,
+    check_fits: Callable[[int], None],
+) -> dict[str, Any]:
+    """Queue an export, on record. ``check_fits`` raises InvalidInput when its format cannot hold that many rows.
+
+    Raises AccessDenied, CampaignNotFound, InvalidInput.
+    """
+    if not masked and not refused:
+        principal.check_role(Role.SENDER)
+    if refused and not wanted.is_a_campaign:
+        raise InvalidValue("refused", "", "rows are refused of a campaign; give campaign and no other filter")
+    id = new_id()
+    with database.write() as tx:
+        query = wanted.query(tx)
+        campaign = query.campaign_id if wanted.is_a_campaign else None
+        request = ExportRequest(format, campaign, query, refused, masked)
+        # The rows are not read here.
+        _, count = request.rows(tx, Cipher([]))
+        check_fits(count or 0)
+        jobs.add(tx, KIND, asdict(request), requested_by=principal.id, actor=principal.actor, id=id)
+        operator_log.record(
+            tx,
+            actor=principal.actor,
+            act="export",
+            scope="campaign" if campaign else "search",
+            subject=campaign or id,
+            why=f"{format}, {_content(request)}",
+        )
+        return as_json(jobs.get(tx, id, KIND))
+
+
+def _content(request: ExportRequest) -> str:
+    if request.refused:
+        return "refused rows"
+    return "numbers masked" if request.masked else "numbers in full"
+
+
+def show_export(database: Database, principal: Principal, id: str) -> Job:
+    """An export. Raises NotFound, and AccessDenied for any other than its requester and admins."""
+    with database.read() as tx:
+        job = jobs.get(tx, id, KIND)
+    if job.requested_by != principal.id and not principal.role.includes(Role.ADMIN):
+        raise AccessDenied("an export is for the key that requested it, and for admins")
+    return job
+
+
+def delete_expired(database: Database, ids: Sequence[str]) -> dict[str, str | None]:
+    """Delete expired jobs. Returns the run that has, or ended, each of these jobs that still exists."""
+    with database.write() as tx:
+        jobs.delete_expired(tx)
+        return jobs.owners(tx, [id for id in ids if is_id(id)])
+
+
+def as_json(job: Job) -> dict[str, Any]:
+    """The interface's answer about an export."""
+    result: Mapping[str, Any] = job.result or {}
+    return {
+        "id": job.id,
+        "status": job.status,
+        "progress": {"rows": job.rows_done, "of": job.rows_total},
+        "format": job.arguments["format"],
+        "url": f"/v1/exports/{job.id}/file" if job.result else None,
+        "expires_at": None if job.expires_at is None else format_instant(job.expires_at),
+        "sha256": result.get("sha256"),
+        "bytes": result.get("bytes"),
+        "error": job.error,
+        "created_at": format_instant(job.created_at),
+    }

@@ -1,0 +1,89 @@
+"""Exports: files of messages, written in the background."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from bulksend.errors import NotFound
+from bulksend.ledger.database import Database
+from bulksend.operations.exports import KIND, as_json, request_export, show_export
+from bulksend.operations.messages import Filter
+from ops.export_files import check_fits, checked_format
+from ops.http.exports import MEDIA_TYPES
+from ops.http.idempotency import Once
+from ops.http.parts import P, Viewer
+
+router = APIRouter(tags=["exports"])
+
+
+class NewExport(BaseModel):
+    """A campaign, or filters as those of ``messages find``; without any, every message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["csv", "jsonl", "parquet", "xlsx"] = "csv"
+    campaign: Annotated[str | None, Field(max_length=200, description="Its id or name.")] = None
+    refused: Annotated[bool, Field(description="The rows that were refused, instead of the messages.")] = (
+        False
+    )
+    masked: Annotated[bool, Field(description="false: numbers in full; needs the role sender.")] = True
+    phone: Annotated[str | None, Field(max_length=40)] = None
+    message_id: Annotated[str | None, Field(max_length=256)] = None
+    request_id: Annotated[str | None, Field(max_length=256)] = None
+    status: Annotated[str | None, Field(max_length=20)] = None
+    since: Annotated[str | None, Field(max_length=40, description="Taken in at or after, ISO 8601.")] = None
+    until: Annotated[str | None, Field(max_length=40, description="Taken in at or before, ISO 8601.")] = None
+
+
+@router.post("/v1/exports", status_code=202)
+def post(asked: NewExport, parts: P, principal: Viewer, once: Once) -> Response:
+    """Have a file written. Its `url` is there when its status is `done`; the file is kept for 24 hours."""
+    checked_format(f".{asked.format}", field="format")
+    of = parts.settings
+    filters = asked.model_dump(exclude={"format", "refused", "masked"})
+    wanted = Filter(**filters, default_region=of.default_region, timezone=of.timezone)
+
+    def act(database: Database) -> dict[str, Any]:
+        return request_export(
+            database,
+            principal,
+            wanted,
+            format=asked.format,
+            refused=asked.refused,
+            masked=asked.masked,
+            check_fits=lambda rows: check_fits(f".{asked.format}", rows, "format"),
+        )
+
+    answer = once.answer(act, status=202, location="/v1/exports/{id}")
+    parts.jobs.wake(KIND)
+    return answer
+
+
+@router.get("/v1/exports/{id}")
+def get(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+    """Status, progress and address of an export, for the key that requested it and for admins."""
+    return as_json(show_export(parts.database, principal, id))
+
+
+@router.get("/v1/exports/{id}/file", response_class=FileResponse)
+def get_file(id: str, parts: P, principal: Viewer) -> FileResponse:
+    """The file of an export that is done. Its ETag is the file's SHA-256. Raises NotFound without a file."""
+    job = show_export(parts.database, principal, id)
+    if job.result is None:
+        raise NotFound(f"the export {job.id} has no file: its status is {job.status}")
+    path = parts.exports.path(str(job.result["file"]))
+    if not path.is_file():
+        raise NotFound(
+            f"the file of the export {job.id} is not on this server; every `serve` needs the same BULKSEND_EXPORT_DIR"
+        )
+    format = str(job.arguments["format"])
+    return FileResponse(
+        path,
+        media_type=MEDIA_TYPES[format],
+        filename=f"export-{job.id}.{format}",
+        headers={"ETag": f'"{job.result["sha256"]}"', "Cache-Control": "private, no-store"},
+    )

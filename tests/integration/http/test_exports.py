@@ -1,0 +1,144 @@
+"""Exports over HTTP: requested, written in the background, fetched."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from openpyxl import load_workbook
+
+from bulksend.ledger import operator_log
+from bulksend.messaging import RefusedRow
+from bulksend.messaging.states import Kind
+from bulksend.operations.access import Role
+from tests.integration.ledger.conftest import Desk
+
+NUMBER = "447700900001"
+
+
+@pytest.fixture
+def desk(api: Any) -> Desk:
+    return Desk(api.ledger)
+
+
+def ended(api: Any, made: Any, role: Role = Role.ADMIN) -> dict[str, Any]:
+    """The export once it ended."""
+    assert made.status_code == 202, made.text
+    deadline = time.monotonic() + 30
+    while True:
+        shown = api.get(f"/v1/exports/{made.json()['id']}", role).json()
+        if shown["status"] in ("done", "failed"):
+            return dict(shown)
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.02)
+
+
+def test_a_campaign_is_exported_masked_unless_asked_otherwise(api: Any, desk: Desk) -> None:
+    ids = desk.queued(n=3)
+    made = api.post("/v1/exports", {"campaign": "spring"})
+    assert made.json()["status"] == "queued"
+    shown = ended(api, made)
+    assert shown["progress"] == {"rows": 3, "of": 3}
+    answer = api.get(shown["url"])
+    assert answer.headers["ETag"] == f'"{shown["sha256"]}"'
+    assert hashlib.sha256(answer.content).hexdigest() == shown["sha256"]
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="export-{shown["id"]}.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert [row["id"] for row in rows] == sorted(ids)
+    assert NUMBER not in answer.text
+
+    full = ended(api, api.post("/v1/exports", {"campaign": "spring", "masked": False, "format": "jsonl"}))
+    assert NUMBER in api.get(full["url"]).text
+    campaign = str(desk.row(ids[0])["campaign_id"])
+    acts = [(act.act, act.why) for act in desk.read(operator_log.of, "campaign", campaign)]
+    assert acts[-2:] == [("export", "csv, numbers masked"), ("export", "jsonl, numbers in full")]
+
+
+def test_workbooks_and_parquet_files_can_be_read_back(api: Any, desk: Desk, tmp_path: Path) -> None:
+    desk.queued(n=2)
+    for format in ("xlsx", "parquet"):
+        asked = {"campaign": "spring", "masked": False, "format": format}
+        shown = ended(api, api.post("/v1/exports", asked))
+        (tmp_path / f"out.{format}").write_bytes(api.get(shown["url"]).content)
+    header, first, second = load_workbook(tmp_path / "out.xlsx").active.iter_rows(values_only=True)
+    rows = [dict(zip(header, row, strict=True)) for row in (first, second)]
+    assert rows[0]["to"] == NUMBER
+    assert rows[0]["row"] == 1
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert table[0]["to"] == NUMBER
+    assert table[0]["queued_at"].isoformat(timespec="milliseconds") == rows[0]["queued_at"]
+    assert [row["name"] for row in table] == [row["name"] for row in rows] == ["Ada", "Ada"]
+
+
+def test_messages_of_any_campaign_are_exported_by_filters(api: Any, desk: Desk) -> None:
+    desk.queued(n=2)
+    (code,) = desk.queued(Kind.OTP, name="codes")
+    shown = ended(api, api.post("/v1/exports", {"status": "queued", "format": "jsonl"}))
+    assert len(api.get(shown["url"]).text.splitlines()) == 3
+    narrow = {"campaign": "codes", "status": "queued", "format": "jsonl"}
+    shown = ended(api, api.post("/v1/exports", narrow))
+    assert code in api.get(shown["url"]).text
+    assert shown["progress"]["rows"] == 1
+
+
+def test_refused_rows_are_exported(api: Any, desk: Desk) -> None:
+    desk.take(desk.campaign(), refused=[RefusedRow(2, "to", "44***", "is too short")])
+    shown = ended(
+        api, api.post("/v1/exports", {"campaign": "spring", "refused": True}, role=Role.VIEWER), Role.VIEWER
+    )
+    assert api.get(shown["url"], Role.VIEWER).text.splitlines()[1] == "2,to,44***,is too short"
+
+
+def test_only_its_requester_and_admins_may_fetch_an_export(api: Any, desk: Desk) -> None:
+    desk.queued()
+    made = api.post("/v1/exports", {"campaign": "spring"}, role=Role.VIEWER)
+    shown = ended(api, made, Role.VIEWER)
+    assert api.get(shown["url"], Role.VIEWER).status_code == 200
+    assert api.get(shown["url"], Role.ADMIN).status_code == 200
+    for path in (shown["url"], f"/v1/exports/{shown['id']}"):
+        assert api.get(path, Role.OPERATOR).status_code == 403
+
+
+def test_a_viewer_gets_no_numbers_in_full(api: Any, desk: Desk) -> None:
+    desk.queued()
+    asked = {"campaign": "spring", "masked": False}
+    assert api.post("/v1/exports", asked, role=Role.VIEWER).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "says"),
+    [
+        ({"campaign": "none"}, 404, "none"),
+        ({"campaign": "spring", "format": "pdf"}, 422, "format"),
+        ({"refused": True}, 422, "refused"),
+        ({"status": "gone"}, 422, "status"),
+        ({"since": "yesterday"}, 422, "since"),
+        ({"campain": "spring"}, 422, "campain"),
+    ],
+)
+def test_an_export_that_cannot_be_written_is_refused_at_once(
+    api: Any, asked: dict[str, Any], status: int, says: str
+) -> None:
+    answer = api.post("/v1/exports", asked)
+    assert answer.status_code == status
+    assert says in answer.text
+
+
+def test_a_file_is_gone_when_its_time_is_over(api: Any, desk: Desk) -> None:
+    desk.queued()
+    shown = ended(api, api.post("/v1/exports", {"campaign": "spring"}))
+    (file,) = Path(api.parts.settings.export_dir).iterdir()
+    (file.parent / f"{shown['id']}.0190.csv.part").write_text("of a run that died")
+    api.parts.exports.tidy()
+    assert list(file.parent.iterdir()) == [file]
+    desk.sql("UPDATE jobs SET expires_at = 1")
+    assert api.get(shown["url"]).status_code == 404
+    api.parts.exports.tidy()
+    assert list(file.parent.iterdir()) == []
+    assert api.get(f"/v1/exports/{shown['id']}").status_code == 404
