@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
-from bulksend.ledger import campaign_control, campaigns, counters, due, idempotency, leases, receipts
+from bulksend.ledger import campaign_control, campaigns, counters, due, events, idempotency, leases, receipts
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
 
@@ -46,7 +46,13 @@ class Maintenance:
     """All tasks. ``clock`` is steady, in seconds."""
 
     def __init__(
-        self, database: Database, *, resend_wait_ms: int, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        *,
+        resend_wait_ms: int,
+        undelivered_ms: int = 60_000,
+        events_keep_ms: int = 7 * 86_400_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -66,6 +72,10 @@ class Maintenance:
             _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
             _Task("delete_answers", _delete_answers, DELETE_ANSWERS_S),
             _Task("merge_counts", _merge_counts, MERGE_COUNTS_S),
+            _Task("undelivered", lambda tx: {"codes": events.add_undelivered(tx, undelivered_ms)}),
+            # What is deleted must have a number, or a reader could not be told what it misses.
+            _Task("number_events", _number_events),
+            _Task("delete_events", lambda tx: {"deleted": events.delete_old(tx, events_keep_ms)}),
         ]
 
     def run_due(self, stop: threading.Event | None = None) -> None:
@@ -105,6 +115,11 @@ class Maintenance:
 
 def _delete_answers(tx: Connection) -> dict[str, int]:
     return {"answers": idempotency.delete_old(tx)}
+
+
+def _number_events(tx: Connection) -> dict[str, int]:
+    events.number_committed(tx)
+    return {}
 
 
 def _merge_counts(tx: Connection) -> dict[str, int]:

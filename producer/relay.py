@@ -61,6 +61,8 @@ class RelaySettings:
     interval_seconds: float = 0.5
     batch_size: int = 500
     resend_wait_ms: int = 600_000
+    undelivered_ms: int = 60_000
+    events_keep_ms: int = 7 * 86_400_000
 
 
 class Relay:
@@ -82,7 +84,12 @@ class Relay:
         self._clock = clock or RemoteClock()
         self._lock = LeaderLock(client)
         self._windows: dict[str, PublishWindow] = {}
-        self.maintenance = Maintenance(database, resend_wait_ms=settings.resend_wait_ms)
+        self.maintenance = Maintenance(
+            database,
+            resend_wait_ms=settings.resend_wait_ms,
+            undelivered_ms=settings.undelivered_ms,
+            events_keep_ms=settings.events_keep_ms,
+        )
         self._does_maintenance = False
         """True while this relay leads, and while no Redis says which one does."""
         self._outage = Outage("relay")
@@ -104,6 +111,8 @@ class Relay:
                 interval_seconds=of.relay_interval_seconds,
                 batch_size=of.batch_size,
                 resend_wait_ms=int(of.resend_wait_seconds * 1000),
+                undelivered_ms=int(of.otp_undelivered_seconds * 1000),
+                events_keep_ms=int(of.events_keep_days * 86_400_000),
             ),
             clock=clock,
         )

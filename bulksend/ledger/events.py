@@ -198,8 +198,12 @@ def delete_old(tx: Connection, keep_ms: int, limit: int = 2000) -> int:
     """
     number, cutoff = _number(tx), read_clock(tx) - keep_ms
     prefer_indexes(tx)
-    first = select(number, events.c.at).where(number.is_not(None)).order_by(number).limit(limit)
-    old = [*takewhile(lambda row: row.at < cutoff, tx.execute(first))]
+    first = select(number, events.c.at).where(number.is_not(None)).order_by(number)
+    # Usually the first row says that there is nothing to do.
+    lead = tx.execute(first.limit(1)).first()
+    if lead is None or lead.at >= cutoff:
+        return 0
+    old = [*takewhile(lambda row: row.at < cutoff, tx.execute(first.limit(limit)))]
     if old:
         tx.execute(delete(events).where(number <= old[-1][0]))
     return len(old)

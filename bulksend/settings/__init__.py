@@ -136,6 +136,16 @@ class Settings(BaseModel):
         le=86_400,
         description="Wait for a receipt before a campaign with `resend` sends an unknown message again, seconds",
     )
+    otp_undelivered_seconds: float = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="Time after which an accepted one-time code without a receipt of delivery is said to be "
+        "undelivered, once, by an event; 0: never, seconds",
+    )
+    events_keep_days: float = Field(
+        7, gt=0, le=3650, description="Age at which events are deleted (/v1/events, webhooks), days"
+    )
     batch_size: int = Field(500, ge=1, le=5000, description="Maximum number of messages in one job")
     window_seconds: float = Field(
         10, gt=0, le=3600, description="Part of a campaign that is in Redis at once, in seconds of its rate"

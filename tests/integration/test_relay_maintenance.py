@@ -11,7 +11,8 @@ import redis
 from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
-from bulksend.ledger import campaigns
+from bulksend.ledger import campaigns, events, receipts
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from producer.maintenance import FAILED_S, Maintenance
 from tests.integration.test_relay import a_campaign, a_relay, ids_waiting
@@ -110,3 +111,22 @@ def test_the_relay_publishes_while_a_task_waits_for_a_lock(
         thread.join(30)
         event.remove(ledger.engine, "before_cursor_execute", note)
     assert not thread.is_alive()
+
+
+def test_old_events_go_by_their_numbers_and_late_codes_are_said_once_by_any_relay(ledger: Database) -> None:
+    a_campaign(ledger, 2)
+    with ledger.write() as tx:
+        tx.execute(text("UPDATE messages SET status = 'accepted', kind = 'otp', accepted_at = 1"))
+        tx.execute(text("UPDATE events SET at = 1"))
+        now = read_clock(tx)
+        receipts.take(tx, [receipts.Receipt("mid-of-another", "sent", 1)])
+        tx.execute(text("UPDATE messages SET accepted_at = :then"), {"then": now - 61_000})
+    # The second relay took over from one that was killed.
+    for _ in range(2):
+        Maintenance(ledger, resend_wait_ms=1).run_due()
+    with ledger.read() as tx:
+        kept = events.after(tx, events.oldest(tx) - 1, 100)
+    late = [event for event in kept if event.type == events.UNDELIVERED]
+    assert len({event.data["id"] for event in late}) == len(late) == 2
+    assert [event.type for event in kept if event.at == 1] == []
+    assert kept[0].seq > 1
