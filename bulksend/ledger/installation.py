@@ -1,4 +1,4 @@
-"""The secret that all processes of an installation share."""
+"""What all processes of an installation share: named values, among them the limiter's secret."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ import os
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
-from bulksend.ledger.database import Database, insert_if_new
+from bulksend.ledger.database import Database, dialect_insert, insert_if_new
 from bulksend.ledger.schema import installation
 
 _LIMITER_KEY = "limiter_hash_key"
+
+
+def get(tx: Connection, name: str) -> bytes | None:
+    """The value of that name; None where there is none."""
+    found = tx.execute(select(installation.c.value).where(installation.c.name == name)).scalar()
+    return None if found is None else bytes(found)
+
+
+def put(tx: Connection, name: str, value: bytes) -> None:
+    """Set the value of that name."""
+    tx.execute(
+        dialect_insert(tx, installation)
+        .values(name=name, value=value)
+        .on_conflict_do_update(index_elements=["name"], set_={"value": value})
+    )
 
 
 def limiter_key(database: Database) -> bytes:
@@ -21,20 +36,16 @@ def limiter_key(database: Database) -> bytes:
     Raises LedgerUnreachable when the ledger does not answer.
     """
 
-    def read(tx: Connection) -> bytes | None:
-        found = tx.execute(select(installation.c.value).where(installation.c.name == _LIMITER_KEY)).scalar()
-        return bytes(found) if found is not None else None
-
     # Usually the key exists, and no write transaction is needed.
     with contextlib.suppress(DBAPIError), database.read() as tx:
-        key = read(tx)
+        key = get(tx, _LIMITER_KEY)
         if key is not None:
             return key
 
     def make(tx: Connection) -> bytes:
         values = {"name": _LIMITER_KEY, "value": os.urandom(32)}
         tx.execute(insert_if_new(tx, installation).values(**values))
-        made = read(tx)
+        made = get(tx, _LIMITER_KEY)
         if made is None:
             raise RuntimeError("the limiter's key was inserted and cannot be read")
         return made

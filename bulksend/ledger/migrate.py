@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from bulksend.errors import SchemaNewer, SchemaOutdated
+from bulksend.ledger import installation
 from bulksend.ledger.database import Database, set_statement_timeout
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 #: Beside the packages in a checkout and in an installed wheel alike.
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+#: The entry of the installation that holds OLDEST_COMPATIBLE.
+_COMPATIBLE = "compatible_with"
+#: Programs whose newest step is this one, or a later one, work with the schema of this program: they may run beside it
+#: during an upgrade. A step that renames or removes what they use raises it.
+OLDEST_COMPATIBLE = "0009"
 _STEP = re.compile(r'^(revision|down_revision) *(?::[^=]*)?= *"(.+)"', re.MULTILINE)
 
 
@@ -39,19 +45,33 @@ def migrate(database: Database, revision: str = "head") -> None:
             command.downgrade(config, revision)
         else:
             command.upgrade(config, revision)
+        if target != "base":
+            installation.put(tx, _COMPATIBLE, min(OLDEST_COMPATIBLE, target).encode())
 
 
 def check_schema(database: Database) -> None:
-    """Raises SchemaOutdated or SchemaNewer, with the remedy, when the schema is not the newest one of this program."""
+    """Raises SchemaOutdated or SchemaNewer, with the remedy, when this program cannot work with the schema.
+
+    A newer schema is fine where the program that made it says that this one may run beside it.
+    """
     head = newest_revision()
     with database.read() as tx:
         current = _recorded(tx)
+        if current is not None and _may_run_beside(tx, current, head):
+            return
     _refuse_newer(database, current)
     if current != head:
         state = (
             "has no tables yet" if current is None else f"is at revision {current}, this program needs {head}"
         )
         raise SchemaOutdated(f"the ledger at {database.address} {state}; run `bulksend migrate`")
+
+
+def _may_run_beside(tx: Connection, current: str, head: str) -> bool:
+    if current in {step["revision"] for step in _steps()}:
+        return False
+    oldest = installation.get(tx, _COMPATIBLE)
+    return oldest is not None and oldest.decode() <= head
 
 
 def _refuse_newer(database: Database, current: str | None) -> None:

@@ -20,8 +20,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, SchemaNewer
+from bulksend.ledger import installation
 from bulksend.ledger.database import Database
-from bulksend.ledger.migrate import check_schema, migrate
+from bulksend.ledger.migrate import check_schema, migrate, newest_revision
 from bulksend.ledger.readiness import check_ledger_works
 from bulksend.settings import Settings
 from producer import InvalidInput as ExportedInvalidInput
@@ -252,11 +253,24 @@ def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
 # -- a newer ledger; the package's own errors ----------------------------------------------------------------------
 
 
+def become_newer(ledger: Database, *, compatible_with: str) -> None:
+    """As a newer program migrates it."""
+    with ledger.write() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        installation.put(tx, "compatible_with", compatible_with.encode())
+
+
+def test_a_program_may_start_beside_the_newer_one_that_says_so(ledger: Database) -> None:
+    become_newer(ledger, compatible_with=newest_revision())
+    check_schema(ledger)
+    with pytest.raises(SchemaNewer):
+        migrate(ledger)
+
+
 def test_a_ledger_newer_than_the_program_is_left_alone_in_one_sentence(
     ledger: Database, ledger_url: str, tmp_path: Path
 ) -> None:
-    with ledger.write() as tx:
-        tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    become_newer(ledger, compatible_with="9998")
     with pytest.raises(SchemaNewer, match="newer than this program"):
         check_schema(ledger)
     with pytest.raises(SchemaNewer):
