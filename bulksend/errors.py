@@ -12,6 +12,7 @@ BulksendError                   1  500  everything below
 │   ├── IdempotencyKeyReused            the key came with another body before
 │   ├── RequestRunning          2  409  the request with this Idempotency-Key is being answered
 │   ├── EventsGone              2  410  events that a reader has not seen were deleted
+│   ├── TooManyRequests         2  429  the key makes more requests a second than it may
 │   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
 │   ├── AccessDenied            2  403  the key or user may not do this
@@ -137,6 +138,10 @@ class RequestRunning(InvalidInput):
 
 class TooLarge(InvalidInput):
     """A body or a file is above its limit. The text names the limit and its setting."""
+
+
+class TooManyRequests(InvalidInput):
+    """The key makes more requests a second than it may."""
 
 
 class Unfit(InvalidInput):

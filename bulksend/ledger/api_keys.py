@@ -103,3 +103,8 @@ def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
         before={"revoked": False},
         after={"revoked": True},
     )
+
+
+def note_use(tx: Connection, id: str, ip: str | None) -> None:
+    """The key is used now, from this address."""
+    tx.execute(update(api_keys).where(api_keys.c.id == id).values(last_used_at=current_ms(), last_ip=ip))

@@ -31,6 +31,14 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from: the caller's address, and the request's id."""
+
+    ip: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A key or user that makes requests. Empty ``kinds`` or ``senders``: all of them."""
 
@@ -39,14 +47,12 @@ class Principal:
     role: Role
     kinds: frozenset[Kind] = frozenset()
     senders: frozenset[str] = frozenset()
-    ip: str | None = None
-    """The address that the request came from."""
-    request_id: str | None = None
+    origin: Origin = Origin()
 
     @property
     def actor(self) -> Actor:
         """Its name in the operator log, with the request that the act comes by."""
-        return Actor(f"{self.name} ({self.id})", ip=self.ip, request_id=self.request_id)
+        return Actor(f"{self.name} ({self.id})", ip=self.origin.ip, request_id=self.origin.request_id)
 
     @property
     def sees_numbers(self) -> bool:

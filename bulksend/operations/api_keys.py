@@ -8,25 +8,37 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bulksend.errors import InvalidValue, NotFound, NotSignedIn
 from bulksend.ledger import api_keys
 from bulksend.ledger.api_keys import ApiKey
 from bulksend.ledger.database import Database
+from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging import parse_recipient
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
 from bulksend.messaging.states import Kind
 from bulksend.messaging.units import parse_choice, parse_instant_ms
-from bulksend.operations.access import Principal, Role
+from bulksend.operations.access import Origin, Principal, Role
 from bulksend.operations.json_shape import to_json
+
+log = structlog.get_logger(__name__)
 
 PREFIX = "bsk"
 #: A revoked key is refused within this time.
 REMEMBERED_S = 0.5
+#: The last use of a key is written at most once in this time.
+USE_KEPT_S = 60
+_MOST_KNOWN = 10_000
+_NOWHERE = Origin()
 _HIDDEN = ("hash", "kinds", "senders")
 _LONGEST_NAME = 100
 
@@ -142,7 +154,9 @@ def _existing(tx: Connection, id: str) -> ApiKey:
 class KeyRing:
     """Tells whose a presented key is. Thread-safe; it remembers each key for REMEMBERED_S.
 
-    ``now_ms`` is the ledger's clock, ``steady`` a clock that never goes back, in seconds.
+    It also keeps when and from where each key was used last, once in USE_KEPT_S for each, on a thread of its own: no
+    request waits for that or fails by it. ``now_ms`` is the ledger's clock, ``steady`` a clock that never goes back, in
+    seconds.
     """
 
     def __init__(
@@ -156,39 +170,84 @@ class KeyRing:
         self._now_ms = now_ms
         self._steady = steady
         self._lock = threading.Lock()
-        self._remembered: dict[str, tuple[float, ApiKey | None]] = {}
+        self._known: dict[str, tuple[float, ApiKey | None]] = {}
+        self._used: dict[str, float] = {}
+        self._writer = ThreadPoolExecutor(1, "key-use")
 
-    def principal(self, presented: str) -> Principal:
-        """The principal of a key. Raises NotSignedIn when it is malformed, unknown, expired or revoked."""
-        id = id_of(presented, PREFIX)
-        if id is None:
-            raise NotSignedIn("the key is not one of bulksend: it begins with bsk_ and ends with a checksum")
-        key = self._find(id)
+    def close(self) -> None:
+        """Write the last uses that wait to be written."""
+        self._writer.shutdown()
+
+    def principal(self, presented: str, origin: Origin = _NOWHERE) -> Principal:
+        """The principal of a key; may read the ledger.
+
+        Raises NotSignedIn when it is malformed, unknown, expired or revoked.
+        """
+        return self._checked(self._find(_id(presented)), presented, origin)
+
+    def remembered(self, presented: str, origin: Origin = _NOWHERE) -> Principal | None:
+        """The principal of a key that is remembered, without a read; None for any other. Raises as ``principal``."""
+        is_known, key = self._recall(_id(presented))
+        return self._checked(key, presented, origin) if is_known else None
+
+    def _checked(self, key: ApiKey | None, presented: str, origin: Origin) -> Principal:
         if key is None or not hmac.compare_digest(key.hash, _hash(presented)):
             raise NotSignedIn("the key is unknown; `bulksend keys list` shows those that exist")
         if not key.is_live(int(self._now_ms())):
             raise NotSignedIn(f"the key {key.id} is {'revoked' if key.revoked_at else 'expired'}")
+        self._note_use(key.id, origin.ip)
         return Principal(
             key.id,
             key.name,
             Role(key.role),
             frozenset(Kind(kind) for kind in _listed(key.kinds)),
             frozenset(_listed(key.senders)),
+            origin,
         )
 
-    def _find(self, id: str) -> ApiKey | None:
-        now = self._steady()
+    def _recall(self, id: str) -> tuple[bool, ApiKey | None]:
+        """Whether it is known what the ledger has of this id, and what that is."""
         with self._lock:
-            seen_at, key = self._remembered.get(id, (float("-inf"), None))
-        if now - seen_at < REMEMBERED_S:
+            seen_at, key = self._known.get(id, (float("-inf"), None))
+        return self._steady() - seen_at < REMEMBERED_S, key
+
+    def _find(self, id: str) -> ApiKey | None:
+        is_known, key = self._recall(id)
+        if is_known:
             return key
+        # Before the read: what is revoked after it is refused REMEMBERED_S later.
+        now = self._steady()
         with self._database.translated_errors(), self._database.read() as tx:
             key = api_keys.get(tx, id)
         with self._lock:
-            if len(self._remembered) > 10_000:
-                self._remembered.clear()
-            self._remembered[id] = now, key
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+            self._known[id] = now, key
         return key
+
+    def _note_use(self, id: str, ip: str | None) -> None:
+        now = self._steady()
+        with self._lock:
+            if now - self._used.get(id, float("-inf")) < USE_KEPT_S:
+                return
+            self._used[id] = now
+        # A request that is answered while the process stops comes after ``close``.
+        with suppress(RuntimeError):
+            self._writer.submit(self._write_use, id, ip)
+
+    def _write_use(self, id: str, ip: str | None) -> None:
+        try:
+            with self._database.write(durable=False) as tx:
+                api_keys.note_use(tx, id, ip)
+        except (DBAPIError, PoolTimeout) as error:
+            log.warning("last_use_not_written", key=id, error=log_text(error))
+
+
+def _id(presented: str) -> str:
+    id = id_of(presented, PREFIX)
+    if id is None:
+        raise NotSignedIn("the key is not one of bulksend: it begins with bsk_ and ends with a checksum")
+    return id
 
 
 def _hash(key: str) -> bytes:

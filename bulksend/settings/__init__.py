@@ -212,6 +212,20 @@ class Settings(BaseModel):
     tls_ca: str | None = Field(
         None, description="PEM file of certificate authorities that sign the vendor's certificate"
     )
+    requests_per_second: int = Field(
+        500,
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of HTTP requests of one key in a serving process, requests/s",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(values.networks)] | None = Field(
+        None,
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, e.g. 10.0.0.5,10.1.0.0/16",
+    )
+    cors_origins: Annotated[str, AfterValidator(values.origins)] | None = Field(
+        None,
+        description="Origins whose scripts may use the HTTP API, e.g. https://shop.example; none if it is not set",
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(values.upper)] = Field(
         "INFO", description="Least severe level that is logged"
     )

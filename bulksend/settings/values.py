@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import ip_address, ip_network
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -192,3 +193,26 @@ def without_secrets(url: str) -> str:
     made = make_url(url)
     private = {name: "***" for name in made.query if any(word in name.lower() for word in _PRIVATE)}
     return made.update_query_dict(private).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def networks(text: str) -> str:
+    """Addresses and networks, separated by commas."""
+    return ",".join(str(_network(part)) for part in text.split(",") if part.strip())
+
+
+def _network(text: str) -> object:
+    try:
+        return ip_network(text.strip()) if "/" in text else ip_address(text.strip())
+    except ValueError:
+        raise ValueError(
+            f"has {text.strip()[:40]!r}, which is not an address or network; write 10.0.0.5 or 10.1.0.0/16"
+        ) from None
+
+
+def origins(text: str) -> str:
+    """Origins of web pages, separated by commas."""
+    found = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
+    for each in found:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?", each):
+            raise ValueError(f"has {each[:60]!r}, which is not an origin; write https://shop.example")
+    return ",".join(found)

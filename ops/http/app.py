@@ -7,18 +7,26 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from bulksend import __version__
 from bulksend.operations.receipt_tokens import read_tokens
 from ops.http import problems, request_ids
+from ops.http.access_log import AccessLog
+from ops.http.body_limits import BodyLimits
 from ops.http.parts import Parts
 from ops.http.receipts_in import ReceiptsIn
+from ops.http.response_headers import ResponseHeaders
 from ops.http.routes import campaigns, exports, health
 
 STATIC = Path(__file__).parent / "static"
+#: What scripts of other origins may send and read, where BULKSEND_CORS_ORIGINS allows them at all.
+_CORS_REQUEST = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id")
+_CORS_ANSWER = ("Idempotent-Replayed", "Location", "Retry-After", "X-Request-Id")
 _ROUTERS = (health.router, campaigns.router, exports.router)
 
 
@@ -41,9 +49,7 @@ def create_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     problems.install(app)
-    app.add_middleware(request_ids.RequestIds)
-    # The last one added is the first to see a request: a callback passes through nothing else, and is in no access log.
-    app.add_middleware(ReceiptsIn, commit=parts.receipts, read_tokens=lambda: read_tokens(parts.database))
+    _add_middleware(app, parts)
     for router in _ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -53,3 +59,25 @@ def create_app(parts: Parts) -> FastAPI:
         return FileResponse(STATIC / "docs.html")
 
     return app
+
+
+def _add_middleware(app: FastAPI, parts: Parts) -> None:
+    """The last one added is the first to see a request."""
+    of = parts.settings
+    app.add_middleware(BodyLimits)
+    app.add_middleware(problems.Crashes)
+    if of.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=of.cors_origins.split(","),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=_CORS_REQUEST,
+            expose_headers=_CORS_ANSWER,
+        )
+    app.add_middleware(ResponseHeaders)
+    app.add_middleware(AccessLog)
+    app.add_middleware(request_ids.RequestIds)
+    # A callback passes through none of the above, and is in no access log.
+    app.add_middleware(ReceiptsIn, commit=parts.receipts, read_tokens=lambda: read_tokens(parts.database))
+    if of.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=of.trusted_proxies)

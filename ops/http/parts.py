@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from bulksend.errors import NotSignedIn
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
-from bulksend.operations.access import Principal, Role
+from bulksend.operations.access import Origin, Principal, Role
 from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
 from ops.http.receipt_group_commit import ReceiptGroupCommit
+from ops.http.request_rate import RequestRate
 from producer import Producer
 from producer.uploads import UploadIntake, Uploads
 
@@ -34,6 +36,7 @@ class Parts:
     limiter: OpenLimiter
     keys: KeyRing
     receipts: ReceiptGroupCommit
+    request_rate: RequestRate
     uploads: Uploads
     upload_intake: UploadIntake
     exports: ExportFiles
@@ -50,13 +53,14 @@ class Parts:
         self.upload_intake.stop()
 
     def close(self) -> None:
-        """Store the callbacks that wait, and close the ledger's connections."""
+        """Store what waits to be written, and close the ledger's connections."""
         self.receipts.close()
+        self.keys.close()
         self.producer.close()
         self.database.close()
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
@@ -65,29 +69,46 @@ def _parts(request: Request) -> Parts:
 P = Annotated[Parts, Depends(_parts)]
 
 
-def _signed_in(request: Request, parts: P) -> Principal:
+async def _signed_in(request: Request, parts: P) -> Principal:
+    """Costs no thread while the key is remembered, as it is in all but two requests a second."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise NotSignedIn("send a key: Authorization: Bearer bsk_…; `bulksend keys add` makes one")
-    principal = parts.keys.principal(key.strip())
+    origin = Origin(_address(request), request.state.request_id)
+    principal = parts.keys.remembered(key.strip(), origin)
+    if principal is None:
+        principal = await run_in_threadpool(parts.keys.principal, key.strip(), origin)
     request.state.principal = principal
+    parts.request_rate.check(principal.id)
     return principal
+
+
+def _address(request: Request) -> str | None:
+    """The address of the caller; None where the connection has none."""
+    host = request.client.host if request.client else ""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
 
 
 #: A parameter of an endpoint: the key that asks, whatever its role.
 SignedIn = Annotated[Principal, Depends(_signed_in)]
 
 
-def _role(needed: Role) -> Callable[[Principal], Principal]:
-    def check(principal: SignedIn) -> Principal:
-        principal.check_role(needed)
-        return principal
+class RoleCheck:
+    """A dependency that lets principals of a role pass. ``role`` is read by the test of who may do what."""
 
-    return check
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, principal: SignedIn) -> Principal:
+        principal.check_role(self.role)
+        return principal
 
 
 #: Parameters of an endpoint: the key that asks, which has at least this role.
-Viewer = Annotated[Principal, Depends(_role(Role.VIEWER))]
-Sender = Annotated[Principal, Depends(_role(Role.SENDER))]
-Operator = Annotated[Principal, Depends(_role(Role.OPERATOR))]
-Admin = Annotated[Principal, Depends(_role(Role.ADMIN))]
+Viewer = Annotated[Principal, Depends(RoleCheck(Role.VIEWER))]
+Sender = Annotated[Principal, Depends(RoleCheck(Role.SENDER))]
+Operator = Annotated[Principal, Depends(RoleCheck(Role.OPERATOR))]
+Admin = Annotated[Principal, Depends(RoleCheck(Role.ADMIN))]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -11,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bulksend import errors
 from bulksend.errors import BulksendError, InvalidValue, code_of
@@ -18,6 +22,7 @@ from producer.intake import IntakeInterrupted, SamePeople
 
 log = structlog.get_logger(__name__)
 
+_FRAMES = 8
 MEDIA_TYPE = "application/problem+json"
 #: The first row whose class an error has decides.
 STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
@@ -26,6 +31,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.NotFound, 404, "Not found"),
     (errors.RequestRunning, 409, "Still running"),
     (errors.EventsGone, 410, "Events were deleted"),
+    (errors.TooManyRequests, 429, "Too many requests"),
     (IntakeInterrupted, 409, "Intake interrupted"),
     (SamePeople, 409, "Already sent to some recipients"),
     (errors.TooLarge, 413, "Too large"),
@@ -64,7 +70,7 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     """The problem of an error of ours."""
     status, title = next((s, t) for kind, s, t in STATUSES if isinstance(error, kind))
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status)
-    if isinstance(error, errors.RequestRunning):
+    if isinstance(error, errors.RequestRunning | errors.TooManyRequests):
         headers = {"Retry-After": "1"}
     listed = [field_error(error)] if isinstance(error, InvalidValue) else []
     if status >= 500:
@@ -102,12 +108,42 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        detail = str(error.detail)
-        code = code_of(type(error)) if error.status_code >= 500 else detail.lower().replace(" ", "_")
-        return problem(request, error.status_code, detail, detail, code=code, headers=error.headers)
+        title = HTTPStatus(error.status_code).phrase
+        code = getattr(error, "code", title.lower().replace(" ", "_"))
+        return problem(request, error.status_code, title, str(error.detail), code=code, headers=error.headers)
 
-    @app.exception_handler(Exception)
-    def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        # The text of an unknown error may hold private data: only its class and place are logged.
-        log.error("request_crashed", error=type(error).__name__)
-        return problem(request, 500, "Internal error", "the error is in the log", code="internal_error")
+
+class Crashes:
+    """ASGI middleware: an error that nothing expects is a problem too.
+
+    It does not reach the server, which would log its text: that may hold private data.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            log.error("request_crashed", error=type(error).__name__, at=_place(error))
+            if scope["type"] == "http" and not begun:
+                answer = problem(
+                    Request(scope), 500, "Internal error", "the error is in the log", code="internal_error"
+                )
+                await answer(scope, receive, send)
+
+
+def _place(error: BaseException) -> str:
+    """Where an error was raised: the innermost functions, without values."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return " < ".join(
+        f"{Path(frame.filename).stem}.{frame.name}:{frame.lineno}" for frame in reversed(frames)
+    )

@@ -16,6 +16,7 @@ from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
 from ops.http.parts import Parts
 from ops.http.receipt_group_commit import ReceiptGroupCommit
+from ops.http.request_rate import RequestRate
 from producer import Producer
 from producer.intake import Intake
 from producer.uploads import UploadIntake, Uploads, UploadStore
@@ -47,6 +48,7 @@ def parts_of(of: Settings) -> Parts:
         receipts=_receipts(of),
         exports=exports,
         jobs=JobRunner(database, {"export": Work(exports.work, exports.tidy)}, lease_s=of.lease_seconds),
+        request_rate=RequestRate(of.requests_per_second),
     )
 
 
@@ -71,6 +73,8 @@ def serve(of: Settings, *, host: str, port: int) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            # The application reads them, from BULKSEND_TRUSTED_PROXIES only.
+            proxy_headers=False,
             timeout_graceful_shutdown=STOP_S,
         )
         uvicorn.Server(config).run()

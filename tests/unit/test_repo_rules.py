@@ -263,3 +263,13 @@ def _is_own_raise(node: ast.AST) -> bool:
         and isinstance(node.exc, ast.Call)
         and "Assertion" not in ast.unparse(node.exc)
     )
+
+
+def test_the_migrations_form_one_line_and_their_files_have_its_numbers() -> None:
+    """Two branches that add a migration each would make two heads, and no database could be brought up."""
+    line = []
+    for path in sorted((ROOT / "migrations" / "versions").glob("[0-9]*.py")):
+        values = dict(re.findall(r'^(revision|down_revision) = "?(\w+)"?$', path.read_text(), re.M))
+        line.append((path.name[:4], values["revision"], values["down_revision"]))
+    numbers = [f"{n:04}" for n in range(1, len(line) + 1)]
+    assert line == list(zip(numbers, numbers, ["None", *numbers], strict=False))

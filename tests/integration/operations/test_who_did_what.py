@@ -11,12 +11,12 @@ from bulksend.ledger import operator_log
 from bulksend.ledger.database import Database
 from bulksend.ledger.operator_log import Act, Actor
 from bulksend.messaging.outcome import Scope
-from bulksend.operations.access import Principal, Role, record_reading
+from bulksend.operations.access import Origin, Principal, Role, record_reading
 from bulksend.operations.limiter import OpenLimiter
 from bulksend.operations.senders import change_sender, set_paused
 
 PHONE = "15550100100"
-KEY = Principal("k1", "shop", Role.OPERATOR, ip="203.0.113.7", request_id="r-1")
+KEY = Principal("k1", "shop", Role.OPERATOR, origin=Origin("203.0.113.7", "r-1"))
 
 
 class NoFlags:

@@ -1,0 +1,50 @@
+"""One line of log for each request: the template of its route, never its path or its query, which may be private."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+#: The status of a request whose caller left before the answer began.
+CALLER_LEFT = 499
+
+
+class AccessLog:
+    """ASGI middleware. The id of the request is bound to the log by ``RequestIds``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = CALLER_LEFT
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            log.info(
+                "http_request",
+                method=scope["method"],
+                route=route_of(scope),
+                status=status,
+                ms=round((time.perf_counter() - began) * 1000, 1),
+                key=getattr(scope["state"].get("principal"), "id", None),
+            )
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took the request, such as ``/v1/messages/{id}``; ``none`` where there is none."""
+    return getattr(scope.get("route"), "path", None) or "none"

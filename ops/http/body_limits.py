@@ -1,0 +1,74 @@
+"""How large the body of a request may be. A larger one is refused with 413 before more of it is read.
+
+Receipts have a limit of their own, in ``receipts_in``, and so have uploads, by a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ops.http.access_log import route_of
+
+MB = 1024 * 1024
+DEFAULT = 1 * MB
+#: By the template of the route.
+LARGER: Mapping[str, int] = {"/v1/messages": 8 * MB}
+#: Routes that take a file, and check its size themselves.
+UPLOADS = frozenset({"/v1/campaigns", "/v1/suppressions/import"})
+
+
+class BodyTooLarge(HTTPException):
+    """A body is larger than its route takes. It is no error of ours, which FastAPI would answer with 400."""
+
+    code = "too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            413,
+            f"the body is larger than this address takes, {limit:,} bytes; send it in parts",
+            # The rest of the body is not read, so nothing else can come by this connection.
+            {"Connection": "close"},
+        )
+
+
+class BodyLimits:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        read = 0
+        limit: int | None = None
+
+        async def receive_limited() -> Message:
+            nonlocal read, limit
+            if limit is None:
+                # The route is known once the body is read.
+                limit = _limit(scope)
+                if limit and _declared(scope) > limit:
+                    raise BodyTooLarge(limit)
+            message = await receive()
+            read += len(message.get("body", b""))
+            if limit and read > limit:
+                raise BodyTooLarge(limit)
+            return message
+
+        await self._app(scope, receive_limited, send)
+
+
+def _limit(scope: Scope) -> int:
+    """The most bytes of this request's body; 0 where its route checks that itself."""
+    template = route_of(scope)
+    return 0 if template in UPLOADS else LARGER.get(template, DEFAULT)
+
+
+def _declared(scope: Scope) -> int:
+    length = next((bytes(value) for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(length) if length.isdigit() else 0
