@@ -6,9 +6,11 @@ Gauges about the ledger come from one process only, the relay that leads: two pr
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -101,6 +103,39 @@ class WorkerMetrics:
     def commit(self, step: str) -> Timer:
         """A context manager around a transaction. Steps: claim, open, settle."""
         return self._commits.labels(step).time()
+
+
+class HostMetrics:
+    """What a process sees of its host: free disk, and files that wait for the ledger."""
+
+    def __init__(self, registry: CollectorRegistry, spool: Path) -> None:
+        """``spool`` is the folder of such files, on the disk that is watched; it may not exist yet."""
+        free = Gauge("bulksend_disk_free_bytes", "Free space where spool and uploads lie", registry=registry)
+        free.set_function(lambda: _free_bytes(spool))
+        spooled = Gauge(
+            "bulksend_spooled_files",
+            "Files with results or receipts that wait for the ledger",
+            registry=registry,
+        )
+        spooled.set_function(lambda: sum(1 for pattern in _SPOOLED for _ in spool.glob(pattern)))
+
+
+#: Results of a worker, and receipts.
+_SPOOLED = ("results-*.jsonl", "*.receipts")
+
+
+def _free_bytes(folder: Path) -> float:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return float(shutil.disk_usage(folder).free)
+
+
+class RedisMetrics:
+    """Whether a process reaches Redis."""
+
+    def __init__(self, registry: CollectorRegistry, reaches: Callable[[], bool]) -> None:
+        up = Gauge("bulksend_redis_up", "1 while Redis answers", registry=registry)
+        up.set_function(lambda: float(reaches()))
 
 
 class LedgerGauges:
@@ -216,16 +251,21 @@ class HttpMetrics:
     """What the HTTP API counts. ``route`` is the template of the path, never the path."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
+        self._requests = Counter(
             "bulksend_http_requests_total", "Requests", ["route", "method", "status"], registry=registry
         )
-        self.duration = Histogram(
+        self._duration = Histogram(
             "bulksend_http_request_duration_seconds",
             "From the request to the last byte of its answer",
             ["route", "method"],
             registry=registry,
             buckets=_REQUESTS,
         )
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._requests.labels(route, method, str(status)).inc()
+        self._duration.labels(route, method).observe(seconds)
 
 
 class WebhookMetrics:

@@ -31,7 +31,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
-from bulksend.metrics import LedgerGauges, listen, process_registry
+from bulksend.metrics import LedgerGauges, RedisMetrics, listen, process_registry
 from bulksend.operations.gauges import read_state
 from bulksend.redis_client import address_of
 from bulksend.settings import Settings
@@ -121,6 +121,11 @@ class Relay:
     def leads(self) -> bool:
         """Whether this relay publishes; one that waits does not."""
         return self._lock.is_held
+
+    @property
+    def reaches_redis(self) -> bool:
+        """Whether Redis answered the last round."""
+        return self._outage.seconds == 0
 
     def run(self, stop: threading.Event) -> None:
         """Run rounds until ``stop`` is set. Raises RedisUnfit when this Redis cannot be used as it is set up."""
@@ -269,4 +274,5 @@ def serve_metrics(relay: Relay, of: Settings) -> None:
     registry = process_registry()
     gauges = LedgerGauges(lambda: read_state(database, limiter, of.account()) if relay.leads else None)
     gauges.register(registry)
+    RedisMetrics(registry, lambda: relay.reaches_redis)
     listen(registry, of.metrics_port, of.metrics_host)

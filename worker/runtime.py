@@ -17,7 +17,7 @@ from bulksend.errors import InvalidInput, LedgerUnreachable, SchemaOutdated
 from bulksend.ledger.readiness import check_ledger_works
 from bulksend.limits import Permits
 from bulksend.messaging import Kind, Policy
-from bulksend.metrics import WorkerMetrics, listen, process_registry
+from bulksend.metrics import HostMetrics, WorkerMetrics, listen, process_registry
 from bulksend.settings import Settings
 from worker.delivery.dependencies import Totals
 from worker.engine import Engine, EngineSettings
@@ -77,6 +77,7 @@ class Runtime:
     def start(self) -> None:
         """Start the engine's thread; returns when it accepts ids. Raises OSError when the metrics' port is taken."""
         if self._settings.metrics_port is not None:
+            HostMetrics(self._registry, Path(self._settings.spool_dir))
             listen(self._registry, self._settings.metrics_port, self._settings.metrics_host)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()

@@ -1,4 +1,6 @@
-"""One line of log for each request: the template of its route, never its path or its query, which may be private."""
+"""A line of log and a count for each request: by the template of its route, never its path or its query, which may be
+private.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,21 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bulksend.metrics import HttpMetrics
+
 log = structlog.get_logger(__name__)
 
 #: The status of a request whose caller left before the answer began.
 CALLER_LEFT = 499
+_METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT"})
 
 
 class AccessLog:
     """ASGI middleware. The id of the request is bound to the log by ``RequestIds``."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,14 +41,21 @@ class AccessLog:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
+            seconds, route = time.perf_counter() - began, route_of(scope)
+            self._metrics.count(route, _method(scope), status, seconds)
             log.info(
                 "http_request",
                 method=scope["method"],
-                route=route_of(scope),
+                route=route,
                 status=status,
-                ms=round((time.perf_counter() - began) * 1000, 1),
+                ms=round(seconds * 1000, 1),
                 key=getattr(scope["state"].get("principal"), "id", None),
             )
+
+
+def _method(scope: Scope) -> str:
+    """A method of a label: a caller could otherwise make any number of labels."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def route_of(scope: Scope) -> str:

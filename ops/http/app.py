@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from bulksend import __version__
+from bulksend.metrics import HttpMetrics
 from bulksend.operations.receipt_tokens import read_tokens
 from ops.http import problems, request_ids
 from ops.http.access_log import AccessLog
@@ -75,7 +76,7 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
             expose_headers=_CORS_ANSWER,
         )
     app.add_middleware(ResponseHeaders)
-    app.add_middleware(AccessLog)
+    app.add_middleware(AccessLog, metrics=HttpMetrics(parts.registry))
     app.add_middleware(request_ids.RequestIds)
     # A callback passes through none of the above, and is in no access log.
     app.add_middleware(ReceiptsIn, commit=parts.receipts, read_tokens=lambda: read_tokens(parts.database))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CollectorRegistry
 
 from bulksend.errors import NotSignedIn
 from bulksend.ledger.database import Database
@@ -41,6 +42,8 @@ class Parts:
     upload_intake: UploadIntake
     exports: ExportFiles
     jobs: JobRunner
+    registry: CollectorRegistry
+    """Of the metrics of this process."""
 
     def start(self) -> None:
         """Begin the work beside requests."""

@@ -8,6 +8,7 @@ import uvicorn
 
 from bulksend import bootstrap
 from bulksend.ledger.receipt_spool import ReceiptSpool
+from bulksend.metrics import HostMetrics, listen, process_registry
 from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipts import store_callbacks
 from bulksend.settings import Settings
@@ -49,6 +50,7 @@ def parts_of(of: Settings) -> Parts:
         exports=exports,
         jobs=JobRunner(database, {"export": Work(exports.work, exports.tidy)}, lease_s=of.lease_seconds),
         request_rate=RequestRate(of.requests_per_second),
+        registry=process_registry(),
     )
 
 
@@ -63,8 +65,11 @@ def _receipts(of: Settings) -> ReceiptGroupCommit:
 
 
 def serve(of: Settings, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises what ``parts_of`` raises."""
+    """Serve until SIGTERM or SIGINT. Raises what ``parts_of`` raises, OSError when the metrics' port is taken."""
     parts = parts_of(of)
+    HostMetrics(parts.registry, Path(of.spool_dir))
+    if of.metrics_port is not None:
+        listen(parts.registry, of.metrics_port, of.metrics_host)
     try:
         config = uvicorn.Config(
             create_app(parts),

@@ -56,7 +56,13 @@ class Api:
 
 
 @pytest.fixture
-def api(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[Api]:
+def more_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings that a test adds: ``@pytest.mark.parametrize("more_settings", [{…}], indirect=True)``."""
+    return dict(getattr(request, "param", {}))
+
+
+@pytest.fixture
+def api(ledger_url: str, valkey_url: str, tmp_path: Path, more_settings: dict[str, str]) -> Iterator[Api]:
     of = Settings.from_env(
         {
             "DATABASE_URL": ledger_url,
@@ -66,6 +72,7 @@ def api(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[Api]:
             "BULKSEND_UPLOAD_DIR": str(tmp_path / "uploads"),
             "BULKSEND_EXPORT_DIR": str(tmp_path / "exports"),
         }
+        | more_settings
     )
     parts = parts_of(of)
     with TestClient(create_app(parts), raise_server_exceptions=False) as client:
