@@ -59,6 +59,18 @@ class Principal:
         """Whether phone numbers are shown to it in full."""
         return self.role.includes(Role.SENDER)
 
+    def as_json(self) -> dict[str, object]:
+        """What a program is told about its own key."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "role": self.role.value,
+            "kinds": sorted(self.kinds),
+            "senders": sorted(self.senders),
+            "sees_numbers": self.sees_numbers,
+            "ip": self.origin.ip,
+        }
+
     def check_role(self, needed: Role) -> None:
         """Raises AccessDenied when the role is not enough."""
         if not self.role.includes(needed):

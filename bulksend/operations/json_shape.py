@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from bulksend.errors import InvalidValue
 from bulksend.messaging.units import format_instant
 
 if TYPE_CHECKING:
@@ -44,3 +45,18 @@ class Page:
         """The page of these ledger rows, each with an id; there may be a next one where it is full."""
         items = [to_json(row) for row in rows]
         return cls(items, str(items[-1]["id"]) if len(items) == limit else None)
+
+    @classmethod
+    def part(cls, items: Sequence[dict[str, Any]], *, limit: int, after: str | None, by: str = "id") -> Page:
+        """The page after ``after`` of a short list that is at hand; ``by`` names what identifies an item.
+
+        Raises InvalidValue when ``after`` is none of them.
+        """
+        start = 0
+        if after is not None:
+            ids = [item[by] for item in items]
+            if after not in ids:
+                raise InvalidValue("after", "", "is not the `next` of a page of this list; begin without it")
+            start = ids.index(after) + 1
+        part = list(items[start : start + limit])
+        return cls(part, str(part[-1][by]) if start + limit < len(items) else None)

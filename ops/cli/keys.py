@@ -87,16 +87,15 @@ def list_(json: Json = False) -> int:
 @command
 def revoke(id: KeyId, why: Reason = None, json: Json = False) -> int:
     """Refuse a key from now on. Every serving process does so within a second."""
-    from bulksend.operations.api_keys import revoke as revoke_key
+    from bulksend.operations.api_keys import revoke_key
     from bulksend.operations.campaigns import NO_REASON
     from ops.cli.output import print_json, say
 
-    with ledger(settings()).write() as tx:
-        changed = revoke_key(tx, id, actor=actor(), why=why or NO_REASON)
+    done = revoke_key(ledger(settings()), id, actor=actor(), why=why or NO_REASON)
     if json:
-        print_json({"id": id, "revoked": True, "changed": changed})
+        print_json(done)
     else:
-        say(f"key {id} is {'now' if changed else 'already'} revoked")
+        say(f"key {id} is {'now' if done['changed'] else 'already'} revoked")
     return DONE
 
 

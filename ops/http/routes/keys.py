@@ -1,0 +1,81 @@
+"""Keys of programs: make, list and revoke them. And what a key says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from bulksend.operations import api_keys
+from bulksend.operations.access import Role
+from bulksend.operations.campaigns import NO_REASON
+from bulksend.operations.json_shape import Page
+from ops.http.idempotency import Once
+from ops.http.parts import Admin, P, SignedIn
+
+router = APIRouter(tags=["keys"])
+
+#: Parameters of every short list.
+Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[str | None, Query(max_length=200, description="The `next` of the page before.")]
+Why = Annotated[str, Query(max_length=500, description="The reason, for the operator log.")]
+
+
+class NewKey(BaseModel):
+    """A key that is asked for. Without `kinds` or `senders` it may use all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=100, description="The program that uses it.")]
+    role: Annotated[Role, Field(description="viewer, sender, operator or admin.")]
+    kinds: Annotated[list[str], Field(max_length=10, description="Kinds it may send.")] = []
+    senders: Annotated[list[str], Field(max_length=1000, description="Senders it may use.")] = []
+    expires: Annotated[str | None, Field(max_length=40, description="ISO 8601; without: never.")] = None
+
+
+@router.get("/v1/me")
+def me(principal: SignedIn) -> dict[str, Any]:
+    """The key that asks: its role, kinds and senders, and the address it comes from."""
+    return principal.as_json()
+
+
+@router.get("/v1/keys")
+def list_keys(parts: P, principal: Admin, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+    """Every key, without its secret, the oldest first."""
+    with parts.database.read() as tx:
+        return asdict(Page.part(api_keys.list_keys(tx), limit=limit, after=after))
+
+
+@router.post("/v1/keys", status_code=201)
+def add(asked: NewKey, parts: P, principal: Admin, once: Once) -> Response:
+    """Make a key. `key` is shown in this answer only."""
+    wanted = api_keys.KeyRequest(
+        name=asked.name,
+        role=asked.role,
+        kinds=asked.kinds,
+        senders=asked.senders,
+        expires=asked.expires,
+        default_region=parts.settings.default_region,
+        timezone=parts.settings.timezone,
+    )
+    return once.answer(
+        lambda database: api_keys.add_key(database, wanted, actor=principal.actor),
+        status=201,
+        location="/v1/keys/{id}",
+        secret=("key",),
+    )
+
+
+@router.get("/v1/keys/{id}")
+def show(id: str, parts: P, principal: Admin) -> dict[str, Any]:
+    """One key, without its secret."""
+    with parts.database.read() as tx:
+        return api_keys.show_key(tx, id)
+
+
+@router.delete("/v1/keys/{id}")
+def revoke(id: str, parts: P, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
+    """Refuse a key from now on; every serving process does so within a second."""
+    return api_keys.revoke_key(parts.database, id, actor=principal.actor, why=why)

@@ -1,0 +1,96 @@
+"""Who may do what: every route of the application has its role, and each role may what those before it may.
+
+A route that is missing here fails a test: its role is a decision.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+
+from bulksend.errors import AccessDenied
+from bulksend.messaging.states import Kind
+from bulksend.operations.access import Principal, Role
+
+#: Health and documentation; they tell nothing of the ledger's contents. Receipts come by a token of their own.
+WITHOUT_A_KEY = {
+    *(("GET", path) for path in ("/healthz", "/readyz", "/docs", "/openapi.json")),
+    ("GET", "/static"),
+}
+#: Whatever its role.
+ANY_KEY = {("GET", "/v1/me")}
+NEEDS: dict[tuple[str, str], Role] = {
+    ("POST", "/v1/campaigns"): Role.SENDER,
+    ("GET", "/v1/campaigns/{id}"): Role.VIEWER,
+    ("POST", "/v1/exports"): Role.VIEWER,
+    ("GET", "/v1/exports/{id}"): Role.VIEWER,
+    ("GET", "/v1/exports/{id}/file"): Role.VIEWER,
+    ("GET", "/v1/keys"): Role.ADMIN,
+    ("POST", "/v1/keys"): Role.ADMIN,
+    ("GET", "/v1/keys/{id}"): Role.ADMIN,
+    ("DELETE", "/v1/keys/{id}"): Role.ADMIN,
+}
+
+
+def routes_of(app: Any) -> set[tuple[str, str]]:
+    """Every route by method and path, also those that the documentation leaves out."""
+    found: set[tuple[str, str]] = set()
+    for route in iter_route_contexts(app.routes):
+        methods = getattr(route, "methods", None) or {"GET"}
+        found |= {(method, str(route.path)) for method in methods - {"HEAD"}}
+    return found
+
+
+def test_every_route_has_its_role(api: Any) -> None:
+    assert routes_of(api.client.app) == WITHOUT_A_KEY | ANY_KEY | set(NEEDS)
+
+
+def ask(client: TestClient, method: str, path: str, key: str | None) -> int:
+    """The status of a request with no body and ids that do not exist."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    filled = path.replace("{", "").replace("}", "")
+    return client.request(method, filled, headers=headers).status_code
+
+
+def test_each_role_may_what_its_routes_say_and_no_more(api: Any) -> None:
+    for (method, path), needed in NEEDS.items():
+        assert ask(api.client, method, path, None) == 401, f"{method} {path} without a key"
+        for role in Role:
+            status = ask(api.client, method, path, api.key(role))
+            refused = status == 403
+            assert status != 401, f"{method} {path} as {role}"
+            assert refused is not role.includes(needed), f"{method} {path} as {role}: {status}"
+
+
+def test_a_route_for_any_key_takes_each_role_and_none_without_a_key(api: Any) -> None:
+    for method, path in ANY_KEY:
+        assert ask(api.client, method, path, None) == 401
+        assert {ask(api.client, method, path, api.key(role)) for role in Role} == {200}
+
+
+def test_what_needs_no_key_takes_none(api: Any) -> None:
+    assert {ask(api.client, *route, None) for route in WITHOUT_A_KEY if route[1] != "/static"} == {200}
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("kinds", [frozenset(), frozenset({Kind.OTP})])
+@pytest.mark.parametrize("senders", [frozenset(), frozenset({"15550100100"})])
+def test_a_key_sends_its_kinds_from_its_senders_only(
+    role: Role, kinds: frozenset[Kind], senders: frozenset[str]
+) -> None:
+    principal = Principal("k", "shop", role, kinds, senders)
+    for kind in Kind:
+        for sender in ("15550100100", "15550100200"):
+            allowed = (
+                role.includes(Role.SENDER)
+                and (not kinds or kind in kinds)
+                and (not senders or sender in senders)
+            )
+            if allowed:
+                principal.check_send(kind, sender)
+            else:
+                with pytest.raises(AccessDenied):
+                    principal.check_send(kind, sender)
