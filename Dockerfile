@@ -15,6 +15,7 @@ COPY --from=install /opt/venv /opt/venv
 COPY bulksend /opt/bulksend/bulksend
 COPY producer /opt/bulksend/producer
 COPY worker /opt/bulksend/worker
+COPY notifier /opt/bulksend/notifier
 COPY simulator /opt/bulksend/simulator
 COPY ops /opt/bulksend/ops
 COPY migrations /opt/bulksend/migrations

@@ -46,6 +46,9 @@ STEPS = {
     "spooling": "serve: the ledger did not take the group, the spool has not begun",
     "after_receipts": "serve: the group is stored, not answered",
     "spool_drained": "serve: a spool file is in the ledger, not deleted",
+    "fanning_out": "notifier: deliveries and the new cursor are written, not committed",
+    "webhooks_claimed": "notifier: deliveries are claimed, not sent",
+    "webhooks_sent": "notifier: endpoints have answered, the results are not recorded",
     "rescuing": "worker or relay: during a rescue, before its commit",
 }
 ACTIONS = {

@@ -15,7 +15,17 @@ import structlog
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
-from bulksend.ledger import campaign_control, campaigns, counters, due, events, idempotency, leases, receipts
+from bulksend.ledger import (
+    campaign_control,
+    campaigns,
+    counters,
+    due,
+    events,
+    idempotency,
+    leases,
+    receipts,
+    webhook_deliveries,
+)
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
 
@@ -25,6 +35,8 @@ log = structlog.get_logger(__name__)
 MERGE_COUNTS_S = 600.0
 #: How often old answers to requests with an Idempotency-Key are deleted.
 DELETE_ANSWERS_S = 10.0
+#: How often a part of the webhooks that were delivered long ago is dropped.
+PRUNE_WEBHOOKS_S = 10.0
 #: The interval of all other tasks, and the longest wait before a failed task is tried again.
 EVERY_S, FAILED_S = 1.0, 60.0
 #: The longest time of a statement: a task does a bounded part of its work and runs again.
@@ -71,6 +83,7 @@ class Maintenance:
             _Task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
             _Task("delete_answers", _delete_answers, DELETE_ANSWERS_S),
+            _Task("prune_webhooks", webhook_deliveries.prune, PRUNE_WEBHOOKS_S),
             _Task("merge_counts", _merge_counts, MERGE_COUNTS_S),
             _Task("undelivered", lambda tx: {"codes": events.add_undelivered(tx, undelivered_ms)}),
             # What is deleted must have a number, or a reader could not be told what it misses.

@@ -15,6 +15,7 @@ export        Export: every message of a campaign, or every refused row
 audit         prove the promises
 senders       list_senders, change_sender; set_paused for a sender or the account
 suppressions  list, add, remove, import; parse_subject, parse_scope
+webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation          health     whether worker and relay run
 access        Role, Principal    api_keys   add_key, list_keys, revoke; KeyRing: whose a key is

@@ -18,6 +18,7 @@ INSTANTS = frozenset(
         *("due_at", "expires_at", "queued_at", "sent_at", "accepted_at", "delivered_at", "read_at"),
         *("started_at", "finished_at", "received_at", "at", "created_at", "ended_at", "intake_done_at"),
         *("paused_at", "added_at", "until", "earliest", "revoked_at", "last_used_at"),
+        *("old_secret_until", "failing_since", "succeeded_at", "next_at", "tried_at"),
     }
 )
 _NAMES = {"recipient": "to"}

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.messaging.webhook_targets import Network, read_networks
 from bulksend.settings import proxy, values
 from bulksend.settings.dotenv import read_dotenv
 from bulksend.settings.environment import environment_name, gather, one_sentence
@@ -189,6 +190,14 @@ class Settings(BaseModel):
     )
     timezone: Annotated[str, AfterValidator(values.timezone)] | None = Field(
         None, description="Time zone of times without one, e.g. Europe/London"
+    )
+    webhooks_allow_private: Annotated[str, AfterValidator(values.private_networks)] | None = Field(
+        None,
+        description="Private networks that webhooks may go to, also by http://, e.g. 10.0.0.0/8,127.0.0.1; all: any "
+        "address",
+    )
+    webhooks_concurrency: int = Field(
+        10, ge=1, le=100, description="Maximum number of requests under way to one endpoint of webhooks"
     )
     spool_dir: str = Field(
         ".bulksend/spool",
@@ -361,6 +370,10 @@ class Settings(BaseModel):
     def account(self) -> str:
         """The key of the account's pauses and limits."""
         return str(self.uspeedo_account_id) if self.uspeedo_account_id is not None else "default"
+
+    def webhook_networks(self) -> tuple[Network, ...]:
+        """The private networks that webhooks may go to."""
+        return read_networks(self.webhooks_allow_private or "")
 
     def vouched_codes(self) -> frozenset[int]:
         """RetCodes and HTTP statuses that mean "not sent" by the operator's word."""

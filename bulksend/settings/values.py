@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import check
+from bulksend.messaging.webhook_targets import read_networks
 
 #: Words in the names of URL parameters whose values are not shown.
 _PRIVATE = ("pass", "key", "secret", "token")
@@ -89,6 +90,11 @@ def region(value: str) -> str:
     if value.upper() not in SUPPORTED_REGIONS:
         raise ValueError("is not a country; write its two letters by ISO 3166, e.g. GB")
     return value.upper()
+
+
+def private_networks(value: str) -> str:
+    read_networks(value)
+    return value
 
 
 def timezone(value: str) -> str:

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 import typer
 
 from bulksend import __version__
-from ops.cli import audit, campaigns, export, keys, messages, send, senders, servers, streams, suppressions
+from ops.cli import (
+    audit,
+    campaigns,
+    export,
+    keys,
+    messages,
+    send,
+    senders,
+    servers,
+    streams,
+    suppressions,
+    webhooks,
+)
 from ops.cli.arguments import guard
 from ops.cli.context import DONE, FAILED
 
@@ -48,6 +60,7 @@ audit.register(app)
 suppressions.register(app)
 senders.register(app)
 keys.register(app)
+webhooks.register(app)
 servers.register(app)
 
 

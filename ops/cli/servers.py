@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the rest."""
     app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(worker)
     app.command("relay")(relay)
+    app.command("notifier")(notifier)
     app.command("serve")(serve)
     # Its options, --help among them, are the simulator's own.
     app.command(
@@ -142,6 +143,22 @@ def relay() -> int:
     relay = Relay.from_settings(of)
     serve_metrics(relay, of)
     relay.run(stop_event())
+    return DONE
+
+
+@command
+def notifier() -> int:
+    """Send webhooks: each event, signed, to each endpoint that wants it. Any number of them may run."""
+    from bulksend import logs
+    from bulksend.ledger.readiness import check_ledger_works
+    from notifier import Notifier
+    from ops.cli.signals import stop_event
+
+    of = settings()
+    with closing(ledger(of)) as database:
+        check_ledger_works(database)
+    logs.configure(of.log_level, of.log_format)
+    Notifier.from_settings(of).run(stop_event())
     return DONE
 
 

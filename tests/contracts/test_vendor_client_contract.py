@@ -730,7 +730,9 @@ class Certificate:
         return context
 
 
-def make_certificate(folder: Path, name: str, address: str, days: int) -> Certificate:
+def make_certificate(
+    folder: Path, name: str, address: str, days: int, host: str = "localhost"
+) -> Certificate:
     """Self-signed for ``address``; valid for ``days`` from a month ago."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -743,7 +745,10 @@ def make_certificate(folder: Path, name: str, address: str, days: int) -> Certif
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(address))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(address)), x509.DNSName(host)]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from bulksend import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("bulksend", "producer", "worker", "ops")
+ROOMS = ("bulksend", "producer", "worker", "notifier", "ops")
 #: They end a command, and are no error of its work.
 NOT_ERRORS = {"Stopped", "OutputLost", "JobStopped"}
 _NODE = re.compile(r"^(?P<lead>[│ ]*(?:[├└]── )?)(?P<name>[A-Z]\w+)")

@@ -44,6 +44,7 @@ ROOMS = {
     "worker.engine": 2.4,
     "worker": 2.5,
     "simulator": 2.0,
+    "notifier": 2.0,
     "ops": 3.0,
 }
 PRODUCT = sorted({room.partition(".")[0] for room in ROOMS})
@@ -180,6 +181,7 @@ def test_an_import_goes_down_or_stays_in_its_room(module: Module) -> None:
     [
         ("worker.engine", "producer.client", "sideways"),
         ("producer.intake", "worker", "sideways"),
+        ("notifier.deliveries", "producer.relay", "sideways"),
         ("bulksend.ledger.intake", "bulksend.limits", "sideways"),
         ("bulksend.messaging.plan", "bulksend.settings", "up"),
         ("bulksend.gateway.client", "worker.permits.permit_queue", "up"),

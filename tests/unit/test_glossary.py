@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 ROOMS = (
     *("bulksend/limits", "bulksend/ledger", "bulksend/gateway", "bulksend/broker", "bulksend/operations"),
-    *("worker", "producer", "simulator", "ops"),
+    *("worker", "producer", "notifier", "simulator", "ops"),
 )
 #: Words that join others.
 JOINING = {"by", "in", "of", "and", "is", "ahead"}
@@ -27,6 +27,7 @@ PROSE = (
     "bulksend/**",
     "producer/**",
     "worker/**",
+    "notifier/**",
     "simulator/**",
     "ops/**",
     "migrations/**",

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("bulksend", "producer", "worker", "simulator", "ops", "migrations")
+PRODUCT = ("bulksend", "producer", "worker", "notifier", "simulator", "ops", "migrations")
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 #: Put together here, so that this file does not break its own rule.
 HOSTS = [

@@ -1,0 +1,233 @@
+"""Deliveries of webhooks: made with the endpoint's cursor, claimed by a lease, settled, replayed, pruned.
+
+``next_at`` of a delivery that is being sent is the end of its lease, and ``attempts`` its fencing token: what a
+notifier that died held is due again then, and a late result of it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, Update, bindparam, delete, func, insert, select, update
+
+from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import among, rows_changed
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.schema import webhook_deliveries, webhook_endpoints
+from bulksend.ledger.webhook_endpoints import REMOVED
+from bulksend.messaging.webhook_bodies import WebhookBody
+
+PENDING, DELIVERED, DEAD = "pending", "delivered", "dead"
+STATUSES = (PENDING, DELIVERED, DEAD)
+_DAY_MS = 86_400_000
+#: A delivered one keeps its body, and then its row, for this long.
+BODY_MS, ROW_MS = 3 * _DAY_MS, 30 * _DAY_MS
+#: A pruning transaction touches this many rows.
+_PRUNED = 2_000
+_SHOWN = [column for column in webhook_deliveries.c if column.name != "body"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that its claimer may send until its lease ends. ``attempts`` counts this try."""
+
+    id: str
+    endpoint_id: str
+    type: str
+    attempts: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The result of a try. ``wait_ms``: until the next one, for ``status`` pending."""
+
+    delivery: Claimed
+    status: str
+    wait_ms: int
+    http_status: int | None
+    error: str | None
+    latency_ms: float
+
+
+def store(tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody]) -> list[str]:
+    """Make a delivery of each body, due now; returns their ids."""
+    rows = [
+        {
+            "id": new_id(),
+            "endpoint_id": endpoint_id,
+            "type": body.type,
+            "first_seq": body.first_seq,
+            "last_seq": body.last_seq,
+            "body": body.body,
+            "status": PENDING,
+            "attempts": 0,
+        }
+        for body in bodies
+    ]
+    if rows:
+        tx.execute(insert(webhook_deliveries).values(next_at=current_ms(), created_at=current_ms()), rows)
+    return [str(row["id"]) for row in rows]
+
+
+def next_due_in_ms(tx: Connection, endpoint_ids: Sequence[str]) -> dict[str, int]:
+    """For each endpoint with pending deliveries, in how many ms the next one is due; 0 or less: now."""
+    table = webhook_deliveries.c
+    query = (
+        select(table.endpoint_id, func.min(table.next_at) - current_ms())
+        .where(among(tx, table.endpoint_id, endpoint_ids), table.status == PENDING)
+        .group_by(table.endpoint_id)
+    )
+    return {id: int(wait) for id, wait in tx.execute(query)}
+
+
+def claim(tx: Connection, endpoint_id: str, *, limit: int, lease_ms: int) -> list[Claimed]:
+    """Take deliveries of an endpoint that are due, the longest due first; no other notifier takes them meanwhile."""
+    table = webhook_deliveries.c
+    due = (
+        select(table.id, table.type, table.attempts, table.body)
+        .where(table.endpoint_id == endpoint_id, table.status == PENDING, table.next_at <= current_ms())
+        .order_by(table.next_at, table.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = [
+        Claimed(id, endpoint_id, type, attempts + 1, bytes(body))
+        for id, type, attempts, body in tx.execute(due)
+    ]
+    if found:
+        tx.execute(
+            update(webhook_deliveries)
+            .where(among(tx, table.id, [each.id for each in found]))
+            .values(attempts=table.attempts + 1, next_at=current_ms() + lease_ms)
+        )
+    return found
+
+
+def settle(tx: Connection, results: Sequence[Tried]) -> None:
+    """Write what became of tries; ignored where the lease has ended and another try begun."""
+    rows = [
+        {
+            "its_id": each.delivery.id,
+            "its_attempts": each.delivery.attempts,
+            "status": each.status,
+            "wait_ms": each.wait_ms,
+            "http_status": each.http_status,
+            "error": None if each.error is None else storable(each.error, 200),
+            "latency_ms": each.latency_ms,
+            "is_over": each.status != PENDING,
+        }
+        for each in results
+    ]
+    change = _of_its_claimer().values(
+        status=bindparam("status"),
+        next_at=current_ms() + bindparam("wait_ms"),
+        http_status=bindparam("http_status"),
+        error=bindparam("error"),
+        latency_ms=bindparam("latency_ms"),
+        tried_at=current_ms(),
+    )
+    for over in (True, False):
+        some = [{k: v for k, v in row.items() if k != "is_over"} for row in rows if row["is_over"] is over]
+        if some:
+            tx.execute(change.values(ended_at=current_ms()) if over else change, some)
+
+
+def release(tx: Connection, claimed: Sequence[Claimed]) -> None:
+    """Give back what was claimed and not sent: due now, and no try."""
+    if claimed:
+        table = webhook_deliveries.c
+        change = _of_its_claimer().values(attempts=table.attempts - 1, next_at=current_ms())
+        tx.execute(change, [{"its_id": each.id, "its_attempts": each.attempts} for each in claimed])
+
+
+def _of_its_claimer() -> Update:
+    table = webhook_deliveries.c
+    return update(webhook_deliveries).where(
+        table.id == bindparam("its_id"),
+        table.attempts == bindparam("its_attempts"),
+        table.status == PENDING,
+    )
+
+
+def get(tx: Connection, id: str) -> dict[str, Any] | None:
+    """One delivery without its body; None where there is none of that id."""
+    row = tx.execute(select(*_SHOWN).where(webhook_deliveries.c.id == id)).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+def page(
+    tx: Connection, endpoint_id: str, *, status: str | None, before: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """Deliveries of an endpoint, the newest first."""
+    table = webhook_deliveries.c
+    query: Select[Any] = select(*_SHOWN).where(table.endpoint_id == endpoint_id)
+    if status is not None:
+        query = query.where(table.status == status)
+    if before is not None:
+        query = query.where(table.id < before)
+    return [dict(row) for row in tx.execute(query.order_by(table.id.desc()).limit(limit)).mappings()]
+
+
+def replay(tx: Connection, endpoint_id: str, ids: Sequence[str]) -> int:
+    """Have these sent once more, with all tries; returns how many have a body and were not pending."""
+    table = webhook_deliveries.c
+    change = _again().where(table.endpoint_id == endpoint_id, table.status != PENDING)
+    return rows_changed(tx, change.where(among(tx, table.id, ids)))
+
+
+def replay_dead(tx: Connection, endpoint_id: str, *, since: int | None, until: int | None) -> int:
+    """Have the dead ones made in that time sent once more; returns how many."""
+    table = webhook_deliveries.c
+    change = _again().where(table.endpoint_id == endpoint_id, table.status == DEAD)
+    if since is not None:
+        change = change.where(table.created_at >= since)
+    if until is not None:
+        change = change.where(table.created_at < until)
+    return rows_changed(tx, change)
+
+
+def _again() -> Update:
+    return (
+        update(webhook_deliveries)
+        .where(webhook_deliveries.c.body.is_not(None))
+        .values(status=PENDING, attempts=0, next_at=current_ms(), ended_at=None)
+    )
+
+
+def prune(tx: Connection) -> dict[str, int]:
+    """Drop bodies and rows of what was delivered long ago, and a part of what removed endpoints leave behind."""
+    table = webhook_deliveries.c
+    deleted = _delete(
+        tx, select(table.id).where(table.status == DELIVERED, table.ended_at < current_ms() - ROW_MS)
+    )
+    spent: list[str] = list(
+        tx.scalars(
+            select(table.id)
+            .where(
+                *(table.status == DELIVERED, table.body.is_not(None), table.ended_at < current_ms() - BODY_MS)
+            )
+            .limit(_PRUNED)
+        )
+    )
+    if spent:
+        tx.execute(update(webhook_deliveries).where(among(tx, table.id, spent)).values(body=None))
+    removed = list(
+        tx.scalars(select(webhook_endpoints.c.id).where(webhook_endpoints.c.status == REMOVED).limit(10))
+    )
+    for id in removed:
+        left = _delete(tx, select(table.id).where(table.endpoint_id == id))
+        deleted += left
+        if left < _PRUNED:
+            tx.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == id))
+    return {"bodies": len(spent), "rows": deleted}
+
+
+def _delete(tx: Connection, which: Select[Any]) -> int:
+    ids: list[str] = list(tx.scalars(which.limit(_PRUNED)))
+    if not ids:
+        return 0
+    return rows_changed(tx, delete(webhook_deliveries).where(among(tx, webhook_deliveries.c.id, ids)))

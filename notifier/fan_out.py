@@ -1,0 +1,119 @@
+"""Fan-out: events after an endpoint's cursor become deliveries, in one transaction with the new cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from bulksend.failpoints import reach
+from bulksend.ledger import campaigns, webhook_deliveries, webhook_endpoints
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
+from bulksend.ledger.events import Event
+from bulksend.ledger.webhook_endpoints import Endpoint
+from bulksend.messaging.webhook_bodies import WebhookBody, compose
+
+#: Events of one round for each endpoint.
+PAGE = 1_000
+
+
+class EventLog(Protocol):
+    """The events of the ledger: the module ``bulksend.ledger.events``."""
+
+    def number_committed(self, tx: Connection) -> int:
+        """Give committed events their numbers."""
+
+    def after(self, tx: Connection, seq: int, limit: int, *, numbers: bool) -> Sequence[Event]:
+        """The events after ``seq``, in order."""
+
+    def add(self, tx: Connection, type: str, data: Mapping[str, Any]) -> None:
+        """Add a rare event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round did: how many deliveries it made, and whether more events wait."""
+
+    made: int
+    more: bool
+
+
+class FanOut:
+    """One notifier at a time works on an endpoint: its row is locked, and a second notifier skips it."""
+
+    def __init__(self, database: Database, log: EventLog, *, page: int = PAGE) -> None:
+        self._database = database
+        self._log = log
+        self._page = page
+        self._of_files: dict[str, bool] = {}
+        """Campaigns met so far: whether they have a file, or hold single sends."""
+
+    def round(self) -> Round:
+        """Fan out the next events of each active endpoint. Raises DBAPIError, LedgerUnreachable."""
+        with self._database.read() as tx:
+            endpoints = webhook_endpoints.active(tx)
+        if not endpoints:
+            return Round(0, more=False)
+        if not self._database.is_sqlite:
+            self._database.retrying(self._log.number_committed)
+        with self._database.read() as tx:
+            pages = {
+                cursor: self._log.after(tx, cursor, self._page, numbers=True)
+                for cursor in {endpoint.cursor for endpoint in endpoints}
+            }
+            self._learn_campaigns(tx, pages)
+            now = read_clock(tx)
+        masked = {cursor: [event.masked() for event in page] for cursor, page in pages.items()}
+        composed = [
+            (
+                endpoint,
+                *self._compose(endpoint, (pages if endpoint.numbers else masked)[endpoint.cursor], now),
+            )
+            for endpoint in endpoints
+        ]
+        wanted = [(e, bodies, cursor) for e, bodies, cursor in composed if cursor is not None]
+        made = self._database.retrying(lambda tx: _store(tx, wanted)) if wanted else 0
+        return Round(made, any(len(page) >= self._page for page in pages.values()))
+
+    def _compose(
+        self, endpoint: Endpoint, page: Sequence[Event], now: int
+    ) -> tuple[list[WebhookBody], int | None]:
+        return compose(
+            page,
+            filter=endpoint.filter,
+            now_ms=now,
+            is_of_a_file=self._is_of_a_file,
+            is_full_page=len(page) >= self._page,
+        )
+
+    def _is_of_a_file(self, event: Event) -> bool:
+        return event.type.startswith("message.") and self._of_files.get(
+            str(event.data.get("campaign_id")), False
+        )
+
+    def _learn_campaigns(self, tx: Connection, pages: Mapping[int, Sequence[Event]]) -> None:
+        named = {
+            str(id) for page in pages.values() for event in page if (id := event.data.get("campaign_id"))
+        }
+        new = named - self._of_files.keys()
+        if len(self._of_files) > 10_000:
+            self._of_files.clear()
+            new = named
+        if new:
+            found = campaigns.by_ids(tx, new)
+            self._of_files.update({id: id in found and not found[id].is_direct for id in new})
+
+
+def _store(tx: Connection, wanted: Sequence[tuple[Endpoint, list[WebhookBody], int]]) -> int:
+    """Returns how many deliveries were made. An endpoint whose cursor has moved meanwhile is left to the next round."""
+    locked = webhook_endpoints.lock_cursors(tx, [endpoint.id for endpoint, _, _ in wanted])
+    made = 0
+    for endpoint, bodies, cursor in wanted:
+        if locked.get(endpoint.id) == endpoint.cursor:
+            made += len(webhook_deliveries.store(tx, endpoint.id, bodies))
+            webhook_endpoints.move_cursor(tx, endpoint.id, cursor)
+    reach("fanning_out")
+    return made

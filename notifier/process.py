@@ -1,0 +1,105 @@
+"""``bulksend notifier``: the process. As many as wanted may run; each delivery has one sender at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+
+import structlog
+
+from bulksend import bootstrap
+from bulksend.gateway.address import tls_context
+from bulksend.ledger import events
+from bulksend.ledger.database import Database
+from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.encryption import Cipher
+from bulksend.settings import Settings
+from notifier.address import Resolve, SystemResolver
+from notifier.deliveries import Deliveries, SendingRules
+from notifier.fan_out import EventLog, FanOut
+
+log = structlog.get_logger(__name__)
+
+#: How often new events are looked for, s: a query by the key of the newest, and the most that it delays a code's event.
+POLL_S = 0.1
+#: What a round that failed waits, s.
+AGAIN_S = 1.0
+#: A stop waits this long for requests under way.
+STOP_S = 16.0
+
+
+class Notifier:
+    """Runs until it is stopped, also while the ledger is away."""
+
+    def __init__(
+        self,
+        database: Database,
+        cipher: Cipher,
+        log: EventLog,
+        rules: SendingRules,
+        *,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+        poll_s: float = POLL_S,
+        stop_s: float = STOP_S,
+    ) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._log = log
+        self._rules = rules
+        self._resolve = resolve
+        self._tls = tls or tls_context(True)
+        self._poll_s = poll_s
+        self._stop_s = stop_s
+        self._fan_out = FanOut(database, log)
+
+    @classmethod
+    def from_settings(cls, of: Settings) -> Notifier:
+        """The notifier of these settings. Raises InvalidInput for a malformed key."""
+        return cls(
+            bootstrap.database(of, by_key=True),
+            bootstrap.reading_cipher(of),
+            events,
+            SendingRules(allowed=of.webhook_networks(), concurrency=of.webhooks_concurrency),
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Fan out and send until ``stop`` is set."""
+        asyncio.run(self._run(stop))
+
+    async def _run(self, stop: threading.Event) -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wait() -> None:
+            stop.wait()
+            loop.call_soon_threadsafe(stopping.set)
+
+        threading.Thread(target=wait, name="stop", daemon=True).start()
+        own = SystemResolver()
+        deliveries = Deliveries(
+            self._database, self._cipher, self._log, self._rules, resolve=self._resolve or own, tls=self._tls
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fan_out_until(stopping, deliveries.due))
+            tasks.create_task(deliveries.run(stopping, self._stop_s))
+        own.close()
+
+    async def _fan_out_until(self, stopping: asyncio.Event, due: asyncio.Event) -> None:
+        while not stopping.is_set():
+            wait_s = self._poll_s
+            try:
+                done = await asyncio.to_thread(self._fan_out.round)
+                if done.made:
+                    due.set()
+                if done.more:
+                    wait_s = 0.0
+            except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the notifier goes on
+                log.warning("webhook_fan_out_failed", error=log_text(error))
+                wait_s = AGAIN_S
+            try:
+                async with asyncio.timeout(wait_s):
+                    await stopping.wait()
+            except TimeoutError:
+                pass
