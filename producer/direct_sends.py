@@ -119,7 +119,7 @@ class DirectSends:
             variables=_variables(message.get("variables")),
             lives_ms=_lives_ms(message.get("ttl_seconds")),
             due_at=self._due_at(message.get("send_at")),
-            key=message.get("key") or key,
+            key=key if (own := message.get("key")) is None else own,
             allow=allow,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select, update
@@ -11,6 +12,7 @@ from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import reopen
 from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import among
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import attempts, campaigns, messages, receipts
 from bulksend.messaging.masking import mask_digits
@@ -32,6 +34,12 @@ def get(tx: Connection, id: str) -> RowMapping:
     if row is None:
         raise MessageNotFound(f"there is no message {id}")
     return row
+
+
+def statuses(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:
+    """The status of each of these messages that exists."""
+    rows = tx.execute(select(messages.c.id, messages.c.status).where(among(tx, messages.c.id, ids)))
+    return {str(id): Status(status) for id, status in rows}
 
 
 def payload_of(tx: Connection, id: str) -> bytes | None:

@@ -12,9 +12,11 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidValue
 from bulksend.ledger import campaigns, messages, search
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.ids import is_id
 from bulksend.ledger.search import Query
-from bulksend.messaging import Kind, Status, parse_recipient
+from bulksend.messaging import Kind, Status, mask_digits, parse_recipient
 from bulksend.messaging.units import parse_choice, parse_instant_ms
+from bulksend.operations import export
 from bulksend.operations.campaigns import acts_on
 from bulksend.operations.contents import content_of
 from bulksend.operations.json_shape import Page, to_json
@@ -33,6 +35,9 @@ _ATTEMPT_FIELDS = (
     ),
 )
 _RECEIPT_FIELDS = ("status", "at", "received_at", "code", "why")
+#: The lists of a message whose texts may hold a number.
+_LISTS = ("attempts", "receipts", "acts")
+CONTENT_HIDDEN = "the content is shown to the roles that may send"
 #: Fields of the ledger's row that are not shown; ``attempts`` is the list of them instead.
 _HIDDEN = ("owner", "attempt_id", "attempts")
 
@@ -124,6 +129,31 @@ def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
         "receipts": [_fields(receipt, _RECEIPT_FIELDS) for receipt in messages.receipts_of(tx, id)],
         "acts": acts_on(tx, "message", id),
     }
+
+
+def check_exists(tx: Connection, id: str) -> None:
+    """Raises MessageNotFound when there is no message of that id."""
+    messages.get(tx, id)
+
+
+def statuses(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:
+    """The status of each of these messages that exists."""
+    return messages.statuses(tx, ids)
+
+
+def masked(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as it is shown to those who do not see numbers; its content is left out."""
+    row = {**export.masked(shown), **{name: masked_texts(shown[name]) for name in _LISTS if name in shown}}
+    return row | {"content": None, "content_why": CONTENT_HIDDEN} if "content" in row else row
+
+
+def masked_texts(shown: Any) -> Any:
+    """The same with every phone number in a text masked, however deep."""
+    if isinstance(shown, Mapping):
+        return {name: masked_texts(value) for name, value in shown.items()}
+    if isinstance(shown, list):
+        return [masked_texts(value) for value in shown]
+    return mask_digits(shown) if isinstance(shown, str) and not is_id(shown) else shown
 
 
 def zone_of(tx: Connection, id: str, default: str | None) -> str:

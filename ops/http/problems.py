@@ -43,6 +43,42 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
 )
 
 
+#: The answers of endpoints that are problems, for the documentation.
+_DESCRIBED: dict[str, Any] = {
+    "description": "A problem (RFC 9457)",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "code", "request_id", "errors"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                    "request_id": {"type": ["string", "null"]},
+                    "errors": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["field", "row", "why"],
+                            "properties": {
+                                "field": {"type": "string"},
+                                "row": {"type": ["integer", "null"]},
+                                "value": {"type": ["string", "null"]},
+                                "why": {"type": "string"},
+                            },
+                        },
+                    },
+                },
+            }
+        }
+    },
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": _DESCRIBED, "5XX": _DESCRIBED}
+
+
 def problem(
     request: Request,
     status: int,

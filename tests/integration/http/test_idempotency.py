@@ -157,9 +157,9 @@ def test_a_request_that_still_runs_is_not_started_again(app: Any) -> None:
     assert count(app) == 1
 
 
-@pytest.mark.parametrize("key", ["", "a" * 256, "tab\there"])
-def test_a_malformed_key_is_refused(app: Any, key: str) -> None:
-    assert app.post("/accounts", {"id": "a"}, headers={"Idempotency-Key": key}).status_code == 422
+def test_a_malformed_key_is_refused(app: Any) -> None:
+    for key in ("", "a" * 256, "tab\there"):
+        assert app.post("/accounts", {"id": "a"}, headers={"Idempotency-Key": key}).status_code == 422
     assert count(app) == 0
 
 

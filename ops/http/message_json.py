@@ -1,0 +1,79 @@
+"""The JSON of ``POST /v1/messages``, for the documentation: ``producer.direct_sends`` checks what comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from bulksend.messaging import Kind, MessageType, Status
+
+#: The most messages of a request.
+MOST_MESSAGES = 1000
+#: The longest wait for an ending.
+MOST_WAIT_S = 30
+
+
+class NewMessage(BaseModel):
+    """A message to send."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str = Field(description="The recipient, in any common notation of its number.")
+    sender: str = Field(description="The sender's number.")
+    kind: Kind
+    type: MessageType
+    content: dict[str, Any] = Field(description="The vendor's Content; `{{name}}` stands for a variable.")
+    variables: dict[str, Any] | None = None
+    ttl_seconds: float | None = Field(None, gt=0, description="It is not sent later than this. OTP: 600.")
+    send_at: str | None = Field(None, description="ISO 8601; now by default.")
+    key: str | None = Field(None, min_length=1, max_length=200, description="Two sends of a key are one.")
+    wait_seconds: float | None = Field(None, ge=0, le=MOST_WAIT_S, description="Answer when it has ended.")
+
+
+class NewMessages(BaseModel):
+    """Messages to send."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: list[NewMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
+
+    @staticmethod
+    def schema_of_body() -> dict[str, Any]:
+        """One message or many, as JSON Schema."""
+        return TypeAdapter(NewMessage | NewMessages).json_schema()
+
+
+class MessageAnswer(BaseModel):
+    """A message that is stored. ``repeated``: its key was used before."""
+
+    id: str
+    status: Status
+    repeated: bool
+
+
+class Refused(BaseModel):
+    """Why a message was not stored."""
+
+    code: str
+    field: str | None
+    why: str
+
+
+class IndexedAnswer(MessageAnswer):
+    """A message that is stored, by its place in the request."""
+
+    index: int
+
+
+class IndexedRefusal(BaseModel):
+    """A message that is not stored, by its place in the request."""
+
+    index: int
+    error: Refused
+
+
+class ManyMessages(BaseModel):
+    """What became of each message of a request."""
+
+    items: list[IndexedAnswer | IndexedRefusal]

@@ -1,0 +1,235 @@
+"""``/v1/messages``: send, find, show, explain, resolve; and ``/v1/unknown``, those that may have gone out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from bulksend.bootstrap import working_limiter
+from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.ledger.database import Database
+from bulksend.ledger.ids import is_id
+from bulksend.operations import messages, unknowns
+from bulksend.operations.json_shape import Page
+from bulksend.operations.messages import Filter
+from bulksend.operations.why import explain
+from ops.http.idempotency import Once
+from ops.http.message_json import ManyMessages, MessageAnswer, NewMessages
+from ops.http.parts import Operator, P, Parts, Sender, Viewer
+from ops.http.problems import PROBLEMS
+from ops.http.sending import Sending
+
+router = APIRouter(tags=["messages"], prefix="/v1", responses=PROBLEMS)
+
+#: One call resolves at most this many.
+MOST_RESOLVED = 1000
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
+After = Annotated[str | None, Query(description="The `next` of the page before.")]
+
+
+class MessagePage(BaseModel):
+    """Messages, newest first, and what the next page starts after; null at the end."""
+
+    items: list[dict[str, Any]]
+    next: str | None
+
+
+@router.post(
+    "/messages",
+    status_code=202,
+    response_model=MessageAnswer | ManyMessages,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": NewMessages.schema_of_body()}},
+        },
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "schema": {"type": "string", "maxLength": 255},
+                "description": "Makes a repeated request safe: it is done once.",
+            }
+        ],
+    },
+)
+async def send(request: Request, principal: Sender) -> Response:
+    """Send one message, or up to 1,000 as `{"messages": […]}`, each stored or refused by itself.
+
+    The answer comes when the messages are stored, or with `wait_seconds` (at most 30) when they have ended.
+    """
+    sending: Sending = request.app.state.sending
+    return await sending.answer(request, principal)
+
+
+class Filters(BaseModel):
+    """Which messages."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    campaign: str | None = Field(None, description="Only of this campaign, by id or name.")
+    phone: str | None = Field(None, description="Only to this recipient.")
+    since: str | None = Field(None, description="Only queued at or after this time, ISO 8601.")
+    until: str | None = Field(None, description="Only queued at or before this time, ISO 8601.")
+
+
+@router.get("/messages")
+def find(
+    parts: P,
+    principal: Viewer,
+    campaign: str | None = None,
+    phone: str | None = None,
+    message_id: str | None = None,
+    request_id: str | None = None,
+    status: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> MessagePage:
+    """The newest matching messages first."""
+    wanted = _filter(
+        parts, campaign, phone, since, until, message_id=message_id, request_id=request_id, status=status
+    )
+    with parts.database.read() as tx:
+        page = messages.find(tx, wanted, limit=limit, before=_checked(after))
+    return _page(page, principal)
+
+
+@router.get("/messages/{id}")
+def show(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+    """One message with all its attempts, receipts and acts."""
+    with parts.database.read() as tx:
+        shown = messages.show(tx, id, parts.cipher)
+    return shown if principal.sees_numbers else messages.masked(shown)
+
+
+@router.get("/messages/{id}/why")
+def why(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+    """Which gate holds a message, and the earliest time it can be sent."""
+    of = parts.settings
+    silent: list[str] = []
+    answer = explain(
+        parts.database,
+        working_limiter(of, parts.database, silent.append),
+        id,
+        account=of.account(),
+        default_rate=of.default_rate,
+        timezone=of.timezone,
+        silent="".join(silent),
+    ).as_json()
+    return answer if principal.sees_numbers else messages.masked_texts(answer)
+
+
+class Resolve(BaseModel):
+    """What was found out about a message that may have gone out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    as_: Literal["accepted", "failed", "resend"] = Field(alias="as")
+    why: str = Field(min_length=1, max_length=500, description="The reason, for the operator log.")
+    dry_run: bool = Field(False, description="Change nothing; tell what would be done.")
+
+
+@router.post("/messages/{id}/resolve")
+def resolve(id: str, asked: Resolve, principal: Operator, once: Once) -> Response:
+    """Resolve an unknown message by what you found out."""
+
+    def act(database: Database) -> dict[str, Any]:
+        with database.read() as tx:
+            messages.check_exists(tx, id)
+        done = unknowns.resolve(
+            database, [id], as_=asked.as_, actor=principal.actor, why=asked.why, dry_run=asked.dry_run
+        )
+        if done.refused:
+            raise InvalidInput(done.refused[0]["why"])
+        return {"id": id, "status": "unknown" if asked.dry_run and done.resolved else done.status}
+
+    return once.answer(act)
+
+
+class ResolveMany(Resolve):
+    """Which messages, by ids or by a filter, and what was found out about them."""
+
+    ids: list[str] = Field([], max_length=MOST_RESOLVED)
+    filter: Filters | None = None
+    trace: list[str] = Field([], max_length=4, description="Only with one of these traces.")
+
+
+@router.post("/messages/resolve")
+def resolve_many(asked: ResolveMany, parts: P, principal: Operator, once: Once) -> Response:
+    """Resolve unknown messages by ids, or the newest 1,000 that match; `more` says that others match."""
+    by_filter = asked.filter is not None or bool(asked.trace)
+    if bool(asked.ids) == by_filter:
+        raise InvalidInput("give either ids, or filter or trace")
+    filters = asked.filter or Filters(campaign=None, phone=None, since=None, until=None)
+    wanted = _filter(parts, filters.campaign, filters.phone, filters.since, filters.until)
+    if by_filter and wanted.is_empty and not asked.trace:
+        raise InvalidValue("filter", "", "is empty; give some of campaign, phone, since, until and trace")
+
+    def act(database: Database) -> dict[str, Any]:
+        ids, more = list(dict.fromkeys(asked.ids)), False
+        if by_filter:
+            with database.read() as tx:
+                page = unknowns.list_unknown(tx, wanted, traces=asked.trace, limit=MOST_RESOLVED + 1)
+            ids = [str(item["id"]) for item in page.items[:MOST_RESOLVED]]
+            more = len(page.items) > MOST_RESOLVED
+        done = unknowns.resolve(
+            database, ids, as_=asked.as_, actor=principal.actor, why=asked.why, dry_run=asked.dry_run
+        )
+        return done.as_json() | {"more": more}
+
+    return once.answer(act)
+
+
+@router.get("/unknown")
+def unknown(
+    parts: P,
+    principal: Viewer,
+    campaign: str | None = None,
+    phone: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    trace: Annotated[list[str] | None, Query()] = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> MessagePage:
+    """Messages that may have gone out, newest first, with what their attempts left behind."""
+    wanted = _filter(parts, campaign, phone, since, until)
+    with parts.database.read() as tx:
+        page = unknowns.list_unknown(tx, wanted, traces=trace or (), limit=limit, before=_checked(after))
+    return _page(page, principal)
+
+
+def _page(page: Page, principal: Viewer) -> MessagePage:
+    items = page.items if principal.sees_numbers else [messages.masked(item) for item in page.items]
+    return MessagePage(items=items, next=page.next)
+
+
+def _checked(after: str | None) -> str | None:
+    if after is not None and not is_id(after):
+        raise InvalidValue("after", "", "is not the next of a page")
+    return after
+
+
+def _filter(
+    parts: Parts,
+    campaign: str | None,
+    phone: str | None,
+    since: str | None,
+    until: str | None,
+    **more: str | None,
+) -> Filter:
+    of = parts.settings
+    return Filter(
+        campaign=campaign,
+        phone=phone,
+        since=since,
+        until=until,
+        default_region=of.default_region,
+        timezone=of.timezone,
+        **more,
+    )

@@ -1,0 +1,19 @@
+"""docs/http.md and the API have the same endpoints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+#: One row of a table: an endpoint and what it does.
+ROW = re.compile(r"^\| `(GET|POST|PUT|PATCH|DELETE) (/[^`]*)` \| \S", re.MULTILINE)
+
+
+def test_the_page_has_every_endpoint_and_no_other(api: Any) -> None:
+    paths = api.get("/openapi.json", role=None).json()["paths"]
+    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    documented = ROW.findall((ROOT / "docs" / "http.md").read_text())
+    assert len(documented) == len(set(documented)), "an endpoint is listed twice"
+    assert set(documented) == served
