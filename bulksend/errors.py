@@ -16,6 +16,7 @@ BulksendError                   1  500  everything below
 │   ├── IntakeInterrupted       1  409  the campaign was cancelled or taken over meanwhile; stored rows are kept
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
 │   ├── AccessDenied            2  403  the key or user may not do this
+│   ├── WrongState              2  409  the state of a campaign, message or sender does not allow it
 │   ├── TooLarge                2  413  a body is above its limit
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
@@ -134,6 +135,10 @@ class IdempotencyKeyReused(InvalidInput):
 
 class RequestRunning(InvalidInput):
     """The first request with this Idempotency-Key is still being answered."""
+
+
+class WrongState(InvalidInput):
+    """The state that something is in does not allow what is asked. The text says which state, and the remedy."""
 
 
 class TooLarge(InvalidInput):

@@ -17,6 +17,8 @@ from sqlalchemy import Connection
 from bulksend.failpoints import reach
 from bulksend.ledger import (
     campaign_control,
+    campaign_settings,
+    campaign_timeline,
     campaigns,
     counters,
     due,
@@ -33,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 #: How often the counts of all connections are merged.
 MERGE_COUNTS_S = 600.0
+#: How often the counts of campaigns are kept for their minutes.
+KEEP_MINUTES_S = 5.0
 #: How often old answers to requests with an Idempotency-Key are deleted.
 DELETE_ANSWERS_S = 10.0
 #: How often a part of the webhooks that were delivered long ago is dropped.
@@ -79,6 +83,7 @@ class Maintenance:
             _Task("rescue", rescue),
             _Task("expire", lambda tx: {"expired": due.expire(tx)}),
             _Task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
+            _Task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
             _Task("match_receipts", lambda tx: {"receipts": receipts.match_orphans(tx)}),
             _Task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
@@ -89,6 +94,7 @@ class Maintenance:
             # What is deleted must have a number, or a reader could not be told what it misses.
             _Task("number_events", _number_events),
             _Task("delete_events", lambda tx: {"deleted": events.delete_old(tx, events_keep_ms)}),
+            _Task("keep_minutes", _keep_minutes, KEEP_MINUTES_S),
         ]
 
     def run_due(self, stop: threading.Event | None = None) -> None:
@@ -132,6 +138,11 @@ def _delete_answers(tx: Connection) -> dict[str, int]:
 
 def _number_events(tx: Connection) -> dict[str, int]:
     events.number_committed(tx)
+    return {}
+
+
+def _keep_minutes(tx: Connection) -> dict[str, int]:
+    campaign_timeline.keep(tx)
     return {}
 
 

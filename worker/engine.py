@@ -50,6 +50,8 @@ log = structlog.get_logger(__name__)
 
 #: Messages started in one turn of the loop: hundreds are claimed together, and would make POSTs miss their slots.
 _STARTED_PER_TURN = 20
+#: A changed rate of a campaign takes hold within this time.
+_RATES_SECONDS = 1.0
 #: Between two transactions of results, unless a batch is full: nothing waits for a single result.
 _SETTLE_INTERVAL_S = 0.025
 #: OTP has threads of its own, so that it does not wait for the transactions of other lanes.
@@ -202,6 +204,9 @@ class Engine:
             asyncio.create_task(
                 run_duties(self._duties, self._thread, self._settings.rescue_seconds), name="maintenance"
             ),
+            asyncio.create_task(
+                run_duties({"rates": self._refresh_rates}, self._thread, _RATES_SECONDS), name="rates"
+            ),
         ]
         claiming = [
             asyncio.create_task(self._claim_loop(lanes), name="claims")
@@ -254,6 +259,12 @@ class Engine:
             self.totals.given_back += len(releases)
         except Exception as error:  # noqa: BLE001 - the end of the lease gives them back too, a little later
             log.warning("not_given_back", count=len(releases), error=log_text(error))
+
+    def _refresh_rates(self) -> None:
+        """Take over the campaigns' rates that an operator changed. Runs on a thread."""
+        changed = self._store.changed_rates()
+        if changed:
+            self._loop.call_soon_threadsafe(self._permit_queue.set_rates, changed)
 
     def wake(self) -> None:
         """Claim now: there are new ids. May be called from any thread."""

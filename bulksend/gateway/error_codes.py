@@ -490,6 +490,30 @@ def table_rows() -> list[tuple[str, str, str, str, str]]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A code that stands in an error of the ledger: what it means, and what follows from it."""
+
+    code: str
+    meaning: str
+    consequence: str
+
+
+#: The code at the end of an outcome's reason, as ``CodeRow.outcome`` writes it.
+_CODE_IN_ERROR = re.compile(r"\((#|HTTP )?([0-9]{1,9})\)(?:;|$)")
+_FAMILIES = {None: Family.RETCODE, "#": Family.WHATSAPP, "HTTP ": Family.HTTP}
+
+
+def explain(error: str) -> Explanation | None:
+    """The explanation of a message's error; None where the error has no code."""
+    found = _CODE_IN_ERROR.search(error)
+    if found is None:
+        return None
+    family, code = _FAMILIES[found[1]], int(found[2])
+    row = find_row(family, code) or UNLISTED[family]
+    return Explanation(code_text(family, code), row.meaning, _consequence(row))
+
+
 def _codes_text(codes: tuple[int, ...]) -> str:
     """``200-299, 131005``; ``any other`` for the row of unlisted codes."""
     runs: list[list[int]] = []

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, func, or_, select, text, update
 
-from bulksend.errors import InvalidInput
+from bulksend.errors import WrongState
 from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, reopen, status_counts
 from bulksend.ledger.clock import current_ms
@@ -22,13 +22,13 @@ CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
 
 
 def check_allowed(campaign: Campaign, act: str) -> None:
-    """Raises InvalidInput when the act would stop the standing campaign of direct sends.
+    """Raises WrongState when the act would stop the standing campaign of direct sends.
 
     Each later ``Producer.send`` of that kind would fail.
     """
     if not campaign.is_direct or act == "resume":
         return
-    raise InvalidInput(
+    raise WrongState(
         f"campaign {campaign.id} ({campaign.name}) has all single {campaign.kind} sends of programs, so {act} is not "
         f"possible; nothing was changed. To stop its messages, pause their sender (`bulksend senders pause "
         "PHONE --why …`) or suppress a recipient (`bulksend suppressions add PHONE`); to settle unknown ones, "
@@ -52,7 +52,7 @@ def cancel(
 
     Its messages end after that, in transactions of their own, so that workers do not wait for each other. The relay
     ends what exceeds ``at_once`` and what a crash left. A claimed message ends in the ledger; its worker sees that in
-    the write-ahead. Raises InvalidInput as ``check_allowed``.
+    the write-ahead. Raises WrongState as ``check_allowed``.
     """
     if not database.retrying(lambda tx: mark_cancelled(tx, id, actor=actor, why=why)):
         return None
@@ -167,30 +167,46 @@ def _end_matching(
     return end_unsent(tx, found.scalars().all(), Status.CANCELLED, "campaign cancelled", of=of)
 
 
+def check_retry(campaign: Campaign) -> None:
+    """Raises WrongState for a cancelled campaign and for one of direct sends."""
+    check_allowed(campaign, "retry")
+    if campaign.status is CampaignStatus.CANCELLED:
+        raise WrongState(
+            f"campaign {campaign.id} is cancelled: its messages are not sent any more. `bulksend send FILE … "
+            f"--continue {campaign.id}` sends to the recipients who got none, in a new campaign"
+        )
+
+
+def _is_retried(id: str) -> list[ColumnElement[bool] | TextClause]:
+    """The messages that ``retry_failed`` queues again."""
+    return [
+        messages.c.campaign_id == id,
+        messages.c.status == Status.FAILED.value,
+        messages.c.kind != Kind.OTP.value,
+        messages.c.payload.is_not(None),
+        or_(messages.c.expires_at.is_(None), messages.c.expires_at > current_ms()),
+        text(NEVER_TAKEN),
+    ]
+
+
+def count_retried(tx: Connection, id: str) -> int:
+    """How many messages ``retry_failed`` would queue again."""
+    set_statement_timeout(tx, 0)
+    return int(tx.execute(select(func.count()).select_from(messages).where(*_is_retried(id))).scalar_one())
+
+
 def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
     """Queue again the messages that failed and that the vendor never took; returns how many.
 
     Those that a person resolved as failed are queued too. OTP is not: its content was wiped, an old code is useless.
-    Raises InvalidInput for a cancelled campaign and for one of direct sends.
+    Raises WrongState for a cancelled campaign and for one of direct sends.
     """
     campaign = get(tx, id)
-    check_allowed(campaign, "retry")
-    if campaign.status is CampaignStatus.CANCELLED:
-        raise InvalidInput(
-            f"campaign {id} is cancelled: its messages are not sent any more. `bulksend send FILE … --continue {id}` "
-            "sends to the recipients who got none, in a new campaign"
-        )
+    check_retry(campaign)
     set_statement_timeout(tx, 0)
     count = tx.execute(
         update(messages)
-        .where(
-            messages.c.campaign_id == id,
-            messages.c.status == Status.FAILED.value,
-            messages.c.kind != Kind.OTP.value,
-            messages.c.payload.is_not(None),
-            or_(messages.c.expires_at.is_(None), messages.c.expires_at > current_ms()),
-            text(NEVER_TAKEN),
-        )
+        .where(*_is_retried(id))
         .values(
             status=Status.QUEUED.value,
             tries=0,

@@ -60,6 +60,8 @@ class Campaign(CampaignOptions):
     suppressed: int
     refused: int
     timezone: str | None
+    moved_from: int | None = None
+    """Its due time before, while messages of it still have it."""
 
     @property
     def is_direct(self) -> bool:
@@ -109,9 +111,32 @@ def by_ids(tx: Connection, ids: Iterable[str]) -> dict[str, Campaign]:
     return {campaign.id: campaign for campaign in found}
 
 
-def newest(tx: Connection, limit: int = 50) -> list[Campaign]:
-    """The campaigns created last, newest first."""
-    return read_all(tx, select(campaigns).order_by(campaigns.c.id.desc()).limit(limit))
+def newest(
+    tx: Connection,
+    limit: int = 50,
+    *,
+    before: str | None = None,
+    status: CampaignStatus | None = None,
+    kind: Kind | None = None,
+    sender: str | None = None,
+    name: str | None = None,
+) -> list[Campaign]:
+    """The campaigns created last, newest first; only those before the id ``before`` and with the given values."""
+    query = select(campaigns).order_by(campaigns.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(campaigns.c.id < before)
+    for column, wanted in (("status", status), ("kind", kind), ("sender", sender), ("name", name)):
+        if wanted is not None:
+            query = query.where(campaigns.c[column] == str(wanted))
+    return read_all(tx, query)
+
+
+def active_rates(tx: Connection) -> dict[str, float | None]:
+    """The rate of each campaign in one of the statuses ACTIVE, by its id."""
+    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
+    return {
+        str(id): rate for id, rate in tx.execute(select(campaigns.c.id, campaigns.c.rate).where(is_active))
+    }
 
 
 def active(tx: Connection) -> list[Campaign]:
@@ -125,14 +150,21 @@ def status_counts(tx: Connection, id: str) -> dict[str, int]:
     return counters.of(tx, [id])[id].statuses
 
 
-def refused_rows(tx: Connection, id: str, limit: int | None = None) -> Iterator[RowMapping]:
-    """The rows that intake refused, in the order of the file: row, field, value, why; memory stays flat."""
+def refused_rows(
+    tx: Connection, id: str, limit: int | None = None, *, after: int | None = None
+) -> Iterator[RowMapping]:
+    """The rows that intake refused, in the order of the file: row, field, value, why; memory stays flat.
+
+    ``after``: only those behind that row. A row is refused once.
+    """
     query = (
         select(refusals.c.row, refusals.c.field, refusals.c.value, refusals.c.why)
         .where(refusals.c.campaign_id == id)
         .order_by(refusals.c.row, refusals.c.id)
         .limit(limit)
     )
+    if after is not None:
+        query = query.where(refusals.c.row > after)
     yield from tx.execute(query.execution_options(yield_per=5000)).mappings()
 
 

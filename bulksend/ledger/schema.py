@@ -83,7 +83,14 @@ campaigns = Table(
     Column("suppressed", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
     Column("timezone", String(64), comment="IANA name of the zone its times are shown in"),
+    Column("moved_from", Instant, comment="its due time before, while messages still have it"),
     Index(None, "status"),
+    Index(
+        "ix_campaigns_moving",
+        "moved_from",
+        sqlite_where=text("moved_from IS NOT NULL"),
+        postgresql_where=text("moved_from IS NOT NULL"),
+    ),
 )
 
 refusals = Table(
@@ -229,6 +236,16 @@ events = Table(
     # Written by triggers on messages and campaigns, see migration 0016; ledger/events.py reads it.
     Index("ix_events_seq", "seq", unique=True, sqlite_where=text("seq IS NOT NULL")),
     sqlite_autoincrement=True,
+)
+
+campaign_minutes = Table(
+    "campaign_minutes",
+    metadata,
+    Column("campaign_id", Id, ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True),
+    Column("minute", Instant, primary_key=True, comment="its begin"),
+    Column("statuses", Text, nullable=False, comment="messages by status at its end, as JSON"),
+    Column("attempts", BigInteger, nullable=False, comment="at its end"),
+    sqlite_with_rowid=False,
 )
 
 attempts = Table(

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypedDict
 
 from sqlalchemy import Connection
 
-from bulksend.errors import CampaignNotFound
+from bulksend.errors import InvalidValue
 from bulksend.ledger import campaign_control, campaigns, counters, operator_log, pauses, progress, uploads
 from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.campaigns import ACTIVE, Campaign
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
-from bulksend.ledger.uploads import Upload, UploadState
+from bulksend.messaging import Kind, Status, parse_recipient
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
-from bulksend.messaging.units import format_instant
+from bulksend.messaging.units import format_instant, parse_choice
 from bulksend.operations.blockers import find_blockers
-from bulksend.operations.json_shape import to_json
+from bulksend.operations.json_shape import Page, to_json
 from bulksend.operations.limiter import OpenLimiter, set_flag
+from bulksend.operations.uploads import shown_upload, without_campaign
 from bulksend.settings import Settings
 
 #: The rate shown is measured over this time.
 RATE_WINDOW_MS = 10_000
 #: As many refused rows are part of ``show``; an export has all of them.
 REFUSED_SHOWN = 1_000
-#: As many of them are part of the answer to a posted campaign.
-REFUSED_ANSWERED = 100
 NO_REASON = "no reason given"
 _ACT_FIELDS = ("at", "actor", "act", "why")
 _ACT_ORIGIN = ("ip", "request_id", "before", "after")
@@ -98,6 +97,10 @@ class ActResult:
     changed: bool | int | None
     left: int
     """Its messages that have not ended."""
+    in_flight: int
+    """Its messages whose POST is under way: they get their answer."""
+    at: int
+    """When the act took effect, by the ledger's clock."""
     cancelled: Cancelled | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -106,8 +109,19 @@ class ActResult:
             "campaign_id": self.campaign.id,
             "status": self.campaign.status.value,
             "changed": self.changed,
+            "effective_at": format_instant(self.at),
+            "in_flight": self.in_flight,
+            "why_not": self._why_not(),
         }
         return shown if self.cancelled is None else shown | to_json(self.cancelled)
+
+    def _why_not(self) -> str | None:
+        """Why nothing changed; None where something did."""
+        if self.changed:
+            return None
+        if self.act is Act.RETRY:
+            return "no failed message can be sent again: see `campaigns retry` with dry_run"
+        return f"the campaign is {self.campaign.status.value}"
 
 
 def find(tx: Connection, id_or_name: str) -> Campaign:
@@ -115,9 +129,40 @@ def find(tx: Connection, id_or_name: str) -> Campaign:
     return campaigns.find(tx, id_or_name)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which campaigns, each field as a person or a program writes it; None does not filter."""
+
+    status: str | None = None
+    kind: str | None = None
+    sender: str | None = None
+    name: str | None = None
+
+
+def find_page(tx: Connection, filter: Filter, *, limit: int, after: str | None = None) -> Page:
+    """The newest matching campaigns; ``after`` is the ``next`` of the page before. Raises InvalidValue."""
+    if after is not None and not is_id(after):
+        raise InvalidValue("after", after[:40], "is not the `next` of a page")
+    status, kind, sender = filter.status, filter.kind, filter.sender
+    found = campaigns.newest(
+        tx,
+        limit,
+        before=after,
+        status=None if status is None else parse_choice(CampaignStatus, status, field="status"),
+        kind=None if kind is None else parse_choice(Kind, kind, field="kind"),
+        sender=None if sender is None else parse_recipient(sender, field="sender"),
+        name=filter.name,
+    )
+    items: list[dict[str, Any]] = [{**summary} for summary in _summaries(tx, found)]
+    return Page(items, found[-1].id if len(found) == limit else None)
+
+
 def newest(tx: Connection, limit: int) -> list[Summary]:
     """The newest campaigns first."""
-    found = campaigns.newest(tx, limit)
+    return _summaries(tx, campaigns.newest(tx, limit))
+
+
+def _summaries(tx: Connection, found: Sequence[Campaign]) -> list[Summary]:
     counts = counters.of(tx, [campaign.id for campaign in found])
     rates = progress.send_rates(tx, found, RATE_WINDOW_MS)
     return [_summary(c, counts[c.id], rates[c.id]) for c in found]
@@ -132,81 +177,11 @@ def show(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
     with database.read() as tx:
         upload = uploads.get(tx, id_or_name) if is_id(id_or_name) else None
         if upload is not None and upload.campaign_id is None:
-            return _without_campaign(upload)
+            return without_campaign(upload)
         campaign = campaigns.find(tx, id_or_name if upload is None else upload.campaign_id or id_or_name)
-        shown = {**details(tx, campaign.id), "upload": _upload(uploads.of_campaign(tx, campaign.id))}
+        shown = {**details(tx, campaign.id), "upload": shown_upload(uploads.of_campaign(tx, campaign.id))}
     blockers = [] if campaign.ended_at is not None else find_blockers(of, database, campaign)
     return {**shown, "stopped_by": [str(blocker) for blocker in blockers]}
-
-
-def posted(tx: Connection, upload_id: str) -> dict[str, Any]:
-    """The answer to a posted campaign. Raises CampaignNotFound."""
-    upload = uploads.get(tx, upload_id)
-    if upload is None:
-        raise CampaignNotFound(f"no campaign was posted with the id {upload_id}")
-    counts: dict[str, Any] = {"rows": 0, "messages": 0, "duplicates": 0, "suppressed": 0, "refused_count": 0}
-    refused: list[dict[str, Any]] = []
-    status, id = _status_without_campaign(upload), upload.campaign_id or upload.id
-    if upload.campaign_id is not None:
-        campaign = campaigns.get(tx, upload.campaign_id)
-        status = campaign.status.value
-        counts = {
-            "rows": campaign.rows_read,
-            "messages": campaign.messages,
-            "duplicates": campaign.duplicates,
-            "suppressed": campaign.suppressed,
-            "refused_count": campaign.refused,
-        }
-        refused = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, REFUSED_ANSWERED)]
-    report = {"superseded": 0, "repeated": False, "notes": []} | json.loads(upload.report or "{}")
-    return {
-        "campaign_id": id,
-        "status": status,
-        **counts,
-        "refused": refused,
-        **report,
-        "upload": _upload(upload),
-    }
-
-
-def _status_without_campaign(upload: Upload) -> str:
-    refused = upload.state is UploadState.REFUSED
-    return UploadState.REFUSED.value if refused else CampaignStatus.INTAKE.value
-
-
-def _without_campaign(upload: Upload) -> dict[str, Any]:
-    """A posted file that has no campaign: a campaign without messages."""
-    options = json.loads(upload.options)
-    return {
-        "campaign_id": upload.id,
-        "name": options["name"] or upload.file,
-        "kind": options["kind"],
-        "status": _status_without_campaign(upload),
-        "sender": options["sender"],
-        "total": 0,
-        "statuses": {},
-        "attempts": 0,
-        "rate": 0.0,
-        "eta_seconds": None,
-        "created_at": format_instant(upload.created_at),
-        "upload": _upload(upload),
-    }
-
-
-def _upload(upload: Upload | None) -> dict[str, Any] | None:
-    """How far a posted file is; its rows so far are those of its campaign."""
-    if upload is None:
-        return None
-    return {
-        "id": upload.id,
-        "state": upload.state.value,
-        "file": upload.file,
-        "bytes": upload.bytes,
-        "sha256": upload.sha256,
-        "created_at": format_instant(upload.created_at),
-        "ended_at": None if upload.ended_at is None else format_instant(upload.ended_at),
-        "error": None if upload.error is None else {"code": upload.error_code, "detail": upload.error},
-    }
 
 
 def details(tx: Connection, id_or_name: str) -> Details:
@@ -232,13 +207,18 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "created_by": campaign.created_by,
         "timezone": campaign.timezone,
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
-        "reasons_of": {
-            status: min(counts.statuses[status], progress.REASONS_SAMPLED)
-            for status in progress.WITH_REASON
-            if status in counts.statuses
-        },
+        "reasons_of": reasons_sampled(counts.statuses),
         "refused": [dict(row) for row in campaigns.refused_rows(tx, id, REFUSED_SHOWN)],
         "acts": acts_on(tx, "campaign", id),
+    }
+
+
+def reasons_sampled(statuses: Mapping[str, int]) -> dict[str, int]:
+    """How many messages of each status the reasons are of: the newest ones."""
+    return {
+        status: min(statuses[status], progress.REASONS_SAMPLED)
+        for status in progress.WITH_REASON
+        if status in statuses
     }
 
 
@@ -247,19 +227,27 @@ def act(
 ) -> ActResult:
     """Pause, resume, cancel or retry a campaign, on record.
 
-    Raises CampaignNotFound; InvalidInput where it cannot be done: to the standing campaign of single sends anything
+    Raises CampaignNotFound; WrongState where it cannot be done: to the standing campaign of single sends anything
     but a resume, to a cancelled campaign a retry.
     """
     with database.read() as tx:
         campaign = campaigns.find(tx, id_or_name)
     campaign_control.check_allowed(campaign, what)
     changed, cancelled = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
-    # A cancel sets the flag of a pause: workers give back at once what they hold, and one of them lifts it later.
-    set_flag(limiter, Scope.CAMPAIGN, campaign.id, paused=what in (Act.PAUSE, Act.CANCEL))
+    tell_workers(limiter, campaign.id, what)
     with database.read() as tx:
-        campaign = campaigns.get(tx, campaign.id)
-        left = _left(counters.of(tx, [campaign.id])[campaign.id])
-    return ActResult(campaign, what, changed, left, cancelled)
+        campaign, at = campaigns.get(tx, campaign.id), read_clock(tx)
+        counts = counters.of(tx, [campaign.id])[campaign.id]
+    in_flight = counts.statuses.get(Status.SENDING, 0)
+    return ActResult(campaign, what, changed, _left(counts), in_flight, at, cancelled)
+
+
+def tell_workers(limiter: OpenLimiter, id: str, what: Act) -> None:
+    """Have an act that is committed take hold sooner.
+
+    A cancel sets the flag of a pause: workers give back at once what they hold, and one of them lifts it later.
+    """
+    set_flag(limiter, Scope.CAMPAIGN, id, paused=what in (Act.PAUSE, Act.CANCEL))
 
 
 def _apply(

@@ -1,4 +1,4 @@
-"""``bulksend campaigns``: list, show, watch, pause, resume, cancel and retry."""
+"""``bulksend campaigns``: list, show, watch, set, pause, resume, cancel and retry."""
 
 from __future__ import annotations
 
@@ -117,6 +117,45 @@ def watch(id: Id, json: Json = False) -> int:
             print_json(campaigns.details(tx, campaign.id))
     statuses = watched.statuses(campaign.id)
     return FAILED if statuses.get("failed") or statuses.get("unknown") else DONE
+
+
+@group.command("set", no_args_is_help=True)
+@command
+def set_(
+    id: Id,
+    rate: Annotated[
+        str | None,
+        typer.Option(help="Maximum rate, e.g. 40/s; none: the sender's. Takes hold within a second."),
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; only before it begins.")] = None,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    why: Reason = None,
+    json: Json = False,
+) -> int:
+    """Change a campaign while it runs; nothing is restarted."""
+    from bulksend.messaging.argument_naming import as_cli_option
+    from bulksend.operations.campaign_settings import change
+    from ops.cli.output import print_json, say
+
+    of = settings()
+    done = change(
+        ledger(of),
+        id,
+        actor=actor(),
+        name=name,
+        rate=rate,
+        send_at=at,
+        why=why,
+        timezone=of.timezone,
+        naming=as_cli_option,
+    )
+    if json:
+        print_json(done)
+        return DONE
+    limit = done["rate_limit"]
+    shown = f"{done['name']}: due {done['due_at']}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
+    say(shown if done["changed"] else f"Nothing changed. {shown}")
+    return DONE
 
 
 @group.command("pause")

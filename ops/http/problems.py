@@ -30,6 +30,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.AccessDenied, 403, "Access denied"),
     (errors.NotFound, 404, "Not found"),
     (errors.RequestRunning, 409, "Still running"),
+    (errors.WrongState, 409, "Not possible now"),
     (errors.EventsGone, 410, "Events were deleted"),
     (errors.TooManyRequests, 429, "Too many requests"),
     (IntakeInterrupted, 409, "Intake interrupted"),

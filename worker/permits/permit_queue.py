@@ -7,7 +7,7 @@ quota, a pause, an outage) gets ``Blocked`` and goes back to the ledger, which k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -136,6 +136,14 @@ class PermitQueue:
     def extra_lead_s(lane: Kind) -> float:
         """How much longer than ``lead_ms`` the lead of a lane's slots is while no batch is late."""
         return 0.0 if lane is Kind.OTP else MAX_BATCHES_LATE * BATCH_INTERVAL_S
+
+    def set_rates(self, rates: Mapping[str, float | None]) -> None:
+        """Have the waiting messages of these campaigns ask by their new rates."""
+        for queue in self._queues.values():
+            for campaign_id, rate in rates.items():
+                queue.set_rate(campaign_id, rate)
+        if rates:
+            self._wake.set()
 
     def note_outage(self, opened_ms: float | None) -> None:
         """The circuit breaker opened at this instant: earlier permits are not used. None: it is closed."""

@@ -7,7 +7,7 @@ most answers would be "wait". Times are the event loop's, in seconds, and passed
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bulksend.limits import Ask, Gate, Permit
@@ -137,6 +137,12 @@ class SenderQueue:
         queue = self._campaigns.pop(campaign_id, None)
         if queue is not None:
             self._campaigns[campaign_id] = queue
+
+    def set_rate(self, campaign_id: str, rate: float | None) -> None:
+        """Ask for this campaign's permits by another rate from now on."""
+        for request in self._campaigns.get(campaign_id, ()):
+            request.ask = replace(request.ask, campaign_rate=rate)
+        self._campaign_not_before.pop(campaign_id, None)
 
     def defer(self, at: float) -> None:
         """Return nothing from ``take`` before ``at``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -83,6 +83,19 @@ class CampaignCache:
                 else self._default
                 for phone in phones
             }
+
+    def refresh(self, tx: Connection) -> dict[str, float | None]:
+        """Read the rates of active campaigns again; returns those that changed, by the campaign's id.
+
+        Runs on a thread while the event loop reads.
+        """
+        changed: dict[str, float | None] = {}
+        for id, rate in campaigns.active_rates(tx).items():
+            cached = self._campaigns.get(id)
+            if cached is not None and cached.rate != rate:
+                changed[id] = rate
+                self._campaigns[id] = replace(cached, rate=rate)
+        return changed
 
     def campaign(self, id: str) -> CachedCampaign:
         """A campaign of a claimed message. Raises KeyError when it was never loaded."""

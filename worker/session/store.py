@@ -176,6 +176,11 @@ class Store:
         with self.database.read() as tx:
             return pauses.current(tx)
 
+    def changed_rates(self) -> dict[str, float | None]:
+        """The rates of cached campaigns that an operator changed, by the campaign's id."""
+        with self.database.read() as tx:
+            return self.campaign_cache.refresh(tx)
+
     def running_senders(self) -> list[str]:
         """Senders that are not paused."""
         with self.database.read() as tx:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from bulksend.errors import InvalidInput
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
+from bulksend.operations import campaign_pages, campaign_settings, uploads
 from bulksend.operations import campaigns as operations
 from bulksend.operations.access import Principal
-from ops.http.parts import P, Parts, Sender, Viewer
+from bulksend.operations.campaigns import Act
+from bulksend.operations.json_shape import Page
+from ops.http.idempotency import Once, OneAnswer
+from ops.http.parts import Operator, P, Parts, Sender, Viewer
 from ops.http.uploads import ROWS, Posted, receive
 from producer.uploads import CampaignOptions, Poster
 
@@ -62,6 +68,11 @@ class CampaignBody(BaseModel):
         )
 
 
+def _rate_text(rate: float | str | None) -> str | None:
+    """A rate as an operation takes it: a plain number is messages a second."""
+    return f"{rate:.9f}" if isinstance(rate, float) else rate
+
+
 _WITH_ROWS: dict[str, Any] = CampaignBody.model_json_schema()
 _BODY = {
     "requestBody": {
@@ -91,6 +102,8 @@ _BODY = {
         },
     }
 }
+DEFAULT_LIMIT, MOST = 100, 1000
+Limit = Annotated[int, Query(ge=1, le=MOST)]
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=255, description="finds this campaign again"),
@@ -131,7 +144,7 @@ def _take(parts: Parts, principal: Principal, posted: Posted, idempotency_key: s
     if refused is not None:
         raise refused
     with parts.database.read() as tx:
-        return operations.posted(tx, id)
+        return uploads.posted(tx, id)
 
 
 def _body(posted: Posted) -> CampaignBody:
@@ -146,7 +159,145 @@ def _body(posted: Posted) -> CampaignBody:
     return body
 
 
+@router.get("")
+def find(
+    parts: P,
+    principal: Viewer,
+    status: str | None = None,
+    kind: str | None = None,
+    sender: str | None = None,
+    name: str | None = None,
+    limit: Limit = DEFAULT_LIMIT,
+    after: str | None = None,
+) -> Page:
+    """The newest campaigns first."""
+    wanted = operations.Filter(status=status, kind=kind, sender=sender, name=name)
+    with parts.database.read() as tx:
+        return operations.find_page(tx, wanted, limit=limit, after=after)
+
+
 @router.get("/{id}")
 def show(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
     """One campaign by its id or name: exactly what `bulksend campaigns show --json` prints."""
     return operations.show(parts.settings, parts.database, id)
+
+
+class CampaignChanges(BaseModel):
+    """What of a campaign changes; fields that are left out stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    name: str | None = Field(None, description="a new name")
+    rate: float | str | None = Field(None, description='40 or "40/s"; "none": the sender\'s rate')
+    send_at: str | None = Field(None, description="ISO 8601; only before the campaign begins")
+    why: str | None = Field(None, max_length=500, description="the reason, for the operator log")
+
+
+class Reason(BaseModel):
+    """Why an operator acts."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    why: str | None = Field(None, max_length=500, description="the reason, for the operator log")
+
+
+class RetryBody(Reason):
+    """A retry of failed messages, or what it would do."""
+
+    dry_run: bool = Field(False, description="count only; change nothing")
+
+
+@router.patch("/{id}")
+def change(id: str, changes: CampaignChanges, parts: P, principal: Operator) -> dict[str, Any]:
+    """Change the name, rate or due time of a campaign while it runs. Workers heed a new rate within about a second."""
+    _check(parts, principal, id)
+    return campaign_settings.change(
+        parts.database,
+        id,
+        actor=principal.actor,
+        name=changes.name,
+        rate=_rate_text(changes.rate),
+        send_at=changes.send_at,
+        why=changes.why,
+        timezone=parts.settings.timezone,
+    )
+
+
+@router.post("/{id}/pause")
+def pause(id: str, parts: P, principal: Operator, once: Once, body: Reason | None = None) -> Response:
+    """Hold every message that has not been sent. POSTs in flight get their answer."""
+    return _act(parts, principal, once, id, Act.PAUSE, body)
+
+
+@router.post("/{id}/resume")
+def resume(id: str, parts: P, principal: Operator, once: Once, body: Reason | None = None) -> Response:
+    """Go on where it was paused; no recipient is skipped or repeated."""
+    return _act(parts, principal, once, id, Act.RESUME, body)
+
+
+@router.post("/{id}/cancel")
+def cancel(id: str, parts: P, principal: Operator, once: Once, body: Reason | None = None) -> Response:
+    """Cancel every message that is not being sent right now. Cannot be undone."""
+    return _act(parts, principal, once, id, Act.CANCEL, body)
+
+
+@router.post("/{id}/retry")
+def retry(id: str, parts: P, principal: Operator, once: Once, body: RetryBody | None = None) -> Response:
+    """Queue failed messages again, never accepted or unknown ones. With `dry_run` only the numbers of each."""
+    if body is None or not body.dry_run:
+        return _act(parts, principal, once, id, Act.RETRY, body)
+    _check(parts, principal, id)
+
+    def preview(database: Database) -> dict[str, Any]:
+        with database.read() as tx:
+            return campaign_settings.preview_retry(tx, id).as_json()
+
+    return once.answer(preview)
+
+
+def _act(
+    parts: Parts, principal: Principal, once: OneAnswer, id: str, what: Act, body: Reason | None
+) -> Response:
+    campaign = _check(parts, principal, id)
+    why = None if body is None else body.why
+
+    def act(database: Database) -> dict[str, Any]:
+        # The limiter is told after the commit.
+        return operations.act(
+            database, lambda: None, campaign.id, what, actor=principal.actor, why=why
+        ).as_json()
+
+    return once.answer(act, after=lambda: operations.tell_workers(parts.limiter, campaign.id, what))
+
+
+def _check(parts: Parts, principal: Principal, id: str) -> Campaign:
+    """The campaign, if the principal may act on its kind and sender. Raises CampaignNotFound, AccessDenied."""
+    with parts.database.read() as tx:
+        campaign = operations.find(tx, id)
+    principal.check_send(campaign.kind, campaign.sender)
+    return campaign
+
+
+@router.get("/{id}/refusals")
+def refusals(
+    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: str | None = None
+) -> Page:
+    """The rows that were refused, in the order of the file. Private values are masked."""
+    with parts.database.read() as tx:
+        return campaign_pages.refusals(tx, id, limit=limit, after=after)
+
+
+@router.get("/{id}/failures")
+def failures(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+    """Why messages were not, or perhaps not, sent: each reason with a sentence and what follows from it."""
+    with parts.database.read() as tx:
+        return campaign_pages.failures(tx, id)
+
+
+@router.get("/{id}/timeline")
+def timeline(
+    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: str | None = None
+) -> Page:
+    """Messages by status at the end of each minute, kept by the relay, and the change in it."""
+    with parts.database.read() as tx:
+        return campaign_pages.timeline(tx, id, limit=limit, after=after)

@@ -234,6 +234,9 @@ class MemoryStore(Store):
         for order in orders:
             self.calls.note("suppress", order.recipient)
 
+    def changed_rates(self) -> dict[str, float | None]:
+        return {}
+
     def pauses(self) -> Pauses:
         return Pauses(frozenset(), frozenset(), frozenset())
 

@@ -1,0 +1,106 @@
+"""The progress of campaigns by the minute, kept from the counts: its cost does not depend on the number of messages.
+
+The relay's maintenance looks every few seconds, so the row of a minute has the counts at its end. A minute without a
+change has no row, and the counts of the row before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, or_, select
+
+from bulksend.ledger import counters
+from bulksend.ledger.campaigns import ACTIVE, DIRECT_PREFIX
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import among, dialect_insert
+from bulksend.ledger.schema import campaign_minutes, campaigns
+from bulksend.messaging.states import CampaignStatus
+
+MINUTE_MS = 60_000
+#: Receipts of a campaign that has ended change its counts for this long.
+WATCHED_MS = 3 * 86_400_000
+_ACTIVE = [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """The counts at the end of a minute that begins at ``minute``."""
+
+    minute: int
+    statuses: dict[str, int]
+    attempts: int
+
+
+def keep(tx: Connection) -> int:
+    """Keep the counts of every campaign whose counts changed; returns how many."""
+    watched = select(campaigns.c.id).where(
+        or_(campaigns.c.status.in_(_ACTIVE), campaigns.c.ended_at > current_ms() - WATCHED_MS),
+        campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
+    )
+    ids = [str(id) for id in tx.execute(watched).scalars()]
+    if not ids:
+        return 0
+    last = _newest_of(tx, ids)
+    minute = read_clock(tx) // MINUTE_MS * MINUTE_MS
+    changed = [
+        {
+            "campaign_id": id,
+            "minute": minute,
+            "statuses": json.dumps(counts.statuses, sort_keys=True),
+            "attempts": counts.attempts,
+        }
+        for id, counts in counters.of(tx, ids).items()
+        if counts.statuses and (id not in last or last[id].statuses != counts.statuses)
+    ]
+    if changed:
+        insert = dialect_insert(tx, campaign_minutes)
+        new = {"statuses": insert.excluded.statuses, "attempts": insert.excluded.attempts}
+        tx.execute(insert.on_conflict_do_update(index_elements=["campaign_id", "minute"], set_=new), changed)
+    return len(changed)
+
+
+def of(tx: Connection, campaign_id: str, *, after: int | None = None, limit: int) -> list[Minute]:
+    """The minutes of a campaign in which something changed, oldest first; only those after ``after``."""
+    query = select(campaign_minutes).where(campaign_minutes.c.campaign_id == campaign_id)
+    if after is not None:
+        query = query.where(campaign_minutes.c.minute > after)
+    rows = tx.execute(query.order_by(campaign_minutes.c.minute).limit(limit)).mappings()
+    return [Minute(row["minute"], json.loads(row["statuses"]), row["attempts"]) for row in rows]
+
+
+def before(tx: Connection, campaign_id: str, minute: int) -> Minute | None:
+    """The newest kept minute up to ``minute``; None where there is none."""
+    row = (
+        tx.execute(
+            select(campaign_minutes)
+            .where(campaign_minutes.c.campaign_id == campaign_id, campaign_minutes.c.minute <= minute)
+            .order_by(campaign_minutes.c.minute.desc())
+            .limit(1)
+        )
+        .mappings()
+        .first()
+    )
+    return None if row is None else Minute(row["minute"], json.loads(row["statuses"]), row["attempts"])
+
+
+def _newest_of(tx: Connection, ids: Sequence[str]) -> dict[str, Minute]:
+    newest = (
+        select(campaign_minutes.c.campaign_id, func.max(campaign_minutes.c.minute).label("minute"))
+        .where(among(tx, campaign_minutes.c.campaign_id, ids))
+        .group_by(campaign_minutes.c.campaign_id)
+        .subquery()
+    )
+    rows = tx.execute(
+        select(campaign_minutes).join(
+            newest,
+            (campaign_minutes.c.campaign_id == newest.c.campaign_id)
+            & (campaign_minutes.c.minute == newest.c.minute),
+        )
+    ).mappings()
+    return {
+        str(row["campaign_id"]): Minute(row["minute"], json.loads(row["statuses"]), row["attempts"])
+        for row in rows
+    }

@@ -1,0 +1,101 @@
+"""Change a campaign while it runs, and see what a retry of it would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaign_control, campaign_settings, campaigns, counters
+from bulksend.ledger.campaign_settings import NewSettings
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
+from bulksend.messaging import Status
+from bulksend.messaging.argument_naming import ArgumentNaming, as_json_field
+from bulksend.messaging.units import format_instant, is_long_past, long_past, parse_instant_ms, parse_rate
+from bulksend.messaging.value_checks import check_name
+from bulksend.operations.campaigns import NO_REASON, sent
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPreview:
+    """What a retry would do to the messages of a campaign."""
+
+    campaign: Campaign
+    send: int
+    """Failed, and never taken by the vendor: queued again."""
+    skip: int
+    """Accepted by the vendor."""
+    leave: int
+    """In doubt: they may have gone out."""
+    not_possible: int
+    """Failed, and not sent again: one-time codes, taken by the vendor, or out of time."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``retry`` with ``dry_run``."""
+        return {
+            "campaign_id": self.campaign.id,
+            "status": self.campaign.status.value,
+            "dry_run": True,
+            "send": self.send,
+            "skip": self.skip,
+            "leave": self.leave,
+            "not_possible": self.not_possible,
+        }
+
+
+def preview_retry(tx: Connection, id_or_name: str) -> RetryPreview:
+    """What ``act`` with RETRY would do. Raises CampaignNotFound; WrongState where it cannot be done."""
+    campaign = campaigns.find(tx, id_or_name)
+    campaign_control.check_retry(campaign)
+    statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
+    send = campaign_control.count_retried(tx, campaign.id)
+    failed = statuses.get(Status.FAILED, 0)
+    return RetryPreview(
+        campaign, send, sent(statuses), statuses.get(Status.UNKNOWN, 0), max(0, failed - send)
+    )
+
+
+def change(
+    database: Database,
+    id_or_name: str,
+    *,
+    actor: str,
+    name: str | None = None,
+    rate: str | None = None,
+    send_at: str | None = None,
+    why: str | None = None,
+    timezone: str | None = None,
+    naming: ArgumentNaming = as_json_field,
+) -> dict[str, Any]:
+    """Change the name, rate (``none``: the sender's) or due time of a campaign while it runs, on record.
+
+    Raises CampaignNotFound, InvalidValue; WrongState where its state does not allow it.
+    """
+    with database.read() as tx:
+        campaign, now_ms = campaigns.find(tx, id_or_name), read_clock(tx)
+    at = naming("at")
+    due_at = (
+        None if send_at is None else parse_instant_ms(send_at, timezone=timezone, now_ms=now_ms, field=at)
+    )
+    if due_at is not None and is_long_past(due_at, now_ms):
+        raise long_past(due_at, now_ms, format_instant(due_at), at, "give the present time")
+    new = NewSettings(
+        name=None if name is None else check_name(name, naming("name"), 200),
+        rate=None if rate is None else 0.0 if rate == "none" else parse_rate(rate, field=naming("rate")),
+        due_at=due_at,
+    )
+    changed = campaign_settings.change(database, campaign.id, new, actor=actor, why=why or NO_REASON)
+    with database.read() as tx:
+        campaign = campaigns.get(tx, campaign.id)
+        return {
+            "campaign_id": campaign.id,
+            "status": campaign.status.value,
+            "changed": changed,
+            "effective_at": format_instant(read_clock(tx)),
+            "name": campaign.name,
+            "rate_limit": campaign.rate,
+            "due_at": format_instant(campaign.due_at),
+        }
