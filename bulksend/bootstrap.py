@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bulksend.ledger.message_rows import EncryptionPolicy
     from bulksend.limits import RedisPermits
     from bulksend.settings import Settings
+    from bulksend.tracing import Tracing
 
 #: Redis answers the limiter within about a millisecond; a worker does not wait longer than this.
 _LIMITER_TIMEOUT_S = 0.5
@@ -163,6 +164,21 @@ def working_limiter(of: Settings, database: Database, tell: Callable[[str], None
         tell(str(error))
         return None
     return limiter(of, database)
+
+
+def tracing(of: Settings, service: str) -> Tracing | None:
+    """Traces of this kind of process; None where no collector is set. Raises InvalidInput without the extra."""
+    if of.otel_exporter_otlp_endpoint is None:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError:
+        raise InvalidInput(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and its packages are not installed: pip install 'bulksend[otel]'"
+        ) from None
+    from bulksend.tracing import Tracing
+
+    return Tracing(OTLPSpanExporter(f"{of.otel_exporter_otlp_endpoint}/v1/traces"), service)
 
 
 def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:

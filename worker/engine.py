@@ -25,6 +25,7 @@ from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
 from bulksend.metrics import WorkerMetrics
+from bulksend.tracing import Tracing
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.dependencies import Dependencies, Totals, Vendor
 from worker.delivery.in_flight import InFlightTable
@@ -95,6 +96,7 @@ class Engine:
         settings: EngineSettings,
         recorder: FlightRecorder,
         metrics: WorkerMetrics,
+        tracing: Tracing | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -106,6 +108,7 @@ class Engine:
         self._settings = settings
         self._recorder = recorder
         self._metrics = metrics
+        self._tracing = tracing
         self._dice = dice
         self.totals = Totals()
 
@@ -192,6 +195,7 @@ class Engine:
                 on_removed=self._on_removed,
                 totals=self.totals,
                 metrics=self._metrics,
+                tracing=self._tracing,
             )
         )
 
@@ -309,13 +313,20 @@ class Engine:
             await asyncio.sleep(0.5)
             return False
         self.totals.claimed += len(claimed)
+        batch = None
+        if self._tracing is not None:
+            attributes: dict[str, str | int] = {
+                "bulksend.kind": lane.value,
+                "bulksend.messages": len(claimed),
+            }
+            batch = self._tracing.record("claim", steady_seconds() - asked, attributes)
         new = [message for message in claimed if message.id not in self.in_flight]
         self.in_flight.unopened.update(message.id for message in new)
         for first in range(0, len(new), _STARTED_PER_TURN):
             if self._lease.id != lease:
                 break  # the rest is rescued by other workers
             for message in new[first : first + _STARTED_PER_TURN]:
-                self._pipeline.start(message, lease, asked)
+                self._pipeline.start(message, lease, asked, batch)
             await asyncio.sleep(0)
         return True
 

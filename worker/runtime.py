@@ -19,6 +19,7 @@ from bulksend.limits import Permits
 from bulksend.messaging import Kind, Policy
 from bulksend.metrics import HostMetrics, WorkerMetrics, listen, process_registry
 from bulksend.settings import Settings
+from bulksend.tracing import Tracing
 from worker.delivery.dependencies import Totals
 from worker.engine import Engine, EngineSettings
 from worker.prefetch import PrefetchBuffer
@@ -45,6 +46,7 @@ class Runtime:
         self._on_failure = on_failure
         self._registry = process_registry()
         self._metrics = WorkerMetrics(self._registry)
+        self._tracing = bootstrap.tracing(settings, "worker")
         self._prefetched = PrefetchBuffer(high_water=settings.batch_size * 2)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -133,6 +135,8 @@ class Runtime:
             await running
         finally:
             store.close()
+            if self._tracing is not None:
+                self._tracing.close()
 
     async def _build_engine(self, store: Store) -> Engine | None:
         """The engine, when the ledger answers: a worker may start before its ledger. None when it was stopped first."""
@@ -146,6 +150,7 @@ class Runtime:
                     self._prefetched,
                     self._around_permits,
                     self._metrics,
+                    self._tracing,
                 )
             except LedgerUnreachable as error:
                 log.warning("ledger_unreachable", why=str(error))
@@ -176,6 +181,7 @@ def build_engine(
     prefetched: PrefetchBuffer,
     around_permits: Callable[[Permits], Permits],
     metrics: WorkerMetrics,
+    tracing: Tracing | None,
 ) -> Engine:
     """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
     check_ledger_works(store.database)
@@ -202,4 +208,5 @@ def build_engine(
             policy=policy,
         ),
         metrics=metrics,
+        tracing=tracing,
     )

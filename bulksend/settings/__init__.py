@@ -256,6 +256,10 @@ class Settings(BaseModel):
         None,
         description="Token for /metrics of the HTTP API (Authorization: Bearer …); without it there is none",
     )
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(values.http_url)] | None = Field(
+        None,
+        description="OpenTelemetry collector (OTLP over HTTP) for traces, e.g. http://127.0.0.1:4318; an extra",
+    )
     url: Annotated[str, AfterValidator(values.http_url)] | None = Field(
         None, description="Address of the HTTP API, for programs that use bulksend.client"
     )

@@ -17,7 +17,7 @@ from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.settings.dotenv import read_dotenv
 
 PREFIX = "BULKSEND_"
-_PLAIN = ("DATABASE_URL", "REDIS_URL")
+_PLAIN = ("DATABASE_URL", "REDIS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def environment_name(field: str) -> str:

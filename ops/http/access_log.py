@@ -10,6 +10,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bulksend.metrics import HttpMetrics
+from bulksend.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +22,10 @@ _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT"
 class AccessLog:
     """ASGI middleware. The id of the request is bound to the log by ``RequestIds``."""
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics, tracing: Tracing | None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,6 +45,14 @@ class AccessLog:
         finally:
             seconds, route = time.perf_counter() - began, route_of(scope)
             self._metrics.count(route, _method(scope), status, seconds)
+            if self._tracing is not None:
+                attributes = {"http.route": route, "http.request.method": _method(scope)}
+                self._tracing.record(
+                    f"{_method(scope)} {route}",
+                    seconds,
+                    attributes | {"http.response.status_code": status},
+                    headers=_trace_headers(scope),
+                )
             log.info(
                 "http_request",
                 method=scope["method"],
@@ -51,6 +61,14 @@ class AccessLog:
                 ms=round(seconds * 1000, 1),
                 key=getattr(scope["state"].get("principal"), "id", None),
             )
+
+
+def _trace_headers(scope: Scope) -> dict[str, str]:
+    return {
+        name.decode(): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in (b"traceparent", b"tracestate")
+    }
 
 
 def _method(scope: Scope) -> str:

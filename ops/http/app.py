@@ -78,7 +78,7 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
             expose_headers=_CORS_ANSWER,
         )
     app.add_middleware(ResponseHeaders)
-    app.add_middleware(AccessLog, metrics=HttpMetrics(parts.registry))
+    app.add_middleware(AccessLog, metrics=HttpMetrics(parts.registry), tracing=parts.tracing)
     app.add_middleware(request_ids.RequestIds)
     # A callback passes through none of the above, and is in no access log.
     app.add_middleware(ReceiptsIn, commit=parts.receipts, read_tokens=lambda: read_tokens(parts.database))

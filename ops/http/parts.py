@@ -17,6 +17,7 @@ from bulksend.operations.access import Origin, Principal, Role
 from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
+from bulksend.tracing import Tracing
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
 from ops.http.receipt_group_commit import ReceiptGroupCommit
@@ -44,6 +45,7 @@ class Parts:
     jobs: JobRunner
     registry: CollectorRegistry
     """Of the metrics of this process."""
+    tracing: Tracing | None
 
     def start(self) -> None:
         """Begin the work beside requests."""
@@ -59,6 +61,8 @@ class Parts:
         """Store what waits to be written, and close the ledger's connections."""
         self.receipts.close()
         self.keys.close()
+        if self.tracing is not None:
+            self.tracing.close()
         self.producer.close()
         self.database.close()
 

@@ -51,6 +51,7 @@ def parts_of(of: Settings) -> Parts:
         jobs=JobRunner(database, {"export": Work(exports.work, exports.tidy)}, lease_s=of.lease_seconds),
         request_rate=RequestRate(of.requests_per_second),
         registry=process_registry(),
+        tracing=bootstrap.tracing(of, "serve"),
     )
 
 

@@ -28,6 +28,7 @@ ROOMS = {
     "bulksend.batcher": 0.25,
     "bulksend.redis_client": 0.2,
     "bulksend.metrics": 0.2,
+    "bulksend.tracing": 0.2,
     "bulksend.ledger": 1.0,
     "bulksend.gateway": 1.0,
     "bulksend.broker": 1.0,

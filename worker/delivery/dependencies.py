@@ -16,6 +16,7 @@ from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import Ask
 from bulksend.messaging import Answer, Kind, Policy
 from bulksend.metrics import WorkerMetrics
+from bulksend.tracing import Tracing
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
 from worker.permits.permit_queue import PermitQueue
@@ -86,6 +87,7 @@ class Dependencies:
     """Called with the lane of each message that leaves the in-flight table."""
     totals: Totals
     metrics: WorkerMetrics
+    tracing: Tracing | None = None
 
     def ask(self, message: Claimed, missed: Slot | None = None) -> Ask:
         """The permit request of a message; ``missed`` is the slot that it exchanges."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bulksend.gateway import SendOrder
 from bulksend.ledger.claim import Claimed
@@ -19,6 +19,9 @@ from bulksend.ledger.write_ahead import Opening
 from bulksend.messaging import Kind
 from worker.delivery.rate_meter import RateMeter
 from worker.permits.sender_queue import Blocked, Slot
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 
 class Stage(Enum):
@@ -54,6 +57,8 @@ class InFlightMessage:
     has_permit: bool = False
     task: asyncio.Future[Any] | None = None
     """Its POST: a stop that has waited long enough cancels it."""
+    batch: SpanContext | None = None
+    """The trace of its claim."""
     posted_at: float | None = None
     """When its POST started, in the event loop's time."""
 

@@ -8,6 +8,7 @@ plain call. Only a POST may be a task of its own: a task for each stage costs as
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -26,6 +27,9 @@ from worker.delivery.settling import RETRY_S, Settling
 from worker.permits.sender_queue import Blocked, Slot
 from worker.session.campaign_cache import CannotRender
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
 log = structlog.get_logger(__name__)
 
 
@@ -39,10 +43,13 @@ class DeliveryPipeline:
         self._settling = Settling(deps)
         self._posting = Posting(deps, self._settling)
 
-    def start(self, claimed: Claimed, lease: str, asked: float) -> None:
-        """A message was claimed under ``lease``; the claim was asked for at ``asked`` (``steady_seconds``)."""
+    def start(self, claimed: Claimed, lease: str, asked: float, batch: SpanContext | None = None) -> None:
+        """A message was claimed under ``lease``; the claim was asked for at ``asked`` (``steady_seconds``).
+
+        ``batch`` is the trace of the claim.
+        """
         deadline = None if claimed.left_ms is None else asked + claimed.left_ms / 1000
-        message = InFlightMessage(Opening(claimed, new_id()), lease, deadline, self._on_permit)
+        message = InFlightMessage(Opening(claimed, new_id()), lease, deadline, self._on_permit, batch=batch)
         self._in_flight.add(message)
         try:
             content = self._render(claimed)

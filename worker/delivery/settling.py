@@ -102,7 +102,15 @@ class Settling:
         if message.posted_at is None:
             return
         code = evidence.ret_code if evidence.whatsapp_code is None else evidence.whatsapp_code
-        metrics.count_attempt(claimed.sender, outcome_name(answer.outcome), code, latency_ms / 1000)
+        outcome = outcome_name(answer.outcome)
+        metrics.count_attempt(claimed.sender, outcome, code, latency_ms / 1000)
+        if self._deps.tracing is not None:
+            attributes = {
+                "bulksend.kind": claimed.kind.value,
+                "bulksend.outcome": outcome,
+                "bulksend.code": code or 0,
+            }
+            self._deps.tracing.record("post", latency_ms / 1000, attributes, linked=message.batch)
         if not claimed.attempts:
             metrics.note_queue_wait(claimed.kind, (now_ms - latency_ms - claimed.due_at) / 1000)
 

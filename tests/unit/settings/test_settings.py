@@ -233,6 +233,7 @@ def test_every_setting_says_what_it_means_and_has_a_name_of_its_own() -> None:
     assert {r.name for r in rows if not r.name.startswith(PREFIX)} == {
         "DATABASE_URL",
         "REDIS_URL",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
         *(
             f"USPEEDO_{what}"
             for what in (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 from bulksend.batcher import Batcher
@@ -17,6 +18,7 @@ from bulksend.ledger.claim import Claimed
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Answer, Evidence, Kind, NotSent, Policy, Refused, Remedy, Retry, Scope, Unknown
 from bulksend.metrics import WorkerMetrics
+from bulksend.tracing import Tracing
 from tests.unit.worker.fakes import (
     Calls,
     MemoryCampaigns,
@@ -47,6 +49,8 @@ class Rig:
         self.loop = loop
         self.calls = Calls()
         self.registry = CollectorRegistry()
+        self.spans = InMemorySpanExporter()
+        self.tracing = Tracing(self.spans, "worker")
         self.store = MemoryStore(calls=self.calls)
         self.campaigns = MemoryCampaigns()
         self.vendor = ScriptedVendor(self.calls, idle=idle)
@@ -80,6 +84,7 @@ class Rig:
                 on_removed=lambda lane: None,
                 totals=self.totals,
                 metrics=WorkerMetrics(self.registry),
+                tracing=self.tracing,
             )
         )
 
@@ -436,5 +441,18 @@ def test_each_answer_is_counted_and_a_message_without_a_post_only_by_its_status(
             assert count("bulksend_attempt_duration_seconds_count", {"sender": posted["sender"]}) == 2
             assert count("bulksend_messages_total", {"kind": "otp", "status": "accepted"}) == 1
             assert count("bulksend_queue_wait_seconds_count", {"kind": "otp"}) == 1
+
+    run(main)
+
+
+def test_the_span_of_a_post_says_its_outcome_and_no_number(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path) as at:
+            at.start(a_message("1", Kind.OTP))
+            await at.until_empty()
+            at.tracing.close()
+            (span,) = at.spans.get_finished_spans()
+            expected = {"bulksend.kind": "otp", "bulksend.outcome": "accepted", "bulksend.code": 0}
+            assert (span.name, dict(span.attributes or {})) == ("post", expected)
 
     run(main)
