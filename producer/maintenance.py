@@ -30,6 +30,7 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
+from producer.receipt_effects import ReceiptEffects
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +60,7 @@ class _Task:
 
 
 class Maintenance:
-    """All tasks. ``clock`` is steady, in seconds."""
+    """All tasks. ``account`` is the key of the account's pauses, ``clock`` steady, in seconds."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Maintenance:
         resend_wait_ms: int,
         undelivered_ms: int = 60_000,
         events_keep_ms: int = 7 * 86_400_000,
+        account: str = "default",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -85,6 +87,7 @@ class Maintenance:
             _Task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             _Task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
             _Task("match_receipts", lambda tx: {"receipts": receipts.match_orphans(tx)}),
+            _Task("act_on_receipts", ReceiptEffects(account).act),
             _Task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
             _Task("delete_answers", _delete_answers, DELETE_ANSWERS_S),

@@ -63,6 +63,7 @@ class RelaySettings:
     resend_wait_ms: int = 600_000
     undelivered_ms: int = 60_000
     events_keep_ms: int = 7 * 86_400_000
+    account: str = "default"
 
 
 class Relay:
@@ -89,6 +90,7 @@ class Relay:
             resend_wait_ms=settings.resend_wait_ms,
             undelivered_ms=settings.undelivered_ms,
             events_keep_ms=settings.events_keep_ms,
+            account=settings.account,
         )
         self._does_maintenance = False
         """True while this relay leads, and while no Redis says which one does."""
@@ -113,6 +115,7 @@ class Relay:
                 resend_wait_ms=int(of.resend_wait_seconds * 1000),
                 undelivered_ms=int(of.otp_undelivered_seconds * 1000),
                 events_keep_ms=int(of.events_keep_days * 86_400_000),
+                account=of.account(),
             ),
             clock=clock,
         )

@@ -47,6 +47,7 @@ WAITING_SQL = "status IN ('queued', 'retry')"
 UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
 UNREAD_SQL = "read_at IS NULL"
+NOT_ACTED_SQL = "acted_at IS NULL AND status = 'failed' AND code <> '' AND message_pk IS NOT NULL"
 COUNTRIES_SQL = "subject LIKE 'country:%'"
 LIVE_UPLOADS_SQL = "state IN ('stored', 'intake')"
 LATE_CODES_SQL = "kind = 'otp' AND status = 'accepted' AND undelivered_at IS NULL"
@@ -292,8 +293,17 @@ receipts = Table(
     Column("code", String(20), nullable=False),
     Column("why", String(500), nullable=False),
     Column("alias", String(256), comment="another id that it names, e.g. a RequestId"),
+    Column("acted_at", Instant, comment="when what the code of a failed one asks for was done"),
     UniqueConstraint("message_id", "status", "at"),
     Index(None, "message_pk"),
+    Index(
+        "ix_receipts_not_acted",
+        # The first column says nothing: see ix_messages_unknown.
+        "acted_at",
+        "id",
+        sqlite_where=text(NOT_ACTED_SQL),
+        postgresql_where=text(NOT_ACTED_SQL),
+    ),
 )
 
 raw_receipts = Table(
@@ -352,6 +362,44 @@ senders = Table(
     Column("added_at", Instant, nullable=False),
     Column("paused_at", Instant),
     Column("pause_why", String(500)),
+    Column("status", String(40), comment="by the vendor's notices, as are quality and tier; null: not told"),
+    Column("quality", String(20)),
+    Column("tier", String(40), comment="the messaging limit, e.g. TIER_10K"),
+    Column("changed_at", Instant, comment="by the vendor's clock, of the newest notice"),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("name", String(512), primary_key=True),
+    Column("language", String(20), primary_key=True),
+    Column("status", String(40), comment="by the vendor's notices; null: not told"),
+    Column("status_at", Instant, comment="by the vendor's clock, as the other instants"),
+    Column("category", String(40)),
+    Column("category_at", Instant),
+    Column("quality", String(20)),
+    Column("quality_at", Instant),
+    Column("rejected_reason", String(500)),
+    Column("changed_at", Instant, nullable=False, comment="by the ledger's clock"),
+)
+
+inbound_messages = Table(
+    "inbound_messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("received_at", Instant, nullable=False),
+    Column("at", Instant, nullable=False, comment="by the vendor's clock where it says"),
+    Column("inbound_id", String(256), unique=True, comment="the vendor's id; null where it gives none"),
+    Column("sender", String(20), nullable=False, comment="the business number; empty where it is not told"),
+    Column("recipient", String(20), nullable=False, comment="the person who wrote; empty where not told"),
+    Column("type", String(40), nullable=False),
+    Column("body", LargeBinary, nullable=False, comment="text and payload, encrypted where there is a key"),
+    Column("keyword", String(8), comment="stop or start, where it is such a word"),
+    # No foreign keys: it outlives the campaign that it answers.
+    Column("message_pk", Id, comment="the message that it answers"),
+    Column("campaign_id", Id),
+    Index(None, "campaign_id"),
+    Index(None, "recipient", "id"),
 )
 
 accounts = Table(

@@ -29,6 +29,11 @@ class Sender:
     added_at: int
     paused_at: int | None
     pause_why: str | None
+    status: str | None = None
+    """As the vendor's notices tell it, like quality and tier; None: not told."""
+    quality: str | None = None
+    tier: str | None = None
+    changed_at: int | None = None
 
 
 def register(

@@ -9,15 +9,18 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import array, bound, statement, storable, table
-from bulksend.ledger.clock import current_ms, now_sql
+from bulksend.ledger.clock import current_ms, now_sql, read_clock
 from bulksend.ledger.database import dialect_insert, rows_changed
-from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, suppressions
+from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, receipts, suppressions
 from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
 
 SCOPES = ("marketing", "all")
 COUNTRY = "country:"
+_DAY_MS = 86_400_000
+#: The sources of a suppression that a person asked for, by a word or by WhatsApp's switch; the same way lifts it.
+STOP_WORD, SWITCH = "stop word", "whatsapp preference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +119,15 @@ def add(
     source: str,
     actor: str,
     until: int | None = None,
+    only_changes: bool = False,
 ) -> None:
-    """Suppress a number or country, and record the act. An existing suppression keeps the later end."""
-    add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until)
+    """Suppress a number or country, and record the act. An existing suppression keeps the later end.
+
+    ``only_changes``: an act that changes nothing is not recorded.
+    """
+    changed = add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until)
+    if only_changes and not changed:
+        return
     operator_log.record(
         tx,
         actor=actor,
@@ -155,7 +164,13 @@ def add_many(
     statement = statement.on_conflict_do_update(
         index_elements=["subject", "scope"],
         set_={"until": excluded.until, "reason": excluded.reason, "source": excluded.source},
-        where=longer & suppressions.c.until.is_not(None),
+        # One that a word may lift becomes one that it may not.
+        where=(longer & suppressions.c.until.is_not(None))
+        | (
+            suppressions.c.source.in_([STOP_WORD, SWITCH])
+            & (excluded.source != suppressions.c.source)
+            & excluded.until.is_(None)
+        ),
     )
     changed = 0
     people = list(dict.fromkeys(map(canonical_number, subjects)))
@@ -181,6 +196,20 @@ def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: 
     condition = _is_subject(subject)
     if scope is not None:
         condition = condition & (suppressions.c.scope == scope)
+    return _remove(tx, subject, condition, actor=actor, why=why)
+
+
+def lift_own(tx: Connection, subject: str, *, sources: Collection[str], actor: str, why: str) -> int:
+    """Delete the suppressions of marketing to a person that came from these sources; returns how many there were."""
+    condition = (
+        _is_subject(subject)
+        & (suppressions.c.scope == "marketing")
+        & suppressions.c.source.in_(list(sources))
+    )
+    return _remove(tx, subject, condition, actor=actor, why=why)
+
+
+def _remove(tx: Connection, subject: str, condition: ColumnElement[bool], *, actor: str, why: str) -> int:
     count = tx.execute(delete(suppressions).where(condition)).rowcount
     if count:
         operator_log.record(
@@ -203,14 +232,18 @@ def page(
 
 
 def days_with_code(tx: Connection, recipient: str, whatsapp_code: int) -> int:
-    """On how many days (UTC) attempts to this recipient ended with this WhatsApp code."""
-    day = attempts.c.started_at // 86_400_000
-    return int(
-        tx.execute(
-            select(func.count(func.distinct(day)))
-            .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-            .where(
-                messages.c.recipient.in_(number_forms(recipient)), attempts.c.whatsapp_code == whatsapp_code
-            )
-        ).scalar_one()
+    """On how many days (UTC) of the last 30 attempts to this recipient, or their receipts, had this WhatsApp code."""
+    since = read_clock(tx) - 30 * _DAY_MS
+    to_them = messages.c.recipient.in_(number_forms(recipient))
+    of_attempts = (
+        select(attempts.c.started_at.label("at"))
+        .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
+        .where(to_them, attempts.c.whatsapp_code == whatsapp_code, attempts.c.started_at > since)
     )
+    of_receipts = (
+        select(receipts.c.at.label("at"))
+        .select_from(receipts.join(messages, receipts.c.message_pk == messages.c.id))
+        .where(to_them, receipts.c.code.in_([f"#{whatsapp_code}", str(whatsapp_code)]), receipts.c.at > since)
+    )
+    found = of_attempts.union_all(of_receipts).subquery()
+    return int(tx.execute(select(func.count(func.distinct(found.c.at // _DAY_MS)))).scalar_one())

@@ -126,6 +126,15 @@ class Settings(BaseModel):
         description='RetCodes and HTTP statuses that mean "not sent" by the vendor\'s assurance, e.g. 503,150: their '
         "messages are tried again instead of unknown, except one-time codes",
     )
+    stop_words: str = Field(
+        "",
+        description="Further words by which a person stops marketing messages, separated by commas; the usual ones "
+        "of many languages are known",
+    )
+    start_words: str = Field(
+        "",
+        description="Further words by which a person resumes what a stop word stopped, separated by commas",
+    )
     max_tries: int = Field(5, ge=1, le=100, description="Number of tries after which a message fails")
     retry_base_seconds: float = Field(
         2, gt=0, le=3600, description="Backoff after the first try, doubled after each further one, seconds"

@@ -9,14 +9,12 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
-from bulksend.ledger import leases, pauses, senders, suppressions
+from bulksend.ledger import leases, pauses, remedies, senders
 from bulksend.ledger.claim import Claimed, claim, claimed_under
-from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.release import Release, fail_claimed, release
 from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
-from bulksend.messaging import region_of
 from bulksend.messaging.outcome import Scope, Suppress
 from worker.session.campaign_cache import CampaignCache
 
@@ -153,12 +151,11 @@ class Store:
         """Pause, and record it; returns the orders whose subject was running until now."""
 
         def work(tx: Connection) -> list[PauseOrder]:
-            acting: dict[Scope, Callable[[PauseOrder], bool]] = {
-                Scope.CAMPAIGN: lambda o: pauses.pause_campaign(tx, o.id, actor=self.name, why=o.why),
-                Scope.SENDER: lambda o: _pause_sender(tx, o, self.name),
-                Scope.ACCOUNT: lambda o: pauses.pause_account(tx, o.id, actor=self.name, why=o.why),
-            }
-            return [order for order in orders if acting[order.scope](order)]
+            return [
+                order
+                for order in orders
+                if remedies.pause(tx, order.scope, order.id, why=order.why, actor=self.name)
+            ]
 
         return self.database.retrying(work)
 
@@ -167,7 +164,14 @@ class Store:
 
         def work(tx: Connection) -> None:
             for order in orders:
-                _suppress(tx, order, self.name)
+                remedies.suppress(
+                    tx,
+                    order.recipient,
+                    order.suppress,
+                    code=order.whatsapp_code,
+                    why=order.why,
+                    actor=self.name,
+                )
 
         self.database.retrying(work)
 
@@ -194,26 +198,3 @@ class Store:
     def close(self) -> None:
         """Close the database's connections."""
         self.database.close()
-
-
-def _pause_sender(tx: Connection, order: PauseOrder, actor: str) -> bool:
-    senders.register(tx, order.id)
-    return pauses.pause_sender(tx, order.id, actor=actor, why=order.why)
-
-
-def _suppress(tx: Connection, order: SuppressOrder, actor: str) -> None:
-    wanted = order.suppress
-    if wanted.after_days > 1 and order.whatsapp_code is not None:
-        days = suppressions.days_with_code(tx, order.recipient, order.whatsapp_code)
-        if days < wanted.after_days:
-            return
-    subject = order.recipient
-    if wanted.country:
-        region = region_of(order.recipient)
-        if region is None:
-            return
-        subject = suppressions.COUNTRY + region
-    until = None if wanted.for_ms is None else read_clock(tx) + wanted.for_ms
-    suppressions.add(
-        tx, subject, scope=wanted.scope, reason=order.why, source="vendor", actor=actor, until=until
-    )

@@ -1,5 +1,6 @@
 """Callbacks: what the vendor POSTs about messages, people, templates and senders. Pure. Import from here."""
 
+from bulksend.gateway.receipts.errors import whatsapp_code_of
 from bulksend.gateway.receipts.reading import parse
 from bulksend.gateway.receipts.types import (
     AccountNotice,
@@ -26,4 +27,5 @@ __all__ = [
     "TemplateNotice",
     "Unreadable",
     "parse",
+    "whatsapp_code_of",
 ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bulksend.gateway.error_codes import Family, find_row, whatsapp_code_in
+from bulksend.gateway.error_codes import Family, code_text, find_row, whatsapp_code_in
 from bulksend.gateway.receipts.values import Fields, text_of
 from bulksend.gateway.replies import masked
 
@@ -29,11 +29,12 @@ _WORDS_NAMES = (
 #: Objects that hold a code and words, and whether a number in them is surely WhatsApp's.
 _PLACES = (("whatsappapierror", True), ("error", True), ("failure", False), ("error_detail", False))
 _NUMBER = re.compile(r"-?[0-9]{1,7}")
+_GIVEN = re.compile(r"(#?)([0-9]{1,7})")
 _WRITTEN = re.compile(r"[(（]#([0-9]{1,7})[)）]")
 
 
 class Failure(NamedTuple):
-    """The code as given, WhatsApp's code where it is surely one, and the vendor's words."""
+    """The code as given, ``#131049`` where it is surely WhatsApp's, that number, and the vendor's words."""
 
     code: str
     whatsapp_code: int | None
@@ -85,13 +86,23 @@ def _failure(fields: Fields, *, is_whatsapp: bool) -> Failure:
 
 def _of(code: str, words: str, *, is_whatsapp: bool) -> Failure:
     number = int(code) if _NUMBER.fullmatch(code) else None
-    if number is not None and number >= 0:
-        listed = number >= _FIRST_UNMISTAKABLE and find_row(Family.WHATSAPP, number) is not None
-        if is_whatsapp or listed:
-            return Failure(code, number, words)
+    if number is not None and number >= 0 and (is_whatsapp or _is_listed(number)):
+        return Failure(code_text(Family.WHATSAPP, number), number, words)
     written = whatsapp_code_in(words)
     if written is None and code and (spelled := _WRITTEN.fullmatch(code)):
         written = int(spelled[1])
-    if code == "0":
-        code = ""
-    return Failure(code or ("" if written is None else str(written)), written, words)
+    if written is not None:
+        return Failure(code_text(Family.WHATSAPP, written), written, words)
+    return Failure("" if code == "0" else code, None, words)
+
+
+def whatsapp_code_of(code: str) -> int | None:
+    """The number of WhatsApp's code in a stored receipt's ``code``; None where it is not surely WhatsApp's."""
+    if not (found := _GIVEN.fullmatch(code)):
+        return None
+    number = int(found[2])
+    return number if found[1] or _is_listed(number) else None
+
+
+def _is_listed(number: int) -> bool:
+    return number >= _FIRST_UNMISTAKABLE and find_row(Family.WHATSAPP, number) is not None

@@ -48,6 +48,13 @@ _ACCOUNT_FIELDS = frozenset(
         "business_status_update",
     ]
 )
+#: The status of a number after an event, where the notice has no status.
+_STATUS_BY = {
+    "FLAGGED": "FLAGGED",
+    "UNFLAGGED": "CONNECTED",
+    "RESTRICTED": "RESTRICTED",
+    "UNRESTRICTED": "CONNECTED",
+}
 _PHONES = ("display_phone_number", "phonenumber", "phone_number", "displayphonenumber", "phone", "number")
 _TIERS = (
     *(
@@ -134,7 +141,7 @@ def _sender(fields: Fields, envelope: Envelope, field: str) -> SenderNotice:
     event = first_text(fields, ("event", "qualityupdateevent", "decision"), 60).upper()
     return SenderNotice(
         phone=first_digits(fields, _PHONES) or envelope.sender,
-        status=first_text(fields, ("status",), 40).upper(),
+        status=first_text(fields, ("status",), 40).upper() or _STATUS_BY.get(event, ""),
         quality=first_text(fields, ("qualityrating", "quality_rating", "quality"), 20).upper(),
         tier=first_text(fields, _TIERS, 40).upper(),
         # A name that was not approved stays the wish of the business.

@@ -15,9 +15,9 @@ class ParsedReceipt(NamedTuple):
     at: int | None
     """When, by the vendor's clock, in milliseconds; None where the callback does not say."""
     code: str = ""
-    """The code of a failure as it was given."""
+    """The code of a failure: ``#131049`` where it is surely one of WhatsApp's, else as it was given."""
     whatsapp_code: int | None = None
-    """The code of a failure, where it is surely one of WhatsApp's."""
+    """The number of a code that is surely one of WhatsApp's."""
     why: str = ""
     """The vendor's words about a failure, with numbers masked."""
     sender: str = ""

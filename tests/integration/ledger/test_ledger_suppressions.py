@@ -119,7 +119,7 @@ def test_the_days_on_which_a_number_was_refused_with_a_code_are_counted(desk: An
         desk.settle(opening, Refused("131049", "too many"), evidence=Evidence(200, 17111, 131049))
         desk.sql(
             "UPDATE attempts SET started_at = :at WHERE CAST(id AS text) = :id",
-            at=day // 2 * 86_400_000,
+            at=desk.now() - day // 2 * 86_400_000,
             id=opening.attempt_id,
         )
         desk.sql("UPDATE messages SET status = 'retry'")

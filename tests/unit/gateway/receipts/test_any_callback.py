@@ -244,4 +244,4 @@ def test_a_body_that_is_cut_is_unreadable_as_a_whole() -> None:
 
 def test_a_broken_character_does_not_hide_the_receipt_beside_it() -> None:
     parsed = parse(b'{"id":"a","status":"failed","error":{"code":131026,"title":"caf\xe9"}}')
-    assert [(each.ids, each.code) for each in parsed.receipts] == [(("a",), "131026")]
+    assert [(each.ids, each.code) for each in parsed.receipts] == [(("a",), "#131026")]

@@ -1,0 +1,107 @@
+"""What the codes of failed receipts ask for, by the table of the vendor's replies: suppressions and pauses.
+
+The vendor took these messages, so none of them is sent again. A receipt acts once, also when it comes twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection
+
+from bulksend.gateway import Family, outcome_of
+from bulksend.gateway.receipts import whatsapp_code_of
+from bulksend.ledger import counters, failed_receipts, remedies
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.failed_receipts import FailedReceipt
+from bulksend.messaging.outcome import Accepted, Remedy, Scope
+from bulksend.messaging.states import Status
+
+log = structlog.get_logger(__name__)
+
+ACTOR = "receipts"
+AT_ONCE = 300
+#: An older receipt pauses nothing: what it reports may be mended since.
+FRESH_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one receipt asks for."""
+
+    receipt: FailedReceipt
+    code: int
+    remedy: Remedy
+    why: str
+
+
+class ReceiptEffects:
+    """Acts on failed receipts, a bounded number in each call. ``account`` is the key of the account's pauses."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._in_a_row: dict[str, int] = {}
+        """Failures that may pause their campaign, by its id, since the last pause."""
+
+    def act(self, tx: Connection) -> dict[str, int]:
+        """Act on the oldest failed receipts that nothing was done about; returns what was done."""
+        found = failed_receipts.take(tx, AT_ONCE)
+        asked = [each for receipt in found if (each := _asked_by(receipt)) is not None]
+        suppressed = sum(self._suppress(tx, each) for each in asked)
+        paused = self._pause(tx, asked)
+        return {"failed_receipts": len(found), "suppressed": suppressed, "paused": paused}
+
+    def _suppress(self, tx: Connection, asked: _Asked) -> bool:
+        wanted = asked.remedy.suppress
+        if wanted is None:
+            return False
+        return remedies.suppress(
+            tx, asked.receipt.recipient, wanted, code=asked.code, why=asked.why, actor=ACTOR
+        )
+
+    def _pause(self, tx: Connection, asked: list[_Asked]) -> int:
+        """One pause for each campaign, sender and account that a receipt asks one for."""
+        wanted: dict[tuple[Scope, str], _Asked] = {}
+        fresh = read_clock(tx) - FRESH_MS if asked else 0
+        for each in asked:
+            if each.remedy.pause is not None and each.receipt.at > fresh:
+                scope, id = each.remedy.pause, self._id_of(each.remedy.pause, each.receipt)
+                if each.remedy.pause_after <= 1 or self._fails_in_a_row(tx, id, each.remedy.pause_after):
+                    wanted.setdefault((scope, id), each)
+        paused = 0
+        for (scope, id), each in wanted.items():
+            # A person has resumed it since this message was sent.
+            if each.receipt.at <= failed_receipts.resumed_at(tx, scope.value, id):
+                continue
+            if remedies.pause(tx, scope, id, why=f"receipt: {each.why}", actor=ACTOR):
+                log.error("paused", scope=scope.value, why=each.why)
+                paused += 1
+        return paused
+
+    def _id_of(self, scope: Scope, receipt: FailedReceipt) -> str:
+        if scope is Scope.CAMPAIGN:
+            return receipt.campaign_id
+        return receipt.sender if scope is Scope.SENDER else self._account
+
+    def _fails_in_a_row(self, tx: Connection, campaign: str, most: int) -> bool:
+        """Whether this failure is the last of ``most`` in a campaign of which more fails than arrives."""
+        self._in_a_row[campaign] = self._in_a_row.get(campaign, 0) + 1
+        if self._in_a_row[campaign] < most:
+            return False
+        del self._in_a_row[campaign]
+        statuses = counters.of(tx, [campaign])[campaign].statuses
+        arrived = statuses.get(Status.DELIVERED.value, 0) + statuses.get(Status.READ.value, 0)
+        return statuses.get(Status.FAILED.value, 0) > arrived
+
+
+def _asked_by(receipt: FailedReceipt) -> _Asked | None:
+    code = whatsapp_code_of(receipt.code)
+    if code is None:
+        return None
+    outcome = outcome_of(Family.WHATSAPP, code)
+    if isinstance(outcome, Accepted):
+        return None
+    if outcome.remedy.alert:
+        log.error("vendor_alert", message=receipt.message, campaign=receipt.campaign_id, why=outcome.why)
+    return _Asked(receipt, code, outcome.remedy, outcome.why)

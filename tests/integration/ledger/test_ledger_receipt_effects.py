@@ -1,0 +1,169 @@
+"""The code of a failed receipt has the effect that it has in a reply, once, and on record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import failed_receipts, operator_log, pauses, receipts, remedies, suppressions
+from bulksend.ledger.receipts import Receipt
+from bulksend.messaging.outcome import Accepted, Evidence, Suppress
+from producer.receipt_effects import AT_ONCE, ReceiptEffects
+from tests.integration.ledger.conftest import SENDER, Desk
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def effects() -> ReceiptEffects:
+    return ReceiptEffects("default")
+
+
+def accepted(desk: Any, n: int = 1) -> list[tuple[str, str]]:
+    """(id, MessageId) of messages of a new campaign that the vendor has taken, the first always to the same person."""
+    ids = desk.queued(n=n)
+    return list(zip(ids, desk.accepted(ids), strict=True))
+
+
+def failed(desk: Any, message_id: str, code: str, at: int | None = None) -> None:
+    desk.receive(Receipt(message_id, "failed", desk.now() if at is None else at, code, "why"))
+
+
+def suppressed(desk: Any) -> list[tuple[str, str, bool]]:
+    return [(s.scope, s.source, s.until is not None) for s in desk.read(suppressions.page)]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("#131050", [("marketing", "vendor", False)]),
+        ("131050", [("marketing", "vendor", False)]),
+        ("#131049", [("marketing", "vendor", True)]),
+        ("#130403", [("all", "vendor", False)]),
+        ("#131026", []),
+        ("#130472", []),
+        ("MK:0001", []),
+        ("190", []),
+        ("", []),
+    ],
+)
+def test_a_code_suppresses_as_in_a_reply(
+    desk: Any, effects: ReceiptEffects, code: str, expected: list[Any]
+) -> None:
+    ((_, message_id),) = accepted(desk)
+    failed(desk, message_id, code)
+    for _ in range(2):
+        desk.write(effects.act)
+    assert suppressed(desk) == expected
+
+
+def test_a_receipt_acts_once_and_on_record(desk: Any, effects: ReceiptEffects) -> None:
+    ((id, message_id),) = accepted(desk)
+    failed(desk, message_id, "#131050")
+    failed(desk, message_id, "#131050", at=5)  # the vendor repeats itself with another time
+    assert desk.write(effects.act)["suppressed"] == 2
+    assert desk.write(effects.act) == {"failed_receipts": 0, "suppressed": 0, "paused": 0}
+    acts = desk.read(operator_log.of, "suppression", desk.row(id)["recipient"])
+    assert [(act.actor, act.act) for act in acts] == [("receipts", "suppress marketing")] * 2
+
+
+def test_undeliverable_on_three_days_of_thirty_suppresses_all(desk: Any, effects: ReceiptEffects) -> None:
+    now = desk.now()
+    for days, expected in ((40, []), (2, []), (1, []), (1, []), (0, [("all", "vendor", False)])):
+        ((_, message_id),) = accepted(desk)
+        failed(desk, message_id, "#131026", at=now - days * DAY_MS)
+        desk.write(effects.act)
+        assert suppressed(desk) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "paused"),
+    [
+        ("#131048", ("senders", SENDER)),
+        ("#131031", ("accounts", "default")),
+        ("#131042", ("accounts", "default")),
+        ("#190", ("senders", SENDER)),
+    ],
+)
+def test_a_code_pauses_as_in_a_reply(desk: Any, effects: ReceiptEffects, code: str, paused: Any) -> None:
+    ((_, message_id),) = accepted(desk)
+    failed(desk, message_id, code)
+    assert desk.write(effects.act)["paused"] == 1
+    assert getattr(desk.read(pauses.current), paused[0]) == {paused[1]}
+    acts = desk.read(operator_log.of, paused[0].removesuffix("s"), paused[1])
+    assert [(act.actor, act.act) for act in acts] == [("receipts", "pause")]
+
+
+def test_a_receipt_from_before_a_resume_pauses_nothing(desk: Any, effects: ReceiptEffects) -> None:
+    (_, first), (_, second) = accepted(desk, 2)
+    failed(desk, first, "#131048")
+    before = desk.now()
+    desk.write(effects.act)
+    desk.write(pauses.resume_sender, SENDER, actor="ada", why="mended")
+    failed(desk, second, "#131048", at=before)
+    assert desk.write(effects.act)["paused"] == 0
+
+
+def test_an_old_receipt_pauses_nothing(desk: Any, effects: ReceiptEffects) -> None:
+    ((_, message_id),) = accepted(desk)
+    failed(desk, message_id, "#131048", at=desk.now() - 2 * 3_600_000)
+    assert desk.write(effects.act)["paused"] == 0
+
+
+def test_ten_wrong_messages_pause_their_campaign_where_more_fails_than_arrives(
+    desk: Any, effects: ReceiptEffects
+) -> None:
+    sent = accepted(desk, 12)
+    for n, (_, message_id) in enumerate(sent[:10], start=1):
+        failed(desk, message_id, "#132018")
+        assert desk.write(effects.act)["paused"] == (n == 10)
+    campaign = str(desk.row(sent[0][0])["campaign_id"])
+    assert desk.read(pauses.current).campaigns == {campaign}
+
+
+def test_a_campaign_of_which_more_arrives_goes_on(desk: Any, effects: ReceiptEffects) -> None:
+    sent = accepted(desk, 25)
+    for _, message_id in sent[:13]:
+        desk.receive(Receipt(message_id, "delivered", desk.now()))
+    for _, message_id in sent[13:]:
+        failed(desk, message_id, "#132018")
+    assert desk.write(effects.act)["paused"] == 0
+
+
+def test_a_receipt_of_an_unknown_message_acts_when_its_message_is_found(
+    desk: Any, effects: ReceiptEffects
+) -> None:
+    failed(desk, "mid-early", "#131050")
+    assert desk.write(effects.act)["failed_receipts"] == 0
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, Accepted("mid-early", "rid"), evidence=Evidence(200, 0, message_id="mid-early"))
+    desk.write(receipts.match_orphans)
+    assert desk.write(effects.act)["suppressed"] == 1
+
+
+def test_many_receipts_are_acted_on_a_part_at_a_time(desk: Any, effects: ReceiptEffects) -> None:
+    sent = accepted(desk, 3)
+    for _, message_id in sent:
+        failed(desk, message_id, "#130472")
+    assert [len(desk.write(failed_receipts.take, 2)) for _ in range(3)] == [2, 1, 0]
+    assert AT_ONCE > 2
+
+
+def test_a_stop_word_is_lifted_by_a_word_only_while_nothing_else_suppresses(desk: Desk) -> None:
+    person = "447700900001"
+
+    def stop(source: str) -> None:
+        desk.write(suppressions.add, person, scope="marketing", reason="r", source=source, actor="a")
+
+    def start() -> int:
+        return desk.write(suppressions.lift_own, person, sources=[suppressions.STOP_WORD], actor="a", why="w")
+
+    stop(suppressions.STOP_WORD)
+    assert start() == 1
+    stop(suppressions.STOP_WORD)
+    desk.write(remedies.suppress, person, Suppress("marketing"), code=131050, why="opted out", actor="a")
+    stop(suppressions.STOP_WORD)
+    assert start() == 0
+    assert suppressed(desk) == [("marketing", "vendor", False)]
