@@ -112,6 +112,11 @@ class Cipher:
             "no key of BULKSEND_ENCRYPTION_KEY encrypted this payload; add the old key to the list"
         )
 
+    @staticmethod
+    def is_encrypted(stored: bytes) -> bool:
+        """Whether the data was encrypted, with whatever key."""
+        return stored[:1] == ENCRYPTED
+
     def has_key_of(self, stored: bytes) -> bool:
         """Whether the payload is clear, or encrypted with a key of the list."""
         return stored[:1] != ENCRYPTED or stored[1 : 1 + _KEY_ID] in {key.id for key in self._keys}

@@ -144,6 +144,12 @@ def owners(tx: Connection, ids: Sequence[str]) -> dict[str, str | None]:
     return {str(id): None if owner is None else str(owner) for id, owner in found}
 
 
+def open_ids(tx: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of the ids whose job has not ended."""
+    found = select(jobs.c.id).where(jobs.c.id.in_(ids), text(OPEN_JOBS_SQL))
+    return set(map(str, tx.execute(found).scalars()))
+
+
 def _held(job: Job) -> Update:
     return update(jobs).where(jobs.c.id == job.id, jobs.c.owner == job.owner, jobs.c.status == RUNNING)
 

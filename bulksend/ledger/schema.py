@@ -519,7 +519,7 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("kind", String(20), nullable=False, comment="export or suppressions"),
+    Column("kind", String(20), nullable=False, comment="export or import"),
     Column("status", String(12), nullable=False, comment="queued, running, done, failed"),
     Column("arguments", Text, nullable=False, comment="JSON"),
     Column("result", Text, comment="JSON; null until it is done"),

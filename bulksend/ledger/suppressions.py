@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import array, bound, statement, storable, table
 from bulksend.ledger.clock import current_ms, now_sql, read_clock
-from bulksend.ledger.database import dialect_insert, rows_changed
+from bulksend.ledger.database import among, dialect_insert, rows_changed
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, receipts, suppressions
 from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.recipient import region_of
@@ -189,6 +189,20 @@ def add_many(
         ]
         changed += rows_changed(tx, statement.values(values))
     return changed
+
+
+def count_new(tx: Connection, subjects: Sequence[str], *, scope: str) -> int:
+    """How many rows ``add_many`` would add or prolong without an end."""
+    people = list(dict.fromkeys(map(canonical_number, subjects)))
+    endless = 0
+    for start in range(0, len(people), 2000):
+        there = select(func.count()).where(
+            among(tx, suppressions.c.subject, people[start : start + 2000]),
+            suppressions.c.scope == scope,
+            suppressions.c.until.is_(None),
+        )
+        endless += int(tx.execute(there).scalar_one())
+    return len(people) - endless
 
 
 def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: str) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from bulksend.errors import InvalidValue
-from bulksend.ledger import pauses, senders
+from bulksend.ledger import counters, pauses, senders
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
 from bulksend.messaging.outcome import Scope
+from bulksend.messaging.states import Status
+from bulksend.messaging.units import format_instant
 from bulksend.operations.limiter import OpenLimiter, set_flag
+from bulksend.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,34 @@ def list_senders(database: Database) -> list[Sender]:
     """Every sender on record, by number."""
     with database.read() as tx:
         return senders.all_senders(tx)
+
+
+def get_sender(database: Database, phone: str) -> Sender:
+    """One sender. Raises SenderNotFound."""
+    with database.read() as tx:
+        return senders.get(tx, phone)
+
+
+def show_account(database: Database, of: Settings) -> dict[str, Any]:
+    """The account: whether it is paused, the limits in force, and how many messages are unknown."""
+    account = of.account()
+    with database.read() as tx:
+        pause = pauses.account_pause(tx, account)
+        by_kind = counters.by_kind(tx)
+    return {
+        "account": account,
+        "status": "running" if pause is None else "paused",
+        "paused_at": None if pause is None else format_instant(pause[0]),
+        "pause_why": None if pause is None else pause[1],
+        "limits": {
+            "rate": of.account_rate,
+            "default_rate": of.default_rate,
+            "otp_reserve": of.otp_reserve,
+            "pair_interval_seconds": of.pair_interval_seconds,
+            "pair_burst": of.pair_burst,
+        },
+        "unknown": sum(count for (_, status), count in by_kind.items() if status == Status.UNKNOWN),
+    }
 
 
 def change_sender(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from bulksend.errors import InvalidValue
 from bulksend.ledger import operator_log, suppressions
@@ -68,9 +70,15 @@ def import_suppressions(
     file_name: str,
     actor: str,
     default_region: str | None,
+    source: str | None = None,
+    dry_run: bool = False,
+    also: Callable[[Connection, ImportReport], None] = lambda _tx, _report: None,
 ) -> ImportReport:
-    """Suppress the number of each row, all in one transaction. A row is its number in the file and the recipient as
-    written; rows that the reader refused are counted and reported with those refused here."""
+    """Suppress the number of each row, all in one transaction, in which ``also`` is called. A row is its number in the
+    file and the recipient as written; rows that the reader refused are counted and reported with those refused here.
+
+    With ``dry_run`` nothing is suppressed, and the report says what would be. ``source`` None: the file and the actor.
+    """
     numbers: list[str] = []
     refused: list[RefusedRow] = []
     for row in rows:
@@ -82,14 +90,26 @@ def import_suppressions(
         except InvalidValue as error:
             refused.append(RefusedRow(row[0], error.field, error.value, error.why))
     people = sorted(set(numbers))
+
+    def report(added: int) -> ImportReport:
+        return ImportReport(len(numbers) + len(refused), len(people), added, refused)
+
     with database.write() as tx:
-        added = suppressions.add_many(
-            tx, people, scope=scope, reason=reason, source=f"file {file_name} by {actor}"
-        )
-        operator_log.record(
-            tx, actor=actor, act=f"import {scope}", scope="suppression", subject=file_name[:40], why=reason
-        )
-    return ImportReport(len(numbers) + len(refused), len(people), added, refused)
+        if dry_run:
+            done = report(suppressions.count_new(tx, people, scope=scope))
+        else:
+            by = source or f"file {file_name} by {actor}"
+            done = report(suppressions.add_many(tx, people, scope=scope, reason=reason, source=by))
+            operator_log.record(
+                tx,
+                actor=actor,
+                act=f"import {scope}",
+                scope="suppression",
+                subject=file_name[:40],
+                why=reason,
+            )
+        also(tx, done)
+    return done
 
 
 def list_suppressions(

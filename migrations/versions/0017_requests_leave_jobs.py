@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", _ID, nullable=False),
-        sa.Column("kind", sa.String(20), nullable=False, comment="export or suppressions"),
+        sa.Column("kind", sa.String(20), nullable=False, comment="export or import"),
         sa.Column("status", sa.String(12), nullable=False, comment="queued, running, done, failed"),
         sa.Column("arguments", sa.Text(), nullable=False, comment="JSON"),
         sa.Column("result", sa.Text(), comment="JSON; null until it is done"),

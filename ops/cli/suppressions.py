@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +11,7 @@ from ops.cli.arguments import Encoding, Json, Phone, SheetOption, Why
 from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
-    from bulksend.messaging import RefusedRow
-    from bulksend.messaging.column_names import ColumnMapping
     from bulksend.settings import Settings
-    from producer.reading import RowSource
 
 group = typer.Typer(help="Numbers that must not get a kind of message.", no_args_is_help=True)
 Region = Annotated[
@@ -111,38 +107,40 @@ def import_(
     encoding: Encoding = None,
     sheet: SheetOption = None,
     map: Map = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every row and count; change nothing.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Suppress every number of a file. For example an older system's opt-out list. Exit code 1 if a row is refused."""
     from bulksend.messaging.argument_naming import as_cli_option
-    from bulksend.messaging.surrogates import replace_surrogates
     from bulksend.messaging.units import counted
-    from bulksend.operations.suppressions import import_suppressions, parse_scope
+    from bulksend.operations.suppressions import parse_scope
     from ops.cli.output import print_json, refused_rows, say, say_notes
-    from producer.files import given_columns
-    from producer.reading import open_rows
+    from producer.suppression_files import SuppressionFile
 
     of = settings()
     default_region = _region(region, of)
-    database = ledger(of)
-    with open_rows(file, encoding=encoding, sheet=sheet, naming=as_cli_option) as source:
-        columns = source.columns(given_columns(map or (), as_cli_option))
-        notes = source.notes_for(column for column, name in columns.names.items() if name == "to")
-        report = import_suppressions(
-            database,
-            _recipients(source, columns),
-            scope=parse_scope(scope, field="--scope"),
-            reason=reason,
-            file_name=replace_surrogates(file.name),
-            actor=actor(),
-            default_region=default_region,
-        )
-        notes += source.skipped_notes()
+    report, notes = SuppressionFile(
+        path=file,
+        naming=as_cli_option,
+        columns=map or (),
+        encoding=encoding,
+        sheet=sheet,
+        default_region=default_region,
+    ).take_in(
+        ledger(of),
+        scope=parse_scope(scope, field="--scope"),
+        reason=reason,
+        actor=actor(),
+        dry_run=dry_run,
+    )
     say_notes(notes)
     if json:
         print_json(report.as_json() | {"notes": notes})
     else:
-        say(f"{report.added:,} newly suppressed, {report.before:,} suppressed before")
+        newly = "would be newly suppressed" if dry_run else "newly suppressed"
+        say(f"{report.added:,} {newly}, {report.before:,} suppressed before")
         if report.refused:
             say(
                 f"{counted(len(report.refused), 'row')} refused: these numbers are NOT suppressed; correct the "
@@ -151,14 +149,6 @@ def import_(
             )
             refused_rows(report.refused, len(report.refused))
     return FAILED if report.refused else DONE
-
-
-def _recipients(source: RowSource, columns: ColumnMapping) -> Iterator[tuple[int, object] | RefusedRow]:
-    """Of each row its number in the file and the recipient as written, or why it cannot be read."""
-    from bulksend.messaging import RefusedRow
-
-    for row in source:
-        yield row if isinstance(row, RefusedRow) else (row.row, columns.rename(row.values).get("to"))
 
 
 @group.command("list")

@@ -22,14 +22,32 @@ from ops.http.body_limits import BodyLimits
 from ops.http.parts import Parts
 from ops.http.receipts_in import ReceiptsIn
 from ops.http.response_headers import ResponseHeaders
-from ops.http.routes import campaigns, exports, health, keys, messages, webhooks
+from ops.http.routes import (
+    campaigns,
+    exports,
+    health,
+    keys,
+    messages,
+    senders,
+    suppressions,
+    webhooks,
+)
 from ops.http.sending import Sending
 
 STATIC = Path(__file__).parent / "static"
 #: What scripts of other origins may send and read, where BULKSEND_CORS_ORIGINS allows them at all.
 _CORS_REQUEST = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id")
 _CORS_ANSWER = ("Idempotent-Replayed", "Location", "Retry-After", "X-Request-Id")
-_ROUTERS = (messages.router, health.router, campaigns.router, exports.router, keys.router, webhooks.router)
+_ROUTERS = (
+    messages.router,
+    health.router,
+    campaigns.router,
+    exports.router,
+    keys.router,
+    webhooks.router,
+    senders.router,
+    suppressions.router,
+)
 
 
 def create_app(parts: Parts) -> FastAPI:

@@ -18,10 +18,12 @@ from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
 from bulksend.tracing import Tracing
+from ops.http.cursors import Cursors
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
+from ops.http.suppression_imports import SuppressionImports
 from producer import Producer
 from producer.uploads import UploadIntake, Uploads
 
@@ -41,7 +43,9 @@ class Parts:
     request_rate: RequestRate
     uploads: Uploads
     upload_intake: UploadIntake
+    cursors: Cursors
     exports: ExportFiles
+    imports: SuppressionImports
     jobs: JobRunner
     registry: CollectorRegistry
     """Of the metrics of this process."""

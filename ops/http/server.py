@@ -13,11 +13,13 @@ from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipts import store_callbacks
 from bulksend.settings import Settings
 from ops.http.app import create_app
+from ops.http.cursors import Cursors
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
 from ops.http.parts import Parts
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
+from ops.http.suppression_imports import SuppressionImports
 from producer import Producer
 from producer.intake import Intake
 from producer.uploads import UploadIntake, Uploads, UploadStore
@@ -29,14 +31,18 @@ STOP_S = 20
 def parts_of(of: Settings) -> Parts:
     """The parts of these settings. Raises what bootstrap.checked_database raises."""
     database = bootstrap.checked_database(of)
+    max_bytes = of.upload_max_mb << 20
     uploads = Uploads(
         of,
         database,
-        UploadStore(Path(of.upload_dir), max_bytes=of.upload_max_mb << 20),
+        UploadStore(Path(of.upload_dir), max_bytes=max_bytes),
         Intake.from_settings(of, database),
     )
     cipher = bootstrap.reading_cipher(of)
     exports = ExportFiles(database, cipher, Path(of.export_dir))
+    imports = SuppressionImports(
+        database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=max_bytes)
+    )
     return Parts(
         settings=of,
         database=database,
@@ -47,11 +53,17 @@ def parts_of(of: Settings) -> Parts:
         uploads=uploads,
         upload_intake=UploadIntake(uploads, keep=of.upload_keep),
         receipts=_receipts(of),
+        cursors=Cursors(database),
         exports=exports,
-        jobs=JobRunner(database, {"export": Work(exports.work, exports.tidy)}, lease_s=of.lease_seconds),
         request_rate=RequestRate(of.requests_per_second),
         registry=process_registry(),
         tracing=bootstrap.tracing(of, "serve"),
+        imports=imports,
+        jobs=JobRunner(
+            database,
+            {"export": Work(exports.work, exports.tidy), "import": Work(imports.work, imports.tidy)},
+            lease_s=of.lease_seconds,
+        ),
     )
 
 

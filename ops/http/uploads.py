@@ -1,4 +1,7 @@
-"""The body of a posted campaign: JSON with its rows, or multipart with a file that goes to the disk as it arrives."""
+"""The body of a posted campaign: JSON with its rows, or multipart with a file that goes to the disk as it arrives.
+
+An import of suppressions comes as multipart too.
+"""
 
 from __future__ import annotations
 
@@ -35,24 +38,26 @@ class Posted:
     file: StoredFile
 
 
-async def receive(request: Request, store: UploadStore, id: str) -> Posted:
+async def receive(request: Request, store: UploadStore, id: str, part: str = "campaign") -> Posted:
     """Read the body; its rows become the file ``id``. Nothing is kept when it raises.
 
-    Raises InvalidInput when the body is not one of the two forms, TooLarge, DiskFull.
+    ``part`` is the part of a form that holds the options. Rows as JSON are only taken of a campaign. Raises
+    InvalidInput when the body is not one of the two forms, TooLarge, DiskFull.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     _check_announced(request, store)
-    if kind == b"application/json":
+    if kind == b"application/json" and part == "campaign":
         return await _rows(request, store, id)
     if kind != b"multipart/form-data":
         raise InvalidValue(
             "Content-Type",
             kind.decode("latin-1")[:40],
-            "must be application/json with `rows`, or multipart/form-data with the parts `campaign` and `file`",
+            ("must be application/json with `rows`, or " if part == "campaign" else "must be ")
+            + f"multipart/form-data with the parts `{part}` and `file`",
         )
     if not parameters.get(b"boundary"):
         raise InvalidValue("Content-Type", "", "has no boundary; let your HTTP library set this header")
-    return await _form(request, store, id, parameters[b"boundary"])
+    return await _form(request, _Form(store, id, part), parameters[b"boundary"])
 
 
 def _check_announced(request: Request, store: UploadStore) -> None:
@@ -135,8 +140,7 @@ def _no_constant(text: str) -> NoReturn:
 # -- multipart -----------------------------------------------------------------------------------------------------
 
 
-async def _form(request: Request, store: UploadStore, id: str, boundary: bytes) -> Posted:
-    form = _Form(store, id)
+async def _form(request: Request, form: _Form, boundary: bytes) -> Posted:
     try:
         parser = MultipartParser(boundary, form.callbacks())
         async for chunk in _chunks(request):
@@ -155,10 +159,11 @@ async def _form(request: Request, store: UploadStore, id: str, boundary: bytes) 
 class _Form:
     """The parts of a form as the parser finds them. Nothing of the file is in memory but what was not written yet."""
 
-    def __init__(self, store: UploadStore, id: str) -> None:
+    def __init__(self, store: UploadStore, id: str, part: str) -> None:
         self._store = store
         self._id = id
-        self._campaign: bytearray | None = None
+        self._part = part
+        self._options: bytearray | None = None
         self._file_name: str | None = None
         self._incoming: Incoming | None = None
         self._waiting: list[bytes] = []
@@ -191,14 +196,14 @@ class _Form:
     def _on_headers_finished(self) -> None:
         _, parameters = parse_options_header(self._headers.get(b"content-disposition", b""))
         name = parameters.get(b"name", b"").decode("utf-8", "replace")
-        if name not in ("campaign", "file"):
+        if name not in (self._part, "file"):
             raise InvalidValue(
-                name[:40] or "body", "", "is not a part of a campaign; the parts are campaign, file"
+                name[:40] or "body", "", f"is not a part of a {self._part}; the parts are {self._part}, file"
             )
-        if name == "campaign":
-            if self._campaign is not None:
-                raise InvalidValue("campaign", "", "is given twice")
-            self._campaign = bytearray()
+        if name == self._part:
+            if self._options is not None:
+                raise InvalidValue(self._part, "", "is given twice")
+            self._options = bytearray()
         else:
             if self._file_name is not None:
                 raise InvalidValue("file", "", "is given twice")
@@ -214,11 +219,11 @@ class _Form:
             self._waiting.append(data[start:end])
             self.waiting_bytes += end - start
             return
-        assert self._campaign is not None
-        self._campaign += data[start:end]
-        if len(self._campaign) > JSON_BYTES:
+        assert self._options is not None
+        self._options += data[start:end]
+        if len(self._options) > JSON_BYTES:
             raise TooLarge(
-                f"the part `campaign` may have at most {JSON_BYTES >> 20} MB; the rows go into `file`"
+                f"the part `{self._part}` may have at most {JSON_BYTES >> 20} MB; the rows go into `file`"
             )
 
     def _on_end(self) -> None:
@@ -238,13 +243,13 @@ class _Form:
         """The whole form. Raises InvalidValue when a part is missing."""
         if not self._is_complete:
             raise InvalidValue("body", "", "ends in the middle of a part; was the request cut off?")
-        if self._campaign is None:
-            raise InvalidValue("campaign", "", "is missing: the part with the options as JSON")
+        if self._options is None:
+            raise InvalidValue(self._part, "", "is missing: the part with the options as JSON")
         if self._file_name is None:
             raise InvalidValue("file", "", "is missing: the part with the rows")
-        options = parse_object(bytes(self._campaign), "campaign")
+        options = parse_object(bytes(self._options), self._part)
         if "rows" in options:
-            raise InvalidValue("campaign.rows", "", "is not allowed beside a file")
+            raise InvalidValue(f"{self._part}.rows", "", "is not allowed beside a file")
         self.flush()
         assert self._incoming is not None
         return Posted(options, self._incoming.finish())

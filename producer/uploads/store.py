@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bulksend.errors import DiskFull, InvalidValue, TooLarge, Unfit
 from bulksend.failpoints import reach
+from bulksend.ledger.ids import is_id
 
 #: Ends the name of a folder whose file has not arrived completely.
 _PART = ".part"
@@ -67,6 +68,8 @@ class UploadStore:
         before = clock() - ABANDONED_S
         found = []
         for folder in self.folder.glob("*" if complete else f"*{_PART}"):
+            if not is_id(folder.name.removesuffix(_PART)):
+                continue
             try:
                 newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
             except (FileNotFoundError, NotADirectoryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
@@ -10,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bulksend.errors import NotFound
 from bulksend.ledger.database import Database
+from bulksend.ledger.jobs import Job
 from bulksend.operations.exports import KIND, as_json, request_export, show_export
 from bulksend.operations.messages import Filter
 from ops.export_files import check_fits, checked_format
 from ops.http.exports import MEDIA_TYPES
 from ops.http.idempotency import Once
-from ops.http.parts import P, Viewer
+from ops.http.parts import P, Parts, Viewer
 
 router = APIRouter(tags=["exports"])
 
@@ -58,9 +60,7 @@ def post(asked: NewExport, parts: P, principal: Viewer, once: Once) -> Response:
             check_fits=lambda rows: check_fits(f".{asked.format}", rows, "format"),
         )
 
-    answer = once.answer(act, status=202, location="/v1/exports/{id}")
-    parts.jobs.wake(KIND)
-    return answer
+    return once.answer(act, status=202, location="/v1/exports/{id}", after=lambda: parts.jobs.wake(KIND))
 
 
 @router.get("/v1/exports/{id}")
@@ -71,8 +71,19 @@ def get(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
 
 @router.get("/v1/exports/{id}/file", response_class=FileResponse)
 def get_file(id: str, parts: P, principal: Viewer) -> FileResponse:
-    """The file of an export that is done. Its ETag is the file's SHA-256. Raises NotFound without a file."""
+    """The file of an export that is done. Its ETag is the file's SHA-256."""
     job = show_export(parts.database, principal, id)
+    path = _path(parts, job)
+    format = str(job.arguments["format"])
+    return FileResponse(
+        path,
+        media_type=MEDIA_TYPES[format],
+        filename=f"export-{job.id}.{format}",
+        headers={"ETag": f'"{(job.result or {})["sha256"]}"', "Cache-Control": "private, no-store"},
+    )
+
+
+def _path(parts: Parts, job: Job) -> Path:
     if job.result is None:
         raise NotFound(f"the export {job.id} has no file: its status is {job.status}")
     path = parts.exports.path(str(job.result["file"]))
@@ -80,10 +91,4 @@ def get_file(id: str, parts: P, principal: Viewer) -> FileResponse:
         raise NotFound(
             f"the file of the export {job.id} is not on this server; every `serve` needs the same BULKSEND_EXPORT_DIR"
         )
-    format = str(job.arguments["format"])
-    return FileResponse(
-        path,
-        media_type=MEDIA_TYPES[format],
-        filename=f"export-{job.id}.{format}",
-        headers={"ETag": f'"{job.result["sha256"]}"', "Cache-Control": "private, no-store"},
-    )
+    return path

@@ -1,0 +1,120 @@
+"""Senders (business numbers, which are public) and the vendor account: limits and pauses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from bulksend.ledger.database import Database
+from bulksend.messaging import parse_recipient
+from bulksend.messaging.outcome import Scope
+from bulksend.messaging.units import parse_rate
+from bulksend.operations.json_shape import to_json
+from bulksend.operations.senders import change_sender, get_sender, list_senders, set_paused, show_account
+from ops.http.idempotency import Once
+from ops.http.parts import Operator, P, Parts, Viewer
+from simulator import REHEARSAL_ACCESS_KEY_ID
+
+router = APIRouter(prefix="/v1", tags=["senders"])
+
+
+class Why(BaseModel):
+    """The reason of an act, for the operator log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    why: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class SenderChange(BaseModel):
+    """What to change; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str | None, Field(max_length=100)] = None
+    rate: Annotated[float | str | None, Field(description="Messages per second, 80 or 80/s.")] = None
+    quota: Annotated[
+        Annotated[int, Field(ge=1, le=2**31 - 1)] | Literal["none"] | None,
+        Field(description="Unique recipients per rolling 24 h, or none."),
+    ] = None
+
+
+@router.get("/senders")
+def get_senders(parts: P, principal: Viewer) -> dict[str, Any]:
+    """Every sender on record. There are few: all are on one page."""
+    return {"items": [to_json(sender) for sender in list_senders(parts.database)], "next": None}
+
+
+@router.get("/senders/{phone}")
+def get_one(phone: str, parts: P, principal: Viewer) -> dict[str, Any]:
+    """One sender: its limits, and whether it is paused."""
+    return to_json(get_sender(parts.database, _digits(parts, phone)))
+
+
+@router.patch("/senders/{phone}")
+def patch(phone: str, asked: SenderChange, parts: P, principal: Operator) -> dict[str, Any]:
+    """Change a sender's limits or name; workers apply them within seconds."""
+    sender = change_sender(
+        parts.database,
+        _digits(parts, phone),
+        actor=principal.actor,
+        name=asked.name,
+        rate=None if asked.rate is None else _rate(asked.rate),
+        quota=None if asked.quota == "none" else asked.quota,
+        no_quota=asked.quota == "none",
+    )
+    return to_json(sender)
+
+
+@router.post("/senders/{phone}/pause")
+def pause(phone: str, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+    """Hold all messages of this sender."""
+    return once.answer(_act(parts, Scope.SENDER, _digits(parts, phone), True, principal.actor, asked.why))
+
+
+@router.post("/senders/{phone}/resume")
+def resume(phone: str, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+    """Release the messages of this sender."""
+    return once.answer(_act(parts, Scope.SENDER, _digits(parts, phone), False, principal.actor, asked.why))
+
+
+@router.get("/account", tags=["account"])
+def get_account(parts: P, principal: Viewer) -> dict[str, Any]:
+    """Whether the account is paused, the limits in force, how many messages are unknown, and the vendor's address."""
+    return show_account(parts.database, parts.settings) | {
+        "vendor": {
+            "address": parts.settings.uspeedo_base_url,
+            "simulated": parts.settings.uspeedo_accesskey_id == REHEARSAL_ACCESS_KEY_ID,
+        }
+    }
+
+
+@router.post("/account/pause", tags=["account"])
+def pause_account(asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+    """Hold the messages of all senders and campaigns."""
+    return once.answer(_act(parts, Scope.ACCOUNT, parts.settings.account(), True, principal.actor, asked.why))
+
+
+@router.post("/account/resume", tags=["account"])
+def resume_account(asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+    """Release the messages of the account."""
+    return once.answer(
+        _act(parts, Scope.ACCOUNT, parts.settings.account(), False, principal.actor, asked.why)
+    )
+
+
+def _act(parts: Parts, scope: Scope, id: str, paused: bool, actor: str, why: str) -> Any:
+    def act(database: Database) -> dict[str, object]:
+        return set_paused(database, parts.limiter, scope, id, paused, actor=actor, why=why).as_json()
+
+    return act
+
+
+def _digits(parts: Parts, phone: str) -> str:
+    return parse_recipient(phone[:64], default_region=parts.settings.default_region, field="phone")
+
+
+def _rate(rate: float | str) -> float:
+    return parse_rate(rate if isinstance(rate, str) else f"{rate:.9f}", field="rate")

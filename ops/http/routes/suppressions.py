@@ -1,0 +1,207 @@
+"""Suppressions: numbers and countries that must not get a kind of message; and imports of many."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from bulksend.ledger.database import Database
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.suppressions import COUNTRY
+from bulksend.messaging import mask_digits, mask_phone
+from bulksend.messaging.recipient import checked_region
+from bulksend.messaging.units import parse_instant_ms
+from bulksend.operations.access import Principal
+from bulksend.operations.suppression_imports import KIND, request_import, show_import
+from bulksend.operations.suppressions import (
+    add_suppression,
+    list_suppressions,
+    parse_subject,
+    remove_suppressions,
+)
+from ops.http.idempotency import REPLAYED, Once, OneAnswer
+from ops.http.parts import Operator, P, Parts, Viewer
+from ops.http.uploads import Posted, receive
+
+router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"])
+_LIST = "suppressions"
+
+Scope = Annotated[Literal["marketing", "all"], Field(description="What to suppress.")]
+Phone = Annotated[str, Field(max_length=64, description="A number, or a whole country as country:GB.")]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+Region = Annotated[str | None, Field(max_length=2, description="Country of a number without its code.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class NewSuppression(_Body):
+    """One to add."""
+
+    phone: Phone
+    reason: Text
+    scope: Scope = "marketing"
+    until: Annotated[
+        str | None, Field(max_length=40, description="When it ends, ISO 8601; default: never.")
+    ] = None
+    region: Region = None
+
+
+class RemovedSuppression(_Body):
+    """Those to remove."""
+
+    phone: Phone
+    why: Text
+    scope: Annotated[Literal["marketing", "all"] | None, Field(description="Default: of every scope.")] = None
+    region: Region = None
+
+
+class Import(_Body):
+    """How the file of an import is read, and what its suppressions say."""
+
+    scope: Scope = "marketing"
+    reason: Text = "imported"
+    source: Annotated[str | None, Field(max_length=100, description="Default: the file and the key.")] = None
+    dry_run: Annotated[bool, Field(description="Check every row and count; change nothing.")] = False
+    region: Region = None
+    map: Annotated[dict[str, str], Field(description='The column of the numbers: {"to": "Mobile No."}.')] = {}
+    encoding: Annotated[str | None, Field(max_length=40)] = None
+    sheet: Annotated[str | None, Field(max_length=100)] = None
+
+
+@router.get("")
+def get(
+    parts: P,
+    principal: Viewer,
+    phone: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[str, Query(max_length=400, description="`next` of the page before.")] = "",
+) -> dict[str, Any]:
+    """The suppressions, in a fixed order. Numbers are masked for viewers."""
+    page = list_suppressions(
+        parts.database,
+        after=parts.cursors.unseal(after, _LIST) if after else "",
+        limit=limit,
+        subject=None if phone is None else _subject(parts, phone, None),
+    )
+    items = page.items if principal.sees_numbers else list(map(_masked, page.items))
+    return {"items": items, "next": page.next and parts.cursors.seal(page.next, _LIST)}
+
+
+@router.post("", status_code=201)
+def post(asked: NewSuppression, parts: P, principal: Operator, once: Once) -> Response:
+    """Suppress a number or a country, at once, also for queued messages."""
+    subject = _subject(parts, asked.phone, asked.region)
+    until = None
+    if asked.until is not None:
+        zone, now_ms = parts.settings.timezone or "UTC", int(time.time() * 1000)
+        until = parse_instant_ms(asked.until, timezone=zone, now_ms=now_ms, field="until")
+
+    def act(database: Database) -> dict[str, Any]:
+        add_suppression(
+            database, subject, scope=asked.scope, reason=asked.reason, actor=principal.actor, until=until
+        )
+        return {"subject": subject, "scope": asked.scope}
+
+    return once.answer(act, status=201)
+
+
+@router.delete("")
+def delete(asked: RemovedSuppression, parts: P, principal: Operator) -> dict[str, Any]:
+    """Remove the suppressions of a number or a country. The number is in the body: addresses are logged."""
+    subject = _subject(parts, asked.phone, asked.region)
+    count = remove_suppressions(
+        parts.database, subject, scope=asked.scope, actor=principal.actor, why=asked.why
+    )
+    return {"subject": subject, "removed": count}
+
+
+_IMPORT_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "import": Import.model_json_schema(),
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                    "required": ["import", "file"],
+                },
+                "encoding": {"import": {"contentType": "application/json"}},
+            }
+        },
+    }
+}
+
+
+@router.post("/import", status_code=202, openapi_extra=_IMPORT_SCHEMA)
+async def post_import(request: Request, parts: P, principal: Operator, once: Once) -> Response:
+    """Suppress every number of a file (.csv, .xlsx, .jsonl), all or nothing, in the background.
+
+    Rows that are not numbers are listed in its result, and are NOT suppressed.
+    """
+    posted = await receive(request, parts.imports.store, new_id(), "import")
+    return await run_in_threadpool(_import, parts, principal, once, posted)
+
+
+def _import(parts: Parts, principal: Principal, once: OneAnswer, posted: Posted) -> Response:
+    """Queue the import. A file that no job needs is deleted."""
+    file, store = posted.file, parts.imports.store
+    try:
+        asked = _validated(posted)
+        arguments = asked.model_dump() | {"file": file.path.name, "region": _region(parts, asked.region)}
+        answer = once.answer(
+            lambda database: request_import(database, principal, file.id, arguments),
+            status=202,
+            location="/v1/suppressions/import/{id}",
+            body=f"{file.sha256} {json.dumps(posted.options, sort_keys=True)}",
+            after=lambda: parts.jobs.wake(KIND),
+        )
+    except BaseException:
+        store.remove(file.id)
+        raise
+    if set(map(str.lower, REPLAYED)) & set(answer.headers):
+        store.remove(file.id)
+    return answer
+
+
+def _validated(posted: Posted) -> Import:
+    try:
+        return Import.model_validate(posted.options)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**each, "loc": ("body", "import", *each["loc"])} for each in error.errors()]
+        ) from None
+
+
+@router.get("/import/{id}")
+def get_import(id: str, parts: P, principal: Operator) -> dict[str, Any]:
+    """Status, progress and result of an import: counts, and the refused rows by their number in the file."""
+    return show_import(parts.database, id)
+
+
+def _subject(parts: Parts, phone: str, region: str | None) -> str:
+    return parse_subject(phone, _region(parts, region), field="phone")
+
+
+def _region(parts: Parts, given: str | None) -> str | None:
+    return parts.settings.default_region if given is None else checked_region(given, "region")
+
+
+def _masked(item: dict[str, Any]) -> dict[str, Any]:
+    subject = str(item["subject"])
+    return {
+        **item,
+        "subject": subject if subject.startswith(COUNTRY) else mask_phone(subject),
+        "reason": mask_digits(str(item["reason"])),
+        "source": mask_digits(str(item["source"])),
+    }

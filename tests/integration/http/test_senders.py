@@ -1,0 +1,76 @@
+"""Senders and the account over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import operator_log, senders
+from bulksend.messaging.outcome import Scope
+from bulksend.operations.access import Role
+from tests.integration.ledger.conftest import Desk
+
+PHONE = "8615000579987"
+
+
+@pytest.fixture
+def sender(api: Any) -> str:
+    with api.ledger.write() as tx:
+        senders.register(tx, PHONE, rate=80.0)
+    return f"/v1/senders/{PHONE}"
+
+
+def test_senders_are_listed_and_changed(api: Any, sender: str) -> None:
+    (shown,) = api.get("/v1/senders", Role.VIEWER).json()["items"]
+    assert (shown["phone"], shown["rate"], shown["quota"]) == (PHONE, 80.0, None)
+    changed = api.request(
+        "PATCH", sender, Role.OPERATOR, json={"rate": "40/s", "quota": 2000, "name": "shop"}
+    )
+    assert (changed.json()["rate"], changed.json()["quota"]) == (40.0, 2000)
+    changed = api.request("PATCH", sender, Role.OPERATOR, json={"quota": "none", "rate": 20})
+    assert (changed.json()["rate"], changed.json()["quota"], changed.json()["name"]) == (20.0, None, "shop")
+    assert api.get(sender).json() == changed.json()
+
+
+@pytest.mark.parametrize(
+    "asked", [{"rate": 0}, {"rate": "fast"}, {"quota": 0}, {"quota": "many"}, {"rat": 1}]
+)
+def test_a_limit_that_is_none_is_refused(api: Any, sender: str, asked: dict[str, Any]) -> None:
+    assert api.request("PATCH", sender, Role.OPERATOR, json=asked).status_code == 422
+
+
+def test_a_sender_is_paused_and_resumed_on_record(api: Any, sender: str) -> None:
+    paused = api.post(f"{sender}/pause", {"why": "complaints"}, role=Role.OPERATOR)
+    assert paused.json() == {"sender": PHONE, "status": "paused", "changed": True}
+    assert api.post(f"{sender}/pause", {"why": "again"}).json()["changed"] is False
+    assert api.get(sender).json()["pause_why"] == "complaints"
+    permits = api.parts.limiter()
+    assert permits is not None
+    assert api.post(f"{sender}/resume", {"why": "solved"}).json()["status"] == "running"
+    with api.ledger.read() as tx:
+        acts = operator_log.of(tx, Scope.SENDER.value, PHONE)
+    assert [(act.act, act.why) for act in acts] == [("pause", "complaints"), ("resume", "solved")]
+
+
+def test_acts_need_a_reason_an_operator_and_a_sender_on_record(api: Any, sender: str) -> None:
+    assert api.post(f"{sender}/pause", {}).status_code == 422
+    assert api.post(f"{sender}/pause", {"why": "x"}, role=Role.SENDER).status_code == 403
+    assert api.request("PATCH", sender, Role.SENDER, json={"rate": 1}).status_code == 403
+    assert api.post("/v1/senders/447700900123/pause", {"why": "x"}).status_code == 404
+    assert api.get("/v1/senders/nobody").status_code == 422
+
+
+def test_the_account_shows_its_pause_its_limits_and_what_is_unknown(api: Any) -> None:
+    desk = Desk(api.ledger)
+    (id,) = desk.queued()
+    desk.sql("UPDATE messages SET status = 'unknown' WHERE id = :id", id=id)
+    shown = api.get("/v1/account", Role.VIEWER).json()
+    assert (shown["status"], shown["unknown"], shown["limits"]["pair_burst"]) == ("running", 1, 45)
+    assert shown["vendor"] == {"address": "https://api.uspeedo.com/api", "simulated": False}
+    paused = api.post("/v1/account/pause", {"why": "no money"}, role=Role.OPERATOR)
+    assert paused.json() == {"account": "default", "status": "paused", "changed": True}
+    shown = api.get("/v1/account").json()
+    assert (shown["status"], shown["pause_why"]) == ("paused", "no money")
+    assert api.post("/v1/account/resume", {"why": "top-up"}).json()["status"] == "running"
+    assert api.post("/v1/account/pause", {"why": "x"}, role=Role.SENDER).status_code == 403
