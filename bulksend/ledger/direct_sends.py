@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
+from bulksend.failpoints import reach
 from bulksend.ledger import message_rows
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.campaigns import Campaign
@@ -132,10 +133,15 @@ def store(
                 if request.claim is not None and n not in taken
             ],
         )
+        if claims:
+            reach("act_done")
         return [None if n in taken else each for n, each in enumerate(of_request)]
 
     # Without claims one statement of one lane is all that writes.
-    return database.retrying(work, autocommit=not claims and len(lanes) == 1)
+    stored = database.retrying(work, autocommit=not claims and len(lanes) == 1)
+    if claims:
+        reach("act_kept")
+    return stored
 
 
 class _Lane:
