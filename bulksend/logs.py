@@ -28,6 +28,7 @@ _NOISY = (
     "amqp",
     "sqlalchemy",
     "asyncio",
+    "sse_starlette",
 )
 
 

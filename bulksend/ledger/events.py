@@ -20,18 +20,19 @@ from bulksend.errors import EventsGone, InvalidValue
 from bulksend.ledger import counters
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among, prefer_indexes
+from bulksend.ledger.database import Database, among, prefer_indexes
 from bulksend.ledger.schema import LATE_CODES_SQL, campaigns, events, installation, messages, receipts
 from bulksend.messaging.masking import mask_digits, mask_key, mask_phone
 from bulksend.messaging.units import format_instant
 
 UNDELIVERED = "message.undelivered"
-#: The types that the ledger itself writes; ``add`` writes further ones.
+#: Of messages and campaigns; the last line by ``add``.
 TYPES = (
     *("message.accepted", "message.delivered", "message.read", "message.failed", "message.expired"),
     *("message.suppressed", "message.cancelled", "message.unknown", "message.resolved", UNDELIVERED),
     *("campaign.started", "campaign.paused", "campaign.resumed", "campaign.finished"),
     *("campaign.reopened", "campaign.cancelled"),
+    *("sender.changed", "template.changed", "webhook.disabled"),
 )
 #: How many rows get their numbers in one transaction, and how many a page with a filter looks at.
 NUMBERED_AT_ONCE, SCANNED = 5_000, 2_000
@@ -146,6 +147,15 @@ def number_committed(tx: Connection, most: int = NUMBERED_AT_ONCE) -> int:
         numbered = update(installation).where(installation.c.name == _NUMBERED)
         tx.execute(numbered.values(value=str(highest).encode()))
     return int(rows)
+
+
+def number_all(database: Database) -> None:
+    """Give all committed events their numbers, in short transactions. Raises LedgerUnreachable."""
+    if database.is_sqlite:
+        return
+    with database.translated_errors():
+        while database.retrying(number_committed) == NUMBERED_AT_ONCE:
+            pass
 
 
 def _has_fresh(tx: Connection) -> bool:

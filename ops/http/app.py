@@ -24,6 +24,7 @@ from ops.http.receipts_in import ReceiptsIn
 from ops.http.response_headers import ResponseHeaders
 from ops.http.routes import (
     campaigns,
+    events,
     exports,
     health,
     keys,
@@ -42,6 +43,7 @@ _ROUTERS = (
     messages.router,
     health.router,
     campaigns.router,
+    events.router,
     exports.router,
     keys.router,
     webhooks.router,

@@ -19,6 +19,7 @@ from bulksend.operations.limiter import OpenLimiter
 from bulksend.settings import Settings
 from bulksend.tracing import Tracing
 from ops.http.cursors import Cursors
+from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
 from ops.http.receipt_group_commit import ReceiptGroupCommit
@@ -50,6 +51,7 @@ class Parts:
     registry: CollectorRegistry
     """Of the metrics of this process."""
     tracing: Tracing | None
+    streams: EventStreams
 
     def start(self) -> None:
         """Begin the work beside requests."""
@@ -82,16 +84,22 @@ P = Annotated[Parts, Depends(_parts)]
 
 async def _signed_in(request: Request, parts: P) -> Principal:
     """Costs no thread while the key is remembered, as it is in all but two requests a second."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key:
-        raise NotSignedIn("send a key: Authorization: Bearer bsk_…; `bulksend keys add` makes one")
+    key = presented_key(request)
     origin = Origin(_address(request), request.state.request_id)
-    principal = parts.keys.remembered(key.strip(), origin)
+    principal = parts.keys.remembered(key, origin)
     if principal is None:
-        principal = await run_in_threadpool(parts.keys.principal, key.strip(), origin)
+        principal = await run_in_threadpool(parts.keys.principal, key, origin)
     request.state.principal = principal
     parts.request_rate.check(principal.id)
     return principal
+
+
+def presented_key(request: Request) -> str:
+    """The key that a request brings. Raises NotSignedIn where it brings none."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise NotSignedIn("send a key: Authorization: Bearer bsk_…; `bulksend keys add` makes one")
+    return key.strip()
 
 
 def _address(request: Request) -> str | None:

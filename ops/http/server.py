@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -14,6 +18,7 @@ from bulksend.operations.receipts import store_callbacks
 from bulksend.settings import Settings
 from ops.http.app import create_app
 from ops.http.cursors import Cursors
+from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
 from ops.http.parts import Parts
@@ -64,6 +69,7 @@ def parts_of(of: Settings) -> Parts:
             {"export": Work(exports.work, exports.tidy), "import": Work(imports.work, imports.tidy)},
             lease_s=of.lease_seconds,
         ),
+        streams=EventStreams(database),
     )
 
 
@@ -75,6 +81,30 @@ def _receipts(of: Settings) -> ReceiptGroupCommit:
         ReceiptSpool(Path(of.spool_dir)),
         bootstrap.reading_cipher(of),
     )
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events at a signal to stop: it waits for every answer that has begun."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(config)
+        self._parts = parts
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As its base, which raises the signal again at the end: that would kill the process before ``Parts.close``."""
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._parts.streams.close()
+        super().handle_exit(sig, frame)
 
 
 def serve(of: Settings, *, host: str, port: int) -> None:
@@ -95,6 +125,6 @@ def serve(of: Settings, *, host: str, port: int) -> None:
             proxy_headers=False,
             timeout_graceful_shutdown=STOP_S,
         )
-        uvicorn.Server(config).run()
+        _Server(config, parts).run()
     finally:
         parts.close()

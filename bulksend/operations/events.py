@@ -1,0 +1,103 @@
+"""Events for programs that follow what happens: by pages, in the order of their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bulksend.errors import AccessDenied, InvalidValue
+from bulksend.ledger import campaigns, events
+from bulksend.ledger.database import Database
+from bulksend.ledger.events import Event
+from bulksend.messaging.units import format_instant
+from bulksend.operations.access import Principal
+
+#: The types of events that a filter may name.
+TYPES = events.TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events a reader wants, and whether with phone numbers. Empty ``types``: all; None: of any campaign."""
+
+    types: frozenset[str] = frozenset()
+    campaign_id: str | None = None
+    numbers: bool = False
+
+    def shown(self, event: Event) -> dict[str, Any] | None:
+        """The event with numbers, as this reader sees it; None where it is not wanted."""
+        if self.types and event.type not in self.types:
+            return None
+        if self.campaign_id is not None and event.data.get("campaign_id") != self.campaign_id:
+            return None
+        return as_json(event if self.numbers else event.masked())
+
+
+def wanted(
+    tx: Connection,
+    principal: Principal,
+    *,
+    types: Sequence[str],
+    campaign: str | None,
+    numbers: bool,
+    after: int | None = None,
+) -> Wanted:
+    """What a program asks for; ``campaign`` is an id or a name, ``after`` the number of the last event that it has.
+
+    Raises InvalidValue at an unknown type, CampaignNotFound, AccessDenied when it may not see numbers, and EventsGone
+    and InvalidValue as ``events.check_after``.
+    """
+    if after is not None:
+        events.check_after(tx, after)
+    for type in types:
+        if type not in TYPES:
+            raise InvalidValue("types", type[:40], f"is not one of {', '.join(TYPES)}")
+    if numbers:
+        check_numbers(principal)
+    id = None if campaign is None else campaigns.find(tx, campaign).id
+    return Wanted(frozenset(types), id, numbers)
+
+
+def check_numbers(principal: Principal) -> None:
+    """Raises AccessDenied when phone numbers are not shown to it."""
+    if not principal.sees_numbers:
+        raise AccessDenied(f"{principal.name} has the role {principal.role}, to which numbers are masked")
+
+
+def page(database: Database, wanted: Wanted, *, after: int | None, limit: int) -> dict[str, Any]:
+    """A page of events after a number, from the oldest kept one by default.
+
+    ``next`` is what the next page starts after, None where there is none now; ``last`` is where to go on later.
+    Raises EventsGone, InvalidValue as ``events.check_after``.
+    """
+    events.number_all(database)
+    with database.read() as tx:
+        if after is None:
+            after = events.oldest(tx) - 1
+        events.check_after(tx, after)
+        found = events.page(
+            tx,
+            after,
+            limit,
+            types=wanted.types,
+            campaign_id=wanted.campaign_id,
+            numbers=wanted.numbers,
+        )
+    return {
+        "items": [as_json(event) for event in found.events],
+        "next": str(found.upto) if found.more else None,
+        "last": str(found.upto),
+    }
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """The event's JSON shape. Its id is its number."""
+    return {
+        "id": str(event.seq),
+        "type": event.type,
+        "at": format_instant(event.at),
+        "data": event.data,
+    }

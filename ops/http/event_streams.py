@@ -1,0 +1,241 @@
+"""Streams of events (SSE): one poller a process reads the ledger for all of them.
+
+The poller keeps the newest events in memory. A stream takes what it has not sent yet from there, and reads pages of the
+ledger while it is further behind: after a reconnect, or because its client is slow. So a slow client costs no memory,
+and delays no other stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import SendTimeoutError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from bulksend.errors import AccessDenied, BulksendError, NotSignedIn, TooManyRequests
+from bulksend.ledger import events
+from bulksend.ledger.database import Database
+from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.events import Event, EventPage
+from bulksend.operations.events import Wanted
+
+log = structlog.get_logger(__name__)
+
+#: How often the poller reads the ledger, and checks who may go on reading, in seconds.
+POLL_S, CHECK_S, AWAY_S = 0.25, 1.0, 1.0
+#: A stream without events says after this long that it is alive; a client that takes nothing for so long is dropped.
+HEARTBEAT_S, SEND_TIMEOUT_S = 15.0, 30.0
+#: How many events the poller keeps, how many it reads at once, and the most streams of a process.
+KEPT, PAGE, MOST_STREAMS = 2_000, 500, 500
+#: A browser connects again after this long.
+RETRY_MS = 1_000
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """``check`` raises NotSignedIn or AccessDenied when its reader may not go on."""
+
+    check: Callable[[], object]
+    is_over: bool = False
+
+
+class EventStreams:
+    """All streams of this process. Used on the event loop, except ``close``."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        poll_s: float = POLL_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        kept: int = KEPT,
+    ) -> None:
+        self._database = database
+        self._poll_s, self._heartbeat_s, self._kept = poll_s, heartbeat_s, kept
+        self._open: set[_Stream] = set()
+        self._poller: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._recent: deque[Event] = deque()
+        self._floor: int | None = None
+        """All events with a number above it, up to ``_upto``, are in ``_recent``; None: nothing was read yet."""
+        self._upto = 0
+        self._news = asyncio.Event()
+
+    def close(self) -> None:
+        """End every stream now, from any thread: the server waits for them before it stops."""
+        self._closed = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        """Wake every stream."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def check_room(self) -> None:
+        """Raises TooManyRequests when this process has as many streams as it may."""
+        if len(self._open) >= MOST_STREAMS:
+            raise TooManyRequests(
+                f"this process has {MOST_STREAMS} streams of events; try again later, or read pages"
+            )
+
+    # -- one stream -------------------------------------------------------------------------------------
+
+    async def chunks(
+        self, after: int | None, wanted: Wanted, check: Callable[[], object]
+    ) -> AsyncIterator[bytes]:
+        """The bytes of a stream: the events after a number, or from now on, until it or its reader ends."""
+        with self._joined(_Stream(check)) as stream:
+            while self._floor is None and not self._closed:
+                await self._news.wait()
+            seq, loop = self._upto if after is None else after, asyncio.get_running_loop()
+            yield f"retry: {RETRY_MS}\n{_position(seq)}".encode()
+            quiet_since = loop.time()
+            while not (self._closed or stream.is_over):
+                news = self._news
+                try:
+                    chunk, upto = await self._next(seq, wanted)
+                except (DBAPIError, BulksendError) as error:
+                    # The client connects again, and gets the problem as its answer.
+                    log.warning("event_stream_failed", error=log_text(error))
+                    return
+                has_moved = upto > seq
+                if chunk:
+                    yield chunk
+                    quiet_since = loop.time()
+                # Only now: the chunk was sent.
+                seq = upto
+                left_s = quiet_since + self._heartbeat_s - loop.time()
+                if left_s <= 0:
+                    yield _position(seq).encode()
+                    quiet_since = loop.time()
+                elif not has_moved:
+                    await self._woken(news, left_s)
+
+    @contextmanager
+    def _joined(self, stream: _Stream) -> Iterator[_Stream]:
+        self._loop = asyncio.get_running_loop()
+        self._open.add(stream)
+        if self._poller is None:
+            self._poller = self._loop.create_task(self._poll())
+        try:
+            yield stream
+        finally:
+            self._open.discard(stream)
+            if not self._open and self._poller is not None:
+                self._poller.cancel()
+                self._poller = None
+                self._forget()
+
+    @staticmethod
+    async def _woken(news: asyncio.Event, most_s: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(news.wait(), most_s)
+
+    async def _next(self, seq: int, wanted: Wanted) -> tuple[bytes, int]:
+        """Events after ``seq``, and the number up to which it has looked."""
+        if self._floor is not None and seq >= self._floor:
+            found, upto = [event for event in self._recent if event.seq > seq][:PAGE], self._upto
+            if len(found) == PAGE:
+                upto = found[-1].seq
+        else:
+            page = await run_in_threadpool(self._page, seq)
+            found, upto = page.events, page.upto
+        shown = [wanted.shown(event) for event in found]
+        return b"".join(_encoded(each["id"], each) for each in shown if each is not None), max(seq, upto)
+
+    def _page(self, seq: int) -> EventPage:
+        with self._database.read() as tx:
+            events.check_after(tx, seq)
+            return events.page(tx, seq, PAGE, numbers=True)
+
+    # -- the poller -------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        check_at, was_away = 0.0, False
+        while True:
+            wait_s = self._poll_s
+            try:
+                page = await run_in_threadpool(self._read, None if self._floor is None else self._upto)
+                self._take(page)
+                wait_s, was_away = 0.0 if page.more else wait_s, False
+            except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the streams wait
+                if not was_away:
+                    log.warning("events_not_read", error=log_text(error))
+                wait_s, was_away = AWAY_S, True
+            now = asyncio.get_running_loop().time()
+            if now >= check_at:
+                check_at = now + CHECK_S
+                await run_in_threadpool(_check, [*self._open])
+                self._tell_if_over()
+            await asyncio.sleep(wait_s)
+
+    def _read(self, upto: int | None) -> EventPage:
+        events.number_all(self._database)
+        with self._database.read() as tx:
+            if upto is None:
+                return EventPage([], events.newest(tx), more=False)
+            return events.page(tx, upto, PAGE, numbers=True)
+
+    def _take(self, page: EventPage) -> None:
+        if self._floor is None:
+            self._floor = page.upto
+        elif page.upto == self._upto:
+            return
+        self._recent.extend(page.events)
+        while len(self._recent) > self._kept:
+            self._floor = self._recent.popleft().seq
+        self._upto = page.upto
+        self._tell()
+
+    def _tell_if_over(self) -> None:
+        if any(stream.is_over for stream in self._open):
+            self._tell()
+
+
+def _check(streams: list[_Stream]) -> None:
+    """Mark those whose readers may not go on. A check that fails otherwise, as without the ledger, changes nothing."""
+    for stream in streams:
+        try:
+            stream.check()
+        except (NotSignedIn, AccessDenied):
+            stream.is_over = True
+        except (DBAPIError, BulksendError):
+            return
+
+
+def _encoded(id: str, data: object) -> bytes:
+    return f"id: {id}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+
+
+def _position(seq: int) -> str:
+    """Sets the client's Last-Event-ID without an event, so that it need not look at what was not wanted again."""
+    return f": alive\nid: {seq}\n\n"
+
+
+class EventStream(EventSourceResponse):
+    """The answer of a stream. A client that takes nothing for SEND_TIMEOUT_S is dropped, and may connect again."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        # The heartbeat comes with the position, from the chunks.
+        super().__init__(chunks, ping=0, sep="\n", send_timeout=SEND_TIMEOUT_S)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("event_stream_dropped", after_s=SEND_TIMEOUT_S)

@@ -1,0 +1,96 @@
+"""Events: what happens to messages and campaigns, by pages or as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from bulksend.operations import events as operations
+from bulksend.operations.access import Principal
+from bulksend.operations.events import Wanted
+from ops.http.event_streams import EventStream
+from ops.http.parts import P, Parts, Viewer, presented_key
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+#: The largest number that the ledger can hold.
+_LARGEST = 2**63 - 1
+Number = Annotated[int, Query(ge=0, le=_LARGEST, description="the number of the last event that was seen")]
+Types = Annotated[
+    str | None, Query(max_length=1000, description="only these, separated by commas: message.delivered,…")
+]
+CampaignName = Annotated[
+    str | None, Query(max_length=200, description="only of this campaign: its id or name")
+]
+Numbers = Annotated[bool, Query(description="phone numbers in full; for keys of senders and above")]
+
+
+@router.get("")
+def find(
+    parts: P,
+    principal: Viewer,
+    after: Number | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    types: Types = None,
+    campaign: CampaignName = None,
+    numbers: Numbers = False,
+) -> dict[str, Any]:
+    """Events after a number, in order; by default from the oldest that is kept.
+
+    Keep `last` and give it as `after` the next time: no event is missed, and none comes twice. 410 says that the next
+    ones were deleted by age.
+    """
+    wanted = _wanted(parts, principal, types, campaign, numbers)
+    return operations.page(parts.database, wanted, after=after, limit=limit)
+
+
+@router.get(
+    "/stream",
+    response_class=EventStream,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def stream(
+    request: Request,
+    parts: P,
+    principal: Viewer,
+    after: Number | None = None,
+    types: Types = None,
+    campaign: CampaignName = None,
+    numbers: Numbers = False,
+    last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=_LARGEST)] = None,
+) -> EventStream:
+    """Events as they happen (server-sent events): after `Last-Event-ID` or `after`, by default from now on.
+
+    The `id` of each is its number, so that a client that connects again misses none.
+    """
+    parts.streams.check_room()
+    seq = last_event_id if last_event_id is not None else after
+    wanted = await run_in_threadpool(_wanted, parts, principal, types, campaign, numbers, seq)
+    check = _check(parts, principal, presented_key(request), numbers)
+    return EventStream(parts.streams.chunks(seq, wanted, check))
+
+
+def _wanted(
+    parts: Parts,
+    principal: Principal,
+    types: str | None,
+    campaign: str | None,
+    numbers: bool,
+    after: int | None = None,
+) -> Wanted:
+    names = [name for name in (types or "").split(",") if name]
+    with parts.database.read() as tx:
+        return operations.wanted(tx, principal, types=names, campaign=campaign, numbers=numbers, after=after)
+
+
+def _check(parts: Parts, principal: Principal, key: str, numbers: bool) -> Callable[[], None]:
+    """Raises when the key was revoked, expired or may not see numbers any more."""
+
+    def check() -> None:
+        now = parts.keys.principal(key, principal.origin)
+        if numbers:
+            operations.check_numbers(now)
+
+    return check
