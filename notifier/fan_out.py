@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
@@ -15,6 +16,8 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.events import Event
 from bulksend.ledger.webhook_endpoints import Endpoint
 from bulksend.messaging.webhook_bodies import WebhookBody, compose
+
+log = structlog.get_logger(__name__)
 
 #: Events of one round for each endpoint.
 PAGE = 1_000
@@ -66,6 +69,10 @@ class FanOut:
             }
             self._learn_campaigns(tx, pages)
             now = read_clock(tx)
+        for cursor, page in pages.items():
+            # Numbers have no gaps: what is missing was deleted by its age.
+            if page and page[0].seq > cursor + 1:
+                log.error("webhook_events_missed", after=cursor, count=page[0].seq - cursor - 1)
         masked = {cursor: [event.masked() for event in page] for cursor, page in pages.items()}
         composed = [
             (
