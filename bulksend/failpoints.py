@@ -49,6 +49,9 @@ STEPS = {
     "fanning_out": "notifier: deliveries and the new cursor are written, not committed",
     "webhooks_claimed": "notifier: deliveries are claimed, not sent",
     "webhooks_sent": "notifier: endpoints have answered, the results are not recorded",
+    "receipts_parsed": "relay: callbacks are parsed, nothing is applied",
+    "receipts_applying": "relay: receipts are applied, not committed",
+    "receipts_applied": "relay: receipts are committed",
     "rescuing": "worker or relay: during a rescue, before its commit",
 }
 ACTIONS = {

@@ -25,6 +25,7 @@ from bulksend.ledger import (
     events,
     idempotency,
     leases,
+    raw_receipts,
     receipts,
     webhook_deliveries,
 )
@@ -67,6 +68,7 @@ class Maintenance:
         database: Database,
         *,
         resend_wait_ms: int,
+        receipts_keep_ms: int = 30 * 86_400_000,
         undelivered_ms: int = 60_000,
         events_keep_ms: int = 7 * 86_400_000,
         account: str = "default",
@@ -81,12 +83,16 @@ class Maintenance:
             leases.close_ended(tx)
             return {"given_back": len(done.given_back), "unknown": len(done.unknown)}
 
+        orphans = receipts.Orphans()
         self._tasks = [
             _Task("rescue", rescue),
             _Task("expire", lambda tx: {"expired": due.expire(tx)}),
             _Task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             _Task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
-            _Task("match_receipts", lambda tx: {"receipts": receipts.match_orphans(tx)}),
+            _Task("match_receipts", lambda tx: {"receipts": orphans.match(tx).matched}),
+            _Task(
+                "delete_receipts", lambda tx: {"groups": raw_receipts.forget(tx, keep_ms=receipts_keep_ms)}
+            ),
             _Task("act_on_receipts", ReceiptEffects(account).act),
             _Task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),

@@ -39,6 +39,7 @@ from producer.leader_lock import LeaderLock
 from producer.maintenance import Maintenance
 from producer.publish_window import PublishWindow, job_key
 from producer.publisher import Publisher, RedisPublisher
+from producer.receipt_reader import ReceiptReader
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ class RelaySettings:
     interval_seconds: float = 0.5
     batch_size: int = 500
     resend_wait_ms: int = 600_000
+    receipts_keep_ms: int = 30 * 86_400_000
     undelivered_ms: int = 60_000
     events_keep_ms: int = 7 * 86_400_000
     account: str = "default"
@@ -77,7 +79,9 @@ class Relay:
         settings: RelaySettings,
         *,
         clock: RemoteClock | None = None,
+        reader: ReceiptReader | None = None,
     ) -> None:
+        self._reader = reader
         self._database = database
         self._client = client
         self._publisher = publisher
@@ -88,6 +92,7 @@ class Relay:
         self.maintenance = Maintenance(
             database,
             resend_wait_ms=settings.resend_wait_ms,
+            receipts_keep_ms=settings.receipts_keep_ms,
             undelivered_ms=settings.undelivered_ms,
             events_keep_ms=settings.events_keep_ms,
             account=settings.account,
@@ -103,8 +108,9 @@ class Relay:
         """The relay of these settings. Raises RedisUnreachable when REDIS_URL is not set."""
         clock = RemoteClock()
         client = bootstrap.redis_client(of)
+        database = bootstrap.database(of, by_key=True)
         return cls(
-            bootstrap.database(of, by_key=True),
+            database,
             client,
             RedisPublisher(of.redis_url_text(), batch_size=of.batch_size, timeout_s=2.0, wall_ms=clock),
             RelaySettings(
@@ -113,11 +119,13 @@ class Relay:
                 interval_seconds=of.relay_interval_seconds,
                 batch_size=of.batch_size,
                 resend_wait_ms=int(of.resend_wait_seconds * 1000),
+                receipts_keep_ms=int(of.receipts_keep_days * 86_400_000),
                 undelivered_ms=int(of.otp_undelivered_seconds * 1000),
                 events_keep_ms=int(of.events_keep_days * 86_400_000),
                 account=of.account(),
             ),
             clock=clock,
+            reader=ReceiptReader(database, bootstrap.reading_cipher(of)),
         )
 
     @property
@@ -133,19 +141,20 @@ class Relay:
     def run(self, stop: threading.Event) -> None:
         """Run rounds until ``stop`` is set. Raises RedisUnfit when this Redis cannot be used as it is set up."""
         over = threading.Event()
-        maintenance = threading.Thread(
-            target=self.maintenance.run,
-            args=(over, lambda: self._does_maintenance),
-            name="maintenance",
-            daemon=True,
-        )
-        maintenance.start()
+        threads = [
+            threading.Thread(target=each.run, args=(over, lambda: self._does_maintenance), daemon=True)
+            for each in (self.maintenance, self._reader)
+            if each is not None
+        ]
+        for thread in threads:
+            thread.start()
         try:
             while not stop.is_set():
                 stop.wait(self._safe_round())
         finally:
             over.set()
-            maintenance.join(STOP_S)
+            for thread in threads:
+                thread.join(STOP_S)
         self._lock.release()
 
     def _safe_round(self) -> float:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, select, update
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
@@ -39,6 +39,10 @@ class Group(NamedTuple):
     received_at: int
     bodies: int
     data: bytes
+
+
+#: The position of a row that cannot be unpacked at all.
+WHOLE_ROW = -1
 
 
 class Unreadable(NamedTuple):
@@ -112,6 +116,30 @@ def set_aside(tx: Connection, found: Sequence[Unreadable]) -> None:
     if found:
         rows = [{"id": new_id(), **one._asdict(), "why": storable(one.why, 500)} for one in found]
         tx.execute(insert_if_new(tx, unreadable_receipts).values(rows))
+
+
+_ASIDE = [unreadable_receipts.c[name] for name in ("id", "raw_id", "n", "received_at", "why")]
+
+
+def aside(tx: Connection, *, limit: int, before: str | None = None) -> list[RowMapping]:
+    """The callbacks that were set aside, newest first."""
+    rows = select(*_ASIDE).order_by(unreadable_receipts.c.id.desc()).limit(limit)
+    if before is not None:
+        rows = rows.where(unreadable_receipts.c.id < before)
+    return list(tx.execute(rows).mappings())
+
+
+def aside_after(tx: Connection, after: str, limit: int) -> list[RowMapping]:
+    """The next callbacks that were set aside, oldest first, locked."""
+    rows = select(*_ASIDE).order_by(unreadable_receipts.c.id).limit(limit).with_for_update()
+    if after:
+        rows = rows.where(unreadable_receipts.c.id > after)
+    return list(tx.execute(rows).mappings())
+
+
+def take_back(tx: Connection, ids: Sequence[str]) -> None:
+    """Forget that these were set aside, to read them again in the same transaction."""
+    tx.execute(delete(unreadable_receipts).where(among(tx, unreadable_receipts.c.id, ids)))
 
 
 class Waiting(NamedTuple):

@@ -5,18 +5,19 @@ A receipt may come before the reply to its own POST, twice, out of order, or for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, literal, select
+from sqlalchemy import Connection, RowMapping, select
 
 from bulksend.ledger.bulk_parameters import bound, statement, storable, table
-from bulksend.ledger.clock import current_ms, now_sql
-from bulksend.ledger.database import among, insert_if_new, rows_changed
+from bulksend.ledger.clock import now_sql, read_clock
+from bulksend.ledger.database import among
 from bulksend.ledger.endings import WIPED_PAYLOAD, apply_evidence, listed
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.schema import messages, receipts
+from bulksend.ledger.receipt_matching import Match, find_messages
+from bulksend.ledger.schema import receipts
 from bulksend.messaging.states import UNSENT, WAITING, Status
 
 STATUSES = ("sent", "delivered", "read", "failed")
@@ -24,83 +25,183 @@ STATUSES = ("sent", "delivered", "read", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One status callback: the vendor's MessageId, one of STATUSES, when by the vendor's clock (ms)."""
+    """One status callback: the vendor's MessageId, one of STATUSES, when by the vendor's clock (ms).
+
+    ``aliases``: other ids that it names, of which one may be the RequestId or MessageId of the message.
+    """
 
     message_id: str
     status: str
     at: int
     code: str = ""
     why: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+class FailedReceipt(NamedTuple):
+    """A receipt that says failed, whose message is known by now: the message's own id, the vendor's code and words."""
+
+    message: str
+    code: str
+    why: str
+
+
+class Taken(NamedTuple):
+    """``added``: receipts that say something new. ``matched``: messages that they were applied to."""
+
+    added: int
+    matched: int
+    failures: list[FailedReceipt]
 
 
 def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
     """Store each receipt once and apply it to its message. Returns how many were new."""
-    if not incoming:
-        return 0
-    now = tx.execute(select(current_ms())).scalar_one()
-    rows = [
-        {
-            "id": new_id(),
-            "message_id": storable(r.message_id, 256),
-            "message_pk": None,
-            "status": r.status,
-            "at": r.at,
-            "received_at": now,
-            "code": storable(r.code, 20),
-            "why": storable(r.why, 500),
-        }
-        for r in incoming
-    ]
-    added = rows_changed(tx, insert_if_new(tx, receipts).values(rows))
-    match(tx, sorted({storable(r.message_id, 256) for r in incoming}))
-    return added
+    return take_all(tx, incoming).added
 
 
-def match(tx: Connection, message_ids: Sequence[str]) -> int:
-    """Apply the stored receipts of these MessageIds to their messages. Returns how many messages matched.
-
-    A message that is being sent again is left out until that attempt ends.
-    """
-    found = tx.execute(
-        select(messages.c.id, messages.c.message_id)
-        .where(among(tx, messages.c.message_id, message_ids), messages.c.status != Status.SENDING.value)
-        # Two transactions with receipts of one message take turns: each must see what the other stored.
-        .order_by(messages.c.id)
-        .with_for_update()
-    ).all()
-    if found:
-        newest = {str(id): message_id for id, message_id in found}
-        sql = _MATCH.format(rows=table(tx, _MATCH_COLUMNS))
-        tx.execute(statement(sql), bound(tx, _MATCH_COLUMNS, list(newest.items())))
-        _apply(tx, newest)
-    return len(found)
-
-
-_MATCH_COLUMNS = {"id": "uuid", "message_id": "text"}
-_MATCH = """
-UPDATE receipts SET message_pk = p.id FROM {rows}
-WHERE receipts.message_id = p.message_id AND receipts.message_pk IS NULL
+_STORE_COLUMNS = {
+    "id": "uuid",
+    "message_id": "text",
+    "message_pk": "uuid",
+    "status": "text",
+    "at": "bigint",
+    "received_at": "bigint",
+    "code": "text",
+    "why": "text",
+    "aliases": "text",
+}
+# A failure with a code says more than one without, also at the same instant; of two codes always the same one stays.
+_STORE = """
+INSERT INTO receipts (id, message_id, message_pk, status, at, received_at, code, why, aliases)
+SELECT p.id, p.message_id, p.message_pk, p.status, p.at, p.received_at, p.code, p.why, p.aliases FROM {rows} WHERE true
+ON CONFLICT (message_id, status, at) DO UPDATE SET
+    code = CASE WHEN excluded.code > receipts.code THEN excluded.code ELSE receipts.code END,
+    why = CASE WHEN excluded.code > receipts.code THEN excluded.why ELSE receipts.why END,
+    message_pk = COALESCE(receipts.message_pk, excluded.message_pk)
+  WHERE excluded.code > receipts.code OR (receipts.message_pk IS NULL AND excluded.message_pk IS NOT NULL)
+RETURNING CAST(message_pk AS text) AS message, status, code, why
 """
 
 
+def take_all(tx: Connection, incoming: Sequence[Receipt]) -> Taken:
+    """``take`` for thousands at once: each statement is about all of them, and a message is written once."""
+    if not incoming:
+        return Taken(0, 0, [])
+    each = _cleaned(incoming)
+    matches = find_messages(tx, [(r.message_id, *r.aliases) for r in each])
+    now = read_clock(tx)
+    best: dict[tuple[str, str, int], Receipt] = {}
+    pks: dict[str, str | None] = {}
+    for receipt, match in zip(each, matches, strict=True):
+        message_id = receipt.message_id if match is None else match.message_id
+        key = message_id, receipt.status, receipt.at
+        if key not in best or receipt.code > best[key].code:
+            best[key] = receipt
+        pks[message_id] = None if match is None else match.message
+    rows = [
+        (
+            new_id(), message_id, pks[message_id], status, at, now, receipt.code, receipt.why,
+            "\n".join(receipt.aliases) or None,
+        )
+        for (message_id, status, at), receipt in best.items()
+    ]  # fmt: skip
+    sql = _STORE.format(rows=table(tx, _STORE_COLUMNS))
+    stored = tx.execute(statement(sql), bound(tx, _STORE_COLUMNS, rows)).all()
+    touched = {row.message for row in stored if row.message is not None}
+    newest = {m.message: m.newest_id for m in matches if m is not None and m.message in touched}
+    if newest:
+        _apply(tx, newest)
+    failures = [
+        FailedReceipt(row.message, row.code, row.why)
+        for row in stored
+        if row.status == "failed" and row.message is not None
+    ]
+    return Taken(len(stored), len(newest), failures)
+
+
+def _cleaned(incoming: Iterable[Receipt]) -> list[Receipt]:
+    return [
+        Receipt(
+            storable(r.message_id, 256),
+            r.status,
+            r.at,
+            storable(r.code, 20),
+            storable(r.why, 500),
+            tuple(storable(alias, 256) for alias in r.aliases),
+        )
+        for r in incoming
+    ]
+
+
+_SHOWN = [
+    receipts.c[name]
+    for name in (
+        *("id", "message_id", "message_pk", "status", "at", "received_at", "code", "why", "aliases"),
+    )
+]
+
+
+def newest(tx: Connection, *, orphans: bool, limit: int, before: str | None = None) -> list[RowMapping]:
+    """The newest receipts, or those whose message is not known; ``before`` is the id of the last one seen."""
+    rows = select(*_SHOWN).order_by(receipts.c.id.desc()).limit(limit)
+    if orphans:
+        rows = rows.where(receipts.c.message_pk.is_(None))
+    if before is not None:
+        rows = rows.where(receipts.c.id < before)
+    return list(tx.execute(rows).mappings())
+
+
+_LINK_COLUMNS = {"id": "uuid", "message": "uuid", "message_id": "text"}
+# One that is stored under the message's own id already says the same, and stands for it.
+_LINK = """
+UPDATE receipts SET message_pk = p.message,
+    message_id = CASE WHEN EXISTS (SELECT 1 FROM receipts s WHERE s.message_id = p.message_id
+                                   AND s.status = receipts.status AND s.at = receipts.at)
+                 THEN receipts.message_id ELSE p.message_id END
+FROM {rows} WHERE receipts.id = p.id AND receipts.message_pk IS NULL
+RETURNING CAST(receipts.message_pk AS text) AS message, receipts.status, receipts.code, receipts.why
+"""
+
+
+@dataclass(slots=True)
+class Orphans:
+    """A walk through the receipts that have no message yet: those that came before the id of their message was stored.
+
+    The newest are looked at each time, the others in turn: those of messages that another program sent stay for ever.
+    """
+
+    after: str | None = None
+
+    def match(self, tx: Connection, limit: int = 1000) -> Taken:
+        """Apply those of them whose message is known by now."""
+        columns = receipts.c.id, receipts.c.message_id, receipts.c.aliases
+        orphans = select(*columns).where(receipts.c.message_pk.is_(None)).limit(limit)
+        newest = tx.execute(orphans.order_by(receipts.c.id.desc())).all()
+        if len(newest) < limit:
+            return _link(tx, newest)
+        here = orphans if self.after is None else orphans.where(receipts.c.id > self.after)
+        walked = tx.execute(here.order_by(receipts.c.id)).all()
+        self.after = str(walked[-1].id) if len(walked) == limit else None
+        return _link(tx, {row.id: row for row in (*newest, *walked)}.values())
+
+
 def match_orphans(tx: Connection, limit: int = 1000) -> int:
-    """Match receipts that came before the MessageId of their message was stored."""
-    # A subquery and not a join: one lookup in the index for each receipt, with any statistics.
-    is_known = (
-        select(literal(1))
-        .where(messages.c.message_id == receipts.c.message_id, messages.c.status != Status.SENDING.value)
-        .limit(1)
-        .correlate(receipts)
-        .scalar_subquery()
-    )
-    orphans = tx.execute(
-        select(receipts.c.message_id)
-        .where(receipts.c.message_pk.is_(None), is_known.is_not(None))
-        .distinct()
-        .limit(limit)
-    )
-    found = orphans.scalars().all()
-    return match(tx, found) if found else 0
+    """Match receipts that came before the MessageId of their message was stored. Returns how many messages matched."""
+    return Orphans().match(tx, limit).matched
+
+
+def _link(tx: Connection, orphans: Iterable[Any]) -> Taken:
+    rows = list(orphans)
+    matches = find_messages(tx, [(row.message_id, *(row.aliases or "").split("\n")) for row in rows])
+    found: list[tuple[Any, Match]] = [(row, m) for row, m in zip(rows, matches, strict=True) if m is not None]
+    if not found:
+        return Taken(0, 0, [])
+    sql = _LINK.format(rows=table(tx, _LINK_COLUMNS))
+    linked = bound(tx, _LINK_COLUMNS, [(str(row.id), m.message, m.message_id) for row, m in found])
+    stored = tx.execute(statement(sql), linked).all()
+    _apply(tx, {m.message: m.newest_id for _, m in found})
+    failures = [FailedReceipt(row.message, row.code, row.why) for row in stored if row.status == "failed"]
+    return Taken(0, len({m.message for _, m in found}), failures)
 
 
 #: The statuses that each one may raise: evidence outranks every earlier status but ``sending``. A failure concerns only
@@ -139,12 +240,16 @@ UPDATE messages SET
     gate_until = CASE WHEN {_RAISED} THEN NULL ELSE messages.gate_until END,
     accepted_at = CASE WHEN {_RAISED} THEN COALESCE(messages.accepted_at, {{now}}) ELSE messages.accepted_at END,
     ended_at = CASE WHEN {_RAISED} THEN COALESCE(messages.ended_at, {{now}}) ELSE messages.ended_at END,
-    error = CASE WHEN {_RAISED} THEN p.error ELSE messages.error END
-FROM {{rows}} WHERE messages.id = p.id AND messages.status <> 'sending' AND ({_NOTED} OR {_RAISED})
+    error = CASE WHEN {_RAISED} OR (p.target = 'failed' AND messages.status = 'failed') THEN p.error
+                 ELSE messages.error END
+FROM {{rows}} WHERE messages.id = p.id AND messages.status <> 'sending'
+  AND ({_RAISED} OR ({_NOTED} AND (messages.delivered_at IS DISTINCT FROM p.delivered_at
+       OR (p.read_at IS NOT NULL AND messages.read_at IS DISTINCT FROM p.read_at)))
+       OR (p.target = 'failed' AND messages.status = 'failed' AND messages.error IS DISTINCT FROM p.error))
 """  # noqa: S608 - our own words
 
 
-def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
+def _apply(tx: Connection, newest: Mapping[str, str | None]) -> None:
     """Raise messages, id -> newest MessageId, to the status that all their receipts give them."""
     rows = tx.execute(
         select(
@@ -162,7 +267,7 @@ def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
     for row in rows:
         told[str(row.message_pk)].append(row)
     sql = _APPLY.format(rows=table(tx, _APPLY_COLUMNS), now=now_sql(tx))
-    says = [(id, *_together(told[id], message_id)) for id, message_id in newest.items()]
+    says = [(id, *_together(told[id], message_id)) for id, message_id in sorted(newest.items())]
     tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
     failed = [id for id, target, *_ in says if target == Status.FAILED.value]
     if failed:
@@ -170,7 +275,7 @@ def _apply(tx: Connection, newest: Mapping[str, str]) -> None:
         apply_evidence(tx, failed)
 
 
-def _together(rows: Sequence[Any], message_id: str) -> tuple[str, int | None, int | None, str | None]:
+def _together(rows: Sequence[Any], message_id: str | None) -> tuple[str, int | None, int | None, str | None]:
     """Status, earliest times of delivery and reading, and error by receipts, the latest first.
 
     Read outranks delivered, which outranks failed, which outranks accepted.
@@ -178,7 +283,9 @@ def _together(rows: Sequence[Any], message_id: str) -> tuple[str, int | None, in
     first = {row.status: row.at for row in rows}
     delivered_at, read_at = first.get("delivered", first.get("read")), first.get("read")
     # A failure of an earlier attempt does not concern the newest one; a reading does.
-    failure = next((row for row in rows if row.status == "failed" and row.message_id == message_id), None)
+    failures = [row for row in rows if row.status == "failed" and row.message_id == message_id]
+    # One with a code says more than a later one without.
+    failure = max(failures, key=lambda row: (row.code != "", row.at, row.code), default=None)
     if read_at is not None:
         return Status.READ.value, delivered_at, read_at, None
     if delivered_at is not None:

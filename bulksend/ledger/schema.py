@@ -46,6 +46,7 @@ Counter = BigInteger().with_variant(Integer, "sqlite")
 WAITING_SQL = "status IN ('queued', 'retry')"
 UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
+ORPHAN_SQL = "message_pk IS NULL"
 UNREAD_SQL = "read_at IS NULL"
 NOT_ACTED_SQL = "acted_at IS NULL AND status = 'failed' AND code <> '' AND message_pk IS NOT NULL"
 COUNTRIES_SQL = "subject LIKE 'country:%'"
@@ -292,13 +293,20 @@ receipts = Table(
     Column("received_at", Instant, nullable=False),
     Column("code", String(20), nullable=False),
     Column("why", String(500), nullable=False),
-    Column("alias", String(256), comment="another id that it names, e.g. a RequestId"),
+    Column("aliases", Text, comment="other ids that it names, e.g. a RequestId, one a line"),
     Column("acted_at", Instant, comment="when what the code of a failed one asks for was done"),
     UniqueConstraint("message_id", "status", "at"),
     Index(None, "message_pk"),
     Index(
-        "ix_receipts_not_acted",
+        "ix_receipts_orphans",
         # The first column says nothing: see ix_messages_unknown.
+        "message_pk",
+        "id",
+        sqlite_where=text(ORPHAN_SQL),
+        postgresql_where=text(ORPHAN_SQL),
+    ),
+    Index(
+        "ix_receipts_not_acted",
         "acted_at",
         "id",
         sqlite_where=text(NOT_ACTED_SQL),

@@ -1,15 +1,43 @@
-"""Callbacks of the vendor: store them, show those that could not be applied, and have them read again."""
+"""Callbacks of the vendor: store them, read and apply them, show those that did not apply, and read them again.
+
+A callback is stored first (``store_callbacks``) and read later (``read_callbacks``), in the transaction that applies it
+and marks it as read: a crash at any point loses nothing and applies nothing twice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from bulksend.ledger import raw_receipts
-from bulksend.ledger.database import Database
-from bulksend.ledger.raw_receipts import Group
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
+from bulksend.errors import BulksendError, InvalidValue, LedgerUnreachable
+from bulksend.failpoints import FailpointReached, reach
+from bulksend.gateway.receipts import InboundMessage, Notice, ParsedReceipt, parse
+from bulksend.ledger import raw_receipts, receipts
+from bulksend.ledger.database import Database, is_transient
+from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.encryption import CannotDecrypt, Cipher
+from bulksend.ledger.raw_receipts import WHOLE_ROW, Callback, Group, Unreadable
+from bulksend.ledger.receipts import Receipt
+from bulksend.operations.json_shape import Page
+
+log = structlog.get_logger(__name__)
+
+STATES = ("orphan", "unreadable")
+#: How many callbacks are applied in one transaction.
+AT_ONCE = 2_000
+#: A body is unpacked to at most this size: a few kilobytes can hold gigabytes.
+_MOST_UNPACKED = 30 * 1024 * 1024
+#: How many ids of one receipt are looked for.
+_MOST_IDS = 6
 #: A passing failure, such as a connection that an idle firewall dropped, is repeated this long.
 _PATIENCE_S = 1.0
+_MOST_SHOWN = 2_000
 
 
 def store_callbacks(database: Database, groups: Sequence[Group]) -> None:
@@ -22,3 +50,253 @@ def store_callbacks(database: Database, groups: Sequence[Group]) -> None:
         return
     with database.translated_errors():
         database.retrying(lambda tx: raw_receipts.store(tx, groups), patience_s=_PATIENCE_S, autocommit=True)
+
+
+# -- read and apply ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Read:
+    """What some callbacks say, and what came of it."""
+
+    callbacks: int = 0
+    receipts: list[Receipt] = field(default_factory=list)
+    inbound: list[InboundMessage] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    def add(self, other: Read) -> None:
+        """Add what other callbacks say."""
+        self.callbacks += other.callbacks
+        self.receipts += other.receipts
+        self.inbound += other.inbound
+        self.notices += other.notices
+        self.unreadable += other.unreadable
+
+    def counts(self) -> dict[str, int]:
+        """The fields of a log line."""
+        return {
+            "callbacks": self.callbacks,
+            "receipts": len(self.receipts),
+            "inbound": len(self.inbound),
+            "notices": len(self.notices),
+            "unreadable": len(self.unreadable),
+        }
+
+
+def read_callbacks(database: Database, cipher: Cipher, *, at_once: int = AT_ONCE) -> Read:
+    """Apply the oldest callbacks that wait, about ``at_once`` of them.
+
+    Any number of readers may run: what another one has read meanwhile is left to it. Raises LedgerUnreachable.
+    """
+    with database.translated_errors(), database.read() as tx:
+        groups = raw_receipts.unread(tx, bodies=at_once)
+    if not groups:
+        return Read()
+    read = _read(groups, cipher)
+    reach("receipts_parsed")
+    try:
+        database.retrying(lambda tx: _apply_unread(tx, groups, read))
+    except _ReadMeanwhile:
+        return Read()
+    except (LedgerUnreachable, FailpointReached):
+        raise
+    except Exception as error:  # noqa: BLE001 - one of thousands must not stop the others
+        log.error("receipts_not_applied", error=log_text(error), callbacks=read.callbacks)
+        return _one_by_one(database, groups, cipher)
+    reach("receipts_applied")
+    return read
+
+
+class _ReadMeanwhile(BulksendError):
+    """Another reader has read one of the groups."""
+
+
+def _apply_unread(tx: Connection, groups: Sequence[Group], read: Read) -> None:
+    """Apply what these groups say. Raises _ReadMeanwhile."""
+    if not raw_receipts.mark_read(tx, [group.id for group in groups]):
+        raise _ReadMeanwhile
+    _apply(tx, read)
+    raw_receipts.set_aside(tx, read.unreadable)
+    reach("receipts_applying")
+
+
+def _apply(tx: Connection, read: Read) -> None:
+    receipts.take_all(tx, read.receipts)
+
+
+def _one_by_one(database: Database, groups: Sequence[Group], cipher: Cipher) -> Read:
+    """Apply each callback alone, and set aside those that cannot be applied. Raises LedgerUnreachable."""
+    total = Read()
+    for group in groups:
+
+        def work(tx: Connection, group: Group = group) -> Read:
+            read = Read()
+            if raw_receipts.mark_read(tx, [group.id]):
+                for part in _parts([group], cipher):
+                    read.add(_apply_alone(tx, part))
+            return read
+
+        total.add(database.retrying(work))
+    return total
+
+
+def _apply_alone(tx: Connection, part: _Part) -> Read:
+    """Apply one callback, or set it aside."""
+    alone = Read()
+    _add(alone, part)
+    try:
+        with tx.begin_nested():
+            _apply(tx, alone)
+    except Exception as error:
+        if isinstance(error, DBAPIError) and is_transient(error):
+            raise
+        alone = Read(1, unreadable=[part.aside(f"it could not be applied: {log_text(error)}")])
+    raw_receipts.set_aside(tx, alone.unreadable)
+    return alone
+
+
+class _Part(NamedTuple):
+    """One callback of a group; None where the group cannot be decrypted, for the reason ``why``."""
+
+    group: Group
+    n: int
+    callback: Callback | None
+    why: str = ""
+
+    def aside(self, why: str) -> Unreadable:
+        return Unreadable(self.group.id, self.n, self.group.received_at, why)
+
+
+def _parts(groups: Sequence[Group], cipher: Cipher) -> Iterator[_Part]:
+    for group in groups:
+        try:
+            callbacks = raw_receipts.unpack(group, cipher)
+        except CannotDecrypt as error:
+            yield _Part(group, WHOLE_ROW, None, str(error))
+        except (zlib.error, ValueError):
+            yield _Part(group, WHOLE_ROW, None, "the row was changed since it was written")
+        else:
+            yield from (_Part(group, n, callback) for n, callback in enumerate(callbacks))
+
+
+def _read(groups: Sequence[Group], cipher: Cipher) -> Read:
+    read = Read()
+    for part in _parts(groups, cipher):
+        _add(read, part)
+    return read
+
+
+def _add(read: Read, part: _Part) -> None:
+    """Add what one callback says."""
+    if part.callback is None:
+        read.callbacks += part.group.bodies
+        read.unreadable.append(part.aside(part.why))
+        return
+    read.callbacks += 1
+    body = part.callback.body
+    if body[:2] == b"\x1f\x8b" or "gzip" in part.callback.headers.get("content-encoding", ""):
+        try:
+            body = _unpacked(body)
+        except zlib.error:
+            read.unreadable.append(part.aside("its gzip body is damaged or too large"))
+            return
+    parsed = parse(body)
+    received_at = part.group.received_at
+    read.receipts.extend(_receipt(each, received_at) for each in parsed.receipts)
+    read.inbound.extend(parsed.inbound)
+    read.notices.extend(parsed.notices)
+    if parsed.unreadable:
+        first = parsed.unreadable[0]
+        more = f", and {len(parsed.unreadable) - 1} more" if len(parsed.unreadable) > 1 else ""
+        read.unreadable.append(part.aside(f"part {first.n}: {first.why}{more}"))
+
+
+def _receipt(of: ParsedReceipt, received_at: int) -> Receipt:
+    at = received_at if of.at is None else of.at
+    return Receipt(of.ids[0], of.status, at, of.code, of.why, of.ids[1:_MOST_IDS])
+
+
+def _unpacked(body: bytes) -> bytes:
+    unpacking = zlib.decompressobj(wbits=31)
+    data = unpacking.decompress(body, _MOST_UNPACKED)
+    if not unpacking.eof:
+        raise zlib.error("cut off, or too large")
+    return data
+
+
+# -- show and read again ----------------------------------------------------------------------------
+
+
+def list_receipts(
+    database: Database,
+    cipher: Cipher,
+    *,
+    state: str | None = None,
+    limit: int = 100,
+    after: str | None = None,
+    bodies: bool = False,
+) -> Page:
+    """Receipts, newest first; ``after`` is the ``next`` of the page before.
+
+    ``state``: ``orphan``, those whose message is not known, or ``unreadable``, callbacks that could not be read, with
+    their ``bodies`` if wanted. Raises InvalidValue.
+    """
+    if state is not None and state not in STATES:
+        raise InvalidValue("state", state[:40], f"is not one of {', '.join(STATES)}")
+    with database.read() as tx:
+        if state == "unreadable":
+            return _unreadable(tx, cipher, limit, after, bodies=bodies)
+        rows = receipts.newest(tx, orphans=state == "orphan", limit=limit, before=after)
+    return Page.of([{**row, "aliases": (row["aliases"] or "").split()} for row in rows], limit)
+
+
+def _unreadable(tx: Connection, cipher: Cipher, limit: int, after: str | None, *, bodies: bool) -> Page:
+    rows: list[dict[str, Any]] = [dict(row) for row in raw_receipts.aside(tx, limit=limit, before=after)]
+    if bodies:
+        groups = raw_receipts.of_ids(tx, sorted({row["raw_id"] for row in rows}))
+        found = {(part.group.id, part.n): part.callback for part in _parts(groups, cipher)}
+        for row in rows:
+            callback = found.get((row["raw_id"], row["n"]))
+            row["body"] = None if callback is None else callback.body[:_MOST_SHOWN].decode(errors="replace")
+    return Page.of(rows, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Reparsed:
+    """Callbacks that were set aside: how many were read again, and how many still cannot be."""
+
+    read: int
+    unreadable: int
+
+
+def reparse(database: Database, cipher: Cipher, *, at_once: int = 500) -> Reparsed:
+    """Read all callbacks again that were set aside, e.g. after an update that knows their shape.
+
+    Raises LedgerUnreachable.
+    """
+    total, left, after = 0, 0, ""
+    while True:
+
+        def work(tx: Connection, after: str = after) -> tuple[str, int, int]:
+            return _reparse_some(tx, cipher, after, at_once)
+
+        after, read, unreadable = database.retrying(work)
+        total, left = total + read, left + unreadable
+        if not after:
+            return Reparsed(total, left)
+
+
+def _reparse_some(tx: Connection, cipher: Cipher, after: str, limit: int) -> tuple[str, int, int]:
+    """The last id, "" at the end; how many were read, and how many not."""
+    rows = raw_receipts.aside_after(tx, after, limit)
+    groups = raw_receipts.of_ids(tx, sorted({str(row["raw_id"]) for row in rows}))
+    wanted = {(str(row["raw_id"]), int(row["n"])) for row in rows}
+    raw_receipts.take_back(tx, [str(row["id"]) for row in rows])
+    read = unreadable = 0
+    for group in groups:
+        for part in _parts([group], cipher):
+            if (group.id, part.n) in wanted or (group.id, WHOLE_ROW) in wanted:
+                alone = _apply_alone(tx, part)
+                read, unreadable = read + (not alone.unreadable), unreadable + bool(alone.unreadable)
+    return (str(rows[-1]["id"]) if len(rows) == limit else ""), read, unreadable

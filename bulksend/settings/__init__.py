@@ -208,9 +208,12 @@ class Settings(BaseModel):
     webhooks_concurrency: int = Field(
         10, ge=1, le=100, description="Maximum number of requests under way to one endpoint of webhooks"
     )
+    receipts_keep_days: float = Field(
+        30, ge=1, le=3650, description="Time that the vendor's callbacks are kept as they came, days"
+    )
     spool_dir: str = Field(
         ".bulksend/spool",
-        description="Folder for results that a stopping worker could not write to the ledger",
+        description="Folder for results of a stopping worker and for callbacks, while the ledger is away",
     )
     upload_dir: str = Field(
         ".bulksend/uploads",

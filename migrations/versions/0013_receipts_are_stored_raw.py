@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 _ID = sa.Uuid(as_uuid=False).with_variant(sa.String(length=36), "sqlite")
+_ORPHAN = sa.text("message_pk IS NULL")
 _UNREAD = sa.text("read_at IS NULL")
 
 
@@ -48,7 +49,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("raw_id", "n", name=op.f("uq_unreadable_receipts_raw_id_n")),
     )
     op.add_column(
-        "receipts", sa.Column("alias", sa.String(256), comment="another id that it names, e.g. a RequestId")
+        "receipts",
+        sa.Column("aliases", sa.Text(), comment="other ids that it names, e.g. a RequestId, one a line"),
+    )
+    op.create_index(
+        "ix_receipts_orphans",
+        "receipts",
+        ["message_pk", "id"],
+        sqlite_where=_ORPHAN,
+        postgresql_where=_ORPHAN,
     )
     if op.get_bind().dialect.name == "postgresql":
         # The data is compressed already.
@@ -57,7 +66,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Callbacks that were not read are lost."""
-    op.drop_column("receipts", "alias")
+    op.drop_index("ix_receipts_orphans", table_name="receipts")
+    op.drop_column("receipts", "aliases")
     op.drop_table("unreadable_receipts")
     op.drop_index("ix_raw_receipts_unread", table_name="raw_receipts")
     op.drop_table("raw_receipts")
