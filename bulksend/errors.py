@@ -29,6 +29,9 @@ BulksendError                   1  500  everything below
 │   ├── DiskFull                3  507  the disk for posted files is full
 │   ├── SchemaOutdated                  the ledger needs `bulksend migrate`
 │   └── CannotStart                     a local server of `up`, `demo` or the tests did not start
+├── ApiError                            a call of the HTTP API by bulksend.client failed
+│   ├── ApiRefused                      the API said why; nothing was changed
+│   └── ApiUnreachable                  no answer in all tries; it may have been done
 ├── IntakeConflict                      another process changed the campaign; read it again and repeat
 ├── CannotDecrypt                       one stored payload cannot be read
 ├── CannotRender                        one message cannot be sent as it is stored

@@ -27,6 +27,7 @@ ROOMS = {
     "bulksend.clock": 0.2,
     "bulksend.batcher": 0.25,
     "bulksend.redis_client": 0.2,
+    "bulksend.client": 0.2,
     "bulksend.metrics": 0.2,
     "bulksend.tracing": 0.2,
     "bulksend.ledger": 1.0,
@@ -57,6 +58,7 @@ DOORS = {
     "simulator.__main__": "the rehearsal vendor's own entry",
     "migrations.env": "alembic's own command line",
     "bulksend.logs": "NO_COLOR, which is the terminal's",
+    "bulksend.client.connection": "Client.from_env()",
 }
 DATABASE_LIBRARIES = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
 DATABASE_TYPES = {"sqlalchemy.Connection", "sqlalchemy.RowMapping"}

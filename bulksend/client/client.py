@@ -1,0 +1,170 @@
+"""The client for programs without an event loop."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from bulksend.client import calls
+from bulksend.client.answers import RefusedMessage, SentMessage
+from bulksend.client.calls import Again, Answered, Call, at, call, judge, same
+from bulksend.client.connection import Address, request_of
+from bulksend.client.retries import Retries
+from bulksend.client.shapes import Campaign, CampaignChanges, Message, MessageFilters
+
+T = TypeVar("T")
+
+
+class Client:
+    """Thread-safe. Each method raises ApiRefused, and ApiUnreachable when no answer came in all tries."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout_s: float = 10.0,
+        retries: Retries | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``url`` is where ``bulksend serve`` answers, ``key`` one of ``bulksend keys add``. Raises ValueError."""
+        self._address = Address(url, key)
+        self._timeout_s = timeout_s
+        self._retries = retries or Retries()
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=self._address.url, headers=self._address.headers, transport=transport
+        )
+
+    @classmethod
+    def from_env(cls) -> Client:
+        """A client for BULKSEND_URL with BULKSEND_API_KEY. Raises ValueError when one is missing."""
+        address = Address.from_env()
+        return cls(address.url, address.key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- messages -----------------------------------------------------------------------------------------
+
+    def send(self, *, idempotency_key: str | None = None, **message: Unpack[Message]) -> SentMessage:
+        """Send one message; returns when it is stored, or with ``wait_seconds`` when it has ended."""
+        return self._do(calls.send(message, idempotency_key))
+
+    def send_many(
+        self, messages: Iterable[Message], *, idempotency_key: str | None = None
+    ) -> list[SentMessage | RefusedMessage]:
+        """Send any number of messages, each stored or refused by itself; a result for each, in their order."""
+        return [result for made in calls.send_many(messages, idempotency_key) for result in self._do(made)]
+
+    def message(self, id: str) -> dict[str, Any]:
+        """One message with its attempts, receipts and acts."""
+        return self._do(call("GET", at("messages", id), read=same))
+
+    def why(self, id: str) -> dict[str, Any]:
+        """Which gate holds a message, and the earliest time it can be sent."""
+        return self._do(call("GET", at("messages", id, "why"), read=same))
+
+    def messages(self, **filters: Unpack[MessageFilters]) -> Iterator[dict[str, Any]]:
+        """All messages that match, the newest first, page by page."""
+        return self.pages(at("messages"), filters)
+
+    def resolve(self, id: str, *, as_: str, why: str, idempotency_key: str | None = None) -> dict[str, Any]:
+        """Resolve an unknown message as ``accepted``, ``failed`` or ``resend``."""
+        body = {"as": as_, "why": why}
+        return self._do(call("POST", at("messages", id, "resolve"), body, read=same, key=idempotency_key))
+
+    # -- campaigns ----------------------------------------------------------------------------------------
+
+    def create_campaign(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        **campaign: Unpack[Campaign],
+    ) -> dict[str, Any]:
+        """Send a campaign of some rows, each with ``to`` and the content's variables."""
+        return self._do(calls.campaign_of_rows(campaign, rows, idempotency_key))
+
+    def upload_campaign(
+        self, file: Path | str, *, idempotency_key: str | None = None, **campaign: Unpack[Campaign]
+    ) -> dict[str, Any]:
+        """Send a campaign of a CSV, XLSX or JSON lines file of any size."""
+        return self._do(calls.campaign_of_file(campaign, Path(file), idempotency_key))
+
+    def campaign(self, id: str) -> dict[str, Any]:
+        """One campaign, by id or name, with its counts and its progress."""
+        return self._do(call("GET", at("campaigns", id), read=same))
+
+    def campaigns(self, *, status: str | None = None, kind: str | None = None) -> Iterator[dict[str, Any]]:
+        """All campaigns that match, the newest first, page by page."""
+        return self.pages(at("campaigns"), {"status": status, "kind": kind})
+
+    def change_campaign(self, id: str, **changes: Unpack[CampaignChanges]) -> dict[str, Any]:
+        """Change the rate, due time or name of a campaign while it runs."""
+        return self._do(call("PATCH", at("campaigns", id), changes, read=same))
+
+    def act(
+        self, id: str, act: str, *, why: str | None = None, idempotency_key: str | None = None
+    ) -> dict[str, Any]:
+        """``pause``, ``resume``, ``cancel`` or ``retry`` a campaign, on record."""
+        body = {} if why is None else {"why": why}
+        return self._do(call("POST", at("campaigns", id, act), body, read=same, key=idempotency_key))
+
+    # -- all else -----------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Any endpoint of docs/http.md, such as ``call("POST", "/v1/suppressions", {…})``; its JSON."""
+        return self._do(call(method, path, body, read=same, params=params, key=idempotency_key))
+
+    def pages(self, path: str, filters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """The items of a list, over all its pages."""
+        after: str | None = None
+        while True:
+            page = self._do(call("GET", path, read=same, params={**(filters or {}), "after": after}))
+            yield from page["items"]
+            after = page["next"]
+            if after is None:
+                return
+
+    def _do(self, made: Call[T]) -> T:
+        attempt = 0
+        while isinstance(
+            result := judge(made, self._try(made), self._retries, attempt, random.random()), Again
+        ):
+            self._sleep(result.seconds)
+            attempt += 1
+        return result
+
+    def _try(self, made: Call[Any]) -> Answered | Exception:
+        with ExitStack() as files:
+            try:
+                reply = self._http.request(**request_of(made, files, self._timeout_s))
+            except httpx.HTTPError as error:
+                return error
+        return Answered(reply.status_code, dict(reply.headers), reply.content)

@@ -1,0 +1,88 @@
+"""What calls send, with the names of the API (docs/http.md). Instants are datetimes with a zone, or ISO 8601 text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NotRequired, Required, TypedDict
+
+Instant = datetime | str
+
+
+class Message(TypedDict, total=False):
+    """A message. ``key``: two sends with it are one message; ``wait_seconds``: answer when it has ended, 30 at most."""
+
+    to: Required[str]
+    sender: Required[str]
+    kind: Required[str]
+    type: Required[str]
+    content: Required[Mapping[str, Any]]
+    variables: Mapping[str, Any]
+    ttl_seconds: float
+    send_at: Instant
+    key: str
+    wait_seconds: float
+
+
+class Campaign(TypedDict, total=False):
+    """The options of a campaign: those of ``bulksend send``."""
+
+    name: str
+    sender: Required[str]
+    kind: Required[str]
+    type: Required[str]
+    content: Required[Mapping[str, Any]]
+    key: str
+    send_at: Instant
+    ttl_seconds: float
+    rate: float | str
+    on_unknown: str
+    timezone: str
+    region: str
+    map: Mapping[str, str]
+    encoding: str
+    sheet: str
+    again: bool
+    into: str
+    dry_run: bool
+
+
+class CampaignChanges(TypedDict, total=False):
+    """What may change while a campaign runs."""
+
+    rate: float | str
+    send_at: Instant
+    name: str
+
+
+class MessageFilters(TypedDict, total=False):
+    """Which messages."""
+
+    campaign: str
+    phone: str
+    message_id: str
+    request_id: str
+    status: str
+    since: Instant
+    until: Instant
+
+
+class Stored(TypedDict):
+    """The answer to one message."""
+
+    id: str
+    status: str
+    repeated: NotRequired[bool]
+
+
+def as_json(value: object) -> Any:
+    """The value as JSON holds it. Raises ValueError for a datetime without a zone."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()}: a time needs a zone, e.g. datetime.now(UTC)")
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(inner) for inner in value]
+    return value
