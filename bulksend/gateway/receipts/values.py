@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from bulksend.errors import BulksendError
+
 Fields = Mapping[str, Any]
 
 MAX_ID = 256
@@ -19,7 +21,7 @@ _NOT_DIGITS = re.compile(r"[^0-9]+")
 _NUMERIC = re.compile(r"[0-9]{1,19}(\.[0-9]{1,9})?")
 
 
-class NotJson(ValueError):
+class NotJson(BulksendError, ValueError):
     """The body is not JSON that can be read; the text is not private."""
 
 
