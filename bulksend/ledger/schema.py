@@ -462,6 +462,22 @@ api_keys = Table(
     Column("last_ip", String(45)),
 )
 
+users = Table(
+    "users",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("role", String(12), nullable=False),
+    Column("password_hash", Text, comment="argon2id; null until it is set"),
+    Column("setup_hash", LargeBinary, unique=True, comment="SHA-256 of the token that sets the password"),
+    Column("setup_expires_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    Column("disabled_at", Instant),
+    Column("failures", Integer, nullable=False, comment="failed sign-ins in a row"),
+    Column("locked_until", Instant),
+    Column("signed_in_at", Instant),
+)
+
 receipt_tokens = Table(
     "receipt_tokens",
     metadata,

@@ -19,5 +19,6 @@ webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveri
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation          health     whether worker and relay run
 access        Role, Principal    api_keys   add_key, list_keys, revoke; KeyRing: whose a key is
+users         add, list, reset, disable; set_password by setup token; check_password    passwords   hashes, lock-out
 limiter       the limiter's pause flags        contents   a message's content        json_shape   fields and times
 """

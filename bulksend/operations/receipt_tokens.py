@@ -17,6 +17,7 @@ from bulksend.ledger import receipt_tokens
 from bulksend.ledger.database import Database
 from bulksend.ledger.receipt_tokens import ReceiptToken
 from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
+from bulksend.operations.api_keys import checked_name
 from bulksend.operations.json_shape import to_json
 
 PREFIX = "bsr"
@@ -49,6 +50,28 @@ def add(
     return NewToken(id, token)
 
 
+def add_token(database: Database, *, name: str, ips: Sequence[str] = (), actor: str) -> dict[str, Any]:
+    """Make a token, on record: its fields, and as ``token`` the token itself, which is shown once, with its ``path``.
+
+    Raises InvalidValue, which names the field.
+    """
+    with database.write() as tx:
+        made = add(tx, name=checked_name(name), ips=ips, actor=actor)
+        shown = as_json(_existing(tx, made.id))
+    return shown | {"token": made.token, "path": f"/v1/receipts/{made.token}"}
+
+
+def show_token(tx: Connection, id: str) -> dict[str, Any]:
+    """One token without its hash. Raises NotFound."""
+    return as_json(_existing(tx, id))
+
+
+def revoke_token(database: Database, id: str, *, actor: str, why: str) -> dict[str, Any]:
+    """Refuse a token from now on, on record. Raises NotFound."""
+    with database.write() as tx:
+        return {"id": id, "revoked": True, "changed": revoke(tx, id, actor=actor, why=why)}
+
+
 def list_tokens(tx: Connection) -> list[dict[str, Any]]:
     """Every token without its hash, the oldest first."""
     return [as_json(token) for token in receipt_tokens.all_tokens(tx)]
@@ -62,9 +85,14 @@ def as_json(token: ReceiptToken) -> dict[str, Any]:
 
 def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     """Revoke a token; returns whether it was live. Raises NotFound when there is none of that id."""
-    if receipt_tokens.get(tx, id) is None:
-        raise NotFound(f"no token has the id {id[:40]}; `bulksend tokens list` shows them")
-    return receipt_tokens.revoke(tx, id, actor=actor, why=why)
+    return receipt_tokens.revoke(tx, _existing(tx, id).id, actor=actor, why=why)
+
+
+def _existing(tx: Connection, id: str) -> ReceiptToken:
+    token = receipt_tokens.get(tx, id)
+    if token is None:
+        raise NotFound("no token has this id; `bulksend tokens list` shows the ids")
+    return token
 
 
 class TokenRing:

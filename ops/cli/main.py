@@ -20,6 +20,8 @@ from ops.cli import (
     servers,
     streams,
     suppressions,
+    tokens,
+    users,
     webhooks,
 )
 from ops.cli.arguments import guard
@@ -61,6 +63,8 @@ suppressions.register(app)
 senders.register(app)
 keys.register(app)
 webhooks.register(app)
+users.register(app)
+tokens.register(app)
 servers.register(app)
 
 

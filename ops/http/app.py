@@ -29,8 +29,10 @@ from ops.http.routes import (
     health,
     keys,
     messages,
+    receipt_tokens,
     senders,
     suppressions,
+    users,
     webhooks,
 )
 from ops.http.sending import Sending
@@ -49,6 +51,11 @@ _ROUTERS = (
     webhooks.router,
     senders.router,
     suppressions.router,
+    exports.router,
+    keys.router,
+    webhooks.router,
+    users.router,
+    receipt_tokens.router,
 )
 
 

@@ -42,6 +42,8 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("suppressions list --phone 447700900001 --region UK", "--region"),
         ("senders set 8615000579987 --rate fast", "--rate"),
         ("keys add --name shop --role boss", "--role"),
+        ("users add ann --role boss", "--role"),
+        ("tokens add --name console --ips everywhere", "--ips"),
         ("keys add --name shop --role sender --kinds otp,spam", "--kinds"),
         ("keys add --name shop --role sender --senders 12", "--senders"),
         ("keys add --name shop --role sender --expires 2020-01-01T00:00:00Z", "--expires"),

@@ -168,6 +168,28 @@ def test_a_key_of_a_program_is_printed_once_and_can_be_revoked(cli: Cli, tmp_pat
     assert cli("keys", "revoke", "nothing").returncode == 2
 
 
+@pytest.mark.timeout(600)
+def test_a_user_and_a_receipt_token_are_added_listed_and_taken_away(cli: Cli) -> None:
+    user = one(cli("users", "add", "ann", "--role", "operator", "--json"))
+    assert user["setup_token"].startswith("bss_")
+    assert one(cli("users", "reset", "ann", "--why", "lost", "--json"))["setup_token"] != user["setup_token"]
+    (listed,) = lines(cli("users", "list", "--json"))
+    assert (listed["name"], listed["role"], listed["has_password"]) == ("ann", "operator", False)
+    assert cli("users", "add", "ann", "--role", "viewer").returncode == 2
+    assert one(cli("users", "disable", "ann", "--json"))["changed"] is True
+    assert "already" in cli("users", "disable", "ann").stderr
+
+    token = one(cli("tokens", "add", "--name", "console", "--ips", "203.0.113.0/24", "--json"))
+    second = cli("tokens", "add", "--name", "console")
+    assert second.stdout.startswith("/v1/receipts/bsr_"), "stdout is the path alone"
+    assert one(cli("tokens", "revoke", token["id"], "--why", "replaced", "--json"))["changed"] is True
+    old, new = lines(cli("tokens", "list", "--json"))
+    assert (old["id"], old["ips"], old["revoked_at"] is not None) == (token["id"], ["203.0.113.0/24"], True)
+    assert (new["ips"], new["revoked_at"]) == ([], None)
+    assert cli("tokens", "revoke", "nothing").returncode == 2
+    assert cli("users", "disable", "nothing").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -35,6 +35,8 @@ COMMANDS = {
     "suppressions import": "suppressions import bad.csv",
     "senders list": "senders list",
     "keys list": "keys list",
+    "users list": "users list",
+    "tokens list": "tokens list",
     "settings": "settings",
     "audit": "audit",
     "doctor": "doctor",
@@ -46,6 +48,8 @@ COMMANDS = {
 NO_TABLE = {
     *(("demo",), ("up",), ("worker",), ("relay",), ("serve",), ("simulate",), ("migrate",), ("export",)),
     ("messages", "resolve"),
+    *(("users", act) for act in ("add", "reset", "disable")),
+    *(("tokens", act) for act in ("add", "revoke")),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),
     *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry")),
     *(("suppressions", act) for act in ("add", "remove")),
@@ -76,6 +80,8 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
     assert cli("senders", "set", SENDER, "--name", NAME).returncode == 0
     assert cli("senders", "pause", SENDER, "--why", ERROR).returncode == 0
     assert cli("keys", "add", "--name", NAME, "--role", "sender", "--senders", SENDER).returncode == 0
+    assert cli("users", "add", "ann@shop.example", "--role", "operator").returncode == 0
+    assert cli("tokens", "add", "--name", NAME, "--ips", "203.0.113.0/24,198.51.100.7").returncode == 0
     with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
         found = [id for (id,) in ledger.execute("SELECT id FROM messages ORDER BY id")]
         ledger.execute(

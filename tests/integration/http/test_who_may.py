@@ -20,6 +20,8 @@ WITHOUT_A_KEY = {
     *(("GET", path) for path in ("/healthz", "/readyz", "/docs", "/openapi.json")),
     ("GET", "/static"),
 }
+#: By a token of its own, or on a port of its own.
+BY_ANOTHER_TOKEN = {("GET", "/metrics")}
 #: Whatever its role.
 ANY_KEY = {("GET", "/v1/me")}
 NEEDS: dict[tuple[str, str], Role] = {
@@ -32,6 +34,15 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("POST", "/v1/keys"): Role.ADMIN,
     ("GET", "/v1/keys/{id}"): Role.ADMIN,
     ("DELETE", "/v1/keys/{id}"): Role.ADMIN,
+    ("GET", "/v1/users"): Role.ADMIN,
+    ("POST", "/v1/users"): Role.ADMIN,
+    ("GET", "/v1/users/{name}"): Role.ADMIN,
+    ("POST", "/v1/users/{name}/reset"): Role.ADMIN,
+    ("DELETE", "/v1/users/{name}"): Role.ADMIN,
+    ("GET", "/v1/receipt-tokens"): Role.ADMIN,
+    ("POST", "/v1/receipt-tokens"): Role.ADMIN,
+    ("GET", "/v1/receipt-tokens/{id}"): Role.ADMIN,
+    ("DELETE", "/v1/receipt-tokens/{id}"): Role.ADMIN,
 }
 
 
@@ -45,7 +56,7 @@ def routes_of(app: Any) -> set[tuple[str, str]]:
 
 
 def test_every_route_has_its_role(api: Any) -> None:
-    assert routes_of(api.client.app) == WITHOUT_A_KEY | ANY_KEY | set(NEEDS)
+    assert routes_of(api.client.app) == WITHOUT_A_KEY | BY_ANOTHER_TOKEN | ANY_KEY | set(NEEDS)
 
 
 def ask(client: TestClient, method: str, path: str, key: str | None) -> int:
@@ -73,6 +84,7 @@ def test_a_route_for_any_key_takes_each_role_and_none_without_a_key(api: Any) ->
 
 def test_what_needs_no_key_takes_none(api: Any) -> None:
     assert {ask(api.client, *route, None) for route in WITHOUT_A_KEY if route[1] != "/static"} == {200}
+    assert {ask(api.client, *route, api.key(Role.ADMIN)) for route in BY_ANOTHER_TOKEN} <= {401, 404}
 
 
 @pytest.mark.parametrize("role", Role)

@@ -1,0 +1,132 @@
+"""People who may sign in. Of a password and of a setup token only hashes are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from bulksend.ledger import operator_log
+from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.operator_log import Values
+from bulksend.ledger.schema import users
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as stored. Instants in ms. ``failures``: sign-ins that failed since the last one that did not."""
+
+    name: str
+    role: str
+    password_hash: str | None
+    setup_hash: bytes | None
+    setup_expires_at: int | None
+    created_at: int
+    created_by: str
+    disabled_at: int | None
+    failures: int
+    locked_until: int | None
+    signed_in_at: int | None
+
+
+def add(
+    tx: Connection, *, name: str, role: str, setup_hash: bytes, setup_expires_at: int, actor: str
+) -> None:
+    """Store a new user, or one that was disabled again as a new one, on record."""
+    tx.execute(delete(users).where(users.c.name == name, users.c.disabled_at.is_not(None)))
+    tx.execute(
+        insert(users).values(
+            name=name,
+            role=role,
+            setup_hash=setup_hash,
+            setup_expires_at=setup_expires_at,
+            created_at=current_ms(),
+            created_by=storable(actor, 100),
+            failures=0,
+        )
+    )
+    _record(tx, name, "add", actor=actor, why=role, after={"role": role})
+
+
+def get(tx: Connection, name: str, *, to_change: bool = False) -> User | None:
+    """One user; None where there is none of that name. ``to_change``: others wait until this transaction ends."""
+    found = select(users).where(users.c.name == name)
+    row = tx.execute(found.with_for_update() if to_change else found).mappings().one_or_none()
+    return None if row is None else User(**row)
+
+
+def by_setup_hash(tx: Connection, hash: bytes) -> User | None:
+    """The user whose setup token has this hash."""
+    row = tx.execute(select(users).where(users.c.setup_hash == hash)).mappings().one_or_none()
+    return None if row is None else User(**row)
+
+
+def all_users(tx: Connection) -> list[User]:
+    """Every user, by name."""
+    return [User(**row) for row in tx.execute(select(users).order_by(users.c.name)).mappings()]
+
+
+def set_values(tx: Connection, name: str, **values: Any) -> None:
+    """Set columns of one user. It does the same work where there is none of that name."""
+    tx.execute(update(users).where(users.c.name == name).values(**values))
+
+
+def set_setup(tx: Connection, name: str, *, hash: bytes, expires_at: int, actor: str, why: str) -> None:
+    """Give the user another setup token; its password and its lock are gone, on record."""
+    set_values(
+        tx,
+        name,
+        setup_hash=hash,
+        setup_expires_at=expires_at,
+        password_hash=None,
+        failures=0,
+        locked_until=None,
+    )
+    _record(tx, name, "reset", actor=actor, why=why)
+
+
+def set_password(tx: Connection, user: User, password_hash: str) -> bool:
+    """Set the password of the user of a setup token, which is used up by it. Returns whether it was there still."""
+    is_current: ColumnElement[bool] = users.c.setup_hash == user.setup_hash
+    change = (
+        update(users)
+        .where(users.c.name == user.name, is_current)
+        .values(
+            password_hash=password_hash,
+            setup_hash=None,
+            setup_expires_at=None,
+            failures=0,
+            locked_until=None,
+        )
+    )
+    return operator_log.apply(
+        tx, change, actor=user.name, act="set password", scope="user", subject=user.name, why="by setup token"
+    )
+
+
+def disable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
+    """Refuse a user from now on, on record; returns whether it was not disabled before."""
+    change = (
+        update(users)
+        .where(users.c.name == name, users.c.disabled_at.is_(None))
+        .values(disabled_at=current_ms(), password_hash=None, setup_hash=None, setup_expires_at=None)
+    )
+    return operator_log.apply(
+        tx,
+        change,
+        actor=actor,
+        act="disable",
+        scope="user",
+        subject=name,
+        why=why,
+        before={"disabled": False},
+        after={"disabled": True},
+    )
+
+
+def _record(
+    tx: Connection, name: str, act: str, *, actor: str, why: str, after: Values | None = None
+) -> None:
+    operator_log.record(tx, actor=actor, act=act, scope="user", subject=name, why=why, after=after)

@@ -1,0 +1,93 @@
+"""``bulksend users``: people who may sign in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.arguments import Json, Reason, option_names
+from ops.cli.context import DONE, actor, command, ledger, settings
+from ops.cli.keys import Role
+
+group = typer.Typer(help="People who may sign in.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The name that the user signs in with.", metavar="NAME")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(group, name="users")
+
+
+@group.command("add")
+@command
+def add(name: Name, role: Role, json: Json = False) -> int:
+    """Add a user. A one-time setup token is printed; it sets the first password within a day."""
+    from bulksend.operations.users import add_user
+
+    of = settings()
+    with option_names():
+        made = add_user(ledger(of), name=name, role=role, actor=actor())
+    return _told(made, json)
+
+
+@group.command("reset")
+@command
+def reset(name: Name, why: Reason = None, json: Json = False) -> int:
+    """Take a user's password and lock away, and print another setup token."""
+    from bulksend.operations.campaigns import NO_REASON
+    from bulksend.operations.users import reset_user
+
+    return _told(reset_user(ledger(settings()), name, actor=actor(), why=why or NO_REASON), json)
+
+
+def _told(user: dict[str, Any], json: bool) -> int:
+    from ops.cli.output import line, print_json, say
+
+    if json:
+        print_json(user)
+    else:
+        line(user["setup_token"])
+        say(
+            f"setup token of {user['name']}, {user['role']}, until {user['setup_expires_at']}; it is shown only now"
+        )
+    return DONE
+
+
+@group.command("list")
+@command
+def list_(json: Json = False) -> int:
+    """Every user, by name."""
+    from bulksend.operations.users import list_users
+    from ops.cli.output import Times, print_json_lines, table
+
+    of = settings()
+    with ledger(of).read() as tx:
+        found = list_users(tx)
+    if json:
+        print_json_lines(found)
+        return DONE
+    shown = ("name", "role", "has_password", "signed_in_at", "disabled_at", "locked_until")
+    table(
+        shown,
+        [[user[column] for column in shown] for user in found],
+        optional=("signed_in_at", "has_password"),
+        times=Times(of.timezone or "UTC"),
+    )
+    return DONE
+
+
+@group.command("disable")
+@command
+def disable(name: Name, why: Reason = None, json: Json = False) -> int:
+    """Refuse a user from now on."""
+    from bulksend.operations.campaigns import NO_REASON
+    from bulksend.operations.users import disable_user
+    from ops.cli.output import print_json, say
+
+    done = disable_user(ledger(settings()), name, actor=actor(), why=why or NO_REASON)
+    if json:
+        print_json(done)
+    else:
+        say(f"user {name} is {'now' if done['changed'] else 'already'} disabled")
+    return DONE

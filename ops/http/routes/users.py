@@ -1,0 +1,68 @@
+"""People who may sign in: add, list, reset and disable them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from bulksend.operations import users
+from bulksend.operations.access import Role
+from bulksend.operations.campaigns import NO_REASON
+from bulksend.operations.json_shape import Page
+from ops.http.idempotency import Once
+from ops.http.parts import Admin, P
+from ops.http.routes.keys import After, Limit, Why
+
+router = APIRouter(prefix="/v1/users", tags=["users"])
+
+
+class NewUser(BaseModel):
+    """A user without a password."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=100)]
+    role: Annotated[Role, Field(description="viewer, sender, operator or admin.")]
+
+
+@router.get("")
+def list_users(parts: P, principal: Admin, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+    """Every user, by name."""
+    with parts.database.read() as tx:
+        return asdict(Page.part(users.list_users(tx), limit=limit, after=after, by="name"))
+
+
+@router.post("", status_code=201)
+def add(asked: NewUser, parts: P, principal: Admin, once: Once) -> Response:
+    """Add a user. `setup_token` is shown in this answer only, and sets the first password within a day."""
+    return once.answer(
+        lambda database: users.add_user(database, name=asked.name, role=asked.role, actor=principal.actor),
+        status=201,
+        location="/v1/users/{name}",
+        secret=("setup_token",),
+    )
+
+
+@router.get("/{name}")
+def show(name: str, parts: P, principal: Admin) -> dict[str, Any]:
+    """One user."""
+    with parts.database.read() as tx:
+        return users.show_user(tx, name)
+
+
+@router.post("/{name}/reset")
+def reset(name: str, parts: P, principal: Admin, once: Once, why: Why = NO_REASON) -> Response:
+    """Take a user's password and lock away; the answer has another `setup_token`."""
+    return once.answer(
+        lambda database: users.reset_user(database, name, actor=principal.actor, why=why),
+        secret=("setup_token",),
+    )
+
+
+@router.delete("/{name}")
+def disable(name: str, parts: P, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
+    """Refuse a user from now on."""
+    return users.disable_user(parts.database, name, actor=principal.actor, why=why)

@@ -1,0 +1,191 @@
+"""Users: a setup token sets the first password once, failures lock, and no answer tells which names there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from bulksend.errors import InvalidValue, NotFound, NotSignedIn
+from bulksend.ledger import operator_log
+from bulksend.ledger.database import Database
+from bulksend.operations import users
+from bulksend.operations.access import Origin, Role
+from bulksend.operations.passwords import FREE_FAILURES, Passwords
+
+PASSWORD = "correct horse battery"
+#: As cheap as argon2 may be.
+CHEAP = Passwords(passes=1, memory_kib=8)
+
+
+def added(ledger: Database, name: str = "ann", role: str = "operator") -> dict[str, Any]:
+    return users.add_user(ledger, name=name, role=role, actor="root")
+
+
+@pytest.fixture
+def ann(ledger: Database) -> str:
+    """A user with PASSWORD."""
+    return users.set_password(ledger, added(ledger)["setup_token"], PASSWORD, passwords=CHEAP)
+
+
+def sign_in(ledger: Database, name: str, password: str) -> Role | None:
+    """The role of the user, None where it is refused."""
+    try:
+        return users.check_password(ledger, name, password, passwords=CHEAP).role
+    except NotSignedIn:
+        return None
+
+
+def later(ledger: Database, ms: int) -> None:
+    """Let that much time pass for all locks and tokens."""
+    with ledger.write() as tx:
+        tx.execute(
+            text(
+                "UPDATE users SET locked_until = locked_until - :ms, setup_expires_at = setup_expires_at - :ms"
+            ),
+            {"ms": ms},
+        )
+
+
+def test_a_new_user_sets_its_password_by_its_token_and_signs_in(ledger: Database) -> None:
+    made = added(ledger)
+    assert made["setup_token"].startswith("bss_")
+    assert sign_in(ledger, "ann", "") is None, "without a password none is right"
+    assert users.set_password(ledger, made["setup_token"], PASSWORD, passwords=CHEAP) == "ann"
+    principal = users.check_password(
+        ledger, "ann", PASSWORD, passwords=CHEAP, origin=Origin("203.0.113.7", "r-1")
+    )
+    assert (principal.id, principal.role, principal.actor.ip) == ("ann", Role.OPERATOR, "203.0.113.7")
+    with ledger.read() as tx:
+        shown = users.show_user(tx, "ann")
+        acts = [act.act for act in operator_log.of(tx, "user", "ann")]
+        row = str(tx.execute(text("SELECT * FROM users")).all())
+    assert (shown["has_password"], shown["signed_in_at"] is not None) == (True, True)
+    assert acts == ["add", "set password"]
+    assert "$argon2id$" in row
+    assert PASSWORD not in row + str(shown)
+    assert not shown.keys() & {"password_hash", "setup_hash"}
+
+
+def test_a_token_is_used_up_expires_and_is_replaced_by_a_reset(ledger: Database) -> None:
+    first = added(ledger)["setup_token"]
+    second = users.reset_user(ledger, "ann", actor="root", why="lost")["setup_token"]
+    third = users.reset_user(ledger, "ann", actor="root", why="lost")["setup_token"]
+    later(ledger, users.SETUP_MS)
+    for token in (first, second, third, "bss_nothing", ""):
+        with pytest.raises(NotSignedIn):
+            users.set_password(ledger, token, PASSWORD, passwords=CHEAP)
+    last = users.reset_user(ledger, "ann", actor="root", why="lost")["setup_token"]
+    users.set_password(ledger, last, PASSWORD, passwords=CHEAP)
+    with pytest.raises(NotSignedIn):
+        users.set_password(ledger, last, "another password", passwords=CHEAP)
+    assert sign_in(ledger, "ann", PASSWORD) is Role.OPERATOR
+
+
+@pytest.mark.parametrize("name", ["", "ann/bob", "ann bob", "..", "x" * 101, "a\nb"])
+def test_a_name_that_no_path_could_have_is_refused(ledger: Database, name: str) -> None:
+    with pytest.raises(InvalidValue, match="name"):
+        added(ledger, name)
+
+
+@pytest.mark.parametrize("weak", ["short", "x" * 201, "ann-ann-ann-", ""])
+def test_a_weak_password_is_refused_and_the_token_stays_good(ledger: Database, weak: str) -> None:
+    token = added(ledger)["setup_token"]
+    with pytest.raises(InvalidValue, match="password") as error:
+        users.set_password(ledger, token, weak, passwords=CHEAP)
+    assert error.value.value == ""
+    assert users.set_password(ledger, token, PASSWORD, passwords=CHEAP) == "ann"
+
+
+def test_failures_lock_a_user_for_longer_each_time_and_a_sign_in_forgives_them(
+    ledger: Database, ann: str
+) -> None:
+    for _ in range(FREE_FAILURES):
+        assert sign_in(ledger, ann, "wrong") is None
+    assert sign_in(ledger, ann, PASSWORD) is None, "it is locked"
+    later(ledger, 31_000)
+    assert sign_in(ledger, ann, "wrong") is None
+    later(ledger, 31_000)
+    assert sign_in(ledger, ann, PASSWORD) is None, "the second lock is longer"
+    later(ledger, 31_000)
+    assert sign_in(ledger, ann, PASSWORD) is Role.OPERATOR
+    for _ in range(FREE_FAILURES - 1):
+        assert sign_in(ledger, ann, "wrong") is None
+    assert sign_in(ledger, ann, PASSWORD) is Role.OPERATOR
+
+
+def test_attempts_at_the_same_time_count_too(ledger: Database, ann: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: sign_in(ledger, ann, "wrong"), range(16))) == {None}
+    assert sign_in(ledger, ann, PASSWORD) is None
+
+
+def test_a_refusal_says_the_same_of_no_user_a_wrong_password_a_lock_and_a_disabled_one(
+    ledger: Database, ann: str
+) -> None:
+    def refusal(name: str, password: str) -> str:
+        with pytest.raises(NotSignedIn) as error:
+            users.check_password(ledger, name, password, passwords=CHEAP)
+        return str(error.value)
+
+    said = {refusal("nothing", PASSWORD), refusal(ann, "wrong")}
+    users.disable_user(ledger, ann, actor="root", why="left")
+    assert said | {refusal(ann, PASSWORD)} == {refusal("nothing", "")}
+
+
+class Counting(Passwords):
+    """Counts how often a hash is computed to check a password."""
+
+    checks = 0
+
+    def is_right(self, password: str, hash: str | None) -> bool:
+        type(self).checks += 1
+        return super().is_right(password, hash)
+
+
+@pytest.mark.parametrize("name", ["ann", "nothing"])
+def test_an_unknown_name_costs_the_same_work(
+    ledger: Database, ann: str, name: str, count_statements: Callable[[], list[str]]
+) -> None:
+    passwords = Counting(passes=1, memory_kib=8)
+    before = Counting.checks
+    statements = count_statements()
+    with pytest.raises(NotSignedIn):
+        users.check_password(ledger, name, "wrong", passwords=passwords)
+    assert Counting.checks - before == 1
+    assert [statement.split()[0] for statement in statements] == ["SELECT", "SELECT", "UPDATE"]
+
+
+@pytest.fixture
+def count_statements(ledger: Database) -> Callable[[], list[str]]:
+    """Begins to collect the statements that reach the database."""
+    from sqlalchemy import event
+
+    def begin() -> list[str]:
+        seen: list[str] = []
+
+        @event.listens_for(ledger.engine, "before_cursor_execute")
+        def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.split()[0] in ("SELECT", "UPDATE", "INSERT", "DELETE"):
+                seen.append(statement)
+
+        return seen
+
+    return begin
+
+
+def test_a_disabled_user_can_be_added_again_and_one_that_is_not_cannot(ledger: Database, ann: str) -> None:
+    with pytest.raises(InvalidValue, match="is a user"):
+        added(ledger)
+    assert users.disable_user(ledger, ann, actor="root", why="left")["changed"] is True
+    assert users.disable_user(ledger, ann, actor="root", why="left")["changed"] is False
+    with pytest.raises(NotFound):
+        users.reset_user(ledger, ann, actor="root", why="back")
+    again = added(ledger, role="viewer")
+    assert (again["role"], again["has_password"], again["disabled_at"]) == ("viewer", False, None)
+    assert sign_in(ledger, ann, PASSWORD) is None
+    with pytest.raises(NotFound):
+        users.disable_user(ledger, "nothing", actor="root", why="w")
