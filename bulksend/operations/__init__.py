@@ -11,6 +11,9 @@ progress      Watch: how far campaigns are and how fast they go
 messages      find by a Filter in Pages; show one with attempts, receipts and acts
 why           explain which gate holds a message, and until when
 unknowns      list_unknown; resolve by ids, or matching_ids of a Filter
+campaign_pages  campaign_settings   pages of campaigns and of what is in them; change one that runs
+uploads       files that were posted as campaigns
+exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
 audit         prove the promises
 senders       list_senders, change_sender; set_paused for a sender or the account
@@ -20,5 +23,7 @@ blockers      what holds messages back now, and the remedy
 doctor        examine an installation          health     whether worker and relay run
 access        Role, Principal    api_keys   add_key, list_keys, revoke; KeyRing: whose a key is
 users         add, list, reset, disable; set_password by setup token; check_password    passwords   hashes, lock-out
+receipt_tokens   add, list, revoke; TokenRing: whose a token is    callbacks   what callbacks say besides receipts
+idempotency   run_once: the same key, the same answer    gauges   what the relay shows of the ledger
 limiter       the limiter's pause flags        contents   a message's content        json_shape   fields and times
 """
