@@ -51,9 +51,6 @@ _ROUTERS = (
     webhooks.router,
     senders.router,
     suppressions.router,
-    exports.router,
-    keys.router,
-    webhooks.router,
     users.router,
     receipt_tokens.router,
 )

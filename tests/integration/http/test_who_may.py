@@ -24,6 +24,8 @@ WITHOUT_A_KEY = {
 BY_ANOTHER_TOKEN = {("GET", "/metrics")}
 #: Whatever its role.
 ANY_KEY = {("GET", "/v1/me")}
+#: Their answer never ends, so only a refusal is looked at.
+ENDLESS = {("GET", "/v1/events/stream")}
 NEEDS: dict[tuple[str, str], Role] = {
     ("POST", "/v1/messages"): Role.SENDER,
     ("GET", "/v1/messages"): Role.VIEWER,
@@ -46,6 +48,21 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("POST", "/v1/exports"): Role.VIEWER,
     ("GET", "/v1/exports/{id}"): Role.VIEWER,
     ("GET", "/v1/exports/{id}/file"): Role.VIEWER,
+    ("GET", "/v1/events"): Role.VIEWER,
+    ("GET", "/v1/events/stream"): Role.VIEWER,
+    ("GET", "/v1/suppressions"): Role.VIEWER,
+    ("POST", "/v1/suppressions"): Role.OPERATOR,
+    ("DELETE", "/v1/suppressions"): Role.OPERATOR,
+    ("POST", "/v1/suppressions/import"): Role.OPERATOR,
+    ("GET", "/v1/suppressions/import/{id}"): Role.OPERATOR,
+    ("GET", "/v1/senders"): Role.VIEWER,
+    ("GET", "/v1/senders/{phone}"): Role.VIEWER,
+    ("PATCH", "/v1/senders/{phone}"): Role.OPERATOR,
+    ("POST", "/v1/senders/{phone}/pause"): Role.OPERATOR,
+    ("POST", "/v1/senders/{phone}/resume"): Role.OPERATOR,
+    ("GET", "/v1/account"): Role.VIEWER,
+    ("POST", "/v1/account/pause"): Role.OPERATOR,
+    ("POST", "/v1/account/resume"): Role.OPERATOR,
     ("GET", "/v1/webhooks"): Role.ADMIN,
     ("POST", "/v1/webhooks"): Role.ADMIN,
     ("GET", "/v1/webhooks/{id}"): Role.ADMIN,
@@ -95,6 +112,8 @@ def test_each_role_may_what_its_routes_say_and_no_more(api: Any) -> None:
     for (method, path), needed in NEEDS.items():
         assert ask(api.client, method, path, None) == 401, f"{method} {path} without a key"
         for role in Role:
+            if (method, path) in ENDLESS and role.includes(needed):
+                continue
             status = ask(api.client, method, path, api.key(role))
             refused = status == 403
             assert status != 401, f"{method} {path} as {role}"
