@@ -13,7 +13,7 @@ import structlog
 from bulksend.errors import LedgerUnreachable
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
-from bulksend.ledger.encryption import Cipher
+from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.receipts import AT_ONCE, read_callbacks
 
 log = structlog.get_logger(__name__)
@@ -25,9 +25,9 @@ EVERY_S, FAILED_S = 0.25, 1.0
 class ReceiptReader:
     """``at_once``: how many callbacks one transaction applies."""
 
-    def __init__(self, database: Database, cipher: Cipher, *, at_once: int = AT_ONCE) -> None:
+    def __init__(self, database: Database, rules: CallbackRules, *, at_once: int = AT_ONCE) -> None:
         self._database = database
-        self._cipher = cipher
+        self._rules = rules
         self._at_once = at_once
 
     def run(self, stop: threading.Event, wanted: Callable[[], bool]) -> None:
@@ -49,7 +49,7 @@ class ReceiptReader:
 
     def read(self) -> int:
         """Apply the oldest callbacks; returns how many."""
-        read = read_callbacks(self._database, self._cipher, at_once=self._at_once)
+        read = read_callbacks(self._database, self._rules, at_once=self._at_once)
         if read.callbacks:
             log.debug("receipts_read", **read.counts())
         if read.unreadable:

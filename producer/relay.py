@@ -32,6 +32,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
 from bulksend.metrics import LedgerGauges, RedisMetrics, listen, process_registry
+from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.gauges import read_state
 from bulksend.redis_client import address_of
 from bulksend.settings import Settings
@@ -125,7 +126,7 @@ class Relay:
                 account=of.account(),
             ),
             clock=clock,
-            reader=ReceiptReader(database, bootstrap.reading_cipher(of)),
+            reader=ReceiptReader(database, CallbackRules.from_settings(of, bootstrap.reading_cipher(of))),
         )
 
     @property

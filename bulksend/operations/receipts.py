@@ -24,6 +24,7 @@ from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.ledger.raw_receipts import WHOLE_ROW, Callback, Group, Unreadable
 from bulksend.ledger.receipts import Receipt
+from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.json_shape import Page
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ class Read:
         }
 
 
-def read_callbacks(database: Database, cipher: Cipher, *, at_once: int = AT_ONCE) -> Read:
+def read_callbacks(database: Database, rules: CallbackRules, *, at_once: int = AT_ONCE) -> Read:
     """Apply the oldest callbacks that wait, about ``at_once`` of them.
 
     Any number of readers may run: what another one has read meanwhile is left to it. Raises LedgerUnreachable.
@@ -93,17 +94,17 @@ def read_callbacks(database: Database, cipher: Cipher, *, at_once: int = AT_ONCE
         groups = raw_receipts.unread(tx, bodies=at_once)
     if not groups:
         return Read()
-    read = _read(groups, cipher)
+    read = _read(groups, rules.cipher)
     reach("receipts_parsed")
     try:
-        database.retrying(lambda tx: _apply_unread(tx, groups, read))
+        database.retrying(lambda tx: _apply_unread(tx, groups, read, rules))
     except _ReadMeanwhile:
         return Read()
     except (LedgerUnreachable, FailpointReached):
         raise
     except Exception as error:  # noqa: BLE001 - one of thousands must not stop the others
         log.error("receipts_not_applied", error=log_text(error), callbacks=read.callbacks)
-        return _one_by_one(database, groups, cipher)
+        return _one_by_one(database, groups, rules)
     reach("receipts_applied")
     return read
 
@@ -112,20 +113,21 @@ class _ReadMeanwhile(BulksendError):
     """Another reader has read one of the groups."""
 
 
-def _apply_unread(tx: Connection, groups: Sequence[Group], read: Read) -> None:
+def _apply_unread(tx: Connection, groups: Sequence[Group], read: Read, rules: CallbackRules) -> None:
     """Apply what these groups say. Raises _ReadMeanwhile."""
     if not raw_receipts.mark_read(tx, [group.id for group in groups]):
         raise _ReadMeanwhile
-    _apply(tx, read)
+    _apply(tx, read, rules)
     raw_receipts.set_aside(tx, read.unreadable)
     reach("receipts_applying")
 
 
-def _apply(tx: Connection, read: Read) -> None:
+def _apply(tx: Connection, read: Read, rules: CallbackRules) -> None:
     receipts.take_all(tx, read.receipts)
+    rules.apply(tx, read.inbound, read.notices)
 
 
-def _one_by_one(database: Database, groups: Sequence[Group], cipher: Cipher) -> Read:
+def _one_by_one(database: Database, groups: Sequence[Group], rules: CallbackRules) -> Read:
     """Apply each callback alone, and set aside those that cannot be applied. Raises LedgerUnreachable."""
     total = Read()
     for group in groups:
@@ -133,21 +135,21 @@ def _one_by_one(database: Database, groups: Sequence[Group], cipher: Cipher) -> 
         def work(tx: Connection, group: Group = group) -> Read:
             read = Read()
             if raw_receipts.mark_read(tx, [group.id]):
-                for part in _parts([group], cipher):
-                    read.add(_apply_alone(tx, part))
+                for part in _parts([group], rules.cipher):
+                    read.add(_apply_alone(tx, part, rules))
             return read
 
         total.add(database.retrying(work))
     return total
 
 
-def _apply_alone(tx: Connection, part: _Part) -> Read:
+def _apply_alone(tx: Connection, part: _Part, rules: CallbackRules) -> Read:
     """Apply one callback, or set it aside."""
     alone = Read()
     _add(alone, part)
     try:
         with tx.begin_nested():
-            _apply(tx, alone)
+            _apply(tx, alone, rules)
     except Exception as error:
         if isinstance(error, DBAPIError) and is_transient(error):
             raise
@@ -270,7 +272,7 @@ class Reparsed:
     unreadable: int
 
 
-def reparse(database: Database, cipher: Cipher, *, at_once: int = 500) -> Reparsed:
+def reparse(database: Database, rules: CallbackRules, *, at_once: int = 500) -> Reparsed:
     """Read all callbacks again that were set aside, e.g. after an update that knows their shape.
 
     Raises LedgerUnreachable.
@@ -279,7 +281,7 @@ def reparse(database: Database, cipher: Cipher, *, at_once: int = 500) -> Repars
     while True:
 
         def work(tx: Connection, after: str = after) -> tuple[str, int, int]:
-            return _reparse_some(tx, cipher, after, at_once)
+            return _reparse_some(tx, rules, after, at_once)
 
         after, read, unreadable = database.retrying(work)
         total, left = total + read, left + unreadable
@@ -287,7 +289,7 @@ def reparse(database: Database, cipher: Cipher, *, at_once: int = 500) -> Repars
             return Reparsed(total, left)
 
 
-def _reparse_some(tx: Connection, cipher: Cipher, after: str, limit: int) -> tuple[str, int, int]:
+def _reparse_some(tx: Connection, rules: CallbackRules, after: str, limit: int) -> tuple[str, int, int]:
     """The last id, "" at the end; how many were read, and how many not."""
     rows = raw_receipts.aside_after(tx, after, limit)
     groups = raw_receipts.of_ids(tx, sorted({str(row["raw_id"]) for row in rows}))
@@ -295,8 +297,8 @@ def _reparse_some(tx: Connection, cipher: Cipher, after: str, limit: int) -> tup
     raw_receipts.take_back(tx, [str(row["id"]) for row in rows])
     read = unreadable = 0
     for group in groups:
-        for part in _parts([group], cipher):
+        for part in _parts([group], rules.cipher):
             if (group.id, part.n) in wanted or (group.id, WHOLE_ROW) in wanted:
-                alone = _apply_alone(tx, part)
+                alone = _apply_alone(tx, part, rules)
                 read, unreadable = read + (not alone.unreadable), unreadable + bool(alone.unreadable)
     return (str(rows[-1]["id"]) if len(rows) == limit else ""), read, unreadable

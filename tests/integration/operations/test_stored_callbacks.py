@@ -20,6 +20,7 @@ from bulksend.ledger import messages, raw_receipts, receipts
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.raw_receipts import Callback
 from bulksend.messaging.outcome import Accepted, Evidence, Unknown
+from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.receipts import list_receipts, read_callbacks, reparse, store_callbacks
 
 OTHER_KEY = Cipher([b"o" * 32])
@@ -40,7 +41,7 @@ def store(desk: Any, *bodies: bytes, cipher: Cipher | None = None, **headers: st
 def read(desk: Any) -> int:
     """Read until nothing waits; returns how many callbacks."""
     total = 0
-    while count := read_callbacks(desk.database, desk.cipher).callbacks:
+    while count := read_callbacks(desk.database, CallbackRules(desk.cipher)).callbacks:
         total += count
     return total
 
@@ -112,7 +113,7 @@ def test_an_end_of_the_reader_at_any_step_loses_nothing_and_applies_nothing_twic
     store(desk, body(message_id, "delivered"), b"nonsense")
     armed(f"{at}:raise")
     with pytest.raises(FailpointReached):
-        read_callbacks(desk.database, desk.cipher)
+        read_callbacks(desk.database, CallbackRules(desk.cipher))
     read(desk)
     assert state(desk, [message_id])[0][1] == "delivered"
     assert desk.scalar("SELECT count(*) FROM receipts") == 1
@@ -138,10 +139,10 @@ def test_what_was_set_aside_can_be_read_again_when_the_cause_is_gone(desk: Any) 
     (item,) = list_receipts(desk.database, desk.cipher, state="unreadable", bodies=True).items
     assert (item["n"], item["body"]) == (-1, None)
     assert "BULKSEND_ENCRYPTION_KEY" in item["why"]
-    assert reparse(desk.database, desk.cipher).unreadable == 1
+    assert reparse(desk.database, CallbackRules(desk.cipher)).unreadable == 1
     both = Cipher([b"k" * 32, b"o" * 32])
     for _ in range(2):
-        done = reparse(desk.database, both)
+        done = reparse(desk.database, CallbackRules(both))
     assert (done.read, done.unreadable) == (0, 1)
     assert [row[1] for row in state(desk, [first, second])] == ["delivered", "read"]
 
@@ -175,6 +176,22 @@ def test_pages_of_receipts_miss_none(desk: Any) -> None:
     assert sorted(found) == [f"nobody-{n}" for n in range(7)]
     with pytest.raises(InvalidValue, match="orphan, unreadable"):
         list_receipts(desk.database, desk.cipher, state="lost")
+
+
+def test_a_stop_word_in_the_same_callback_as_receipts_is_heeded(desk: Any) -> None:
+    (message_id,) = accepted(desk)
+    person = desk.scalar("SELECT recipient FROM messages WHERE message_id = :m", m=message_id)
+    said = {"from": person, "id": "in-1", "timestamp": "1700000000", "type": "text", "text": {"body": "STOP"}}
+    value = {
+        "metadata": {"display_phone_number": "15550100100"},
+        "messages": [said],
+        "statuses": [json.loads(body(message_id, "read"))],
+    }
+    both = {"entry": [{"changes": [{"field": "messages", "value": value}]}]}
+    store(desk, json.dumps(both).encode())
+    read(desk)
+    assert state(desk, [message_id])[0][1] == "read"
+    assert desk.scalar("SELECT scope FROM suppressions WHERE subject = :p", p=person) == "marketing"
 
 
 # -- ids ------------------------------------------------------------------------------------------------
