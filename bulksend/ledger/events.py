@@ -74,7 +74,12 @@ class EventPage:
 
 def add(tx: Connection, type: str, data: Mapping[str, Any]) -> None:
     """Add an event of a rare type, such as ``sender.changed``. ``data`` is without private values."""
-    tx.execute(insert(events).values(count=1, type=type, at=current_ms(), data=json.dumps(data)))
+    tx.execute(insert(events).values(_fields(tx, type) | {"at": current_ms(), "data": json.dumps(data)}))
+
+
+def _fields(tx: Connection, type: str) -> dict[str, Any]:
+    """What a row of one item begins with. On SQLite it needs no number."""
+    return {"seq": 0 if tx.dialect.name == "sqlite" else None, "type": type, "count": 1}
 
 
 def add_undelivered(tx: Connection, wait_ms: int, limit: int = 1000) -> int:
@@ -106,7 +111,7 @@ def add_undelivered(tx: Connection, wait_ms: int, limit: int = 1000) -> int:
         packs: list[tuple[int, Any]] = (
             [(1, id) for id in ids] if tx.dialect.name == "sqlite" else [(len(ids), ids)]
         )
-        fields = {"type": UNDELIVERED, "at": now, "campaign_id": campaign_id, "data": data}
+        fields = _fields(tx, UNDELIVERED) | {"at": now, "campaign_id": campaign_id, "data": data}
         tx.execute(insert(events), [fields | {"count": count, "items": items} for count, items in packs])
     return len(found)
 
@@ -114,8 +119,14 @@ def add_undelivered(tx: Connection, wait_ms: int, limit: int = 1000) -> int:
 # -- numbers ----------------------------------------------------------------------------------------
 
 _NUMBERED = "events_numbered"
-_LAST = "SELECT value FROM installation WHERE name = 'events_numbered' FOR UPDATE"
-_FIRST = "INSERT INTO installation (name, value) VALUES ('events_numbered', '0') ON CONFLICT DO NOTHING"
+# With indexes only: statistics may say that most rows have no number yet.
+_LAST = """
+SELECT value, set_config('enable_seqscan', 'off', true) FROM installation WHERE name = 'events_numbered' FOR UPDATE
+"""
+_FIRST = """
+INSERT INTO installation (name, value)
+SELECT 'events_numbered', convert_to(CAST(COALESCE(max(seq), 0) AS text), 'UTF8') FROM events ON CONFLICT DO NOTHING
+"""
 # The window counts in the order of writing, so the events of one message keep their order: its later change waited
 # for the commit of the earlier one before it wrote.
 _NUMBER = """
@@ -159,7 +170,10 @@ def number_all(database: Database) -> None:
 
 
 def _has_fresh(tx: Connection) -> bool:
-    return tx.execute(select(events.c.id).where(events.c.seq.is_(None)).limit(1)).first() is not None
+    return (
+        tx.execute(select(events.c.id).where(events.c.seq.is_(None)).order_by(events.c.id).limit(1)).first()
+        is not None
+    )
 
 
 def newest(tx: Connection) -> int:

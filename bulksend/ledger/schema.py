@@ -223,7 +223,7 @@ events = Table(
     Column(
         "seq",
         BigInteger,
-        comment="the number of its last item; null until it is numbered, see ledger/events.py",
+        comment="the number of its last item; null until it is numbered; on SQLite 0, see ledger/events.py",
     ),
     Column("count", Integer, nullable=False, comment="of its items; 1 without items"),
     Column("type", String(40), nullable=False),
@@ -236,7 +236,20 @@ events = Table(
     ),
     Column("data", Text, comment="JSON: what else there is to say"),
     # Written by triggers on messages and campaigns, see migration 0016; ledger/events.py reads it.
-    Index("ix_events_seq", "seq", unique=True, sqlite_where=text("seq IS NOT NULL")),
+    Index(
+        "ix_events_seq",
+        "seq",
+        unique=True,
+        # For one database each: a number is asked for by the id on SQLite.
+        sqlite_where=text("seq > 0"),
+        postgresql_where=text("seq IS NOT NULL"),
+    ),
+    Index(
+        "ix_events_unnumbered",
+        "id",
+        sqlite_where=text("seq IS NULL"),
+        postgresql_where=text("seq IS NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 

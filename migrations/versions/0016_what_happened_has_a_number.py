@@ -98,19 +98,19 @@ END $$
 
 _SQLITE = (
     f"""CREATE TRIGGER messages_noted_in AFTER INSERT ON messages WHEN {_ENDED}
-        BEGIN INSERT INTO events (type, at, campaign_id, count, items)
-        VALUES ('message.' || NEW.status, {_NOW_SQLITE}, NEW.campaign_id, 1, NEW.id); END""",  # noqa: S608
+        BEGIN INSERT INTO events (seq, type, at, campaign_id, count, items)
+        VALUES (0, 'message.' || NEW.status, {_NOW_SQLITE}, NEW.campaign_id, 1, NEW.id); END""",  # noqa: S608
     f"""CREATE TRIGGER messages_noted_on AFTER UPDATE OF status ON messages WHEN {_MOVED.format(**_OF_ROW)}
-        BEGIN INSERT INTO events (type, at, campaign_id, count, items, data)
-        VALUES ({_TYPE.format(**_OF_ROW)}, {_NOW_SQLITE}, NEW.campaign_id, 1, NEW.id,
+        BEGIN INSERT INTO events (seq, type, at, campaign_id, count, items, data)
+        VALUES (0, {_TYPE.format(**_OF_ROW)}, {_NOW_SQLITE}, NEW.campaign_id, 1, NEW.id,
                 {_DATA.format(**_OF_ROW)}); END""",  # noqa: S608 - our own words
     f"""CREATE TRIGGER campaigns_noted_in AFTER INSERT ON campaigns
-        BEGIN INSERT INTO events (type, at, campaign_id, count)
-        VALUES ('campaign.started', {_NOW_SQLITE}, NEW.id, 1); END""",  # noqa: S608 - our own words
+        BEGIN INSERT INTO events (seq, type, at, campaign_id, count)
+        VALUES (0, 'campaign.started', {_NOW_SQLITE}, NEW.id, 1); END""",  # noqa: S608 - our own words
     f"""CREATE TRIGGER campaigns_noted_on AFTER UPDATE OF status ON campaigns
         WHEN OLD.status <> NEW.status AND {_CAMPAIGN} IS NOT NULL
-        BEGIN INSERT INTO events (type, at, campaign_id, count)
-        VALUES ({_CAMPAIGN}, {_NOW_SQLITE}, NEW.id, 1); END""",  # noqa: S608 - our own words
+        BEGIN INSERT INTO events (seq, type, at, campaign_id, count)
+        VALUES (0, {_CAMPAIGN}, {_NOW_SQLITE}, NEW.id, 1); END""",  # noqa: S608 - our own words
 )
 
 _LATE_CODES = "kind = 'otp' AND status = 'accepted' AND undelivered_at IS NULL"
@@ -130,7 +130,7 @@ def upgrade() -> None:
         sa.Column(
             "seq",
             sa.BigInteger(),
-            comment="the number of its last item; null until it is numbered, see ledger/events.py",
+            comment="the number of its last item; null until it is numbered; on SQLite 0, see ledger/events.py",
         ),
         sa.Column("count", sa.Integer(), nullable=False, comment="of its items; 1 without items"),
         sa.Column("type", sa.String(length=40), nullable=False),
@@ -146,7 +146,21 @@ def upgrade() -> None:
         # Ids of deleted rows are not given again.
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_events_seq", "events", ["seq"], unique=True, sqlite_where=sa.text("seq IS NOT NULL"))
+    op.create_index(
+        "ix_events_seq",
+        "events",
+        ["seq"],
+        unique=True,
+        sqlite_where=sa.text("seq > 0"),
+        postgresql_where=sa.text("seq IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_events_unnumbered",
+        "events",
+        ["id"],
+        sqlite_where=sa.text("seq IS NULL"),
+        postgresql_where=sa.text("seq IS NULL"),
+    )
     op.add_column(
         "messages",
         sa.Column(
@@ -176,5 +190,6 @@ def downgrade() -> None:
     op.execute("DELETE FROM installation WHERE name = 'events_numbered'")
     op.drop_index("ix_messages_late_codes", "messages")
     op.drop_column("messages", "undelivered_at")
+    op.drop_index("ix_events_unnumbered", "events")
     op.drop_index("ix_events_seq", "events")
     op.drop_table("events")
