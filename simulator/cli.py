@@ -7,13 +7,15 @@ import gc
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bulksend.errors import InvalidInput
 from simulator.faults import read_rules
+from simulator.receipt_shapes import SHAPES
 from simulator.server import serve
-from simulator.settings import SimulatorSettings, read_settings, with_changes
+from simulator.settings import ReceiptSettings, SimulatorSettings, read_settings, with_changes
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,6 +66,16 @@ def _parser() -> argparse.ArgumentParser:
         "--settings", type=Path, metavar="FILE.json", help="latency, limits, templates, receipts, …"
     )
     parser.add_argument("--faults", type=Path, metavar="FILE.json", help="the list of fault rules")
+    parser.add_argument(
+        "--receipts",
+        metavar="URL",
+        help="POST status callbacks there, e.g. http://127.0.0.1:8080/v1/receipts/TOKEN",
+    )
+    parser.add_argument(
+        "--receipt-shape",
+        choices=sorted(SHAPES),
+        help="whose JSON the callbacks have (default meta); more in the settings file",
+    )
     parser.add_argument("--seed", type=int, help="seed of all random numbers (default 0)")
     return parser
 
@@ -82,7 +94,22 @@ def _settings(options: argparse.Namespace) -> SimulatorSettings:
         inspection_token=_line(options.inspection_token_file),
         rules=None if options.faults is None else read_rules(_json(options.faults)),
         seed=options.seed,
+        receipts=_receipts(settings.receipts, options),
     )
+
+
+def _receipts(given: ReceiptSettings | None, options: argparse.Namespace) -> ReceiptSettings | None:
+    """The receipts of the settings file, changed by the options. Raises InvalidInput."""
+    wanted = {"url": options.receipts, "shape": options.receipt_shape}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    if not changes:
+        return None
+    if given is None and options.receipts is None:
+        raise InvalidInput("--receipt-shape needs --receipts URL")
+    try:
+        return ReceiptSettings(**changes) if given is None else replace(given, **changes)
+    except ValueError as error:
+        raise InvalidInput(f"--receipts: {error}") from None
 
 
 def _text(path: Path) -> str:

@@ -8,18 +8,52 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
+
+from pydantic import ConfigDict, TypeAdapter
 
 from bulksend.errors import InvalidInput, InvalidValue
 from simulator.checks import Request
 from simulator.faults import read_rules, rules_as_json
+from simulator.json_values import read_as
+from simulator.receipt_sender import ReceiptSender
+from simulator.receipt_shapes import Inbound, meta_change
 from simulator.records import Verdict
 from simulator.replies import HttpDate, http_reply, to_json
 from simulator.transmission import Transmission
 from simulator.vendor import Vendor
 
 PREFIX = "/_/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Inbound:
+    """What a person writes or taps, on command."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    person: str
+    sender: str
+    text: str = ""
+    payload: str = ""
+    context_id: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A notice of Meta, on command."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    field: str
+    value: dict[str, Any]
+
+
+_CALLBACKS = ("inbound", "change", "body")
+_INBOUND, _CHANGE = TypeAdapter(_Inbound), TypeAdapter(_Change)
 
 #: Rows of one page; ``after`` asks for the next. A larger page would delay the replies to sends.
 _MOST_ROWS = 10_000
@@ -35,12 +69,15 @@ class Inspection:
         token: str | None,
         on_loopback: bool,
         extra_stats: Callable[[], dict[str, Any]],
+        receipt_sender: ReceiptSender | None = None,
     ) -> None:
+        self._receipt_sender = receipt_sender
         self._vendor = vendor
         self._token = token
         self._on_loopback = on_loopback
         self._extra_stats = extra_stats
         self._date = HttpDate()
+        self._posted = 0
         self._pages: dict[tuple[str, str], Callable[[Request], bytes]] = {
             ("GET", "messages"): self._messages,
             ("GET", "stats"): self._stats,
@@ -48,6 +85,7 @@ class Inspection:
             ("GET", "faults"): self._faults,
             ("POST", "faults"): self._set_faults,
             ("POST", "balance"): self._set_balance,
+            ("POST", "callbacks"): self._post_callback,
             ("POST", "reset"): self._reset,
         }
 
@@ -149,6 +187,35 @@ class Inspection:
             raise InvalidValue("balance", "", "must be a number of messages from 0, or null for no limit")
         self._vendor.balance = balance
         return to_json({"balance": balance})
+
+    def _post_callback(self, request: Request) -> bytes:
+        """``{"inbound": …}``, ``{"change": …}`` or ``{"body": …}``, see simulator/README.md."""
+        if self._receipt_sender is None:
+            raise InvalidInput("the simulator posts no callbacks: start it with --receipts URL")
+        given = _json(request.body)
+        if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in _CALLBACKS:
+            raise InvalidValue("callback", "", "must be an object with one of inbound, change, body")
+        ((kind, value),) = given.items()
+        if kind == "inbound":
+            message = read_as(_INBOUND, value, kind)
+            self._posted += 1
+            self._receipt_sender.post_inbound(
+                Inbound(
+                    message.id or f"wamid.inbound.{self._posted}",
+                    message.person,
+                    message.sender,
+                    int(request.received_at_ms),
+                    message.text,
+                    message.payload,
+                    message.context_id,
+                )
+            )
+        elif kind == "change":
+            change = read_as(_CHANGE, value, kind)
+            self._receipt_sender.post(meta_change(change.field, change.value, int(request.received_at_ms)))
+        else:
+            self._receipt_sender.post(value)
+        return to_json({"posted": kind})
 
     def _reset(self, request: Request) -> bytes:
         self._vendor.reset(request.now)

@@ -61,7 +61,9 @@ class Simulator:
             idle_seconds=settings.idle_close_seconds,
         )
         on_loopback = _is_loopback(settings.host)
-        self._inspection = Inspection(self._vendor, settings.inspection_token, on_loopback, self._extra_stats)
+        self._inspection = Inspection(
+            self._vendor, settings.inspection_token, on_loopback, self._extra_stats, self._receipt_sender
+        )
         try:
             self._server = await self._listen(settings.host, settings.port)
         except OSError:

@@ -78,8 +78,14 @@ class ReceiptSettings:
 
     url: str = field(repr=False)
     """Where to POST them. The path may contain a token, so the URL is never logged or shown."""
-    shape: Literal["meta", "ycloud", "flat"] = "meta"
+    shape: Literal[
+        "meta", "ycloud", "flat", "alibaba", "engagelab", "nxcloud", "gupshup", "ucloud", "byteplus"
+    ] = "meta"
     """Whose JSON to imitate; the vendor documents none (docs/vendor.md#receipts)."""
+    batch: Annotated[int, Field(ge=1, le=1_000)] = 1
+    """The most receipts of one POST, of those that are due at once; shapes without batches always have one."""
+    alias_share: Share = 0.0
+    """Of the messages: the MessageId stands under the shape's second name for ids, where it has one."""
     sent: Latency = field(default_factory=lambda: Constant(50))
     delivered: Latency = field(default_factory=lambda: Constant(200))
     read: Latency = field(default_factory=lambda: Constant(1_000))
@@ -90,6 +96,9 @@ class ReceiptSettings:
     failed_share: Share = 0.0
     failed_code: int = 131026
     failed_title: str = "Message undeliverable"
+    reply_share: Share = 0.0
+    """Of the messages that are delivered: their person answers ``reply_text`` a moment later."""
+    reply_text: str = "STOP"
     duplicate_share: Share = 0.0
     """Of the receipts: POSTed twice."""
     out_of_order_share: Share = 0.0

@@ -37,7 +37,7 @@ from simulator.faults import (
 )
 from simulator.latency import draw
 from simulator.quotas import Quotas
-from simulator.receipts import Sent
+from simulator.receipt_shapes import Sent
 from simulator.records import STORED, ReceivedRequest, Records, Verdict, with_lost_reply
 from simulator.replies import (
     HttpDate,

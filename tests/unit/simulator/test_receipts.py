@@ -7,15 +7,18 @@ import queue
 import select
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
 import pytest
 
+from bulksend.gateway.receipts import TemplateNotice, parse
 from simulator import ReceiptSettings, read_rules
 from simulator.latency import Constant
-from simulator.receipts import Receipt, ScheduledReceipt, Sent, as_json, plan_receipts
+from simulator.receipt_shapes import SHAPES, Inbound, Receipt, Sent, as_json, meta_change
+from simulator.receipts import plan_receipts
 
 SENT = Sent("wamid.X", "447700900123", "8615000579987", 1_800_000_000_000.0)
 NOW = Constant(0)
@@ -66,7 +69,7 @@ def test_shares_are_shares() -> None:
 
 
 def test_metas_shape() -> None:
-    told = as_json(Receipt(SENT, "failed", 1_800_000_000_999, 131026, "Message undeliverable"), "meta")
+    told = as_json([Receipt(SENT, "failed", 1_800_000_000_999, 131026, "Message undeliverable")], "meta")
     value = told["entry"][0]["changes"][0]["value"]
     assert told["object"] == "whatsapp_business_account"
     (status,) = value["statuses"]
@@ -76,7 +79,7 @@ def test_metas_shape() -> None:
 
 
 def test_yclouds_shape() -> None:
-    told = as_json(Receipt(SENT, "failed", 1_800_000_000_999, 131026, "Message undeliverable"), "ycloud")
+    told = as_json([Receipt(SENT, "failed", 1_800_000_000_999, 131026, "Message undeliverable")], "ycloud")
     assert told["type"] == "whatsapp.message.updated"
     assert told["createTime"] == "2027-01-15T08:00:00.999Z"
     message = told["whatsappMessage"]
@@ -84,17 +87,48 @@ def test_yclouds_shape() -> None:
 
 
 def test_the_flat_shape() -> None:
-    told = as_json(Receipt(SENT, "read", 1_800_000_000_999), "flat")
+    told = as_json([Receipt(SENT, "read", 1_800_000_000_999)], "flat")
     assert (told["message_id"], told["message_status"], told["error"]) == ("wamid.X", "read", None)
-    assert as_json(Receipt(SENT, "failed", 1, 5, "x"), "flat")["error"] == {"code": 5, "title": "x"}
+    assert as_json([Receipt(SENT, "failed", 1, 5, "x")], "flat")["error"] == {"code": 5, "title": "x"}
 
 
-@pytest.mark.parametrize("shape", ["meta", "ycloud", "flat"])
-def test_every_receipt_can_be_written_in_every_shape(shape: str) -> None:
-    wanted = ReceiptSettings("http://127.0.0.1:1/", read_share=1)
-    due: list[ScheduledReceipt] = plan_receipts(SENT, wanted, Random(0))
-    told = [json.dumps(as_json(one.receipt, shape)) for one in due]
-    assert all("wamid.X" in one and "447700900123" in one for one in told)
+ALL_SHAPES = pytest.mark.parametrize("shape", sorted(SHAPES))
+
+
+@ALL_SHAPES
+@pytest.mark.parametrize("status", ["sent", "delivered", "read", "failed"])
+@pytest.mark.parametrize("by_alias", [False, True])
+def test_the_receiver_reads_every_shape(shape: str, status: str, by_alias: bool) -> None:
+    code = 131026 if status == "failed" else None
+    receipt = Receipt(SENT, status, 1_764_400_001_000, code, "undeliverable" if code else "", by_alias)
+    more = [replace(receipt, sent=replace(SENT, message_id="wamid.Y"))] if SHAPES[shape].batches else []
+    parsed = parse(json.dumps(as_json([receipt, *more], shape)).encode())
+    assert (parsed.inbound, parsed.notices, parsed.unreadable) == ([], [], [])
+    assert [each.status for each in parsed.receipts] == [status] * (1 + len(more))
+    for each, message_id in zip(parsed.receipts, ["wamid.X", "wamid.Y"], strict=False):
+        assert message_id in each.ids
+        assert (each.at, each.whatsapp_code, each.why) == (receipt.at_ms, code, receipt.title)
+
+
+@ALL_SHAPES
+@pytest.mark.parametrize("payload", ["", "opt-out"])
+def test_the_receiver_reads_inbound_messages_of_every_shape(shape: str, payload: str) -> None:
+    message = Inbound(
+        "wamid.IN", "447700900123", "8615000579987", 1_764_400_001_000, "Stop", payload, "wamid.X"
+    )
+    parsed = parse(json.dumps(SHAPES[shape].inbound(message)).encode())
+    assert (parsed.receipts, parsed.notices, parsed.unreadable) == ([], [], [])
+    (found,) = parsed.inbound
+    assert (found.recipient, found.text, found.at) == ("447700900123", "Stop", message.at_ms)
+    if shape != "ucloud":  # its messages are bare texts
+        assert (found.payload, found.context_ids) == (payload, ("wamid.X",))
+
+
+def test_the_receiver_reads_a_change() -> None:
+    value = {"event": "PAUSED", "message_template_name": "spring", "message_template_language": "en"}
+    body = meta_change("message_template_status_update", value, 1_764_400_001_000)
+    (notice,) = parse(json.dumps(body).encode()).notices
+    assert notice == TemplateNotice("spring", "en", "PAUSED", "", "", "", 1_764_400_001_000)
 
 
 class Receiver:
@@ -246,3 +280,56 @@ def test_a_receipt_before_the_reply_is_posted_though_the_client_gives_up(
     rehearsal.until(lambda stats: stats["by_verdict"] == {"lost_answer": 1})
     receiver.open.set()
     rehearsal.until(lambda stats: stats["receipts"]["posted"] == 1 and stats["receipts"]["pending"] == 0)
+
+
+def test_receipts_that_are_due_together_share_a_post(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive()
+    receiver.open.clear()
+    settings = ReceiptSettings(
+        receiver.url, shape="alibaba", sent=NOW, delivered_share=0, batch=10, connections=1
+    )
+    rehearsal = rehearse(receipts=settings)
+    wire = rehearsal.dial()
+    for _ in range(4):
+        wire.ask()
+    first = receiver.next()  # the others come while it waits for its reply
+    rehearsal.until(lambda stats: stats["receipts"]["pending"] == 4)
+    receiver.open.set()
+    assert len(first) + len(receiver.next()) == 4
+
+
+def test_a_person_may_answer_what_was_delivered(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive()
+    settings = ReceiptSettings(receiver.url, sent=NOW, delivered=NOW, reply_share=1, reply_text="Baja")
+    rehearse(receipts=settings).dial().ask()
+    told = [parse(json.dumps(receiver.next()).encode()) for _ in range(3)]
+    assert [message.text for parsed in told for message in parsed.inbound] == ["Baja"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ({"inbound": {"person": "447700900123", "sender": "15550100100", "text": "STOP"}}, "STOP"),
+        ({"change": {"field": "account_update", "value": {"event": "VERIFIED_ACCOUNT"}}}, "VERIFIED_ACCOUNT"),
+        ({"body": {"anything": "at all"}}, "at all"),
+    ],
+)
+def test_callbacks_are_posted_on_command(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver], command: Any, expected: str
+) -> None:
+    receiver = receive()
+    rehearsal = rehearse(receipts=ReceiptSettings(receiver.url))
+    assert rehearsal.page("/_/callbacks", command) == {"posted": next(iter(command))}
+    assert expected in json.dumps(receiver.next())
+
+
+@pytest.mark.parametrize("command", [{}, [], {"inbound": {}}, {"change": {"field": 1}}, {"other": 1}])
+def test_a_wrong_command_is_refused(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver], command: Any
+) -> None:
+    rehearsal = rehearse(receipts=ReceiptSettings(receive().url))
+    assert "error" in rehearsal.page("/_/callbacks", command, status=400)
