@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from bulksend.gateway.receipts import parse
-from bulksend.ledger import events, inbound, notices, operator_log, senders, suppressions
+from bulksend.ledger import events, inbound, notices, operator_log, raw_receipts, senders, suppressions
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.inbound import Inbound
+from bulksend.ledger.raw_receipts import Callback
 from bulksend.messaging.states import Kind
 from bulksend.messaging.stop_words import Keyword, StopWords
 from bulksend.operations.callbacks import CallbackRules
+from bulksend.operations.receipts import read_callbacks, store_callbacks
 from tests.integration.ledger.conftest import SENDER, Desk
 
 PERSON = "447700900001"
@@ -243,3 +245,26 @@ def test_a_notice_about_the_account_is_on_record_and_its_limit_is_that_of_all_se
         "business_capability_update",
     ]
     assert desk.read(senders.get, SENDER).tier == "TIER_2K"
+
+
+# -- from the address to the effect ---------------------------------------------------------------------------------
+
+
+def test_a_stored_callback_with_all_kinds_of_parts_has_all_its_effects(
+    desk: Desk, rules: CallbackRules
+) -> None:
+    desk.write(senders.register, SENDER)
+    ids = desk.queued()
+    (message_id,) = desk.accepted(ids)
+    value = written("stop", context={"id": message_id})
+    value["statuses"] = [{"id": message_id, "status": "read", "timestamp": "1764400001"}]
+    body = {"entry": [{"changes": [{"field": "messages", "value": value}]}]}
+    status = template("message_template_status_update", 1764400300, event="PAUSED")
+    callbacks = [Callback("t", {}, json.dumps(each).encode()) for each in (body, status)]
+    store_callbacks(desk.database, [raw_receipts.pack(callbacks, desk.cipher, desk.now())])
+    for _ in range(2):
+        read_callbacks(desk.database, rules)
+    assert desk.status(ids[0]) == "read"
+    assert stops(desk) == [("marketing", "stop word")]
+    assert the_template(desk)[0] == "PAUSED"
+    assert desk.read(inbound.replies, str(desk.row(ids[0])["campaign_id"])) == 1
