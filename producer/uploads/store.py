@@ -82,12 +82,12 @@ class UploadStore:
         """An error of the disk as one of ours."""
         if error.errno in _FULL:
             return DiskFull(
-                f"the disk of the upload folder {self.folder} is full; nothing was kept. Free some space, or set "
-                "BULKSEND_UPLOAD_DIR to a folder on another disk, and post the file again"
+                "the disk of the upload folder (BULKSEND_UPLOAD_DIR) is full; nothing was kept. Free some space "
+                "or choose a folder on another disk, and post the file again"
             )
         return Unfit(
-            f"the upload folder {self.folder} cannot be used ({error.strerror or error}); set BULKSEND_UPLOAD_DIR to a "
-            "folder that this process may write"
+            f"the upload folder (BULKSEND_UPLOAD_DIR) cannot be used: {error.strerror or type(error).__name__}; choose "
+            "one that this process may write"
         )
 
     def too_large(self) -> TooLarge:

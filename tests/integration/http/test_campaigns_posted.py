@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+from sqlalchemy import text
+
+from bulksend import failpoints
+from bulksend.ledger import campaigns, uploads
+from bulksend.ledger.ids import new_id
+from bulksend.messaging import Kind
+from bulksend.operations import api_keys
+from bulksend.operations.access import Role
+from producer.uploads import UploadIntake
 
 SENDER = "8615000579987"
 OPTIONS: dict[str, Any] = {
@@ -23,11 +37,15 @@ def csv(count: int, first: int = 0) -> bytes:
     return ("to,name\n" + "".join(f"{row['to']},{row['name']}\n" for row in rows(count, first))).encode()
 
 
-def post_file(api: Any, data: bytes, name: str = "people.csv", **options: Any) -> Any:
+def post_file(api: Any, data: bytes, file_name: str = "people.csv", **options: Any) -> Any:
     headers = options.pop("headers", {})
     campaign = json.dumps({**OPTIONS, **options})
     return api.request(
-        "POST", "/v1/campaigns", data={"campaign": campaign}, files={"file": (name, data)}, headers=headers
+        "POST",
+        "/v1/campaigns",
+        data={"campaign": campaign},
+        files={"file": (file_name, data)},
+        headers=headers,
     )
 
 
@@ -49,3 +67,280 @@ def test_a_file_is_taken_in_and_then_deleted(api: Any) -> None:
     assert answer.status_code == 202, answer.text
     assert answer.json()["messages"] == 50
     assert list(api.parts.uploads.store.folder.iterdir()) == []
+
+
+def folder(api: Any) -> list[str]:
+    """What is left in the upload folder."""
+    root = api.parts.uploads.store.folder
+    return sorted(path.name for path in root.glob("*")) if root.exists() else []
+
+
+def count(api: Any, table: str) -> int:
+    with api.ledger.read() as tx:
+        return int(tx.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608
+
+
+def wait_for(api: Any, id: str, state: str) -> Any:
+    """The campaign once its upload is in that state."""
+    deadline = time.monotonic() + 60
+    while (shown := api.get(f"/v1/campaigns/{id}").json())["upload"]["state"] != state:
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.05)
+    return shown
+
+
+def test_a_repeated_request_finds_its_campaign_and_sends_nothing_twice(api: Any) -> None:
+    key = {"Idempotency-Key": "spring-1"}
+    first = post_file(api, csv(20), headers=key)
+    again = post_file(api, csv(20), headers=key)
+    assert again.status_code == 202
+    assert again.json()["campaign_id"] == first.json()["campaign_id"]
+    assert again.json()["repeated"] is True
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert count(api, "messages") == 20
+    other = post_file(api, csv(21), headers=key)
+    assert other.status_code == 422
+    assert "belongs to campaign" in other.json()["detail"]
+    assert (count(api, "messages"), folder(api)) == (20, [])
+
+
+def test_two_callers_may_use_the_same_idempotency_key(api: Any) -> None:
+    key = {"Idempotency-Key": "1"}
+    mine = post_file(api, csv(3), headers=key)
+    theirs = api.request(
+        "POST",
+        "/v1/campaigns",
+        Role.SENDER,
+        data={"campaign": json.dumps({**OPTIONS, "content": {"body": "Other {{name}}"}})},
+        files={"file": ("people.csv", csv(3))},
+        headers=key,
+    )
+    assert (mine.status_code, theirs.status_code) == (202, 202)
+    assert mine.json()["campaign_id"] != theirs.json()["campaign_id"]
+
+
+def test_the_same_rows_without_a_key_are_found_by_their_content(api: Any) -> None:
+    assert post_file(api, csv(5)).json()["repeated"] is False
+    assert post_file(api, csv(5), name="spring").json()["repeated"] is True
+    assert count(api, "messages") == 5
+
+
+def test_people_who_have_the_message_are_a_conflict_with_its_remedy(api: Any) -> None:
+    post_file(api, csv(5))
+    again = post_file(api, csv(8), headers={"Idempotency-Key": "second"})
+    assert (again.status_code, again.json()["code"]) == (409, "same_people")
+    assert '"again": true' in again.json()["detail"]
+    assert (count(api, "campaigns"), count(api, "messages"), folder(api)) == (1, 5, [])
+    meant = post_file(api, csv(8), again=True)
+    assert meant.status_code == 422
+    assert "Idempotency-Key" in meant.json()["detail"]
+    for _ in range(2):
+        meant = post_file(api, csv(8), again=True, headers={"Idempotency-Key": "third"})
+        assert meant.status_code == 202, meant.text
+    assert count(api, "messages") == 13
+
+
+def test_more_rows_go_into_a_campaign_that_does_not_have_them(api: Any) -> None:
+    first = post_file(api, csv(5)).json()["campaign_id"]
+    more = post_file(api, csv(8), into=first, name=None)
+    assert more.status_code == 202, more.text
+    assert more.json()["campaign_id"] == first
+    assert more.json()["continued"] == {"rows": 8, "messages": 3, "already": 5}
+    assert more.json()["messages"] == 8
+
+
+def test_a_dry_run_counts_and_changes_nothing(api: Any) -> None:
+    answer = post_file(api, csv(4) + b"12,x\n", dry_run=True)
+    assert answer.status_code == 202
+    said = answer.json()
+    assert (said["dry_run"], said["rows"], said["messages"], said["refused_count"]) == (True, 5, 4, 1)
+    assert (count(api, "campaigns"), count(api, "uploads"), folder(api)) == (0, 0, [])
+
+
+def test_columns_are_mapped_as_on_the_command_line(api: Any) -> None:
+    data = csv(3).replace(b"to,name", b"Mobile No.,First")
+    refused = post_file(api, data)
+    assert refused.status_code == 422
+    assert post_file(api, data, map={"to": "Mobile No.", "name": "First"}).json()["messages"] == 3
+
+
+WRONG: list[tuple[dict[str, Any], str, bytes, str]] = [
+    ({"content": {"body": "Hi {{first_name}}"}}, "people.csv", csv(2), '"map": {"first_name": "…"}'),
+    ({"content": {"body": ""}}, "people.csv", csv(2), "body: is empty"),
+    ({"kind": "spam"}, "people.csv", csv(2), "kind"),
+    ({"type": "poem"}, "people.csv", csv(2), "type"),
+    ({"sender": "12"}, "people.csv", csv(2), "sender"),
+    ({"rate": "fast"}, "people.csv", csv(2), "rate"),
+    ({"send_at": "2001-01-01T00:00:00Z"}, "people.csv", csv(2), "send_at"),
+    ({"timezone": "Mars"}, "people.csv", csv(2), "timezone"),
+    ({"region": "XX"}, "people.csv", csv(2), "region"),
+    ({"encoding": "no-such"}, "people.csv", csv(2), "encoding"),
+    ({"sheet": "May"}, "people.csv", csv(2), "sheet"),
+    ({"key": "k", "again": True}, "people.csv", csv(2), "key and again exclude each other"),
+    ({"into": "nothing"}, "people.csv", csv(2), "nothing"),
+    ({}, "people.pdf", csv(2), "does not tell the format"),
+    ({}, "people.csv", b"name\nAnn\n", "to"),
+    ({}, "people.csv", b"to,name\n", "no rows"),
+    ({}, "people.csv", b"", "is empty"),
+    ({}, "people.xlsx", b"PK\x03\x04 no workbook", "people.xlsx"),
+    ({}, "people.jsonl", b"[1]\n", "people.jsonl"),
+    ({"ttl_seconds": 0}, "people.csv", csv(2), "ttl_seconds"),
+    ({"colour": 1}, "people.csv", csv(2), "colour"),
+    ({"content": "text"}, "people.csv", csv(2), "content"),
+]
+
+
+def test_what_is_wrong_is_refused_before_anything_is_stored(api: Any) -> None:
+    for options, name, data, says in WRONG:
+        answer = post_file(api, data, name, **options)
+        assert answer.status_code in (404, 422), answer.text
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        problem = answer.json()
+        assert says in problem["detail"] + json.dumps(problem["errors"]), problem
+        assert str(api.parts.uploads.store.folder) not in answer.text
+        assert folder(api) == [], says
+    assert (count(api, "campaigns"), count(api, "uploads")) == (0, 0)
+
+
+BODIES: list[tuple[dict[str, str], bytes, str]] = [
+    ({"Content-Type": "application/json"}, b"{", "is not JSON"),
+    ({"Content-Type": "application/json"}, b"[]", "must be a JSON object"),
+    ({"Content-Type": "application/json"}, b'{"rows": []}', "rows"),
+    ({"Content-Type": "application/json"}, b'{"rows": [NaN]}', "number that JSON does not have"),
+    ({"Content-Type": "application/json"}, b"\xff", "UTF-8"),
+    ({"Content-Type": "text/csv"}, b"to\n1\n", "must be application/json"),
+    ({"Content-Type": "multipart/form-data"}, b"x", "no boundary"),
+    ({"Content-Type": "multipart/form-data; boundary=b"}, b"nonsense", "is not multipart/form-data"),
+    (
+        {"Content-Type": "multipart/form-data; boundary=b"},
+        b'--b\r\nContent-Disposition: form-data; name="campaign"\r\n\r\n{}\r\n--b--\r\n',
+        "file: is missing",
+    ),
+    (
+        {"Content-Type": "multipart/form-data; boundary=b"},
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\nto\r\n',
+        "ends in the middle",
+    ),
+    (
+        {"Content-Type": "multipart/form-data; boundary=b"},
+        b'--b\r\nContent-Disposition: form-data; name="extra"\r\n\r\n{}\r\n--b--\r\n',
+        "extra: is not a part",
+    ),
+]
+
+
+def test_a_body_of_another_form_is_refused_and_leaves_nothing(api: Any) -> None:
+    for headers, body, says in BODIES:
+        answer = api.request("POST", "/v1/campaigns", content=body, headers=headers)
+        assert answer.status_code == 422, answer.text
+        assert says in answer.json()["detail"], answer.text
+        assert folder(api) == []
+
+
+def test_a_key_sends_only_its_kinds_and_senders_and_a_viewer_nothing(api: Any) -> None:
+    assert api.post("/v1/campaigns", {**OPTIONS, "rows": rows(1)}, Role.VIEWER).status_code == 403
+    with api.ledger.write() as tx:
+        codes = api_keys.add(tx, name="codes", role=Role.SENDER, kinds=[Kind.OTP], actor="test").key
+    denied = api.post(
+        "/v1/campaigns", {**OPTIONS, "rows": rows(1)}, headers={"Authorization": f"Bearer {codes}"}
+    )
+    assert (denied.status_code, denied.json()["code"]) == (403, "access_denied")
+    assert (count(api, "uploads"), folder(api)) == (0, [])
+
+
+def test_a_file_above_the_limit_is_refused_with_the_limits_name(api: Any) -> None:
+    store = api.parts.uploads.store
+    store.max_bytes = 2_000
+    for headers in ({}, {"Content-Length": str(50 << 20)}):
+        answer = post_file(api, csv(200), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert "BULKSEND_UPLOAD_MAX_MB" in answer.json()["detail"]
+    assert folder(api) == []
+
+
+def test_a_full_disk_is_said_and_nothing_is_left_behind(api: Any) -> None:
+    failpoints.arm("upload_written:nospace")
+    try:
+        answer = post_file(api, csv(200))
+    finally:
+        failpoints.arm(None)
+    assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+    assert "BULKSEND_UPLOAD_DIR" in answer.json()["detail"]
+    assert (count(api, "uploads"), folder(api)) == (0, [])
+
+
+def test_only_this_user_may_read_a_stored_file(api: Any) -> None:
+    store = api.parts.uploads.store
+    incoming = store.begin("an-id", "../../etc/pass wd\0.csv")
+    incoming.write(b"to\n447700900001\n")
+    file = incoming.finish()
+    assert file.path.parent.parent == store.folder
+    assert file.path.name == "pass wd_.csv"
+    modes = [path.stat().st_mode & 0o777 for path in (store.folder, file.path.parent, file.path)]
+    assert modes == [0o700, 0o700, 0o600]
+    assert file.sha256 == hashlib.sha256(b"to\n447700900001\n").hexdigest()
+
+
+def test_an_intake_that_stopped_goes_on_where_it_was_and_nothing_is_twice(api: Any) -> None:
+    """The first intake stores some chunks and stops, as at SIGTERM; the next one takes in the rest."""
+    api.parts.upload_intake.stop()
+    small = replace(api.parts.uploads, intake=replace(api.parts.uploads.intake, chunk=50))
+    answer = post_file(api, csv(900))
+    id = answer.json()["campaign_id"]
+    assert answer.json()["status"] == "intake"
+    first = UploadIntake(small)
+    failpoints.arm("after_chunk:sleep=0.2:3")
+    try:
+        first.start()
+        until(lambda: rows_read(api, id) >= 100)
+        first.stop()
+    finally:
+        failpoints.arm(None)
+    stopped_at = rows_read(api, id)
+    assert stopped_at < 900
+    second = UploadIntake(small)
+    second.start()
+    shown = wait_for(api, id, "done")
+    second.stop()
+    assert (shown["rows"], shown["total"]) == (900, 900)
+    assert count(api, "messages") == 900
+    assert folder(api) == []
+
+
+def test_a_file_found_wrong_only_later_is_refused_where_its_campaign_is_seen(api: Any) -> None:
+    """Whether people have the message is known when all rows are read; a large file is answered before that."""
+    post_file(api, csv(5))
+    api.parts.upload_intake.stop()
+    answer = post_file(api, csv(8), headers={"Idempotency-Key": "later"})
+    assert (answer.status_code, answer.json()["status"]) == (202, "intake")
+    id = answer.json()["campaign_id"]
+    assert api.get(answer.headers["Location"]).json()["status"] == "intake"
+    intake = UploadIntake(api.parts.uploads)
+    intake.start()
+    shown = wait_for(api, id, "refused")
+    intake.stop()
+    assert (shown["status"], shown["upload"]["error"]["code"]) == ("refused", "same_people")
+    assert count(api, "campaigns") == 1
+
+
+def test_a_file_that_another_process_has_is_left_alone_until_its_lease_lapses(api: Any) -> None:
+    api.parts.upload_intake.stop()
+    id = post_file(api, csv(3)).json()["campaign_id"]
+    with api.ledger.write() as tx:
+        assert uploads.claim(tx, id, new_id(), 60_000)
+        assert uploads.waiting(tx) == []
+        assert not uploads.claim(tx, id, new_id(), 60_000)
+        tx.execute(text("UPDATE uploads SET lease_until = 1"))
+        assert [each.id for each in uploads.waiting(tx)] == [id]
+
+
+def rows_read(api: Any, id: str) -> int:
+    with api.ledger.read() as tx:
+        return campaigns.get(tx, id).rows_read
+
+
+def until(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
