@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 #: A file whose intake does not renew its lease for this time is another one's.
-LEASE_MS, RENEW_S = 10_000, 2.0
+LEASE_MS, RENEW_S = 6_000, 1.5
 #: Files of other processes are looked for this often.
 LOOK_S = 1.0
 SMALL_BYTES = 1 << 20

@@ -1,0 +1,147 @@
+"""`serve` is killed while a file arrives and while it is taken in: every row is in its campaign once, none is lost."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bulksend.ledger import campaigns
+from ops.local.ports import free_port
+
+ROWS = 20_000
+OPTIONS = {"name": "spring", "kind": "marketing", "type": "text", "content": {"body": "hello {{name}}"}}
+
+
+class Serving:
+    """``bulksend serve`` as a process of its own, which can be killed and started again."""
+
+    def __init__(self, site: Any, folder: Path) -> None:
+        self._site = site
+        self.uploads = folder / "uploads"
+        self._port = free_port()
+        self.key = json.loads(site.run("keys", "add", "--name", "tool", "--role", "operator", "--json"))[
+            "key"
+        ]
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def start(self, **environ: str) -> None:
+        self.process = self._site.start(
+            *("serve", "--port", str(self._port)),
+            environ={"BULKSEND_UPLOAD_DIR": str(self.uploads), "BULKSEND_INTAKE_CHUNK": "500", **environ},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._site.wait("serve answers", self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def post(self, data: bytes, sender: str, key: str) -> Any:
+        answer = httpx.post(
+            f"http://127.0.0.1:{self._port}/v1/campaigns",
+            data={"campaign": json.dumps(OPTIONS | {"sender": sender})},
+            files={"file": ("people.csv", data)},
+            headers=self.headers | {"Idempotency-Key": key},
+            timeout=60,
+        )
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def half_a_post(self, data: bytes) -> http.client.HTTPConnection:
+        """A request of which only the first half is sent."""
+        head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="half.csv"\r\n\r\n'
+        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        connection.putrequest("POST", "/v1/campaigns")
+        for name, value in {
+            **self.headers,
+            "Content-Type": "multipart/form-data; boundary=b",
+            "Content-Length": str(len(head) + 2 * len(data)),
+        }.items():
+            connection.putheader(name, value)
+        connection.endheaders(head + data)
+        return connection
+
+    def stored(self) -> list[Path]:
+        return sorted(self.uploads.glob("*")) if self.uploads.exists() else []
+
+
+@contextmanager
+def serving(site: Any, folder: Path) -> Iterator[Serving]:
+    made = Serving(site, folder)
+    try:
+        yield made
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.terminate()
+            made.process.wait(30)
+
+
+def people() -> bytes:
+    """Numbers reserved for fiction, two rows a number: half of them are duplicates."""
+    numbers = (f"1{200 + n // 100}55501{n % 100:02d}" for n in range(ROWS // 2))
+    return ("to,name\n" + "".join(f"{number},Ann\n{number},Ann\n" for number in numbers)).encode()
+
+
+def test_serve_killed_in_mid_upload_and_in_mid_intake_loses_and_doubles_nothing(
+    make_site: Any, tmp_path: Path
+) -> None:
+    with make_site(workers=0) as site, serving(site, tmp_path) as api:
+        data = people()
+        api.start(BULKSEND_FAILPOINTS="after_chunk:kill:9")
+        half = api.half_a_post(data[: 2 << 20] * 8)
+        site.wait(
+            "a part of the file is on the disk", lambda: [p for p in api.stored() if p.suffix == ".part"]
+        )
+        api.kill()
+        half.close()
+        (part,) = api.stored()
+
+        api.start(BULKSEND_FAILPOINTS="after_chunk:kill:9")
+        # Files that are never completed go when they are ten minutes old.
+        for path in (*part.iterdir(), part):
+            os.utime(path, (1, 1))
+        # It dies in mid-intake, before the answer: the caller does not know.
+        with pytest.raises(httpx.TransportError):
+            api.post(data, site.sender, "one")
+        with site.ledger.read() as tx:
+            (campaign,) = campaigns.newest(tx)
+        id = campaign.id
+        assert 0 < campaign.rows_read < ROWS
+
+        api.start()
+        site.wait("the other rows are taken in", lambda: rows_read(site, id) == ROWS)
+        shown = json.loads(site.run("campaigns", "show", id, "--json"))
+        assert (shown["total"], shown["duplicates"], shown["refused_rows"]) == (ROWS // 2, ROWS // 2, 0)
+        site.wait("nothing is left on the disk", lambda: not api.stored())
+        again = api.post(data, site.sender, "one")
+        assert (again["campaign_id"], again["repeated"], again["messages"]) == (id, True, ROWS // 2)
+        assert len(site.messages()) == ROWS // 2
+        site.audit_holds()
+
+
+def rows_read(site: Any, id: str) -> int:
+    with site.ledger.read() as tx:
+        return campaigns.get(tx, id).rows_read
