@@ -42,6 +42,9 @@ CONTENT_HIDDEN = "the content is shown to the roles that may send"
 _HIDDEN = ("owner", "attempt_id", "attempts")
 
 
+_FILTERS = ("campaign", "phone", "since", "until", "message_id", "request_id", "status")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which messages, each field as a person or a program writes it; None does not filter.
@@ -63,16 +66,12 @@ class Filter:
     @property
     def is_empty(self) -> bool:
         """Whether it lets every message through."""
-        given = (
-            self.campaign,
-            self.phone,
-            self.since,
-            self.until,
-            self.message_id,
-            self.request_id,
-            self.status,
-        )
-        return all(value is None for value in given)
+        return not self.given
+
+    @property
+    def given(self) -> list[str]:
+        """The names of what filters."""
+        return [name for name in _FILTERS if getattr(self, name) is not None]
 
     @property
     def is_a_campaign(self) -> bool:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from bulksend.operations import events as operations
-from bulksend.operations.access import Principal
+from bulksend.operations.access import Principal, record_reading
 from bulksend.operations.events import Wanted
 from ops.http.event_streams import EventStream
 from ops.http.parts import P, Parts, Viewer, presented_key
@@ -43,7 +43,10 @@ def find(
     ones were deleted by age.
     """
     wanted = _wanted(parts, principal, types, campaign, numbers)
-    return operations.page(parts.database, wanted, after=after, limit=limit)
+    found = operations.page(parts.database, wanted, after=after, limit=limit)
+    if numbers and found["items"]:
+        record_reading(parts.database, principal, "read events", why=f"{len(found['items'])} with numbers")
+    return found
 
 
 @router.get(
@@ -69,6 +72,8 @@ async def stream(
     parts.streams.check_room()
     seq = last_event_id if last_event_id is not None else after
     wanted = await run_in_threadpool(_wanted, parts, principal, types, campaign, numbers, seq)
+    if numbers:
+        await run_in_threadpool(record_reading, parts.database, principal, "follow events")
     check = _check(parts, principal, presented_key(request), numbers)
     return EventStream(parts.streams.chunks(seq, wanted, check))
 

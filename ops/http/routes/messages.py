@@ -11,7 +11,9 @@ from bulksend.bootstrap import working_limiter
 from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
+from bulksend.messaging.units import counted
 from bulksend.operations import messages, unknowns
+from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import Page
 from bulksend.operations.messages import Filter
 from bulksend.operations.why import explain
@@ -96,7 +98,7 @@ def find(
     )
     with parts.database.read() as tx:
         page = messages.find(tx, wanted, limit=limit, before=_checked(after))
-    return _page(page, principal)
+    return _page(parts, principal, page, "find messages", wanted)
 
 
 @router.get("/messages/{id}")
@@ -104,6 +106,7 @@ def show(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
     """One message with all its attempts, receipts and acts."""
     with parts.database.read() as tx:
         shown = messages.show(tx, id, parts.cipher)
+    record_reading(parts.database, principal, "show message", subject=id)
     return shown if principal.sees_numbers else messages.masked(shown)
 
 
@@ -201,10 +204,13 @@ def unknown(
     wanted = _filter(parts, campaign, phone, since, until)
     with parts.database.read() as tx:
         page = unknowns.list_unknown(tx, wanted, traces=trace or (), limit=limit, before=_checked(after))
-    return _page(page, principal)
+    return _page(parts, principal, page, "list unknown messages", wanted)
 
 
-def _page(page: Page, principal: Viewer) -> MessagePage:
+def _page(parts: Parts, principal: Viewer, page: Page, what: str, wanted: Filter) -> MessagePage:
+    if page.items:
+        by = ", ".join(wanted.given) or "no filter"
+        record_reading(parts.database, principal, what, why=f"{counted(len(page.items), 'message')} by {by}")
     items = page.items if principal.sees_numbers else [messages.masked(item) for item in page.items]
     return MessagePage(items=items, next=page.next)
 

@@ -17,7 +17,7 @@ from bulksend.ledger.suppressions import COUNTRY
 from bulksend.messaging import mask_digits, mask_phone
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.units import parse_instant_ms
-from bulksend.operations.access import Principal
+from bulksend.operations.access import Principal, record_reading
 from bulksend.operations.suppression_imports import KIND, request_import, show_import
 from bulksend.operations.suppressions import (
     add_suppression,
@@ -91,6 +91,8 @@ def get(
         limit=limit,
         subject=None if phone is None else _subject(parts, phone, None),
     )
+    if page.items:
+        record_reading(parts.database, principal, "list suppressions", why=f"{len(page.items)} of them")
     items = page.items if principal.sees_numbers else list(map(_masked, page.items))
     return {"items": items, "next": page.next and parts.cursors.seal(page.next, _LIST)}
 
