@@ -27,6 +27,7 @@ from bulksend.ledger import (
     leases,
     raw_receipts,
     receipts,
+    stats,
     webhook_deliveries,
 )
 from bulksend.ledger.database import Database, set_statement_timeout
@@ -102,6 +103,7 @@ class Maintenance:
             _Task("undelivered", lambda tx: {"codes": events.add_undelivered(tx, undelivered_ms)}),
             # What is deleted must have a number, or a reader could not be told what it misses.
             _Task("number_events", _number_events),
+            _Task("roll_up_stats", _roll_up_stats),
             _Task("delete_events", lambda tx: {"deleted": events.delete_old(tx, events_keep_ms)}),
             _Task("keep_minutes", _keep_minutes, KEEP_MINUTES_S),
         ]
@@ -152,6 +154,11 @@ def _number_events(tx: Connection) -> dict[str, int]:
 
 def _keep_minutes(tx: Connection) -> dict[str, int]:
     campaign_timeline.keep(tx)
+    return {}
+
+
+def _roll_up_stats(tx: Connection) -> dict[str, int]:
+    stats.roll_up(tx)
     return {}
 
 

@@ -581,6 +581,29 @@ jobs = Table(
     Index(None, "expires_at"),
 )
 
+stats_hourly = Table(
+    "stats_hourly",
+    metadata,
+    Column("hour", Instant, primary_key=True, comment="its begin"),
+    Column("kind", String(12), primary_key=True),
+    Column("sender", String(20), primary_key=True),
+    Column("country", String(2), primary_key=True, comment="ISO 3166; empty: the number does not show it"),
+    Column("code", String(20), primary_key=True, comment="why it failed; empty: it did not"),
+    # Messages that entered the status in this hour.
+    *(
+        Column(status, BigInteger, nullable=False)
+        for status in (
+            *("accepted", "delivered", "read", "failed", "unknown", "expired", "suppressed", "cancelled"),
+        )
+    ),
+    Column("attempts", BigInteger, nullable=False, comment="POSTs that started in this hour"),
+    Column("answered", BigInteger, nullable=False, comment="of them, those with a latency"),
+    Column("latency_ms", BigInteger, nullable=False, comment="the sum"),
+    Column("delivery_timed", BigInteger, nullable=False, comment="deliveries whose delay is known"),
+    Column("delivery_ms", BigInteger, nullable=False, comment="from acceptance to delivery, the sum"),
+    sqlite_with_rowid=False,
+)
+
 installation = Table(
     "installation",
     metadata,

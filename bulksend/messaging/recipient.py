@@ -29,6 +29,7 @@ from bulksend.messaging.numbering_plan import (
     has_trunk_zero,
     is_certainly_e164,
     is_longer_than_national,
+    leading_country_code,
 )
 from bulksend.messaging.value_checks import as_integer, describe_length, describe_type
 
@@ -95,6 +96,34 @@ def region_of(recipient: str) -> str | None:
         return None
     region = phonenumbers.region_code_for_number(number) or phonenumbers.region_code_for_country_code(code)
     return region if region in phonenumbers.SUPPORTED_REGIONS else None
+
+
+#: How many digits show the country of a valid number where countries share a code: +44 7624 is the Isle of Man.
+_COUNTRY_DIGITS = {"1": 4, "7": 3, "44": 7, "39": 7, "47": 4, "358": 6}
+_OTHER_COUNTRY_DIGITS = 9
+_countries: dict[str, str | None] = {}
+_MOST_COUNTRIES = 100_000
+
+
+def country_of(recipient: str) -> str | None:
+    """``region_of``, fast enough for millions: a country code of one country, or digits that were seen before."""
+    code = leading_country_code(recipient)
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())
+    if len(regions) == 1:
+        return regions[0] if regions[0] in phonenumbers.SUPPORTED_REGIONS else None
+    front = recipient[: _COUNTRY_DIGITS.get(code or "", _OTHER_COUNTRY_DIGITS)]
+    # Of a number that is not valid, its neighbours.
+    for known in (front, recipient[:-2]):
+        if known in _countries:
+            return _countries[known]
+    region = region_of(recipient)
+    is_valid = region is not None and phonenumbers.is_valid_number_for_region(
+        phonenumbers.parse("+" + recipient, None), region
+    )
+    if len(_countries) >= _MOST_COUNTRIES:
+        _countries.clear()
+    _countries[front if is_valid else recipient[:-2]] = region
+    return region
 
 
 # -- the usual case, without libphonenumber ------------------------------------------------------------------------

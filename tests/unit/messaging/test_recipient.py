@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from bulksend.errors import InvalidValue
-from bulksend.messaging.recipient import _parse_any_case, parse_recipient, region_of
+from bulksend.messaging.recipient import _parse_any_case, country_of, parse_recipient, region_of
 
 LONDON = "447700900123"
 
@@ -558,3 +558,16 @@ def test_the_country_of_a_recipient_is_told_where_its_number_tells(
     recipient: str, region: str | None
 ) -> None:
     assert region_of(recipient) == region
+
+
+def test_the_fast_country_of_a_number_is_that_of_the_tables() -> None:
+    """Twice: the second time many answers are remembered."""
+    samples = [
+        f"{number.country_code}{phonenumbers.national_significant_number(number)}"
+        for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+        for kind in (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE)
+        if (number := phonenumbers.example_number_for_type(region, kind)) is not None
+    ]
+    assert len(samples) > 400
+    for number in [*samples, *samples, "447700900123", "881612345678", "1", ""]:
+        assert country_of(number) == region_of(number), number

@@ -1,0 +1,261 @@
+"""Statistics by hour, kind, sender, country and code, kept as a roll-up, so that reading them reads no messages.
+
+``roll_up`` adds what is new, each thing once: its marks move in the transaction of its sums. Messages come from the
+events in the order of their numbers, each in the hour in which it entered a status. Attempts come in the order of their
+starts, once they are closed; the oldest open one holds back the later ones, until its worker or a rescue closes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, select, update
+
+from bulksend.ledger import events as events_room
+from bulksend.ledger.bulk_parameters import statement
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import among, dialect_insert, insert_if_new, prefer_indexes
+from bulksend.ledger.schema import attempts, events, installation, messages, stats_hourly
+from bulksend.messaging.recipient import country_of
+from bulksend.messaging.states import Status
+
+HOUR_MS = 3_600_000
+DIMENSIONS = ("hour", "kind", "sender", "country", "code")
+#: Messages that entered these statuses.
+ENTERED = (
+    *(Status.ACCEPTED, Status.DELIVERED, Status.READ, Status.FAILED, Status.UNKNOWN),
+    *(Status.EXPIRED, Status.SUPPRESSED, Status.CANCELLED),
+)
+#: Counts and sums; the mean latency of a POST is ``latency_ms`` by ``answered``, the mean delay of a delivery
+#: ``delivery_ms`` by ``delivery_timed``.
+MEASURES = (
+    *(status.value for status in ENTERED),
+    *("attempts", "answered", "latency_ms", "delivery_timed", "delivery_ms"),
+)
+#: An attempt that started longer ago is committed: statements and idle transactions end sooner.
+LAG_MS = 120_000
+#: How many events and attempts one run adds. Workers wait for a run on SQLite, which has one writer.
+AT_ONCE = {"postgresql": 10_000, "sqlite": 2_000}
+WINDOW_MS = 60_000
+
+_EVENTS_MARK, _ATTEMPTS_MARK = "stats_events", "stats_attempts"
+#: Hour, kind, sender, country, code.
+Bucket = tuple[int, str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """How many events and attempts a run has added."""
+
+    events: int
+    attempts: int
+
+
+class _Sums:
+    """What a run adds, by bucket."""
+
+    def __init__(self) -> None:
+        self.buckets: dict[Bucket, Counter[str]] = defaultdict(Counter)
+
+    def of(self, at: int, row: Row[Any], code: str) -> Counter[str]:
+        country = country_of(row.recipient) or ""
+        return self.buckets[at - at % HOUR_MS, row.kind, row.sender, country, code]
+
+    def store(self, tx: Connection) -> None:
+        if not self.buckets:
+            return
+        adding = dialect_insert(tx, stats_hourly)
+        sums = {name: stats_hourly.c[name] + adding.excluded[name] for name in MEASURES}
+        tx.execute(
+            adding.on_conflict_do_update(index_elements=[*DIMENSIONS], set_=sums),
+            [
+                dict(zip(DIMENSIONS, bucket, strict=True)) | {name: counts[name] for name in MEASURES}
+                for bucket, counts in sorted(self.buckets.items())
+            ],
+        )
+
+
+def roll_up(tx: Connection, *, lag_ms: int = LAG_MS) -> Rolled:
+    """Add a bounded part of what is new; ``events.number_committed`` gives events their numbers before."""
+    prefer_indexes(tx)
+    sums = _Sums()
+    done = Rolled(_add_events(tx, sums), _add_attempts(tx, sums, lag_ms))
+    sums.store(tx)
+    return done
+
+
+# -- messages, from events ---------------------------------------------------------------------------
+
+_ITEM = {
+    "sqlite": ("id", "JOIN messages m ON m.id = e.items"),
+    "postgresql": ("seq", "CROSS JOIN LATERAL unnest(e.items) AS i(id) JOIN messages m ON m.id = i.id"),
+}
+_ENTERINGS = """
+SELECT e.type, e.at, e.data, m.kind, m.sender, m.recipient, m.accepted_at, m.ret_code, CASE
+    WHEN e.type = 'message.failed' OR e.data IS NOT NULL THEN COALESCE(
+      (SELECT max(r.code) FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed' AND r.code <> ''),
+      (SELECT CAST(a.whatsapp_code AS text) FROM attempts a WHERE a.id = m.attempt_id)) END AS failed_by
+FROM events e {join}
+WHERE e.{number} > :after AND e.{number} <= :upto AND e.type LIKE 'message.%' AND e.type <> :undelivered
+"""
+
+
+def _add_events(tx: Connection, sums: _Sums) -> int:
+    after = _mark(tx, _EVENTS_MARK)
+    upto = _end_of_events(tx, after)
+    if upto == after:
+        return 0
+    number, join = _ITEM[tx.dialect.name]
+    sql = _ENTERINGS.format(number=number, join=join)
+    found = tx.execute(statement(sql), {"after": after, "upto": upto, "undelivered": events_room.UNDELIVERED})
+    added = 0
+    for row in found:
+        _add_entering(sums, row)
+        added += 1
+    _set_mark(tx, _EVENTS_MARK, upto)
+    return added
+
+
+def _end_of_events(tx: Connection, after: int) -> int:
+    """The number up to which a run goes: some thousand items, and at least one row."""
+    number = events.c.id if tx.dialect.name == "sqlite" else events.c.seq
+    rows = select(number, events.c["count"]).where(number > after).order_by(number).limit(_most(tx))
+    upto, items = after, 0
+    for last, count in tx.execute(rows):
+        items += count
+        if upto > after and items > _most(tx):
+            break
+        upto = last
+    return upto
+
+
+def _add_entering(sums: _Sums, row: Row[Any]) -> None:
+    status = json.loads(row.data)["status"] if row.data else row.type.removeprefix("message.")
+    if status not in ENTERED:
+        return
+    code = ""
+    if status == Status.FAILED:
+        code = row.failed_by or (str(row.ret_code) if row.ret_code else "")
+    counts = sums.of(row.at, row, code)
+    counts[status] += 1
+    if status == Status.DELIVERED and row.accepted_at is not None:
+        counts["delivery_timed"] += 1
+        counts["delivery_ms"] += max(0, row.at - row.accepted_at)
+
+
+# -- attempts ----------------------------------------------------------------------------------------
+
+
+#: One look into the index of (sender, started_at) for each sender.
+_SENDERS = """
+WITH RECURSIVE found(phone) AS (
+    SELECT min(sender) FROM attempts
+    UNION ALL SELECT (SELECT min(sender) FROM attempts WHERE sender > found.phone) FROM found
+    WHERE found.phone IS NOT NULL)
+SELECT phone FROM found WHERE phone IS NOT NULL
+"""
+
+
+def _add_attempts(tx: Connection, sums: _Sums, lag_ms: int) -> int:
+    begin, settled = _mark(tx, _ATTEMPTS_MARK), read_clock(tx) - lag_ms
+    phones = list(tx.execute(statement(_SENDERS)).scalars())
+    end = min(begin + WINDOW_MS, settled)
+    if end <= begin:
+        return 0
+    rows = _attempts(tx, phones, begin, end)
+    if not rows:
+        first = _first_after(tx, phones, end)
+        _set_mark(tx, _ATTEMPTS_MARK, settled if first is None else min(first, settled))
+        return 0
+    if len(rows) == _most(tx):
+        # Others may have started with the last one.
+        end = rows[-1].started_at
+    end = min([end, *(row.started_at for row in rows if row.outcome is None)])
+    closed = [row for row in rows if row.started_at < end]
+    for row in closed:
+        _add_attempt(sums, row)
+    _set_mark(tx, _ATTEMPTS_MARK, end)
+    return len(closed)
+
+
+def _attempts(tx: Connection, phones: Sequence[str], begin: int, end: int) -> Sequence[Row[Any]]:
+    a, m = attempts.c, messages.c
+    return tx.execute(
+        select(a.started_at, a.outcome, a.ret_code, a.whatsapp_code, a.latency_ms)
+        .add_columns(m.kind, a.sender, m.recipient)
+        .join_from(attempts, messages, a.message_pk == m.id)
+        .where(among(tx, a.sender, phones), a.started_at >= begin, a.started_at < end)
+        .order_by(a.started_at)
+        .limit(_most(tx))
+    ).all()
+
+
+def _first_after(tx: Connection, phones: Sequence[str], at: int) -> int | None:
+    """When the next attempt started. A query for each sender, so that each is one look into the index."""
+    started = attempts.c.started_at
+    first = select(func.min(started)).where(attempts.c.sender == bindparam("phone"), started >= at)
+    found = (tx.execute(first, {"phone": phone}).scalar() for phone in phones)
+    return min((one for one in found if one is not None), default=None)
+
+
+def _add_attempt(sums: _Sums, row: Row[Any]) -> None:
+    counts = sums.of(row.started_at, row, _reason(row))
+    counts["attempts"] += 1
+    if row.latency_ms is not None:
+        counts["answered"] += 1
+        counts["latency_ms"] += round(row.latency_ms)
+
+
+def _reason(row: Row[Any]) -> str:
+    """The code of an attempt that was not accepted, or its outcome where the vendor gave none."""
+    if row.outcome == "accepted":
+        return ""
+    return str(row.whatsapp_code or row.ret_code or row.outcome)
+
+
+def _most(tx: Connection) -> int:
+    return AT_ONCE[tx.dialect.name]
+
+
+# -- marks -------------------------------------------------------------------------------------------
+
+
+def _mark(tx: Connection, name: str) -> int:
+    """How far a source is counted. Locked: two relays must not count the same."""
+    tx.execute(insert_if_new(tx, installation).values(name=name, value=b"0"))
+    found = select(installation.c.value).where(installation.c.name == name).with_for_update()
+    return int(bytes(tx.execute(found).scalar_one()))
+
+
+def _set_mark(tx: Connection, name: str, value: int) -> None:
+    tx.execute(update(installation).where(installation.c.name == name).values(value=str(value).encode()))
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+def read(
+    tx: Connection, by: Sequence[str], since: int, until: int, limit: int
+) -> Iterator[Mapping[str, Any]]:
+    """The sums of the hours that begin at or after ``since`` and before ``until``, by some of DIMENSIONS."""
+    dimensions = [stats_hourly.c[name] for name in by]
+    sums = [func.sum(stats_hourly.c[name]).label(name) for name in MEASURES]
+    query = (
+        select(*dimensions, *sums)
+        .where(stats_hourly.c.hour >= since, stats_hourly.c.hour < until)
+        .group_by(*dimensions)
+        .order_by(*dimensions)
+        .limit(limit)
+    )
+    for row in tx.execute(query).mappings():
+        yield {name: int(value or 0) if name in MEASURES else value for name, value in row.items()}
+
+
+def counted_until(tx: Connection) -> int:
+    """Up to which start (ms) attempts are counted; 0 before the first run."""
+    found = tx.execute(select(installation.c.value).where(installation.c.name == _ATTEMPTS_MARK)).scalar()
+    return 0 if found is None else int(bytes(found))

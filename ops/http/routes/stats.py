@@ -1,0 +1,37 @@
+"""Statistics, from the roll-up by hour alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from bulksend.operations.stats import parse_dimensions, show_stats
+from ops.http.parts import P, Viewer
+
+router = APIRouter(prefix="/v1", tags=["stats"])
+
+
+@router.get("/stats")
+def get(
+    parts: P,
+    principal: Viewer,
+    by: Annotated[
+        str, Query(max_length=100, description="Some of hour,kind,sender,country,code.")
+    ] = "hour,kind",
+    since: Annotated[
+        str | None, Query(alias="from", max_length=40, description="ISO 8601; default: 7 days before.")
+    ] = None,
+    until: Annotated[
+        str | None, Query(alias="to", max_length=40, description="ISO 8601; default: now.")
+    ] = None,
+) -> dict[str, Any]:
+    """How many messages entered each status, and attempts with their latency, by whole hours (UTC)."""
+    return show_stats(
+        parts.database,
+        parse_dimensions(by, field="by"),
+        since=since,
+        until=until,
+        timezone=parts.settings.timezone,
+        fields=("from", "to"),
+    )
