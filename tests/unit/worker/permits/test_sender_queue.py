@@ -125,3 +125,17 @@ def test_a_queue_of_cancelled_requests_is_empty(campaigns: Campaigns) -> None:
         one.future.cancel()
     assert campaigns.queue.take(250, 0.0) == []
     assert not campaigns.queue
+
+
+def test_waiting_requests_ask_by_a_new_rate_of_their_campaign_at_once(campaigns: Campaigns) -> None:
+    campaigns.add("a", 50, campaign_rate=1.0)
+    campaigns.add("b", 5, campaign_rate=1.0)
+    # At one a second the limiter says to wait.
+    campaigns.queue.defer_campaign("a", 60.0)
+    campaigns.queue.defer_campaign("b", 60.0)
+    assert campaigns.queue.take(100, 0.0) == []
+    campaigns.queue.set_rate("a", 50.0)
+    taken = campaigns.queue.take(100, 0.0)
+    assert {one.ask.campaign_rate for one in taken} == {50.0}
+    assert len(taken) == 7
+    campaigns.queue.set_rate("c", 1.0)

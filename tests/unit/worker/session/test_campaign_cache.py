@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from bulksend.ledger import senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.schema import campaigns
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
 from worker.session.campaign_cache import FRESH_SECONDS, CampaignCache, CannotRender
@@ -86,6 +88,19 @@ def test_a_sender_that_the_ledger_does_not_know_has_the_default_limits(
     load(ledger, cache, claimed_of(campaign, cipher))
     for phone in (campaign.sender, "15550100198"):
         assert cache.sender_limits(phone) == SenderLimits(rate=DEFAULT_RATE, quota=None)
+
+
+def test_a_changed_rate_of_a_campaign_is_found_once(
+    ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any
+) -> None:
+    campaign, _ = new_messages(rate=12.5)
+    load(ledger, cache, claimed_of(campaign, cipher))
+    with ledger.write() as tx:
+        assert cache.refresh(tx) == {}
+        tx.execute(update(campaigns).where(campaigns.c.id == campaign.id).values(rate=None))
+        assert cache.refresh(tx) == {campaign.id: None}
+        assert cache.refresh(tx) == {}
+    assert cache.campaign(campaign.id).rate is None
 
 
 def test_only_the_newest_campaigns_are_kept(
