@@ -131,7 +131,7 @@ def main() -> None:
         ms = {name: round(times[int(len(times) * share)] * 1000, 2) for name, share in shares.items()}
         return {"answered": len(times), "refused": load.refused, "seconds": seconds, **ms}
 
-    print(json.dumps(uvloop.run(run())))
+    sys.stdout.write(json.dumps(uvloop.run(run())) + "\n")
 
 
 if __name__ == "__main__":

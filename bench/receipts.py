@@ -138,7 +138,7 @@ def main() -> None:
     given = parser.parse_args()
     with stand() as at:
         found = measured(at, given.callbacks, given.rate, given.connections)
-    print(json.dumps({"machine": described(), **found}, indent=2))
+    sys.stdout.write(json.dumps({"machine": described(), **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from bulksend import __version__
@@ -20,7 +22,7 @@ from ops.http import problems, request_ids
 from ops.http.access_log import AccessLog
 from ops.http.body_limits import BodyLimits
 from ops.http.parts import Parts
-from ops.http.receipts_in import ReceiptsIn
+from ops.http.receipts_in import ReceiptsIn, is_callback
 from ops.http.response_headers import ResponseHeaders
 from ops.http.routes import (
     campaigns,
@@ -67,7 +69,7 @@ def create_app(parts: Parts) -> FastAPI:
         yield
         await run_in_threadpool(parts.stop)
 
-    app = FastAPI(
+    app = _Application(
         title="bulksend",
         version=__version__,
         description="Send WhatsApp messages in bulk, and see what happened to each one.",
@@ -76,6 +78,7 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=running,
     )
     app.state.parts = parts
+    app.receipts = _receipts(parts)
     app.state.sending = Sending(parts)
     problems.install(app)
     _add_middleware(app, parts)
@@ -88,6 +91,25 @@ def create_app(parts: Parts) -> FastAPI:
         return FileResponse(STATIC / "docs.html")
 
     return app
+
+
+class _Application(FastAPI):
+    """Hands callbacks to ``receipts`` before anything else sees them: they are in no access log, and cost little."""
+
+    receipts: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_callback(scope):
+            await self.receipts(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def _receipts(parts: Parts) -> ASGIApp:
+    taken: Any = ReceiptsIn(parts.receipts, lambda: read_tokens(parts.database))
+    proxies = parts.settings.trusted_proxies
+    # uvicorn and starlette name the same types differently.
+    return cast("ASGIApp", ProxyHeadersMiddleware(taken, trusted_hosts=proxies)) if proxies else taken
 
 
 def _add_middleware(app: FastAPI, parts: Parts) -> None:
@@ -106,7 +128,5 @@ def _add_middleware(app: FastAPI, parts: Parts) -> None:
     app.add_middleware(ResponseHeaders)
     app.add_middleware(AccessLog, metrics=HttpMetrics(parts.registry), tracing=parts.tracing)
     app.add_middleware(request_ids.RequestIds)
-    # A callback passes through none of the above, and is in no access log.
-    app.add_middleware(ReceiptsIn, commit=parts.receipts, read_tokens=lambda: read_tokens(parts.database))
     if of.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=of.trusted_proxies)

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.raw_receipts import Callback
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 PREFIX = "/v1/receipts/"
 #: Below the same address, and not a token.
-_OTHERS = ("reparse",)
+_OTHERS = (f"{PREFIX}reparse",)
 MOST_BYTES = 3 * 1024 * 1024
 #: A revoked token is refused, and a new one known, within this time.
 REMEMBERED_S = 0.5
@@ -36,24 +36,23 @@ _KEPT = frozenset({b"content-type", b"content-encoding", b"user-agent"})
 _STORED = b'{"code":0,"message":"ok"}'
 
 
-class ReceiptsIn:
-    """ASGI middleware. ``read_tokens`` reads the ledger and may block."""
+def is_callback(scope: Scope) -> bool:
+    """Whether a request is for the address of receipts, with whatever token."""
+    if scope["type"] != "http":
+        return False
+    path: str = scope["path"]
+    return path.startswith(PREFIX) and path not in _OTHERS
 
-    def __init__(
-        self, app: ASGIApp, commit: ReceiptGroupCommit, read_tokens: Callable[[], TokenRing]
-    ) -> None:
-        self._app = app
+
+class ReceiptsIn:
+    """ASGI application. ``read_tokens`` reads the ledger and may block."""
+
+    def __init__(self, commit: ReceiptGroupCommit, read_tokens: Callable[[], TokenRing]) -> None:
         self._commit = commit
         self._tokens = _Tokens(read_tokens)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
-            await self._app(scope, receive, send)
-            return
         token = scope["path"][len(PREFIX) :]
-        if token in _OTHERS:
-            await self._app(scope, receive, send)
-            return
         ring = await self._tokens.current()
         id = ring.id_of(token, (scope.get("client") or ("",))[0])
         if id is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from producer.uploads import UploadIntake, Uploads, UploadStore
 
 #: A stop waits this long for requests that are being answered.
 STOP_S = 20
+_SWITCH_S = 0.001
 
 
 def parts_of(of: Settings) -> Parts:
@@ -109,6 +111,8 @@ class _Server(uvicorn.Server):
 
 def serve(of: Settings, *, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT. Raises what ``parts_of`` raises, OSError when the metrics' port is taken."""
+    # The thread that commits callbacks waits this long for its turn while requests keep the loop busy.
+    sys.setswitchinterval(_SWITCH_S)
     parts = parts_of(of)
     HostMetrics(parts.registry, Path(of.spool_dir))
     if of.metrics_port is not None:
