@@ -18,7 +18,7 @@ from bulksend.client.answers import ApiError, ApiRefused, ApiUnreachable, Event,
 from bulksend.client.async_client import AsyncClient
 from bulksend.client.client import Client
 from bulksend.client.retries import Retries
-from bulksend.client.shapes import Campaign, CampaignChanges, Message, MessageFilters
+from bulksend.client.shapes import Campaign, CampaignChanges, EventFilters, Message, MessageFilters
 
 __all__ = [
     "ApiError",
@@ -29,6 +29,7 @@ __all__ = [
     "CampaignChanges",
     "Client",
     "Event",
+    "EventFilters",
     "Message",
     "MessageFilters",
     "RefusedMessage",

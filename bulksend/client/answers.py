@@ -39,9 +39,9 @@ class RefusedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. ``seq`` rises; what to ask with ``after`` next time."""
+    """Something that happened. ``id`` is its number as text: what to give as ``after`` the next time."""
 
-    seq: int
+    id: str
     type: str
     at: str
     data: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Event:
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Event:
         """From an item of the API."""
-        return cls(int(item["seq"]), item["type"], item["at"], item["data"])
+        return cls(item["id"], item["type"], item["at"], item["data"])
 
 
 class ApiError(BulksendError):

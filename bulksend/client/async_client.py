@@ -13,11 +13,22 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from bulksend.client import calls
-from bulksend.client.answers import RefusedMessage, SentMessage
-from bulksend.client.calls import Again, Answered, Call, at, call, judge, same
+from bulksend.client.answers import Event, RefusedMessage, SentMessage
+from bulksend.client.calls import (
+    STREAM_SILENCE_S,
+    Again,
+    Answered,
+    Call,
+    at,
+    call,
+    judge,
+    same,
+    stream_call,
+)
 from bulksend.client.connection import Address, request_of
+from bulksend.client.event_stream import StreamReader
 from bulksend.client.retries import Retries
-from bulksend.client.shapes import Campaign, CampaignChanges, Message, MessageFilters
+from bulksend.client.shapes import Campaign, CampaignChanges, EventFilters, Message, MessageFilters
 
 T = TypeVar("T")
 
@@ -136,6 +147,42 @@ class AsyncClient:
         body = {} if why is None else {"why": why}
         return await self._do(call("POST", at("campaigns", id, act), body, read=same, key=idempotency_key))
 
+    # -- events -------------------------------------------------------------------------------------------
+
+    async def events(self, after: str | None = None, **filters: Unpack[EventFilters]) -> AsyncIterator[Event]:
+        """The events after a number up to now, by default from the oldest that is kept."""
+        async for item in self.pages(at("events"), {"after": after, **filters}):
+            yield Event.of(item)
+
+    async def follow(self, after: str | None = None, **filters: Unpack[EventFilters]) -> AsyncIterator[Event]:
+        """Events as they happen, without end: after a number, by default from now on.
+
+        A lost connection is opened again where it broke off: no event is missed, and none comes twice.
+        """
+        reader = StreamReader(after)
+        attempt = 0
+        while True:
+            made = stream_call(reader, filters)
+            result: Answered | Exception
+            try:
+                async with self._http.stream(**request_of(made, ExitStack(), STREAM_SILENCE_S)) as reply:
+                    if reply.is_success:
+                        attempt = 0
+                        async for line in reply.aiter_lines():
+                            if (item := reader.feed(line)) is not None:
+                                yield Event.of(item)
+                    else:
+                        await reply.aread()
+                    result = Answered(
+                        reply.status_code, dict(reply.headers), reply.content if not reply.is_success else b""
+                    )
+            except httpx.HTTPError as error:
+                result = error
+            reader.break_off()
+            again = judge(made, result, self._retries, attempt, random.random())
+            await self._sleep(again.seconds if isinstance(again, Again) else self._retries.base_s)
+            attempt += 1
+
     # -- all else -----------------------------------------------------------------------------------------
 
     async def call(
@@ -154,7 +201,7 @@ class AsyncClient:
         self, path: str, filters: Mapping[str, Any] | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """The items of a list, over all its pages."""
-        after: str | None = None
+        after = (filters or {}).get("after")
         while True:
             page = await self._do(call("GET", path, read=same, params={**(filters or {}), "after": after}))
             for item in page["items"]:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 from bulksend.client.answers import ApiError, ApiRefused, ApiUnreachable, RefusedMessage, SentMessage
+from bulksend.client.event_stream import StreamReader
 from bulksend.client.retries import Retries
 from bulksend.client.shapes import Campaign, Message, as_json
 
@@ -115,6 +116,17 @@ def campaign_of_file(campaign: Campaign, file: Path, key: str | None) -> Call[di
         key=key,
         file=file,
         waits_s=600.0,
+    )
+
+
+#: A stream says at least this often that it is alive, with a margin.
+STREAM_SILENCE_S = 45.0
+
+
+def stream_call(reader: StreamReader, filters: Mapping[str, Any]) -> Call[None]:
+    """The stream of events from where its reader is."""
+    return call(
+        "GET", at("events", "stream"), read=lambda _: None, params={**filters, "after": reader.last_id}
     )
 
 

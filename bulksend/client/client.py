@@ -13,11 +13,22 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from bulksend.client import calls
-from bulksend.client.answers import RefusedMessage, SentMessage
-from bulksend.client.calls import Again, Answered, Call, at, call, judge, same
+from bulksend.client.answers import Event, RefusedMessage, SentMessage
+from bulksend.client.calls import (
+    STREAM_SILENCE_S,
+    Again,
+    Answered,
+    Call,
+    at,
+    call,
+    judge,
+    same,
+    stream_call,
+)
 from bulksend.client.connection import Address, request_of
+from bulksend.client.event_stream import StreamReader
 from bulksend.client.retries import Retries
-from bulksend.client.shapes import Campaign, CampaignChanges, Message, MessageFilters
+from bulksend.client.shapes import Campaign, CampaignChanges, EventFilters, Message, MessageFilters
 
 T = TypeVar("T")
 
@@ -128,6 +139,42 @@ class Client:
         body = {} if why is None else {"why": why}
         return self._do(call("POST", at("campaigns", id, act), body, read=same, key=idempotency_key))
 
+    # -- events -------------------------------------------------------------------------------------------
+
+    def events(self, after: str | None = None, **filters: Unpack[EventFilters]) -> Iterator[Event]:
+        """The events after a number up to now, by default from the oldest that is kept."""
+        for item in self.pages(at("events"), {"after": after, **filters}):
+            yield Event.of(item)
+
+    def follow(self, after: str | None = None, **filters: Unpack[EventFilters]) -> Iterator[Event]:
+        """Events as they happen, without end: after a number, by default from now on.
+
+        A lost connection is opened again where it broke off: no event is missed, and none comes twice.
+        """
+        reader = StreamReader(after)
+        attempt = 0
+        while True:
+            made = stream_call(reader, filters)
+            result: Answered | Exception
+            try:
+                with self._http.stream(**request_of(made, ExitStack(), STREAM_SILENCE_S)) as reply:
+                    if reply.is_success:
+                        attempt = 0
+                        for line in reply.iter_lines():
+                            if (item := reader.feed(line)) is not None:
+                                yield Event.of(item)
+                    else:
+                        reply.read()
+                    result = Answered(
+                        reply.status_code, dict(reply.headers), reply.content if not reply.is_success else b""
+                    )
+            except httpx.HTTPError as error:
+                result = error
+            reader.break_off()
+            again = judge(made, result, self._retries, attempt, random.random())
+            self._sleep(again.seconds if isinstance(again, Again) else self._retries.base_s)
+            attempt += 1
+
     # -- all else -----------------------------------------------------------------------------------------
 
     def call(
@@ -144,7 +191,7 @@ class Client:
 
     def pages(self, path: str, filters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """The items of a list, over all its pages."""
-        after: str | None = None
+        after = (filters or {}).get("after")
         while True:
             page = self._do(call("GET", path, read=same, params={**(filters or {}), "after": after}))
             yield from page["items"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NotRequired, Required, TypedDict
+from typing import Any, Required, TypedDict
 
 Instant = datetime | str
 
@@ -67,12 +67,12 @@ class MessageFilters(TypedDict, total=False):
     until: Instant
 
 
-class Stored(TypedDict):
-    """The answer to one message."""
+class EventFilters(TypedDict, total=False):
+    """Which events: types separated by commas, of one campaign. ``numbers``: with phone numbers in full."""
 
-    id: str
-    status: str
-    repeated: NotRequired[bool]
+    types: str
+    campaign: str
+    numbers: bool
 
 
 def as_json(value: object) -> Any:
