@@ -9,6 +9,7 @@ import asyncio
 import random
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -125,16 +126,30 @@ class Deliveries:
             except TimeoutError:
                 pass
 
+    def rooms(self) -> dict[str, int]:
+        """How many deliveries each endpoint that is being served may be given now."""
+        left = self._rules.total - self._in_flight
+        return {id: queue.room(left) for id, queue in self._queues.items()}
+
+    def take(self, claimed: Sequence[Claimed], claimed_at: float) -> None:
+        """Send these, which are claimed since then (steady clock, s) for endpoints of ``rooms``."""
+        for each in claimed:
+            # An endpoint that has been disabled since: the lease ends by itself.
+            if each.endpoint_id in self._queues:
+                self._queues[each.endpoint_id].waiting.append((claimed_at, each))
+        for queue in self._queues.values():
+            self._begin(queue)
+
     async def _claim(self) -> float:
         """Claim what is due and has room; returns the seconds until the next look."""
-        rooms = {id: q.room(self._rules.total - self._in_flight) for id, q in self._queues.items()}
+        rooms = self.rooms()
         started = time.monotonic()
         active, claimed, wait_ms = await asyncio.to_thread(self._claim_in_ledger, rooms)
         await self._refresh(active)
-        for each in claimed:
-            self._queues[each.endpoint_id].waiting.append((started, each))
-        for queue in self._queues.values():
-            self._begin(queue)
+        counts = Counter(each.endpoint_id for each in claimed)
+        for id, queue in self._queues.items():
+            queue.more = counts[id] >= rooms.get(id, self._rules.concurrency)
+        self.take(claimed, started)
         return min(self._rules.look_s, max(0.01, wait_ms / 1000))
 
     def _claim_in_ledger(self, rooms: dict[str, int]) -> tuple[list[Endpoint], list[Claimed], float]:
@@ -227,7 +242,8 @@ class Deliveries:
         self._results.append(self._judge(queue, claimed, reply))
         self._ended.set()
         self._begin(queue)
-        if len(queue.waiting) <= queue.slots:
+        if queue.more and len(queue.waiting) <= queue.slots:
+            queue.more = False
             self.due.set()
 
     async def _post(self, queue: EndpointQueue, claimed: Claimed) -> Reply:

@@ -33,6 +33,8 @@ class EndpointQueue:
     waiting: deque[tuple[float, Claimed]] = field(default_factory=deque)
     """Claimed, not begun, each with when it was claimed (steady clock, s)."""
     in_flight: int = 0
+    more: bool = False
+    """Whether the last claim took all that there was room for: more may be due."""
     failures: int = 0
     """In a row."""
     latency_ms: float = QUICK_MS

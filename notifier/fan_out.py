@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import structlog
@@ -14,6 +14,7 @@ from bulksend.ledger import campaigns, webhook_deliveries, webhook_endpoints
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.events import Event
+from bulksend.ledger.webhook_deliveries import Claimed
 from bulksend.ledger.webhook_endpoints import Endpoint
 from bulksend.messaging.webhook_bodies import WebhookBody, compose
 
@@ -38,52 +39,84 @@ class EventLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a round did: how many deliveries it made, and whether more events wait."""
+    """What a round did. ``claimed``: deliveries that this process may send at once.
 
-    made: int
-    more: bool
+    ``made`` more are due; ``more``: further events wait.
+    """
+
+    claimed: list[Claimed] = field(default_factory=list)
+    made: int = 0
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Events of an endpoint, as the bodies that it gets, and its cursor after them."""
+
+    endpoint: Endpoint
+    bodies: list[WebhookBody]
+    cursor: int
 
 
 class FanOut:
     """One notifier at a time works on an endpoint: its row is locked, and a second notifier skips it."""
 
-    def __init__(self, database: Database, log: EventLog, *, page: int = PAGE) -> None:
+    def __init__(self, database: Database, log: EventLog, *, page: int = PAGE, lease_ms: int = 0) -> None:
         self._database = database
         self._log = log
         self._page = page
+        self._lease_ms = lease_ms
         self._of_files: dict[str, bool] = {}
         """Campaigns met so far: whether they have a file, or hold single sends."""
+        self._is_needed = True
+        """Whether there was an active endpoint in the last round."""
 
-    def round(self) -> Round:
-        """Fan out the next events of each active endpoint. Raises DBAPIError, LedgerUnreachable."""
-        with self._database.read() as tx:
-            endpoints = webhook_endpoints.active(tx)
-        if not endpoints:
-            return Round(0, more=False)
-        if not self._database.is_sqlite:
+    def round(self, rooms: Mapping[str, int] | None = None) -> Round:
+        """Fan out the next events of each active endpoint. Raises DBAPIError, LedgerUnreachable.
+
+        ``rooms``: how many deliveries this process may take at once for an endpoint.
+        """
+        if self._is_needed and not self._database.is_sqlite:
             self._database.retrying(self._log.number_committed)
         with self._database.read() as tx:
+            endpoints = webhook_endpoints.active(tx)
             pages = {
                 cursor: self._log.after(tx, cursor, self._page, numbers=True)
                 for cursor in {endpoint.cursor for endpoint in endpoints}
             }
             self._learn_campaigns(tx, pages)
             now = read_clock(tx)
+        self._is_needed = bool(endpoints)
         for cursor, page in pages.items():
             # Numbers have no gaps: what is missing was deleted by its age.
             if page and page[0].seq > cursor + 1:
                 log.error("webhook_events_missed", after=cursor, count=page[0].seq - cursor - 1)
         masked = {cursor: [event.masked() for event in page] for cursor, page in pages.items()}
-        composed = [
-            (
-                endpoint,
-                *self._compose(endpoint, (pages if endpoint.numbers else masked)[endpoint.cursor], now),
-            )
-            for endpoint in endpoints
-        ]
-        wanted = [(e, bodies, cursor) for e, bodies, cursor in composed if cursor is not None]
-        made = self._database.retrying(lambda tx: _store(tx, wanted)) if wanted else 0
-        return Round(made, any(len(page) >= self._page for page in pages.values()))
+        wanted = []
+        for endpoint in endpoints:
+            page = (pages if endpoint.numbers else masked)[endpoint.cursor]
+            bodies, upto = self._compose(endpoint, page, now)
+            if upto is not None:
+                wanted.append(_Page(endpoint, bodies, upto))
+        more = any(len(page) >= self._page for page in pages.values())
+        if not wanted:
+            return Round(more=more)
+        return replace(self._database.retrying(lambda tx: self._store(tx, wanted, rooms or {})), more=more)
+
+    def _store(self, tx: Connection, wanted: Sequence[_Page], rooms: Mapping[str, int]) -> Round:
+        """An endpoint whose cursor has moved meanwhile is left to the next round."""
+        locked = webhook_endpoints.lock_cursors(tx, [page.endpoint.id for page in wanted])
+        claimed: list[Claimed] = []
+        made = 0
+        for page in wanted:
+            id, room = page.endpoint.id, rooms.get(page.endpoint.id, 0)
+            if locked.get(id) != page.endpoint.cursor:
+                continue
+            claimed += webhook_deliveries.store_claimed(tx, id, page.bodies[:room], lease_ms=self._lease_ms)
+            made += len(webhook_deliveries.store(tx, id, page.bodies[room:]))
+            webhook_endpoints.move_cursor(tx, id, page.cursor)
+        reach("fanning_out")
+        return Round(claimed, made)
 
     def _compose(
         self, endpoint: Endpoint, page: Sequence[Event], now: int
@@ -112,15 +145,3 @@ class FanOut:
         if new:
             found = campaigns.by_ids(tx, new)
             self._of_files.update({id: id in found and not found[id].is_direct for id in new})
-
-
-def _store(tx: Connection, wanted: Sequence[tuple[Endpoint, list[WebhookBody], int]]) -> int:
-    """Returns how many deliveries were made. An endpoint whose cursor has moved meanwhile is left to the next round."""
-    locked = webhook_endpoints.lock_cursors(tx, [endpoint.id for endpoint, _, _ in wanted])
-    made = 0
-    for endpoint, bodies, cursor in wanted:
-        if locked.get(endpoint.id) == endpoint.cursor:
-            made += len(webhook_deliveries.store(tx, endpoint.id, bodies))
-            webhook_endpoints.move_cursor(tx, endpoint.id, cursor)
-    reach("fanning_out")
-    return made

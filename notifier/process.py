@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 
 import structlog
 
@@ -52,7 +53,7 @@ class Notifier:
         self._tls = tls or tls_context(True)
         self._poll_s = poll_s
         self._stop_s = stop_s
-        self._fan_out = FanOut(database, log)
+        self._fan_out = FanOut(database, log, lease_ms=rules.lease_ms)
 
     @classmethod
     def from_settings(cls, of: Settings) -> Notifier:
@@ -81,18 +82,23 @@ class Notifier:
         deliveries = Deliveries(
             self._database, self._cipher, self._log, self._rules, resolve=self._resolve or own, tls=self._tls
         )
+        fanned_out = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._fan_out_until(stopping, deliveries.due))
-            tasks.create_task(deliveries.run(stopping, self._stop_s))
+            tasks.create_task(deliveries.run(fanned_out, self._stop_s))
+            await self._fan_out_until(stopping, deliveries)
+            # Only now: what the last round claimed is given back.
+            fanned_out.set()
         own.close()
 
-    async def _fan_out_until(self, stopping: asyncio.Event, due: asyncio.Event) -> None:
+    async def _fan_out_until(self, stopping: asyncio.Event, deliveries: Deliveries) -> None:
         while not stopping.is_set():
             wait_s = self._poll_s
             try:
-                done = await asyncio.to_thread(self._fan_out.round)
+                started = time.monotonic()
+                done = await asyncio.to_thread(self._fan_out.round, deliveries.rooms())
+                deliveries.take(done.claimed, started)
                 if done.made:
-                    due.set()
+                    deliveries.due.set()
                 if done.more:
                     wait_s = 0.0
             except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the notifier goes on

@@ -27,6 +27,7 @@ _DAY_MS = 86_400_000
 BODY_MS, ROW_MS = 3 * _DAY_MS, 30 * _DAY_MS
 #: A pruning transaction touches this many rows.
 _PRUNED = 2_000
+_CLAIMED = ("id", "endpoint_id", "type", "attempts", "body")
 _SHOWN = [column for column in webhook_deliveries.c if column.name != "body"]
 
 
@@ -53,24 +54,35 @@ class Tried:
     latency_ms: float
 
 
-def store(tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody]) -> list[str]:
-    """Make a delivery of each body, due now; returns their ids."""
+def store(tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody]) -> list[Claimed]:
+    """Make a delivery of each body, due now."""
+    return _store(tx, endpoint_id, bodies, attempts=0, lease_ms=0)
+
+
+def store_claimed(
+    tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody], *, lease_ms: int
+) -> list[Claimed]:
+    """Make a delivery of each body, claimed by the caller: it saves the claim's transaction."""
+    return _store(tx, endpoint_id, bodies, attempts=1, lease_ms=lease_ms)
+
+
+def _store(
+    tx: Connection, endpoint_id: str, bodies: Iterable[WebhookBody], *, attempts: int, lease_ms: int
+) -> list[Claimed]:
+    made = [(Claimed(new_id(), endpoint_id, body.type, attempts, body.body), body) for body in bodies]
     rows = [
         {
-            "id": new_id(),
-            "endpoint_id": endpoint_id,
-            "type": body.type,
+            **{name: getattr(claimed, name) for name in _CLAIMED},
             "first_seq": body.first_seq,
             "last_seq": body.last_seq,
-            "body": body.body,
             "status": PENDING,
-            "attempts": 0,
         }
-        for body in bodies
+        for claimed, body in made
     ]
     if rows:
-        tx.execute(insert(webhook_deliveries).values(next_at=current_ms(), created_at=current_ms()), rows)
-    return [str(row["id"]) for row in rows]
+        due = current_ms() + lease_ms
+        tx.execute(insert(webhook_deliveries).values(next_at=due, created_at=current_ms()), rows)
+    return [claimed for claimed, _ in made]
 
 
 def next_due_in_ms(tx: Connection, endpoint_ids: Sequence[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
@@ -17,6 +17,7 @@ from bulksend.ledger.schema import webhook_endpoints
 
 ACTIVE, DISABLED, REMOVED = "active", "disabled", "removed"
 SCOPE = "webhook"
+NOTED_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +165,16 @@ def set_status(tx: Connection, id: str, status: str, *, actor: str, why: str) ->
 
 
 def note_results(tx: Connection, succeeded: Collection[str], failed: Collection[str]) -> None:
-    """Remember which endpoints took something, and since when the others have not."""
+    """Remember which endpoints took something, and since when the others have not.
+
+    A success is written every NOTED_MS only: a fan-out skips an endpoint whose row is locked.
+    """
     table = webhook_endpoints.c
     if succeeded:
+        is_old = or_(table.succeeded_at.is_(None), table.succeeded_at < current_ms() - NOTED_MS)
         tx.execute(
             update(webhook_endpoints)
-            .where(among(tx, table.id, list(succeeded)))
+            .where(among(tx, table.id, list(succeeded)), or_(table.failing_since.is_not(None), is_old))
             .values(failing_since=None, succeeded_at=current_ms())
         )
     if failed:

@@ -172,7 +172,7 @@ def test(database: Database, id: str, *, actor: str) -> dict[str, Any]:
             raise InvalidInput(f"the webhook {id} is disabled; `bulksend webhooks enable {id}` first")
         (made,) = webhook_deliveries.store(tx, id, [trial_body(read_clock(tx))])
         webhook_endpoints.record(tx, actor, "test", id, "")
-        return delivery(tx, made)
+        return delivery(tx, made.id)
 
 
 def delivery(tx: Connection, id: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted
 from bulksend.messaging.states import Kind
-from notifier.fan_out import FanOut
+from notifier.fan_out import FanOut, Round
 from tests.integration.ledger.conftest import Desk, plans_in
 from tests.integration.notifier.conftest import PostOffice
 from tests.receiver import receiving
@@ -94,7 +94,7 @@ def test_a_cursor_that_has_moved_meanwhile_leaves_the_events_to_the_next_round(l
             assert FanOut(ledger, events).round().made == 5
             return page
 
-    assert FanOut(ledger, Overtaken()).round().made == 0
+    assert FanOut(ledger, Overtaken()).round() == Round()
     assert len(_bodies(ledger, made["id"])) == 5
 
 
