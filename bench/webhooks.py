@@ -66,7 +66,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{ports.get(timeout=10)}/in"
 
     def take(self, events: int) -> list[tuple[float, int, float]]:
-        """Requests, until they have had so many events."""
+        """Requests, until they have had that many events."""
         found: list[tuple[float, int, float]] = []
         while sum(count for _, count, _ in found) < events:
             found.append(self.arrived.get(timeout=60))
