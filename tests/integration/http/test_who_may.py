@@ -61,6 +61,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("POST", "/v1/senders/{phone}/pause"): Role.OPERATOR,
     ("POST", "/v1/senders/{phone}/resume"): Role.OPERATOR,
     ("GET", "/v1/account"): Role.VIEWER,
+    ("GET", "/v1/stats"): Role.VIEWER,
     ("POST", "/v1/account/pause"): Role.OPERATOR,
     ("POST", "/v1/account/resume"): Role.OPERATOR,
     ("GET", "/v1/webhooks"): Role.ADMIN,
