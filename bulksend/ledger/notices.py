@@ -128,9 +128,10 @@ def tell_account(tx: Connection, account: str, event: str, detail: str, *, actor
 def all_templates(tx: Connection, *, after: tuple[str, str] = ("", ""), limit: int = 100) -> list[Template]:
     """The templates in the order of name and language, those after ``after``."""
     name, language = templates.c.name, templates.c.language
+    last = storable(after[0], 512), storable(after[1], 20)
     wanted = (
         select(templates)
-        .where((name > after[0]) | ((name == after[0]) & (language > after[1])))
+        .where((name > last[0]) | ((name == last[0]) & (language > last[1])))
         .order_by(name, language)
         .limit(limit)
     )

@@ -10,7 +10,16 @@ from typing import Any, TypedDict
 from sqlalchemy import Connection
 
 from bulksend.errors import InvalidValue
-from bulksend.ledger import campaign_control, campaigns, counters, operator_log, pauses, progress, uploads
+from bulksend.ledger import (
+    campaign_control,
+    campaigns,
+    counters,
+    inbound,
+    operator_log,
+    pauses,
+    progress,
+    uploads,
+)
 from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.campaigns import ACTIVE, Campaign
 from bulksend.ledger.clock import read_clock
@@ -64,6 +73,7 @@ class Details(Summary):
     duplicates: int
     suppressed: int
     refused_rows: int
+    replies: int
     rate_limit: float | None
     on_unknown: str
     pause_why: str | None
@@ -201,6 +211,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "duplicates": campaign.duplicates,
         "suppressed": campaign.suppressed,
         "refused_rows": campaign.refused,
+        "replies": inbound.replies(tx, id),
         "rate_limit": campaign.rate,
         "on_unknown": campaign.on_unknown.value,
         "pause_why": campaign.pause_why,

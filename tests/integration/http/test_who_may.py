@@ -50,6 +50,8 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("GET", "/v1/exports/{id}/file"): Role.VIEWER,
     ("GET", "/v1/events"): Role.VIEWER,
     ("GET", "/v1/events/stream"): Role.VIEWER,
+    ("GET", "/v1/inbound"): Role.VIEWER,
+    ("GET", "/v1/templates"): Role.VIEWER,
     ("GET", "/v1/suppressions"): Role.VIEWER,
     ("POST", "/v1/suppressions"): Role.OPERATOR,
     ("DELETE", "/v1/suppressions"): Role.OPERATOR,

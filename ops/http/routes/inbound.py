@@ -1,0 +1,67 @@
+"""Messages from people, and templates as the vendor tells of them: what callbacks brought."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from bulksend.errors import InvalidValue
+from bulksend.ledger.ids import is_id
+from bulksend.operations.access import record_reading
+from bulksend.operations.inbound import list_inbound
+from bulksend.operations.messages import Filter
+from bulksend.operations.templates import list_templates
+from ops.http.parts import P, Viewer
+from ops.http.problems import PROBLEMS
+
+router = APIRouter(tags=["inbound"], prefix="/v1", responses=PROBLEMS)
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
+After = Annotated[str | None, Query(max_length=600, description="The `next` of the page before.")]
+
+
+@router.get("/inbound")
+def inbound(
+    parts: P,
+    principal: Viewer,
+    campaign: Annotated[
+        str | None, Query(description="Only answers to this campaign, by id or name.")
+    ] = None,
+    phone: Annotated[str | None, Query(max_length=64, description="Only from this person.")] = None,
+    keyword: Annotated[str | None, Query(max_length=8, description="Only stop words or start words.")] = None,
+    since: Annotated[str | None, Query(description="Only received at or after this time, ISO 8601.")] = None,
+    until: Annotated[str | None, Query(description="Only received before this time, ISO 8601.")] = None,
+    limit: Limit = 100,
+    after: After = None,
+) -> dict[str, Any]:
+    """Messages from people, newest first. Viewers see masked numbers and no texts."""
+    if after is not None and not is_id(after):
+        raise InvalidValue("after", "", "is not the next of a page")
+    of = parts.settings
+    filter = Filter(
+        campaign=campaign,
+        phone=phone,
+        since=since,
+        until=until,
+        default_region=of.default_region,
+        timezone=of.timezone,
+    )
+    page = list_inbound(
+        parts.database,
+        parts.cipher,
+        filter,
+        keyword=keyword,
+        limit=limit,
+        before=after,
+        full=principal.sees_numbers,
+    )
+    record_reading(parts.database, principal, "find inbound")
+    return {"items": page.items, "next": page.next}
+
+
+@router.get("/templates")
+def templates(parts: P, principal: Viewer, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+    """Templates by name and language: status, category, quality and why one was rejected."""
+    page = list_templates(parts.database, limit=limit, after=after)
+    return {"items": page.items, "next": page.next}
