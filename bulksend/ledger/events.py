@@ -271,7 +271,7 @@ def page(
         room -= row.number - max(seq, row.number - row.size)
         if room <= 0:
             break
-    found = _joined(tx, chosen, seq)[:limit]
+    found = _joined(tx, chosen, seq, limit)
     shown = found if numbers else [event.masked() for event in found]
     if room <= 0:
         return EventPage(shown, shown[-1].seq, more=True)
@@ -310,31 +310,30 @@ _LATER: Mapping[str, frozenset[str]] = {
 }
 
 
-def _joined(tx: Connection, rows: Sequence[Row[Any]], seq: int) -> list[Event]:
-    """The events of these rows with a number above ``seq``: one query for messages, one for campaigns."""
+def _joined(tx: Connection, rows: Sequence[Row[Any]], seq: int, limit: int) -> list[Event]:
+    """Up to ``limit`` events of these rows above ``seq``: one query for messages, one for campaigns."""
     items = _items(tx, [row.id for row in rows if row.type.startswith("message.")])
-    known = _messages(tx, [id for row in rows for id in _unread(row, items, seq)])
+    wanted: dict[int, Sequence[str]] = {}
+    for row in rows:
+        read = max(0, seq - (row.number - row.size))
+        wanted[row.id] = items.get(row.id, ())[read : read + limit]
+        limit -= row.size - read
+    known = _messages(tx, [id for ids in wanted.values() for id in ids])
     about = _campaigns(tx, {str(row.campaign_id) for row in rows if row.type.startswith("campaign.")})
-    return [event for row in rows for event in _of_row(row, seq, items, known, about)]
-
-
-def _unread(row: Row[Any], items: Mapping[int, Sequence[str]], seq: int) -> Sequence[str]:
-    """Its items with a number above ``seq``."""
-    return items.get(row.id, ())[max(0, seq - (row.number - row.size)) :]
+    return [event for row in rows for event in _of_row(row, seq, wanted[row.id], known, about)]
 
 
 def _of_row(
     row: Row[Any],
     seq: int,
-    items: Mapping[int, Sequence[str]],
+    ids: Sequence[str],
     known: Mapping[str, Mapping[str, Any]],
     about: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Event]:
     more = json.loads(row.data) if row.data else {}
     if row.type.startswith("message."):
-        unread = _unread(row, items, seq)
         status = more.get("status", row.type.removeprefix("message."))
-        for n, id in enumerate(unread, row.number - len(unread) + 1):
+        for n, id in enumerate(ids, max(seq, row.number - row.size) + 1):
             data = {"id": id, "campaign_id": str(row.campaign_id), "status": status, "version": n}
             yield Event(n, row.type, row.at, data | _of_message(known.get(id, {}), status) | more)
     elif row.type.startswith("campaign."):
