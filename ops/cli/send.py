@@ -135,11 +135,11 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from ops.cli.output import say, say_notes
     from ops.cli.signals import Stopped, stop_on_signals
     from ops.cli.watching import watch_campaign
-    from producer.intake import Intake
+    from producer.intake import Intake, tune_interpreter
 
     database = ledger(of)
     begun = _Begun(database)
-    _tune_interpreter()
+    tune_interpreter()
     progress = _Progress(not as_json)
     statuses: dict[str, int] = {}
     try:
@@ -238,19 +238,6 @@ def _continuing(words: Sequence[str], id: str) -> str:
         elif word != "--again" and not word.startswith(("--key=", "--continue=")):
             kept.append(word)
     return shlex.join(["bulksend", *kept, "--continue", id])
-
-
-def _tune_interpreter() -> None:
-    """Millions of rows come and go without a cycle, and one thread reads them while another stores them.
-
-    The search for cycles takes a fifth of the intake's time. A thread that returns from the database waits up to
-    5 ms for the interpreter, dozens of times a chunk: a quarter of the time.
-    """
-    import gc
-
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    sys.setswitchinterval(0.0005)
 
 
 class _Progress:

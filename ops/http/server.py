@@ -27,7 +27,7 @@ from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.suppression_imports import SuppressionImports
 from producer import Producer
-from producer.intake import Intake
+from producer.intake import Intake, tune_interpreter
 from producer.uploads import UploadIntake, Uploads, UploadStore
 
 #: A stop waits this long for requests that are being answered.
@@ -114,6 +114,7 @@ def serve(of: Settings, *, host: str, port: int) -> None:
     # The thread that commits callbacks waits this long for its turn while requests keep the loop busy.
     sys.setswitchinterval(_SWITCH_S)
     parts = parts_of(of)
+    tune_interpreter()
     HostMetrics(parts.registry, Path(of.spool_dir))
     if of.metrics_port is not None:
         listen(parts.registry, of.metrics_port, of.metrics_host)

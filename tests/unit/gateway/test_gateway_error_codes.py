@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulksend.gateway import Family, find_row, outcome_of, table_rows, whatsapp_code_in
-from bulksend.gateway.error_codes import DAY_MS, MAY_BE_SENT, TABLE, UNLISTED, code_text, outcome_of_message
+from bulksend.gateway.error_codes import (
+    DAY_MS,
+    MAY_BE_SENT,
+    TABLE,
+    UNLISTED,
+    code_text,
+    explain,
+    outcome_of_message,
+)
 from bulksend.messaging.outcome import (
     Outcome,
     Refused,
@@ -320,3 +328,21 @@ def test_the_documentation_gets_every_row_in_words() -> None:
     assert by_codes["RetCode", "17125"] == ("not sent, stays queued at no cost; pause the account; alert")
     assert by_codes["WhatsApp code", "0, 3, 10, 190, 200-299, 131005"].startswith("not sent, stays queued")
     assert by_codes["RetCode", "any other"].startswith("unknown")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (outcome_of(Family.WHATSAPP, 131026).why, "#131026"),
+        (outcome_of(Family.RETCODE, 17115).why, "17115"),
+        (outcome_of(Family.HTTP, 502).why, "HTTP 502"),
+        ("it may have gone out, and was not sent again: expired", None),
+        ("campaign cancelled", None),
+    ],
+)
+def test_a_code_in_an_error_of_the_ledger_is_explained(error: str, code: str | None) -> None:
+    found = explain(error)
+    assert (found and found.code) == code
+    if found is not None:
+        assert found.meaning in error
+        assert found.consequence
