@@ -129,9 +129,10 @@ def aside(tx: Connection, *, limit: int, before: str | None = None) -> list[RowM
     return list(tx.execute(rows).mappings())
 
 
-def aside_after(tx: Connection, after: str, limit: int) -> list[RowMapping]:
-    """The next callbacks that were set aside, oldest first, locked."""
-    rows = select(*_ASIDE).order_by(unreadable_receipts.c.id).limit(limit).with_for_update()
+def aside_between(tx: Connection, after: str, until: str, limit: int) -> list[RowMapping]:
+    """The next callbacks that were set aside before the id ``until``, oldest first, locked."""
+    rows = select(*_ASIDE).where(unreadable_receipts.c.id < until)
+    rows = rows.order_by(unreadable_receipts.c.id).limit(limit).with_for_update()
     if after:
         rows = rows.where(unreadable_receipts.c.id > after)
     return list(tx.execute(rows).mappings())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import structlog
@@ -18,10 +18,11 @@ from sqlalchemy.exc import DBAPIError
 from bulksend.errors import BulksendError, InvalidValue, LedgerUnreachable
 from bulksend.failpoints import FailpointReached, reach
 from bulksend.gateway.receipts import InboundMessage, Notice, ParsedReceipt, parse
-from bulksend.ledger import raw_receipts, receipts
+from bulksend.ledger import operator_log, raw_receipts, receipts
 from bulksend.ledger.database import Database, is_transient
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
+from bulksend.ledger.ids import is_id, new_id
 from bulksend.ledger.raw_receipts import WHOLE_ROW, Callback, Group, Unreadable
 from bulksend.ledger.receipts import Receipt
 from bulksend.operations.callbacks import CallbackRules
@@ -246,6 +247,8 @@ def list_receipts(
     """
     if state is not None and state not in STATES:
         raise InvalidValue("state", state[:40], f"is not one of {', '.join(STATES)}")
+    if after is not None and not is_id(after):
+        raise InvalidValue("after", "", "is not the `next` of a page of this list")
     with database.read() as tx:
         if state == "unreadable":
             return _unreadable(tx, cipher, limit, after, bodies=bodies)
@@ -266,39 +269,60 @@ def _unreadable(tx: Connection, cipher: Cipher, limit: int, after: str | None, *
 
 @dataclass(frozen=True, slots=True)
 class Reparsed:
-    """Callbacks that were set aside: how many were read again, and how many still cannot be."""
+    """Callbacks that were set aside: how many were read now, and how many still cannot be.
+
+    ``more``: there are others, which were not looked at.
+    """
 
     read: int
     unreadable: int
+    more: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The interface's answer."""
+        return asdict(self)
 
 
-def reparse(database: Database, rules: CallbackRules, *, at_once: int = 500) -> Reparsed:
-    """Read all callbacks again that were set aside, e.g. after an update that knows their shape.
+def reparse(
+    database: Database, rules: CallbackRules, *, actor: str, most: int = 10_000, at_once: int = 500
+) -> Reparsed:
+    """Read callbacks again that were set aside, the oldest first, e.g. after an update that knows their shape.
 
-    Raises LedgerUnreachable.
+    On record. Raises LedgerUnreachable.
     """
-    total, left, after = 0, 0, ""
-    while True:
+    # Those that are set aside again come after it.
+    until, after, more = new_id(), "", True
+    read = unreadable = 0
+    while more and read + unreadable < most:
 
         def work(tx: Connection, after: str = after) -> tuple[str, int, int]:
-            return _reparse_some(tx, rules, after, at_once)
+            return _reparse_some(tx, rules, after, until, at_once)
 
-        after, read, unreadable = database.retrying(work)
-        total, left = total + read, left + unreadable
-        if not after:
-            return Reparsed(total, left)
+        after, well, badly = database.retrying(work)
+        read, unreadable, more = read + well, unreadable + badly, bool(after)
+    with database.write() as tx:
+        operator_log.record(
+            tx,
+            actor=actor,
+            act="reparse",
+            scope="receipt",
+            subject="unreadable",
+            why=f"{read} read, {unreadable} still unreadable",
+        )
+    return Reparsed(read, unreadable, more)
 
 
-def _reparse_some(tx: Connection, rules: CallbackRules, after: str, limit: int) -> tuple[str, int, int]:
+def _reparse_some(
+    tx: Connection, rules: CallbackRules, after: str, until: str, limit: int
+) -> tuple[str, int, int]:
     """The last id, "" at the end; how many were read, and how many not."""
-    rows = raw_receipts.aside_after(tx, after, limit)
+    rows = raw_receipts.aside_between(tx, after, until, limit)
     groups = raw_receipts.of_ids(tx, sorted({str(row["raw_id"]) for row in rows}))
     wanted = {(str(row["raw_id"]), int(row["n"])) for row in rows}
     raw_receipts.take_back(tx, [str(row["id"]) for row in rows])
     read = unreadable = 0
-    for group in groups:
-        for part in _parts([group], rules.cipher):
-            if (group.id, part.n) in wanted or (group.id, WHOLE_ROW) in wanted:
-                alone = _apply_alone(tx, part, rules)
-                read, unreadable = read + (not alone.unreadable), unreadable + bool(alone.unreadable)
+    for part in _parts(groups, rules.cipher):
+        if (part.group.id, part.n) in wanted or (part.group.id, WHOLE_ROW) in wanted:
+            alone = _apply_alone(tx, part, rules)
+            read, unreadable = read + (not alone.unreadable), unreadable + bool(alone.unreadable)
     return (str(rows[-1]["id"]) if len(rows) == limit else ""), read, unreadable

@@ -15,6 +15,7 @@ from ops.cli import (
     export,
     keys,
     messages,
+    receipts,
     send,
     senders,
     servers,
@@ -65,6 +66,7 @@ keys.register(app)
 webhooks.register(app)
 users.register(app)
 tokens.register(app)
+receipts.register(app)
 servers.register(app)
 
 

@@ -33,6 +33,7 @@ from ops.http.routes import (
     keys,
     messages,
     receipt_tokens,
+    receipts,
     senders,
     stats,
     suppressions,
@@ -59,6 +60,7 @@ _ROUTERS = (
     suppressions.router,
     users.router,
     receipt_tokens.router,
+    receipts.router,
 )
 
 

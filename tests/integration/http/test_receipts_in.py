@@ -11,6 +11,9 @@ import pytest
 from bulksend.ledger import raw_receipts
 from bulksend.ledger.raw_receipts import Callback
 from bulksend.operations import receipt_tokens
+from bulksend.operations.access import Role
+from bulksend.operations.callbacks import CallbackRules
+from bulksend.operations.receipts import read_callbacks
 from ops.http.receipts_in import MOST_BYTES
 
 OK = {"code": 0, "message": "ok"}
@@ -92,3 +95,18 @@ def test_metas_check_of_the_address_is_answered_by_whoever_knows_the_token(api: 
 
 def test_another_method_is_not_allowed(api: Any, token: str) -> None:
     assert api.request("DELETE", f"/v1/receipts/{token}", None).status_code == 405
+
+
+def test_what_cannot_be_read_is_listed_and_read_again(api: Any, token: str) -> None:
+    api.post(f"/v1/receipts/{token}", role=None, content=b"nonsense")
+    read_callbacks(api.ledger, CallbackRules(api.parts.cipher))
+    listed = api.get("/v1/receipts", Role.VIEWER, params={"state": "unreadable"}).json()
+    assert (len(listed["items"]), listed["next"], "body" in listed["items"][0]) == (1, None, False)
+    with_body = {"state": "unreadable", "bodies": "true"}
+    assert api.get("/v1/receipts", Role.VIEWER, params=with_body).status_code == 403
+    (item,) = api.get("/v1/receipts", Role.OPERATOR, params=with_body).json()["items"]
+    assert item["body"] == "nonsense"
+    assert api.post("/v1/receipts/reparse", role=Role.SENDER).status_code == 403
+    done = api.post("/v1/receipts/reparse", role=Role.OPERATOR)
+    assert done.json() == {"read": 0, "unreadable": 1, "more": False}
+    assert api.get("/v1/receipts", params={"after": "7"}).status_code == 422

@@ -139,12 +139,23 @@ def test_what_was_set_aside_can_be_read_again_when_the_cause_is_gone(desk: Any) 
     (item,) = list_receipts(desk.database, desk.cipher, state="unreadable", bodies=True).items
     assert (item["n"], item["body"]) == (-1, None)
     assert "BULKSEND_ENCRYPTION_KEY" in item["why"]
-    assert reparse(desk.database, CallbackRules(desk.cipher)).unreadable == 1
+    assert reparse(desk.database, CallbackRules(desk.cipher), actor="ada").unreadable == 1
     both = Cipher([b"k" * 32, b"o" * 32])
     for _ in range(2):
-        done = reparse(desk.database, CallbackRules(both))
+        done = reparse(desk.database, CallbackRules(both), actor="ada")
     assert (done.read, done.unreadable) == (0, 1)
     assert [row[1] for row in state(desk, [first, second])] == ["delivered", "read"]
+
+
+def test_reading_again_looks_at_each_once_and_says_when_there_are_more(desk: Any) -> None:
+    store(desk, *[b"nonsense"] * 7)
+    read(desk)
+    done = reparse(desk.database, CallbackRules(desk.cipher), actor="ada", at_once=2)
+    assert (done.read, done.unreadable, done.more) == (0, 7, False)
+    done = reparse(desk.database, CallbackRules(desk.cipher), actor="ada", at_once=2, most=4)
+    assert (done.unreadable, done.more) == (4, True)
+    assert len(list_receipts(desk.database, desk.cipher, state="unreadable").items) == 7
+    assert desk.scalar("SELECT count(*) FROM acts WHERE act = 'reparse'") == 2
 
 
 def test_an_orphan_is_shown_until_its_message_is_known(desk: Any) -> None:
@@ -176,6 +187,8 @@ def test_pages_of_receipts_miss_none(desk: Any) -> None:
     assert sorted(found) == [f"nobody-{n}" for n in range(7)]
     with pytest.raises(InvalidValue, match="orphan, unreadable"):
         list_receipts(desk.database, desk.cipher, state="lost")
+    with pytest.raises(InvalidValue, match="after"):
+        list_receipts(desk.database, desk.cipher, after="7")
 
 
 def test_a_stop_word_in_the_same_callback_as_receipts_is_heeded(desk: Any) -> None:
