@@ -8,6 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.base import SecurityBase
 from prometheus_client import CollectorRegistry
 
 from bulksend.errors import NotSignedIn
@@ -82,9 +84,18 @@ async def _parts(request: Request) -> Parts:
 P = Annotated[Parts, Depends(_parts)]
 
 
-async def _signed_in(request: Request, parts: P) -> Principal:
+class _BearerKey(SecurityBase):
+    """The key that a request brings; the documentation asks for one because of it."""
+
+    model = HTTPBearerModel(description="A key that `bulksend keys add` made: bsk_…")
+    scheme_name = "key"
+
+    async def __call__(self, request: Request) -> str:
+        return presented_key(request)
+
+
+async def _signed_in(request: Request, parts: P, key: Annotated[str, Depends(_BearerKey())]) -> Principal:
     """Costs no thread while the key is remembered, as it is in all but two requests a second."""
-    key = presented_key(request)
     origin = Origin(_address(request), request.state.request_id)
     principal = parts.keys.remembered(key, origin)
     if principal is None:

@@ -57,13 +57,13 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("DELETE", "/v1/suppressions"): Role.OPERATOR,
     ("POST", "/v1/suppressions/import"): Role.OPERATOR,
     ("GET", "/v1/suppressions/import/{id}"): Role.OPERATOR,
+    ("GET", "/v1/stats"): Role.VIEWER,
     ("GET", "/v1/senders"): Role.VIEWER,
     ("GET", "/v1/senders/{phone}"): Role.VIEWER,
     ("PATCH", "/v1/senders/{phone}"): Role.OPERATOR,
     ("POST", "/v1/senders/{phone}/pause"): Role.OPERATOR,
     ("POST", "/v1/senders/{phone}/resume"): Role.OPERATOR,
     ("GET", "/v1/account"): Role.VIEWER,
-    ("GET", "/v1/stats"): Role.VIEWER,
     ("POST", "/v1/account/pause"): Role.OPERATOR,
     ("POST", "/v1/account/resume"): Role.OPERATOR,
     ("GET", "/v1/webhooks"): Role.ADMIN,
@@ -132,6 +132,17 @@ def test_a_route_for_any_key_takes_each_role_and_none_without_a_key(api: Any) ->
 def test_what_needs_no_key_takes_none(api: Any) -> None:
     assert {ask(api.client, *route, None) for route in WITHOUT_A_KEY if route[1] != "/static"} == {200}
     assert {ask(api.client, *route, api.key(Role.ADMIN)) for route in BY_ANOTHER_TOKEN} <= {401, 404}
+
+
+def test_the_documentation_asks_for_a_key_where_one_is_needed(api: Any) -> None:
+    paths = api.get("/openapi.json", None).json()["paths"]
+    with_key = {
+        (method.upper(), path)
+        for path, methods in paths.items()
+        for method, told in methods.items()
+        if told.get("security") == [{"key": []}]
+    }
+    assert with_key == ANY_KEY | set(NEEDS)
 
 
 @pytest.mark.parametrize("role", Role)
