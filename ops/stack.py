@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 from sqlalchemy.engine import URL
 
@@ -30,6 +31,7 @@ from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.operations.api_keys import KeyRing
+from bulksend.operations.receipt_tokens import add_token
 from bulksend.settings import Settings, read_dotenv
 from ops.local.ports import free_port, is_free
 from ops.local.process import CannotStart, ChildProcess, log_tail
@@ -40,6 +42,13 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The file with the ports of the last start.
 _PORTS = "ports.json"
 _CLI = (sys.executable, "-m", "ops.cli.main")
+#: Most messages are delivered within seconds, and half of those are read within a minute.
+_RECEIPTS = {
+    "delivered": {"kind": "lognormal", "median_ms": 1500, "p99_ms": 10_000},
+    "delivered_share": 0.97,
+    "read": {"kind": "lognormal", "median_ms": 15_000, "p99_ms": 60_000},
+    "read_share": 0.5,
+}
 #: A process that ended is started again: at once the first time, then after growing waits of at most this long.
 _MAX_BACKOFF_S = 30.0
 #: A process that ran for this long failed for a new reason: its waits begin again.
@@ -68,7 +77,9 @@ class Stack:
     simulator_options: tuple[str, ...] = ()
     database_url: str | None = None
     api_port: int | None = None
-    """The port of the HTTP API, or a free one if it is taken; None: no API."""
+    """The port of the HTTP API, or a free one if it is taken; None: no API and no notifier."""
+    vendor_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the simulated vendor (simulator/README.md). With an API it sends its receipts there."""
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
@@ -98,22 +109,23 @@ class Stack:
         ports = self._last_ports()
         self._valkey.prefer(ports.get("valkey", 0))
         self._added["REDIS_URL"] = self._valkey.start()
-        self._added["BULKSEND_SPOOL_DIR"] = str(self.folder / "spool")
-        self._added["BULKSEND_UPLOAD_DIR"] = str(self.folder / "uploads")
-        if (
-            "USPEEDO_ACCESSKEY_SECRET" not in self.environ
-            and "USPEEDO_ACCESSKEY_SECRET_FILE" not in self.environ
-        ):
-            self._start_simulator(ports.get("simulator", 0))
-        self._save_ports(ports)
+        for name in ("spool", "upload", "export"):
+            self._added[f"BULKSEND_{name.upper()}_DIR"] = str(self.folder / name)
+        if self.api_port is not None:
+            self.api_origin = f"http://127.0.0.1:{self._chosen(self.api_port)}"
         database = bootstrap.database(self.settings)
         try:
             migrate(database)
+            if not self.environ.keys() & {"USPEEDO_ACCESSKEY_SECRET", "USPEEDO_ACCESSKEY_SECRET_FILE"}:
+                self._start_simulator(ports.get("simulator", 0), database)
+            self._save_ports(ports)
             for number in range(self.workers):
                 self.add(f"worker{number + 1 if self.workers > 1 else ''}", "worker", "-n", f"w{number}@%h")
             self.add("relay", "relay")
-            if self.api_port is not None:
-                self._start_api(self.api_port)
+            if self.api_origin is not None:
+                member = self.add("serve", "serve", "--port", self.api_origin.rpartition(":")[2])
+                self.add("notifier", "notifier")
+                self._await(self._api_answers, "the HTTP API did not start", member)
             self._await(lambda: self._alive_workers(database) >= self.workers, "no worker became ready")
         finally:
             database.close()
@@ -208,12 +220,22 @@ class Stack:
         (self.folder / _PORTS).write_text(json.dumps(now))
         self.moved += [name for name, port in now.items() if before.get(name, port) != port]
 
-    def _start_simulator(self, port: int) -> None:
+    def _start_simulator(self, port: int, database: Database) -> None:
         from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET
 
         ready = self.folder / "logs" / "simulator.log"
         ready.unlink(missing_ok=True)
         command = (sys.executable, "-m", "simulator", *self.simulator_options)
+        settings = dict(self.vendor_settings)
+        if self.api_origin is not None:
+            url = self.api_origin + self._receipts_path(database)
+            settings["receipts"] = {**_RECEIPTS, **settings.get("receipts", {}), "url": url}
+        if settings:
+            # A file and not an option: the address of the receipts holds a token.
+            file = self.folder / "vendor.json"
+            with _private(file) as opened:
+                json.dump(settings, opened)
+            command += ("--settings", str(file))
         preferred = ("--port", str(port)) if is_free(port) else ()
         member = Member("simulator", (*command, *preferred))
         self._members.insert(0, member)
@@ -234,13 +256,11 @@ class Stack:
             "USPEEDO_ACCESSKEY_SECRET": REHEARSAL_SECRET,
         }
 
-    def _start_api(self, port: int) -> None:
-        chosen = port if is_free(port) else free_port()
-        if chosen != port:
-            self.moved.append("serve")
-        member = self.add("serve", "serve", "--port", str(chosen))
-        self.api_origin = f"http://127.0.0.1:{chosen}"
-        self._await(self._api_answers, "the HTTP API did not start", member)
+    def _chosen(self, port: int) -> int:
+        if is_free(port):
+            return port
+        self.moved.append("serve")
+        return free_port()
 
     def owner_key(self) -> str:
         """The key of this stack's owner, made at the first call and kept in a file that only the user can read."""
@@ -252,9 +272,17 @@ class Stack:
                 return key
             with database.write() as tx:
                 made = api_keys.add(tx, name="up", role=Role.ADMIN, actor="up")
-        with os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as opened:
+        with _private(file) as opened:
             opened.write(made.key)
         return made.key
+
+    def _receipts_path(self, database: Database) -> str:
+        """The path for receipts, of the last start if there was one."""
+        with suppress(OSError, ValueError, KeyError):
+            return urlsplit(
+                str(json.loads((self.folder / "vendor.json").read_text())["receipts"]["url"])
+            ).path
+        return str(add_token(database, name="the simulated vendor", actor="up")["path"])
 
     def _api_answers(self) -> bool:
         try:
@@ -282,6 +310,11 @@ class Stack:
     def _alive_workers(database: Database) -> int:
         with database.read() as tx:
             return len(leases.alive(tx))
+
+
+def _private(file: Path) -> TextIO:
+    """The file, empty, for writing; only this user may read it."""
+    return os.fdopen(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w")
 
 
 def sqlite_url(file: Path) -> str:
@@ -341,7 +374,7 @@ def run_up(folder: Path, *, port: int) -> int:
         say("to use it from another terminal, paste:", "bold")
         shown = {"BULKSEND_URL": str(stack.api_origin), "BULKSEND_API_KEY": stack.owner_key()}
         for name, value in (stack.settings_environ | shown).items():
-            if name not in ("BULKSEND_SPOOL_DIR", "BULKSEND_UPLOAD_DIR"):
+            if not name.endswith("_DIR"):
                 sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         sys.stdout.flush()
         say("Ctrl-C stops everything; the data is kept")
