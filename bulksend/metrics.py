@@ -272,15 +272,23 @@ class WebhookMetrics:
     """What the notifier counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.deliveries = Counter(
+        self._deliveries = Counter(
             "bulksend_webhook_deliveries_total", "Tries by outcome", ["outcome"], registry=registry
         )
-        self.lag = Histogram(
+        self._lag = Histogram(
             "bulksend_webhook_lag_seconds",
             "From an event to the first try of its delivery",
             registry=registry,
             buckets=_WAITS,
         )
+
+    def count(self, outcome: str) -> None:
+        """A try has ended: delivered, failed, or dead where it was the last one."""
+        self._deliveries.labels(outcome).inc()
+
+    def note_lag(self, seconds: float) -> None:
+        """An event's first try began this long after it."""
+        self._lag.observe(max(0.0, seconds))
 
 
 def _gauge(

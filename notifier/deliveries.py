@@ -23,9 +23,11 @@ from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.ledger.webhook_deliveries import DEAD, DELIVERED, PENDING, Claimed, Tried
 from bulksend.ledger.webhook_endpoints import Endpoint, unseal
+from bulksend.messaging.webhook_bodies import happened_at
 from bulksend.messaging.webhook_retries import is_delivered, next_wait_ms, read_retry_after_ms
 from bulksend.messaging.webhook_signature import headers
 from bulksend.messaging.webhook_targets import Network, read_target
+from bulksend.metrics import WebhookMetrics
 from bulksend.operations.webhooks import record_results
 from notifier.address import Resolve
 from notifier.endpoint_queue import EndpointQueue
@@ -70,6 +72,7 @@ class Deliveries:
         *,
         resolve: Resolve,
         tls: ssl.SSLContext,
+        metrics: WebhookMetrics,
         dice: Callable[[], float] = random.random,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -79,6 +82,7 @@ class Deliveries:
         self._rules = rules
         self._resolve = resolve
         self._tls = tls
+        self._metrics = metrics
         self._dice = dice
         self._wall = wall
         self._queues: dict[str, EndpointQueue] = {}
@@ -250,6 +254,8 @@ class Deliveries:
         if queue.opened is None or queue.target is None:
             return Reply(None, queue.why_not, None, 0.0)
         now = self._wall()
+        if claimed.attempts == 1:
+            self._metrics.note_lag(now - happened_at(claimed.body))
         signed = headers(queue.opened.signing(int(now * 1000)), claimed.id, int(now), claimed.body)
         return await queue.poster.post(queue.target, claimed.body, signed)
 
@@ -268,6 +274,7 @@ class Deliveries:
                 error=reply.error,
             )
         status = DELIVERED if delivered else DEAD if wait is None else PENDING
+        self._metrics.count("failed" if status == PENDING else status)
         return Tried(claimed, status, wait or 0, reply.http_status, reply.error, reply.latency_ms)
 
     # -- settle ----------------------------------------------------------------------------------------

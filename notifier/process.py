@@ -15,6 +15,7 @@ from bulksend.ledger import events
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import Cipher
+from bulksend.metrics import WebhookMetrics, listen, process_registry
 from bulksend.settings import Settings
 from notifier.address import Resolve, SystemResolver
 from notifier.deliveries import Deliveries, SendingRules
@@ -42,6 +43,7 @@ class Notifier:
         *,
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
+        metrics: WebhookMetrics | None = None,
         poll_s: float = POLL_S,
         stop_s: float = STOP_S,
     ) -> None:
@@ -51,18 +53,26 @@ class Notifier:
         self._rules = rules
         self._resolve = resolve
         self._tls = tls or tls_context(True)
+        self._metrics = metrics or WebhookMetrics(process_registry())
         self._poll_s = poll_s
         self._stop_s = stop_s
         self._fan_out = FanOut(database, log, lease_ms=rules.lease_ms)
 
     @classmethod
     def from_settings(cls, of: Settings) -> Notifier:
-        """The notifier of these settings. Raises InvalidInput for a malformed key."""
+        """The notifier of these settings; it answers scrapes on the metrics' port, if one is set.
+
+        Raises InvalidInput for a malformed key, OSError when the port is taken.
+        """
+        registry = process_registry()
+        if of.metrics_port is not None:
+            listen(registry, of.metrics_port, of.metrics_host)
         return cls(
             bootstrap.database(of, by_key=True),
             bootstrap.reading_cipher(of),
             events,
             SendingRules(allowed=of.webhook_networks(), concurrency=of.webhooks_concurrency),
+            metrics=WebhookMetrics(registry),
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -80,7 +90,13 @@ class Notifier:
         threading.Thread(target=wait, name="stop", daemon=True).start()
         own = SystemResolver()
         deliveries = Deliveries(
-            self._database, self._cipher, self._log, self._rules, resolve=self._resolve or own, tls=self._tls
+            self._database,
+            self._cipher,
+            self._log,
+            self._rules,
+            resolve=self._resolve or own,
+            tls=self._tls,
+            metrics=self._metrics,
         )
         fanned_out = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:

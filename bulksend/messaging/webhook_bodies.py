@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from bulksend.errors import InvalidValue
@@ -37,6 +38,9 @@ MAX_BODY = 20_000
 #: One event is no longer: what a batch's body has beside its items is less than the rest.
 _MAX_ITEM = MAX_BODY - 200
 _LONGEST_TEXT = 100
+
+#: Type and time are within these bytes.
+_HEAD = 120
 
 _encode = make_json_encoder(separators=(",", ":"))
 
@@ -145,6 +149,12 @@ def _batches(events: Sequence[HasHappened]) -> Iterator[WebhookBody]:
 def _batch(items: Sequence[str], first: int, last: int, at: int) -> WebhookBody:
     body = f'{{"type":"{BATCH}","timestamp":"{format_instant(at)}","data":{{"items":[{",".join(items)}]}}}}'
     return WebhookBody(BATCH, first, last, body.encode())
+
+
+def happened_at(body: bytes) -> float:
+    """The time in a body that ``compose`` made: of its event, or of the newest of a batch; seconds since the epoch."""
+    text = body[:_HEAD].decode("ascii", "replace").partition('"timestamp":"')[2].partition('"')[0]
+    return datetime.fromisoformat(text).timestamp()
 
 
 def trial_body(at: int) -> WebhookBody:

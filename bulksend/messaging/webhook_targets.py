@@ -22,10 +22,12 @@ PORTS = {"https": 443, "http": 80}
 _ALSO_REFUSED = tuple(
     ipaddress.ip_network(text)
     for text in (
-        *("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "64:ff9b::/96"),
+        *("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15"),
         *("64:ff9b:1::/48", "2001::/32", "2002::/16", "fec0::/10", "::/96"),
     )
 )
+#: A network with IPv6 only reaches IPv4 addresses by these (RFC 6052).
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,12 @@ def why_refused(address: Address, *, scheme: str, allowed: Sequence[Network]) ->
 
 
 def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    """The IPv4 address that an IPv6 address stands for: a mapped one, or one behind a NAT64."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address
 
 
 def _also_refused(address: Address) -> bool:

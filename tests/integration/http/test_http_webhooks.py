@@ -116,7 +116,13 @@ def test_only_an_admin_manages_webhooks(api: Any, role: Role) -> None:
         assert api.request(method, f"/v1/webhooks{path}", role, **body).status_code == 403, (method, path)
 
 
-@pytest.mark.parametrize("id", ["nothing", "00000000-0000-7000-8000-000000000000"])
+@pytest.mark.parametrize(
+    "id",
+    [
+        *("nothing", "00000000-0000-7000-8000-000000000000", "{00000000-0000-7000-8000-000000000000}"),
+        *("urn:uuid:00000000-0000-7000-8000-000000000000", "00000000000070008000000000000000", "%00", "é"),
+    ],
+)
 def test_an_id_that_does_not_exist_is_not_found(api: Any, id: str) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/test"), ("POST", "/secret")):
         assert api.request(method, f"/v1/webhooks/{id}{path}").status_code == 404

@@ -14,6 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 from bulksend.ledger import webhook_deliveries
 from bulksend.ledger.encryption import Cipher
+from bulksend.metrics import WebhookMetrics, process_registry
 from bulksend.operations import webhooks
 from tests.contracts.test_vendor_client_contract import make_certificate
 from tests.integration.notifier.conftest import PostOffice
@@ -72,9 +73,10 @@ def test_after_a_rotation_both_secrets_verify(post_office: PostOffice) -> None:
 
 def test_a_failure_is_tried_again_with_the_same_id_and_a_new_timestamp(post_office: PostOffice) -> None:
     answers = iter([500, 200])
+    registry = process_registry()
     with receiving(lambda *_: next(answers)) as receiver:
         made = post_office.add(receiver.url)
-        with post_office.notifying():
+        with post_office.notifying(metrics=WebhookMetrics(registry)):
             post_office.happen()
             (failed,) = _tried(post_office, made["id"])
             assert (failed["status"], failed["http_status"], failed["attempts"]) == ("pending", 500, 1)
@@ -85,6 +87,9 @@ def test_a_failure_is_tried_again_with_the_same_id_and_a_new_timestamp(post_offi
     assert first.id == second.id == done["id"]
     assert first.body == second.body
     assert done["attempts"] == 2
+    for outcome in ("failed", "delivered"):
+        assert registry.get_sample_value("bulksend_webhook_deliveries_total", {"outcome": outcome}) == 1
+    assert registry.get_sample_value("bulksend_webhook_lag_seconds_count") == 1
     assert post_office.show(made["id"])["failing_since"] is None
 
 

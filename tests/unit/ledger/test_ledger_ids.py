@@ -5,16 +5,25 @@ from __future__ import annotations
 import time
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at, new_id, new_ids
+from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at, new_id, new_ids
 
 
 def test_an_id_is_a_uuid_of_version_7_in_its_plain_writing() -> None:
     made = new_id()
     assert str(uuid.UUID(made)) == made
     assert uuid.UUID(made).version == 7
+
+
+@pytest.mark.parametrize("form", ["{{{id}}}", "urn:uuid:{id}", "{bare}", "{id}\n", " {id}", "{id}0", ""])
+def test_other_forms_of_a_uuid_are_no_id(form: str) -> None:
+    """PostgreSQL refuses some of them with an error, and a request would end with a 503."""
+    id = new_id()
+    assert is_id(id)
+    assert not is_id(form.format(id=id, bare=id.replace("-", "")))
 
 
 def test_ids_of_one_process_sort_in_the_order_they_were_made() -> None:

@@ -17,8 +17,10 @@ from bulksend.messaging.webhook_bodies import (
     TYPES,
     WebhookBody,
     compose,
+    happened_at,
     is_wanted,
     parse_filter,
+    trial_body,
 )
 
 NOW = 1_900_000_000_000
@@ -110,6 +112,13 @@ def test_no_body_is_longer_than_20_kb(length: int) -> None:
     assert [item["data"]["seq"] for item in items] == list(range(1, 301))
     assert items[0]["data"].get("truncated", False) is (length > 15_000)
     assert items[0]["data"]["id"] == "x"
+
+
+def test_a_body_says_when_it_happened() -> None:
+    for data in (SINGLE, {"campaign_id": "file"}):
+        (body,), _ = composed([Happened(1, data=data)], full=True)
+        assert happened_at(body.body) == NOW / 1000
+    assert happened_at(trial_body(NOW).body) == NOW / 1000
 
 
 def test_a_filter_names_types_or_groups_of_them() -> None:
