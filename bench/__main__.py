@@ -1,14 +1,21 @@
-"""``./run bench``: ours beside what people use, in one run; writes docs/performance.md, .json and .svg."""
+"""``./run bench``: ours beside what people use, in one run; writes docs/performance.md, .json and .svg.
+
+``./run bench http``: one-time codes over the HTTP API, see bench/http.py.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 
-from bench import contest, report
+from bench import contest, http, report
 
 
 def main() -> None:
     """Run it."""
+    if sys.argv[1:2] == ["http"]:
+        http.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(
         prog="./run bench", description=contest.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

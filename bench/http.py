@@ -1,0 +1,339 @@
+"""One-time codes over HTTP beside a blast, set against the Python producer in the same run.
+
+    ./run bench http [--backend postgresql,sqlite] [--queued 200000] [--seconds 10] [--rate 300] [--write]
+
+One ``serve`` process, one worker, one relay. The blast goes at the sender's rate, ``--blast`` a second, meanwhile
+``--at-once`` callers ask at the same instant, ``--rate`` messages a second in all; each call has an Idempotency-Key.
+Then the same through ``Producer.send`` from as many threads. Last without the blast, as fast as the callers can.
+
+``call``: from the request to its answer. ``POST``: from the request to the vendor's socket. All processes, the callers
+and the vendor included, share the cores of one machine. ``--write`` writes docs/http-performance.md and its data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bench.machine import cost, described
+from bench.report import DOCS
+from bench.stand import CLI, SENDER, Stand, number, people, stand
+from ops.local.ports import free_port
+from producer import Producer
+
+FIRST_CODE = 8_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One way to send on one ledger. Times in milliseconds; None where no worker sends or nothing was measured."""
+
+    backend: str
+    way: str
+    rate: float
+    call_p50: float
+    call_p99: float
+    post_p50: float | None
+    post_p99: float | None
+    blast: float | None
+    serve_cpu_us: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``at_once`` callers; with ``rate`` they ask at the same instants, else each asks again at once."""
+
+    first: int
+    at_once: int
+    rate: float | None
+    seconds: float
+
+    @property
+    def interval_s(self) -> float:
+        return 0.0 if self.rate is None else self.at_once / self.rate
+
+    @property
+    def rounds(self) -> int:
+        return 0 if self.rate is None else max(1, int(self.seconds / self.interval_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """When each call began and ended, by the recipient's number; CLOCK_MONOTONIC, seconds."""
+
+    began: dict[int, float]
+    ended: dict[int, float]
+
+
+class Caller(asyncio.Protocol):
+    """One kept connection; one request at a time. Cheaper than a client library, whose cost would be measured too."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._answered: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        if found and len(body) >= int(length or 0) and self._answered is not None:
+            answer, self._buffer = self._buffer, b""
+            self._answered.set_result(answer)
+
+    async def ask(self, request: bytes) -> bytes:
+        """The whole answer."""
+        assert self._transport is not None
+        self._answered = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answered
+
+
+def _request(to: str, n: int, key: str) -> bytes:
+    body = json.dumps(
+        {
+            "to": to,
+            "sender": SENDER,
+            "kind": "otp",
+            "type": "text",
+            "content": {"body": f"{n % 1_000_000:06d} is your code"},
+            "ttl_seconds": 300,
+        }
+    ).encode()
+    return (
+        f"POST /v1/messages HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nIdempotency-Key: login-{to}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+async def _over_http(port: int, key: str, load: Load) -> Calls:
+    loop = asyncio.get_running_loop()
+    callers = [(await loop.create_connection(Caller, "127.0.0.1", port))[1] for _ in range(load.at_once)]
+    calls = Calls({}, {})
+
+    async def call(caller: Caller, n: int) -> None:
+        to = number(n)
+        request = _request(to, n, key)
+        calls.began[int(to)] = time.monotonic()
+        answer = await caller.ask(request)
+        calls.ended[int(to)] = time.monotonic()
+        if b" 202 " not in answer[:20]:
+            raise RuntimeError(answer.decode())
+
+    async def keep_calling(i: int, caller: Caller) -> None:
+        until = time.monotonic() + load.seconds
+        for n in range(load.first + i, load.first + 10**6, load.at_once):
+            if time.monotonic() >= until:
+                return
+            await call(caller, n)
+
+    if load.rate is None:
+        await asyncio.gather(*(keep_calling(i, caller) for i, caller in enumerate(callers)))
+        return calls
+    began = time.monotonic()
+    for round in range(load.rounds):
+        await asyncio.sleep(max(0.0, began + round * load.interval_s - time.monotonic()))
+        n = load.first + round * load.at_once
+        await asyncio.gather(*(call(caller, n + i) for i, caller in enumerate(callers)))
+    return calls
+
+
+def _over_python(producer: Producer, load: Load) -> Calls:
+    """The same through ``Producer.send``, a thread for each caller."""
+    calls = Calls({}, {})
+    begin = threading.Barrier(load.at_once)
+    started = time.monotonic()
+
+    def call(n: int) -> None:
+        to = number(n)
+        calls.began[int(to)] = time.monotonic()
+        producer.send(
+            to=to,
+            sender=SENDER,
+            kind="otp",
+            type="text",
+            content={"body": f"{n % 1_000_000:06d} is your code"},
+            ttl=timedelta(minutes=5),
+            key=f"login-{to}",
+        )
+        calls.ended[int(to)] = time.monotonic()
+
+    def caller(i: int) -> None:
+        if load.rate is None:
+            until = time.monotonic() + load.seconds
+            for n in range(load.first + i, load.first + 10**6, load.at_once):
+                if time.monotonic() >= until:
+                    return
+                call(n)
+        for round in range(load.rounds):
+            time.sleep(max(0.0, started + round * load.interval_s - time.monotonic()))
+            begin.wait(60)
+            call(load.first + round * load.at_once + i)
+
+    threads = [threading.Thread(target=caller, args=(i,)) for i in range(load.at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return calls
+
+
+class Bench:
+    """One backend with everything that runs on it."""
+
+    def __init__(self, at: Stand, backend: str, options: argparse.Namespace) -> None:
+        self._at = at
+        self._backend = backend
+        self._options = options
+        self._next = FIRST_CODE
+        self._port = free_port()
+        self._key = json.loads(at.run("keys", "add", "--name", "bench", "--role", "sender", "--json"))["key"]
+        os.environ.update(at.environ)
+        self._producer = Producer.from_env()
+        at.start("serve", *CLI, "serve", "--port", str(self._port))
+        at.wait("serve answers", self._serves)
+
+    def figures(self) -> list[Figure]:
+        """Both ways as fast as they can, then both beside a blast."""
+        one, rate = self._options, float(self._options.rate)
+        self._measure("HTTP", None, 1.0)  # opens the connections
+        self._measure("Python", None, 1.0)
+        self._at.send(people(self._at.folder / "people.csv", one.queued))
+        working = [self._at.worker(), self._at.relay()]
+        self._at.wait("the blast goes", lambda: self._at.vendor.count() > 3 * one.blast, 120)
+        found = [self._measure(f"{way}, beside a blast", rate, one.seconds) for way in ("HTTP", "Python")]
+        for child in working:
+            child.ask_to_stop()
+            child.wait_or_kill(40)
+        found += [self._measure(f"{way}, all they can", None, one.seconds) for way in ("HTTP", "Python")]
+        self._producer.close()
+        return found
+
+    def _measure(self, way: str, rate: float | None, seconds: float) -> Figure:
+        beside = rate is not None
+        load = Load(self._next, self._options.at_once, rate, seconds)
+        self._next += 200_000
+        vendor, parts = self._at.vendor, {"serve": self._at.parts["serve"]}
+        before, count, began = cost(parts), vendor.count() if beside else 0, time.monotonic()
+        if way.startswith("HTTP"):
+            calls = asyncio.run(_over_http(self._port, self._key, load))
+        else:
+            calls = _over_python(self._producer, load)
+        wall = time.monotonic() - began
+        serve_us = cost(parts).since(before).each_us(len(calls.began))["serve"]
+        took = [ended - calls.began[to] for to, ended in calls.ended.items()]
+        waits: list[float] = []
+        blast = None
+        if beside:
+            blast = (vendor.count() - count - len(took)) / wall
+            self._at.wait(
+                "every code is sent",
+                lambda: calls.began.keys() <= {to for _, to in vendor.arrivals()},
+                120,
+                0.5,
+            )
+            waits = [at - calls.began[to] for at, to in vendor.arrivals() if to in calls.began]
+        return Figure(
+            self._backend,
+            way,
+            len(took) / wall,
+            *_percentiles(took),
+            *(_percentiles(waits) if waits else (None, None)),
+            blast,
+            serve_us if way.startswith("HTTP") else None,
+        )
+
+    def _serves(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), 1):
+                return True
+        except OSError:
+            return False
+
+
+def _percentiles(seconds: Sequence[float]) -> tuple[float, float]:
+    cut = statistics.quantiles(seconds, n=100)
+    return cut[49] * 1000, cut[98] * 1000
+
+
+_PAGE = """\
+# One-time codes over HTTP
+
+Made by `./run bench http --write` on {date}; the data is `docs/http-performance.json`. {machine}
+
+One `bulksend serve`, one worker, one relay, a PostgreSQL with fsync on or SQLite, a Valkey and a vendor that answers
+after 50 ms, all on the same cores as the {at_once} callers. *Beside a blast*: the callers ask at the same instant,
+{rate:g} calls a second in all, while a campaign of {queued:,} goes out at the sender's rate of {blast:,} a second. *All
+they can*: each caller asks again at once, no worker runs. A call over HTTP has an Idempotency-Key, one from Python a
+key; both commit before they return.
+
+| ledger | callers | calls a second | call p50 | call p99 | POST p50 | POST p99 | blast a second | CPU of serve |
+|---|---|---|---|---|---|---|---|---|
+{table}
+
+Times in milliseconds, from the beginning of the call to its answer, and to its POST at the vendor; CPU in microseconds
+a call.
+"""
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page as Markdown."""
+    machine = "; ".join(f"{name} {value}" for name, value in data["machine"].items()) + "."
+    rows = [Figure(**figure) for figure in data["figures"]]
+    return _PAGE.format(**data | {"machine": machine, "table": "\n".join(map(_row, rows))})
+
+
+def _row(of: Figure) -> str:
+    numbers = (of.rate, of.call_p50, of.call_p99, of.post_p50, of.post_p99, of.blast, of.serve_cpu_us)
+    shown = ("" if n is None else f"{n:,.1f}" if n < 100 else f"{n:,.0f}" for n in numbers)
+    return f"| {of.backend} | {of.way} | {' | '.join(shown)} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="./run bench http", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backend", default="postgresql,sqlite")
+    parser.add_argument("--queued", type=int, default=200_000, help="messages of the blast")
+    parser.add_argument("--blast", type=int, default=1000, help="the sender's rate, codes included")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--at-once", type=int, default=50)
+    parser.add_argument("--rate", type=float, default=300)
+    parser.add_argument("--write", action="store_true", help="write the page")
+    options = parser.parse_args(arguments)
+    found: list[Figure] = []
+    for backend in options.backend.split(","):
+        with stand(backend, rate=options.blast, environ={"BULKSEND_REQUESTS_PER_SECOND": "1000000"}) as at:
+            for figure in Bench(at, backend, options).figures():
+                found.append(figure)
+                sys.stdout.write(_row(figure) + "\n")
+                sys.stdout.flush()
+    if options.write:
+        data = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": described(),
+            **{name: getattr(options, name) for name in ("queued", "blast", "at_once", "rate")},
+            "figures": [asdict(figure) for figure in found],
+        }
+        (DOCS / "http-performance.json").write_text(json.dumps(data, indent=1) + "\n")
+        (DOCS / "http-performance.md").write_text(page(data))
+
+
+if __name__ == "__main__":
+    main()
