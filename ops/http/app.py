@@ -86,6 +86,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.sending = Sending(parts)
     problems.install(app)
     _add_middleware(app, parts)
+    app.router.routes.append(messages.shortcut())
     for router in _ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -94,7 +95,7 @@ class _BearerKey(SecurityBase):
         return presented_key(request)
 
 
-async def _signed_in(request: Request, parts: P, key: Annotated[str, Depends(_BearerKey())]) -> Principal:
+async def signed_in(request: Request, parts: P, key: Annotated[str, Depends(_BearerKey())]) -> Principal:
     """Costs no thread while the key is remembered, as it is in all but two requests a second."""
     origin = Origin(_address(request), request.state.request_id)
     principal = parts.keys.remembered(key, origin)
@@ -115,7 +116,11 @@ def presented_key(request: Request) -> str:
 
 def _address(request: Request) -> str | None:
     """The address of the caller; None where the connection has none."""
-    host = request.client.host if request.client else ""
+    return _checked_address(request.client.host if request.client else "")
+
+
+@lru_cache(1024)
+def _checked_address(host: str) -> str | None:
     try:
         return str(ip_address(host))
     except ValueError:
@@ -123,7 +128,7 @@ def _address(request: Request) -> str | None:
 
 
 #: A parameter of an endpoint: the key that asks, whatever its role.
-SignedIn = Annotated[Principal, Depends(_signed_in)]
+SignedIn = Annotated[Principal, Depends(signed_in)]
 
 
 class RoleCheck:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
 
 from bulksend.errors import TooManyRequests
 
 
 class RequestRate:
-    """Counts the requests of each key over the last second, in memory."""
+    """Counts the requests of each key over the last second. Belongs to one event loop."""
 
-    def __init__(self, per_second: int) -> None:
-        self._item = RateLimitItemPerSecond(per_second)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(self, per_second: int, steady: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._steady = steady
+        self._seen: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def check(self, key: str) -> None:
         """Count a request of the key. Raises TooManyRequests."""
-        if not self._limiter.hit(self._item, key):
+        now, seen = self._steady(), self._seen[key]
+        while seen and seen[0] <= now - 1.0:
+            seen.popleft()
+        if len(seen) >= self._per_second:
             raise TooManyRequests(
-                f"key {key} makes more than {self._item.amount:,} requests a second "
+                f"key {key} makes more than {self._per_second:,} requests a second "
                 "(BULKSEND_REQUESTS_PER_SECOND); wait a second, or send several messages in one request"
             )
+        seen.append(now)
