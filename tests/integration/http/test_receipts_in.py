@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from bulksend.ledger import raw_receipts
 from bulksend.ledger.raw_receipts import Callback
+from bulksend.ledger.receipt_spool import ReceiptSpool
 from bulksend.operations import receipt_tokens
 from bulksend.operations.access import Role
 from bulksend.operations.callbacks import CallbackRules
@@ -110,3 +114,21 @@ def test_what_cannot_be_read_is_listed_and_read_again(api: Any, token: str) -> N
     done = api.post("/v1/receipts/reparse", role=Role.OPERATOR)
     assert done.json() == {"read": 0, "unreadable": 1, "more": False}
     assert api.get("/v1/receipts", params={"after": "7"}).status_code == 422
+
+
+def test_while_the_ledger_does_not_take_them_they_are_answered_all_the_same_and_reach_it_afterwards(
+    api: Any, token: str
+) -> None:
+    assert api.post(f"/v1/receipts/{token}", role=None, content=b"0").status_code == 200
+    spool = ReceiptSpool(Path(api.parts.settings.spool_dir))
+    with api.ledger.write() as tx:
+        if not api.ledger.is_sqlite:
+            tx.execute(text("LOCK TABLE raw_receipts"))
+        for n in (1, 2, 3):
+            assert api.post(f"/v1/receipts/{token}", role=None, content=b"%d" % n).json() == OK
+        assert not spool.is_empty
+    deadline = time.monotonic() + 30
+    while not spool.is_empty:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+    assert sorted(callback.body for callback in stored(api)) == [b"0", b"1", b"2", b"3"]
