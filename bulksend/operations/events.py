@@ -27,13 +27,11 @@ class Wanted:
     campaign_id: str | None = None
     numbers: bool = False
 
-    def shown(self, event: Event) -> dict[str, Any] | None:
-        """The event with numbers, as this reader sees it; None where it is not wanted."""
+    def takes(self, event: Event) -> bool:
+        """Whether the reader wants this event."""
         if self.types and event.type not in self.types:
-            return None
-        if self.campaign_id is not None and event.data.get("campaign_id") != self.campaign_id:
-            return None
-        return as_json(event if self.numbers else event.masked())
+            return False
+        return self.campaign_id is None or event.data.get("campaign_id") == self.campaign_id
 
 
 def wanted(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from bulksend.ledger import events
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.events import Event, EventPage
-from bulksend.operations.events import Wanted
+from bulksend.operations.events import Wanted, as_json
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,39 @@ HEARTBEAT_S, SEND_TIMEOUT_S = 15.0, 30.0
 KEPT, PAGE, MOST_STREAMS = 2_000, 500, 500
 #: A browser connects again after this long.
 RETRY_MS = 1_000
+
+
+class _Encoded:
+    """An event and its bytes, made once for all streams."""
+
+    __slots__ = ("_full", "event", "masked")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.masked = _bytes_of(event.masked())
+        self._full = b""
+
+    def bytes(self, *, numbers: bool) -> bytes:
+        """As the stream sends it."""
+        if not numbers:
+            return self.masked
+        if not self._full:
+            self._full = _bytes_of(self.event)
+        return self._full
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """As an EventPage."""
+
+    events: list[_Encoded]
+    upto: int
+    more: bool
+
+    @classmethod
+    def of(cls, page: EventPage) -> _Page:
+        """Encoded on the thread that read it, not on the event loop."""
+        return cls([_Encoded(event) for event in page.events], page.upto, page.more)
 
 
 @dataclass(eq=False, slots=True)
@@ -68,7 +101,7 @@ class EventStreams:
         self._forget()
 
     def _forget(self) -> None:
-        self._recent: deque[Event] = deque()
+        self._recent: list[_Encoded] = []
         self._floor: int | None = None
         """All events with a number above it, up to ``_upto``, are in ``_recent``; None: nothing was read yet."""
         self._upto = 0
@@ -148,19 +181,20 @@ class EventStreams:
     async def _next(self, seq: int, wanted: Wanted) -> tuple[bytes, int]:
         """Events after ``seq``, and the number up to which it has looked."""
         if self._floor is not None and seq >= self._floor:
-            found, upto = [event for event in self._recent if event.seq > seq][:PAGE], self._upto
+            begin = bisect_right(self._recent, seq, key=lambda each: each.event.seq)
+            found, upto = self._recent[begin : begin + PAGE], self._upto
             if len(found) == PAGE:
-                upto = found[-1].seq
+                upto = found[-1].event.seq
         else:
             page = await run_in_threadpool(self._page, seq)
             found, upto = page.events, page.upto
-        shown = [wanted.shown(event) for event in found]
-        return b"".join(_encoded(each["id"], each) for each in shown if each is not None), max(seq, upto)
+        wished = (each.bytes(numbers=wanted.numbers) for each in found if wanted.takes(each.event))
+        return b"".join(wished), max(seq, upto)
 
-    def _page(self, seq: int) -> EventPage:
+    def _page(self, seq: int) -> _Page:
         with self._database.read() as tx:
             events.check_after(tx, seq)
-            return events.page(tx, seq, PAGE, numbers=True)
+            return _Page.of(events.page(tx, seq, PAGE, numbers=True))
 
     # -- the poller -------------------------------------------------------------------------------------
 
@@ -183,21 +217,23 @@ class EventStreams:
                 self._tell_if_over()
             await asyncio.sleep(wait_s)
 
-    def _read(self, upto: int | None) -> EventPage:
+    def _read(self, upto: int | None) -> _Page:
         events.number_all(self._database)
         with self._database.read() as tx:
             if upto is None:
-                return EventPage([], events.newest(tx), more=False)
-            return events.page(tx, upto, PAGE, numbers=True)
+                return _Page([], events.newest(tx), more=False)
+            return _Page.of(events.page(tx, upto, PAGE, numbers=True))
 
-    def _take(self, page: EventPage) -> None:
+    def _take(self, page: _Page) -> None:
         if self._floor is None:
             self._floor = page.upto
         elif page.upto == self._upto:
             return
-        self._recent.extend(page.events)
-        while len(self._recent) > self._kept:
-            self._floor = self._recent.popleft().seq
+        self._recent += page.events
+        excess = len(self._recent) - self._kept
+        if excess > 0:
+            self._floor = self._recent[excess - 1].event.seq
+            del self._recent[:excess]
         self._upto = page.upto
         self._tell()
 
@@ -217,8 +253,8 @@ def _check(streams: list[_Stream]) -> None:
             return
 
 
-def _encoded(id: str, data: object) -> bytes:
-    return f"id: {id}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+def _bytes_of(event: Event) -> bytes:
+    return f"id: {event.seq}\ndata: {json.dumps(as_json(event), separators=(',', ':'))}\n\n".encode()
 
 
 def _position(seq: int) -> str:

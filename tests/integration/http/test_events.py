@@ -22,11 +22,13 @@ from bulksend.errors import NotSignedIn
 from bulksend.ledger import events
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
+from bulksend.messaging.masking import mask_phone
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.operations.events import Wanted
 from ops.http.event_streams import EventStreams
 from ops.local.ports import free_port
+from tests.integration.test_relay import a_campaign
 
 ROOT = Path(__file__).resolve().parents[3]
 SENDER = "15550100100"
@@ -224,6 +226,28 @@ def test_a_stream_of_other_types_moves_its_position_on(ledger: Database) -> None
         await client.read(lambda: client.last_id == 2)
         assert client.events == []
         await client.leave()
+
+    run(work)
+
+
+def test_streams_show_numbers_to_those_who_asked_and_masked_ones_to_the_others(ledger: Database) -> None:
+    def accept() -> None:
+        with ledger.write() as tx:
+            tx.execute(text("UPDATE messages SET status = 'accepted'"))
+
+    async def work() -> None:
+        a_campaign(ledger, 1)
+        streams = EventStreams(ledger, poll_s=0.01)
+        wanted = [Wanted(types=frozenset({"message.accepted"}), numbers=numbers) for numbers in (True, False)]
+        clients = [await joined(connect(streams, wanted=each)) for each in wanted]
+        await asyncio.to_thread(accept)
+        shown = []
+        for client in clients:
+            await client.read(lambda client=client: len(client.events) == 1)  # type: ignore[misc]
+            shown.append(client.events[0]["data"]["to"])
+            await client.leave()
+        assert shown[0].isdecimal()
+        assert shown[1] == mask_phone(shown[0]) != shown[0]
 
     run(work)
 
