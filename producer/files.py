@@ -208,9 +208,8 @@ def plan_file(
     given = given_columns(columns, naming)
     # The arguments of reading are part of the hash: a file that is read in another way is another send.
     said = [encoding or "", sheet or "", default_region or "", timezone or ""]
-    reading = (
-        " ".join([*said, *(f"{name}={column}" for name, column in sorted(given.items()))]).strip().encode()
-    )
+    read_as = " ".join([*said, *(f"{name}={column}" for name, column in sorted(given.items()))]).strip()
+    reading = read_as.encode("utf-8", "surrogatepass")
     digest = _in_background(
         lambda: source_hash(
             itertools.chain([reading], _file_parts(path)),

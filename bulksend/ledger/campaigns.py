@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, false, func, select, update
 
 from bulksend.errors import CampaignNotFound
 from bulksend.ledger import counters
@@ -87,9 +87,7 @@ def find(tx: Connection, name_or_id: str) -> Campaign:
     """The campaign of an id, or of a name that only one has. Raises CampaignNotFound when there is no such campaign."""
     if is_id(name_or_id):
         return get(tx, name_or_id)
-    found = read_all(
-        tx, select(campaigns).where(campaigns.c.name == name_or_id).order_by(campaigns.c.id.desc())
-    )
+    found = read_all(tx, select(campaigns).where(_is_named(name_or_id)).order_by(campaigns.c.id.desc()))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -98,6 +96,13 @@ def find(tx: Connection, name_or_id: str) -> Campaign:
         )
     ids = ", ".join(campaign.id for campaign in found[:5])
     raise CampaignNotFound(f"{len(found)} campaigns are named {name_or_id!r}; name one by its id: {ids}")
+
+
+def _is_named(name: str) -> ColumnElement[bool]:
+    """SQL: whether the name is that. No name has a NUL or half of a character, which a database may refuse to read."""
+    if "\0" in name or (not name.isascii() and any("\ud800" <= each <= "\udfff" for each in name)):
+        return false()
+    return campaigns.c.name == name
 
 
 def count_named(tx: Connection, name: str) -> int:
@@ -125,9 +130,11 @@ def newest(
     query = select(campaigns).order_by(campaigns.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(campaigns.c.id < before)
-    for column, wanted in (("status", status), ("kind", kind), ("sender", sender), ("name", name)):
+    for column, wanted in (("status", status), ("kind", kind), ("sender", sender)):
         if wanted is not None:
             query = query.where(campaigns.c[column] == str(wanted))
+    if name is not None:
+        query = query.where(_is_named(name))
     return read_all(tx, query)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -100,7 +101,14 @@ def problem(
         "request_id": getattr(request.state, "request_id", None),
         "errors": list(errors),
     }
-    return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return _Problem(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+class _Problem(JSONResponse):
+    """JSON in which half of a character, which a wrong value may quote, is a question mark."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def of_error(request: Request, error: BulksendError) -> JSONResponse:

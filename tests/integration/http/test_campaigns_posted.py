@@ -202,6 +202,41 @@ def test_what_is_wrong_is_refused_before_anything_is_stored(api: Any) -> None:
     assert (count(api, "campaigns"), count(api, "uploads")) == (0, 0)
 
 
+FIELDS = (
+    "name",
+    "sender",
+    "kind",
+    "type",
+    "key",
+    "send_at",
+    "rate",
+    "on_unknown",
+    "timezone",
+    "region",
+    "encoding",
+)
+ODD = ("\0", "a\ud800", "", " ", "x" * 100_000, "../../etc/passwd", "%s%n", "'; DROP TABLE messages; --")
+
+
+def test_odd_text_in_any_field_is_no_error_of_the_server(api: Any) -> None:
+    odd: list[dict[str, Any]] = [{field: value} for field in (*FIELDS, "sheet", "into") for value in ODD]
+    odd += [{"map": {value: value}} for value in ODD]
+    odd += [{"content": {value: value}} for value in ODD]
+    odd += [{"ttl_seconds": value} for value in (-1, 1e300, 10**400, 1e-9, True, "5")]
+    odd += [{"rate": value} for value in (-1, 1e300, 1e-300, True, 0)]
+    for options in odd:
+        # Half of a character is written as an escape.
+        body = json.dumps({**OPTIONS, "rows": rows(1), "dry_run": True, **options}).encode()
+        answer = api.request(
+            "POST", "/v1/campaigns", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code in (202, 404, 422), (options, answer.text)
+        assert folder(api) == []
+    for value in ("%00", "%ED%A0%80", "x" * 3000):
+        assert api.get(f"/v1/campaigns/{value}").status_code == 404
+        assert api.get(f"/v1/campaigns?name={value}").json()["items"] == []
+
+
 BODIES: list[tuple[dict[str, str], bytes, str]] = [
     ({"Content-Type": "application/json"}, b"{", "is not JSON"),
     ({"Content-Type": "application/json"}, b"[]", "must be a JSON object"),
