@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bulksend.gateway.receipts import parse
 from bulksend.ledger import events, inbound, notices, operator_log, raw_receipts, senders, suppressions
@@ -268,3 +270,37 @@ def test_a_stored_callback_with_all_kinds_of_parts_has_all_its_effects(
     assert stops(desk) == [("marketing", "stop word")]
     assert the_template(desk)[0] == "PAUSED"
     assert desk.read(inbound.replies, str(desk.row(ids[0])["campaign_id"])) == 1
+
+
+#: Parts of callbacks with any values in them.
+WORDS = st.text(max_size=600) | st.sampled_from(
+    ["\x00", "\ud800", "A" * 600, "stop", "447700900123", "\u2028"]
+)
+PARTS = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "from": WORDS,
+            "id": WORDS,
+            "type": st.just("text") | WORDS,
+            "text": st.fixed_dictionaries({"body": WORDS}),
+        }
+    ),
+    st.fixed_dictionaries(
+        {"name": WORDS, "language": WORDS, "status": WORDS, "category": WORDS, "quality": WORDS}
+    ),
+    st.fixed_dictionaries({"phoneNumber": st.just(SENDER), "qualityRating": WORDS, "messagingLimit": WORDS}),
+    st.fixed_dictionaries({"banState": WORDS, "ban_info": st.fixed_dictionaries({"state": WORDS})}),
+)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(PARTS, min_size=5, max_size=10))
+def test_parts_with_any_text_are_applied(desk: Desk, rules: CallbackRules, parts: list[Any]) -> None:
+    desk.write(senders.register, SENDER)
+    parsed = parse(json.dumps({"data": parts}).encode())
+    desk.write(rules.apply, parsed.inbound, parsed.notices)
+    assert len(parsed.inbound) + len(parsed.notices) + len(parsed.unreadable) == len(parts)
