@@ -173,6 +173,8 @@ class SenderState:
     quota_used: float | None
     """Part of the quota, 0 to 1."""
     paused: bool
+    is_red: bool | None
+    """Whether WhatsApp rates its quality RED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,10 @@ class LedgerState:
     """By kind; 0 where nothing is due."""
     senders: Sequence[SenderState]
     account_paused: bool
+    templates_not_approved: int
+    """Templates of running campaigns."""
+    endpoints_disabled: int
+    """Endpoints of webhooks."""
     workers_alive: int
     clock_skew_s: float
 
@@ -204,6 +210,16 @@ class LedgerState:
             yield _gauge(f"bulksend_sender_{name}", meaning, ("sender",), rows)
         for name, meaning, number in (
             ("bulksend_account_paused", "1 while the account is paused", float(self.account_paused)),
+            (
+                "bulksend_templates_not_approved",
+                "Templates of running campaigns that the vendor says are not approved",
+                float(self.templates_not_approved),
+            ),
+            (
+                "bulksend_webhook_endpoints_disabled",
+                "Endpoints of webhooks that get nothing any more",
+                float(self.endpoints_disabled),
+            ),
             ("bulksend_workers_alive", "Workers that hold a lease", float(self.workers_alive)),
             (
                 "bulksend_clock_skew_seconds",
@@ -219,6 +235,7 @@ _SENDER_GAUGES: Sequence[tuple[str, str, Callable[[SenderState], float | None]]]
     ("rate_used", "POSTs per second over the last ten seconds", lambda s: s.rate_used),
     ("quota_used", "Part of the sender's 24 h quota that is used, 0 to 1", lambda s: s.quota_used),
     ("paused", "1 while the sender is paused", lambda s: float(s.paused)),
+    ("quality_red", "1 while WhatsApp rates it RED", lambda s: None if s.is_red is None else float(s.is_red)),
 )
 
 

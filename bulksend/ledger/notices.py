@@ -143,6 +143,17 @@ def all_templates(tx: Connection, *, after: tuple[str, str] = ("", ""), limit: i
     return [Template(**row) for row in tx.execute(wanted).mappings()]
 
 
+def templates_not_approved(tx: Connection) -> set[tuple[str, str]]:
+    """Name and language of the templates that the vendor says are not approved."""
+    status = templates.c.status
+    return {
+        (name, language)
+        for name, language in tx.execute(
+            select(templates.c.name, templates.c.language).where(status.is_not(None), status != "APPROVED")
+        )
+    }
+
+
 def _record(
     tx: Connection,
     scope: str,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import storable
@@ -126,6 +126,12 @@ def active(tx: Connection) -> list[Endpoint]:
     """Every endpoint that is served."""
     rows = tx.execute(select(webhook_endpoints).where(webhook_endpoints.c.status == ACTIVE)).mappings()
     return [Endpoint(**row) for row in rows]
+
+
+def count_disabled(tx: Connection) -> int:
+    """How many endpoints are disabled."""
+    disabled = webhook_endpoints.c.status == DISABLED
+    return tx.execute(select(func.count()).select_from(webhook_endpoints).where(disabled)).scalar_one()
 
 
 def lock_cursors(tx: Connection, ids: Collection[str]) -> dict[str, int]:

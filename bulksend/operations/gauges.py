@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,12 +10,22 @@ from contextlib import suppress
 import redis
 from sqlalchemy import Connection
 
-from bulksend.ledger import campaigns, counters, due, leases, pauses, progress, senders
+from bulksend.ledger import (
+    campaigns,
+    counters,
+    due,
+    leases,
+    notices,
+    pauses,
+    progress,
+    senders,
+    webhook_endpoints,
+)
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
 from bulksend.limits import RedisPermits
-from bulksend.messaging.states import LANES
+from bulksend.messaging.states import LANES, MessageType
 from bulksend.metrics import LedgerState, SenderState
 
 RATE_WINDOW_MS = 10_000
@@ -37,6 +48,8 @@ def read_state(
             oldest_age_s=_oldest_ages(tx, paused, now_ms),
             senders=[_sender(tx, each, limiter, now_ms) for each in senders.all_senders(tx)],
             account_paused=account in paused.accounts,
+            templates_not_approved=len(notices.templates_not_approved(tx) & _templates_in_use(tx)),
+            endpoints_disabled=webhook_endpoints.count_disabled(tx),
             workers_alive=len(leases.alive(tx)),
             clock_skew_s=skew_s,
         )
@@ -53,6 +66,16 @@ def _oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str
     return ages
 
 
+def _templates_in_use(tx: Connection) -> set[tuple[str, str]]:
+    """Name and language of the templates of running campaigns."""
+    found = set()
+    for campaign in campaigns.active(tx):
+        if campaign.type == MessageType.TEMPLATE.value:
+            content = json.loads(campaign.content)
+            found.add((str(content.get("name")), str(content.get("language", {}).get("code"))))
+    return found
+
+
 def _sender(tx: Connection, sender: Sender, limiter: RedisPermits | None, now_ms: int) -> SenderState:
     used = None
     if sender.quota and limiter is not None:
@@ -65,4 +88,5 @@ def _sender(tx: Connection, sender: Sender, limiter: RedisPermits | None, now_ms
         rate_used=progress.sender_rate(tx, sender.phone, RATE_WINDOW_MS),
         quota_used=used,
         paused=sender.paused_at is not None,
+        is_red=None if sender.quality is None else sender.quality == "RED",
     )

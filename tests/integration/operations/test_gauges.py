@@ -6,8 +6,9 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bulksend.ledger import pauses, senders
+from bulksend.ledger import notices, pauses, senders
 from bulksend.ledger.clock import read_clock
+from bulksend.ledger.notices import TemplateChange
 from bulksend.limits import RedisPermits
 from bulksend.messaging.states import Kind
 from bulksend.metrics import LedgerGauges
@@ -58,3 +59,21 @@ def test_a_relay_that_waits_shows_nothing_of_the_ledger(desk: Desk) -> None:
     text = generate_latest(leading).decode()
     assert "bulksend_relay_leader 1.0" in text
     assert "bulksend_workers_alive 0.0" in text
+
+
+def test_a_running_campaign_with_a_template_that_is_not_approved_is_counted(
+    desk: Desk, limiter: RedisPermits
+) -> None:
+    content = '{"name": "sale", "language": {"policy": "deterministic", "code": "en"}, "components": []}'
+    desk.queued(type="template", content=content)
+    for name, status in (("sale", "PAUSED"), ("unused", "REJECTED"), ("other", "APPROVED")):
+        change = TemplateChange(name, "en", status=status, at=desk.now())
+        desk.write(notices.change_template, change, actor=ACTOR)
+    assert read_state(desk.database, limiter, ACCOUNT).templates_not_approved == 1
+
+
+def test_the_quality_that_the_vendor_tells_is_shown(desk: Desk, limiter: RedisPermits) -> None:
+    desk.write(senders.register, SENDER)
+    assert [sender.is_red for sender in read_state(desk.database, limiter, ACCOUNT).senders] == [None]
+    desk.sql("UPDATE senders SET quality = 'RED'")
+    assert [sender.is_red for sender in read_state(desk.database, limiter, ACCOUNT).senders] == [True]
