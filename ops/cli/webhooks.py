@@ -39,10 +39,12 @@ def add(
 ) -> int:
     """Send events to a URL from now on. Its secret is printed once; `bulksend notifier` sends."""
     from bulksend import bootstrap
+    from bulksend.messaging.webhook_targets import read_target
     from bulksend.operations import webhooks
     from ops.cli.output import line, print_json, say
 
     of = settings()
+    read_target(url, allowed=of.webhook_networks(), field="URL")
     database = ledger(of)
     with option_names():
         made = webhooks.add(
