@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from bulksend.errors import Unavailable
 from bulksend.messaging.states import ENDED, Status
 
 #: How often the ledger is asked while callers wait.
@@ -32,8 +33,7 @@ class Watching:
         try:
             return await asyncio.wait_for(future, seconds)
         except TimeoutError:
-            seen = await asyncio.get_running_loop().run_in_executor(self._executor, self._statuses, [id])
-            return seen.get(id, status)
+            return (await self._seen([id])).get(id, status)
         finally:
             left = [each for each in self._waiting.get(id, []) if each is not future]
             if left:
@@ -42,15 +42,20 @@ class Watching:
                 self._waiting.pop(id, None)
 
     async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 await asyncio.sleep(EVERY_S)
-                seen = await loop.run_in_executor(self._executor, self._statuses, list(self._waiting))
-                for id, status in seen.items():
+                for id, status in (await self._seen(list(self._waiting))).items():
                     if status in ENDED:
                         for future in self._waiting.pop(id, []):
                             if not future.done():
                                 future.set_result(status)
         finally:
             self._running = None
+
+    async def _seen(self, ids: Collection[str]) -> Mapping[str, Status]:
+        """Nothing while the ledger is away: the messages are stored, and their callers get the status they had."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._statuses, ids)
+        except Unavailable:
+            return {}
