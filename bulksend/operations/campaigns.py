@@ -130,7 +130,7 @@ class ActResult:
         if self.changed:
             return None
         if self.act is Act.RETRY:
-            return "no failed message can be sent again: see `campaigns retry` with dry_run"
+            return "no failed message can be sent again; a dry run of the retry has the numbers"
         return f"the campaign is {self.campaign.status.value}"
 
 

@@ -181,9 +181,29 @@ def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
 
 @group.command("retry")
 @command
-def retry(id: Id, why: Reason = None, json: Json = False) -> int:
+def retry(
+    id: Id,
+    why: Reason = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; change nothing.")] = False,
+    json: Json = False,
+) -> int:
     """Queue failed messages again, never accepted or unknown ones."""
-    return _act(id, "retry", why, json)
+    if not dry_run:
+        return _act(id, "retry", why, json)
+    from bulksend.messaging.units import counted
+    from bulksend.operations.campaign_settings import preview_retry
+    from ops.cli.output import print_json, say
+
+    with ledger(settings()).read() as tx:
+        preview = preview_retry(tx, id)
+    if json:
+        print_json(preview.as_json())
+    else:
+        say(
+            f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
+            f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
+        )
+    return DONE
 
 
 def _act(id: str, what: str, why: str | None, json: bool) -> int:

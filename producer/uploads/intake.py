@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from bulksend.errors import BulksendError, InvalidInput, Unavailable, code_of
-from bulksend.ledger import uploads
+from bulksend.ledger import campaign_control, campaigns, uploads
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.uploads import Upload
@@ -160,10 +160,19 @@ class UploadIntake:
         self._refuse(upload, "internal_error", InvalidInput(why))
 
     def _refuse(self, upload: Upload, code: str, error: BulksendError) -> None:
-        self._of.database.retrying(
+        refused = self._of.database.retrying(
             lambda tx: uploads.refuse(tx, upload.id, self._owner, code=code, why=str(error))
         )
+        if refused and upload.campaign_id == upload.id:
+            self._cancel_empty(upload, str(error))
         self._end(upload, error)
+
+    def _cancel_empty(self, upload: Upload, why: str) -> None:
+        """End the campaign that was made for this file if no row was taken in: it would stay `intake` for ever."""
+        with self._of.database.read() as tx:
+            campaign = campaigns.get(tx, upload.id)
+        if not campaign.rows_read and campaign.intake_done_at is None:
+            campaign_control.cancel(self._of.database, campaign.id, actor=upload.created_by, why=why)
 
     def _end(self, upload: Upload, error: BulksendError | None) -> None:
         if not self._keep:

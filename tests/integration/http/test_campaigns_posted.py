@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -17,6 +18,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.messaging import Kind
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
+from producer.files import plan_file
 from producer.uploads import UploadIntake
 
 SENDER = "8615000579987"
@@ -356,6 +358,45 @@ def test_a_file_found_wrong_only_later_is_refused_where_its_campaign_is_seen(api
     intake.stop()
     assert (shown["status"], shown["upload"]["error"]["code"]) == ("refused", "same_people")
     assert count(api, "campaigns") == 1
+
+
+def test_a_file_that_cannot_be_read_any_more_ends_its_empty_campaign(api: Any) -> None:
+    api.parts.upload_intake.stop()
+    id = post_file(api, csv(3)).json()["campaign_id"]
+    api.parts.uploads.store.path(id, "people.csv").write_bytes(b"name\nAnn\n")
+    intake = UploadIntake(api.parts.uploads)
+    intake.start()
+    shown = wait_for(api, id, "refused")
+    intake.stop()
+    until(lambda: api.get(f"/v1/campaigns/{id}").json()["status"] == "cancelled")
+    assert shown["upload"]["error"]["code"] == "invalid_input"
+
+
+def test_a_file_over_http_is_refused_row_by_row_as_on_the_command_line(api: Any, tmp_path: Path) -> None:
+    bad = [
+        "0812 3456 789",
+        "4.477E+11",
+        "call me",
+        "+44 7700 900009 x12",
+        SENDER,
+        "112",
+        "1" * 16,
+        "",
+        "6.28e11",
+    ]
+    data = b"to,name\n" + "".join(f"{number},Ann\n" for number in [*bad, "447700900001"]).encode()
+    (tmp_path / "people.csv").write_bytes(data)
+    plan = plan_file(
+        tmp_path / "people.csv",
+        sender=SENDER,
+        type="text",
+        content=json.dumps({"body": "By command: {{name}}"}).encode(),
+        kind="marketing",
+        created_by="t",
+    )
+    by_command = [row._asdict() for row in plan.run(api.parts.uploads.intake).refused]
+    assert len(by_command) == len(bad)
+    assert post_file(api, data).json()["refused"] == by_command
 
 
 def test_a_file_that_another_process_has_is_left_alone_until_its_lease_lapses(api: Any) -> None:
