@@ -22,6 +22,8 @@ STEPS = {
     "upload_written": "serve: a part of a posted file is written, the rest is not",
     "upload_stored": "serve: a posted file is on the disk, not in the ledger",
     "upload_accepted": "serve: a posted file is in the ledger, not answered",
+    "export_row": "serve: a row of an export is written, the rest is not",
+    "export_written": "serve: the file of an export is whole, its job has not ended",
     "before_chunk": "intake: rows are planned, not stored",
     "after_chunk": "intake: rows are stored, not published",
     "chunk_published": "intake: rows are published",

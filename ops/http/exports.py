@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from bulksend.failpoints import reach
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.operations.exports import ExportRequest, delete_expired
@@ -40,6 +41,8 @@ class ExportFiles:
         """Write the file of an export and end its job. Raises InvalidInput, JobStopped."""
         request = ExportRequest.from_job(run.job)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in self._folder.glob(f"*{run.job.id}.*"):
+            _delete(left)
         path = self.path(f"{run.job.id}.{run.job.owner}.{request.format}")
         try:
             with (
@@ -50,7 +53,9 @@ class ExportFiles:
                 rows, run.rows_total = request.rows(tx, self._cipher)
                 for row in rows:
                     write(row)
+                    reach("export_row")
                     run.count()
+            reach("export_written")
             run.count(0)
             run.finish({"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
         except BaseException:
@@ -65,16 +70,20 @@ class ExportFiles:
         for path in found:
             id, owner = _names(path)
             if owners.get(id) != owner:
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+                _delete(path)
 
 
 def _names(path: Path) -> tuple[str, str]:
     """The job and the run that a file, or a folder beside it, is of."""
     id, _, rest = path.name.lstrip(".").partition(".")
     return id, rest.partition(".")[0]
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,81 +12,26 @@ import pytest
 from sqlalchemy import func, select
 
 from bulksend.ledger.database import Database
-from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import messages
-from bulksend.operations import api_keys
 from bulksend.operations.access import Role
-from ops.local.ports import free_port
-from ops.stack import ROOT
-
-
-class Serving:
-    """A real ``bulksend serve``, which may be killed and started again."""
-
-    def __init__(self, environ: dict[str, str], key: str, folder: Path) -> None:
-        self._environ = environ
-        self._folder = folder
-        self._port = free_port()
-        self._headers = {"Authorization": f"Bearer {key}"}
-
-    @contextmanager
-    def running(self, failpoints: str = "") -> Iterator[subprocess.Popen[bytes]]:
-        """Until the end of the block, however the process ends."""
-        with (self._folder / "serve.log").open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(self._port)],
-                env=self._environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {}),
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            deadline = time.monotonic() + 60
-            while not self._answers():
-                assert child.poll() is None, (self._folder / "serve.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield child
-        finally:
-            child.kill()
-            child.wait(30)
-
-    def post(self, n: int) -> httpx.Response:
-        """One code, with a key of its own."""
-        body = {
-            "to": f"4477009{n:05d}",
-            "sender": "8615000579987",
-            "kind": "otp",
-            "type": "text",
-            "content": {"body": "123456 is your code"},
-        }
-        headers = self._headers | {"Idempotency-Key": f"login-{n}"}
-        return httpx.post(
-            f"http://127.0.0.1:{self._port}/v1/messages", json=body, headers=headers, timeout=30
-        )
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self._port}/readyz", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
+from tests.acceptance.serving import Serving
 
 
 @pytest.fixture
 def serving(postgres_ledger_url: str, valkey_url: str, tmp_path: Path) -> Serving:
-    database = Database(postgres_ledger_url)
-    with database.write() as tx:
-        key = api_keys.add(tx, name="shop", role=Role.SENDER, actor="test").key
-    database.close()
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("BULKSEND_")},
-        "DATABASE_URL": postgres_ledger_url,
-        "REDIS_URL": valkey_url,
-        "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
-        "BULKSEND_SPOOL_DIR": str(tmp_path / "spool"),
-        "PYTHONPATH": str(ROOT),
+    return Serving(postgres_ledger_url, valkey_url, tmp_path, Role.SENDER)
+
+
+def post_code(serving: Serving, n: int) -> httpx.Response:
+    """One code, with a key of its own."""
+    body = {
+        "to": f"4477009{n:05d}",
+        "sender": "8615000579987",
+        "kind": "otp",
+        "type": "text",
+        "content": {"body": "123456 is your code"},
     }
-    return Serving(environ, key, tmp_path)
+    return serving.post("/v1/messages", body, f"login-{n}")
 
 
 def count(url: str) -> int:
@@ -109,14 +48,14 @@ def test_what_is_repeated_after_a_death_is_sent_once(serving: Serving, postgres_
     for step, stored in (("act_done", 0), ("act_kept", 1)):
         with serving.running(f"{step}:kill") as child:
             with pytest.raises(httpx.HTTPError):
-                serving.post(0)
+                post_code(serving, 0)
             assert child.wait(30) == -signal.SIGKILL
         assert count(postgres_ledger_url) == stored
     answered = threading.Semaphore(0)
 
     def post(n: int) -> httpx.Response | None:
         try:
-            answer = serving.post(n)
+            answer = post_code(serving, n)
         except httpx.HTTPError:
             return None
         answered.release()
