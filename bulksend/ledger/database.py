@@ -220,13 +220,14 @@ class Database:
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
-        """Raises LedgerUnreachable or LedgerUnfit for each error of the database in the block."""
+        """Raises LedgerUnreachable or LedgerUnfit for each error of the database in the block; InvalidInput for a value
+        that it cannot store."""
         try:
             yield
         except DBAPIError as error:
             raise self.translated(error) from None
 
-    def translated(self, error: DBAPIError) -> LedgerUnfit | LedgerUnreachable:
+    def translated(self, error: DBAPIError) -> InvalidInput | LedgerUnreachable:
         """The error as one of ours: address, cause and remedy, without parameters, which may be private."""
         return translated(error, self.address, self.url.database if self.is_sqlite else None)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
-from bulksend.errors import LedgerUnfit, LedgerUnreachable, ServerProblem
+from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable, ServerProblem
 
 #: SQLSTATEs of a prepared statement that the session does not know, or knows from another connection.
 LOST_PREPARED = ("26000", "42P05")
@@ -161,8 +161,12 @@ def _of_the_file(file: Path) -> ServerProblem:
     return _fatal(f"{file} cannot be opened", "run it elsewhere, or set DATABASE_URL to another file")
 
 
-def translated(error: DBAPIError, address: str, file: str | None = None) -> LedgerUnfit | LedgerUnreachable:
-    """The error as one of ours: what is wrong with the ledger at ``address``, and the remedy."""
+def translated(error: DBAPIError, address: str, file: str | None = None) -> InvalidInput | LedgerUnreachable:
+    """The error as one of ours: what is wrong with the ledger at ``address``, or with a value, and the remedy."""
+    if isinstance(error, DataError):
+        return InvalidInput(
+            "a value cannot be stored in the ledger: it is out of range, or holds a character such as NUL; correct it"
+        )
     problem = problem_of(error, file)
     text = problem.text(f"the ledger at {address}")
     return LedgerUnfit(text) if problem.fatal else LedgerUnreachable(text)

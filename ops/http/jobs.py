@@ -156,12 +156,14 @@ class JobRunner:
         job = run.job
         log.info("job_begun", job=job.id, kind=job.kind, run=job.runs)
         try:
-            self._works[job.kind].do(run)
+            with self._database.translated_errors():
+                self._works[job.kind].do(run)
         except JobStopped:
             self._database.retrying(lambda tx: jobs.give_back(tx, job))
             log.info("job_stopped", job=job.id, kind=job.kind)
-        except InvalidInput as error:
-            reason = str(error)
+        except (InvalidInput, UnicodeEncodeError) as error:
+            # The other error quotes the text.
+            reason = str(error) if isinstance(error, InvalidInput) else "a text has half of a character"
             self._database.retrying(lambda tx: jobs.fail(tx, job, reason))
             log.info("job_failed", job=job.id, kind=job.kind, error=reason)
         except Exception as error:  # noqa: BLE001 - the next job is another one

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bulksend import errors
-from bulksend.errors import BulksendError, InvalidValue, code_of
+from bulksend.errors import BulksendError, InvalidInput, InvalidValue, code_of
 from producer.intake import IntakeInterrupted, SamePeople
 
 log = structlog.get_logger(__name__)
@@ -140,6 +140,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(DBAPIError)
     def _of_the_database(request: Request, error: DBAPIError) -> JSONResponse:
         return of_error(request, request.app.state.parts.database.translated(error))
+
+    @app.exception_handler(UnicodeEncodeError)
+    def _of_a_text(request: Request, _: UnicodeEncodeError) -> JSONResponse:
+        return of_error(
+            request, InvalidInput("a text has half of a character (a lone surrogate); correct it")
+        )
 
     @app.exception_handler(RequestValidationError)
     def _of_the_request(request: Request, error: RequestValidationError) -> JSONResponse:
