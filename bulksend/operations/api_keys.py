@@ -201,6 +201,12 @@ class KeyRing:
         is_known, key = self._recall(_id(presented))
         return self._checked(key, presented, origin) if is_known else None
 
+    def has_seen(self, presented: str) -> bool:
+        """Whether the ledger had a key of that id lately. Raises NotSignedIn when it is malformed."""
+        with self._lock:
+            _, key = self._known.get(_id(presented), (0.0, None))
+        return key is not None
+
     def _checked(self, key: ApiKey | None, presented: str, origin: Origin) -> Principal:
         if key is None or not hmac.compare_digest(key.hash, _hash(presented)):
             raise NotSignedIn("the key is unknown; `bulksend keys list` shows those that exist")

@@ -100,9 +100,12 @@ async def signed_in(request: Request, parts: P, key: Annotated[str, Depends(_Bea
     origin = Origin(_address(request), request.state.request_id)
     principal = parts.keys.remembered(key, origin)
     if principal is None:
+        # Keys that do not exist cost reads of the ledger: no address may ask for any number of them.
+        if not parts.keys.has_seen(key):
+            parts.request_rate.check(f"address {origin.ip}")
         principal = await run_in_threadpool(parts.keys.principal, key, origin)
     request.state.principal = principal
-    parts.request_rate.check(principal.id)
+    parts.request_rate.check(f"key {principal.id}")
     return principal
 
 

@@ -1,4 +1,4 @@
-"""How many requests a second a key may make in this process."""
+"""How many requests a second a key, or an address without a known one, may make in this process."""
 
 from __future__ import annotations
 
@@ -8,23 +8,33 @@ from collections.abc import Callable
 
 from bulksend.errors import TooManyRequests
 
+#: Callers that are remembered; those of the last second stay.
+_MOST_CALLERS = 10_000
+
 
 class RequestRate:
-    """Counts the requests of each key over the last second. Belongs to one event loop."""
+    """Counts the requests of each caller over the last second. Belongs to one event loop."""
 
     def __init__(self, per_second: int, steady: Callable[[], float] = time.monotonic) -> None:
         self._per_second = per_second
         self._steady = steady
         self._seen: defaultdict[str, deque[float]] = defaultdict(deque)
 
-    def check(self, key: str) -> None:
-        """Count a request of the key. Raises TooManyRequests."""
-        now, seen = self._steady(), self._seen[key]
+    def check(self, caller: str) -> None:
+        """Count a request of the caller, such as ``key 0kbKrqI2L``. Raises TooManyRequests."""
+        now, seen = self._steady(), self._seen[caller]
         while seen and seen[0] <= now - 1.0:
             seen.popleft()
         if len(seen) >= self._per_second:
             raise TooManyRequests(
-                f"key {key} makes more than {self._per_second:,} requests a second "
+                f"{caller} makes more than {self._per_second:,} requests a second "
                 "(BULKSEND_REQUESTS_PER_SECOND); wait a second, or send several messages in one request"
             )
         seen.append(now)
+        if len(self._seen) > _MOST_CALLERS:
+            self._forget(now - 1.0)
+
+    def _forget(self, before: float) -> None:
+        recent = {caller: seen for caller, seen in self._seen.items() if seen and seen[-1] > before}
+        # More callers in one second than may be remembered: their counts begin again.
+        self._seen = defaultdict(deque, recent if len(recent) <= _MOST_CALLERS // 2 else {})

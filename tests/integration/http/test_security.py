@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from bulksend import logs
 from bulksend.ledger.key_file import new_encryption_key
+from bulksend.messaging.secret_text import compose
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.settings import Settings
@@ -126,6 +127,19 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(client: TestClient)
     assert refused[0].json()["code"] == "too_many_requests"
     assert "BULKSEND_REQUESTS_PER_SECOND" in refused[0].json()["detail"]
     assert client.get("/healthz").status_code == 200, "health has no key and no limit"
+
+
+@pytest.mark.parametrize("client", [{"BULKSEND_REQUESTS_PER_SECOND": "3"}], indirect=True)
+def test_an_address_that_tries_keys_is_slowed_down_and_a_known_key_is_not(client: TestClient) -> None:
+    assert client.get("/v1/me").status_code == 200
+
+    def guess(n: int) -> int:
+        key = compose("bsk", f"{n:09}", bytes(32))
+        return client.get("/v1/me", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    statuses = [guess(n) for n in range(20)]
+    assert set(statuses) == {401, 429}
+    assert client.get("/v1/me").status_code == 200
 
 
 def test_no_other_origin_may_use_the_api_unless_it_is_named(client: TestClient) -> None:
