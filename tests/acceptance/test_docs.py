@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 
 from bulksend.limits import Gate
 from bulksend.settings import Settings
+from ops.local.ports import free_port
 from ops.stack import ROOT, Stack, running
 from tests.acceptance.many_commands import Shell
 
@@ -59,10 +61,21 @@ def words_of(line: str) -> list[str]:
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path, shell: Shell) -> None:
     folder = a_checkout(tmp_path / "checkout")
-    with running(Stack(tmp_path / "stack")) as stack:
-        environ = {**os.environ, **stack.settings_environ, "PYTHONPATH": str(ROOT), "BULKSEND_ACTOR": "docs"}
+    with running(Stack(tmp_path / "stack", api_port=free_port())) as stack:
+        environ = {
+            **os.environ,
+            **stack.settings_environ,
+            "PYTHONPATH": str(ROOT),
+            "BULKSEND_ACTOR": "docs",
+            "BULKSEND_URL": str(stack.api_origin),
+            "BULKSEND_API_KEY": stack.owner_key(),
+        }
 
         def run(line: str) -> subprocess.CompletedProcess[str]:
+            if line.startswith("curl "):
+                return subprocess.run(
+                    ["bash", "-c", line], env=environ, cwd=folder, text=True, capture_output=True, timeout=60
+                )
             return shell.run(words_of(line), environ, folder)
 
         results: dict[str, int] = {}
@@ -74,11 +87,11 @@ def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path, shell: Shell)
         assert (folder / "spring-sale.csv").read_text().count("\n") == 2001
         assert (folder / "refused.csv").read_text().count("\n") == 40
         assert "bulksend_audit_holds 1.0" in (folder / "bulksend.prom").read_text()
-        python = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-        assert python is not None
-        for repeated in ("False", "True"):
+        programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        assert len(programs) == 2
+        for program, repeated in itertools.product(programs, ("False", "True")):
             done = subprocess.run(
-                [sys.executable, "-c", python[1]],
+                [sys.executable, "-c", program],
                 env=environ,
                 cwd=tmp_path,
                 text=True,
