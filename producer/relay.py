@@ -126,7 +126,7 @@ class Relay:
                 account=of.account(),
             ),
             clock=clock,
-            reader=ReceiptReader(database, CallbackRules.from_settings(of, bootstrap.reading_cipher(of))),
+            reader=ReceiptReader(database, CallbackRules.from_settings(of, bootstrap.cipher(of))),
         )
 
     @property

@@ -45,7 +45,7 @@ def parts_of(of: Settings) -> Parts:
         UploadStore(Path(of.upload_dir), max_bytes=max_bytes),
         Intake.from_settings(of, database),
     )
-    cipher = bootstrap.reading_cipher(of)
+    cipher = bootstrap.cipher(of)
     exports = ExportFiles(database, cipher, Path(of.export_dir))
     imports = SuppressionImports(
         database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=max_bytes)
@@ -81,7 +81,7 @@ def _receipts(of: Settings) -> ReceiptGroupCommit:
     return ReceiptGroupCommit(
         lambda groups: store_callbacks(database, groups),
         ReceiptSpool(Path(of.spool_dir)),
-        bootstrap.reading_cipher(of),
+        bootstrap.cipher(of),
     )
 
 

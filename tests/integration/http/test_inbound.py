@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulksend.gateway.receipts import parse
 from bulksend.ledger import operator_log
+from bulksend.ledger.key_file import key_file
 from bulksend.operations.access import Role
 from bulksend.operations.callbacks import CallbackRules
+from bulksend.settings import Settings
+from ops.http.server import parts_of
+from producer.relay import Relay
 
 
 def take(api: Any, body: Any) -> None:
@@ -91,3 +96,23 @@ def test_templates_are_told_by_pages(api: Any) -> None:
 @pytest.mark.parametrize("after", ["", "nothing", "\N{SNOWMAN}", "en \x00"])
 def test_any_text_after_which_templates_begin_is_answered(api: Any, after: str) -> None:
     assert api.get("/v1/templates", params={"after": after}).status_code == 200
+
+
+def test_relay_and_serve_of_a_new_ledger_have_its_key_whichever_is_first(
+    tmp_path: Path, valkey_url: str
+) -> None:
+    """What one of them has stored encrypted, the other one reads, before any message was sent."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    of = Settings.from_env(
+        {"DATABASE_URL": url, "REDIS_URL": valkey_url, "BULKSEND_SPOOL_DIR": str(tmp_path / "spool")}
+    )
+    parts = parts_of(of)
+    try:
+        assert parts.cipher.can_encrypt
+    finally:
+        parts.close()
+    file = key_file(url)
+    assert file is not None
+    file.unlink()
+    Relay.from_settings(of)
+    assert file.exists()
