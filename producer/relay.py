@@ -31,7 +31,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.messaging.states import LANES, Kind
-from bulksend.metrics import LedgerGauges, RedisMetrics, listen, process_registry
+from bulksend.metrics import LedgerGauges, ReceiptMetrics, RedisMetrics, listen, process_registry
 from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.gauges import read_state
 from bulksend.redis_client import address_of
@@ -82,7 +82,7 @@ class Relay:
         clock: RemoteClock | None = None,
         reader: ReceiptReader | None = None,
     ) -> None:
-        self._reader = reader
+        self.reader = reader
         self._database = database
         self._client = client
         self._publisher = publisher
@@ -144,7 +144,7 @@ class Relay:
         over = threading.Event()
         threads = [
             threading.Thread(target=each.run, args=(over, lambda: self._does_maintenance), daemon=True)
-            for each in (self.maintenance, self._reader)
+            for each in (self.maintenance, self.reader)
             if each is not None
         ]
         for thread in threads:
@@ -288,4 +288,6 @@ def serve_metrics(relay: Relay, of: Settings) -> None:
     gauges = LedgerGauges(lambda: read_state(database, limiter, of.account()) if relay.leads else None)
     gauges.register(registry)
     RedisMetrics(registry, lambda: relay.reaches_redis)
+    if relay.reader is not None:
+        relay.reader.metrics = ReceiptMetrics(registry)
     listen(registry, of.metrics_port, of.metrics_host)

@@ -62,6 +62,8 @@ class Read:
     """What some callbacks say, and what came of it."""
 
     callbacks: int = 0
+    received_at: list[int] = field(default_factory=list)
+    """When each group of them came (ms)."""
     receipts: list[Receipt] = field(default_factory=list)
     inbound: list[InboundMessage] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
@@ -70,6 +72,7 @@ class Read:
     def add(self, other: Read) -> None:
         """Add what other callbacks say."""
         self.callbacks += other.callbacks
+        self.received_at += other.received_at
         self.receipts += other.receipts
         self.inbound += other.inbound
         self.notices += other.notices
@@ -184,7 +187,7 @@ def _parts(groups: Sequence[Group], cipher: Cipher) -> Iterator[_Part]:
 
 
 def _read(groups: Sequence[Group], cipher: Cipher) -> Read:
-    read = Read()
+    read = Read(received_at=[group.received_at for group in groups])
     for part in _parts(groups, cipher):
         _add(read, part)
     return read

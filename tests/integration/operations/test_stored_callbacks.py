@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from bulksend import failpoints
@@ -20,8 +21,10 @@ from bulksend.ledger import messages, raw_receipts, receipts
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.raw_receipts import Callback
 from bulksend.messaging.outcome import Accepted, Evidence, Unknown
+from bulksend.metrics import ReceiptMetrics
 from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.receipts import list_receipts, read_callbacks, reparse, store_callbacks
+from producer.receipt_reader import ReceiptReader
 
 OTHER_KEY = Cipher([b"o" * 32])
 NUMBERS = itertools.count()
@@ -290,6 +293,20 @@ def test_raw_callbacks_go_by_age_once_they_are_read(desk: Any) -> None:
     assert desk.write(raw_receipts.forget, keep_ms=-60_000) == 1
     assert desk.scalar("SELECT count(*) FROM raw_receipts WHERE read_at IS NULL") == 1
     assert list_receipts(desk.database, desk.cipher, state="unreadable").items == []
+
+
+def test_what_is_read_is_counted(desk: Any) -> None:
+    registry = CollectorRegistry()
+    reader = ReceiptReader(desk.database, CallbackRules(desk.cipher))
+    reader.metrics = ReceiptMetrics(registry)
+    (message_id,) = accepted(desk)
+    store(desk, body(message_id, "delivered"), body(message_id, "read"), b"nonsense")
+    assert reader.read() == 3
+    assert reader.read() == 0
+    value = registry.get_sample_value
+    assert value("bulksend_receipts_total", {"status": "read"}) == 1
+    assert value("bulksend_receipts_unreadable_total") == 1
+    assert value("bulksend_receipt_lag_seconds_count") == 1
 
 
 def test_what_waits_is_counted(desk: Any) -> None:
