@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from ops.stack import ROOT
@@ -115,6 +116,9 @@ def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> Non
     assert {row["status"] for row in rows} == {"cancelled"}
     assert cli("export", sent["campaign_id"], "-o", "out.jsonl").returncode == 0
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
+    assert cli("export", sent["campaign_id"], "-o", "out.xlsx", "--mask").returncode == 0
+    header, *cells = openpyxl.load_workbook(tmp_path / "out.xlsx").worksheets[0].iter_rows(values_only=True)
+    assert [dict(zip(header, row, strict=True))["to"] for row in cells] == [row["to"] for row in rows]
     assert cli("export", sent["campaign_id"], "-o", "out.pdf").returncode == 2
     audit = one(cli("audit", "--json"))
     assert audit["holds"] is True
