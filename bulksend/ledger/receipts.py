@@ -38,20 +38,11 @@ class Receipt:
     aliases: tuple[str, ...] = ()
 
 
-class FailedReceipt(NamedTuple):
-    """A receipt that says failed, whose message is known by now: the message's own id, the vendor's code and words."""
-
-    message: str
-    code: str
-    why: str
-
-
 class Taken(NamedTuple):
     """``added``: receipts that say something new. ``matched``: messages that they were applied to."""
 
     added: int
     matched: int
-    failures: list[FailedReceipt]
 
 
 def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
@@ -79,14 +70,14 @@ ON CONFLICT (message_id, status, at) DO UPDATE SET
     why = CASE WHEN excluded.code > receipts.code THEN excluded.why ELSE receipts.why END,
     message_pk = COALESCE(receipts.message_pk, excluded.message_pk)
   WHERE excluded.code > receipts.code OR (receipts.message_pk IS NULL AND excluded.message_pk IS NOT NULL)
-RETURNING CAST(message_pk AS text) AS message, status, code, why
+RETURNING CAST(message_pk AS text) AS message
 """
 
 
 def take_all(tx: Connection, incoming: Sequence[Receipt]) -> Taken:
     """``take`` for thousands at once: each statement is about all of them, and a message is written once."""
     if not incoming:
-        return Taken(0, 0, [])
+        return Taken(0, 0)
     each = _cleaned(incoming)
     matches = find_messages(tx, [(r.message_id, *r.aliases) for r in each])
     now = read_clock(tx)
@@ -111,12 +102,7 @@ def take_all(tx: Connection, incoming: Sequence[Receipt]) -> Taken:
     newest = {m.message: m.newest_id for m in matches if m is not None and m.message in touched}
     if newest:
         _apply(tx, newest)
-    failures = [
-        FailedReceipt(row.message, row.code, row.why)
-        for row in stored
-        if row.status == "failed" and row.message is not None
-    ]
-    return Taken(len(stored), len(newest), failures)
+    return Taken(len(stored), len(newest))
 
 
 def _cleaned(incoming: Iterable[Receipt]) -> list[Receipt]:
@@ -159,7 +145,6 @@ UPDATE receipts SET message_pk = p.message,
                                    AND s.status = receipts.status AND s.at = receipts.at)
                  THEN receipts.message_id ELSE p.message_id END
 FROM {rows} WHERE receipts.id = p.id AND receipts.message_pk IS NULL
-RETURNING CAST(receipts.message_pk AS text) AS message, receipts.status, receipts.code, receipts.why
 """
 
 
@@ -195,13 +180,12 @@ def _link(tx: Connection, orphans: Iterable[Any]) -> Taken:
     matches = find_messages(tx, [(row.message_id, *(row.aliases or "").split("\n")) for row in rows])
     found: list[tuple[Any, Match]] = [(row, m) for row, m in zip(rows, matches, strict=True) if m is not None]
     if not found:
-        return Taken(0, 0, [])
+        return Taken(0, 0)
     sql = _LINK.format(rows=table(tx, _LINK_COLUMNS))
     linked = bound(tx, _LINK_COLUMNS, [(str(row.id), m.message, m.message_id) for row, m in found])
-    stored = tx.execute(statement(sql), linked).all()
+    tx.execute(statement(sql), linked)
     _apply(tx, {m.message: m.newest_id for _, m in found})
-    failures = [FailedReceipt(row.message, row.code, row.why) for row in stored if row.status == "failed"]
-    return Taken(0, len({m.message for _, m in found}), failures)
+    return Taken(0, len({m.message for _, m in found}))
 
 
 #: The statuses that each one may raise: evidence outranks every earlier status but ``sending``. A failure concerns only
