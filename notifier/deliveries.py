@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 WAITS_S, MARGIN_S = 4.0, 2.0
 #: How often the ledger is asked for what is due, at least, s.
 LOOK_S = 0.5
+#: How often results are written, at most, s.
+SETTLE_S = 0.025
 #: What a round that failed waits, s.
 AGAIN_S = 1.0
 
@@ -179,18 +181,14 @@ class Deliveries:
         for endpoint in active:
             queue = self._queues.get(endpoint.id)
             if queue is None:
-                poster = Poster(
-                    self._resolve,
-                    self._rules.allowed,
-                    self._tls,
-                    connections=self._rules.concurrency,
-                    try_s=self._rules.try_s,
-                )
+                poster = Poster(self._resolve, self._rules.allowed, self._tls, try_s=self._rules.try_s)
                 queue = self._queues[endpoint.id] = EndpointQueue(endpoint, poster, self._rules.concurrency)
                 self._open(queue)
             elif queue.endpoint.sealed != endpoint.sealed:
                 queue.endpoint = endpoint
                 self._open(queue)
+                # Its connections were checked for the host before.
+                await queue.poster.close()
         kept = {endpoint.id for endpoint in active}
         for id in [id for id, q in self._queues.items() if id not in kept and not q.in_flight]:
             queue = self._queues.pop(id)
@@ -246,7 +244,7 @@ class Deliveries:
         self._results.append(self._judge(queue, claimed, reply))
         self._ended.set()
         self._begin(queue)
-        if queue.more and len(queue.waiting) <= queue.slots:
+        if queue.more and len(queue.waiting) <= 2 * queue.slots:
             queue.more = False
             self.due.set()
 
@@ -289,6 +287,8 @@ class Deliveries:
                 await self._settle(results)
             if self._stopping and not self._tries and not self._results:
                 return
+            # The results of this time are one transaction.
+            await asyncio.sleep(SETTLE_S)
 
     async def _settle(self, results: list[Tried]) -> None:
         reach("webhooks_sent")

@@ -15,8 +15,8 @@ from notifier.posting import Poster
 
 #: After as many failures in a row an endpoint gets one request at a time, until one succeeds.
 FAILURES = 5
-#: An endpoint that answers within this time has more claimed than it has under way.
-QUICK_MS, AHEAD = 250.0, 3
+#: An endpoint that answers within this time has more claimed than it has under way: as much as it takes in AHEAD_MS.
+QUICK_MS, AHEAD_MS, MOST_AHEAD = 250.0, 1_000.0, 100
 
 
 @dataclass(slots=True)
@@ -52,8 +52,10 @@ class EndpointQueue:
         held = self.in_flight + len(self.waiting)
         if total_left <= 0:
             return 0 if held else 1
-        quick = self.failures == 0 and self.latency_ms < QUICK_MS
-        return max(0, self.slots * (1 + AHEAD if quick else 1) - held)
+        ahead = 0
+        if self.failures == 0 and self.latency_ms < QUICK_MS:
+            ahead = min(MOST_AHEAD, int(self.slots * AHEAD_MS / max(self.latency_ms, 1.0)))
+        return max(0, self.slots + ahead - held)
 
     def note(self, delivered: bool, latency_ms: float) -> bool:
         """Take a result; returns whether the endpoint began to fail, or to succeed, with it."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import httpx
 
@@ -20,6 +23,15 @@ READ_BYTES, READ_S = 65_536, 1.0
 #: Of a host with many addresses these first are tried.
 _ADDRESSES = 3
 _IDLE_S = 20.0
+
+
+def skip_a_failing_import() -> None:
+    """httpcore tries to import sniffio for each request; where it is not installed, that searches every folder again.
+
+    It took a third of a notifier's time. None in ``sys.modules`` makes the import fail at once.
+    """
+    if "sniffio" not in sys.modules and find_spec("sniffio") is None:
+        sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +48,51 @@ class Poster:
     """The connections of one endpoint. Belongs to the event loop it is made on.
 
     No redirects, no proxy or netrc from the environment. Each endpoint has its own: a connection is made to an address,
-    and two hosts that share one must not share a connection that was checked for one of them.
+    and two hosts that share one must not share a connection that was checked for one of them. A connection has a client
+    of its own, since a pool of httpx looks at each of its connections for each request.
     """
 
     def __init__(
-        self,
-        resolve: Resolve,
-        allowed: Sequence[Network],
-        tls: ssl.SSLContext,
-        *,
-        connections: int,
-        try_s: float = TRY_S,
+        self, resolve: Resolve, allowed: Sequence[Network], tls: ssl.SSLContext, *, try_s: float = TRY_S
     ) -> None:
         self._resolve = resolve
         self._allowed = allowed
+        self._tls = tls
         self._try_s = try_s
-        self._client = httpx.AsyncClient(
-            verify=tls,
+        self._free: list[httpx.AsyncClient] = []
+        self._all: set[httpx.AsyncClient] = set()
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A client for one request, with the connection used last."""
+        client = self._free.pop() if self._free else self._new_client()
+        try:
+            yield client
+        finally:
+            if client in self._all:
+                self._free.append(client)
+            else:
+                await client.aclose()
+
+    def _new_client(self) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(
+            verify=self._tls,
             trust_env=False,
             follow_redirects=False,
-            timeout=httpx.Timeout(try_s, connect=min(CONNECT_S, try_s)),
-            limits=httpx.Limits(
-                max_connections=connections,
-                max_keepalive_connections=connections,
-                keepalive_expiry=_IDLE_S,
-            ),
+            timeout=httpx.Timeout(self._try_s, connect=min(CONNECT_S, self._try_s)),
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=_IDLE_S),
         )
+        self._all.add(client)
+        return client
 
     async def post(self, target: Target, body: bytes, headers: Mapping[str, str]) -> Reply:
         """One try. Never raises for what the receiver does."""
+        async with self._client() as client:
+            return await self._post(client, target, body, headers)
+
+    async def _post(
+        self, client: httpx.AsyncClient, target: Target, body: bytes, headers: Mapping[str, str]
+    ) -> Reply:
         started = time.monotonic()
         response: httpx.Response | None = None
         error: str | None = None
@@ -72,7 +100,7 @@ class Poster:
             async with asyncio.timeout(self._try_s):
                 addresses, error = await addresses_of(target, self._resolve, self._allowed)
                 if addresses:
-                    response = await self._to_first(target, addresses[:_ADDRESSES], body, headers)
+                    response = await _to_first(client, target, addresses[:_ADDRESSES], body, headers)
         except (TimeoutError, httpx.TimeoutException):
             error = f"no answer within {self._try_s:g} s"
         except httpx.ConnectError as failure:
@@ -85,40 +113,48 @@ class Poster:
         await _read_some(response)
         return Reply(response.status_code, None, response.headers.get("retry-after"), latency_ms)
 
-    async def _to_first(
-        self, target: Target, addresses: Sequence[Address], body: bytes, headers: Mapping[str, str]
-    ) -> httpx.Response:
-        """POST to the first address that takes a connection. Raises httpx.HTTPError."""
-        for address in addresses[:-1]:
-            try:
-                return await self._to(target, address, body, headers)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue
-        return await self._to(target, addresses[-1], body, headers)
-
-    async def _to(
-        self, target: Target, address: Address, body: bytes, headers: Mapping[str, str]
-    ) -> httpx.Response:
-        url = httpx.URL(target.url)
-        request = self._client.build_request(
-            "POST",
-            url.copy_with(host=str(address)),
-            content=body,
-            headers={
-                "Host": url.netloc.decode("ascii"),
-                "Content-Type": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "bulksend",
-                **headers,
-            },
-            # The certificate is checked for the name, not for the address.
-            extensions={"sni_hostname": target.host} if target.address is None else {},
-        )
-        return await self._client.send(request, stream=True)
-
     async def close(self) -> None:
-        """Close every connection."""
-        await self._client.aclose()
+        """Close every connection; one that is in use, after its request."""
+        self._all.clear()
+        while self._free:
+            await self._free.pop().aclose()
+
+
+async def _to_first(
+    client: httpx.AsyncClient,
+    target: Target,
+    addresses: Sequence[Address],
+    body: bytes,
+    headers: Mapping[str, str],
+) -> httpx.Response:
+    """POST to the first address that takes a connection. Raises httpx.HTTPError."""
+    for address in addresses[:-1]:
+        try:
+            return await _to(client, target, address, body, headers)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            continue
+    return await _to(client, target, addresses[-1], body, headers)
+
+
+async def _to(
+    client: httpx.AsyncClient, target: Target, address: Address, body: bytes, headers: Mapping[str, str]
+) -> httpx.Response:
+    url = httpx.URL(target.url)
+    request = client.build_request(
+        "POST",
+        url.copy_with(host=str(address)),
+        content=body,
+        headers={
+            "Host": url.netloc.decode("ascii"),
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "bulksend",
+            **headers,
+        },
+        # The certificate is checked for the name, not for the address.
+        extensions={"sni_hostname": target.host} if target.address is None else {},
+    )
+    return await client.send(request, stream=True)
 
 
 async def _read_some(response: httpx.Response) -> None:

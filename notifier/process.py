@@ -20,6 +20,7 @@ from bulksend.settings import Settings
 from notifier.address import Resolve, SystemResolver
 from notifier.deliveries import Deliveries, SendingRules
 from notifier.fan_out import EventLog, FanOut
+from notifier.posting import skip_a_failing_import
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ class Notifier:
 
     def run(self, stop: threading.Event) -> None:
         """Fan out and send until ``stop`` is set."""
+        skip_a_failing_import()
         asyncio.run(self._run(stop))
 
     async def _run(self, stop: threading.Event) -> None:
