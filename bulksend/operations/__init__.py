@@ -19,6 +19,8 @@ audit         prove the promises
 senders       list_senders, change_sender; set_paused for a sender or the account
 suppressions  list, add, remove, import; parse_subject, parse_scope
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
+events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
+inbound       what people write back           templates   what the vendor says of them
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation          health     whether worker and relay run
 access        Role, Principal    api_keys   add_key, list_keys, revoke; KeyRing: whose a key is
