@@ -148,6 +148,9 @@ FROM {rows} WHERE receipts.id = p.id AND receipts.message_pk IS NULL
 """
 
 
+_ORPHAN = [receipts.c[name] for name in ("id", "message_id", "aliases", "status", "at", "code")]
+
+
 @dataclass(slots=True)
 class Orphans:
     """A walk through the receipts that have no message yet: those that came before the id of their message was stored.
@@ -159,8 +162,7 @@ class Orphans:
 
     def match(self, tx: Connection, limit: int = 1000) -> Taken:
         """Apply those of them whose message is known by now."""
-        columns = receipts.c.id, receipts.c.message_id, receipts.c.aliases
-        orphans = select(*columns).where(receipts.c.message_pk.is_(None)).limit(limit)
+        orphans = select(*_ORPHAN).where(receipts.c.message_pk.is_(None)).limit(limit)
         newest = tx.execute(orphans.order_by(receipts.c.id.desc())).all()
         if len(newest) < limit:
             return _link(tx, newest)
@@ -182,10 +184,22 @@ def _link(tx: Connection, orphans: Iterable[Any]) -> Taken:
     if not found:
         return Taken(0, 0)
     sql = _LINK.format(rows=table(tx, _LINK_COLUMNS))
-    linked = bound(tx, _LINK_COLUMNS, [(str(row.id), m.message, m.message_id) for row, m in found])
-    tx.execute(statement(sql), linked)
+    tx.execute(statement(sql), bound(tx, _LINK_COLUMNS, _links(found)))
     _apply(tx, {m.message: m.newest_id for _, m in found})
     return Taken(0, len({m.message for _, m in found}))
+
+
+def _links(found: Sequence[tuple[Any, Match]]) -> list[tuple[str, str, str]]:
+    """Orphan, message, MessageId. Of two that say the same under different ids, the second keeps its own."""
+    taken: set[tuple[str, str, int]] = set()
+    links = []
+    for row, match in sorted(
+        found, key=lambda each: (each[0].message_id != each[1].message_id, each[0].code == "")
+    ):
+        key = match.message_id, row.status, row.at
+        links.append((str(row.id), match.message, row.message_id if key in taken else match.message_id))
+        taken.add(key)
+    return links
 
 
 #: The statuses that each one may raise: evidence outranks every earlier status but ``sending``. A failure concerns only

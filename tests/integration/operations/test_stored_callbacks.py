@@ -177,6 +177,26 @@ def test_an_orphan_is_shown_until_its_message_is_known(desk: Any) -> None:
     assert len(list_receipts(desk.database, desk.cipher).items) == 1
 
 
+def test_early_ones_that_say_the_same_under_different_ids_all_find_their_message(desk: Any) -> None:
+    (id,) = desk.queued()
+    (opening,) = desk.sent(desk.lease(), [id])
+    store(
+        desk,
+        body("mid-two", "delivered"),
+        body("rid-two", "delivered"),
+        body("x", "delivered", gsId="mid-two"),
+    )
+    read(desk)
+    desk.settle(
+        opening,
+        Accepted("mid-two", "rid-two"),
+        evidence=Evidence(200, 0, request_id="rid-two", message_id="mid-two"),
+    )
+    assert desk.write(receipts.match_orphans) == 1
+    assert (desk.status(id), len(desk.read(messages.receipts_of, id))) == ("delivered", 3)
+    assert list_receipts(desk.database, desk.cipher, state="orphan").items == []
+
+
 def test_pages_of_receipts_miss_none(desk: Any) -> None:
     store(desk, *(body(f"nobody-{n}", "sent") for n in range(7)))
     read(desk)
