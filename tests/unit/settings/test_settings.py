@@ -439,3 +439,10 @@ def test_a_proxy_for_plain_http_counts_where_the_vendor_is_http() -> None:
 
 def test_a_switch_that_is_neither_yes_nor_no_is_refused_with_a_reason() -> None:
     assert "write 1 or 0" in refusal(BULKSEND_IGNORE_PROXY="perhaps")
+
+
+def test_private_networks_of_webhooks_are_networks() -> None:
+    assert Settings.from_env({}).webhook_networks() == ()
+    given = Settings.from_env({"BULKSEND_WEBHOOKS_ALLOW_PRIVATE": "10.0.0.0/8, 127.0.0.1"})
+    assert [str(network) for network in given.webhook_networks()] == ["10.0.0.0/8", "127.0.0.1/32"]
+    assert "'yes' is not a network" in refusal(BULKSEND_WEBHOOKS_ALLOW_PRIVATE="yes")
