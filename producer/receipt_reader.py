@@ -73,6 +73,8 @@ class ReceiptReader:
     def _count(self, metrics: ReceiptMetrics, read: Read) -> None:
         for status, count in Counter(receipt.status for receipt in read.receipts).items():
             metrics.receipts.labels(status).inc(count)
+        for delay in read.delays:
+            metrics.delivery_delay.labels(delay.kind).observe(delay.ms / 1000)
         metrics.unreadable.inc(len(read.unreadable))
         for received_at in read.received_at:
             metrics.lag.observe(max(0.0, self._wall_s() - received_at / 1000))

@@ -17,7 +17,7 @@ from bulksend.ledger.database import among
 from bulksend.ledger.endings import WIPED_PAYLOAD, apply_evidence, listed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.receipt_matching import Match, find_messages
-from bulksend.ledger.schema import receipts
+from bulksend.ledger.schema import messages, receipts
 from bulksend.messaging.states import UNSENT, WAITING, Status
 
 STATUSES = ("sent", "delivered", "read", "failed")
@@ -38,11 +38,22 @@ class Receipt:
     aliases: tuple[str, ...] = ()
 
 
+class Delay(NamedTuple):
+    """From the POST of a message to its delivery, ms."""
+
+    kind: str
+    ms: int
+
+
 class Taken(NamedTuple):
-    """``added``: receipts that say something new. ``matched``: messages that they were applied to."""
+    """``added``: receipts that say something new. ``matched``: messages that they were applied to.
+
+    ``delays``: one of each message that they are the first to call delivered.
+    """
 
     added: int
     matched: int
+    delays: Sequence[Delay] = ()
 
 
 def take(tx: Connection, incoming: Sequence[Receipt]) -> int:
@@ -100,9 +111,8 @@ def take_all(tx: Connection, incoming: Sequence[Receipt]) -> Taken:
     stored = tx.execute(statement(sql), bound(tx, _STORE_COLUMNS, rows)).all()
     touched = {row.message for row in stored if row.message is not None}
     newest = {m.message: m.newest_id for m in matches if m is not None and m.message in touched}
-    if newest:
-        _apply(tx, newest)
-    return Taken(len(stored), len(newest))
+    delays = _apply(tx, newest) if newest else ()
+    return Taken(len(stored), len(newest), delays)
 
 
 def _cleaned(incoming: Iterable[Receipt]) -> list[Receipt]:
@@ -185,8 +195,8 @@ def _link(tx: Connection, orphans: Iterable[Any]) -> Taken:
         return Taken(0, 0)
     sql = _LINK.format(rows=table(tx, _LINK_COLUMNS))
     tx.execute(statement(sql), bound(tx, _LINK_COLUMNS, _links(found)))
-    _apply(tx, {m.message: m.newest_id for _, m in found})
-    return Taken(0, len({m.message for _, m in found}))
+    delays = _apply(tx, {m.message: m.newest_id for _, m in found})
+    return Taken(0, len({m.message for _, m in found}), delays)
 
 
 def _links(found: Sequence[tuple[Any, Match]]) -> list[tuple[str, str, str]]:
@@ -247,8 +257,11 @@ FROM {{rows}} WHERE messages.id = p.id AND messages.status <> 'sending'
 """  # noqa: S608 - our own words
 
 
-def _apply(tx: Connection, newest: Mapping[str, str | None]) -> None:
-    """Raise messages, id -> newest MessageId, to the status that all their receipts give them."""
+def _apply(tx: Connection, newest: Mapping[str, str | None]) -> list[Delay]:
+    """Raise messages, id -> newest MessageId, to the status that all their receipts give them.
+
+    Returns the delays of those that were not delivered before.
+    """
     rows = tx.execute(
         select(
             receipts.c.message_pk,
@@ -266,11 +279,27 @@ def _apply(tx: Connection, newest: Mapping[str, str | None]) -> None:
         told[str(row.message_pk)].append(row)
     sql = _APPLY.format(rows=table(tx, _APPLY_COLUMNS), now=now_sql(tx))
     says = [(id, *_together(told[id], message_id)) for id, message_id in sorted(newest.items())]
+    delays = _delays(tx, {id: at for id, _, at, *_ in says if at is not None})
     tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
     failed = [id for id, target, *_ in says if target == Status.FAILED.value]
     if failed:
         # Another attempt may still have been sent.
         apply_evidence(tx, failed)
+    return delays
+
+
+def _delays(tx: Connection, delivered_at: Mapping[str, int]) -> list[Delay]:
+    """Of those of these messages that no receipt called delivered before; none is negative."""
+    if not delivered_at:
+        return []
+    rows = tx.execute(
+        select(messages.c.id, messages.c.kind, messages.c.sent_at).where(
+            among(tx, messages.c.id, list(delivered_at)),
+            messages.c.delivered_at.is_(None),
+            messages.c.sent_at.is_not(None),
+        )
+    )
+    return [Delay(row.kind, max(0, delivered_at[str(row.id)] - row.sent_at)) for row in rows]
 
 
 def _together(rows: Sequence[Any], message_id: str | None) -> tuple[str, int | None, int | None, str | None]:

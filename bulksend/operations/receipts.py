@@ -24,7 +24,7 @@ from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.ledger.ids import is_id, new_id
 from bulksend.ledger.raw_receipts import WHOLE_ROW, Callback, Group, Unreadable
-from bulksend.ledger.receipts import Receipt
+from bulksend.ledger.receipts import Delay, Receipt
 from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.json_shape import Page
 
@@ -68,6 +68,8 @@ class Read:
     inbound: list[InboundMessage] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    delays: Sequence[Delay] = ()
+    """Of the messages that these receipts are the first to call delivered."""
 
     def add(self, other: Read) -> None:
         """Add what other callbacks say."""
@@ -77,6 +79,7 @@ class Read:
         self.inbound += other.inbound
         self.notices += other.notices
         self.unreadable += other.unreadable
+        self.delays = [*self.delays, *other.delays]
 
     def counts(self) -> dict[str, int]:
         """The fields of a log line."""
@@ -127,7 +130,8 @@ def _apply_unread(tx: Connection, groups: Sequence[Group], read: Read, rules: Ca
 
 
 def _apply(tx: Connection, read: Read, rules: CallbackRules) -> None:
-    receipts.take_all(tx, read.receipts)
+    # Set, and not added to: the transaction may be repeated.
+    read.delays = receipts.take_all(tx, read.receipts).delays
     rules.apply(tx, read.inbound, read.notices)
 
 

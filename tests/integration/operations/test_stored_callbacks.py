@@ -327,6 +327,12 @@ def test_what_is_read_is_counted(desk: Any) -> None:
     assert value("bulksend_receipts_total", {"status": "read"}) == 1
     assert value("bulksend_receipts_unreadable_total") == 1
     assert value("bulksend_receipt_lag_seconds_count") == 1
+    delay = "bulksend_delivery_delay_seconds_count", {"kind": "marketing"}
+    assert value(*delay) == 1
+    # A receipt that comes again is not a second delivery.
+    store(desk, body(message_id, "delivered"), body(message_id, "read", 1))
+    assert reader.read() == 2
+    assert value(*delay) == 1
 
 
 def test_what_waits_is_counted(desk: Any) -> None:
