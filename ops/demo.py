@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from bulksend.ledger import raw_receipts
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging.plan import RefusedRow
@@ -24,6 +26,7 @@ from bulksend.operations.audit import audit
 from bulksend.operations.progress import Watch
 from ops.cli.output import line, pairs, print_json, refused_rows, say, table
 from ops.cli.watching import follow
+from ops.local.ports import free_port
 from ops.stack import ROOT, Stack, running
 from producer.files import FilePlan, plan_file
 from producer.intake import Intake
@@ -38,6 +41,16 @@ ALL_ROWS = 2000
 #: The one-time codes fall due while the campaign is being sent.
 CODES_AFTER_S = 8.0
 PATIENCE_S = 150.0
+#: The slowest receipt comes some seconds after its message.
+RECEIPTS_S = 30.0
+_RECEIPTS = {
+    "delivered": {"kind": "lognormal", "median_ms": 400, "p99_ms": 2000},
+    "delivered_share": 0.97,
+    "read": {"kind": "lognormal", "median_ms": 1500, "p99_ms": 4000},
+    "read_share": 0.5,
+    "duplicate_share": 0.05,
+    "out_of_order_share": 0.05,
+}
 
 
 def run_demo(*, rows: int, as_json: bool) -> int:
@@ -48,13 +61,14 @@ def run_demo(*, rows: int, as_json: bool) -> int:
     stack = Stack(
         FOLDER,
         environ=_neutral_environ(),
-        simulator_options=(
-            *("--faults", str(EXAMPLES / "demo-faults.json")),
-            *("--settings", str(EXAMPLES / "demo-vendor.json")),
-        ),
+        simulator_options=("--faults", str(EXAMPLES / "demo-faults.json")),
+        vendor_settings={**json.loads((EXAMPLES / "demo-vendor.json").read_text()), "receipts": _RECEIPTS},
+        api_port=free_port(),
     )
     if not as_json:
-        say("starting a queue, a ledger, a worker, a relay and a simulated vendor here; nothing is real")
+        say(
+            "starting a queue, a ledger, a worker, a relay, the API and a simulated vendor here; nothing is real"
+        )
     with running(stack):
         database = Database(stack.settings_environ["DATABASE_URL"])
         report = _send(stack, database, rows, live=not as_json)
@@ -87,6 +101,7 @@ def _send(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[st
     intake = Intake.from_settings(stack.settings, database)
     ids = [plan.run(intake).campaign_id for plan in plans]
     ended = follow(Watch(database, ids), sys.stderr if live else None, patience_s=PATIENCE_S)
+    ended = _await_receipts(stack, database) and ended
     with database.read() as tx:
         found = audit(tx)
         return {
@@ -94,6 +109,18 @@ def _send(stack: Stack, database: Database, rows: int, *, live: bool) -> dict[st
             "ended": ended,
             "audit": {"holds": found.holds, "broken": [f.rule for f in found.findings if f.broken]},
         }
+
+
+def _await_receipts(stack: Stack, database: Database) -> bool:
+    """Wait until every receipt that the vendor sends is applied. Returns False when that takes too long."""
+    deadline = time.monotonic() + RECEIPTS_S
+    while time.monotonic() < deadline:
+        if not stack.inspect("stats")["receipts"]["pending"]:
+            with database.read() as tx:
+                if not raw_receipts.waiting(tx).bodies:
+                    return True
+        time.sleep(0.1)
+    return False
 
 
 def _plan(file: Path, name: str, kind: str, at: str | None = None, ttl: str | None = None) -> FilePlan:
@@ -214,6 +241,7 @@ def _show_campaign(campaign: Mapping[str, Any]) -> None:
         {
             "messages": ", ".join([f"{campaign['total']:,} of {campaign['rows']:,} rows", *left_out]),
             "sent": f"{sum(statuses.get(status, 0) for status in SENT):,}",
+            "delivered": _delivered(statuses),
             "retried": f"{campaign['retried']:,} after attempts that surely did not reach the vendor",
             "unknown": f"{statuses.get('unknown', 0)} that may have gone out; they are never sent again unasked",
             "failed": f"{statuses.get('failed', 0)}",
@@ -226,6 +254,11 @@ def _show_campaign(campaign: Mapping[str, Any]) -> None:
     if reasons:
         table(["status", "why", "messages"], reasons)
     refused_rows([RefusedRow(**row) for row in campaign["refused"]], campaign["refused_rows"])
+
+
+def _delivered(statuses: Mapping[str, int]) -> str:
+    read = statuses.get("read", 0)
+    return f"{statuses.get('delivered', 0) + read:,} by their receipts, {read:,} of them read"
 
 
 def _percentiles(campaign: Mapping[str, Any], what: str) -> str | None:
