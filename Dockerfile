@@ -24,7 +24,8 @@ RUN /opt/venv/bin/python -m compileall -q /opt/bulksend
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BULKSEND_SPOOL_DIR=/var/lib/bulksend/spool \
-    BULKSEND_UPLOAD_DIR=/var/lib/bulksend/uploads
+    BULKSEND_UPLOAD_DIR=/var/lib/bulksend/uploads \
+    BULKSEND_EXPORT_DIR=/var/lib/bulksend/exports
 USER bulksend
 WORKDIR /var/lib/bulksend
 VOLUME /var/lib/bulksend

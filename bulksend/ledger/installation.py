@@ -1,17 +1,19 @@
-"""What all processes of an installation share: named values, among them the limiter's secret."""
+"""What all processes of an installation share: named values, among them the limiter's secret and signs of life."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import DBAPIError
 
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database, dialect_insert, insert_if_new
 from bulksend.ledger.schema import installation
 
 _LIMITER_KEY = "limiter_hash_key"
+_FORGET_MS = 86_400_000
 
 
 def get(tx: Connection, name: str) -> bytes | None:
@@ -27,6 +29,35 @@ def put(tx: Connection, name: str, value: bytes) -> None:
         .values(name=name, value=value)
         .on_conflict_do_update(index_elements=["name"], set_={"value": value})
     )
+
+
+def note_alive(tx: Connection, process: str, host: str) -> None:
+    """Note that such a process of that host does its work, and forget those that were last seen a day ago."""
+    now = read_clock(tx)
+    put(tx, _sign(process, host), str(now).encode())
+    # Instants of as many digits: their text has their order.
+    tx.execute(
+        delete(installation).where(
+            installation.c.name.startswith(f"{process}:", autoescape=True),
+            installation.c.value < str(now - _FORGET_MS).encode(),
+        )
+    )
+
+
+def last_alive(tx: Connection, process: str, host: str | None = None) -> int | None:
+    """When such a process, of that host or of any, last did its work (ms); None where none did for a day."""
+    if host is not None:
+        found = get(tx, _sign(process, host))
+    else:
+        signs = installation.c.name.startswith(f"{process}:", autoescape=True)
+        found = tx.execute(
+            select(installation.c.value).where(signs).order_by(installation.c.value.desc()).limit(1)
+        ).scalar()
+    return None if found is None else int(bytes(found))
+
+
+def _sign(process: str, host: str) -> str:
+    return f"{process}:{host}"[:40]
 
 
 def limiter_key(database: Database) -> bytes:

@@ -1,4 +1,4 @@
-"""Whether a worker of this host, or a relay, does its work: by what it leaves behind in the ledger and in Redis."""
+"""Whether a worker, a notifier of this host, or a relay does its work: by what it leaves in ledger and Redis."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ import socket
 
 from bulksend import bootstrap
 from bulksend.broker import LEADER_KEY
-from bulksend.ledger import leases
+from bulksend.ledger import installation, leases
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.settings import Settings
+
+#: The name under which a notifier leaves signs of life.
+NOTIFIER = "notifier"
 
 
 def worker_is_running(database: Database) -> bool:
     """Whether a worker of this host holds a lease, which it renews by writing to the ledger."""
     with database.read() as tx:
         return any(name.startswith(f"{socket.gethostname()[:60]}:") for name in leases.alive(tx))
+
+
+#: How often a notifier leaves a sign of life, after a round that worked; and after how long without one it is not well.
+NOTIFIER_SIGN_S, NOTIFIER_SILENT_S = 5.0, 30.0
+
+
+def notifier_is_running(database: Database) -> bool:
+    """Whether a notifier of this host looked for new events lately; it leaves its sign in the ledger."""
+    with database.read() as tx:
+        seen = installation.last_alive(tx, NOTIFIER, socket.gethostname())
+        return seen is not None and read_clock(tx) - seen < NOTIFIER_SILENT_S * 1000
 
 
 def relay_is_running(of: Settings) -> bool:

@@ -19,7 +19,9 @@ from redis.retry import Retry
 from ruamel.yaml import YAML
 
 from bulksend.settings import Settings
+from notifier.process import STOP_S as NOTIFIER_STOP_S
 from ops.cli.main import app
+from ops.http.server import STOP_S as SERVE_STOP_S
 from ops.local.ports import free_port
 from ops.local.valkey import find_binary
 
@@ -101,6 +103,7 @@ def test_it_starts_what_the_product_is_made_of() -> None:
         "worker-otp",
         "relay",
         "serve",
+        "notifier",
         "simulator",
     }
     assert {name for name, service in SERVICES.items() if "profiles" in service} == {"simulator"}
@@ -132,9 +135,10 @@ def test_each_environment_is_one_that_settings_take(service: str, secrets: Path)
     settings = Settings.from_env(environment_of(service, secrets))
     password = (secrets / "postgres_password").read_text()
     assert settings.database_url_text() == f"postgresql+psycopg://bulksend:{password}@postgres:5432/bulksend"
-    if service != "migrate":
+    if service not in ("migrate", "notifier"):
         password = (secrets / "valkey_password").read_text()
         assert settings.redis_url_text() == f"redis://:{password}@valkey:6379/0"
+    if service != "migrate":
         assert len(base64.urlsafe_b64decode(settings.encryption_key_text())) == 32
     if service.startswith("worker"):
         assert settings.missing_credentials() == []
@@ -148,6 +152,7 @@ def test_each_service_sees_only_the_secrets_that_it_needs() -> None:
         "migrate": {"database_url"},
         "relay": {"database_url", "redis_url", "encryption_key"},
         "serve": {"database_url", "redis_url", "encryption_key", "metrics_token"},
+        "notifier": {"database_url", "encryption_key"},
         "worker": {"database_url", "redis_url", "encryption_key", "uspeedo_accesskey_secret"},
     }
     needed["worker-otp"] = needed["worker"]
@@ -228,7 +233,7 @@ def test_what_stays_up_has_a_health_check_and_comes_back(service: str) -> None:
 
 def test_what_runs_once_does_not_come_back_and_comes_first() -> None:
     assert SERVICES["migrate"]["restart"] == "no"
-    for service in ("worker", "worker-otp", "relay", "serve"):
+    for service in ("worker", "worker-otp", "relay", "serve", "notifier"):
         assert SERVICES[service]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
@@ -241,11 +246,19 @@ def test_a_stopping_worker_has_the_time_that_it_may_take(service: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("service", "longest_s"), [("serve", SERVE_STOP_S), ("notifier", NOTIFIER_STOP_S)])
+def test_requests_under_way_have_the_time_that_they_may_take(service: str, longest_s: float) -> None:
+    assert seconds(SERVICES[service]["stop_grace_period"]) > longest_s
+
+
 def test_what_must_survive_lies_in_volumes_with_names() -> None:
     mounted = {volume.split(":")[0] for s in SERVICES.values() for volume in s.get("volumes", [])}
     assert mounted == set(LOADED["volumes"])
     assert OURS["worker"]["environment"]["BULKSEND_SPOOL_DIR"].startswith("/var/lib/bulksend/")
     assert "spool:/var/lib/bulksend" in OURS["worker"]["volumes"]
+    for folder in ("BULKSEND_SPOOL_DIR", "BULKSEND_UPLOAD_DIR", "BULKSEND_EXPORT_DIR"):
+        assert OURS["serve"]["environment"][folder].startswith("/var/lib/bulksend/")
+    assert OURS["serve"]["volumes"] == ["serve:/var/lib/bulksend"]
 
 
 def test_the_rehearsal_vendor_sees_nobodys_keys() -> None:

@@ -10,6 +10,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted
 from bulksend.messaging.states import Kind
+from bulksend.operations.health import notifier_is_running
 from notifier.fan_out import FanOut, Round
 from tests.integration.ledger.conftest import Desk, plans_in
 from tests.integration.notifier.conftest import PostOffice
@@ -156,3 +157,12 @@ def test_kinds_without_a_file_are_the_standing_campaigns(ledger: Database) -> No
             desk.accepted(desk.queued(Kind.OTP))
             (request,) = receiver.wait_for(1)
     assert request.content["type"] == "messages.batch"
+
+
+def test_a_notifier_that_works_leaves_a_sign_of_life(post_office: PostOffice) -> None:
+    assert not notifier_is_running(post_office.database)
+    endpoint = post_office.add("http://127.0.0.1:1/hook")["id"]
+    with post_office.notifying():
+        post_office.happen()
+        post_office.until(endpoint, "pending", 1)
+    assert notifier_is_running(post_office.database)
