@@ -1,0 +1,85 @@
+"""The tables of the ledger. Alembic reads them; ``migrations/`` brings a database to them.
+
+Instants are integers, milliseconds since the Unix epoch, by the database's clock where a decision hangs on
+them: the same on SQLite and PostgreSQL, and free of time zones. Keys are UUIDv7, so they sort by time.
+``message_id`` is always the vendor's MessageId; our own key of a message is ``messages.id``, and tables that
+point to it call it ``message_pk``.
+"""
+
+from __future__ import annotations
+
+from bulksend.ledger.schema.access import acts, api_keys, idempotent_requests, receipt_tokens, users
+from bulksend.ledger.schema.base import Counter, Id, Instant, installation, metadata
+from bulksend.ledger.schema.campaigns import (
+    campaign_counts,
+    campaign_minutes,
+    campaigns,
+    refusals,
+    stats_hourly,
+)
+from bulksend.ledger.schema.events import events
+from bulksend.ledger.schema.jobs import LIVE_UPLOADS_SQL, OPEN_JOBS_SQL, jobs, uploads
+from bulksend.ledger.schema.messages import (
+    HELD_SQL,
+    LATE_CODES_SQL,
+    UNKNOWN_SQL,
+    WAITING_SQL,
+    attempts,
+    messages,
+    workers,
+)
+from bulksend.ledger.schema.receipts import (
+    NOT_ACTED_SQL,
+    ORPHAN_SQL,
+    UNREAD_SQL,
+    inbound_messages,
+    raw_receipts,
+    receipts,
+    unreadable_receipts,
+)
+from bulksend.ledger.schema.senders import COUNTRIES_SQL, accounts, senders, suppressions, templates
+from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoints
+
+__all__ = [
+    "COUNTRIES_SQL",
+    "HELD_SQL",
+    "LATE_CODES_SQL",
+    "LIVE_UPLOADS_SQL",
+    "NOT_ACTED_SQL",
+    "OPEN_JOBS_SQL",
+    "ORPHAN_SQL",
+    "UNKNOWN_SQL",
+    "UNREAD_SQL",
+    "WAITING_SQL",
+    "Counter",
+    "Id",
+    "Instant",
+    "accounts",
+    "acts",
+    "api_keys",
+    "attempts",
+    "campaign_counts",
+    "campaign_minutes",
+    "campaigns",
+    "events",
+    "idempotent_requests",
+    "inbound_messages",
+    "installation",
+    "jobs",
+    "messages",
+    "metadata",
+    "raw_receipts",
+    "receipt_tokens",
+    "receipts",
+    "refusals",
+    "senders",
+    "stats_hourly",
+    "suppressions",
+    "templates",
+    "unreadable_receipts",
+    "uploads",
+    "users",
+    "webhook_deliveries",
+    "webhook_endpoints",
+    "workers",
+]

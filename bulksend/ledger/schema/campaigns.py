@@ -1,0 +1,105 @@
+"""Campaigns, what became of their rows, and their counts."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table, Text
+
+from bulksend.ledger.schema.base import Counter, Id, Instant, metadata, partial_index
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", String(200), nullable=False, unique=True, comment="finds the campaign of a repeated send"),
+    Column("name", String(200), nullable=False),
+    Column("kind", String(12), nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("sender", String(20), nullable=False, comment="digits; empty for direct sends"),
+    Column("type", String(12), nullable=False, comment="empty for direct sends"),
+    Column("content", Text, nullable=False, comment="the content template as JSON; empty for direct sends"),
+    Column("source_hash", String(64), nullable=False, comment="of file, content, sender, kind"),
+    Column("source_name", String(255), nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("ttl_ms", BigInteger),
+    Column("rate", Float, comment="messages per second, null: the sender's"),
+    Column("on_unknown", String(8), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    Column("intake_done_at", Instant),
+    Column("paused_at", Instant),
+    Column("pause_why", String(500)),
+    Column("ended_at", Instant),
+    Column(
+        "rows_read", BigInteger, nullable=False, comment="rows taken from the file so far: where to resume"
+    ),
+    Column("messages", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("suppressed", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("timezone", String(64), comment="IANA name of the zone its times are shown in"),
+    Column("moved_from", Instant, comment="its due time before, while messages still have it"),
+    Index(None, "status"),
+    partial_index(
+        "ix_campaigns_moving",
+        "moved_from",
+        where="moved_from IS NOT NULL",
+    ),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", Counter, primary_key=True, autoincrement=True),
+    Column("campaign_id", Id, ForeignKey("campaigns.id"), nullable=False),
+    Column("row", BigInteger, nullable=False),
+    Column("field", String(100), nullable=False),
+    Column("value", String(100), nullable=False, comment="masked when private"),
+    Column("why", String(500), nullable=False),
+    Index(None, "campaign_id", "row"),
+)
+
+campaign_counts = Table(
+    "campaign_counts",
+    metadata,
+    Column("campaign_id", Id, ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True),
+    Column("status", String(12), primary_key=True),
+    Column("part", Integer, primary_key=True, comment="the connection that counted; their sum is the number"),
+    Column("messages", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False, comment="of the messages in that status"),
+    # Kept by triggers on messages, see migration 0005; ledger/counters.py reads it.
+    postgresql_with={"fillfactor": 50},
+    sqlite_with_rowid=False,
+)
+
+campaign_minutes = Table(
+    "campaign_minutes",
+    metadata,
+    Column("campaign_id", Id, ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True),
+    Column("minute", Instant, primary_key=True, comment="its begin"),
+    Column("statuses", Text, nullable=False, comment="messages by status at its end, as JSON"),
+    Column("attempts", BigInteger, nullable=False, comment="at its end"),
+    sqlite_with_rowid=False,
+)
+
+stats_hourly = Table(
+    "stats_hourly",
+    metadata,
+    Column("hour", Instant, primary_key=True, comment="its begin"),
+    Column("kind", String(12), primary_key=True),
+    Column("sender", String(20), primary_key=True),
+    Column("country", String(2), primary_key=True, comment="ISO 3166; empty: the number does not show it"),
+    Column("code", String(20), primary_key=True, comment="why it failed; empty: it did not"),
+    # Messages that entered the status in this hour.
+    *(
+        Column(status, BigInteger, nullable=False)
+        for status in (
+            *("accepted", "delivered", "read", "failed", "unknown", "expired", "suppressed", "cancelled"),
+        )
+    ),
+    Column("attempts", BigInteger, nullable=False, comment="POSTs that started in this hour"),
+    Column("answered", BigInteger, nullable=False, comment="of them, those with a latency"),
+    Column("latency_ms", BigInteger, nullable=False, comment="the sum"),
+    Column("delivery_timed", BigInteger, nullable=False, comment="deliveries whose delay is known"),
+    Column("delivery_ms", BigInteger, nullable=False, comment="from acceptance to delivery, the sum"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,64 @@
+"""Senders, accounts, templates, and the persons that must not get messages."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, Integer, String, Table
+
+from bulksend.ledger.schema.base import Instant, metadata, partial_index
+
+COUNTRIES_SQL = "subject LIKE 'country:%'"
+
+senders = Table(
+    "senders",
+    metadata,
+    Column("phone", String(20), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("rate", Float, nullable=False),
+    Column("quota", Integer, comment="unique recipients per rolling 24 h; null: none"),
+    Column("added_at", Instant, nullable=False),
+    Column("paused_at", Instant),
+    Column("pause_why", String(500)),
+    Column("status", String(40), comment="by the vendor's notices, as are quality and tier; null: not told"),
+    Column("quality", String(20)),
+    Column("tier", String(40), comment="the messaging limit, e.g. TIER_10K"),
+    Column("changed_at", Instant, comment="by the vendor's clock, of the newest notice"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(40), primary_key=True, comment="the vendor's AccountId, or default"),
+    Column("paused_at", Instant),
+    Column("pause_why", String(500)),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("name", String(512), primary_key=True),
+    Column("language", String(20), primary_key=True),
+    Column("status", String(40), comment="by the vendor's notices; null: not told"),
+    Column("status_at", Instant, comment="by the vendor's clock, as the other instants"),
+    Column("category", String(40)),
+    Column("category_at", Instant),
+    Column("quality", String(20)),
+    Column("quality_at", Instant),
+    Column("rejected_reason", String(500)),
+    Column("changed_at", Instant, nullable=False, comment="by the ledger's clock"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("subject", String(24), primary_key=True, comment="digits, or country:XX"),
+    Column("scope", String(12), primary_key=True, comment="marketing or all"),
+    Column("reason", String(500), nullable=False),
+    Column("source", String(100), nullable=False),
+    Column("added_at", Instant, nullable=False),
+    Column("until", Instant),
+    partial_index(
+        "ix_suppressions_countries",
+        "subject",
+        where=COUNTRIES_SQL,
+    ),
+)
