@@ -82,6 +82,7 @@ class Inspection:
             ("GET", "messages"): self._messages,
             ("GET", "stats"): self._stats,
             ("GET", "duplicates"): self._duplicates,
+            ("GET", "receipts"): self._receipts,
             ("GET", "faults"): self._faults,
             ("POST", "faults"): self._set_faults,
             ("POST", "balance"): self._set_balance,
@@ -153,6 +154,11 @@ class Inspection:
                 limit=query.number("limit", _DEFAULT_ROWS, _MOST_ROWS),
             )
         )
+
+    def _receipts(self, request: Request) -> bytes:
+        query = _Query(request.query, {"after", "limit"})
+        after, limit = query.number("after", 0, 1 << 62), query.number("limit", _DEFAULT_ROWS, _MOST_ROWS)
+        return to_json([] if self._receipt_sender is None else self._receipt_sender.posted(after, limit))
 
     def _stats(self, request: Request) -> bytes:
         query = _Query(request.query, {"distinct"})

@@ -47,6 +47,7 @@ class ReceiptSender:
         self._batch = settings.batch if SHAPES[settings.shape].batches else 1
         self._replies = 0
         self._counts: Counter[str] = Counter()
+        self._posted: list[Receipt] = []
         self._pending = 0
         self._all_done = asyncio.Event()
         self._all_done.set()
@@ -79,6 +80,13 @@ class ReceiptSender:
         return {name: self._counts[name] for name in ("posted", "retried", "given_up")} | {
             "pending": self._pending
         }
+
+    def posted(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Receipts that were answered with 2xx, in the order of the answers; with ``keep_posted`` only."""
+        return [
+            {"n": n, "message_id": receipt.sent.message_id, "status": receipt.status, "at_ms": receipt.at_ms}
+            for n, receipt in enumerate(self._posted[after : after + limit], after + 1)
+        ]
 
     def schedule(self, sent: Sent) -> Callable[[], Awaitable[None]] | None:
         """See ReceiptScheduler."""
@@ -149,12 +157,14 @@ class ReceiptSender:
     async def _post(self, callback: _Callback) -> None:
         settings = self._settings
         if await self._try_post(callback):
+            if settings.keep_posted:
+                self._posted += callback.receipts
             self._finish("posted", callback)
             return
         callback.tries += 1
         if callback.tries < settings.tries:
             self._counts["retried"] += callback.count
-            wait_s = settings.retry_ms / 1000 * 2 ** (callback.tries - 1)
+            wait_s = min(settings.retry_ms * 2.0 ** (callback.tries - 1), settings.retry_cap_ms) / 1000
             asyncio.get_running_loop().call_later(wait_s, self._due.put_nowait, callback)
         else:
             self._finish("given_up", callback)

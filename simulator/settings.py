@@ -108,6 +108,10 @@ class ReceiptSettings:
     tries: Annotated[int, Field(ge=1, le=100)] = 5
     retry_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 500.0
     """Before the second try; doubles with each further try."""
+    retry_cap_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 3_600_000.0
+    """The longest wait between two tries."""
+    keep_posted: bool = False
+    """Keep which receipts were answered with 2xx, for ``/_/receipts``."""
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
     connections: Annotated[int, Field(ge=1, le=64)] = 8
 

@@ -24,6 +24,10 @@ PROMISES = {
     "P14": "A poison message stops itself only",
     "P15": "A cancel and a pause take hold, and say truly what was sent",
     "P16": "A message is what its receipts say, in whatever order they come",
+    "P17": "Every receipt that was answered with 200 counts",
+    "P18": "Every request over HTTP that was answered is done, once and wholly",
+    "P19": "A reader of the events misses none and sees none twice",
+    "P20": "Every event reaches each endpoint of webhooks, or its delivery is shown",
 }
 #: None of them, and asked of everything that runs for months.
 BESIDE = {"flat": "Memory, files and connections stay flat under faults"}
@@ -83,9 +87,10 @@ def _head(machine: Mapping[str, str]) -> list[str]:
         "# Reliability: what was broken, and what held",
         "",
         "Written by `./run faults --write`; nothing on this page is typed by hand. Real processes (workers, relays,",
-        "Valkey, PostgreSQL, the simulated vendor), every link through a proxy, faults drawn from a seed. The judge",
-        "compares the ledger with the vendor's own record and with the bench's notes of what it asked for, recipient",
-        "by recipient. It knows no code of the vendor: what counts is whether a message went out, not the answer.",
+        "`serve`, notifiers, Valkey, PostgreSQL, the simulated vendor), every link through a proxy, faults drawn from",
+        "a seed. The judge compares the ledger with the vendor's own record and with the bench's notes of what it",
+        "asked for, recipient by recipient. It knows no code of the vendor: what counts is whether a message went out,",
+        "not the answer. What programs sent over HTTP, read as events and took as webhooks is compared alike.",
         "",
         *_table([["", ""], *[[name, value] for name, value in machine.items()]]),
         "",

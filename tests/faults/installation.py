@@ -30,6 +30,9 @@ from bulksend.ledger.endings import WORKER_LOST
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.migrate import migrate
 from bulksend.ledger.schema import attempts, campaigns, messages
+from bulksend.operations import api_keys, receipt_tokens
+from bulksend.operations.access import Role
+from ops.local.ports import free_port
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.process import ChildProcess
 from ops.local.valkey import EmbeddedValkey
@@ -45,6 +48,25 @@ SENDER = "8615000579987"
 LIVE = ("queued", "retry", "claimed", "sending")
 #: How soon a supervisor starts again what died.
 TEND_S = 0.1
+#: The receipts of the vendor: of every message, in any order, some twice, again and again until they are taken.
+RECEIPTS = {
+    "sent": {"kind": "uniform", "low_ms": 0, "high_ms": 500},
+    "delivered": {"kind": "uniform", "low_ms": 100, "high_ms": 3000},
+    "read": {"kind": "uniform", "low_ms": 200, "high_ms": 12000},
+    "delivered_share": 0.85,
+    "read_share": 0.4,
+    "failed_share": 0.03,
+    "duplicate_share": 0.1,
+    "out_of_order_share": 0.2,
+    "before_answer_share": 0.03,
+    "batch": 20,
+    "tries": 100,
+    "retry_ms": 200,
+    "retry_cap_ms": 3000,
+    "timeout_seconds": 2.5,
+    "connections": 16,
+    "keep_posted": True,
+}
 
 
 @dataclass(slots=True)
@@ -70,6 +92,9 @@ class Plan:
     backend: str = "postgresql"
     workers: int = 2
     relays: int = 2
+    serves: int = 1
+    """Without one the vendor sends no receipts."""
+    notifiers: int = 0
     rate: float = 200.0
     in_flight: int = 100
     lease_seconds: int = 3
@@ -103,6 +128,8 @@ class Installation:
         self.members: dict[str, Member] = {}
         self.links: dict[str, Link] = {}
         self.vendor_origin = ""
+        self.api_key = ""
+        self._serve_ports: tuple[int, ...] = ()
         self.lock = threading.RLock()
         self._stop = threading.Event()
         self._tending = threading.Thread(target=self._tend, name="supervisor", daemon=True)
@@ -116,17 +143,22 @@ class Installation:
         """Everything up, and a worker at work."""
         (self.folder / "logs").mkdir(exist_ok=True)
         self.valkey.start()
-        vendor = self._start_simulator()
         direct = self._start_ledger()
         self.ledger = Database(direct)
         migrate(self.ledger)
+        vendor = self._start_simulator(self._make_doors())
         self._environ = self._common(vendor) | {"DATABASE_URL": direct, "REDIS_URL": self.valkey.url}
         for number in range(1, self.plan.workers + 1):
             self._add(f"worker{number}", ("worker", "-n", f"w{number}@%h"), "worker", vendor)
         for number in range(1, self.plan.relays + 1):
             self._add(f"relay{number}", ("relay",), "relay", vendor)
+        for number, port in enumerate(self._serve_ports, 1):
+            self._add(f"serve{number}", ("serve", "--port", str(port)), "serve", vendor)
+        for number in range(1, self.plan.notifiers + 1):
+            self._add(f"notifier{number}", ("notifier",), "notifier", vendor)
         self._tending.start()
         self.wait("workers are ready", lambda: self.alive_workers() >= self.plan.workers, 60)
+        self.wait("serve is ready", lambda: all(map(_is_ready, self._serve_ports)), 60)
 
     def stop(self) -> None:
         """End everything."""
@@ -158,10 +190,30 @@ class Installation:
             admin.execute("ALTER ROLE postgres SET synchronous_commit = off")
         return direct
 
-    def _start_simulator(self) -> int:
+    def _make_doors(self) -> dict[str, Any]:
+        """Links to ``serve`` for programs and for the vendor, a key and a token; the settings of its receipts."""
+        self._serve_ports = tuple(free_port() for _ in range(self.plan.serves))
+        if not self._serve_ports:
+            return {}
+        for name in ("api", "receipts"):
+            self._link(name, *self._serve_ports)
+        with self.ledger.write() as tx:
+            self.api_key = api_keys.add(tx, name="fault bench", role=Role.ADMIN, actor="bench").key
+            token = receipt_tokens.add(tx, name="vendor", actor="bench").token
+        self.receipts_url = f"http://127.0.0.1:{self.links['receipts'].port}/v1/receipts/{token}"
+        return {"receipts": RECEIPTS | {"url": self.receipts_url}}
+
+    @property
+    def api_url(self) -> str:
+        """Where programs reach ``serve``: one of its processes or the other."""
+        return f"http://127.0.0.1:{self.links['api'].port}"
+
+    def _start_simulator(self, more: Mapping[str, Any]) -> int:
         settings = self.folder / "simulator.json"
         low, high = self.plan.latency_ms
-        settings.write_text(json.dumps({"latency": {"kind": "uniform", "low_ms": low, "high_ms": high}}))
+        settings.write_text(
+            json.dumps({"latency": {"kind": "uniform", "low_ms": low, "high_ms": high}, **more})
+        )
         log = self.folder / "logs" / "simulator.log"
         with log.open("ab") as output:
             self._simulator = ChildProcess(
@@ -207,6 +259,10 @@ class Installation:
                 "BULKSEND_MAX_TRIES": "100",
                 "BULKSEND_RESEND_WAIT_SECONDS": "5",
                 "BULKSEND_SPOOL_DIR": str(self.folder / "spool"),
+                "BULKSEND_UPLOAD_DIR": str(self.folder / "uploads"),
+                "BULKSEND_EXPORT_DIR": str(self.folder / "exports"),
+                "BULKSEND_WEBHOOKS_ALLOW_PRIVATE": "127.0.0.1",
+                "BULKSEND_OTP_UNDELIVERED_SECONDS": "5",
                 "BULKSEND_LOG_FORMAT": "json",
             }
             | dict(self.plan.environ)
@@ -226,9 +282,13 @@ class Installation:
         self.members[name] = Member(name, command, environ)
         self._launch(self.members[name])
 
-    def _link(self, name: str, port: int) -> Link:
-        self.links[name] = self.proxies.link(name, "127.0.0.1", port)
+    def _link(self, name: str, *ports: int) -> Link:
+        self.links[name] = self.proxies.link(name, "127.0.0.1", *ports)
         return self.links[name]
+
+    def link_to(self, name: str, port: int) -> Link:
+        """A link to a server beside the installation, such as a receiver of webhooks."""
+        return self._link(name, port)
 
     @contextmanager
     def admin(self) -> Iterator[psycopg.Connection[Any]]:
@@ -242,9 +302,17 @@ class Installation:
     # -- members -------------------------------------------------------------------------------------------------
 
     def pick(self, role: str, number: int) -> Member:
-        """One of the workers or relays, by any number."""
+        """One of the workers, relays, … by any number."""
         names = sorted(name for name in self.members if name.startswith(role))
         return self.members[names[number % len(names)]]
+
+    def has(self, role: str) -> bool:
+        """Whether there is a process of that role."""
+        return bool(self.members_of(role))
+
+    def members_of(self, role: str) -> list[Member]:
+        """All processes of that role."""
+        return [member for name, member in sorted(self.members.items()) if name.startswith(role)]
 
     def signal(self, member: Member, number: signal.Signals) -> None:
         """Send it a signal, if it lives."""
@@ -275,21 +343,22 @@ class Installation:
                         if status is None:
                             continue
                         member.statuses.append(status)
-                        if status != 0:
+                        # Of the others nothing that a worker does depends.
+                        if status != 0 and member.name.startswith("worker"):
                             self._deaths_ms.append(now_ms())
                         member.child = None
                     if not member.held_down and not self._stop.is_set():
                         self._launch(member)
 
     def halt(self) -> None:
-        """Stop workers and relays for good, cleanly: what is read now is of one moment."""
+        """Stop all processes for good, cleanly: what is read now is of one moment."""
         with self.lock:
             for member in self.members.values():
                 member.held_down = True
         for member in self.members.values():
             self.signal(member, signal.SIGCONT)
             self.signal(member, signal.SIGTERM)
-        self.wait("workers and relays end", lambda: not any(m.child for m in self.members.values()), 30)
+        self.wait("all processes end", lambda: not any(m.child for m in self.members.values()), 40)
 
     def run(self, *command: str, failpoints: str = "") -> ChildProcess:
         """Start one of our commands, straight to the servers; the caller waits for it."""
@@ -341,10 +410,24 @@ class Installation:
 
     def vendor_rows(self, after: int, limit: int = 5000) -> list[dict[str, Any]]:
         """A page of the vendor's record."""
-        url = f"{self.vendor_origin}/_/messages?limit={limit}&after={after}"
-        with urllib.request.urlopen(url, timeout=60) as reply:
-            rows: list[dict[str, Any]] = json.load(reply)
+        rows: list[dict[str, Any]] = self._vendor_page(f"messages?limit={limit}&after={after}")
         return rows
+
+    def receipts_taken(self, after: int, limit: int = 5000) -> list[dict[str, Any]]:
+        """A page of the receipts that the vendor was told are taken."""
+        rows: list[dict[str, Any]] = self._vendor_page(f"receipts?limit={limit}&after={after}")
+        return rows
+
+    def receipts_pending(self) -> int:
+        """How many receipts the vendor has yet to bring. Raises OSError where it has given one up."""
+        counts = self._vendor_page("stats")["receipts"] or {"pending": 0, "given_up": 0}
+        if counts["given_up"]:
+            raise OSError(f"the vendor gave up {counts['given_up']} receipts: more tries are needed")
+        return int(counts["pending"])
+
+    def _vendor_page(self, page: str) -> Any:
+        with urllib.request.urlopen(f"{self.vendor_origin}/_/{page}", timeout=60) as reply:
+            return json.load(reply)
 
     # -- seeing --------------------------------------------------------------------------------------------------
 
@@ -455,6 +538,14 @@ def running(plan: Plan) -> Iterator[Installation]:
         yield made
     finally:
         made.stop()
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
 
 
 def _first_json(log: Path) -> dict[str, Any] | None:

@@ -25,9 +25,10 @@ from bulksend.broker import batches, job_ids, make_app, publish
 from bulksend.ledger.schema import messages
 from bulksend.messaging import Kind
 from tests.faults import clocks
+from tests.faults.hooks import KINDS
 from tests.faults.installation import Installation
 from tests.faults.notes import now_ms
-from tests.faults.proxy import Way
+from tests.faults.proxy import Link, Way
 from tests.faults.traffic import Traffic
 
 #: Where a worker can be made to die; the nth time is drawn.
@@ -35,13 +36,26 @@ WORKER_STEPS = (
     *("job_taken", "before_claim", "after_claim", "rendering", "permitted", "before_open", "after_open"),
     *("connected", "request_written", "reply_read", "before_settle", "after_settle", "giving_back"),
 )
-RELAY_STEPS = ("publishing", "published", "rescuing")
+RELAY_STEPS = (
+    *("publishing", "published", "rescuing", "receipts_parsed", "receipts_applying", "receipts_applied"),
+)
 INTAKE_STEPS = ("before_chunk", "after_chunk", "chunk_published")
+UPLOAD_STEPS = ("upload_written", "upload_stored", "upload_accepted")
+EXPORT_STEPS = ("export_row", "export_written")
+SERVE_STEPS = (*("act_done", "act_kept", "before_receipts", "spooling", "after_receipts", "spool_drained"),)
+NOTIFIER_STEPS = ("fanning_out", "webhooks_claimed", "webhooks_sent")
 
-#: Targets that no POST depends on once it is under way.
-_BESIDE_THE_POST = frozenset({"relay", "intake", "redis", "redis link", "person", "receipts"})
+#: Targets that no POST to the vendor depends on once it is under way.
+_BESIDE_THE_POST = frozenset(
+    {
+        *("relay", "intake", "redis", "redis link", "person", "receipts"),
+        *("serve", "api link", "notifier", "receivers"),
+    }
+)
 #: Faults that overlap at most.
 MOST_AT_ONCE = 5
+#: Whose link to Redis or to the ledger breaks.
+_MEMBERS = {"worker": 0.45, "relay": 0.2, "serve": 0.2, "notifier": 0.15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,17 @@ class FaultContext:
     def relay(self) -> Any:
         return self.site.pick("relay", self.dice.randrange(1000))
 
+    def serve(self) -> Any:
+        return self.site.pick("serve", self.dice.randrange(1000))
+
+    def notifier(self) -> Any:
+        return self.site.pick("notifier", self.dice.randrange(1000))
+
     def member(self) -> Any:
-        return self.worker() if self.dice.random() < 0.6 else self.relay()
+        roles, weights = zip(*_MEMBERS.items(), strict=True)
+        draw = self.dice.random()
+        role = self.dice.choices(roles, weights)[0]
+        return self.site.pick(role, int(draw * 1000)) if self.site.has(role) else self.worker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +194,56 @@ class Nemesis:
 # -- processes -----------------------------------------------------------------------------------------------------
 
 
+def _signalled(of: Callable[[FaultContext], Any], number: signal.Signals) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
+        h.site.signal(of(h), number)
+
+    return strike
+
+
+def _kill_serve_at(h: FaultContext) -> None:
+    """At a callback, or at an act: an act is done for it."""
+    step = h.dice.choice(SERVE_STEPS)
+    h.site.arm(h.serve(), f"{step}:kill:{h.dice.randint(1, 3 if step.startswith('act') else 30)}")
+    if step.startswith("act"):
+        name, people = _live_blast(h)
+        for number in range(4):
+            h.traffic.programs.export(name, len(people), f"act-{h.dice.randrange(1 << 40):x}-{number}")
+    h.hold()
+
+
+def _kill_serve_in_mid_upload(h: FaultContext) -> None:
+    step = h.dice.choice((*UPLOAD_STEPS, *INTAKE_STEPS))
+    for member in h.site.members_of("serve"):
+        h.site.arm(member, f"{step}:kill:{h.dice.randint(1, 2)}")
+    h.traffic.programs.post_file(f"posted-{h.dice.randrange(1 << 40):x}", 700)
+
+
+def _kill_serve_in_mid_export(h: FaultContext) -> None:
+    step = h.dice.choice(EXPORT_STEPS)
+    name, people = _live_blast(h)
+    for member in h.site.members_of("serve"):
+        h.site.arm(member, f"{step}:kill:{h.dice.randint(1, 300) if step == 'export_row' else 1}")
+    h.traffic.programs.export(name, len(people), f"export-{h.dice.randrange(1 << 40):x}")
+
+
+def _serve_without_ledger(h: FaultContext) -> None:
+    """All of them are cut off: receipts go to the spool."""
+    links = [h.site.links[f"{member.name}-ledger"] for member in h.site.members_of("serve")]
+    for link in links:
+        link.refuse()
+    try:
+        h.hold()
+    finally:
+        for link in links:
+            link.heal()
+
+
+def _kill_notifier_at(h: FaultContext) -> None:
+    h.site.arm(h.notifier(), f"{h.dice.choice(NOTIFIER_STEPS)}:kill:{h.dice.randint(1, 10)}")
+    h.hold()
+
+
 def _kill_worker(h: FaultContext) -> None:
     h.site.signal(h.worker(), signal.SIGKILL)
 
@@ -221,6 +294,9 @@ def _same_file_twice(h: FaultContext) -> None:
 
 def _clock(h: FaultContext) -> None:
     member = h.member()
+    while member.name.startswith("notifier"):
+        # Its receivers rightly refuse a signature whose time is minutes off.
+        member = h.member()
     file = h.site.folder / f"clock-{member.name}"
     clocks.step(file, h.dice.choice((-600.0, 600.0)))
     try:
@@ -326,12 +402,42 @@ def _receipts_of_nobody(h: FaultContext) -> None:
     h.traffic.receipts.of_nobody(h.dice.randint(1, 300))
 
 
+def _receipts_unreadable(h: FaultContext) -> None:
+    h.traffic.receipts.unreadable(h.dice.randint(1, 20))
+
+
+# -- receivers of webhooks -----------------------------------------------------------------------------------------
+
+
+def _receiver(mood: str) -> Callable[[FaultContext], None]:
+    def strike(h: FaultContext) -> None:
+        name = h.dice.choice(list(KINDS))
+        h.traffic.hooks.set_mood(name, mood)
+        try:
+            h.hold()
+        finally:
+            h.traffic.hooks.set_mood(name, "well")
+
+    return strike
+
+
+def _receivers_away(h: FaultContext) -> None:
+    links = [h.traffic.hooks.link(name) for name in h.dice.sample(list(KINDS), 2)]
+    for link in links:
+        link.refuse()
+    try:
+        h.hold()
+    finally:
+        for link in links:
+            link.heal()
+
+
 # -- links ---------------------------------------------------------------------------------------------------------
 
 
 def _cut(server: str) -> Callable[[FaultContext], None]:
     def strike(h: FaultContext) -> None:
-        h.site.links[f"{_holder(h, server)}-{server}"].cut()
+        _link(h, server).cut()
 
     return strike
 
@@ -367,7 +473,7 @@ def _delay(server: str) -> Callable[[FaultContext], None]:
 
 def _reset_after(server: str) -> Callable[[FaultContext], None]:
     def strike(h: FaultContext) -> None:
-        link = h.site.links[f"{_holder(h, server)}-{server}"]
+        link = _link(h, server)
         link.reset_after(h.dice.randint(1, 20_000), h.dice.choice(list(Way)))
 
     return strike
@@ -385,14 +491,17 @@ def _flap(server: str) -> Callable[[FaultContext], None]:
     return strike
 
 
-def _holder(h: FaultContext, server: str) -> str:
+def _link(h: FaultContext, server: str) -> Link:
+    """To ``serve`` all go by one link; each process has its own to the other servers."""
+    if server == "api":
+        return h.site.links["api"]
     member = h.worker() if server == "vendor" else h.member()
-    return str(member.name)
+    return h.site.links[f"{member.name}-{server}"]
 
 
 @contextmanager
 def _healed(h: FaultContext, server: str) -> Iterator[Any]:
-    link = h.site.links[f"{_holder(h, server)}-{server}"]
+    link = _link(h, server)
     try:
         yield link
     finally:
@@ -497,9 +606,11 @@ BEGIN
   END IF;
   RETURN NULL;
 END $$;
-CREATE OR REPLACE TRIGGER fault_bench BEFORE INSERT OR UPDATE ON messages EXECUTE FUNCTION fault_bench();
-CREATE OR REPLACE TRIGGER fault_bench BEFORE INSERT OR UPDATE ON attempts EXECUTE FUNCTION fault_bench();
 """
+_TROUBLED = (
+    *("messages", "attempts", "events", "raw_receipts", "receipts", "uploads"),
+    *("idempotent_requests", "webhook_endpoints", "webhook_deliveries"),
+)
 
 
 def prepare(site: Installation) -> None:
@@ -507,6 +618,9 @@ def prepare(site: Installation) -> None:
     if site.postgres is not None:
         with site.admin() as admin:
             admin.execute(_ANSWERS.encode())
+            for table in _TROUBLED:
+                trigger = f"CREATE OR REPLACE TRIGGER fault_bench BEFORE INSERT OR UPDATE ON {table}"
+                admin.execute(f"{trigger} EXECUTE FUNCTION fault_bench()".encode())
 
 
 def make_statistics_stale(site: Installation, traffic: Traffic) -> None:
@@ -629,10 +743,13 @@ def _sqlite_read_for_long(h: FaultContext) -> None:
 
 def _sqlite_disk_full(h: FaultContext) -> None:
     """No file of a worker may grow any more: every write to the ledger fails as on a full disk."""
+    _no_room(h, h.worker())
+
+
+def _no_room(h: FaultContext, member: Any) -> None:
     import resource
 
-    worker = h.worker()
-    child = worker.child
+    child = member.child
     if child is None or not child.running:
         return
     _, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
@@ -754,6 +871,31 @@ FAULTS = [
     Fault("relay killed", "relay", _kill_relay, kills=True),
     Fault("relay killed at a step", "relay", _kill_relay_at, kills=True),
     Fault("relay frozen", "relay", _zombie(FaultContext.relay), (2.0, 8.0)),
+    Fault("serve killed", "serve", _signalled(FaultContext.serve, signal.SIGKILL), kills=True),
+    Fault("serve killed, again", "serve", _signalled(FaultContext.serve, signal.SIGKILL), kills=True),
+    Fault("serve killed at a step", "serve", _kill_serve_at, (1.0, 3.0), kills=True),
+    Fault("serve killed at a step, again", "serve", _kill_serve_at, (1.0, 3.0), kills=True),
+    Fault("serve killed in mid-upload", "serve", _kill_serve_in_mid_upload, kills=True),
+    Fault("serve killed in mid-export", "serve", _kill_serve_in_mid_export, kills=True),
+    Fault("serve told to stop", "serve", _signalled(FaultContext.serve, signal.SIGTERM)),
+    Fault("serve frozen", "serve", _zombie(FaultContext.serve), (2.0, 8.0)),
+    Fault("serve's disk full", "serve", lambda h: _no_room(h, h.serve()), (0.5, 3.0)),
+    Fault(
+        "serve cut off from the ledger", "serve", _serve_without_ledger, (2.0, 6.0), backends=("postgresql",)
+    ),
+    Fault("link to serve reset", "api link", _cut("api")),
+    Fault("link to serve reset in mid-stream", "api link", _reset_after("api")),
+    Fault("serve's answers lost", "api link", _swallow("api", Way.DOWN), (0.5, 3.0)),
+    Fault("serve unreachable", "api link", _refuse("api"), (0.5, 3.0)),
+    Fault("notifier killed", "notifier", _signalled(FaultContext.notifier, signal.SIGKILL), kills=True),
+    Fault("notifier killed at a step", "notifier", _kill_notifier_at, (0.5, 2.0), kills=True),
+    Fault("notifier killed at a step, again", "notifier", _kill_notifier_at, (0.5, 2.0), kills=True),
+    Fault("notifier told to stop", "notifier", _signalled(FaultContext.notifier, signal.SIGTERM)),
+    Fault("notifier frozen past its claims", "notifier", _zombie(FaultContext.notifier), (2.0, 23.0)),
+    Fault("a receiver of webhooks answers 500", "receivers", _receiver("failing"), (1.0, 4.0)),
+    Fault("a receiver of webhooks drops connections", "receivers", _receiver("dropping"), (1.0, 4.0)),
+    Fault("receivers of webhooks away", "receivers", _receivers_away, (1.0, 4.0)),
+    Fault("callbacks that cannot be read", "receipts", _receipts_unreadable),
     Fault("intake killed in mid-file", "intake", _kill_intake, kills=True),
     Fault("one file sent by two at once", "intake", _same_file_twice),
     Fault("campaign cancelled in mid-flight", "person", _cancel),

@@ -30,6 +30,7 @@ class Notes:
         self._stops: list[Stop] = []
         self._receipts: list[Told] = []
         self._faults: list[tuple[float, float]] = []
+        self._unreadable = (0, 0)
 
     def take_in(self, people: Iterable[str]) -> None:
         """A producer was told that they are taken in."""
@@ -61,6 +62,18 @@ class Notes:
         """The ledger said that it has taken these."""
         with self._lock:
             self._receipts += receipts
+
+    def unreadable(self, tries: int) -> None:
+        """A callback that cannot be read was answered with 200, at the last of so many tries."""
+        with self._lock:
+            answered, posted = self._unreadable
+            self._unreadable = answered + 1, posted + tries
+
+    @property
+    def unreadables(self) -> tuple[int, int]:
+        """Callbacks that cannot be read: how many were answered, and how many POSTed."""
+        with self._lock:
+            return self._unreadable
 
     def fault(self, begun_ms: float, healed_ms: float) -> None:
         """Something was at work that can leave a doubt about a POST."""

@@ -31,7 +31,7 @@ from tests.faults.nemesis import FAULTS, Fault, Injected, Nemesis, Planned, draw
 from tests.faults.notes import now_ms
 from tests.faults.sabotage import PLANTED, PlantedBug, plant
 from tests.faults.storm import Result, drain, storm
-from tests.faults.traffic import TEXT, Traffic
+from tests.faults.traffic import PRIVATE, TEXT, Traffic
 
 Tell = Callable[[str], None]
 
@@ -76,6 +76,8 @@ def run_storm(options: Options, backend: str = "postgresql", gap: tuple[float, f
         rate=options.rate,
         seed=options.seed,
         in_flight=100,
+        serves=2,
+        notifiers=2,
         fresh_statistics=False,
     )
     found: dict[str, int] = {}
@@ -134,10 +136,10 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
         ),
         Figure(
             "P12",
-            "numbers, words and codes of the traffic found in logs, spool and Redis",
-            str(sum(found.values())),
+            "numbers, words and codes of the traffic found in logs, spool, uploads, Redis, webhooks and problems",
+            str(sum(found.values()) + result.private),
             "0",
-            not sum(found.values()),
+            not sum(found.values()) + result.private,
         ),
         _judged(verdict, "P13", "messages on record as sent that were not, or as not sent that were"),
         _judged(
@@ -146,6 +148,26 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
             f"POSTs {stop_s:g} s after a cancel or a pause, and rows of cancelled campaigns untrue",
         ),
         _judged(verdict, "P16", "messages that are not what the receipts of their MessageId say together"),
+        _judged(
+            verdict,
+            "P17",
+            "receipts answered with 200 that are not in the ledger, with their message or set aside",
+        ),
+        _judged(
+            verdict,
+            "P18",
+            "requests answered with 202 that are done in part, twice or not at all, rows of files too",
+        ),
+        _judged(
+            verdict,
+            "P19",
+            "events that a reader of the stream missed or saw twice, and statuses without their event",
+        ),
+        _judged(
+            verdict,
+            "P20",
+            "events that an endpoint never got and no delivery shows, and webhooks that are not true",
+        ),
     ]
     part.facts = {
         "faults injected": f"{len(result.injected):,}",
@@ -158,6 +180,7 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
         "of these really sent, by the vendor's record": f"{figures['unknown_really_sent']:,.0f}",
         "`unknown` because their worker was lost": f"{figures['unknown_of_lost_workers']:,.0f}",
         **{what: f"{n:,}" for what, n in result.notes.items()},
+        **{what: f"{result.faces[name]:,.0f}" for name, what in _FACES.items()},
         "last POST after a cancel or a pause": f"{figures['latest_ms_after_stop'] / 1000:.2f} s",
         **(_STANDING if plan.backend == "postgresql" and not plan.fresh_statistics else {}),
         "time from the last fault to rest": f"{result.drained_in:.0f} s",
@@ -168,34 +191,41 @@ def storm_part(options: Options, result: Result, found: dict[str, int], plan: Pl
     return part
 
 
+_FACES = {
+    "http_messages": "codes sent over HTTP",
+    "http_answers": "answers to them",
+    "uploads": "files posted",
+    "exports": "exports",
+    "receipts_of_no_message": "receipts of no message that the ledger knows",
+    "events": "events",
+    "webhook_events": "events that endpoints of webhooks took, each once",
+    "webhook_events_shown": "events whose delivery waits for a later try, and is shown",
+}
 #: What holds from the begin of a storm to its end.
 _STANDING = {
     "the ledger's statistics": "of an hour when nothing waited; autovacuum is off",
     "the ledger's role": "synchronous_commit = off",
 }
-#: Words of the traffic that may be nowhere but in the ledger and at the vendor.
-#: A number stands alone: instants in milliseconds and hashes hold such digits too, from time to time.
-_WORDS = re.compile(rb"canary-words|c4n4ry|(?<![\da-f])1[2-9]\d\d555\d{4}(?![\da-f])")
 
 
 def private_finds(site: Installation) -> dict[str, int]:
     """Where numbers, words or codes of the traffic lie that should not: files of the installation, and Redis."""
     found: dict[str, int] = {}
-    files = [*(site.folder / "logs").glob("*"), *(site.folder / "spool").glob("*")]
+    files = [file for folder in ("logs", "spool", "uploads") for file in (site.folder / folder).rglob("*")]
     for file in files:
         if file.is_file():
-            hits = len(_WORDS.findall(file.read_bytes()))
+            hits = len(PRIVATE.findall(file.read_bytes()))
             if hits:
                 found[file.name] = hits
     # Redis's own file holds whatever was ever written to it.
     for file in (site.valkey.folder / "appendonlydir").glob("*"):
-        hits = len(_WORDS.findall(file.read_bytes()))
+        hits = len(PRIVATE.findall(file.read_bytes()))
         if hits:
             found[f"redis {file.name}"] = hits
     with redis.Redis.from_url(site.valkey.url) as client:
         for key in client.scan_iter(count=1000):
             value = client.dump(key) or b""
-            hits = len(_WORDS.findall(key + value))
+            hits = len(PRIVATE.findall(key + value))
             if hits:
                 found["redis"] = found.get("redis", 0) + hits
     return found
@@ -240,7 +270,7 @@ def run_recovery(options: Options, times: int = 2, rest_s: float = 9.0) -> Part:
     began = time.monotonic()
     with running(plan) as site:
         prepare(site)
-        traffic = Traffic(site, ahead_seconds=40)
+        traffic = Traffic(site, ahead_seconds=40, over_http=False)
         enemy = Nemesis(site, traffic)
         traffic.start()
         time.sleep(15)
@@ -316,7 +346,7 @@ def run_quiet(options: Options) -> Part:
     )
     began = time.monotonic()
     with running(plan) as site:
-        codes = Traffic(site, ahead_seconds=0, code_every=0.2)
+        codes = Traffic(site, ahead_seconds=0, code_every=0.2, over_http=False)
         blast = codes.people(options.backlog)
         for start in range(0, len(blast), 20_000):
             codes.blast(f"blast {start}", blast[start : start + 20_000])
@@ -381,7 +411,7 @@ def run_stops(options: Options, times: int = 20) -> Part:
     took: list[float] = []
     wrong: list[str] = []
     with running(plan) as site:
-        traffic = Traffic(site, ahead_seconds=20)
+        traffic = Traffic(site, ahead_seconds=20, over_http=False)
         traffic.start()
         for number in range(times):
             site.wait("workers work", lambda: site.alive_workers() >= 2, 30)
@@ -434,7 +464,7 @@ for _ in range(int(sys.argv[3])):
 
 def run_keys(options: Options, processes: int = 8, each: int = 100) -> Part:
     """The same key from several processes at once: one row, one POST."""
-    plan = Plan(options.folder / "keys", rate=options.rate, workers=1, relays=1)
+    plan = Plan(options.folder / "keys", rate=options.rate, workers=1, relays=1, serves=0)
     began = time.monotonic()
     with running(plan) as site:
         to = numbers(0, 1)[0]
@@ -511,7 +541,7 @@ def run_zoo(options: Options) -> Part:
 
 def run_poison(options: Options, rows: int = 1500) -> Part:
     """A message that kills each worker that renders it, in the middle of a blast: only that message may fail."""
-    plan = Plan(options.folder / "poison", rate=options.rate, seed=options.seed, lease_seconds=60)
+    plan = Plan(options.folder / "poison", rate=options.rate, seed=options.seed, serves=0, lease_seconds=60)
     began = time.monotonic()
     with running(plan) as site:
         people = numbers(0, rows)
@@ -580,7 +610,9 @@ def catches(bug: PlantedBug, folder: Path, *, rate: float = 150.0, times: int = 
         for number in range(times)
         for fault in chosen
     ]
-    plan = replace(Plan(folder / "site", rate=rate, in_flight=60, relays=1, seed=seed), root=root)
+    plan = replace(
+        Plan(folder / "site", rate=rate, in_flight=60, relays=1, notifiers=1, seed=seed), root=root
+    )
     return storm(plan, drawn, drain_s=15, traffic={"resend_each": 10_000}).verdict
 
 

@@ -7,6 +7,7 @@ and for those to come.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import struct
@@ -56,9 +57,9 @@ class Proxies:
         self._thread.start()
         self._links: list[Link] = []
 
-    def link(self, name: str, host: str, port: int) -> Link:
-        """A new link to a server that may not even run yet."""
-        made = self.ask(Link.open(name, host, port, self))
+    def link(self, name: str, host: str, *ports: int) -> Link:
+        """A new link to a server that may not even run yet, or to several in turn, as a load balancer's."""
+        made = self.ask(Link.open(name, host, ports, self))
         self._links.append(made)
         return made
 
@@ -76,11 +77,12 @@ class Proxies:
 
 
 class Link:
-    """One listening port of ours that leads to one server."""
+    """One listening port of ours that leads to one server, or to one of several."""
 
-    def __init__(self, name: str, host: str, port: int, proxies: Proxies) -> None:
+    def __init__(self, name: str, host: str, ports: tuple[int, ...], proxies: Proxies) -> None:
         self.name = name
-        self._host, self._port = host, port
+        self._host, self._ports = host, ports
+        self._turn = itertools.count()
         self._proxies = proxies
         self._server: asyncio.Server | None = None
         self._pairs: set[_Pair] = set()
@@ -90,9 +92,9 @@ class Link:
         """When each HTTP POST left the client, by the kernel's stamp; steady seconds."""
 
     @classmethod
-    async def open(cls, name: str, host: str, port: int, proxies: Proxies) -> Link:
+    async def open(cls, name: str, host: str, ports: tuple[int, ...], proxies: Proxies) -> Link:
         """Listen on a free port of 127.0.0.1."""
-        link = cls(name, host, port, proxies)
+        link = cls(name, host, ports, proxies)
         loop = asyncio.get_running_loop()
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         stamped = timestamping_socket(os.dup(listener.fileno()))
@@ -145,6 +147,19 @@ class Link:
     def _reset_all(self) -> None:
         for pair in list(self._pairs):
             pair.reset()
+
+    async def connect(self, pair: _Pair) -> bool:
+        """Open our side of a pair: to the next server that listens. False where none does."""
+        loop = asyncio.get_running_loop()
+        first = next(self._turn)
+        for step in range(len(self._ports)):
+            port = self._ports[(first + step) % len(self._ports)]
+            try:
+                await loop.create_connection(lambda: _Far(pair), self._host, port)
+                return True
+            except OSError:
+                continue
+        return False
 
     def pass_on(self, way: Way, data: bytes) -> tuple[bytes, bool]:
         """What of it goes on, and whether everything is to be reset then."""
@@ -289,10 +304,7 @@ class _Near(_Side):
         super().data_received(data)
 
     async def _connect(self, pair: _Pair) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.create_connection(lambda: _Far(pair), self._link._host, self._link._port)
-        except OSError:
+        if not await self._link.connect(pair):
             pair.reset()  # no server listens there: the client must see the same
 
 

@@ -1,7 +1,7 @@
-"""The vendor's status callbacks, brought to the ledger as a door for them would bring them.
+"""The vendor's status callbacks: the simulator brings them to ``serve``, over a link that faults can break.
 
-Made from the vendor's own record: some before the send is answered, shuffled, doubled, late, and some of MessageIds
-that the ledger does not know. What the ledger does not take is brought again.
+Here it is noted which of them were answered with 200, and what no simulator brings is brought: receipts of messages
+that the ledger does not know, and callbacks that cannot be read.
 """
 
 from __future__ import annotations
@@ -9,27 +9,19 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import dataclass
+from typing import Any
 
+import httpx
 from sqlalchemy import func, select
 
-from bulksend.ledger import receipts
-from bulksend.ledger.schema import messages
+from bulksend.ledger.schema import messages, raw_receipts
 from bulksend.ledger.schema import receipts as receipts_table
-from tests.faults.installation import Installation
+from simulator.receipt_shapes import Receipt, Sent, as_json
+from tests.faults.installation import SENDER, Installation
 from tests.faults.judge import Told
 from tests.faults.notes import Notes, now_ms
 
-#: The share of the messages that went out which get receipts.
-SHARE = 0.5
 _LOOK_S = 0.2
-_AT_ONCE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    at_s: float
-    receipt: receipts.Receipt
 
 
 class Receipts:
@@ -39,44 +31,54 @@ class Receipts:
         self._site = site
         self._notes = notes
         self._dice = random.Random(seed)
-        self._due: list[_Due] = []
-        self._after = 0
+        self._rows_seen = self._told = 0
         self._stop = threading.Event()
-        self._held = threading.Event()
         self._thread = threading.Thread(target=self._run, name="receipts", daemon=True)
         self.reached: set[str] = set()
         """Recipients who got a message, as far as the vendor's record has been read."""
 
     def start(self) -> None:
-        """Begin to bring them."""
+        """Begin to look at what the vendor brings."""
         self._thread.start()
 
     def hold(self) -> None:
-        """Bring none until ``release``."""
-        self._held.set()
+        """Let none through until ``release``: the vendor tries again."""
+        self._site.links["receipts"].refuse()
 
     def release(self) -> None:
-        """Bring all that was held back, the last first."""
-        self._held.clear()
+        """Let all through that was held back."""
+        self._site.links["receipts"].heal()
 
     def of_nobody(self, count: int) -> None:
         """Bring receipts for ``count`` MessageIds that no message has."""
-        at = int(now_ms())
+        ids = [f"nobody-{self._dice.randrange(1 << 40):x}" for _ in range(count)]
         strange = [
-            receipts.Receipt(f"nobody-{self._dice.randrange(1 << 40):x}", "delivered", at)
-            for _ in range(count)
+            Receipt(Sent(id, "12015550000", SENDER, now_ms()), "delivered", int(now_ms())) for id in ids
         ]
-        while not self._bring(strange):
-            time.sleep(0.3)
+        self._bring(as_json(strange, "meta"))
+        self._notes.tell([Told(id, "delivered") for id in ids])
 
-    def finish(self, patience_s: float = 30.0) -> None:
-        """Bring all that is left, then wait until the ledger has found the messages of those that came early."""
+    def unreadable(self, count: int) -> None:
+        """Bring callbacks of a shape that nobody knows."""
+        for _ in range(count):
+            tries = self._bring({"canary-words": self._dice.randrange(1 << 40)})
+            self._notes.unreadable(tries)
+
+    def finish(self, patience_s: float = 90.0) -> None:
+        """Wait until the vendor has brought all, and the ledger has read all and found the messages of early ones.
+
+        Raises TimeoutError.
+        """
         self._stop.set()
         self._thread.join(30)
-        deadline = time.monotonic() + patience_s
+        if not self._site.plan.serves:
+            return
+        self._site.wait(
+            "the vendor has brought all receipts", lambda: not self._site.receipts_pending(), patience_s
+        )
         self._look()
-        while self._due and time.monotonic() < deadline:
-            self._bring_due(float("inf"))
+        self._site.wait("all receipts are read", lambda: not self._unread(), patience_s)
+        deadline = time.monotonic() + 30
         while self._early() and time.monotonic() < deadline:
             time.sleep(0.3)
 
@@ -86,47 +88,36 @@ class Receipts:
                 self._look()
             except OSError:
                 continue  # a fault has the vendor
-            if not self._held.is_set():
-                self._bring_due(time.monotonic())
 
     def _look(self) -> None:
-        """Plan the receipts of what went out since the last look."""
-        while rows := self._site.vendor_rows(self._after):
-            self._after = rows[-1]["n"]
-            for row in rows:
-                if row["stored"]:
-                    self.reached.add(row["to"])
-                    if self._dice.random() < SHARE:
-                        self._plan(row["message_id"])
+        while rows := self._site.vendor_rows(self._rows_seen):
+            self._rows_seen = rows[-1]["n"]
+            self.reached.update(row["to"] for row in rows if row["stored"])
+        while told := self._site.receipts_taken(self._told):
+            self._told = told[-1]["n"]
+            self._notes.tell([Told(row["message_id"], row["status"]) for row in told])
 
-    def _plan(self, message_id: str) -> None:
-        dice, at = self._dice, int(now_ms())
-        story = ["sent"]
-        if dice.random() < 0.05:
-            story.append("failed")
-        elif dice.random() < 0.9:
-            story += ["delivered", "read"][: 1 + (dice.random() < 0.4)]
-        for number, status in enumerate(story):
-            code, why = ("131026", "Message undeliverable") if status == "failed" else ("", "")
-            receipt = receipts.Receipt(message_id, status, at + number, code, why)
-            for _ in range(2 if dice.random() < 0.1 else 1):
-                # Each comes when it likes: a read before its delivered, a sent before the send is answered.
-                late = dice.uniform(5, 15) if dice.random() < 0.1 else dice.uniform(0, 2)
-                self._due.append(_Due(time.monotonic() + late, receipt))
+    def _bring(self, body: Any) -> int:
+        """POST until it is answered with 200; returns how many tries may have been taken."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                if (
+                    httpx.post(self._site.receipts_url, json=body, timeout=3.0, trust_env=False).status_code
+                    == 200
+                ):
+                    return tries
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.3)
 
-    def _bring_due(self, until_s: float) -> None:
-        due = sorted((one for one in self._due if one.at_s <= until_s), key=lambda one: -one.at_s)[:_AT_ONCE]
-        if due and self._bring([one.receipt for one in due]):
-            brought = set(map(id, due))
-            self._due = [one for one in self._due if id(one) not in brought]
-
-    def _bring(self, incoming: list[receipts.Receipt]) -> bool:
-        try:
-            self._site.ledger.retrying(lambda tx: receipts.take(tx, incoming), patience_s=3.0)
-        except Exception:  # noqa: BLE001 - a fault has the ledger: the vendor calls again
-            return False
-        self._notes.tell([Told(one.message_id, one.status) for one in incoming])
-        return True
+    def _unread(self) -> int:
+        """Groups of callbacks that wait: in the ledger, and in the spool."""
+        spooled = len(list((self._site.folder / "spool").glob("*.receipts")))
+        query = select(func.count()).where(raw_receipts.c.read_at.is_(None))
+        with self._site.ledger.read() as tx:
+            return spooled + int(tx.execute(query).scalar_one())
 
     def _early(self) -> int:
         """Receipts that came before their message's own answer, and have not been matched since."""

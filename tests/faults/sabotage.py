@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.faults.installation import ROOT
 
-ROOMS = ("bulksend", "producer", "worker", "ops", "simulator", "migrations")
+ROOMS = ("bulksend", "producer", "worker", "notifier", "ops", "simulator", "migrations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,40 @@ TRUSTING = PlantedBug(
     ("503 from a proxy that forwarded half", "130, 150, 151 or 200 of which half were sent"),
     frozenset({"P2"}),
 )
-PLANTED = (CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED, BLIND_RETRY, TRUSTING)
+SPOOL_REMOVED = PlantedBug(
+    "receipts answered with 200 although nothing has them",
+    (
+        Edit(
+            "ops/http/receipt_group_commit.py",
+            "        if not self._store_in_time(group):\n            self._spool.save(group)\n",
+            "        self._store_in_time(group)\n",
+        ),
+    ),
+    ("serve cut off from the ledger",),
+    frozenset({"P17"}),
+)
+KEY_IGNORED = PlantedBug(
+    "the Idempotency-Key of a posted message ignored",
+    (Edit("ops/http/sending.py", "given = request.headers.get(HEADER)", "given = None"),),
+    ("serve's answers lost",),
+    frozenset({"P18"}),
+)
+WEBHOOK_NOT_REPEATED = PlantedBug(
+    "a webhook taken for delivered whatever the receiver answers",
+    (
+        Edit(
+            "notifier/deliveries.py",
+            "delivered = is_delivered(reply.http_status)",
+            "delivered = True",
+        ),
+    ),
+    ("a receiver of webhooks answers 500",),
+    frozenset({"P20"}),
+)
+PLANTED = (
+    *(CLAIM_REMOVED, FENCING_REMOVED, WRITE_AHEAD_REMOVED, BLIND_RETRY, TRUSTING),
+    *(SPOOL_REMOVED, KEY_IGNORED, WEBHOOK_NOT_REPEATED),
+)
 
 
 def plant(bug: PlantedBug, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from tests.faults.promises import Options, storm_part
 from tests.faults.storm import storm
 
 #: What makes a process start again would hide what it leaks.
-_NO_RESTARTS = {"worker", "relay", "intake"}
+_NO_RESTARTS = {"worker", "relay", "intake", "serve", "notifier"}
 SAMPLE_S = 2.0
 
 
@@ -31,7 +31,7 @@ class Sample:
 
 
 class Gauge:
-    """Samples every worker and relay from outside until told to stop."""
+    """Samples every process from outside until told to stop."""
 
     def __init__(self, site: Installation) -> None:
         self._site = site
@@ -121,7 +121,12 @@ def run_soak(options: Options) -> Part:
         fault for fault in FAULTS if "postgresql" in fault.backends and (fault.target not in _NO_RESTARTS)
     ]
     plan = Plan(
-        options.folder / "soak", rate=options.rate, seed=options.seed, in_flight=100, lease_seconds=10
+        options.folder / "soak",
+        rate=options.rate,
+        seed=options.seed,
+        in_flight=100,
+        lease_seconds=10,
+        notifiers=1,
     )
     gauges: list[Gauge] = []
     found: dict[str, int] = {}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.faults import nemesis
+from sqlalchemy import func, select
+
+from bulksend.ledger.schema import receipts, unreadable_receipts
+from tests.faults import judge_faces, nemesis
 from tests.faults.installation import Installation, Plan, running
-from tests.faults.judge import Verdict, judge
+from tests.faults.judge import Asked, Records, Verdict, judge
+from tests.faults.judge_faces import FaceRecords, Happened, Hook, Stored
 from tests.faults.nemesis import Injected, Nemesis, Planned
-from tests.faults.traffic import Traffic
+from tests.faults.traffic import PRIVATE, Traffic
 
 #: How often a drain says what is left, in seconds.
 TELL_S = 10.0
@@ -33,11 +37,16 @@ class Result:
     posted: list[Any]
     notes: dict[str, int]
     """How often a person or a receipt had a say."""
+    faces: dict[str, float]
+    """How much came through the programs' faces."""
+    private: int
+    """Private words in webhooks and in the problems that programs were answered."""
 
     @property
     def holds(self) -> bool:
         """Whether judge and audit find nothing, and all came to rest."""
-        return self.verdict.holds and self.audit.holds and not self.still_live and not self.failures()
+        come_to_rest = not self.still_live and not self.failures()
+        return self.verdict.holds and self.audit.holds and come_to_rest and not self.private
 
     def failures(self) -> list[Injected]:
         """Faults that could not be injected or healed."""
@@ -50,6 +59,8 @@ class Result:
         ]
         lines += [f"audit: {f.rule}: {f.broken}: {f.offenders}" for f in self.audit.findings if f.broken]
         lines += [f"not injected: {i.fault}: {i.error}" for i in self.failures()]
+        if self.private:
+            lines.append(f"{self.private} private words in webhooks or problems")
         if self.still_live:
             lines.append(f"{self.still_live} messages never came to rest")
         return "\n".join(lines)
@@ -70,6 +81,7 @@ def storm(
     with running(plan) as site:
         nemesis.prepare(site)
         driver = Traffic(site, **(traffic or {}))
+        driver.hooks.start()
         enemy = Nemesis(site, driver)
         began = time.monotonic()
         begin(site)
@@ -81,12 +93,18 @@ def storm(
         resting = time.monotonic()
         live = drain(site, drain_s, tell)
         drained_in = time.monotonic() - resting
+        tell("receipts, events and webhooks come to rest")
         driver.receipts.finish()
+        events = driver.programs.finish()
+        hooks = driver.hooks.finish(events[-1].seq if events else 0)
         keep(site)
         site.halt()
+        driver.hooks.stop()
         records = site.records(driver.notes.asked())
+        faces = face_records(site, driver, records, events, hooks)
+        verdict = judge(records)
         return Result(
-            verdict=judge(records),
+            verdict=replace(verdict, findings=[*verdict.findings, *judge_faces.judge_faces(faces)]),
             injected=enemy.injected,
             audit=site.audit(),
             seconds=time.monotonic() - began,
@@ -97,7 +115,39 @@ def storm(
             codes=dict(driver.notes.codes),
             posted=list(records.posted),
             notes=driver.notes.counts(),
+            faces=judge_faces.figures(faces),
+            private=driver.hooks.private + len(PRIVATE.findall("\n".join(driver.programs.problems).encode())),
         )
+
+
+def face_records(
+    site: Installation, driver: Traffic, records: Records, events: list[Happened], hooks: list[Hook]
+) -> FaceRecords:
+    """What came through the programs' faces, and what the ledger has of it."""
+    with site.ledger.read() as tx:
+        r = receipts.c
+        stored = [
+            Stored(message_id, status, None if message is None else str(message))
+            for message_id, status, message in tx.execute(select(r.message_id, r.status, r.message_pk))
+        ]
+        aside = int(tx.execute(select(func.count()).select_from(unreadable_receipts)).scalar_one())
+    answered, posted = driver.notes.unreadables
+    asked: Asked = records.asked
+    programs = driver.programs
+    return FaceRecords(
+        kept=records.kept,
+        answered=programs.answered,
+        refused=programs.refused,
+        uploads=programs.uploads,
+        exports=programs.exports,
+        told=asked.receipts,
+        stored=stored,
+        unreadable=(answered, posted, aside),
+        events=events,
+        followed=tuple(programs.followed),
+        reader_errors=programs.reader_errors,
+        hooks=hooks,
+    )
 
 
 def drain(site: Installation, seconds: float, tell: Callable[[str], None] = lambda text: None) -> int:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections import Counter
 
 from bulksend.failpoints import STEPS
-from tests.faults.nemesis import FAULTS, INTAKE_STEPS, RELAY_STEPS, WORKER_STEPS, draw, faults_for
+from tests.faults.nemesis import (
+    EXPORT_STEPS,
+    FAULTS,
+    INTAKE_STEPS,
+    NOTIFIER_STEPS,
+    RELAY_STEPS,
+    SERVE_STEPS,
+    UPLOAD_STEPS,
+    WORKER_STEPS,
+    draw,
+    faults_for,
+)
 from tests.faults.sabotage import PLANTED, plant
 
 
@@ -22,7 +33,8 @@ def test_every_kind_comes_before_any_comes_twice() -> None:
 
 
 def test_every_step_that_has_a_failpoint_is_one_where_something_is_killed() -> None:
-    assert {*WORKER_STEPS, *RELAY_STEPS, *INTAKE_STEPS} == set(STEPS)
+    serve = {*UPLOAD_STEPS, *EXPORT_STEPS, *SERVE_STEPS}
+    assert {*WORKER_STEPS, *RELAY_STEPS, *INTAKE_STEPS, *NOTIFIER_STEPS, *serve} == set(STEPS)
 
 
 def test_both_ledgers_have_their_faults() -> None:

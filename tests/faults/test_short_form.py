@@ -45,7 +45,15 @@ def test_a_storm_of_faults_loses_nothing_doubles_nothing_and_keeps_every_limit(
 ) -> None:
     private: dict[str, int] = {}
     result = storm(
-        Plan(tmp_path, backend=backend, rate=100.0, in_flight=60, seed=SEED, fresh_statistics=False),
+        Plan(
+            tmp_path,
+            backend=backend,
+            rate=100.0,
+            in_flight=60,
+            notifiers=1,
+            seed=SEED,
+            fresh_statistics=False,
+        ),
         draw(SEED, count, some_of(faults_for(backend), count), (0.3, 1.2)),
         keep=lambda site: private.update(private_finds(site)),
     )

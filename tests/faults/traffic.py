@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,12 +16,19 @@ from pathlib import Path
 
 from bulksend.settings import Settings
 from producer import Producer
+from tests.faults.hooks import Hooks
 from tests.faults.installation import SENDER, Installation, numbers
 from tests.faults.notes import Notes
+from tests.faults.programs import Programs
 from tests.faults.receipts import Receipts
 
 TEXT = {"body": "canary-words for {{k}}"}
 CODE_TTL = timedelta(seconds=20)
+#: Words of the traffic that may be nowhere but in the ledger and at the vendor.
+#: A number stands alone: instants in milliseconds and hashes hold such digits too, from time to time.
+PRIVATE = re.compile(rb"canary-words|c4n4ry|(?<![\da-f])1[2-9]\d\d555\d{4}(?![\da-f])")
+#: Each so many campaigns is a file that a program posts.
+_POSTED_EACH = 4
 
 
 class Traffic:
@@ -35,10 +43,15 @@ class Traffic:
         code_every: float = 0.5,
         resend_each: int = 3,
         most_messages: int | None = None,
+        over_http: bool = True,
     ) -> None:
+        """``over_http``: programs send codes and files over HTTP too, and follow the events."""
         self.site = site
         self.notes = Notes()
         self.receipts = Receipts(site, self.notes, site.plan.seed)
+        self.programs = Programs(site, self.notes, self.people, code_every=code_every)
+        self.hooks = Hooks(site, self.programs, PRIVATE, site.plan.seed)
+        self._over_http = over_http and site.plan.serves > 0
         self._blasts_in: dict[str, list[str]] = {}
         self._rows = campaign_rows
         self._ahead = ahead_seconds
@@ -57,6 +70,8 @@ class Traffic:
     def start(self) -> None:
         """Begin to send."""
         self.receipts.start()
+        if self._over_http:
+            self.programs.start()
         for thread in self._threads:
             thread.start()
 
@@ -65,6 +80,7 @@ class Traffic:
         self._stop.set()
         for thread in self._threads:
             thread.join(120)
+        self.programs.stop()
 
     def people(self, count: int) -> list[str]:
         """Recipients that no other message of this run has."""
@@ -113,9 +129,12 @@ class Traffic:
         for number in itertools.count():
             if not self._wait_for_room() or (self._most is not None and sent >= self._most):
                 return
-            people = self.people(self._rows)
-            self.blast(f"blast {number}", people, resend=number % self._resend_each == self._resend_each - 1)
-            sent += len(people)
+            if self._over_http and number % _POSTED_EACH == _POSTED_EACH - 1:
+                self.programs.post_file(f"file-{number}", self._rows)
+            else:
+                resend = number % self._resend_each == self._resend_each - 1
+                self.blast(f"blast {number}", self.people(self._rows), resend=resend)
+            sent += self._rows
 
     def _wait_for_room(self) -> bool:
         """Wait until little enough waits; False once told to stop."""
