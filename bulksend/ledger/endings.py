@@ -37,6 +37,8 @@ MAYBE_SENT = (
 )
 #: The error of an attempt that was in flight when its worker's lease ended, until its result comes.
 WORKER_LOST = "its worker was lost"
+#: The error of an attempt that nothing is known of but that it may have been made.
+RESTORED = "the ledger was restored from a backup, after which it may have been sent"
 #: SQL: no attempt was accepted or may have been sent.
 NEVER_TAKEN = (
     "(messages.attempts = 0 OR NOT EXISTS (SELECT 1 FROM attempts v WHERE v.message_pk = messages.id"  # noqa: S608

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, TextClause, case, 
 
 from bulksend.ledger import search
 from bulksend.ledger.database import among
-from bulksend.ledger.endings import WORKER_LOST
+from bulksend.ledger.endings import RESTORED, WORKER_LOST
 from bulksend.ledger.schema import UNKNOWN_SQL, attempts, messages
 
 
@@ -21,6 +21,7 @@ class Trace(StrEnum):
     NO_ANSWER = "no_answer"
     ANSWER_CUT = "answer_cut"
     ODD_ANSWER = "odd_answer"
+    RESTORED = "restored"
 
 
 #: What each means, in one line.
@@ -29,6 +30,7 @@ MEANING = {
     Trace.NO_ANSWER: "all or part of the request was written and no reply came: it may have been sent",
     Trace.ANSWER_CUT: "a reply began and broke off: most likely it was sent",
     Trace.ODD_ANSWER: "the reply neither accepts nor surely refuses it: see ret_code, http_status and error",
+    Trace.RESTORED: "the ledger was restored from a backup that says it was not sent yet: it may have been sent since",
 }
 
 # SQLite uses a partial index only for the exact text of its condition.
@@ -51,6 +53,8 @@ def trace_of(attempt: Mapping[Any, Any]) -> Trace:
     """What an attempt of unknown outcome left behind."""
     if attempt["error"] == WORKER_LOST:
         return Trace.WORKER_LOST
+    if attempt["error"] == RESTORED:
+        return Trace.RESTORED
     if attempt["http_status"] is not None:
         return Trace.ODD_ANSWER
     return Trace.ANSWER_CUT if attempt["reply_began"] else Trace.NO_ANSWER

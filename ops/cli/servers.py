@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json
-from ops.cli.context import DONE, FAILED, check_ledger_is_chosen, command, ledger, settings
+from ops.cli.arguments import Json, Why
+from ops.cli.context import DONE, FAILED, actor, check_ledger_is_chosen, command, ledger, settings
 
 
 def register_first(app: typer.Typer) -> None:
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     )(simulate)
     app.command("settings")(settings_)
     app.command("doctor")(doctor)
+    app.command("restored")(restored)
 
 
 @command
@@ -218,3 +219,36 @@ def doctor(json: Json = False) -> int:
             if check.remedy:
                 line(f"    {check.remedy}", "yellow")
     return DONE if found.well else FAILED
+
+
+@command
+def restored(
+    why: Why,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; change nothing.")] = False,
+    json: Json = False,
+) -> int:
+    """Make a restored ledger safe: run it before any worker. Holds back what may have been sent after the backup."""
+    from bulksend.messaging.units import counted
+    from bulksend.operations.restore import mark_restored
+    from ops.cli.output import print_json, say
+
+    of = settings()
+    check_ledger_is_chosen(of)
+    done = mark_restored(ledger(of), of.account(), actor=actor(), why=why, dry_run=dry_run)
+    if json:
+        print_json(done.as_json())
+        return DONE
+    if dry_run:
+        say(
+            f"{counted(done.unknown, 'message')} would become unknown: they may have been sent after the backup"
+        )
+        return DONE
+    say(f"{counted(done.unknown, 'message')} may have been sent after the backup and are unknown now")
+    if done.campaigns_paused:
+        say(f"paused, since their rows were not all taken in: {', '.join(done.campaigns_paused)}")
+    if done.files_refused:
+        say(f"{counted(done.files_refused, 'posted file')} refused: their rows may have been sent")
+    say(
+        'The account is paused. Next: docs/operations.md, "After a restore"; then bulksend account resume --why "…"'
+    )
+    return DONE

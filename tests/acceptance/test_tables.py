@@ -47,7 +47,17 @@ COMMANDS = {
 
 #: Those that print no table: sentences, JSON, a file, a screen (test_watching.py), or what their own tests look at.
 NO_TABLE = {
-    *(("demo",), ("up",), ("worker",), ("relay",), ("serve",), ("simulate",), ("migrate",), ("export",)),
+    *(
+        ("demo",),
+        ("up",),
+        ("worker",),
+        ("relay",),
+        ("serve",),
+        ("simulate",),
+        ("migrate",),
+        ("restored",),
+        ("export",),
+    ),
     ("messages", "resolve"),
     *(("users", act) for act in ("add", "reset", "disable")),
     *(("tokens", act) for act in ("add", "revoke")),
