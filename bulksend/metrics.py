@@ -278,11 +278,19 @@ class HttpMetrics:
             registry=registry,
             buckets=_REQUESTS,
         )
+        self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        self._requests.labels(route, method, str(status)).inc()
-        self._duration.labels(route, method).observe(seconds)
+        labels = route, method, status
+        if labels not in self._of:
+            self._of[labels] = (
+                self._requests.labels(route, method, str(status)),
+                self._duration.labels(route, method),
+            )
+        requests, duration = self._of[labels]
+        requests.inc()
+        duration.observe(seconds)
 
 
 class WebhookMetrics:

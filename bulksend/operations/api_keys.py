@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from bulksend.errors import InvalidValue, NotFound, NotSignedIn
+from bulksend.errors import InvalidValue, LedgerUnreachable, NotFound, NotSignedIn
 from bulksend.ledger import api_keys
 from bulksend.ledger.api_keys import ApiKey
 from bulksend.ledger.database import Database
@@ -33,11 +33,17 @@ from bulksend.operations.json_shape import to_json
 log = structlog.get_logger(__name__)
 
 PREFIX = "bsk"
+_ID_LENGTH = 9
+#: Where the id is in the text of a key.
+_ID = slice(len(PREFIX) + 1, len(PREFIX) + 1 + _ID_LENGTH)
 #: A revoked key is refused within this time.
 REMEMBERED_S = 0.5
+#: A key that is used after this time is read again beforehand, so that no request waits for it.
+_READ_AGAIN_S = 0.25
 #: The last use of a key is written at most once in this time.
 USE_KEPT_S = 60
-_MOST_KNOWN = 10_000
+#: The ids of keys that do not exist are remembered up to this many.
+_MOST_UNKNOWN = 10_000
 _NOWHERE = Origin()
 _HIDDEN = ("hash", "kinds", "senders")
 _LONGEST_NAME = 100
@@ -112,7 +118,7 @@ def add(
     random: Callable[[int], bytes] = secrets.token_bytes,
 ) -> NewKey:
     """Make a key. Empty ``kinds`` or ``senders`` (digits): all; ``expires_at`` in ms since the epoch."""
-    id = base62(random(ID_BYTES), 9)
+    id = base62(random(ID_BYTES), _ID_LENGTH)
     key = compose(PREFIX, id, random(SECRET_BYTES))
     api_keys.add(
         tx,
@@ -162,6 +168,23 @@ def _existing(tx: Connection, id: str) -> ApiKey:
     return key
 
 
+@dataclass(slots=True)
+class _Known:
+    """A key as the ledger had it at ``read_at``, and what its text says."""
+
+    read_at: float
+    key: ApiKey
+    role: Role = field(init=False)
+    kinds: frozenset[Kind] = field(init=False)
+    senders: frozenset[str] = field(init=False)
+    is_being_read: bool = False
+
+    def __post_init__(self) -> None:
+        self.role = Role(self.key.role)
+        self.kinds = frozenset(Kind(kind) for kind in _listed(self.key.kinds))
+        self.senders = frozenset(_listed(self.key.senders))
+
+
 class KeyRing:
     """Tells whose a presented key is. Thread-safe; it remembers each key for REMEMBERED_S.
 
@@ -176,71 +199,91 @@ class KeyRing:
         *,
         now_ms: Callable[[], float] = lambda: time.time() * 1000,
         steady: Callable[[], float] = time.monotonic,
+        most_unknown: int = _MOST_UNKNOWN,
     ) -> None:
         self._database = database
+        self._most_unknown = most_unknown
         self._now_ms = now_ms
         self._steady = steady
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, ApiKey | None]] = {}
+        self._known: dict[str, _Known] = {}
+        """Keys that exist, by id: no flood of others displaces them."""
+        self._unknown: dict[str, float] = {}
+        """When the ledger had no key of that id."""
         self._used: dict[str, float] = {}
-        self._writer = ThreadPoolExecutor(1, "key-use")
+        self._thread = ThreadPoolExecutor(1, "keys")
 
     def close(self) -> None:
         """Write the last uses that wait to be written."""
-        self._writer.shutdown()
+        self._thread.shutdown()
 
     def principal(self, presented: str, origin: Origin = _NOWHERE) -> Principal:
         """The principal of a key; may read the ledger.
 
         Raises NotSignedIn when it is malformed, unknown, expired or revoked.
         """
-        return self._checked(self._find(_id(presented)), presented, origin)
+        id = _id(presented)
+        known = self._known.get(id)
+        if known is None or self._is_old(known.read_at):
+            known = self._read(id)
+        return self._checked(known, presented, origin)
 
     def remembered(self, presented: str, origin: Origin = _NOWHERE) -> Principal | None:
         """The principal of a key that is remembered, without a read; None for any other. Raises as ``principal``."""
-        is_known, key = self._recall(_id(presented))
-        return self._checked(key, presented, origin) if is_known else None
+        known = self._known.get(presented[_ID])
+        if known is None:
+            if self._is_old(self._unknown.get(_id(presented), float("-inf"))):
+                return None
+            raise _not_known()
+        if self._is_old(known.read_at):
+            return None
+        if self._is_old(known.read_at, _READ_AGAIN_S):
+            self._read_beforehand(known)
+        return self._checked(known, presented, origin)
 
     def has_seen(self, presented: str) -> bool:
         """Whether the ledger had a key of that id lately. Raises NotSignedIn when it is malformed."""
-        with self._lock:
-            _, key = self._known.get(_id(presented), (0.0, None))
-        return key is not None
+        return _id(presented) in self._known
 
-    def _checked(self, key: ApiKey | None, presented: str, origin: Origin) -> Principal:
-        if key is None or not hmac.compare_digest(key.hash, _hash(presented)):
-            raise NotSignedIn("the key is unknown; `bulksend keys list` shows those that exist")
+    def _checked(self, known: _Known | None, presented: str, origin: Origin) -> Principal:
+        if known is None or not hmac.compare_digest(known.key.hash, _hash(presented)):
+            _id(presented)  # says so where it has a typing error
+            raise _not_known()
+        key = known.key
         if not key.is_live(int(self._now_ms())):
             raise NotSignedIn(f"the key {key.id} is {'revoked' if key.revoked_at else 'expired'}")
         self._note_use(key.id, origin.ip)
-        return Principal(
-            key.id,
-            key.name,
-            Role(key.role),
-            frozenset(Kind(kind) for kind in _listed(key.kinds)),
-            frozenset(_listed(key.senders)),
-            origin,
-        )
+        return Principal(key.id, key.name, known.role, known.kinds, known.senders, origin)
 
-    def _recall(self, id: str) -> tuple[bool, ApiKey | None]:
-        """Whether it is known what the ledger has of this id, and what that is."""
-        with self._lock:
-            seen_at, key = self._known.get(id, (float("-inf"), None))
-        return self._steady() - seen_at < REMEMBERED_S, key
+    def _is_old(self, read_at: float, seconds: float = REMEMBERED_S) -> bool:
+        return self._steady() - read_at >= seconds
 
-    def _find(self, id: str) -> ApiKey | None:
-        is_known, key = self._recall(id)
-        if is_known:
-            return key
+    def _read(self, id: str) -> _Known | None:
         # Before the read: what is revoked after it is refused REMEMBERED_S later.
         now = self._steady()
         with self._database.translated_errors(), self._database.read() as tx:
             key = api_keys.get(tx, id)
         with self._lock:
-            if len(self._known) > _MOST_KNOWN:
-                self._known.clear()
-            self._known[id] = now, key
-        return key
+            if key is not None:
+                known = self._known[id] = _Known(now, key)
+                return known
+            self._known.pop(id, None)
+            if len(self._unknown) >= self._most_unknown:
+                self._unknown.clear()
+            self._unknown[id] = now
+            return None
+
+    def _read_beforehand(self, known: _Known) -> None:
+        if known.is_being_read:
+            return
+        known.is_being_read = True
+        with suppress(RuntimeError):
+            self._thread.submit(self._read_quietly, known.key.id)
+
+    def _read_quietly(self, id: str) -> None:
+        """A failure is the next request's, which reads it again."""
+        with suppress(LedgerUnreachable, DBAPIError, PoolTimeout):
+            self._read(id)
 
     def _note_use(self, id: str, ip: str | None) -> None:
         now = self._steady()
@@ -250,7 +293,7 @@ class KeyRing:
             self._used[id] = now
         # A request that is answered while the process stops comes after ``close``.
         with suppress(RuntimeError):
-            self._writer.submit(self._write_use, id, ip)
+            self._thread.submit(self._write_use, id, ip)
 
     def _write_use(self, id: str, ip: str | None) -> None:
         try:
@@ -258,6 +301,10 @@ class KeyRing:
                 api_keys.note_use(tx, id, ip)
         except (DBAPIError, PoolTimeout) as error:
             log.warning("last_use_not_written", key=id, error=log_text(error))
+
+
+def _not_known() -> NotSignedIn:
+    return NotSignedIn("the key is unknown; `bulksend keys list` shows those that exist")
 
 
 def _id(presented: str) -> str:

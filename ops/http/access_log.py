@@ -4,63 +4,47 @@ private.
 
 from __future__ import annotations
 
-import time
+from starlette.types import Scope
 
-import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
+from bulksend.logs import InfoLines
 from bulksend.metrics import HttpMetrics
 from bulksend.tracing import Tracing
-
-log = structlog.get_logger(__name__)
 
 #: The status of a request whose caller left before the answer began.
 CALLER_LEFT = 499
 _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT"})
+_lines = InfoLines(__name__, "http_request")
 
 
 class AccessLog:
-    """ASGI middleware. The id of the request is bound to the log by ``RequestIds``."""
+    """Notes each request when it has been answered."""
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, tracing: Tracing | None) -> None:
-        self._app = app
+    def __init__(self, metrics: HttpMetrics, tracing: Tracing | None) -> None:
         self._metrics = metrics
         self._tracing = tracing
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began = time.perf_counter()
-        status = CALLER_LEFT
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-        finally:
-            seconds, route = time.perf_counter() - began, route_of(scope)
-            self._metrics.count(route, _method(scope), status, seconds)
-            if self._tracing is not None:
-                attributes = {"http.route": route, "http.request.method": _method(scope)}
-                self._tracing.record(
-                    f"{_method(scope)} {route}",
-                    seconds,
-                    attributes | {"http.response.status_code": status},
-                    headers=_trace_headers(scope),
-                )
-            log.info(
-                "http_request",
-                method=scope["method"],
-                route=route,
-                status=status,
-                ms=round(seconds * 1000, 1),
-                key=getattr(scope["state"].get("principal"), "id", None),
+    def note(self, scope: Scope, status: int, seconds: float) -> None:
+        """A request was answered, or its caller left. Its id is bound to the log."""
+        route, method = route_of(scope), _method(scope)
+        self._metrics.count(route, method, status, seconds)
+        if self._tracing is not None:
+            attributes = {"http.route": route, "http.request.method": method}
+            self._tracing.record(
+                f"{method} {route}",
+                seconds,
+                attributes | {"http.response.status_code": status},
+                headers=_trace_headers(scope),
             )
+        _lines.write(
+            {
+                "request_id": scope["state"]["request_id"],
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                "key": getattr(scope["state"].get("principal"), "id", None),
+            }
+        )
 
 
 def _trace_headers(scope: Scope) -> dict[str, str]:

@@ -18,12 +18,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from bulksend import __version__
 from bulksend.metrics import HttpMetrics
 from bulksend.operations.receipt_tokens import read_tokens
-from ops.http import problems, request_ids
+from ops.http import problems
 from ops.http.access_log import AccessLog
 from ops.http.body_limits import BodyLimits
+from ops.http.messages_in import MessagesIn
 from ops.http.parts import Parts
 from ops.http.receipts_in import ReceiptsIn, is_callback
-from ops.http.response_headers import ResponseHeaders
+from ops.http.requests import Requests
 from ops.http.routes import (
     campaigns,
     events,
@@ -84,9 +85,10 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.parts = parts
     app.receipts = _receipts(parts)
     app.state.sending = Sending(parts)
+    app.requests = _requests(parts, MessagesIn(parts, app.state.sending, app.framework))
     problems.install(app)
-    _add_middleware(app, parts)
-    app.router.routes.append(messages.shortcut())
+    app.add_middleware(BodyLimits)
+    app.add_middleware(problems.Crashes)
     for router in _ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -99,39 +101,43 @@ def create_app(parts: Parts) -> FastAPI:
 
 
 class _Application(FastAPI):
-    """Hands callbacks to ``receipts`` before anything else sees them: they are in no access log, and cost little."""
+    """Hands a request to ``receipts`` or ``requests`` first. Callbacks are in no access log, and cost little."""
 
     receipts: ASGIApp
+    requests: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if is_callback(scope):
-            await self.receipts(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await (self.receipts if is_callback(scope) else self.requests)(scope, receive, send)
+
+    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI's own way to an endpoint."""
+        await super().__call__(scope, receive, send)
 
 
 def _receipts(parts: Parts) -> ASGIApp:
     taken: Any = ReceiptsIn(parts.receipts, lambda: read_tokens(parts.database))
-    proxies = parts.settings.trusted_proxies
-    # uvicorn and starlette name the same types differently.
-    return cast("ASGIApp", ProxyHeadersMiddleware(taken, trusted_hosts=proxies)) if proxies else taken
+    return _behind_proxies(parts, taken)
 
 
-def _add_middleware(app: FastAPI, parts: Parts) -> None:
-    """The last one added is the first to see a request."""
+def _requests(parts: Parts, app: ASGIApp) -> ASGIApp:
+    """What comes before the application for every request that is no callback."""
     of = parts.settings
-    app.add_middleware(BodyLimits)
-    app.add_middleware(problems.Crashes)
     if of.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
+        app = CORSMiddleware(
+            app,
             allow_origins=of.cors_origins.split(","),
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=_CORS_REQUEST,
             expose_headers=_CORS_ANSWER,
         )
-    app.add_middleware(ResponseHeaders)
-    app.add_middleware(AccessLog, metrics=HttpMetrics(parts.registry), tracing=parts.tracing)
-    app.add_middleware(request_ids.RequestIds)
-    if of.trusted_proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=of.trusted_proxies)
+    return _behind_proxies(parts, Requests(app, AccessLog(HttpMetrics(parts.registry), parts.tracing)))
+
+
+def _behind_proxies(parts: Parts, app: Any) -> ASGIApp:
+    proxies = parts.settings.trusted_proxies
+    # uvicorn and starlette name the same types differently.
+    return cast("ASGIApp", ProxyHeadersMiddleware(app, trusted_hosts=proxies) if proxies else app)

@@ -30,6 +30,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
+from starlette.types import Scope
 
 from bulksend.ledger.database import Database
 from bulksend.ledger.idempotency import Answer
@@ -112,9 +113,9 @@ def hash_of(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def scope_of(request: Request, principal: Principal) -> tuple[str, ...]:
+def scope_of(scope: Scope, principal: Principal) -> tuple[str, ...]:
     """Where an Idempotency-Key counts: for this caller, method and path."""
-    return principal.id, request.method, request.url.path, request.url.query
+    return principal.id, scope["method"], scope["path"], scope["query_string"].decode("latin-1")
 
 
 async def _once(
@@ -128,7 +129,7 @@ async def _once(
 ) -> OneAnswer:
     is_json = request.headers.get("content-type", "").partition(";")[0].strip() in ("application/json", "")
     body = hash_of(await request.body()) if given is not None and is_json else None
-    return OneAnswer(parts, scope_of(request, principal), given, body)
+    return OneAnswer(parts, scope_of(request.scope, principal), given, body)
 
 
 #: A parameter of a POST's endpoint: see this module.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -130,38 +130,55 @@ def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:
     return {"field": error.field, "row": row, "value": error.value or None, "why": error.why}
 
 
+def _of_the_database(request: Request, error: DBAPIError) -> JSONResponse:
+    return of_error(request, request.app.state.parts.database.translated(error))
+
+
+def _of_a_text(request: Request, _: UnicodeEncodeError) -> JSONResponse:
+    return of_error(request, InvalidInput("a text has half of a character (a lone surrogate); correct it"))
+
+
+def _of_the_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    # Without the input, which may be private.
+    found = [
+        {"field": ".".join(map(str, each["loc"][1:])) or "body", "row": None, "why": str(each["msg"])}
+        for each in error.errors()
+    ]
+    detail = f"{found[0]['field']}: {found[0]['why']}" if found else "the request is malformed"
+    return problem(request, 422, "Invalid input", detail, code="invalid_input", errors=found)
+
+
+def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+    title = HTTPStatus(error.status_code).phrase
+    code = getattr(error, "code", title.lower().replace(" ", "_"))
+    return problem(request, error.status_code, title, str(error.detail), code=code, headers=error.headers)
+
+
+_ANSWERS: Mapping[type[Exception], Callable[[Request, Any], JSONResponse]] = {
+    BulksendError: of_error,
+    DBAPIError: _of_the_database,
+    UnicodeEncodeError: _of_a_text,
+    RequestValidationError: _of_the_request,
+    HTTPException: _of_the_framework,
+}
+
+
+def answer_to(request: Request, error: Exception) -> JSONResponse:
+    """The problem of an error that endpoints may raise. Raises the error itself when it is none of these."""
+    for kind, answer in _ANSWERS.items():
+        if isinstance(error, kind):
+            return answer(request, error)
+    raise error
+
+
 def install(app: FastAPI) -> None:
     """Have the application answer every error with a problem."""
 
-    @app.exception_handler(BulksendError)
-    def _ours(request: Request, error: BulksendError) -> JSONResponse:
-        return of_error(request, error)
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        return answer_to(request, error)
 
-    @app.exception_handler(DBAPIError)
-    def _of_the_database(request: Request, error: DBAPIError) -> JSONResponse:
-        return of_error(request, request.app.state.parts.database.translated(error))
-
-    @app.exception_handler(UnicodeEncodeError)
-    def _of_a_text(request: Request, _: UnicodeEncodeError) -> JSONResponse:
-        return of_error(
-            request, InvalidInput("a text has half of a character (a lone surrogate); correct it")
-        )
-
-    @app.exception_handler(RequestValidationError)
-    def _of_the_request(request: Request, error: RequestValidationError) -> JSONResponse:
-        # Without the input, which may be private.
-        found = [
-            {"field": ".".join(map(str, each["loc"][1:])) or "body", "row": None, "why": str(each["msg"])}
-            for each in error.errors()
-        ]
-        detail = f"{found[0]['field']}: {found[0]['why']}" if found else "the request is malformed"
-        return problem(request, 422, "Invalid input", detail, code="invalid_input", errors=found)
-
-    @app.exception_handler(HTTPException)
-    def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        title = HTTPStatus(error.status_code).phrase
-        code = getattr(error, "code", title.lower().replace(" ", "_"))
-        return problem(request, error.status_code, title, str(error.detail), code=code, headers=error.headers)
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, answer)
 
 
 class Crashes:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fastapi import Request, Response
 from pydantic_core import from_json
+from starlette.types import Scope
 
 from bulksend.errors import BulksendError, InvalidInput, InvalidValue, RequestRunning, code_of
 from bulksend.ledger.direct_sends import DirectResult, SendRequest
@@ -19,7 +19,7 @@ from bulksend.messaging.json_encoding import make_json_encoder
 from bulksend.operations import messages
 from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import Keyed, keyed
-from ops.http.idempotency import HEADER, REPLAYED, hash_of, scope_of
+from ops.http.idempotency import hash_of, scope_of
 from ops.http.message_json import MOST_MESSAGES, MOST_WAIT_S
 from ops.http.parts import Parts
 from ops.http.send_batches import SendBatches
@@ -47,10 +47,14 @@ class Sending:
         self._batches = SendBatches(self._direct)
         self._watching = Watching(partial(_statuses, parts))
 
-    async def answer(self, request: Request, principal: Principal) -> Response:
-        """The answer to a request. Raises InvalidInput, LedgerUnreachable and what they are the base of."""
-        body = await request.body()
-        key = self._keyed(request, principal, body)
+    async def answer(
+        self, scope: Scope, body: bytes, given: str | None, principal: Principal
+    ) -> tuple[bytes, bool]:
+        """The JSON of the answer, and whether it was given before; ``given`` is the Idempotency-Key.
+
+        Raises InvalidInput, LedgerUnreachable and what they are the base of.
+        """
+        key = None if given is None else self._keyed(given, scope, principal, body)
         asked = _parsed(body)
         many = _listed(asked)
         items = [
@@ -62,13 +66,10 @@ class Sending:
             raise items[0].error
         made, replayed = await self._stored(items, key, single=many is None)
         await self._wait(made, items)
-        return Response(_dump(made), 202, REPLAYED if replayed else None, media_type="application/json")
+        return _dump(made).encode(), replayed
 
-    def _keyed(self, request: Request, principal: Principal, body: bytes) -> Keyed | None:
-        given = request.headers.get(HEADER)
-        if given is None:
-            return None
-        return keyed(given, scope=scope_of(request, principal), body=hash_of(body), cipher=self._parts.cipher)
+    def _keyed(self, given: str, scope: Scope, principal: Principal, body: bytes) -> Keyed:
+        return keyed(given, scope=scope_of(scope, principal), body=hash_of(body), cipher=self._parts.cipher)
 
     def _read(self, message: object, principal: Principal, key: str | None) -> _Item:
         try:

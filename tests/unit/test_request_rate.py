@@ -53,3 +53,14 @@ def test_callers_that_have_gone_are_forgotten_and_those_of_this_second_are_not()
     assert len(rate._seen) == 1
     with pytest.raises(TooManyRequests):
         rate.check("key a")
+
+
+def test_the_requests_of_callers_that_have_gone_are_forgotten_before_they_fill_the_memory() -> None:
+    clock = Clock()
+    rate = RequestRate(100, clock, most_requests=1000)
+    for n in range(10):
+        for _ in range(100):
+            rate.check(f"key {n}")
+        clock.seconds += 1.0
+    rate.check("key a")
+    assert list(rate._seen) == ["key a"]

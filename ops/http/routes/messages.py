@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.routing import Route
 
 from bulksend.bootstrap import working_limiter
 from bulksend.errors import InvalidInput, InvalidValue
@@ -14,13 +13,13 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
 from bulksend.messaging.units import counted
 from bulksend.operations import messages, unknowns
-from bulksend.operations.access import Role, record_reading
+from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import Page
 from bulksend.operations.messages import Filter
 from bulksend.operations.why import explain
-from ops.http.idempotency import Once
+from ops.http.idempotency import HEADER, REPLAYED, Once
 from ops.http.message_json import ManyMessages, MessageAnswer, NewMessages
-from ops.http.parts import Operator, P, Parts, Sender, Viewer, presented_key, signed_in
+from ops.http.parts import Operator, P, Parts, Sender, Viewer
 from ops.http.problems import PROBLEMS
 from ops.http.sending import Sending
 
@@ -65,21 +64,9 @@ async def send(request: Request, principal: Sender) -> Response:
     The answer comes when the messages are stored, or with `wait_seconds` (at most 30) when they have ended.
     """
     sending: Sending = request.app.state.sending
-    return await sending.answer(request, principal)
-
-
-async def _send_at_once(request: Request) -> Response:
-    """The same as ``send`` without what FastAPI does for any endpoint, which takes longer than all the rest."""
-    state = request.app.state
-    principal = await signed_in(request, state.parts, presented_key(request))
-    principal.check_role(Role.SENDER)
-    sending: Sending = state.sending
-    return await sending.answer(request, principal)
-
-
-def shortcut() -> Route:
-    """Answers ``POST /v1/messages`` where it stands before the router, whose endpoint then only describes it."""
-    return Route("/v1/messages", _send_at_once, methods=["POST"])
+    given = request.headers.get(HEADER)
+    body, replayed = await sending.answer(request.scope, await request.body(), given, principal)
+    return Response(body, 202, REPLAYED if replayed else None, media_type="application/json")
 
 
 class Filters(BaseModel):

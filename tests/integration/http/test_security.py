@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+import structlog
 from fastapi import APIRouter, Body
 from fastapi.testclient import TestClient
 
@@ -175,6 +176,18 @@ def test_the_access_log_has_the_route_and_the_key_and_nothing_private(
     assert (second["route"], second["status"], second["key"]) == ("none", 404, None)
     assert NUMBER not in log.getvalue()
     assert CODE not in log.getvalue()
+
+
+def test_a_line_of_the_access_log_is_what_the_log_makes_of_any_event(log: io.StringIO) -> None:
+    fields = {"request_id": f"r-{NUMBER}", "route": "/v1/\x07messages", "status": 202, "ms": 1.5, "key": None}
+    logs.InfoLines("ops.http.access_log", "http_request").write(fields)
+    structlog.get_logger("ops.http.access_log").info("http_request", **fields)
+    quick, usual = log.getvalue().splitlines()
+    assert "4477*****123" in quick
+    assert re.sub(r'"timestamp": "[^"]+Z"', "", quick) == re.sub(r'"timestamp": "[^"]+Z"', "", usual)
+    logs.configure("WARNING", "json", log)
+    logs.InfoLines("ops.http.access_log", "http_request").write(fields)
+    assert len(log.getvalue().splitlines()) == 2, "the level counts"
 
 
 def test_an_error_that_nothing_expects_is_a_problem_and_its_text_is_in_no_log(

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from bulksend.errors import InvalidValue, NotFound, NotSignedIn
 from bulksend.ledger import operator_log
 from bulksend.ledger.database import Database
+from bulksend.messaging.secret_text import compose
 from bulksend.messaging.states import Kind
 from bulksend.operations import api_keys
 from bulksend.operations.access import Origin, Role
@@ -86,6 +87,36 @@ def test_a_revoked_key_is_refused_within_a_second(ledger: Database, clock: Clock
     assert ring.remembered(key["key"]) is None
     with pytest.raises(NotSignedIn, match="revoked"):
         ring.principal(key["key"])
+    ring.close()
+
+
+def test_a_key_in_use_is_read_again_before_a_request_would_wait_for_it(
+    ledger: Database, clock: Clock
+) -> None:
+    key = made(ledger)
+    ring = KeyRing(ledger, steady=clock)
+    ring.principal(key["key"])
+    api_keys.revoke_key(ledger, key["id"], actor="ann", why="leaked")
+    clock.seconds += REMEMBERED_S / 2
+    assert ring.remembered(key["key"]) is not None
+    ring.close()  # the read that this began has ended
+    clock.seconds += REMEMBERED_S / 2
+    with pytest.raises(NotSignedIn, match="revoked"):
+        ring.remembered(key["key"])
+
+
+def test_keys_that_do_not_exist_displace_none_that_does_and_fill_no_memory(
+    ledger: Database, clock: Clock
+) -> None:
+    key = made(ledger)["key"]
+    ring = KeyRing(ledger, steady=clock, most_unknown=10)
+    ring.principal(key)
+    for n in range(25):
+        with pytest.raises(NotSignedIn):
+            ring.principal(compose("bsk", f"{n:09}", bytes(32)))
+    assert ring.remembered(key) is not None
+    assert ring.has_seen(key)
+    assert len(ring._unknown) <= 10
     ring.close()
 
 
