@@ -230,6 +230,29 @@ def test_a_receipt_is_given_up_after_its_tries(
     assert stats["receipts"] == {"posted": 0, "retried": 2, "given_up": 1, "pending": 0}
 
 
+def test_receipts_that_were_taken_are_listed_and_no_wait_exceeds_the_cap(
+    rehearse: Callable[..., Any], receive: Callable[..., Receiver]
+) -> None:
+    # Without the cap the first wait alone is ten minutes.
+    receiver = receive(*[500] * 9)
+    settings = ReceiptSettings(
+        receiver.url,
+        sent=NOW,
+        delivered_share=0,
+        retry_ms=600_000,
+        retry_cap_ms=1,
+        tries=20,
+        keep_posted=True,
+    )
+    rehearsal = rehearse(receipts=settings)
+    message_id = rehearsal.dial().ask().json["Data"]["MessageId"]
+    stats = rehearsal.until(lambda stats: stats["receipts"]["pending"] == 0)
+    assert stats["receipts"]["retried"] == 9
+    (taken,) = rehearsal.page("/_/receipts")
+    assert (taken["n"], taken["message_id"], taken["status"]) == (1, message_id, "sent")
+    assert rehearsal.page("/_/receipts", after=1) == []
+
+
 def test_a_dead_url_costs_receipts_and_no_replies(rehearse: Callable[..., Any]) -> None:
     settings = ReceiptSettings("http://127.0.0.1:9/", sent=NOW, delivered_share=0, retry_ms=1, tries=2)
     rehearsal = rehearse(receipts=settings)
