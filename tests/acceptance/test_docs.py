@@ -84,6 +84,8 @@ def test_the_commands_of_the_docs_do_what_they_say(tmp_path: Path, shell: Shell)
                 done = run(_filled_in(line, run))
                 results[line] = done.returncode
                 assert done.returncode in _expected(line), f"{line}\n{done.stdout}\n{done.stderr}"
+        # docs/webhooks.md: a receiver on this machine may be tried.
+        assert run("./run bulksend webhooks add http://127.0.0.1:9000/").returncode == 0
         assert (folder / "spring-sale.csv").read_text().count("\n") == 2001
         assert (folder / "refused.csv").read_text().count("\n") == 40
         assert "bulksend_audit_holds 1.0" in (folder / "bulksend.prom").read_text()

@@ -13,13 +13,16 @@ from bulksend.messaging.webhook_bodies import BATCH, TEST, TYPES
 from bulksend.messaging.webhook_signature import headers, secret_text
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+RECEIVER = (Path(__file__).resolve().parents[2] / "examples" / "webhook_receiver.py").read_text(
+    encoding="utf-8"
+)
+EXAMPLES = [*re.findall(r"```python\n(.*?)```", PAGE, re.S), RECEIVER]
 OLD, NEW, OTHER = (secret_text(bytes([n]) * 32) for n in range(3))
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["with a package", "by hand"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["with a package", "by hand", "a receiver"])
 def test_an_example_takes_our_signatures_and_no_other(example: str) -> None:
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "example"}
     exec(example, names)  # noqa: S102
     body, now = b'{"type":"webhook.test","data":{}}', int(time.time())
     signed = dict(headers([NEW, OLD], "an-id", now, body))
