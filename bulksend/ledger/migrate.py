@@ -26,7 +26,18 @@ _STEP = re.compile(r'^(revision|down_revision) *(?::[^=]*)?= *"(.+)"', re.MULTIL
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Upgrade or downgrade to ``revision``. Raises SchemaNewer when a newer program migrated the database."""
+    """Upgrade or downgrade to ``revision``. Raises SchemaNewer when a newer program migrated the database.
+
+    On PostgreSQL an upgrade commits each step by itself, so that none keeps its locks while the others work: programs
+    of the version before write meanwhile. An interrupted one is repeated, and goes on from there.
+    """
+    target = newest_revision() if revision == "head" else revision
+    while _step(database, target):
+        pass
+
+
+def _step(database: Database, target: str) -> bool:
+    """The next step of an upgrade; or all of them where no other program waits. Returns whether more is to be done."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
@@ -36,17 +47,19 @@ def migrate(database: Database, revision: str = "head") -> None:
         config.attributes["connection"] = tx
         current = _recorded(tx)
         _refuse_newer(database, current)
-        script = ScriptDirectory.from_config(config)
-        known = [step.revision for step in script.walk_revisions()]
-        target = newest_revision() if revision == "head" else revision
-        if revision == "base" or (
-            current in known and target in known and known.index(target) > known.index(current)
-        ):
-            command.downgrade(config, revision)
+        known = [step.revision for step in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+        if target == "base" or (current in known and target in known[: known.index(current)]):
+            command.downgrade(config, target)
+            reached = target
         else:
-            command.upgrade(config, revision)
-        if target != "base":
-            installation.put(tx, _COMPATIBLE, min(OLDEST_COMPATIBLE, target).encode())
+            reached = target
+            # A target that is not known is Alembic's to refuse.
+            if current is not None and current != target and target in known and not database.is_sqlite:
+                reached = known[known.index(current) + 1]
+            command.upgrade(config, reached)
+        if reached != "base":
+            installation.put(tx, _COMPATIBLE, min(OLDEST_COMPATIBLE, reached).encode())
+    return reached != target
 
 
 def check_schema(database: Database) -> None:

@@ -6,7 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 
 from bulksend.errors import SchemaOutdated
 from bulksend.ledger import counters
@@ -90,3 +90,13 @@ def test_the_workers_on_record_stay_when_a_column_of_theirs_is_dropped_and_made_
     assert desk.scalar("SELECT CAST(id AS text) FROM workers WHERE ended_at IS NULL") == lease
     assert desk.row(id)["status"] == "sending"
     database.close()
+
+
+def test_an_upgrade_of_a_ledger_in_use_keeps_no_lock_from_one_step_to_the_next(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    migrate(database, "0020")
+    commits: list[object] = []
+    event.listen(database.engine, "commit", commits.append)
+    migrate(database)
+    database.close()
+    assert len(commits) == int(newest_revision()) - 20
