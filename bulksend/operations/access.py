@@ -84,6 +84,16 @@ class Principal:
         if self.senders and sender not in self.senders:
             raise AccessDenied(f"{self.name} may not send from {sender}")
 
+    def check_sender(self, sender: str) -> None:
+        """Raises AccessDenied when it may not act on this sender (digits)."""
+        if self.senders and sender not in self.senders:
+            raise AccessDenied(f"{self.name} may act on {', '.join(sorted(self.senders))}, not on {sender}")
+
+    def check_unlimited(self) -> None:
+        """Raises AccessDenied when it is only for some kinds or senders."""
+        if self.kinds or self.senders:
+            raise AccessDenied(f"{self.name} is for some kinds or senders; this is about all of them")
+
 
 def record_reading(
     database: Database, principal: Principal, what: str, *, subject: str = "", why: str = ""

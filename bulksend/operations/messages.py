@@ -130,11 +130,6 @@ def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
     }
 
 
-def check_exists(tx: Connection, id: str) -> None:
-    """Raises MessageNotFound when there is no message of that id."""
-    messages.get(tx, id)
-
-
 def statuses(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:
     """The status of each of these messages that exists."""
     return messages.statuses(tx, ids)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
-from bulksend.errors import InvalidInput, MessageNotFound
+from bulksend.errors import AccessDenied, InvalidInput, MessageNotFound
 from bulksend.ledger import messages, unknowns
 from bulksend.ledger.database import Database
 from bulksend.ledger.messages import RESOLUTIONS
 from bulksend.ledger.unknowns import MEANING, Trace
+from bulksend.messaging.states import Kind
 from bulksend.messaging.units import parse_choice
 from bulksend.operations.json_shape import Page
 from bulksend.operations.messages import Filter
@@ -63,11 +64,19 @@ class Resolution:
 
 
 def resolve(
-    database: Database, ids: Iterable[str], *, as_: str, actor: str, why: str, dry_run: bool = False
+    database: Database,
+    ids: Iterable[str],
+    *,
+    as_: str,
+    actor: str,
+    why: str,
+    dry_run: bool = False,
+    allow: Callable[[Kind, str], None] = lambda _kind, _sender: None,
 ) -> Resolution:
     """Resolve unknown messages as ``accepted``, ``failed`` or ``resend``. A dry run changes nothing.
 
-    A message that cannot be resolved so is in ``refused``. Raises InvalidValue for another word or an empty reason.
+    A message that cannot be resolved so is in ``refused``, and so is one for whose kind and sender ``allow`` raises
+    InvalidInput. Raises InvalidValue for another word or an empty reason.
     """
     messages.check_resolution(as_, why)
     done = Resolution(as_, dry_run)
@@ -76,7 +85,7 @@ def resolve(
     def resolve_chunk(tx: Connection, chunk: Sequence[str]) -> Resolution:
         part = Resolution(as_, dry_run)
         for id in sorted(chunk):  # in one order, or two operators could deadlock
-            _resolve_one(tx, id, part, actor=actor, why=why)
+            _resolve_one(tx, id, part, actor=actor, why=why, allow=allow)
         return part
 
     while chunk := list(itertools.islice(wanted, _CHUNK)):
@@ -87,14 +96,23 @@ def resolve(
     return done
 
 
-def _resolve_one(tx: Connection, id: str, done: Resolution, *, actor: str, why: str) -> None:
+def check_allowed(tx: Connection, id: str, allow: Callable[[Kind, str], None]) -> None:
+    """Raises what ``allow`` raises for the message's kind and sender, and MessageNotFound."""
+    row = messages.get(tx, id)
+    allow(Kind(row["kind"]), str(row["sender"]))
+
+
+def _resolve_one(
+    tx: Connection, id: str, done: Resolution, *, actor: str, why: str, allow: Callable[[Kind, str], None]
+) -> None:
     try:
+        check_allowed(tx, id, allow)
         if done.dry_run:
             messages.check_resolve(tx, id, as_=done.as_)
         else:
             messages.resolve(tx, id, as_=done.as_, actor=actor, why=why)
         done.resolved.append(id)
-    except MessageNotFound as error:
+    except (MessageNotFound, AccessDenied) as error:
         done.refused.append({"id": id, "why": str(error)})
     except InvalidInput as error:
         # Asked for twice, or done by a COMMIT whose answer was lost.

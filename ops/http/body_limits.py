@@ -16,8 +16,8 @@ MB = 1024 * 1024
 DEFAULT = 1 * MB
 #: By the template of the route.
 LARGER: Mapping[str, int] = {"/v1/messages": 8 * MB}
-#: Routes that take a file, and check its size themselves.
-UPLOADS = frozenset({"/v1/campaigns", "/v1/suppressions/import"})
+#: Routes that check the size themselves: of every body, or of a form with a file.
+UPLOADS, FORMS = frozenset({"/v1/campaigns"}), frozenset({"/v1/suppressions/import"})
 
 
 class BodyTooLarge(HTTPException):
@@ -66,9 +66,22 @@ class BodyLimits:
 def _limit(scope: Scope) -> int:
     """The most bytes of this request's body; 0 where its route checks that itself."""
     template = route_of(scope)
-    return 0 if template in UPLOADS else LARGER.get(template, DEFAULT)
+    if template in UPLOADS or (
+        template in FORMS and is_form(_header(scope, b"content-type").decode("latin-1"))
+    ):
+        return 0
+    return LARGER.get(template, DEFAULT)
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a body of this type may hold a file, and so be too large to be read at once."""
+    return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
 
 def _declared(scope: Scope) -> int:
-    length = next((bytes(value) for name, value in scope["headers"] if name == b"content-length"), b"")
+    length = _header(scope, b"content-length")
     return int(length) if length.isdigit() else 0
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((bytes(value) for each, value in scope["headers"] if each == name), b"")

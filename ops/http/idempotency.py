@@ -16,7 +16,7 @@ Each endpoint of a POST has a parameter ``once: Once``, and does its act inside 
   ``once.answer(add, status=201, location="/v1/keys/{id}")``.
 - ``secret`` names fields that are shown once: ``secret=("key",)``. They are not stored; a repeated request has null for
   them, and their names in ``withheld``.
-- A body that is no JSON (an upload) is not read here: pass ``body=`` a hash of it.
+- A form with a file is not read here: pass ``body=`` a hash of it.
 - An act with another database connection, such as the producer's, cannot take part: give what it makes ``once.key``,
   which is the same in each repetition, as its own key.
 """
@@ -37,6 +37,7 @@ from bulksend.ledger.idempotency import Answer
 from bulksend.messaging.json_encoding import make_json_encoder
 from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import Keyed, keyed, run_once
+from ops.http.body_limits import is_form
 from ops.http.parts import P, Parts, SignedIn
 
 HEADER = "Idempotency-Key"
@@ -54,7 +55,7 @@ class OneAnswer:
     given: str | None
     """The Idempotency-Key."""
     body: str | None
-    """A hash of the body; None where it was not read."""
+    """A hash of query and body; None where the body was not read."""
 
     @property
     def key(self) -> str | None:
@@ -86,7 +87,7 @@ class OneAnswer:
                 after()
             return _response(Answer(status, _dump(made), _filled(location, made)))
         if body is None:
-            raise ValueError("the body is no JSON: pass a hash of it as body=")
+            raise ValueError("the body is a form: pass a hash of it as body=")
         first: dict[str, Mapping[str, Any]] = {}
 
         def kept(database: Database) -> Answer:
@@ -108,14 +109,14 @@ class OneAnswer:
         return keyed(given, scope=self.scope, body=body, cipher=self.parts.cipher)
 
 
-def hash_of(body: bytes) -> str:
-    """What tells one body from another."""
-    return hashlib.sha256(body).hexdigest()
+def hash_of(scope: Scope, body: bytes) -> str:
+    """What tells what is asked from something else. A query is a part of that, and not of where the key counts."""
+    return hashlib.sha256(scope["query_string"] + b"\0" + body).hexdigest()
 
 
 def scope_of(scope: Scope, principal: Principal) -> tuple[str, ...]:
     """Where an Idempotency-Key counts: for this caller, method and path."""
-    return principal.id, scope["method"], scope["path"], scope["query_string"].decode("latin-1")
+    return principal.id, scope["method"], scope["path"]
 
 
 async def _once(
@@ -127,8 +128,9 @@ async def _once(
         Header(alias=HEADER, description="Makes a repeated request safe: it is done once.", max_length=255),
     ] = None,
 ) -> OneAnswer:
-    is_json = request.headers.get("content-type", "").partition(";")[0].strip() in ("application/json", "")
-    body = hash_of(await request.body()) if given is not None and is_json else None
+    body = None
+    if given is not None and not is_form(request.headers.get("content-type", "")):
+        body = hash_of(request.scope, await request.body())
     return OneAnswer(parts, scope_of(request.scope, principal), given, body)
 
 

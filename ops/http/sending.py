@@ -69,7 +69,9 @@ class Sending:
         return _dump(made).encode(), replayed
 
     def _keyed(self, given: str, scope: Scope, principal: Principal, body: bytes) -> Keyed:
-        return keyed(given, scope=scope_of(scope, principal), body=hash_of(body), cipher=self._parts.cipher)
+        return keyed(
+            given, scope=scope_of(scope, principal), body=hash_of(scope, body), cipher=self._parts.cipher
+        )
 
     def _read(self, message: object, principal: Principal, key: str | None) -> _Item:
         try:

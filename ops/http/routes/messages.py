@@ -145,7 +145,7 @@ def resolve(id: str, asked: Resolve, principal: Operator, once: Once) -> Respons
 
     def act(database: Database) -> dict[str, Any]:
         with database.read() as tx:
-            messages.check_exists(tx, id)
+            unknowns.check_allowed(tx, id, principal.check_send)
         done = unknowns.resolve(
             database, [id], as_=asked.as_, actor=principal.actor, why=asked.why, dry_run=asked.dry_run
         )
@@ -183,7 +183,13 @@ def resolve_many(asked: ResolveMany, parts: P, principal: Operator, once: Once) 
             ids = [str(item["id"]) for item in page.items[:MOST_RESOLVED]]
             more = len(page.items) > MOST_RESOLVED
         done = unknowns.resolve(
-            database, ids, as_=asked.as_, actor=principal.actor, why=asked.why, dry_run=asked.dry_run
+            database,
+            ids,
+            as_=asked.as_,
+            actor=principal.actor,
+            why=asked.why,
+            dry_run=asked.dry_run,
+            allow=principal.check_send,
         )
         return done.as_json() | {"more": more}
 

@@ -11,9 +11,11 @@ from bulksend.ledger.database import Database
 from bulksend.messaging import parse_recipient
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.units import parse_rate
+from bulksend.operations.access import Principal
 from bulksend.operations.json_shape import to_json
+from bulksend.operations.limiter import set_flag
 from bulksend.operations.senders import change_sender, get_sender, list_senders, set_paused, show_account
-from ops.http.idempotency import Once
+from ops.http.idempotency import Once, OneAnswer
 from ops.http.parts import Operator, P, Parts, Viewer
 from simulator import REHEARSAL_ACCESS_KEY_ID
 
@@ -56,9 +58,11 @@ def get_one(phone: str, parts: P, principal: Viewer) -> dict[str, Any]:
 @router.patch("/senders/{phone}")
 def patch(phone: str, asked: SenderChange, parts: P, principal: Operator) -> dict[str, Any]:
     """Change a sender's limits or name; workers apply them within seconds."""
+    id = _digits(parts, phone)
+    principal.check_sender(id)
     sender = change_sender(
         parts.database,
-        _digits(parts, phone),
+        id,
         actor=principal.actor,
         name=asked.name,
         rate=None if asked.rate is None else _rate(asked.rate),
@@ -71,13 +75,13 @@ def patch(phone: str, asked: SenderChange, parts: P, principal: Operator) -> dic
 @router.post("/senders/{phone}/pause")
 def pause(phone: str, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
     """Hold all messages of this sender."""
-    return once.answer(_act(parts, Scope.SENDER, _digits(parts, phone), True, principal.actor, asked.why))
+    return _set_sender_paused(parts, principal, once, phone, True, asked.why)
 
 
 @router.post("/senders/{phone}/resume")
 def resume(phone: str, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
     """Release the messages of this sender."""
-    return once.answer(_act(parts, Scope.SENDER, _digits(parts, phone), False, principal.actor, asked.why))
+    return _set_sender_paused(parts, principal, once, phone, False, asked.why)
 
 
 @router.get("/account", tags=["account"])
@@ -94,22 +98,38 @@ def get_account(parts: P, principal: Viewer) -> dict[str, Any]:
 @router.post("/account/pause", tags=["account"])
 def pause_account(asked: Why, parts: P, principal: Operator, once: Once) -> Response:
     """Hold the messages of all senders and campaigns."""
-    return once.answer(_act(parts, Scope.ACCOUNT, parts.settings.account(), True, principal.actor, asked.why))
+    return _set_account_paused(parts, principal, once, True, asked.why)
 
 
 @router.post("/account/resume", tags=["account"])
 def resume_account(asked: Why, parts: P, principal: Operator, once: Once) -> Response:
     """Release the messages of the account."""
-    return once.answer(
-        _act(parts, Scope.ACCOUNT, parts.settings.account(), False, principal.actor, asked.why)
-    )
+    return _set_account_paused(parts, principal, once, False, asked.why)
 
 
-def _act(parts: Parts, scope: Scope, id: str, paused: bool, actor: str, why: str) -> Any:
+def _set_sender_paused(
+    parts: Parts, principal: Principal, once: OneAnswer, phone: str, paused: bool, why: str
+) -> Response:
+    id = _digits(parts, phone)
+    principal.check_sender(id)
+    return _set_paused(parts, principal, once, Scope.SENDER, id, paused, why)
+
+
+def _set_account_paused(
+    parts: Parts, principal: Principal, once: OneAnswer, paused: bool, why: str
+) -> Response:
+    principal.check_unlimited()
+    return _set_paused(parts, principal, once, Scope.ACCOUNT, parts.settings.account(), paused, why)
+
+
+def _set_paused(
+    parts: Parts, principal: Principal, once: OneAnswer, scope: Scope, id: str, paused: bool, why: str
+) -> Response:
     def act(database: Database) -> dict[str, object]:
-        return set_paused(database, parts.limiter, scope, id, paused, actor=actor, why=why).as_json()
+        # The limiter is told after the commit.
+        return set_paused(database, lambda: None, scope, id, paused, actor=principal.actor, why=why).as_json()
 
-    return act
+    return once.answer(act, after=lambda: set_flag(parts.limiter, scope, id, paused=paused))
 
 
 def _digits(parts: Parts, phone: str) -> str:

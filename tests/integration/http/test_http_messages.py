@@ -321,6 +321,18 @@ def test_an_unknown_message_is_resolved_on_record(api: Any) -> None:
     assert api.post(f"/v1/messages/{id}/resolve", asked, Role.SENDER).status_code == 403
 
 
+def test_a_key_resolves_only_messages_that_it_may_send(api: Any) -> None:
+    with api.ledger.write() as tx:
+        made = api_keys.add(tx, name="codes", role=Role.OPERATOR, kinds=[Kind.OTP], actor="test")
+    headers, id = {"Authorization": f"Bearer {made.key}"}, unknown_message(api)
+    asked = {"as": "resend", "why": "it did not come"}
+    alone = api.post(f"/v1/messages/{id}/resolve", asked, None, headers=headers)
+    assert (alone.status_code, alone.json()["code"]) == (403, "access_denied")
+    among = api.post("/v1/messages/resolve", {**asked, "ids": [id]}, None, headers=headers).json()
+    assert ([each["id"] for each in among["refused"]], among["resolved"]) == ([id], [])
+    assert api.get(f"/v1/messages/{id}").json()["status"] == "unknown"
+
+
 def test_unknown_messages_are_resolved_together_after_a_dry_run(api: Any) -> None:
     ids = [unknown_message(api, n) for n in range(3)]
     asked = {"as": "failed", "why": "the vendor never had them", "filter": {"since": "2020-01-01T00:00:00Z"}}

@@ -100,6 +100,22 @@ def test_a_key_with_another_body_is_refused(app: Any) -> None:
     assert count(app) == 2
 
 
+def test_a_query_belongs_to_what_is_asked_and_not_to_where_a_key_counts(app: Any) -> None:
+    app.post("/accounts", {"id": "a"}, headers=KEY)
+    other = app.post("/accounts?try=2", {"id": "b"}, headers=KEY)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert count(app) == 2
+
+
+@pytest.mark.parametrize("type_", ["Application/JSON", "application/vnd.shop+json"])
+def test_a_key_counts_for_every_type_of_json(app: Any, type_: str) -> None:
+    headers = {**KEY, "Content-Type": type_}
+    answers = [
+        app.request("POST", "/accounts", content=b'{"id": "a"}', headers=headers).status_code for _ in "ab"
+    ]
+    assert (answers, count(app)) == ([201, 201], 2)
+
+
 def test_a_key_counts_for_one_caller_and_one_path(app: Any) -> None:
     app.post("/accounts", {"id": "a"}, headers=KEY)
     assert app.post("/accounts", {"id": "b"}, Role.SENDER, headers=KEY).status_code == 201

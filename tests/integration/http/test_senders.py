@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from bulksend import failpoints
 from bulksend.ledger import operator_log, senders
 from bulksend.messaging.outcome import Scope
+from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from tests.integration.ledger.conftest import Desk
 
@@ -51,6 +53,31 @@ def test_a_sender_is_paused_and_resumed_on_record(api: Any, sender: str) -> None
     with api.ledger.read() as tx:
         acts = operator_log.of(tx, Scope.SENDER.value, PHONE)
     assert [(act.act, act.why) for act in acts] == [("pause", "complaints"), ("resume", "solved")]
+
+
+def test_a_key_of_some_senders_acts_on_no_other_and_not_on_the_account(api: Any, sender: str) -> None:
+    with api.ledger.write() as tx:
+        senders.register(tx, "8615000579111", rate=80.0)
+        made = api_keys.add(tx, name="shop", role=Role.OPERATOR, senders=[PHONE], actor="test")
+    headers, why = {"Authorization": f"Bearer {made.key}"}, {"why": "x"}
+    assert api.post(f"{sender}/pause", why, None, headers=headers).status_code == 200
+    other = "/v1/senders/8615000579111"
+    assert api.post(f"{other}/pause", why, None, headers=headers).status_code == 403
+    assert api.request("PATCH", other, None, json={"rate": 1}, headers=headers).status_code == 403
+    assert api.post("/v1/account/resume", why, None, headers=headers).status_code == 403
+
+
+def test_workers_are_told_of_a_resume_after_its_commit(api: Any, sender: str) -> None:
+    api.post(f"{sender}/pause", {"why": "x"})
+    headers = {"Idempotency-Key": "resume-1"}
+    failpoints.arm("act_done:raise")
+    try:
+        assert api.post(f"{sender}/resume", {"why": "x"}, headers=headers).status_code == 500
+    finally:
+        failpoints.arm(None)
+    assert [each.scope for each in api.parts.limiter().paused()] == [Scope.SENDER]
+    assert api.post(f"{sender}/resume", {"why": "x"}, headers=headers).json()["changed"]
+    assert not api.parts.limiter().paused()
 
 
 def test_acts_need_a_reason_an_operator_and_a_sender_on_record(api: Any, sender: str) -> None:

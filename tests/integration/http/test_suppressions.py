@@ -11,6 +11,7 @@ import pytest
 
 from bulksend.ledger import operator_log
 from bulksend.operations.access import Role
+from ops.http.body_limits import DEFAULT
 
 ADA, BOB = "12025550123", "447700900123"
 LIST = "/v1/suppressions"
@@ -23,6 +24,12 @@ def add(api: Any, phone: str, **more: Any) -> None:
 def post_import(api: Any, rows: str, role: Role = Role.OPERATOR, headers: Any = None, **options: Any) -> Any:
     files = {"import": (None, json.dumps(options), "application/json"), "file": ("out.csv", rows, "text/csv")}
     return api.request("POST", f"{LIST}/import", role, files=files, headers=headers or {})
+
+
+def test_only_a_form_with_a_file_may_be_large(api: Any) -> None:
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "import-1"}
+    body = iter([b" " * DEFAULT, b" "])
+    assert api.request("POST", f"{LIST}/import", content=body, headers=headers).status_code == 413
 
 
 def ended(api: Any, made: Any) -> dict[str, Any]:
