@@ -77,7 +77,8 @@ def normal_form(text: str) -> str:
     """Small letters without accents, punctuation and emoji, single spaces."""
     if len(text) > 4 * MAX_LENGTH:
         return ""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    # First the letters that others stand for: a capital among the mathematical ones has no small letter.
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     letters = "".join(c if _is_written(c) else "" if _is_dropped(c) else " " for c in plain)
     found = " ".join(unicodedata.normalize("NFKC", letters).split())
     return found if len(found) <= MAX_LENGTH else ""

@@ -20,6 +20,7 @@ WORDS = StopWords()
             " Stop. ",
             "stop!!! 🙏",
             "ＳＴＯＰ",
+            "\N{MATHEMATICAL BOLD CAPITAL S}\N{MATHEMATICAL BOLD CAPITAL T}OP",
             "S.T.O.P",
             "STOP 🛑️",
             "“Stop”",
