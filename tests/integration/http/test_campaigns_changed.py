@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 
 from bulksend.ledger import campaign_settings, campaign_timeline, counters
@@ -186,14 +185,14 @@ def test_the_timeline_has_the_counts_of_each_minute_and_their_change(api: Any) -
     assert api.get(f"{path}?limit=1&after={page['next']}").json()["items"] == [second]
 
 
-@pytest.mark.parametrize("act", ["pause", "resume", "cancel", "retry"])
-def test_a_sender_may_not_act_and_an_operator_of_other_kinds_neither(api: Any, act: str) -> None:
+def test_a_sender_may_not_act_and_an_operator_of_other_kinds_neither(api: Any) -> None:
     from bulksend.messaging import Kind
     from bulksend.operations import api_keys
 
     id = post(api)
-    assert api.post(f"/v1/campaigns/{id}/{act}", role=Role.SENDER).status_code == 403
     with api.ledger.write() as tx:
         key = api_keys.add(tx, name="codes", role=Role.OPERATOR, kinds=[Kind.OTP], actor="test").key
-    denied = api.post(f"/v1/campaigns/{id}/{act}", headers={"Authorization": f"Bearer {key}"})
-    assert (denied.status_code, denied.json()["code"]) == (403, "access_denied")
+    for act in ("pause", "resume", "cancel", "retry"):
+        assert api.post(f"/v1/campaigns/{id}/{act}", role=Role.SENDER).status_code == 403, act
+        denied = api.post(f"/v1/campaigns/{id}/{act}", headers={"Authorization": f"Bearer {key}"})
+        assert (denied.status_code, denied.json()["code"]) == (403, "access_denied"), act

@@ -92,12 +92,10 @@ def test_a_wrong_field_is_named_and_nothing_is_stored(api: Any) -> None:
     assert (count(api), count(api, idempotent_requests)) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"7", b'{"messages": []}', b'{"messages": 1}', b'{"to": NaN}', b"\xff"]
-)
-def test_a_body_that_is_no_request_is_a_problem(api: Any, body: bytes) -> None:
-    answer = api.request("POST", "/v1/messages", content=body)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+def test_a_body_that_is_no_request_is_a_problem(api: Any) -> None:
+    for body in (b"", b"{", b"[]", b"7", b'{"messages": []}', b'{"messages": 1}', b'{"to": NaN}', b"\xff"):
+        answer = api.request("POST", "/v1/messages", content=body)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json"), body
 
 
 def test_a_body_that_is_too_large_is_refused(api: Any) -> None:

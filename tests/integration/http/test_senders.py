@@ -35,11 +35,9 @@ def test_senders_are_listed_and_changed(api: Any, sender: str) -> None:
     assert api.get(sender).json() == changed.json()
 
 
-@pytest.mark.parametrize(
-    "asked", [{"rate": 0}, {"rate": "fast"}, {"quota": 0}, {"quota": "many"}, {"rat": 1}]
-)
-def test_a_limit_that_is_none_is_refused(api: Any, sender: str, asked: dict[str, Any]) -> None:
-    assert api.request("PATCH", sender, Role.OPERATOR, json=asked).status_code == 422
+def test_a_limit_that_is_none_is_refused(api: Any, sender: str) -> None:
+    for asked in ({"rate": 0}, {"rate": "fast"}, {"quota": 0}, {"quota": "many"}, {"rat": 1}):
+        assert api.request("PATCH", sender, Role.OPERATOR, json=asked).status_code == 422, asked
 
 
 def test_a_sender_is_paused_and_resumed_on_record(api: Any, sender: str) -> None:
