@@ -32,7 +32,7 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
-from producer.receipt_effects import ReceiptEffects
+from producer.receipt_effects import AT_ONCE, OpenPermits, ReceiptEffects
 
 log = structlog.get_logger(__name__)
 
@@ -49,20 +49,31 @@ EVERY_S, FAILED_S = 1.0, 60.0
 #: The longest time of a statement: a task does a bounded part of its work and runs again.
 STATEMENT_MS = 5_000
 
+#: A part of a task's work, in a transaction of its own.
+Work = Callable[[Connection], dict[str, int]]
+
 
 @dataclass(slots=True)
 class _Task:
-    """``work`` returns what it did, as the fields of a log line."""
+    """``work`` returns what it did, as the fields of a log line.
+
+    While it does as much as a ``part`` it runs again at once, for a second at most.
+    """
 
     name: str
-    work: Callable[[Connection], dict[str, int]]
+    work: Callable[[], dict[str, int]]
     every_s: float = EVERY_S
+    part: int | None = None
     due_at: float = float("-inf")
     failures: int = 0
 
 
 class Maintenance:
-    """All tasks. ``account`` is the key of the account's pauses, ``clock`` steady, in seconds."""
+    """All tasks.
+
+    ``account`` is the key of the account's pauses. ``permits`` opens the limiter, without which nothing slows down.
+    ``clock`` is steady, in seconds.
+    """
 
     def __init__(
         self,
@@ -73,6 +84,7 @@ class Maintenance:
         undelivered_ms: int = 60_000,
         events_keep_ms: int = 7 * 86_400_000,
         account: str = "default",
+        permits: OpenPermits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -84,28 +96,31 @@ class Maintenance:
             leases.close_ended(tx)
             return {"given_back": len(done.given_back), "unknown": len(done.unknown)}
 
+        def task(name: str, work: Work, every_s: float = EVERY_S, part: int | None = None) -> _Task:
+            return _Task(name, lambda: self._in_transaction(work), every_s, part)
+
         orphans = receipts.Orphans()
+        effects = ReceiptEffects(account, permits)
         self._tasks = [
-            _Task("rescue", rescue),
-            _Task("expire", lambda tx: {"expired": due.expire(tx)}),
-            _Task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
-            _Task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
-            _Task("match_receipts", lambda tx: {"receipts": orphans.match(tx).matched}),
-            _Task(
-                "delete_receipts", lambda tx: {"groups": raw_receipts.forget(tx, keep_ms=receipts_keep_ms)}
-            ),
-            _Task("act_on_receipts", ReceiptEffects(account).act),
-            _Task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
-            _Task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
-            _Task("delete_answers", _delete_answers, DELETE_ANSWERS_S),
-            _Task("prune_webhooks", webhook_deliveries.prune, PRUNE_WEBHOOKS_S),
-            _Task("merge_counts", _merge_counts, MERGE_COUNTS_S),
-            _Task("undelivered", lambda tx: {"codes": events.add_undelivered(tx, undelivered_ms)}),
+            task("rescue", rescue),
+            task("expire", lambda tx: {"expired": due.expire(tx)}),
+            task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
+            task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
+            task("match_receipts", lambda tx: {"receipts": orphans.match(tx).matched}),
+            task("delete_receipts", lambda tx: {"groups": raw_receipts.forget(tx, keep_ms=receipts_keep_ms)}),
+            task("act_on_receipts", effects.act, part=AT_ONCE),
+            _Task("slow_down", effects.slow_down),
+            task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
+            task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
+            task("delete_answers", _delete_answers, DELETE_ANSWERS_S),
+            task("prune_webhooks", webhook_deliveries.prune, PRUNE_WEBHOOKS_S),
+            task("merge_counts", _merge_counts, MERGE_COUNTS_S),
+            task("undelivered", lambda tx: {"codes": events.add_undelivered(tx, undelivered_ms)}),
             # What is deleted must have a number, or a reader could not be told what it misses.
-            _Task("number_events", _number_events),
-            _Task("roll_up_stats", _roll_up_stats),
-            _Task("delete_events", lambda tx: {"deleted": events.delete_old(tx, events_keep_ms)}),
-            _Task("keep_minutes", _keep_minutes, KEEP_MINUTES_S),
+            task("number_events", _number_events),
+            task("roll_up_stats", _roll_up_stats),
+            task("delete_events", lambda tx: {"deleted": events.delete_old(tx, events_keep_ms)}),
+            task("keep_minutes", _keep_minutes, KEEP_MINUTES_S),
         ]
 
     def run_due(self, stop: threading.Event | None = None) -> None:
@@ -124,23 +139,32 @@ class Maintenance:
             if stop.wait(EVERY_S):
                 return
 
-    def _run_task(self, task: _Task) -> None:
-        def work(tx: Connection) -> dict[str, int]:
+    def _in_transaction(self, work: Work) -> dict[str, int]:
+        def bounded(tx: Connection) -> dict[str, int]:
             set_statement_timeout(tx, STATEMENT_MS)
-            return task.work(tx)
+            return work(tx)
 
-        wait_s = task.every_s
+        return self._database.retrying(bounded, patience_s=1.0)
+
+    def _run_task(self, task: _Task) -> None:
+        wait_s, until = task.every_s, self._clock() + EVERY_S
         try:
-            done = self._database.retrying(work, patience_s=1.0)
+            while self._run_part(task) and self._clock() < until:
+                pass
         except Exception as error:  # noqa: BLE001 - the other tasks go on, and this one runs again
             task.failures += 1
             wait_s = min(FAILED_S, EVERY_S * 2.0**task.failures)
             log.error("relay_maintenance_failed", task=task.name, error=log_text(error), again_in_s=wait_s)
         else:
             task.failures = 0
-            if any(done.values()):
-                log.info("relay_maintenance_done", task=task.name, **done)
         task.due_at = self._clock() + wait_s
+
+    def _run_part(self, task: _Task) -> bool:
+        """Run a task once; returns whether it has more to do now."""
+        done = task.work()
+        if any(done.values()):
+            log.info("relay_maintenance_done", task=task.name, **done)
+        return task.part is not None and max(done.values()) >= task.part
 
 
 def _delete_answers(tx: Connection) -> dict[str, int]:

@@ -1,11 +1,13 @@
-"""What the codes of failed receipts ask for, by the table of the vendor's replies: suppressions and pauses.
+"""What the codes of failed receipts ask for, by the table of the vendor's replies: suppressions, pauses, slow-downs.
 
 The vendor took these messages, so none of them is sent again. A receipt acts once, also when it comes twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
@@ -24,6 +26,20 @@ ACTOR = "receipts"
 AT_ONCE = 300
 #: An older receipt pauses nothing: what it reports may be mended since.
 FRESH_MS = 3_600_000
+#: An older receipt slows nothing down: the rate that it complains of is long over.
+SLOW_FRESH_MS = 300_000
+
+
+class Reports(Protocol):
+    """The part of the limiter that is told whom the vendor wants slower, see ``bulksend.limits.Permits``."""
+
+    def report(self, *, slow: Iterable[tuple[Scope, str]]) -> object:
+        """Slow down these senders, or the account. Raises redis.RedisError."""
+        ...
+
+
+#: Opens the limiter; may raise LedgerUnreachable.
+OpenPermits = Callable[[], Reports]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +55,11 @@ class _Asked:
 class ReceiptEffects:
     """Acts on failed receipts, a bounded number in each call. ``account`` is the key of the account's pauses."""
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, permits: OpenPermits | None = None) -> None:
         self._account = account
+        self._permits = permits
+        self._slow: set[tuple[Scope, str]] = set()
+        """Senders and account that the limiter has not yet been told about."""
         self._in_a_row: dict[str, int] = {}
         """Failures that may pause their campaign, by its id, since the last pause."""
 
@@ -50,7 +69,27 @@ class ReceiptEffects:
         asked = [each for receipt in found if (each := _asked_by(receipt)) is not None]
         suppressed = sum(self._suppress(tx, each) for each in asked)
         paused = self._pause(tx, asked)
+        self._collect_slow(tx, asked)
         return {"failed_receipts": len(found), "suppressed": suppressed, "paused": paused}
+
+    def slow_down(self) -> dict[str, int]:
+        """Tell the limiter who must send slower. What Redis does not take is kept for the next call.
+
+        Raises redis.RedisError, LedgerUnreachable.
+        """
+        if self._permits is None or not self._slow:
+            return {"slowed": 0}
+        told = sorted(self._slow)
+        self._permits().report(slow=told)
+        self._slow.difference_update(told)
+        return {"slowed": len(told)}
+
+    def _collect_slow(self, tx: Connection, asked: list[_Asked]) -> None:
+        wanted = [each for each in asked if each.remedy.slow is not None]
+        fresh = read_clock(tx) - SLOW_FRESH_MS if wanted else 0
+        for each in wanted:
+            if each.receipt.at > fresh and (scope := each.remedy.slow) is not None:
+                self._slow.add((scope, self._id_of(scope, each.receipt)))
 
     def _suppress(self, tx: Connection, asked: _Asked) -> bool:
         wanted = asked.remedy.suppress

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cache
 
 import redis
 import structlog
@@ -40,6 +41,7 @@ from producer.leader_lock import LeaderLock
 from producer.maintenance import Maintenance
 from producer.publish_window import PublishWindow, job_key
 from producer.publisher import Publisher, RedisPublisher
+from producer.receipt_effects import OpenPermits
 from producer.receipt_reader import ReceiptReader
 
 log = structlog.get_logger(__name__)
@@ -81,6 +83,7 @@ class Relay:
         *,
         clock: RemoteClock | None = None,
         reader: ReceiptReader | None = None,
+        permits: OpenPermits | None = None,
     ) -> None:
         self.reader = reader
         self._database = database
@@ -97,6 +100,7 @@ class Relay:
             undelivered_ms=settings.undelivered_ms,
             events_keep_ms=settings.events_keep_ms,
             account=settings.account,
+            permits=permits,
         )
         self._does_maintenance = False
         """True while this relay leads, and while no Redis says which one does."""
@@ -127,6 +131,7 @@ class Relay:
             ),
             clock=clock,
             reader=ReceiptReader(database, CallbackRules.from_settings(of, bootstrap.cipher(of))),
+            permits=cache(lambda: bootstrap.limiter(of, database)),
         )
 
     @property

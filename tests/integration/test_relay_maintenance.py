@@ -8,13 +8,17 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from sqlalchemy import event, text
+from sqlalchemy import event, insert, select, text
 from structlog.testing import capture_logs
 
 from bulksend.ledger import campaigns, events, receipts
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.schema import messages
+from bulksend.ledger.schema import receipts as receipts_table
 from producer.maintenance import FAILED_S, Maintenance
+from producer.receipt_effects import AT_ONCE
 from tests.integration.test_relay import a_campaign, a_relay, ids_waiting
 
 
@@ -130,3 +134,37 @@ def test_old_events_go_by_their_numbers_and_late_codes_are_said_once_by_any_rela
     assert len({event.data["id"] for event in late}) == len(late) == 2
     assert [event.type for event in kept if event.at == 1] == []
     assert kept[0].seq > 1
+
+
+def test_a_task_with_much_to_do_runs_again_at_once_for_a_second_at_most(ledger: Database) -> None:
+    a_campaign(ledger, 2 * AT_ONCE + 5)
+    with ledger.write() as tx:
+        tx.execute(
+            insert(receipts_table),
+            [
+                {
+                    "id": new_id(),
+                    "message_id": f"mid{n}",
+                    "message_pk": row.id,
+                    "status": "failed",
+                    "code": "#130472",
+                    "why": "",
+                    "at": 1,
+                    "received_at": 1,
+                }
+                for n, row in enumerate(tx.execute(select(messages.c.id)))
+            ],
+        )
+    now = [0.0]
+
+    def done(parts_a_second: int) -> list[int]:
+        def clock() -> float:
+            now[0] += 1 / parts_a_second
+            return now[0]
+
+        with capture_logs() as logs:
+            Maintenance(ledger, resend_wait_ms=1, clock=clock).run_due()
+        return [line["failed_receipts"] for line in logs if line.get("task") == "act_on_receipts"]
+
+    assert done(parts_a_second=1) == [AT_ONCE]
+    assert done(parts_a_second=100) == [AT_ONCE, 5]

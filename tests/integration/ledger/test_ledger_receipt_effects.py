@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+import redis
 
 from bulksend.ledger import failed_receipts, operator_log, pauses, receipts, remedies, suppressions
 from bulksend.ledger.receipts import Receipt
-from bulksend.messaging.outcome import Accepted, Evidence, Suppress
-from producer.receipt_effects import AT_ONCE, ReceiptEffects
+from bulksend.messaging.outcome import Accepted, Evidence, Scope, Suppress
+from producer.receipt_effects import AT_ONCE, SLOW_FRESH_MS, ReceiptEffects
 from tests.integration.ledger.conftest import SENDER, Desk
 
 DAY_MS = 86_400_000
@@ -167,3 +169,62 @@ def test_a_stop_word_is_lifted_by_a_word_only_while_nothing_else_suppresses(desk
     stop(suppressions.STOP_WORD)
     assert start() == 0
     assert suppressed(desk) == [("marketing", "vendor", False)]
+
+
+class Told:
+    """The limiter's part that is told who sends slower; while ``away``, Redis is."""
+
+    def __init__(self) -> None:
+        self.slow: list[tuple[Scope, str]] = []
+        self.away = False
+
+    def report(self, *, slow: Iterable[tuple[Scope, str]]) -> None:
+        if self.away:
+            raise redis.ConnectionError("away")
+        self.slow += slow
+
+
+@pytest.mark.parametrize(
+    ("code", "slower"),
+    [
+        ("#130429", [(Scope.SENDER, SENDER)]),
+        ("#4", [(Scope.ACCOUNT, "default")]),
+        ("#80007", [(Scope.ACCOUNT, "default")]),
+        ("#131026", []),
+    ],
+)
+def test_a_code_of_throttling_slows_down_as_in_a_reply(desk: Any, code: str, slower: list[Any]) -> None:
+    told = Told()
+    effects = ReceiptEffects("default", lambda: told)
+    sent = accepted(desk, 2)
+    for _, message_id in sent:
+        failed(desk, message_id, code)
+    desk.write(effects.act)
+    for _ in range(2):
+        effects.slow_down()
+    assert told.slow == slower
+    assert desk.read(pauses.current).senders == set()
+
+
+def test_an_old_receipt_slows_nothing_down(desk: Any) -> None:
+    told = Told()
+    effects = ReceiptEffects("default", lambda: told)
+    ((_, message_id),) = accepted(desk)
+    failed(desk, message_id, "#130429", at=desk.now() - SLOW_FRESH_MS - 1)
+    desk.write(effects.act)
+    assert effects.slow_down() == {"slowed": 0}
+    assert told.slow == []
+
+
+def test_what_redis_does_not_take_is_told_when_it_is_back(desk: Any) -> None:
+    told = Told()
+    told.away = True
+    effects = ReceiptEffects("default", lambda: told)
+    ((_, message_id),) = accepted(desk)
+    failed(desk, message_id, "#130429")
+    desk.write(effects.act)
+    with pytest.raises(redis.ConnectionError):
+        effects.slow_down()
+    told.away = False
+    assert effects.slow_down() == {"slowed": 1}
+    assert told.slow == [(Scope.SENDER, SENDER)]
