@@ -84,8 +84,11 @@ def encryption_policy(of: Settings) -> EncryptionPolicy:
     return encrypt_all if of.encrypt == "all" else encrypt_otp_only
 
 
-def redis_client(of: Settings) -> redis.Redis:
-    """Redis; it connects at first use. Raises RedisUnreachable where REDIS_URL is not set."""
+def redis_client(of: Settings, *, timeout_s: float = 2.0) -> redis.Redis:
+    """Redis; it connects at first use, and each call ends within ``timeout_s``.
+
+    Raises RedisUnreachable where REDIS_URL is not set.
+    """
     from bulksend.redis_client import open_redis
 
     if of.redis_url is None:
@@ -93,16 +96,16 @@ def redis_client(of: Settings) -> redis.Redis:
             "REDIS_URL is not set; set it to your Redis or Valkey, e.g. REDIS_URL=redis://127.0.0.1:6379/0, or "
             "use `bulksend demo` or `bulksend up`, which start their own"
         )
-    return open_redis(of.redis_url_text())
+    return open_redis(of.redis_url_text(), timeout_s=timeout_s)
 
 
-def answering_redis(of: Settings) -> redis.Redis:
+def answering_redis(of: Settings, *, timeout_s: float = 2.0) -> redis.Redis:
     """Redis, answering. Raises RedisUnreachable; RedisUnfit where waiting does not help."""
     import redis
 
     from bulksend.broker import RedisUnfit, problem_of
 
-    client = redis_client(of)
+    client = redis_client(of, timeout_s=timeout_s)
     try:
         client.ping()
     except (redis.RedisError, OSError) as error:
@@ -113,7 +116,7 @@ def answering_redis(of: Settings) -> redis.Redis:
     return client
 
 
-def check_redis(of: Settings, *, tolerates_passing: bool = False) -> None:
+def check_redis(of: Settings, *, tolerates_passing: bool = False, timeout_s: float = 2.0) -> None:
     """Try all that workers and relay do in Redis. Raises RedisUnreachable, RedisUnfit.
 
     ``tolerates_passing``: a problem that may end by itself, such as a full memory, does not raise.
@@ -122,7 +125,7 @@ def check_redis(of: Settings, *, tolerates_passing: bool = False) -> None:
 
     from bulksend.broker import check_redis_works, problem_of
 
-    with answering_redis(of) as client:
+    with answering_redis(of, timeout_s=timeout_s) as client:
         try:
             check_redis_works(client, of.redis_address())
         except redis.RedisError as error:
@@ -149,8 +152,12 @@ def limiter(of: Settings, database: Database) -> RedisPermits:
     )
 
 
-def working_limiter(of: Settings, database: Database, tell: Callable[[str], None]) -> RedisPermits | None:
+def working_limiter(
+    of: Settings, database: Database, tell: Callable[[str], None], *, timeout_s: float = 2.0
+) -> RedisPermits | None:
     """The limiter if Redis does its work; else None, and ``tell`` gets the reason where REDIS_URL is set.
+
+    A Redis that does not answer within ``timeout_s`` does not work.
 
     Without it the ledger alone answers, and an act is done once the ledger has it. Raises LedgerUnreachable.
     """
@@ -159,7 +166,7 @@ def working_limiter(of: Settings, database: Database, tell: Callable[[str], None
     if of.redis_url is None:
         return None
     try:
-        check_redis(of)
+        check_redis(of, timeout_s=timeout_s)
     except (RedisUnreachable, RedisUnfit) as error:
         tell(str(error))
         return None

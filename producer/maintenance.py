@@ -25,9 +25,11 @@ from bulksend.ledger import (
     events,
     idempotency,
     leases,
+    operator_log,
     raw_receipts,
     receipts,
     stats,
+    uploads,
     webhook_deliveries,
 )
 from bulksend.ledger.database import Database, set_statement_timeout
@@ -44,6 +46,8 @@ KEEP_MINUTES_S = 5.0
 DELETE_ANSWERS_S = 10.0
 #: How often a part of the webhooks that were delivered long ago is dropped.
 PRUNE_WEBHOOKS_S = 10.0
+#: How often a part of what is kept for months is deleted.
+PRUNE_S = 10.0
 #: The interval of all other tasks, and the longest wait before a failed task is tried again.
 EVERY_S, FAILED_S = 1.0, 60.0
 #: The longest time of a statement: a task does a bounded part of its work and runs again.
@@ -83,6 +87,7 @@ class Maintenance:
         receipts_keep_ms: int = 30 * 86_400_000,
         undelivered_ms: int = 60_000,
         events_keep_ms: int = 7 * 86_400_000,
+        reads_keep_ms: int = 90 * 86_400_000,
         account: str = "default",
         permits: OpenPermits | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -121,6 +126,13 @@ class Maintenance:
             task("roll_up_stats", _roll_up_stats),
             task("delete_events", lambda tx: {"deleted": events.delete_old(tx, events_keep_ms)}),
             task("keep_minutes", _keep_minutes, KEEP_MINUTES_S),
+            task(
+                "delete_readings",
+                lambda tx: {"deleted": operator_log.delete_old_readings(tx, reads_keep_ms)},
+                PRUNE_S,
+            ),
+            task("delete_uploads", lambda tx: {"deleted": uploads.delete_old(tx)}, PRUNE_S),
+            task("delete_minutes", lambda tx: {"deleted": campaign_timeline.delete_old(tx)}, PRUNE_S),
         ]
 
     def run_due(self, stop: threading.Event | None = None) -> None:

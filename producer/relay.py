@@ -68,6 +68,7 @@ class RelaySettings:
     receipts_keep_ms: int = 30 * 86_400_000
     undelivered_ms: int = 60_000
     events_keep_ms: int = 7 * 86_400_000
+    reads_keep_ms: int = 90 * 86_400_000
     account: str = "default"
 
 
@@ -99,6 +100,7 @@ class Relay:
             receipts_keep_ms=settings.receipts_keep_ms,
             undelivered_ms=settings.undelivered_ms,
             events_keep_ms=settings.events_keep_ms,
+            reads_keep_ms=settings.reads_keep_ms,
             account=settings.account,
             permits=permits,
         )
@@ -127,6 +129,7 @@ class Relay:
                 receipts_keep_ms=int(of.receipts_keep_days * 86_400_000),
                 undelivered_ms=int(of.otp_undelivered_seconds * 1000),
                 events_keep_ms=int(of.events_keep_days * 86_400_000),
+                reads_keep_ms=int(of.reads_keep_days * 86_400_000),
                 account=of.account(),
             ),
             clock=clock,

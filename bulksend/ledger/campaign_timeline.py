@@ -10,18 +10,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, delete, func, or_, select, tuple_
 
 from bulksend.ledger import counters
 from bulksend.ledger.campaigns import ACTIVE, DIRECT_PREFIX
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import among, dialect_insert
+from bulksend.ledger.database import among, dialect_insert, rows_changed
+from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import campaign_minutes, campaigns
 from bulksend.messaging.states import CampaignStatus
 
 MINUTE_MS = 60_000
 #: Receipts of a campaign that has ended change its counts for this long.
 WATCHED_MS = 3 * 86_400_000
+#: A minute is kept for this long.
+KEPT_MS = 400 * 86_400_000
 _ACTIVE = [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value]
 
 
@@ -84,6 +87,15 @@ def before(tx: Connection, campaign_id: str, minute: int) -> Minute | None:
         .first()
     )
     return None if row is None else Minute(row["minute"], json.loads(row["statuses"]), row["attempts"])
+
+
+def delete_old(tx: Connection, limit: int = 2000) -> int:
+    """Delete minutes that are older than KEPT_MS, those of the oldest campaign first; returns how many."""
+    cutoff = read_clock(tx) - KEPT_MS
+    key = campaign_minutes.c.campaign_id, campaign_minutes.c.minute
+    # An old minute has a campaign that is older still, and ids sort by time.
+    old = select(*key).where(key[0] < lowest_at(cutoff), key[1] < cutoff).order_by(*key).limit(limit)
+    return rows_changed(tx, delete(campaign_minutes).where(tuple_(*key).in_(old)))
 
 
 def _newest_of(tx: Connection, ids: Sequence[str]) -> dict[str, Minute]:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Update, insert, select
+from sqlalchemy import Connection, Update, delete, insert, select, text
 
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.clock import current_ms
-from bulksend.ledger.ids import new_id
-from bulksend.ledger.schema import acts
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import among, prefer_indexes, rows_changed
+from bulksend.ledger.ids import lowest_at, new_id
+from bulksend.ledger.schema import READ_ACTS_SQL, acts
 
 #: Values before or after an act: small, and never private.
 Values = Mapping[str, object]
@@ -123,6 +124,15 @@ def of(tx: Connection, scope: str, subject: str) -> list[Act]:
         .order_by(acts.c.id)
     )
     return [_act(row) for row in rows.mappings()]
+
+
+def delete_old_readings(tx: Connection, keep_ms: int, limit: int = 2000) -> int:
+    """Delete the oldest acts of reading that are older than ``keep_ms``; returns how many. All other acts stay."""
+    before = lowest_at(read_clock(tx) - keep_ms)
+    prefer_indexes(tx)
+    old = select(acts.c.id).where(text(READ_ACTS_SQL), acts.c.id < before).order_by(acts.c.id).limit(limit)
+    ids = [str(id) for id in tx.execute(old).scalars()]
+    return rows_changed(tx, delete(acts).where(among(tx, acts.c.id, ids))) if ids else 0
 
 
 def _act(row: Mapping[Any, Any]) -> Act:

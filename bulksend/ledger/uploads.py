@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, insert, or_, select, text, update
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, or_, select, text, update
 
 from bulksend.ledger.bulk_parameters import storable
-from bulksend.ledger.clock import current_ms
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import among, rows_changed
+from bulksend.ledger.ids import lowest_at
 from bulksend.ledger.schema import LIVE_UPLOADS_SQL, uploads
 
 
@@ -30,6 +32,8 @@ class UploadState(StrEnum):
     """Its rows are not, or not all, in a campaign: ``error`` says why."""
 
 
+#: A file that was taken in or refused stays on record for this long.
+KEPT_MS = 30 * 86_400_000
 LIVE = (UploadState.STORED, UploadState.INTAKE)
 
 
@@ -146,6 +150,14 @@ def live_ids(tx: Connection, ids: Sequence[str]) -> set[str]:
     """Those of the ids whose files are still needed."""
     found = select(uploads.c.id).where(uploads.c.id.in_(list(ids)), text(LIVE_UPLOADS_SQL))
     return {str(id) for id in tx.execute(found).scalars()}
+
+
+def delete_old(tx: Connection, limit: int = 500) -> int:
+    """Delete the oldest rows of files that ended more than KEPT_MS ago; returns how many."""
+    cutoff = read_clock(tx) - KEPT_MS
+    old = select(uploads.c.id).where(uploads.c.id < lowest_at(cutoff), uploads.c.ended_at < cutoff)
+    ids = [str(id) for id in tx.execute(old.order_by(uploads.c.id).limit(limit)).scalars()]
+    return rows_changed(tx, delete(uploads).where(among(tx, uploads.c.id, ids))) if ids else 0
 
 
 def _is_free() -> Any:

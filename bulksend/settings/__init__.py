@@ -156,6 +156,9 @@ class Settings(BaseModel):
     events_keep_days: float = Field(
         7, gt=0, le=3650, description="Age at which events are deleted (/v1/events, webhooks), days"
     )
+    reads_keep_days: float = Field(
+        90, gt=0, le=3650, description="Age at which records of who read phone numbers are deleted, days"
+    )
     batch_size: int = Field(500, ge=1, le=5000, description="Maximum number of messages in one job")
     window_seconds: float = Field(
         10, gt=0, le=3600, description="Part of a campaign that is in Redis at once, in seconds of its rate"

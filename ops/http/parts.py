@@ -31,6 +31,9 @@ from ops.http.suppression_imports import SuppressionImports
 from producer import Producer
 from producer.uploads import UploadIntake, Uploads
 
+#: A Redis that does not answer a request within this time counts as away.
+REDIS_S = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:

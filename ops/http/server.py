@@ -22,7 +22,7 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
-from ops.http.parts import Parts
+from ops.http.parts import REDIS_S, Parts
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.suppression_imports import SuppressionImports
@@ -55,7 +55,7 @@ def parts_of(of: Settings) -> Parts:
         database=database,
         cipher=cipher,
         producer=Producer.from_settings(of),
-        limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None),
+        limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None, timeout_s=REDIS_S),
         keys=KeyRing(database),
         uploads=uploads,
         upload_intake=UploadIntake(uploads, keep=of.upload_keep),

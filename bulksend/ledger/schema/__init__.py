@@ -8,7 +8,14 @@ point to it call it ``message_pk``.
 
 from __future__ import annotations
 
-from bulksend.ledger.schema.access import acts, api_keys, idempotent_requests, receipt_tokens, users
+from bulksend.ledger.schema.access import (
+    READ_ACTS_SQL,
+    acts,
+    api_keys,
+    idempotent_requests,
+    receipt_tokens,
+    users,
+)
 from bulksend.ledger.schema.base import Counter, Id, Instant, installation, metadata
 from bulksend.ledger.schema.campaigns import (
     campaign_counts,
@@ -48,6 +55,7 @@ __all__ = [
     "NOT_ACTED_SQL",
     "OPEN_JOBS_SQL",
     "ORPHAN_SQL",
+    "READ_ACTS_SQL",
     "UNKNOWN_SQL",
     "UNREAD_SQL",
     "WAITING_SQL",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text, text
 
 from bulksend.ledger.schema.base import Id, Instant, metadata
+
+READ_ACTS_SQL = "scope = 'read'"
 
 api_keys = Table(
     "api_keys",
@@ -79,4 +81,5 @@ acts = Table(
     Column("before", Text, comment="the values that the act changed, as JSON; never private"),
     Column("after", Text),
     Index(None, "scope", "subject", "id"),
+    Index("ix_acts_read", "id", sqlite_where=text(READ_ACTS_SQL), postgresql_where=text(READ_ACTS_SQL)),
 )

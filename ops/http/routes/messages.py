@@ -19,7 +19,7 @@ from bulksend.operations.messages import Filter
 from bulksend.operations.why import explain
 from ops.http.idempotency import HEADER, REPLAYED, Once
 from ops.http.message_json import ManyMessages, MessageAnswer, NewMessages
-from ops.http.parts import Operator, P, Parts, Sender, Viewer
+from ops.http.parts import REDIS_S, Operator, P, Parts, Sender, Viewer
 from ops.http.problems import PROBLEMS
 from ops.http.sending import Sending
 
@@ -119,14 +119,17 @@ def why(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
     silent: list[str] = []
     answer = explain(
         parts.database,
-        working_limiter(of, parts.database, silent.append),
+        working_limiter(of, parts.database, silent.append, timeout_s=REDIS_S),
         id,
         account=of.account(),
         default_rate=of.default_rate,
         timezone=of.timezone,
         silent="".join(silent),
     ).as_json()
-    return answer if principal.sees_numbers else messages.masked_texts(answer)
+    masked = messages.masked_texts(answer)
+    if masked != answer:
+        record_reading(parts.database, principal, "show message", subject=id, why="why it waits")
+    return answer if principal.sees_numbers else masked
 
 
 class Resolve(BaseModel):

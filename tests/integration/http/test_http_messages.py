@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 
 from bulksend.ledger import suppressions
@@ -281,6 +284,20 @@ def test_why_names_the_gate(api: Any) -> None:
     # Valkey is empty: the limiter would not let it go either.
     assert why["id"] == id
     assert why["gate"] in ("no_worker", "cold")
+
+
+def test_why_waits_less_than_a_second_for_a_redis_that_says_nothing(api: Any) -> None:
+    id = api.post("/v1/messages", message()).json()["id"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = api.parts.settings.model_copy(
+            update={"redis_url": SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")}
+        )
+        api.client.app.state.parts = replace(api.parts, settings=settings)
+        begun = time.monotonic()
+        why = api.get(f"/v1/messages/{id}/why").json()
+    # Half a second by itself; two seconds is what a command waits.
+    assert time.monotonic() - begun < 1.9
+    assert why["gate"] == "redis"
 
 
 def test_an_unknown_id_is_not_found(api: Any) -> None:

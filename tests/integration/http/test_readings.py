@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from bulksend.ledger.schema import acts
+from bulksend.ledger.schema import acts, messages
 from bulksend.operations.access import Role
 
 NUMBER = "447700900123"
@@ -50,3 +50,15 @@ def test_reading_masked_numbers_is_no_act(api: Any, message: str) -> None:
         assert answer.status_code == 200
         assert NUMBER not in answer.text
     assert readings(api) == []
+
+
+def test_why_a_message_waits_is_on_record_where_its_answer_shows_a_number(api: Any, message: str) -> None:
+    path = f"/v1/messages/{message}/why"
+    assert NUMBER not in api.get(path, Role.SENDER).text
+    assert readings(api) == []
+    with api.ledger.write() as tx:
+        tx.execute(update(messages).values(status="failed", error=f"{NUMBER} is not on WhatsApp"))
+    assert NUMBER not in api.get(path, Role.VIEWER).text
+    assert readings(api) == []
+    assert NUMBER in api.get(path, Role.SENDER).text
+    assert readings(api) == [("show message", message, "why it waits")]
