@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -22,6 +23,10 @@ log = structlog.get_logger(__name__)
 
 #: Events of one round for each endpoint.
 PAGE = 1_000
+#: An endpoint for which more deliveries wait gets no further ones: its cursor waits, and the events are kept anyway.
+MOST_WAITING = 10_000
+#: How often the deliveries that wait are counted.
+COUNT_S = 1.0
 
 
 class EventLog(Protocol):
@@ -61,8 +66,21 @@ class _Page:
 class FanOut:
     """One notifier at a time works on an endpoint: its row is locked, and a second notifier skips it."""
 
-    def __init__(self, database: Database, log: EventLog, *, page: int = PAGE, lease_ms: int = 0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        log: EventLog,
+        *,
+        page: int = PAGE,
+        lease_ms: int = 0,
+        most_waiting: int = MOST_WAITING,
+        count_s: float = COUNT_S,
+    ) -> None:
         self._database = database
+        self._most_waiting, self._count_s = most_waiting, count_s
+        self._counted_at = float("-inf")
+        self._full: set[str] = set()
+        """Endpoints for which too many deliveries wait."""
         self._log = log
         self._page = page
         self._lease_ms = lease_ms
@@ -79,14 +97,16 @@ class FanOut:
         if self._is_needed and not self._database.is_sqlite:
             self._database.retrying(self._log.number_committed)
         with self._database.read() as tx:
-            endpoints = webhook_endpoints.active(tx)
+            found = webhook_endpoints.active(tx)
+            self._count_waiting(tx, found)
+            endpoints = [endpoint for endpoint in found if endpoint.id not in self._full]
             pages = {
                 cursor: self._log.after(tx, cursor, self._page, numbers=True)
                 for cursor in {endpoint.cursor for endpoint in endpoints}
             }
             self._learn_campaigns(tx, pages)
             now = read_clock(tx)
-        self._is_needed = bool(endpoints)
+        self._is_needed = bool(found)
         for cursor, page in pages.items():
             # Numbers have no gaps: what is missing was deleted by its age.
             if page and page[0].seq > cursor + 1:
@@ -102,6 +122,16 @@ class FanOut:
         if not wanted:
             return Round(more=more)
         return replace(self._database.retrying(lambda tx: self._store(tx, wanted, rooms or {})), more=more)
+
+    def _count_waiting(self, tx: Connection, endpoints: Sequence[Endpoint]) -> None:
+        now = time.monotonic()
+        if now - self._counted_at < self._count_s:
+            return
+        most, self._counted_at = self._most_waiting, now
+        full = {each.id for each in endpoints if webhook_deliveries.waiting(tx, each.id, most) >= most}
+        for id in sorted(full - self._full):
+            log.warning("webhook_is_behind", webhook=id, waiting=most)
+        self._full = full
 
     def _store(self, tx: Connection, wanted: Sequence[_Page], rooms: Mapping[str, int]) -> Round:
         """An endpoint whose cursor has moved meanwhile is left to the next round."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, delete, func, insert, literal, select, update
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
@@ -96,6 +96,13 @@ def next_due_in_ms(tx: Connection, endpoint_ids: Sequence[str]) -> dict[str, int
         if wait is not None:
             found[id] = int(wait)
     return found
+
+
+def waiting(tx: Connection, endpoint_id: str, most: int) -> int:
+    """How many deliveries of an endpoint are pending, counted up to ``most``."""
+    table = webhook_deliveries.c
+    some = select(literal(1)).where(table.endpoint_id == endpoint_id, table.status == PENDING).limit(most)
+    return int(tx.scalar(select(func.count()).select_from(some.subquery())) or 0)
 
 
 def claim(tx: Connection, endpoint_id: str, *, limit: int, lease_ms: int) -> list[Claimed]:

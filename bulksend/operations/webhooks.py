@@ -74,19 +74,23 @@ def add(
 def list_endpoints(tx: Connection, *, after: str | None = None, limit: int = 1000) -> Page:
     """Endpoints, the oldest first. ``after`` is the ``next`` of the page before. Raises InvalidValue."""
     found = webhook_endpoints.page(tx, after=_checked_id(after, "after"), limit=limit)
-    return Page([as_json(each) for each in found], found[-1].id if len(found) == limit else None)
+    newest = event_log.newest(tx)
+    return Page([as_json(each, newest) for each in found], found[-1].id if len(found) == limit else None)
 
 
 def show(tx: Connection, id: str) -> dict[str, Any]:
     """One endpoint. Raises NotFound."""
-    return as_json(_get(tx, id))
+    return as_json(_get(tx, id), event_log.newest(tx))
 
 
-def as_json(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint as lists show it: without the query of its URL, and without its secret."""
+def as_json(endpoint: Endpoint, newest: int) -> dict[str, Any]:
+    """An endpoint as lists show it: without the query of its URL, and without its secret.
+
+    ``behind`` is how many of the ledger's events, up to the ``newest``, are not yet made into deliveries.
+    """
     hidden = {"sealed", "events", "cursor"}
     shown = {name: value for name, value in to_json(endpoint).items() if name not in hidden}
-    return shown | {"events": list(endpoint.filter)}
+    return shown | {"events": list(endpoint.filter), "behind": max(0, newest - endpoint.cursor)}
 
 
 def change(
@@ -115,7 +119,7 @@ def change(
             values["sealed"] = webhook_endpoints.seal(cipher, id, replace(opened, url=url))
         if values:
             webhook_endpoints.change(tx, id, actor=actor, **values)
-        return as_json(_get(tx, id))
+        return show(tx, id)
 
 
 def rotate(

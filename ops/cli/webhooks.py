@@ -77,7 +77,7 @@ def list_(json: Json = False) -> int:
     if json:
         print_json_lines(found)
         return DONE
-    shown = ("id", "url", "events", "status", "status_why", "failing_since", "succeeded_at")
+    shown = ("id", "url", "events", "status", "status_why", "behind", "failing_since", "succeeded_at")
     _show(shown, found, ("succeeded_at", "events"), Times(of.timezone or "UTC"))
     return DONE
 

@@ -99,6 +99,26 @@ def test_a_cursor_that_has_moved_meanwhile_leaves_the_events_to_the_next_round(l
     assert len(_bodies(ledger, made["id"])) == 5
 
 
+def test_an_endpoint_that_stays_dead_gets_a_bounded_number_of_deliveries_and_goes_on_later(
+    ledger: Database,
+) -> None:
+    office = PostOffice(ledger)
+    made = office.add("http://127.0.0.1:9/")
+    office.happen(50)
+    fan_out = FanOut(ledger, events, page=10, most_waiting=20, count_s=0)
+    while fan_out.round().more:
+        pass
+    with ledger.read() as tx:
+        assert webhook_deliveries.waiting(tx, made["id"], 1000) == 20
+        assert webhook_deliveries.waiting(tx, made["id"], 5) == 5
+    assert office.show(made["id"])["behind"] == 30
+    with ledger.write() as tx:
+        tx.exec_driver_sql("UPDATE webhook_deliveries SET status = 'dead'")
+    fan_out.round()
+    assert office.show(made["id"])["behind"] == 20
+    assert len(_bodies(ledger, made["id"])) == 10
+
+
 def test_what_was_delivered_long_ago_is_dropped_and_what_is_dead_is_kept(ledger: Database) -> None:
     office = PostOffice(ledger)
     made = office.add("http://127.0.0.1:9/")
