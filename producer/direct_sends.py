@@ -150,7 +150,9 @@ class DirectSends:
         if is_same_person(digits, sender_digits):
             raise InvalidValue("to", "", "is the sender itself, which WhatsApp refuses (131021)")
         if not isinstance(content, Mapping):
-            raise InvalidValue("content", describe_type(content), "must be the vendor's Content object")
+            raise InvalidValue(
+                "content", describe_type(content), "must be a JSON object, like the vendor's Content"
+            )
         template = compile_content(message_type, content)
         rendered = template.render(variables or {}, otp=message_kind is Kind.OTP)
         if lives_ms is None and message_kind is Kind.OTP:

@@ -58,7 +58,7 @@ FAULTS = [
 ]
 SLOW = {"latency": {"kind": "uniform", "low_ms": 100, "high_ms": 200}}
 #: Stays in the installation's own processes: their logs are read as they are.
-SERVERS = {("demo",), ("up",), ("worker",), ("relay",), ("simulate",)}
+SERVERS = {("demo",), ("up",), ("worker",), ("relay",), ("serve",), ("notifier",), ("simulate",)}
 
 
 @pytest.mark.timeout(300)
@@ -246,8 +246,33 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["senders", "set", site.sender, "--rate", "80/s"],
         ["senders", "pause", "+1 212 555 0199", *why],
         ["senders", "resume", "+1 212 555 0199", *why],
+        ["campaigns", "set", "codes", "--name", "codes of today"],
+        ["campaigns", "set", "codes of today", "--name", "codes", "--json"],
         ["account", "pause", *why],
         ["account", "resume", *why],
+        ["restored", "--dry-run", *why],
+        ["keys", "add", "--name", "shop", "--role", "sender"],
+        ["keys", "list"],
+        ["keys", "list", "--json"],
+        ["keys", "revoke", OTP_TO[1]],
+        ["users", "add", "ann@shop.example", "--role", "operator"],
+        ["users", "reset", "ann@shop.example"],
+        ["users", "list", "--json"],
+        ["users", "disable", "ann@shop.example", *why],
+        ["tokens", "add", "--name", "console"],
+        ["tokens", "list", "--json"],
+        ["tokens", "revoke", OTP_TO[1]],
+        ["receipts", "list"],
+        ["receipts", "list", "--state", "unreadable", "--json"],
+        ["receipts", "reparse"],
+        ["webhooks", "add", f"https://hooks.shop.example/in?key={CODE}"],
+        ["webhooks", "add", f"ftp://hooks.shop.example/{CODE}"],
+        ["webhooks", "list"],
+        ["webhooks", "list", "--json"],
+        *(
+            ["webhooks", act, CODE]
+            for act in ("test", "deliveries", "replay", "disable", "enable", "rotate", "remove")
+        ),
         # What a person types where it does not belong is not said back.
         ["messages", "find", "--phone", f"{OTP_TO[1]}x"],
         ["messages", "find", "--phone", f"{OTP_TO[1]}000000"],

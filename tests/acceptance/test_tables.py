@@ -23,7 +23,7 @@ REQUEST = "0f2a9c3e-5b7d-4e21-9a44-8c1d2e3f4a5b"
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 pytestmark = pytest.mark.timeout(300)
 
-#: Every command that prints a table or a list of names and values. CAMPAIGN, ID: those of the ledger.
+#: Every command that prints a table or a list of names and values. CAMPAIGN, ID, WEBHOOK: those of the ledger.
 COMMANDS = {
     "campaigns list": "campaigns list",
     "campaigns show": "campaigns show CAMPAIGN",
@@ -38,6 +38,8 @@ COMMANDS = {
     "users list": "users list",
     "tokens list": "tokens list",
     "receipts list": "receipts list --state orphan",
+    "webhooks list": "webhooks list",
+    "webhooks deliveries": "webhooks deliveries WEBHOOK",
     "settings": "settings",
     "audit": "audit",
     "doctor": "doctor",
@@ -59,11 +61,13 @@ NO_TABLE = {
         ("export",),
     ),
     ("messages", "resolve"),
+    ("notifier",),
     *(("users", act) for act in ("add", "reset", "disable")),
     *(("tokens", act) for act in ("add", "revoke")),
     ("receipts", "reparse"),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),
-    *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry")),
+    *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry", "set")),
+    *(("webhooks", act) for act in ("add", "enable", "disable", "remove", "replay", "rotate", "test")),
     *(("suppressions", act) for act in ("add", "remove")),
     *(("senders", act) for act in ("add", "set", "pause", "resume")),
     *(("account", act) for act in ("pause", "resume")),
@@ -94,6 +98,8 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
     assert cli("keys", "add", "--name", NAME, "--role", "sender", "--senders", SENDER).returncode == 0
     assert cli("users", "add", "ann@shop.example", "--role", "operator").returncode == 0
     assert cli("tokens", "add", "--name", NAME, "--ips", "203.0.113.0/24,198.51.100.7").returncode == 0
+    added = cli("webhooks", "add", "https://hooks.shop.example/bulksend", "--json")
+    webhook = json.loads(added.stdout)["id"]
     with sqlite3.connect(tmp_path / "bulksend.db") as ledger:
         found = [id for (id,) in ledger.execute("SELECT id FROM messages ORDER BY id")]
         ledger.execute(
@@ -108,7 +114,13 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
                 " ?, 1899795600000, 'unknown', 200, 131047, ?, 1, 0, 167.95431642593215, ?)",
                 (id, id, SENDER, REQUEST, ERROR),
             )
-    return {"CAMPAIGN": json.loads(sent.stdout)["campaign_id"], "ID": found[0]}
+        ledger.execute(
+            "INSERT INTO webhook_deliveries (id, endpoint_id, type, first_seq, last_seq, status, attempts, next_at,"
+            " created_at, tried_at, http_status, error) VALUES (?, ?, 'message.undelivered', 1, 1, 'pending', 3,"
+            " 1899795600000, 1899795600000, 1899795600000, 503, ?)",
+            (found[0], webhook, ERROR[:120]),
+        )
+    return {"CAMPAIGN": json.loads(sent.stdout)["campaign_id"], "ID": found[0], "WEBHOOK": webhook}
 
 
 def words_of(line: str, ids: dict[str, str]) -> list[str]:
