@@ -356,6 +356,17 @@ def _session_settings(statement_timeout_ms: int, *, by_key: bool) -> dict[str, s
     } | (_BY_KEY if by_key else {})
 
 
+#: A network that swallows packets holds a thread for 25 s: what is sent is acknowledged by then, and so is a probe of
+#: a connection that waits for a long statement.
+_LOST_NETWORK = {
+    "tcp_user_timeout": 25_000,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
 def _postgresql_engine(
     url: str, pool_size: int, statement_timeout_ms: int, *, by_key: bool, pooled: bool
 ) -> Engine:
@@ -365,7 +376,7 @@ def _postgresql_engine(
         "application_name": "bulksend",
         # By default psycopg uses the server's encoding, and returns bytes for one that it does not know.
         "client_encoding": "utf8",
-    }
+    } | _LOST_NETWORK
     if pooled:
         # The next session does not know a statement that this one prepared.
         arguments["prepare_threshold"] = None

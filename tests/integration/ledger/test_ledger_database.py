@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,22 @@ def test_a_transaction_that_fails_leaves_nothing_behind(desk: Any) -> None:
     with pytest.raises(KeyError):
         desk.write(work)
     assert phones(desk) == []
+
+
+def test_a_network_that_swallows_packets_holds_no_thread_for_longer_than_half_a_minute(
+    postgres_ledger_url: str,
+) -> None:
+    database = Database(postgres_ledger_url)
+    with database.read() as tx:
+        connection: Any = tx.connection.driver_connection
+        kept = connection.info.get_parameters()
+        sock = socket.socket(fileno=os.dup(connection.fileno()))
+    with sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+    probed_s = int(kept["keepalives_idle"]) + int(kept["keepalives_interval"]) * int(kept["keepalives_count"])
+    assert probed_s <= 30
+    database.close()
 
 
 def durability(tx: Connection) -> object:
