@@ -31,6 +31,8 @@ TYPES = (
     *("campaign.reopened", "campaign.cancelled"),
     *("template.changed", "sender.changed", "webhook.disabled"),
 )
+#: What an endpoint can ask for: types and groups.
+CHOICES = (*TYPES, *sorted({f"{type.partition('.')[0]}.*" for type in TYPES}))
 #: A batch is sent when it has this many items, or when its oldest is this old.
 BATCH_ITEMS, BATCH_MS = 100, 1_000
 #: No body is longer, bytes.
@@ -73,13 +75,10 @@ class WebhookBody:
 
 def parse_filter(texts: Iterable[str], *, field: str = "events") -> tuple[str, ...]:
     """Types, and groups such as ``message.*``; empty: all. Raises InvalidValue."""
-    groups = {f"{type.partition('.')[0]}.*" for type in TYPES}
     wanted = sorted({text.strip() for text in texts if text.strip()})
     for text in wanted:
-        if text not in TYPES and text not in groups:
-            raise InvalidValue(
-                field, text[:40], f"is not a type of event; there are {', '.join((*TYPES, *sorted(groups)))}"
-            )
+        if text not in CHOICES:
+            raise InvalidValue(field, text[:40], f"is not a type of event; there are {', '.join(CHOICES)}")
     return tuple(wanted)
 
 

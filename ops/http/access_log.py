@@ -38,7 +38,7 @@ class AccessLog:
         _lines.write(
             {
                 "request_id": scope["state"]["request_id"],
-                "method": scope["method"],
+                "method": method,
                 "route": route,
                 "status": status,
                 "ms": round(seconds * 1000, 1),
@@ -56,7 +56,7 @@ def _trace_headers(scope: Scope) -> dict[str, str]:
 
 
 def _method(scope: Scope) -> str:
-    """A method of a label: a caller could otherwise make any number of labels."""
+    """A method of a label or a line: a caller could otherwise write there what it likes."""
     return scope["method"] if scope["method"] in _METHODS else "other"
 
 

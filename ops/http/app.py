@@ -20,6 +20,7 @@ from bulksend.metrics import HttpMetrics
 from bulksend.operations.receipt_tokens import read_tokens
 from ops.http import problems
 from ops.http.access_log import AccessLog
+from ops.http.api_schema import described
 from ops.http.body_limits import BodyLimits
 from ops.http.messages_in import MessagesIn
 from ops.http.parts import Parts
@@ -78,6 +79,7 @@ def create_app(parts: Parts) -> FastAPI:
         title="bulksend",
         version=__version__,
         description="Send WhatsApp messages in bulk, and see what happened to each one.",
+        responses=problems.PROBLEMS,
         docs_url=None,
         redoc_url=None,
         lifespan=running,
@@ -105,6 +107,11 @@ class _Application(FastAPI):
 
     receipts: ASGIApp
     requests: ASGIApp
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            self.openapi_schema = described(super().openapi())
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

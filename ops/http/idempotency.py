@@ -16,7 +16,7 @@ Each endpoint of a POST has a parameter ``once: Once``, and does its act inside 
   ``once.answer(add, status=201, location="/v1/keys/{id}")``.
 - ``secret`` names fields that are shown once: ``secret=("key",)``. They are not stored; a repeated request has null for
   them, and their names in ``withheld``.
-- A form with a file is not read here: pass ``body=`` a hash of it.
+- The body of an upload is not read here: pass ``body=`` a hash of it.
 - An act with another database connection, such as the producer's, cannot take part: give what it makes ``once.key``,
   which is the same in each repetition, as its own key.
 """
@@ -37,7 +37,8 @@ from bulksend.ledger.idempotency import Answer
 from bulksend.messaging.json_encoding import make_json_encoder
 from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import Keyed, keyed, run_once
-from ops.http.body_limits import is_form
+from ops.http.access_log import route_of
+from ops.http.body_limits import FORMS, is_form
 from ops.http.parts import P, Parts, SignedIn
 
 HEADER = "Idempotency-Key"
@@ -87,7 +88,7 @@ class OneAnswer:
                 after()
             return _response(Answer(status, _dump(made), _filled(location, made)))
         if body is None:
-            raise ValueError("the body is a form: pass a hash of it as body=")
+            raise ValueError("the body is an upload: pass a hash of it as body=")
         first: dict[str, Mapping[str, Any]] = {}
 
         def kept(database: Database) -> Answer:
@@ -125,12 +126,16 @@ async def _once(
     principal: SignedIn,
     given: Annotated[
         str | None,
-        Header(alias=HEADER, description="Makes a repeated request safe: it is done once.", max_length=255),
+        Header(
+            alias=HEADER,
+            description="Makes a repeated request safe: it is done once.",
+            max_length=255,
+            json_schema_extra={"format": "idempotency-key"},
+        ),
     ] = None,
 ) -> OneAnswer:
-    body = None
-    if given is not None and not is_form(request.headers.get("content-type", "")):
-        body = hash_of(request.scope, await request.body())
+    is_upload = route_of(request.scope) in FORMS and is_form(request.headers.get("content-type", ""))
+    body = hash_of(request.scope, await request.body()) if given is not None and not is_upload else None
     return OneAnswer(parts, scope_of(request.scope, principal), given, body)
 
 

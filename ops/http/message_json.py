@@ -7,11 +7,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from bulksend.messaging import Kind, MessageType, Status
+from ops.http.argument_formats import Instant, Phone
 
 #: The most messages of a request.
 MOST_MESSAGES = 1000
 #: The longest wait for an ending.
 MOST_WAIT_S = 30
+#: The longest time to live: a year.
+MOST_TTL_S = 366 * 86_400
 
 
 class NewMessage(BaseModel):
@@ -19,14 +22,16 @@ class NewMessage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    to: str = Field(description="The recipient, in any common notation of its number.")
-    sender: str = Field(description="The sender's number.")
+    to: Phone = Field(description="The recipient, in any common notation of its number.")
+    sender: Phone = Field(description="The sender's number.")
     kind: Kind
     type: MessageType
     content: dict[str, Any] = Field(description="The vendor's Content; `{{name}}` stands for a variable.")
     variables: dict[str, Any] | None = None
-    ttl_seconds: float | None = Field(None, gt=0, description="It is not sent later than this. OTP: 600.")
-    send_at: str | None = Field(None, description="ISO 8601; now by default.")
+    ttl_seconds: float | None = Field(
+        None, ge=0.001, le=MOST_TTL_S, description="It is not sent later than this. OTP: 600."
+    )
+    send_at: Instant | None = Field(None, description="ISO 8601; now by default.")
     key: str | None = Field(None, min_length=1, max_length=200, description="Two sends of a key are one.")
     wait_seconds: float | None = Field(None, ge=0, le=MOST_WAIT_S, description="Answer when it has ended.")
 
@@ -36,7 +41,8 @@ class NewMessages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: list[NewMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
+    # What is no message is refused in its place, and its neighbours are stored.
+    messages: list[NewMessage | Any] = Field(min_length=1, max_length=MOST_MESSAGES)
 
     @staticmethod
     def schema_of_body() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -13,18 +14,26 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bulksend import errors
 from bulksend.errors import BulksendError, InvalidInput, InvalidValue, code_of
+from bulksend.messaging.masking import mask_phone
 from producer.intake import IntakeInterrupted, SamePeople
 
 log = structlog.get_logger(__name__)
 
 _FRAMES = 8
+_LONGEST_FIELD = 100
 MEDIA_TYPE = "application/problem+json"
+#: Digits as of a phone number, and what has as many and is none.
+_NUMBER_OR_ID = re.compile(
+    r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|\d(?:[ ()]{0,2}\d){6,}", re.IGNORECASE
+)
 #: The first row whose class an error has decides.
 STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.NotSignedIn, 401, "Not signed in"),
@@ -45,7 +54,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
 )
 
 
-#: The answers of endpoints that are problems, for the documentation.
+#: The answers of every endpoint that are problems, for the documentation.
 _DESCRIBED: dict[str, Any] = {
     "description": "A problem (RFC 9457)",
     "content": {
@@ -120,14 +129,19 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     listed = [field_error(error)] if isinstance(error, InvalidValue) else []
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
-    return problem(
-        request, status, title, str(error), code=code_of(type(error)), errors=listed, headers=headers
-    )
+    detail, code = without_numbers(str(error)), code_of(type(error))
+    return problem(request, status, title, detail, code=code, errors=listed, headers=headers)
 
 
 def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:
     """One entry of ``errors``. The value is left out where the error has none; it is safe to show."""
-    return {"field": error.field, "row": row, "value": error.value or None, "why": error.why}
+    field, value, why = map(without_numbers, (error.field, error.value, error.why))
+    return {"field": field, "row": row, "value": value or None, "why": why}
+
+
+def without_numbers(text: str) -> str:
+    """The text with all masked that may be a phone number: one can stand where an id or a field is expected."""
+    return _NUMBER_OR_ID.sub(lambda found: found[0] if found["id"] else mask_phone(found[0]), text)
 
 
 def _of_the_database(request: Request, error: DBAPIError) -> JSONResponse:
@@ -140,10 +154,7 @@ def _of_a_text(request: Request, _: UnicodeEncodeError) -> JSONResponse:
 
 def _of_the_request(request: Request, error: RequestValidationError) -> JSONResponse:
     # Without the input, which may be private.
-    found = [
-        {"field": ".".join(map(str, each["loc"][1:])) or "body", "row": None, "why": str(each["msg"])}
-        for each in error.errors()
-    ]
+    found = [{"field": _field(each["loc"]), "row": None, "why": str(each["msg"])} for each in error.errors()]
     detail = f"{found[0]['field']}: {found[0]['why']}" if found else "the request is malformed"
     return problem(request, 422, "Invalid input", detail, code="invalid_input", errors=found)
 
@@ -151,7 +162,10 @@ def _of_the_request(request: Request, error: RequestValidationError) -> JSONResp
 def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
     title = HTTPStatus(error.status_code).phrase
     code = getattr(error, "code", title.lower().replace(" ", "_"))
-    return problem(request, error.status_code, title, str(error.detail), code=code, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed_methods(request.app.routes, request.url.path) or headers.get("Allow", "")
+    return problem(request, error.status_code, title, str(error.detail), code=code, headers=headers)
 
 
 _ANSWERS: Mapping[type[Exception], Callable[[Request, Any], JSONResponse]] = {
@@ -179,6 +193,23 @@ def install(app: FastAPI) -> None:
 
     for kind in _ANSWERS:
         app.add_exception_handler(kind, answer)
+
+
+def _allowed_methods(routes: Sequence[BaseRoute], path: str) -> str:
+    """The value of ``Allow``: Starlette names the methods of one route only. Empty where no route has the path."""
+    found = [
+        (route.path.count("{"), route.methods)
+        for route in iter_route_contexts(routes)
+        if route.path and route.methods and route.path_regex.match(path)
+    ]
+    # `/v1/messages/resolve` is a path of its own, and no message's.
+    nearest = min((parameters for parameters, _ in found), default=0)
+    return ", ".join(sorted({name for parameters, names in found if parameters == nearest for name in names}))
+
+
+def _field(place: Sequence[object]) -> str:
+    """A field of a request by its path in it. The name may be the caller's."""
+    return without_numbers(".".join(map(str, place[1:])))[:_LONGEST_FIELD] or "body"
 
 
 class Crashes:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from bulksend.client import ApiRefused, AsyncClient, Client, RefusedMessage, SentMessage
 from bulksend.ledger.key_file import new_encryption_key
@@ -20,37 +17,10 @@ from bulksend.settings import Settings
 from ops.http.app import create_app
 from ops.http.parts import Parts
 from ops.http.server import parts_of
-from ops.local.ports import free_port
+from tests.served import Served
 
 SENDER = "8615000579987"
 MESSAGE: dict[str, Any] = {"sender": SENDER, "kind": "utility", "type": "text", "content": {"body": "hello"}}
-
-
-class Served:
-    """The API on a port, on a thread of its own."""
-
-    def __init__(self, parts: Parts) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        config = uvicorn.Config(
-            create_app(parts),
-            port=int(self.url.rpartition(":")[2]),
-            log_config=None,
-            timeout_graceful_shutdown=5,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
-
-    def start(self) -> None:
-        self._thread.start()
-        deadline = time.monotonic() + 20
-        while not self._server.started:
-            assert self._thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
 
 
 class Awaited:
@@ -98,7 +68,7 @@ def served(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[tuple[s
             }
         )
     )
-    server = Served(parts)
+    server = Served(create_app(parts))
     server.start()
     yield server.url, parts
     server.stop()

@@ -14,12 +14,24 @@ from bulksend.errors import InvalidInput
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
+from bulksend.messaging.states import CampaignStatus, Kind, MessageType, OnUnknown
 from bulksend.operations import campaign_pages, campaign_settings, uploads
 from bulksend.operations import campaigns as operations
 from bulksend.operations.access import Principal
 from bulksend.operations.campaigns import Act
 from bulksend.operations.json_shape import Page
+from ops.http.argument_formats import (
+    Country,
+    Cursor,
+    IdCursor,
+    Instant,
+    Phone,
+    RatePerSecond,
+    RateText,
+    one_of,
+)
 from ops.http.idempotency import Once, OneAnswer
+from ops.http.message_json import MOST_TTL_S
 from ops.http.parts import Operator, P, Parts, Sender, Viewer
 from ops.http.uploads import ROWS, Posted, receive
 from producer.uploads import CampaignOptions, Poster
@@ -35,19 +47,23 @@ class CampaignBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     name: str | None = Field(None, description="default: the file's name")
-    sender: str = Field(description="the business number that sends")
-    kind: str = Field(description="otp, utility or marketing")
-    type: str = Field(description="text, image, video, audio, document, location, sticker or template")
+    sender: Phone = Field(description="the business number that sends")
+    kind: Annotated[str, one_of(Kind)] = Field(description="otp, utility or marketing")
+    type: Annotated[str, one_of(MessageType)] = Field(
+        description="text, image, video, audio, document, location, sticker or template"
+    )
     content: dict[str, Any] = Field(description="the vendor's Content object, {{column}} in any string")
     key: str | None = Field(None, description="finds this campaign again; default: the Idempotency-Key")
-    send_at: str | None = Field(None, description="ISO 8601; default: now")
+    send_at: Instant | None = Field(None, description="ISO 8601; default: now")
     ttl_seconds: float | None = Field(
-        None, gt=0, description="drop what cannot be sent within this long of its due time"
+        None, ge=0.001, le=MOST_TTL_S, description="drop what cannot be sent within this long of its due time"
     )
-    rate: float | str | None = Field(None, description="maximum rate, 40 or 40/s; default: the sender's")
-    on_unknown: str | None = Field(None, description="hold (default) or resend")
+    rate: RatePerSecond | RateText | None = Field(
+        None, description="maximum rate, 40 or 40/s; default: the sender's"
+    )
+    on_unknown: Annotated[str, one_of(OnUnknown)] | None = Field(None, description="hold (default) or resend")
     timezone: str | None = Field(None, description="zone of times without one")
-    region: str | None = Field(None, description="country of numbers without a country code")
+    region: Country | None = Field(None, description="country of numbers without a country code")
     map: dict[str, str] = Field({}, description='which column has which name: {"to": "Mobile No."}')
     encoding: str | None = Field(None, description="encoding of a text file that is not UTF-8")
     sheet: str | None = Field(None, description="sheet of a workbook; default: the first")
@@ -83,6 +99,7 @@ _BODY = {
                     **_WITH_ROWS,
                     "properties": {
                         **_WITH_ROWS["properties"],
+                        "name": {"type": "string", "minLength": 1},
                         "rows": {"type": "array", "minItems": 1, "items": {"type": "object"}},
                     },
                     "required": [*_WITH_ROWS["required"], "name", "rows"],
@@ -106,7 +123,13 @@ DEFAULT_LIMIT, MOST = 100, 1000
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 IdempotencyKey = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", min_length=1, max_length=255, description="finds this campaign again"),
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="finds this campaign again",
+        json_schema_extra={"format": "idempotency-key"},
+    ),
 ]
 
 
@@ -163,12 +186,12 @@ def _body(posted: Posted) -> CampaignBody:
 def find(
     parts: P,
     principal: Viewer,
-    status: str | None = None,
-    kind: str | None = None,
-    sender: str | None = None,
+    status: Annotated[str, one_of(CampaignStatus)] | None = None,
+    kind: Annotated[str, one_of(Kind)] | None = None,
+    sender: Phone | None = None,
     name: str | None = None,
     limit: Limit = DEFAULT_LIMIT,
-    after: str | None = None,
+    after: IdCursor | None = None,
 ) -> Page:
     """The newest campaigns first."""
     wanted = operations.Filter(status=status, kind=kind, sender=sender, name=name)
@@ -189,7 +212,7 @@ class CampaignChanges(BaseModel):
 
     name: str | None = Field(None, description="a new name")
     rate: float | str | None = Field(None, description='40 or "40/s"; "none": the sender\'s rate')
-    send_at: str | None = Field(None, description="ISO 8601; only before the campaign begins")
+    send_at: Instant | None = Field(None, description="ISO 8601; only before the campaign begins")
     why: str | None = Field(None, max_length=500, description="the reason, for the operator log")
 
 
@@ -280,7 +303,7 @@ def _check(parts: Parts, principal: Principal, id: str) -> Campaign:
 
 @router.get("/{id}/refusals")
 def refusals(
-    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: str | None = None
+    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: Cursor | None = None
 ) -> Page:
     """The rows that were refused, in the order of the file. Private values are masked."""
     with parts.database.read() as tx:
@@ -296,7 +319,7 @@ def failures(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
 
 @router.get("/{id}/timeline")
 def timeline(
-    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: str | None = None
+    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: Cursor | None = None
 ) -> Page:
     """Messages by status at the end of each minute, kept by the relay, and the change in it."""
     with parts.database.read() as tx:

@@ -19,7 +19,12 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 _LARGEST = 2**63 - 1
 Number = Annotated[int, Query(ge=0, le=_LARGEST, description="the number of the last event that was seen")]
 Types = Annotated[
-    str | None, Query(max_length=1000, description="only these, separated by commas: message.delivered,…")
+    str | None,
+    Query(
+        max_length=1000,
+        description="only these, separated by commas: message.delivered,…",
+        json_schema_extra={"format": "event-types"},
+    ),
 ]
 CampaignName = Annotated[
     str | None, Query(max_length=200, description="only of this campaign: its id or name")

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from bulksend.errors import NotFound
 from bulksend.ledger.database import Database
 from bulksend.ledger.jobs import Job
+from bulksend.messaging import Status
 from bulksend.operations.exports import KIND, as_json, request_export, show_export
 from bulksend.operations.messages import Filter
 from ops.export_files import check_fits, checked_format
+from ops.http.argument_formats import Instant, Phone, one_of
 from ops.http.exports import MEDIA_TYPES
 from ops.http.idempotency import Once
 from ops.http.parts import P, Parts, Viewer
@@ -29,16 +31,18 @@ class NewExport(BaseModel):
 
     format: Literal["csv", "jsonl", "parquet", "xlsx"] = "csv"
     campaign: Annotated[str | None, Field(max_length=200, description="Its id or name.")] = None
-    refused: Annotated[bool, Field(description="The rows that were refused, instead of the messages.")] = (
-        False
-    )
-    masked: Annotated[bool, Field(description="false: numbers in full; needs the role sender.")] = True
-    phone: Annotated[str | None, Field(max_length=40)] = None
+    refused: Annotated[
+        bool, Field(strict=True, description="The rows that were refused, instead of the messages.")
+    ] = False
+    masked: Annotated[
+        bool, Field(strict=True, description="false: numbers in full; needs the role sender.")
+    ] = True
+    phone: Annotated[Phone | None, Field(max_length=40)] = None
     message_id: Annotated[str | None, Field(max_length=256)] = None
     request_id: Annotated[str | None, Field(max_length=256)] = None
-    status: Annotated[str | None, Field(max_length=20)] = None
-    since: Annotated[str | None, Field(max_length=40, description="Taken in at or after, ISO 8601.")] = None
-    until: Annotated[str | None, Field(max_length=40, description="Taken in at or before, ISO 8601.")] = None
+    status: Annotated[str, one_of(Status)] | None = None
+    since: Annotated[Instant | None, Field(description="Taken in at or after, ISO 8601.")] = None
+    until: Annotated[Instant | None, Field(description="Taken in at or before, ISO 8601.")] = None
 
 
 @router.post("/v1/exports", status_code=202)

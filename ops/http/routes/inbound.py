@@ -8,17 +8,18 @@ from fastapi import APIRouter, Query
 
 from bulksend.errors import InvalidValue
 from bulksend.ledger.ids import is_id
+from bulksend.messaging.stop_words import Keyword
 from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
 from bulksend.operations.messages import Filter
 from bulksend.operations.templates import list_templates
+from ops.http.argument_formats import Cursor, IdCursor, Instant, Phone, one_of
 from ops.http.parts import P, Viewer
-from ops.http.problems import PROBLEMS
 
-router = APIRouter(tags=["inbound"], prefix="/v1", responses=PROBLEMS)
+router = APIRouter(tags=["inbound"], prefix="/v1")
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-After = Annotated[str | None, Query(max_length=600, description="The `next` of the page before.")]
+After = Annotated[Cursor | None, Query(description="The `next` of the page before.")]
 
 
 @router.get("/inbound")
@@ -28,12 +29,16 @@ def inbound(
     campaign: Annotated[
         str | None, Query(description="Only answers to this campaign, by id or name.")
     ] = None,
-    phone: Annotated[str | None, Query(max_length=64, description="Only from this person.")] = None,
-    keyword: Annotated[str | None, Query(max_length=8, description="Only stop words or start words.")] = None,
-    since: Annotated[str | None, Query(description="Only received at or after this time, ISO 8601.")] = None,
-    until: Annotated[str | None, Query(description="Only received before this time, ISO 8601.")] = None,
+    phone: Annotated[Phone | None, Query(description="Only from this person.")] = None,
+    keyword: Annotated[
+        Annotated[str, one_of(Keyword)] | None, Query(description="Only stop words or start words.")
+    ] = None,
+    since: Annotated[
+        Instant | None, Query(description="Only received at or after this time, ISO 8601.")
+    ] = None,
+    until: Annotated[Instant | None, Query(description="Only received before this time, ISO 8601.")] = None,
     limit: Limit = 100,
-    after: After = None,
+    after: Annotated[IdCursor | None, Query(description="The `next` of the page before.")] = None,
 ) -> dict[str, Any]:
     """Messages from people, newest first. Viewers see masked numbers and no texts."""
     if after is not None and not is_id(after):

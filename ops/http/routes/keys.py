@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from bulksend.messaging import Kind
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
+from ops.http.argument_formats import Cursor, Instant, Name, Phone, one_of
 from ops.http.idempotency import Once
 from ops.http.parts import Admin, P, SignedIn
 
@@ -19,7 +21,7 @@ router = APIRouter(tags=["keys"])
 
 #: Parameters of every short list.
 Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[str | None, Query(max_length=200, description="The `next` of the page before.")]
+After = Annotated[Cursor | None, Query(description="The `next` of the page before.")]
 Why = Annotated[str, Query(max_length=500, description="The reason, for the operator log.")]
 
 
@@ -28,11 +30,13 @@ class NewKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=100, description="The program that uses it.")]
+    name: Annotated[Name, Field(description="The program that uses it.")]
     role: Annotated[Role, Field(description="viewer, sender, operator or admin.")]
-    kinds: Annotated[list[str], Field(max_length=10, description="Kinds it may send.")] = []
-    senders: Annotated[list[str], Field(max_length=1000, description="Senders it may use.")] = []
-    expires: Annotated[str | None, Field(max_length=40, description="ISO 8601; without: never.")] = None
+    kinds: Annotated[
+        list[Annotated[str, one_of(Kind)]], Field(max_length=10, description="Kinds it may send.")
+    ] = []
+    senders: Annotated[list[Phone], Field(max_length=1000, description="Senders it may use.")] = []
+    expires: Annotated[Instant | None, Field(description="ISO 8601; without: never.")] = None
 
 
 @router.get("/v1/me")

@@ -11,25 +11,27 @@ from bulksend.bootstrap import working_limiter
 from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
+from bulksend.ledger.unknowns import Trace
+from bulksend.messaging import Status
 from bulksend.messaging.units import counted
 from bulksend.operations import messages, unknowns
 from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import Page
 from bulksend.operations.messages import Filter
 from bulksend.operations.why import explain
+from ops.http.argument_formats import IdCursor, Instant, Phone, one_of
 from ops.http.idempotency import HEADER, REPLAYED, Once
 from ops.http.message_json import ManyMessages, MessageAnswer, NewMessages
 from ops.http.parts import REDIS_S, Operator, P, Parts, Sender, Viewer
-from ops.http.problems import PROBLEMS
 from ops.http.sending import Sending
 
-router = APIRouter(tags=["messages"], prefix="/v1", responses=PROBLEMS)
+router = APIRouter(tags=["messages"], prefix="/v1")
 
 #: One call resolves at most this many.
 MOST_RESOLVED = 1000
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-After = Annotated[str | None, Query(description="The `next` of the page before.")]
+After = Annotated[IdCursor | None, Query(description="The `next` of the page before.")]
 
 
 class MessagePage(BaseModel):
@@ -52,7 +54,7 @@ class MessagePage(BaseModel):
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "schema": {"type": "string", "maxLength": 255},
+                "schema": {"type": "string", "maxLength": 255, "format": "idempotency-key"},
                 "description": "Makes a repeated request safe: it is done once.",
             }
         ],
@@ -75,9 +77,9 @@ class Filters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     campaign: str | None = Field(None, description="Only of this campaign, by id or name.")
-    phone: str | None = Field(None, description="Only to this recipient.")
-    since: str | None = Field(None, description="Only queued at or after this time, ISO 8601.")
-    until: str | None = Field(None, description="Only queued at or before this time, ISO 8601.")
+    phone: Phone | None = Field(None, description="Only to this recipient.")
+    since: Instant | None = Field(None, description="Only queued at or after this time, ISO 8601.")
+    until: Instant | None = Field(None, description="Only queued at or before this time, ISO 8601.")
 
 
 @router.get("/messages")
@@ -85,12 +87,12 @@ def find(
     parts: P,
     principal: Viewer,
     campaign: str | None = None,
-    phone: str | None = None,
+    phone: Phone | None = None,
     message_id: str | None = None,
     request_id: str | None = None,
-    status: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
+    status: Annotated[str, one_of(Status)] | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     limit: Limit = 100,
     after: After = None,
 ) -> MessagePage:
@@ -139,7 +141,7 @@ class Resolve(BaseModel):
 
     as_: Literal["accepted", "failed", "resend"] = Field(alias="as")
     why: str = Field(min_length=1, max_length=500, description="The reason, for the operator log.")
-    dry_run: bool = Field(False, description="Change nothing; tell what would be done.")
+    dry_run: bool = Field(False, strict=True, description="Change nothing; tell what would be done.")
 
 
 @router.post("/messages/{id}/resolve")
@@ -164,7 +166,9 @@ class ResolveMany(Resolve):
 
     ids: list[str] = Field([], max_length=MOST_RESOLVED)
     filter: Filters | None = None
-    trace: list[str] = Field([], max_length=4, description="Only with one of these traces.")
+    trace: list[Annotated[str, one_of(Trace)]] = Field(
+        [], max_length=4, description="Only with one of these traces."
+    )
 
 
 @router.post("/messages/resolve")
@@ -204,10 +208,10 @@ def unknown(
     parts: P,
     principal: Viewer,
     campaign: str | None = None,
-    phone: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    trace: Annotated[list[str] | None, Query()] = None,
+    phone: Phone | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    trace: Annotated[list[Annotated[str, one_of(Trace)]] | None, Query()] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> MessagePage:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bulksend.operations import receipt_tokens
 from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
+from ops.http.argument_formats import Name, Network
 from ops.http.idempotency import Once
 from ops.http.parts import Admin, P
 from ops.http.routes.keys import After, Limit, Why
@@ -23,9 +24,9 @@ class NewToken(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=100, description="Where its address is set.")]
+    name: Annotated[Name, Field(description="Where its address is set.")]
     ips: Annotated[
-        list[str],
+        list[Network],
         Field(max_length=100, description="Addresses and networks that may use it; without: all."),
     ] = []
 

@@ -15,6 +15,7 @@ from bulksend.operations.access import Principal
 from bulksend.operations.json_shape import to_json
 from bulksend.operations.limiter import set_flag
 from bulksend.operations.senders import change_sender, get_sender, list_senders, set_paused, show_account
+from ops.http.argument_formats import Phone, RatePerSecond, RateText
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.parts import Operator, P, Parts, Viewer
 from simulator import REHEARSAL_ACCESS_KEY_ID
@@ -36,9 +37,11 @@ class SenderChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str | None, Field(max_length=100)] = None
-    rate: Annotated[float | str | None, Field(description="Messages per second, 80 or 80/s.")] = None
+    rate: Annotated[
+        RatePerSecond | RateText | None, Field(description="Messages per second, 80 or 80/s.")
+    ] = None
     quota: Annotated[
-        Annotated[int, Field(ge=1, le=2**31 - 1)] | Literal["none"] | None,
+        Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | Literal["none"] | None,
         Field(description="Unique recipients per rolling 24 h, or none."),
     ] = None
 
@@ -50,13 +53,13 @@ def get_senders(parts: P, principal: Viewer) -> dict[str, Any]:
 
 
 @router.get("/senders/{phone}")
-def get_one(phone: str, parts: P, principal: Viewer) -> dict[str, Any]:
+def get_one(phone: Phone, parts: P, principal: Viewer) -> dict[str, Any]:
     """One sender: its limits, and whether it is paused."""
     return to_json(get_sender(parts.database, _digits(parts, phone)))
 
 
 @router.patch("/senders/{phone}")
-def patch(phone: str, asked: SenderChange, parts: P, principal: Operator) -> dict[str, Any]:
+def patch(phone: Phone, asked: SenderChange, parts: P, principal: Operator) -> dict[str, Any]:
     """Change a sender's limits or name; workers apply them within seconds."""
     id = _digits(parts, phone)
     principal.check_sender(id)
@@ -73,13 +76,13 @@ def patch(phone: str, asked: SenderChange, parts: P, principal: Operator) -> dic
 
 
 @router.post("/senders/{phone}/pause")
-def pause(phone: str, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+def pause(phone: Phone, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
     """Hold all messages of this sender."""
     return _set_sender_paused(parts, principal, once, phone, True, asked.why)
 
 
 @router.post("/senders/{phone}/resume")
-def resume(phone: str, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+def resume(phone: Phone, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
     """Release the messages of this sender."""
     return _set_sender_paused(parts, principal, once, phone, False, asked.why)
 

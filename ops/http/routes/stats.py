@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from bulksend.operations.stats import parse_dimensions, show_stats
+from ops.http.argument_formats import Instant
 from ops.http.parts import P, Viewer
 
 router = APIRouter(prefix="/v1", tags=["stats"])
@@ -17,14 +18,17 @@ def get(
     parts: P,
     principal: Viewer,
     by: Annotated[
-        str, Query(max_length=100, description="Some of hour,kind,sender,country,code.")
+        str,
+        Query(
+            max_length=100,
+            description="Some of hour,kind,sender,country,code, each once.",
+            json_schema_extra={"format": "dimensions"},
+        ),
     ] = "hour,kind",
     since: Annotated[
-        str | None, Query(alias="from", max_length=40, description="ISO 8601; default: 7 days before.")
+        Instant | None, Query(alias="from", description="ISO 8601; default: 7 days before.")
     ] = None,
-    until: Annotated[
-        str | None, Query(alias="to", max_length=40, description="ISO 8601; default: now.")
-    ] = None,
+    until: Annotated[Instant | None, Query(alias="to", description="ISO 8601; default: now.")] = None,
 ) -> dict[str, Any]:
     """How many messages entered each status, and attempts with their latency, by whole hours (UTC)."""
     return show_stats(

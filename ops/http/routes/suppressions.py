@@ -25,6 +25,7 @@ from bulksend.operations.suppressions import (
     parse_subject,
     remove_suppressions,
 )
+from ops.http.argument_formats import Country, Cursor, Instant, Subject
 from ops.http.idempotency import REPLAYED, Once, OneAnswer
 from ops.http.parts import Operator, P, Parts, Viewer
 from ops.http.uploads import Posted, receive
@@ -33,9 +34,9 @@ router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"])
 _LIST = "suppressions"
 
 Scope = Annotated[Literal["marketing", "all"], Field(description="What to suppress.")]
-Phone = Annotated[str, Field(max_length=64, description="A number, or a whole country as country:GB.")]
+Phone = Annotated[Subject, Field(description="A number, or a whole country as country:GB.")]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
-Region = Annotated[str | None, Field(max_length=2, description="Country of a number without its code.")]
+Region = Annotated[Country | None, Field(description="Country of a number without its code.")]
 
 
 class _Body(BaseModel):
@@ -48,9 +49,7 @@ class NewSuppression(_Body):
     phone: Phone
     reason: Text
     scope: Scope = "marketing"
-    until: Annotated[
-        str | None, Field(max_length=40, description="When it ends, ISO 8601; default: never.")
-    ] = None
+    until: Annotated[Instant | None, Field(description="When it ends, ISO 8601; default: never.")] = None
     region: Region = None
 
 
@@ -69,7 +68,9 @@ class Import(_Body):
     scope: Scope = "marketing"
     reason: Text = "imported"
     source: Annotated[str | None, Field(max_length=100, description="Default: the file and the key.")] = None
-    dry_run: Annotated[bool, Field(description="Check every row and count; change nothing.")] = False
+    dry_run: Annotated[bool, Field(strict=True, description="Check every row and count; change nothing.")] = (
+        False
+    )
     region: Region = None
     map: Annotated[dict[str, str], Field(description='The column of the numbers: {"to": "Mobile No."}.')] = {}
     encoding: Annotated[str | None, Field(max_length=40)] = None
@@ -80,9 +81,9 @@ class Import(_Body):
 def get(
     parts: P,
     principal: Viewer,
-    phone: Annotated[str | None, Query(max_length=64)] = None,
+    phone: Subject | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[str, Query(max_length=400, description="`next` of the page before.")] = "",
+    after: Annotated[Cursor, Query(description="`next` of the page before.")] = "",
 ) -> dict[str, Any]:
     """The suppressions, in a fixed order. Numbers are masked for viewers."""
     page = list_suppressions(

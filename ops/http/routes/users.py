@@ -12,6 +12,7 @@ from bulksend.operations import users
 from bulksend.operations.access import Role
 from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
+from ops.http.argument_formats import UserName
 from ops.http.idempotency import Once
 from ops.http.parts import Admin, P
 from ops.http.routes.keys import After, Limit, Why
@@ -24,7 +25,7 @@ class NewUser(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=100)]
+    name: UserName
     role: Annotated[Role, Field(description="viewer, sender, operator or admin.")]
 
 

@@ -8,20 +8,23 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bulksend import bootstrap
+from bulksend.messaging.webhook_bodies import CHOICES as EVENT_CHOICES
 from bulksend.operations import webhooks
 from bulksend.operations.campaigns import NO_REASON
+from ops.http import argument_formats
+from ops.http.argument_formats import IdCursor, Instant, one_of
 from ops.http.idempotency import Once
 from ops.http.parts import Admin, P
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[str | None, Query(max_length=40)]
+After = Annotated[IdCursor | None, Query(max_length=40)]
 Events = Annotated[
-    list[Annotated[str, Field(max_length=40)]],
+    list[Annotated[str, one_of(EVENT_CHOICES)]],
     Field(max_length=40, description="Types or groups, such as message.delivered, campaign.*; empty: all."),
 ]
-Url = Annotated[str, Field(max_length=2000, description="https://host/path of your program.")]
-Numbers = Annotated[bool, Field(description="Send phone numbers in full.")]
+Url = Annotated[argument_formats.Url, Field(description="https://host/path of your program.")]
+Numbers = Annotated[bool, Field(strict=True, description="Send phone numbers in full.")]
 
 
 class _Body(BaseModel):
@@ -50,8 +53,8 @@ class Replay(_Body):
     """Which deliveries to send again; without any of these, all that are dead."""
 
     ids: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=1000)] = []
-    since: Annotated[str | None, Field(max_length=40, description="Made since then, ISO 8601.")] = None
-    until: Annotated[str | None, Field(max_length=40, description="Made before then, ISO 8601.")] = None
+    since: Annotated[Instant | None, Field(description="Made since then, ISO 8601.")] = None
+    until: Annotated[Instant | None, Field(description="Made before then, ISO 8601.")] = None
 
 
 @router.get("")

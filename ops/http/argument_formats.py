@@ -1,0 +1,43 @@
+"""What the texts of requests are, for the documentation. The operations check them, and say what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+#: A phone number in any common notation.
+Phone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "phone"})]
+#: A number, or a country as ``country:GB``.
+Subject = Annotated[str, Field(max_length=64, json_schema_extra={"format": "phone-or-country"})]
+#: ISO 8601, from the year 2000 to 2100.
+Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+#: The ``next`` of a page.
+Cursor = Annotated[str, Field(max_length=600, json_schema_extra={"format": "cursor"})]
+#: The ``next`` of a page that is an id.
+IdCursor = Annotated[str, Field(max_length=600, json_schema_extra={"format": "uuid"})]
+#: ISO 3166.
+Country = Annotated[str, Field(max_length=2, json_schema_extra={"format": "country"})]
+#: A name: one line of visible characters.
+Name = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra={"format": "name"})]
+#: The name of one who signs in.
+UserName = Annotated[
+    str,
+    Field(min_length=1, max_length=100, json_schema_extra={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]*$"}),
+]
+#: An address or a network: ``192.0.2.7``, ``192.0.2.0/24``.
+Network = Annotated[str, Field(json_schema_extra={"format": "network"})]
+#: Messages a second.
+RatePerSecond = Annotated[float, Field(json_schema_extra={"minimum": 1e-9, "maximum": 100_000})]
+RateText = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": r"^[1-9]\d{0,4}(\.\d{1,9})?(/(s|sec|second|m|min|minute|h|hour))?$"}),
+]
+#: A webhook's address.
+Url = Annotated[str, Field(max_length=2000, json_schema_extra={"format": "uri"})]
+
+
+def one_of(choices: Iterable[str]) -> Any:
+    """A text that is one of these."""
+    return Field(json_schema_extra={"enum": [str(each) for each in choices]})

@@ -1,0 +1,100 @@
+"""The API on a port, in this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import uvicorn
+from fastapi import FastAPI
+
+from bulksend.ledger.database import Database
+from bulksend.ledger.key_file import new_encryption_key
+from bulksend.ledger.migrate import migrate
+from bulksend.operations import api_keys
+from bulksend.operations.access import Role
+from bulksend.settings import Settings
+from ops.http.app import create_app
+from ops.http.server import parts_of
+from ops.local.ports import free_port
+from ops.local.postgres import EmbeddedPostgres
+from ops.local.valkey import EmbeddedValkey
+
+
+class Served:
+    """On a thread of its own, as ``bulksend serve`` has it."""
+
+    def __init__(self, app: FastAPI, lifespan: Literal["auto", "off"] = "auto") -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._app = app
+        config = uvicorn.Config(
+            self._app,
+            port=self.port,
+            lifespan=lifespan,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+
+    def description(self) -> dict[str, Any]:
+        """Its OpenAPI."""
+        return self._app.openapi()
+
+    def start(self) -> None:
+        self._thread.start()
+        deadline = time.monotonic() + 20
+        while not self._server.started:
+            assert self._thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@contextmanager
+def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str]]:
+    """The API on a ledger and a Redis of its own, and a key of an admin: for what is run by hand."""
+    with ExitStack() as servers:
+        valkey = EmbeddedValkey(folder / "valkey", durable=False)
+        servers.callback(valkey.stop)
+        redis_url, ledger_url = valkey.start(), f"sqlite:///{folder / 'ledger.db'}"
+        if backend == "postgresql":
+            postgres = EmbeddedPostgres()
+            servers.callback(postgres.remove)
+            ledger_url = postgres.start()
+        database = Database(ledger_url)
+        migrate(database)
+        with database.write() as tx:
+            key = api_keys.add(tx, name="fuzz", role=Role.ADMIN, actor="test").key
+        database.close()
+        parts = parts_of(
+            Settings.from_env(
+                {
+                    "DATABASE_URL": ledger_url,
+                    "REDIS_URL": redis_url,
+                    "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
+                    "BULKSEND_REQUESTS_PER_SECOND": "100000",
+                }
+                | {
+                    f"BULKSEND_{name.upper()}_DIR": str(folder / name)
+                    for name in ("spool", "upload", "export")
+                },
+                None,
+            )
+        )
+        servers.callback(parts.close)
+        served = Served(create_app(parts))
+        served.start()
+        servers.callback(served.stop)
+        yield served, key
