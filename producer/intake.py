@@ -26,7 +26,7 @@ from bulksend.ledger import (
     sent_before,
 )
 from bulksend.ledger import intake as ledger_intake
-from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaign_creation import NewCampaign, Rivals
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
@@ -221,6 +221,7 @@ class Intake:
             )
             if (refusal := same_people(scan.rows, scan.found, alike, new, now_ms)) is not None:
                 raise refusal
+        seen = frozenset(each.id for each in alike if each.intake_done_at is not None)
         campaign, new_sender, now_ms = self._begin(new)
         self.began(campaign)
         report = IntakeReport(
@@ -230,7 +231,7 @@ class Intake:
             report.repeated = True
         else:
             reader = RowPlanner(source, campaign, now_ms, campaign.created_at, scan.superseded)
-            self._take_all(campaign, reader)
+            self._take_all(campaign, reader, None if again else Rivals(new, seen))
             report.notes = reader.notes
         return self._finish(report, max_refused)
 
@@ -323,7 +324,7 @@ class Intake:
             report.notes = [*reader.notes, *continuation.rest_notes(tx, way, begun)]
         return report
 
-    def _take_all(self, campaign: Campaign, reader: RowPlanner) -> None:
+    def _take_all(self, campaign: Campaign, reader: RowPlanner, rivals: Rivals | None) -> None:
         # While the ledger stores a chunk, the next one is read and planned.
         with ThreadPoolExecutor(1, "reading") as reading:
             at = campaign.rows_read
@@ -336,7 +337,7 @@ class Intake:
                 coming = reading.submit(self._next, source, reader, campaign, self.chunk)
                 reach("before_chunk")
                 try:
-                    taken = self._store(campaign, at, chunk)
+                    taken = self._store(campaign, at, chunk, rivals)
                 except IntakeConflict:
                     # Another run of the same intake has stored rows: continue behind them.
                     coming.result()
@@ -387,7 +388,9 @@ class Intake:
     def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[message_rows.Prepared]:
         return message_rows.prepare(campaign, planned, self.cipher, self.encrypts)
 
-    def _store(self, campaign: Campaign, at: int, chunk: Chunk) -> ledger_intake.StoredChunk:
+    def _store(
+        self, campaign: Campaign, at: int, chunk: Chunk, rivals: Rivals | None
+    ) -> ledger_intake.StoredChunk:
         prepared = chunk.prepared if chunk.prepared is not None else self._prepare(campaign, chunk.planned)
         # Not lasting: a power cut undoes rows and ``rows_read`` together, and ``finish_intake`` is lasting. A POST is
         # never ahead of the disk: its write-ahead is lasting, with everything written before it.
@@ -402,6 +405,7 @@ class Intake:
                 encrypts=self.encrypts,
                 prepared=prepared,
                 superseded=chunk.superseded,
+                rivals=rivals,
             ),
             durable=False,
         )

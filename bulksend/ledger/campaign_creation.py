@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import operator_log
@@ -194,6 +195,27 @@ def with_same_content(tx: Connection, new: NewCampaign) -> list[Campaign]:
         .order_by(campaigns.c.id.desc())
     )
     return read_all(tx, query)
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """The campaigns of the same content that a look at all rows could not see: their intake was not done then.
+
+    Two programs may post the same file at the same moment, each with a key of its own.
+    """
+
+    new: NewCampaign
+    seen: frozenset[str] = frozenset()
+    """Ids of the campaigns whose intake was done at that look."""
+
+    def of(self, tx: Connection, campaign_id: str) -> list[Campaign]:
+        """Those of one campaign. Until the end of the transaction no rows of the same content are stored elsewhere."""
+        if tx.dialect.name == "postgresql":
+            content = f"{self.new.sender} {self.new.type} {self.new.content}".encode("utf-8", "surrogatepass")
+            digest = hashlib.blake2b(content, digest_size=8).digest()
+            tx.execute(select(func.pg_advisory_xact_lock(int.from_bytes(digest, "big", signed=True))))
+        alike = with_same_content(tx, self.new)
+        return [each for each in alike if each.id != campaign_id and each.id not in self.seen]
 
 
 def standing_campaign(tx: Connection, kind: Kind) -> Campaign:

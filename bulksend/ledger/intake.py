@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, insert, update
 
 from bulksend.errors import BulksendError
 from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.campaign_creation import Rivals
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import (
@@ -25,6 +26,7 @@ from bulksend.ledger.message_rows import (
 )
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.ledger.sent_before import StoredKeys, possibly_sent, sent_before, stored_keys
+from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.number_forms import is_same_person
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
@@ -60,25 +62,41 @@ def store_chunk(
     encrypts: EncryptionPolicy = encrypt_otp_only,
     prepared: Sequence[Prepared] | None = None,
     superseded: int = 0,
+    rivals: Rivals | None = None,
 ) -> StoredChunk:
     """Store the rows of a file that follow row ``after_row`` as messages and refused rows.
 
-    Rows = planned + refused + ``superseded``: the audit relies on it. Superseded rows count as duplicates.
+    A row for a person who has the message of one of ``rivals`` is refused. Rows = planned + refused + ``superseded``:
+    the audit relies on it. Superseded rows count as duplicates.
     ``prepared`` is the result of ``prepare(planned)``, where that was called before the transaction.
     Raises IntakeConflict unless the campaign has stored exactly ``after_row`` rows, so that no row counts twice.
     """
+    others = [] if rivals is None else rivals.of(tx, campaign.id)
     _lock_campaign(tx, campaign, after_row)
     if prepared is None:
         prepared = prepare(campaign, planned, cipher, encrypts)
-    stored = _store(tx, campaign, prepared, cipher)
+    taken = sent_before(tx, others, planned, cipher)
+    stored = _store(tx, campaign, [row for n, row in enumerate(prepared) if n not in taken], cipher)
     chunk = replace(
         stored,
-        refused=[*refused, *stored.refused],
+        refused=[*refused, *_taken_meanwhile(planned, taken), *stored.refused],
         duplicates=stored.duplicates + superseded,
         counted=len(planned) + len(refused) + superseded,
     )
     _record(tx, campaign, chunk)
     return chunk
+
+
+def _taken_meanwhile(planned: Sequence[NewMessage], taken: Mapping[int, str]) -> list[RefusedRow]:
+    return [
+        RefusedRow(
+            planned[n].row,
+            "to",
+            mask_phone(planned[n].recipient),
+            f"has this message of campaign {id} already, which was taken in at the same time; nothing is to do",
+        )
+        for n, id in taken.items()
+    ]
 
 
 def store_continuation_chunk(

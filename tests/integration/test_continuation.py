@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -493,3 +495,41 @@ def test_the_advice_in_a_refusal_works(desk: Desk, first: Kind, second: Kind) ->
     assert "`again=True` without the key sends to all" in said
     assert "--" not in said
     assert desk.take("new", rows_of(0, 3), kind=first, into=id).messages == 3
+
+
+# -- the same rows at the same time -------------------------------------------------------------------------
+
+
+def test_two_intakes_of_the_same_rows_at_once_store_each_person_once(desk: Desk) -> None:
+    """Each looks at all rows before the other has stored one: a file posted twice, each time with a key of its own."""
+    rows = rows_of(1, 31)
+    both = threading.Barrier(2)
+
+    def take(file: str) -> IntakeReport:
+        looked = threading.Event()
+
+        def began(_: Campaign) -> None:
+            if not looked.is_set():
+                looked.set()
+                both.wait(10)
+
+        with desk.database.read() as tx:
+            new = desk.new(file, due_at=read_clock(tx))
+        intake = replace(desk.intake(), began=began)
+        return intake.run(new, TEMPLATE, lambda after: iter(list(enumerate(rows, start=1))[after:]))  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(take, ["first", "second"]))
+    assert desk.people() == [person(n) for n in range(1, 31)]
+    assert sum(report.messages for report in done) == 30
+    assert [report.rows for report in done] == [30, 30]
+    assert {row.why.split(",")[1] for report in done for row in report.refused} == {
+        " which was taken in at the same time; nothing is to do"
+    }
+    assert desk.holds()
+
+
+def test_again_sends_also_to_those_of_an_intake_at_the_same_time(desk: Desk) -> None:
+    desk.take("first", rows_of(1, 4))
+    report = desk.take("second", rows_of(1, 4), again=True)
+    assert (report.messages, report.refused_count) == (3, 0)
