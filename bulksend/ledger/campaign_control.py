@@ -56,6 +56,8 @@ def cancel(
     """
     if not database.retrying(lambda tx: mark_cancelled(tx, id, actor=actor, why=why)):
         return None
+    if database.is_one_transaction:
+        at_once = min(at_once, CANCEL_CHUNK)
     waiting, held = _end_at_once(database, id, at_once)
     with database.read() as tx:
         left = status_counts(tx, id)

@@ -113,6 +113,9 @@ class Database:
     relays, which find every row by an index: PostgreSQL then never reads a whole table.
     """
 
+    is_one_transaction = False
+    """Whether all its transactions are parts of one, which must stay short."""
+
     def __init__(
         self,
         url: str,

@@ -133,6 +133,8 @@ def delete_old(tx: Connection) -> int:
 class OneTransaction(Database):
     """A database whose every transaction is a part of ``tx``: what is done with it is committed together."""
 
+    is_one_transaction = True
+
     def __init__(self, database: Database, tx: Connection) -> None:
         self.__dict__.update(database.__dict__)
         self._tx = tx

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from bulksend.ledger import campaign_control, campaigns, due
 from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.claim import claim
+from bulksend.ledger.idempotency import OneTransaction
 from bulksend.ledger.receipts import Receipt
 from bulksend.ledger.release import Release, release
 from bulksend.ledger.settle import settle
@@ -193,3 +194,18 @@ def test_a_receipt_decides_over_any_ending(desk: Any, status: str, word: str, ex
     desk.receive(Receipt("mid-1", word, 7))
     assert desk.status(opening.message.id) == expected
     assert desk.broken() == {}
+
+
+def test_a_cancel_that_is_part_of_another_transaction_leaves_most_endings_to_the_relay(desk: Desk) -> None:
+    """Its locks are held until that transaction is committed."""
+    desk.queued(n=campaign_control.CANCEL_CHUNK + 5)
+    campaign = desk.scalar("SELECT CAST(id AS text) FROM campaigns")
+
+    def cancel(tx: Connection) -> Cancelled | None:
+        return campaign_control.cancel(OneTransaction(desk.database, tx), campaign, actor=ACTOR, why="w")
+
+    done = desk.write(cancel)
+    assert done is not None
+    assert done.waiting == campaign_control.CANCEL_CHUNK + 5
+    assert desk.scalar("SELECT count(*) FROM messages WHERE status = 'queued'") == 5
+    assert desk.write(campaign_control.end_cancelled) == 5
