@@ -34,6 +34,8 @@ MEDIA_TYPE = "application/problem+json"
 _NUMBER_OR_ID = re.compile(
     r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|\d(?:[ ()]{0,2}\d){6,}", re.IGNORECASE
 )
+_AWAY = "a server that this needs does not answer; repeat the request, with the same Idempotency-Key if it has one"
+_UNFIT = "a server cannot be used as it is set up; the log has the cause under this request_id"
 #: The first row whose class an error has decides.
 STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.NotSignedIn, 401, "Not signed in"),
@@ -130,6 +132,9 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
     detail, code = without_numbers(str(error)), code_of(type(error))
+    if isinstance(error, errors.Unavailable | errors.Unfit):
+        # A caller need not know the address of a server of ours; the log has it.
+        detail = _AWAY if status == 503 else _UNFIT
     return problem(request, status, title, detail, code=code, errors=listed, headers=headers)
 
 

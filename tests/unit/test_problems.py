@@ -1,0 +1,39 @@
+"""What a problem says of an error, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from bulksend.errors import BulksendError, InvalidValue, LedgerUnfit, LedgerUnreachable
+from ops.http.problems import of_error
+
+
+def said(error: BulksendError) -> dict[str, Any]:
+    request = Request({"type": "http", "headers": [], "state": {"request_id": "r-1"}})
+    answer = of_error(request, error)
+    return {**json.loads(bytes(answer.body)), "status": answer.status_code}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (LedgerUnreachable("the ledger at postgresql://db.internal:5432/x does not answer"), 503),
+        (LedgerUnfit("the ledger at sqlite:////srv/private/ledger.db is not UTF-8"), 500),
+    ],
+)
+def test_a_caller_is_not_told_where_our_servers_are(error: BulksendError, status: int) -> None:
+    found = said(error)
+    assert (found["status"], found["request_id"]) == (status, "r-1")
+    assert "ledger at" not in found["detail"]
+    assert "request" in found["detail"]
+
+
+def test_a_wrong_value_is_named_with_its_field_and_a_number_in_it_is_masked() -> None:
+    found = said(InvalidValue("after", "447700900123", "is not the next of a page"))
+    assert found["errors"] == [
+        {"field": "after", "row": None, "value": "4477*****123", "why": "is not the next of a page"}
+    ]
