@@ -62,7 +62,10 @@ def run_demo(*, rows: int, as_json: bool) -> int:
         FOLDER,
         environ=_neutral_environ(),
         simulator_options=("--faults", str(EXAMPLES / "demo-faults.json")),
-        vendor_settings={**json.loads((EXAMPLES / "demo-vendor.json").read_text()), "receipts": _RECEIPTS},
+        vendor_settings={
+            **json.loads((EXAMPLES / "demo-vendor.json").read_text(encoding="utf-8")),
+            "receipts": _RECEIPTS,
+        },
         api_port=free_port(),
     )
     if not as_json:

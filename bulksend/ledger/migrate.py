@@ -97,7 +97,10 @@ def _refuse_newer(database: Database, current: str | None) -> None:
 
 def _steps() -> list[dict[str, str]]:
     """Revisions read from the text of the steps: importing Alembic takes longer than a send."""
-    return [dict(_STEP.findall(file.read_text())) for file in (MIGRATIONS / "versions").glob("0*.py")]
+    return [
+        dict(_STEP.findall(file.read_text(encoding="utf-8")))
+        for file in (MIGRATIONS / "versions").glob("0*.py")
+    ]
 
 
 def newest_revision() -> str:

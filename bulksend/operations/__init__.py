@@ -15,7 +15,7 @@ campaign_pages  campaign_settings   pages of campaigns and of what is in them; c
 uploads       files that were posted as campaigns
 exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
-audit         prove the promises
+audit         prove the promises    restore   make a restored ledger safe to start from
 senders       list_senders, change_sender; set_paused for a sender or the account
 suppressions  list, add, remove, import; parse_subject, parse_scope
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results

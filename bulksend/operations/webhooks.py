@@ -183,7 +183,7 @@ def delivery(tx: Connection, id: str) -> dict[str, Any]:
     """One delivery. Raises NotFound."""
     row = webhook_deliveries.get(tx, id) if is_id(id) else None
     if row is None:
-        raise NotFound(f"no delivery has the id {id[:40]}; `bulksend webhooks deliveries` shows them")
+        raise NotFound("no delivery has that id; `bulksend webhooks deliveries` shows them")
     return _delivery_json(row)
 
 
@@ -271,7 +271,7 @@ def _disable(
 def _get(tx: Connection, id: str, *, for_update: bool = False) -> Endpoint:
     found = webhook_endpoints.get(tx, id, for_update=for_update) if is_id(id) else None
     if found is None:
-        raise NotFound(f"no webhook has the id {id[:40]}; `bulksend webhooks list` shows them")
+        raise NotFound("no webhook has that id; `bulksend webhooks list` shows them")
     return found
 
 

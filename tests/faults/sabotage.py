@@ -141,7 +141,7 @@ SPOOL_REMOVED = PlantedBug(
 )
 KEY_IGNORED = PlantedBug(
     "the Idempotency-Key of a posted message ignored",
-    (Edit("ops/http/sending.py", "given = request.headers.get(HEADER)", "given = None"),),
+    (Edit("ops/http/messages_in.py", "given = request.headers.get(HEADER)", "given = None"),),
     ("serve's answers lost",),
     frozenset({"P18"}),
 )
