@@ -352,13 +352,20 @@ class Installation:
 
     def halt(self) -> None:
         """Stop all processes for good, cleanly: what is read now is of one moment."""
+        self._halt([*self.members.values()])
+
+    def halt_workers(self) -> None:
+        """Stop those that POST: a program with a planted bug may go on for ever."""
+        self._halt(self.members_of("worker"))
+
+    def _halt(self, members: list[Member]) -> None:
         with self.lock:
-            for member in self.members.values():
+            for member in members:
                 member.held_down = True
-        for member in self.members.values():
+        for member in members:
             self.signal(member, signal.SIGCONT)
             self.signal(member, signal.SIGTERM)
-        self.wait("all processes end", lambda: not any(m.child for m in self.members.values()), 40)
+        self.wait("the processes end", lambda: not any(member.child for member in members), 40)
 
     def run(self, *command: str, failpoints: str = "") -> ChildProcess:
         """Start one of our commands, straight to the servers; the caller waits for it."""

@@ -93,6 +93,8 @@ def storm(
         resting = time.monotonic()
         live = drain(site, drain_s, tell)
         drained_in = time.monotonic() - resting
+        if live:
+            site.halt_workers()
         tell("receipts, events and webhooks come to rest")
         driver.receipts.finish()
         events = driver.programs.finish()
