@@ -132,7 +132,7 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
     detail, code = without_numbers(str(error)), code_of(type(error))
-    if isinstance(error, errors.Unavailable | errors.Unfit):
+    if isinstance(error, errors.Unavailable | errors.Unfit) and not isinstance(error, errors.DiskFull):
         # A caller need not know the address of a server of ours; the log has it.
         detail = _AWAY if status == 503 else _UNFIT
     return problem(request, status, title, detail, code=code, errors=listed, headers=headers)
