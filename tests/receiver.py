@@ -44,7 +44,7 @@ class Receiver:
         return f"{self.scheme}://127.0.0.1:{self.port}/in"
 
     def wait_for(self, count: int, timeout_s: float = 30) -> list[Request]:
-        """The requests, once there are so many."""
+        """The requests, once there are at least ``count``."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.requests) >= count, timeout_s), len(self.requests)
             return list(self.requests)

@@ -1,6 +1,6 @@
 """Receivers of webhooks, which verify signatures with the standard's own package and note each event.
 
-They are not always well: some requests are answered by 500, some connections drop, and sometimes nobody is there.
+They fail at times: some requests are answered by 500, some connections drop, and sometimes no server listens.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Notes:
             self._receipts += receipts
 
     def unreadable(self, tries: int) -> None:
-        """A callback that cannot be read was answered with 200, at the last of so many tries."""
+        """A callback that cannot be read was answered with 200, at the last of ``tries``."""
         with self._lock:
             answered, posted = self._unreadable
             self._unreadable = answered + 1, posted + tries

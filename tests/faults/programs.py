@@ -21,7 +21,7 @@ from tests.faults.judge_faces import Answered, Exported, Happened, Uploaded
 from tests.faults.notes import Notes
 
 T = TypeVar("T")
-#: A code that was answered is sent again under its key, as by a caller who lost the answer, each so many codes.
+#: One of this many codes is sent again under its key after its answer, as by a caller that lost the answer.
 _SENT_AGAIN_EACH = 4
 _TTL_S = 20
 _TIMEOUT_S = 4.0

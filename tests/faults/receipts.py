@@ -59,7 +59,7 @@ class Receipts:
         self._notes.tell([Told(id, "delivered") for id in ids])
 
     def unreadable(self, count: int) -> None:
-        """Bring callbacks of a shape that nobody knows."""
+        """Bring callbacks of an unknown shape."""
         for _ in range(count):
             tries = self._bring({"canary-words": self._dice.randrange(1 << 40)})
             self._notes.unreadable(tries)

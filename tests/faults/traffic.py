@@ -27,7 +27,7 @@ CODE_TTL = timedelta(seconds=20)
 #: Words of the traffic that may be nowhere but in the ledger and at the vendor.
 #: A number stands alone: instants in milliseconds and hashes hold such digits too, from time to time.
 PRIVATE = re.compile(rb"canary-words|c4n4ry|(?<![\da-f])1[2-9]\d\d555\d{4}(?![\da-f])")
-#: Each so many campaigns is a file that a program posts.
+#: One of this many campaigns is a file that a program posts.
 _POSTED_EACH = 4
 
 

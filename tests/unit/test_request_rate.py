@@ -1,4 +1,4 @@
-"""The request rate: so many of each caller in any second, and no memory of callers that have gone."""
+"""The request rate: a bound for each caller in any second, and no memory of callers that have gone."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class PostOffice:
             return webhooks.deliveries(tx, id, status=status, limit=1000).items[::-1]
 
     def until(self, id: str, status: str, count: int) -> list[dict[str, Any]]:
-        """Its deliveries in that status, once there are so many."""
+        """Its deliveries in that status, once there are at least ``count``."""
         looking = threading.Event()
         for _ in range(int(PATIENCE_S / 0.05)):
             found = self.deliveries(id, status)
