@@ -62,23 +62,17 @@ def add(
 def list_(json: Json = False) -> int:
     """Every key, without its secret, the oldest first."""
     from bulksend.operations.api_keys import list_keys
-    from ops.cli.output import Times, print_json_lines, table
+    from ops.cli.output import listing
 
     of = settings()
     with ledger(of).read() as tx:
         found = list_keys(tx)
-    if json:
-        print_json_lines(found)
-        return DONE
-    shown = ("id", "name", "role", "kinds", "senders", "expires_at", "revoked_at", "last_used_at")
-    table(
-        shown,
-        [
-            [", ".join(cell) if isinstance(cell, list) else cell for cell in map(key.get, shown)]
-            for key in found
-        ],
+    listing(
+        found,
+        ("id", "name", "role", "kinds", "senders", "expires_at", "revoked_at", "last_used_at"),
+        json=json,
         optional=("last_used_at", "senders", "kinds", "expires_at"),
-        times=Times(of.timezone or "UTC"),
+        timezone=of.timezone,
     )
     return DONE
 

@@ -76,6 +76,25 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False)
 
 
+def listing(
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    *,
+    json: bool,
+    optional: Sequence[str] = (),
+    timezone: str | None = None,
+) -> None:
+    """Rows as JSON lines, or these columns of them as a table; times in ``timezone``, by default UTC."""
+    if json:
+        print_json_lines(rows)
+        return
+    cells = [
+        [", ".join(cell) if isinstance(cell, list) else cell for cell in map(row.get, columns)]
+        for row in rows
+    ]
+    table(columns, cells, optional=optional, times=Times(timezone or "UTC"))
+
+
 def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],

@@ -47,24 +47,13 @@ def add(
 def list_(json: Json = False) -> int:
     """Every token, without its secret, the oldest first."""
     from bulksend.operations.receipt_tokens import list_tokens
-    from ops.cli.output import Times, print_json_lines, table
+    from ops.cli.output import listing
 
     of = settings()
     with ledger(of).read() as tx:
         found = list_tokens(tx)
-    if json:
-        print_json_lines(found)
-        return DONE
-    shown = ("id", "name", "ips", "created_at", "revoked_at")
-    table(
-        shown,
-        [
-            [", ".join(cell) if isinstance(cell, list) else cell for cell in map(each.get, shown)]
-            for each in found
-        ],
-        optional=("created_at", "ips"),
-        times=Times(of.timezone or "UTC"),
-    )
+    columns = ("id", "name", "ips", "created_at", "revoked_at")
+    listing(found, columns, json=json, optional=("created_at", "ips"), timezone=of.timezone)
     return DONE
 
 

@@ -59,21 +59,13 @@ def _told(user: dict[str, Any], json: bool) -> int:
 def list_(json: Json = False) -> int:
     """Every user, by name."""
     from bulksend.operations.users import list_users
-    from ops.cli.output import Times, print_json_lines, table
+    from ops.cli.output import listing
 
     of = settings()
     with ledger(of).read() as tx:
         found = list_users(tx)
-    if json:
-        print_json_lines(found)
-        return DONE
-    shown = ("name", "role", "has_password", "signed_in_at", "disabled_at", "locked_until")
-    table(
-        shown,
-        [[user[column] for column in shown] for user in found],
-        optional=("signed_in_at", "has_password"),
-        times=Times(of.timezone or "UTC"),
-    )
+    columns = ("name", "role", "has_password", "signed_in_at", "disabled_at", "locked_until")
+    listing(found, columns, json=json, optional=("signed_in_at", "has_password"), timezone=of.timezone)
     return DONE
 
 
