@@ -19,7 +19,7 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.settings import Settings
 from ops.http.app import create_app
-from ops.http.server import parts_of
+from ops.http.server import services_of
 from ops.local.ports import free_port
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
@@ -78,7 +78,7 @@ def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str]]:
         with database.write() as tx:
             key = api_keys.add(tx, name="fuzz", role=Role.ADMIN, actor="test").key
         database.close()
-        parts = parts_of(
+        services = services_of(
             Settings.from_env(
                 {
                     "DATABASE_URL": ledger_url,
@@ -93,8 +93,8 @@ def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str]]:
                 None,
             )
         )
-        servers.callback(parts.close)
-        served = Served(create_app(parts))
+        servers.callback(services.close)
+        served = Served(create_app(services))
         served.start()
         servers.callback(served.stop)
         yield served, key

@@ -23,7 +23,6 @@ from ops.http.access_log import AccessLog
 from ops.http.api_schema import described
 from ops.http.body_limits import BodyLimits
 from ops.http.messages_in import MessagesIn
-from ops.http.parts import Parts
 from ops.http.receipts_in import ReceiptsIn, is_callback
 from ops.http.requests import Requests
 from ops.http.routes import (
@@ -43,6 +42,7 @@ from ops.http.routes import (
     webhooks,
 )
 from ops.http.sending import Sending
+from ops.http.services import Services
 
 STATIC = Path(__file__).parent / "static"
 #: What scripts of other origins may send and read, where BULKSEND_CORS_ORIGINS allows them at all.
@@ -66,14 +66,14 @@ _ROUTERS = (
 )
 
 
-def create_app(parts: Parts) -> FastAPI:
-    """The API over these parts. What runs beside its requests starts and stops with it."""
+def create_app(services: Services) -> FastAPI:
+    """The API over these services. What runs beside its requests starts and stops with it."""
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
-        parts.start()
+        services.start()
         yield
-        await run_in_threadpool(parts.stop)
+        await run_in_threadpool(services.stop)
 
     app = _Application(
         title="bulksend",
@@ -84,10 +84,10 @@ def create_app(parts: Parts) -> FastAPI:
         redoc_url=None,
         lifespan=running,
     )
-    app.state.parts = parts
-    app.receipts = _receipts(parts)
-    app.state.sending = Sending(parts)
-    app.requests = _requests(parts, MessagesIn(parts, app.state.sending, app.framework))
+    app.state.services = services
+    app.receipts = _receipts(services)
+    app.state.sending = Sending(services)
+    app.requests = _requests(services, MessagesIn(services, app.state.sending, app.framework))
     problems.install(app)
     app.add_middleware(BodyLimits)
     app.add_middleware(problems.Crashes)
@@ -125,14 +125,14 @@ class _Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def _receipts(parts: Parts) -> ASGIApp:
-    taken: Any = ReceiptsIn(parts.receipts, lambda: read_tokens(parts.database))
-    return _behind_proxies(parts, taken)
+def _receipts(services: Services) -> ASGIApp:
+    taken: Any = ReceiptsIn(services.receipts, lambda: read_tokens(services.database))
+    return _behind_proxies(services, taken)
 
 
-def _requests(parts: Parts, app: ASGIApp) -> ASGIApp:
+def _requests(services: Services, app: ASGIApp) -> ASGIApp:
     """What comes before the application for every request that is no callback."""
-    of = parts.settings
+    of = services.settings
     if of.cors_origins:
         app = CORSMiddleware(
             app,
@@ -141,10 +141,12 @@ def _requests(parts: Parts, app: ASGIApp) -> ASGIApp:
             allow_headers=_CORS_REQUEST,
             expose_headers=_CORS_ANSWER,
         )
-    return _behind_proxies(parts, Requests(app, AccessLog(HttpMetrics(parts.registry), parts.tracing)))
+    return _behind_proxies(
+        services, Requests(app, AccessLog(HttpMetrics(services.registry), services.tracing))
+    )
 
 
-def _behind_proxies(parts: Parts, app: Any) -> ASGIApp:
-    proxies = parts.settings.trusted_proxies
+def _behind_proxies(services: Services, app: Any) -> ASGIApp:
+    proxies = services.settings.trusted_proxies
     # uvicorn and starlette name the same types differently.
     return cast("ASGIApp", ProxyHeadersMiddleware(app, trusted_hosts=proxies) if proxies else app)

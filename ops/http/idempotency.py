@@ -3,11 +3,11 @@
 Each endpoint of a POST has a parameter ``once: Once``, and does its act inside ``once.answer``::
 
     @router.post("/v1/campaigns/{id}/pause")
-    def pause(id: str, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+    def pause(id: str, asked: Why, services: ServicesDep, principal: Operator, once: Once) -> Response:
         return once.answer(lambda database: campaigns.act(database, …).as_json())
 
-- The act uses the ``database`` that it is given, not ``parts.database``, and returns the answer's JSON object. With an
-  Idempotency-Key every transaction of that database is a part of one, which also keeps the answer: a kill at any
+- The act uses the ``database`` that it is given, not ``services.database``, and returns the answer's JSON object. With
+  an Idempotency-Key every transaction of that database is a part of one, which also keeps the answer: a kill at any
   instruction leaves both or neither. Without a key the act's transactions are its own.
 - Only the ledger takes part. What is done elsewhere, such as telling Redis of a pause, is ``after=`` a function that is
   called once the act is committed: in the act it would keep the transaction open, and may be repeated. Long work
@@ -39,7 +39,7 @@ from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import Keyed, keyed, run_once
 from ops.http.access_log import route_of
 from ops.http.body_limits import FORMS, is_form
-from ops.http.parts import P, Parts, SignedIn
+from ops.http.services import Services, ServicesDep, SignedIn
 
 HEADER = "Idempotency-Key"
 REPLAYED = {"Idempotent-Replayed": "true"}
@@ -51,7 +51,7 @@ _dump = make_json_encoder(separators=(",", ":"))
 class OneAnswer:
     """The answer to one POST."""
 
-    parts: Parts
+    services: Services
     scope: tuple[str, ...]
     given: str | None
     """The Idempotency-Key."""
@@ -82,8 +82,8 @@ class OneAnswer:
         """
         body = body or self.body
         if self.given is None:
-            with self.parts.database.translated_errors():
-                made = act(self.parts.database)
+            with self.services.database.translated_errors():
+                made = act(self.services.database)
             if after is not None:
                 after()
             return _response(Answer(status, _dump(made), _filled(location, made)))
@@ -98,7 +98,7 @@ class OneAnswer:
             return Answer(status, _dump(stored | withheld), _filled(location, made))
 
         found, replayed = run_once(
-            self.parts.database, self.parts.cipher, self._keyed(self.given, body), kept
+            self.services.database, self.services.cipher, self._keyed(self.given, body), kept
         )
         if replayed:
             return _response(found, REPLAYED)
@@ -107,7 +107,7 @@ class OneAnswer:
         return _response(Answer(found.status, _dump(first["made"]), found.location))
 
     def _keyed(self, given: str, body: str) -> Keyed:
-        return keyed(given, scope=self.scope, body=body, cipher=self.parts.cipher)
+        return keyed(given, scope=self.scope, body=body, cipher=self.services.cipher)
 
 
 def hash_of(scope: Scope, body: bytes) -> str:
@@ -122,7 +122,7 @@ def scope_of(scope: Scope, principal: Principal) -> tuple[str, ...]:
 
 async def _once(
     request: Request,
-    parts: P,
+    services: ServicesDep,
     principal: SignedIn,
     given: Annotated[
         str | None,
@@ -136,7 +136,7 @@ async def _once(
 ) -> OneAnswer:
     is_upload = route_of(request.scope) in FORMS and is_form(request.headers.get("content-type", ""))
     body = hash_of(request.scope, await request.body()) if given is not None and not is_upload else None
-    return OneAnswer(parts, scope_of(request.scope, principal), given, body)
+    return OneAnswer(services, scope_of(request.scope, principal), given, body)
 
 
 #: A parameter of a POST's endpoint: see this module.

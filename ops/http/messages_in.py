@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bulksend.operations.access import Role
 from ops.http.body_limits import BodyLimits
 from ops.http.idempotency import HEADER, REPLAYED
-from ops.http.parts import Parts, presented_key, signed_in
 from ops.http.problems import Crashes, answer_to
 from ops.http.sending import Sending
+from ops.http.services import Services, presented_key, signed_in
 
 PATH = "/v1/messages"
 _JSON = (b"content-type", b"application/json")
@@ -24,8 +24,8 @@ _REPLAYED = [(name.lower().encode(), value.encode()) for name, value in REPLAYED
 class MessagesIn:
     """ASGI application: takes messages, and hands every other request to ``others``."""
 
-    def __init__(self, parts: Parts, sending: Sending, others: ASGIApp) -> None:
-        self._parts = parts
+    def __init__(self, services: Services, sending: Sending, others: ASGIApp) -> None:
+        self._services = services
         self._sending = sending
         self._others = others
         self._send = Crashes(BodyLimits(self._answer))
@@ -41,7 +41,7 @@ class MessagesIn:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            principal = await signed_in(request, self._parts, presented_key(request))
+            principal = await signed_in(request, self._services, presented_key(request))
             principal.check_role(Role.SENDER)
             given = request.headers.get(HEADER)
             body, replayed = await self._sending.answer(scope, await request.body(), given, principal)

@@ -150,7 +150,7 @@ def without_numbers(text: str) -> str:
 
 
 def _of_the_database(request: Request, error: DBAPIError) -> JSONResponse:
-    return of_error(request, request.app.state.parts.database.translated(error))
+    return of_error(request, request.app.state.services.database.translated(error))
 
 
 def _of_a_text(request: Request, _: UnicodeEncodeError) -> JSONResponse:

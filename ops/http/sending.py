@@ -21,8 +21,8 @@ from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import Keyed, keyed
 from ops.http.idempotency import hash_of, scope_of
 from ops.http.message_json import MOST_MESSAGES, MOST_WAIT_S
-from ops.http.parts import Parts
 from ops.http.send_batches import SendBatches
+from ops.http.services import Services
 from ops.http.watching import Watching
 from producer.direct_sends import DirectSends, ReadySend, receipt
 
@@ -41,11 +41,11 @@ class _Item:
 class Sending:
     """Belongs to one event loop."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._direct: DirectSends = parts.producer.direct
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._direct: DirectSends = services.producer.direct
         self._batches = SendBatches(self._direct)
-        self._watching = Watching(partial(_statuses, parts))
+        self._watching = Watching(partial(_statuses, services))
 
     async def answer(
         self, scope: Scope, body: bytes, given: str | None, principal: Principal
@@ -70,7 +70,7 @@ class Sending:
 
     def _keyed(self, given: str, scope: Scope, principal: Principal, body: bytes) -> Keyed:
         return keyed(
-            given, scope=scope_of(scope, principal), body=hash_of(scope, body), cipher=self._parts.cipher
+            given, scope=scope_of(scope, principal), body=hash_of(scope, body), cipher=self._services.cipher
         )
 
     def _read(self, message: object, principal: Principal, key: str | None) -> _Item:
@@ -119,8 +119,8 @@ class Sending:
         return found, True
 
     def _earlier(self, key: Keyed) -> Answer | None:
-        with self._parts.database.translated_errors(), self._parts.database.read() as tx:
-            return key.earlier(tx, self._parts.cipher)
+        with self._services.database.translated_errors(), self._services.database.read() as tx:
+            return key.earlier(tx, self._services.cipher)
 
     async def _wait(self, made: dict[str, Any], items: Sequence[_Item]) -> None:
         """Wait for the messages whose callers ask for it, and show the status that they have then."""
@@ -198,6 +198,6 @@ def _wait_s(given: object) -> float:
     return float(given)
 
 
-def _statuses(parts: Parts, ids: Collection[str]) -> Mapping[str, Status]:
-    with parts.database.translated_errors(), parts.database.read() as tx:
+def _statuses(services: Services, ids: Collection[str]) -> Mapping[str, Status]:
+    with services.database.translated_errors(), services.database.read() as tx:
         return messages.statuses(tx, list(ids))

@@ -22,9 +22,9 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
-from ops.http.parts import REDIS_S, Parts
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
+from ops.http.services import REDIS_S, Services
 from ops.http.suppression_imports import SuppressionImports
 from producer import Producer
 from producer.intake import Intake, tune_interpreter
@@ -35,8 +35,8 @@ STOP_S = 20
 _SWITCH_S = 0.001
 
 
-def parts_of(of: Settings) -> Parts:
-    """The parts of these settings. Raises what bootstrap.checked_database raises."""
+def services_of(of: Settings) -> Services:
+    """The services by these settings. Raises what bootstrap.checked_database raises."""
     database = bootstrap.checked_database(of)
     max_bytes = of.upload_max_mb << 20
     uploads = Uploads(
@@ -50,7 +50,7 @@ def parts_of(of: Settings) -> Parts:
     imports = SuppressionImports(
         database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=max_bytes)
     )
-    return Parts(
+    return Services(
         settings=of,
         database=database,
         cipher=cipher,
@@ -88,13 +88,13 @@ def _receipts(of: Settings) -> ReceiptGroupCommit:
 class _Server(uvicorn.Server):
     """Ends the streams of events at a signal to stop: it waits for every answer that has begun."""
 
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
-        self._parts = parts
+        self._services = services
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As its base, which raises the signal again at the end: that would kill the process before ``Parts.close``."""
+        """As its base, but the signal is not raised again: that would kill the process before ``Services.close``."""
         before = {
             number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -105,22 +105,22 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._parts.streams.close()
+        self._services.streams.close()
         super().handle_exit(sig, frame)
 
 
 def serve(of: Settings, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises what ``parts_of`` raises, OSError when the metrics' port is taken."""
+    """Serve until SIGTERM or SIGINT. Raises what ``services_of`` raises, OSError when the metrics' port is taken."""
     # The thread that commits callbacks waits this long for its turn while requests keep the loop busy.
     sys.setswitchinterval(_SWITCH_S)
-    parts = parts_of(of)
+    services = services_of(of)
     tune_interpreter()
-    HostMetrics(parts.registry, Path(of.spool_dir))
+    HostMetrics(services.registry, Path(of.spool_dir))
     if of.metrics_port is not None:
-        listen(parts.registry, of.metrics_port, of.metrics_host)
+        listen(services.registry, of.metrics_port, of.metrics_host)
     try:
         config = uvicorn.Config(
-            create_app(parts),
+            create_app(services),
             host=host,
             port=port,
             log_config=None,
@@ -130,6 +130,6 @@ def serve(of: Settings, *, host: str, port: int) -> None:
             proxy_headers=False,
             timeout_graceful_shutdown=STOP_S,
         )
-        _Server(config, parts).run()
+        _Server(config, services).run()
     finally:
-        parts.close()
+        services.close()

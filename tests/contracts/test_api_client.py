@@ -15,8 +15,8 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.settings import Settings
 from ops.http.app import create_app
-from ops.http.parts import Parts
-from ops.http.server import parts_of
+from ops.http.server import services_of
+from ops.http.services import Services
 from tests.served import Served
 
 SENDER = "8615000579987"
@@ -56,9 +56,9 @@ class Awaited:
 
 
 @pytest.fixture
-def served(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[tuple[str, Parts]]:
+def served(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[tuple[str, Services]]:
     folders = ("SPOOL", "UPLOAD", "EXPORT")
-    parts = parts_of(
+    services = services_of(
         Settings.from_env(
             {
                 "DATABASE_URL": ledger_url,
@@ -68,17 +68,17 @@ def served(ledger_url: str, valkey_url: str, tmp_path: Path) -> Iterator[tuple[s
             }
         )
     )
-    server = Served(create_app(parts))
+    server = Served(create_app(services))
     server.start()
-    yield server.url, parts
+    yield server.url, services
     server.stop()
-    parts.close()
+    services.close()
 
 
 @pytest.fixture(params=["sync", "async"])
-def client(request: pytest.FixtureRequest, served: tuple[str, Parts]) -> Iterator[Any]:
-    url, parts = served
-    with parts.database.write() as tx:
+def client(request: pytest.FixtureRequest, served: tuple[str, Services]) -> Iterator[Any]:
+    url, services = served
+    with services.database.write() as tx:
         key = api_keys.add(tx, name="program", role=Role.OPERATOR, actor="test").key
     if request.param == "sync":
         with Client(url, key) as made:
@@ -127,8 +127,8 @@ def test_a_campaign_of_rows_and_one_of_a_file(client: Any, tmp_path: Path) -> No
     assert {each["name"] for each in client.campaigns(kind="marketing")} == {"rows", "file"}
 
 
-def test_events_are_followed_from_where_a_page_ended(client: Any, served: tuple[str, Parts]) -> None:
-    parts = served[1]
+def test_events_are_followed_from_where_a_page_ended(client: Any, served: tuple[str, Services]) -> None:
+    services = served[1]
     campaign = client.create_campaign([{"to": "447700900127"}], name="watched", **MESSAGE)
     seen = list(client.events(types="campaign.started,campaign.paused"))
     client.act(campaign["campaign_id"], "pause", why="a test")
@@ -136,7 +136,7 @@ def test_events_are_followed_from_where_a_page_ended(client: Any, served: tuple[
     event = next(followed)
     assert (event.type, event.data["campaign_id"]) == ("campaign.paused", campaign["campaign_id"])
     followed.close()
-    assert parts.database
+    assert services.database
 
 
 def test_any_other_endpoint_is_called_by_its_path(client: Any) -> None:

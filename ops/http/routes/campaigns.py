@@ -32,7 +32,7 @@ from ops.http.argument_formats import (
 )
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.message_json import MOST_TTL_S
-from ops.http.parts import Operator, P, Parts, Sender, Viewer
+from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
 from ops.http.uploads import ROWS, Posted, receive
 from producer.uploads import CampaignOptions, Poster
 
@@ -135,12 +135,16 @@ IdempotencyKey = Annotated[
 
 @router.post("", status_code=202, openapi_extra=_BODY)
 async def post(
-    request: Request, response: Response, parts: P, principal: Sender, idempotency_key: IdempotencyKey = None
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    principal: Sender,
+    idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Send a campaign. Its rows are stored before the answer; of a large file they are taken in after it."""
     id = new_id()
-    posted = await receive(request, parts.uploads.store, id)
-    answer = await run_in_threadpool(_take, parts, principal, posted, idempotency_key)
+    posted = await receive(request, services.uploads.store, id)
+    answer = await run_in_threadpool(_take, services, principal, posted, idempotency_key)
     if "campaign_id" in answer:
         response.headers["Location"] = f"/v1/campaigns/{answer['campaign_id']}"
         if answer["repeated"]:
@@ -148,25 +152,27 @@ async def post(
     return answer
 
 
-def _take(parts: Parts, principal: Principal, posted: Posted, idempotency_key: str | None) -> dict[str, Any]:
+def _take(
+    services: Services, principal: Principal, posted: Posted, idempotency_key: str | None
+) -> dict[str, Any]:
     """Put it on record, and wait a moment for its counts. A file that is not on record is deleted."""
     id = posted.file.id
-    with parts.upload_intake.awaiting(id):
+    with services.upload_intake.awaiting(id):
         try:
             body = _body(posted)
             by = Poster(principal.id, principal.actor, principal.check_send)
             if body.dry_run:
-                forecast = parts.uploads.forecast(body.options(), posted.file, by)
-                parts.uploads.store.remove(id)
+                forecast = services.uploads.forecast(body.options(), posted.file, by)
+                services.uploads.store.remove(id)
                 return forecast
-            parts.uploads.accept(body.options(), posted.file, by, idempotency_key=idempotency_key)
+            services.uploads.accept(body.options(), posted.file, by, idempotency_key=idempotency_key)
         except (InvalidInput, RequestValidationError):
-            parts.uploads.store.remove(id)
+            services.uploads.store.remove(id)
             raise
-        refused = parts.upload_intake.result(id, ANSWER_S)
+        refused = services.upload_intake.result(id, ANSWER_S)
     if refused is not None:
         raise refused
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return uploads.posted(tx, id)
 
 
@@ -184,7 +190,7 @@ def _body(posted: Posted) -> CampaignBody:
 
 @router.get("")
 def find(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     status: Annotated[str, one_of(CampaignStatus)] | None = None,
     kind: Annotated[str, one_of(Kind)] | None = None,
@@ -195,14 +201,14 @@ def find(
 ) -> Page:
     """The newest campaigns first."""
     wanted = operations.Filter(status=status, kind=kind, sender=sender, name=name)
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return operations.find_page(tx, wanted, limit=limit, after=after)
 
 
 @router.get("/{id}")
-def show(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+def show(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """One campaign by its id or name: exactly what `bulksend campaigns show --json` prints."""
-    return operations.show(parts.settings, parts.database, id)
+    return operations.show(services.settings, services.database, id)
 
 
 class CampaignChanges(BaseModel):
@@ -231,45 +237,53 @@ class RetryBody(Reason):
 
 
 @router.patch("/{id}")
-def change(id: str, changes: CampaignChanges, parts: P, principal: Operator) -> dict[str, Any]:
+def change(id: str, changes: CampaignChanges, services: ServicesDep, principal: Operator) -> dict[str, Any]:
     """Change the name, rate or due time of a campaign while it runs. Workers heed a new rate within about a second."""
-    _check(parts, principal, id)
+    _check(services, principal, id)
     return campaign_settings.change(
-        parts.database,
+        services.database,
         id,
         actor=principal.actor,
         name=changes.name,
         rate=_rate_text(changes.rate),
         send_at=changes.send_at,
         why=changes.why,
-        timezone=parts.settings.timezone,
+        timezone=services.settings.timezone,
     )
 
 
 @router.post("/{id}/pause")
-def pause(id: str, parts: P, principal: Operator, once: Once, body: Reason | None = None) -> Response:
+def pause(
+    id: str, services: ServicesDep, principal: Operator, once: Once, body: Reason | None = None
+) -> Response:
     """Hold every message that has not been sent. POSTs in flight get their answer."""
-    return _act(parts, principal, once, id, Act.PAUSE, body)
+    return _act(services, principal, once, id, Act.PAUSE, body)
 
 
 @router.post("/{id}/resume")
-def resume(id: str, parts: P, principal: Operator, once: Once, body: Reason | None = None) -> Response:
+def resume(
+    id: str, services: ServicesDep, principal: Operator, once: Once, body: Reason | None = None
+) -> Response:
     """Go on where it was paused; no recipient is skipped or repeated."""
-    return _act(parts, principal, once, id, Act.RESUME, body)
+    return _act(services, principal, once, id, Act.RESUME, body)
 
 
 @router.post("/{id}/cancel")
-def cancel(id: str, parts: P, principal: Operator, once: Once, body: Reason | None = None) -> Response:
+def cancel(
+    id: str, services: ServicesDep, principal: Operator, once: Once, body: Reason | None = None
+) -> Response:
     """Cancel every message that is not being sent right now. Cannot be undone."""
-    return _act(parts, principal, once, id, Act.CANCEL, body)
+    return _act(services, principal, once, id, Act.CANCEL, body)
 
 
 @router.post("/{id}/retry")
-def retry(id: str, parts: P, principal: Operator, once: Once, body: RetryBody | None = None) -> Response:
+def retry(
+    id: str, services: ServicesDep, principal: Operator, once: Once, body: RetryBody | None = None
+) -> Response:
     """Queue failed messages again, never accepted or unknown ones. With `dry_run` only the numbers of each."""
     if body is None or not body.dry_run:
-        return _act(parts, principal, once, id, Act.RETRY, body)
-    _check(parts, principal, id)
+        return _act(services, principal, once, id, Act.RETRY, body)
+    _check(services, principal, id)
 
     def preview(database: Database) -> dict[str, Any]:
         with database.read() as tx:
@@ -279,9 +293,9 @@ def retry(id: str, parts: P, principal: Operator, once: Once, body: RetryBody | 
 
 
 def _act(
-    parts: Parts, principal: Principal, once: OneAnswer, id: str, what: Act, body: Reason | None
+    services: Services, principal: Principal, once: OneAnswer, id: str, what: Act, body: Reason | None
 ) -> Response:
-    campaign = _check(parts, principal, id)
+    campaign = _check(services, principal, id)
     why = None if body is None else body.why
 
     def act(database: Database) -> dict[str, Any]:
@@ -290,12 +304,12 @@ def _act(
             database, lambda: None, campaign.id, what, actor=principal.actor, why=why
         ).as_json()
 
-    return once.answer(act, after=lambda: operations.tell_workers(parts.limiter, campaign.id, what))
+    return once.answer(act, after=lambda: operations.tell_workers(services.limiter, campaign.id, what))
 
 
-def _check(parts: Parts, principal: Principal, id: str) -> Campaign:
+def _check(services: Services, principal: Principal, id: str) -> Campaign:
     """The campaign, if the principal may act on its kind and sender. Raises CampaignNotFound, AccessDenied."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         campaign = operations.find(tx, id)
     principal.check_send(campaign.kind, campaign.sender)
     return campaign
@@ -303,24 +317,32 @@ def _check(parts: Parts, principal: Principal, id: str) -> Campaign:
 
 @router.get("/{id}/refusals")
 def refusals(
-    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: Cursor | None = None
+    id: str,
+    services: ServicesDep,
+    principal: Viewer,
+    limit: Limit = DEFAULT_LIMIT,
+    after: Cursor | None = None,
 ) -> Page:
     """The rows that were refused, in the order of the file. Private values are masked."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return campaign_pages.refusals(tx, id, limit=limit, after=after)
 
 
 @router.get("/{id}/failures")
-def failures(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+def failures(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Why messages were not, or perhaps not, sent: each reason with a sentence and what follows from it."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return campaign_pages.failures(tx, id)
 
 
 @router.get("/{id}/timeline")
 def timeline(
-    id: str, parts: P, principal: Viewer, limit: Limit = DEFAULT_LIMIT, after: Cursor | None = None
+    id: str,
+    services: ServicesDep,
+    principal: Viewer,
+    limit: Limit = DEFAULT_LIMIT,
+    after: Cursor | None = None,
 ) -> Page:
     """Messages by status at the end of each minute, kept by the relay, and the change in it."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return campaign_pages.timeline(tx, id, limit=limit, after=after)

@@ -12,7 +12,7 @@ from bulksend.operations import events as operations
 from bulksend.operations.access import Principal, record_reading
 from bulksend.operations.events import Wanted
 from ops.http.event_streams import EventStream
-from ops.http.parts import P, Parts, Viewer, presented_key
+from ops.http.services import Services, ServicesDep, Viewer, presented_key
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 #: The largest number that the ledger can hold.
@@ -34,7 +34,7 @@ Numbers = Annotated[bool, Query(description="phone numbers in full; for keys of 
 
 @router.get("")
 def find(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     after: Number | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -47,10 +47,10 @@ def find(
     Keep `last` and give it as `after` the next time: no event is missed, and none comes twice. 410 says that the next
     ones were deleted by age.
     """
-    wanted = _wanted(parts, principal, types, campaign, numbers)
-    found = operations.page(parts.database, wanted, after=after, limit=limit)
+    wanted = _wanted(services, principal, types, campaign, numbers)
+    found = operations.page(services.database, wanted, after=after, limit=limit)
     if numbers and found["items"]:
-        record_reading(parts.database, principal, "read events", why=f"{len(found['items'])} with numbers")
+        record_reading(services.database, principal, "read events", why=f"{len(found['items'])} with numbers")
     return found
 
 
@@ -62,7 +62,7 @@ def find(
 )
 async def stream(
     request: Request,
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     after: Number | None = None,
     types: Types = None,
@@ -74,17 +74,17 @@ async def stream(
 
     The `id` of each is its number, so that a client that connects again misses none.
     """
-    parts.streams.check_room()
+    services.streams.check_room()
     seq = last_event_id if last_event_id is not None else after
-    wanted = await run_in_threadpool(_wanted, parts, principal, types, campaign, numbers, seq)
+    wanted = await run_in_threadpool(_wanted, services, principal, types, campaign, numbers, seq)
     if numbers:
-        await run_in_threadpool(record_reading, parts.database, principal, "follow events")
-    check = _check(parts, principal, presented_key(request), numbers)
-    return EventStream(parts.streams.chunks(seq, wanted, check))
+        await run_in_threadpool(record_reading, services.database, principal, "follow events")
+    check = _check(services, principal, presented_key(request), numbers)
+    return EventStream(services.streams.chunks(seq, wanted, check))
 
 
 def _wanted(
-    parts: Parts,
+    services: Services,
     principal: Principal,
     types: str | None,
     campaign: str | None,
@@ -92,15 +92,15 @@ def _wanted(
     after: int | None = None,
 ) -> Wanted:
     names = [name for name in (types or "").split(",") if name]
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return operations.wanted(tx, principal, types=names, campaign=campaign, numbers=numbers, after=after)
 
 
-def _check(parts: Parts, principal: Principal, key: str, numbers: bool) -> Callable[[], None]:
+def _check(services: Services, principal: Principal, key: str, numbers: bool) -> Callable[[], None]:
     """Raises when the key was revoked, expired or may not see numbers any more."""
 
     def check() -> None:
-        now = parts.keys.principal(key, principal.origin)
+        now = services.keys.principal(key, principal.origin)
         if numbers:
             operations.check_numbers(now)
 

@@ -19,7 +19,7 @@ from ops.export_files import check_fits, checked_format
 from ops.http.argument_formats import Instant, Phone, one_of
 from ops.http.exports import MEDIA_TYPES
 from ops.http.idempotency import Once
-from ops.http.parts import P, Parts, Viewer
+from ops.http.services import Services, ServicesDep, Viewer
 
 router = APIRouter(tags=["exports"])
 
@@ -46,10 +46,10 @@ class NewExport(BaseModel):
 
 
 @router.post("/v1/exports", status_code=202)
-def post(asked: NewExport, parts: P, principal: Viewer, once: Once) -> Response:
+def post(asked: NewExport, services: ServicesDep, principal: Viewer, once: Once) -> Response:
     """Have a file written. Its `url` is there when its status is `done`; the file is kept for 24 hours."""
     checked_format(f".{asked.format}", field="format")
-    of = parts.settings
+    of = services.settings
     filters = asked.model_dump(exclude={"format", "refused", "masked"})
     wanted = Filter(**filters, default_region=of.default_region, timezone=of.timezone)
 
@@ -64,20 +64,20 @@ def post(asked: NewExport, parts: P, principal: Viewer, once: Once) -> Response:
             check_fits=lambda rows: check_fits(f".{asked.format}", rows, "format"),
         )
 
-    return once.answer(act, status=202, location="/v1/exports/{id}", after=lambda: parts.jobs.wake(KIND))
+    return once.answer(act, status=202, location="/v1/exports/{id}", after=lambda: services.jobs.wake(KIND))
 
 
 @router.get("/v1/exports/{id}")
-def get(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+def get(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Status, progress and address of an export, for the key that requested it and for admins."""
-    return as_json(show_export(parts.database, principal, id))
+    return as_json(show_export(services.database, principal, id))
 
 
 @router.get("/v1/exports/{id}/file", response_class=FileResponse)
-def get_file(id: str, parts: P, principal: Viewer) -> FileResponse:
+def get_file(id: str, services: ServicesDep, principal: Viewer) -> FileResponse:
     """The file of an export that is done. Its ETag is the file's SHA-256."""
-    job = show_export(parts.database, principal, id)
-    path = _path(parts, job)
+    job = show_export(services.database, principal, id)
+    path = _path(services, job)
     format = str(job.arguments["format"])
     return FileResponse(
         path,
@@ -87,10 +87,10 @@ def get_file(id: str, parts: P, principal: Viewer) -> FileResponse:
     )
 
 
-def _path(parts: Parts, job: Job) -> Path:
+def _path(services: Services, job: Job) -> Path:
     if job.result is None:
         raise NotFound(f"the export {job.id} has no file: its status is {job.status}")
-    path = parts.exports.path(str(job.result["file"]))
+    path = services.exports.path(str(job.result["file"]))
     if not path.is_file():
         raise NotFound(
             f"the file of the export {job.id} is not on this server; every `serve` needs the same BULKSEND_EXPORT_DIR"

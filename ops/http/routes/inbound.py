@@ -14,7 +14,7 @@ from bulksend.operations.inbound import list_inbound
 from bulksend.operations.messages import Filter
 from bulksend.operations.templates import list_templates
 from ops.http.argument_formats import Cursor, IdCursor, Instant, Phone, one_of
-from ops.http.parts import P, Viewer
+from ops.http.services import ServicesDep, Viewer
 
 router = APIRouter(tags=["inbound"], prefix="/v1")
 
@@ -24,7 +24,7 @@ After = Annotated[Cursor | None, Query(description="The `next` of the page befor
 
 @router.get("/inbound")
 def inbound(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     campaign: Annotated[
         str | None, Query(description="Only answers to this campaign, by id or name.")
@@ -43,7 +43,7 @@ def inbound(
     """Messages from people, newest first. Viewers see masked numbers and no texts."""
     if after is not None and not is_id(after):
         raise InvalidValue("after", "", "is not the next of a page")
-    of = parts.settings
+    of = services.settings
     filter = Filter(
         campaign=campaign,
         phone=phone,
@@ -53,20 +53,22 @@ def inbound(
         timezone=of.timezone,
     )
     page = list_inbound(
-        parts.database,
-        parts.cipher,
+        services.database,
+        services.cipher,
         filter,
         keyword=keyword,
         limit=limit,
         before=after,
         full=principal.sees_numbers,
     )
-    record_reading(parts.database, principal, "find inbound")
+    record_reading(services.database, principal, "find inbound")
     return {"items": page.items, "next": page.next}
 
 
 @router.get("/templates")
-def templates(parts: P, principal: Viewer, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+def templates(
+    services: ServicesDep, principal: Viewer, limit: Limit = 100, after: After = None
+) -> dict[str, Any]:
     """Templates by name and language: status, category, quality and why one was rejected."""
-    page = list_templates(parts.database, limit=limit, after=after)
+    page = list_templates(services.database, limit=limit, after=after)
     return {"items": page.items, "next": page.next}

@@ -15,7 +15,7 @@ from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
 from ops.http.argument_formats import Cursor, Instant, Name, Phone, one_of
 from ops.http.idempotency import Once
-from ops.http.parts import Admin, P, SignedIn
+from ops.http.services import Admin, ServicesDep, SignedIn
 
 router = APIRouter(tags=["keys"])
 
@@ -46,14 +46,16 @@ def me(principal: SignedIn) -> dict[str, Any]:
 
 
 @router.get("/v1/keys")
-def list_keys(parts: P, principal: Admin, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+def list_keys(
+    services: ServicesDep, principal: Admin, limit: Limit = 100, after: After = None
+) -> dict[str, Any]:
     """Every key, without its secret, the oldest first."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return asdict(Page.part(api_keys.list_keys(tx), limit=limit, after=after))
 
 
 @router.post("/v1/keys", status_code=201)
-def add(asked: NewKey, parts: P, principal: Admin, once: Once) -> Response:
+def add(asked: NewKey, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Make a key. `key` is shown in this answer only."""
     wanted = api_keys.KeyRequest(
         name=asked.name,
@@ -61,8 +63,8 @@ def add(asked: NewKey, parts: P, principal: Admin, once: Once) -> Response:
         kinds=asked.kinds,
         senders=asked.senders,
         expires=asked.expires,
-        default_region=parts.settings.default_region,
-        timezone=parts.settings.timezone,
+        default_region=services.settings.default_region,
+        timezone=services.settings.timezone,
     )
     return once.answer(
         lambda database: api_keys.add_key(database, wanted, actor=principal.actor),
@@ -73,13 +75,13 @@ def add(asked: NewKey, parts: P, principal: Admin, once: Once) -> Response:
 
 
 @router.get("/v1/keys/{id}")
-def show(id: str, parts: P, principal: Admin) -> dict[str, Any]:
+def show(id: str, services: ServicesDep, principal: Admin) -> dict[str, Any]:
     """One key, without its secret."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return api_keys.show_key(tx, id)
 
 
 @router.delete("/v1/keys/{id}")
-def revoke(id: str, parts: P, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
+def revoke(id: str, services: ServicesDep, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
     """Refuse a key from now on; every serving process does so within a second."""
-    return api_keys.revoke_key(parts.database, id, actor=principal.actor, why=why)
+    return api_keys.revoke_key(services.database, id, actor=principal.actor, why=why)

@@ -22,8 +22,8 @@ from bulksend.operations.why import explain
 from ops.http.argument_formats import IdCursor, Instant, Phone, one_of
 from ops.http.idempotency import HEADER, REPLAYED, Once
 from ops.http.message_json import ManyMessages, MessageAnswer, NewMessages
-from ops.http.parts import REDIS_S, Operator, P, Parts, Sender, Viewer
 from ops.http.sending import Sending
+from ops.http.services import REDIS_S, Operator, Sender, Services, ServicesDep, Viewer
 
 router = APIRouter(tags=["messages"], prefix="/v1")
 
@@ -84,7 +84,7 @@ class Filters(BaseModel):
 
 @router.get("/messages")
 def find(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     campaign: str | None = None,
     phone: Phone | None = None,
@@ -98,30 +98,30 @@ def find(
 ) -> MessagePage:
     """The newest matching messages first."""
     wanted = _filter(
-        parts, campaign, phone, since, until, message_id=message_id, request_id=request_id, status=status
+        services, campaign, phone, since, until, message_id=message_id, request_id=request_id, status=status
     )
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         page = messages.find(tx, wanted, limit=limit, before=_checked(after))
-    return _page(parts, principal, page, "find messages", wanted)
+    return _page(services, principal, page, "find messages", wanted)
 
 
 @router.get("/messages/{id}")
-def show(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+def show(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """One message with all its attempts, receipts and acts."""
-    with parts.database.read() as tx:
-        shown = messages.show(tx, id, parts.cipher)
-    record_reading(parts.database, principal, "show message", subject=id)
+    with services.database.read() as tx:
+        shown = messages.show(tx, id, services.cipher)
+    record_reading(services.database, principal, "show message", subject=id)
     return shown if principal.sees_numbers else messages.masked(shown)
 
 
 @router.get("/messages/{id}/why")
-def why(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
+def why(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Which gate holds a message, and the earliest time it can be sent."""
-    of = parts.settings
+    of = services.settings
     silent: list[str] = []
     answer = explain(
-        parts.database,
-        working_limiter(of, parts.database, silent.append, timeout_s=REDIS_S),
+        services.database,
+        working_limiter(of, services.database, silent.append, timeout_s=REDIS_S),
         id,
         account=of.account(),
         default_rate=of.default_rate,
@@ -130,7 +130,7 @@ def why(id: str, parts: P, principal: Viewer) -> dict[str, Any]:
     ).as_json()
     masked = messages.masked_texts(answer)
     if masked != answer:
-        record_reading(parts.database, principal, "show message", subject=id, why="why it waits")
+        record_reading(services.database, principal, "show message", subject=id, why="why it waits")
     return answer if principal.sees_numbers else masked
 
 
@@ -172,13 +172,13 @@ class ResolveMany(Resolve):
 
 
 @router.post("/messages/resolve")
-def resolve_many(asked: ResolveMany, parts: P, principal: Operator, once: Once) -> Response:
+def resolve_many(asked: ResolveMany, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Resolve unknown messages by ids, or the newest 1,000 that match; `more` says that others match."""
     by_filter = asked.filter is not None or bool(asked.trace)
     if bool(asked.ids) == by_filter:
         raise InvalidInput("give either ids, or filter or trace")
     filters = asked.filter or Filters(campaign=None, phone=None, since=None, until=None)
-    wanted = _filter(parts, filters.campaign, filters.phone, filters.since, filters.until)
+    wanted = _filter(services, filters.campaign, filters.phone, filters.since, filters.until)
     if by_filter and wanted.is_empty and not asked.trace:
         raise InvalidValue("filter", "", "is empty; give some of campaign, phone, since, until and trace")
 
@@ -205,7 +205,7 @@ def resolve_many(asked: ResolveMany, parts: P, principal: Operator, once: Once) 
 
 @router.get("/unknown")
 def unknown(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     campaign: str | None = None,
     phone: Phone | None = None,
@@ -216,16 +216,18 @@ def unknown(
     after: After = None,
 ) -> MessagePage:
     """Messages that may have gone out, newest first, with what their attempts left behind."""
-    wanted = _filter(parts, campaign, phone, since, until)
-    with parts.database.read() as tx:
+    wanted = _filter(services, campaign, phone, since, until)
+    with services.database.read() as tx:
         page = unknowns.list_unknown(tx, wanted, traces=trace or (), limit=limit, before=_checked(after))
-    return _page(parts, principal, page, "list unknown messages", wanted)
+    return _page(services, principal, page, "list unknown messages", wanted)
 
 
-def _page(parts: Parts, principal: Viewer, page: Page, what: str, wanted: Filter) -> MessagePage:
+def _page(services: Services, principal: Viewer, page: Page, what: str, wanted: Filter) -> MessagePage:
     if page.items:
         by = ", ".join(wanted.given) or "no filter"
-        record_reading(parts.database, principal, what, why=f"{counted(len(page.items), 'message')} by {by}")
+        record_reading(
+            services.database, principal, what, why=f"{counted(len(page.items), 'message')} by {by}"
+        )
     items = page.items if principal.sees_numbers else [messages.masked(item) for item in page.items]
     return MessagePage(items=items, next=page.next)
 
@@ -237,14 +239,14 @@ def _checked(after: str | None) -> str | None:
 
 
 def _filter(
-    parts: Parts,
+    services: Services,
     campaign: str | None,
     phone: str | None,
     since: str | None,
     until: str | None,
     **more: str | None,
 ) -> Filter:
-    of = parts.settings
+    of = services.settings
     return Filter(
         campaign=campaign,
         phone=phone,

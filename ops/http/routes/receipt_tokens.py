@@ -13,8 +13,8 @@ from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
 from ops.http.argument_formats import Name, Network
 from ops.http.idempotency import Once
-from ops.http.parts import Admin, P
 from ops.http.routes.keys import After, Limit, Why
+from ops.http.services import Admin, ServicesDep
 
 router = APIRouter(prefix="/v1/receipt-tokens", tags=["receipt tokens"])
 
@@ -32,14 +32,16 @@ class NewToken(BaseModel):
 
 
 @router.get("")
-def list_tokens(parts: P, principal: Admin, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+def list_tokens(
+    services: ServicesDep, principal: Admin, limit: Limit = 100, after: After = None
+) -> dict[str, Any]:
     """Every token, without its secret, the oldest first."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return asdict(Page.part(receipt_tokens.list_tokens(tx), limit=limit, after=after))
 
 
 @router.post("", status_code=201)
-def add(asked: NewToken, parts: P, principal: Admin, once: Once) -> Response:
+def add(asked: NewToken, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Make a token. `token`, and `path`, the address that has it, are shown in this answer only."""
     return once.answer(
         lambda database: receipt_tokens.add_token(
@@ -52,13 +54,13 @@ def add(asked: NewToken, parts: P, principal: Admin, once: Once) -> Response:
 
 
 @router.get("/{id}")
-def show(id: str, parts: P, principal: Admin) -> dict[str, Any]:
+def show(id: str, services: ServicesDep, principal: Admin) -> dict[str, Any]:
     """One token, without its secret."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return receipt_tokens.show_token(tx, id)
 
 
 @router.delete("/{id}")
-def revoke(id: str, parts: P, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
+def revoke(id: str, services: ServicesDep, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
     """Refuse what comes to its address from now on; every serving process does so within a second."""
-    return receipt_tokens.revoke_token(parts.database, id, actor=principal.actor, why=why)
+    return receipt_tokens.revoke_token(services.database, id, actor=principal.actor, why=why)

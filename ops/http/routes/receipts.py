@@ -11,15 +11,15 @@ from bulksend.operations import receipts
 from bulksend.operations.access import Role, record_reading
 from bulksend.operations.callbacks import CallbackRules
 from ops.http.idempotency import Once
-from ops.http.parts import Operator, P, Viewer
 from ops.http.routes.keys import After, Limit
+from ops.http.services import Operator, ServicesDep, Viewer
 
 router = APIRouter(prefix="/v1/receipts", tags=["receipts"])
 
 
 @router.get("")
 def list_receipts(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     state: Annotated[
         Literal["orphan", "unreadable"] | None,
@@ -33,17 +33,17 @@ def list_receipts(
     if bodies:
         principal.check_role(Role.OPERATOR)
     page = receipts.list_receipts(
-        parts.database, parts.cipher, state=state, limit=limit, after=after, bodies=bodies
+        services.database, services.cipher, state=state, limit=limit, after=after, bodies=bodies
     )
     if bodies and page.items:
-        record_reading(parts.database, principal, "read callbacks", why=f"{len(page.items)} unreadable")
+        record_reading(services.database, principal, "read callbacks", why=f"{len(page.items)} unreadable")
     return asdict(page)
 
 
 @router.post("/reparse")
-def reparse(parts: P, principal: Operator, once: Once) -> Response:
+def reparse(services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Read callbacks again that were set aside, up to 10,000 at a time, e.g. after an update."""
-    rules = CallbackRules.from_settings(parts.settings, parts.cipher)
+    rules = CallbackRules.from_settings(services.settings, services.cipher)
     return once.answer(
         lambda database: receipts.reparse(database, rules, actor=principal.actor).as_json(),
     )

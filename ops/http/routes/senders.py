@@ -17,7 +17,7 @@ from bulksend.operations.limiter import set_flag
 from bulksend.operations.senders import change_sender, get_sender, list_senders, set_paused, show_account
 from ops.http.argument_formats import Phone, RatePerSecond, RateText
 from ops.http.idempotency import Once, OneAnswer
-from ops.http.parts import Operator, P, Parts, Viewer
+from ops.http.services import Operator, Services, ServicesDep, Viewer
 from simulator import REHEARSAL_ACCESS_KEY_ID
 
 router = APIRouter(prefix="/v1", tags=["senders"])
@@ -47,24 +47,24 @@ class SenderChange(BaseModel):
 
 
 @router.get("/senders")
-def get_senders(parts: P, principal: Viewer) -> dict[str, Any]:
+def get_senders(services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Every sender on record. There are few: all are on one page."""
-    return {"items": [to_json(sender) for sender in list_senders(parts.database)], "next": None}
+    return {"items": [to_json(sender) for sender in list_senders(services.database)], "next": None}
 
 
 @router.get("/senders/{phone}")
-def get_one(phone: Phone, parts: P, principal: Viewer) -> dict[str, Any]:
+def get_one(phone: Phone, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """One sender: its limits, and whether it is paused."""
-    return to_json(get_sender(parts.database, _digits(parts, phone)))
+    return to_json(get_sender(services.database, _digits(services, phone)))
 
 
 @router.patch("/senders/{phone}")
-def patch(phone: Phone, asked: SenderChange, parts: P, principal: Operator) -> dict[str, Any]:
+def patch(phone: Phone, asked: SenderChange, services: ServicesDep, principal: Operator) -> dict[str, Any]:
     """Change a sender's limits or name; workers apply them within seconds."""
-    id = _digits(parts, phone)
+    id = _digits(services, phone)
     principal.check_sender(id)
     sender = change_sender(
-        parts.database,
+        services.database,
         id,
         actor=principal.actor,
         name=asked.name,
@@ -76,67 +76,67 @@ def patch(phone: Phone, asked: SenderChange, parts: P, principal: Operator) -> d
 
 
 @router.post("/senders/{phone}/pause")
-def pause(phone: Phone, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+def pause(phone: Phone, asked: Why, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Hold all messages of this sender."""
-    return _set_sender_paused(parts, principal, once, phone, True, asked.why)
+    return _set_sender_paused(services, principal, once, phone, True, asked.why)
 
 
 @router.post("/senders/{phone}/resume")
-def resume(phone: Phone, asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+def resume(phone: Phone, asked: Why, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Release the messages of this sender."""
-    return _set_sender_paused(parts, principal, once, phone, False, asked.why)
+    return _set_sender_paused(services, principal, once, phone, False, asked.why)
 
 
 @router.get("/account", tags=["account"])
-def get_account(parts: P, principal: Viewer) -> dict[str, Any]:
+def get_account(services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Whether the account is paused, the limits in force, how many messages are unknown, and the vendor's address."""
-    return show_account(parts.database, parts.settings) | {
+    return show_account(services.database, services.settings) | {
         "vendor": {
-            "address": parts.settings.uspeedo_base_url,
-            "simulated": parts.settings.uspeedo_accesskey_id == REHEARSAL_ACCESS_KEY_ID,
+            "address": services.settings.uspeedo_base_url,
+            "simulated": services.settings.uspeedo_accesskey_id == REHEARSAL_ACCESS_KEY_ID,
         }
     }
 
 
 @router.post("/account/pause", tags=["account"])
-def pause_account(asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+def pause_account(asked: Why, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Hold the messages of all senders and campaigns."""
-    return _set_account_paused(parts, principal, once, True, asked.why)
+    return _set_account_paused(services, principal, once, True, asked.why)
 
 
 @router.post("/account/resume", tags=["account"])
-def resume_account(asked: Why, parts: P, principal: Operator, once: Once) -> Response:
+def resume_account(asked: Why, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Release the messages of the account."""
-    return _set_account_paused(parts, principal, once, False, asked.why)
+    return _set_account_paused(services, principal, once, False, asked.why)
 
 
 def _set_sender_paused(
-    parts: Parts, principal: Principal, once: OneAnswer, phone: str, paused: bool, why: str
+    services: Services, principal: Principal, once: OneAnswer, phone: str, paused: bool, why: str
 ) -> Response:
-    id = _digits(parts, phone)
+    id = _digits(services, phone)
     principal.check_sender(id)
-    return _set_paused(parts, principal, once, Scope.SENDER, id, paused, why)
+    return _set_paused(services, principal, once, Scope.SENDER, id, paused, why)
 
 
 def _set_account_paused(
-    parts: Parts, principal: Principal, once: OneAnswer, paused: bool, why: str
+    services: Services, principal: Principal, once: OneAnswer, paused: bool, why: str
 ) -> Response:
     principal.check_unlimited()
-    return _set_paused(parts, principal, once, Scope.ACCOUNT, parts.settings.account(), paused, why)
+    return _set_paused(services, principal, once, Scope.ACCOUNT, services.settings.account(), paused, why)
 
 
 def _set_paused(
-    parts: Parts, principal: Principal, once: OneAnswer, scope: Scope, id: str, paused: bool, why: str
+    services: Services, principal: Principal, once: OneAnswer, scope: Scope, id: str, paused: bool, why: str
 ) -> Response:
     def act(database: Database) -> dict[str, object]:
         # The limiter is told after the commit.
         return set_paused(database, lambda: None, scope, id, paused, actor=principal.actor, why=why).as_json()
 
-    return once.answer(act, after=lambda: set_flag(parts.limiter, scope, id, paused=paused))
+    return once.answer(act, after=lambda: set_flag(services.limiter, scope, id, paused=paused))
 
 
-def _digits(parts: Parts, phone: str) -> str:
-    return parse_recipient(phone[:64], default_region=parts.settings.default_region, field="phone")
+def _digits(services: Services, phone: str) -> str:
+    return parse_recipient(phone[:64], default_region=services.settings.default_region, field="phone")
 
 
 def _rate(rate: float | str) -> float:

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query
 
 from bulksend.operations.stats import parse_dimensions, show_stats
 from ops.http.argument_formats import Instant
-from ops.http.parts import P, Viewer
+from ops.http.services import ServicesDep, Viewer
 
 router = APIRouter(prefix="/v1", tags=["stats"])
 
 
 @router.get("/stats")
 def get(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     by: Annotated[
         str,
@@ -32,10 +32,10 @@ def get(
 ) -> dict[str, Any]:
     """How many messages entered each status, and attempts with their latency, by whole hours (UTC)."""
     return show_stats(
-        parts.database,
+        services.database,
         parse_dimensions(by, field="by"),
         since=since,
         until=until,
-        timezone=parts.settings.timezone,
+        timezone=services.settings.timezone,
         fields=("from", "to"),
     )

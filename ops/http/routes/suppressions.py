@@ -27,7 +27,7 @@ from bulksend.operations.suppressions import (
 )
 from ops.http.argument_formats import Country, Cursor, Instant, Subject
 from ops.http.idempotency import REPLAYED, Once, OneAnswer
-from ops.http.parts import Operator, P, Parts, Viewer
+from ops.http.services import Operator, Services, ServicesDep, Viewer
 from ops.http.uploads import Posted, receive
 
 router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"])
@@ -79,7 +79,7 @@ class Import(_Body):
 
 @router.get("")
 def get(
-    parts: P,
+    services: ServicesDep,
     principal: Viewer,
     phone: Subject | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -87,24 +87,24 @@ def get(
 ) -> dict[str, Any]:
     """The suppressions, in a fixed order. Numbers are masked for viewers."""
     page = list_suppressions(
-        parts.database,
-        after=parts.cursors.unseal(after, _LIST) if after else "",
+        services.database,
+        after=services.cursors.unseal(after, _LIST) if after else "",
         limit=limit,
-        subject=None if phone is None else _subject(parts, phone, None),
+        subject=None if phone is None else _subject(services, phone, None),
     )
     if page.items:
-        record_reading(parts.database, principal, "list suppressions", why=f"{len(page.items)} of them")
+        record_reading(services.database, principal, "list suppressions", why=f"{len(page.items)} of them")
     items = page.items if principal.sees_numbers else list(map(_masked, page.items))
-    return {"items": items, "next": page.next and parts.cursors.seal(page.next, _LIST)}
+    return {"items": items, "next": page.next and services.cursors.seal(page.next, _LIST)}
 
 
 @router.post("", status_code=201)
-def post(asked: NewSuppression, parts: P, principal: Operator, once: Once) -> Response:
+def post(asked: NewSuppression, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Suppress a number or a country, at once, also for queued messages."""
-    subject = _subject(parts, asked.phone, asked.region)
+    subject = _subject(services, asked.phone, asked.region)
     until = None
     if asked.until is not None:
-        zone, now_ms = parts.settings.timezone or "UTC", int(time.time() * 1000)
+        zone, now_ms = services.settings.timezone or "UTC", int(time.time() * 1000)
         until = parse_instant_ms(asked.until, timezone=zone, now_ms=now_ms, field="until")
 
     def act(database: Database) -> dict[str, Any]:
@@ -117,11 +117,11 @@ def post(asked: NewSuppression, parts: P, principal: Operator, once: Once) -> Re
 
 
 @router.delete("")
-def delete(asked: RemovedSuppression, parts: P, principal: Operator) -> dict[str, Any]:
+def delete(asked: RemovedSuppression, services: ServicesDep, principal: Operator) -> dict[str, Any]:
     """Remove the suppressions of a number or a country. The number is in the body: addresses are logged."""
-    subject = _subject(parts, asked.phone, asked.region)
+    subject = _subject(services, asked.phone, asked.region)
     count = remove_suppressions(
-        parts.database, subject, scope=asked.scope, actor=principal.actor, why=asked.why
+        services.database, subject, scope=asked.scope, actor=principal.actor, why=asked.why
     )
     return {"subject": subject, "removed": count}
 
@@ -147,27 +147,27 @@ _IMPORT_SCHEMA = {
 
 
 @router.post("/import", status_code=202, openapi_extra=_IMPORT_SCHEMA)
-async def post_import(request: Request, parts: P, principal: Operator, once: Once) -> Response:
+async def post_import(request: Request, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Suppress every number of a file (.csv, .xlsx, .jsonl), all or nothing, in the background.
 
     Rows that are not numbers are listed in its result, and are NOT suppressed.
     """
-    posted = await receive(request, parts.imports.store, new_id(), "import")
-    return await run_in_threadpool(_import, parts, principal, once, posted)
+    posted = await receive(request, services.imports.store, new_id(), "import")
+    return await run_in_threadpool(_import, services, principal, once, posted)
 
 
-def _import(parts: Parts, principal: Principal, once: OneAnswer, posted: Posted) -> Response:
+def _import(services: Services, principal: Principal, once: OneAnswer, posted: Posted) -> Response:
     """Queue the import. A file that no job needs is deleted."""
-    file, store = posted.file, parts.imports.store
+    file, store = posted.file, services.imports.store
     try:
         asked = _validated(posted)
-        arguments = asked.model_dump() | {"file": file.path.name, "region": _region(parts, asked.region)}
+        arguments = asked.model_dump() | {"file": file.path.name, "region": _region(services, asked.region)}
         answer = once.answer(
             lambda database: request_import(database, principal, file.id, arguments),
             status=202,
             location="/v1/suppressions/import/{id}",
             body=f"{file.sha256} {json.dumps(posted.options, sort_keys=True)}",
-            after=lambda: parts.jobs.wake(KIND),
+            after=lambda: services.jobs.wake(KIND),
         )
     except BaseException:
         store.remove(file.id)
@@ -187,17 +187,17 @@ def _validated(posted: Posted) -> Import:
 
 
 @router.get("/import/{id}")
-def get_import(id: str, parts: P, principal: Operator) -> dict[str, Any]:
+def get_import(id: str, services: ServicesDep, principal: Operator) -> dict[str, Any]:
     """Status, progress and result of an import: counts, and the refused rows by their number in the file."""
-    return show_import(parts.database, id)
+    return show_import(services.database, id)
 
 
-def _subject(parts: Parts, phone: str, region: str | None) -> str:
-    return parse_subject(phone, _region(parts, region), field="phone")
+def _subject(services: Services, phone: str, region: str | None) -> str:
+    return parse_subject(phone, _region(services, region), field="phone")
 
 
-def _region(parts: Parts, given: str | None) -> str | None:
-    return parts.settings.default_region if given is None else checked_region(given, "region")
+def _region(services: Services, given: str | None) -> str | None:
+    return services.settings.default_region if given is None else checked_region(given, "region")
 
 
 def _masked(item: dict[str, Any]) -> dict[str, Any]:

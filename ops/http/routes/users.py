@@ -14,8 +14,8 @@ from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
 from ops.http.argument_formats import UserName
 from ops.http.idempotency import Once
-from ops.http.parts import Admin, P
 from ops.http.routes.keys import After, Limit, Why
+from ops.http.services import Admin, ServicesDep
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
@@ -30,14 +30,16 @@ class NewUser(BaseModel):
 
 
 @router.get("")
-def list_users(parts: P, principal: Admin, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+def list_users(
+    services: ServicesDep, principal: Admin, limit: Limit = 100, after: After = None
+) -> dict[str, Any]:
     """Every user, by name."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return asdict(Page.part(users.list_users(tx), limit=limit, after=after, by="name"))
 
 
 @router.post("", status_code=201)
-def add(asked: NewUser, parts: P, principal: Admin, once: Once) -> Response:
+def add(asked: NewUser, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Add a user. `setup_token` is shown in this answer only, and sets the first password within a day."""
     return once.answer(
         lambda database: users.add_user(database, name=asked.name, role=asked.role, actor=principal.actor),
@@ -48,14 +50,14 @@ def add(asked: NewUser, parts: P, principal: Admin, once: Once) -> Response:
 
 
 @router.get("/{name}")
-def show(name: str, parts: P, principal: Admin) -> dict[str, Any]:
+def show(name: str, services: ServicesDep, principal: Admin) -> dict[str, Any]:
     """One user."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return users.show_user(tx, name)
 
 
 @router.post("/{name}/reset")
-def reset(name: str, parts: P, principal: Admin, once: Once, why: Why = NO_REASON) -> Response:
+def reset(name: str, services: ServicesDep, principal: Admin, once: Once, why: Why = NO_REASON) -> Response:
     """Take a user's password and lock away; the answer has another `setup_token`."""
     return once.answer(
         lambda database: users.reset_user(database, name, actor=principal.actor, why=why),
@@ -64,6 +66,6 @@ def reset(name: str, parts: P, principal: Admin, once: Once, why: Why = NO_REASO
 
 
 @router.delete("/{name}")
-def disable(name: str, parts: P, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
+def disable(name: str, services: ServicesDep, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
     """Refuse a user from now on."""
-    return users.disable_user(parts.database, name, actor=principal.actor, why=why)
+    return users.disable_user(services.database, name, actor=principal.actor, why=why)

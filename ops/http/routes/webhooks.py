@@ -14,7 +14,7 @@ from bulksend.operations.campaigns import NO_REASON
 from ops.http import argument_formats
 from ops.http.argument_formats import IdCursor, Instant, one_of
 from ops.http.idempotency import Once
-from ops.http.parts import Admin, P
+from ops.http.services import Admin, ServicesDep
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -58,24 +58,26 @@ class Replay(_Body):
 
 
 @router.get("")
-def list_webhooks(parts: P, principal: Admin, limit: Limit = 100, after: After = None) -> dict[str, Any]:
+def list_webhooks(
+    services: ServicesDep, principal: Admin, limit: Limit = 100, after: After = None
+) -> dict[str, Any]:
     """Every endpoint, without the query of its URL and without its secret, the oldest first."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         page = webhooks.list_endpoints(tx, after=after, limit=limit)
     return {"items": page.items, "next": page.next}
 
 
 @router.post("", status_code=201)
-def add(asked: NewWebhook, parts: P, principal: Admin, once: Once) -> Response:
+def add(asked: NewWebhook, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Send events to a URL from now on. ``secret`` is shown once."""
     return once.answer(
         lambda database: webhooks.add(
             database,
-            bootstrap.cipher(parts.settings),
+            bootstrap.cipher(services.settings),
             asked.url,
             events=asked.events,
             numbers=asked.numbers,
-            allowed=parts.settings.webhook_networks(),
+            allowed=services.settings.webhook_networks(),
             actor=principal.actor,
         ),
         status=201,
@@ -85,49 +87,49 @@ def add(asked: NewWebhook, parts: P, principal: Admin, once: Once) -> Response:
 
 
 @router.get("/{id}")
-def show(id: str, parts: P, principal: Admin) -> dict[str, Any]:
+def show(id: str, services: ServicesDep, principal: Admin) -> dict[str, Any]:
     """One endpoint."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         return webhooks.show(tx, id)
 
 
 @router.patch("/{id}")
-def change(id: str, asked: WebhookChange, parts: P, principal: Admin) -> dict[str, Any]:
+def change(id: str, asked: WebhookChange, services: ServicesDep, principal: Admin) -> dict[str, Any]:
     """Change the URL, the events, the numbers; or disable and enable it. The secret stays."""
     shown = webhooks.change(
-        parts.database,
-        bootstrap.cipher(parts.settings),
+        services.database,
+        bootstrap.cipher(services.settings),
         id,
         url=asked.url,
         events=asked.events,
         numbers=asked.numbers,
-        allowed=parts.settings.webhook_networks(),
+        allowed=services.settings.webhook_networks(),
         actor=principal.actor,
     )
     if asked.status is None:
         return shown
     active, why = asked.status == "active", asked.why or NO_REASON
-    webhooks.set_active(parts.database, id, active, actor=principal.actor, why=why)
-    return show(id, parts, principal)
+    webhooks.set_active(services.database, id, active, actor=principal.actor, why=why)
+    return show(id, services, principal)
 
 
 @router.delete("/{id}", status_code=204)
-def remove(id: str, parts: P, principal: Admin) -> None:
+def remove(id: str, services: ServicesDep, principal: Admin) -> None:
     """Forget an endpoint and its deliveries."""
-    webhooks.remove(parts.database, id, actor=principal.actor, why=NO_REASON)
+    webhooks.remove(services.database, id, actor=principal.actor, why=NO_REASON)
 
 
 @router.post("/{id}/secret")
-def rotate(id: str, parts: P, principal: Admin, once: Once) -> Response:
+def rotate(id: str, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Make a new secret, shown once. The one before it signs as well for 24 hours."""
-    cipher = bootstrap.cipher(parts.settings)
+    cipher = bootstrap.cipher(services.settings)
     return once.answer(
         lambda database: webhooks.rotate(database, cipher, id, actor=principal.actor), secret=("secret",)
     )
 
 
 @router.post("/{id}/test", status_code=202)
-def test(id: str, parts: P, principal: Admin, once: Once) -> Response:
+def test(id: str, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Have a notifier send ``webhook.test``; the delivery shows the answer."""
     return once.answer(
         lambda database: webhooks.test(database, id, actor=principal.actor),
@@ -139,20 +141,20 @@ def test(id: str, parts: P, principal: Admin, once: Once) -> Response:
 @router.get("/{id}/deliveries")
 def deliveries(
     id: str,
-    parts: P,
+    services: ServicesDep,
     principal: Admin,
     status: Annotated[Literal["pending", "delivered", "dead"] | None, Query()] = None,
     limit: Limit = 100,
     after: After = None,
 ) -> dict[str, Any]:
     """What was sent to an endpoint, the newest first."""
-    with parts.database.read() as tx:
+    with services.database.read() as tx:
         page = webhooks.deliveries(tx, id, status=status, after=after, limit=limit)
     return {"items": page.items, "next": page.next}
 
 
 @router.post("/{id}/replay")
-def replay(id: str, asked: Replay, parts: P, principal: Admin, once: Once) -> Response:
+def replay(id: str, asked: Replay, services: ServicesDep, principal: Admin, once: Once) -> Response:
     """Send deliveries again, each with its webhook-id: those of ``ids``, or all that are dead."""
     return once.answer(
         lambda database: {
@@ -162,7 +164,7 @@ def replay(id: str, asked: Replay, parts: P, principal: Admin, once: Once) -> Re
                 ids=asked.ids,
                 since=asked.since,
                 until=asked.until,
-                timezone=parts.settings.timezone,
+                timezone=services.settings.timezone,
                 actor=principal.actor,
             )
         }

@@ -19,21 +19,21 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.settings import Settings
 from ops.http.app import create_app
-from ops.http.parts import Parts
-from ops.http.server import parts_of
+from ops.http.server import services_of
+from ops.http.services import Services
 
 
 @dataclass
 class Api:
     """The application in this process. ``get`` and ``post`` ask as ``role`` (None: without a key)."""
 
-    parts: Parts
+    services: Services
     client: TestClient
     keys: dict[Role, str] = field(default_factory=dict)
 
     @property
     def ledger(self) -> Database:
-        return self.parts.database
+        return self.services.database
 
     def key(self, role: Role) -> str:
         """A key of that role, made at first use."""
@@ -74,7 +74,7 @@ def api(ledger_url: str, valkey_url: str, tmp_path: Path, more_settings: dict[st
         }
         | more_settings
     )
-    parts = parts_of(of)
-    with TestClient(create_app(parts), raise_server_exceptions=False) as client:
-        yield Api(parts, client)
-    parts.close()
+    services = services_of(of)
+    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+        yield Api(services, client)
+    services.close()

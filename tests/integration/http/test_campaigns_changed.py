@@ -48,7 +48,7 @@ def test_show_over_http_is_what_the_command_prints(api: Any) -> None:
     from bulksend.operations import campaigns
 
     id = post(api)
-    shown = campaigns.show(api.parts.settings, api.ledger, id)
+    shown = campaigns.show(api.services.settings, api.ledger, id)
     assert api.get(f"/v1/campaigns/{id}").json() == shown
     assert api.get("/v1/campaigns/spring").json()["campaign_id"] == id
     assert api.get("/v1/campaigns/nothing").status_code == 404

@@ -68,12 +68,12 @@ def test_a_file_is_taken_in_and_then_deleted(api: Any) -> None:
     answer = post_file(api, csv(50))
     assert answer.status_code == 202, answer.text
     assert answer.json()["messages"] == 50
-    assert list(api.parts.uploads.store.folder.iterdir()) == []
+    assert list(api.services.uploads.store.folder.iterdir()) == []
 
 
 def folder(api: Any) -> list[str]:
     """What is left in the upload folder."""
-    root = api.parts.uploads.store.folder
+    root = api.services.uploads.store.folder
     return sorted(path.name for path in root.glob("*")) if root.exists() else []
 
 
@@ -199,7 +199,7 @@ def test_what_is_wrong_is_refused_before_anything_is_stored(api: Any) -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
         problem = answer.json()
         assert says in problem["detail"] + json.dumps(problem["errors"]), problem
-        assert str(api.parts.uploads.store.folder) not in answer.text
+        assert str(api.services.uploads.store.folder) not in answer.text
         assert folder(api) == [], says
     assert (count(api, "campaigns"), count(api, "uploads")) == (0, 0)
 
@@ -286,7 +286,7 @@ def test_a_key_sends_only_its_kinds_and_senders_and_a_viewer_nothing(api: Any) -
 
 
 def test_a_file_above_the_limit_is_refused_with_the_limits_name(api: Any) -> None:
-    store = api.parts.uploads.store
+    store = api.services.uploads.store
     store.max_bytes = 2_000
     for headers in ({}, {"Content-Length": str(50 << 20)}):
         answer = post_file(api, csv(200), headers=headers)
@@ -307,7 +307,7 @@ def test_a_full_disk_is_said_and_nothing_is_left_behind(api: Any) -> None:
 
 
 def test_only_this_user_may_read_a_stored_file(api: Any) -> None:
-    store = api.parts.uploads.store
+    store = api.services.uploads.store
     incoming = store.begin("an-id", "../../etc/pass wd\0.csv")
     incoming.write(b"to\n447700900001\n")
     file = incoming.finish()
@@ -320,8 +320,8 @@ def test_only_this_user_may_read_a_stored_file(api: Any) -> None:
 
 def test_an_intake_that_stopped_goes_on_where_it_was_and_nothing_is_twice(api: Any) -> None:
     """The first intake stores some chunks and stops, as at SIGTERM; the next one takes in the rest."""
-    api.parts.upload_intake.stop()
-    small = replace(api.parts.uploads, intake=replace(api.parts.uploads.intake, chunk=50))
+    api.services.upload_intake.stop()
+    small = replace(api.services.uploads, intake=replace(api.services.uploads.intake, chunk=50))
     answer = post_file(api, csv(900))
     id = answer.json()["campaign_id"]
     assert answer.json()["status"] == "intake"
@@ -347,12 +347,12 @@ def test_an_intake_that_stopped_goes_on_where_it_was_and_nothing_is_twice(api: A
 def test_a_file_found_wrong_only_later_is_refused_where_its_campaign_is_seen(api: Any) -> None:
     """Whether people have the message is known when all rows are read; a large file is answered before that."""
     post_file(api, csv(5))
-    api.parts.upload_intake.stop()
+    api.services.upload_intake.stop()
     answer = post_file(api, csv(8), headers={"Idempotency-Key": "later"})
     assert (answer.status_code, answer.json()["status"]) == (202, "intake")
     id = answer.json()["campaign_id"]
     assert api.get(answer.headers["Location"]).json()["status"] == "intake"
-    intake = UploadIntake(api.parts.uploads)
+    intake = UploadIntake(api.services.uploads)
     intake.start()
     shown = wait_for(api, id, "refused")
     intake.stop()
@@ -361,10 +361,10 @@ def test_a_file_found_wrong_only_later_is_refused_where_its_campaign_is_seen(api
 
 
 def test_a_file_that_cannot_be_read_any_more_ends_its_empty_campaign(api: Any) -> None:
-    api.parts.upload_intake.stop()
+    api.services.upload_intake.stop()
     id = post_file(api, csv(3)).json()["campaign_id"]
-    api.parts.uploads.store.path(id, "people.csv").write_bytes(b"name\nAnn\n")
-    intake = UploadIntake(api.parts.uploads)
+    api.services.uploads.store.path(id, "people.csv").write_bytes(b"name\nAnn\n")
+    intake = UploadIntake(api.services.uploads)
     intake.start()
     shown = wait_for(api, id, "refused")
     intake.stop()
@@ -394,13 +394,13 @@ def test_a_file_over_http_is_refused_row_by_row_as_on_the_command_line(api: Any,
         kind="marketing",
         created_by="t",
     )
-    by_command = [row._asdict() for row in plan.run(api.parts.uploads.intake).refused]
+    by_command = [row._asdict() for row in plan.run(api.services.uploads.intake).refused]
     assert len(by_command) == len(bad)
     assert post_file(api, data).json()["refused"] == by_command
 
 
 def test_a_file_that_another_process_has_is_left_alone_until_its_lease_lapses(api: Any) -> None:
-    api.parts.upload_intake.stop()
+    api.services.upload_intake.stop()
     id = post_file(api, csv(3)).json()["campaign_id"]
     with api.ledger.write() as tx:
         assert uploads.claim(tx, id, new_id(), 60_000)

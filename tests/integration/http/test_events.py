@@ -44,7 +44,7 @@ def happen(ledger: Database, *names: str) -> None:
 
 def sent_message(api: Any) -> str:
     """A message that the vendor took; its id."""
-    done = api.parts.producer.send(
+    done = api.services.producer.send(
         to="447700900123",
         sender=SENDER,
         kind="utility",

@@ -133,12 +133,12 @@ def test_an_export_that_cannot_be_written_is_refused_at_once(
 def test_a_file_is_gone_when_its_time_is_over(api: Any, desk: Desk) -> None:
     desk.queued()
     shown = ended(api, api.post("/v1/exports", {"campaign": "spring"}))
-    (file,) = Path(api.parts.settings.export_dir).iterdir()
+    (file,) = Path(api.services.settings.export_dir).iterdir()
     (file.parent / f"{shown['id']}.0190.csv.part").write_text("of a run that died")
-    api.parts.exports.tidy()
+    api.services.exports.tidy()
     assert list(file.parent.iterdir()) == [file]
     desk.sql("UPDATE jobs SET expires_at = 1")
     assert api.get(shown["url"]).status_code == 404
-    api.parts.exports.tidy()
+    api.services.exports.tidy()
     assert list(file.parent.iterdir()) == []
     assert api.get(f"/v1/exports/{shown['id']}").status_code == 404

@@ -289,10 +289,10 @@ def test_why_names_the_gate(api: Any) -> None:
 def test_why_waits_less_than_a_second_for_a_redis_that_says_nothing(api: Any) -> None:
     id = api.post("/v1/messages", message()).json()["id"]
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings = api.parts.settings.model_copy(
+        settings = api.services.settings.model_copy(
             update={"redis_url": SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")}
         )
-        api.client.app.state.parts = replace(api.parts, settings=settings)
+        api.client.app.state.services = replace(api.services, settings=settings)
         begun = time.monotonic()
         why = api.get(f"/v1/messages/{id}/why").json()
     # Half a second by itself; two seconds is what a command waits.

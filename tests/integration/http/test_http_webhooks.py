@@ -54,7 +54,7 @@ def test_the_whole_url_and_the_secrets_rest_encrypted(api: Any) -> None:
     assert endpoint is not None
     for private in (b"private", made["secret"].encode(), rotated["secret"].encode()):
         assert private not in endpoint.sealed
-    opened = webhook_endpoints.unseal(api.parts.cipher, made["id"], endpoint.sealed)
+    opened = webhook_endpoints.unseal(api.services.cipher, made["id"], endpoint.sealed)
     assert opened.url == URL
     assert opened.signing(0) == [rotated["secret"], made["secret"]]
     assert opened.signing(2**50) == [rotated["secret"]]

@@ -19,7 +19,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.schema import accounts, idempotent_requests
 from bulksend.operations.access import Role
 from ops.http.idempotency import Once
-from ops.http.parts import Sender
+from ops.http.services import Sender
 
 KEY = {"Idempotency-Key": "order-1"}
 router = APIRouter()

@@ -14,13 +14,13 @@ from bulksend.ledger.key_file import key_file
 from bulksend.operations.access import Role
 from bulksend.operations.callbacks import CallbackRules
 from bulksend.settings import Settings
-from ops.http.server import parts_of
+from ops.http.server import services_of
 from producer.relay import Relay
 
 
 def take(api: Any, body: Any) -> None:
     parsed = parse(json.dumps(body).encode())
-    rules = CallbackRules.from_settings(api.parts.settings, api.parts.cipher)
+    rules = CallbackRules.from_settings(api.services.settings, api.services.cipher)
     with api.ledger.write() as tx:
         rules.apply(tx, parsed.inbound, parsed.notices)
 
@@ -106,11 +106,11 @@ def test_relay_and_serve_of_a_new_ledger_have_its_key_whichever_is_first(
     of = Settings.from_env(
         {"DATABASE_URL": url, "REDIS_URL": valkey_url, "BULKSEND_SPOOL_DIR": str(tmp_path / "spool")}
     )
-    parts = parts_of(of)
+    services = services_of(of)
     try:
-        assert parts.cipher.can_encrypt
+        assert services.cipher.can_encrypt
     finally:
-        parts.close()
+        services.close()
     file = key_file(url)
     assert file is not None
     file.unlink()

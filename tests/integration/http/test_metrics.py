@@ -28,7 +28,7 @@ def test_requests_are_counted_by_the_template_of_their_route(api: Any) -> None:
     api.get("/v1/campaigns/447700900123")
     api.get("/nowhere/447700900123")
     api.request("BREW", "/healthz", role=None)
-    count = api.parts.registry.get_sample_value
+    count = api.services.registry.get_sample_value
     for route, method, status in (
         ("/v1/campaigns/{id}", "GET", "404"),
         ("none", "GET", "404"),

@@ -16,7 +16,7 @@ NUMBER = "447700900123"
 @pytest.fixture
 def message(api: Any) -> str:
     """The id of a message to NUMBER, which is suppressed too."""
-    done = api.parts.producer.send(
+    done = api.services.producer.send(
         to=NUMBER, sender="15550100100", kind="utility", type="text", content={"body": "hello"}, key="order 1"
     )
     api.post("/v1/suppressions", {"phone": "447700900999", "reason": "STOP"}, Role.OPERATOR)

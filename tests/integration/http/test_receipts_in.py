@@ -32,7 +32,7 @@ def token(api: Any) -> str:
 def stored(api: Any) -> list[Callback]:
     with api.ledger.read() as tx:
         groups = raw_receipts.unread(tx, bodies=1000)
-    return [callback for group in groups for callback in raw_receipts.unpack(group, api.parts.cipher)]
+    return [callback for group in groups for callback in raw_receipts.unpack(group, api.services.cipher)]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_another_method_is_not_allowed(api: Any, token: str) -> None:
 
 def test_what_cannot_be_read_is_listed_and_read_again(api: Any, token: str) -> None:
     api.post(f"/v1/receipts/{token}", role=None, content=b"nonsense")
-    read_callbacks(api.ledger, CallbackRules(api.parts.cipher))
+    read_callbacks(api.ledger, CallbackRules(api.services.cipher))
     listed = api.get("/v1/receipts", Role.VIEWER, params={"state": "unreadable"}).json()
     assert (len(listed["items"]), listed["next"], "body" in listed["items"][0]) == (1, None, False)
     with_body = {"state": "unreadable", "bodies": "true"}
@@ -120,7 +120,7 @@ def test_while_the_ledger_does_not_take_them_they_are_answered_all_the_same_and_
     api: Any, token: str
 ) -> None:
     assert api.post(f"/v1/receipts/{token}", role=None, content=b"0").status_code == 200
-    spool = ReceiptSpool(Path(api.parts.settings.spool_dir))
+    spool = ReceiptSpool(Path(api.services.settings.spool_dir))
     with api.ledger.write() as tx:
         if not api.ledger.is_sqlite:
             tx.execute(text("LOCK TABLE raw_receipts"))

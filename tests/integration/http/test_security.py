@@ -22,8 +22,8 @@ from bulksend.operations.access import Role
 from bulksend.settings import Settings
 from ops.http.app import create_app
 from ops.http.body_limits import DEFAULT
-from ops.http.parts import Viewer
-from ops.http.server import parts_of
+from ops.http.server import services_of
+from ops.http.services import Viewer
 
 NUMBER, CODE = "447700900123", "83121947"
 router = APIRouter()
@@ -52,15 +52,15 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClien
         }
         | getattr(request, "param", {})
     )
-    parts = parts_of(of)
-    with parts.database.write() as tx:
+    services = services_of(of)
+    with services.database.write() as tx:
         key = api_keys.add(tx, name="shop", role=Role.VIEWER, actor="test")
-    app = create_app(parts)
+    app = create_app(services)
     app.include_router(router)
     headers = {"Authorization": f"Bearer {key.key}"}
     with TestClient(app, headers=headers, client=("203.0.113.7", 5000)) as client:
         yield client
-    parts.close()
+    services.close()
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_a_sender_is_paused_and_resumed_on_record(api: Any, sender: str) -> None
     assert paused.json() == {"sender": PHONE, "status": "paused", "changed": True}
     assert api.post(f"{sender}/pause", {"why": "again"}).json()["changed"] is False
     assert api.get(sender).json()["pause_why"] == "complaints"
-    permits = api.parts.limiter()
+    permits = api.services.limiter()
     assert permits is not None
     assert api.post(f"{sender}/resume", {"why": "solved"}).json()["status"] == "running"
     with api.ledger.read() as tx:
@@ -73,9 +73,9 @@ def test_workers_are_told_of_a_resume_after_its_commit(api: Any, sender: str) ->
         assert api.post(f"{sender}/resume", {"why": "x"}, headers=headers).status_code == 500
     finally:
         failpoints.arm(None)
-    assert [each.scope for each in api.parts.limiter().paused()] == [Scope.SENDER]
+    assert [each.scope for each in api.services.limiter().paused()] == [Scope.SENDER]
     assert api.post(f"{sender}/resume", {"why": "x"}, headers=headers).json()["changed"]
-    assert not api.parts.limiter().paused()
+    assert not api.services.limiter().paused()
 
 
 def test_acts_need_a_reason_an_operator_and_a_sender_on_record(api: Any, sender: str) -> None:

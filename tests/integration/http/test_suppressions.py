@@ -115,7 +115,7 @@ def test_an_import_tells_first_and_then_suppresses_all(api: Any) -> None:
     assert subjects(api) == [ADA, BOB]
     assert api.get(LIST, params={"phone": BOB}).json()["items"][0]["source"] == "crm"
     assert done["progress"] == {"rows": 4, "of": 4}
-    assert list((Path(api.parts.settings.upload_dir) / "suppressions").iterdir()) == []
+    assert list((Path(api.services.settings.upload_dir) / "suppressions").iterdir()) == []
 
 
 def test_an_import_that_cannot_be_read_fails_with_the_remedy(api: Any) -> None:
@@ -133,7 +133,7 @@ def test_a_repeated_import_is_one_job(api: Any) -> None:
     assert again.json()["id"] == first.json()["id"]
     other = post_import(api, f"phone\n{BOB}\n", headers=headers)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
-    assert list((Path(api.parts.settings.upload_dir) / "suppressions").iterdir()) == []
+    assert list((Path(api.services.settings.upload_dir) / "suppressions").iterdir()) == []
 
 
 def test_only_operators_suppress(api: Any) -> None:

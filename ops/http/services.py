@@ -1,4 +1,4 @@
-"""What the endpoints work with, made once a process, and what each request brings."""
+"""What endpoints use: the services of the process, made once, and the principal of each request."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ REDIS_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts of a serving process."""
+class Services:
+    """What a serving process has made once."""
 
     settings: Settings
     database: Database
@@ -79,13 +79,13 @@ class Parts:
         self.database.close()
 
 
-async def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
-    return parts
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
 
 
-#: A parameter of an endpoint: the parts of this process.
-P = Annotated[Parts, Depends(_parts)]
+#: A parameter of an endpoint: the services of this process.
+ServicesDep = Annotated[Services, Depends(_services)]
 
 
 class _BearerKey(SecurityBase):
@@ -98,17 +98,19 @@ class _BearerKey(SecurityBase):
         return presented_key(request)
 
 
-async def signed_in(request: Request, parts: P, key: Annotated[str, Depends(_BearerKey())]) -> Principal:
+async def signed_in(
+    request: Request, services: ServicesDep, key: Annotated[str, Depends(_BearerKey())]
+) -> Principal:
     """Costs no thread while the key is remembered, as it is in all but two requests a second."""
     origin = Origin(_address(request), request.state.request_id)
-    principal = parts.keys.remembered(key, origin)
+    principal = services.keys.remembered(key, origin)
     if principal is None:
         # Keys that do not exist cost reads of the ledger: no address may ask for any number of them.
-        if not parts.keys.has_seen(key):
-            parts.request_rate.check(f"address {origin.ip}")
-        principal = await run_in_threadpool(parts.keys.principal, key, origin)
+        if not services.keys.has_seen(key):
+            services.request_rate.check(f"address {origin.ip}")
+        principal = await run_in_threadpool(services.keys.principal, key, origin)
     request.state.principal = principal
-    parts.request_rate.check(f"key {principal.id}")
+    services.request_rate.check(f"key {principal.id}")
     return principal
 
 
