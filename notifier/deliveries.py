@@ -31,7 +31,7 @@ from bulksend.metrics import WebhookMetrics
 from bulksend.operations.webhooks import record_results
 from notifier.address import Resolve
 from notifier.endpoint_queue import EndpointQueue
-from notifier.fan_out import EventLog
+from notifier.fan_out import EventLog, Room
 from notifier.posting import TRY_S, Poster, Reply
 
 log = structlog.get_logger(__name__)
@@ -132,10 +132,10 @@ class Deliveries:
             except TimeoutError:
                 pass
 
-    def rooms(self) -> dict[str, int]:
-        """How many deliveries each endpoint that is being served may be given now."""
+    def rooms(self) -> dict[str, Room]:
+        """What each endpoint that is being served may be given now, by its id."""
         left = self._rules.total - self._in_flight
-        return {id: queue.room(left) for id, queue in self._queues.items()}
+        return {id: Room(queue.endpoint.sealed, queue.room(left)) for id, queue in self._queues.items()}
 
     def take(self, claimed: Sequence[Claimed], claimed_at: float) -> None:
         """Send these, which are claimed since then (steady clock, s) for endpoints of ``rooms``."""
@@ -148,7 +148,7 @@ class Deliveries:
 
     async def _claim(self) -> float:
         """Claim what is due and has room; returns the seconds until the next look."""
-        rooms = self.rooms()
+        rooms = {id: room.most for id, room in self.rooms().items()}
         started = time.monotonic()
         active, claimed, wait_ms = await asyncio.to_thread(self._claim_in_ledger, rooms)
         await self._refresh(active)
@@ -173,8 +173,10 @@ class Deliveries:
                     claimed += webhook_deliveries.claim(
                         tx, id, limit=wanted[id], lease_ms=self._rules.lease_ms
                     )
+                # After the claim: what is claimed may have happened since an endpoint was changed.
+                active = webhook_endpoints.active(tx)
             reach("webhooks_claimed")
-        return active, claimed, min(later, default=LOOK_S * 1000)
+        return active, claimed, min(later, default=float("inf"))
 
     async def _refresh(self, active: Sequence[Endpoint]) -> None:
         """Have a queue for each active endpoint, by its newest row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from sqlalchemy import Connection
@@ -40,6 +40,13 @@ class EventLog(Protocol):
 
     def add(self, tx: Connection, type: str, data: Mapping[str, Any]) -> None:
         """Add a rare event."""
+
+
+class Room(NamedTuple):
+    """How many deliveries a process may take at once for an endpoint whose URL and secrets are ``sealed``."""
+
+    sealed: bytes
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +96,10 @@ class FanOut:
         self._is_needed = True
         """Whether there was an active endpoint in the last round."""
 
-    def round(self, rooms: Mapping[str, int] | None = None) -> Round:
+    def round(self, rooms: Mapping[str, Room] | None = None) -> Round:
         """Fan out the next events of each active endpoint. Raises DBAPIError, LedgerUnreachable.
 
-        ``rooms``: how many deliveries this process may take at once for an endpoint.
+        ``rooms``: what this process may take at once, by the endpoint's id.
         """
         if self._is_needed and not self._database.is_sqlite:
             self._database.retrying(self._log.number_committed)
@@ -133,15 +140,18 @@ class FanOut:
             log.warning("webhook_is_behind", webhook=id, waiting=most)
         self._full = full
 
-    def _store(self, tx: Connection, wanted: Sequence[_Page], rooms: Mapping[str, int]) -> Round:
-        """An endpoint whose cursor has moved meanwhile is left to the next round."""
-        locked = webhook_endpoints.lock_cursors(tx, [page.endpoint.id for page in wanted])
+    def _store(self, tx: Connection, wanted: Sequence[_Page], rooms: Mapping[str, Room]) -> Round:
+        """An endpoint that has changed meanwhile, or whose cursor has moved, is left to the next round."""
+        locked = webhook_endpoints.lock(tx, [page.endpoint.id for page in wanted])
         claimed: list[Claimed] = []
         made = 0
         for page in wanted:
-            id, room = page.endpoint.id, rooms.get(page.endpoint.id, 0)
-            if locked.get(id) != page.endpoint.cursor:
+            id, now = page.endpoint.id, locked.get(page.endpoint.id)
+            if now is None or now.terms != page.endpoint.terms:
                 continue
+            known = rooms.get(id)
+            # What happens after a change of the URL or the secret goes out by the new one.
+            room = known.most if known is not None and known.sealed == now.sealed else 0
             claimed += webhook_deliveries.store_claimed(tx, id, page.bodies[:room], lease_ms=self._lease_ms)
             made += len(webhook_deliveries.store(tx, id, page.bodies[room:]))
             webhook_endpoints.move_cursor(tx, id, page.cursor)

@@ -43,6 +43,11 @@ class Endpoint:
         """The types of events that it gets; empty: all."""
         return tuple(self.events.split(",")) if self.events else ()
 
+    @property
+    def terms(self) -> tuple[int, str, bool, bytes]:
+        """What decides which events it gets, how, and where."""
+        return self.cursor, self.events, self.numbers, self.sealed
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -134,13 +139,13 @@ def count_disabled(tx: Connection) -> int:
     return tx.execute(select(func.count()).select_from(webhook_endpoints).where(disabled)).scalar_one()
 
 
-def lock_cursors(tx: Connection, ids: Collection[str]) -> dict[str, int]:
-    """The cursors of those of these endpoints that are active and that no other notifier works on now."""
-    query = select(webhook_endpoints.c.id, webhook_endpoints.c.cursor).where(
+def lock(tx: Connection, ids: Collection[str]) -> dict[str, Endpoint]:
+    """Those of these endpoints that are active and that no other notifier works on now, by id, locked."""
+    query = select(webhook_endpoints).where(
         among(tx, webhook_endpoints.c.id, list(ids)), webhook_endpoints.c.status == ACTIVE
     )
-    rows = tx.execute(query.with_for_update(skip_locked=True))
-    return {row.id: row.cursor for row in rows}
+    rows = tx.execute(query.with_for_update(skip_locked=True)).mappings()
+    return {row["id"]: Endpoint(**row) for row in rows}
 
 
 def move_cursor(tx: Connection, id: str, cursor: int) -> None:

@@ -211,6 +211,7 @@ class KeyRing:
         self._unknown: dict[str, float] = {}
         """When the ledger had no key of that id."""
         self._used: dict[str, float] = {}
+        self._forgot_at = float("-inf")
         self._thread = ThreadPoolExecutor(1, "keys")
 
     def close(self) -> None:
@@ -241,6 +242,12 @@ class KeyRing:
             self._read_beforehand(known)
         return self._checked(known, presented, origin)
 
+    def forget(self, id: str) -> None:
+        """Read a key again before its next use, as it has just been changed."""
+        with self._lock:
+            self._forgot_at = self._steady()
+            self._known.pop(id, None)
+
     def has_seen(self, presented: str) -> bool:
         """Whether the ledger had a key of that id lately. Raises NotSignedIn when it is malformed."""
         return _id(presented) in self._known
@@ -265,7 +272,10 @@ class KeyRing:
             key = api_keys.get(tx, id)
         with self._lock:
             if key is not None:
-                known = self._known[id] = _Known(now, key)
+                known = _Known(now, key)
+                # A read that began before the change may have found the key as it was.
+                if now > self._forgot_at:
+                    self._known[id] = known
                 return known
             self._known.pop(id, None)
             if len(self._unknown) >= self._most_unknown:

@@ -58,6 +58,8 @@ class Services:
     """Of the metrics of this process."""
     tracing: Tracing | None
     streams: EventStreams
+    answer_s: float = 1.0
+    """The answer to a posted campaign waits this long for its counts; a file that takes longer is `intake`."""
 
     def start(self) -> None:
         """Begin the work beside requests."""

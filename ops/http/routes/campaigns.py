@@ -37,8 +37,6 @@ from ops.http.uploads import ROWS, Posted, receive
 from producer.uploads import CampaignOptions, Poster
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
-#: The answer waits this long for the counts; a file that takes longer is `intake`.
-ANSWER_S = 1.0
 
 
 class CampaignBody(BaseModel):
@@ -169,7 +167,7 @@ def _take(
         except (InvalidInput, RequestValidationError):
             services.uploads.store.remove(id)
             raise
-        refused = services.upload_intake.result(id, ANSWER_S)
+        refused = services.upload_intake.result(id, services.answer_s)
     if refused is not None:
         raise refused
     with services.database.read() as tx:

@@ -83,5 +83,7 @@ def show(id: str, services: ServicesDep, principal: Admin) -> dict[str, Any]:
 
 @router.delete("/v1/keys/{id}")
 def revoke(id: str, services: ServicesDep, principal: Admin, why: Why = NO_REASON) -> dict[str, Any]:
-    """Refuse a key from now on; every serving process does so within a second."""
-    return api_keys.revoke_key(services.database, id, actor=principal.actor, why=why)
+    """Refuse a key from now on: this process at once, every other within a second."""
+    revoked = api_keys.revoke_key(services.database, id, actor=principal.actor, why=why)
+    services.keys.forget(id)
+    return revoked

@@ -6,7 +6,7 @@ api                  the application and what its tests hand in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ def api(ledger_url: str, valkey_url: str, tmp_path: Path, more_settings: dict[st
         }
         | more_settings
     )
-    services = services_of(of)
+    # A loaded machine takes longer than an answer waits: what a test posts is taken in when it is answered.
+    services = replace(services_of(of), answer_s=60.0)
     with TestClient(create_app(services), raise_server_exceptions=False) as client:
         yield Api(services, client)
     services.close()

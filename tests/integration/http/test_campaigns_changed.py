@@ -16,6 +16,7 @@ LATER = "2031-03-01T08:00:00.000+00:00"
 def post(api: Any, count: int = 3, **options: Any) -> str:
     answer = api.post("/v1/campaigns", {**OPTIONS, "rows": rows(count), **options})
     assert answer.status_code == 202, answer.text
+    assert answer.json()["upload"]["state"] == "done"
     return str(answer.json()["campaign_id"])
 
 

@@ -1,8 +1,7 @@
-"""Keys over HTTP: made and shown once, listed in pages, revoked within a second, on record with their origin."""
+"""Keys over HTTP: made and shown once, listed in pages, refused once revoked, on record with their origin."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -23,9 +22,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(api: Any) -> None:
 
     revoked = api.request("DELETE", f"/v1/keys/{made['id']}?why=leaked").json()
     assert revoked == {"id": made["id"], "revoked": True, "changed": True}
-    until = time.monotonic() + 1
-    while api.get("/v1/me", headers=own).status_code != 401:
-        assert time.monotonic() < until, "a revoked key is refused within a second"
+    assert api.get("/v1/me", headers=own).status_code == 401, "the process that revoked it refuses it at once"
     with api.ledger.read() as tx:
         added, act = operator_log.of(tx, "key", made["id"])
     assert (added.request_id, added.act) == (answer.headers["X-Request-Id"], "add")

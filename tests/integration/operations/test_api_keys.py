@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from bulksend.errors import InvalidValue, NotFound, NotSignedIn
 from bulksend.ledger import operator_log
@@ -103,6 +105,41 @@ def test_a_key_in_use_is_read_again_before_a_request_would_wait_for_it(
     clock.seconds += REMEMBERED_S / 2
     with pytest.raises(NotSignedIn, match="revoked"):
         ring.remembered(key["key"])
+
+
+def test_a_key_that_was_changed_here_is_read_again_at_once(ledger: Database, clock: Clock) -> None:
+    key = made(ledger)
+    ring = KeyRing(ledger, steady=clock)
+    ring.principal(key["key"])
+    api_keys.revoke_key(ledger, key["id"], actor="ann", why="leaked")
+    ring.forget(key["id"])
+    assert ring.remembered(key["key"]) is None
+    with pytest.raises(NotSignedIn, match="revoked"):
+        ring.principal(key["key"])
+    ring.close()
+
+
+class Meanwhile(Database):
+    """A ledger where something happens after a read, before its reader goes on."""
+
+    happens: Callable[[], object] = staticmethod(lambda: None)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with super().read() as tx:
+            yield tx
+        self.happens()
+
+
+def test_what_was_read_before_a_change_is_not_remembered_after_it(ledger_url: str, clock: Clock) -> None:
+    ledger = Meanwhile(ledger_url)
+    key = made(ledger)
+    ring = KeyRing(ledger, steady=clock)
+    ledger.happens = lambda: ring.forget(key["id"])
+    assert ring.principal(key["key"]).id == key["id"], "it came before the change"
+    assert ring.remembered(key["key"]) is None
+    ring.close()
+    ledger.close()
 
 
 def test_keys_that_do_not_exist_displace_none_that_does_and_fill_no_memory(
