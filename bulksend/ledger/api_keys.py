@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from bulksend.ledger import operator_log
+from bulksend.ledger import operator_log, revocation
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.schema import api_keys
@@ -87,22 +87,7 @@ def all_keys(tx: Connection) -> list[ApiKey]:
 
 def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     """Revoke a key, on record; returns whether it was live."""
-    change = (
-        update(api_keys)
-        .where(api_keys.c.id == id, api_keys.c.revoked_at.is_(None))
-        .values(revoked_at=current_ms())
-    )
-    return operator_log.apply(
-        tx,
-        change,
-        actor=actor,
-        act="revoke",
-        scope="key",
-        subject=id,
-        why=why,
-        before={"revoked": False},
-        after={"revoked": True},
-    )
+    return revocation.revoke(tx, api_keys, id, scope="key", actor=actor, why=why)
 
 
 def note_use(tx: Connection, id: str, ip: str | None) -> None:

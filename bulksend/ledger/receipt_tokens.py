@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select
 
-from bulksend.ledger import operator_log
+from bulksend.ledger import operator_log, revocation
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.schema import receipt_tokens
@@ -54,19 +54,4 @@ def all_tokens(tx: Connection) -> list[ReceiptToken]:
 
 def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
     """Revoke a token, on record; returns whether it was live."""
-    change = (
-        update(receipt_tokens)
-        .where(receipt_tokens.c.id == id, receipt_tokens.c.revoked_at.is_(None))
-        .values(revoked_at=current_ms())
-    )
-    return operator_log.apply(
-        tx,
-        change,
-        actor=actor,
-        act="revoke",
-        scope="token",
-        subject=id,
-        why=why,
-        before={"revoked": False},
-        after={"revoked": True},
-    )
+    return revocation.revoke(tx, receipt_tokens, id, scope="token", actor=actor, why=why)

@@ -153,12 +153,8 @@ def show_key(tx: Connection, id: str) -> dict[str, Any]:
 def revoke_key(database: Database, id: str, *, actor: str, why: str) -> dict[str, Any]:
     """Refuse a key from now on, on record. Raises NotFound."""
     with database.write() as tx:
-        return {"id": id, "revoked": True, "changed": revoke(tx, id, actor=actor, why=why)}
-
-
-def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
-    """Revoke a key; returns whether it was live. Raises NotFound when there is none of that id."""
-    return api_keys.revoke(tx, _existing(tx, id).id, actor=actor, why=why)
+        _existing(tx, id)
+        return {"id": id, "revoked": True, "changed": api_keys.revoke(tx, id, actor=actor, why=why)}
 
 
 def _existing(tx: Connection, id: str) -> ApiKey:

@@ -66,7 +66,8 @@ def show_token(tx: Connection, id: str) -> dict[str, Any]:
 def revoke_token(database: Database, id: str, *, actor: str, why: str) -> dict[str, Any]:
     """Refuse a token from now on, on record. Raises NotFound."""
     with database.write() as tx:
-        return {"id": id, "revoked": True, "changed": revoke(tx, id, actor=actor, why=why)}
+        _existing(tx, id)
+        return {"id": id, "revoked": True, "changed": receipt_tokens.revoke(tx, id, actor=actor, why=why)}
 
 
 def list_tokens(tx: Connection) -> list[dict[str, Any]]:
@@ -78,11 +79,6 @@ def as_json(token: ReceiptToken) -> dict[str, Any]:
     """A token as lists show it."""
     shown = {name: value for name, value in to_json(token).items() if name not in _HIDDEN}
     return shown | {"ips": token.ips.split(",") if token.ips else []}
-
-
-def revoke(tx: Connection, id: str, *, actor: str, why: str) -> bool:
-    """Revoke a token; returns whether it was live. Raises NotFound when there is none of that id."""
-    return receipt_tokens.revoke(tx, _existing(tx, id).id, actor=actor, why=why)
 
 
 def _existing(tx: Connection, id: str) -> ReceiptToken:

@@ -173,7 +173,7 @@ def test(database: Database, id: str, *, actor: str) -> dict[str, Any]:
     with database.write() as tx:
         endpoint = _get(tx, id)
         if endpoint.status != ACTIVE:
-            raise InvalidInput(f"the webhook {id} is disabled; `bulksend webhooks enable {id}` first")
+            raise InvalidInput(f"the endpoint {id} is disabled; `bulksend webhooks enable {id}` first")
         (made,) = webhook_deliveries.store(tx, id, [trial_body(read_clock(tx))])
         webhook_endpoints.record(tx, actor, "test", id, "")
         return delivery(tx, made.id)
@@ -264,14 +264,14 @@ def _disable(
 ) -> bool:
     changed = webhook_endpoints.set_status(tx, id, DISABLED, actor=_RULE, why=why)
     if changed:
-        add_event(tx, DISABLED_EVENT, {"webhook_id": id, "why": why})
+        add_event(tx, DISABLED_EVENT, {"endpoint_id": id, "why": why})
     return changed
 
 
 def _get(tx: Connection, id: str, *, for_update: bool = False) -> Endpoint:
     found = webhook_endpoints.get(tx, id, for_update=for_update) if is_id(id) else None
     if found is None:
-        raise NotFound("no webhook has that id; `bulksend webhooks list` shows them")
+        raise NotFound("no endpoint has that id; `bulksend webhooks list` shows them")
     return found
 
 
@@ -284,6 +284,6 @@ def _checked_id(text: str | None, field: str) -> str | None:
 def _check_encrypts(cipher: Cipher) -> None:
     if not cipher.can_encrypt:
         raise InvalidInput(
-            "a webhook's secret is stored encrypted, and there is no key: set BULKSEND_ENCRYPTION_KEY, which "
+            "an endpoint's secret is stored encrypted, and there is no key: set BULKSEND_ENCRYPTION_KEY, which "
             "`bulksend keys new-encryption-key` makes, here and for the notifier"
         )

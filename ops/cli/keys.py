@@ -35,7 +35,7 @@ def add(
 ) -> int:
     """Make a key for a program. It is printed once; the ledger keeps only its hash."""
     from bulksend.operations.api_keys import KeyRequest, add_key
-    from ops.cli.output import line, print_json, say
+    from ops.cli.output import result
 
     of = settings()
     asked = KeyRequest(
@@ -49,11 +49,8 @@ def add(
     )
     with option_names():
         made = add_key(ledger(of), asked, actor=actor())
-    if json:
-        print_json(made)
-    else:
-        line(made["key"])
-        say(f"key {made['id']} for {made['name']}, {made['role']}; it is shown only now")
+    said = f"key {made['id']} for {made['name']}, {made['role']}; it is shown only now"
+    result(made, said, json=json, secret=made["key"])
     return DONE
 
 
@@ -83,13 +80,10 @@ def revoke(id: KeyId, why: Reason = None, json: Json = False) -> int:
     """Refuse a key from now on. Every serving process does so within a second."""
     from bulksend.operations.api_keys import revoke_key
     from bulksend.operations.campaigns import NO_REASON
-    from ops.cli.output import print_json, say
+    from ops.cli.output import result
 
     done = revoke_key(ledger(settings()), id, actor=actor(), why=why or NO_REASON)
-    if json:
-        print_json(done)
-    else:
-        say(f"key {id} is {'now' if done['changed'] else 'already'} revoked")
+    result(done, f"key {id} is {'now' if done['changed'] else 'already'} revoked", json=json)
     return DONE
 
 

@@ -95,6 +95,16 @@ def listing(
     table(columns, cells, optional=optional, times=Times(timezone or "UTC"))
 
 
+def result(value: object, said: str, *, json: bool, secret: str | None = None) -> None:
+    """The result of an act: as JSON, or a sentence on stderr and its ``secret``, which is shown once, on stdout."""
+    if json:
+        print_json(value)
+        return
+    if secret is not None:
+        line(secret)
+    say(said)
+
+
 def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],

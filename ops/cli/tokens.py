@@ -30,15 +30,12 @@ def add(
 ) -> int:
     """Make a token. Its address is printed once; the ledger keeps only a hash. Two may be live, to replace one."""
     from bulksend.operations.receipt_tokens import add_token
-    from ops.cli.output import line, print_json, say
+    from ops.cli.output import result
 
     with option_names():
         made = add_token(ledger(settings()), name=name, ips=listed(ips), actor=actor())
-    if json:
-        print_json(made)
-    else:
-        line(made["path"])
-        say(f"token {made['id']} for {made['name']}: its path at `bulksend serve`; it is shown only now")
+    said = f"token {made['id']} for {made['name']}: its path at `bulksend serve`; it is shown only now"
+    result(made, said, json=json, secret=made["path"])
     return DONE
 
 
@@ -63,11 +60,8 @@ def revoke(id: TokenId, why: Reason = None, json: Json = False) -> int:
     """Refuse what comes to its address from now on. Every serving process does so within a second."""
     from bulksend.operations.campaigns import NO_REASON
     from bulksend.operations.receipt_tokens import revoke_token
-    from ops.cli.output import print_json, say
+    from ops.cli.output import result
 
     done = revoke_token(ledger(settings()), id, actor=actor(), why=why or NO_REASON)
-    if json:
-        print_json(done)
-    else:
-        say(f"token {id} is {'now' if done['changed'] else 'already'} revoked")
+    result(done, f"token {id} is {'now' if done['changed'] else 'already'} revoked", json=json)
     return DONE

@@ -42,15 +42,10 @@ def reset(name: Name, why: Reason = None, json: Json = False) -> int:
 
 
 def _told(user: dict[str, Any], json: bool) -> int:
-    from ops.cli.output import line, print_json, say
+    from ops.cli.output import result
 
-    if json:
-        print_json(user)
-    else:
-        line(user["setup_token"])
-        say(
-            f"setup token of {user['name']}, {user['role']}, until {user['setup_expires_at']}; it is shown only now"
-        )
+    said = f"setup token of {user['name']}, {user['role']}, until {user['setup_expires_at']}; it is shown only now"
+    result(user, said, json=json, secret=user["setup_token"])
     return DONE
 
 
@@ -75,11 +70,8 @@ def disable(name: Name, why: Reason = None, json: Json = False) -> int:
     """Refuse a user from now on."""
     from bulksend.operations.campaigns import NO_REASON
     from bulksend.operations.users import disable_user
-    from ops.cli.output import print_json, say
+    from ops.cli.output import result
 
     done = disable_user(ledger(settings()), name, actor=actor(), why=why or NO_REASON)
-    if json:
-        print_json(done)
-    else:
-        say(f"user {name} is {'now' if done['changed'] else 'already'} disabled")
+    result(done, f"user {name} is {'now' if done['changed'] else 'already'} disabled", json=json)
     return DONE

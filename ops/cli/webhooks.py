@@ -11,8 +11,6 @@ from ops.cli.arguments import Json, Reason, listed, option_names
 from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bulksend.ledger.database import Database
 
 group = typer.Typer(help="Webhooks: send events to your programs.", no_args_is_help=True)
@@ -41,7 +39,7 @@ def add(
     from bulksend import bootstrap
     from bulksend.messaging.webhook_targets import read_target
     from bulksend.operations import webhooks
-    from ops.cli.output import line, print_json, say
+    from ops.cli.output import result
 
     of = settings()
     read_target(url, allowed=of.webhook_networks(), field="URL")
@@ -56,29 +54,23 @@ def add(
             allowed=of.webhook_networks(),
             actor=actor(),
         )
-    if json:
-        print_json(made)
-    else:
-        line(made["secret"])
-        say(f"webhook {made['id']}; its secret is shown only now")
+    said = f"endpoint {made['id']}; its secret is shown only now"
+    result(made, said, json=json, secret=made["secret"])
     return DONE
 
 
 @group.command("list")
 @command
 def list_(json: Json = False) -> int:
-    """Every webhook, without its secret, the oldest first."""
+    """Every endpoint, without its secret, the oldest first."""
     from bulksend.operations import webhooks
-    from ops.cli.output import Times, print_json_lines
+    from ops.cli.output import listing
 
     of = settings()
     with ledger(of).read() as tx:
         found = webhooks.list_endpoints(tx).items
-    if json:
-        print_json_lines(found)
-        return DONE
-    shown = ("id", "url", "events", "status", "status_why", "behind", "failing_since", "succeeded_at")
-    _show(shown, found, ("succeeded_at", "events"), Times(of.timezone or "UTC"))
+    columns = ("id", "url", "events", "status", "status_why", "behind", "failing_since", "succeeded_at")
+    listing(found, columns, json=json, optional=("succeeded_at", "events"), timezone=of.timezone)
     return DONE
 
 
@@ -125,17 +117,14 @@ def deliveries(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 100,
     json: Json = False,
 ) -> int:
-    """What was sent to a webhook, the newest first."""
+    """What was sent to an endpoint, the newest first."""
     from bulksend.operations import webhooks
-    from ops.cli.output import Times, print_json_lines
+    from ops.cli.output import listing
 
     of = settings()
     with option_names(), ledger(of).read() as tx:
         found = webhooks.deliveries(tx, id, status=status, limit=limit).items
-    if json:
-        print_json_lines(found)
-        return DONE
-    shown = (
+    columns = (
         "id",
         "type",
         "status",
@@ -146,14 +135,14 @@ def deliveries(
         "latency_ms",
         "error",
     )
-    _show(shown, found, ("latency_ms", "created_at"), Times(of.timezone or "UTC"))
+    listing(found, columns, json=json, optional=("latency_ms", "created_at"), timezone=of.timezone)
     return DONE
 
 
 @group.command("replay")
 @command
 def replay(
-    id: Annotated[str, typer.Argument(help="A webhook: all that is dead; or one delivery.", metavar="ID")],
+    id: Annotated[str, typer.Argument(help="An endpoint: all that is dead; or one delivery.", metavar="ID")],
     since: Annotated[str | None, typer.Option(help="Only those made since then, ISO 8601.")] = None,
     until: Annotated[str | None, typer.Option(help="Only those made before then, ISO 8601.")] = None,
     json: Json = False,
@@ -161,43 +150,39 @@ def replay(
     """Send deliveries again, each with its webhook-id. For example after your program was away for days."""
     from bulksend.messaging.units import counted
     from bulksend.operations import webhooks
-    from ops.cli.output import print_json, say
+    from ops.cli.output import result
 
     of = settings()
     with option_names():
         count = webhooks.replay(ledger(of), id, since=since, until=until, timezone=of.timezone, actor=actor())
-    if json:
-        print_json({"replayed": count})
-    else:
-        say(f"{counted(count, 'delivery', 'deliveries')} will be sent again")
+    said = f"{counted(count, 'delivery', 'deliveries')} will be sent again"
+    result({"replayed": count}, said, json=json)
     return DONE
 
 
 @group.command("disable")
 @command
 def disable(id: Id, why: Reason = None, json: Json = False) -> int:
-    """Send nothing to a webhook. Its events wait."""
+    """Send nothing to an endpoint. Its events wait."""
     return _set_active(id, False, why, json)
 
 
 @group.command("enable")
 @command
 def enable(id: Id, why: Reason = None, json: Json = False) -> int:
-    """Send to a webhook again, from where it stopped."""
+    """Send to an endpoint again, from where it stopped."""
     return _set_active(id, True, why, json)
 
 
 def _set_active(id: str, active: bool, why: str | None, json: bool) -> int:
     from bulksend.operations import webhooks
     from bulksend.operations.campaigns import NO_REASON
-    from ops.cli.output import print_json, say
+    from ops.cli.output import result
 
     changed = webhooks.set_active(ledger(settings()), id, active, actor=actor(), why=why or NO_REASON)
     status = "active" if active else "disabled"
-    if json:
-        print_json({"id": id, "status": status, "changed": changed})
-    else:
-        say(f"webhook {id} is {'now' if changed else 'already'} {status}")
+    said = f"endpoint {id} is {'now' if changed else 'already'} {status}"
+    result({"id": id, "status": status, "changed": changed}, said, json=json)
     return DONE
 
 
@@ -207,38 +192,23 @@ def rotate(id: Id, json: Json = False) -> int:
     """Make a new secret, printed once. The old one signs as well for 24 hours."""
     from bulksend import bootstrap
     from bulksend.operations import webhooks
-    from ops.cli.output import line, print_json, say
+    from ops.cli.output import result
 
     of = settings()
     made = webhooks.rotate(ledger(of), bootstrap.cipher(of), id, actor=actor())
-    if json:
-        print_json(made)
-    else:
-        line(made["secret"])
-        say(f"webhook {id}; the secret before it signs as well until {made['old_secret_until']}")
+    said = f"endpoint {id}; the secret before it signs as well until {made['old_secret_until']}"
+    result(made, said, json=json, secret=made["secret"])
     return DONE
 
 
 @group.command("remove")
 @command
 def remove(id: Id, why: Reason = None, json: Json = False) -> int:
-    """Forget a webhook and its deliveries."""
+    """Forget an endpoint and its deliveries."""
     from bulksend.operations import webhooks
     from bulksend.operations.campaigns import NO_REASON
-    from ops.cli.output import print_json, say
+    from ops.cli.output import result
 
     webhooks.remove(ledger(settings()), id, actor=actor(), why=why or NO_REASON)
-    if json:
-        print_json({"id": id, "removed": True})
-    else:
-        say(f"webhook {id} is removed")
+    result({"id": id, "removed": True}, f"endpoint {id} is removed", json=json)
     return DONE
-
-
-def _show(
-    columns: Sequence[str], rows: Sequence[dict[str, Any]], optional: Sequence[str], times: Any
-) -> None:
-    from ops.cli.output import table
-
-    cells = [[", ".join(c) if isinstance(c, list) else c for c in map(row.get, columns)] for row in rows]
-    table(columns, cells, optional=optional, times=times)

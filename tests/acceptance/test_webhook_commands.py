@@ -69,7 +69,7 @@ def test_a_webhook_is_added_tried_and_removed(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(bulksend("replay", rows[1]["id"], "--json")) == {"replayed": 1}
     bulksend("remove", made["id"])
     assert bulksend("list", "--json") == ""
-    assert "no webhook has that id" in bulksend("remove", made["id"], code=2)
+    assert "no endpoint has that id" in bulksend("remove", made["id"], code=2)
     for private in (CANARY, made["secret"], rotated["secret"]):
         assert private not in log.read_text() + shown
         assert private.encode() not in (tmp_path / "bulksend.db").read_bytes()

@@ -129,7 +129,7 @@ def test_410_disables_the_endpoint_at_once_and_says_so_by_an_event(post_office: 
             (request,) = other.wait_for(1)
             post_office.happen()
             post_office.until(told["id"], "delivered", 1)
-    assert request.content["data"]["webhook_id"] == made["id"]
+    assert request.content["data"]["endpoint_id"] == made["id"]
     shown = post_office.show(made["id"])
     assert (shown["status"], shown["status_why"]) == ("disabled", "it answered 410 Gone")
     assert len(gone.requests) == 1

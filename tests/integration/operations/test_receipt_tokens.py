@@ -26,10 +26,10 @@ def test_two_tokens_live_side_by_side_until_one_is_revoked(desk: Any) -> None:
     old, new = make(desk, "old"), make(desk, "new")
     known = ring(desk)
     assert (known.id_of(old.token, "192.0.2.1"), known.id_of(new.token, "192.0.2.1")) == (old.id, new.id)
-    assert desk.write(receipt_tokens.revoke, old.id, actor="ada", why="rotated") is True
+    assert receipt_tokens.revoke_token(desk.database, old.id, actor="ada", why="rotated")["changed"] is True
     known = ring(desk)
     assert (known.id_of(old.token, "192.0.2.1"), known.id_of(new.token, "192.0.2.1")) == (None, new.id)
-    assert desk.write(receipt_tokens.revoke, old.id, actor="ada", why="rotated") is False
+    assert receipt_tokens.revoke_token(desk.database, old.id, actor="ada", why="rotated")["changed"] is False
 
 
 def test_a_token_that_was_never_made_is_unknown(desk: Any) -> None:
@@ -65,4 +65,4 @@ def test_a_wrong_address_and_a_wrong_id_are_named(desk: Any) -> None:
     with pytest.raises(InvalidValue, match="ips"):
         make(desk, "vendor", "not-an-ip")
     with pytest.raises(NotFound, match="tokens list"):
-        desk.write(receipt_tokens.revoke, "nothing", actor="ada", why="")
+        receipt_tokens.revoke_token(desk.database, "nothing", actor="ada", why="")
