@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import threading
 import time
@@ -12,12 +11,12 @@ import structlog
 
 from bulksend import bootstrap
 from bulksend.gateway.address import tls_context
-from bulksend.ledger import events, installation
+from bulksend.ledger import events
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import Cipher
 from bulksend.metrics import WebhookMetrics, listen, process_registry
-from bulksend.operations.health import NOTIFIER, NOTIFIER_SIGN_S
+from bulksend.operations.health import NOTIFIER, SIGN_S, leave_sign
 from bulksend.settings import Settings
 from notifier.address import Resolve, SystemResolver
 from notifier.deliveries import Deliveries, SendingRules
@@ -123,8 +122,9 @@ class Notifier:
                 if done.more:
                     wait_s = 0.0
                 if started >= sign_at:
-                    await asyncio.to_thread(self._leave_sign)
-                    sign_at = started + NOTIFIER_SIGN_S
+                    # For health checks and `doctor`.
+                    await asyncio.to_thread(leave_sign, self._database, NOTIFIER)
+                    sign_at = started + SIGN_S
             except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the notifier goes on
                 log.warning("webhook_fan_out_failed", error=log_text(error))
                 wait_s = AGAIN_S
@@ -133,7 +133,3 @@ class Notifier:
                     await stopping.wait()
             except TimeoutError:
                 pass
-
-    def _leave_sign(self) -> None:
-        """For health checks and `doctor`: after a round that worked."""
-        self._database.retrying(lambda tx: installation.note_alive(tx, NOTIFIER, socket.gethostname()))

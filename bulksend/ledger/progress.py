@@ -61,6 +61,25 @@ def _send_rates_of(tx: Connection, phone: str, now: int, window_ms: int) -> list
     return [(str(id), posts * 1000 / span_ms) for id, posts, _ in rows]
 
 
+def last_accepted_at(tx: Connection, before: int) -> int | None:
+    """When the newest POST before an instant began that the vendor accepted (ms).
+
+    None where the newest REPLIES_COUNTED of each sender have none.
+    """
+    found = []
+    for phone in tx.execute(select(senders.c.phone)).scalars().all():
+        newest = (
+            select(attempts.c.started_at, attempts.c.outcome)
+            .where(attempts.c.sender == phone, attempts.c.started_at < before)
+            .order_by(attempts.c.started_at.desc())
+            .limit(REPLIES_COUNTED)
+            .subquery()
+        )
+        accepted = newest.c.outcome == "accepted"
+        found.append(tx.scalar(select(func.max(newest.c.started_at)).where(accepted)))
+    return max((int(at) for at in found if at is not None), default=None)
+
+
 def failure_reasons(
     tx: Connection, campaign_id: str, limit: int = 20, *, sampled: int = REASONS_SAMPLED
 ) -> list[tuple[str, str, int]]:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, RowMapping, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, literal, select, update
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
@@ -158,6 +158,20 @@ def waiting(tx: Connection) -> Waiting:
         )
     ).one()
     return Waiting(int(row[0]), 0 if row[1] is None else max(0, read_clock(tx) - int(row[1])))
+
+
+def newest_at(tx: Connection) -> int | None:
+    """When the newest callback came (ms); None where none is kept."""
+    found = tx.execute(
+        select(raw_receipts.c.received_at).order_by(raw_receipts.c.id.desc()).limit(1)
+    ).scalar()
+    return None if found is None else int(found)
+
+
+def count_aside(tx: Connection, most: int) -> int:
+    """How many callbacks were set aside, counted up to ``most``."""
+    some = select(literal(1)).select_from(unreadable_receipts).limit(most)
+    return int(tx.scalar(select(func.count()).select_from(some.subquery())) or 0)
 
 
 def forget(tx: Connection, *, keep_ms: int, limit: int = 200) -> int:

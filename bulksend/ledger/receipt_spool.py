@@ -117,6 +117,15 @@ class ReceiptSpool:
         return drained
 
 
+def oldest_file_at(folder: Path) -> float | None:
+    """When the oldest file of a spool was written to (seconds since the epoch); None where there is none."""
+    times = []
+    for path in folder.glob(f"*{_ENDING}"):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return min(times, default=None)
+
+
 def _record(group: Group) -> bytes:
     head = json.dumps([group.id, group.received_at, group.bodies]).encode() + b"\n"
     body = head + group.data

@@ -16,6 +16,7 @@ from bulksend.ledger.key_file import key_file, ledger_file
 from bulksend.ledger.migrate import check_schema
 from bulksend.ledger.readiness import check_ledger_works
 from bulksend.operations.blockers import Check, blocker, check_redis, ledger_blockers
+from bulksend.operations.doctor_readings import check_own_api, check_own_folders, check_ways_in_and_out
 from bulksend.settings import Settings
 
 #: SQLite from 3.7.0 to 3.51.2 can corrupt a WAL database when two processes checkpoint and write at once.
@@ -43,7 +44,16 @@ class Examination:
 
 def examine(of: Settings) -> Examination:
     """Check everything. Does not raise for what it finds."""
-    return Examination([*_ledger(of), *_redis(of), _encryption(of), *check_vendor(of)])
+    return Examination(
+        [
+            *_ledger(of),
+            *_redis(of),
+            _encryption(of),
+            *check_own_folders(of),
+            *check_own_api(of),
+            *check_vendor(of),
+        ]
+    )
 
 
 def _ledger(of: Settings) -> Iterator[Check]:
@@ -85,6 +95,8 @@ def _open_ledger(of: Settings, database: Database) -> Iterator[Check]:
         names = leases.alive(tx)
     if names:
         yield Check("workers", True, f"{len(names)} running: {', '.join(names[:5])}")
+    with database.read() as tx:
+        yield from list(check_ways_in_and_out(tx, of))
     with suppress(InvalidInput):  # a malformed encryption key has a check of its own
         yield from ledger_blockers(of, database)
 

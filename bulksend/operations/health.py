@@ -11,8 +11,16 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.settings import Settings
 
-#: The name under which a notifier leaves signs of life.
-NOTIFIER = "notifier"
+#: The names under which a notifier and a `serve` leave signs of life.
+NOTIFIER, SERVE = "notifier", "serve"
+#: How often they leave one, after work that succeeded; and after how long without one they are not well.
+SIGN_S, SILENT_S = 5.0, 30.0
+
+
+def leave_sign(database: Database, process: str) -> None:
+    """Note in the ledger that a process of this host does its work. Raises LedgerUnreachable."""
+    host = socket.gethostname()
+    database.retrying(lambda tx: installation.note_alive(tx, process, host), patience_s=1.0, durable=False)
 
 
 def worker_is_running(database: Database) -> bool:
@@ -21,15 +29,11 @@ def worker_is_running(database: Database) -> bool:
         return any(name.startswith(f"{socket.gethostname()[:60]}:") for name in leases.alive(tx))
 
 
-#: How often a notifier leaves a sign of life, after a round that worked; and after how long without one it is not well.
-NOTIFIER_SIGN_S, NOTIFIER_SILENT_S = 5.0, 30.0
-
-
 def notifier_is_running(database: Database) -> bool:
     """Whether a notifier of this host looked for new events lately; it leaves its sign in the ledger."""
     with database.read() as tx:
         seen = installation.last_alive(tx, NOTIFIER, socket.gethostname())
-        return seen is not None and read_clock(tx) - seen < NOTIFIER_SILENT_S * 1000
+        return seen is not None and read_clock(tx) - seen < SILENT_S * 1000
 
 
 def relay_is_running(of: Settings) -> bool:

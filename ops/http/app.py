@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse
@@ -16,7 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from bulksend import __version__
+from bulksend.ledger.database import Database
+from bulksend.ledger.driver_errors import log_text
 from bulksend.metrics import HttpMetrics
+from bulksend.operations.health import SERVE, SIGN_S, leave_sign
 from bulksend.operations.receipt_tokens import read_tokens
 from ops.http import problems
 from ops.http.access_log import AccessLog
@@ -43,6 +48,8 @@ from ops.http.routes import (
 )
 from ops.http.sending import Sending
 from ops.http.services import Services
+
+log = structlog.get_logger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 #: What scripts of other origins may send and read, where BULKSEND_CORS_ORIGINS allows them at all.
@@ -72,7 +79,10 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
         services.start()
+        signs = asyncio.create_task(_leave_signs(services.database))
         yield
+        signs.cancel()
+        await asyncio.wait([signs])
         await run_in_threadpool(services.stop)
 
     app = _Application(
@@ -100,6 +110,16 @@ def create_app(services: Services) -> FastAPI:
         return FileResponse(STATIC / "docs.html")
 
     return app
+
+
+async def _leave_signs(database: Database) -> None:
+    """Signs of life for `doctor`: the event loop runs, and the ledger takes writes."""
+    while True:
+        try:
+            await run_in_threadpool(leave_sign, database, SERVE)
+        except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and requests tell so
+            log.debug("sign_not_left", error=log_text(error))
+        await asyncio.sleep(SIGN_S)
 
 
 class _Application(FastAPI):

@@ -1,0 +1,215 @@
+"""What `doctor` makes of receipts, webhooks, folders and the HTTP API: pure rules over what was read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bulksend.messaging.units import counted, format_age
+from bulksend.operations.blockers import Check, blocker
+from bulksend.operations.health import SILENT_S
+
+#: What waits longer than this has stopped: a callback to be read, an event to be sent, a file in the spool.
+SLOW_MS = 60_000
+#: A POST that was accepted this long ago has a receipt: the vendor sends `sent` at once.
+RECEIPT_DUE_MS = 15 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptState:
+    """Receipts and their way in. Ages in ms; None where there is none."""
+
+    accepted: int = 0
+    """Messages that wait for a receipt."""
+    has_token: bool = False
+    last_callback_ms: int | None = None
+    unanswered_ms: int | None = None
+    """Of the newest accepted POST that is RECEIPT_DUE_MS old or more."""
+    unread: int = 0
+    oldest_unread_ms: int = 0
+    unreadable: int = 0
+    oldest_spooled_ms: int | None = None
+    """Of the oldest file in the spool of this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookState:
+    """An endpoint. ``waiting_ms`` is the age of the oldest event that it should have and has not."""
+
+    id: str
+    url: str
+    disabled_why: str | None = None
+    events: int = 0
+    deliveries: int = 0
+    waiting_ms: int = 0
+    failing_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """A folder of this machine. ``closed``: the folder, or the one that it would be made in, that cannot be written."""
+
+    name: str
+    setting: str
+    path: str
+    user: str
+    closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiState:
+    """The answer of the HTTP API at BULKSEND_URL; ``problem`` instead of one."""
+
+    url: str
+    status: int | None = None
+    problem: str = ""
+
+
+def check_receipts(of: ReceiptState) -> Iterator[Check]:
+    """Whether receipts come, and are read."""
+    messages = counted(of.accepted, "accepted message")
+    if not of.has_token and of.accepted:
+        yield blocker(
+            "receipts",
+            f"there is no token for them: {messages} will never be delivered, read or failed",
+            "bulksend tokens add --name NAME, then enter its address in the vendor's console",
+        )
+    elif _receipts_stopped(of):
+        yield blocker(
+            "receipts",
+            f"the vendor sends none: {_last_callback(of)}, and messages were accepted since",
+            "compare the address in the vendor's console with bulksend tokens list; see the log of bulksend serve",
+        )
+    elif of.has_token:
+        yield Check("receipts", True, _last_callback(of))
+    if of.oldest_unread_ms > SLOW_MS:
+        yield blocker(
+            "callbacks",
+            f"{of.unread:,} wait to be read, the oldest for {format_age(of.oldest_unread_ms)}",
+            "start bulksend relay; if it runs, see its log",
+        )
+    if of.unreadable:
+        yield blocker(
+            "callbacks",
+            f"{of.unreadable:,} could not be read and were set aside",
+            "bulksend receipts list --state unreadable says why; after an update, bulksend receipts reparse",
+        )
+    if of.oldest_spooled_ms is not None and of.oldest_spooled_ms > SLOW_MS:
+        yield blocker(
+            "callbacks",
+            f"some are in the spool for {format_age(of.oldest_spooled_ms)}, although the ledger answers",
+            "start bulksend serve with this BULKSEND_SPOOL_DIR; it stores them",
+        )
+
+
+def _receipts_stopped(of: ReceiptState) -> bool:
+    if not of.accepted or of.unanswered_ms is None:
+        return False
+    return of.last_callback_ms is None or of.last_callback_ms > of.unanswered_ms
+
+
+def _last_callback(of: ReceiptState) -> str:
+    if of.last_callback_ms is None:
+        return "no callback has come yet"
+    return f"the last callback came {format_age(of.last_callback_ms)} ago"
+
+
+def check_serve(silent_ms: int | None, *, is_used: bool) -> Iterator[Check]:
+    """Whether a `serve` runs; ``is_used``: a key or a token says that it should."""
+    if _runs(silent_ms):
+        yield Check("serve", True, _running(silent_ms))
+    elif is_used:
+        yield blocker(
+            "serve",
+            f"none is running{_since(silent_ms)}: requests of programs and the vendor's receipts are refused",
+            "start bulksend serve",
+        )
+
+
+def check_notifier(silent_ms: int | None, webhooks: Sequence[WebhookState]) -> Iterator[Check]:
+    """Whether a notifier runs, and each endpoint of a webhook gets its events."""
+    active = [each for each in webhooks if each.disabled_why is None]
+    runs = _runs(silent_ms)
+    if runs:
+        yield Check("notifier", True, f"{_running(silent_ms)}, for {counted(len(active), 'webhook')}")
+    elif active:
+        yield blocker(
+            "notifier",
+            f"none is running{_since(silent_ms)}: {_backlog(active)}",
+            "start bulksend notifier",
+        )
+    for each in webhooks:
+        yield from _check_webhook(each, notifier_runs=runs)
+
+
+def _check_webhook(of: WebhookState, *, notifier_runs: bool) -> Iterator[Check]:
+    about = f"webhook {of.id}"
+    if of.disabled_why is not None:
+        yield blocker(
+            about,
+            f"{of.url} is disabled: {of.disabled_why or 'without a reason'}; {_backlog([of])}",
+            f"bulksend webhooks enable {of.id}, or bulksend webhooks remove {of.id}",
+        )
+    elif of.failing_ms > SLOW_MS:
+        yield blocker(
+            about,
+            f"{of.url} has taken nothing for {format_age(of.failing_ms)}; {_backlog([of])}",
+            f"bulksend webhooks deliveries {of.id} shows its answers",
+        )
+    elif of.waiting_ms > SLOW_MS and notifier_runs:
+        yield blocker(
+            about,
+            f"{of.url} is behind: {_backlog([of])}, the oldest since {format_age(of.waiting_ms)}",
+            "see the log of bulksend notifier; start another one, or raise BULKSEND_WEBHOOKS_CONCURRENCY",
+        )
+
+
+def _backlog(webhooks: Sequence[WebhookState]) -> str:
+    events, deliveries = (sum(each.events for each in webhooks), sum(each.deliveries for each in webhooks))
+    return f"{counted(events, 'event')} and {counted(deliveries, 'delivery', 'deliveries')} wait"
+
+
+def check_folders(folders: Sequence[FolderState]) -> Iterator[Check]:
+    """Whether the user of this command can write to them."""
+    closed = [each for each in folders if each.closed is not None]
+    for each in closed:
+        where = each.path if each.closed == each.path else f"{each.path} does not exist, and {each.closed}"
+        yield blocker(
+            f"{each.name} folder",
+            f"{where} cannot be written by {each.user}",
+            f"install -d -o {each.user} -m 0700 {each.path}, or set {each.setting}",
+        )
+    if folders and not closed:
+        yield Check("folders", True, f"{', '.join(each.name for each in folders)} can be written")
+
+
+def check_api(of: ApiState) -> Check:
+    """Whether the HTTP API at BULKSEND_URL answers, and takes BULKSEND_API_KEY where that is set."""
+    about = "BULKSEND_URL"
+    if of.problem:
+        return blocker(
+            about, f"{of.url}: {of.problem}", "start bulksend serve there, or correct BULKSEND_URL"
+        )
+    if of.status in (401, 403):
+        return blocker(
+            about,
+            f"{of.url} refuses BULKSEND_API_KEY ({of.status})",
+            "bulksend keys list shows the keys; bulksend keys add --name NAME --role ROLE makes one",
+        )
+    if of.status != 200:
+        return blocker(
+            about, f"{of.url} answers {of.status}", "see the log of bulksend serve, or correct the URL"
+        )
+    return Check(about, True, f"{of.url} answers")
+
+
+def _runs(silent_ms: int | None) -> bool:
+    return silent_ms is not None and silent_ms < SILENT_S * 1000
+
+
+def _running(silent_ms: int | None) -> str:
+    return f"running, last seen {format_age(silent_ms or 0)} ago"
+
+
+def _since(silent_ms: int | None) -> str:
+    return "" if silent_ms is None else f" since {format_age(silent_ms)}"
