@@ -237,7 +237,7 @@ def _show_campaign(campaign: Mapping[str, Any]) -> None:
     statuses = campaign["statuses"]
     left_out = [
         f"{campaign[name]:,} {word}"
-        for name, word in (("duplicates", "duplicates"), ("refused_rows", "refused"))
+        for name, word in (("duplicates", "duplicates"), ("refused_count", "refused"))
         if campaign[name]
     ]
     pairs(
@@ -256,7 +256,7 @@ def _show_campaign(campaign: Mapping[str, Any]) -> None:
     reasons = [(reason["status"], reason["error"], reason["count"]) for reason in campaign["reasons"]]
     if reasons:
         table(["status", "why", "messages"], reasons)
-    refused_rows([RefusedRow(**row) for row in campaign["refused"]], campaign["refused_rows"])
+    refused_rows([RefusedRow(**row) for row in campaign["refused"]], campaign["refused_count"])
 
 
 def _delivered(statuses: Mapping[str, int]) -> str:

@@ -72,7 +72,7 @@ class Details(Summary):
     rows: int
     duplicates: int
     suppressed: int
-    refused_rows: int
+    refused_count: int
     replies: int
     rate_limit: float | None
     on_unknown: str
@@ -210,7 +210,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "rows": campaign.rows_read,
         "duplicates": campaign.duplicates,
         "suppressed": campaign.suppressed,
-        "refused_rows": campaign.refused,
+        "refused_count": campaign.refused,
         "replies": inbound.replies(tx, id),
         "rate_limit": campaign.rate,
         "on_unknown": campaign.on_unknown.value,

@@ -86,8 +86,8 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
             [(r["status"], r["error"], r["count"]) for r in reasons],
             title=_sample(statuses, looked_at),
         )
-    refused_rows([RefusedRow(**row) for row in refused], shown["refused_rows"])
-    if shown["refused_rows"]:
+    refused_rows([RefusedRow(**row) for row in refused], shown["refused_count"])
+    if shown["refused_count"]:
         say(f"All refused rows: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
     acts_table(acts, times)
 
@@ -252,7 +252,7 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
     """The same for people: thousands separated, a rate and a duration with their units."""
     from bulksend.messaging.units import format_duration
 
-    counts = ("total", "attempts", "rows", "duplicates", "suppressed", "refused_rows")
+    counts = ("total", "attempts", "rows", "duplicates", "suppressed", "refused_count")
     eta, limit = shown["eta_seconds"], shown["rate_limit"]
     return {
         **{name: f"{value:,}" if name in counts and value else value for name, value in shown.items()},

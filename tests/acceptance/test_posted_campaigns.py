@@ -134,7 +134,7 @@ def test_serve_killed_in_mid_upload_and_in_mid_intake_loses_and_doubles_nothing(
         api.start()
         site.wait("the other rows are taken in", lambda: rows_read(site, id) == ROWS)
         shown = json.loads(site.run("campaigns", "show", id, "--json"))
-        assert (shown["total"], shown["duplicates"], shown["refused_rows"]) == (ROWS // 2, ROWS // 2, 0)
+        assert (shown["total"], shown["duplicates"], shown["refused_count"]) == (ROWS // 2, ROWS // 2, 0)
         site.wait("nothing is left on the disk", lambda: not api.stored())
         again = api.post(data, site.sender, "one")
         assert (again["campaign_id"], again["repeated"], again["messages"]) == (id, True, ROWS // 2)

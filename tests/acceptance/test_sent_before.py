@@ -153,7 +153,7 @@ def test_a_mended_list_is_not_sent_to_those_who_have_it(site: Site, second: tupl
     assert (told["rows"], told["messages"], told["duplicates"], told["refused"]) == (3, 3, 0, [])
     assert len(site.people()) == len(set(site.people())) == 3
     shown = site.show("spring")
-    assert (shown["total"], shown["rows"], shown["refused_rows"], shown["refused"]) == (3, 3, 0, [])
+    assert (shown["total"], shown["rows"], shown["refused_count"], shown["refused"]) == (3, 3, 0, [])
     # It may be repeated, and says so.
     assert json.loads(site.send("list.csv", "--continue", id, "--json").stdout)["continued"]["already"] == 3
     assert len(site.people()) == 3
@@ -170,7 +170,7 @@ def test_a_row_that_is_refused_again_is_counted_once(site: Site) -> None:
     told = json.loads(site.send("list.csv", "--continue", "spring", "--json").stdout)
     assert told["continued"] == {"rows": 4, "messages": 1, "already": 2}
     assert (told["rows"], told["messages"], told["refused_count"]) == (4, 3, 1)
-    assert site.show("spring")["refused_rows"] == 1
+    assert site.show("spring")["refused_count"] == 1
     assert site.json("audit")[0]["holds"]
 
 

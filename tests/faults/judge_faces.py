@@ -197,7 +197,7 @@ def _taken_in_wholly(records: FaceRecords) -> Finding:
             "rows": file.rows,
             "total": len(file.people),
             "duplicates": file.duplicates,
-            "refused_rows": file.refused,
+            "refused_count": file.refused,
         }
         wrong = {name: counts.get(name) for name in want if counts.get(name) != want[name]}
         astray = sum(rows[to] != 1 for to in file.people)

@@ -199,7 +199,7 @@ class Programs:
 
 
 def _counts(shown: dict[str, Any]) -> dict[str, int]:
-    return {name: shown[name] for name in ("rows", "total", "duplicates", "refused_rows") if name in shown}
+    return {name: shown[name] for name in ("rows", "total", "duplicates", "refused_count") if name in shown}
 
 
 def _happened(event: Any) -> Happened:

@@ -77,7 +77,7 @@ def test_details_add_where_it_came_from_why_messages_failed_and_the_acts(desk: D
     fail(desk, id)
     do(desk, campaign.id, Act.PAUSE)
     shown = desk.read(details, campaign.id)
-    assert (shown["source"], shown["rows"], shown["refused_rows"]) == ("people.csv", 2, 1)
+    assert (shown["source"], shown["rows"], shown["refused_count"]) == ("people.csv", 2, 1)
     assert shown["refused"] == [{"row": 2, "field": "to", "value": "44***", "why": "is too short"}]
     (reason,) = shown["reasons"]
     assert (reason["status"], reason["count"], shown["reasons_of"]) == ("failed", 1, {"failed": 1})
