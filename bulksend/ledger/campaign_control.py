@@ -11,14 +11,16 @@ from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, func, 
 from bulksend.errors import WrongState
 from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, reopen, status_counts
-from bulksend.ledger.clock import current_ms
-from bulksend.ledger.database import Database, prefer_indexes, set_statement_timeout
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import Database, among, prefer_indexes, set_statement_timeout
 from bulksend.ledger.endings import NEVER_TAKEN, end_unsent
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging.states import WAITING, CampaignStatus, Kind, Status
 
 #: The most messages that ``cancel`` itself ends, and the most of one transaction. The relay ends the rest.
 CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
+#: The most messages that one transaction of a retry queues.
+RETRIED_AT_ONCE = 10_000
 
 
 def check_allowed(campaign: Campaign, act: str) -> None:
@@ -197,18 +199,46 @@ def count_retried(tx: Connection, id: str) -> int:
     return int(tx.execute(select(func.count()).select_from(messages).where(*_is_retried(id))).scalar_one())
 
 
-def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
+def retry_failed(database: Database, id: str, *, actor: str, why: str, at_once: int = RETRIED_AT_ONCE) -> int:
     """Queue again the messages that failed and that the vendor never took; returns how many.
 
-    Those that a person resolved as failed are queued too. OTP is not: its content was wiped, an old code is useless.
-    Raises WrongState for a cancelled campaign and for one of direct sends.
+    Each transaction queues up to ``at_once``, on record, so that workers do not wait long for it; a repetition queues
+    what a crash left. One that fails again meanwhile is left alone. Those that a person resolved as failed are queued
+    too. OTP is not: its content was wiped, an old code is useless. Raises WrongState for a cancelled campaign and for
+    one of direct sends.
     """
+    with database.read() as tx:
+        began = read_clock(tx)
+    total, last = 0, ""
+    while True:
+
+        def work(tx: Connection, after: str = last) -> tuple[int, str]:
+            return retry_some(tx, id, after=after, ended_by=began, limit=at_once, actor=actor, why=why)
+
+        count, last = database.retrying(work)
+        total += count
+        if not last:
+            return total
+
+
+def retry_some(
+    tx: Connection, id: str, *, after: str, ended_by: int, limit: int, actor: str, why: str
+) -> tuple[int, str]:
+    """One transaction of ``retry_failed``: returns how many, and the last id, "" at the end. Raises WrongState."""
     campaign = get(tx, id)
     check_retry(campaign)
     set_statement_timeout(tx, 0)
+    wanted = [*_is_retried(id), messages.c.ended_at <= ended_by]
+    if after:
+        wanted.append(messages.c.id > after)
+    found = select(cast(messages.c.id, Text)).where(*wanted).order_by(messages.c.id).limit(limit)
+    ids = tx.execute(found).scalars().all()
+    if not ids:
+        return 0, ""
     count = tx.execute(
         update(messages)
-        .where(*_is_retried(id))
+        # The conditions again: an answer or a receipt may have come meanwhile.
+        .where(among(tx, messages.c.id, ids), *_is_retried(id))
         .values(
             status=Status.QUEUED.value,
             tries=0,
@@ -234,4 +264,4 @@ def retry_failed(tx: Connection, id: str, *, actor: str, why: str) -> int:
             before={"status": campaign.status},
             after={"status": get(tx, id).status},
         )
-    return count
+    return count, ids[-1] if len(ids) == limit else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -268,13 +268,11 @@ def _apply(
     if what is Act.CANCEL:
         done = campaign_control.cancel(database, id, actor=actor, why=why)
         return (None if done is None else done.waiting + done.held), done
-    apply: dict[Act, Callable[..., bool | int]] = {
-        Act.PAUSE: pauses.pause_campaign,
-        Act.RESUME: pauses.resume_campaign,
-        Act.RETRY: campaign_control.retry_failed,
-    }
+    if what is Act.RETRY:
+        return campaign_control.retry_failed(database, id, actor=actor, why=why), None
+    apply = pauses.pause_campaign if what is Act.PAUSE else pauses.resume_campaign
     with database.write() as tx:
-        return apply[what](tx, id, actor=actor, why=why), None
+        return apply(tx, id, actor=actor, why=why), None
 
 
 def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:

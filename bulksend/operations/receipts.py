@@ -295,8 +295,10 @@ def reparse(
 ) -> Reparsed:
     """Read callbacks again that were set aside, the oldest first, e.g. after an update that knows their shape.
 
-    On record. Raises LedgerUnreachable.
+    On record. In one transaction, as with an Idempotency-Key, only ``at_once`` of them. Raises LedgerUnreachable.
     """
+    if database.is_one_transaction:
+        most = at_once
     # Those that are set aside again come after it.
     until, after, more = new_id(), "", True
     read = unreadable = 0

@@ -42,7 +42,10 @@ def list_receipts(
 
 @router.post("/reparse")
 def reparse(services: ServicesDep, principal: Operator, once: Once) -> Response:
-    """Read callbacks again that were set aside, up to 10,000 at a time, e.g. after an update."""
+    """Read callbacks again that were set aside, e.g. after an update.
+
+    Up to 10,000 at a time; with an Idempotency-Key 500, in one transaction with the answer.
+    """
     rules = CallbackRules.from_settings(services.settings, services.cipher)
     return once.answer(
         lambda database: receipts.reparse(database, rules, actor=principal.actor).as_json(),

@@ -149,7 +149,7 @@ def test_a_retry_queues_failed_messages_and_reopens_their_campaign(desk: Any) ->
     id = failed(desk)
     campaign = campaign_of(desk, id)
     assert desk.write(campaigns.finish_ended) == [campaign]
-    assert desk.write(campaign_control.retry_failed, campaign, **BY) == 1
+    assert campaign_control.retry_failed(desk.database, campaign, **BY) == 1
     row = desk.row(id)
     assert (row["status"], row["tries"], row["error"], row["ended_at"]) == ("queued", 0, None, None)
     assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
@@ -159,19 +159,41 @@ def test_a_retry_queues_failed_messages_and_reopens_their_campaign(desk: Any) ->
     assert "retry 1 failed" in [act.act for act in desk.read(operator_log.of, "campaign", campaign)]
 
 
+def test_a_retry_queues_a_part_in_each_transaction(desk: Any) -> None:
+    ids = desk.queued(n=5)
+    for opening in desk.sent(desk.lease(), ids):
+        desk.settle(opening, REFUSED)
+    campaign = campaign_of(desk, ids[0])
+    assert campaign_control.retry_failed(desk.database, campaign, at_once=2, **BY) == 5
+    assert {desk.status(id) for id in ids} == {"queued"}
+    acts = [act.act for act in desk.read(operator_log.of, "campaign", campaign)]
+    assert acts[-3:] == ["retry 2 failed", "retry 2 failed", "retry 1 failed"]
+
+
+def test_a_retry_leaves_out_what_failed_after_it_began(desk: Any) -> None:
+    id = failed(desk)
+    some = {"after": "", "limit": 10, **BY}
+    began = desk.row(id)["ended_at"] - 1
+    assert desk.write(campaign_control.retry_some, campaign_of(desk, id), ended_by=began, **some) == (0, "")
+    assert desk.write(campaign_control.retry_some, campaign_of(desk, id), ended_by=began + 1, **some) == (
+        1,
+        "",
+    )
+
+
 def test_a_retry_queues_only_failed_messages(desk: Any) -> None:
     ids = desk.queued(n=4)
     accepted, unknown, *_ = desk.sent(desk.lease(), ids[:2])
     desk.settle(accepted, Accepted("mid-1", "rid"))
     desk.settle(unknown, UNKNOWN)
     before = [desk.status(id) for id in ids]
-    assert desk.write(campaign_control.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
+    assert campaign_control.retry_failed(desk.database, campaign_of(desk, ids[0]), **BY) == 0
     assert [desk.status(id) for id in ids] == before
 
 
 def test_a_retry_leaves_out_one_time_codes(desk: Any) -> None:
     id = failed(desk, Kind.OTP)
-    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
+    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 0
 
 
 def test_a_retry_leaves_out_accepted_messages_whose_receipt_says_failed(desk: Any) -> None:
@@ -181,7 +203,7 @@ def test_a_retry_leaves_out_accepted_messages_whose_receipt_says_failed(desk: An
     (message_id,) = desk.accepted(ids)
     desk.receive(Receipt(message_id, "failed", 5, "131026", "not on WhatsApp"))
     assert desk.status(ids[0]) == "failed"
-    assert desk.write(campaign_control.retry_failed, campaign_of(desk, ids[0]), **BY) == 0
+    assert campaign_control.retry_failed(desk.database, campaign_of(desk, ids[0]), **BY) == 0
 
 
 def test_a_retry_leaves_out_messages_with_an_unknown_attempt(desk: Any) -> None:
@@ -192,7 +214,7 @@ def test_a_retry_leaves_out_messages_with_an_unknown_attempt(desk: Any) -> None:
     (second,) = desk.sent(lease, [id])
     desk.settle(second, REFUSED)
     assert desk.status(id) == "unknown"
-    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
+    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 0
 
 
 def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> None:
@@ -200,7 +222,7 @@ def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> 
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, UNKNOWN)
     desk.write(messages.resolve, id, as_="failed", **BY)
-    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 1
+    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 1
     desk.accepted([id])
     assert desk.outcomes(id) == ["unknown", "accepted"]
     assert desk.broken() == {}
@@ -209,14 +231,14 @@ def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> 
 def test_a_retry_leaves_out_messages_past_their_time_to_live(desk: Any) -> None:
     id = failed(desk, life_ms=60_000)
     desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
-    assert desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY) == 0
+    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 0
 
 
 def test_a_retry_of_a_cancelled_campaign_is_refused(desk: Any) -> None:
     id = failed(desk)
     campaign_control.cancel(desk.database, campaign_of(desk, id), **BY)
     with pytest.raises(InvalidInput, match="cancelled"):
-        desk.write(campaign_control.retry_failed, campaign_of(desk, id), **BY)
+        campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY)
     assert desk.status(id) == "failed"
 
 

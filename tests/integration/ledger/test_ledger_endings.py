@@ -177,7 +177,7 @@ def test_a_persons_word_is_the_only_other_one_and_retry_goes_by_the_same_rule(de
     campaign = desk.read(campaigns.get, str(desk.row(id)["campaign_id"]))
     if campaign.status.value != "cancelled":
         may = desk.status(id) == "failed" and not life.end.startswith("expiry")
-        assert desk.write(campaign_control.retry_failed, campaign.id, actor="ada", why="again") == int(may)
+        assert campaign_control.retry_failed(desk.database, campaign.id, actor="ada", why="again") == int(may)
 
 
 @pytest.mark.parametrize("first", UNACCEPTED)

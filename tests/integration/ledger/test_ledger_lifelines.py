@@ -301,10 +301,11 @@ class Lifelines(RuleBasedStateMachine):
             "pause": pauses.pause_campaign,
             "resume": pauses.resume_campaign,
             "begin cancel": campaign_control.mark_cancelled,
-            "retry": campaign_control.retry_failed,
         }
         if act == "cancel":
             campaign_control.cancel(self.database, campaign.id, actor="ada", why="because")
+        elif act == "retry":
+            campaign_control.retry_failed(self.database, campaign.id, actor="ada", why="because")
         else:
             self.desk.write(work[act], campaign.id, actor="ada", why="because")
         if act == "pause":

@@ -31,6 +31,7 @@ from bulksend.ledger import (
     unknowns,
 )
 from bulksend.ledger.claim import claim, claimed_under
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.receipts import Receipt
@@ -283,7 +284,7 @@ def resolved(tx: Connection, of: Ledger) -> object:
     unknowns.unknown(tx, Query(campaign_id=of.queued), limit=BATCH)
     for id in of.ids[:BATCH]:
         messages.resolve(tx, id, as_="failed", **BY)
-    return campaign_control.retry_failed(tx, of.queued, **BY)
+    return campaign_control.retry_some(tx, of.queued, after="", ended_by=read_clock(tx), limit=BATCH, **BY)
 
 
 Work = Callable[[Connection, Ledger], object]

@@ -14,7 +14,7 @@ from bulksend.messaging.states import CampaignStatus, Kind
 BY = {"actor": "ada", "why": "because"}
 ACTS: dict[str, Callable[[Any, campaigns.Campaign], object]] = {
     "cancel": lambda desk, of: campaign_control.cancel(desk.database, of.id, **BY),
-    "retry": lambda desk, of: desk.write(campaign_control.retry_failed, of.id, **BY),
+    "retry": lambda desk, of: campaign_control.retry_failed(desk.database, of.id, **BY),
     "pause": lambda desk, of: campaign_control.check_allowed(of, "pause"),
 }
 

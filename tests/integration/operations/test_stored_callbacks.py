@@ -19,6 +19,7 @@ from bulksend.errors import InvalidValue
 from bulksend.failpoints import FailpointReached
 from bulksend.ledger import messages, raw_receipts, receipts
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.idempotency import OneTransaction
 from bulksend.ledger.raw_receipts import Callback
 from bulksend.messaging.outcome import Accepted, Evidence, Unknown
 from bulksend.metrics import ReceiptMetrics
@@ -158,7 +159,11 @@ def test_reading_again_looks_at_each_once_and_says_when_there_are_more(desk: Any
     done = reparse(desk.database, CallbackRules(desk.cipher), actor="ada", at_once=2, most=4)
     assert (done.unreadable, done.more) == (4, True)
     assert len(list_receipts(desk.database, desk.cipher, state="unreadable").items) == 7
-    assert desk.scalar("SELECT count(*) FROM acts WHERE act = 'reparse'") == 2
+    with desk.database.write() as tx:
+        one = OneTransaction(desk.database, tx)
+        done = reparse(one, CallbackRules(desk.cipher), actor="ada", at_once=2)
+    assert (done.unreadable, done.more) == (2, True)
+    assert desk.scalar("SELECT count(*) FROM acts WHERE act = 'reparse'") == 3
 
 
 def test_an_orphan_is_shown_until_its_message_is_known(desk: Any) -> None:
