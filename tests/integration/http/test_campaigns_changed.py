@@ -135,7 +135,7 @@ def test_a_retry_is_previewed_before_it_is_done(api: Any) -> None:
         )
         sql(
             api,
-            f"UPDATE messages SET status = :status WHERE id IN {some}",  # noqa: S608
+            f"UPDATE messages SET status = :status, ended_at = 1 WHERE id IN {some}",  # noqa: S608
             id=id,
             status=status,
             count=count,
