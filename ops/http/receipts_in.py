@@ -90,10 +90,14 @@ class ReceiptsIn:
 
 
 class _Tokens:
-    """The tokens in the ledger, read again when they are older than REMEMBERED_S. Belongs to one event loop."""
+    """The tokens in the ledger, read again when they are older than REMEMBERED_S. Belongs to one event loop.
 
-    def __init__(self, read: Callable[[], TokenRing]) -> None:
+    ``steady`` is a clock that never goes back, in seconds.
+    """
+
+    def __init__(self, read: Callable[[], TokenRing], steady: Callable[[], float] = time.monotonic) -> None:
         self._read = read
+        self._steady = steady
         self._known = TokenRing()
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
@@ -101,7 +105,7 @@ class _Tokens:
 
     async def current(self) -> TokenRing:
         """Those of now; the ones in memory while the ledger does not answer."""
-        if time.monotonic() - self._read_at >= REMEMBERED_S:
+        if self._steady() - self._read_at >= REMEMBERED_S:
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read_again())
             if not self._is_slow:
@@ -110,11 +114,14 @@ class _Tokens:
         return self._known
 
     async def _read_again(self) -> None:
+        began = self._steady()
         try:
             self._known = await asyncio.get_running_loop().run_in_executor(None, self._read)
+            # What is revoked during a long read is refused by the next one.
+            self._read_at = began
         except Exception as error:  # noqa: BLE001 - the tokens in memory still count
             log.warning("receipt_tokens_not_read", error=log_text(error))
-        self._read_at = time.monotonic()
+            self._read_at = self._steady()
         self._is_slow = False
         self._reading = None
 

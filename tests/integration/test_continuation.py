@@ -511,7 +511,7 @@ def test_two_intakes_of_the_same_rows_at_once_store_each_person_once(desk: Desk)
         def began(_: Campaign) -> None:
             if not looked.is_set():
                 looked.set()
-                both.wait(10)
+                both.wait(60)
 
         with desk.database.read() as tx:
             new = desk.new(file, due_at=read_clock(tx))

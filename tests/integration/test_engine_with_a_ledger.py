@@ -141,7 +141,7 @@ class Rig:
         assert self._loop is not None
         assert self.stop_event is not None
         self._loop.call_soon_threadsafe(self.stop_event.set)
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def offer(self, lane: Kind, ids: Sequence[str]) -> None:
@@ -430,7 +430,7 @@ def test_permits_from_before_an_outage_are_not_used(ledger: Database, tmp_path: 
     """A vendor that answers 503 at once gets few more than the two POSTs that open the breaker."""
     with rig_of(ledger, tmp_path, [{"fault": BUSY}], in_flight=100, connections=150) as (rig, simulator):
         campaign = a_campaign(ledger, [number(n) for n in range(500)])
-        rig.run_until(campaign, lambda s: s.get("unknown", 0) >= 2, 10)
+        rig.run_until(campaign, lambda s: s.get("unknown", 0) >= 2)
         since = time.monotonic()
         rig.run_until(campaign, lambda _: time.monotonic() > since + 1.5)
         assert len(arrivals(simulator)) <= 25

@@ -109,7 +109,7 @@ def test_a_managed_redis_that_evicts_is_used_with_a_warning(managed_url: str, le
                 assert running.is_alive()
         finally:
             stop.set()
-            running.join(10)
+            running.join(60)
 
 
 def test_a_relay_that_starts_with_such_a_redis_ends(evicting: EmbeddedValkey, ledger: Database) -> None:

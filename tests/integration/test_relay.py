@@ -229,7 +229,7 @@ def test_a_message_is_published_when_it_is_due_and_not_before(
         assert len(ids_waiting(valkey, "otp")) == 10
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_messages_of_a_paused_sender_or_campaign_are_not_published(
@@ -364,10 +364,10 @@ def test_jobs_that_a_restarted_redis_lost_are_published_again_in_the_next_round(
             client.delete("marketing")
             server.kill()
             server.start()
-            until(lambda: len(ids_waiting(client)) == 100, seconds=5)
+            until(lambda: len(ids_waiting(client)) == 100)
         finally:
             stop.set()
-            running.join(10)
+            running.join(60)
 
 
 def test_a_lane_that_is_not_a_list_is_replaced_by_jobs(
@@ -384,7 +384,7 @@ def test_a_lane_that_is_not_a_list_is_replaced_by_jobs(
         until(lambda: len(ids_waiting(valkey)) == 30)
     finally:
         stop.set()
-        running.join(10)
+        running.join(60)
 
 
 def test_messages_expire_while_redis_is_away(ledger: Database) -> None:
@@ -404,7 +404,7 @@ def test_messages_expire_while_redis_is_away(ledger: Database) -> None:
         until(expired)
     finally:
         stop.set()
-        running.join(10)
+        running.join(60)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_stack_in_an_odd_folder_keeps_its_ports_and_its_valkey(tmp_path: Path)
             pid = first._valkey.pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while first._valkey.pid in (None, pid):
                 assert time.monotonic() < deadline, told
                 time.sleep(0.05)
@@ -273,7 +273,7 @@ def test_a_rehearsal_says_that_every_template_passes(
 
 def relay_leads(stack: Stack) -> None:
     """A stack stands as soon as its worker works; its relay may take a moment more."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     with redis.Redis.from_url(stack.settings_environ["REDIS_URL"]) as client:
         # It leads as soon as this key is there, and nothing tells of that.
         while not client.exists(LEADER_KEY):

@@ -54,10 +54,10 @@ def vendor_port() -> Iterator[int]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield ports[0]
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(60)
 
 
 async def with_a_task(client: VendorClient) -> None:

@@ -368,6 +368,6 @@ def test_a_stop_of_serve_ends_the_streams_in_order(serve: tuple[str, str, Any]) 
             # To its end, and not cut off.
             for _line in lines:
                 pass
-    _, said = process.communicate(timeout=15)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "without completing" not in said

@@ -30,7 +30,7 @@ def desk(api: Any) -> Desk:
 def ended(api: Any, made: Any, role: Role = Role.ADMIN) -> dict[str, Any]:
     """The export once it ended."""
     assert made.status_code == 202, made.text
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         shown = api.get(f"/v1/exports/{made.json()['id']}", role).json()
         if shown["status"] in ("done", "failed"):

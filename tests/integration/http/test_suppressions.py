@@ -35,7 +35,7 @@ def test_only_a_form_with_a_file_may_be_large(api: Any) -> None:
 def ended(api: Any, made: Any) -> dict[str, Any]:
     """The import once it ended."""
     assert made.status_code == 202, made.text
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         shown = api.get(made.headers["Location"]).json()
         if shown["status"] in ("done", "failed"):

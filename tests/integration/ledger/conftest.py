@@ -408,7 +408,7 @@ def server(postgres_ledger_url: str) -> Iterator[Desk]:
 
 
 #: Seconds that another transaction may keep waiting.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def in_between(desk: Desk, theirs: Callable[[Connection], object], ours: Callable[[], Any]) -> Any:

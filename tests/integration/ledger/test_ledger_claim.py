@@ -37,7 +37,7 @@ def test_workers_that_claim_the_same_job_at_once_share_it_without_overlap(desk: 
 
     def work(n: int) -> None:
         lease = desk.lease(f"host:{n}")
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         found[n] = [m.id for m in desk.claim(lease, ids)]
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]

@@ -132,7 +132,7 @@ def test_what_the_database_asked_to_repeat_is_repeated(desk: Any) -> None:
             tries.append(first)
             tx.execute(raise_rate, {"phone": first})
             if not desk.database.is_sqlite and tries.count(first) == 1:
-                both.wait(timeout=10)
+                both.wait(timeout=60)
             tx.execute(raise_rate, {"phone": second})
 
         desk.database.retrying(work)

@@ -111,7 +111,7 @@ def test_the_same_send_from_many_processes_at_once_is_one_message(desk: Any) -> 
     start = threading.Barrier(8)
 
     def one(_: int) -> Any:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         (taken,) = desk.send(send)
         return taken
 

@@ -294,7 +294,7 @@ def all_at_once(n: int, work: Callable[[int], object]) -> list[Any]:
     start = threading.Barrier(n)
 
     def begin(k: int) -> object:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         try:
             return work(k)
         except IntakeConflict as error:

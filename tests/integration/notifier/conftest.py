@@ -21,7 +21,7 @@ from notifier import Notifier
 from notifier.deliveries import SendingRules
 
 LOCAL = read_networks("127.0.0.0/8")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class PostOffice:
