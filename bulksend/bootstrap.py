@@ -213,16 +213,20 @@ def vendor_client(of: Settings, clock: Callable[[], float]) -> VendorClient:
     return VendorClient(transport, credentials, clock=clock, vouched=of.vouched_codes())
 
 
-def vendor_calls(of: Settings) -> VendorCalls:
-    """The vendor's calls beside the POST of a message. Raises InvalidInput without credentials."""
+def vendor_calls(of: Settings, *, seconds: float | None = None, tries: int = 1) -> VendorCalls:
+    """The vendor's calls beside the POST of a message. Raises InvalidInput without credentials.
+
+    ``seconds`` bounds each call, by default as a POST; one that only reads is made up to ``tries`` times.
+    """
     from bulksend.gateway import VendorCalls
 
     return VendorCalls(
         of.uspeedo_base_url,
         _credentials(of),
         connect_seconds=of.connect_timeout,
-        seconds=of.request_timeout,
+        seconds=seconds or of.request_timeout,
         verify=of.tls_ca or True,
+        tries=tries,
     )
 
 

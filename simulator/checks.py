@@ -17,7 +17,10 @@ from simulator.settings import SimulatorSettings
 
 PATHS = frozenset({"/api", "/api/"})
 ACTIONS = frozenset(
-    {"SendMessage", "SendWhatsappMessage", "GetAccountPhoneList", "GetTemplates", "UploadMedia"}
+    [
+        *("SendMessage", "SendWhatsappMessage", "GetAccountPhoneList", "GetTemplates"),
+        *("UploadMedia", "GetMedia", "DeleteMedia"),
+    ]
 )
 
 #: A comment in the Go SDK says at most 32 characters, but the Java SDK sends a UUID of 36 (docs/vendor.md#request).

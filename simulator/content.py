@@ -175,10 +175,15 @@ def _may_string(holder: dict[str, Any], name: str, where: str, most: int) -> Non
         raise ContentError(f"Invalid parameter: {where} must be a string of at most {most} characters")
 
 
-def body_parameter_count(content: dict[str, Any]) -> int:
-    """How many variables the body of a checked template Content carries."""
-    return sum(
-        len(component.get("parameters", []))
-        for component in content.get("components", [])
-        if component["type"] == "body"
-    )
+def parameter_counts(content: dict[str, Any]) -> dict[str, Any]:
+    """How many parameters header, body and url buttons of a checked template Content have, and the header's type."""
+    counts: dict[str, Any] = {"header": 0, "body": 0, "url": 0, "header_type": None}
+    for component in content.get("components", []):
+        parameters = component.get("parameters", [])
+        if component["type"] == "button":
+            counts["url"] += component["sub_type"] == "url" and bool(parameters)
+        else:
+            counts[component["type"]] += len(parameters)
+            if component["type"] == "header" and parameters:
+                counts["header_type"] = parameters[0]["type"]
+    return counts

@@ -1,4 +1,4 @@
-"""The pages under ``/_/``: what the simulator received, its rules, its balance, and reset.
+"""The pages under ``/_/``: what the simulator received, its rules, its balance, what changes at the vendor, and reset.
 
 They show private data, so they answer only clients on this machine, or clients with the token.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from pydantic import ConfigDict, TypeAdapter
 
 from bulksend.errors import InvalidInput, InvalidValue
+from simulator.account import template_entry
 from simulator.checks import Request
 from simulator.faults import read_rules, rules_as_json
 from simulator.json_values import read_as
@@ -52,8 +53,35 @@ class _Change:
     value: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _TemplateChange:
+    """What the vendor changes of a template; without ``language`` in all of its languages."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    language: str | None = None
+    status: str | None = None
+    category: str | None = None
+    quality: str | None = None
+    rejected_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _PhoneChange:
+    """What the vendor changes of a business phone."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    number: str
+    status: str | None = None
+    quality_rating: str | None = None
+    messaging_limit: str | None = None
+
+
 _CALLBACKS = ("inbound", "change", "body")
 _INBOUND, _CHANGE = TypeAdapter(_Inbound), TypeAdapter(_Change)
+_TEMPLATE, _PHONE = TypeAdapter(_TemplateChange), TypeAdapter(_PhoneChange)
 
 #: Rows of one page; ``after`` asks for the next. A larger page would delay the replies to sends.
 _MOST_ROWS = 10_000
@@ -87,6 +115,10 @@ class Inspection:
             ("POST", "faults"): self._set_faults,
             ("POST", "balance"): self._set_balance,
             ("POST", "callbacks"): self._post_callback,
+            ("GET", "templates"): self._templates,
+            ("POST", "templates"): self._change_template,
+            ("POST", "phones"): self._change_phone,
+            ("GET", "media"): self._media,
             ("POST", "reset"): self._reset,
         }
 
@@ -222,6 +254,28 @@ class Inspection:
         else:
             self._receipt_sender.post(value)
         return to_json({"posted": kind})
+
+    def _templates(self, request: Request) -> bytes:
+        return to_json([template_entry(one) for one in self._vendor.account.templates.values()])
+
+    def _change_template(self, request: Request) -> bytes:
+        change = read_as(_TEMPLATE, _json(request.body), "template")
+        changes = asdict(change)
+        changed = self._vendor.account.change_template(
+            changes.pop("name"), changes.pop("language"), **changes
+        )
+        if not changed:
+            raise InvalidValue("template.name", "", "is no template of the settings")
+        return to_json({"changed": changed})
+
+    def _change_phone(self, request: Request) -> bytes:
+        changes = asdict(read_as(_PHONE, _json(request.body), "phone"))
+        if not self._vendor.account.change_phone(changes.pop("number"), **changes):
+            raise InvalidValue("phone.number", "", "is no phone of the settings")
+        return to_json({"changed": 1})
+
+    def _media(self, request: Request) -> bytes:
+        return to_json(self._vendor.account.media(request.received_at_ms))
 
     def _reset(self, request: Request) -> bytes:
         self._vendor.reset(request.now)

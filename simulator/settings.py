@@ -43,6 +43,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class VendorButton:
+    """A button of a template. A URL with ``{{1}}`` needs a parameter."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    type: str = "URL"
+    text: str = "Open"
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class VendorTemplate:
     """A template of the account."""
 
@@ -53,7 +64,15 @@ class VendorTemplate:
     status: str = "APPROVED"
     category: str = "MARKETING"
     body_parameters: Annotated[int, Field(ge=0)] | None = None
-    """How many variables its body has, else 132000; None: not checked."""
+    """How many variables its body has, else 132000; None: no parameter is checked."""
+    quality: str = "UNKNOWN"
+    rejected_reason: str = ""
+    header: Literal["", "TEXT", "IMAGE", "VIDEO", "DOCUMENT"] = ""
+    header_parameters: Annotated[int, Field(ge=0, le=1)] = 0
+    """Of a text header."""
+    buttons: tuple[VendorButton, ...] = ()
+    variable_names: tuple[str, ...] = ()
+    """Names for people of the body's variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +164,8 @@ class SimulatorSettings:
     """The templates of the account; None: every name and language is accepted."""
     phones: tuple[VendorPhone, ...] | None = None
     """The business phones of the account; None: every one is accepted."""
+    media: Literal["any", "uploaded"] = "any"
+    """Which ids of files a message may have: any, or those that were uploaded within 30 days, else 131053."""
     rules: tuple[Rule, ...] = ()
     seed: int = 0
     """Of all random numbers. The same seed and the same order of requests give the same run."""

@@ -5,9 +5,6 @@ It has no sockets and no clock: each request brings its own times, so that a tes
 
 from __future__ import annotations
 
-import binascii
-import uuid
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,8 +12,9 @@ from functools import partial
 from random import Random
 from typing import Any, Protocol, assert_never
 
+from simulator.account import Account
 from simulator.checks import Call, Nonces, Rejection, Request, authenticate, check_send, is_phone, read_body
-from simulator.content import ContentError, body_parameter_count, decoder
+from simulator.content import ContentError, decoder
 from simulator.fault_rules import SEND_ACTIONS, FaultRules, RequestFacts
 from simulator.faults import (
     AcceptThenHang,
@@ -49,16 +47,8 @@ from simulator.replies import (
     refused_body,
     to_json,
 )
-from simulator.settings import SimulatorSettings, VendorTemplate
+from simulator.settings import SimulatorSettings
 from simulator.transmission import Cut, Mode, Pieces, Silence, Transmission, Whole
-
-#: The states in which a business phone can send (docs/vendor.md#other-calls).
-_SENDING_STATES = frozenset({"CONNECTED", "FLAGGED", "RATE_LIMITED"})
-
-_TEMPLATE_PROBLEMS = {
-    "PAUSED": "(#132015) Template is paused",
-    "DISABLED": "(#132016) Template is disabled",
-}
 
 
 class ReceiptScheduler(Protocol):
@@ -102,17 +92,19 @@ class Vendor:
         self._receipts = receipts
         self._date = HttpDate()
         self._dice = Random(settings.seed)
-        self._known_templates = {(one.name, one.language): one for one in settings.templates or ()}
-        self._known_phones = {one.number: one for one in settings.phones or ()}
         self._messages = 0
         self.fault_rules = FaultRules(settings.rules, settings.seed, now)
         self.reset(now)
 
     def reset(self, now: float) -> None:
-        """Forget all requests, nonces and counters; rules and balance start again. Ids are never reused."""
+        """Forget all requests, nonces, counters and files; rules, balance, templates and phones start again.
+
+        Ids are never reused.
+        """
         self.records = Records(self.settings.keep_bodies, self.ids)
         self._nonces = Nonces(self.settings.nonce_window_seconds)
         self._quotas = Quotas(self.settings.limits, self.settings.balance)
+        self.account = Account(self.settings)
         self._sends = 0
         self._last_message = 0
         self._attempts: Counter[int] = Counter()
@@ -159,9 +151,9 @@ class Vendor:
             response = self._response_of_fault(call.action, rule.fault)
         elif is_send:
             again = rule is not None and isinstance(rule.fault, DuplicateMessageId)
-            response = self._process_send(call, request.now, again)
+            response = self._process_send(call, request, again)
         else:
-            response = self._process_other(call)
+            response = self._process_other(call, request.received_at_ms)
         return self._respond(request, fields, response, rule)
 
     def _matching_rule(self, request: Request, call: Call, fields: _RecordedFields) -> Rule | None:
@@ -178,19 +170,21 @@ class Vendor:
 
     # ---- the response ----------------------------------------------------------------------------
 
-    def _process_send(self, call: Call, now: float, again: bool) -> _Response:
+    def _process_send(self, call: Call, request: Request, again: bool) -> _Response:
         try:
             content = check_send(call.body)
         except ContentError as bad:
             return self._rejected(call.action, Rejection(bad.message, 17115))
         sender, to = call.body["BusinessPhone"], call.body["To"]
-        rejection = self._check_sender(sender)
+        rejection = self.account.check_sender(sender)
         if rejection is None and call.body["Type"] == "template":
-            rejection = self._check_template(content)
+            rejection = self.account.check_template(content)
+        if rejection is None:
+            rejection = self.account.check_media(content, sender, request.received_at_ms)
         if rejection is None and self._quotas.is_out_of_money:
             rejection = Rejection("No money in account", 17125)
         if rejection is None:
-            rejection = self._quotas.take_pair(sender, to, now)
+            rejection = self._quotas.take_pair(sender, to, request.now)
         if rejection is not None:
             return self._rejected(call.action, rejection)
         return self._accept(call, again)
@@ -204,65 +198,11 @@ class Vendor:
         body = accepted_body(call.action, self.ids.message_id(number), self._request_id())
         return _Response(Verdict.ACCEPTED, 200, body, 0, number)
 
-    def _check_sender(self, sender: str) -> Rejection | None:
-        if self.settings.phones is None:
-            return None
-        phone = self._known_phones.get(sender)
-        if phone is None:
-            return Rejection("channel account not found", 17102)
-        if phone.status not in _SENDING_STATES:
-            return Rejection("(#133010) Phone number not registered", 17115)
-        return None
-
-    def _check_template(self, content: dict[str, Any]) -> Rejection | None:
-        if self.settings.templates is None:
-            return None
-        template = self._known_templates.get((content["name"], content["language"]["code"]))
-        if template is None or template.status not in {"APPROVED", *_TEMPLATE_PROBLEMS}:
-            return Rejection("(#132001) Template name does not exist in the translation", 17115)
-        if template.status in _TEMPLATE_PROBLEMS:
-            return Rejection(_TEMPLATE_PROBLEMS[template.status], 17115)
-        if template.body_parameters not in (None, body_parameter_count(content)):
-            return Rejection(
-                "(#132000) Number of parameters does not match the expected number of params", 17115
-            )
-        return None
-
-    def _process_other(self, call: Call) -> _Response:
-        data: dict[str, Any] | Rejection
-        match call.action:
-            case "GetAccountPhoneList":
-                data = self._phone_list()
-            case "GetTemplates":
-                data = self._template_list(call.body)
-            case _:
-                data = _upload(call.body)
+    def _process_other(self, call: Call, now_ms: float) -> _Response:
+        data = self.account.serve(call, now_ms)
         if isinstance(data, Rejection):
             return self._rejected(call.action, data)
         return _Response(Verdict.SERVED, 200, data_body(call.action, data, self._request_id()), 0)
-
-    def _phone_list(self) -> dict[str, Any]:
-        phones = [
-            {
-                "Number": phone.number,
-                "Country": phone.country,
-                "Status": phone.status,
-                "QualityRating": phone.quality_rating,
-                "DisplayName": phone.display_name,
-                "MessagingLimit": phone.messaging_limit,
-            }
-            for phone in self._known_phones.values()
-        ]
-        return {"Data": {"PhoneList": phones}}
-
-    def _template_list(self, body: dict[str, Any]) -> dict[str, Any] | Rejection:
-        if not is_phone(body.get("BusinessPhone")):
-            return Rejection("BusinessPhone must be 7 to 15 digits", 17108)
-        wanted = body.get("Name")
-        found = [one for one in self._known_templates.values() if wanted in (None, "", one.name)]
-        paging = {"Cursors": {"After": "", "Before": ""}, "Next": "", "Previous": ""}
-        # The SDK reads list and paging inside an outer Data (its GetTemplatesResData).
-        return {"Data": {"Data": [_template_entry(one) for one in found], "Paging": paging}}
 
     def _rejected(self, action: str, rejection: Rejection) -> _Response:
         if rejection.ret_code is None:
@@ -431,32 +371,3 @@ def _template_name(call: Call) -> str:
     except (ValueError, AttributeError, RecursionError):
         return ""
     return name if isinstance(name, str) else ""
-
-
-def _template_entry(template: VendorTemplate) -> dict[str, Any]:
-    """One entry of GetTemplates (docs/vendor.md#other-calls), with as many body variables as the template has."""
-    variables = " ".join(f"{{{{{place + 1}}}}}" for place in range(template.body_parameters or 0))
-    return {
-        "ID": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{template.name}/{template.language}")),
-        "Name": template.name,
-        "Category": template.category,
-        "Language": template.language,
-        "Status": template.status,
-        "RejectedReason": "",
-        "QualityScore": {"Score": "UNKNOWN"},
-        "Tags": [],
-        "Components": [{"Type": "BODY", "Text": f"Rehearsal {variables} end".replace("  ", " ")}],
-    }
-
-
-def _upload(body: dict[str, Any]) -> dict[str, Any] | Rejection:
-    """UploadMedia: ``Id`` is a string, as in the sample and the SDK. The file is not kept."""
-    if not is_phone(body.get("BusinessPhone")):
-        return Rejection("BusinessPhone must be 7 to 15 digits", 17112)
-    try:
-        file = b64decode(body.get("File") or "", validate=True)
-    except (binascii.Error, ValueError, TypeError):
-        return Rejection("File must be base64 without a data: prefix", 17110)
-    if not file:
-        return Rejection("File is empty", 17110)
-    return {"Data": {"Id": str(uuid.uuid4())}}

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bulksend.gateway.replies import http_date, outcome_by_code, parse_reply
+from bulksend.gateway.call_replies import field_of, read_call, text_of, vendor_time
 from bulksend.gateway.transport import RawReply
-from bulksend.messaging.outcome import Accepted, Outcome
 
 PHONE_LIST_ACTION = "GetAccountPhoneList"
-MAX_TEXT = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +36,39 @@ class PhoneList:
     """Whether a reply came, with a list or without."""
     clock_skew_seconds: float | None
     """The vendor's clock minus ours; None where it is not told. The vendor refuses more than 300 either way."""
+    at_ms: int | None = None
+    """The instant of the reply by the vendor's clock; None where it is not told."""
 
 
 def read_phone_list(reached: RawReply | str, *, now_seconds: float) -> PhoneList:
     """The reply to GetAccountPhoneList, or why there is none. Never raises."""
-    if isinstance(reached, str):
-        return PhoneList((), reached, False, None)
-    reply = parse_reply(reached.status, reached.headers, reached.body)
-    skew = vendor_clock_skew_seconds(reached.headers, now_seconds=now_seconds)
-    if reply.ret_code != 0 or not reply.is_2xx:
-        return PhoneList((), _why(outcome_by_code(reply)), True, skew)
-    data = (reply.fields or {}).get("Data")
-    listed = data.get("PhoneList") if isinstance(data, dict) else data
+    reply = read_call(reached)
+    skew = (
+        None
+        if isinstance(reached, str)
+        else vendor_clock_skew_seconds(reached.headers, now_seconds=now_seconds)
+    )
+    if reply.problem:
+        return PhoneList((), reply.problem, reply.answered, skew)
+    listed = field_of(reply.data, "PhoneList") if isinstance(reply.data, Mapping) else reply.data
     if not isinstance(listed, list):
         return PhoneList((), "the vendor's answer holds no list of phones", True, skew)
-    phones = tuple(_phone(entry) for entry in listed if isinstance(entry, dict))
-    return PhoneList(phones, "", True, skew)
+    phones = tuple(_phone(entry) for entry in listed if isinstance(entry, Mapping))
+    return PhoneList(phones, "", True, skew, reply.at_ms)
 
 
 def vendor_clock_skew_seconds(headers: Mapping[str, str], *, now_seconds: float) -> float | None:
     """The vendor's clock minus ours, from the Date header in whole seconds; None without one."""
-    for name, value in headers.items():
-        if name.lower() == "date":
-            date = http_date(value)
-            return date.timestamp() - now_seconds if date else None
-    return None
+    at = vendor_time(headers)
+    return None if at is None else at - now_seconds
 
 
 def _phone(entry: Mapping[str, object]) -> SenderPhone:
     return SenderPhone(
-        number=_text(entry.get("Number")).lstrip("+"),
-        country=_text(entry.get("Country")),
-        status=_text(entry.get("Status")).upper(),
-        quality=_text(entry.get("QualityRating")).upper(),
-        display_name=_text(entry.get("DisplayName")),
-        messaging_limit=_text(entry.get("MessagingLimit")).upper(),
+        number=text_of(entry.get("Number")).lstrip("+"),
+        country=text_of(entry.get("Country")),
+        status=text_of(entry.get("Status")).upper(),
+        quality=text_of(entry.get("QualityRating")).upper(),
+        display_name=text_of(entry.get("DisplayName")),
+        messaging_limit=text_of(entry.get("MessagingLimit")).upper(),
     )
-
-
-def _text(value: object) -> str:
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return "".join(c for c in text[:MAX_TEXT] if c.isprintable())
-
-
-def _why(outcome: Outcome) -> str:
-    return "" if isinstance(outcome, Accepted) else outcome.why

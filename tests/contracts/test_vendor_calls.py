@@ -11,6 +11,7 @@ from bulksend.gateway import Credentials, PhoneList, VendorCalls, sign
 from tests.contracts.test_vendor_client_contract import (
     Behave,
     Certificate,
+    Talk,
     http,
     make_certificate,
     never_stops_talking,
@@ -105,3 +106,57 @@ def test_no_problem_quotes_the_key() -> None:
         shown = json.dumps(ask(behave)[0].problem)
         assert "key-id" not in shown
         assert "secret" not in shown.replace("then the secret", "")
+
+
+def pages(*bodies: dict[str, object]) -> Behave:
+    """A vendor that answers the calls one after the other."""
+    left = [http(body) for body in bodies]
+
+    async def behave(talk: Talk) -> None:
+        await says(left.pop(0))(talk)
+
+    return behave
+
+
+def page(name: str, after: str) -> dict[str, object]:
+    paging = {"Cursors": {"After": after}, "Next": "more" if after else ""}
+    return {"RetCode": 0, "Data": {"Data": [{"Name": name, "Language": "en"}], "Paging": paging}}
+
+
+def test_all_pages_of_templates_are_read_and_a_read_is_repeated_while_its_failure_may_pass() -> None:
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def run() -> None:
+        told = pages(page("a", "1"), {"RetCode": 153}, {"RetCode": 17108}, page("b", ""))
+        async with vendor_that(told) as vendor:
+            calls = VendorCalls(vendor.url, CREDENTIALS, tries=3, wait=wait)
+            found = await calls.templates("8615000579987", name="x", limit=1)
+            assert [one.name for one in found.templates] == ["a", "b"]
+            assert found.problem == ""
+            assert waits == [0.5, 1.0]
+            assert vendor.requests[3] == vendor.requests[2] == vendor.requests[1]
+            assert vendor.requests[3]["After"] == "1"
+        async with vendor_that(pages({"RetCode": 171}, page("b", ""))) as vendor:
+            refused = await VendorCalls(vendor.url, CREDENTIALS, tries=3, wait=wait).templates(
+                "8615000579987"
+            )
+            assert "(171)" in refused.problem
+            assert len(vendor.requests) == 1
+
+    asyncio.run(run())
+
+
+def test_an_upload_and_a_deletion_are_never_repeated() -> None:
+    async def run() -> None:
+        async with vendor_that(pages({"RetCode": 153}, {"RetCode": 17114})) as vendor:
+            calls = VendorCalls(vendor.url, CREDENTIALS, tries=3)
+            assert "(153)" in (await calls.upload("8615000579987", b"\xff\xd8\xff")).problem
+            assert "(17114)" in await calls.delete_media("8615000579987", "m-1")
+            assert vendor.requests[0]["File"] == "/9j/"
+            assert vendor.requests[1]["MediaId"] == "m-1"
+            assert len(vendor.requests) == 2
+
+    asyncio.run(run())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from simulator import Limits, VendorPhone, VendorTemplate
+from simulator.settings import VendorButton
 
 #: Reference 1.2: secret of the published vectors, and the body of vector 7 with its changes.
 VECTOR_SECRET = "NTk1Mzk0MAItOWI0My10MGM4LTg0NmMMNDM0ZGM5Y2ZkMmNk"
@@ -354,3 +355,93 @@ def test_every_reply_is_json(desk: Any) -> None:
     strange = desk.ask(Action='Evil"Action\\')
     assert strange.ret_code == 161
     assert json.loads(strange.raw_body)["Action"] == 'Evil"Action\\Response'
+
+
+def test_templates_come_in_pages_that_go_both_ways(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(templates=tuple(VendorTemplate(f"t{n}", "en") for n in range(5)))
+
+    def ask(**more: Any) -> Any:
+        return desk.ask({"Action": "GetTemplates", "BusinessPhone": "8615000579987", "Limit": 2} | more)
+
+    seen, after = [], ""
+    while True:
+        data = ask(**({"After": after} if after else {})).json["Data"]
+        seen += [one["Name"] for one in data["Data"]]
+        if not data["Paging"]["Next"]:
+            break
+        after = data["Paging"]["Cursors"]["After"]
+    assert seen == ["t0", "t1", "t2", "t3", "t4"]
+    before = data["Paging"]["Cursors"]["Before"]
+    assert [one["Name"] for one in ask(Before=before).json["Data"]["Data"]] == ["t2", "t3"]
+    assert ask(After="odd").ret_code == 17108
+    assert ask(Limit=0).ret_code == 17108
+
+
+def test_a_template_with_header_and_buttons_gets_exactly_its_parameters(
+    open_desk: Callable[..., Any],
+) -> None:
+    button = VendorButton(url="https://shop.example/{{1}}")
+    template = VendorTemplate(
+        "full", "en", body_parameters=1, header="IMAGE", buttons=(button,), variable_names=("name",)
+    )
+    desk = open_desk(templates=(template,))
+    text = {"type": "text", "text": "a"}
+    image = {"type": "image", "image": {"link": "https://shop.example/a.png"}}
+    body = {"type": "body", "parameters": [text]}
+    head = {"type": "header", "parameters": [image]}
+    url = {"type": "button", "sub_type": "url", "index": "0", "parameters": [text]}
+
+    def send(*components: Any) -> str:
+        language = {"code": "en", "policy": "deterministic"}
+        content = {"name": "full", "language": language, "components": list(components)}
+        return str(desk.ask(Type="template", Content=content).message)
+
+    assert send(head, body, url) == ""
+    assert send(head, body).startswith("(#132000)")
+    assert send(body, url).startswith("(#132000)")
+    assert send({"type": "header", "parameters": [text]}, body, url).startswith("(#132012)")
+    (entry,) = desk.ask({"Action": "GetTemplates", "BusinessPhone": "8615000579987"}).json["Data"]["Data"]
+    assert entry["Attributes"] == [{"Type": "BODY", "NamedVar": ["name"]}]
+    assert [one["Type"] for one in entry["Components"]] == ["HEADER", "BODY", "BUTTONS"]
+
+
+def test_the_vendor_changes_templates_and_phones_until_a_reset(open_desk: Callable[..., Any]) -> None:
+    desk = open_desk(
+        templates=(VendorTemplate("a", "en"), VendorTemplate("a", "de")),
+        phones=(VendorPhone("8615000579987"),),
+    )
+    account = desk.vendor.account
+    assert account.change_template("a", None, status="PAUSED", quality="RED") == 2
+    assert account.change_template("a", "de", category="UTILITY") == 1
+    assert account.change_template("b", None, status="PAUSED") == 0
+    listed = desk.ask({"Action": "GetTemplates", "BusinessPhone": "8615000579987"}).json["Data"]["Data"]
+    assert [(one["Status"], one["Category"]) for one in listed] == [
+        ("PAUSED", "MARKETING"),
+        ("PAUSED", "UTILITY"),
+    ]
+    assert account.change_phone("8615000579987", quality_rating="RED")
+    assert not account.change_phone("8615000579980", quality_rating="RED")
+    desk.vendor.reset(0.0)
+    assert {one.status for one in desk.vendor.account.templates.values()} == {"APPROVED"}
+
+
+def test_a_file_is_known_to_its_sender_for_30_days_or_until_it_is_deleted(
+    open_desk: Callable[..., Any],
+) -> None:
+    desk = open_desk(media="uploaded", nonce_window_seconds=0)
+    sender, other, day = "8615000579987", "8615000579988", 86_400
+
+    def call(action: str, at: float = 0.0, **fields: Any) -> Any:
+        return desk.ask({"Action": action, "BusinessPhone": sender} | fields, at=at)
+
+    id = call("UploadMedia", File=b64encode(b"\xff\xd8\xff picture").decode()).json["Data"]["Id"]
+    found = call("GetMedia", MediaId=id, at=29 * day).json["Data"]
+    assert set(found) == {"FileName", "MimeType", "URL"}
+    assert found["MimeType"] == "image/jpeg"
+    assert call("GetMedia", MediaId=id, BusinessPhone=other).ret_code == 17113
+    assert call("GetMedia", MediaId=id, at=30 * day).ret_code == 17113
+    assert desk.ask(Type="image", Content={"id": id}).ret_code == 0
+    assert desk.ask(Type="image", Content={"id": "x"}).message.startswith("(#131053)")
+    assert call("DeleteMedia", MediaId=id).ret_code == 0
+    assert call("DeleteMedia", MediaId=id).ret_code == 17114
+    assert desk.ask(Type="image", Content={"id": id}).message.startswith("(#131053)")
