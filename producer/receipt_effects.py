@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from bulksend.gateway import Family, outcome_of
 from bulksend.gateway.receipts import whatsapp_code_of
-from bulksend.ledger import counters, failed_receipts, remedies
+from bulksend.ledger import counters, failed_receipts, operator_log, remedies, suppressions
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.failed_receipts import FailedReceipt
 from bulksend.messaging.outcome import Accepted, Remedy, Scope
@@ -92,11 +92,12 @@ class ReceiptEffects:
                 self._slow.add((scope, self._id_of(scope, each.receipt)))
 
     def _suppress(self, tx: Connection, asked: _Asked) -> bool:
-        wanted = asked.remedy.suppress
-        if wanted is None:
+        wanted, receipt = asked.remedy.suppress, asked.receipt
+        # A person has resumed, or was allowed again, since this message was sent.
+        if wanted is None or receipt.at <= suppressions.lifted_at(tx, receipt.recipient):
             return False
         return remedies.suppress(
-            tx, asked.receipt.recipient, wanted, code=asked.code, why=asked.why, actor=ACTOR
+            tx, receipt.recipient, wanted, code=asked.code, why=asked.why, actor=ACTOR, at=receipt.at
         )
 
     def _pause(self, tx: Connection, asked: list[_Asked]) -> int:
@@ -111,7 +112,7 @@ class ReceiptEffects:
         paused = 0
         for (scope, id), each in wanted.items():
             # A person has resumed it since this message was sent.
-            if each.receipt.at <= failed_receipts.resumed_at(tx, scope.value, id):
+            if each.receipt.at <= operator_log.last(tx, scope.value, id, "resume"):
                 continue
             if remedies.pause(tx, scope, id, why=f"receipt: {each.why}", actor=ACTOR):
                 log.error("paused", scope=scope.value, why=each.why)

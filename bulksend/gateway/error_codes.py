@@ -293,7 +293,9 @@ TABLE: tuple[CodeRow, ...] = (
         _suppress(Suppress("marketing", for_ms=DAY_MS)),
     ),
     _whatsapp([130472], "the recipient is part of a WhatsApp experiment", FAIL),
-    _whatsapp([131050], "the recipient opted out of marketing", _suppress(Suppress("marketing"))),
+    _whatsapp(
+        [131050], "the recipient opted out of marketing", _suppress(Suppress("marketing", by_switch=True))
+    ),
     _whatsapp([130403], "we blocked this recipient", _suppress(Suppress("all"))),
     _whatsapp(
         [131026],

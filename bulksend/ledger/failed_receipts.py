@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, text, update
 
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import among, prefer_indexes
-from bulksend.ledger.schema import NOT_ACTED_SQL, acts, messages, receipts
+from bulksend.ledger.schema import NOT_ACTED_SQL, messages, receipts
 
 
 class FailedReceipt(NamedTuple):
@@ -48,14 +48,3 @@ def take(tx: Connection, limit: int) -> list[FailedReceipt]:
         for row in found
         if (of := known.get(message := str(row.message_pk))) is not None
     ]
-
-
-def resumed_at(tx: Connection, scope: str, subject: str) -> int:
-    """When a person last resumed it; 0: never."""
-    at = tx.execute(
-        select(acts.c.at)
-        .where(acts.c.scope == scope, acts.c.subject == subject, acts.c.act == "resume")
-        .order_by(acts.c.id.desc())
-        .limit(1)
-    ).scalar()
-    return int(at or 0)

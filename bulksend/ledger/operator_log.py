@@ -126,6 +126,17 @@ def of(tx: Connection, scope: str, subject: str) -> list[Act]:
     return [_act(row) for row in rows.mappings()]
 
 
+def last(tx: Connection, scope: str, subject: str, act: str) -> int:
+    """When the newest act of this kind on a subject happened, in ms; 0: never."""
+    at = tx.execute(
+        select(acts.c.at)
+        .where(acts.c.scope == scope, acts.c.subject == subject, acts.c.act == act)
+        .order_by(acts.c.id.desc())
+        .limit(1)
+    ).scalar()
+    return int(at or 0)
+
+
 def delete_old_readings(tx: Connection, keep_ms: int, limit: int = 2000) -> int:
     """Delete the oldest acts of reading that are older than ``keep_ms``; returns how many. All other acts stay."""
     before = lowest_at(read_clock(tx) - keep_ms)

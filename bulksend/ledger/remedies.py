@@ -14,9 +14,19 @@ VENDOR = "vendor"
 
 
 def suppress(
-    tx: Connection, recipient: str, wanted: Suppress, *, code: int | None, why: str, actor: str
+    tx: Connection,
+    recipient: str,
+    wanted: Suppress,
+    *,
+    code: int | None,
+    why: str,
+    actor: str,
+    at: int | None = None,
 ) -> bool:
-    """Suppress a recipient or its country, where ``code`` came on enough different days. Returns whether it did."""
+    """Suppress a recipient or its country, where ``code`` came on enough different days. Returns whether it did.
+
+    ``at``: when the code came, in ms; now, if it is not given.
+    """
     needs_days = wanted.after_days > 1 and code is not None
     if needs_days and suppressions.days_with_code(tx, recipient, code or 0) < wanted.after_days:
         return False
@@ -27,7 +37,10 @@ def suppress(
             return False
         subject = suppressions.COUNTRY + region
     until = None if wanted.for_ms is None else read_clock(tx) + wanted.for_ms
-    suppressions.add(tx, subject, scope=wanted.scope, reason=why, source=VENDOR, actor=actor, until=until)
+    source = suppressions.SWITCH if wanted.by_switch else VENDOR
+    suppressions.add(
+        tx, subject, scope=wanted.scope, reason=why, source=source, actor=actor, until=until, at=at
+    )
     return True
 
 

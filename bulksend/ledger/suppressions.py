@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import array, bound, statement, storable, table
-from bulksend.ledger.clock import current_ms, now_sql, read_clock
+from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among, dialect_insert, rows_changed
 from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, receipts, suppressions
 from bulksend.messaging.number_forms import canonical_number, number_forms
@@ -22,6 +23,7 @@ _DAY_MS = 86_400_000
 _MESSAGES_LOOKED_AT = 1_000
 #: The sources of a suppression that a person asked for, by a word or by WhatsApp's switch; the same way lifts it.
 STOP_WORD, SWITCH = "stop word", "whatsapp preference"
+LIFT = "lift suppression"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,15 @@ def add(
     source: str,
     actor: str,
     until: int | None = None,
+    at: int | None = None,
     only_changes: bool = False,
 ) -> None:
     """Suppress a number or country, and record the act. An existing suppression keeps the later end.
 
-    ``only_changes``: an act that changes nothing is not recorded.
+    ``at``: when it was asked for, by the vendor's clock, in ms. ``only_changes``: an act that changes nothing is not
+    recorded.
     """
-    changed = add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until)
+    changed = add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until, at=at)
     if only_changes and not changed:
         return
     operator_log.record(
@@ -147,6 +151,7 @@ def add_many(
     reason: str,
     source: str,
     until: int | None = None,
+    at: int | None = None,
 ) -> int:
     """Suppress many numbers, as an import does; returns how many rows were added or prolonged.
 
@@ -161,17 +166,12 @@ def add_many(
     longer = or_(
         excluded.until.is_(None), excluded.until > func.coalesce(suppressions.c.until, excluded.until)
     )
-    now = tx.execute(select(current_ms())).scalar_one()
+    now = read_clock(tx)
     statement = statement.on_conflict_do_update(
         index_elements=["subject", "scope"],
-        set_={"until": excluded.until, "reason": excluded.reason, "source": excluded.source},
-        # One that a word may lift becomes one that it may not.
+        set_={name: excluded[name] for name in ("until", "reason", "source", "added_at")},
         where=(longer & suppressions.c.until.is_not(None))
-        | (
-            suppressions.c.source.in_([STOP_WORD, SWITCH])
-            & (excluded.source != suppressions.c.source)
-            & excluded.until.is_(None)
-        ),
+        | (excluded.until.is_(None) & _is_stronger(excluded)),
     )
     changed = 0
     people = list(dict.fromkeys(map(canonical_number, subjects)))
@@ -183,13 +183,28 @@ def add_many(
                 "scope": scope,
                 "reason": storable(reason, 500),
                 "source": storable(source, 100),
-                "added_at": now,
+                "added_at": now if at is None else min(at, now),
                 "until": until,
             }
             for subject in chunk
         ]
         changed += rows_changed(tx, statement.values(values))
     return changed
+
+
+def _is_stronger(new: Any) -> ColumnElement[bool]:
+    """Whether a suppression without end replaces the one that is there, so that less lifts it.
+
+    A start word lifts what a stop word suppressed, WhatsApp's switch what it suppressed, and neither the rest. Of two
+    from the same of these the later one counts.
+    """
+    old = suppressions.c
+    stronger: ColumnElement[bool] = (
+        ((old.source == STOP_WORD) & (new.source != STOP_WORD))
+        | ((old.source == SWITCH) & new.source.not_in([STOP_WORD, SWITCH]))
+        | (old.source.in_([STOP_WORD, SWITCH]) & (new.source == old.source) & (new.added_at > old.added_at))
+    )
+    return stronger
 
 
 def count_new(tx: Connection, subjects: Sequence[str], *, scope: str) -> int:
@@ -214,13 +229,18 @@ def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: 
     return _remove(tx, subject, condition, actor=actor, why=why)
 
 
-def lift_own(tx: Connection, subject: str, *, sources: Collection[str], actor: str, why: str) -> int:
-    """Delete the suppressions of marketing to a person that came from these sources; returns how many there were."""
+def lift_own(
+    tx: Connection, subject: str, *, source: str, actor: str, why: str, at: int | None = None
+) -> int:
+    """Delete the suppressions of marketing to a person that came from this source; returns how many there were.
+
+    ``at``: when it was asked for. What was asked for later stays: callbacks come in any order.
+    """
     condition = (
-        _is_subject(subject)
-        & (suppressions.c.scope == "marketing")
-        & suppressions.c.source.in_(list(sources))
+        _is_subject(subject) & (suppressions.c.scope == "marketing") & (suppressions.c.source == source)
     )
+    if at is not None:
+        condition = condition & (suppressions.c.added_at <= at)
     return _remove(tx, subject, condition, actor=actor, why=why)
 
 
@@ -228,9 +248,19 @@ def _remove(tx: Connection, subject: str, condition: ColumnElement[bool], *, act
     count = tx.execute(delete(suppressions).where(condition)).rowcount
     if count:
         operator_log.record(
-            tx, actor=actor, act="lift suppression", scope="suppression", subject=subject, why=why
+            tx,
+            actor=actor,
+            act=LIFT,
+            scope="suppression",
+            subject=canonical_number(subject),
+            why=why,
         )
     return count
+
+
+def lifted_at(tx: Connection, recipient: str) -> int:
+    """When the newest suppression of this person was lifted, in ms; 0: never."""
+    return operator_log.last(tx, "suppression", canonical_number(recipient), LIFT)
 
 
 def page(

@@ -44,6 +44,8 @@ class Suppress:
     """Only after this code occurred on this many different days."""
     country: bool = False
     """The recipient's whole country, not only the number."""
+    by_switch: bool = False
+    """The person asked for it by WhatsApp's own switch, which can lift it too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,13 @@ class CallbackRules:
         if not (new and keyword and message.recipient):
             return
         if keyword is Keyword.STOP:
-            _stop(tx, message.recipient, suppressions.STOP_WORD, "they wrote or tapped a stop word")
+            _stop(
+                tx, message.recipient, suppressions.STOP_WORD, "they wrote or tapped a stop word", message.at
+            )
         else:
-            _resume(tx, message.recipient, suppressions.STOP_WORD, "they wrote or tapped a start word")
+            _resume(
+                tx, message.recipient, suppressions.STOP_WORD, "they wrote or tapped a start word", message.at
+            )
 
     def _take_notice(self, tx: Connection, notice: Notice) -> None:
         match notice:
@@ -91,10 +95,10 @@ class CallbackRules:
                 self._change_sender(tx, notice)
             case AccountNotice():
                 self._tell_account(tx, notice)
-            case PreferenceNotice(recipient=recipient, stops=True):
-                _stop(tx, recipient, suppressions.SWITCH, "they stopped marketing messages in WhatsApp")
-            case PreferenceNotice(recipient=recipient):
-                _resume(tx, recipient, suppressions.SWITCH, "they resumed marketing messages in WhatsApp")
+            case PreferenceNotice(recipient=person, stops=True, at=at):
+                _stop(tx, person, suppressions.SWITCH, "they stopped marketing messages in WhatsApp", at)
+            case PreferenceNotice(recipient=person, at=at):
+                _resume(tx, person, suppressions.SWITCH, "they resumed marketing messages in WhatsApp", at)
             case SenderNotice() | OtherNotice():
                 pass
 
@@ -114,9 +118,11 @@ class CallbackRules:
         notices.tell_account(tx, self.account, notice.event, notice.detail, actor=ACTOR)
 
 
-def _stop(tx: Connection, person: str, source: str, why: str) -> None:
-    suppressions.add(tx, person, scope="marketing", reason=why, source=source, actor=ACTOR, only_changes=True)
+def _stop(tx: Connection, person: str, source: str, why: str, at: int | None) -> None:
+    suppressions.add(
+        tx, person, scope="marketing", reason=why, source=source, actor=ACTOR, at=at, only_changes=True
+    )
 
 
-def _resume(tx: Connection, person: str, source: str, why: str) -> None:
-    suppressions.lift_own(tx, person, sources=[source], actor=ACTOR, why=why)
+def _resume(tx: Connection, person: str, source: str, why: str, at: int | None) -> None:
+    suppressions.lift_own(tx, person, source=source, actor=ACTOR, why=why, at=at)

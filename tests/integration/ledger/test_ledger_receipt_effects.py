@@ -39,8 +39,8 @@ def suppressed(desk: Any) -> list[tuple[str, str, bool]]:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("#131050", [("marketing", "vendor", False)]),
-        ("131050", [("marketing", "vendor", False)]),
+        ("#131050", [("marketing", "whatsapp preference", False)]),
+        ("131050", [("marketing", "whatsapp preference", False)]),
         ("#131049", [("marketing", "vendor", True)]),
         ("#130403", [("all", "vendor", False)]),
         ("#131026", []),
@@ -68,6 +68,16 @@ def test_a_receipt_acts_once_and_on_record(desk: Any, effects: ReceiptEffects) -
     assert desk.write(effects.act) == {"failed_receipts": 0, "suppressed": 0, "paused": 0}
     acts = desk.read(operator_log.of, "suppression", desk.row(id)["recipient"])
     assert [(act.actor, act.act) for act in acts] == [("receipts", "suppress marketing")] * 2
+
+
+def test_a_receipt_from_before_a_lift_suppresses_nothing(desk: Any, effects: ReceiptEffects) -> None:
+    ((id, message_id),) = accepted(desk)
+    person, before = desk.row(id)["recipient"], desk.now()
+    desk.write(suppressions.add, person, scope="marketing", reason="r", source=suppressions.SWITCH, actor="a")
+    desk.write(suppressions.lift_own, person, source=suppressions.SWITCH, actor="receipts", why="resumed")
+    failed(desk, message_id, "#131050", at=before)
+    assert desk.write(effects.act)["suppressed"] == 0
+    assert suppressed(desk) == []
 
 
 def test_undeliverable_on_three_days_of_thirty_suppresses_all(desk: Any, effects: ReceiptEffects) -> None:
@@ -160,15 +170,22 @@ def test_a_stop_word_is_lifted_by_a_word_only_while_nothing_else_suppresses(desk
         desk.write(suppressions.add, person, scope="marketing", reason="r", source=source, actor="a")
 
     def start() -> int:
-        return desk.write(suppressions.lift_own, person, sources=[suppressions.STOP_WORD], actor="a", why="w")
+        return desk.write(suppressions.lift_own, person, source=suppressions.STOP_WORD, actor="a", why="w")
 
     stop(suppressions.STOP_WORD)
     assert start() == 1
     stop(suppressions.STOP_WORD)
-    desk.write(remedies.suppress, person, Suppress("marketing"), code=131050, why="opted out", actor="a")
+    desk.write(
+        remedies.suppress,
+        person,
+        Suppress("marketing", by_switch=True),
+        code=131050,
+        why="opted out",
+        actor="a",
+    )
     stop(suppressions.STOP_WORD)
     assert start() == 0
-    assert suppressed(desk) == [("marketing", "vendor", False)]
+    assert suppressed(desk) == [("marketing", "whatsapp preference", False)]
 
 
 class Told:

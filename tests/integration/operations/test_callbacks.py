@@ -10,10 +10,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulksend.gateway.receipts import parse
-from bulksend.ledger import events, inbound, notices, operator_log, raw_receipts, senders, suppressions
+from bulksend.ledger import (
+    events,
+    inbound,
+    notices,
+    operator_log,
+    raw_receipts,
+    remedies,
+    senders,
+    suppressions,
+)
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.inbound import Inbound
 from bulksend.ledger.raw_receipts import Callback
+from bulksend.messaging.outcome import Suppress
 from bulksend.messaging.states import Kind
 from bulksend.messaging.stop_words import Keyword, StopWords
 from bulksend.operations.callbacks import CallbackRules
@@ -160,7 +170,27 @@ def test_whatsapps_own_switch_stops_and_resumes(desk: Desk, rules: CallbackRules
     assert stops(desk) == [("marketing", "whatsapp preference")]
     take(desk, rules, written("start"))
     assert stops(desk) == [("marketing", "whatsapp preference")]
-    take(desk, rules, switched("resume", 1764400002))
+    take(desk, rules, switched("stop", 1764400005))
+    take(desk, rules, switched("resume", 1764400002))  # came late: the person has stopped again since
+    assert stops(desk) == [("marketing", "whatsapp preference")]
+    take(desk, rules, switched("resume", 1764400006))
+    assert stops(desk) == []
+
+
+def test_whatsapps_switch_lifts_what_its_code_suppressed(desk: Desk, rules: CallbackRules) -> None:
+    wanted = Suppress("marketing", by_switch=True)
+    desk.write(
+        remedies.suppress, PERSON, wanted, code=131050, why="opted out", actor="receipts", at=1764400001000
+    )
+    take(desk, rules, written("start"))
+    assert stops(desk) == [("marketing", "whatsapp preference")]
+    preference = {
+        "wa_id": PERSON,
+        "category": "marketing_messages",
+        "value": "resume",
+        "timestamp": 1764400002,
+    }
+    take(desk, rules, change("user_preferences", 1764400002, user_preferences=[preference]))
     assert stops(desk) == []
 
 

@@ -93,7 +93,7 @@ WHATSAPP: list[tuple[list[int], Check]] = [
     ),
     ([131049], refused(suppress=Suppress("marketing", for_ms=DAY_MS))),
     ([130472], FAIL),
-    ([131050], refused(suppress=Suppress("marketing"))),
+    ([131050], refused(suppress=Suppress("marketing", by_switch=True))),
     ([130403], refused(suppress=Suppress("all"))),
     ([131026], refused(suppress=Suppress("all", after_days=3))),
     ([131021], FAIL),
