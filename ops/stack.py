@@ -34,7 +34,7 @@ from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipt_tokens import add_token
 from bulksend.settings import Settings, read_dotenv
 from ops.local.ports import free_port, is_free
-from ops.local.process import CannotStart, ChildProcess, log_tail
+from ops.local.process import CannotStart, ChildProcess, RestartPauses, log_tail
 from ops.local.valkey import EmbeddedValkey
 
 #: The checkout or installation that the processes import from.
@@ -50,10 +50,6 @@ _RECEIPTS = {
     "read_share": 0.5,
 }
 _ALLOW_PRIVATE = "BULKSEND_WEBHOOKS_ALLOW_PRIVATE"
-#: A process that ended is started again: at once the first time, then after growing waits of at most this long.
-_MAX_BACKOFF_S = 30.0
-#: A process that ran for this long failed for a new reason: its waits begin again.
-_STABLE_S = 60.0
 
 
 @dataclass(slots=True)
@@ -63,7 +59,7 @@ class Member:
     name: str
     arguments: tuple[str, ...]
     child: ChildProcess | None = None
-    failures: int = 0
+    pauses: RestartPauses = field(default_factory=RestartPauses)
     restart_at: float = 0.0
     started_at: float = 0.0
 
@@ -180,11 +176,8 @@ class Stack:
             if status is None:
                 return
             member.child = None
-            if time.monotonic() - member.started_at > _STABLE_S:
-                member.failures = 0
-            pause = 0.0 if not member.failures else min(_MAX_BACKOFF_S, 2.0**member.failures)
-            member.failures += 1
-            member.restart_at = time.monotonic() + pause
+            now = time.monotonic()
+            member.restart_at = now + member.pauses.after(now - member.started_at)
             tell(f"{member.name} ended with status {status}: {log_tail(self._log(member))}")
         if time.monotonic() >= member.restart_at:
             self._launch(member)

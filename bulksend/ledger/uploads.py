@@ -80,15 +80,11 @@ def of_campaign(tx: Connection, campaign_id: str) -> Upload | None:
     return _first(tx, newest.order_by(uploads.c.id.desc()).limit(1))
 
 
-def by_key(tx: Connection, campaign_key: str) -> Upload | None:
-    """The oldest live file whose campaign has or gets that key; None where there is none."""
-    alike = select(*_SHOWN).where(text(LIVE_UPLOADS_SQL), uploads.c.campaign_key == campaign_key)
-    return _first(tx, alike.order_by(uploads.c.id).limit(1))
-
-
-def waiting(tx: Connection, *, most_bytes: int | None = None, limit: int = 50) -> list[Upload]:
-    """Files that no intake has, the oldest first; with ``most_bytes`` only those up to that size."""
-    query = select(*_SHOWN).where(text(LIVE_UPLOADS_SQL), _is_free())
+def waiting(
+    tx: Connection, *, over_bytes: int = 0, most_bytes: int | None = None, limit: int = 50
+) -> list[Upload]:
+    """Files of these sizes that no intake has, the oldest first."""
+    query = select(*_SHOWN).where(text(LIVE_UPLOADS_SQL), _is_free(), uploads.c.bytes > over_bytes)
     if most_bytes is not None:
         query = query.where(uploads.c.bytes <= most_bytes)
     return [_from_row(row) for row in tx.execute(query.order_by(uploads.c.id).limit(limit)).mappings()]
@@ -132,6 +128,12 @@ def finish(tx: Connection, id: str, owner: str, *, campaign_id: str, report: str
         ended_at=current_ms(),
     )
     return tx.execute(done).rowcount == 1
+
+
+def end_repeated(tx: Connection, id: str, report: str) -> None:
+    """Its rows were all taken in before it came."""
+    ended = update(uploads).where(uploads.c.id == id)
+    tx.execute(ended.values(state=UploadState.DONE.value, report=report, ended_at=current_ms()))
 
 
 def refuse(tx: Connection, id: str, owner: str, *, code: str, why: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,9 @@ import typer
 
 from ops.cli.arguments import Json, Why
 from ops.cli.context import DONE, FAILED, actor, check_ledger_is_chosen, command, ledger, settings
+
+#: Requests, workers and the ledger come before the intake where they share a processor.
+_INTAKE_NICENESS = 5
 
 
 def register_first(app: typer.Typer) -> None:
@@ -25,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("relay")(relay)
     app.command("notifier")(notifier)
     app.command("serve")(serve)
+    app.command("intake", hidden=True)(intake)
     # Its options, --help among them, are the simulator's own.
     app.command(
         "simulate",
@@ -176,6 +181,25 @@ def serve(
     check_ledger_is_chosen(of)
     logs.configure(of.log_level, of.log_format)
     run(of, host=host, port=port)
+    return DONE
+
+
+@command
+def intake() -> int:
+    """Take in the large files that were posted to `serve`, which starts this for them, until none waits."""
+    from bulksend import logs
+    from bulksend.bootstrap import checked_database
+    from ops.cli.signals import stop_event
+    from producer.intake import tune_interpreter
+    from producer.uploads import UploadIntake, Uploads
+
+    of = settings()
+    logs.configure(of.log_level, of.log_format)
+    stop = stop_event()
+    tune_interpreter()
+    os.nice(_INTAKE_NICENESS)
+    with closing(checked_database(of)) as database:
+        UploadIntake(Uploads.from_settings(of, database), large=True, stopping=stop).drain()
     return DONE
 
 

@@ -22,12 +22,13 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
+from ops.http.large_uploads import LargeUploads
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.services import REDIS_S, Services
 from ops.http.suppression_imports import SuppressionImports
 from producer import Producer
-from producer.intake import Intake, tune_interpreter
+from producer.intake import tune_interpreter
 from producer.uploads import UploadIntake, Uploads, UploadStore
 
 #: A stop waits this long for requests that are being answered.
@@ -38,17 +39,11 @@ _SWITCH_S = 0.001
 def services_of(of: Settings) -> Services:
     """The services by these settings. Raises what bootstrap.checked_database raises."""
     database = bootstrap.checked_database(of)
-    max_bytes = of.upload_max_mb << 20
-    uploads = Uploads(
-        of,
-        database,
-        UploadStore(Path(of.upload_dir), max_bytes=max_bytes),
-        Intake.from_settings(of, database),
-    )
+    uploads = Uploads.from_settings(of, database)
     cipher = bootstrap.cipher(of)
     exports = ExportFiles(database, cipher, Path(of.export_dir))
     imports = SuppressionImports(
-        database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=max_bytes)
+        database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=uploads.store.max_bytes)
     )
     return Services(
         settings=of,
@@ -58,7 +53,8 @@ def services_of(of: Settings) -> Services:
         limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None, timeout_s=REDIS_S),
         keys=KeyRing(database),
         uploads=uploads,
-        upload_intake=UploadIntake(uploads, keep=of.upload_keep),
+        upload_intake=UploadIntake(uploads),
+        large_uploads=LargeUploads(UploadIntake(uploads, large=True)),
         receipts=_receipts(of),
         cursors=Cursors(database),
         exports=exports,

@@ -25,6 +25,7 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
+from ops.http.large_uploads import LargeUploads
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.suppression_imports import SuppressionImports
@@ -50,6 +51,7 @@ class Services:
     request_rate: RequestRate
     uploads: Uploads
     upload_intake: UploadIntake
+    large_uploads: LargeUploads
     cursors: Cursors
     exports: ExportFiles
     imports: SuppressionImports
@@ -64,12 +66,15 @@ class Services:
     def start(self) -> None:
         """Begin the work beside requests."""
         self.upload_intake.start()
+        self.large_uploads.start()
         self.jobs.start()
 
     def stop(self) -> None:
         """End the work beside requests, in order."""
+        self.large_uploads.ask_to_stop()
         self.jobs.stop()
         self.upload_intake.stop()
+        self.large_uploads.stop()
 
     def close(self) -> None:
         """Store what waits to be written, and close the ledger's connections."""

@@ -97,6 +97,12 @@ class ChildProcess:
         if self.running:
             self.process.send_signal(by if by is not None else self._stop_signal)
 
+    def wait(self) -> int:
+        """Wait for its end. Returns its exit status. Another thread may ask it to stop meanwhile."""
+        status = self.process.wait()
+        self._release()
+        return status
+
     def wait_or_kill(self, grace_s: float) -> int:
         """Wait at most ``grace_s`` for its end, then kill it. Returns its exit status."""
         try:
@@ -125,6 +131,25 @@ class ChildProcess:
                 pipe.write(b"\n")
             pipe.close()
             self._guard.wait()
+
+
+class RestartPauses:
+    """How long to wait before a process that ended is started again: not at all first, then longer each time."""
+
+    _LONGEST_S = 30.0
+    #: A process that ran for this long failed for a new reason.
+    _STABLE_S = 60.0
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def after(self, ran_s: float) -> float:
+        """The wait in seconds before the next start of one that ran for so long."""
+        if ran_s > self._STABLE_S:
+            self._failures = 0
+        pause = 0.0 if not self._failures else min(self._LONGEST_S, 2.0**self._failures)
+        self._failures += 1
+        return pause
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None] | None:

@@ -1,6 +1,6 @@
-"""Posted files are taken in on threads of ``serve``. A file whose process ended goes on where it stopped, in any other.
+"""Posted files are taken in: small ones by a thread of ``serve``, large ones by a process that it starts for them.
 
-One thread takes only small files, so that they do not wait behind one of millions of rows.
+A file whose process ended goes on where it stopped, in any other.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 LEASE_MS, RENEW_S = 6_000, 1.5
 #: Files of other processes are looked for this often.
 LOOK_S = 1.0
+#: Reading and checking a row computes: a larger file would slow the answers of the process that takes it in.
 SMALL_BYTES = 1 << 20
 #: As many unexpected errors of its intake end an upload.
 MOST_FAILURES = 5
@@ -45,34 +46,39 @@ class _GivenUp(Exception):
 class UploadIntake:
     """Takes in what ``uploads`` puts on record. ``start`` it, and ``stop`` it in order."""
 
-    def __init__(self, of: Uploads, *, keep: bool = False) -> None:
+    def __init__(self, of: Uploads, *, large: bool = False, stopping: threading.Event | None = None) -> None:
+        """Of the files above SMALL_BYTES if ``large``, else of the others. ``stopping`` stops it as ``stop`` does."""
         self._of = of
-        self._keep = keep
+        self._large = large
         self._owner = new_id()
-        self._stopping = threading.Event()
+        self._stopping = threading.Event() if stopping is None else stopping
         self._changed = threading.Condition()
         self._ended: dict[str, BulksendError | None] = {}
         """The results that callers wait for."""
         self._awaited: set[str] = set()
-        self._threads: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
         self._swept_at = float("-inf")
 
     def start(self) -> None:
-        """Begin to take files in."""
-        self._threads = [
-            threading.Thread(target=self._run, args=(most,), name=name, daemon=True)
-            for name, most in (("uploads", None), ("small uploads", SMALL_BYTES))
-        ]
-        for thread in self._threads:
-            thread.start()
+        """Begin to take files in, on a thread."""
+        self._thread.start()
 
     def stop(self) -> None:
         """End after the chunk that is being stored. What is left goes on at the next start."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def drain(self) -> None:
+        """Take in what waits, on this thread, until nothing does or ``stopping`` is set."""
+        while not self._stopping.is_set() and (upload := self._next()) is not None:
+            self._take(upload)
+
+    def waits(self) -> bool:
+        """Whether a file waits that is on this disk."""
+        return next(self._found(), None) is not None
 
     @contextmanager
     def awaiting(self, id: str) -> Iterator[None]:
@@ -93,32 +99,33 @@ class UploadIntake:
             self._changed.wait_for(lambda: id in self._ended or self._stopping.is_set(), seconds)
             return self._ended.get(id)
 
-    def _run(self, most_bytes: int | None) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                upload = self._next(most_bytes)
-                if upload is not None:
-                    self._take(upload)
-                    continue
-                if most_bytes is None:
-                    self._sweep()
+                self.drain()
+                self._sweep()
             except Exception as error:  # noqa: BLE001 - the ledger may be away; the file waits
                 log.warning("uploads_not_taken_in", error=log_text(error))
             with self._changed:
                 if not self._stopping.is_set():
                     self._changed.wait(LOOK_S)
 
-    def _next(self, most_bytes: int | None) -> Upload | None:
-        """A file that is on this disk and that no other intake has."""
-        of = self._of
-        with of.database.read() as tx:
-            found = uploads.waiting(tx, most_bytes=most_bytes)
-        for upload in found:
-            if of.store.path(upload.id, upload.file).exists() and of.database.retrying(
+    def _next(self) -> Upload | None:
+        """A file that no other intake has; it is this one's now."""
+        for upload in self._found():
+            if self._of.database.retrying(
                 lambda tx, id=upload.id: uploads.claim(tx, id, self._owner, LEASE_MS)  # type: ignore[misc]
             ):
                 return upload
         return None
+
+    def _found(self) -> Iterator[Upload]:
+        """The files that wait and are on this disk."""
+        of = self._of
+        over, most = (SMALL_BYTES, None) if self._large else (0, SMALL_BYTES)
+        with of.database.read() as tx:
+            found = uploads.waiting(tx, over_bytes=over, most_bytes=most)
+        return (each for each in found if of.store.path(each.id, each.file).exists())
 
     def _take(self, upload: Upload) -> None:
         lease = _Lease(self._of, upload.id, self._owner, self._stopping)
@@ -175,8 +182,7 @@ class UploadIntake:
             campaign_control.cancel(self._of.database, campaign.id, actor=upload.created_by, why=why)
 
     def _end(self, upload: Upload, error: BulksendError | None) -> None:
-        if not self._keep:
-            self._of.store.remove(upload.id)
+        self._of.delete(upload.id)
         with self._changed:
             if upload.id in self._awaited:
                 self._ended[upload.id] = error
@@ -187,7 +193,7 @@ class UploadIntake:
         if time.monotonic() - self._swept_at < SWEEP_S:
             return
         self._swept_at = time.monotonic()
-        found = self._of.store.abandoned(complete=not self._keep)
+        found = self._of.store.abandoned(complete=not self._of.settings.upload_keep)
         if not found:
             return
         with self._of.database.read() as tx:

@@ -15,14 +15,15 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, uploads
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
-from bulksend.ledger.uploads import Upload
+from bulksend.ledger.uploads import Upload, UploadState
 from bulksend.messaging import Kind
 from bulksend.messaging.argument_naming import as_json_field
 from bulksend.settings import Settings
 from producer.files import FilePlan, plan_file
 from producer.forecast import LedgerState, forecast, read_state
-from producer.intake import Intake
+from producer.intake import Intake, IntakeReport
 from producer.uploads.store import StoredFile, UploadStore
 
 
@@ -94,6 +95,12 @@ class Uploads:
     store: UploadStore
     intake: Intake
 
+    @classmethod
+    def from_settings(cls, of: Settings, database: Database) -> Uploads:
+        """In the folder of these settings."""
+        store = UploadStore(Path(of.upload_dir), max_bytes=of.upload_max_mb << 20)
+        return cls(of, database, store, Intake.from_settings(of, database))
+
     def accept(
         self,
         options: CampaignOptions,
@@ -101,8 +108,8 @@ class Uploads:
         by: Poster,
         *,
         idempotency_key: str | None,
-    ) -> str:
-        """Put the campaign of a file on record; returns the id under which it is found. It is taken in from now on.
+    ) -> bool:
+        """Put the campaign of a file on record; returns whether rows are left to take in, which begins now.
 
         ``idempotency_key`` finds the campaign of an earlier request of the same poster. Raises InvalidInput when the
         options or the file are wrong or the key belongs to another campaign, AccessDenied.
@@ -116,10 +123,18 @@ class Uploads:
                 '"again": true needs an Idempotency-Key header, so that a repeated request does not send once more'
             )
         with self.database.read() as tx:
-            state = read_state(plan, tx)
-        id = self.database.retrying(lambda tx: self._record(tx, plan, state, options, file))
+            now = read_state(plan, tx)
+        state = self.database.retrying(lambda tx: self._record(tx, plan, now, options, file))
         reach("upload_accepted")
-        return id
+        if state in uploads.LIVE:
+            return True
+        self.delete(file.id)
+        return False
+
+    def delete(self, id: str) -> None:
+        """Delete a file whose rows are all taken in, unless files are kept."""
+        if not self.settings.upload_keep:
+            self.store.remove(id)
 
     def forecast(self, options: CampaignOptions, file: StoredFile, by: Poster) -> dict[str, object]:
         """What the campaign would be; nothing is changed. Raises as ``accept``, and SamePeople."""
@@ -158,16 +173,16 @@ class Uploads:
         return plan
 
     def _record(
-        self, tx: Connection, plan: FilePlan, state: LedgerState, options: CampaignOptions, file: StoredFile
-    ) -> str:
+        self, tx: Connection, plan: FilePlan, now: LedgerState, options: CampaignOptions, file: StoredFile
+    ) -> UploadState:
         if (again := uploads.get(tx, file.id)) is not None:
             # The first COMMIT took place, and only its answer was lost.
-            return again.campaign_id or again.id
-        campaign_id = self._campaign_id(tx, plan, state)
+            return again.state
+        campaign = self._campaign(tx, plan, now)
         uploads.add(
             tx,
             id=file.id,
-            campaign_id=campaign_id,
+            campaign_id=None if campaign is None else campaign.id,
             options=json.dumps(asdict(options)),
             campaign_key=plan.key,
             source_hash=plan.hash,
@@ -176,20 +191,20 @@ class Uploads:
             bytes=file.bytes,
             created_by=plan.created_by[:100],
         )
-        if campaign_id is not None:
-            return campaign_id
-        earlier = uploads.by_key(tx, plan.key) if plan.into is None else None
-        return earlier.id if earlier is not None else file.id
+        if campaign is None or plan.into is not None or campaign.intake_done_at is None:
+            return UploadState.STORED
+        repeated = IntakeReport(campaign.id, repeated=True, resumed_at=campaign.rows_read)
+        uploads.end_repeated(tx, file.id, report_json(repeated.as_json()))
+        return UploadState.DONE
 
-    def _campaign_id(self, tx: Connection, plan: FilePlan, state: LedgerState) -> str | None:
+    def _campaign(self, tx: Connection, plan: FilePlan, now: LedgerState) -> Campaign | None:
         """The campaign that gets the rows, made here where that needs no look at them; else None."""
         if plan.into is not None:
-            into = None if state.continues is None else state.continues.into
-            return None if into is None else into.id
-        if state.alike and campaigns.by_key(tx, plan.key) is None:
+            return None if now.continues is None else now.continues.into
+        if now.alike and campaigns.by_key(tx, plan.key) is None:
             # Some of the rows may be for people who have this message.
             return None
-        return self.intake.create(tx, plan.campaign(state.now_ms))[0].id
+        return self.intake.create(tx, plan.campaign(now.now_ms))[0]
 
 
 def _derived_key(scope: str, idempotency_key: str) -> str:

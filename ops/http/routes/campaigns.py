@@ -34,7 +34,7 @@ from ops.http.idempotency import Once, OneAnswer
 from ops.http.message_json import MOST_TTL_S
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
 from ops.http.uploads import ROWS, Posted, receive
-from producer.uploads import CampaignOptions, Poster
+from producer.uploads import SMALL_BYTES, CampaignOptions, Poster
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
@@ -153,7 +153,7 @@ async def post(
 def _take(
     services: Services, principal: Principal, posted: Posted, idempotency_key: str | None
 ) -> dict[str, Any]:
-    """Put it on record, and wait a moment for its counts. A file that is not on record is deleted."""
+    """Put it on record, and wait a moment for the counts of a small one. A file that is not on record is deleted."""
     id = posted.file.id
     with services.upload_intake.awaiting(id):
         try:
@@ -163,11 +163,17 @@ def _take(
                 forecast = services.uploads.forecast(body.options(), posted.file, by)
                 services.uploads.store.remove(id)
                 return forecast
-            services.uploads.accept(body.options(), posted.file, by, idempotency_key=idempotency_key)
+            has_rows = services.uploads.accept(
+                body.options(), posted.file, by, idempotency_key=idempotency_key
+            )
         except (InvalidInput, RequestValidationError):
             services.uploads.store.remove(id)
             raise
-        refused = services.upload_intake.result(id, services.answer_s)
+        refused = None
+        if has_rows and posted.file.bytes > SMALL_BYTES:
+            services.large_uploads.wake()
+        elif has_rows:
+            refused = services.upload_intake.result(id, services.answer_s)
     if refused is not None:
         raise refused
     with services.database.read() as tx:

@@ -1,0 +1,104 @@
+"""Has large posted files taken in by a process of their own, ``bulksend intake``.
+
+Reading and checking millions of rows computes: on a thread of ``serve`` it would hold up the answers to other requests.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from bulksend.ledger.driver_errors import log_text
+from ops.local.process import ChildProcess, RestartPauses
+from producer.uploads import UploadIntake
+
+log = structlog.get_logger(__name__)
+
+#: How often the ledger is asked for files that another process left.
+LOOK_S = 1.0
+#: A stop waits this long for the chunk that is being stored. The file goes on at the next start all the same.
+STOP_S = 10.0
+_STDERR = 2
+
+
+def start_intake() -> ChildProcess:
+    """The command, with the settings, the log and the folder of this process. Raises OSError."""
+    return ChildProcess((sys.executable, "-m", "ops.cli.main", "intake"), output=_STDERR)
+
+
+class LargeUploads:
+    """Starts the process when a file waits. It leaves when none does, and ends with this one."""
+
+    def __init__(self, intake: UploadIntake, start_child: Callable[[], ChildProcess] = start_intake) -> None:
+        """``intake`` tells whether a file waits; it takes none in."""
+        self._intake = intake
+        self._start_child = start_child
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._child: ChildProcess | None = None
+        self._pauses = RestartPauses()
+        self._thread = threading.Thread(target=self._run, name="large uploads", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look for files."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once."""
+        self._wake.set()
+
+    def ask_to_stop(self) -> None:
+        """Have the process end after the chunk that it stores, without waiting."""
+        with self._lock:
+            self._stopping.set()
+            if self._child is not None:
+                self._child.ask_to_stop()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the process in order. What is left of a file goes on at the next start."""
+        self.ask_to_stop()
+        if not self._thread.is_alive():
+            return
+        self._thread.join(STOP_S)
+        with self._lock:
+            if self._child is not None:
+                self._child.ask_to_stop(signal.SIGKILL)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                if self._intake.waits():
+                    self._stopping.wait(self._one_child())
+                    continue
+            except Exception as error:  # noqa: BLE001 - the ledger may be away; the file waits
+                log.warning("uploads_not_taken_in", error=log_text(error))
+            self._wake.wait(LOOK_S)
+
+    def _one_child(self) -> float:
+        """Have a process take in what waits; returns the wait in seconds until the next may start."""
+        began = time.monotonic()
+        with self._lock:
+            if self._stopping.is_set():
+                return 0.0
+            child = self._child = self._start_child()
+        log.info("intake_started", pid=child.pid)
+        status = child.wait()
+        with self._lock:
+            self._child = None
+        if self._stopping.is_set():
+            return 0.0
+        if status == 0:
+            self._pauses = RestartPauses()
+            return 0.0
+        pause = self._pauses.after(time.monotonic() - began)
+        log.error("intake_ended", status=status, again_in_s=pause)
+        return pause
