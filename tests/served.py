@@ -19,6 +19,7 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.settings import Settings
 from ops.http.app import create_app
+from ops.http.connections import Connection
 from ops.http.server import services_of
 from ops.local.ports import free_port
 from ops.local.postgres import EmbeddedPostgres
@@ -28,13 +29,16 @@ from ops.local.valkey import EmbeddedValkey
 class Served:
     """On a thread of its own, as ``bulksend serve`` has it."""
 
-    def __init__(self, app: FastAPI, lifespan: Literal["auto", "off"] = "auto") -> None:
+    def __init__(
+        self, app: FastAPI, lifespan: Literal["auto", "off"] = "auto", http: type[Connection] = Connection
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._app = app
         config = uvicorn.Config(
             self._app,
             port=self.port,
+            http=http,
             lifespan=lifespan,
             log_config=None,
             access_log=False,

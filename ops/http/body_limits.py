@@ -1,10 +1,11 @@
-"""How large the body of a request may be. A larger one is refused with 413 before more of it is read.
+"""How large the body of a request may be, and how slow. Beyond that it is refused before more of it is read.
 
-Receipts have a limit of their own, in ``receipts_in``, and so have uploads, by a setting.
+Receipts have a size of their own, in ``receipts_in``, and so have uploads, by a setting.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
@@ -18,6 +19,49 @@ DEFAULT = 1 * MB
 LARGER: Mapping[str, int] = {"/v1/messages": 8 * MB}
 #: Routes that check the size themselves: of every body, or of a form with a file.
 UPLOADS, FORMS = frozenset({"/v1/campaigns"}), frozenset({"/v1/suppressions/import"})
+#: Each further part of a body of this many bytes, and the last one, must come within this many seconds of waiting.
+PART_BYTES, PART_S = 32 * 1024, 30.0
+
+
+class BodyTooSlow(HTTPException):
+    """A body comes so slowly that it would hold what was made for it, such as a file, for hours."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            408,
+            f"the body came too slowly: less than {PART_BYTES:,} bytes in {PART_S:g} s; nothing was kept. Repeat the "
+            "request, with the same Idempotency-Key if it has one",
+            {"Connection": "close"},
+        )
+
+
+class BodyReader:
+    """Receives a body. Only the time in which the caller is waited for counts: a slow disk of ours is not its fault."""
+
+    def __init__(self, receive: Receive, part_s: float = PART_S) -> None:
+        self._receive = receive
+        self._part_s = part_s
+        self._left_s = part_s
+        self._bytes = 0
+        self._is_whole = False
+
+    async def __call__(self) -> Message:
+        """The next message of the server. Raises BodyTooSlow."""
+        if self._is_whole:
+            return await self._receive()
+        time = asyncio.get_running_loop().time
+        began = time()
+        try:
+            async with asyncio.timeout(self._left_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        self._is_whole = not message.get("more_body", False)
+        self._left_s -= time() - began
+        self._bytes += len(message.get("body", b""))
+        if self._bytes >= PART_BYTES:
+            self._bytes, self._left_s = 0, self._part_s
+        return message
 
 
 class BodyTooLarge(HTTPException):
@@ -37,8 +81,9 @@ class BodyTooLarge(HTTPException):
 class BodyLimits:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, part_s: float = PART_S) -> None:
         self._app = app
+        self._part_s = part_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
@@ -46,6 +91,7 @@ class BodyLimits:
             return
         read = 0
         limit: int | None = None
+        receive = BodyReader(receive, self._part_s)
 
         async def receive_limited() -> Message:
             nonlocal read, limit

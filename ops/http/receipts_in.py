@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.raw_receipts import Callback
 from bulksend.operations.receipt_tokens import TokenRing
+from ops.http.body_limits import BodyReader, BodyTooSlow
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 
 log = structlog.get_logger(__name__)
@@ -72,9 +73,13 @@ class ReceiptsIn:
             elif name == b"content-length" and int(value) > MOST_BYTES:
                 await _answer(send, 413, _problem(413, f"a receipt has at most {MOST_BYTES} bytes"))
                 return
-        body = b""
+        body, receive = b"", BodyReader(receive)
         while True:
-            message = await receive()
+            try:
+                message = await receive()
+            except BodyTooSlow as error:
+                await _answer(send, 408, _problem(408, error.detail))
+                return
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
@@ -145,7 +150,9 @@ def _problem(status: int, detail: str) -> bytes:
 async def _answer(send: Send, status: int, body: bytes) -> None:
     kind = b"application/json" if status == 200 else b"application/problem+json"
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-    if status in (503, 413):
-        headers.append((b"connection", b"close") if status == 413 else (b"retry-after", b"1"))
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    elif status in (408, 413):
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

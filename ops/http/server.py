@@ -18,6 +18,7 @@ from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipts import store_callbacks
 from bulksend.settings import Settings
 from ops.http.app import create_app
+from ops.http.connections import Connection
 from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
@@ -119,6 +120,7 @@ def serve(of: Settings, *, host: str, port: int) -> None:
             create_app(services),
             host=host,
             port=port,
+            http=Connection,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -5,7 +5,6 @@ An import of suppressions comes as multipart too.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ from producer.uploads import Incoming, StoredFile, UploadStore
 JSON_BYTES = 8 << 20
 #: As much of a file is written at once.
 _WRITTEN_AT_ONCE = 1 << 20
-#: A body of which nothing comes for this long is given up.
-IDLE_S = 60.0
 #: The name of rows that come as JSON, for errors and for the campaign.
 ROWS = "rows.jsonl"
 
@@ -68,16 +65,9 @@ def _check_announced(request: Request, store: UploadStore) -> None:
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
     try:
-        while True:
-            async with asyncio.timeout(IDLE_S):
-                chunk = await anext(stream, None)
-            if chunk is None:
-                return
+        async for chunk in request.stream():
             yield chunk
-    except TimeoutError:
-        raise InvalidInput(f"the body stopped in the middle: nothing came for {IDLE_S:g} s") from None
     except ClientDisconnect:
         raise InvalidInput("the connection was closed before the whole body came") from None
 
