@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Update, delete, insert, or_, select, text, update
+from sqlalchemy import Connection, RowMapping, Select, Update, delete, insert, or_, select, text, update
 
 from bulksend.errors import NotFound
 from bulksend.ledger.bulk_parameters import storable
@@ -73,12 +73,22 @@ def get(tx: Connection, id: str, kind: str) -> Job:
     """One job of a kind. Raises NotFound, also when it is deleted."""
     row = None
     if is_id(id):
-        kept = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > current_ms())
-        found = select(jobs).where(jobs.c.id == id, jobs.c.kind == kind, kept)
-        row = tx.execute(found).mappings().one_or_none()
+        row = tx.execute(_kept(kind).where(jobs.c.id == id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no {kind} {id[:40]!r}; it is kept for 24 hours after its end")
     return _of(row)
+
+
+def newest(
+    tx: Connection, kind: str, *, requested_by: str | None, limit: int, before: str | None = None
+) -> list[Job]:
+    """The jobs of a kind, newest first, those before the id ``before``; of one requester, or of all."""
+    found = _kept(kind).order_by(jobs.c.id.desc()).limit(limit)
+    if requested_by is not None:
+        found = found.where(jobs.c.requested_by == requested_by)
+    if before is not None:
+        found = found.where(jobs.c.id < before)
+    return [_of(row) for row in tx.execute(found).mappings()]
 
 
 def claim(tx: Connection, kind: str, lease_ms: int) -> Job | None:
@@ -148,6 +158,11 @@ def open_ids(tx: Connection, ids: Sequence[str]) -> set[str]:
     """Those of the ids whose job has not ended."""
     found = select(jobs.c.id).where(jobs.c.id.in_(ids), text(OPEN_JOBS_SQL))
     return set(map(str, tx.execute(found).scalars()))
+
+
+def _kept(kind: str) -> Select[Any]:
+    kept = or_(jobs.c.expires_at.is_(None), jobs.c.expires_at > current_ms())
+    return select(jobs).where(jobs.c.kind == kind, kept)
 
 
 def _held(job: Job) -> Update:

@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 
 from sqlalchemy import Connection
 
-from bulksend.errors import InvalidValue
 from bulksend.ledger import (
     campaign_control,
     campaigns,
@@ -31,7 +30,7 @@ from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
 from bulksend.messaging.units import format_instant, parse_choice
 from bulksend.operations.blockers import find_blockers
-from bulksend.operations.json_shape import Page, to_json
+from bulksend.operations.json_shape import Page, checked_after, to_json
 from bulksend.operations.limiter import OpenLimiter, set_flag
 from bulksend.operations.uploads import shown_upload, without_campaign
 from bulksend.settings import Settings
@@ -151,13 +150,11 @@ class Filter:
 
 def find_page(tx: Connection, filter: Filter, *, limit: int, after: str | None = None) -> Page:
     """The newest matching campaigns; ``after`` is the ``next`` of the page before. Raises InvalidValue."""
-    if after is not None and not is_id(after):
-        raise InvalidValue("after", after[:40], "is not the `next` of a page")
     status, kind, sender = filter.status, filter.kind, filter.sender
     found = campaigns.newest(
         tx,
         limit,
-        before=after,
+        before=checked_after(after),
         status=None if status is None else parse_choice(CampaignStatus, status, field="status"),
         kind=None if kind is None else parse_choice(Kind, kind, field="kind"),
         sender=None if sender is None else parse_recipient(sender, field="sender"),

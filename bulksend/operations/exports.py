@@ -19,6 +19,7 @@ from bulksend.messaging.units import format_instant
 from bulksend.operations.access import Principal, Role
 from bulksend.operations.export import REFUSED_COLUMNS, Export, Row, found_messages
 from bulksend.operations.export import masked as masked_row
+from bulksend.operations.json_shape import Page, checked_after
 from bulksend.operations.messages import Filter
 
 KIND = "export"
@@ -111,6 +112,14 @@ def show_export(database: Database, principal: Principal, id: str) -> Job:
     if job.requested_by != principal.id and not principal.role.includes(Role.ADMIN):
         raise AccessDenied("an export is for the key that requested it, and for admins")
     return job
+
+
+def list_exports(database: Database, principal: Principal, *, limit: int, after: str | None) -> Page:
+    """The newest exports first: the principal's own, for an admin all. Raises InvalidValue."""
+    requester = None if principal.role.includes(Role.ADMIN) else principal.id
+    with database.read() as tx:
+        found = jobs.newest(tx, KIND, requested_by=requester, limit=limit, before=checked_after(after))
+    return Page([as_json(job) for job in found], found[-1].id if len(found) == limit else None)
 
 
 def delete_expired(database: Database, ids: Sequence[str]) -> dict[str, str | None]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bulksend.errors import InvalidValue
+from bulksend.ledger.ids import is_id
 from bulksend.messaging.units import format_instant
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ INSTANTS = frozenset(
     }
 )
 _NAMES = {"recipient": "to"}
+
+
+def checked_after(after: str | None) -> str | None:
+    """The ``after`` of a list whose pages end with an id. Raises InvalidValue."""
+    if after is not None and not is_id(after):
+        raise InvalidValue("after", "", "is not the `next` of a page of this list; begin without it")
+    return after
 
 
 def to_json(row: Mapping[Any, Any] | DataclassInstance) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from bulksend.ledger import operator_log, raw_receipts, receipts
 from bulksend.ledger.database import Database, is_transient
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
-from bulksend.ledger.ids import is_id, new_id
+from bulksend.ledger.ids import new_id
 from bulksend.ledger.raw_receipts import WHOLE_ROW, Callback, Group, Unreadable
 from bulksend.ledger.receipts import Delay, Receipt
 from bulksend.operations.callbacks import CallbackRules
-from bulksend.operations.json_shape import Page
+from bulksend.operations.json_shape import Page, checked_after
 
 log = structlog.get_logger(__name__)
 
@@ -254,8 +254,7 @@ def list_receipts(
     """
     if state is not None and state not in STATES:
         raise InvalidValue("state", state[:40], f"is not one of {', '.join(STATES)}")
-    if after is not None and not is_id(after):
-        raise InvalidValue("after", "", "is not the `next` of a page of this list")
+    checked_after(after)
     with database.read() as tx:
         if state == "unreadable":
             return _unreadable(tx, cipher, limit, after, bodies=bodies)

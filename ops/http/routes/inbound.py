@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from bulksend.errors import InvalidValue
-from bulksend.ledger.ids import is_id
 from bulksend.messaging.stop_words import Keyword
 from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
+from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
 from bulksend.operations.templates import list_templates
 from ops.http.argument_formats import Cursor, IdCursor, Instant, Phone, one_of
@@ -41,8 +40,6 @@ def inbound(
     after: Annotated[IdCursor | None, Query(description="The `next` of the page before.")] = None,
 ) -> dict[str, Any]:
     """Messages from people, newest first. Viewers see masked numbers and no texts."""
-    if after is not None and not is_id(after):
-        raise InvalidValue("after", "", "is not the next of a page")
     of = services.settings
     filter = Filter(
         campaign=campaign,
@@ -58,7 +55,7 @@ def inbound(
         filter,
         keyword=keyword,
         limit=limit,
-        before=after,
+        before=checked_after(after),
         full=principal.sees_numbers,
     )
     record_reading(services.database, principal, "find inbound")

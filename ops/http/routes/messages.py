@@ -10,13 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from bulksend.bootstrap import working_limiter
 from bulksend.errors import InvalidInput, InvalidValue
 from bulksend.ledger.database import Database
-from bulksend.ledger.ids import is_id
 from bulksend.ledger.unknowns import Trace
 from bulksend.messaging import Status
 from bulksend.messaging.units import counted
 from bulksend.operations import messages, unknowns
 from bulksend.operations.access import record_reading
-from bulksend.operations.json_shape import Page
+from bulksend.operations.json_shape import Page, checked_after
 from bulksend.operations.messages import Filter
 from bulksend.operations.why import explain
 from ops.http.argument_formats import IdCursor, Instant, Phone, one_of
@@ -101,7 +100,7 @@ def find(
         services, campaign, phone, since, until, message_id=message_id, request_id=request_id, status=status
     )
     with services.database.read() as tx:
-        page = messages.find(tx, wanted, limit=limit, before=_checked(after))
+        page = messages.find(tx, wanted, limit=limit, before=checked_after(after))
     return _page(services, principal, page, "find messages", wanted)
 
 
@@ -218,7 +217,7 @@ def unknown(
     """Messages that may have gone out, newest first, with what their attempts left behind."""
     wanted = _filter(services, campaign, phone, since, until)
     with services.database.read() as tx:
-        page = unknowns.list_unknown(tx, wanted, traces=trace or (), limit=limit, before=_checked(after))
+        page = unknowns.list_unknown(tx, wanted, traces=trace or (), limit=limit, before=checked_after(after))
     return _page(services, principal, page, "list unknown messages", wanted)
 
 
@@ -230,12 +229,6 @@ def _page(services: Services, principal: Viewer, page: Page, what: str, wanted: 
         )
     items = page.items if principal.sees_numbers else [messages.masked(item) for item in page.items]
     return MessagePage(items=items, next=page.next)
-
-
-def _checked(after: str | None) -> str | None:
-    if after is not None and not is_id(after):
-        raise InvalidValue("after", "", "is not the next of a page")
-    return after
 
 
 def _filter(

@@ -105,6 +105,27 @@ def test_only_its_requester_and_admins_may_fetch_an_export(api: Any, desk: Desk)
         assert api.get(path, Role.OPERATOR).status_code == 403
 
 
+def test_exports_are_listed_newest_first_for_their_requester_and_for_admins(api: Any, desk: Desk) -> None:
+    desk.queued()
+    roles = (Role.VIEWER, Role.ADMIN, Role.VIEWER)
+    ids = [ended(api, api.post("/v1/exports", {"campaign": "spring"}, role), role)["id"] for role in roles]
+
+    def listed(role: Role, limit: int) -> list[str]:
+        found, after = [], ""
+        while after is not None:
+            page = api.get(f"/v1/exports?limit={limit}{after}", role).json()
+            found += [item["id"] for item in page["items"]]
+            after = page["next"] and f"&after={page['next']}"
+        return found
+
+    assert listed(Role.ADMIN, 1) == listed(Role.ADMIN, 100) == ids[::-1]
+    assert listed(Role.VIEWER, 1) == [ids[2], ids[0]]
+    assert listed(Role.OPERATOR, 1) == []
+    assert api.get("/v1/exports?after=none").status_code == 422
+    desk.sql(f"UPDATE jobs SET expires_at = 1 WHERE id = '{ids[1]}'")  # noqa: S608 - an id of ours
+    assert listed(Role.ADMIN, 2) == [ids[2], ids[0]]
+
+
 def test_a_viewer_gets_no_numbers_in_full(api: Any, desk: Desk) -> None:
     desk.queued()
     asked = {"campaign": "spring", "masked": False}

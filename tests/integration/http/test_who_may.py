@@ -46,6 +46,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("GET", "/v1/campaigns/{id}/failures"): Role.VIEWER,
     ("GET", "/v1/campaigns/{id}/timeline"): Role.VIEWER,
     ("POST", "/v1/exports"): Role.VIEWER,
+    ("GET", "/v1/exports"): Role.VIEWER,
     ("GET", "/v1/exports/{id}"): Role.VIEWER,
     ("GET", "/v1/exports/{id}/file"): Role.VIEWER,
     ("GET", "/v1/events"): Role.VIEWER,
