@@ -41,7 +41,12 @@ def cpu_seconds(pid: int) -> float:
 
 def peak_mb(pid: int) -> float:
     """The most memory a process has held, in MB of 10**6 bytes; of a tree, its largest member's."""
-    return max((_high_water(each) for each in tree(pid)), default=0.0)
+    return max(peaks_mb(pid).values(), default=0.0)
+
+
+def peaks_mb(pid: int) -> dict[int, float]:
+    """The most memory that each process of a tree has held, by its pid."""
+    return {each: _high_water(each) for each in tree(pid)}
 
 
 def _high_water(pid: int) -> float:
