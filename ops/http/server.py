@@ -23,11 +23,11 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
-from ops.http.large_uploads import LargeUploads
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.services import REDIS_S, Services
 from ops.http.suppression_imports import SuppressionImports
+from ops.http.upload_process import LargeUploads
 from producer import Producer
 from producer.intake import tune_interpreter
 from producer.uploads import UploadIntake, Uploads, UploadStore

@@ -25,10 +25,10 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
-from ops.http.large_uploads import LargeUploads
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.suppression_imports import SuppressionImports
+from ops.http.upload_process import LargeUploads
 from producer import Producer
 from producer.uploads import UploadIntake, Uploads
 
