@@ -113,35 +113,46 @@ def store(
         _Lane(campaigns[kind], kind, requests)
         for kind in dict.fromkeys(k for r in requests for k, _ in r.sends)
     ]
-    claims = [request.claim for request in requests if request.claim is not None]
+    claims = {n: request.claim for n, request in enumerate(requests) if request.claim is not None}
 
     def work(tx: Connection) -> list[list[DirectResult] | None]:
         now = read_clock(tx)
-        begun = begin(tx, claims, now)
-        taken = {n for n, r in enumerate(requests) if r.claim is not None and r.claim.owner not in begun}
-        of_request: list[list[DirectResult]] = [[] for _ in requests]
-        results = [iter(lane.store(tx, now, taken, cipher, encrypts)) for lane in lanes]
-        by_kind = {lane.kind: each for lane, each in zip(lanes, results, strict=True)}
-        for n, request in enumerate(requests):
-            if n not in taken:
-                of_request[n] = [next(by_kind[kind]) for kind, _ in request.sends]
+        expected = _by_request(requests, {lane.kind: lane.expected(tx, now, cipher, encrypts) for lane in lanes})
+        answers = {n: requests[n].answer(expected[n]) for n in claims}
+        begun = begin(tx, [(claim, answers[n]) for n, claim in claims.items()], now)
+        taken = {n for n, claim in claims.items() if claim.owner not in begun}
+        found = _by_request(requests, {lane.kind: lane.store(tx, taken, cipher) for lane in lanes}, taken)
+        # Usually all messages are new, and the answers that were begun are right.
         end(
             tx,
             [
-                (request.claim, request.answer(of_request[n]))
-                for n, request in enumerate(requests)
-                if request.claim is not None and n not in taken
+                (claim, requests[n].answer(found[n]))
+                for n, claim in claims.items()
+                if n not in taken and (found[n] != expected[n] or answers[n] is None)
             ],
         )
         if claims:
             reach("act_done")
-        return [None if n in taken else each for n, each in enumerate(of_request)]
+        return [None if n in taken else results for n, results in enumerate(found)]
 
     # Without claims one statement of one lane is all that writes.
     stored = database.retrying(work, autocommit=not claims and len(lanes) == 1)
     if claims:
         reach("act_kept")
     return stored
+
+
+def _by_request(
+    requests: Sequence[SendRequest],
+    results: Mapping[Kind, Sequence[DirectResult]],
+    taken: Collection[int] = (),
+) -> list[list[DirectResult]]:
+    """The results of each request, in the order of its messages; those of the ``taken`` ones have none."""
+    left = {kind: iter(each) for kind, each in results.items()}
+    return [
+        [] if n in taken else [next(left[kind]) for kind, _ in request.sends]
+        for n, request in enumerate(requests)
+    ]
 
 
 class _Lane:
@@ -155,15 +166,22 @@ class _Lane:
         self._sends = [send for _, send in mine]
         self._rows: list[message_rows.MessageRow] = []
 
-    def store(
-        self, tx: Connection, now: int, taken: Collection[int], cipher: Cipher, encrypts: EncryptionPolicy
+    def expected(
+        self, tx: Connection, now: int, cipher: Cipher, encrypts: EncryptionPolicy
     ) -> list[DirectResult]:
-        """Store those of the requests that are not ``taken``; their results."""
+        """The results if none of their keys was used before."""
         # Computed once: when only the answer to a COMMIT was lost, the ids tell that the stored rows are these.
         if not self._rows:
             planned = [send.message(now) for send in self._sends]
             prepared = message_rows.prepare(self._campaign, planned, cipher, encrypts)
             self._rows = message_rows.message_rows(tx, self._campaign, prepared, cipher, now)
+        return [
+            _refusal(row, send) or Stored(row.id, Status(row.status), repeated=False)
+            for row, send in zip(self._rows, self._sends, strict=True)
+        ]
+
+    def store(self, tx: Connection, taken: Collection[int], cipher: Cipher) -> list[DirectResult]:
+        """Store those of the requests that are not ``taken``; their results."""
         if not taken:
             return _store(tx, self._campaign, self._rows, self._sends, cipher)
         live = [n not in taken for n in self._numbers]

@@ -79,29 +79,32 @@ def keep(tx: Connection, claim: Claim, answer: Answer) -> None:
     )
 
 
-_BEGUN = {"id": "text", "fingerprint": "text", "owner": "uuid"}
+_BEGUN = {"id": "text", "fingerprint": "text", "owner": "uuid", "status": "integer", "answer": "text"}
 #: In the order of the ids, so that two transactions do not deadlock.
 _BEGIN = """
 INSERT INTO idempotent_requests (id, fingerprint, owner, at, status, answer)
-SELECT p.id, p.fingerprint, p.owner, :now, 0, '' FROM {rows} WHERE true ORDER BY p.id
+SELECT p.id, p.fingerprint, p.owner, :now, p.status, p.answer FROM {rows} WHERE true ORDER BY p.id
 ON CONFLICT (id) DO NOTHING RETURNING owner
 """
 
 
-def begin(tx: Connection, claims: Sequence[Claim], now: int) -> set[str]:
-    """Begin several requests, whose answers ``end`` stores in the same transaction.
+def begin(tx: Connection, claims: Sequence[tuple[Claim, Answer | None]], now: int) -> set[str]:
+    """Begin several requests with the answers that are expected; ``end`` stores another one in the same transaction.
 
     Returns the owners of those that are new, or that they have begun before, when only the answer to a COMMIT was lost.
     """
     if not claims:
         return set()
-    rows = [(claim.id, claim.fingerprint, claim.owner) for claim in claims]
+    rows = [
+        (claim.id, claim.fingerprint, claim.owner, answer.status if answer else 0, answer.body if answer else "")
+        for claim, answer in claims
+    ]
     values = bound(tx, _BEGUN, rows) | {"now": now}
     begun = {
         str(owner) for owner in tx.execute(statement(_BEGIN.format(rows=table(tx, _BEGUN))), values).scalars()
     }
     if len(begun) < len(rows):
-        others = [claim for claim in claims if claim.owner not in begun]
+        others = [claim for claim, _ in claims if claim.owner not in begun]
         found = select(requests.c.owner).where(among(tx, requests.c.id, [claim.id for claim in others]))
         begun |= {str(owner) for owner in tx.execute(found).scalars()} & {claim.owner for claim in others}
     return begun
@@ -115,7 +118,7 @@ FROM {rows} WHERE idempotent_requests.id = p.id
 
 
 def end(tx: Connection, answers: Sequence[tuple[Claim, Answer | None]]) -> None:
-    """Store the answers of requests that ``begin`` began; one with None is forgotten: it made nothing."""
+    """Change the answers of requests that ``begin`` began; one with None is forgotten: it made nothing."""
     rows = [(claim.id, answer.status, answer.body) for claim, answer in answers if answer is not None]
     if rows:
         tx.execute(statement(_END.format(rows=table(tx, _ENDED))), bound(tx, _ENDED, rows))

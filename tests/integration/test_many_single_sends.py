@@ -109,8 +109,8 @@ def test_of_two_requests_with_one_claim_one_is_stored_with_its_answer(
 def test_a_request_that_begins_again_after_a_lost_answer_is_its_own(ledger: Database) -> None:
     claim = keyed("k", scope=("me",), body="b", cipher=CIPHER).claim
     with ledger.write() as tx:
-        assert idempotency.begin(tx, [claim], 1) == {claim.owner}
+        assert idempotency.begin(tx, [(claim, None)], 1) == {claim.owner}
     with ledger.write() as tx:
-        assert idempotency.begin(tx, [claim], 2) == {claim.owner}
+        assert idempotency.begin(tx, [(claim, Answer(202, "{}"))], 2) == {claim.owner}
         idempotency.end(tx, [(claim, None)])
         assert tx.execute(select(func.count()).select_from(idempotent_requests)).scalar_one() == 0
