@@ -23,6 +23,7 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner, Work
+from ops.http.principals import Principals
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.services import REDIS_S, Services
@@ -41,7 +42,7 @@ def services_of(of: Settings) -> Services:
     """The services by these settings. Raises what bootstrap.checked_database raises."""
     database = bootstrap.checked_database(of)
     uploads = Uploads.from_settings(of, database)
-    cipher = bootstrap.cipher(of)
+    cipher, keys = bootstrap.cipher(of), KeyRing(database)
     exports = ExportFiles(database, cipher, Path(of.export_dir))
     imports = SuppressionImports(
         database, UploadStore(Path(of.upload_dir) / "suppressions", max_bytes=uploads.store.max_bytes)
@@ -52,7 +53,8 @@ def services_of(of: Settings) -> Services:
         cipher=cipher,
         producer=Producer.from_settings(of),
         limiter=lambda: bootstrap.working_limiter(of, database, lambda _: None, timeout_s=REDIS_S),
-        keys=KeyRing(database),
+        keys=keys,
+        principals=Principals(keys.principal),
         uploads=uploads,
         upload_intake=UploadIntake(uploads),
         large_uploads=LargeUploads(UploadIntake(uploads, large=True)),

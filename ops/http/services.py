@@ -8,7 +8,6 @@ from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from prometheus_client import CollectorRegistry
@@ -25,6 +24,7 @@ from ops.http.cursors import Cursors
 from ops.http.event_streams import EventStreams
 from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
+from ops.http.principals import Principals
 from ops.http.receipt_group_commit import ReceiptGroupCommit
 from ops.http.request_rate import RequestRate
 from ops.http.suppression_imports import SuppressionImports
@@ -47,6 +47,7 @@ class Services:
     producer: Producer
     limiter: OpenLimiter
     keys: KeyRing
+    principals: Principals
     receipts: ReceiptGroupCommit
     request_rate: RequestRate
     uploads: Uploads
@@ -115,7 +116,7 @@ async def signed_in(
         # Keys that do not exist cost reads of the ledger: no address may ask for any number of them.
         if not services.keys.has_seen(key):
             services.request_rate.check(f"address {origin.ip}")
-        principal = await run_in_threadpool(services.keys.principal, key, origin)
+        principal = await services.principals.of_key(key, origin)
     request.state.principal = principal
     services.request_rate.check(f"key {principal.id}")
     return principal
