@@ -127,6 +127,6 @@ def mask_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
     """Mask digits that could be a phone number and replace control characters in every text."""
     for key, value in event.items():
         if isinstance(value, str):
-            text = _CONTROL.sub(" ", value)
+            text = value if value.isprintable() else _CONTROL.sub(" ", value)
             event[key] = text if key in _PLAIN and key != "event" else mask_digits(text)
     return event

@@ -117,7 +117,9 @@ def store(
 
     def work(tx: Connection) -> list[list[DirectResult] | None]:
         now = read_clock(tx)
-        expected = _by_request(requests, {lane.kind: lane.expected(tx, now, cipher, encrypts) for lane in lanes})
+        expected = _by_request(
+            requests, {lane.kind: lane.expected(tx, now, cipher, encrypts) for lane in lanes}
+        )
         answers = {n: requests[n].answer(expected[n]) for n in claims}
         begun = begin(tx, [(claim, answers[n]) for n, claim in claims.items()], now)
         taken = {n for n, claim in claims.items() if claim.owner not in begun}

@@ -96,7 +96,13 @@ def begin(tx: Connection, claims: Sequence[tuple[Claim, Answer | None]], now: in
     if not claims:
         return set()
     rows = [
-        (claim.id, claim.fingerprint, claim.owner, answer.status if answer else 0, answer.body if answer else "")
+        (
+            claim.id,
+            claim.fingerprint,
+            claim.owner,
+            answer.status if answer else 0,
+            answer.body if answer else "",
+        )
         for claim, answer in claims
     ]
     values = bound(tx, _BEGUN, rows) | {"now": now}

@@ -17,7 +17,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from bulksend.errors import InvalidValue
@@ -76,13 +76,12 @@ T = TypeVar("T")
 class Content:
     """A valid content of one of the eight types."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
     type: ClassVar[MessageType]
 
     def to_vendor(self) -> dict[str, object]:
         """The vendor's Content object."""
-        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
-        return _given(**{name: getattr(self, name) for name in names})
+        return _given(**{name: getattr(self, name) for name in self.__slots__})
 
     def to_json(self) -> str:
         """The compact JSON text of the request's ``Content``."""

@@ -6,19 +6,16 @@ the fixed parts and writes them as JSON. Rendering checks and fills in the strin
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-# The C function behind json.dumps(text, ensure_ascii=False), without the 2 us that creating an encoder takes.
-from json.encoder import encode_basestring
-
 from bulksend.errors import InvalidValue
 from bulksend.messaging.column_names import clean_name, normal_name
 from bulksend.messaging.content import Button, Content, Template, parse_content
 from bulksend.messaging.content_json import DEEPEST, load_content_json
+from bulksend.messaging.json_encoding import encode_json_string, make_json_encoder
 from bulksend.messaging.states import MessageType
 from bulksend.messaging.value_checks import (
     HAS_REPLACEMENT_CHARACTER,
@@ -35,7 +32,7 @@ from bulksend.messaging.value_checks import (
 
 #: Characters of a column's name in a content.
 _NAME_MAX = 100
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_compact = make_json_encoder(separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class _Placeholder:
     def json(self, variables: Mapping[str, str]) -> str:
         """``value`` as JSON. Raises InvalidValue as ``value``."""
         value = self.value(variables)
-        return encode_basestring(value) if type(value) is str else _compact(value)
+        return encode_json_string(value) if type(value) is str else _compact(value)
 
     def value(self, variables: Mapping[str, str]) -> str | float:
         """The string, or the number of degrees, for a message. Raises InvalidValue when it breaks the field's rule."""
@@ -198,6 +195,10 @@ def compile_content(type: MessageType, content: Mapping[str, object]) -> Content
     prepared = _prepared(content, "", parts, 1)
     assert isinstance(prepared, dict)
     parsed = parse_content(type, prepared)
+    if not parts:
+        fixed = _compact(parsed.to_vendor())
+        none: frozenset[str] = frozenset()
+        return ContentTemplate(type, _compact(prepared), none, none, (fixed,), (), tuple(_codes(parsed, {})))
     pieces: list[str] = [""]
     placeholders: dict[int, _Placeholder] = {}
     for token in _tokens(parsed.to_vendor()):

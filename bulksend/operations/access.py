@@ -26,8 +26,10 @@ class Role(StrEnum):
 
     def includes(self, other: Role) -> bool:
         """Whether this role may do all that ``other`` may."""
-        ladder = list(Role)
-        return ladder.index(self) >= ladder.index(other)
+        return _RANKS[self] >= _RANKS[other]
+
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True)

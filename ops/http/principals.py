@@ -22,9 +22,7 @@ class Principals:
         """The principal of a key, read on a thread. Raises what ``read`` raises."""
         running = self._running.get(key)
         if running is None:
-            running = self._running[key] = asyncio.ensure_future(
-                run_in_threadpool(self._read, key, origin)
-            )
+            running = self._running[key] = asyncio.ensure_future(run_in_threadpool(self._read, key, origin))
             running.add_done_callback(lambda _: self._running.pop(key))
         # One caller that leaves does not end the read of the others.
         return replace(await asyncio.shield(running), origin=origin)
