@@ -36,25 +36,22 @@ class Wanted:
 
 def wanted(
     tx: Connection,
-    principal: Principal,
     *,
-    types: Sequence[str],
-    campaign: str | None,
-    numbers: bool,
+    types: Sequence[str] = (),
+    campaign: str | None = None,
+    numbers: bool = False,
     after: int | None = None,
 ) -> Wanted:
-    """What a program asks for; ``campaign`` is an id or a name, ``after`` the number of the last event that it has.
+    """What a reader asks for; ``campaign`` is an id or a name, ``after`` the number of the last event that it has.
 
-    Raises InvalidValue at an unknown type, CampaignNotFound, AccessDenied when it may not see numbers, and EventsGone
-    and InvalidValue as ``events.check_after``.
+    Raises InvalidValue at an unknown type, CampaignNotFound, and EventsGone and InvalidValue as
+    ``events.check_after``.
     """
     if after is not None:
         events.check_after(tx, after)
     for type in types:
         if type not in TYPES:
             raise InvalidValue("types", type[:40], f"is not one of {', '.join(TYPES)}")
-    if numbers:
-        check_numbers(principal)
     id = None if campaign is None else campaigns.find(tx, campaign).id
     return Wanted(frozenset(types), id, numbers)
 
@@ -63,6 +60,13 @@ def check_numbers(principal: Principal) -> None:
     """Raises AccessDenied when phone numbers are not shown to it."""
     if not principal.sees_numbers:
         raise AccessDenied(f"{principal.name} has the role {principal.role}, to which numbers are masked")
+
+
+def newest(database: Database) -> int:
+    """The number of the newest event that is committed. Raises LedgerUnreachable."""
+    events.number_all(database)
+    with database.read() as tx:
+        return events.newest(tx)
 
 
 def page(database: Database, wanted: Wanted, *, after: int | None, limit: int) -> dict[str, Any]:

@@ -47,8 +47,11 @@ def get_sender(database: Database, phone: str) -> Sender:
         return senders.get(tx, phone)
 
 
-def show_account(database: Database, of: Settings) -> dict[str, Any]:
-    """The account: whether it is paused, the limits in force, and how many messages are unknown."""
+def show_account(database: Database, of: Settings, *, rehearsal_key: str) -> dict[str, Any]:
+    """The account: whether it is paused, the limits in force, how many messages are unknown, and the vendor's address.
+
+    The vendor is simulated where the access key is the ``rehearsal_key``.
+    """
     account = of.account()
     with database.read() as tx:
         pause = pauses.account_pause(tx, account)
@@ -66,6 +69,10 @@ def show_account(database: Database, of: Settings) -> dict[str, Any]:
             "pair_burst": of.pair_burst,
         },
         "unknown": sum(count for (_, status), count in by_kind.items() if status == Status.UNKNOWN),
+        "vendor": {
+            "address": of.uspeedo_base_url,
+            "simulated": of.uspeedo_accesskey_id == rehearsal_key,
+        },
     }
 
 

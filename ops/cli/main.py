@@ -12,6 +12,7 @@ from bulksend import __version__
 from ops.cli import (
     audit,
     campaigns,
+    events,
     export,
     keys,
     messages,
@@ -19,8 +20,10 @@ from ops.cli import (
     send,
     senders,
     servers,
+    stats,
     streams,
     suppressions,
+    templates,
     tokens,
     users,
     webhooks,
@@ -62,6 +65,9 @@ export.register(app)
 audit.register(app)
 suppressions.register(app)
 senders.register(app)
+templates.register(app)
+events.register(app)
+stats.register(app)
 keys.register(app)
 webhooks.register(app)
 users.register(app)

@@ -30,7 +30,7 @@ _SHOWN_SINGLY, _NAMED = 10, 5
 _NUMBERS = re.compile(r"[0-9]+")
 
 #: Columns and names whose values are times.
-_INSTANTS = INSTANTS | {"begins", "done by", "last due", "due"}
+_INSTANTS = INSTANTS | {"begins", "done by", "last due", "due", "hour"}
 _STATUS_STYLES = {
     **dict.fromkeys(("accepted", "delivered", "read"), "green"),
     **dict.fromkeys(("expired", "suppressed", "cancelled"), "yellow"),
@@ -141,6 +141,16 @@ def table(
     for text in notes:
         _print_wrapped(out, text, "note")
     out.print()
+
+
+def table_line(columns: Sequence[str], row: Sequence[object], times: Times) -> None:
+    """A row as it comes, without a header: cells apart by two spaces, in a pipe by tabs."""
+    on_terminal = sys.stdout.isatty()
+    cells = [_cell(name, value, times, on_terminal) for name, value in zip(columns, row, strict=True)]
+    if on_terminal:
+        line("  ".join(cell for cell in cells if cell))
+    else:
+        _print_plain([cells])
 
 
 def pairs(values: Mapping[str, object], *, title: str | None = None, times: Times | None = None) -> None:

@@ -25,28 +25,27 @@ def register(app: typer.Typer) -> None:
 @senders_group.command("list")
 @command
 def list_(json: Json = False) -> int:
-    """Every sender on record."""
+    """Every sender on record: its limits and pauses, and status, quality and tier by the vendor's notices."""
     from bulksend.operations.json_shape import to_json
     from bulksend.operations.senders import list_senders
-    from ops.cli.output import Times, print_json_lines, table
+    from ops.cli.output import listing, print_json_lines
 
     of = settings()
     found = [to_json(sender) for sender in list_senders(ledger(of))]
     if json:
         print_json_lines(found)
         return DONE
-    table(
-        ["phone", "name", "rate", "quota", "paused_at", "pause_why"],
-        [
-            (
-                *(f["phone"], f["name"], f"{f['rate']:g}/s"),
-                "none" if f["quota"] is None else f"{f['quota']:,}",
-                *(f["paused_at"], f["pause_why"]),
-            )
-            for f in found
-        ],
-        optional=("quota",),
-        times=Times(of.timezone or "UTC"),
+    columns = ("phone", "name", "status", "quality", "tier", "rate", "quota", "paused_at", "pause_why")
+    limits = [
+        {"rate": f"{f['rate']:g}/s", "quota": "none" if f["quota"] is None else f"{f['quota']:,}"}
+        for f in found
+    ]
+    listing(
+        [f | limit for f, limit in zip(found, limits, strict=True)],
+        columns,
+        json=False,
+        optional=("tier", "quota", "quality", "status"),
+        timezone=of.timezone,
     )
     return DONE
 
@@ -105,6 +104,28 @@ def pause(phone: Phone, why: Why, json: Json = False) -> int:
 def resume(phone: Phone, why: Why, json: Json = False) -> int:
     """Release the messages of this sender."""
     return _set_paused(phone, False, why, json)
+
+
+@account_group.command("show")
+@command
+def show_account(json: Json = False) -> int:
+    """Paused or not, the limits in force, how many messages are unknown, and which vendor it is."""
+    from bulksend.operations import senders
+    from ops.cli.output import Times, pairs, print_json
+    from simulator import REHEARSAL_ACCESS_KEY_ID
+
+    of = settings()
+    shown = senders.show_account(ledger(of), of, rehearsal_key=REHEARSAL_ACCESS_KEY_ID)
+    if json:
+        print_json(shown)
+        return DONE
+    limits, vendor = shown.pop("limits"), shown.pop("vendor")
+    simulated = " (simulated)" if vendor["simulated"] else ""
+    pairs(
+        shown | {"vendor": vendor["address"] + simulated} | limits,
+        times=Times(of.timezone or "UTC"),
+    )
+    return DONE
 
 
 @account_group.command("pause")

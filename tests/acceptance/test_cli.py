@@ -7,12 +7,17 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
+from sqlalchemy import insert
 
+from bulksend.ledger.database import Database
+from bulksend.ledger.schema import stats_hourly, templates
+from bulksend.ledger.stats import MEASURES
 from ops.stack import ROOT
 from tests.acceptance.many_commands import Cli
 
@@ -152,6 +157,41 @@ def test_people_and_senders(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_events_statistics_templates_and_the_account_are_those_of_the_api(cli: Cli, tmp_path: Path) -> None:
+    one(cli(*SEND, "--json", "--name", "spring"))
+    cli("campaigns", "pause", "spring", "--why", "wrong text")
+    found = lines(cli("events", "--json"))
+    assert [(event["id"], event["type"]) for event in found] == [
+        ("1", "campaign.started"),
+        ("2", "campaign.paused"),
+    ]
+    assert found[0]["data"]["name"] == "spring"
+    later = cli("events", "--json", "--after", "1", "--types", "campaign.paused", "--campaign", "spring")
+    assert lines(later) == found[1:]
+    assert "--after 2" in later.stderr
+    first = cli("events", "--limit", "1")
+    assert first.stdout.splitlines()[1].split("\t")[2:] == ["campaign.started", "spring", "3 messages"]
+    assert "--after 1" in first.stderr
+
+    shown = one(cli("account", "show", "--json"))
+    assert (shown["status"], shown["vendor"]["simulated"]) == ("running", False)
+    cli("account", "pause", "--why", "no money")
+    assert "no money" in cli("account", "show").stdout
+    hour = dict.fromkeys(MEASURES, 0) | {"accepted": 5, "answered": 4, "latency_ms": 1000}
+    hour |= {"hour": 1_893_463_200_000, "kind": "otp", "sender": SENDER, "country": "GB", "code": ""}
+    with closing(Database(f"sqlite:///{tmp_path}/bulksend.db")) as database, database.write() as tx:
+        tx.execute(insert(templates).values(name="sale", language="en", status="APPROVED", changed_at=1))
+        tx.execute(insert(stats_hourly).values(hour))
+    assert [(t["name"], t["status"]) for t in lines(cli("templates", "list", "--json"))] == [
+        ("sale", "APPROVED")
+    ]
+    span = ("--since", "2030-01-01T02:30:00Z", "--until", "2030-01-01T02:40:00Z")
+    stats = one(cli("stats", "--by", "kind", *span, "--json"))
+    assert (stats["from"][11:16], stats["to"][11:16]) == ("02:00", "03:00")
+    assert [(item["kind"], item["accepted"]) for item in stats["items"]] == [("otp", 5)]
+    assert cli("stats", "--by", "kind", *span).stdout == "kind\taccepted\tlatency_ms\notp\t5\t250\n"
+
+
 def test_a_key_of_a_program_is_printed_once_and_can_be_revoked(cli: Cli, tmp_path: Path) -> None:
     limits = ("--kinds", "otp,utility", "--senders", SENDER, "--expires", "2099-01-01T00:00:00Z")
     made = one(cli("keys", "add", "--name", "shop", "--role", "sender", *limits, "--json"))

@@ -27,6 +27,8 @@ READERS = (
     ("messages", "find", "--csv"),
     ("export", NAME, "-o", "-"),
     ("senders", "list", "--json"),
+    ("events",),
+    ("events", "--json"),
     ("settings",),
     ("settings", "--json"),
     ("audit", "--json"),

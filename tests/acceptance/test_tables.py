@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from sqlalchemy import insert
 
+from bulksend.ledger.database import Database
+from bulksend.ledger.schema import stats_hourly, templates
+from bulksend.ledger.stats import MEASURES
 from tests.acceptance.many_commands import Cli, commands
 
 SENDER = "8615000579987"
@@ -34,6 +40,10 @@ COMMANDS = {
     "suppressions list": "suppressions list",
     "suppressions import": "suppressions import bad.csv",
     "senders list": "senders list",
+    "account show": "account show",
+    "templates list": "templates list",
+    "events": "events",
+    "stats": "stats --by hour,kind,sender,code",
     "keys list": "keys list",
     "users list": "users list",
     "tokens list": "tokens list",
@@ -114,12 +124,30 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
                 " ?, 1899795600000, 'unknown', 200, 131047, ?, 1, 0, 167.95431642593215, ?)",
                 (id, id, SENDER, REQUEST, ERROR),
             )
+        ledger.execute("UPDATE senders SET status = 'CONNECTED', quality = 'GREEN', tier = 'TIER_100K'")
         ledger.execute(
             "INSERT INTO webhook_deliveries (id, endpoint_id, type, first_seq, last_seq, status, attempts, next_at,"
             " created_at, tried_at, http_status, error) VALUES (?, ?, 'message.undelivered', 1, 1, 'pending', 3,"
             " 1899795600000, 1899795600000, 1899795600000, 503, ?)",
             (found[0], webhook, ERROR[:120]),
         )
+    hour = dict.fromkeys(MEASURES, 0) | {
+        "accepted": 12_345,
+        "failed": 67,
+        "latency_ms": 98_765,
+        "answered": 123,
+    }
+    hour |= {"hour": int(time.time()) // 3600 * 3_600_000, "kind": "marketing", "sender": SENDER}
+    template = {
+        "name": "spring_sale_for_everyone",
+        "language": "en_GB",
+        "status": "REJECTED",
+        "category": "MARKETING",
+    }
+    template |= {"quality": "YELLOW", "rejected_reason": ERROR, "changed_at": 1_899_795_600_000}
+    with closing(Database(f"sqlite:///{tmp_path}/bulksend.db")) as database, database.write() as tx:
+        tx.execute(insert(stats_hourly).values({**hour, "country": "GB", "code": "131047"}))
+        tx.execute(insert(templates).values(template))
     return {"CAMPAIGN": json.loads(sent.stdout)["campaign_id"], "ID": found[0], "WEBHOOK": webhook}
 
 

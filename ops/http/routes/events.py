@@ -91,9 +91,11 @@ def _wanted(
     numbers: bool,
     after: int | None = None,
 ) -> Wanted:
+    if numbers:
+        operations.check_numbers(principal)
     names = [name for name in (types or "").split(",") if name]
     with services.database.read() as tx:
-        return operations.wanted(tx, principal, types=names, campaign=campaign, numbers=numbers, after=after)
+        return operations.wanted(tx, types=names, campaign=campaign, numbers=numbers, after=after)
 
 
 def _check(services: Services, principal: Principal, key: str, numbers: bool) -> Callable[[], None]:

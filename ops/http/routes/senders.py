@@ -90,12 +90,7 @@ def resume(phone: Phone, asked: Why, services: ServicesDep, principal: Operator,
 @router.get("/account", tags=["account"])
 def get_account(services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Whether the account is paused, the limits in force, how many messages are unknown, and the vendor's address."""
-    return show_account(services.database, services.settings) | {
-        "vendor": {
-            "address": services.settings.uspeedo_base_url,
-            "simulated": services.settings.uspeedo_accesskey_id == REHEARSAL_ACCESS_KEY_ID,
-        }
-    }
+    return show_account(services.database, services.settings, rehearsal_key=REHEARSAL_ACCESS_KEY_ID)
 
 
 @router.post("/account/pause", tags=["account"])
