@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -31,7 +32,7 @@ from bulksend.metrics import WebhookMetrics
 from bulksend.operations.webhooks import record_results
 from notifier.address import Resolve
 from notifier.endpoint_queue import EndpointQueue
-from notifier.fan_out import EventLog, Room
+from notifier.fan_out import Room
 from notifier.posting import TRY_S, Poster, Reply
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,6 @@ class Deliveries:
         self,
         database: Database,
         cipher: Cipher,
-        log: EventLog,
         rules: SendingRules,
         *,
         resolve: Resolve,
@@ -80,7 +80,6 @@ class Deliveries:
     ) -> None:
         self._database = database
         self._cipher = cipher
-        self._log = log
         self._rules = rules
         self._resolve = resolve
         self._tls = tls
@@ -126,11 +125,9 @@ class Deliveries:
             except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the notifier goes on
                 log.warning("webhook_claim_failed", error=log_text(error))
                 wait_s = AGAIN_S
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self.due.wait()
-            except TimeoutError:
-                pass
 
     def rooms(self) -> dict[str, Room]:
         """What each endpoint that is being served may be given now, by its id."""
@@ -296,7 +293,7 @@ class Deliveries:
         reach("webhooks_sent")
         try:
             disabled = await asyncio.to_thread(
-                self._database.retrying, lambda tx: record_results(tx, results, self._log.add)
+                self._database.retrying, lambda tx: record_results(tx, results)
             )
         except Exception as error:  # noqa: BLE001 - their leases end, and they are sent again
             log.error("webhook_results_lost", results=len(results), error=log_text(error))

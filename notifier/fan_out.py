@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
-from bulksend.ledger import campaigns, webhook_deliveries, webhook_endpoints
+from bulksend.ledger import campaigns, events, webhook_deliveries, webhook_endpoints
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
+from bulksend.ledger.event_numbers import number_committed
 from bulksend.ledger.events import Event
 from bulksend.ledger.webhook_deliveries import Claimed
 from bulksend.ledger.webhook_endpoints import Endpoint
@@ -27,19 +28,8 @@ PAGE = 1_000
 MOST_WAITING = 10_000
 #: How often the deliveries that wait are counted.
 COUNT_S = 1.0
-
-
-class EventLog(Protocol):
-    """The events of the ledger: the module ``bulksend.ledger.events``."""
-
-    def number_committed(self, tx: Connection) -> int:
-        """Give committed events their numbers."""
-
-    def after(self, tx: Connection, seq: int, limit: int, *, numbers: bool) -> Sequence[Event]:
-        """The events after ``seq``, in order."""
-
-    def add(self, tx: Connection, type: str, data: Mapping[str, Any]) -> None:
-        """Add a rare event."""
+#: Reads events, see ``bulksend.ledger.events.after``.
+ReadEvents = Callable[..., Sequence[Event]]
 
 
 class Room(NamedTuple):
@@ -76,8 +66,8 @@ class FanOut:
     def __init__(
         self,
         database: Database,
-        log: EventLog,
         *,
+        read: ReadEvents = events.after,
         page: int = PAGE,
         lease_ms: int = 0,
         most_waiting: int = MOST_WAITING,
@@ -88,7 +78,7 @@ class FanOut:
         self._counted_at = float("-inf")
         self._full: set[str] = set()
         """Endpoints for which too many deliveries wait."""
-        self._log = log
+        self._read = read
         self._page = page
         self._lease_ms = lease_ms
         self._of_files: dict[str, bool] = {}
@@ -102,13 +92,13 @@ class FanOut:
         ``rooms``: what this process may take at once, by the endpoint's id.
         """
         if self._is_needed and not self._database.is_sqlite:
-            self._database.retrying(self._log.number_committed)
+            self._database.retrying(number_committed)
         with self._database.read() as tx:
             found = webhook_endpoints.active(tx)
             self._count_waiting(tx, found)
             endpoints = [endpoint for endpoint in found if endpoint.id not in self._full]
             pages = {
-                cursor: self._log.after(tx, cursor, self._page, numbers=True)
+                cursor: self._read(tx, cursor, self._page, numbers=True)
                 for cursor in {endpoint.cursor for endpoint in endpoints}
             }
             self._learn_campaigns(tx, pages)

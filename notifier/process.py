@@ -6,12 +6,12 @@ import asyncio
 import ssl
 import threading
 import time
+from contextlib import suppress
 
 import structlog
 
 from bulksend import bootstrap
 from bulksend.gateway.address import tls_context
-from bulksend.ledger import events
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.encryption import Cipher
@@ -20,7 +20,7 @@ from bulksend.operations.health import NOTIFIER, SIGN_S, leave_sign
 from bulksend.settings import Settings
 from notifier.address import Resolve, SystemResolver
 from notifier.deliveries import Deliveries, SendingRules
-from notifier.fan_out import EventLog, FanOut
+from notifier.fan_out import FanOut
 from notifier.posting import skip_a_failing_import
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,6 @@ class Notifier:
         self,
         database: Database,
         cipher: Cipher,
-        log: EventLog,
         rules: SendingRules,
         *,
         resolve: Resolve | None = None,
@@ -51,14 +50,13 @@ class Notifier:
     ) -> None:
         self._database = database
         self._cipher = cipher
-        self._log = log
         self._rules = rules
         self._resolve = resolve
         self._tls = tls or tls_context(True)
         self._metrics = metrics or WebhookMetrics(process_registry())
         self._poll_s = poll_s
         self._stop_s = stop_s
-        self._fan_out = FanOut(database, log, lease_ms=rules.lease_ms)
+        self._fan_out = FanOut(database, lease_ms=rules.lease_ms)
 
     @classmethod
     def from_settings(cls, of: Settings) -> Notifier:
@@ -72,7 +70,6 @@ class Notifier:
         return cls(
             bootstrap.database(of, by_key=True),
             bootstrap.reading_cipher(of),
-            events,
             SendingRules(allowed=of.webhook_networks(), concurrency=of.webhooks_concurrency),
             metrics=WebhookMetrics(registry),
         )
@@ -95,7 +92,6 @@ class Notifier:
         deliveries = Deliveries(
             self._database,
             self._cipher,
-            self._log,
             self._rules,
             resolve=self._resolve or own,
             tls=self._tls,
@@ -128,8 +124,6 @@ class Notifier:
             except Exception as error:  # noqa: BLE001 - the ledger may be away for long, and the notifier goes on
                 log.warning("webhook_fan_out_failed", error=log_text(error))
                 wait_s = AGAIN_S
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await stopping.wait()
-            except TimeoutError:
-                pass

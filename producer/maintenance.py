@@ -22,6 +22,7 @@ from bulksend.ledger import (
     campaigns,
     counters,
     due,
+    event_numbers,
     events,
     idempotency,
     leases,
@@ -124,7 +125,7 @@ class Maintenance:
             # What is deleted must have a number, or a reader could not be told what it misses.
             task("number_events", _number_events),
             task("roll_up_stats", _roll_up_stats),
-            task("delete_events", lambda tx: {"deleted": events.delete_old(tx, events_keep_ms)}),
+            task("delete_events", lambda tx: {"deleted": event_numbers.delete_old(tx, events_keep_ms)}),
             task("keep_minutes", _keep_minutes, KEEP_MINUTES_S),
             task(
                 "delete_readings",
@@ -184,7 +185,7 @@ def _delete_answers(tx: Connection) -> dict[str, int]:
 
 
 def _number_events(tx: Connection) -> dict[str, int]:
-    events.number_committed(tx)
+    event_numbers.number_committed(tx)
     return {}
 
 

@@ -1,9 +1,7 @@
 """Events: what happened to messages and campaigns, each with a number, in the order of the numbers.
 
-Triggers on ``messages`` and ``campaigns`` (migration 0016) write ``events`` in the transaction of each change. A reader
-that asks for the numbers above the last one it has seen misses nothing only if no lower number appears later. So a
-number is given after the commit: on PostgreSQL by ``number_committed``, one transaction at a time. SQLite has one
-writer, and the id of a row is its number.
+Triggers on ``messages`` and ``campaigns`` (migration 0016) write ``events`` in the transaction of each change. The
+numbers are given later (``event_numbers``).
 """
 
 from __future__ import annotations
@@ -11,17 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, insert, select, text, update
 
-from bulksend.errors import EventsGone, InvalidValue
 from bulksend.ledger import counters
-from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import Database, among, prefer_indexes
-from bulksend.ledger.schema import LATE_CODES_SQL, campaigns, events, installation, messages, receipts
+from bulksend.ledger.database import among, prefer_indexes
+from bulksend.ledger.event_numbers import number_of_row
+from bulksend.ledger.schema import LATE_CODES_SQL, campaigns, events, messages, receipts
 from bulksend.messaging.masking import mask_digits, mask_key, mask_phone
 from bulksend.messaging.units import format_instant
 
@@ -34,8 +30,8 @@ TYPES = (
     *("campaign.reopened", "campaign.cancelled"),
     *("sender.changed", "template.changed", "webhook.disabled"),
 )
-#: How many rows get their numbers in one transaction, and how many a page with a filter looks at.
-NUMBERED_AT_ONCE, SCANNED = 5_000, 2_000
+#: How many rows a page with a filter looks at.
+SCANNED = 2_000
 #: A code that was accepted longer ago than this is not called undelivered any more.
 UNDELIVERED_WITHIN_MS = 3_600_000
 
@@ -116,128 +112,6 @@ def add_undelivered(tx: Connection, wait_ms: int, limit: int = 1000) -> int:
     return len(found)
 
 
-# -- numbers ----------------------------------------------------------------------------------------
-
-_NUMBERED = "events_numbered"
-# With indexes only: statistics may say that most rows have no number yet.
-_LAST = """
-SELECT value, set_config('enable_seqscan', 'off', true) FROM installation WHERE name = 'events_numbered' FOR UPDATE
-"""
-_FIRST = """
-INSERT INTO installation (name, value)
-SELECT 'events_numbered', convert_to(CAST(COALESCE(max(seq), 0) AS text), 'UTF8') FROM events ON CONFLICT DO NOTHING
-"""
-# The window counts in the order of writing, so the events of one message keep their order: its later change waited
-# for the commit of the earlier one before it wrote.
-_NUMBER = """
-WITH fresh AS (
-    SELECT id, sum(count) OVER (ORDER BY id) AS upto
-    FROM (SELECT id, count FROM events WHERE seq IS NULL ORDER BY id LIMIT :most) AS committed),
-numbered AS (
-    UPDATE events SET seq = :last + fresh.upto FROM fresh WHERE events.id = fresh.id RETURNING events.seq)
-SELECT max(seq), count(*) FROM numbered
-"""
-
-
-def number_committed(tx: Connection, most: int = NUMBERED_AT_ONCE) -> int:
-    """Give committed events their numbers; returns how many rows got one, ``most`` where there may be further ones.
-
-    Every reader calls it before it reads, in a transaction of its own, so that no process has to lead. One transaction
-    at a time gives numbers: the next one waits for its commit, and so a higher number never appears before a lower one.
-    """
-    if tx.dialect.name == "sqlite" or not _has_fresh(tx):
-        return 0
-    # The lock is a statement of its own: the next one sees what was committed while this one waited.
-    found = tx.execute(statement(_LAST)).scalar()
-    if found is None:
-        tx.execute(statement(_FIRST))
-        found = tx.execute(statement(_LAST)).scalar_one()
-    last = int(bytes(found))
-    highest, rows = tx.execute(statement(_NUMBER), {"last": last, "most": most}).one()
-    if rows:
-        numbered = update(installation).where(installation.c.name == _NUMBERED)
-        tx.execute(numbered.values(value=str(highest).encode()))
-    return int(rows)
-
-
-def number_all(database: Database) -> None:
-    """Give all committed events their numbers, in short transactions. Raises LedgerUnreachable."""
-    if database.is_sqlite:
-        return
-    with database.translated_errors():
-        while database.retrying(number_committed) == NUMBERED_AT_ONCE:
-            pass
-
-
-def _has_fresh(tx: Connection) -> bool:
-    return (
-        tx.execute(select(events.c.id).where(events.c.seq.is_(None)).order_by(events.c.id).limit(1)).first()
-        is not None
-    )
-
-
-def newest(tx: Connection) -> int:
-    """The highest number that was given; 0 before the first."""
-    if tx.dialect.name == "sqlite":
-        # Also after its row was deleted.
-        given = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
-        return int(tx.execute(statement(given)).scalar() or 0)
-    found = tx.execute(select(installation.c.value).where(installation.c.name == _NUMBERED)).scalar()
-    return 0 if found is None else int(bytes(found))
-
-
-def oldest(tx: Connection) -> int:
-    """The lowest number that is kept; the one after the highest where none is."""
-    number = _number(tx)
-    first = tx.execute(
-        select(number - events.c["count"] + 1).where(number.is_not(None)).order_by(number).limit(1)
-    ).scalar()
-    return newest(tx) + 1 if first is None else int(first)
-
-
-def check_after(tx: Connection, seq: int) -> None:
-    """Check that a reader which has seen all events up to ``seq`` misses none.
-
-    Raises EventsGone when the next ones were deleted, InvalidValue when no event has that number yet.
-    """
-    first, last = oldest(tx), newest(tx)
-    if seq > last:
-        raise InvalidValue(
-            "after",
-            str(seq),
-            f"is above the newest number, {last}; if the ledger was restored from a backup, continue after {last}",
-        )
-    if seq < first - 1:
-        raise EventsGone(
-            f"the events after {seq} were deleted; the oldest one kept is {first}: read `messages find` for what "
-            f"came before, and continue after {first - 1}",
-            oldest=first,
-        )
-
-
-def delete_old(tx: Connection, keep_ms: int, limit: int = 2000) -> int:
-    """Delete up to ``limit`` rows of events that are older than ``keep_ms``; returns how many.
-
-    The lowest numbers first and without a gap, so that ``oldest`` says what is missing.
-    """
-    number, cutoff = _number(tx), read_clock(tx) - keep_ms
-    prefer_indexes(tx)
-    first = select(number, events.c.at).where(number.is_not(None)).order_by(number)
-    # Usually the first row says that there is nothing to do.
-    lead = tx.execute(first.limit(1)).first()
-    if lead is None or lead.at >= cutoff:
-        return 0
-    old = [*takewhile(lambda row: row.at < cutoff, tx.execute(first.limit(limit)))]
-    if old:
-        tx.execute(delete(events).where(number <= old[-1][0]))
-    return len(old)
-
-
-def _number(tx: Connection) -> ColumnElement[int]:
-    """The number of a row's last item."""
-    return events.c.id if tx.dialect.name == "sqlite" else events.c.seq
-
-
 # -- read -------------------------------------------------------------------------------------------
 
 
@@ -280,7 +154,7 @@ def page(
 
 def _rows(tx: Connection, seq: int, limit: int) -> Sequence[Row[Any]]:
     """The rows after ``seq``, without their items."""
-    number = _number(tx)
+    number = number_of_row(tx)
     prefer_indexes(tx)
     e = events.c
     columns = number.label("number"), e.id, e["count"].label("size"), e.type, e.at, e.campaign_id, e.data

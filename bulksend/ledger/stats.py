@@ -80,7 +80,7 @@ class _Sums:
 
 
 def roll_up(tx: Connection, *, lag_ms: int = LAG_MS) -> Rolled:
-    """Add a bounded part of what is new; ``events.number_committed`` gives events their numbers before."""
+    """Add a bounded part of what is new; ``event_numbers.number_committed`` gives events their numbers before."""
     prefer_indexes(tx)
     sums = _Sums()
     done = Rolled(_add_events(tx, sums), _add_attempts(tx, sums, lag_ms))

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bulksend.errors import AccessDenied, InvalidValue
-from bulksend.ledger import campaigns, events
+from bulksend.ledger import campaigns, event_numbers, events
 from bulksend.ledger.database import Database
 from bulksend.ledger.events import Event
 from bulksend.messaging.units import format_instant
@@ -45,10 +45,10 @@ def wanted(
     """What a reader asks for; ``campaign`` is an id or a name, ``after`` the number of the last event that it has.
 
     Raises InvalidValue at an unknown type, CampaignNotFound, and EventsGone and InvalidValue as
-    ``events.check_after``.
+    ``event_numbers.check_after``.
     """
     if after is not None:
-        events.check_after(tx, after)
+        event_numbers.check_after(tx, after)
     for type in types:
         if type not in TYPES:
             raise InvalidValue("types", type[:40], f"is not one of {', '.join(TYPES)}")
@@ -64,22 +64,22 @@ def check_numbers(principal: Principal) -> None:
 
 def newest(database: Database) -> int:
     """The number of the newest event that is committed. Raises LedgerUnreachable."""
-    events.number_all(database)
+    event_numbers.number_all(database)
     with database.read() as tx:
-        return events.newest(tx)
+        return event_numbers.newest(tx)
 
 
 def page(database: Database, wanted: Wanted, *, after: int | None, limit: int) -> dict[str, Any]:
     """A page of events after a number, from the oldest kept one by default.
 
     ``next`` is what the next page starts after, None where there is none now; ``last`` is where to go on later.
-    Raises EventsGone, InvalidValue as ``events.check_after``.
+    Raises EventsGone, InvalidValue as ``event_numbers.check_after``.
     """
-    events.number_all(database)
+    event_numbers.number_all(database)
     with database.read() as tx:
         if after is None:
-            after = events.oldest(tx) - 1
-        events.check_after(tx, after)
+            after = event_numbers.oldest(tx) - 1
+        event_numbers.check_after(tx, after)
         found = events.page(
             tx,
             after,

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bulksend.errors import InvalidInput, InvalidValue, NotFound
+from bulksend.ledger import event_numbers, webhook_deliveries, webhook_endpoints
 from bulksend.ledger import events as event_log
-from bulksend.ledger import webhook_deliveries, webhook_endpoints
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
@@ -65,7 +65,7 @@ def add(
             sealed=sealed,
             events=wanted,
             numbers=numbers,
-            cursor=event_log.newest(tx),
+            cursor=event_numbers.newest(tx),
             actor=actor,
         )
         return show(tx, id) | {"secret": secret}
@@ -74,13 +74,13 @@ def add(
 def list_endpoints(tx: Connection, *, after: str | None = None, limit: int = 1000) -> Page:
     """Endpoints, the oldest first. ``after`` is the ``next`` of the page before. Raises InvalidValue."""
     found = webhook_endpoints.page(tx, after=_checked_id(after, "after"), limit=limit)
-    newest = event_log.newest(tx)
+    newest = event_numbers.newest(tx)
     return Page([as_json(each, newest) for each in found], found[-1].id if len(found) == limit else None)
 
 
 def show(tx: Connection, id: str) -> dict[str, Any]:
     """One endpoint. Raises NotFound."""
-    return as_json(_get(tx, id), event_log.newest(tx))
+    return as_json(_get(tx, id), event_numbers.newest(tx))
 
 
 def as_json(endpoint: Endpoint, newest: int) -> dict[str, Any]:
@@ -240,11 +240,7 @@ def replay(
     return count
 
 
-def record_results(
-    tx: Connection,
-    results: Sequence[Tried],
-    add_event: Callable[[Connection, str, Mapping[str, Any]], None] = event_log.add,
-) -> dict[str, str]:
+def record_results(tx: Connection, results: Sequence[Tried]) -> dict[str, str]:
     """Write the results of tries, and disable endpoints that are gone; returns those with the reason."""
     webhook_deliveries.settle(tx, results)
     succeeded = {each.delivery.endpoint_id for each in results if each.status == DELIVERED}
@@ -256,15 +252,13 @@ def record_results(
     for endpoint in webhook_endpoints.active(tx) if failed else []:
         if endpoint.id in failed and is_gone(endpoint.failing_since, read_clock(tx)):
             disabled.setdefault(endpoint.id, "every try has failed for 5 days")
-    return {id: why for id, why in disabled.items() if _disable(tx, id, why, add_event)}
+    return {id: why for id, why in disabled.items() if _disable(tx, id, why)}
 
 
-def _disable(
-    tx: Connection, id: str, why: str, add_event: Callable[[Connection, str, Mapping[str, Any]], None]
-) -> bool:
+def _disable(tx: Connection, id: str, why: str) -> bool:
     changed = webhook_endpoints.set_status(tx, id, DISABLED, actor=_RULE, why=why)
     if changed:
-        add_event(tx, DISABLED_EVENT, {"endpoint_id": id, "why": why})
+        event_log.add(tx, DISABLED_EVENT, {"endpoint_id": id, "why": why})
     return changed
 
 

@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from bulksend.errors import AccessDenied, BulksendError, NotSignedIn, TooManyRequests
-from bulksend.ledger import events
+from bulksend.ledger import event_numbers, events
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.events import Event, EventPage
@@ -193,7 +193,7 @@ class EventStreams:
 
     def _page(self, seq: int) -> _Page:
         with self._database.read() as tx:
-            events.check_after(tx, seq)
+            event_numbers.check_after(tx, seq)
             return _Page.of(events.page(tx, seq, PAGE, numbers=True))
 
     # -- the poller -------------------------------------------------------------------------------------
@@ -218,10 +218,10 @@ class EventStreams:
             await asyncio.sleep(wait_s)
 
     def _read(self, upto: int | None) -> _Page:
-        events.number_all(self._database)
+        event_numbers.number_all(self._database)
         with self._database.read() as tx:
             if upto is None:
-                return _Page([], events.newest(tx), more=False)
+                return _Page([], event_numbers.newest(tx), more=False)
             return _Page.of(events.page(tx, upto, PAGE, numbers=True))
 
     def _take(self, page: _Page) -> None:

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import event, insert, select, text
 from structlog.testing import capture_logs
 
-from bulksend.ledger import campaigns, events, receipts
+from bulksend.ledger import campaigns, event_numbers, events, receipts
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
@@ -137,7 +137,7 @@ def test_old_events_go_by_their_numbers_and_late_codes_are_said_once_by_any_rela
     for _ in range(2):
         Maintenance(ledger, resend_wait_ms=1).run_due()
     with ledger.read() as tx:
-        kept = events.after(tx, events.oldest(tx) - 1, 100)
+        kept = events.after(tx, event_numbers.oldest(tx) - 1, 100)
     late = [event for event in kept if event.type == events.UNDELIVERED]
     assert len({event.data["id"] for event in late}) == len(late) == 2
     assert [event.type for event in kept if event.at == 1] == []

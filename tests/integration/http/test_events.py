@@ -20,7 +20,7 @@ from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
 from bulksend.errors import NotSignedIn
-from bulksend.ledger import events
+from bulksend.ledger import event_numbers, events
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.messaging.masking import mask_phone
@@ -115,9 +115,9 @@ def test_a_wrong_question_is_a_problem(api: Any) -> None:
 def test_a_reader_behind_the_oldest_event_gets_410_with_its_number(api: Any) -> None:
     happen(api.ledger, "a", "b")
     with api.ledger.write() as tx:
-        events.number_committed(tx)
+        event_numbers.number_committed(tx)
         tx.execute(text("UPDATE events SET at = 1"))
-        events.delete_old(tx, 1000, limit=1)
+        event_numbers.delete_old(tx, 1000, limit=1)
     for path, headers in (("/v1/events?after=0", {}), ("/v1/events/stream", {"Last-Event-ID": "0"})):
         gone = api.get(path, headers=headers)
         assert (gone.status_code, gone.json()["code"]) == (410, "events_gone")

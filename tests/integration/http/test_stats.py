@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import events, stats
+from bulksend.ledger import event_numbers, stats
 from bulksend.operations.access import Role
 from tests.integration.ledger.conftest import SENDER, Desk
 
@@ -17,7 +17,7 @@ def test_the_sums_of_the_last_days_are_shown_by_what_is_asked(api: Any) -> None:
     desk = Desk(api.ledger)
     desk.accepted(desk.queued(n=3))
     assert api.get(PATH, Role.VIEWER).json()["items"] == []
-    desk.write(events.number_committed)
+    desk.write(event_numbers.number_committed)
     desk.write(stats.roll_up, lag_ms=0)
     shown = api.get(PATH, Role.VIEWER, params={"by": "sender,kind"}).json()
     assert shown["by"] == ["sender", "kind"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
 from bulksend.errors import EventsGone, InvalidValue
-from bulksend.ledger import campaign_control, campaigns, events, messages, pauses
+from bulksend.ledger import campaign_control, campaigns, event_numbers, events, messages, pauses
 from bulksend.ledger.database import Database
 from bulksend.ledger.events import Event
 from bulksend.ledger.ids import new_id
@@ -26,7 +26,7 @@ Desk = Any
 
 def told(desk: Desk, after: int = 0, limit: int = 1000) -> list[Event]:
     """What a reader that has seen all up to ``after`` gets."""
-    desk.write(events.number_committed)
+    desk.write(event_numbers.number_committed)
     found: list[Event] = desk.read(events.after, after, limit, numbers=True)
     return found
 
@@ -37,8 +37,8 @@ def types_of(desk: Desk, id: str) -> list[str]:
 
 
 def last(desk: Desk) -> int:
-    desk.write(events.number_committed)
-    return int(desk.read(events.newest))
+    desk.write(event_numbers.number_committed)
+    return int(desk.read(event_numbers.newest))
 
 
 def test_a_message_that_is_delivered_and_read_has_an_event_of_each(desk: Desk) -> None:
@@ -171,7 +171,7 @@ def test_pages_of_any_size_begin_where_the_last_one_ended(desk: Desk, limit: int
 def test_a_filtered_page_says_how_far_it_looked(desk: Desk) -> None:
     ids = desk.queued(n=3)
     desk.accepted(ids)
-    desk.write(events.number_committed)
+    desk.write(event_numbers.number_committed)
     page = desk.read(events.page, 0, 10, types=["message.read"])
     assert (page.events, page.upto, page.more) == ([], 4, False)
     campaign = desk.row(ids[0])["campaign_id"]
@@ -222,8 +222,8 @@ def test_numbers_are_given_by_one_transaction_at_a_time(server: Desk) -> None:
     given: list[int] = []
     with server.database.engine.connect() as first:
         transaction = first.begin()
-        assert events.number_committed(first) == 1
-        second = threading.Thread(target=lambda: given.append(server.write(events.number_committed)))
+        assert event_numbers.number_committed(first) == 1
+        second = threading.Thread(target=lambda: given.append(server.write(event_numbers.number_committed)))
         second.start()
         while not server.scalar("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"):
             pass
@@ -244,7 +244,7 @@ class Reader:
     def poll(self, limit: int) -> None:
         if not self.database.is_sqlite:
             with self.database.write() as tx:
-                events.number_committed(tx, most=limit)
+                event_numbers.number_committed(tx, most=limit)
         with self.database.read() as tx:
             self.seen += events.after(tx, self.seen[-1].seq if self.seen else 0, limit)
 
@@ -350,32 +350,32 @@ def test_readers_beside_writers_see_each_event_once_and_in_order(desk: Desk) -> 
 
 def test_old_events_are_deleted_from_the_lowest_number_without_a_gap(desk: Desk) -> None:
     desk.accepted(desk.queued(n=4))
-    desk.write(events.number_committed)
+    desk.write(event_numbers.number_committed)
     desk.sql("UPDATE events SET at = 1 WHERE type <> 'campaign.started'")
-    assert desk.write(events.delete_old, 1000) == 0
+    assert desk.write(event_numbers.delete_old, 1000) == 0
     desk.sql("UPDATE events SET at = 1")
-    assert desk.read(events.oldest) == 1
+    assert desk.read(event_numbers.oldest) == 1
     rows = desk.scalar("SELECT count(*) FROM events")
-    assert desk.write(events.delete_old, 1000, limit=1) == 1
-    assert desk.read(events.oldest) == 2
-    assert desk.write(events.delete_old, 1000) == rows - 1
-    assert (desk.read(events.oldest), desk.read(events.newest)) == (6, 5)
+    assert desk.write(event_numbers.delete_old, 1000, limit=1) == 1
+    assert desk.read(event_numbers.oldest) == 2
+    assert desk.write(event_numbers.delete_old, 1000) == rows - 1
+    assert (desk.read(event_numbers.oldest), desk.read(event_numbers.newest)) == (6, 5)
     desk.write(events.add, "sender.changed", {})
     assert [event.seq for event in told(desk, 5)] == [6]
 
 
 def test_a_reader_behind_the_oldest_event_or_ahead_of_the_newest_is_told(desk: Desk) -> None:
     desk.accepted(desk.queued(n=2))
-    desk.write(events.number_committed)
+    desk.write(event_numbers.number_committed)
     desk.sql("UPDATE events SET at = 1 WHERE type = 'campaign.started'")
-    desk.write(events.delete_old, 1000)
-    desk.read(events.check_after, 1)
-    desk.read(events.check_after, 3)
+    desk.write(event_numbers.delete_old, 1000)
+    desk.read(event_numbers.check_after, 1)
+    desk.read(event_numbers.check_after, 3)
     with pytest.raises(EventsGone, match="the oldest one kept is 2") as gone:
-        desk.read(events.check_after, 0)
+        desk.read(event_numbers.check_after, 0)
     assert gone.value.oldest == 2
     with pytest.raises(InvalidValue, match="above the newest number, 3"):
-        desk.read(events.check_after, 4)
+        desk.read(event_numbers.check_after, 4)
 
 
 # -- undelivered ------------------------------------------------------------------------------------

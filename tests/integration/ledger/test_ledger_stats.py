@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import due, events, receipts, stats
+from bulksend.ledger import due, event_numbers, receipts, stats
 from bulksend.ledger import messages as messages_room
 from bulksend.ledger.stats import ENTERED, MEASURES, Rolled
 from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Refused, Scope, Throttled, Unknown
@@ -27,7 +27,7 @@ OUTCOMES = (
 
 
 def roll(desk: Desk) -> Rolled:
-    desk.write(events.number_committed)
+    desk.write(event_numbers.number_committed)
     rolled: Rolled = desk.write(stats.roll_up, lag_ms=0)
     return rolled
 

@@ -44,7 +44,7 @@ class PostOffice:
 
     def notifier(self, **options: Any) -> Notifier:
         rules = SendingRules(allowed=LOCAL, **{"look_s": 0.05, **options.pop("rules", {})})
-        return Notifier(self.database, self.cipher, events, rules, poll_s=0.02, **options)
+        return Notifier(self.database, self.cipher, rules, poll_s=0.02, **options)
 
     @contextmanager
     def notifying(self, count: int = 1, **options: Any) -> Iterator[None]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bulksend.gateway.receipts import parse
 from bulksend.ledger import (
+    event_numbers,
     events,
     inbound,
     notices,
@@ -236,7 +237,7 @@ def test_a_template_is_what_its_notices_say_in_any_order(desk: Desk, rules: Call
 def test_a_changed_template_is_an_event(desk: Desk, rules: CallbackRules) -> None:
     for _ in range(2):
         take(desk, rules, template("message_template_status_update", 1764400300, event="PAUSED"))
-    desk.write(events.number_committed)
+    desk.write(event_numbers.number_committed)
     found = [event for event in desk.read(events.after, 0, 100) if event.type == "template.changed"]
     assert [event.data["after"] for event in found] == [{"status": "PAUSED"}]
 
