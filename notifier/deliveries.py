@@ -1,4 +1,4 @@
-"""Claim deliveries that are due, send them, and write what became of them: three loops on one event loop.
+"""Claim deliveries that are due, send them, and write the results: three loops on one event loop.
 
 The ledger is asked on threads, a batch at a time.
 """

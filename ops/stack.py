@@ -250,7 +250,7 @@ class Stack:
             "USPEEDO_ACCESSKEY_SECRET": REHEARSAL_SECRET,
         }
         if self.api_origin is not None and _ALLOW_PRIVATE not in self.environ:
-            # A receiver that someone writes runs beside the simulated vendor, on this machine.
+            # A receiver of webhooks to try runs beside the simulated vendor, on this machine.
             self._added[_ALLOW_PRIVATE] = "127.0.0.1"
 
     def _chosen(self, port: int) -> int:

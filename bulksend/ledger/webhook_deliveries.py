@@ -129,7 +129,7 @@ def claim(tx: Connection, endpoint_id: str, *, limit: int, lease_ms: int) -> lis
 
 
 def settle(tx: Connection, results: Sequence[Tried]) -> None:
-    """Write what became of tries; ignored where the lease has ended and another try begun."""
+    """Write the results of tries; ignored where the lease has ended and another try begun."""
     rows = [
         {
             "its_id": each.delivery.id,

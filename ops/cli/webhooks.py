@@ -1,4 +1,4 @@
-"""``bulksend webhooks``: where events are sent to, and what became of each delivery."""
+"""``bulksend webhooks``: where events are sent to, and the result of each delivery."""
 
 from __future__ import annotations
 

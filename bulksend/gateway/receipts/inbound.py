@@ -47,7 +47,7 @@ _TYPES = frozenset(
         "nfm_reply",
     ]
 )
-#: A part with one of these reports what became of a message of ours.
+#: A part with one of these reports on a message of ours.
 _OF_RECEIPTS = frozenset(
     [
         "status",

@@ -1,4 +1,4 @@
-"""Campaigns, what became of their rows, and their counts."""
+"""Campaigns, their refused rows, and their counts."""
 
 from __future__ import annotations
 
