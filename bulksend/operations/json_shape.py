@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bulksend.errors import InvalidValue
 from bulksend.ledger.ids import is_id
+from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.units import format_instant
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ INSTANTS = frozenset(
     }
 )
 _NAMES = {"recipient": "to"}
+#: Fields with words of a person, which may name a phone number.
+_WORDS = frozenset({"why", "pause_why", "error", "sentence", "stopped_by"})
 
 
 def checked_after(after: str | None) -> str | None:
@@ -38,6 +41,24 @@ def to_json(row: Mapping[Any, Any] | DataclassInstance) -> dict[str, Any]:
     """A ledger row, or a record made of one, as the interface shows it."""
     fields = row if isinstance(row, Mapping) else asdict(row)
     return {_NAMES.get(name, name): _shown(name, value) for name, value in fields.items()}
+
+
+def masked_texts(shown: Any) -> Any:
+    """The same with every phone number in a text masked, however deep."""
+    if isinstance(shown, Mapping):
+        return {name: masked_texts(value) for name, value in shown.items()}
+    if isinstance(shown, list):
+        return [masked_texts(value) for value in shown]
+    return mask_digits(shown) if isinstance(shown, str) and not is_id(shown) else shown
+
+
+def masked_words(shown: Any) -> Any:
+    """The same with every phone number in words of a person masked, however deep. Numbers of senders stay."""
+    if isinstance(shown, Mapping):
+        return {
+            name: (masked_texts if name in _WORDS else masked_words)(value) for name, value in shown.items()
+        }
+    return [masked_words(each) for each in shown] if isinstance(shown, list) else shown
 
 
 def _shown(name: str, value: object) -> object:

@@ -12,14 +12,13 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidValue
 from bulksend.ledger import campaigns, messages, search
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.ids import is_id
 from bulksend.ledger.search import Query
-from bulksend.messaging import Kind, Status, mask_digits, parse_recipient
+from bulksend.messaging import Kind, Status, parse_recipient
 from bulksend.messaging.units import parse_choice, parse_instant_ms
 from bulksend.operations import export
 from bulksend.operations.campaigns import acts_on
 from bulksend.operations.contents import content_of
-from bulksend.operations.json_shape import Page, to_json
+from bulksend.operations.json_shape import Page, masked_texts, to_json
 
 _ATTEMPT_FIELDS = (
     *("n", "started_at", "finished_at", "outcome", "http_status", "ret_code", "whatsapp_code"),
@@ -139,15 +138,6 @@ def masked(shown: Mapping[str, Any]) -> dict[str, Any]:
     """A message as it is shown to those who do not see numbers; its content is left out."""
     row = {**export.masked(shown), **{name: masked_texts(shown[name]) for name in _LISTS if name in shown}}
     return row | {"content": None, "content_why": CONTENT_HIDDEN} if "content" in row else row
-
-
-def masked_texts(shown: Any) -> Any:
-    """The same with every phone number in a text masked, however deep."""
-    if isinstance(shown, Mapping):
-        return {name: masked_texts(value) for name, value in shown.items()}
-    if isinstance(shown, list):
-        return [masked_texts(value) for value in shown]
-    return mask_digits(shown) if isinstance(shown, str) and not is_id(shown) else shown
 
 
 def zone_of(tx: Connection, id: str, default: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 #: A phone number in any common notation.
 Phone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "phone"})]
@@ -28,6 +28,14 @@ UserName = Annotated[
 ]
 #: An address or a network: ``192.0.2.7``, ``192.0.2.0/24``.
 Network = Annotated[str, Field(json_schema_extra={"format": "network"})]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+#: A whole number, which JSON may write as 2000.0, and no text or boolean.
+WholeNumber = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
 #: Messages a second.
 RatePerSecond = Annotated[float, Field(json_schema_extra={"minimum": 1e-9, "maximum": 100_000})]
 RateText = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +19,7 @@ from bulksend.operations import campaign_pages, campaign_settings, uploads
 from bulksend.operations import campaigns as operations
 from bulksend.operations.access import Principal
 from bulksend.operations.campaigns import Act
-from bulksend.operations.json_shape import Page
+from bulksend.operations.json_shape import Page, masked_words
 from ops.http.argument_formats import (
     Country,
     Cursor,
@@ -212,7 +212,8 @@ def find(
 @router.get("/{id}")
 def show(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """One campaign by its id or name: exactly what `bulksend campaigns show --json` prints."""
-    return operations.show(services.settings, services.database, id)
+    shown: dict[str, Any] = {**operations.show(services.settings, services.database, id)}
+    return shown if principal.sees_numbers else masked_words(shown)
 
 
 class CampaignChanges(BaseModel):
@@ -221,7 +222,9 @@ class CampaignChanges(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     name: str | None = Field(None, description="a new name")
-    rate: float | str | None = Field(None, description='40 or "40/s"; "none": the sender\'s rate')
+    rate: RatePerSecond | RateText | Literal["none"] | None = Field(
+        None, description='40 or "40/s"; "none": the sender\'s rate'
+    )
     send_at: Instant | None = Field(None, description="ISO 8601; only before the campaign begins")
     why: str | None = Field(None, max_length=500, description="the reason, for the operator log")
 
@@ -336,7 +339,8 @@ def refusals(
 def failures(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Why messages were not, or perhaps not, sent: each reason with a sentence and what follows from it."""
     with services.database.read() as tx:
-        return campaign_pages.failures(tx, id)
+        found = campaign_pages.failures(tx, id)
+    return found if principal.sees_numbers else masked_words(found)
 
 
 @router.get("/{id}/timeline")

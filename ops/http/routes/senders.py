@@ -12,10 +12,10 @@ from bulksend.messaging import parse_recipient
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.units import parse_rate
 from bulksend.operations.access import Principal
-from bulksend.operations.json_shape import to_json
+from bulksend.operations.json_shape import masked_words, to_json
 from bulksend.operations.limiter import set_flag
 from bulksend.operations.senders import change_sender, get_sender, list_senders, set_paused, show_account
-from ops.http.argument_formats import Phone, RatePerSecond, RateText
+from ops.http.argument_formats import Phone, RatePerSecond, RateText, WholeNumber
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.services import Operator, Services, ServicesDep, Viewer
 from simulator import REHEARSAL_ACCESS_KEY_ID
@@ -41,7 +41,7 @@ class SenderChange(BaseModel):
         RatePerSecond | RateText | None, Field(description="Messages per second, 80 or 80/s.")
     ] = None
     quota: Annotated[
-        Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | Literal["none"] | None,
+        Annotated[WholeNumber, Field(ge=1, le=2**31 - 1)] | Literal["none"] | None,
         Field(description="Unique recipients per rolling 24 h, or none."),
     ] = None
 
@@ -49,13 +49,15 @@ class SenderChange(BaseModel):
 @router.get("/senders")
 def get_senders(services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Every sender on record. There are few: all are on one page."""
-    return {"items": [to_json(sender) for sender in list_senders(services.database)], "next": None}
+    found = {"items": [to_json(sender) for sender in list_senders(services.database)], "next": None}
+    return found if principal.sees_numbers else masked_words(found)
 
 
 @router.get("/senders/{phone}")
 def get_one(phone: Phone, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """One sender: its limits, and whether it is paused."""
-    return to_json(get_sender(services.database, _digits(services, phone)))
+    found = to_json(get_sender(services.database, _digits(services, phone)))
+    return found if principal.sees_numbers else masked_words(found)
 
 
 @router.patch("/senders/{phone}")
@@ -90,7 +92,8 @@ def resume(phone: Phone, asked: Why, services: ServicesDep, principal: Operator,
 @router.get("/account", tags=["account"])
 def get_account(services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """Whether the account is paused, the limits in force, how many messages are unknown, and the vendor's address."""
-    return show_account(services.database, services.settings, rehearsal_key=REHEARSAL_ACCESS_KEY_ID)
+    shown = show_account(services.database, services.settings, rehearsal_key=REHEARSAL_ACCESS_KEY_ID)
+    return shown if principal.sees_numbers else masked_words(shown)
 
 
 @router.post("/account/pause", tags=["account"])
