@@ -9,7 +9,7 @@ BulksendError                   1  500  everything below
 │   │   ├── CampaignNotFound
 │   │   ├── MessageNotFound
 │   │   └── SenderNotFound
-│   ├── IdempotencyKeyReused            the key came with another body before
+│   ├── IdempotencyKeyReused            the key of a request or a campaign came with another body before
 │   ├── RequestRunning          2  409  the request with this Idempotency-Key is being answered
 │   ├── EventsGone              2  410  events that a reader has not seen were deleted
 │   ├── TooManyRequests         2  429  the key makes more requests a second than it may
@@ -134,7 +134,7 @@ class AccessDenied(InvalidInput):
 
 
 class IdempotencyKeyReused(InvalidInput):
-    """The Idempotency-Key came with another body before."""
+    """The Idempotency-Key, or the key of a campaign, came with another body before."""
 
 
 class RequestRunning(InvalidInput):

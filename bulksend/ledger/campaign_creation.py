@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 
 from sqlalchemy import Connection, func, or_, select
 
-from bulksend.errors import InvalidInput
+from bulksend.errors import IdempotencyKeyReused, InvalidInput
 from bulksend.ledger import operator_log
 from bulksend.ledger.campaigns import (
     ACTIVE,
@@ -83,9 +83,9 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
 
 
 def check_matches(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
-    """Raises InvalidInput unless ``campaign``, found by its key, has the rows, content and options of ``new``.
+    """Raises IdempotencyKeyReused unless ``campaign``, found by its key, has the rows, content and options of ``new``.
 
-    Also when it is cancelled, or its continuation stopped half-way. The text says how to proceed.
+    InvalidInput when it is cancelled, or its continuation stopped half-way. The text says how to proceed.
     """
     into = new.naming("into", campaign.id)
     continued = campaign.source_hash.startswith(CONTINUED)
@@ -100,7 +100,7 @@ def check_matches(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
             if campaign.status is CampaignStatus.CANCELLED
             else f"`{into}` adds the rows that it does not have yet"
         )
-        raise InvalidInput(
+        raise IdempotencyKeyReused(
             f"key {new.key[:40]!r} belongs to campaign {campaign.id} ({campaign.name}), {origin}; nothing was changed. "
             f"{advice}; `{new.naming('again', True)}` sends all of them in a new campaign"
         )
@@ -142,7 +142,7 @@ def next_steps(campaign: Campaign, new: NewCampaign) -> str:
 
 
 def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
-    """Raises InvalidInput when the options that were given differ from those of the campaign."""
+    """Raises IdempotencyKeyReused when the options that were given differ from those of the campaign."""
     different = _differing(campaign, new)
     if not different:
         return
@@ -160,7 +160,7 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
         if campaign.status in (*ACTIVE, CampaignStatus.PAUSED)
         else f"send with {again}"
     )
-    raise InvalidInput(
+    raise IdempotencyKeyReused(
         f"{_listed(different)}: not changed. The same rows were sent "
         f"{format_age(max(0, now - campaign.created_at))} ago: campaign {campaign.id} ({campaign.name}) is "
         f"{campaign.status.value}, {when}, with {rate}, {ttl} and on_unknown {campaign.on_unknown.value}. "

@@ -34,8 +34,10 @@ log = structlog.get_logger(__name__)
 POLL_S, CHECK_S, AWAY_S = 0.25, 1.0, 1.0
 #: A stream without events says after this long that it is alive; a client that takes nothing for so long is dropped.
 HEARTBEAT_S, SEND_TIMEOUT_S = 15.0, 30.0
-#: How many events the poller keeps, how many it reads at once, and the most streams of a process.
-KEPT, PAGE, MOST_STREAMS = 2_000, 500, 500
+#: How many events the poller keeps, and how many it reads at once.
+KEPT, PAGE = 2_000, 500
+#: The most streams of a process, and of one key in it: a program that opens them and reads none leaves room for others.
+MOST_STREAMS, MOST_OF_A_KEY = 500, 50
 #: A browser connects again after this long.
 RETRY_MS = 1_000
 
@@ -75,8 +77,9 @@ class _Page:
 
 @dataclass(eq=False, slots=True)
 class _Stream:
-    """``check`` raises NotSignedIn or AccessDenied when its reader may not go on."""
+    """``key`` is the id of the key that reads; ``check`` raises NotSignedIn or AccessDenied when it may not go on."""
 
+    key: str
     check: Callable[[], object]
     is_over: bool = False
 
@@ -118,20 +121,25 @@ class EventStreams:
         self._news.set()
         self._news = asyncio.Event()
 
-    def check_room(self) -> None:
-        """Raises TooManyRequests when this process has as many streams as it may."""
+    def check_room(self, key: str) -> None:
+        """Raises TooManyRequests when this process, or a key in it, has as many streams as it may."""
         if len(self._open) >= MOST_STREAMS:
             raise TooManyRequests(
                 f"this process has {MOST_STREAMS} streams of events; try again later, or read pages"
+            )
+        if sum(stream.key == key for stream in self._open) >= MOST_OF_A_KEY:
+            raise TooManyRequests(
+                f"key {key} has {MOST_OF_A_KEY} streams of events open in this process; "
+                "close some, or hand the events of one on"
             )
 
     # -- one stream -------------------------------------------------------------------------------------
 
     async def chunks(
-        self, after: int | None, wanted: Wanted, check: Callable[[], object]
+        self, after: int | None, wanted: Wanted, key: str, check: Callable[[], object]
     ) -> AsyncIterator[bytes]:
-        """The bytes of a stream: the events after a number, or from now on, until it or its reader ends."""
-        with self._joined(_Stream(check)) as stream:
+        """The bytes of a key's stream: the events after a number, or from now on, until it or its reader ends."""
+        with self._joined(_Stream(key, check)) as stream:
             while self._floor is None and not self._closed:
                 await self._news.wait()
             seq, loop = self._upto if after is None else after, asyncio.get_running_loop()

@@ -26,6 +26,7 @@ from ops.http.exports import ExportFiles
 from ops.http.jobs import JobRunner
 from ops.http.principals import Principals
 from ops.http.receipt_group_commit import ReceiptGroupCommit
+from ops.http.request_checks import check_request
 from ops.http.request_rate import RequestRate
 from ops.http.suppression_imports import SuppressionImports
 from ops.http.upload_process import LargeUploads
@@ -109,7 +110,10 @@ class _BearerKey(SecurityBase):
 async def signed_in(
     request: Request, services: ServicesDep, key: Annotated[str, Depends(_BearerKey())]
 ) -> Principal:
-    """Costs no thread while the key is remembered, as it is in all but two requests a second."""
+    """The principal of a request, after what holds for every request was checked.
+
+    Costs no thread while the key is remembered, as it is in all but two requests a second.
+    """
     origin = Origin(_address(request), request.state.request_id)
     principal = services.keys.remembered(key, origin)
     if principal is None:
@@ -119,6 +123,7 @@ async def signed_in(
         principal = await services.principals.of_key(key, origin)
     request.state.principal = principal
     services.request_rate.check(f"key {principal.id}")
+    check_request(request.scope)
     return principal
 
 

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from bulksend.errors import InvalidInput, InvalidValue, TooLarge
+from ops.http.request_checks import UnsupportedType
 from producer.uploads import Incoming, StoredFile, UploadStore
 
 #: The most of a body that is held in memory: options with a content, and rows as JSON.
@@ -39,18 +40,17 @@ async def receive(request: Request, store: UploadStore, id: str, part: str = "ca
     """Read the body; its rows become the file ``id``. Nothing is kept when it raises.
 
     ``part`` is the part of a form that holds the options. Rows as JSON are only taken of a campaign. Raises
-    InvalidInput when the body is not one of the two forms, TooLarge, DiskFull.
+    UnsupportedType or InvalidInput when the body is not one of the two forms, TooLarge, DiskFull.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     _check_announced(request, store)
     if kind == b"application/json" and part == "campaign":
         return await _rows(request, store, id)
     if kind != b"multipart/form-data":
-        raise InvalidValue(
-            "Content-Type",
-            kind.decode("latin-1")[:40],
-            ("must be application/json with `rows`, or " if part == "campaign" else "must be ")
-            + f"multipart/form-data with the parts `{part}` and `file`",
+        raise UnsupportedType(
+            "the Content-Type must be "
+            + ("application/json with `rows`, or " if part == "campaign" else "")
+            + f"multipart/form-data with the parts `{part}` and `file`"
         )
     if not parameters.get(b"boundary"):
         raise InvalidValue("Content-Type", "", "has no boundary; let your HTTP library set this header")

@@ -74,13 +74,15 @@ async def stream(
 
     The `id` of each is its number, so that a client that connects again misses none.
     """
-    services.streams.check_room()
+    services.streams.check_room(principal.id)
     seq = last_event_id if last_event_id is not None else after
     wanted = await run_in_threadpool(_wanted, services, principal, types, campaign, numbers, seq)
     if numbers:
         await run_in_threadpool(record_reading, services.database, principal, "follow events")
     check = _check(services, principal, presented_key(request), numbers)
-    return EventStream(services.streams.chunks(seq, wanted, check))
+    # Others of the key may have begun meanwhile.
+    services.streams.check_room(principal.id)
+    return EventStream(services.streams.chunks(seq, wanted, principal.id, check))
 
 
 def _wanted(

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bulksend.bootstrap import working_limiter
-from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidInput, InvalidValue, WrongState
 from bulksend.ledger.database import Database
 from bulksend.ledger.unknowns import Trace
 from bulksend.messaging import Status
 from bulksend.messaging.units import counted
 from bulksend.operations import messages, unknowns
 from bulksend.operations.access import record_reading
-from bulksend.operations.json_shape import Page, checked_after
+from bulksend.operations.json_shape import Page, checked_after, masked_texts
 from bulksend.operations.messages import Filter
 from bulksend.operations.why import explain
 from ops.http.argument_formats import IdCursor, Instant, Phone, one_of
@@ -127,7 +127,7 @@ def why(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
         timezone=of.timezone,
         silent="".join(silent),
     ).as_json()
-    masked = messages.masked_texts(answer)
+    masked = masked_texts(answer)
     if masked != answer:
         record_reading(services.database, principal, "show message", subject=id, why="why it waits")
     return answer if principal.sees_numbers else masked
@@ -154,7 +154,7 @@ def resolve(id: str, asked: Resolve, principal: Operator, once: Once) -> Respons
             database, [id], as_=asked.as_, actor=principal.actor, why=asked.why, dry_run=asked.dry_run
         )
         if done.refused:
-            raise InvalidInput(done.refused[0]["why"])
+            raise WrongState(done.refused[0]["why"])
         return {"id": id, "status": "unknown" if asked.dry_run and done.resolved else done.status}
 
     return once.answer(act)

@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
-from bulksend.errors import NotSignedIn
+from bulksend.errors import NotSignedIn, TooManyRequests
 from bulksend.ledger import event_numbers, events
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
@@ -27,7 +27,7 @@ from bulksend.messaging.masking import mask_phone
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.operations.events import Wanted
-from ops.http.event_streams import EventStreams
+from ops.http.event_streams import MOST_OF_A_KEY, EventStreams
 from ops.local.ports import free_port
 from tests.integration.test_relay import a_campaign
 
@@ -182,7 +182,7 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def connect(streams: EventStreams, after: int | None = None, wanted: Wanted | None = None) -> Client:
-    return Client(streams.chunks(after, wanted or Wanted(), lambda: None))
+    return Client(streams.chunks(after, wanted or Wanted(), "a key", lambda: None))
 
 
 async def joined(client: Client) -> Client:
@@ -276,7 +276,7 @@ def test_a_stream_ends_when_its_key_is_revoked_and_the_others_go_on(ledger: Data
 
     async def work() -> None:
         streams = EventStreams(ledger, poll_s=0.01)
-        client = Client(streams.chunks(None, Wanted(), check))
+        client = Client(streams.chunks(None, Wanted(), "another", check))
         await joined(client)
         other = await joined(connect(streams))
         revoked.append(True)
@@ -317,6 +317,21 @@ def test_streams_go_on_after_the_ledger_could_not_be_read(ledger: Database) -> N
         await happening(ledger, "a")
         assert await client.read_events(1) == ["a"]
         await client.leave()
+
+    run(work)
+
+
+def test_a_key_with_many_streams_leaves_room_for_the_others(ledger: Database) -> None:
+    async def work() -> None:
+        streams = EventStreams(ledger)
+        clients = [await joined(connect(streams)) for _ in range(MOST_OF_A_KEY)]
+        with pytest.raises(TooManyRequests, match=f"a key has {MOST_OF_A_KEY} streams"):
+            streams.check_room("a key")
+        streams.check_room("another")
+        await clients.pop().leave()
+        streams.check_room("a key")
+        for client in clients:
+            await client.leave()
 
     run(work)
 

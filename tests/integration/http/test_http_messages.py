@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from bulksend.operations.access import Role
 
 SENDER = "8615000579987"
 KEY = {"Idempotency-Key": "order-1"}
+JSON = {"Content-Type": "application/json"}
 
 
 def message(to: int = 1, **more: Any) -> dict[str, Any]:
@@ -97,12 +99,39 @@ def test_a_wrong_field_is_named_and_nothing_is_stored(api: Any) -> None:
 
 def test_a_body_that_is_no_request_is_a_problem(api: Any) -> None:
     for body in (b"", b"{", b"[]", b"7", b'{"messages": []}', b'{"messages": 1}', b'{"to": NaN}', b"\xff"):
-        answer = api.request("POST", "/v1/messages", content=body)
+        answer = api.request("POST", "/v1/messages", content=body, headers=JSON)
         assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json"), body
 
 
+def test_what_no_request_may_have_is_refused_here_too(api: Any) -> None:
+    """This endpoint does not go through the framework."""
+    body, gzip = json.dumps(message()).encode(), {**JSON, "Content-Encoding": "gzip"}
+    twice = [
+        ("Idempotency-Key", "a"),
+        ("Idempotency-Key", "b"),
+        ("Authorization", f"Bearer {api.key(Role.SENDER)}"),
+    ]
+    answers = {
+        "parameter": api.post("/v1/messages?dry_run=1", message()),
+        "text/plain": api.request(
+            "POST", "/v1/messages", content=body, headers={"Content-Type": "text/plain"}
+        ),
+        "encoded": api.request("POST", "/v1/messages", content=body, headers=gzip),
+        "two keys": api.client.post("/v1/messages", json=message(), headers=twice),
+    }
+    assert {what: answer.status_code for what, answer in answers.items()} == {
+        "parameter": 422,
+        "text/plain": 415,
+        "encoded": 415,
+        "two keys": 422,
+    }
+    assert "dry_run" in answers["parameter"].json()["detail"]
+    assert count(api) == 0
+
+
 def test_a_body_that_is_too_large_is_refused(api: Any) -> None:
-    assert api.request("POST", "/v1/messages", content=b" " * (8 * 1024 * 1024 + 1)).status_code == 413
+    large = b" " * (8 * 1024 * 1024 + 1)
+    assert api.request("POST", "/v1/messages", content=large, headers=JSON).status_code == 413
     many = {"messages": [message(n) for n in range(1001)]}
     assert api.post("/v1/messages", many).status_code == 422
 
@@ -337,7 +366,7 @@ def test_an_unknown_message_is_resolved_on_record(api: Any) -> None:
     assert again.headers["Idempotent-Replayed"] == "true"
     acts = api.get(f"/v1/messages/{id}").json()["acts"]
     assert [(act["act"], act["why"]) for act in acts] == [("resolve as accepted", asked["why"])]
-    assert api.post(f"/v1/messages/{id}/resolve", {"as": "failed", "why": "x"}).status_code == 422
+    assert api.post(f"/v1/messages/{id}/resolve", {"as": "failed", "why": "x"}).status_code == 409
     assert api.post(f"/v1/messages/{new_id()}/resolve", asked).status_code == 404
     assert api.post(f"/v1/messages/{id}/resolve", asked, Role.SENDER).status_code == 403
 

@@ -33,7 +33,7 @@ class Asked(BaseModel):
 
 
 @router.post("/accounts")
-def add_two(asked: Asked, _: Sender, once: Once) -> Response:
+def add_two(asked: Asked, _: Sender, once: Once, attempt: int = 1) -> Response:
     """An act of two transactions."""
 
     def act(database: Database) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_a_key_with_another_body_is_refused(app: Any) -> None:
 
 def test_a_query_belongs_to_what_is_asked_and_not_to_where_a_key_counts(app: Any) -> None:
     app.post("/accounts", {"id": "a"}, headers=KEY)
-    other = app.post("/accounts?try=2", {"id": "b"}, headers=KEY)
+    other = app.post("/accounts?attempt=2", {"id": "b"}, headers=KEY)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert count(app) == 2
 

@@ -30,7 +30,9 @@ router = APIRouter()
 
 
 @router.post("/v1/echo/{number}")
-def echo(number: str, principal: Viewer, body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
+def echo(
+    number: str, principal: Viewer, body: Annotated[dict[str, Any], Body()], phone: str = ""
+) -> dict[str, Any]:
     return {"bytes": len(str(body)), "ip": principal.origin.ip, "request_id": principal.origin.request_id}
 
 
