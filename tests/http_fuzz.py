@@ -9,6 +9,7 @@ that are wrong, bodies that do not end, and what is no HTTP. Each request holds 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import re
@@ -236,10 +237,16 @@ class Found:
 
 
 class Fuzz:
-    """Requests for an API with this description, asked with ``key``. The same seed makes the same ones."""
+    """Requests for an API with this description, asked with ``key``. The same seed makes the same ones.
 
-    def __init__(self, description: Mapping[str, Any], key: str, seed: int) -> None:
+    ``ids`` are what there is: half of the addresses name one of them.
+    """
+
+    def __init__(
+        self, description: Mapping[str, Any], key: str, seed: int, ids: Mapping[str, list[str]] = {}
+    ) -> None:
         self._random = random.Random(seed)
+        self._ids = ids
         self._key = key
         self._schemas: Mapping[str, Any] = description["components"]["schemas"]
         self._operations = [
@@ -406,9 +413,7 @@ class Fuzz:
         *,
         key: bool = True,
     ) -> BadRequest:
-        filled = re.sub(
-            r"\{\w+\}", lambda _: self._quoted(self._random.choice(ODD_VALUES))[:3_000] or "0", path
-        )
+        filled = re.sub(r"(\w[\w-]*)/\{\w+\}", lambda found: f"{found[1]}/{self._id_of(found[1])}", path)
         given = {name.lower() for name, _ in headers}
         told = [*headers]
         for name, value in (
@@ -423,6 +428,11 @@ class Fuzz:
         lines = [f"{method} {filled} HTTP/1.1", *(f"{name}: {value}" for name, value in told)]
         data = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
         return BadRequest(what, (data,), filled, method=method)
+
+    def _id_of(self, what: str) -> str:
+        if what in self._ids and self._random.random() < 0.5:
+            return self._random.choice(self._ids[what])
+        return self._quoted(self._random.choice(ODD_VALUES))[:3_000] or "0"
 
     def _quoted(self, value: Any) -> str:
         text = value if isinstance(value, str) else json.dumps(value)
@@ -542,6 +552,7 @@ def run(port: int, fuzz: Fuzz, count: int) -> Found:
 def main() -> None:
     """Run it against a server of its own."""
     # Only here: the test has these already.
+    from bulksend import logs
     from tests.served import own_server
 
     parser = argparse.ArgumentParser(
@@ -551,8 +562,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--backend", choices=("sqlite", "postgresql"), default="sqlite")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, own_server(given.backend, Path(folder)) as (served, key):
-        found = run(served.port, Fuzz(served.description(), key, given.seed), given.requests)
+    log = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        own_server(given.backend, Path(folder)) as (served, key, ids),
+    ):
+        logs.configure("DEBUG", "json", log)
+        found = run(served.port, Fuzz(served.description(), key, given.seed, ids), given.requests)
+    found.wrong += [
+        f"in the log: {line[:2_000]}"
+        for line in log.getvalue().splitlines()
+        if any(secret in line for secret in (NUMBER, CODE, "Traceback", key))
+    ]
     sys.stdout.write("\n".join([*found.wrong, ""]))
     answers = dict(sorted(found.statuses.items()))
     sys.stdout.write(f"{given.requests:,} requests, seed {given.seed}, {given.backend}; answers: {answers}\n")

@@ -16,7 +16,7 @@ from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Refused, Unknown
 from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.receipts import read_callbacks
-from ops.http.parts import Parts
+from ops.http.services import Services
 from tests.integration.ledger.conftest import Desk
 
 NUMBER, CODE, SENDER = "447700900851", "c4n4ry-831-907", "15550100100"
@@ -28,10 +28,10 @@ Ask = Callable[..., Any]
 WHY = f"{NUMBER} complained"
 
 
-def seed(ask: Ask, parts: Parts) -> Ids:
-    """Fill the ledger of these parts by requests, and by what a worker does. Returns what has ids."""
-    desk = Desk(parts.database)
-    desk.cipher = parts.cipher
+def seed(ask: Ask, services: Services) -> Ids:
+    """Fill the ledger of this API by requests, and by what a worker does. Returns what has ids."""
+    desk = Desk(services.database)
+    desk.cipher = services.cipher
     campaigns = [_campaign(ask, name) for name in ("spring", "summer")]
     _send(ask, desk, campaigns[0])
     ids: Ids = {
@@ -48,7 +48,7 @@ def seed(ask: Ask, parts: Parts) -> Ids:
     unknown = _done(ask("GET", "/v1/unknown"))["items"][0]["id"]
     _done(ask("POST", f"/v1/messages/{unknown}/resolve", json={"as": "failed", "why": WHY}))
     _done(ask("POST", "/v1/suppressions", json={"phone": NUMBER, "reason": WHY}))
-    _callbacks(ask, parts)
+    _callbacks(ask, services)
     made: tuple[tuple[str, str, Callable[[int], Mapping[str, Any]]], ...] = (
         ("keys", "id", lambda n: {"name": f"shop {n}", "role": "viewer"}),
         ("users", "name", lambda n: {"name": f"ann-{n}", "role": "viewer"}),
@@ -59,7 +59,7 @@ def seed(ask: Ask, parts: Parts) -> Ids:
         ids[what] = [_done(ask("POST", f"/v1/{what}", json=body(n)))[id] for n in range(6)]
     _done(ask("POST", f"/v1/webhooks/{ids['webhooks'][0]}/test"))
     _done(ask("GET", "/v1/events"))
-    with parts.database.write() as tx:
+    with services.database.write() as tx:
         campaign_timeline.keep(tx)
         stats.roll_up(tx)
     return ids
@@ -125,7 +125,7 @@ def _ended(ask: Ask, path: str) -> str:
     return str(job["id"])
 
 
-def _callbacks(ask: Ask, parts: Parts) -> None:
+def _callbacks(ask: Ask, services: Services) -> None:
     """What a person wrote, what the vendor says of a template, and what cannot be read."""
     path = _done(ask("POST", "/v1/receipt-tokens", json={"name": "vendor"}))["path"]
     error = {"code": 131026, "title": f"cannot reach {NUMBER}"}
@@ -154,4 +154,4 @@ def _callbacks(ask: Ask, parts: Parts) -> None:
         f"nonsense of {NUMBER}",
     ):
         _done(ask("POST", path, content=body))
-    read_callbacks(parts.database, CallbackRules.from_settings(parts.settings, parts.cipher))
+    read_callbacks(services.database, CallbackRules.from_settings(services.settings, services.cipher))

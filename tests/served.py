@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 
@@ -24,6 +25,7 @@ from ops.http.server import services_of
 from ops.local.ports import free_port
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
+from tests.seeded import Ids, seed
 
 
 class Served:
@@ -67,8 +69,11 @@ class Served:
 
 
 @contextmanager
-def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str]]:
-    """The API on a ledger and a Redis of its own, and a key of an admin: for what is run by hand."""
+def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str, Ids]]:
+    """The API on a ledger with one of everything and a Redis of its own, a key of an admin, and what has ids.
+
+    For what is run by hand.
+    """
     with ExitStack() as servers:
         valkey = EmbeddedValkey(folder / "valkey", durable=False)
         servers.callback(valkey.stop)
@@ -101,4 +106,7 @@ def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str]]:
         served = Served(create_app(services))
         served.start()
         servers.callback(served.stop)
-        yield served, key
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
+            ids = seed(client.request, services)
+        yield served, key, ids

@@ -6,12 +6,17 @@ Loaded by schemathesis, in the suite and by hand: see ``schemathesis.toml`` besi
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
+import re
 import uuid
 from datetime import date
 from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.core.parameters import ParameterLocation
 
 from bulksend.ledger.events import TYPES
 from bulksend.ledger.stats import DIMENSIONS
@@ -19,6 +24,11 @@ from bulksend.ledger.stats import DIMENSIONS
 #: Of fiction, in several notations.
 PHONES = ("+44 7700 900123", "447700900851", "+1 (212) 555-0137", "0044 7700 900 124", "12125550138")
 KEY = "Idempotency-Key"
+#: What there is, by the part of an address before its id.
+IDS = {
+    what: itertools.cycle(ids) for what, ids in json.loads(os.environ.get("SCHEMATHESIS_IDS", "{}")).items()
+}
+turns = itertools.cycle((True, True, False))
 #: Pairs of times: the second is not before the first.
 PERIODS = (("since", "until"), ("from", "to"))
 
@@ -49,6 +59,7 @@ for name, texts in FORMATS.items():
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _options: dict[str, Any]) -> None:
     """Put right what two fields of a valid request have to agree in; a wrong value stays wrong."""
+    name_what_there_is(case)
     begin_at_the_first_page(case.query)
     for fields in (case.query, case.body):
         if isinstance(fields, dict):
@@ -58,9 +69,20 @@ def before_call(_context: Any, case: Any, _options: dict[str, Any]) -> None:
         case.headers[KEY] = str(uuid.uuid4())  # of this request alone
 
 
+def name_what_there_is(case: Any) -> None:
+    """Two of three valid addresses."""
+    found = re.search(r"([\w-]+)/\{(\w+)\}", case.operation.path)
+    if found and found[1] in IDS and not case.meta.is_negative_at(ParameterLocation.PATH) and next(turns):
+        case.path_parameters[found[2]] = next(IDS[found[1]])
+
+
 def begin_at_the_first_page(query: Any) -> None:
-    if query and query.get("after") == "":
+    """Only an answer has what a page starts after: a cursor, or the number of an event that there is."""
+    after = (query or {}).get("after")
+    if after == "":
         del query["after"]
+    elif isinstance(after, int) and after > 0:
+        query["after"] = 1
 
 
 def order_times(fields: dict[str, Any]) -> None:

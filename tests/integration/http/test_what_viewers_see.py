@@ -21,7 +21,7 @@ def test_a_viewer_sees_no_number_and_no_content_wherever_it_looks(api: Any) -> N
     def ask(method: str, path: str, **options: Any) -> Any:
         return api.request(method, path, Role.VIEWER, **options)
 
-    ids = seed(api.request, api.parts)
+    ids = seed(api.request, api.services)
     ids["exports"] = [export(ask, ids["campaigns"][0])]
     masked, seen = 0, []
     for route, path in addresses(api, ids):
