@@ -1,48 +1,38 @@
-"""Transactions on the ledger's database: SQLite (WAL, synchronous=FULL, foreign keys on) or PostgreSQL (psycopg 3)."""
+"""Transactions on the ledger's database, SQLite or PostgreSQL, and statements that both of them know."""
 
 from __future__ import annotations
 
-import os
 import random
-import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Connection,
-    Engine,
     Executable,
     Table,
     Text,
     Uuid,
     any_,
     bindparam,
-    create_engine,
-    event,
     func,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from bulksend.errors import InvalidInput, LedgerUnfit, LedgerUnreachable
+from bulksend.ledger import connections
 from bulksend.ledger.driver_errors import translated
 from bulksend.settings import without_secrets
 
 T = TypeVar("T")
-
-#: A plan that a connection made for an empty table later reads the full table: 40,000 rows to settle 20, until the
-#: next ANALYZE. Join methods stay PostgreSQL's choice: without hash joins, releasing thousands took 18 s.
-_BY_KEY = {"enable_seqscan": "off"}
 
 #: SQLSTATEs that ask for the transaction again (serialization failure, deadlock, lock timeout), and those of a server
 #: that is away or about to be.
@@ -133,9 +123,11 @@ class Database:
         self._sleep: Callable[[float], None] = time.sleep
         self._write_lock = threading.Lock()
         self.engine = (
-            _sqlite_engine(url, pool_size)
+            connections.open_sqlite(url, pool_size)
             if self.is_sqlite
-            else _postgresql_engine(url, pool_size, statement_timeout_ms, by_key=by_key, pooled=pooled)
+            else connections.open_postgresql(
+                url, pool_size, statement_timeout_ms, by_key=by_key, pooled=pooled
+            )
         )
 
     @contextmanager
@@ -215,7 +207,7 @@ class Database:
         with self.translated_errors(), self.read() as tx:
             if self.is_sqlite:
                 tx.execute(select(1))
-            elif tx.exec_driver_sql(_KEPT).scalar() is not True:
+            elif tx.exec_driver_sql(connections.SETTINGS_KEPT).scalar() is not True:
                 raise LedgerUnfit(
                     f"the ledger at {self.address}: its startup options were dropped, as a pooler does; "
                     "set BULKSEND_POOLER=transaction, or use the direct port"
@@ -267,158 +259,3 @@ def is_transient(error: DBAPIError) -> bool:
         # A psycopg error without SQLSTATE did not reach the server; SQLite has no SQLSTATEs.
         return "no such" not in words and "syntax" not in words
     return False
-
-
-#: Held while a ledger's file is created.
-_CREATING = threading.Lock()
-
-
-def _close_to_others(file: str) -> None:
-    """Take the rights of all other users, which an earlier version gave. A group that may write keeps its rights."""
-    for each in (Path(file), Path(f"{file}-wal"), Path(f"{file}-shm")):
-        with suppress(FileNotFoundError):
-            mode = each.stat().st_mode
-            if mode & stat.S_IRWXO:
-                each.chmod(0o660 if mode & stat.S_IWGRP else 0o600)
-
-
-def _sqlite_engine(url: str, pool_size: int) -> Engine:
-    module: Any = sqlite3
-    try:
-        import pysqlite3
-
-        # Python's own SQLite is often older than 3.51.3, which fixed the WAL-reset corruption.
-        if pysqlite3.sqlite_version_info > sqlite3.sqlite_version_info:
-            module = pysqlite3
-    except ImportError:
-        pass
-    if make_url(url).database in (None, "", ":memory:"):
-        raise InvalidInput(
-            "DATABASE_URL: the ledger must be a file or a server, not memory: it has to survive us"
-        )
-    engine = create_engine(
-        url,
-        module=module,
-        hide_parameters=True,
-        pool_size=pool_size,
-        max_overflow=10,
-        connect_args={"timeout": 15, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "do_connect")
-    def _keep_private(_dialect: object, _record: object, arguments: list[Any], _more: object) -> None:
-        # The file holds phone numbers; -wal and -shm get its mode. Where it cannot be created, SQLite says why.
-        with suppress(OSError):
-            try:
-                # One thread at a time: closing a file drops the locks that SQLite holds on it in another thread.
-                with _CREATING:
-                    os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            except FileExistsError:
-                _close_to_others(arguments[0])
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # BEGIN is sent below
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            # Zeroes freed space, so that a wiped code is gone from the file too.
-            "secure_delete=ON",
-            "busy_timeout=15000",
-            "cache_size=-65536",
-            # 16 MB: pages that change often, as those of an index, go to the file less often.
-            "wal_autocheckpoint=4000",
-            "temp_store=MEMORY",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("bulksend_write")
-        # IMMEDIATE: a transaction that first reads and then writes gets SQLITE_BUSY without waiting.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-#: Whether the session has the settings of its startup options.
-_KEPT = "SELECT current_setting('idle_in_transaction_session_timeout') = '1min'"
-
-
-def _session_settings(statement_timeout_ms: int, *, by_key: bool) -> dict[str, str]:
-    """Settings of each session, which override those of its role and database."""
-    return {
-        "statement_timeout": str(statement_timeout_ms),
-        "lock_timeout": "10000",
-        "idle_in_transaction_session_timeout": "60000",
-        # A COMMIT that returned must survive a crash of the server: a forgotten attempt would be POSTed again.
-        "synchronous_commit": "on",
-    } | (_BY_KEY if by_key else {})
-
-
-#: A network that swallows packets holds a thread for 25 s: what is sent is acknowledged by then, and so is a probe of
-#: a connection that waits for a long statement.
-_LOST_NETWORK = {
-    "tcp_user_timeout": 25_000,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
-
-
-def _postgresql_engine(
-    url: str, pool_size: int, statement_timeout_ms: int, *, by_key: bool, pooled: bool
-) -> Engine:
-    settings = _session_settings(statement_timeout_ms, by_key=by_key)
-    arguments: dict[str, Any] = {
-        "connect_timeout": 5,
-        "application_name": "bulksend",
-        # By default psycopg uses the server's encoding, and returns bytes for one that it does not know.
-        "client_encoding": "utf8",
-    } | _LOST_NETWORK
-    if pooled:
-        # The next session does not know a statement that this one prepared.
-        arguments["prepare_threshold"] = None
-    else:
-        arguments["options"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    engine = create_engine(
-        url,
-        hide_parameters=True,
-        pool_size=pool_size,
-        max_overflow=10,
-        # Workers and relays repeat what fails, so a ping before each transaction is only one more round trip.
-        pool_pre_ping=not by_key,
-        pool_timeout=10,
-        connect_args=arguments,
-    )
-
-    @event.listens_for(engine, "connect")
-    def _refuse_other_encodings(connection: Any, _record: object) -> None:
-        encoding = connection.info.parameter_status("server_encoding")
-        if encoding not in (None, "UTF8"):
-            raise LedgerUnfit(
-                f"the ledger's database is in {encoding}, which cannot hold every name and text; create it with "
-                "ENCODING UTF8: createdb --encoding UTF8 --template template0 NAME"
-            )
-
-    if pooled:
-        each = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
-
-        @event.listens_for(engine, "begin")
-        def _set_for_this_transaction(connection: Connection) -> None:
-            connection.exec_driver_sql(f"SELECT {each}")
-
-    @event.listens_for(engine, "handle_error")
-    def _tell_no_values(context: ExceptionContext) -> None:
-        # Its DETAIL quotes values: "Failing row contains (…)".
-        raised, orig = context.sqlalchemy_exception, context.original_exception
-        primary = getattr(getattr(orig, "diag", None), "message_primary", None)
-        if raised is not None and primary is not None:
-            orig.args = (primary,)
-            raised.args = (f"({type(orig).__module__}.{type(orig).__name__}) {primary}",)
-
-    return engine
