@@ -78,19 +78,19 @@ def store(tx: Connection, groups: Sequence[Group]) -> None:
     tx.execute(insert_if_new(tx, raw_receipts).values([group._asdict() for group in groups]))
 
 
-def unread(tx: Connection, *, bodies: int) -> list[Group]:
-    """The oldest rows that were not read, up to about that many callbacks, one row at least."""
-    columns = raw_receipts.c.id, raw_receipts.c.received_at, raw_receipts.c.bodies
+def unread(tx: Connection, *, bodies: int, most_bytes: int = 16 << 20) -> list[Group]:
+    """The oldest rows that were not read, up to about that many callbacks and sealed bytes, one row at least."""
+    columns = raw_receipts.c.id, raw_receipts.c.bodies, func.length(raw_receipts.c.data).label("bytes")
     waiting = (
         select(*columns).where(raw_receipts.c.read_at.is_(None)).order_by(raw_receipts.c.id).limit(bodies)
     )
     ids: list[str] = []
-    total = 0
     for row in tx.execute(waiting):
-        if ids and total + row.bodies > bodies:
+        bodies -= row.bodies
+        most_bytes -= row.bytes
+        if ids and (bodies < 0 or most_bytes < 0):
             break
         ids.append(str(row.id))
-        total += row.bodies
     return of_ids(tx, ids)
 
 

@@ -35,6 +35,10 @@ STATES = ("orphan", "unreadable")
 AT_ONCE = 2_000
 #: A body is unpacked to at most this size: a few kilobytes can hold gigabytes.
 _MOST_UNPACKED = 30 * 1024 * 1024
+#: The bodies of one transaction have about this size, unpacked: what they say is in memory at once.
+MOST_BYTES = 32 * 1024 * 1024
+#: A group is read in one transaction. Of packed bodies that have this many times as much, the rest is set aside.
+_MOST_OF_A_GROUP = 4
 #: How many ids of one receipt are looked for.
 _MOST_IDS = 6
 #: A passing failure, such as a connection that an idle firewall dropped, is repeated this long.
@@ -62,6 +66,8 @@ class Read:
     """What some callbacks say, and what came of it."""
 
     callbacks: int = 0
+    size: int = 0
+    """Bytes of their bodies, unpacked."""
     received_at: list[int] = field(default_factory=list)
     """When each group of them came (ms)."""
     receipts: list[Receipt] = field(default_factory=list)
@@ -74,6 +80,7 @@ class Read:
     def add(self, other: Read) -> None:
         """Add what other callbacks say."""
         self.callbacks += other.callbacks
+        self.size += other.size
         self.received_at += other.received_at
         self.receipts += other.receipts
         self.inbound += other.inbound
@@ -92,16 +99,18 @@ class Read:
         }
 
 
-def read_callbacks(database: Database, rules: CallbackRules, *, at_once: int = AT_ONCE) -> Read:
-    """Apply the oldest callbacks that wait, about ``at_once`` of them.
+def read_callbacks(
+    database: Database, rules: CallbackRules, *, at_once: int = AT_ONCE, most_bytes: int = MOST_BYTES
+) -> Read:
+    """Apply the oldest callbacks that wait, about ``at_once`` of them with bodies of about ``most_bytes``.
 
     Any number of readers may run: what another one has read meanwhile is left to it. Raises LedgerUnreachable.
     """
     with database.translated_errors(), database.read() as tx:
-        groups = raw_receipts.unread(tx, bodies=at_once)
-    if not groups:
+        waiting = raw_receipts.unread(tx, bodies=at_once)
+    if not waiting:
         return Read()
-    read = _read(groups, rules.cipher)
+    read, groups = _read(waiting, rules.cipher, most_bytes)
     reach("receipts_parsed")
     try:
         database.retrying(lambda tx: _apply_unread(tx, groups, read, rules))
@@ -190,15 +199,20 @@ def _parts(groups: Sequence[Group], cipher: Cipher) -> Iterator[_Part]:
             yield from (_Part(group, n, callback) for n, callback in enumerate(callbacks))
 
 
-def _read(groups: Sequence[Group], cipher: Cipher) -> Read:
-    read = Read(received_at=[group.received_at for group in groups])
-    for part in _parts(groups, cipher):
-        _add(read, part)
-    return read
+def _read(groups: Sequence[Group], cipher: Cipher, most_bytes: int) -> tuple[Read, Sequence[Group]]:
+    """What the first groups say, and which groups these are; one at least."""
+    read = Read()
+    for n, group in enumerate(groups):
+        if read.size > most_bytes:
+            return read, groups[:n]
+        read.received_at.append(group.received_at)
+        for part in _parts([group], cipher):
+            _add(read, part, most_bytes * _MOST_OF_A_GROUP)
+    return read, groups
 
 
-def _add(read: Read, part: _Part) -> None:
-    """Add what one callback says."""
+def _add(read: Read, part: _Part, most_bytes: int | None = None) -> None:
+    """Add what one callback says; a packed one is set aside where more than ``most_bytes`` are read already."""
     if part.callback is None:
         read.callbacks += part.group.bodies
         read.unreadable.append(part.aside(part.why))
@@ -206,11 +220,16 @@ def _add(read: Read, part: _Part) -> None:
     read.callbacks += 1
     body = part.callback.body
     if body[:2] == b"\x1f\x8b" or "gzip" in part.callback.headers.get("content-encoding", ""):
+        if most_bytes is not None and read.size > most_bytes:
+            why = "it came with others that unpack to too much at once; `bulksend receipts reparse` reads it"
+            read.unreadable.append(part.aside(why))
+            return
         try:
             body = _unpacked(body)
         except zlib.error:
             read.unreadable.append(part.aside("its gzip body is damaged or too large"))
             return
+    read.size += len(body)
     parsed = parse(body)
     received_at = part.group.received_at
     read.receipts.extend(_receipt(each, received_at) for each in parsed.receipts)

@@ -307,6 +307,30 @@ def test_a_failure_without_a_code_does_not_hide_one_with_a_code(desk: Any, order
     assert (status, "131026" in error) == ("failed", True)
 
 
+# -- how much at once -----------------------------------------------------------------------------------------
+
+
+def test_one_transaction_reads_about_as_much_as_fits_into_memory(desk: Any) -> None:
+    ids = accepted(desk, 9)
+    packed = [gzip.compress(body(id, "delivered", pad="x" * 90_000)) for id in ids]
+
+    def read_some() -> int:
+        return read_callbacks(desk.database, CallbackRules(desk.cipher), most_bytes=100_000).callbacks
+
+    for each in packed[:3]:
+        store(desk, each)
+    with desk.database.read() as tx:
+        assert len(raw_receipts.unread(tx, bodies=100)) == 3
+        assert len(raw_receipts.unread(tx, bodies=100, most_bytes=1)) == 1
+    assert [read_some(), read_some()] == [2, 1]
+    # A group is one transaction, whatever it unpacks to: the last of these is left to `reparse`.
+    store(desk, *packed[3:])
+    assert read_some() == 6
+    assert [row[1] for row in state(desk, ids)].count("delivered") == 8
+    assert reparse(desk.database, CallbackRules(desk.cipher), actor="ada").read == 1
+    assert {row[1] for row in state(desk, ids)} == {"delivered"}
+
+
 # -- by age -------------------------------------------------------------------------------------------------
 
 
