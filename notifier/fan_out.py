@@ -14,7 +14,7 @@ from bulksend.failpoints import reach
 from bulksend.ledger import campaigns, events, webhook_deliveries, webhook_endpoints
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
-from bulksend.ledger.event_numbers import number_committed
+from bulksend.ledger.event_numbers import count_between, number_committed
 from bulksend.ledger.events import Event
 from bulksend.ledger.webhook_deliveries import Claimed
 from bulksend.ledger.webhook_endpoints import Endpoint
@@ -106,8 +106,8 @@ class FanOut:
         self._is_needed = bool(found)
         for cursor, page in pages.items():
             # Numbers have no gaps: what is missing was deleted by its age.
-            if page and page[0].seq > cursor + 1:
-                log.error("webhook_events_missed", after=cursor, count=page[0].seq - cursor - 1)
+            if page and (missed := count_between(cursor, page[0].seq - 1)):
+                log.error("webhook_events_missed", after=cursor, count=missed)
         masked = {cursor: [event.masked() for event in page] for cursor, page in pages.items()}
         wanted = []
         for endpoint in endpoints:

@@ -18,6 +18,8 @@ from bulksend.ledger.schema import events, installation
 
 #: How many rows get their numbers in one transaction.
 NUMBERED_AT_ONCE = 5_000
+#: Centuries of events; 9,000 times as many fit into a number of JSON.
+SKIPPED = 10**12
 _NUMBERED = "events_numbered"
 # With indexes only: statistics may say that most rows have no number yet.
 _LAST = """
@@ -37,6 +39,8 @@ numbered AS (
     UPDATE events SET seq = :last + fresh.upto FROM fresh WHERE events.id = fresh.id RETURNING events.seq)
 SELECT max(seq), count(*) FROM numbered
 """
+_SKIP_ON_SQLITE = "UPDATE sqlite_sequence SET seq = seq + :skipped WHERE name = 'events'"
+_BEGIN_ON_SQLITE = "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', :skipped)"
 
 
 def number_committed(tx: Connection, most: int = NUMBERED_AT_ONCE) -> int:
@@ -48,16 +52,44 @@ def number_committed(tx: Connection, most: int = NUMBERED_AT_ONCE) -> int:
     if tx.dialect.name == "sqlite" or not _has_fresh(tx):
         return 0
     # The lock is a statement of its own: the next one sees what was committed while this one waited.
+    last = _locked_last(tx)
+    highest, rows = tx.execute(statement(_NUMBER), {"last": last, "most": most}).one()
+    if rows:
+        _set_last(tx, int(highest))
+    return int(rows)
+
+
+def _locked_last(tx: Connection) -> int:
+    """The highest number that was given on PostgreSQL; no other transaction gives one until this one ends."""
     found = tx.execute(statement(_LAST)).scalar()
     if found is None:
         tx.execute(statement(_FIRST))
         found = tx.execute(statement(_LAST)).scalar_one()
-    last = int(bytes(found))
-    highest, rows = tx.execute(statement(_NUMBER), {"last": last, "most": most}).one()
-    if rows:
-        numbered = update(installation).where(installation.c.name == _NUMBERED)
-        tx.execute(numbered.values(value=str(highest).encode()))
-    return int(rows)
+    return int(bytes(found))
+
+
+def _set_last(tx: Connection, number: int) -> None:
+    numbered = update(installation).where(installation.c.name == _NUMBERED)
+    tx.execute(numbered.values(value=str(number).encode()))
+
+
+def skip_numbers(tx: Connection) -> None:
+    """Leave SKIPPED numbers out, so that later events have none that a reader saw before the ledger was restored.
+
+    All committed events have their numbers by then (``number_all``).
+    """
+    if tx.dialect.name != "sqlite":
+        _set_last(tx, _locked_last(tx) + SKIPPED)
+        return
+    skipped = {"skipped": SKIPPED}
+    if not tx.execute(statement(_SKIP_ON_SQLITE), skipped).rowcount:
+        # There has not been any event.
+        tx.execute(statement(_BEGIN_ON_SQLITE), skipped)
+
+
+def count_between(older: int, newer: int) -> int:
+    """How many events have a number above ``older`` and up to ``newer``: what a restore left out does not count."""
+    return max(0, newer - older) % SKIPPED
 
 
 def number_all(database: Database) -> None:
@@ -105,7 +137,7 @@ def check_after(tx: Connection, seq: int) -> None:
         raise InvalidValue(
             "after",
             str(seq),
-            f"is above the newest number, {last}; if the ledger was restored from a backup, continue after {last}",
+            f"is above the newest number, {last}; after a restore `bulksend restored` leads beyond it",
         )
     if seq < first - 1:
         raise EventsGone(

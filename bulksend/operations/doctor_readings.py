@@ -91,7 +91,7 @@ def _webhook(tx: Connection, endpoint: Endpoint, now: int) -> WebhookState:
         id=endpoint.id,
         url=endpoint.url,
         disabled_why=(endpoint.status_why or "") if is_disabled else None,
-        events=max(0, event_numbers.newest(tx) - endpoint.cursor),
+        events=event_numbers.count_between(endpoint.cursor, event_numbers.newest(tx)),
         deliveries=webhook_deliveries.waiting(tx, endpoint.id, _MOST),
         waiting_ms=max(_event_waits_ms(tx, endpoint, now), _delivery_waits_ms(tx, endpoint)),
         failing_ms=0 if endpoint.failing_since is None else max(0, now - endpoint.failing_since),

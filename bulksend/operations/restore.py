@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bulksend.errors import WrongState
-from bulksend.ledger import leases, pauses, restore
+from bulksend.ledger import event_numbers, leases, pauses, restore
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 
@@ -35,8 +35,8 @@ class Marked:
 def mark_restored(database: Database, account: str, *, actor: str, why: str, dry_run: bool = False) -> Marked:
     """Pause the account, then make everything unknown that may have been sent after the backup.
 
-    The account stays paused, so that a person resumes it; an interrupted run is repeated. Raises WrongState while a
-    worker holds a lease.
+    Later events get numbers that no reader has seen. The account stays paused, so that a person resumes it; an
+    interrupted run is repeated. Raises WrongState while a worker holds a lease.
     """
     done = Marked(account, dry_run)
     with database.read() as tx:
@@ -51,6 +51,8 @@ def mark_restored(database: Database, account: str, *, actor: str, why: str, dry
         )
     if dry_run:
         return done
+    event_numbers.number_all(database)
+    database.retrying(event_numbers.skip_numbers)
     database.retrying(lambda tx: pauses.pause_account(tx, account, actor=actor, why=why))
     done.campaigns_paused, done.files_refused = database.retrying(
         lambda tx: restore.stop_intakes(tx, actor=actor, why=why)

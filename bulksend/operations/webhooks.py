@@ -90,7 +90,10 @@ def as_json(endpoint: Endpoint, newest: int) -> dict[str, Any]:
     """
     hidden = {"sealed", "events", "cursor"}
     shown = {name: value for name, value in to_json(endpoint).items() if name not in hidden}
-    return shown | {"events": list(endpoint.filter), "behind": max(0, newest - endpoint.cursor)}
+    return shown | {
+        "events": list(endpoint.filter),
+        "behind": event_numbers.count_between(endpoint.cursor, newest),
+    }
 
 
 def change(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bulksend.errors import WrongState
-from bulksend.ledger import campaigns, leases, messages, pauses, unknowns
+from bulksend.ledger import campaigns, event_numbers, events, leases, messages, pauses, unknowns
 from bulksend.ledger.database import Database
 from bulksend.ledger.search import Query
 from bulksend.ledger.unknowns import Trace
@@ -103,6 +103,31 @@ def test_what_was_sent_after_the_backup_is_sent_again_only_when_a_person_says_so
     restored.write(messages.resolve, blast[3], as_="accepted", actor="ada", why="on the bill")
     assert claimable(restored, *blast, code) == [blast[2]]
     assert restored.broken() == {}
+
+
+def test_no_event_has_a_number_that_a_reader_saw_before_the_restore(desk: Desk, backup: Backup) -> None:
+    mark(desk)  # before the first event
+    resume(desk)
+    ids = desk.queued(n=4)
+    lease = desk.lease()
+    desk.accepted(ids[:1], lease)
+    restored = backup.restored()
+    restored.lapse(lease)
+    desk.accepted(ids[1:], lease)
+    event_numbers.number_all(desk.database)
+    seen = desk.read(event_numbers.newest)
+
+    event_numbers.number_all(restored.database)
+    before = restored.read(event_numbers.newest)
+    mark(restored)
+    event_numbers.number_all(restored.database)
+    restored.read(event_numbers.check_after, seen)
+    later = restored.read(events.after, seen, 100)
+    assert [event.type for event in later] == ["message.unknown"] * 3
+    assert {event.data["id"] for event in later} == set(ids[1:])
+    assert event_numbers.count_between(before, restored.read(event_numbers.newest)) == 3
+    # A reader that had not seen all of the backup misses none of it.
+    assert len(restored.read(events.after, 0, 100)) == len(desk.read(events.after, 0, 100))
 
 
 def test_what_was_not_due_yet_goes_out_at_its_time(desk: Desk, backup: Backup) -> None:
