@@ -20,12 +20,11 @@ from simulator.settings import ReceiptSettings, SimulatorSettings, read_settings
 
 def main(argv: list[str] | None = None) -> int:
     """Run until a signal. Exit codes: 0 stopped by a signal, 2 bad options or files, 3 cannot listen on the address."""
-    options = _parser().parse_args(argv)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     try:
-        settings = _settings(options)
+        settings = read_options(argv)
     except InvalidInput as error:
         sys.stderr.write(f"simulator: {error}\n")
         return 2
@@ -80,8 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> SimulatorSettings:
-    """The settings that the options name. Raises InvalidInput that names the file or the field."""
+def read_options(argv: list[str] | None) -> SimulatorSettings:
+    """The settings that the options name. Raises InvalidInput that names the file or the field, SystemExit."""
+    options = _parser().parse_args(argv)
     settings = SimulatorSettings() if options.settings is None else read_settings(_json(options.settings))
     if options.port is not None and not 0 <= options.port <= 65_535:
         raise InvalidInput("--port must be from 0 to 65535")
@@ -100,11 +100,12 @@ def _settings(options: argparse.Namespace) -> SimulatorSettings:
 
 def _receipts(given: ReceiptSettings | None, options: argparse.Namespace) -> ReceiptSettings | None:
     """The receipts of the settings file, changed by the options. Raises InvalidInput."""
-    wanted = {"url": options.receipts, "shape": options.receipt_shape}
+    # Empty as not given: docker-compose.yml has it from a variable.
+    wanted = {"url": options.receipts or None, "shape": options.receipt_shape}
     changes = {name: value for name, value in wanted.items() if value is not None}
     if not changes:
         return None
-    if given is None and options.receipts is None:
+    if given is None and not options.receipts:
         raise InvalidInput("--receipt-shape needs --receipts URL")
     try:
         return ReceiptSettings(**changes) if given is None else replace(given, **changes)

@@ -24,6 +24,7 @@ from ops.cli.main import app
 from ops.http.server import STOP_S as SERVE_STOP_S
 from ops.local.ports import free_port
 from ops.local.valkey import find_binary
+from simulator.cli import read_options
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -264,6 +265,14 @@ def test_what_must_survive_lies_in_volumes_with_names() -> None:
 def test_the_rehearsal_vendor_sees_nobodys_keys() -> None:
     assert OURS["simulator"]["env_file"] == []
     assert "environment" not in OURS["simulator"]
+
+
+def test_the_rehearsal_vendor_sends_receipts_where_a_variable_names_their_address() -> None:
+    (option,) = [word for word in OURS["simulator"]["command"] if word.startswith("--receipts")]
+    assert read_options(["--seed", "1", option]).receipts is None
+    named = read_options([f"{option}http://serve:8080/v1/receipts/token"]).receipts
+    assert named is not None
+    assert named.url == "http://serve:8080/v1/receipts/token"
 
 
 def test_the_image_holds_every_package_that_is_installed_from_a_wheel() -> None:
