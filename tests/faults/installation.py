@@ -52,7 +52,6 @@ TEND_S = 0.1
 RECEIPTS = {
     "sent": {"kind": "uniform", "low_ms": 0, "high_ms": 500},
     "delivered": {"kind": "uniform", "low_ms": 100, "high_ms": 3000},
-    "read": {"kind": "uniform", "low_ms": 200, "high_ms": 12000},
     "delivered_share": 0.85,
     "read_share": 0.4,
     "failed_share": 0.03,
@@ -107,6 +106,8 @@ class Plan:
     root: Path = ROOT
     """Whose code runs: another folder for a program with a planted bug."""
     seed: int = 0
+    read_within_ms: float = 12_000
+    """How late a vendor's receipt that a message was read may be: a run ends after it."""
 
 
 class Installation:
@@ -201,7 +202,8 @@ class Installation:
             self.api_key = api_keys.add(tx, name="fault bench", role=Role.ADMIN, actor="bench").key
             token = receipt_tokens.add(tx, name="vendor", actor="bench").token
         self.receipts_url = f"http://127.0.0.1:{self.links['receipts'].port}/v1/receipts/{token}"
-        return {"receipts": RECEIPTS | {"url": self.receipts_url}}
+        read = {"kind": "uniform", "low_ms": 200, "high_ms": self.plan.read_within_ms}
+        return {"receipts": RECEIPTS | {"read": read, "url": self.receipts_url}}
 
     @property
     def api_url(self) -> str:

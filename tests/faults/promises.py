@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -599,8 +599,21 @@ def run_poison(options: Options, rows: int = 1500) -> Part:
 # -- planted bugs ----------------------------------------------------------------------------------------------------
 
 
-def catches(bug: PlantedBug, folder: Path, *, rate: float = 150.0, times: int = 6, seed: int = 1) -> Verdict:
-    """The judge's verdict on a program with this bug, after the faults that bring it to light."""
+def catches(
+    bug: PlantedBug,
+    folder: Path,
+    *,
+    rate: float = 150.0,
+    times: int = 6,
+    seed: int = 1,
+    drain_s: float = 15.0,
+    traffic: Mapping[str, Any] | None = None,
+    **plan: Any,
+) -> Verdict:
+    """The judge's verdict on a program with this bug, after the faults that bring it to light.
+
+    ``plan`` are further fields of the installation's Plan.
+    """
     root = plant(bug, folder / "program")
     by_name = {fault.name: fault for fault in FAULTS}
     dice = random.Random(seed)
@@ -610,10 +623,8 @@ def catches(bug: PlantedBug, folder: Path, *, rate: float = 150.0, times: int = 
         for number in range(times)
         for fault in chosen
     ]
-    plan = replace(
-        Plan(folder / "site", rate=rate, in_flight=60, relays=1, notifiers=1, seed=seed), root=root
-    )
-    return storm(plan, drawn, drain_s=15, traffic={"resend_each": 10_000}).verdict
+    made = Plan(folder / "site", rate=rate, in_flight=60, relays=1, notifiers=1, seed=seed, root=root, **plan)
+    return storm(made, drawn, drain_s=drain_s, traffic={"resend_each": 10_000, **(traffic or {})}).verdict
 
 
 #: Each of six faults.

@@ -19,6 +19,8 @@ from tests.faults.traffic import PRIVATE, Traffic
 
 #: How often a drain says what is left, in seconds.
 TELL_S = 10.0
+#: Traffic of a short run: little waits when its last fault is healed, and several campaigns are begun by then.
+LITTLE: dict[str, Any] = {"campaign_rows": 300, "ahead_seconds": 4.0}
 
 
 @dataclass(frozen=True, slots=True)
