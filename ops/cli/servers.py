@@ -186,7 +186,7 @@ def serve(
 
 @command
 def intake() -> int:
-    """Take in the large files that were posted to `serve`, which starts this for them, until none waits."""
+    """Take in large files that were posted to `serve`, which starts this for them, until none waits; 1: none did."""
     from bulksend import logs
     from bulksend.bootstrap import checked_database
     from ops.cli.signals import stop_event
@@ -199,8 +199,8 @@ def intake() -> int:
     tune_interpreter()
     os.nice(_INTAKE_NICENESS)
     with closing(checked_database(of)) as database:
-        UploadIntake(Uploads.from_settings(of, database), large=True, stopping=stop).drain()
-    return DONE
+        taken = UploadIntake(Uploads.from_settings(of, database), large=True, stopping=stop).drain()
+    return DONE if taken or stop.is_set() else FAILED
 
 
 def simulate(context: typer.Context) -> None:

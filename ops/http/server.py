@@ -57,7 +57,7 @@ def services_of(of: Settings) -> Services:
         principals=Principals(keys.principal),
         uploads=uploads,
         upload_intake=UploadIntake(uploads),
-        large_uploads=LargeUploads(UploadIntake(uploads, large=True)),
+        large_uploads=LargeUploads(UploadIntake(uploads, large=True).waits),
         receipts=_receipts(of),
         cursors=Cursors(database),
         exports=exports,

@@ -15,7 +15,6 @@ import structlog
 
 from bulksend.ledger.driver_errors import log_text
 from ops.local.process import ChildProcess, RestartPauses
-from producer.uploads import UploadIntake
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +33,16 @@ def start_intake() -> ChildProcess:
 class LargeUploads:
     """Starts the process when a file waits. It leaves when none does, and ends with this one."""
 
-    def __init__(self, intake: UploadIntake, start_child: Callable[[], ChildProcess] = start_intake) -> None:
-        """``intake`` tells whether a file waits; it takes none in."""
-        self._intake = intake
+    def __init__(
+        self,
+        waits: Callable[[], bool],
+        start_child: Callable[[], ChildProcess] = start_intake,
+        stop_s: float = STOP_S,
+    ) -> None:
+        """``waits`` tells whether a file does."""
+        self._waits = waits
         self._start_child = start_child
+        self._stop_s = stop_s
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -66,7 +71,7 @@ class LargeUploads:
         self.ask_to_stop()
         if not self._thread.is_alive():
             return
-        self._thread.join(STOP_S)
+        self._thread.join(self._stop_s)
         with self._lock:
             if self._child is not None:
                 self._child.ask_to_stop(signal.SIGKILL)
@@ -76,7 +81,7 @@ class LargeUploads:
         while not self._stopping.is_set():
             self._wake.clear()
             try:
-                if self._intake.waits():
+                if self._waits():
                     self._stopping.wait(self._one_child())
                     continue
             except Exception as error:  # noqa: BLE001 - the ledger may be away; the file waits
@@ -100,5 +105,5 @@ class LargeUploads:
             self._pauses = RestartPauses()
             return 0.0
         pause = self._pauses.after(time.monotonic() - began)
-        log.error("intake_ended", status=status, again_in_s=pause)
+        log.warning("intake_ended", status=status, again_in_s=pause)
         return pause

@@ -71,10 +71,13 @@ class UploadIntake:
         if self._thread.is_alive():
             self._thread.join()
 
-    def drain(self) -> None:
-        """Take in what waits, on this thread, until nothing does or ``stopping`` is set."""
+    def drain(self) -> int:
+        """Take in what waits, on this thread, until nothing does or ``stopping`` is set; returns how many files."""
+        taken = 0
         while not self._stopping.is_set() and (upload := self._next()) is not None:
             self._take(upload)
+            taken += 1
+        return taken
 
     def waits(self) -> bool:
         """Whether a file waits that is on this disk."""
