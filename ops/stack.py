@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import threading
 import time
@@ -32,7 +31,7 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipt_tokens import add_token
-from bulksend.settings import Settings, read_dotenv
+from bulksend.settings import Settings
 from ops.local.ports import free_port, is_free
 from ops.local.process import CannotStart, ChildProcess, RestartPauses, log_tail
 from ops.local.valkey import EmbeddedValkey
@@ -342,39 +341,3 @@ def running(stack: Stack) -> Iterator[Stack]:
         yield stack
     finally:
         stack.stop()
-
-
-def run_up(folder: Path, *, port: int) -> int:
-    """``bulksend up``: start, print the settings for other terminals, and run until a signal."""
-    from ops.cli.output import say
-    from ops.cli.signals import stop_event
-
-    stop = stop_event()
-    # Exported variables override those of a .env in the current folder.
-    stack = Stack(folder, environ={**read_dotenv(Path(".env")), **os.environ}, api_port=port)
-    say(f"starting in {folder}; logs are in {folder / 'logs'}")
-    with running(stack):
-        if stack.simulator_origin is not None:
-            say(
-                f"no credentials are set: the vendor is simulated at {stack.simulator_origin} and nothing is real"
-            )
-            say(
-                "it accepts every template: only the vendor knows whether one exists and is approved",
-                "yellow",
-            )
-        for name in stack.moved:
-            say(
-                f"the last port of {name} is taken, so it has another one: paste the lines below again",
-                "yellow",
-            )
-        say(f"the HTTP API is at {stack.api_origin}, its documentation at {stack.api_origin}/docs")
-        say("to use it from another terminal, paste:", "bold")
-        shown = {"BULKSEND_URL": str(stack.api_origin), "BULKSEND_API_KEY": stack.owner_key()}
-        for name, value in (stack.settings_environ | shown).items():
-            if not name.endswith("_DIR"):
-                sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-        sys.stdout.flush()
-        say("Ctrl-C stops everything; the data is kept")
-        stack.supervise(stop, lambda text: say(text, "red"))
-        say("stopping; messages in flight are finished first")
-    return 0

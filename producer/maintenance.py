@@ -43,12 +43,8 @@ log = structlog.get_logger(__name__)
 MERGE_COUNTS_S = 600.0
 #: How often the counts of campaigns are kept for their minutes.
 KEEP_MINUTES_S = 5.0
-#: How often old answers to requests with an Idempotency-Key are deleted.
-DELETE_ANSWERS_S = 10.0
-#: How often a part of the webhooks that were delivered long ago is dropped.
-PRUNE_WEBHOOKS_S = 10.0
-#: How often a part of what is kept for months is deleted.
-PRUNE_S = 10.0
+#: How often a part of the old answers, webhooks, readings, uploads and minutes is deleted.
+DELETE_S = 10.0
 #: The interval of all other tasks, and the longest wait before a failed task is tried again.
 EVERY_S, FAILED_S = 1.0, 60.0
 #: The longest time of a statement: a task does a bounded part of its work and runs again.
@@ -113,13 +109,13 @@ class Maintenance:
             task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
             task("match_receipts", lambda tx: {"receipts": orphans.match(tx).matched}),
-            task("delete_receipts", lambda tx: {"groups": raw_receipts.forget(tx, keep_ms=receipts_keep_ms)}),
+            task("delete_receipts", lambda tx: {"groups": raw_receipts.delete_old(tx, receipts_keep_ms)}),
             task("act_on_receipts", effects.act, part=AT_ONCE),
             _Task("slow_down", effects.slow_down),
             task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
-            task("delete_answers", _delete_answers, DELETE_ANSWERS_S),
-            task("prune_webhooks", webhook_deliveries.prune, PRUNE_WEBHOOKS_S),
+            task("delete_answers", _delete_answers, DELETE_S),
+            task("delete_webhooks", webhook_deliveries.delete_old, DELETE_S),
             task("merge_counts", _merge_counts, MERGE_COUNTS_S),
             task("undelivered", lambda tx: {"codes": events.add_undelivered(tx, undelivered_ms)}),
             # What is deleted must have a number, or a reader could not be told what it misses.
@@ -130,10 +126,10 @@ class Maintenance:
             task(
                 "delete_readings",
                 lambda tx: {"deleted": operator_log.delete_old_readings(tx, reads_keep_ms)},
-                PRUNE_S,
+                DELETE_S,
             ),
-            task("delete_uploads", lambda tx: {"deleted": uploads.delete_old(tx)}, PRUNE_S),
-            task("delete_minutes", lambda tx: {"deleted": campaign_timeline.delete_old(tx)}, PRUNE_S),
+            task("delete_uploads", lambda tx: {"deleted": uploads.delete_old(tx)}, DELETE_S),
+            task("delete_minutes", lambda tx: {"deleted": campaign_timeline.delete_old(tx)}, DELETE_S),
         ]
 
     def run_due(self, stop: threading.Event | None = None) -> None:

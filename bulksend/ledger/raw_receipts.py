@@ -174,7 +174,7 @@ def count_aside(tx: Connection, most: int) -> int:
     return int(tx.scalar(select(func.count()).select_from(some.subquery())) or 0)
 
 
-def forget(tx: Connection, *, keep_ms: int, limit: int = 200) -> int:
+def delete_old(tx: Connection, keep_ms: int, limit: int = 200) -> int:
     """Delete the oldest rows that were read and are older than that, and what was set aside of them.
 
     Returns how many. Rows that were not read stay.

@@ -1,4 +1,4 @@
-"""Deliveries of webhooks: made with the endpoint's cursor, claimed by a lease, settled, replayed, pruned.
+"""Deliveries of webhooks: made with the endpoint's cursor, claimed by a lease, settled, replayed, deleted by age.
 
 ``next_at`` of a delivery that is being sent is the end of its lease, and ``attempts`` its fencing token: what a
 notifier that died held is due again then, and a late result of it changes nothing.
@@ -25,8 +25,8 @@ STATUSES = (PENDING, DELIVERED, DEAD)
 _DAY_MS = 86_400_000
 #: A delivered one keeps its body, and then its row, for this long.
 BODY_MS, ROW_MS = 3 * _DAY_MS, 30 * _DAY_MS
-#: A pruning transaction touches this many rows.
-_PRUNED = 2_000
+#: A transaction of ``delete_old`` touches this many rows.
+_AT_ONCE = 2_000
 _CLAIMED = ("id", "endpoint_id", "type", "attempts", "body")
 _SHOWN = [column for column in webhook_deliveries.c if column.name != "body"]
 
@@ -219,8 +219,8 @@ def _again() -> Update:
     )
 
 
-def prune(tx: Connection) -> dict[str, int]:
-    """Drop bodies and rows of what was delivered long ago, and a part of what removed endpoints leave behind."""
+def delete_old(tx: Connection) -> dict[str, int]:
+    """Delete bodies and rows of what was delivered long ago, and a part of what removed endpoints leave behind."""
     table = webhook_deliveries.c
     deleted = _delete(
         tx, select(table.id).where(table.status == DELIVERED, table.ended_at < current_ms() - ROW_MS)
@@ -231,7 +231,7 @@ def prune(tx: Connection) -> dict[str, int]:
             .where(
                 *(table.status == DELIVERED, table.body.is_not(None), table.ended_at < current_ms() - BODY_MS)
             )
-            .limit(_PRUNED)
+            .limit(_AT_ONCE)
         )
     )
     if spent:
@@ -242,13 +242,13 @@ def prune(tx: Connection) -> dict[str, int]:
     for id in removed:
         left = _delete(tx, select(table.id).where(table.endpoint_id == id))
         deleted += left
-        if left < _PRUNED:
+        if left < _AT_ONCE:
             tx.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == id))
     return {"bodies": len(spent), "rows": deleted}
 
 
 def _delete(tx: Connection, which: Select[Any]) -> int:
-    ids: list[str] = list(tx.scalars(which.limit(_PRUNED)))
+    ids: list[str] = list(tx.scalars(which.limit(_AT_ONCE)))
     if not ids:
         return 0
     return rows_changed(tx, delete(webhook_deliveries).where(among(tx, webhook_deliveries.c.id, ids)))

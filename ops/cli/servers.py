@@ -62,7 +62,7 @@ def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP API.")] = 8080,
 ) -> int:
     """Run the whole system here. Queue, worker, relay, HTTP API, and a simulated vendor unless credentials are set."""
-    from ops.stack import run_up
+    from ops.up import run_up
 
     return run_up(folder, port=port)
 

@@ -130,8 +130,8 @@ def test_what_was_delivered_long_ago_is_dropped_and_what_is_dead_is_kept(ledger:
                 f"WHERE CAST(id AS text) = '{id}'"
             )
     with ledger.write() as tx:
-        assert webhook_deliveries.prune(tx) == {"bodies": 1, "rows": 1}
-        assert webhook_deliveries.prune(tx) == {"bodies": 0, "rows": 0}
+        assert webhook_deliveries.delete_old(tx) == {"bodies": 1, "rows": 1}
+        assert webhook_deliveries.delete_old(tx) == {"bodies": 0, "rows": 0}
         assert webhook_deliveries.replay(tx, made["id"], ids) == 2
     assert [each["id"] for each in office.deliveries(made["id"])] == ids[1:]
 
@@ -146,7 +146,7 @@ def test_a_removed_endpoint_leaves_nothing_behind(ledger: Database) -> None:
     FanOut(ledger).round()
     webhooks.remove(ledger, made["id"], actor="ada", why="moved")
     with ledger.write() as tx:
-        assert webhook_deliveries.prune(tx)["rows"] == 3
+        assert webhook_deliveries.delete_old(tx)["rows"] == 3
         left = tx.exec_driver_sql("SELECT CAST(id AS text) FROM webhook_endpoints").scalars().all()
     assert left == [kept["id"]]
     assert len(office.deliveries(kept["id"])) == 3

@@ -338,8 +338,8 @@ def test_raw_callbacks_go_by_age_once_they_are_read(desk: Any) -> None:
     store(desk, b"nonsense")
     read(desk)
     store(desk, body("mid-x", "sent"))
-    assert desk.write(raw_receipts.forget, keep_ms=60_000) == 0
-    assert desk.write(raw_receipts.forget, keep_ms=-60_000) == 1
+    assert desk.write(raw_receipts.delete_old, keep_ms=60_000) == 0
+    assert desk.write(raw_receipts.delete_old, keep_ms=-60_000) == 1
     assert desk.scalar("SELECT count(*) FROM raw_receipts WHERE read_at IS NULL") == 1
     assert list_receipts(desk.database, desk.cipher, state="unreadable").items == []
 
