@@ -74,6 +74,17 @@ def set_statement_timeout(tx: Connection, ms: int) -> None:
         tx.exec_driver_sql(f"SET LOCAL statement_timeout = {int(ms)}")
 
 
+def set_lock_timeout(tx: Connection, ms: int) -> None:
+    """Limit each wait for a lock in the rest of this transaction to ``ms``. SQLite has one lock, and its own limit."""
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql(f"SET LOCAL lock_timeout = {int(ms)}")
+
+
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Whether a wait for a lock was too long, or was one of a deadlock."""
+    return getattr(error.orig, "sqlstate", None) in ("55P03", "40P01")
+
+
 def prefer_indexes(tx: Connection) -> None:
     """Have PostgreSQL use indexes to find and order rows in the rest of this transaction.
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
-from bulksend.errors import SchemaNewer, SchemaOutdated
+from bulksend.errors import LedgerUnreachable, SchemaNewer, SchemaOutdated
 from bulksend.ledger import installation
-from bulksend.ledger.database import Database, set_statement_timeout
+from bulksend.ledger.database import Database, is_lock_timeout, set_lock_timeout, set_statement_timeout
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+log = structlog.get_logger(__name__)
 
 #: Beside the packages in a checkout and in an installed wheel alike.
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -22,21 +27,41 @@ _COMPATIBLE = "compatible_with"
 #: Programs whose newest step is this one, or a later one, work with the schema of this program: they may run beside it
 #: during an upgrade. A step that renames or removes what they use raises it.
 OLDEST_COMPATIBLE = "0009"
+#: A step waits this long for a lock: longer than an autovacuum takes to give way (1 s), as all writers wait behind it.
+LOCK_MS = 3_000
+#: For this long a step that does not get its locks is tried again.
+PATIENCE_S = 300.0
 _STEP = re.compile(r'^(revision|down_revision) *(?::[^=]*)?= *"(.+)"', re.MULTILINE)
 
 
-def migrate(database: Database, revision: str = "head") -> None:
+def migrate(
+    database: Database, revision: str = "head", *, lock_ms: int = LOCK_MS, patience_s: float = PATIENCE_S
+) -> None:
     """Upgrade or downgrade to ``revision``. Raises SchemaNewer when a newer program migrated the database.
 
     On PostgreSQL an upgrade commits each step by itself, so that none keeps its locks while the others work: programs
-    of the version before write meanwhile. An interrupted one is repeated, and goes on from there.
+    of the version before write meanwhile. An interrupted one is repeated, and goes on from there. A step that does not
+    get a lock within ``lock_ms``, as while a long export reads the table, lets the writers behind it pass and is tried
+    again; raises LedgerUnreachable when ``patience_s`` did not do.
     """
     target = newest_revision() if revision == "head" else revision
-    while _step(database, target):
-        pass
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            if not _step(database, target, lock_ms):
+                return
+        except DBAPIError as error:
+            if not is_lock_timeout(error):
+                raise
+            if time.monotonic() > deadline:
+                raise LedgerUnreachable(
+                    f"the ledger at {database.address}: a transaction that runs for long, such as an export, holds a "
+                    "table that the next step changes; run `bulksend migrate` again when it has ended"
+                ) from None
+            log.warning("migration_waits_for_a_lock", longest_s=round(deadline - time.monotonic()))
 
 
-def _step(database: Database, target: str) -> bool:
+def _step(database: Database, target: str, lock_ms: int) -> bool:
     """The next step of an upgrade; or all of them where no other program waits. Returns whether more is to be done."""
     from alembic import command
     from alembic.script import ScriptDirectory
@@ -44,6 +69,7 @@ def _step(database: Database, target: str) -> bool:
     config = _config()
     with database.write() as tx:
         set_statement_timeout(tx, 0)
+        set_lock_timeout(tx, lock_ms)
         config.attributes["connection"] = tx
         current = _recorded(tx)
         _refuse_newer(database, current)

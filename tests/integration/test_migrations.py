@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event, inspect
+from sqlalchemy import event, inspect, text
 
-from bulksend.errors import SchemaOutdated
+from bulksend.errors import LedgerUnreachable, SchemaOutdated
 from bulksend.ledger import counters
 from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
@@ -100,3 +102,24 @@ def test_an_upgrade_of_a_ledger_in_use_keeps_no_lock_from_one_step_to_the_next(p
     migrate(database)
     database.close()
     assert len(commits) == int(newest_revision()) - 20
+
+
+def test_an_upgrade_behind_a_long_read_lets_writers_pass_and_goes_on_after_it(postgres_url: str) -> None:
+    database, other = Database(postgres_url), Database(postgres_url)
+    migrate(database, "0015")
+    with ThreadPoolExecutor(1) as thread, other.read() as long_read:
+        long_read.execute(text("SELECT count(*) FROM messages"))
+        with pytest.raises(LedgerUnreachable, match="run `bulksend migrate` again"):
+            migrate(database, lock_ms=50, patience_s=0)
+        upgrade = thread.submit(migrate, database, lock_ms=200)
+        with other.autocommit() as tx:
+            while not tx.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar():
+                pass
+        with other.write() as tx:
+            tx.execute(text("UPDATE messages SET waits = waits"))
+        assert not upgrade.done()
+        long_read.rollback()
+        upgrade.result(30)
+    check_schema(database)
+    database.close()
+    other.close()
