@@ -47,10 +47,15 @@ def keyed(key: str, *, scope: tuple[str, ...], body: str, cipher: Cipher) -> Key
 
     Raises InvalidValue when the key is malformed.
     """
-    if not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
-        raise InvalidValue("Idempotency-Key", "", f"must have 1 to {MAX_KEY} visible ASCII characters")
+    check_key(key)
     id = hashlib.sha256("\0".join((*scope, key)).encode()).hexdigest()[:40]
     return Keyed(Claim(id, cipher.fingerprint(body).hex(), new_id()), body, f"http:{id}")
+
+
+def check_key(key: str) -> None:
+    """Raises InvalidValue when an Idempotency-Key is malformed."""
+    if not 1 <= len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
+        raise InvalidValue("Idempotency-Key", "", f"must have 1 to {MAX_KEY} visible ASCII characters")
 
 
 def run_once(

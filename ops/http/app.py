@@ -92,6 +92,8 @@ def create_app(services: Services) -> FastAPI:
         responses=problems.PROBLEMS,
         docs_url=None,
         redoc_url=None,
+        # To an address that the Host header names, by http:// behind a proxy: the key would go with it.
+        redirect_slashes=False,
         lifespan=running,
     )
     app.state.services = services

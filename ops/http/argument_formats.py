@@ -34,8 +34,8 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-#: A whole number, which JSON may write as 2000.0, and no text or boolean.
-WholeNumber = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
+#: Recipients in 24 hours. JSON may write it as 2000.0; it is no text and no boolean.
+Quota = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), BeforeValidator(_whole)]
 #: Messages a second.
 RatePerSecond = Annotated[float, Field(json_schema_extra={"minimum": 1e-9, "maximum": 100_000})]
 RateText = Annotated[

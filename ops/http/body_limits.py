@@ -1,4 +1,4 @@
-"""How large the body of a request may be, and how slow. Beyond that it is refused before more of it is read.
+"""What the body of a request may be, how large, and how slow. Another one is refused before more of it is read.
 
 Receipts have a size of their own, in ``receipts_in``, and so have uploads, by a setting.
 """
@@ -19,8 +19,16 @@ DEFAULT = 1 * MB
 LARGER: Mapping[str, int] = {"/v1/messages": 8 * MB}
 #: Routes that check the size themselves: of every body, or of a form with a file.
 UPLOADS, FORMS = frozenset({"/v1/campaigns"}), frozenset({"/v1/suppressions/import"})
+_READ = frozenset({b"content-encoding", b"content-length", b"content-type", b"transfer-encoding"})
 #: Each further part of a body of this many bytes, and the last one, must come within this many seconds of waiting.
 PART_BYTES, PART_S = 32 * 1024, 30.0
+
+
+class UnsupportedType(HTTPException):
+    """A body is of a type that its address does not take."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(415, why, {"Accept": "application/json"})
 
 
 class BodyTooSlow(HTTPException):
@@ -97,8 +105,12 @@ class BodyLimits:
             nonlocal read, limit
             if limit is None:
                 # The route is known once the body is read.
-                limit = _limit(scope)
-                if limit and _declared(scope) > limit:
+                headers = {name: value for name, value in scope["headers"] if name in _READ}
+                route = route_of(scope)
+                _check_type(route, headers)
+                limit = _limit(route, headers)
+                length = headers.get(b"content-length", b"")
+                if limit and length.isdigit() and int(length) > limit:
                     raise BodyTooLarge(limit)
             message = await receive()
             read += len(message.get("body", b""))
@@ -109,25 +121,31 @@ class BodyLimits:
         await self._app(scope, receive_limited, send)
 
 
-def _limit(scope: Scope) -> int:
+def _check_type(route: str, headers: Mapping[bytes, bytes]) -> None:
+    """Raises UnsupportedType where the headers say that there is a body, and that it is encoded or no JSON."""
+    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+        return
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedType("the body is encoded; send it without Content-Encoding")
+    # What takes a form says itself which one.
+    if route not in FORMS and route not in UPLOADS and not _is_json(headers.get(b"content-type", b"")):
+        raise UnsupportedType("the body is no JSON by its header; send Content-Type: application/json")
+
+
+def _is_json(content_type: bytes) -> bool:
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    )
+
+
+def _limit(route: str, headers: Mapping[bytes, bytes]) -> int:
     """The most bytes of this request's body; 0 where its route checks that itself."""
-    template = route_of(scope)
-    if template in UPLOADS or (
-        template in FORMS and is_form(_header(scope, b"content-type").decode("latin-1"))
-    ):
+    if route in UPLOADS or (route in FORMS and is_form(headers.get(b"content-type", b"").decode("latin-1"))):
         return 0
-    return LARGER.get(template, DEFAULT)
+    return LARGER.get(route, DEFAULT)
 
 
 def is_form(content_type: str) -> bool:
     """Whether a body of this type may hold a file, and so be too large to be read at once."""
     return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
-
-
-def _declared(scope: Scope) -> int:
-    length = _header(scope, b"content-length")
-    return int(length) if length.isdigit() else 0
-
-
-def _header(scope: Scope, name: bytes) -> bytes:
-    return next((bytes(value) for each, value in scope["headers"] if each == name), b"")

@@ -34,6 +34,10 @@ MEDIA_TYPE = "application/problem+json"
 _NUMBER_OR_ID = re.compile(
     r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|\d(?:[ ()]{0,2}\d){6,}", re.IGNORECASE
 )
+#: In the path of a field: one of the ways in which it may be right.
+_A_WAY = re.compile(
+    r"(constrained-)?(str|int|float|bool)|(literal|list|dict|function-\w+|nullable)\[.*\]", re.DOTALL
+)
 _AWAY = "a server that this needs does not answer; repeat the request, with the same Idempotency-Key if it has one"
 _UNFIT = "a server cannot be used as it is set up; the log has the cause under this request_id"
 #: The first row whose class an error has decides.
@@ -158,13 +162,20 @@ def _of_a_text(request: Request, _: UnicodeEncodeError) -> JSONResponse:
 
 
 def _of_the_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    # Without the input, which may be private.
-    found = [{"field": _field(each["loc"]), "row": None, "why": str(each["msg"])} for each in error.errors()]
+    # Without the input, which may be private. What a field may be in several ways is wrong in each of them.
+    whys: dict[str, list[str]] = {}
+    for each in error.errors():
+        whys.setdefault(_field(each["loc"]), []).append(str(each["msg"]))
+    found = [{"field": field, "row": None, "why": "; or: ".join(why)} for field, why in whys.items()]
     detail = f"{found[0]['field']}: {found[0]['why']}" if found else "the request is malformed"
     return problem(request, 422, "Invalid input", detail, code="invalid_input", errors=found)
 
 
 def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # The framework's only one.
+        why = "cannot be read as JSON: it is not UTF-8, or a number has too many digits"
+        return of_error(request, InvalidValue("body", "", why))
     title = HTTPStatus(error.status_code).phrase
     code = getattr(error, "code", title.lower().replace(" ", "_"))
     headers = dict(error.headers or {})
@@ -214,7 +225,8 @@ def _allowed_methods(routes: Sequence[BaseRoute], path: str) -> str:
 
 def _field(place: Sequence[object]) -> str:
     """A field of a request by its path in it. The name may be the caller's."""
-    return without_numbers(".".join(map(str, place[1:])))[:_LONGEST_FIELD] or "body"
+    names = [str(each) for each in place[1:] if not _A_WAY.fullmatch(str(each))]
+    return without_numbers(".".join(names))[:_LONGEST_FIELD] or "body"
 
 
 class Crashes:

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from bulksend.errors import InvalidInput, InvalidValue, TooLarge
-from ops.http.request_checks import UnsupportedType
+from ops.http.body_limits import UnsupportedType
 from producer.uploads import Incoming, StoredFile, UploadStore
 
 #: The most of a body that is held in memory: options with a content, and rows as JSON.

@@ -9,7 +9,7 @@ from fastapi import Depends, Query
 from fastapi.routing import APIRoute
 
 from bulksend.errors import InvalidValue
-from ops.http.request_checks import UnsupportedType, check_request
+from ops.http.request_checks import check_request
 
 
 def page(limit: int = 1, after: str | None = None) -> None: ...
@@ -29,10 +29,6 @@ def asked(
     """The scope of a request."""
     route = APIRoute(path, find, methods=[method])
     return {"query_string": query, "headers": headers, "method": method, "route": route}
-
-
-JSON = (b"content-type", b"application/json")
-BODY = (b"content-length", b"2")
 
 
 @pytest.mark.parametrize("query", [b"", b"phone=1&from=2&limit=3&after=", b"trace=a&trace=b", b"%70hone=1"])
@@ -64,43 +60,3 @@ def test_a_header_that_decides_what_is_done_comes_once(name: bytes) -> None:
         check_request(asked(b"", (name, b"a"), (b"accept", b"*/*"), (name, b"b")))
     assert caught.value.field.lower().encode() == name
     check_request(asked(b"", (b"accept", b"a"), (b"accept", b"b"), (name, b"a")))
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        (JSON, BODY),
-        ((b"content-type", b"Application/JSON; charset=utf-8"), BODY),
-        ((b"content-type", b"application/vnd.shop+json"), (b"transfer-encoding", b"chunked")),
-        (JSON, BODY, (b"content-encoding", b"identity")),
-        # No body.
-        ((b"content-type", b"application/x-www-form-urlencoded"),),
-        ((b"content-type", b"text/plain"), (b"content-length", b"0")),
-    ],
-)
-def test_a_body_of_json_is_taken(headers: Any) -> None:
-    check_request(asked(b"", *headers))
-
-
-@pytest.mark.parametrize(
-    ("headers", "why"),
-    [
-        ((BODY,), "Content-Type: application/json"),
-        (((b"content-type", b"text/plain"), BODY), "Content-Type: application/json"),
-        (((b"content-type", b"multipart/form-data; boundary=x"), BODY), "Content-Type"),
-        (((b"content-type", b"text/json"), (b"transfer-encoding", b"chunked")), "Content-Type"),
-        ((JSON, BODY, (b"content-encoding", b"gzip")), "without Content-Encoding"),
-    ],
-)
-def test_another_body_is_refused_with_415(headers: Any, why: str) -> None:
-    with pytest.raises(UnsupportedType, match=why) as caught:
-        check_request(asked(b"", *headers))
-    assert caught.value.status_code == 415
-    check_request(asked(b"", *headers, method="GET"))
-
-
-def test_what_takes_a_form_reads_the_type_itself_but_takes_nothing_encoded() -> None:
-    form = ((b"content-type", b"multipart/form-data; boundary=x"), BODY)
-    check_request(asked(b"", *form, path="/v1/campaigns"))
-    with pytest.raises(UnsupportedType):
-        check_request(asked(b"", *form, (b"content-encoding", b"gzip"), path="/v1/campaigns"))

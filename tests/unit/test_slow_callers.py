@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,19 @@ def test_a_connection_without_a_whole_head_is_closed_and_a_slow_answer_is_not_cu
     assert answer(silent) == answer(halves) == b""
     assert answer(kept).startswith(b"HTTP/1.1 404")
     assert answer(asks).endswith(b'"done"')
+
+
+@pytest.mark.parametrize("head", [b"X-A: ", b"X-A: a\r\n", b"a"], ids=["value", "headers", "address"])
+def test_an_endless_head_is_refused(served: Served, head: bytes) -> None:
+    begin = b"GET /" if head == b"a" else b"GET /slow HTTP/1.1\r\n"
+    endless = begin + head + (b"X-A: a\r\n" if b"\r" in head else b"a" * 9) * 200_000
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.settimeout(30)
+        with suppress(ConnectionError):
+            connection.sendall(endless)
+        with suppress(ConnectionError):
+            assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+            assert connection.recv(65536) == b""
 
 
 def test_a_body_that_trickles_is_answered_with_408_and_leaves_nothing(

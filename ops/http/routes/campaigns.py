@@ -19,6 +19,7 @@ from bulksend.operations import campaign_pages, campaign_settings, uploads
 from bulksend.operations import campaigns as operations
 from bulksend.operations.access import Principal
 from bulksend.operations.campaigns import Act
+from bulksend.operations.idempotency import check_key
 from bulksend.operations.json_shape import Page, masked_words
 from ops.http.argument_formats import (
     Country,
@@ -140,6 +141,8 @@ async def post(
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Send a campaign. Its rows are stored before the answer; of a large file they are taken in after it."""
+    if idempotency_key is not None:
+        check_key(idempotency_key)
     id = new_id()
     posted = await receive(request, services.uploads.store, id)
     answer = await run_in_threadpool(_take, services, principal, posted, idempotency_key)

@@ -15,7 +15,7 @@ from bulksend.operations.access import Principal
 from bulksend.operations.json_shape import masked_words, to_json
 from bulksend.operations.limiter import set_flag
 from bulksend.operations.senders import change_sender, get_sender, list_senders, set_paused, show_account
-from ops.http.argument_formats import Phone, RatePerSecond, RateText, WholeNumber
+from ops.http.argument_formats import Phone, Quota, RatePerSecond, RateText
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.services import Operator, Services, ServicesDep, Viewer
 from simulator import REHEARSAL_ACCESS_KEY_ID
@@ -41,7 +41,7 @@ class SenderChange(BaseModel):
         RatePerSecond | RateText | None, Field(description="Messages per second, 80 or 80/s.")
     ] = None
     quota: Annotated[
-        Annotated[WholeNumber, Field(ge=1, le=2**31 - 1)] | Literal["none"] | None,
+        Quota | Literal["none"] | None,
         Field(description="Unique recipients per rolling 24 h, or none."),
     ] = None
 
