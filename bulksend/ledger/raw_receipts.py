@@ -75,7 +75,9 @@ def unpack(group: Group, cipher: Cipher) -> list[Callback]:
 
 def store(tx: Connection, groups: Sequence[Group]) -> None:
     """Add these rows. One that is there already is left as it is, so this may be repeated."""
-    tx.execute(insert_if_new(tx, raw_receipts).values([group._asdict() for group in groups]))
+    # Values that are bound by themselves: a statement with them in it would be compiled each time, in 0.5 ms.
+    rows = [group._asdict() for group in groups]
+    tx.execute(insert_if_new(tx, raw_receipts), rows[0] if len(rows) == 1 else rows)
 
 
 def unread(tx: Connection, *, bodies: int, most_bytes: int = 16 << 20) -> list[Group]:

@@ -25,8 +25,9 @@ from bulksend.ledger.receipt_spool import ReceiptSpool
 
 log = structlog.get_logger(__name__)
 
-#: A group closes this long after its first callback, or when it has this many or this much.
-WAIT_S, MOST, MOST_BYTES = 0.005, 500, 8 * 1024 * 1024
+#: A group closes this long after its first callback, but not while another one is committed; or when it has this many
+#: or this much. A commit costs as much as fifty callbacks: shorter ones would use up the processor.
+WAIT_S, MOST, MOST_BYTES = 0.01, 500, 8 * 1024 * 1024
 #: The ledger has this long to take a group, and is tried again this long after it failed.
 PATIENCE_S, AWAY_S = 2.0, 1.0
 #: Bytes of callbacks in memory, each with an overhead; more are refused, and their senders repeat them.
@@ -47,6 +48,7 @@ class _Open:
     stored: bool = False
     callbacks: list[Callback] = field(default_factory=list)
     size: int = 0
+    is_due: bool = False
 
 
 class ReceiptGroupCommit:
@@ -72,6 +74,7 @@ class ReceiptGroupCommit:
         self._patience_s = patience_s
         self._open: _Open | None = None
         self._size = 0
+        self._committing = 0
         self._queue: SimpleQueue[_Open | None] = SimpleQueue()
         self._ledger = ThreadPoolExecutor(1, "receipts-ledger")
         self._in_ledger: Future[None] | None = None
@@ -93,7 +96,7 @@ class ReceiptGroupCommit:
             loop = asyncio.get_running_loop()
             group = self._open = _Open(loop)
             self._start()
-            loop.call_later(WAIT_S, self._hand_over, group)
+            loop.call_later(WAIT_S, self._hand_over_when_free, group)
         self._size += size
         group.size += size
         group.callbacks.append(callback)
@@ -122,9 +125,16 @@ class ReceiptGroupCommit:
             for thread in self._threads:
                 thread.start()
 
+    def _hand_over_when_free(self, group: _Open) -> None:
+        """Commit it, once no other one is being committed."""
+        group.is_due = True
+        if not self._committing:
+            self._hand_over(group)
+
     def _hand_over(self, group: _Open) -> None:
         if self._open is group:
             self._open = None
+            self._committing += 1
             self._queue.put(group)
 
     def _commit_all(self) -> None:
@@ -139,7 +149,10 @@ class ReceiptGroupCommit:
 
     def _finish(self, group: _Open) -> None:
         self._size -= group.size
+        self._committing -= 1
         group.ended.set()
+        if self._open is not None and self._open.is_due:
+            self._hand_over_when_free(self._open)
 
     def _commit(self, group: Group) -> None:
         """Into the ledger, else into the spool. Raises OSError where neither takes it."""

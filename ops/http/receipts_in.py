@@ -29,6 +29,8 @@ _OTHERS = (f"{PREFIX}reparse",)
 MOST_BYTES = 3 * 1024 * 1024
 #: A revoked token is refused, and a new one known, within this time.
 REMEMBERED_S = 0.5
+#: Tokens in use are read again after this time, so that no request waits for that.
+_READ_AGAIN_S = REMEMBERED_S / 2
 #: A request waits this long for the ledger to read the tokens; after that the ones in memory count.
 _TOKENS_S = 0.5
 #: Headers that may help to read a body, or to prove its sender later.
@@ -110,10 +112,11 @@ class _Tokens:
 
     async def current(self) -> TokenRing:
         """Those of now; the ones in memory while the ledger does not answer."""
-        if self._steady() - self._read_at >= REMEMBERED_S:
+        age = self._steady() - self._read_at
+        if age >= _READ_AGAIN_S:
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read_again())
-            if not self._is_slow:
+            if age >= REMEMBERED_S and not self._is_slow:
                 _, pending = await asyncio.wait({self._reading}, timeout=_TOKENS_S)
                 self._is_slow = bool(pending) and self._read_at > float("-inf")
         return self._known

@@ -12,7 +12,7 @@ from bulksend.errors import LedgerUnreachable
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.raw_receipts import Callback, Group, unpack
 from bulksend.ledger.receipt_spool import ReceiptSpool
-from ops.http.receipt_group_commit import MOST, ReceiptGroupCommit
+from ops.http.receipt_group_commit import MOST, WAIT_S, ReceiptGroupCommit
 
 CIPHER = Cipher([b"k" * 32])
 
@@ -119,3 +119,21 @@ def test_a_stop_stores_what_waits(tmp_path: Path) -> None:
     made = ReceiptGroupCommit(ledger, ReceiptSpool(tmp_path), CIPHER)
     assert asyncio.run(stopped_at_once(made)) is True
     assert ledger.bodies == [b"0"]
+
+
+def test_while_a_group_is_committed_the_next_one_goes_on_collecting(tmp_path: Path) -> None:
+    ledger = Ledger()
+    ledger.free.clear()
+
+    async def some_at_each_moment(group: ReceiptGroupCommit) -> list[bool]:
+        adding = []
+        for n in range(4):
+            adding.append(asyncio.create_task(group.add(Callback("t", {}, b"%d" % n))))
+            await asyncio.sleep(2 * WAIT_S)
+        ledger.free.set()
+        return await asyncio.gather(*adding)
+
+    made = ReceiptGroupCommit(ledger, ReceiptSpool(tmp_path), CIPHER, patience_s=10)
+    assert asyncio.run(some_at_each_moment(made)) == [True] * 4
+    made.close()
+    assert [each.bodies for _, each in sorted(ledger.groups.items())] == [1, 3]

@@ -93,7 +93,6 @@ def test_tokens_are_as_old_as_the_begin_of_their_read() -> None:
     async def ask() -> None:
         tokens = _Tokens(read, lambda: now[0])
         await tokens.current()
-        await tokens.current()
         now[0] += 0.25 * REMEMBERED_S
         await tokens.current()
 
