@@ -13,7 +13,7 @@ from bulksend.ledger.webhook_endpoints import Endpoint, Opened
 from bulksend.messaging.webhook_targets import Target
 from notifier.posting import Poster
 
-#: After as many failures in a row an endpoint gets one request at a time, until one succeeds.
+#: After this many failures in a row an endpoint gets one request at a time, until one succeeds.
 FAILURES = 5
 #: An endpoint that answers within this time has more claimed than it has under way: as much as it takes in AHEAD_MS.
 QUICK_MS, AHEAD_MS, MOST_AHEAD = 250.0, 1_000.0, 100

@@ -1,4 +1,4 @@
-"""``bulksend notifier``: the process. As many as wanted may run; each delivery has one sender at a time."""
+"""``bulksend notifier``: the process. Any number may run; each delivery has one sender at a time."""
 
 from __future__ import annotations
 

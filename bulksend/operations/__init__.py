@@ -1,6 +1,6 @@
-"""What a person or a program may do: one function for each use case, called by every face (today the command line).
+"""What a person or a program may do: one function for each use case, called by every face (command line, HTTP API).
 
-A function takes its parts (ledger, limiter) and plain arguments, puts an act of an operator on record, and returns
+A function takes ledger, limiter and plain arguments, puts an act of an operator on record, and returns
 values; ``to_json`` or a value's ``as_json`` gives the shape that ``--json`` shows. Reads take a
 transaction, so that several see one state of the ledger; acts take the database and commit. Nothing here prints, ends
 the process or reads the environment; errors are those of ``bulksend.errors``.
@@ -22,10 +22,11 @@ webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveri
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   what the vendor says of them
 blockers      what holds messages back now, and the remedy
-doctor        examine an installation          health     whether worker and relay run
-access        Role, Principal    api_keys   add_key, list_keys, revoke; KeyRing: whose a key is
+doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it
+health        which processes run
+access        Role, Principal    api_keys   add_key, list_keys, revoke_key; KeyRing: whose a key is
 users         add, list, reset, disable; set_password by setup token; check_password    passwords   hashes, lock-out
-receipt_tokens   add, list, revoke; TokenRing: whose a token is    callbacks   what callbacks say besides receipts
+receipt_tokens   add, list, revoke_token; TokenRing: whose a token is    callbacks   what callbacks say besides receipts
 idempotency   run_once: the same key, the same answer    gauges   what the relay shows of the ledger
 limiter       the limiter's pause flags        contents   a message's content        json_shape   fields and times
 """

@@ -1,4 +1,4 @@
-"""What there is much of in a campaign: its refused rows, its reasons of failures, its progress by the minute."""
+"""Pages of a campaign: its refused rows, its reasons of failures, its progress by the minute."""
 
 from __future__ import annotations
 

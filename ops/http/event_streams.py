@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 #: How often the poller reads the ledger, and checks who may go on reading, in seconds.
 POLL_S, CHECK_S, AWAY_S = 0.25, 1.0, 1.0
-#: A stream without events says after this long that it is alive; a client that takes nothing for so long is dropped.
+#: A stream without events says after this long that it is alive; a client that takes nothing for as long is dropped.
 HEARTBEAT_S, SEND_TIMEOUT_S = 15.0, 30.0
 #: How many events the poller keeps, and how many it reads at once.
 KEPT, PAGE = 2_000, 500

@@ -147,7 +147,7 @@ async def _form(request: Request, form: _Form, boundary: bytes) -> Posted:
 
 
 class _Form:
-    """The parts of a form as the parser finds them. Nothing of the file is in memory but what was not written yet."""
+    """The parts of a form as the parser finds them. Of the file only what was not written yet is in memory."""
 
     def __init__(self, store: UploadStore, id: str, part: str) -> None:
         self._store = store
