@@ -18,11 +18,13 @@ import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
+from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from bulksend.ledger.database import Database
@@ -101,12 +103,105 @@ class Databases:
         self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'".encode())
         return self._url.set(database=name).render_as_string(hide_password=False)
 
+    def rename(self, url: str) -> str:
+        """Its URL by a new name. Raises psycopg.Error where a client of the old name comes back again and again."""
+        old, new = make_url(url).database or "", f"bulksend_test_{uuid.uuid4().hex}"
+        self._admin.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [old]
+        )
+        self._admin.execute(
+            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
+        )
+        return self._url.set(database=new).render_as_string(hide_password=False)
+
     def drop(self, url: str) -> None:
         """Drop it, whoever is still connected."""
         self._admin.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)".encode())
 
     def close(self) -> None:
         self._admin.close()
+
+
+#: Tables, their rows as planners know them, columns, constraints, indexes, triggers, functions, sequences, settings.
+_CATALOG = """
+SELECT md5(string_agg(line, chr(10) ORDER BY line)) FROM (
+  SELECT concat('c', relname, relkind, relpersistence, relacl, reloptions, CASE relkind WHEN 'r' THEN reltuples END)
+  FROM pg_class WHERE relnamespace = 'public'::regnamespace
+  UNION ALL SELECT concat('a', attrelid::regclass, attname, atttypid, attnotnull, attstattarget)
+  FROM pg_attribute JOIN pg_class ON attrelid = pg_class.oid WHERE relnamespace = 'public'::regnamespace AND attnum > 0
+  UNION ALL SELECT concat('k', conname, convalidated) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+  UNION ALL SELECT concat('i', indexrelid::regclass, indisvalid) FROM pg_index WHERE indexrelid >= 16384
+  UNION ALL SELECT concat('t', tgrelid::regclass, tgname, tgenabled) FROM pg_trigger WHERE NOT tgisinternal
+  UNION ALL SELECT concat('f', proname, prosrc) FROM pg_proc WHERE oid >= 16384
+  UNION ALL SELECT concat('n', nspname) FROM pg_namespace WHERE nspname !~ '^pg_'
+  UNION ALL SELECT concat('s', sequencename, last_value) FROM pg_sequences WHERE schemaname = 'public'
+  UNION ALL SELECT concat('p', starelid::regclass, staattnum) FROM pg_statistic WHERE starelid >= 16384
+  UNION ALL SELECT concat('d', setconfig) FROM pg_db_role_setting, pg_database
+  WHERE setdatabase = pg_database.oid AND datname = current_database()
+) AS lines (line)
+"""
+_WITH_ROWS = """
+SELECT relname FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND pg_relation_size(oid) > 0
+"""
+
+
+class Ledgers:
+    """PostgreSQL databases with the ledger's schema and what ``template`` has in it.
+
+    One that a test gives back is emptied and renamed for the next one: that takes a fraction of a copy. One of which
+    more than its rows has changed is dropped.
+    """
+
+    def __init__(self, databases: Databases, template: str) -> None:
+        self._databases, self._template = databases, template
+        self._idle: list[str] = []
+        first = databases.new(template)
+        with self._connection(first) as connection:
+            self._catalog = connection.execute(_CATALOG).fetchone()
+            self._rows = {name: self._read(connection, name) for (name,) in connection.execute(_WITH_ROWS)}
+        databases.drop(first)
+
+    def take(self) -> str:
+        """URL of a ledger that no other test has."""
+        return self._idle.pop() if self._idle else self._databases.new(self._template)
+
+    def give_back(self, url: str) -> None:
+        """It may be used for another test."""
+        try:
+            url = self._databases.rename(url)
+        except psycopg.Error:
+            self._databases.drop(url)
+            return
+        with self._connection(url) as connection:
+            is_as_before = self._restore(connection)
+        if is_as_before:
+            self._idle.append(url)
+        else:
+            self._databases.drop(url)
+
+    def close(self) -> None:
+        """Drop what is idle."""
+        for url in self._idle:
+            self._databases.drop(url)
+
+    def _restore(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+        names = sql.SQL(", ").join(sql.Identifier(name) for (name,) in connection.execute(_WITH_ROWS))
+        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
+        for name, rows in self._rows.items():
+            with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(name))) as copy:
+                copy.write(rows)
+        return connection.execute(_CATALOG).fetchone() == self._catalog
+
+    @staticmethod
+    def _read(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> bytes:
+        with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(name))) as copy:
+            return b"".join(bytes(block) for block in copy)
+
+    @staticmethod
+    def _connection(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(plain, autocommit=True)
 
 
 @pytest.fixture(scope="session")
@@ -158,11 +253,18 @@ def postgres_url(postgres_databases: Databases) -> Iterator[str]:
     postgres_databases.drop(url)
 
 
+@pytest.fixture(scope="session")
+def postgres_ledgers(postgres_databases: Databases, postgres_template: str) -> Iterator[Ledgers]:
+    ledgers = Ledgers(postgres_databases, postgres_template)
+    yield ledgers
+    ledgers.close()
+
+
 @pytest.fixture
-def postgres_ledger_url(postgres_databases: Databases, postgres_template: str) -> Iterator[str]:
-    url = postgres_databases.new(postgres_template)
+def postgres_ledger_url(postgres_ledgers: Ledgers) -> Iterator[str]:
+    url = postgres_ledgers.take()
     yield url
-    postgres_databases.drop(url)
+    postgres_ledgers.give_back(url)
 
 
 @pytest.fixture(params=BACKENDS)
