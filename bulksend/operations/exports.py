@@ -114,9 +114,12 @@ def show_export(database: Database, principal: Principal, id: str) -> Job:
     return job
 
 
-def list_exports(database: Database, principal: Principal, *, limit: int, after: str | None) -> Page:
-    """The newest exports first: the principal's own, for an admin all. Raises InvalidValue."""
-    requester = None if principal.role.includes(Role.ADMIN) else principal.id
+def list_exports(database: Database, principal: Principal | None, *, limit: int, after: str | None) -> Page:
+    """The newest exports first: the principal's own, for an admin or a person at the terminal (None) all.
+
+    Raises InvalidValue.
+    """
+    requester = None if principal is None or principal.role.includes(Role.ADMIN) else principal.id
     with database.read() as tx:
         found = jobs.newest(tx, KIND, requested_by=requester, limit=limit, before=checked_after(after))
     return Page([as_json(job) for job in found], found[-1].id if len(found) == limit else None)

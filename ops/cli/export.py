@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.arguments import Json, option_names
 from ops.cli.context import DONE, command, ledger, settings
 
 if TYPE_CHECKING:
@@ -16,9 +17,33 @@ if TYPE_CHECKING:
     from producer.reading import RawRow, RowSource
 
 
+exports_group = typer.Typer(help="Exports that programs requested from the HTTP API.", no_args_is_help=True)
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command and the group."""
     app.command("export")(export)
+    app.add_typer(exports_group, name="exports")
+
+
+@exports_group.command("list")
+@command
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 100,
+    after: Annotated[str | None, typer.Option(help="Older ones than this, the last id shown.")] = None,
+    json: Json = False,
+) -> int:
+    """Exports of all programs, the newest first; each is kept for 24 hours after its end."""
+    from bulksend.operations.exports import list_exports
+    from ops.cli.output import listing
+
+    of = settings()
+    with option_names():
+        found = list_exports(ledger(of), None, limit=limit, after=after).items
+    rows = found if json else [item | {"rows": item["progress"]["rows"]} for item in found]
+    columns = ("id", "status", "format", "rows", "created_at", "expires_at", "error")
+    listing(rows, columns, json=json, optional=("created_at", "rows"), timezone=of.timezone)
+    return DONE
 
 
 @command

@@ -194,6 +194,7 @@ def intake() -> int:
     from producer.uploads import UploadIntake, Uploads
 
     of = settings()
+    check_ledger_is_chosen(of)
     logs.configure(of.log_level, of.log_format)
     stop = stop_event()
     tune_interpreter()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+_SENTENCE_END = re.compile(r"(?<!e\.g)\. ")
+_LONG = 60
 _DEFINED = "#/$defs/"
 _COMPONENTS = "#/components/schemas/"
 
@@ -16,10 +19,20 @@ def described(made: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     for operations in made["paths"].values():
         for operation in operations.values():
+            # Of itself it is the name of a function, such as "Get".
+            operation["summary"] = _summary(operation["description"])
             for parameter in operation.get("parameters", []):
                 parameter["schema"] = _without_null(parameter["schema"])
             _move_definitions(operation, schemas)
     return made
+
+
+def _summary(description: str) -> str:
+    """The first sentence, or what stands in it before a colon or semicolon, where it is long."""
+    sentence = _SENTENCE_END.split(" ".join(description.split()), maxsplit=1)[0].removesuffix(".")
+    if len(sentence) > _LONG:
+        sentence = re.split('(?<!")[:;] ', sentence, maxsplit=1)[0]
+    return sentence.replace("`", "")
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

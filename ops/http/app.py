@@ -55,7 +55,7 @@ STATIC = Path(__file__).parent / "static"
 #: What scripts of other origins may send and read, where BULKSEND_CORS_ORIGINS allows them at all.
 _CORS_REQUEST = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id")
 _CORS_ANSWER = ("Idempotent-Replayed", "Location", "Retry-After", "X-Request-Id")
-_ROUTERS = (
+ROUTERS = (
     messages.router,
     health.router,
     campaigns.router,
@@ -103,7 +103,7 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimits)
     app.add_middleware(problems.Crashes)
-    for router in _ROUTERS:
+    for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

@@ -59,6 +59,30 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (BulksendError, 500, "Internal error"),
 )
 
+#: The endpoint that does what a command of the terminal does, which errors name as the remedy.
+ENDPOINTS: Mapping[str, str] = {
+    "campaigns cancel": "POST /v1/campaigns/{id}/cancel",
+    "campaigns list": "GET /v1/campaigns",
+    "campaigns resume": "POST /v1/campaigns/{id}/resume",
+    "campaigns show": "GET /v1/campaigns/{id}",
+    "keys add": "POST /v1/keys",
+    "keys list": "GET /v1/keys",
+    "messages find": "GET /v1/messages",
+    "messages resolve": "POST /v1/messages/{id}/resolve",
+    "receipts reparse": "POST /v1/receipts/reparse",
+    "senders pause": "POST /v1/senders/{phone}/pause",
+    "senders resume": "POST /v1/senders/{phone}/resume",
+    "senders set": "PATCH /v1/senders/{phone}",
+    "suppressions add": "POST /v1/suppressions",
+    "tokens list": "GET /v1/receipt-tokens",
+    "users add": "POST /v1/users",
+    "users list": "GET /v1/users",
+    "users reset": "POST /v1/users/{name}/reset",
+    "webhooks deliveries": "GET /v1/webhooks/{id}/deliveries",
+    "webhooks enable": "PATCH /v1/webhooks/{id}",
+    "webhooks list": "GET /v1/webhooks",
+}
+_COMMAND = re.compile(r"`bulksend (?P<command>[a-z]+ [a-z]+)[^`]*`")
 
 #: The answers of every endpoint that are problems, for the documentation.
 _DESCRIBED: dict[str, Any] = {
@@ -135,7 +159,7 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     listed = [field_error(error)] if isinstance(error, InvalidValue) else []
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
-    detail, code = without_numbers(str(error)), code_of(type(error))
+    detail, code = _with_endpoints(without_numbers(str(error))), code_of(type(error))
     if isinstance(error, errors.Unavailable | errors.Unfit) and not isinstance(error, errors.DiskFull):
         # A caller need not know the address of a server of ours; the log has it.
         detail = _AWAY if status == 503 else _UNFIT
@@ -145,7 +169,17 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
 def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:
     """One entry of ``errors``. The value is left out where the error has none; it is safe to show."""
     field, value, why = map(without_numbers, (error.field, error.value, error.why))
-    return {"field": field, "row": row, "value": value or None, "why": why}
+    return {"field": field, "row": row, "value": value or None, "why": _with_endpoints(why)}
+
+
+def _with_endpoints(text: str) -> str:
+    """The text, with the endpoint beside each command that has one."""
+
+    def both(found: re.Match[str]) -> str:
+        endpoint = ENDPOINTS.get(found["command"])
+        return found[0] if endpoint is None else f"{found[0]} or {endpoint}"
+
+    return _COMMAND.sub(both, text)
 
 
 def without_numbers(text: str) -> str:

@@ -44,6 +44,7 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("events --types message.sent", "--types"),
         ("events --after 99", "--after"),
         ("events --follow --after 99", "--after"),
+        ("exports list --after x", "--after"),
         ("stats --by week", "--by"),
         ("stats --since soon", "--since"),
         ("stats --until soon", "--until"),

@@ -58,7 +58,7 @@ FAULTS = [
 ]
 SLOW = {"latency": {"kind": "uniform", "low_ms": 100, "high_ms": 200}}
 #: Stays in the installation's own processes: their logs are read as they are.
-SERVERS = {("demo",), ("up",), ("worker",), ("relay",), ("serve",), ("notifier",), ("simulate",)}
+SERVERS = {("demo",), ("intake",), ("up",), ("worker",), ("relay",), ("serve",), ("notifier",), ("simulate",)}
 
 
 @pytest.mark.timeout(300)
@@ -253,6 +253,7 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["account", "pause", *why],
         ["account", "resume", *why],
         ["templates", "list", "--json"],
+        ["exports", "list", "--json"],
         ["events", "--limit", "1000"],
         ["events", "--limit", "1000", "--json", "--campaign", blast],
         ["stats"],

@@ -13,9 +13,11 @@ import pytest
 from rich.cells import cell_len
 from sqlalchemy import insert
 
+from bulksend.ledger import jobs
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import stats_hourly, templates
 from bulksend.ledger.stats import MEASURES
+from bulksend.operations import exports
 from tests.acceptance.many_commands import Cli, commands
 
 SENDER = "8615000579987"
@@ -42,6 +44,7 @@ COMMANDS = {
     "senders list": "senders list",
     "account show": "account show",
     "templates list": "templates list",
+    "exports list": "exports list",
     "events": "events",
     "stats": "stats --by hour,kind,sender,code",
     "keys list": "keys list",
@@ -65,6 +68,7 @@ NO_TABLE = {
         ("worker",),
         ("relay",),
         ("serve",),
+        ("intake",),
         ("simulate",),
         ("migrate",),
         ("restored",),
@@ -148,6 +152,12 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
     with closing(Database(f"sqlite:///{tmp_path}/bulksend.db")) as database, database.write() as tx:
         tx.execute(insert(stats_hourly).values({**hour, "country": "GB", "code": "131047"}))
         tx.execute(insert(templates).values(template))
+        export = {"format": "parquet", "campaign": None, "query": {}, "refused": False, "masked": True}
+        job = jobs.add(tx, exports.KIND, export, requested_by="k", actor="ann")
+        claimed = jobs.claim(tx, exports.KIND, 60_000)
+        assert claimed is not None
+        assert claimed.id == job
+        assert jobs.fail(tx, claimed, ERROR)
     return {"CAMPAIGN": json.loads(sent.stdout)["campaign_id"], "ID": found[0], "WEBHOOK": webhook}
 
 

@@ -19,3 +19,10 @@ def test_the_page_has_every_endpoint_and_no_other(api: Any) -> None:
     documented = ROW.findall((ROOT / "docs" / "http.md").read_text())
     assert len(documented) == len(set(documented)), "an endpoint is listed twice"
     assert set(documented) - VENDORS == served
+
+
+def test_the_summary_of_an_endpoint_says_what_it_does_in_a_line(api: Any) -> None:
+    paths = api.get("/openapi.json", role=None).json()["paths"]
+    summaries = [operation["summary"] for methods in paths.values() for operation in methods.values()]
+    assert all(" " in summary and len(summary) < 120 for summary in summaries), summaries
+    assert not [summary for summary in summaries if summary.endswith((".", ":", "e.g"))]

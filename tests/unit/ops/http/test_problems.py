@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.requests import Request
 
-from bulksend.errors import BulksendError, InvalidValue, LedgerUnfit, LedgerUnreachable
-from ops.http.problems import of_error
+from bulksend.errors import BulksendError, CampaignNotFound, InvalidValue, LedgerUnfit, LedgerUnreachable
+from ops.http.app import ROUTERS
+from ops.http.problems import ENDPOINTS, of_error
+from tests.acceptance.many_commands import commands
 
 
 def said(error: BulksendError) -> dict[str, Any]:
@@ -37,3 +40,23 @@ def test_a_wrong_value_is_named_with_its_field_and_a_number_in_it_is_masked() ->
     assert found["errors"] == [
         {"field": "after", "row": None, "value": "4477*****123", "why": "is not the next of a page"}
     ]
+
+
+def test_a_remedy_names_the_endpoint_beside_the_command_that_does_the_same() -> None:
+    found = said(CampaignNotFound("there is no campaign 'x'; `bulksend campaigns list` shows them"))
+    assert found["detail"].endswith("`bulksend campaigns list` or GET /v1/campaigns shows them")
+    found = said(InvalidValue("sender", "", "is not there; `bulksend senders add 8615` registers it"))
+    assert found["errors"][0]["why"].endswith("`bulksend senders add 8615` registers it")
+
+
+def test_each_command_and_endpoint_of_a_remedy_exists() -> None:
+    assert {tuple(command.split()) for command in ENDPOINTS} <= set(commands())
+    routed = FastAPI()
+    for router in ROUTERS:
+        routed.include_router(router)
+    offered = {
+        f"{method.upper()} {path}"
+        for path, methods in routed.openapi()["paths"].items()
+        for method in methods
+    }
+    assert set(ENDPOINTS.values()) <= offered
