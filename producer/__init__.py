@@ -7,7 +7,7 @@ Its errors (the tree is in ``bulksend/errors.py``): ``InvalidInput``, with ``Inv
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
 from producer.client import Producer
 from producer.direct_sends import SendReceipt
-from producer.intake import IntakeReport, SamePeople
+from producer.intake_report import IntakeReport, SamePeople
 
 __all__ = [
     "IntakeReport",

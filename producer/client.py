@@ -37,7 +37,8 @@ from bulksend.messaging.units import (
 from bulksend.messaging.value_checks import check_name, describe_type
 from producer.direct_sends import DirectSends, ReadySend, SendReceipt, is_due, receipt
 from producer.group_commit import GroupCommit
-from producer.intake import Intake, IntakeReport, arguments_given, source_hash
+from producer.intake import Intake, arguments_given, source_hash
+from producer.intake_report import IntakeReport
 from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
 

@@ -38,7 +38,8 @@ from bulksend.messaging.units import (
     zone_of,
 )
 from bulksend.messaging.value_checks import check_name
-from producer.intake import Intake, IntakeReport, arguments_given, source_hash
+from producer.intake import Intake, arguments_given, source_hash
+from producer.intake_report import IntakeReport
 from producer.reading import RawRow, open_rows
 
 _HASHED_AT_ONCE = 1 << 20

@@ -29,7 +29,8 @@ from bulksend.messaging.units import (
     sent_by_ms,
 )
 from producer.files import FilePlan
-from producer.intake import check_due, same_people
+from producer.intake import check_due
+from producer.intake_report import same_people
 from producer.rows import IntakeRequest, RowPlanner, SupersededCodes
 
 #: Planned messages of one query.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
     from producer.files import FilePlan
-    from producer.intake import IntakeReport
+    from producer.intake_report import IntakeReport
 
 
 def register(app: typer.Typer) -> None:

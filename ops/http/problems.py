@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bulksend import errors
 from bulksend.errors import BulksendError, InvalidInput, InvalidValue, code_of
 from bulksend.messaging.masking import mask_phone
-from producer.intake import IntakeInterrupted, SamePeople
+from producer.intake_report import IntakeInterrupted, SamePeople
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,8 @@ from bulksend.messaging.argument_naming import as_json_field
 from bulksend.settings import Settings
 from producer.files import FilePlan, plan_file
 from producer.forecast import LedgerState, forecast, read_state
-from producer.intake import Intake, IntakeReport
+from producer.intake import Intake
+from producer.intake_report import IntakeReport
 from producer.uploads.store import StoredFile, UploadStore
 
 

@@ -25,7 +25,8 @@ from bulksend.messaging import MessageType, compile_content
 from bulksend.messaging.argument_naming import as_cli_option
 from producer import Producer
 from producer.files import FilePlan, plan_file
-from producer.intake import Continued, Intake, IntakeReport, SamePeople
+from producer.intake import Intake
+from producer.intake_report import Continued, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 
 SENDER = "8615000579987"

@@ -24,7 +24,8 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
-from producer.intake import Continued, Intake, IntakeInterrupted, IntakeReport, SamePeople
+from producer.intake import Intake
+from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 
 TEMPLATE = compile_content(MessageType.TEXT, {"body": "Hi {{name}}"})

@@ -1,0 +1,110 @@
+"""What an intake answers: its report, and the errors that end it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from bulksend.errors import InvalidInput
+from bulksend.ledger import campaign_creation
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
+from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.states import CampaignStatus
+from bulksend.messaging.units import counted, format_age
+
+
+@dataclass(slots=True)
+class IntakeReport:
+    """The result of an intake: the counts of the whole campaign, and what this run did."""
+
+    campaign_id: str
+    rows: int = 0
+    messages: int = 0
+    duplicates: int = 0
+    suppressed: int = 0
+    refused: list[RefusedRow] = field(default_factory=list)
+    """The first refused rows."""
+    refused_count: int = 0
+    repeated: bool = False
+    """All rows were stored before: nothing is sent twice."""
+    resumed_at: int = 0
+    """Rows that an earlier, interrupted run has stored."""
+    new_sender: bool = False
+    notes: list[str] = field(default_factory=list)
+    """About the rows that this run has read."""
+    superseded: int = 0
+    """One-time codes of this run that a newer row for the same number replaced."""
+    continued: Continued | None = None
+    _campaign: Campaign | None = None
+
+    @property
+    def campaign(self) -> Campaign:
+        """The campaign after the intake. Raises RuntimeError before its end."""
+        if self._campaign is None:
+            raise RuntimeError("the intake is not finished")
+        return self._campaign
+
+    def as_json(self) -> dict[str, object]:
+        """The JSON of ``send --json``."""
+        shown: dict[str, object] = {
+            "campaign_id": self.campaign_id,
+            "rows": self.rows,
+            "messages": self.messages,
+            "duplicates": self.duplicates,
+            "suppressed": self.suppressed,
+            "refused": [row._asdict() for row in self.refused],
+            "refused_count": self.refused_count,
+            "superseded": self.superseded,
+            "repeated": self.repeated,
+            "resumed_at": self.resumed_at,
+            "notes": self.notes,
+        }
+        return shown if self.continued is None else shown | {"continued": asdict(self.continued)}
+
+
+@dataclass(slots=True)
+class Continued:
+    """The result of a continuation's rows: ``rows`` = ``messages`` + ``already`` + refused rows."""
+
+    rows: int = 0
+    messages: int = 0
+    already: int = 0
+    """Rows that this campaign, or another one with the same message, has already."""
+
+
+class SamePeople(InvalidInput):
+    """Some rows are for people who have this message of an earlier campaign, or will get it."""
+
+
+class IntakeInterrupted(InvalidInput):
+    """The campaign was cancelled during its intake, or another command took it over. Stored rows are kept."""
+
+    exit_code = 1
+
+
+def same_people(
+    rows: int, found: Counter[str], alike: Sequence[Campaign], new: NewCampaign, now_ms: int
+) -> SamePeople | None:
+    """The error for rows that campaigns of ``alike`` have already, counted in ``found`` by campaign id; else None."""
+    if not found:
+        return None
+    # The campaign that is easiest to continue: of the same kind, and not cancelled.
+    most = max(
+        alike,
+        key=lambda campaign: (
+            campaign.id in found,
+            campaign.kind is new.kind,
+            campaign.status is not CampaignStatus.CANCELLED,
+            found.get(campaign.id, 0),
+            campaign.id,
+        ),
+    )
+    are_for = "is for a person who has" if found.total() == 1 else "are for people who have"
+    others = f", and {len(found) - 1:,} more," if len(found) > 1 else ""
+    return SamePeople(
+        f"{found.total():,} of {counted(rows, 'row')} {are_for} this message already: campaign {most.id} "
+        f"({most.name}) of {format_age(max(0, now_ms - most.created_at))} ago{others} has the same sender and content. "
+        f"Nothing was changed. {campaign_creation.next_steps(most, new)}"
+    )
