@@ -43,6 +43,7 @@ from producer.publish_window import PublishWindow, job_key
 from producer.publisher import Publisher, RedisPublisher
 from producer.receipt_effects import OpenPermits
 from producer.receipt_reader import ReceiptReader
+from producer.vendor_sync import VendorSync
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,8 @@ AWAY_S = 0.5
 #: A stop waits this long for a maintenance task that runs; its transaction is rolled back then.
 STOP_S = 10.0
 MAX_WINDOW, MIN_WINDOW = 20_000, 20
+#: The longest call that reads from the vendor.
+MOST_CALL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,10 @@ class Relay:
         clock: RemoteClock | None = None,
         reader: ReceiptReader | None = None,
         permits: OpenPermits | None = None,
+        vendor_sync: VendorSync | None = None,
     ) -> None:
         self.reader = reader
+        self._vendor_sync = vendor_sync
         self._database = database
         self._client = client
         self._publisher = publisher
@@ -135,6 +140,7 @@ class Relay:
             clock=clock,
             reader=ReceiptReader(database, CallbackRules.from_settings(of, bootstrap.cipher(of))),
             permits=cache(lambda: bootstrap.limiter(of, database)),
+            vendor_sync=_vendor_sync(of, database),
         )
 
     @property
@@ -152,7 +158,7 @@ class Relay:
         over = threading.Event()
         threads = [
             threading.Thread(target=each.run, args=(over, lambda: self._does_maintenance), daemon=True)
-            for each in (self.maintenance, self.reader)
+            for each in (self.maintenance, self.reader, self._vendor_sync)
             if each is not None
         ]
         for thread in threads:
@@ -281,6 +287,14 @@ class Relay:
             return False
         # Jobs leave a lane in the order in which they came: when the oldest is younger than ours, ours is gone.
         return oldest is None or oldest > published_ms
+
+
+def _vendor_sync(of: Settings, database: Database) -> VendorSync | None:
+    """None where it is switched off, or where there are no credentials."""
+    if not of.template_sync_seconds or of.missing_credentials():
+        return None
+    calls = bootstrap.vendor_calls(of, seconds=min(of.request_timeout, MOST_CALL_S))
+    return VendorSync(database, calls, every_s=of.template_sync_seconds)
 
 
 def serve_metrics(relay: Relay, of: Settings) -> None:

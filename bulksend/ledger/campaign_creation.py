@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from sqlalchemy import Connection, func, or_, select
 
 from bulksend.errors import IdempotencyKeyReused, InvalidInput
-from bulksend.ledger import operator_log
+from bulksend.ledger import operator_log, templates
 from bulksend.ledger.campaigns import (
     ACTIVE,
     DIRECT_PREFIX,
@@ -58,7 +58,8 @@ class NewCampaign(CampaignOptions):
 def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     """The campaign of ``new.key``, created where there is none, and whether it was created.
 
-    Raises InvalidInput when the key belongs to a campaign of other content or options; nothing is overwritten.
+    Raises InvalidInput when the key belongs to a campaign of other content or options, or when the content does not fit
+    its template as the vendor has it; nothing is overwritten.
     """
     values = {name: getattr(new, name) for name in _OPTIONS} | {
         "id": new.id or new_id(),
@@ -74,6 +75,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     if campaign is None:
         raise RuntimeError("a campaign that was just inserted cannot be read")
     if is_new:
+        templates.check_new(tx, new.kind, new.type, new.content, field=new.naming("content"))
         operator_log.record(
             tx, actor=new.created_by, act="create", scope="campaign", subject=campaign.id, why=new.source_name
         )

@@ -50,6 +50,17 @@ class TemplateShape:
         """For the ledger; ``shape_from_json`` reads it."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
+    @property
+    def summary(self) -> str:
+        """What a message must give it, on one line: ``image header; body (name, order); URL 0 (1)``."""
+        head = (
+            f"{self.header_format.lower()} header{_listed(self.header.variables)}"
+            if self.header_format
+            else ""
+        )
+        buttons = [f"{button.type} {n}{_listed(button.variables)}" for n, button in enumerate(self.buttons)]
+        return "; ".join(filter(None, [head, f"body{_listed(self.body.variables)}", *buttons]))
+
     def as_json(self) -> dict[str, Any]:
         """For people and programs: what a message must give it."""
         return {
@@ -73,6 +84,10 @@ class TemplateShape:
                 for n, button in enumerate(self.buttons)
             ],
         }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
 
 
 def read_shape(components: object, attributes: object = None) -> TemplateShape | None:

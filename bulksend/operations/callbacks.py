@@ -17,10 +17,11 @@ from bulksend.gateway.receipts import (
     SenderNotice,
     TemplateNotice,
 )
-from bulksend.ledger import inbound, notices, suppressions
+from bulksend.ledger import inbound, notices, suppressions, templates
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.inbound import NewInbound
-from bulksend.ledger.notices import SenderChange, TemplateChange
+from bulksend.ledger.notices import SenderChange
+from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.stop_words import Keyword, StopWords
 from bulksend.settings import Settings
 
@@ -90,7 +91,7 @@ class CallbackRules:
                     notice.reason,
                     notice.at,
                 )
-                notices.change_template(tx, change, actor=ACTOR)
+                templates.change_template(tx, change, actor=ACTOR)
             case SenderNotice(phone=phone) if phone:
                 self._change_sender(tx, notice)
             case AccountNotice():

@@ -17,6 +17,7 @@ from bulksend.ledger import (
     operator_log,
     pauses,
     progress,
+    templates,
     uploads,
 )
 from bulksend.ledger.campaign_control import Cancelled
@@ -231,16 +232,26 @@ def reasons_sampled(statuses: Mapping[str, int]) -> dict[str, int]:
 
 
 def act(
-    database: Database, limiter: OpenLimiter, id_or_name: str, what: Act, *, actor: str, why: str | None
+    database: Database,
+    limiter: OpenLimiter,
+    id_or_name: str,
+    what: Act,
+    *,
+    actor: str,
+    why: str | None,
+    force: bool = False,
 ) -> ActResult:
     """Pause, resume, cancel or retry a campaign, on record.
 
     Raises CampaignNotFound; WrongState where it cannot be done: to the standing campaign of single sends anything
-    but a resume, to a cancelled campaign a retry.
+    but a resume, to a cancelled campaign a retry, and without ``force`` a resume while its template cannot be sent.
     """
     with database.read() as tx:
         campaign = campaigns.find(tx, id_or_name)
     campaign_control.check_allowed(campaign, what)
+    if what is Act.RESUME and not force:
+        with database.write() as tx:
+            templates.check_resume(tx, campaign)
     changed, cancelled = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
     tell_workers(limiter, campaign.id, what)
     with database.read() as tx:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,17 +14,17 @@ from bulksend.ledger import (
     counters,
     due,
     leases,
-    notices,
     pauses,
     progress,
     senders,
+    templates,
     webhook_endpoints,
 )
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
 from bulksend.limits import RedisPermits
-from bulksend.messaging.states import LANES, MessageType
+from bulksend.messaging.states import LANES
 from bulksend.metrics import LedgerState, SenderState
 
 RATE_WINDOW_MS = 10_000
@@ -48,7 +47,7 @@ def read_state(
             oldest_age_s=_oldest_ages(tx, paused, now_ms),
             senders=[_sender(tx, each, limiter, now_ms) for each in senders.all_senders(tx)],
             account_paused=account in paused.accounts,
-            templates_not_approved=len(notices.templates_not_approved(tx) & _templates_in_use(tx)),
+            templates_not_approved=len(templates.not_approved(tx) & templates.used(tx)),
             endpoints_disabled=webhook_endpoints.count_disabled(tx),
             workers_alive=len(leases.alive(tx)),
             clock_skew_s=skew_s,
@@ -64,16 +63,6 @@ def _oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str
         if due_at is not None:
             ages[campaign.kind.value] = max(ages[campaign.kind.value], (now_ms - due_at) / 1000)
     return ages
-
-
-def _templates_in_use(tx: Connection) -> set[tuple[str, str]]:
-    """Name and language of the templates of running campaigns."""
-    found = set()
-    for campaign in campaigns.active(tx):
-        if campaign.type == MessageType.TEMPLATE.value:
-            content = json.loads(campaign.content)
-            found.add((str(content.get("name")), str(content.get("language", {}).get("code"))))
-    return found
 
 
 def _sender(tx: Connection, sender: Sender, limiter: RedisPermits | None, now_ms: int) -> SenderState:

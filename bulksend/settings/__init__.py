@@ -169,6 +169,12 @@ class Settings(BaseModel):
     relay_interval_seconds: float = Field(
         0.5, ge=0.05, le=60, description="Interval at which the relay looks for due messages, seconds"
     )
+    template_sync_seconds: float = Field(
+        5,
+        ge=0,
+        le=3600,
+        description="Interval at which the relay reads templates that campaigns use from the vendor, seconds; 0: never",
+    )
     intake_chunk: int = Field(4000, ge=1, le=50_000, description="Number of rows stored in one transaction")
     default_rate: float = Field(
         80,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Integer, String, Table
+from sqlalchemy import Column, Float, Integer, String, Table, Text
 
 from bulksend.ledger.schema.base import Instant, metadata, partial_index
 
@@ -45,6 +45,9 @@ templates = Table(
     Column("quality_at", Instant),
     Column("rejected_reason", String(500)),
     Column("changed_at", Instant, nullable=False, comment="by the ledger's clock"),
+    Column("shape", Text, comment="its components as JSON; null: not read"),
+    Column("shape_at", Instant),
+    Column("synced_at", Instant, comment="when it was read last, by the ledger's clock; null: never"),
 )
 
 suppressions = Table(

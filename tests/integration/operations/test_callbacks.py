@@ -14,12 +14,12 @@ from bulksend.ledger import (
     event_numbers,
     events,
     inbound,
-    notices,
     operator_log,
     raw_receipts,
     remedies,
     senders,
     suppressions,
+    templates,
 )
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.inbound import Inbound
@@ -210,7 +210,7 @@ def test_messages_are_found_by_person_campaign_and_keyword(desk: Desk, rules: Ca
 
 
 def the_template(desk: Desk) -> tuple[str | None, str | None, str | None, str | None]:
-    (found,) = desk.read(notices.all_templates)
+    (found,) = desk.read(templates.page)
     return found.status, found.category, found.quality, found.rejected_reason
 
 

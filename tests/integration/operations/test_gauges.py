@@ -6,9 +6,9 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bulksend.ledger import notices, pauses, senders
+from bulksend.ledger import pauses, senders, templates
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.notices import TemplateChange
+from bulksend.ledger.templates import TemplateChange
 from bulksend.limits import RedisPermits
 from bulksend.messaging.states import Kind
 from bulksend.metrics import LedgerGauges
@@ -68,7 +68,7 @@ def test_a_running_campaign_with_a_template_that_is_not_approved_is_counted(
     desk.queued(type="template", content=content)
     for name, status in (("sale", "PAUSED"), ("unused", "REJECTED"), ("other", "APPROVED")):
         change = TemplateChange(name, "en", status=status, at=desk.now())
-        desk.write(notices.change_template, change, actor=ACTOR)
+        desk.write(templates.change_template, change, actor=ACTOR)
     assert read_state(desk.database, limiter, ACCOUNT).templates_not_approved == 1
 
 
