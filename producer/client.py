@@ -219,7 +219,7 @@ class Producer:
         key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
         finds out whether the message is stored.
         """
-        kind_of, send = self.direct.ready(
+        ready = self.direct.ready(
             to=to,
             sender=sender,
             kind=kind,
@@ -230,11 +230,11 @@ class Producer:
             key=key,
         )
         with self._database.translated_errors():
-            self.direct.register(send.sender)
-            result = self._groups[kind_of](send)
-        taken = receipt(send, result, at="at")
-        if is_due(send, result):
-            self._publisher.publish(kind_of, [taken.id])
+            self.direct.register(ready)
+            result = self._groups[ready.kind](ready.send)
+        taken = receipt(ready.send, result, at="at")
+        if is_due(ready.send, result):
+            self._publisher.publish(ready.kind, [taken.id])
         return taken
 
     def send_many(self, messages: Sequence[Mapping[str, object]]) -> list[SendReceipt | InvalidInput]:
@@ -256,7 +256,7 @@ class Producer:
             for n, message in enumerate(messages):
                 try:
                     read = self.direct.read(message)
-                    self.direct.register(read.send.sender)
+                    self.direct.register(read)
                     ready[n] = read
                 except InvalidInput as error:
                     outcomes[n] = error

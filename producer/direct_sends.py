@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bulksend.errors import InvalidInput, InvalidValue
-from bulksend.ledger import campaign_creation, direct_sends, senders
+from bulksend.ledger import campaign_creation, direct_sends, messages, senders
 from bulksend.ledger.direct_sends import DirectResult, DirectSend, SendRequest
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import EncryptionPolicy
@@ -30,6 +30,7 @@ from bulksend.messaging.units import (
     parse_instant_ms,
 )
 from bulksend.messaging.value_checks import describe_type
+from producer.templates import TemplateChecks
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -83,6 +84,7 @@ class DirectSends:
         self._timezone = timezone
         self._default_rate = default_rate
         self._registered: set[str] = set()
+        self._templates = TemplateChecks(database)
         self._standing: dict[Kind, Campaign] = {}
 
     def read(
@@ -170,15 +172,26 @@ class DirectSends:
             ),
         )
 
-    def knows(self, sender: str) -> bool:
-        """Whether the sender is on record, as far as this process knows."""
-        return sender in self._registered
+    def knows(self, ready: ReadySend) -> bool:
+        """Whether this process knows sender and template, and the content fits; else ``register`` comes first."""
+        return self._templates.fits(*ready) and ready.send.sender in self._registered
 
-    def register(self, sender: str) -> None:
-        """Put a sender on record. Raises InvalidValue where another spelling of it is; LedgerUnreachable."""
+    def register(self, ready: ReadySend) -> None:
+        """Put the sender on record, and compare the content with its template.
+
+        Raises InvalidValue where another spelling of the sender is on record, or where the content does not fit;
+        LedgerUnreachable.
+        """
+        sender = ready.send.sender
         if sender not in self._registered:
             self._database.retrying(lambda tx: self._register(tx, sender))
             self._registered.add(sender)
+        self._templates.check(*ready, is_stored=lambda: self._is_stored(ready))
+
+    def _is_stored(self, ready: ReadySend) -> bool:
+        campaign = self._standing_campaign(ready.kind)
+        with self._database.read() as tx:
+            return messages.id_of(tx, campaign.id, ready.send.key) is not None
 
     def take(self, requests: Sequence[SendRequest]) -> list[list[DirectResult] | None]:
         """Store all in one transaction, see ``direct_sends.store``. The senders are on record."""

@@ -42,6 +42,13 @@ def statuses(tx: Connection, ids: Sequence[str]) -> dict[str, Status]:
     return {str(id): Status(status) for id, status in rows}
 
 
+def id_of(tx: Connection, campaign_id: str, key: str) -> str | None:
+    """The message that has a key in a campaign; None where there is none."""
+    is_it = (messages.c.campaign_id == campaign_id) & (messages.c.key == storable(key, 200))
+    id = tx.execute(select(messages.c.id).where(is_it)).scalar_one_or_none()
+    return None if id is None else str(id)
+
+
 def payload_of(tx: Connection, id: str) -> bytes | None:
     """The payload of a message, clear or encrypted; None once wiped."""
     stored = tx.execute(select(messages.c.payload).where(messages.c.id == id)).scalar_one()

@@ -256,7 +256,7 @@ def check_resume(tx: Connection, campaign: Campaign) -> None:
     why = why_not(tx, campaign.kind, campaign.type, campaign.content, lock=True)
     if why is not None:
         raise WrongState(
-            f"campaign {campaign.id} ({campaign.name}) stays paused: {why}; --force resumes it all the same"
+            f"campaign {campaign.id} ({campaign.name}) stays paused: {why}; a resume with force goes on all the same"
         )
 
 

@@ -167,9 +167,21 @@ def pause(id: Id, why: Reason = None, json: Json = False) -> int:
 
 @group.command("resume")
 @command
-def resume(id: Id, why: Reason = None, json: Json = False) -> int:
+def resume(
+    id: Id,
+    why: Reason = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also while its template cannot be sent, by what is known of it.")
+    ] = False,
+    json: Json = False,
+) -> int:
     """Continue where it was paused; no recipient is skipped or repeated."""
-    return _act(id, "resume", why, json)
+    from bulksend.operations.templates import ask_about_campaign
+
+    if not force:
+        of = settings()
+        ask_about_campaign(of, ledger(of), id, actor=actor())
+    return _act(id, "resume", why, json, force=force)
 
 
 @group.command("cancel")
@@ -206,13 +218,13 @@ def retry(
     return DONE
 
 
-def _act(id: str, what: str, why: str | None, json: bool) -> int:
+def _act(id: str, what: str, why: str | None, json: bool, *, force: bool = False) -> int:
     from bulksend.operations.campaigns import Act, act
     from ops.cli.output import print_json, say
 
     of = settings()
     database = ledger(of)
-    done = act(database, limiter_opener(of, database), id, Act(what), actor=actor(), why=why)
+    done = act(database, limiter_opener(of, database), id, Act(what), actor=actor(), why=why, force=force)
     if json:
         print_json(done.as_json())
     else:

@@ -138,6 +138,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from producer.intake import Intake, tune_interpreter
 
     database = ledger(of)
+    say_notes(_about_template(of, database, plan))
     begun = _Begun(database)
     tune_interpreter()
     progress = _Progress(not as_json)
@@ -177,6 +178,15 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
         return FAILED
     # Every row was refused: a timer that looks only at the exit code has to see it.
     return FAILED if report.refused_count and not report.messages else DONE
+
+
+def _about_template(of: Settings, database: Database, plan: FilePlan) -> list[str]:
+    """Ask the vendor about the template of the content; what could not be asked or is not known, as notes."""
+    from bulksend.operations.templates import ask_about, unknown_note
+
+    type, content = plan.template.type.value, plan.template.source
+    found = ask_about(of, database, plan.sender, type, content, actor=actor())
+    return [note for note in (found, unknown_note(database, type, content)) if note]
 
 
 class _Begun:

@@ -83,13 +83,15 @@ class Sending:
             return _Item(error=error)
 
     async def _register_senders(self, items: Sequence[_Item]) -> None:
-        """Put new senders on record; a message whose sender cannot be is refused."""
+        """Put new senders on record, and refuse what cannot be, or does not fit its template."""
         for item in items:
-            if item.ready is not None and not self._direct.knows(item.ready.send.sender):
-                try:
-                    await asyncio.to_thread(self._direct.register, item.ready.send.sender)
-                except InvalidInput as error:
-                    item.ready, item.error = None, error
+            if item.ready is None:
+                continue
+            try:
+                if not self._direct.knows(item.ready):
+                    await asyncio.to_thread(self._direct.register, item.ready)
+            except InvalidInput as error:
+                item.ready, item.error = None, error
 
     async def _stored(
         self, items: Sequence[_Item], key: Keyed | None, *, single: bool

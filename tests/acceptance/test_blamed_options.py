@@ -54,6 +54,7 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("webhooks add https://10.0.0.1/", "URL"),
         ("webhooks add https://hooks.example.com/ --events message.sent", "--events"),
         ("webhooks replay nothing --since soon", "--since"),
+        ("templates preview sale --row x", "--row"),
         ("users add ann --role boss", "--role"),
         ("tokens add --name console --ips everywhere", "--ips"),
         ("keys add --name shop --role sender --kinds otp,spam", "--kinds"),

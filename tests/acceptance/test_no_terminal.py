@@ -48,6 +48,8 @@ WORDS = {
     "senders resume": ["8615000579987", "--why", "x"],
     "account pause": ["--why", "x"],
     "account resume": ["--why", "x"],
+    "templates show": ["x"],
+    "templates preview": ["x"],
     "export": ["x", "-o", "out.csv"],
     "relay": [],
     "worker": [],

@@ -85,6 +85,7 @@ NO_TABLE = {
     *(("suppressions", act) for act in ("add", "remove")),
     *(("senders", act) for act in ("add", "set", "pause", "resume")),
     *(("account", act) for act in ("pause", "resume")),
+    *(("templates", act) for act in ("show", "sync", "preview")),
 }
 
 

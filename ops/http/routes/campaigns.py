@@ -240,6 +240,12 @@ class Reason(BaseModel):
     why: str | None = Field(None, max_length=500, description="the reason, for the operator log")
 
 
+class ResumeBody(Reason):
+    """A resume."""
+
+    force: bool = Field(False, description="also while its template cannot be sent, by what is known of it")
+
+
 class RetryBody(Reason):
     """A retry of failed messages, or what it would do."""
 
@@ -272,7 +278,7 @@ def pause(
 
 @router.post("/{id}/resume")
 def resume(
-    id: str, services: ServicesDep, principal: Operator, once: Once, body: Reason | None = None
+    id: str, services: ServicesDep, principal: Operator, once: Once, body: ResumeBody | None = None
 ) -> Response:
     """Go on where it was paused; no recipient is skipped or repeated."""
     return _act(services, principal, once, id, Act.RESUME, body)
@@ -307,11 +313,12 @@ def _act(
 ) -> Response:
     campaign = _check(services, principal, id)
     why = None if body is None else body.why
+    force = isinstance(body, ResumeBody) and body.force
 
     def act(database: Database) -> dict[str, Any]:
         # The limiter is told after the commit.
         return operations.act(
-            database, lambda: None, campaign.id, what, actor=principal.actor, why=why
+            database, lambda: None, campaign.id, what, actor=principal.actor, why=why, force=force
         ).as_json()
 
     return once.answer(act, after=lambda: operations.tell_workers(services.limiter, campaign.id, what))

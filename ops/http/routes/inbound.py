@@ -11,7 +11,7 @@ from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
 from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
-from bulksend.operations.templates import list_templates
+from bulksend.operations.templates import list_templates, show_template
 from ops.http.argument_formats import Cursor, IdCursor, Instant, Phone, one_of
 from ops.http.services import ServicesDep, Viewer
 
@@ -69,3 +69,9 @@ def templates(
     """Templates by name and language: status, category, quality and why one was rejected."""
     page = list_templates(services.database, limit=limit, after=after)
     return {"items": page.items, "next": page.next}
+
+
+@router.get("/templates/{name}")
+def template(name: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
+    """One template in each of its languages: what a message must give it, and how it changed."""
+    return show_template(services.database, name)

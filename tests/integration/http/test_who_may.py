@@ -53,6 +53,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("GET", "/v1/events/stream"): Role.VIEWER,
     ("GET", "/v1/inbound"): Role.VIEWER,
     ("GET", "/v1/templates"): Role.VIEWER,
+    ("GET", "/v1/templates/{name}"): Role.VIEWER,
     ("GET", "/v1/receipts"): Role.VIEWER,
     ("POST", "/v1/receipts/reparse"): Role.OPERATOR,
     ("GET", "/v1/suppressions"): Role.VIEWER,
