@@ -287,9 +287,11 @@ class Stack:
         except OSError:  # it does not listen yet
             return False
 
-    def inspect(self, path: str) -> Any:
-        """The JSON answer of the simulator's ``/_/``."""
-        with urllib.request.urlopen(f"{self.simulator_origin}/_/{path}", timeout=10) as reply:  # noqa: S310
+    def inspect(self, path: str, body: object = None) -> Any:
+        """The JSON answer of the simulator's ``/_/``; a ``body`` is POSTed."""
+        data = None if body is None else json.dumps(body).encode()
+        address = f"{self.simulator_origin}/_/{path}"
+        with urllib.request.urlopen(address, data, timeout=10) as reply:  # noqa: S310
             return json.load(reply)
 
     def _await(self, ready: Callable[[], bool], failure: str, member: Member | None = None) -> None:

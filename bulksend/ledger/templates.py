@@ -30,6 +30,7 @@ from bulksend.messaging.template_shape import TemplateShape, shape_from_json
 
 #: The fields of a template that have an instant of their own, each with the most characters that are kept.
 _TIMED = {"status": 40, "category": 40, "quality": 20, "shape": 1 << 20}
+_DAY_MS = 86_400_000
 #: A list of the vendor that is older may lack a language that was added since.
 FRESH_MS = 600_000
 
@@ -194,19 +195,15 @@ def used(tx: Connection) -> set[tuple[str, str]]:
 
 
 def in_use(tx: Connection) -> set[tuple[str, str]]:
-    """Sender and name of each template that a campaign in intake, running or paused by its template uses."""
-    found: set[tuple[str, str]] = set()
-    for campaign in _users(tx, [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value]):
-        content = content_of(campaign.content)
-        used = template_of(campaign.type, content)
-        if used is None:
-            continue
-        if campaign.status is CampaignStatus.PAUSED:
-            known = get(tx, *used)
-            if known is None or misfit(content, known.known, campaign.kind) is None:
-                continue
-        found.add((campaign.sender, used[0]))
-    return found
+    """Sender and name of each template of a campaign in intake or running, or paused within a day."""
+    since = read_clock(tx) - _DAY_MS
+    found = _users(tx, [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value])
+    return {
+        (each.sender, template[0])
+        for each in found
+        if (each.paused_at is None or each.paused_at > since)
+        and (template := template_of(each.type, content_of(each.content))) is not None
+    }
 
 
 def get(tx: Connection, name: str, language: str, *, lock: bool = False) -> Template | None:

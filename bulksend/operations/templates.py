@@ -194,9 +194,16 @@ def sync_senders(database: Database, vendor: Vendor, done: Synced, *, actor: str
 
 
 def ask_about(
-    of: Settings, database: Database, sender: str, type: str, content: str, *, actor: str
+    of: Settings,
+    database: Database,
+    sender: str,
+    type: str,
+    content: str,
+    *,
+    actor: str,
+    known_ms: int = KNOWN_MS,
 ) -> str | None:
-    """Read the template that a content names from the vendor, where it was not read lately; at most ASK_S.
+    """Read the template that a content names from the vendor, where it was not read within ``known_ms``; at most ASK_S.
 
     Returns why it could not be read; None where it is known, the content names none, or there are no credentials.
     """
@@ -206,7 +213,7 @@ def ask_about(
     with database.read() as tx:
         known = templates.get(tx, *used)
         now = read_clock(tx)
-    if known is not None and known.synced_at is not None and known.synced_at > now - KNOWN_MS:
+    if known is not None and known.synced_at is not None and known.synced_at > now - known_ms:
         return None
     calls = bootstrap.vendor_calls(of, seconds=min(ASK_S, of.request_timeout))
     done = sync_templates(database, calls, [(sender, used[0])], actor=actor)
@@ -214,14 +221,10 @@ def ask_about(
 
 
 def ask_about_campaign(of: Settings, database: Database, id_or_name: str, *, actor: str) -> None:
-    """Read the template of a paused campaign, so that a resume knows its state of now. Raises CampaignNotFound."""
+    """Read the template of a campaign, so that a resume knows its state of now. Raises CampaignNotFound."""
     with database.read() as tx:
         campaign = campaigns.find(tx, id_or_name)
-        stays = templates.why_not(tx, campaign.kind, campaign.type, campaign.content)
-    used = template_of(campaign.type, content_of(campaign.content)) if stays else None
-    if used is not None and not of.missing_credentials():
-        calls = bootstrap.vendor_calls(of, seconds=min(ASK_S, of.request_timeout))
-        sync_templates(database, calls, [(campaign.sender, used[0])], actor=actor)
+    ask_about(of, database, campaign.sender, campaign.type, campaign.content, actor=actor, known_ms=0)
 
 
 def unknown_note(database: Database, type: str, content: str) -> str | None:
