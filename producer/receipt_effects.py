@@ -17,7 +17,7 @@ from bulksend.gateway.receipts import whatsapp_code_of
 from bulksend.ledger import counters, failed_receipts, operator_log, remedies, suppressions
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.failed_receipts import FailedReceipt
-from bulksend.messaging.outcome import Accepted, Remedy, Scope
+from bulksend.messaging.outcome import Accepted, Remedy, Scope, Suppress
 from bulksend.messaging.states import Status
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ class ReceiptEffects:
         """Act on the oldest failed receipts that nothing was done about; returns what was done."""
         found = failed_receipts.take(tx, AT_ONCE)
         asked = [each for receipt in found if (each := _asked_by(receipt)) is not None]
-        suppressed = sum(self._suppress(tx, each) for each in asked)
+        suppressed = self._suppress(tx, asked)
         paused = self._pause(tx, asked)
         self._collect_slow(tx, asked)
         return {"failed_receipts": len(found), "suppressed": suppressed, "paused": paused}
@@ -91,13 +91,18 @@ class ReceiptEffects:
             if each.receipt.at > fresh and (scope := each.remedy.slow) is not None:
                 self._slow.add((scope, self._id_of(scope, each.receipt)))
 
-    def _suppress(self, tx: Connection, asked: _Asked) -> bool:
-        wanted, receipt = asked.remedy.suppress, asked.receipt
-        # A person has resumed, or was allowed again, since this message was sent.
-        if wanted is None or receipt.at <= suppressions.lifted_at(tx, receipt.recipient):
-            return False
-        return remedies.suppress(
-            tx, receipt.recipient, wanted, code=asked.code, why=asked.why, actor=ACTOR, at=receipt.at
+    def _suppress(self, tx: Connection, asked: list[_Asked]) -> int:
+        wanted = [each for each in asked if each.remedy.suppress is not None]
+        lifted = suppressions.lifted_at(tx, {each.receipt.recipient for each in wanted})
+        same: dict[tuple[Suppress, int, str], dict[str, int | None]] = {}
+        for each in sorted(wanted, key=lambda each: each.receipt.at):
+            recipient, at = each.receipt.recipient, each.receipt.at
+            # A person has resumed, or was allowed again, since this message was sent.
+            if each.remedy.suppress is not None and at > lifted[recipient]:
+                same.setdefault((each.remedy.suppress, each.code, each.why), {})[recipient] = at
+        return sum(
+            remedies.suppress(tx, people, suppress, code=code, why=why, actor=ACTOR)
+            for (suppress, code, why), people in same.items()
         )
 
     def _pause(self, tx: Connection, asked: list[_Asked]) -> int:

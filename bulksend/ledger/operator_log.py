@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Update, delete, insert, select, text
+from sqlalchemy import Connection, Update, delete, func, insert, select, text
 
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms, read_clock
@@ -92,22 +92,35 @@ def record(
 
     ``before`` and ``after`` have the values that the act changed, by the names that the interface shows.
     """
+    record_many(tx, [subject], actor=actor, act=act, scope=scope, why=why, before=before, after=after)
+
+
+def record_many(
+    tx: Connection,
+    subjects: Iterable[str],
+    *,
+    actor: str,
+    act: str,
+    scope: str,
+    why: str,
+    before: Values | None = None,
+    after: Values | None = None,
+) -> None:
+    """``record`` for the same act on several subjects."""
     origin = actor if isinstance(actor, Actor) else Actor(actor)
-    tx.execute(
-        insert(acts).values(
-            id=new_id(),
-            at=current_ms(),
-            actor=storable(str(actor), 100),
-            act=act,
-            scope=scope,
-            subject=storable(subject, 100),
-            why=storable(why, 500),
-            ip=origin.ip,
-            request_id=origin.request_id,
-            before=_as_text(before),
-            after=_as_text(after),
-        )
-    )
+    same = {
+        "actor": storable(str(actor), 100),
+        "act": act,
+        "scope": scope,
+        "why": storable(why, 500),
+        "ip": origin.ip,
+        "request_id": origin.request_id,
+        "before": _as_text(before),
+        "after": _as_text(after),
+    }
+    rows = [{"id": new_id(), "subject": storable(subject, 100), **same} for subject in subjects]
+    if rows:
+        tx.execute(insert(acts).values(at=current_ms()), rows)
 
 
 def changes(before: Values, after: Values) -> tuple[dict[str, object], dict[str, object]]:
@@ -128,13 +141,17 @@ def of(tx: Connection, scope: str, subject: str) -> list[Act]:
 
 def last(tx: Connection, scope: str, subject: str, act: str) -> int:
     """When the newest act of this kind on a subject happened, in ms; 0: never."""
-    at = tx.execute(
-        select(acts.c.at)
-        .where(acts.c.scope == scope, acts.c.subject == subject, acts.c.act == act)
-        .order_by(acts.c.id.desc())
-        .limit(1)
-    ).scalar()
-    return int(at or 0)
+    return last_of_each(tx, scope, [subject], act).get(subject, 0)
+
+
+def last_of_each(tx: Connection, scope: str, subjects: Sequence[str], act: str) -> dict[str, int]:
+    """When the newest act of this kind on each of these subjects happened, in ms, of those that had one."""
+    found = (
+        select(acts.c.subject, func.max(acts.c.at))
+        .where(acts.c.scope == scope, among(tx, acts.c.subject, subjects), acts.c.act == act)
+        .group_by(acts.c.subject)
+    )
+    return {subject: int(at) for subject, at in tx.execute(found)}
 
 
 def delete_old_readings(tx: Connection, keep_ms: int, limit: int = 2000) -> int:

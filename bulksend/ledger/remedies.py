@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection
 
 from bulksend.ledger import pauses, senders, suppressions
@@ -15,33 +17,30 @@ VENDOR = "vendor"
 
 def suppress(
     tx: Connection,
-    recipient: str,
+    asked: Mapping[str, int | None],
     wanted: Suppress,
     *,
     code: int | None,
     why: str,
     actor: str,
-    at: int | None = None,
-) -> bool:
-    """Suppress a recipient or its country, where ``code`` came on enough different days. Returns whether it did.
+) -> int:
+    """Suppress recipients or their countries, where ``code`` came on enough different days. Returns how many.
 
-    ``at``: when the code came, in ms; now, if it is not given.
+    ``asked``: when the code came for each recipient, in ms; None: now.
     """
-    needs_days = wanted.after_days > 1 and code is not None
-    if needs_days and suppressions.days_with_code(tx, recipient, code or 0) < wanted.after_days:
-        return False
-    subject = recipient
+    if wanted.after_days > 1 and code is not None:
+        days = suppressions.days_with_code(tx, asked, code)
+        asked = {recipient: at for recipient, at in asked.items() if days[recipient] >= wanted.after_days}
     if wanted.country:
-        region = region_of(recipient)
-        if region is None:
-            return False
-        subject = suppressions.COUNTRY + region
-    until = None if wanted.for_ms is None else read_clock(tx) + wanted.for_ms
-    source = suppressions.SWITCH if wanted.by_switch else VENDOR
-    suppressions.add(
-        tx, subject, scope=wanted.scope, reason=why, source=source, actor=actor, until=until, at=at
-    )
-    return True
+        regions = {region: at for recipient, at in asked.items() if (region := region_of(recipient))}
+        asked = {suppressions.COUNTRY + region: at for region, at in regions.items()}
+    if asked:
+        until = None if wanted.for_ms is None else read_clock(tx) + wanted.for_ms
+        source = suppressions.SWITCH if wanted.by_switch else VENDOR
+        suppressions.add_each(
+            tx, asked, scope=wanted.scope, reason=why, source=source, actor=actor, until=until
+        )
+    return len(asked)
 
 
 def pause(tx: Connection, scope: Scope, id: str, *, why: str, actor: str) -> bool:

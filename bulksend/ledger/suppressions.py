@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from bulksend.messaging.states import Kind
 SCOPES = ("marketing", "all")
 COUNTRY = "country:"
 _DAY_MS = 86_400_000
-_MESSAGES_LOOKED_AT = 1_000
+#: How many messages to a person are looked at: to one alone, and to each of many on average.
+_MESSAGES_LOOKED_AT, _MESSAGES_OF_EACH = 1_000, 100
 #: The sources of a suppression that a person asked for, by a word or by WhatsApp's switch; the same way lifts it.
 STOP_WORD, SWITCH = "stop word", "whatsapp preference"
 LIFT = "lift suppression"
@@ -130,36 +131,59 @@ def add(
     ``at``: when it was asked for, by the vendor's clock, in ms. ``only_changes``: an act that changes nothing is not
     recorded.
     """
-    changed = add_many(tx, [subject], scope=scope, reason=reason, source=source, until=until, at=at)
+    add_each(
+        tx,
+        {subject: at},
+        scope=scope,
+        reason=reason,
+        source=source,
+        actor=actor,
+        until=until,
+        only_changes=only_changes,
+    )
+
+
+def add_each(
+    tx: Connection,
+    asked: Mapping[str, int | None],
+    *,
+    scope: str,
+    reason: str,
+    source: str,
+    actor: str,
+    until: int | None = None,
+    only_changes: bool = False,
+) -> None:
+    """``add`` for several numbers or countries, each with its ``at``."""
+    changed = add_many(tx, asked, scope=scope, reason=reason, source=source, until=until)
     if only_changes and not changed:
         return
-    operator_log.record(
+    operator_log.record_many(
         tx,
+        dict.fromkeys(map(canonical_number, asked)),
         actor=actor,
         act=f"suppress {scope}",
         scope="suppression",
-        subject=canonical_number(subject),
         why=reason or source,
     )
 
 
 def add_many(
     tx: Connection,
-    subjects: Sequence[str],
+    asked: Mapping[str, int | None],
     *,
     scope: str,
     reason: str,
     source: str,
     until: int | None = None,
-    at: int | None = None,
 ) -> int:
     """Suppress many numbers, as an import does; returns how many rows were added or prolonged.
 
-    Raises ValueError when the scope is not one of SCOPES.
+    ``asked``: when each was asked for; None: now. Raises ValueError when the scope is not one of SCOPES.
     """
     if scope not in SCOPES:
         raise ValueError(f"scope {scope!r} is not one of {SCOPES}")
-    if not subjects:
+    if not asked:
         return 0
     statement = dialect_insert(tx, suppressions)
     excluded = statement.excluded
@@ -174,9 +198,9 @@ def add_many(
         | (excluded.until.is_(None) & _is_stronger(excluded)),
     )
     changed = 0
-    people = list(dict.fromkeys(map(canonical_number, subjects)))
+    # In the order of the subjects, so that two transactions do not deadlock.
+    people = sorted({canonical_number(subject): at for subject, at in asked.items()}.items())
     for start in range(0, len(people), 2000):
-        chunk = people[start : start + 2000]
         values = [
             {
                 "subject": subject,
@@ -186,7 +210,7 @@ def add_many(
                 "added_at": now if at is None else min(at, now),
                 "until": until,
             }
-            for subject in chunk
+            for subject, at in people[start : start + 2000]
         ]
         changed += rows_changed(tx, statement.values(values))
     return changed
@@ -258,9 +282,11 @@ def _remove(tx: Connection, subject: str, condition: ColumnElement[bool], *, act
     return count
 
 
-def lifted_at(tx: Connection, recipient: str) -> int:
-    """When the newest suppression of this person was lifted, in ms; 0: never."""
-    return operator_log.last(tx, "suppression", canonical_number(recipient), LIFT)
+def lifted_at(tx: Connection, recipients: Collection[str]) -> dict[str, int]:
+    """When the newest suppression of each of these people was lifted, in ms; 0: never."""
+    subjects = {recipient: canonical_number(recipient) for recipient in recipients}
+    lifted = operator_log.last_of_each(tx, "suppression", sorted(set(subjects.values())), LIFT)
+    return {recipient: lifted.get(subject, 0) for recipient, subject in subjects.items()}
 
 
 def page(
@@ -276,21 +302,25 @@ def page(
     return [Suppression(**row) for row in tx.execute(statement).mappings()]
 
 
-def days_with_code(tx: Connection, recipient: str, whatsapp_code: int) -> int:
-    """On how many days (UTC) of the last 30 attempts to this recipient, or their receipts, had this WhatsApp code."""
+def days_with_code(tx: Connection, recipients: Collection[str], whatsapp_code: int) -> dict[str, int]:
+    """On how many days (UTC) of the last 30 attempts to each of these recipients, or their receipts, had this code."""
     since = read_clock(tx) - 30 * _DAY_MS
+    forms = {form: canonical_number(form) for recipient in recipients for form in number_forms(recipient)}
     # By their ids in a statement of its own: PostgreSQL may read all receipts to join the few of one person.
-    to_them = select(messages.c.id).where(messages.c.recipient.in_(number_forms(recipient)))
-    newest = tx.execute(to_them.order_by(messages.c.id.desc()).limit(_MESSAGES_LOOKED_AT)).scalars()
-    ids = [str(id) for id in newest]
+    to_them = select(messages.c.id, messages.c.recipient).where(among(tx, messages.c.recipient, [*forms]))
+    most = max(_MESSAGES_LOOKED_AT, _MESSAGES_OF_EACH * len(forms))
+    newest = tx.execute(to_them.order_by(messages.c.id.desc()).limit(most))
+    to = {str(id): forms[recipient] for id, recipient in newest}
     codes = [f"#{whatsapp_code}", str(whatsapp_code)]
-    in_attempts = select(attempts.c.started_at).where(
-        among(tx, attempts.c.message_pk, ids),
+    in_attempts = select(attempts.c.message_pk, attempts.c.started_at).where(
+        among(tx, attempts.c.message_pk, [*to]),
         attempts.c.whatsapp_code == whatsapp_code,
         attempts.c.started_at > since,
     )
-    in_receipts = select(receipts.c.at).where(
-        among(tx, receipts.c.message_pk, ids), receipts.c.code.in_(codes), receipts.c.at > since
+    in_receipts = select(receipts.c.message_pk, receipts.c.at).where(
+        among(tx, receipts.c.message_pk, [*to]), receipts.c.code.in_(codes), receipts.c.at > since
     )
-    instants = [*tx.execute(in_attempts).scalars(), *tx.execute(in_receipts).scalars()]
-    return len({at // _DAY_MS for at in instants})
+    days: dict[str, set[int]] = {person: set() for person in forms.values()}
+    for message, at in (*tx.execute(in_attempts), *tx.execute(in_receipts)):
+        days[to[str(message)]].add(at // _DAY_MS)
+    return {recipient: len(days[canonical_number(recipient)]) for recipient in recipients}

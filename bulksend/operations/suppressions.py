@@ -99,7 +99,9 @@ def import_suppressions(
             done = report(suppressions.count_new(tx, people, scope=scope))
         else:
             by = source or f"file {file_name} by {actor}"
-            done = report(suppressions.add_many(tx, people, scope=scope, reason=reason, source=by))
+            done = report(
+                suppressions.add_many(tx, dict.fromkeys(people), scope=scope, reason=reason, source=by)
+            )
             operator_log.record(
                 tx,
                 actor=actor,

@@ -166,7 +166,7 @@ class Store:
             for order in orders:
                 remedies.suppress(
                     tx,
-                    order.recipient,
+                    {order.recipient: None},
                     order.suppress,
                     code=order.whatsapp_code,
                     why=order.why,

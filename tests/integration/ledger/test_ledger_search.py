@@ -426,7 +426,7 @@ ACTS: dict[str, tuple[Callable[..., object], str]] = {
         "ix_attempts_sender_started_at",
     ),
     "finish": (lambda tx: campaigns.finish_ended(tx), "campaign_counts"),
-    "days": (lambda tx: suppressions.days_with_code(tx, "1", 1), "ix_messages_recipient_id"),
+    "days": (lambda tx: suppressions.days_with_code(tx, ["1"], 1), "ix_messages_recipient_id"),
     "orphans": (lambda tx: receipts.match_orphans(tx), "receipts"),
 }
 

@@ -321,7 +321,7 @@ WORKER: dict[str, tuple[Work, int]] = {
     "give back": (given_back, 30 * BATCH),
     "fail": (failed_in_hand, 30 * BATCH),
     "reap": (rescued_while_sending, 60 * BATCH),
-    "suppressed days": (lambda tx, of: suppressions.days_with_code(tx, "447700000001", 131026), 50),
+    "suppressed days": (lambda tx, of: suppressions.days_with_code(tx, ["447700000001"], 131026), 50),
     "delivered": (delivered, 30 * BATCH),
     "reported as failed": (reported, 60 * BATCH),
 }

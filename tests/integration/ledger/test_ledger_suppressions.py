@@ -67,9 +67,9 @@ def test_a_suppression_keeps_the_later_of_two_ends(desk: Any) -> None:
 def test_an_import_counts_what_it_added_or_prolonged(desk: Any) -> None:
     numbers = [f"4477009{n:05}" for n in range(2_500)]
     named = {"scope": "all", "reason": "list of May", "source": "may.csv"}
-    assert desk.write(suppressions.add_many, numbers, **named) == 2_500
-    assert desk.write(suppressions.add_many, [*numbers[:10], BOB, BOB], **named) == 1
-    assert desk.write(suppressions.add_many, [], **named) == 0
+    assert desk.write(suppressions.add_many, dict.fromkeys(numbers), **named) == 2_500
+    assert desk.write(suppressions.add_many, dict.fromkeys([*numbers[:10], BOB]), **named) == 1
+    assert desk.write(suppressions.add_many, {}, **named) == 0
     assert desk.scalar("SELECT count(*) FROM suppressions") == 2_501
 
 
@@ -123,9 +123,9 @@ def test_the_days_on_which_a_number_was_refused_with_a_code_are_counted(desk: An
             id=opening.attempt_id,
         )
         desk.sql("UPDATE messages SET status = 'retry'")
-    assert desk.read(suppressions.days_with_code, "447700900001", 131049) == 2
-    assert desk.read(suppressions.days_with_code, "447700900001", 1) == 0
-    assert desk.read(suppressions.days_with_code, ADA, 131049) == 0
+    people = ["447700900001", ADA]
+    assert desk.read(suppressions.days_with_code, people, 131049) == {"447700900001": 2, ADA: 0}
+    assert desk.read(suppressions.days_with_code, people, 1) == {"447700900001": 0, ADA: 0}
 
 
 BRAZILIAN = "5531985550124", "553185550124"
@@ -163,6 +163,10 @@ def test_a_suppression_of_the_older_form_holds_for_the_newer(desk: Any) -> None:
 
 def test_two_forms_of_one_number_are_imported_as_one_row(desk: Any) -> None:
     added = desk.write(
-        suppressions.add_many, [*BRAZILIAN, *ARGENTINE], scope="all", reason="stop", source="file"
+        suppressions.add_many,
+        dict.fromkeys([*BRAZILIAN, *ARGENTINE]),
+        scope="all",
+        reason="stop",
+        source="file",
     )
     assert added == 2

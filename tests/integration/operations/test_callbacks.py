@@ -181,7 +181,7 @@ def test_whatsapps_own_switch_stops_and_resumes(desk: Desk, rules: CallbackRules
 def test_whatsapps_switch_lifts_what_its_code_suppressed(desk: Desk, rules: CallbackRules) -> None:
     wanted = Suppress("marketing", by_switch=True)
     desk.write(
-        remedies.suppress, PERSON, wanted, code=131050, why="opted out", actor="receipts", at=1764400001000
+        remedies.suppress, {PERSON: 1764400001000}, wanted, code=131050, why="opted out", actor="receipts"
     )
     take(desk, rules, written("start"))
     assert stops(desk) == [("marketing", "whatsapp preference")]
