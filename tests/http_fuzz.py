@@ -329,7 +329,9 @@ class Fuzz:
 
     def _form(self) -> bytes:
         """A whole form with odd parts."""
-        options = self._random.choice(BROKEN_JSON + tuple(json.dumps(each).encode() for each in ODD_VALUES))
+        options = self._random.choice(
+            BROKEN_JSON + tuple(json.dumps(public(each)).encode() for each in ODD_VALUES)
+        )
         good = {
             "sender": "8615000579987",
             "kind": "otp",

@@ -1,7 +1,8 @@
 """No number, content, code, key or secret where it has no business: one installation, and all that it leaves or says.
 
 Canaries go through everything: a fault of the vendor that repeats a number, a worker that dies with results it cannot
-bring into the ledger, every command, a listener to Celery's events. Then all of it is searched.
+bring into the ledger, every command, requests, callbacks, webhooks, a listener to Celery's events. Then all of it is
+searched.
 """
 
 from __future__ import annotations
@@ -27,21 +28,31 @@ from sqlalchemy import select, text
 from bulksend.broker import make_app
 from bulksend.errors import InvalidInput
 from bulksend.ledger.database import Database
-from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import metadata
 from bulksend.settings import Settings
+from ops.local.ports import free_port
 from ops.stack import ROOT
 from producer import LedgerUnreachable, Producer
-from simulator import REHEARSAL_SECRET
+from tests.acceptance.canaries import (
+    BLAST_TO,
+    CODE,
+    KEY,
+    NUMBERS,
+    OTP_TO,
+    RECEIPT_TOKEN,
+    WORDS,
+    clean,
+)
+from tests.acceptance.canary_faces import (
+    Faces,
+    a_program_asks,
+    command_lines_are_clean,
+    faces,
+    programs_were_told_only_what_they_may,
+    scrapers_see_no_canary,
+)
 from tests.acceptance.many_commands import commands
 
-CODE = "c4n4ry-831-907"
-WORDS = "canary-of-the-blast"
-OTP_TO = ["12125550137", "447700900851"]
-BLAST_TO = [f"1312555{n:04d}" for n in range(100, 200)]
-NUMBERS = (*OTP_TO, *BLAST_TO)
-KEY = new_encryption_key()
-SECRETS = (REHEARSAL_SECRET, KEY)
 FAULTS = [
     # Whatever is logged of trouble must not tell either.
     {"name": "lost", "match": {"to_suffix": "7"}, "fault": {"do": "accept_then_reset"}},
@@ -58,7 +69,7 @@ FAULTS = [
 ]
 SLOW = {"latency": {"kind": "uniform", "low_ms": 100, "high_ms": 200}}
 #: Stays in the installation's own processes: their logs are read as they are.
-SERVERS = {("demo",), ("intake",), ("up",), ("worker",), ("relay",), ("serve",), ("notifier",), ("simulate",)}
+SERVERS = {(name,) for name in ("demo", "up", "worker", "relay", "serve", "intake", "notifier", "simulate")}
 
 
 @pytest.mark.timeout(300)
@@ -69,9 +80,16 @@ def test_no_number_content_code_or_secret_rests_or_is_said_where_it_has_no_busin
         "BULKSEND_LOG_LEVEL": "DEBUG",
         "BULKSEND_ENCRYPTION_KEY": KEY,
         "BULKSEND_STOP_GRACE_SECONDS": "1",
+        "BULKSEND_WEBHOOKS_ALLOW_PRIVATE": "127.0.0.1",
     }
-    with make_site(workers=1, faults=FAULTS, vendor=SLOW, environ=environ) as site:
+    port = free_port()
+    vendor = SLOW | {"receipts": {"url": f"http://127.0.0.1:{port}/v1/receipts/{RECEIPT_TOKEN}"}}
+    with (
+        make_site(workers=1, faults=FAULTS, vendor=vendor, environ=environ) as site,
+        faces(site, port) as programs,
+    ):
         blast = send_blast(site, "blast")
+        a_program_asks(programs)
         codes = [send_code(site, to, f"login-{n}") for n, to in enumerate(OTP_TO)]
         seen: set[str] = set()
 
@@ -84,7 +102,9 @@ def test_no_number_content_code_or_secret_rests_or_is_said_where_it_has_no_busin
         payloads = otp_payloads(site)
         assert not any(payloads.values())
 
-        spooled = a_worker_dies_with_what_it_knows(site)
+        programs_were_told_only_what_they_may(programs)
+
+        spooled = a_worker_dies_with_what_it_knows(site, programs)
         # Jobs that nobody takes: what a worker would find in the lanes.
         waiting = [send_code(site, to, f"late-{to}") for to in OTP_TO]
         late = send_blast(site, "late", BLAST_TO[:20])
@@ -101,7 +121,7 @@ def test_no_number_content_code_or_secret_rests_or_is_said_where_it_has_no_busin
 
         every_command_is_silent(site, tmp_path, blast, codes[0].id)
         with events_on(site.stack.settings_environ["REDIS_URL"]) as events:
-            site.stack.add("successor", "worker", "-n", "w9@%h", "--task-events")
+            programs.start("successor", "worker", "-n", "w9@%h", "--task-events")
             site.wait_ended(blast, spooled, late)
             site.wait("late codes end", lambda: not any(otp_payloads(site).values()))
             site.wait("an event", lambda: any("worker-heartbeat" in event for event in events))
@@ -110,6 +130,8 @@ def test_no_number_content_code_or_secret_rests_or_is_said_where_it_has_no_busin
         clean(everything_in(site.redis), "Redis")
         clean_ledger(site.ledger)
         site.audit_holds()
+        scrapers_see_no_canary(programs)
+        command_lines_are_clean(programs)
         clean_files(site.stack.folder)
     logs = {
         file.name: file.read_text(errors="replace") for file in (site.stack.folder / "logs").glob("*.log")
@@ -117,7 +139,9 @@ def test_no_number_content_code_or_secret_rests_or_is_said_where_it_has_no_busin
     assert "claimed" in logs["worker.log"]
     assert "results_spooled" in logs["worker.log"]
     assert "spool_replayed" in logs["successor.log"]
-    assert {"worker.log", "relay.log", "successor.log", "simulator.log"} <= logs.keys()
+    named = {"worker", "relay", "successor", "simulator", "serve", "notifier"}
+    assert {f"{name}.log" for name in named} <= logs.keys()
+    assert "http_request" in logs["serve.log"]
     for name, said in logs.items():
         clean([said], name)
 
@@ -147,14 +171,18 @@ def otp_payloads(site: Any) -> dict[str, bytes | None]:
     return {m["id"]: m["payload"] for m in site.messages() if m["kind"] == "otp"}
 
 
-def a_worker_dies_with_what_it_knows(site: Any) -> str:
-    """The ledger is away when the worker must stop: its results go to a file, which another one replays."""
+def a_worker_dies_with_what_it_knows(site: Any, programs: Faces) -> str:
+    """The ledger is away when the worker must stop: its results go to a file, which another one replays, and so does
+    what comes to ``serve`` meanwhile."""
     campaign = send_blast(site, "spooled", BLAST_TO[:40])
     site.wait("POSTs are under way", lambda: site.statuses(campaign)["sending"] >= 3, every=0.01)
     with ledger_away(site.ledger):
         site.stack.member("worker").child.stop(60)
         (spool,) = (site.stack.folder / "spool").glob("results-*.jsonl")
         assert len(spool.read_text().splitlines()) >= 1
+        said = f"nonsense of {OTP_TO[1]}, {CODE}"
+        assert programs.api.post(f"/v1/receipts/{RECEIPT_TOKEN}", content=said).is_success
+        assert list((site.stack.folder / "spool").glob("*.receipts"))
         clean_files(site.stack.folder)
     return campaign
 
@@ -442,6 +470,8 @@ KEEPS: dict[tuple[str, str], tuple[str, ...]] = {
     ("messages", "key"): NUMBERS,
     ("messages", "payload"): (WORDS,),
     ("campaigns", "content"): (WORDS,),
+    ("uploads", "options"): (WORDS,),
+    ("webhook_deliveries", "body"): NUMBERS,
     ("suppressions", "subject"): NUMBERS,
     ("acts", "subject"): NUMBERS,
 }
@@ -478,15 +508,6 @@ def _clean_file(file: Path) -> None:
     said = raw.decode("utf-8", "backslashreplace")
     bodies = [_decoded(body) for body in re.findall(r'body\\?": ?\\?"([A-Za-z0-9+/=]+)', said)]
     clean([said, *bodies], str(file))
-
-
-def clean(said: Iterable[str], where: str, *, but: Iterable[str] = ()) -> None:
-    """Fails on a canary, however a number is written."""
-    for item in said:
-        digits = re.sub(r"(?<=\d)[ ()-](?=\d)", "", item)
-        for secret in {CODE, WORDS, *NUMBERS, *SECRETS} - set(but):
-            at = item.find(secret) if secret in item else digits.find(secret)
-            assert at < 0, f"{where}: …{(item if secret in item else digits)[max(0, at - 150) : at + 60]}…"
 
 
 def everything_in(client: redis.Redis) -> Iterator[str]:
