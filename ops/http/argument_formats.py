@@ -21,6 +21,8 @@ IdCursor = Annotated[str, Field(max_length=600, json_schema_extra={"format": "uu
 Country = Annotated[str, Field(max_length=2, json_schema_extra={"format": "country"})]
 #: A name: one line of visible characters.
 Name = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra={"format": "name"})]
+#: The name of a campaign.
+CampaignName = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"format": "name"})]
 #: The name of one who signs in.
 UserName = Annotated[
     str,

@@ -22,6 +22,7 @@ from bulksend.operations.campaigns import Act
 from bulksend.operations.idempotency import check_key
 from bulksend.operations.json_shape import Page, masked_words
 from ops.http.argument_formats import (
+    CampaignName,
     Country,
     Cursor,
     IdCursor,
@@ -224,7 +225,7 @@ class CampaignChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
-    name: str | None = Field(None, description="a new name")
+    name: CampaignName | None = Field(None, description="a new name")
     rate: RatePerSecond | RateText | Literal["none"] | None = Field(
         None, description='40 or "40/s"; "none": the sender\'s rate'
     )
