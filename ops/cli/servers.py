@@ -185,20 +185,27 @@ def serve(
 
 
 @command
-def intake() -> int:
+def intake(
+    forecast: Annotated[str, typer.Option(help="Only make the forecast of the file with this id.")] = "",
+) -> int:
     """Take in large files that were posted to `serve`, which starts this for them, until none waits; 1: none did."""
     from bulksend import logs
     from bulksend.bootstrap import checked_database
     from ops.cli.signals import stop_event
     from producer.intake import tune_interpreter
     from producer.uploads import UploadIntake, Uploads
+    from producer.uploads.forecast import answer
 
     of = settings()
     check_ledger_is_chosen(of)
     logs.configure(of.log_level, of.log_format)
-    stop = stop_event()
     tune_interpreter()
     os.nice(_INTAKE_NICENESS)
+    if forecast:
+        with closing(checked_database(of)) as database:
+            answer(Uploads.from_settings(of, database), forecast)
+        return DONE
+    stop = stop_event()
     with closing(checked_database(of)) as database:
         taken = UploadIntake(Uploads.from_settings(of, database), large=True, stopping=stop).drain()
     return DONE if taken or stop.is_set() else FAILED

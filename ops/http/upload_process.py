@@ -10,11 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
+from bulksend.errors import TooManyRequests, Unavailable
 from bulksend.ledger.driver_errors import log_text
 from ops.local.process import ChildProcess, RestartPauses
+from producer.uploads import CampaignOptions, Poster, StoredFile, Uploads, forecast
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +26,13 @@ LOOK_S = 1.0
 #: A stop waits this long for the chunk that is being stored. The file goes on at the next start all the same.
 STOP_S = 10.0
 _STDERR = 2
+#: Each holds a thread and a process while it reads its file.
+MOST_FORECASTS = 2
 
 
-def start_intake() -> ChildProcess:
+def start_intake(*options: str) -> ChildProcess:
     """The command, with the settings, the log and the folder of this process. Raises OSError."""
-    return ChildProcess((sys.executable, "-m", "ops.cli.main", "intake"), output=_STDERR)
+    return ChildProcess((sys.executable, "-m", "ops.cli.main", "intake", *options), output=_STDERR)
 
 
 class LargeUploads:
@@ -48,6 +53,7 @@ class LargeUploads:
         self._lock = threading.Lock()
         self._child: ChildProcess | None = None
         self._pauses = RestartPauses()
+        self._forecasts = threading.BoundedSemaphore(MOST_FORECASTS)
         self._thread = threading.Thread(target=self._run, name="large uploads", daemon=True)
 
     def start(self) -> None:
@@ -57,6 +63,26 @@ class LargeUploads:
     def wake(self) -> None:
         """Look at once."""
         self._wake.set()
+
+    def forecast(
+        self, uploads: Uploads, options: CampaignOptions, file: StoredFile, by: Poster
+    ) -> dict[str, Any]:
+        """What the campaign of a file would be, found out by a process of its own, however long it takes.
+
+        Raises InvalidInput, AccessDenied, SamePeople, TooManyRequests, and Unavailable when the process died.
+        """
+        if not self._forecasts.acquire(blocking=False):
+            raise TooManyRequests(
+                f"{MOST_FORECASTS} dry runs of large files are under way; repeat the request when one has ended"
+            )
+        try:
+            forecast.ask(uploads, options, file, by)
+            status = start_intake("--forecast", file.id).wait()
+        finally:
+            self._forecasts.release()
+        if status:
+            raise Unavailable(f"the process that read the file ended with status {status}; its log says why")
+        return forecast.read_answer(file)
 
     def ask_to_stop(self) -> None:
         """Have the process end after the chunk that it stores, without waiting."""

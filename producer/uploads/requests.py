@@ -22,7 +22,7 @@ from bulksend.messaging import Kind
 from bulksend.messaging.argument_naming import as_json_field
 from bulksend.settings import Settings
 from producer.files import FilePlan, plan_file
-from producer.forecast import LedgerState, forecast, read_state
+from producer.forecast import LedgerState, read_state
 from producer.intake import Intake
 from producer.intake_report import IntakeReport
 from producer.uploads.store import StoredFile, UploadStore
@@ -115,8 +115,7 @@ class Uploads:
         ``idempotency_key`` finds the campaign of an earlier request of the same poster. Raises InvalidInput when the
         options or the file are wrong or the key belongs to another campaign, AccessDenied.
         """
-        options = self._resolved(options)
-        plan = self._checked(options, file, by)
+        options, plan = self.check(options, file, by)
         if idempotency_key is not None and options.key is None:
             plan = replace(plan, given_key=_derived_key(by.id, idempotency_key))
         elif options.again:
@@ -137,14 +136,6 @@ class Uploads:
         if not self.settings.upload_keep:
             self.store.remove(id)
 
-    def forecast(self, options: CampaignOptions, file: StoredFile, by: Poster) -> dict[str, object]:
-        """What the campaign would be; nothing is changed. Raises as ``accept``, and SamePeople."""
-        plan = self._checked(self._resolved(options), file, by)
-        made = forecast(plan, self.database, self.intake.cipher)
-        if made.refusal is not None:
-            raise made.refusal
-        return {**made.as_json(), "refused_count": made.refused_count}
-
     def plan(self, upload: Upload) -> FilePlan:
         """The file as it was accepted. Raises InvalidInput when it cannot be read any more."""
         options = CampaignOptions(**json.loads(upload.options))
@@ -158,20 +149,23 @@ class Uploads:
             campaign_id=upload.id,
         )
 
-    def _resolved(self, options: CampaignOptions) -> CampaignOptions:
-        """With the installation's region and zone, which may be others when the file is taken in."""
+    def check(
+        self, options: CampaignOptions, file: StoredFile, by: Poster
+    ) -> tuple[CampaignOptions, FilePlan]:
+        """The options with the installation's region and zone, which may be others later, and the file with them.
+
+        Raises InvalidInput for what options and header show, AccessDenied.
+        """
         of = self.settings
-        return replace(
+        options = replace(
             options,
             region=of.default_region if options.region is None else options.region,
             timezone=of.timezone if options.timezone is None else options.timezone,
         )
-
-    def _checked(self, options: CampaignOptions, file: StoredFile, by: Poster) -> FilePlan:
         plan = replace(options.plan(file.path, created_by=by.actor), campaign_id=file.id)
         by.check_send(plan.kind, plan.sender)
         self.intake.check_can_store(plan.kind)
-        return plan
+        return options, plan
 
     def _record(
         self, tx: Connection, plan: FilePlan, now: LedgerState, options: CampaignOptions, file: StoredFile

@@ -36,7 +36,8 @@ from ops.http.idempotency import Once, OneAnswer
 from ops.http.message_json import MOST_TTL_S
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
 from ops.http.uploads import ROWS, Posted, receive
-from producer.uploads import SMALL_BYTES, CampaignOptions, Poster
+from producer.uploads import SMALL_BYTES, CampaignOptions, Poster, StoredFile
+from producer.uploads.forecast import forecast_here
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
@@ -164,9 +165,7 @@ def _take(
             body = _body(posted)
             by = Poster(principal.id, principal.actor, principal.check_send)
             if body.dry_run:
-                forecast = services.uploads.forecast(body.options(), posted.file, by)
-                services.uploads.store.remove(id)
-                return forecast
+                return _forecast(services, body.options(), posted.file, by)
             has_rows = services.uploads.accept(
                 body.options(), posted.file, by, idempotency_key=idempotency_key
             )
@@ -182,6 +181,15 @@ def _take(
         raise refused
     with services.database.read() as tx:
         return uploads.posted(tx, id)
+
+
+def _forecast(services: Services, options: CampaignOptions, file: StoredFile, by: Poster) -> dict[str, Any]:
+    try:
+        if file.bytes > SMALL_BYTES:
+            return services.large_uploads.forecast(services.uploads, options, file, by)
+        return forecast_here(services.uploads, options, file, by)
+    finally:
+        services.uploads.store.remove(file.id)
 
 
 def _body(posted: Posted) -> CampaignBody:
