@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BeforeValidator, Field
 
 #: A phone number in any common notation.
@@ -17,6 +18,10 @@ Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date
 Cursor = Annotated[str, Field(max_length=600, json_schema_extra={"format": "cursor"})]
 #: The ``next`` of a page that is an id.
 IdCursor = Annotated[str, Field(max_length=600, json_schema_extra={"format": "uuid"})]
+#: Parameters of a list, see ``json_shape.Page``: how many, and after which; its ids or another order.
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
+After = Annotated[Cursor | None, Query(description="The `next` of the page before.")]
+AfterId = Annotated[IdCursor | None, Query(description="The `next` of the page before.")]
 #: ISO 3166.
 Country = Annotated[str, Field(max_length=2, json_schema_extra={"format": "country"})]
 #: A name: one line of visible characters.

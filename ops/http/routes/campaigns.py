@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -22,11 +22,12 @@ from bulksend.operations.campaigns import Act
 from bulksend.operations.idempotency import check_key
 from bulksend.operations.json_shape import Page, masked_words
 from ops.http.argument_formats import (
+    After,
+    AfterId,
     CampaignName,
     Country,
-    Cursor,
-    IdCursor,
     Instant,
+    Limit,
     Phone,
     RatePerSecond,
     RateText,
@@ -47,30 +48,37 @@ class CampaignBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
-    name: str | None = Field(None, description="default: the file's name")
-    sender: Phone = Field(description="the business number that sends")
+    name: str | None = Field(None, description="Default: the file's name.")
+    sender: Phone = Field(description="The business number that sends.")
     kind: Annotated[str, one_of(Kind)] = Field(description="otp, utility or marketing")
     type: Annotated[str, one_of(MessageType)] = Field(
         description="text, image, video, audio, document, location, sticker or template"
     )
-    content: dict[str, Any] = Field(description="the vendor's Content object, {{column}} in any string")
-    key: str | None = Field(None, description="finds this campaign again; default: the Idempotency-Key")
-    send_at: Instant | None = Field(None, description="ISO 8601; default: now")
+    content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
+    key: str | None = Field(None, description="Finds this campaign again; default: the Idempotency-Key.")
+    send_at: Instant | None = Field(None, description="ISO 8601; default: now.")
     ttl_seconds: float | None = Field(
-        None, ge=0.001, le=MOST_TTL_S, description="drop what cannot be sent within this long of its due time"
+        None,
+        ge=0.001,
+        le=MOST_TTL_S,
+        description="Drop what cannot be sent within this long of its due time.",
     )
     rate: RatePerSecond | RateText | None = Field(
-        None, description="maximum rate, 40 or 40/s; default: the sender's"
+        None, description="Maximum rate, 40 or 40/s; default: the sender's."
     )
-    on_unknown: Annotated[str, one_of(OnUnknown)] | None = Field(None, description="hold (default) or resend")
-    timezone: str | None = Field(None, description="zone of times without one")
-    region: Country | None = Field(None, description="country of numbers without a country code")
+    on_unknown: Annotated[str, one_of(OnUnknown)] | None = Field(
+        None, description="hold (default) or resend."
+    )
+    timezone: str | None = Field(None, description="Zone of times without one.")
+    region: Country | None = Field(None, description="Country of numbers without a country code.")
     map: dict[str, str] = Field({}, description='which column has which name: {"to": "Mobile No."}')
-    encoding: str | None = Field(None, description="encoding of a text file that is not UTF-8")
-    sheet: str | None = Field(None, description="sheet of a workbook; default: the first")
-    again: bool = Field(False, description="send also to those who have the same message")
-    into: str | None = Field(None, description="id or name of a campaign that gets the rows it does not have")
-    dry_run: bool = Field(False, description="check every row and count; change nothing")
+    encoding: str | None = Field(None, description="Encoding of a text file that is not UTF-8.")
+    sheet: str | None = Field(None, description="Sheet of a workbook; default: the first.")
+    again: bool = Field(False, description="Send also to those who have the same message.")
+    into: str | None = Field(
+        None, description="Id or name of a campaign that gets the rows it does not have."
+    )
+    dry_run: bool = Field(False, description="Check every row and count; change nothing.")
 
     def options(self) -> CampaignOptions:
         """For the intake."""
@@ -120,15 +128,13 @@ _BODY = {
         },
     }
 }
-DEFAULT_LIMIT, MOST = 100, 1000
-Limit = Annotated[int, Query(ge=1, le=MOST)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        description="finds this campaign again",
+        description="Finds this campaign again.",
         json_schema_extra={"format": "idempotency-key"},
     ),
 ]
@@ -212,8 +218,8 @@ def find(
     kind: Annotated[str, one_of(Kind)] | None = None,
     sender: Phone | None = None,
     name: str | None = None,
-    limit: Limit = DEFAULT_LIMIT,
-    after: IdCursor | None = None,
+    limit: Limit = 100,
+    after: AfterId = None,
 ) -> Page:
     """The newest campaigns first."""
     wanted = operations.Filter(status=status, kind=kind, sender=sender, name=name)
@@ -233,12 +239,12 @@ class CampaignChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
-    name: CampaignName | None = Field(None, description="a new name")
+    name: CampaignName | None = Field(None, description="A new name.")
     rate: RatePerSecond | RateText | Literal["none"] | None = Field(
         None, description='40 or "40/s"; "none": the sender\'s rate'
     )
-    send_at: Instant | None = Field(None, description="ISO 8601; only before the campaign begins")
-    why: str | None = Field(None, max_length=500, description="the reason, for the operator log")
+    send_at: Instant | None = Field(None, description="ISO 8601; only before the campaign begins.")
+    why: str | None = Field(None, max_length=500, description="The reason, for the operator log.")
 
 
 class Reason(BaseModel):
@@ -246,19 +252,19 @@ class Reason(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    why: str | None = Field(None, max_length=500, description="the reason, for the operator log")
+    why: str | None = Field(None, max_length=500, description="The reason, for the operator log.")
 
 
 class ResumeBody(Reason):
     """A resume."""
 
-    force: bool = Field(False, description="also while its template cannot be sent, by what is known of it")
+    force: bool = Field(False, description="Also while its template cannot be sent, by what is known of it.")
 
 
 class RetryBody(Reason):
     """A retry of failed messages, or what it would do."""
 
-    dry_run: bool = Field(False, description="count only; change nothing")
+    dry_run: bool = Field(False, description="Count only; change nothing.")
 
 
 @router.patch("/{id}")
@@ -346,8 +352,8 @@ def refusals(
     id: str,
     services: ServicesDep,
     principal: Viewer,
-    limit: Limit = DEFAULT_LIMIT,
-    after: Cursor | None = None,
+    limit: Limit = 100,
+    after: After = None,
 ) -> Page:
     """The rows that were refused, in the order of the file. Private values are masked."""
     with services.database.read() as tx:
@@ -367,8 +373,8 @@ def timeline(
     id: str,
     services: ServicesDep,
     principal: Viewer,
-    limit: Limit = DEFAULT_LIMIT,
-    after: Cursor | None = None,
+    limit: Limit = 100,
+    after: After = None,
 ) -> Page:
     """Messages by status at the end of each minute, kept by the relay, and the change in it."""
     with services.database.read() as tx:

@@ -17,19 +17,19 @@ from ops.http.services import Services, ServicesDep, Viewer, presented_key
 router = APIRouter(prefix="/v1/events", tags=["events"])
 #: The largest number that the ledger can hold.
 _LARGEST = 2**63 - 1
-Number = Annotated[int, Query(ge=0, le=_LARGEST, description="the number of the last event that was seen")]
+Number = Annotated[int, Query(ge=0, le=_LARGEST, description="The number of the last event that was seen.")]
 Types = Annotated[
     str | None,
     Query(
         max_length=1000,
-        description="only these, separated by commas: message.delivered,…",
+        description="Only these, separated by commas: message.delivered,…",
         json_schema_extra={"format": "event-types"},
     ),
 ]
 CampaignName = Annotated[
-    str | None, Query(max_length=200, description="only of this campaign: its id or name")
+    str | None, Query(max_length=200, description="Only of this campaign: its id or name.")
 ]
-Numbers = Annotated[bool, Query(description="phone numbers in full; for keys of senders and above")]
+Numbers = Annotated[bool, Query(description="Phone numbers in full; for keys of senders and above.")]
 
 
 @router.get("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +17,7 @@ from bulksend.operations.exports import KIND, as_json, list_exports, request_exp
 from bulksend.operations.json_shape import Page
 from bulksend.operations.messages import Filter
 from ops.export_files import check_fits, checked_format
-from ops.http.argument_formats import IdCursor, Instant, Phone, one_of
+from ops.http.argument_formats import AfterId, Instant, Limit, Phone, one_of
 from ops.http.exports import MEDIA_TYPES
 from ops.http.idempotency import Once
 from ops.http.services import Services, ServicesDep, Viewer
@@ -72,8 +72,8 @@ def post(asked: NewExport, services: ServicesDep, principal: Viewer, once: Once)
 def find(
     services: ServicesDep,
     principal: Viewer,
-    limit: Annotated[int, Query(ge=1, le=1000, description="At most this many.")] = 100,
-    after: Annotated[IdCursor | None, Query(description="The `next` of the page before.")] = None,
+    limit: Limit = 100,
+    after: AfterId = None,
 ) -> Page:
     """The newest exports first: those of the key that asks, for admins all."""
     return list_exports(services.database, principal, limit=limit, after=after)

@@ -12,13 +12,10 @@ from bulksend.operations.inbound import list_inbound
 from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
 from bulksend.operations.templates import list_templates, show_template
-from ops.http.argument_formats import Cursor, IdCursor, Instant, Phone, one_of
+from ops.http.argument_formats import After, AfterId, Instant, Limit, Phone, one_of
 from ops.http.services import ServicesDep, Viewer
 
 router = APIRouter(tags=["inbound"], prefix="/v1")
-
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-After = Annotated[Cursor | None, Query(description="The `next` of the page before.")]
 
 
 @router.get("/inbound")
@@ -37,7 +34,7 @@ def inbound(
     ] = None,
     until: Annotated[Instant | None, Query(description="Only received before this time, ISO 8601.")] = None,
     limit: Limit = 100,
-    after: Annotated[IdCursor | None, Query(description="The `next` of the page before.")] = None,
+    after: AfterId = None,
 ) -> dict[str, Any]:
     """Messages from people, newest first. Viewers see masked numbers and no texts."""
     of = services.settings

@@ -13,15 +13,13 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
-from ops.http.argument_formats import Cursor, Instant, Name, Phone, one_of
+from ops.http.argument_formats import After, Instant, Limit, Name, Phone, one_of
 from ops.http.idempotency import Once
 from ops.http.services import Admin, ServicesDep, SignedIn
 
 router = APIRouter(tags=["keys"])
 
 #: Parameters of every short list.
-Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[Cursor | None, Query(description="The `next` of the page before.")]
 Why = Annotated[str, Query(max_length=500, description="The reason, for the operator log.")]
 
 

@@ -18,7 +18,7 @@ from bulksend.operations.access import record_reading
 from bulksend.operations.json_shape import Page, checked_after, masked_texts
 from bulksend.operations.messages import Filter
 from bulksend.operations.why import explain
-from ops.http.argument_formats import IdCursor, Instant, Phone, one_of
+from ops.http.argument_formats import AfterId, Instant, Limit, Phone, one_of
 from ops.http.idempotency import HEADER, REPLAYED, Once
 from ops.http.message_json import ManyMessages, MessageAnswer, NewMessages
 from ops.http.sending import Sending
@@ -28,9 +28,6 @@ router = APIRouter(tags=["messages"], prefix="/v1")
 
 #: One call resolves at most this many.
 MOST_RESOLVED = 1000
-
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most this many.")]
-After = Annotated[IdCursor | None, Query(description="The `next` of the page before.")]
 
 
 class MessagePage(BaseModel):
@@ -93,7 +90,7 @@ def find(
     since: Instant | None = None,
     until: Instant | None = None,
     limit: Limit = 100,
-    after: After = None,
+    after: AfterId = None,
 ) -> MessagePage:
     """The newest matching messages first."""
     wanted = _filter(
@@ -212,7 +209,7 @@ def unknown(
     until: Instant | None = None,
     trace: Annotated[list[Annotated[str, one_of(Trace)]] | None, Query()] = None,
     limit: Limit = 100,
-    after: After = None,
+    after: AfterId = None,
 ) -> MessagePage:
     """Messages that may have gone out, newest first, with what their attempts left behind."""
     wanted = _filter(services, campaign, phone, since, until)

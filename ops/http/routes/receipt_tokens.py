@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from bulksend.operations import receipt_tokens
 from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
-from ops.http.argument_formats import Name, Network
+from ops.http.argument_formats import After, Limit, Name, Network
 from ops.http.idempotency import Once
-from ops.http.routes.keys import After, Limit, Why
+from ops.http.routes.keys import Why
 from ops.http.services import Admin, ServicesDep
 
 router = APIRouter(prefix="/v1/receipt-tokens", tags=["receipt tokens"])

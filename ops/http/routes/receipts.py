@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Response
 from bulksend.operations import receipts
 from bulksend.operations.access import Role, record_reading
 from bulksend.operations.callbacks import CallbackRules
+from ops.http.argument_formats import After, Limit
 from ops.http.idempotency import Once
-from ops.http.routes.keys import After, Limit
 from ops.http.services import Operator, ServicesDep, Viewer
 
 router = APIRouter(prefix="/v1/receipts", tags=["receipts"])

@@ -83,7 +83,7 @@ def get(
     principal: Viewer,
     phone: Subject | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[Cursor, Query(description="`next` of the page before.")] = "",
+    after: Annotated[Cursor, Query(description="The `next` of the page before.")] = "",
 ) -> dict[str, Any]:
     """The suppressions, in a fixed order. Numbers are masked for viewers."""
     page = list_suppressions(

@@ -12,9 +12,9 @@ from bulksend.operations import users
 from bulksend.operations.access import Role
 from bulksend.operations.campaigns import NO_REASON
 from bulksend.operations.json_shape import Page
-from ops.http.argument_formats import UserName
+from ops.http.argument_formats import After, Limit, UserName
 from ops.http.idempotency import Once
-from ops.http.routes.keys import After, Limit, Why
+from ops.http.routes.keys import Why
 from ops.http.services import Admin, ServicesDep
 
 router = APIRouter(prefix="/v1/users", tags=["users"])

@@ -12,13 +12,11 @@ from bulksend.messaging.webhook_bodies import CHOICES as EVENT_CHOICES
 from bulksend.operations import webhooks
 from bulksend.operations.campaigns import NO_REASON
 from ops.http import argument_formats
-from ops.http.argument_formats import IdCursor, Instant, one_of
+from ops.http.argument_formats import AfterId, Instant, Limit, one_of
 from ops.http.idempotency import Once
 from ops.http.services import Admin, ServicesDep
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
-Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[IdCursor | None, Query(max_length=40)]
 Events = Annotated[
     list[Annotated[str, one_of(EVENT_CHOICES)]],
     Field(max_length=40, description="Types or groups, such as message.delivered, campaign.*; empty: all."),
@@ -59,7 +57,7 @@ class Replay(_Body):
 
 @router.get("")
 def list_webhooks(
-    services: ServicesDep, principal: Admin, limit: Limit = 100, after: After = None
+    services: ServicesDep, principal: Admin, limit: Limit = 100, after: AfterId = None
 ) -> dict[str, Any]:
     """Every endpoint, without the query of its URL and without its secret, the oldest first."""
     with services.database.read() as tx:
@@ -145,7 +143,7 @@ def deliveries(
     principal: Admin,
     status: Annotated[Literal["pending", "delivered", "dead"] | None, Query()] = None,
     limit: Limit = 100,
-    after: After = None,
+    after: AfterId = None,
 ) -> dict[str, Any]:
     """What was sent to an endpoint, the newest first."""
     with services.database.read() as tx:
