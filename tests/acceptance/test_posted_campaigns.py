@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from bulksend.ledger import campaigns
 from ops.local.ports import free_port
@@ -123,6 +124,7 @@ def people(name: str = "Ann") -> bytes:
     return ("to,name\n" + "".join(f"{number},{name}\n{number},{name}\n" for number in numbers)).encode()
 
 
+@pytest.mark.timeout(240)
 def test_serve_killed_in_mid_upload_and_in_mid_intake_loses_and_doubles_nothing(
     make_site: Any, tmp_path: Path
 ) -> None:
