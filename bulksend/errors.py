@@ -28,6 +28,7 @@ BulksendError                   1  500  everything below
 │   ├── RedisUnreachable
 │   ├── DiskFull                3  507  the disk for posted files is full
 │   ├── SchemaOutdated                  the ledger needs `bulksend migrate`
+│   ├── VendorUnavailable               the vendor did not do what it was asked; the text says why
 │   └── CannotStart                     a local server of `up`, `demo` or the tests did not start
 ├── ApiError                            a call of the HTTP API by bulksend.client failed
 │   ├── ApiRefused                      the API said why; nothing was changed
@@ -177,6 +178,10 @@ class LedgerUnreachable(Unavailable):
 
 class SchemaOutdated(Unavailable):
     """The database's schema is older than this program."""
+
+
+class VendorUnavailable(Unavailable):
+    """The vendor did not do what it was asked, or gave no answer."""
 
 
 class DiskFull(Unavailable):

@@ -21,6 +21,7 @@ suppressions  list, add, remove, import; parse_subject, parse_scope
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   read from the vendor, shown, previewed
+media         files for messages: upload, list, delete
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it
 health        which processes run

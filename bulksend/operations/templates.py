@@ -17,6 +17,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.notices import SenderChange
 from bulksend.ledger.templates import Template, TemplateChange
 from bulksend.messaging.column_names import normal_name
+from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.states import MessageType
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import TemplateText, fill, shape_from_json, variables_in
@@ -245,7 +246,7 @@ def _shown(template: Template) -> dict[str, Any]:
 
 
 def _unknown(name: str) -> str:
-    return f"no template {name[:100]!r} is known; `bulksend templates sync` reads them from the vendor"
+    return f"no template {mask_digits(name[:100])!r} is known; `bulksend templates sync` reads them from the vendor"
 
 
 def _run(call: Coroutine[Any, Any, T]) -> T:

@@ -15,6 +15,7 @@ from ops.cli import (
     events,
     export,
     keys,
+    media,
     messages,
     receipts,
     send,
@@ -66,6 +67,7 @@ audit.register(app)
 suppressions.register(app)
 senders.register(app)
 templates.register(app)
+media.register(app)
 events.register(app)
 stats.register(app)
 keys.register(app)

@@ -55,6 +55,7 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("webhooks add https://hooks.example.com/ --events message.sent", "--events"),
         ("webhooks replay nothing --since soon", "--since"),
         ("templates preview sale --row x", "--row"),
+        ("media upload p.csv --sender 12", "--sender"),
         ("users add ann --role boss", "--role"),
         ("tokens add --name console --ips everywhere", "--ips"),
         ("keys add --name shop --role sender --kinds otp,spam", "--kinds"),

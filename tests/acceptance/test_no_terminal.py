@@ -48,6 +48,8 @@ WORDS = {
     "senders resume": ["8615000579987", "--why", "x"],
     "account pause": ["--why", "x"],
     "account resume": ["--why", "x"],
+    "media upload": ["people.csv", "--sender", "8615000579987"],
+    "media delete": ["x"],
     "templates show": ["x"],
     "templates preview": ["x"],
     "export": ["x", "-o", "out.csv"],

@@ -86,6 +86,7 @@ NO_TABLE = {
     *(("senders", act) for act in ("add", "set", "pause", "resume")),
     *(("account", act) for act in ("pause", "resume")),
     *(("templates", act) for act in ("show", "sync", "preview")),
+    *(("media", act) for act in ("upload", "list", "delete")),
 }
 
 

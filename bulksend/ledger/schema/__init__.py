@@ -44,7 +44,14 @@ from bulksend.ledger.schema.receipts import (
     receipts,
     unreadable_receipts,
 )
-from bulksend.ledger.schema.senders import COUNTRIES_SQL, accounts, senders, suppressions, templates
+from bulksend.ledger.schema.senders import (
+    COUNTRIES_SQL,
+    accounts,
+    media,
+    senders,
+    suppressions,
+    templates,
+)
 from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoints
 
 __all__ = [
@@ -74,6 +81,7 @@ __all__ = [
     "inbound_messages",
     "installation",
     "jobs",
+    "media",
     "messages",
     "metadata",
     "raw_receipts",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Integer, String, Table, Text, UniqueConstraint
 
-from bulksend.ledger.schema.base import Instant, metadata, partial_index
+from bulksend.ledger.schema.base import Id, Instant, metadata, partial_index
 
 COUNTRIES_SQL = "subject LIKE 'country:%'"
 
@@ -48,6 +48,23 @@ templates = Table(
     Column("shape", Text, comment="its components as JSON; null: not read"),
     Column("shape_at", Instant),
     Column("synced_at", Instant, comment="when it was read last, by the ledger's clock; null: never"),
+)
+
+media = Table(
+    "media",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sender", String(20), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("media_id", String(256), nullable=False, comment="the vendor's id"),
+    Column("type", String(12), nullable=False),
+    Column("mime", String(100), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("name", String(240), nullable=False),
+    Column("uploaded_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    UniqueConstraint("sender", "sha256"),
 )
 
 suppressions = Table(
