@@ -26,8 +26,8 @@ from bulksend.ledger.receipt_spool import ReceiptSpool
 log = structlog.get_logger(__name__)
 
 #: A group closes this long after its first callback, but not while another one is committed; or when it has this many
-#: or this much. A commit costs as much as fifty callbacks: shorter ones would use up the processor.
-WAIT_S, MOST, MOST_BYTES = 0.01, 500, 8 * 1024 * 1024
+#: or this much. A vendor that sends by 64 connections gets 5,000 answers a second only while each takes 13 ms at most.
+WAIT_S, MOST, MOST_BYTES = 0.005, 500, 8 * 1024 * 1024
 #: The ledger has this long to take a group, and is tried again this long after it failed.
 PATIENCE_S, AWAY_S = 2.0, 1.0
 #: Bytes of callbacks in memory, each with an overhead; more are refused, and their senders repeat them.
