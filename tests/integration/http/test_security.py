@@ -145,6 +145,16 @@ def test_an_address_that_tries_keys_is_slowed_down_and_a_known_key_is_not(client
     assert client.get("/v1/me").status_code == 200
 
 
+def test_a_body_that_cannot_be_read_is_a_problem_and_an_address_with_a_slash_is_none(
+    client: TestClient,
+) -> None:
+    for body in (b'{"text": "\xe9"}', b'{"text": 1' + b"0" * 5_000 + b"}"):
+        answer = client.post("/v1/echo/1", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body")
+    # No redirect, which would take the key along.
+    assert client.get("/v1/me/", follow_redirects=False).status_code == 404
+
+
 def test_no_other_origin_may_use_the_api_unless_it_is_named(client: TestClient) -> None:
     answer = client.get("/healthz", headers={"Origin": "https://shop.example"})
     assert "Access-Control-Allow-Origin" not in answer.headers
