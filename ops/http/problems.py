@@ -82,6 +82,11 @@ ENDPOINTS: Mapping[str, str] = {
     "webhooks enable": "PATCH /v1/webhooks/{id}",
     "webhooks list": "GET /v1/webhooks",
 }
+#: What the framework says of an address or a method that there is not, and the remedy.
+_ELSEWHERE = {
+    "Not Found": "there is no such address; /docs lists every endpoint",
+    "Method Not Allowed": "this address has other methods (Allow); /docs lists every endpoint",
+}
 _COMMAND = re.compile(r"`bulksend (?P<command>[a-z]+ [a-z]+)[^`]*`")
 
 #: The answers of every endpoint that are problems, for the documentation.
@@ -215,7 +220,8 @@ def _of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = _allowed_methods(request.app.routes, request.url.path) or headers.get("Allow", "")
-    return problem(request, error.status_code, title, str(error.detail), code=code, headers=headers)
+    detail = _ELSEWHERE.get(str(error.detail), str(error.detail))
+    return problem(request, error.status_code, title, detail, code=code, headers=headers)
 
 
 _ANSWERS: Mapping[type[Exception], Callable[[Request, Any], JSONResponse]] = {

@@ -32,3 +32,5 @@ def test_an_unknown_path_is_a_problem_with_its_request_id(api: Any) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["code"] == "not_found"
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+    for each in (answer, api.client.put("/v1/stats")):
+        assert "/docs" in each.json()["detail"]
