@@ -1,4 +1,4 @@
-"""A real ``bulksend serve`` on a ledger of its own, which may be killed and started again."""
+"""A real ``bulksend serve``, which may be killed and started again."""
 
 from __future__ import annotations
 
@@ -22,59 +22,81 @@ from ops.stack import ROOT
 
 
 class Serving:
-    """Its folders are in ``folder``; requests are made with a key of ``role``."""
+    """Its settings are ``environ``, its folders and its log are in ``folder``; requests are made with ``key``."""
 
-    def __init__(self, ledger_url: str, redis_url: str, folder: Path, role: Role, **settings: str) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], folder: Path, *, key: str = "", port: int | None = None
+    ) -> None:
+        self.uploads = folder / "uploads"
+        self._environ = {
+            **environ,
+            "BULKSEND_SPOOL_DIR": str(folder / "spool"),
+            "BULKSEND_UPLOAD_DIR": str(self.uploads),
+            "BULKSEND_EXPORT_DIR": str(folder / "exports"),
+            "PYTHONPATH": str(ROOT),
+        }
+        self._log = folder / "serve.log"
+        self._said_before = 0
+        self.port = free_port() if port is None else port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    @classmethod
+    def on(cls, ledger_url: str, redis_url: str, folder: Path, role: Role, **settings: str) -> Serving:
+        """On this ledger, with a new key of ``role`` and no other settings than these."""
         database = Database(ledger_url)
         with database.write() as tx:
             key = api_keys.add(tx, name="shop", role=role, actor="test").key
         database.close()
-        self._environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("BULKSEND_")},
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("BULKSEND_")}
+        own = {
             "DATABASE_URL": ledger_url,
             "REDIS_URL": redis_url,
             "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
-            "BULKSEND_SPOOL_DIR": str(folder / "spool"),
-            "BULKSEND_UPLOAD_DIR": str(folder / "uploads"),
-            "BULKSEND_EXPORT_DIR": str(folder / "exports"),
-            "PYTHONPATH": str(ROOT),
-            **settings,
         }
-        self._folder = folder
-        self._port = free_port()
-        self._headers = {"Authorization": f"Bearer {key}"}
+        return cls(environ | own | settings, folder, key=key)
 
     @contextmanager
-    def running(self, failpoints: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, failpoints: str = "", **environ: str) -> Iterator[subprocess.Popen[bytes]]:
         """Until the end of the block, however the process ends."""
-        with (self._folder / "serve.log").open("ab") as log:
+        child = self.start(failpoints, **environ)
+        try:
+            yield child
+        finally:
+            child.kill()
+            child.wait(60)
+
+    def start(self, failpoints: str = "", **environ: str) -> subprocess.Popen[bytes]:
+        """Start it and wait until it answers; with ``failpoints`` it may have died before."""
+        self._said_before = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(self._port)],
-                env=self._environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {}),
+                [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(self.port)],
+                env=self._environ | environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {}),
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
             )
-        try:
-            deadline = time.monotonic() + 60
-            # One that an old job kills at once has answered before, or not at all.
-            while child.poll() is None and not self._answers():
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            assert failpoints or child.poll() is None, (self._folder / "serve.log").read_text()
-            yield child
-        finally:
-            child.kill()
-            child.wait(30)
+        deadline = time.monotonic() + 60
+        # One that an old job kills at once has answered before, or not at all.
+        while child.poll() is None and not self._answers():
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+        assert failpoints or child.poll() is None, self.said()
+        return child
+
+    def said(self) -> str:
+        """The log of the process that was started last."""
+        return self._log.read_bytes()[self._said_before :].decode()
 
     def get(self, path: str) -> httpx.Response:
         """Ask."""
-        return httpx.get(f"http://127.0.0.1:{self._port}{path}", headers=self._headers, timeout=30)
+        return httpx.get(f"{self.url}{path}", headers=self.headers, timeout=30)
 
     def post(self, path: str, body: Mapping[str, Any], idempotency_key: str) -> httpx.Response:
         """Ask for something once, however often it is repeated."""
-        headers = self._headers | {"Idempotency-Key": idempotency_key}
-        return httpx.post(f"http://127.0.0.1:{self._port}{path}", json=body, headers=headers, timeout=30)
+        headers = self.headers | {"Idempotency-Key": idempotency_key}
+        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=30)
 
     def _answers(self) -> bool:
         try:

@@ -35,7 +35,7 @@ def test_an_export_outlives_the_death_of_its_process(
     Desk(database).queued(n=500)
     database.close()
     folder = tmp_path / "exports"
-    serving = Serving(postgres_ledger_url, valkey_url, tmp_path, Role.SENDER, BULKSEND_LEASE_SECONDS="3")
+    serving = Serving.on(postgres_ledger_url, valkey_url, tmp_path, Role.SENDER, BULKSEND_LEASE_SECONDS="3")
     with serving.running("export_row:kill:300") as child:
         # The answer may be lost with the process; the repeated request gets it.
         with suppress(httpx.HTTPError):

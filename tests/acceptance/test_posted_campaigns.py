@@ -16,75 +16,40 @@ import httpx
 import pytest
 
 from bulksend.ledger import campaigns
-from ops.local.ports import free_port
 from producer.uploads import SMALL_BYTES
+from tests.acceptance.serving import Serving
 from tests.integration.test_local_servers import alive
 
 ROWS = 10_000
 OPTIONS = {"name": "spring", "kind": "marketing", "type": "text", "content": {"body": "hello {{name}}"}}
 
 
-class Serving:
-    """``bulksend serve`` as a process of its own, which can be killed and started again."""
+class Posting(Serving):
+    """Files are posted to it."""
 
-    def __init__(self, site: Any, folder: Path) -> None:
-        self._site = site
-        self.uploads = folder / "uploads"
-        self._log = folder / "serve.log"
-        self._port = free_port()
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", verify=False, timeout=60)  # noqa: S501
-        self.key = json.loads(site.run("keys", "add", "--name", "tool", "--role", "operator", "--json"))[
-            "key"
-        ]
-        self.process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[bytes]
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
-
-    def start(self, **environ: str) -> None:
-        own = {
-            "BULKSEND_UPLOAD_DIR": str(self.uploads),
-            "BULKSEND_INTAKE_CHUNK": "250",
-            "BULKSEND_LOG_FORMAT": "json",
-        }
-        with self._log.open("w") as log:
-            self.process = self._site.start(
-                *("serve", "--port", str(self._port)),
-                environ={**own, **environ},
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
-        self._site.wait("serve answers", self._answers)
-
-    def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None
-        try:
-            return self._client.get("/healthz").status_code == 200
-        except httpx.TransportError:
-            return False
+    def begin(self, failpoints: str = "") -> None:
+        """Start it."""
+        self.process = self.start(failpoints, BULKSEND_INTAKE_CHUNK="250", BULKSEND_LOG_FORMAT="json")
 
     def kill(self) -> None:
-        assert self.process is not None
+        """End it."""
         self.process.kill()
-        self.wait()
-
-    def wait(self) -> None:
-        assert self.process is not None
         self.process.wait(60)
 
     def intakes(self) -> list[int]:
         """The processes that this `serve` has started for large files; it logs each."""
-        events = map(json.loads, self._log.read_text().splitlines())
+        events = map(json.loads, self.said().splitlines())
         return [int(event["pid"]) for event in events if event["event"] == "intake_started"]
 
-    def post(self, data: bytes, sender: str, key: str, status: int = 202, **options: Any) -> Any:
-        answer = self._client.post(
-            "/v1/campaigns",
+    def post_file(self, data: bytes, sender: str, key: str, status: int = 202, **options: Any) -> Any:
+        answer = httpx.post(
+            f"{self.url}/v1/campaigns",
             data={"campaign": json.dumps(OPTIONS | {"sender": sender} | options)},
             files={"file": ("people.csv", data)},
             headers=self.headers | {"Idempotency-Key": key},
+            timeout=60,
         )
         assert answer.status_code == status, answer.text
         return answer.json()
@@ -92,7 +57,7 @@ class Serving:
     def half_a_post(self, data: bytes) -> http.client.HTTPConnection:
         """A request of which only the first half is sent."""
         head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="half.csv"\r\n\r\n'
-        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
         connection.putrequest("POST", "/v1/campaigns")
         for name, value in {
             **self.headers,
@@ -108,14 +73,15 @@ class Serving:
 
 
 @contextmanager
-def serving(site: Any, folder: Path) -> Iterator[Serving]:
-    made = Serving(site, folder)
+def posting(site: Any, folder: Path) -> Iterator[Posting]:
+    key = json.loads(site.run("keys", "add", "--name", "tool", "--role", "operator", "--json"))["key"]
+    made = Posting(site.environ, folder, key=key)
+    made.begin("after_chunk:kill:9")
     try:
         yield made
     finally:
-        if made.process is not None and made.process.poll() is None:
-            made.process.terminate()
-            made.process.wait(30)
+        made.process.terminate()
+        made.process.wait(60)
 
 
 def people(name: str = "Ann") -> bytes:
@@ -128,9 +94,8 @@ def people(name: str = "Ann") -> bytes:
 def test_serve_killed_in_mid_upload_and_in_mid_intake_loses_and_doubles_nothing(
     make_site: Any, tmp_path: Path
 ) -> None:
-    with make_site(workers=0) as site, serving(site, tmp_path) as api:
+    with make_site(workers=0) as site, posting(site, tmp_path) as api:
         data = people()
-        api.start(BULKSEND_FAILPOINTS="after_chunk:kill:9")
         half = api.half_a_post(data * 16)
         site.wait(
             "a part of the file is on the disk", lambda: [p for p in api.stored() if p.suffix == ".part"]
@@ -139,24 +104,24 @@ def test_serve_killed_in_mid_upload_and_in_mid_intake_loses_and_doubles_nothing(
         half.close()
         (part,) = api.stored()
 
-        api.start(BULKSEND_FAILPOINTS="after_chunk:kill:9")
+        api.begin("after_chunk:kill:9")
         # Files that are never completed go when they are ten minutes old.
         for path in (*part.iterdir(), part):
             os.utime(path, (1, 1))
         # It dies in mid-intake. Usually this is before the answer: the caller does not know.
         with suppress(httpx.TransportError):
-            api.post(data, site.sender, "one")
-        api.wait()
+            api.post_file(data, site.sender, "one")
+        api.process.wait(60)
         with site.ledger.read() as tx:
             (campaign,) = campaigns.newest(tx)
         id = campaign.id
         assert 0 < campaign.rows_read < ROWS
 
         # Large files are taken in by another process, here slowly: its chunks are not yet all stored at each kill.
-        api.start(BULKSEND_FAILPOINTS="after_chunk:sleep=0.1:*")
+        api.begin("after_chunk:sleep=0.1:*")
         site.wait("the other rows are taken in", lambda: rows_read(site, id) == ROWS)
         assert_taken_in(site, id)
-        again = api.post(data, site.sender, "one")
+        again = api.post_file(data, site.sender, "one")
         assert (again["campaign_id"], again["repeated"], again["messages"]) == (id, True, ROWS // 2)
         site.wait("nothing is left on the disk", lambda: not api.stored())
         the_intake_is_killed_too(site, api)
@@ -164,15 +129,17 @@ def test_serve_killed_in_mid_upload_and_in_mid_intake_loses_and_doubles_nothing(
         site.audit_holds()
 
 
-def the_intake_is_killed_too(site: Any, api: Serving) -> None:
+def the_intake_is_killed_too(site: Any, api: Posting) -> None:
     data = people("Ann" * 40)
     assert len(data) > SMALL_BYTES
-    refused = api.post(data, site.sender, "two", 409, dry_run=True)
+    refused = api.post_file(data, site.sender, "two", 409, dry_run=True)
     assert refused["code"] == "same_people"
-    forecast = api.post(data, site.sender, "two", content={"body": "good morning {{name}}"}, dry_run=True)
+    forecast = api.post_file(
+        data, site.sender, "two", content={"body": "good morning {{name}}"}, dry_run=True
+    )
     assert (forecast["dry_run"], forecast["rows"], forecast["messages"]) == (True, ROWS, ROWS // 2)
     assert api.stored() == []
-    answer = api.post(data, site.sender, "two", content={"body": "good morning {{name}}"})
+    answer = api.post_file(data, site.sender, "two", content={"body": "good morning {{name}}"})
     id = answer["campaign_id"]
     assert (answer["status"], answer["repeated"]) == ("intake", False)
 
@@ -190,7 +157,7 @@ def the_intake_is_killed_too(site: Any, api: Serving) -> None:
     api.kill()
     site.wait("the intake ends with serve", lambda: not alive(second))
     assert rows_read(site, id) < ROWS
-    api.start()
+    api.begin()
     site.wait("the other rows are taken in", lambda: rows_read(site, id) == ROWS)
     assert_taken_in(site, id)
     site.wait("nothing is left on the disk", lambda: not api.stored())

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from bulksend.ledger import raw_receipts
 from bulksend.messaging.secret_text import base62, compose
 from bulksend.operations import receipt_tokens
 from ops.local.ports import free_port
+from tests.acceptance.serving import Serving
 
 #: Known before the ledger has it: the simulator is told its address when it starts.
 TOKEN = compose("bsr", base62(b"\x01" * 6, 9), b"\x01" * 32)
@@ -35,46 +33,31 @@ def people(count: int) -> list[str]:
     return [f"1{212 + n // 100}55501{n % 100:02d}" for n in range(count)]
 
 
-def is_ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
-
-
 def test_every_message_is_read_though_serve_and_relay_are_killed_in_mid_flow(
     make_site: Any, tmp_path: Path
 ) -> None:
     port = free_port()
     receipts = TROUBLED | {"url": f"http://127.0.0.1:{port}/v1/receipts/{TOKEN}"}
-    log = (tmp_path / "serve.log").open("w")
     with make_site(vendor={"receipts": receipts}) as site:
-
-        def serve() -> subprocess.Popen[str]:
-            started = site.start("serve", "--port", str(port), stdout=log, stderr=log)
-            site.wait("serve is ready", lambda: is_ready(port))
-            assert isinstance(started, subprocess.Popen)
-            return started
-
         with site.ledger.write() as tx:
             made = receipt_tokens.add(tx, name="vendor", actor="test", random=lambda n: b"\x01" * n)
         assert made.token == TOKEN
-        serving = serve()
-        blast = site.send("blast", people(120))
-        site.wait("some are delivered", lambda: site.statuses(blast)["delivered"] >= 10)
-        serving.kill()
-        relay = site.stack.member("relay")
-        relay.child.kill()
-        serving.wait()
-        serving = serve()
-        site.stack.add("relay2", "relay")
-        site.wait("all are read", lambda: site.statuses(blast) == {"read": 120}, 60)
-        with site.ledger.read() as tx:
-            assert raw_receipts.aside(tx, limit=10) == []
-        site.agrees()
-        serving.terminate()
-        assert serving.wait(25) == 0
-    written = (tmp_path / "serve.log").read_text()
+        api = Serving(site.environ, tmp_path, port=port)
+        with api.running() as serving:
+            blast = site.send("blast", people(120))
+            site.wait("some are delivered", lambda: site.statuses(blast)["delivered"] >= 10)
+            serving.kill()
+            site.stack.member("relay").child.kill()
+        written = api.said()
+        with api.running() as serving:
+            site.stack.add("relay2", "relay")
+            site.wait("all are read", lambda: site.statuses(blast) == {"read": 120}, 60)
+            with site.ledger.read() as tx:
+                assert raw_receipts.aside(tx, limit=10) == []
+            site.agrees()
+            serving.terminate()
+            assert serving.wait(60) == 0
+        written += api.said()
     assert TOKEN not in written
     assert not [line for line in written.splitlines() if json.loads(line).get("level") == "error"]
     assert list(tmp_path.rglob("*.receipts")) == []

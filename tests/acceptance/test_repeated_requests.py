@@ -19,7 +19,7 @@ from tests.acceptance.serving import Serving
 
 @pytest.fixture
 def serving(postgres_ledger_url: str, valkey_url: str, tmp_path: Path) -> Serving:
-    return Serving(postgres_ledger_url, valkey_url, tmp_path, Role.SENDER)
+    return Serving.on(postgres_ledger_url, valkey_url, tmp_path, Role.SENDER)
 
 
 def post_code(serving: Serving, n: int) -> httpx.Response:

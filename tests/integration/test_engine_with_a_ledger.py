@@ -396,6 +396,7 @@ def arrivals(simulator: Any) -> list[float]:
     return sorted(row["monotonic"] for row in answer.json())
 
 
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_an_outage_leaves_unknown_what_was_in_flight_and_then_allows_one_probe_at_a_time(
     ledger: Database, tmp_path: Path
 ) -> None:

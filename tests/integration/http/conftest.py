@@ -1,6 +1,7 @@
 """The API over a real ledger, once on SQLite and once on PostgreSQL, with a key of each role.
 
 api                  the application and what its tests hand in
+ON_ONE_DATABASE      a mark: once only, on SQLite
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from bulksend.settings import Settings
 from ops.http.app import create_app
 from ops.http.server import services_of
 from ops.http.services import Services
+
+#: For what is decided before the ledger is asked, or beside it. What a statement does is tested on both.
+ON_ONE_DATABASE = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from bulksend.ledger import campaign_settings, campaign_timeline, counters
 from bulksend.operations.access import Role
+from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.http.test_campaigns_posted import OPTIONS, SENDER, rows
 
 LATER = "2031-03-01T08:00:00.000+00:00"
@@ -102,6 +103,7 @@ def test_the_relay_moves_what_a_change_left_behind(api: Any) -> None:
     assert len(due_times(api, id)) == 1
 
 
+@ON_ONE_DATABASE
 def test_the_due_time_of_a_campaign_that_has_begun_does_not_change(api: Any) -> None:
     answer = api.request("PATCH", f"/v1/campaigns/{post(api)}", json={"send_at": LATER})
     assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state")
@@ -186,6 +188,7 @@ def test_the_timeline_has_the_counts_of_each_minute_and_their_change(api: Any) -
     assert api.get(f"{path}?limit=1&after={page['next']}").json()["items"] == [second]
 
 
+@ON_ONE_DATABASE
 def test_a_sender_may_not_act_and_an_operator_of_other_kinds_neither(api: Any) -> None:
     from bulksend.messaging import Kind
     from bulksend.operations import api_keys

@@ -20,6 +20,7 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from producer.files import plan_file
 from producer.uploads import UploadIntake
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 SENDER = "8615000579987"
 OPTIONS: dict[str, Any] = {
@@ -106,6 +107,7 @@ def test_a_repeated_request_finds_its_campaign_and_sends_nothing_twice(api: Any)
     assert (count(api, "messages"), folder(api)) == (20, [])
 
 
+@ON_ONE_DATABASE
 def test_two_callers_may_use_the_same_idempotency_key(api: Any) -> None:
     key = {"Idempotency-Key": "1"}
     mine = post_file(api, csv(3), headers=key)
@@ -151,6 +153,7 @@ def test_more_rows_go_into_a_campaign_that_does_not_have_them(api: Any) -> None:
     assert more.json()["messages"] == 8
 
 
+@ON_ONE_DATABASE
 def test_a_dry_run_counts_and_changes_nothing(api: Any) -> None:
     answer = post_file(api, csv(4) + b"12,x\n", dry_run=True)
     assert answer.status_code == 202
@@ -159,6 +162,7 @@ def test_a_dry_run_counts_and_changes_nothing(api: Any) -> None:
     assert (count(api, "campaigns"), count(api, "uploads"), folder(api)) == (0, 0, [])
 
 
+@ON_ONE_DATABASE
 def test_columns_are_mapped_as_on_the_command_line(api: Any) -> None:
     data = csv(3).replace(b"to,name", b"Mobile No.,First")
     refused = post_file(api, data)
@@ -192,6 +196,7 @@ WRONG: list[tuple[dict[str, Any], str, bytes, str]] = [
 ]
 
 
+@ON_ONE_DATABASE
 def test_what_is_wrong_is_refused_before_anything_is_stored(api: Any) -> None:
     for options, name, data, says in WRONG:
         answer = post_file(api, data, name, **options)
@@ -266,6 +271,7 @@ BODIES: list[tuple[dict[str, str], bytes, str]] = [
 ]
 
 
+@ON_ONE_DATABASE
 def test_a_body_of_another_form_is_refused_and_leaves_nothing(api: Any) -> None:
     for headers, body, says in BODIES:
         answer = api.request("POST", "/v1/campaigns", content=body, headers=headers)
@@ -274,6 +280,7 @@ def test_a_body_of_another_form_is_refused_and_leaves_nothing(api: Any) -> None:
         assert folder(api) == []
 
 
+@ON_ONE_DATABASE
 def test_a_key_sends_only_its_kinds_and_senders_and_a_viewer_nothing(api: Any) -> None:
     assert api.post("/v1/campaigns", {**OPTIONS, "rows": rows(1)}, Role.VIEWER).status_code == 403
     with api.ledger.write() as tx:
@@ -285,6 +292,7 @@ def test_a_key_sends_only_its_kinds_and_senders_and_a_viewer_nothing(api: Any) -
     assert (count(api, "uploads"), folder(api)) == (0, [])
 
 
+@ON_ONE_DATABASE
 def test_a_file_above_the_limit_is_refused_with_the_limits_name(api: Any) -> None:
     store = api.services.uploads.store
     store.max_bytes = 2_000
@@ -295,6 +303,7 @@ def test_a_file_above_the_limit_is_refused_with_the_limits_name(api: Any) -> Non
     assert folder(api) == []
 
 
+@ON_ONE_DATABASE
 def test_a_full_disk_is_said_and_nothing_is_left_behind(api: Any) -> None:
     failpoints.arm("upload_written:nospace")
     try:
@@ -306,6 +315,7 @@ def test_a_full_disk_is_said_and_nothing_is_left_behind(api: Any) -> None:
     assert (count(api, "uploads"), folder(api)) == (0, [])
 
 
+@ON_ONE_DATABASE
 def test_only_this_user_may_read_a_stored_file(api: Any) -> None:
     store = api.services.uploads.store
     incoming = store.begin("an-id", "../../etc/pass wd\0.csv")
@@ -372,6 +382,7 @@ def test_a_file_that_cannot_be_read_any_more_ends_its_empty_campaign(api: Any) -
     assert shown["upload"]["error"]["code"] == "invalid_input"
 
 
+@ON_ONE_DATABASE
 def test_a_file_over_http_is_refused_row_by_row_as_on_the_command_line(api: Any, tmp_path: Path) -> None:
     bad = [
         "0812 3456 789",

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.integration.http.conftest import ON_ONE_DATABASE
+
 ROOT = Path(__file__).resolve().parents[3]
 #: The vendor's address, which its middleware answers: no part of the API for programs.
 VENDORS = {("GET", "/v1/receipts/TOKEN"), ("POST", "/v1/receipts/TOKEN")}
@@ -13,6 +15,7 @@ VENDORS = {("GET", "/v1/receipts/TOKEN"), ("POST", "/v1/receipts/TOKEN")}
 ROW = re.compile(r"^\| `(GET|POST|PUT|PATCH|DELETE) (/[^`]*)` \| \S", re.MULTILINE)
 
 
+@ON_ONE_DATABASE
 def test_the_page_has_every_endpoint_and_no_other(api: Any) -> None:
     paths = api.get("/openapi.json", role=None).json()["paths"]
     served = {(method.upper(), path) for path, methods in paths.items() for method in methods}

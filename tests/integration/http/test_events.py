@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,11 +22,11 @@ from bulksend.ledger import event_numbers, events
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.messaging.masking import mask_phone
-from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from bulksend.operations.events import Wanted
 from ops.http.event_streams import MOST_OF_A_KEY, EventStreams
-from ops.local.ports import free_port
+from tests.acceptance.serving import Serving
+from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.test_relay import a_campaign
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,6 +94,7 @@ def test_pages_follow_each_other_and_can_be_of_some_types_and_a_campaign(api: An
     assert [item["type"] for item in page["items"]] == ["campaign.started", "message.accepted"]
 
 
+@ON_ONE_DATABASE
 def test_a_wrong_question_is_a_problem(api: Any) -> None:
     questions = (
         ({"after": "-1"}, 422, "greater than or equal to 0"),
@@ -214,6 +213,7 @@ def test_a_stream_begins_now_and_one_that_comes_back_begins_where_it_ended(ledge
     run(work)
 
 
+@ON_ONE_DATABASE
 def test_a_stream_of_other_types_moves_its_position_on(ledger: Database) -> None:
     async def work() -> None:
         streams = EventStreams(ledger, poll_s=0.01, heartbeat_s=0.05)
@@ -248,6 +248,7 @@ def test_streams_show_numbers_to_those_who_asked_and_masked_ones_to_the_others(l
     run(work)
 
 
+@ON_ONE_DATABASE
 def test_one_poller_reads_the_ledger_for_all_streams(ledger: Database) -> None:
     statements: list[str] = []
     event.listen(ledger.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
@@ -267,6 +268,7 @@ def test_one_poller_reads_the_ledger_for_all_streams(ledger: Database) -> None:
     run(work)
 
 
+@ON_ONE_DATABASE
 def test_a_stream_ends_when_its_key_is_revoked_and_the_others_go_on(ledger: Database) -> None:
     revoked: list[bool] = []
 
@@ -289,6 +291,7 @@ def test_a_stream_ends_when_its_key_is_revoked_and_the_others_go_on(ledger: Data
     run(work)
 
 
+@ON_ONE_DATABASE
 def test_every_stream_ends_at_once_when_the_process_stops(ledger: Database) -> None:
     async def work() -> None:
         streams = EventStreams(ledger)
@@ -301,6 +304,7 @@ def test_every_stream_ends_at_once_when_the_process_stops(ledger: Database) -> N
     run(work)
 
 
+@ON_ONE_DATABASE
 def test_streams_go_on_after_the_ledger_could_not_be_read(ledger: Database) -> None:
     def rename(before: str, after: str) -> None:
         with ledger.write() as tx:
@@ -321,6 +325,7 @@ def test_streams_go_on_after_the_ledger_could_not_be_read(ledger: Database) -> N
     run(work)
 
 
+@ON_ONE_DATABASE
 def test_a_key_with_many_streams_leaves_room_for_the_others(ledger: Database) -> None:
     async def work() -> None:
         streams = EventStreams(ledger)
@@ -339,42 +344,13 @@ def test_a_key_with_many_streams_leaves_room_for_the_others(ledger: Database) ->
 # -- the process ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def serve(sqlite_template: Path, valkey_url: str, tmp_path: Path) -> Iterator[tuple[str, str, Any]]:
-    """`bulksend serve` as a process: its address, a key, and the process."""
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    (tmp_path / "ledger.db").write_bytes(sqlite_template.read_bytes())
-    database = Database(url)
-    with database.write() as tx:
-        key = api_keys.add(tx, name="reader", role=Role.VIEWER, actor="test").key
-    database.close()
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(port)],
-        env=os.environ
-        | {"DATABASE_URL": url, "REDIS_URL": valkey_url, "BULKSEND_SPOOL_DIR": str(tmp_path / "spool")},
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    yield f"http://127.0.0.1:{port}", key, process
-    process.kill()
-    process.wait()
-
-
-def _answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/healthz").is_success
-    except httpx.ConnectError:
-        return False
-
-
-def test_a_stop_of_serve_ends_the_streams_in_order(serve: tuple[str, str, Any]) -> None:
-    address, key, process = serve
-    with httpx.Client(base_url=address, timeout=60) as client:
-        wait_for(lambda: _answers(client) or process.poll() is not None)
-        headers = {"Authorization": f"Bearer {key}", "X-Request-Id": new_id()}
+def test_a_stop_of_serve_ends_the_streams_in_order(
+    sqlite_template: Path, valkey_url: str, tmp_path: Path
+) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
+    api = Serving.on(f"sqlite:///{tmp_path / 'ledger.db'}", valkey_url, tmp_path, Role.VIEWER)
+    with api.running() as process, httpx.Client(base_url=api.url, timeout=60) as client:
+        headers = api.headers | {"X-Request-Id": new_id()}
         with client.stream("GET", "/v1/events/stream?after=0", headers=headers) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             lines = answer.iter_lines()
@@ -383,6 +359,5 @@ def test_a_stop_of_serve_ends_the_streams_in_order(serve: tuple[str, str, Any]) 
             # To its end, and not cut off.
             for _line in lines:
                 pass
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert "without completing" not in said
+        assert process.wait(60) == 0, api.said()
+    assert "without completing" not in api.said()

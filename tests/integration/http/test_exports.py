@@ -17,6 +17,7 @@ from bulksend.ledger import operator_log
 from bulksend.messaging import RefusedRow
 from bulksend.messaging.states import Kind
 from bulksend.operations.access import Role
+from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.ledger.conftest import Desk
 
 NUMBER = "447700900001"
@@ -60,6 +61,7 @@ def test_a_campaign_is_exported_masked_unless_asked_otherwise(api: Any, desk: De
     assert acts[-2:] == [("export", "csv, numbers masked"), ("export", "jsonl, numbers in full")]
 
 
+@ON_ONE_DATABASE
 def test_workbooks_and_parquet_files_can_be_read_back(api: Any, desk: Desk, tmp_path: Path) -> None:
     desk.queued(n=2)
     for format in ("xlsx", "parquet"):
@@ -95,6 +97,7 @@ def test_refused_rows_are_exported(api: Any, desk: Desk) -> None:
     assert api.get(shown["url"], Role.VIEWER).text.splitlines()[1] == "2,to,44***,is too short"
 
 
+@ON_ONE_DATABASE
 def test_only_its_requester_and_admins_may_fetch_an_export(api: Any, desk: Desk) -> None:
     desk.queued()
     made = api.post("/v1/exports", {"campaign": "spring"}, role=Role.VIEWER)
@@ -126,12 +129,14 @@ def test_exports_are_listed_newest_first_for_their_requester_and_for_admins(api:
     assert listed(Role.ADMIN, 2) == [ids[2], ids[0]]
 
 
+@ON_ONE_DATABASE
 def test_a_viewer_gets_no_numbers_in_full(api: Any, desk: Desk) -> None:
     desk.queued()
     asked = {"campaign": "spring", "masked": False}
     assert api.post("/v1/exports", asked, role=Role.VIEWER).status_code == 403
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize(
     ("asked", "status", "says"),
     [
@@ -151,6 +156,7 @@ def test_an_export_that_cannot_be_written_is_refused_at_once(
     assert says in answer.text
 
 
+@ON_ONE_DATABASE
 def test_a_file_is_gone_when_its_time_is_over(api: Any, desk: Desk) -> None:
     desk.queued()
     shown = ended(api, api.post("/v1/exports", {"campaign": "spring"}))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
+
+@ON_ONE_DATABASE
 def test_health_needs_no_key(api: Any) -> None:
     assert api.get("/healthz", role=None).json() == {"status": "ok"}
     assert api.get("/readyz", role=None).json() == {"status": "ok"}
 
 
+@ON_ONE_DATABASE
 def test_every_answer_has_a_request_id_and_a_callers_own_is_returned(api: Any) -> None:
     assert len(api.get("/healthz", role=None).headers["X-Request-Id"]) == 36
     own = api.get("/healthz", role=None, headers={"X-Request-Id": "from-me.1"})
@@ -18,6 +22,7 @@ def test_every_answer_has_a_request_id_and_a_callers_own_is_returned(api: Any) -
     assert unsafe.headers["X-Request-Id"] != "a b"
 
 
+@ON_ONE_DATABASE
 def test_the_documentation_loads_nothing_from_elsewhere(api: Any) -> None:
     page = api.get("/docs", role=None).text
     assert "http" not in page.replace("the HTTP API", "")
@@ -26,6 +31,7 @@ def test_the_documentation_loads_nothing_from_elsewhere(api: Any) -> None:
         assert api.get(f"/static/{file}", role=None).status_code == 200
 
 
+@ON_ONE_DATABASE
 def test_an_unknown_path_is_a_problem_with_its_request_id(api: Any) -> None:
     answer = api.get("/v1/nothing")
     assert answer.status_code == 404

@@ -20,6 +20,7 @@ from bulksend.ledger.schema import attempts, idempotent_requests, messages
 from bulksend.messaging.states import Kind
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 SENDER = "8615000579987"
 KEY = {"Idempotency-Key": "order-1"}
@@ -90,6 +91,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@ON_ONE_DATABASE
 def test_a_wrong_field_is_named_and_nothing_is_stored(api: Any) -> None:
     for changes, field in WRONG:
         answer = api.post("/v1/messages", message() | changes, headers=KEY)
@@ -97,12 +99,14 @@ def test_a_wrong_field_is_named_and_nothing_is_stored(api: Any) -> None:
     assert (count(api), count(api, idempotent_requests)) == (0, 0)
 
 
+@ON_ONE_DATABASE
 def test_a_body_that_is_no_request_is_a_problem(api: Any) -> None:
     for body in (b"", b"{", b"[]", b"7", b'{"messages": []}', b'{"messages": 1}', b'{"to": NaN}', b"\xff"):
         answer = api.request("POST", "/v1/messages", content=body, headers=JSON)
         assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json"), body
 
 
+@ON_ONE_DATABASE
 def test_what_no_request_may_have_is_refused_here_too(api: Any) -> None:
     """This endpoint does not go through the framework."""
     body, gzip = json.dumps(message()).encode(), {**JSON, "Content-Encoding": "gzip"}
@@ -129,6 +133,7 @@ def test_what_no_request_may_have_is_refused_here_too(api: Any) -> None:
     assert count(api) == 0
 
 
+@ON_ONE_DATABASE
 def test_a_body_that_is_too_large_is_refused(api: Any) -> None:
     large = b" " * (8 * 1024 * 1024 + 1)
     assert api.request("POST", "/v1/messages", content=large, headers=JSON).status_code == 413
@@ -160,6 +165,7 @@ def test_a_suppressed_recipient_is_answered_so(api: Any) -> None:
     assert api.post("/v1/messages", message()).json()["status"] == "suppressed"
 
 
+@ON_ONE_DATABASE
 def test_a_key_sends_only_its_kinds_and_from_its_senders(api: Any) -> None:
     with api.ledger.write() as tx:
         made = api_keys.add(
@@ -254,6 +260,7 @@ def test_a_caller_may_wait_for_the_ending(api: Any) -> None:
         assert waiting.result(60).json()["status"] == "accepted"
 
 
+@ON_ONE_DATABASE
 def test_a_wait_ends_after_its_time_and_holds_no_thread(api: Any) -> None:
     api.key(Role.ADMIN)
     began = time.monotonic()
@@ -284,6 +291,7 @@ def test_messages_are_found_in_pages(api: Any) -> None:
     assert api.get("/v1/messages?campaign=direct:nothing").status_code == 404
 
 
+@ON_ONE_DATABASE
 def test_a_wrong_filter_is_refused(api: Any) -> None:
     for query in ("limit=1001", "limit=0", "after=x", "status=lost", "since=yesterday", "phone=12"):
         assert api.get(f"/v1/messages?{query}").status_code == 422
@@ -302,11 +310,13 @@ def test_a_viewer_sees_no_number_and_no_content(api: Any) -> None:
     assert "447700900001" in api.get(f"/v1/messages/{id}", Role.SENDER).text
 
 
+@ON_ONE_DATABASE
 def test_a_code_is_shown_to_nobody(api: Any) -> None:
     id = api.post("/v1/messages", code()).json()["id"]
     assert "123456" not in api.get(f"/v1/messages/{id}", Role.ADMIN).text
 
 
+@ON_ONE_DATABASE
 def test_why_names_the_gate(api: Any) -> None:
     id = api.post("/v1/messages", message()).json()["id"]
     why = api.get(f"/v1/messages/{id}/why").json()
@@ -315,6 +325,7 @@ def test_why_names_the_gate(api: Any) -> None:
     assert why["gate"] in ("no_worker", "cold")
 
 
+@ON_ONE_DATABASE
 def test_why_waits_less_than_a_second_for_a_redis_that_says_nothing(api: Any) -> None:
     """In the quickest of some tries: the others may be a loaded machine's."""
     id = api.post("/v1/messages", message()).json()["id"]
@@ -335,6 +346,7 @@ def test_why_waits_less_than_a_second_for_a_redis_that_says_nothing(api: Any) ->
     assert took < 1.9
 
 
+@ON_ONE_DATABASE
 def test_an_unknown_id_is_not_found(api: Any) -> None:
     for path in ["/v1/messages/x", f"/v1/messages/{new_id()}", f"/v1/messages/{new_id()}/why"]:
         assert api.get(path).status_code == 404
@@ -371,6 +383,7 @@ def test_an_unknown_message_is_resolved_on_record(api: Any) -> None:
     assert api.post(f"/v1/messages/{id}/resolve", asked, Role.SENDER).status_code == 403
 
 
+@ON_ONE_DATABASE
 def test_a_key_resolves_only_messages_that_it_may_send(api: Any) -> None:
     with api.ledger.write() as tx:
         made = api_keys.add(tx, name="codes", role=Role.OPERATOR, kinds=[Kind.OTP], actor="test")
@@ -407,6 +420,7 @@ NOTHING_NAMED: list[dict[str, Any]] = [
 ]
 
 
+@ON_ONE_DATABASE
 def test_a_resolve_of_nothing_named_is_refused(api: Any) -> None:
     for more in NOTHING_NAMED:
         assert api.post("/v1/messages/resolve", {"as": "failed", "why": "x"} | more).status_code == 422

@@ -10,6 +10,7 @@ import pytest
 from bulksend.ledger import webhook_endpoints
 from bulksend.operations.access import Role
 from bulksend.settings import Settings
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 URL = "https://hooks.example.com/in?token=private"
 
@@ -81,6 +82,7 @@ def test_a_test_is_a_delivery_and_only_what_is_dead_is_replayed(api: Any) -> Non
     assert api.post(f"{path}/replay", {"since": "soon"}).status_code == 422
 
 
+@ON_ONE_DATABASE
 def test_a_request_that_is_not_possible_names_its_field(api: Any) -> None:
     for body, field in (
         ({"url": "https://10.0.0.1/"}, "url"),
@@ -95,6 +97,7 @@ def test_a_request_that_is_not_possible_names_its_field(api: Any) -> None:
         assert "hidden" not in answer.text
 
 
+@ON_ONE_DATABASE
 def test_only_an_admin_manages_webhooks(api: Any) -> None:
     id = added(api)["id"]
     requests = (
@@ -114,6 +117,7 @@ def test_only_an_admin_manages_webhooks(api: Any) -> None:
         assert answer.status_code == 403, (role, method, path)
 
 
+@ON_ONE_DATABASE
 def test_an_id_that_does_not_exist_is_not_found(api: Any) -> None:
     ids = (
         *("nothing", "00000000-0000-7000-8000-000000000000", "{00000000-0000-7000-8000-000000000000}"),

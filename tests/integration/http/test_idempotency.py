@@ -20,6 +20,7 @@ from bulksend.ledger.schema import accounts, idempotent_requests
 from bulksend.operations.access import Role
 from ops.http.idempotency import Once
 from ops.http.services import Sender
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 KEY = {"Idempotency-Key": "order-1"}
 router = APIRouter()
@@ -100,6 +101,7 @@ def test_a_key_with_another_body_is_refused(app: Any) -> None:
     assert count(app) == 2
 
 
+@ON_ONE_DATABASE
 def test_a_query_belongs_to_what_is_asked_and_not_to_where_a_key_counts(app: Any) -> None:
     app.post("/accounts", {"id": "a"}, headers=KEY)
     other = app.post("/accounts?attempt=2", {"id": "b"}, headers=KEY)
@@ -107,6 +109,7 @@ def test_a_query_belongs_to_what_is_asked_and_not_to_where_a_key_counts(app: Any
     assert count(app) == 2
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("type_", ["Application/JSON", "application/vnd.shop+json"])
 def test_a_key_counts_for_every_type_of_json(app: Any, type_: str) -> None:
     headers = {**KEY, "Content-Type": type_}
@@ -173,6 +176,7 @@ def test_a_request_that_still_runs_is_not_started_again(app: Any) -> None:
     assert count(app) == 1
 
 
+@ON_ONE_DATABASE
 def test_a_malformed_key_is_refused(app: Any) -> None:
     for key in ("", "a" * 256, "tab\there"):
         assert app.post("/accounts", {"id": "a"}, headers={"Idempotency-Key": key}).status_code == 422

@@ -8,6 +8,7 @@ import pytest
 
 from bulksend.ledger import operator_log
 from bulksend.operations.access import Role
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 
 def test_a_key_is_made_shown_once_used_and_revoked(api: Any) -> None:
@@ -57,6 +58,7 @@ def test_keys_are_listed_in_pages(api: Any) -> None:
     assert api.get("/v1/keys", params={"after": "nothing"}).status_code == 422
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -9,12 +9,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bulksend.metrics import HostMetrics
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 
+@ON_ONE_DATABASE
 def test_without_a_token_there_are_no_metrics(api: Any) -> None:
     assert api.get("/metrics").status_code == 404
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("more_settings", [{"BULKSEND_METRICS_TOKEN": "m-token"}], indirect=True)
 def test_metrics_are_read_with_their_own_token_and_not_with_a_key(api: Any) -> None:
     assert api.get("/metrics", role=None).status_code == 401
@@ -24,6 +27,7 @@ def test_metrics_are_read_with_their_own_token_and_not_with_a_key(api: Any) -> N
     assert 'bulksend_info{version="' in found.text
 
 
+@ON_ONE_DATABASE
 def test_requests_are_counted_by_the_template_of_their_route(api: Any) -> None:
     api.get("/v1/campaigns/447700900123")
     api.get("/nowhere/447700900123")

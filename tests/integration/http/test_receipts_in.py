@@ -21,6 +21,7 @@ from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.receipt_tokens import TokenRing
 from bulksend.operations.receipts import read_callbacks
 from ops.http.receipts_in import MOST_BYTES, REMEMBERED_S, _Tokens
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 OK = {"code": 0, "message": "ok"}
 
@@ -101,6 +102,7 @@ def test_tokens_are_as_old_as_the_begin_of_their_read() -> None:
     assert 2 * REMEMBERED_S <= 1
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_body_above_three_megabytes_is_refused(api: Any, token: str, chunked: bool) -> None:
     body = b"x" * (MOST_BYTES + 1)
@@ -110,6 +112,7 @@ def test_a_body_above_three_megabytes_is_refused(api: Any, token: str, chunked: 
     assert [len(callback.body) for callback in stored(api)] == [MOST_BYTES]
 
 
+@ON_ONE_DATABASE
 def test_metas_check_of_the_address_is_answered_by_whoever_knows_the_token(api: Any, token: str) -> None:
     asked = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": token}
     right = api.get(f"/v1/receipts/{token}", role=None, params=asked)
@@ -119,6 +122,7 @@ def test_metas_check_of_the_address_is_answered_by_whoever_knows_the_token(api: 
     assert stored(api) == []
 
 
+@ON_ONE_DATABASE
 def test_another_method_is_not_allowed(api: Any, token: str) -> None:
     assert api.request("DELETE", f"/v1/receipts/{token}", None).status_code == 405
 

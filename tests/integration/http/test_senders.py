@@ -11,6 +11,7 @@ from bulksend.ledger import operator_log, senders
 from bulksend.messaging.outcome import Scope
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
+from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.ledger.conftest import Desk
 
 PHONE = "8615000579987"
@@ -35,6 +36,7 @@ def test_senders_are_listed_and_changed(api: Any, sender: str) -> None:
     assert api.get(sender).json() == changed.json()
 
 
+@ON_ONE_DATABASE
 def test_a_limit_that_is_none_is_refused(api: Any, sender: str) -> None:
     for asked in ({"rate": 0}, {"rate": "fast"}, {"quota": 0}, {"quota": "many"}, {"quota": 1.5}, {"rat": 1}):
         refused = api.request("PATCH", sender, Role.OPERATOR, json=asked)
@@ -79,6 +81,7 @@ def test_workers_are_told_of_a_resume_after_its_commit(api: Any, sender: str) ->
     assert not api.services.limiter().paused()
 
 
+@ON_ONE_DATABASE
 def test_acts_need_a_reason_an_operator_and_a_sender_on_record(api: Any, sender: str) -> None:
     assert api.post(f"{sender}/pause", {}).status_code == 422
     assert api.post(f"{sender}/pause", {"why": "x"}, role=Role.SENDER).status_code == 403

@@ -8,6 +8,7 @@ import pytest
 
 from bulksend.ledger import event_numbers, stats
 from bulksend.operations.access import Role
+from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.ledger.conftest import SENDER, Desk
 
 PATH = "/v1/stats"
@@ -29,6 +30,7 @@ def test_the_sums_of_the_last_days_are_shown_by_what_is_asked(api: Any) -> None:
     assert api.get(PATH, params={"by": "hour", "to": "2020-01-01T00:00Z"}).json()["items"] == []
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize(
     "asked",
     [

@@ -12,6 +12,7 @@ import pytest
 from bulksend.ledger import operator_log
 from bulksend.operations.access import Role
 from ops.http.body_limits import DEFAULT
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 ADA, BOB = "12025550123", "447700900123"
 LIST = "/v1/suppressions"
@@ -26,6 +27,7 @@ def post_import(api: Any, rows: str, role: Role = Role.OPERATOR, headers: Any = 
     return api.request("POST", f"{LIST}/import", role, files=files, headers=headers or {})
 
 
+@ON_ONE_DATABASE
 def test_only_a_form_with_a_file_may_be_large(api: Any) -> None:
     headers = {"Content-Type": "application/json", "Idempotency-Key": "import-1"}
     body = iter([b" " * DEFAULT, b" "])
@@ -85,6 +87,7 @@ def test_a_repeated_post_is_done_once(api: Any) -> None:
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize(
     "asked",
     [
@@ -118,6 +121,7 @@ def test_an_import_tells_first_and_then_suppresses_all(api: Any) -> None:
     assert list((Path(api.services.settings.upload_dir) / "suppressions").iterdir()) == []
 
 
+@ON_ONE_DATABASE
 def test_an_import_that_cannot_be_read_fails_with_the_remedy(api: Any) -> None:
     failed = ended(api, post_import(api, "name\nAda\n"))
     assert failed["status"] == "failed"
@@ -136,6 +140,7 @@ def test_a_repeated_import_is_one_job(api: Any) -> None:
     assert list((Path(api.services.settings.upload_dir) / "suppressions").iterdir()) == []
 
 
+@ON_ONE_DATABASE
 def test_only_operators_suppress(api: Any) -> None:
     assert api.post(LIST, {"phone": ADA, "reason": "x"}, role=Role.SENDER).status_code == 403
     assert post_import(api, f"phone\n{ADA}\n", role=Role.SENDER).status_code == 403

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from bulksend.errors import AccessDenied
 from bulksend.messaging.states import Kind
 from bulksend.operations.access import Principal, Role
+from tests.integration.http.conftest import ON_ONE_DATABASE
 
 #: Health and documentation; they tell nothing of the ledger's contents. Receipts come by a token of their own.
 WITHOUT_A_KEY = {
@@ -104,6 +105,7 @@ def routes_of(app: Any) -> set[tuple[str, str]]:
     return found
 
 
+@ON_ONE_DATABASE
 def test_every_route_has_its_role(api: Any) -> None:
     assert routes_of(api.client.app) == WITHOUT_A_KEY | BY_ANOTHER_TOKEN | ANY_KEY | set(NEEDS)
 
@@ -115,6 +117,7 @@ def ask(client: TestClient, method: str, path: str, key: str | None) -> int:
     return client.request(method, filled, headers=headers).status_code
 
 
+@ON_ONE_DATABASE
 def test_each_role_may_what_its_routes_say_and_no_more(api: Any) -> None:
     for (method, path), needed in NEEDS.items():
         assert ask(api.client, method, path, None) == 401, f"{method} {path} without a key"
@@ -127,17 +130,20 @@ def test_each_role_may_what_its_routes_say_and_no_more(api: Any) -> None:
             assert refused is not role.includes(needed), f"{method} {path} as {role}: {status}"
 
 
+@ON_ONE_DATABASE
 def test_a_route_for_any_key_takes_each_role_and_none_without_a_key(api: Any) -> None:
     for method, path in ANY_KEY:
         assert ask(api.client, method, path, None) == 401
         assert {ask(api.client, method, path, api.key(role)) for role in Role} == {200}
 
 
+@ON_ONE_DATABASE
 def test_what_needs_no_key_takes_none(api: Any) -> None:
     assert {ask(api.client, *route, None) for route in WITHOUT_A_KEY if route[1] != "/static"} == {200}
     assert {ask(api.client, *route, api.key(Role.ADMIN)) for route in BY_ANOTHER_TOKEN} <= {401, 404}
 
 
+@ON_ONE_DATABASE
 def test_the_documentation_asks_for_a_key_where_one_is_needed(api: Any) -> None:
     paths = api.get("/openapi.json", None).json()["paths"]
     with_key = {
