@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import campaign_creation, campaigns, continuation, senders, sent_before, suppressions
+from bulksend.ledger import (
+    campaign_creation,
+    campaigns,
+    continuation,
+    senders,
+    sent_before,
+    suppressions,
+    templates,
+)
+from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.continuation import Continuation
@@ -238,13 +247,19 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
         state.notes = continuation.rest_notes(tx, way, way.into)
         if way.into is None:
             check_due(way.new, now_ms)
+            _check_template(tx, way.new)
     elif (existing := campaigns.by_key(tx, new.key)) is not None:
         campaign_creation.check_matches(tx, existing, new)
         state.repeats = existing
     else:
         check_due(new, now_ms)
+        _check_template(tx, new)
         state.alike = [] if plan.again else campaign_creation.with_same_content(tx, new)
     return state
+
+
+def _check_template(tx: Connection, new: NewCampaign) -> None:
+    templates.check_new(tx, new.kind, new.type, new.content, field=new.naming("content"), lock=False)
 
 
 def _count(

@@ -236,12 +236,12 @@ def why_not(tx: Connection, kind: Kind, type: str, content: str, *, lock: bool =
     return f"template {used[0]} has no language {used[1]} at the vendor: use one of {listed}"
 
 
-def check_new(tx: Connection, kind: Kind, type: str, content: str, *, field: str) -> None:
+def check_new(tx: Connection, kind: Kind, type: str, content: str, *, field: str, lock: bool = True) -> None:
     """Raises InvalidValue when a content does not fit its template, by what is known of it.
 
-    A change that commits after this transaction finds the campaign and pauses it.
+    With ``lock`` a change that commits after this transaction finds the campaign and pauses it.
     """
-    why = why_not(tx, kind, type, content, lock=True)
+    why = why_not(tx, kind, type, content, lock=lock)
     if why is not None:
         raise InvalidValue(field, "", why)
 

@@ -74,6 +74,8 @@ ENDPOINTS: Mapping[str, str] = {
     "senders resume": "POST /v1/senders/{phone}/resume",
     "senders set": "PATCH /v1/senders/{phone}",
     "suppressions add": "POST /v1/suppressions",
+    "templates list": "GET /v1/templates",
+    "templates show": "GET /v1/templates/{name}",
     "tokens list": "GET /v1/receipt-tokens",
     "users add": "POST /v1/users",
     "users list": "GET /v1/users",
