@@ -88,7 +88,7 @@ def test_of_two_requests_with_one_claim_one_is_stored_with_its_answer(
     producer: Producer, ledger: Database
 ) -> None:
     ready = [producer.direct.read(message(n)) for n in range(2)]
-    producer.direct.register(ready[0].send.sender)
+    producer.direct.register(ready[0])
     requests = [keyed("k", scope=("me", "POST", "/"), body=f"{n}", cipher=CIPHER) for n in range(2)]
     taken = producer.direct.take(
         [
