@@ -1,11 +1,12 @@
-"""One-time codes over HTTP beside a blast, set against the Python producer in the same run.
+"""One-time codes over HTTP, alone and beside a blast, set against the Python producer in the same run.
 
     ./run bench http [--backend postgresql,sqlite] [--queued 200000] [--seconds 10] [--rate 300] [--write]
 
-One ``serve`` process, one worker, one relay. The blast goes at the sender's rate, ``--blast`` a second, meanwhile
-``--at-once`` callers ask at the same instant, ``--rate`` messages a second in all; each call has an Idempotency-Key.
-The same through ``Producer.send`` from as many threads. Both take turns, and what all turns of one found is taken
-together: in its first seconds a blast costs more. Last without the blast, as fast as the callers can.
+One ``serve`` process, one worker, one relay. ``--at-once`` callers ask at the same instant, ``--rate`` messages a
+second in all; each call has an Idempotency-Key. First nothing else is sent, then a blast at the sender's rate,
+``--blast`` a second. The same through ``Producer.send`` from as many threads. Both take turns, and what all turns of
+one found is taken together: in its first seconds a blast costs more. Last without the blast, as fast as the callers
+can.
 
 ``call``: from the request to its answer. ``POST``: from the request to the vendor's socket. All processes, the callers
 and the vendor included, share the cores of one machine. ``--write`` writes docs/http-performance.md and its data.
@@ -223,14 +224,17 @@ class Bench:
         at.wait("serve answers", self._serves)
 
     def figures(self) -> list[Figure]:
-        """Both ways as fast as they can, then both beside a blast."""
+        """Both ways with nothing else, beside a blast, and as fast as they can."""
         one, rate = self._options, float(self._options.rate)
         self._measure("HTTP", None, 1.0)  # opens the connections
         self._measure("Python", None, 1.0)
-        self._at.send(people(self._at.folder / "people.csv", one.queued))
         working = [self._at.worker(), self._at.relay()]
-        self._at.wait("the blast goes", lambda: self._at.vendor.count() > 3 * one.blast, 120)
-        found = self._in_turns("beside a blast", rate)
+        self._measure("HTTP", rate, 1.0)  # opens the worker's connections
+        found = self._in_turns("nothing else", rate)
+        sent = self._at.vendor.count()
+        self._at.send(people(self._at.folder / "people.csv", one.queued))
+        self._at.wait("the blast goes", lambda: self._at.vendor.count() > sent + 3 * one.blast, 120)
+        found += self._in_turns("beside a blast", rate)
         for child in working:
             child.ask_to_stop()
             child.wait_or_kill(40)
@@ -309,9 +313,9 @@ _PAGE = """\
 Made by `./run bench http --write` on {date}; the data is `docs/http-performance.json`. {machine}
 
 One `bulksend serve`, one worker, one relay, a PostgreSQL with fsync on or SQLite, a Valkey and a vendor that answers
-after 50 ms, all on the same cores as the {at_once} callers. *Beside a blast*: the callers ask at the same instant,
-{rate:g} calls a second in all, while a campaign of {queued:,} goes out at the sender's rate of {blast:,} a second. *All
-they can*: each caller asks again at once, no worker runs. A call over HTTP has an Idempotency-Key, one from Python a
+after 50 ms, all on the same cores as the {at_once} callers. *Nothing else*: the callers ask at the same instant,
+{rate:g} calls a second in all. *Beside a blast*: meanwhile a campaign of {queued:,} goes out at the sender's rate of
+{blast:,} a second. *All they can*: each caller asks again at once, no worker runs. A call over HTTP has an Idempotency-Key, one from Python a
 key; both commit before they return. HTTP and Python take turns.
 
 | ledger | callers | calls a second | call p50 | call p99 | POST p50 | POST p99 | blast a second | CPU of serve |

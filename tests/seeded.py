@@ -40,6 +40,7 @@ def seed(ask: Ask, services: Services) -> Ids:
         "senders": [SENDER],
         "exports": [export(ask, "spring")],
         "import": [_import(ask)],
+        "templates": ["login"],
     }
     paused = (f"/v1/campaigns/{campaigns[1]}", f"/v1/senders/{SENDER}", "/v1/account")
     for path in (f"/v1/campaigns/{campaigns[0]}", *paused):

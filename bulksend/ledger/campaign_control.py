@@ -181,10 +181,9 @@ def check_retry(campaign: Campaign) -> None:
         )
 
 
-def _is_retried(id: str) -> list[ColumnElement[bool] | TextClause]:
-    """The messages that ``retry_failed`` queues again."""
+def _is_retried() -> list[ColumnElement[bool] | TextClause]:
+    """The messages of a campaign that ``retry_failed`` queues again."""
     return [
-        messages.c.campaign_id == id,
         messages.c.status == Status.FAILED.value,
         messages.c.kind != Kind.OTP.value,
         messages.c.payload.is_not(None),
@@ -196,7 +195,8 @@ def _is_retried(id: str) -> list[ColumnElement[bool] | TextClause]:
 def count_retried(tx: Connection, id: str) -> int:
     """How many messages ``retry_failed`` would queue again."""
     set_statement_timeout(tx, 0)
-    return int(tx.execute(select(func.count()).select_from(messages).where(*_is_retried(id))).scalar_one())
+    found = select(func.count()).select_from(messages).where(messages.c.campaign_id == id, *_is_retried())
+    return int(tx.execute(found).scalar_one())
 
 
 def retry_failed(database: Database, id: str, *, actor: str, why: str, at_once: int = RETRIED_AT_ONCE) -> int:
@@ -228,7 +228,7 @@ def retry_some(
     campaign = get(tx, id)
     check_retry(campaign)
     set_statement_timeout(tx, 0)
-    wanted = [*_is_retried(id), messages.c.ended_at <= ended_by]
+    wanted = [messages.c.campaign_id == id, *_is_retried(), messages.c.ended_at <= ended_by]
     if after:
         wanted.append(messages.c.id > after)
     found = select(cast(messages.c.id, Text)).where(*wanted).order_by(messages.c.id).limit(limit)
@@ -237,8 +237,9 @@ def retry_some(
         return 0, ""
     count = tx.execute(
         update(messages)
-        # The conditions again: an answer or a receipt may have come meanwhile.
-        .where(among(tx, messages.c.id, ids), *_is_retried(id))
+        # The conditions again: an answer or a receipt may have come meanwhile. Not the campaign, by which PostgreSQL
+        # with outdated statistics would find the rows.
+        .where(among(tx, messages.c.id, ids), *_is_retried())
         .values(
             status=Status.QUEUED.value,
             tries=0,
