@@ -37,6 +37,7 @@ from producer import Producer
 FIRST_CODE = 8_000_000
 #: How often HTTP and Python take turns.
 TURNS = 3
+BLAST = "beside a blast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ class Bench:
         sent = self._at.vendor.count()
         self._at.send(people(self._at.folder / "people.csv", one.queued))
         self._at.wait("the blast goes", lambda: self._at.vendor.count() > sent + 3 * one.blast, 120)
-        found += self._in_turns("beside a blast", rate)
+        found += self._in_turns(BLAST, rate)
         for child in working:
             child.ask_to_stop()
             child.wait_or_kill(40)
@@ -264,16 +265,16 @@ class Bench:
             call_p99=call_p99,
             post_p50=post_p50,
             post_p99=post_p99,
-            blast=sum(sent) / wall if sent else None,
+            blast=sum(sent) / wall if BLAST in name else None,
             serve_cpu_us=sum(turn.serve_cpu for turn in turns) / len(took) * 1e6 if over_http else None,
         )
 
     def _measure(self, way: str, rate: float | None, seconds: float) -> Turn:
-        beside = rate is not None
+        sends = rate is not None
         load = Load(self._next, self._options.at_once, rate, seconds)
         self._next += 200_000
         vendor, parts = self._at.vendor, {"serve": self._at.parts["serve"]}
-        before, count, began = cost(parts), vendor.count() if beside else 0, time.monotonic()
+        before, count, began = cost(parts), vendor.count() if sends else 0, time.monotonic()
         if way.startswith("HTTP"):
             calls = asyncio.run(_over_http(self._port, self._key, load))
         else:
@@ -283,7 +284,7 @@ class Bench:
         took = [ended - calls.began[to] for to, ended in calls.ended.items()]
         waits: list[float] = []
         sent = None
-        if beside:
+        if sends:
             sent = vendor.count() - count - len(took)
             self._at.wait(
                 "every code is sent",
@@ -315,8 +316,10 @@ Made by `./run bench http --write` on {date}; the data is `docs/http-performance
 One `bulksend serve`, one worker, one relay, a PostgreSQL with fsync on or SQLite, a Valkey and a vendor that answers
 after 50 ms, all on the same cores as the {at_once} callers. *Nothing else*: the callers ask at the same instant,
 {rate:g} calls a second in all. *Beside a blast*: meanwhile a campaign of {queued:,} goes out at the sender's rate of
-{blast:,} a second. *All they can*: each caller asks again at once, no worker runs. A call over HTTP has an Idempotency-Key, one from Python a
-key; both commit before they return. HTTP and Python take turns.
+{blast:,} a second. *All they can*: each caller asks again at once, no worker runs.
+
+A call over HTTP has an Idempotency-Key, one from Python a key; both commit before they return. HTTP and Python take
+turns.
 
 | ledger | callers | calls a second | call p50 | call p99 | POST p50 | POST p99 | blast a second | CPU of serve |
 |---|---|---|---|---|---|---|---|---|
