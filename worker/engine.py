@@ -238,13 +238,14 @@ class Engine:
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        await self._releaser.idle()
-        await self._settler.idle()
-        await self._give_back_unopened()
+        # Results come to rest before anything else is tried: a ledger that is away costs seconds each time, and the
+        # process waits for this thread only so long.
+        await asyncio.gather(self._releaser.idle(), self._settler.idle())
         unsettled = self.in_flight.unsettled
         if unsettled:
             path = self._spool.save(list(unsettled.values()))
             log.error("results_spooled", count=len(unsettled), file=path.name)
+        await self._give_back_unopened()
         lease = self._lease.newest
         if lease is not None:
             try:

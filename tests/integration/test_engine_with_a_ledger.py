@@ -522,9 +522,9 @@ def test_a_worker_removes_the_messages_of_a_cancelled_campaign_before_their_turn
         assert done.held > 300
         with ledger.read() as tx:
             statuses = campaigns.status_counts(tx, campaign.id)
-        # One that was `sending` is cancelled too where its POST did not begin.
+        # The few that were `sending` are cancelled by their worker where it missed their slots.
         stopped = done.waiting + done.held
-        assert stopped <= statuses["cancelled"] <= stopped + done.sending
+        assert stopped <= statuses["cancelled"] <= stopped + 5
         while rig.engine.in_flight.ids():
             assert time.monotonic() - began < 60, rig.engine.totals
             time.sleep(0.01)
