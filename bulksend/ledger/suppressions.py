@@ -25,6 +25,8 @@ _MESSAGES_LOOKED_AT, _MESSAGES_OF_EACH = 1_000, 100
 #: The sources of a suppression that a person asked for, by a word or by WhatsApp's switch; the same way lifts it.
 STOP_WORD, SWITCH = "stop word", "whatsapp preference"
 LIFT = "lift suppression"
+#: Begins the error of a message that a suppression ended.
+SUPPRESSED = "suppressed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Suppression:
 def scopes_of(kind: Kind) -> tuple[str, ...]:
     """The scopes that apply to a kind: ``marketing`` does not apply to one-time codes and utility messages."""
     return SCOPES if kind is Kind.MARKETING else ("all",)
+
+
+def why(reason: str) -> str:
+    """The error of a message that a suppression ended. Its first word names the rule, as in ``audiences``."""
+    return f"{SUPPRESSED}: {reason}"
 
 
 #: Scope, subject and reason of what suppresses one of {recipients}, and of every suppressed country. The condition on

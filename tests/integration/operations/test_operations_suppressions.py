@@ -63,7 +63,8 @@ def test_only_the_scope_that_is_named_is_removed(ledger: Database) -> None:
 def test_an_import_counts_people_and_refuses_rows_one_by_one(ledger: Database) -> None:
     add(ledger, ADA)
     unreadable = RefusedRow(4, "row", "", "is not valid UTF-8")
-    rows = [(1, "+1 202 555 0123"), (2, "(202) 555-0123"), (3, "nobody"), unreadable, (5, BOB)]
+    given = [(1, "+1 202 555 0123"), (2, "(202) 555-0123"), (3, "nobody"), (5, BOB)]
+    rows = [*(ReadRow(*row) for row in given), unreadable]
     report = import_suppressions(
         ledger,
         rows,
@@ -87,7 +88,7 @@ def test_an_import_is_on_record_with_its_file(ledger: Database) -> None:
     name = "a long name of a file with the people who opted out in April.csv"
     import_suppressions(
         ledger,
-        [(1, ADA)],
+        [ReadRow(1, ADA)],
         scope="all",
         reason="old list",
         file_name=name,
