@@ -299,8 +299,9 @@ def _count(
     with nullcontext() if database is None else database.read() as tx:
         if audience.require_consent:
             new = _agreed(made, tx, new)
-        if tx is not None:
-            reasons = suppressions.reasons_for(tx, [message.recipient for message in new], kind)
+        if tx is not None and new:
+            first_due = max(state.now_ms, min(message.due_at for message in new))
+            reasons = suppressions.reasons_for(tx, [message.recipient for message in new], kind, at=first_due)
             if state.audience is not None:
                 left_out = audiences.left_out(tx, state.audience, new, reasons, state.now_ms)
     for n, message in enumerate(new):

@@ -126,8 +126,10 @@ def message_rows(
     if not prepared:
         return []
     recipients = {of.message.recipient for of in prepared}
-    reasons = suppressions.reasons_for(tx, recipients, campaign.kind)
     now = read_clock(tx) if now is None else now
+    # A suppression that ends before the first of them is due, such as a cool-down of a day, does not concern them.
+    first_due = max(now, min(of.message.due_at for of in prepared))
+    reasons = suppressions.reasons_for(tx, recipients, campaign.kind, at=first_due)
     left_out: Mapping[int, str] = {}
     if campaign.audience is not None:
         left_out = audiences.left_out(tx, campaign.audience, [of.message for of in prepared], reasons, now)
