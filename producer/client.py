@@ -151,9 +151,9 @@ class Producer:
 
         ``rows`` is read several times and must give the same rows each time; an iterator is kept in memory instead.
 
-        Raises CampaignNotFound when ``into``, ``exclude`` or ``only`` names none, SamePeople when rows are for people who have the same message of an earlier campaign, InvalidInput when
-        the campaign as a whole is wrong or ``key`` belongs to another one, LedgerUnreachable when the ledger does not
-        answer.
+        Raises CampaignNotFound when ``into``, ``exclude`` or ``only`` names none, SamePeople when rows are for people
+        who have the same message of an earlier campaign, InvalidInput when the campaign as a whole is wrong or ``key``
+        belongs to another one, LedgerUnreachable when the ledger does not answer.
         """
         if into is not None and (again or key is not None):
             raise InvalidInput("into excludes key and again: it names the campaign already")

@@ -191,8 +191,8 @@ def plan_file(
     """Check everything that can be checked before the first row.
 
     ``content`` is a file of the vendor's Content, or its JSON text. ``default_region``, ``default_timezone`` and
-    ``default_cap`` are those of the settings. Raises InvalidInput when an argument, the content or the file is wrong; ``naming`` writes the
-    arguments in errors.
+    ``default_cap`` are those of the settings. Raises InvalidInput when an argument, the content or the file is wrong;
+    ``naming`` writes the arguments in errors.
     """
     if region is not None:
         default_region = checked_region(region, naming("region"))

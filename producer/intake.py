@@ -108,9 +108,9 @@ class Intake:
         includes people who have the same message of another campaign.
 
         Raises SamePeople when some have it and neither is given; CampaignNotFound for an unknown campaign of the
-        audience; InvalidInput when the key belongs to a campaign of
-        other rows, content or options, when the due time is long past, or when one-time codes cannot be encrypted;
-        IntakeInterrupted when the campaign is cancelled or taken over meanwhile.
+        audience; InvalidInput when the key belongs to a campaign of other rows, content or options, when the due time
+        is long past, or when one-time codes cannot be encrypted; IntakeInterrupted when the campaign is cancelled or
+        taken over meanwhile.
         """
         self.check_can_store(new.kind)
         with self.database.read() as tx:

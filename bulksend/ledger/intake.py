@@ -190,9 +190,7 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cip
     _keep_consents(tx, campaign, prepared)
     without_consent = _without_consent(tx, campaign, new)
     audiences.lock_cap(tx, campaign.audience)
-    rows = message_rows(
-        tx, campaign, [of for of in new if of.message.row not in without_consent], cipher
-    )
+    rows = message_rows(tx, campaign, [of for of in new if of.message.row not in without_consent], cipher)
     insert_rows(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].message.row}")
@@ -210,17 +208,13 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cip
 def _keep_consents(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared]) -> None:
     """Put the consents of all rows on record, also of those that are stored already."""
     given = [
-        (message.recipient, consent)
-        for message, _, _ in prepared
-        if (consent := message.consent) is not None
+        (message.recipient, consent) for message, _, _ in prepared if (consent := message.consent) is not None
     ]
     if given:
         consents.record(tx, campaign.id, given, now=read_clock(tx))
 
 
-def _without_consent(
-    tx: Connection, campaign: Campaign, new: Sequence[Prepared]
-) -> dict[int, RefusedRow]:
+def _without_consent(tx: Connection, campaign: Campaign, new: Sequence[Prepared]) -> dict[int, RefusedRow]:
     """The rows of people who never agreed, by their number, where the campaign needs consent."""
     if not new or not Audience.from_json(campaign.audience).require_consent:
         return {}

@@ -115,7 +115,9 @@ def reasons_for(
         sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted))
     else:
         sql, rows = _SUPPRESSING_ARRAY, {"rows": array([subject for (subject,) in subject_rows(wanted)])}
-    sql = sql.format(recipients=table(tx, RECIPIENTS), now=now_sql(tx) if at is None else "CAST(:at AS BIGINT)")
+    sql = sql.format(
+        recipients=table(tx, RECIPIENTS), now=now_sql(tx) if at is None else "CAST(:at AS BIGINT)"
+    )
     given = rows if at is None else {**rows, "at": at}
     reasons = SuppressionReasons(
         (row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), given)

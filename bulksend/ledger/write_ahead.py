@@ -158,7 +158,7 @@ def open_in_one_statement(
     """``open_attempts`` as a single statement without a transaction: one round trip to PostgreSQL and not four.
 
     Returns the ids of the attempts that are open now; call ``open_attempts`` for the others. None says that a pause,
-    cancellation, suppression or cap may concern one of the messages and that nothing was changed: call ``open_attempts``
+    cancellation, suppression or cap may concern one of the messages and that nothing was changed: ``open_attempts``
     for all. Not for SQLite, which writes to one table in a statement.
     """
     blockers, blocker_parameters = _blockers(tx, openings, account, caps)

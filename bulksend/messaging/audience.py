@@ -150,7 +150,9 @@ def read_audience(
     is_marketing = kind is Kind.MARKETING
     if cap is not None and not is_marketing:
         raise InvalidValue(
-            naming("cap"), cap[:40], f"counts marketing messages, and these are of kind {kind.value}; leave it out"
+            naming("cap"),
+            cap[:40],
+            f"counts marketing messages, and these are of kind {kind.value}; leave it out",
         )
     wanted = cap if cap is not None else default_cap if is_marketing else None
     return Audience(

@@ -169,8 +169,12 @@ def _consent(row: Mapping[str, object], facts: PlanningContext) -> Consent | Non
     if source is None and given_at is None:
         return None
     if source is None or given_at is None:
-        empty, other = ("consent_source", "consent_at") if source is None else ("consent_at", "consent_source")
-        raise InvalidValue(empty, "", f"is empty beside a {other}: a consent has both; fill it, or clear both")
+        empty, other = (
+            ("consent_source", "consent_at") if source is None else ("consent_at", "consent_source")
+        )
+        raise InvalidValue(
+            empty, "", f"is empty beside a {other}: a consent has both; fill it, or clear both"
+        )
     source = source.strip()
     if len(source) > CONSENT_SOURCE_MAX or not source.isprintable() or REPLACEMENT_CHARACTER in source:
         raise InvalidValue(

@@ -89,8 +89,9 @@ def import_suppressions(
     dry_run: bool = False,
     also: Callable[[Connection, ImportReport], None] = lambda _tx, _report: None,
 ) -> ImportReport:
-    """Suppress the number of each row, all in one transaction, in which ``also`` is called. Rows that the reader refused
-    are counted and reported with those refused here. A row with ``own`` cells keeps its scope, reason, source and end.
+    """Suppress the number of each row, all in one transaction, in which ``also`` is called. Rows that the reader
+    refused are counted and reported with those refused here. A row with ``own`` cells keeps its scope, reason, source
+    and end.
 
     With ``dry_run`` nothing is suppressed, and the report says what would be. ``source`` None: the file and the actor.
     """
@@ -125,7 +126,9 @@ def import_suppressions(
             done = report(
                 sum(
                     suppressions.add_many(tx, asked[said], **said._asdict())
-                    for said in sorted(asked, key=lambda said: (said.scope, said.reason, said.source, said.until or 0))
+                    for said in sorted(
+                        asked, key=lambda said: (said.scope, said.reason, said.source, said.until or 0)
+                    )
                 )
             )
             operator_log.record(

@@ -36,7 +36,9 @@ def posted(tx: Connection, upload_id: str) -> dict[str, Any]:
             "refused_count": campaign.refused,
         }
         refused = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, REFUSED_ANSWERED)]
-    report = {"suppressed_by": {}, "superseded": 0, "repeated": False, "notes": []} | json.loads(upload.report or "{}")
+    report = {"suppressed_by": {}, "superseded": 0, "repeated": False, "notes": []} | json.loads(
+        upload.report or "{}"
+    )
     return {
         "campaign_id": id,
         "status": status,

@@ -82,7 +82,10 @@ def test_a_campaign_leaves_people_out_and_says_by_which_rule(api: Any) -> None:
     posted = [api.post("/v1/campaigns", second).json() for _ in range(2)]
     for said in (forecast, *posted):
         assert (said["messages"], said["suppressed"], said["suppressed_by"]) == (3, 3, {"cap": 3}), said
-        assert [(row["row"], row["field"]) for row in said["refused"]] == [(4, "consent_at"), (5, "consent_at")]
+        assert [(row["row"], row["field"]) for row in said["refused"]] == [
+            (4, "consent_at"),
+            (5, "consent_at"),
+        ]
     shown = api.get(f"/v1/campaigns/{posted[0]['campaign_id']}").json()
     assert shown["audience"] == {
         "cap": "1/7d",

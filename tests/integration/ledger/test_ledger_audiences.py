@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from bulksend.errors import CampaignNotFound
-from bulksend.ledger import audiences, campaign_control, campaigns, consents, suppressions
+from bulksend.ledger import audiences, campaign_control, campaigns, consents, intake, suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import messages
@@ -109,7 +111,9 @@ def test_a_sent_message_counts_when_it_was_sent(desk: Any) -> None:
     for _ in range(2):
         first = blast(desk, ADA)
         desk.accepted(ids(desk, first))
-    desk.sql("UPDATE messages SET due_at = due_at - :far, sent_at = sent_at - :near", far=30 * DAY, near=6 * DAY)
+    desk.sql(
+        "UPDATE messages SET due_at = due_at - :far, sent_at = sent_at - :near", far=30 * DAY, near=6 * DAY
+    )
     assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {ADA: "cap"}
     desk.sql("UPDATE messages SET sent_at = sent_at - :day", day=DAY)
     assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {}
@@ -200,6 +204,20 @@ def test_a_message_does_not_count_for_its_own_cap(desk: Any) -> None:
     # The same write-ahead once more: only the answer to its COMMIT was lost.
     assert desk.open(lease, openings, caps=caps).attempts == {openings[0].attempt_id}
     desk.settle(openings[0], Accepted("mid", "rid"))
+
+
+def test_of_two_campaigns_that_are_taken_in_at_once_one_reaches_a_person(desk: Any) -> None:
+    one, other = (desk.campaign(audience=Audience(cap=Cap(1, DAY)).to_json()) for _ in range(2))
+    taking = threading.Thread(target=desk.take, args=(other, to(desk, ADA)))
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with desk.database.write() as tx:
+        intake.store_chunk(tx, one, after_row=0, planned=[to(desk, ADA)], refused=(), cipher=desk.cipher)
+        taking.start()
+        # SQLite has one writer anyway.
+        while not desk.database.is_sqlite and taking.is_alive() and not desk.scalar(waits):
+            time.sleep(0.01)
+    taking.join()
+    assert (left_out(desk, one), left_out(desk, other)) == ({}, {ADA: "cap"})
 
 
 def test_rows_of_people_who_never_agreed_are_refused(desk: Any) -> None:

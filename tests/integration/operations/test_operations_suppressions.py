@@ -111,8 +111,17 @@ def test_an_export_is_imported_as_it_was(ledger: Database) -> None:
     for subject in (ADA, "country:FR"):
         remove_suppressions(ledger, subject, scope=None, actor="bob", why="lost")
     rows = [ReadRow(n, row["to"], row) for n, row in enumerate(exported, 1)]
-    bad = [ReadRow(4, ADA, {**exported[0], "scope": "some"}), ReadRow(5, ADA, {**exported[0], "until": "soon"})]
-    named = {"scope": "marketing", "reason": "r", "file_name": "s.csv", "actor": "ann", "default_region": None}
+    bad = [
+        ReadRow(4, ADA, {**exported[0], "scope": "some"}),
+        ReadRow(5, ADA, {**exported[0], "until": "soon"}),
+    ]
+    named = {
+        "scope": "marketing",
+        "reason": "r",
+        "file_name": "s.csv",
+        "actor": "ann",
+        "default_region": None,
+    }
     for dry_run in (True, False):
         report = import_suppressions(ledger, [*rows, *bad], dry_run=dry_run, **named)  # type: ignore[arg-type]
         assert (report.rows, report.people, report.added, report.before) == (5, 3, 3, 0)

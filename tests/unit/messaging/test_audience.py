@@ -40,7 +40,9 @@ def test_a_cap_is_a_number_of_messages_in_a_time(text: str, cap: Cap, shown: str
     assert parse_cap(shown) == cap
 
 
-@pytest.mark.parametrize("text", ["", "2", "2/", "/7d", "0/7d", "-1/7d", "2/week", "2/7d/1d", "2/0s", "99999/7d"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "2/", "/7d", "0/7d", "-1/7d", "2/week", "2/7d/1d", "2/0s", "99999/7d"]
+)
 def test_what_is_no_cap_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(InvalidValue) as refused:
         parse_cap(text, field="--cap")
@@ -68,13 +70,10 @@ def test_a_cap_holds_in_every_span_with_the_message(days: list[int], at: int, to
     assert exceeds_cap([day * DAY for day in days], at * DAY, TWICE_A_WEEK) is too_many
 
 
-@given(
-    st.lists(st.integers(0, 60), max_size=12), st.integers(0, 60), st.integers(1, 4), st.integers(1, 20)
-)
+@given(st.lists(st.integers(0, 60), max_size=12), st.integers(0, 60), st.integers(1, 4), st.integers(1, 20))
 def test_a_cap_is_what_a_count_of_every_span_says(times: list[int], at: int, most: int, within: int) -> None:
     counts = [
-        sum(start <= time < start + within for time in times)
-        for start in range(at - within + 1, at + 1)
+        sum(start <= time < start + within for time in times) for start in range(at - within + 1, at + 1)
     ]
     assert exceeds_cap(times, at, Cap(most, within)) is (max(counts) >= most)
 
