@@ -101,19 +101,22 @@ def left_out(
     audience = Audience.from_json(kept)
     if not planned or not (audience.cap or audience.exclude or audience.only):
         return {}
-    of_person = _before(tx, audience, planned)
+    # The forms of each person's number; the first stands for the person.
+    forms = [number_forms(message.recipient) for message in planned]
+    due = [max(message.due_at, now) for message in planned]
+    of_person = _before(tx, audience, {form for of in forms for form in of}, min(due), max(due))
     found: dict[int, str] = {}
     times: dict[str, list[int]] = {}
-    for n, message in enumerate(planned):
-        person = canonical_number(message.recipient)
+    for n, (message, (person, *_), at) in enumerate(zip(planned, forms, due, strict=True)):
         before = of_person.get(person, ())
-        why = _by_people(audience, before) if before or audience.only else None
+        if not (before or audience.only or message.explicit_key):
+            continue
+        why = _by_people(audience, before)
         if why is None and audience.cap is not None and message.recipient not in suppressed:
             counted = times.get(person)
             if counted is None:
-                counted = [at for each in before if (at := each.counted_at(now)) is not None]
-            at = max(message.due_at, now)
-            if counted and exceeds_cap(counted, at, audience.cap):
+                counted = [when for each in before if (when := each.counted_at(now)) is not None]
+            if exceeds_cap(counted, at, audience.cap):
                 why = cap_error(audience.cap)
             elif message.explicit_key:
                 # Only by keys of the producer's has one person several messages of a campaign.
@@ -143,17 +146,15 @@ def _is_of(people: PeopleOf, before: Sequence[_Before]) -> bool:
 
 
 def _before(
-    tx: Connection, audience: Audience, planned: Sequence[NewMessage]
+    tx: Connection, audience: Audience, forms: Collection[str], first_due: int, last_due: int
 ) -> Mapping[str, Sequence[_Before]]:
-    """The messages by person that may leave one of ``planned`` out."""
+    """The messages by person, to any of these forms of a number, that may leave one out that is due in this time."""
     since = until = 0
     if audience.cap is not None:
-        due = [message.due_at for message in planned]
-        since, until = min(due) - audience.cap.within_ms, max(due) + audience.cap.within_ms
+        since, until = first_due - audience.cap.within_ms, last_due + audience.cap.within_ms
     ids = list({of.campaign for of in (*audience.exclude, *audience.only)})
-    forms = list({form for message in planned for form in number_forms(message.recipient)})
     if tx.dialect.name == "sqlite":
-        sql, given = _SQLITE, {"recipients": json.dumps(forms), "campaigns": json.dumps(ids)}
+        sql, given = _SQLITE, {"recipients": json.dumps(list(forms)), "campaigns": json.dumps(ids)}
     else:
         sql, given = _POSTGRESQL, {"recipients": array(forms), "campaigns": array(ids)}
     found: dict[str, list[_Before]] = {}
