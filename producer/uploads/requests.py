@@ -221,5 +221,5 @@ def _derived_key(scope: str, idempotency_key: str) -> str:
 
 def report_json(report: Mapping[str, Any]) -> str:
     """What an upload keeps of its intake's report: the campaign has the counts and the refused rows."""
-    kept = ("suppressed_by", "superseded", "repeated", "resumed_at", "notes", "continued")
+    kept = ("superseded", "repeated", "resumed_at", "notes", "continued")
     return json.dumps({name: report[name] for name in kept if name in report})
