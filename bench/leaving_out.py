@@ -2,7 +2,7 @@
 
     python -m bench.leaving_out [--rows 1000000] [--rounds 1] [--backend postgresql,sqlite] [--earlier 0.1]
 
-Campaigns of so many people each are taken in by turns, with and without, each of people of its own. Part of them,
+Campaigns of this many people each are taken in by turns, with and without, each of people of its own. Part of them,
 ``--earlier``, have a message of an earlier campaign, which the asking campaigns exclude and cap; one in a hundred is in
 a cool-down. One process, rows from memory, nothing is sent.
 """

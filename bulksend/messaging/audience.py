@@ -23,7 +23,7 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """At most so many marketing messages to a person in any span of this length, over all campaigns."""
+    """The most marketing messages to a person in any span of this length, over all campaigns."""
 
     most: int
     within_ms: int
