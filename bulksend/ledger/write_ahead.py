@@ -211,14 +211,14 @@ _OVER_CAP = f"""
 UNION ALL SELECT 'cap', z.id, '' FROM (
     SELECT CAST(p.id AS text) AS id FROM {{sent}}
     WHERE m.id <> p.id AND m.kind = 'marketing' AND m.status IN ({listed(SENT | {Status.SENDING, Status.UNKNOWN})})
-      AND m.sent_at > {{now}} - p.within
+      AND m.sent_at > {{now}} - p.span_ms
     GROUP BY p.id, p.most HAVING count(*) >= p.most) AS z
 """  # noqa: S608 - our own words
 _SENT_TO = {
     "sqlite": "{rows} CROSS JOIN messages AS m ON m.recipient = p.form",
     "postgresql": "{rows} CROSS JOIN LATERAL (SELECT * FROM messages AS x WHERE x.recipient = p.form OFFSET 0) AS m",
 }
-_CAPPED = {"id": "uuid", "form": "text", "most": "integer", "within": "bigint"}
+_CAPPED = {"id": "uuid", "form": "text", "most": "integer", "span_ms": "bigint"}
 
 
 _PHONES = {"phone": "text"}
@@ -250,7 +250,7 @@ def _blockers(
         sent = _SENT_TO[tx.dialect.name].format(rows=table(tx, _CAPPED, "capped"))
         sql += _OVER_CAP.format(sent=sent, now=now_sql(tx))
         capped = [
-            (message.id, form, cap.most, cap.within_ms)
+            (message.id, form, cap.most, cap.span_ms_ms)
             for message in messages_of
             if (cap := caps.get(message.campaign_id)) is not None
             for form in number_forms(message.recipient)

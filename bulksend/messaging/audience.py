@@ -72,8 +72,8 @@ class PeopleOf:
 
 
 def parse_people(texts: Sequence[str], *, field: str) -> tuple[PeopleOf, ...]:
-    """``CAMPAIGN`` or ``CAMPAIGN:undelivered``, each once. Raises InvalidValue."""
-    found = dict.fromkeys(_people(text, field) for text in texts)
+    """``CAMPAIGN`` or ``CAMPAIGN:undelivered``, each once; one text is one of them. Raises InvalidValue."""
+    found = dict.fromkeys(_people(text, field) for text in ([texts] if isinstance(texts, str) else texts))
     if len(found) > _MOST_NAMED:
         raise InvalidValue(field, f"{len(found)} campaigns", f"may be at most {_MOST_NAMED}")
     return tuple(found)

@@ -84,10 +84,11 @@ def test_a_cap_is_what_a_count_of_every_span_says(times: list[int], at: int, mos
         (["spring"], (PeopleOf("spring"),)),
         (["spring:undelivered", "a:b"], (PeopleOf("spring", undelivered=True), PeopleOf("a:b"))),
         (["spring", " spring "], (PeopleOf("spring"),)),
+        ("spring", (PeopleOf("spring"),)),
         ([], ()),
     ],
 )
-def test_people_of_a_campaign_are_named_by_it(texts: list[str], people: tuple[PeopleOf, ...]) -> None:
+def test_people_of_a_campaign_are_named_by_it(texts: list[str] | str, people: tuple[PeopleOf, ...]) -> None:
     assert parse_people(texts, field="--exclude") == people
 
 
