@@ -250,7 +250,7 @@ def _blockers(
         sent = _SENT_TO[tx.dialect.name].format(rows=table(tx, _CAPPED, "capped"))
         sql += _OVER_CAP.format(sent=sent, now=now_sql(tx))
         capped = [
-            (message.id, form, cap.most, cap.span_ms_ms)
+            (message.id, form, cap.most, cap.within_ms)
             for message in messages_of
             if (cap := caps.get(message.campaign_id)) is not None
             for form in number_forms(message.recipient)
