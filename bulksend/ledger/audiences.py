@@ -171,5 +171,6 @@ def left_out_by_rule(tx: Connection, campaign_id: str) -> dict[str, int]:
         else func.split_part(messages.c.error, ":", 1)
     )
     of = messages.c.campaign_id == campaign_id, messages.c.status == Status.SUPPRESSED.value
-    counts = dict(tx.execute(select(word, func.count()).where(*of).group_by(word)).tuples().all())
+    found = tx.execute(select(word, func.count()).where(*of).group_by(word))
+    counts = {str(rule): int(count) for rule, count in found}
     return {rule: counts[rule] for rule in RULES if rule in counts}

@@ -77,7 +77,7 @@ def test_a_cap_counts_what_all_campaigns_send_to_a_person(desk: Any) -> None:
     )
     assert desk.read(audiences.left_out_by_rule, third.id) == {"cap": 2}
     # Who was left out has not had it.
-    assert left_out(desk, blast(desk, BOB, audience=Audience(cap=CAP))) == {}
+    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=Cap(3, 7 * DAY)))) == {}
 
 
 def test_a_cap_counts_single_sends_and_no_other_kinds(desk: Any) -> None:
