@@ -97,6 +97,7 @@ def measure(backend: str, many: int, rounds: int, earlier: float) -> None:
         spring = take(intake, 0, 2 * rounds * many, step=round(1 / earlier)).campaign_id
         audience = Audience(cap=Cap(2, 7 * DAY_MS), exclude=(PeopleOf(spring),))
         seconds: dict[bool, list[float]] = {False: [], True: []}
+        cpu: dict[bool, list[float]] = {False: [], True: []}
         left_out: dict[str, int] = {}
         for turn in range(2 * rounds):
             # Once the one begins, once the other.
@@ -104,16 +105,18 @@ def measure(backend: str, many: int, rounds: int, earlier: float) -> None:
             first = turn * many
             if asks:
                 cool_down(database, first, many)
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             report = take(intake, first, many, audience=audience if asks else None)
             seconds[asks].append(time.perf_counter() - began)
+            cpu[asks].append(time.process_time() - used)
             if asks:
                 left_out = report.suppressed_by
         database.close()
     bare, asked = (many / statistics.median(seconds[asks]) for asks in (False, True))
+    own = [statistics.median(cpu[asks]) / many * 1e6 for asks in (False, True)]
     sys.stdout.write(
         f"{backend:10} {many:,} people: {bare:,.0f} rows/s, and {asked:,.0f} rows/s with cap, cool-down and exclusion: "
-        f"{(1 - asked / bare) * 100:.1f} % less; left out: {left_out}\n"
+        f"{(1 - asked / bare) * 100:.1f} % less; our CPU {own[0]:.1f} and {own[1]:.1f} us a row; left out: {left_out}\n"
     )
     sys.stdout.flush()
 
