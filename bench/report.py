@@ -51,6 +51,7 @@ BullMQ, which writes a row before each POST as well, and still knows no limits, 
 | our worker alone, by part | `python -m bench.sending` |
 | what each step costs the ledger | `python -m bench.ledger_steps` |
 | a large file into the ledger | `python -m bench.intake` |
+| the same with a cap, cool-downs and another campaign left out | `python -m bench.leaving_out` |
 | a one-time code under a blast | `python -m bench.otp` |
 | one-time codes over HTTP under a blast, beside the Python producer | `./run bench http` |
 | how exactly limits are held, and how much of them is used | `python -m bench.pacing` |

@@ -27,6 +27,8 @@ from bulksend.messaging import (
     map_columns,
     parse_recipient,
 )
+from bulksend.messaging.argument_naming import as_python_argument
+from bulksend.messaging.audience import read_audience
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.units import (
     check_duration_ms,
@@ -64,6 +66,7 @@ class Producer:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        default_cap: str | None = None,
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -73,6 +76,7 @@ class Producer:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
+        self._default_cap = default_cap
         self.direct = DirectSends(
             database,
             publisher,
@@ -111,6 +115,7 @@ class Producer:
             default_region=settings.default_region,
             timezone=settings.timezone,
             default_rate=settings.default_rate,
+            default_cap=settings.cap,
         )
 
     def submit(
@@ -127,6 +132,10 @@ class Producer:
         ttl: timedelta | None = None,
         rate: str | float | None = None,
         on_unknown: str | None = None,
+        cap: str | None = None,
+        exclude: Sequence[str] = (),
+        only: Sequence[str] = (),
+        require_consent: bool = False,
         again: bool = False,
         into: str | None = None,
     ) -> IntakeReport:
@@ -137,11 +146,14 @@ class Producer:
         does not have yet. By default a message that may have gone out is held (``on_unknown``). Refused rows are in
         ``refused``.
 
+        ``cap`` (``2/7d``, or ``none``), ``exclude`` and ``only`` (``CAMPAIGN`` or ``CAMPAIGN:undelivered``) leave
+        people out, and ``require_consent`` refuses rows of people whose consent is not on record.
+
         ``rows`` is read several times and must give the same rows each time; an iterator is kept in memory instead.
 
-        Raises SamePeople when rows are for people who have the same message of an earlier campaign, InvalidInput when
-        the campaign as a whole is wrong or ``key`` belongs to another one, LedgerUnreachable when the ledger does not
-        answer.
+        Raises CampaignNotFound when ``into``, ``exclude`` or ``only`` names none, SamePeople when rows are for people
+        who have the same message of an earlier campaign, InvalidInput when the campaign as a whole is wrong or ``key``
+        belongs to another one, LedgerUnreachable when the ledger does not answer.
         """
         if into is not None and (again or key is not None):
             raise InvalidInput("into excludes key and again: it names the campaign already")
@@ -175,6 +187,15 @@ class Producer:
             on_unknown=parse_choice(OnUnknown, on_unknown or OnUnknown.HOLD, field="on_unknown"),
             created_by=self._created_by,
             timezone=self._timezone,
+            audience=read_audience(
+                message_kind,
+                cap=cap,
+                exclude=exclude,
+                only=only,
+                require_consent=require_consent,
+                default_cap=self._default_cap,
+                naming=as_python_argument,
+            ).to_json(),
             given=arguments_given(
                 at=at,
                 ttl=ttl,
@@ -182,6 +203,7 @@ class Producer:
                 on_unknown=on_unknown,
                 name=None if into is not None else name,
                 key=key,
+                audience={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
             ),
         )
         with self._database.translated_errors():

@@ -24,6 +24,7 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
+from bulksend.messaging.audience import Audience, read_audience
 from bulksend.messaging.column_names import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.data_quality import merge_tag_notes
@@ -64,6 +65,7 @@ class FilePlan:
     ttl_ms: int | None
     rate: float | None
     on_unknown: OnUnknown
+    audience: Audience
     given_key: str | None
     digest: Future[str]
     """The hash of file, content and sender. Another thread computes it, which takes long for a large file."""
@@ -149,6 +151,7 @@ class FilePlan:
             created_by=self.created_by,
             id=self.campaign_id,
             timezone=self.timezone,
+            audience=self.audience.to_json(),
             given=self.given,
             naming=self.naming,
         )
@@ -167,11 +170,16 @@ def plan_file(
     ttl: str | None = None,
     rate: str | None = None,
     on_unknown: str | None = None,
+    cap: str | None = None,
+    exclude: Sequence[str] = (),
+    only: Sequence[str] = (),
+    require_consent: bool = False,
     key: str | None = None,
     again: bool = False,
     into: str | None = None,
     default_region: str | None = None,
     default_timezone: str | None = None,
+    default_cap: str | None = None,
     region: str | None = None,
     timezone: str | None = None,
     encoding: str | None = None,
@@ -182,9 +190,9 @@ def plan_file(
 ) -> FilePlan:
     """Check everything that can be checked before the first row.
 
-    ``content`` is a file of the vendor's Content, or its JSON text. ``default_region`` and ``default_timezone`` are
-    those of the settings. Raises InvalidInput when an argument, the content or the file is wrong; ``naming`` writes the
-    arguments in errors.
+    ``content`` is a file of the vendor's Content, or its JSON text. ``default_region``, ``default_timezone`` and
+    ``default_cap`` are those of the settings. Raises InvalidInput when an argument, the content or the file is wrong;
+    ``naming`` writes the arguments in errors.
     """
     if region is not None:
         default_region = checked_region(region, naming("region"))
@@ -229,13 +237,30 @@ def plan_file(
         template=template,
         kind=message_kind,
         name=check_name((name or replace_surrogates(path.stem))[:200], naming("name"), 200),
-        given=arguments_given(at=at, ttl=ttl, rate=rate, on_unknown=on_unknown, name=name, key=key),
+        given=arguments_given(
+            at=at,
+            ttl=ttl,
+            rate=rate,
+            on_unknown=on_unknown,
+            name=name,
+            key=key,
+            audience={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
+        ),
         again=again,
         into=into,
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms, naming("at")),
         ttl_ms=None if ttl is None else parse_duration_ms(ttl, field=naming("ttl")),
         rate=None if rate is None else parse_rate(rate, field=naming("rate")),
         on_unknown=parse_choice(OnUnknown, on_unknown or "hold", field=naming("on_unknown")),
+        audience=read_audience(
+            message_kind,
+            cap=cap,
+            exclude=exclude,
+            only=only,
+            require_consent=require_consent,
+            default_cap=default_cap,
+            naming=naming,
+        ),
         given_key=_key(key, again, naming("key")),
         digest=digest,
         default_region=default_region,

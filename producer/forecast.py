@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -13,8 +13,10 @@ from sqlalchemy import Connection
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import (
+    audiences,
     campaign_creation,
     campaigns,
+    consents,
     continuation,
     senders,
     sent_before,
@@ -27,10 +29,10 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.continuation import Continuation
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.intake import no_consent
 from bulksend.ledger.message_rows import NewMessage
-from bulksend.messaging import (
-    Kind,
-)
+from bulksend.messaging import Kind, canonical_number
+from bulksend.messaging.audience import Audience
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.units import (
     format_duration,
@@ -39,7 +41,7 @@ from bulksend.messaging.units import (
 )
 from producer.files import FilePlan
 from producer.intake import check_due
-from producer.intake_report import same_people
+from producer.intake_report import same_people, with_rules
 from producer.rows import IntakeRequest, RowPlanner, SupersededCodes
 
 #: Planned messages of one query.
@@ -92,6 +94,8 @@ class Forecast:
     messages: int = 0
     duplicates: int = 0
     suppressed: int = 0
+    suppressed_by: Counter[str] = field(default_factory=Counter)
+    """The suppressed by what would end them."""
     superseded: int = 0
     """The duplicates that are one-time codes with a newer row."""
     refused_count: int = 0
@@ -135,7 +139,7 @@ class Forecast:
             "messages": f"{self.messages:,}",
             "in it already": f"{self.found.total():,}" if self.continues else None,
             "duplicates": f"{self.duplicates:,}",
-            "suppressed": f"{self.suppressed:,}",
+            "suppressed": with_rules(self.suppressed, self.suppressed_by),
             "refused": f"{self.refused_count:,}",
             "begins": None if begins is None else format_instant(begins),
             "last due": format_instant(max(self.due)) if spread else None,
@@ -155,6 +159,7 @@ class Forecast:
             "messages": self.messages,
             "duplicates": self.duplicates,
             "suppressed": self.suppressed,
+            "suppressed_by": dict(self.suppressed_by),
             "refused": [
                 {"row": r.row, "field": r.field, "value": r.value, "why": r.why} for r in self.refused
             ],
@@ -200,7 +205,7 @@ def forecast(plan: FilePlan, database: Database | None, cipher: Cipher) -> Forec
         made.refuse(chunk.refused)
         messages = [message for message in chunk.planned if seen.add(message.key)]
         made.duplicates += chunk.superseded + len(chunk.planned) - len(messages)
-        _count(made, database, messages, state.alike, cipher, plan.kind)
+        _count(made, database, messages, state, cipher, plan.kind)
     if state.continues is None:
         made.refusal = same_people(made.rows, made.found, state.alike, new, state.now_ms)
     made.notes = [*plan.notes, *plan.skipped_notes, *rows.notes, *state.notes]
@@ -217,6 +222,8 @@ class LedgerState:
     alike: Sequence[Campaign] = ()
     repeats: Campaign | None = None
     continues: Continuation | None = None
+    audience: str | None = None
+    """Whom the campaign leaves out, with the ids of the campaigns that it names."""
     notes: Sequence[str] = ()
 
 
@@ -228,15 +235,19 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
             raise InvalidInput(
                 f"{plan.naming('into')}: there is no ledger yet, and so no campaign {plan.into!r}"
             )
+        if named := [*plan.audience.exclude, *plan.audience.only]:
+            option = plan.naming("exclude" if plan.audience.exclude else "only")
+            raise InvalidInput(f"{option}: there is no ledger yet, and so no campaign {named[0].campaign!r}")
         check_due(plan.campaign(now_ms), now_ms)
-        return LedgerState(now_ms)
+        return LedgerState(now_ms, audience=plan.audience.to_json())
     senders.check_spelling(tx, plan.sender, plan.naming("sender"))
     now_ms = read_clock(tx)
     state = LedgerState(now_ms)
     record = senders.by_phones(tx, [plan.sender]).get(plan.sender)
     if record is not None:
         state.rate, state.quota = record.rate, record.quota
-    new = plan.campaign(now_ms)
+    new = audiences.resolved(tx, plan.campaign(now_ms))
+    state.audience = new.audience
     if plan.into is not None:
         state.continues = way = continuation.plan_continuation(tx, plan.into, new)
         state.alike = [
@@ -245,6 +256,7 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
             *campaign_creation.with_same_content(tx, new),
         ]
         state.notes = continuation.rest_notes(tx, way, way.into)
+        state.audience = way.new.audience if way.into is None else way.into.audience
         if way.into is None:
             check_due(way.new, now_ms)
             _check_template(tx, way.new)
@@ -266,27 +278,49 @@ def _count(
     made: Forecast,
     database: Database | None,
     messages: Sequence[NewMessage],
-    alike: Sequence[Campaign],
+    state: LedgerState,
     cipher: Cipher,
     kind: Kind,
 ) -> None:
     """Count these messages and their due times."""
     having: dict[int, str] = {}
-    suppressed: Collection[str] = ()
     if database is not None:
         with database.read() as tx:
-            having = sent_before.sent_before(tx, alike, messages, cipher)
-            suppressed = suppressions.reasons_for(tx, [message.recipient for message in messages], kind)
+            having = sent_before.sent_before(tx, state.alike, messages, cipher)
             if made.continues is not None:
                 having = {**having, **sent_before.possibly_sent(tx, made.continues.cancelled, messages)}
                 if made.continues.into is not None:
                     having |= sent_before.already_stored(tx, made.continues.into, messages)
     made.found.update(having.values())
-    for n, message in enumerate(messages):
-        if made.continues is not None and n in having:
-            continue
+    new = [m for n, m in enumerate(messages) if made.continues is None or n not in having]
+    audience = Audience.from_json(state.audience)
+    reasons: Collection[str] = ()
+    left_out: Mapping[int, str] = {}
+    with nullcontext() if database is None else database.read() as tx:
+        if audience.require_consent:
+            new = _agreed(made, tx, new)
+        if tx is not None and new:
+            first_due = max(state.now_ms, min(message.due_at for message in new))
+            reasons = suppressions.reasons_for(tx, [message.recipient for message in new], kind, at=first_due)
+            if state.audience is not None:
+                left_out = audiences.left_out(tx, state.audience, new, reasons, state.now_ms)
+    for n, message in enumerate(new):
         made.messages += 1
-        if message.recipient in suppressed:
-            made.suppressed += 1
+        if message.recipient in reasons:
+            made.suppressed_by[suppressions.SUPPRESSED] += 1
+        elif n in left_out:
+            made.suppressed_by[left_out[n].partition(":")[0]] += 1
         else:
             made.due[message.due_at] += 1
+            continue
+        made.suppressed += 1
+
+
+def _agreed(made: Forecast, tx: Connection | None, messages: Sequence[NewMessage]) -> list[NewMessage]:
+    """Those of people whose consent is on record or in their row; the others are refused."""
+    agreed = {canonical_number(m.recipient) for m in messages if m.consent is not None}
+    if tx is not None:
+        agreed |= consents.having(tx, {message.recipient for message in messages})
+    without = [m for m in messages if canonical_number(m.recipient) not in agreed]
+    made.refuse([no_consent(message) for message in without])
+    return [m for m in messages if canonical_number(m.recipient) in agreed]

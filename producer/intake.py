@@ -6,7 +6,7 @@ import gc
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +17,7 @@ from bulksend.broker import batches
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
 from bulksend.ledger import (
+    audiences,
     campaign_control,
     campaign_creation,
     campaigns,
@@ -106,11 +107,14 @@ class Intake:
         ``into`` is the id or name of a campaign that the rows continue, without those that it has already. ``again``
         includes people who have the same message of another campaign.
 
-        Raises SamePeople when some have it and neither is given; InvalidInput when the key belongs to a campaign of
-        other rows, content or options, when the due time is long past, or when one-time codes cannot be encrypted;
-        IntakeInterrupted when the campaign is cancelled or taken over meanwhile.
+        Raises SamePeople when some have it and neither is given; CampaignNotFound for an unknown campaign of the
+        audience; InvalidInput when the key belongs to a campaign of other rows, content or options, when the due time
+        is long past, or when one-time codes cannot be encrypted; IntakeInterrupted when the campaign is cancelled or
+        taken over meanwhile.
         """
         self.check_can_store(new.kind)
+        with self.database.read() as tx:
+            new = audiences.resolved(tx, new)
         source = IntakeRequest(rows, new, template, default_region, timezone)
         if into is not None:
             return self._finish(self._continue(into, source), max_refused)
@@ -152,7 +156,7 @@ class Intake:
     def create(self, tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
         """The campaign without its rows, and whether its sender is new. Raises InvalidInput as ``create_or_find``."""
         new_sender = senders.register(tx, new.sender, rate=self.default_rate)
-        campaign, _ = campaign_creation.create_or_find(tx, new)
+        campaign, _ = campaign_creation.create_or_find(tx, audiences.resolved(tx, new))
         return campaign, new_sender
 
     def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
@@ -329,9 +333,11 @@ class Intake:
         with self.database.read() as tx:
             campaign = campaigns.get(tx, report.campaign_id)
             refused = list(campaigns.refused_rows(tx, campaign.id, max_refused))
+            by_rule = audiences.left_out_by_rule(tx, campaign.id) if campaign.suppressed else {}
         report.rows = campaign.rows_read
         report.messages, report.duplicates = campaign.messages, campaign.duplicates
         report.suppressed, report.refused_count = campaign.suppressed, campaign.refused
+        report.suppressed_by = by_rule
         report._campaign = campaign
         report.refused = [RefusedRow(**row) for row in refused]
         return report
@@ -349,9 +355,16 @@ class _Scan:
 
 
 def arguments_given(
-    *, at: object, ttl: object, rate: object, on_unknown: object, name: object, key: object
+    *,
+    at: object,
+    ttl: object,
+    rate: object,
+    on_unknown: object,
+    name: object,
+    key: object,
+    audience: Mapping[str, object],
 ) -> dict[str, str]:
-    """The arguments that are given: column of the campaign -> name of the argument."""
+    """The arguments that are given: column of the campaign -> name of the argument; one of those of ``audience``."""
     asked = {
         "due_at": ("at", at),
         "ttl_ms": ("ttl", ttl),
@@ -360,7 +373,9 @@ def arguments_given(
         "name": ("name", name),
         "key": ("key", key),
     }
-    return {column: argument for column, (argument, value) in asked.items() if value is not None}
+    given = {column: argument for column, (argument, value) in asked.items() if value is not None}
+    of_audience = next((argument for argument, value in audience.items() if value), None)
+    return given if of_audience is None else given | {"audience": of_audience}
 
 
 def check_due(new: NewCampaign, now_ms: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import campaign_creation
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.suppressions import SUPPRESSED
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import counted, format_age
@@ -24,6 +25,8 @@ class IntakeReport:
     messages: int = 0
     duplicates: int = 0
     suppressed: int = 0
+    suppressed_by: dict[str, int] = field(default_factory=dict)
+    """The suppressed by what ended them: ``suppressed``, ``cap``, ``exclude``, ``only``."""
     refused: list[RefusedRow] = field(default_factory=list)
     """The first refused rows."""
     refused_count: int = 0
@@ -54,6 +57,7 @@ class IntakeReport:
             "messages": self.messages,
             "duplicates": self.duplicates,
             "suppressed": self.suppressed,
+            "suppressed_by": self.suppressed_by,
             "refused": [row._asdict() for row in self.refused],
             "refused_count": self.refused_count,
             "superseded": self.superseded,
@@ -72,6 +76,12 @@ class Continued:
     messages: int = 0
     already: int = 0
     """Rows that this campaign, or another one with the same message, has already."""
+
+
+def with_rules(suppressed: int, by: Mapping[str, int]) -> str:
+    """Text: how many messages were left out, and by what where a rule of the campaign left out any."""
+    rules = ", ".join(f"{rule} {count:,}" for rule, count in by.items())
+    return f"{suppressed:,}" + (f" ({rules})" if by.keys() - {SUPPRESSED} else "")
 
 
 class SamePeople(InvalidInput):

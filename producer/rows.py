@@ -125,7 +125,7 @@ _sorted_json = make_json_encoder(separators=(", ", ": "), sort_keys=True)
 
 def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMessage:
     """The ledger's form of a planned row of a campaign."""
-    row, to, key, variables, due_at, expires_at = plan
+    row, to, key, variables, due_at, expires_at, consent = plan
     text = _sorted_json(variables)
     # Positional arguments: keywords take half as long again.
     return NewMessage(
@@ -139,4 +139,5 @@ def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMe
         text,
         due_at,
         expires_at,
+        consent,
     )

@@ -13,7 +13,7 @@ from bulksend.messaging import RefusedRow
 from bulksend.messaging.argument_naming import ArgumentNaming
 from bulksend.messaging.column_names import ColumnMapping
 from bulksend.messaging.surrogates import replace_surrogates
-from bulksend.operations.suppressions import ImportReport, import_suppressions
+from bulksend.operations.suppressions import OWN_COLUMNS, ImportReport, ReadRow, import_suppressions
 from producer.files import given_columns
 from producer.reading import RowSource, open_rows
 
@@ -71,8 +71,13 @@ class SuppressionFile:
 
 def _recipients(
     source: RowSource, columns: ColumnMapping, on_row: Callable[[], None]
-) -> Iterator[tuple[int, object] | RefusedRow]:
-    """Of each row its number in the file and the recipient as written, or why it cannot be read."""
+) -> Iterator[ReadRow | RefusedRow]:
+    """Each row as it is read, or why it cannot be."""
+    is_export = columns.names.keys() >= set(OWN_COLUMNS)
     for row in source:
         on_row()
-        yield row if isinstance(row, RefusedRow) else (row.row, columns.rename(row.values).get("to"))
+        if isinstance(row, RefusedRow):
+            yield row
+        else:
+            cells = columns.rename(row.values)
+            yield ReadRow(row.row, cells.get("to"), cells if is_export else None)

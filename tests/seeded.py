@@ -72,7 +72,11 @@ def _done(answer: Any) -> dict[str, Any]:
 
 
 def _campaign(ask: Ask, name: str) -> str:
-    rows = [{"to": NUMBER, "code": CODE}, *({"to": f"4477009{n:05}", "code": CODE} for n in range(5))]
+    agreed = {"consent_source": f"a call to {NUMBER}", "consent_at": "2026-01-01T00:00:00Z"}
+    rows = [
+        {"to": NUMBER, "code": CODE, **agreed},
+        *({"to": f"4477009{n:05}", "code": CODE} for n in range(5)),
+    ]
     refused = [{"to": f"{NUMBER}x", "code": CODE}, {"to": f"{NUMBER}00000", "code": CODE}, {NUMBER: CODE}]
     body = {
         "name": name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Required, TypedDict
 
@@ -37,6 +37,10 @@ class Campaign(TypedDict, total=False):
     ttl_seconds: float
     rate: float | str
     on_unknown: str
+    cap: str
+    exclude: Sequence[str]
+    only: Sequence[str]
+    require_consent: bool
     timezone: str
     region: str
     map: Mapping[str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, false, func, select, update
@@ -41,6 +41,8 @@ class CampaignOptions:
     rate: float | None
     on_unknown: OnUnknown
     created_by: str
+    audience: str | None = field(default=None, kw_only=True)
+    """An ``Audience`` as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, insert, update
 
 from bulksend.errors import BulksendError
+from bulksend.ledger import audiences, consents
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaign_creation import Rivals
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import (
     QUEUED,
@@ -26,8 +28,9 @@ from bulksend.ledger.message_rows import (
 )
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.ledger.sent_before import StoredKeys, possibly_sent, sent_before, stored_keys
+from bulksend.messaging.audience import Audience
 from bulksend.messaging.masking import mask_phone
-from bulksend.messaging.number_forms import is_same_person
+from bulksend.messaging.number_forms import canonical_number, is_same_person
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
 
@@ -184,7 +187,10 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cip
     again = [of.message for of in prepared if first.setdefault(of.message.key, of) is not of]
     stored = stored_keys(tx, campaign, first)
     new = [of for key, of in first.items() if key not in stored]
-    rows = message_rows(tx, campaign, new, cipher)
+    _keep_consents(tx, campaign, prepared)
+    without_consent = _without_consent(tx, campaign, new)
+    audiences.lock_cap(tx, campaign.audience)
+    rows = message_rows(tx, campaign, [of for of in new if of.message.row not in without_consent], cipher)
     insert_rows(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].message.row}")
@@ -195,7 +201,40 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cip
     duplicates = len(prepared) - len(new) - len(refused)
     queued = [row for row in rows if row.status == QUEUED]
     ready = [row.id for row in queued if row.due_at <= row.queued_at]
+    refused += without_consent.values()
     return StoredChunk(ready, len(rows), duplicates, len(rows) - len(queued), refused)
+
+
+def _keep_consents(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared]) -> None:
+    """Put the consents of all rows on record, also of those that are stored already."""
+    given = [
+        (message.recipient, consent) for message, _, _ in prepared if (consent := message.consent) is not None
+    ]
+    if given:
+        consents.record(tx, campaign.id, given, now=read_clock(tx))
+
+
+def _without_consent(tx: Connection, campaign: Campaign, new: Sequence[Prepared]) -> dict[int, RefusedRow]:
+    """The rows of people who never agreed, by their number, where the campaign needs consent."""
+    if not new or not Audience.from_json(campaign.audience).require_consent:
+        return {}
+    agreed = consents.having(tx, {of.message.recipient for of in new})
+    return {
+        of.message.row: no_consent(of.message)
+        for of in new
+        if canonical_number(of.message.recipient) not in agreed
+    }
+
+
+def no_consent(message: NewMessage) -> RefusedRow:
+    """The refusal of a row for a person whose consent is nowhere on record."""
+    return RefusedRow(
+        message.row,
+        "consent_at",
+        "",
+        "is empty, and no earlier row gave this person's consent; fill consent_source and consent_at, or send without "
+        "requiring consent",
+    )
 
 
 def _key_conflicts(planned: Sequence[NewMessage], stored: StoredKeys, cipher: Cipher) -> list[RefusedRow]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import suppressions
+from bulksend.ledger import audiences, suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.copy import NULL, blob, cell, copy_in
 from bulksend.ledger.encryption import Cipher, clear
 from bulksend.ledger.ids import new_ids
+from bulksend.messaging.audience import Consent
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import Kind, Status
 
@@ -36,6 +37,7 @@ class NewMessage(NamedTuple):
     body_text: str
     due_at: int
     expires_at: int | None
+    consent: Consent | None = None
 
 
 EncryptionPolicy = Callable[[Kind], bool]
@@ -117,23 +119,32 @@ _ROWS_PER_STATEMENT = 200
 def message_rows(
     tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher, now: int | None = None
 ) -> list[MessageRow]:
-    """The rows to insert; suppressed recipients' rows have ended. ``now``: the ledger's clock, where known."""
+    """The rows to insert; those of the suppressed, and of people whom the campaign leaves out, have ended.
+
+    ``now``: the ledger's clock, where known.
+    """
     if not prepared:
         return []
     recipients = {of.message.recipient for of in prepared}
-    reasons = suppressions.reasons_for(tx, recipients, campaign.kind)
     now = read_clock(tx) if now is None else now
+    # A suppression that ends before the first of them is due, such as a cool-down of a day, does not concern them.
+    first_due = max(now, min(of.message.due_at for of in prepared))
+    reasons = suppressions.reasons_for(tx, recipients, campaign.kind, at=first_due)
+    left_out: Mapping[int, str] = {}
+    if campaign.audience is not None:
+        left_out = audiences.left_out(tx, campaign.audience, [of.message for of in prepared], reasons, now)
     kind, campaign_id = campaign.kind.value, campaign.id
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)
-    for id, (message, payload, fingerprint) in zip(ids, prepared, strict=True):
-        row, key, _, recipient, sender, type, body, _, due_at, expires_at = message
+    for n, (id, (message, payload, fingerprint)) in enumerate(zip(ids, prepared, strict=True)):
+        row, key, _, recipient, sender, type, body, _, due_at, expires_at, _ = message
         reason = reasons.get(recipient) if reasons else None
-        if reason is None:
+        why = left_out.get(n) if reason is None else suppressions.why(reason)
+        if why is None:
             status, error, ended_at = QUEUED, None, None
         else:
-            status, error, ended_at = Status.SUPPRESSED.value, f"suppressed: {reason}"[:500], now
-        if reason is not None and campaign.kind is Kind.OTP:
+            status, error, ended_at = Status.SUPPRESSED.value, why[:500], now
+        if why is not None and campaign.kind is Kind.OTP:
             payload = None
         elif payload is None:
             payload = cipher.encrypt(body, id)

@@ -20,7 +20,7 @@ POSTS_SAMPLED = 1_000
 #: Reasons come from this many of the newest messages in each status: in most campaigns from all.
 REASONS_SAMPLED = 2_000
 #: In these statuses a message has an error that says why it was not, or perhaps not, sent.
-WITH_REASON = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED)
+WITH_REASON = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.SUPPRESSED)
 
 
 def send_rates(tx: Connection, of: Sequence[Campaign], window_ms: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection
 
@@ -35,12 +35,18 @@ def suppress(
         regions = {region: at for recipient, at in asked.items() if (region := region_of(recipient))}
         asked = {suppressions.COUNTRY + region: at for region, at in regions.items()}
     if asked:
-        until = None if wanted.for_ms is None else read_clock(tx) + wanted.for_ms
+        until = None if wanted.for_ms is None else _newest(tx, asked.values()) + wanted.for_ms
         source = suppressions.SWITCH if wanted.by_switch else VENDOR
         suppressions.add_each(
             tx, asked, scope=wanted.scope, reason=why, source=source, actor=actor, until=until
         )
     return len(asked)
+
+
+def _newest(tx: Connection, asked_at: Iterable[int | None]) -> int:
+    """The newest of the times. A span counts from it: callbacks that were stored for days begin no new cool-down."""
+    now = read_clock(tx)
+    return max(now if at is None else min(at, now) for at in asked_at)
 
 
 def pause(tx: Connection, scope: Scope, id: str, *, why: str, actor: str) -> bool:

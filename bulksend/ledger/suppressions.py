@@ -25,6 +25,8 @@ _MESSAGES_LOOKED_AT, _MESSAGES_OF_EACH = 1_000, 100
 #: The sources of a suppression that a person asked for, by a word or by WhatsApp's switch; the same way lifts it.
 STOP_WORD, SWITCH = "stop word", "whatsapp preference"
 LIFT = "lift suppression"
+#: Begins the error of a message that a suppression ended.
+SUPPRESSED = "suppressed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Suppression:
 def scopes_of(kind: Kind) -> tuple[str, ...]:
     """The scopes that apply to a kind: ``marketing`` does not apply to one-time codes and utility messages."""
     return SCOPES if kind is Kind.MARKETING else ("all",)
+
+
+def why(reason: str) -> str:
+    """The error of a message that a suppression ended. Its first word names the rule, as in ``audiences``."""
+    return f"{SUPPRESSED}: {reason}"
 
 
 #: Scope, subject and reason of what suppresses one of {recipients}, and of every suppressed country. The condition on
@@ -97,8 +104,10 @@ def _is_subject(subject: str) -> ColumnElement[bool]:
     return suppressions.c.subject.in_(number_forms(subject))
 
 
-def reasons_for(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[str, str]:
-    """The recipients that must not get this kind now, with the reasons."""
+def reasons_for(
+    tx: Connection, recipients: Iterable[str], kind: Kind, *, at: int | None = None
+) -> dict[str, str]:
+    """The recipients that must not get this kind at ``at`` (ms since the epoch; None: now), with the reasons."""
     wanted = list(recipients)
     if not wanted:
         return {}
@@ -106,9 +115,12 @@ def reasons_for(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[s
         sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted))
     else:
         sql, rows = _SUPPRESSING_ARRAY, {"rows": array([subject for (subject,) in subject_rows(wanted)])}
-    sql = sql.format(recipients=table(tx, RECIPIENTS), now=now_sql(tx))
+    sql = sql.format(
+        recipients=table(tx, RECIPIENTS), now=now_sql(tx) if at is None else "CAST(:at AS BIGINT)"
+    )
+    given = rows if at is None else {**rows, "at": at}
     reasons = SuppressionReasons(
-        (row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), rows)
+        (row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), given)
     )
     found = ((recipient, reasons.reason(recipient, kind)) for recipient in reasons.candidates(wanted))
     return {recipient: reason for recipient, reason in found if reason is not None}

@@ -6,18 +6,22 @@ answer was lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import suppressions
+from bulksend.ledger import audiences, suppressions
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql
+from bulksend.ledger.endings import listed
 from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
-from bulksend.messaging.states import Status
+from bulksend.messaging.audience import Cap
+from bulksend.messaging.number_forms import number_forms
+from bulksend.messaging.states import SENT, Status
 
 _ATTEMPT = {"id": "uuid", "attempt_id": "uuid"}
 
@@ -68,13 +72,20 @@ _WRITE_SQLITE = f"INSERT INTO {_ATTEMPTS_INTO} VALUES (?, ?, ?, ?, ?, ?, ?) ON C
 
 
 def open_attempts(
-    tx: Connection, openings: Sequence[Opening], *, lease: str, worker: str, account: str
+    tx: Connection,
+    openings: Sequence[Opening],
+    *,
+    lease: str,
+    worker: str,
+    account: str,
+    caps: Mapping[str, Cap] = MappingProxyType({}),
 ) -> Opened:
     """Check and open attempts in one transaction: those returned as open may be POSTed.
 
-    Expiry, cancellation, suppression and pauses are checked again, by the ledger's clock.
+    Expiry, cancellation, suppression, the cap of its campaign in ``caps`` and pauses are checked again, by the ledger's
+    clock.
     """
-    blocked = _blocked(tx, openings, account)
+    blocked = _blocked(tx, openings, account, caps)
     for id in _open_already(tx, [o for o in openings if o.message.id in blocked]):
         del blocked[id]
     clear = [o for o in openings if o.message.id not in blocked]
@@ -136,15 +147,21 @@ def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list
 
 
 def open_in_one_statement(
-    tx: Connection, openings: Sequence[Opening], *, lease: str, worker: str, account: str
+    tx: Connection,
+    openings: Sequence[Opening],
+    *,
+    lease: str,
+    worker: str,
+    account: str,
+    caps: Mapping[str, Cap] = MappingProxyType({}),
 ) -> frozenset[str] | None:
     """``open_attempts`` as a single statement without a transaction: one round trip to PostgreSQL and not four.
 
     Returns the ids of the attempts that are open now; call ``open_attempts`` for the others. None says that a pause,
-    cancellation or suppression may concern one of the messages and that nothing was changed: call ``open_attempts``
+    cancellation, suppression or cap may concern one of the messages and that nothing was changed: ``open_attempts``
     for all. Not for SQLite, which writes to one table in a statement.
     """
-    blockers, blocker_parameters = _blockers(tx, openings, account)
+    blockers, blocker_parameters = _blockers(tx, openings, account, caps)
     opening, parameters = _opening(tx, openings, lease, worker)
     opening = opening.format(unless="AND NOT EXISTS (SELECT 1 FROM blockers)")
     sql = f"WITH blockers AS MATERIALIZED ({blockers}), {opening} UNION ALL SELECT NULL FROM blockers"  # noqa: S608 - our own words
@@ -188,10 +205,28 @@ UNION ALL SELECT z.scope, z.subject, z.reason FROM ({suppressing}) AS z
 """
 
 
+#: The messages whose persons have had as many as the cap of their campaign allows, without these messages. At intake
+#: the times of sending were planned; a pause, a slow sender or a new due time moves them.
+_OVER_CAP = f"""
+UNION ALL SELECT 'cap', z.id, '' FROM (
+    SELECT CAST(p.id AS text) AS id FROM {{sent}}
+    WHERE m.id <> p.id AND m.kind = 'marketing' AND m.status IN ({listed(SENT | {Status.SENDING, Status.UNKNOWN})})
+      AND m.sent_at > {{now}} - p.span_ms
+    GROUP BY p.id, p.most HAVING count(*) >= p.most) AS z
+"""  # noqa: S608 - our own words
+_SENT_TO = {
+    "sqlite": "{rows} CROSS JOIN messages AS m ON m.recipient = p.form",
+    "postgresql": "{rows} CROSS JOIN LATERAL (SELECT * FROM messages AS x WHERE x.recipient = p.form OFFSET 0) AS m",
+}
+_CAPPED = {"id": "uuid", "form": "text", "most": "integer", "span_ms": "bigint"}
+
+
 _PHONES = {"phone": "text"}
 
 
-def _blockers(tx: Connection, openings: Sequence[Opening], account: str) -> tuple[str, dict[str, str]]:
+def _blockers(
+    tx: Connection, openings: Sequence[Opening], account: str, caps: Mapping[str, Cap]
+) -> tuple[str, dict[str, str]]:
     """The query for what may block these messages, and its parameters."""
     messages_of = [o.message for o in openings]
     sql = _BLOCKERS.format(
@@ -211,18 +246,31 @@ def _blockers(tx: Connection, openings: Sequence[Opening], account: str) -> tupl
             "recipients",
         )
     )
+    if caps:
+        sent = _SENT_TO[tx.dialect.name].format(rows=table(tx, _CAPPED, "capped"))
+        sql += _OVER_CAP.format(sent=sent, now=now_sql(tx))
+        capped = [
+            (message.id, form, cap.most, cap.within_ms)
+            for message in messages_of
+            if (cap := caps.get(message.campaign_id)) is not None
+            for form in number_forms(message.recipient)
+        ]
+        parameters |= bound(tx, _CAPPED, capped, "capped")
     return sql, parameters | {"account": account}
 
 
-def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[str, tuple[Status, str]]:
+def _blocked(
+    tx: Connection, openings: Sequence[Opening], account: str, caps: Mapping[str, Cap]
+) -> dict[str, tuple[Status, str]]:
     """Messages that must not be sent now: id -> (its next status, the reason or the name of the gate)."""
-    sql, parameters = _blockers(tx, openings, account)
+    sql, parameters = _blockers(tx, openings, account, caps)
     rows = [(row.what, row.id, row.more) for row in tx.execute(statement(sql), parameters)]
     if not rows:
         return {}
     campaign_status = {id: status for what, id, status in rows if what == "campaign"}
     paused_senders = {id for what, id, _ in rows if what == "sender"}
     account_paused = any(what == "account" for what, _, _ in rows)
+    over_cap = {id for what, id, _ in rows if what == "cap"}
     reasons = suppressions.SuppressionReasons(row for row in rows if row[0] in suppressions.SCOPES)
     blocked: dict[str, tuple[Status, str]] = {}
     for message in (opening.message for opening in openings):
@@ -231,7 +279,9 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
         if status == "cancelled":
             blocked[message.id] = (Status.CANCELLED, "campaign cancelled")
         elif reason is not None:
-            blocked[message.id] = (Status.SUPPRESSED, f"suppressed: {reason}")
+            blocked[message.id] = (Status.SUPPRESSED, suppressions.why(reason))
+        elif message.id in over_cap:
+            blocked[message.id] = (Status.SUPPRESSED, audiences.cap_error(caps[message.campaign_id]))
         elif account_paused:
             blocked[message.id] = (Status.QUEUED, "account_paused")
         elif message.sender in paused_senders:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from bulksend.errors import InvalidValue
+from bulksend.messaging.audience import Consent
 from bulksend.messaging.data_quality import NULL_WORDS, DataQualityNotes
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.number_forms import canonical_number, is_same_person
@@ -27,6 +28,9 @@ from bulksend.messaging.value_checks import (
 )
 
 KEY_MAX = 200
+CONSENT_SOURCE_MAX = 200
+#: The clock by which a consent was noted may be ahead of ours.
+_CLOCKS_APART_MS = 60_000
 #: The time to live of a one-time code without its own (Meta, time-to-live: authentication default 10 min).
 OTP_TTL_MS = 600_000
 
@@ -69,6 +73,7 @@ class PlannedMessage(NamedTuple):
     variables: dict[str, str]
     due_at_ms: int
     expires_at_ms: int | None
+    consent: Consent | None = None
 
 
 class RefusedRow(NamedTuple):
@@ -123,7 +128,8 @@ class Planner:
                     if not text.isascii() or text.strip() in NULL_WORDS:
                         self.quality.inspect(name, text)
             facts.template.check(variables, otp=self._otp)
-            return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms)
+            consent = None if cell("consent_at") is cell("consent_source") is None else _consent(row, facts)
+            return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms, consent)
         except InvalidValue as error:
             return RefusedRow(number, error.field, error.value, error.why)
 
@@ -154,6 +160,36 @@ def _times(row: Mapping[str, object], facts: PlanningContext) -> tuple[int, int 
             "is so long ago that its time to live has passed; give a later time or a longer ttl",
         )
     return max(meant, facts.now_ms), expires_at_ms
+
+
+def _consent(row: Mapping[str, object], facts: PlanningContext) -> Consent | None:
+    """The person's consent by this row; None where both cells are empty. Raises InvalidValue where only one is."""
+    source = as_text("consent_source", row.get("consent_source"))
+    given_at = as_text("consent_at", row.get("consent_at"))
+    if source is None and given_at is None:
+        return None
+    if source is None or given_at is None:
+        empty, other = (
+            ("consent_source", "consent_at") if source is None else ("consent_at", "consent_source")
+        )
+        raise InvalidValue(
+            empty, "", f"is empty beside a {other}: a consent has both; fill it, or clear both"
+        )
+    source = source.strip()
+    if len(source) > CONSENT_SOURCE_MAX or not source.isprintable() or REPLACEMENT_CHARACTER in source:
+        raise InvalidValue(
+            "consent_source",
+            describe_length(source),
+            f"must be printable text of at most {CONSENT_SOURCE_MAX} characters, such as: newsletter form",
+        )
+    zone = as_text("timezone", row.get("timezone")) or facts.timezone
+    try:
+        at = parse_instant_ms(given_at, timezone=zone, now_ms=facts.now_ms, field="consent_at")
+    except InvalidValue as error:
+        raise InvalidValue(error.field, _shown(error.value), error.why) from None
+    if at > facts.now_ms + _CLOCKS_APART_MS:
+        raise InvalidValue("consent_at", _shown(given_at), "is in the future; give the time of the consent")
+    return Consent(source, at)
 
 
 def _shown(text: str) -> str:

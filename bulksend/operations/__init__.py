@@ -17,7 +17,8 @@ exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
 audit         prove the promises    restore   make a restored ledger safe to start from
 senders       list_senders, change_sender; set_paused for a sender or the account
-suppressions  list, add, remove, import; parse_subject, parse_scope
+suppressions  list, add, remove, import, every_suppression; parse_subject, parse_scope
+consents      list_consents, report: who agreed to get messages
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   read from the vendor, shown, previewed

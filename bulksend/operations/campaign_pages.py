@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from bulksend.errors import InvalidValue
 from bulksend.gateway.error_codes import explain
 from bulksend.ledger import campaign_timeline, campaigns, counters, progress
+from bulksend.messaging.states import Status
 from bulksend.messaging.units import format_instant
 from bulksend.operations.campaigns import reasons_sampled
 from bulksend.operations.json_shape import Page
@@ -31,7 +32,8 @@ def failures(tx: Connection, id_or_name: str) -> dict[str, Any]:
     statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
     items = []
     for status, error, count in progress.failure_reasons(tx, campaign.id, 100):
-        found = explain(error)
+        # What left a person out is in our own words, which may name a campaign's id.
+        found = None if status == Status.SUPPRESSED.value else explain(error)
         items.append(
             {
                 "status": status,

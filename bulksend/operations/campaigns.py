@@ -27,6 +27,7 @@ from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
 from bulksend.messaging import Kind, Status, parse_recipient
+from bulksend.messaging.audience import Audience
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
 from bulksend.messaging.units import format_instant, parse_choice
@@ -76,6 +77,7 @@ class Details(Summary):
     replies: int
     rate_limit: float | None
     on_unknown: str
+    audience: dict[str, object]
     pause_why: str | None
     created_by: str
     timezone: str | None
@@ -212,6 +214,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "replies": inbound.replies(tx, id),
         "rate_limit": campaign.rate,
         "on_unknown": campaign.on_unknown.value,
+        "audience": Audience.from_json(campaign.audience).shown(),
         "pause_why": campaign.pause_why,
         "created_by": campaign.created_by,
         "timezone": campaign.timezone,

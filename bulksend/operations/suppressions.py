@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -12,13 +13,18 @@ from bulksend.ledger import operator_log, suppressions
 from bulksend.ledger.database import Database
 from bulksend.ledger.suppressions import COUNTRY, SCOPES
 from bulksend.messaging import RefusedRow, canonical_number, parse_recipient
+from bulksend.messaging.plan import as_text
 from bulksend.messaging.recipient import checked_region
+from bulksend.messaging.units import parse_instant_ms
 from bulksend.operations.json_shape import Page, to_json
+
+#: The columns of an export of suppressions. A file with all of them is imported as it was exported.
+OWN_COLUMNS = ("to", "scope", "reason", "source", "added_at", "until")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import came to: rows read, different people among them, suppressions added, rows refused."""
+    """What an import came to: rows read, different people (of each scope) among them, suppressions added, refused."""
 
     rows: int
     people: int
@@ -61,9 +67,18 @@ def remove_suppressions(database: Database, subject: str, *, scope: str | None, 
         return suppressions.remove(tx, subject, scope=scope, actor=actor, why=why)
 
 
+class ReadRow(NamedTuple):
+    """A row of a file of suppressions: its number, the recipient as written, and its cells of OWN_COLUMNS."""
+
+    row: int
+    recipient: object
+    own: Mapping[str, object] | None = None
+    """None where the file is no export of suppressions."""
+
+
 def import_suppressions(
     database: Database,
-    rows: Iterable[tuple[int, object] | RefusedRow],
+    rows: Iterable[ReadRow | RefusedRow],
     *,
     scope: str,
     reason: str,
@@ -74,33 +89,47 @@ def import_suppressions(
     dry_run: bool = False,
     also: Callable[[Connection, ImportReport], None] = lambda _tx, _report: None,
 ) -> ImportReport:
-    """Suppress the number of each row, all in one transaction, in which ``also`` is called. A row is its number in the
-    file and the recipient as written; rows that the reader refused are counted and reported with those refused here.
+    """Suppress the number of each row, all in one transaction, in which ``also`` is called. Rows that the reader
+    refused are counted and reported with those refused here. A row with ``own`` cells keeps its scope, reason, source
+    and end.
 
     With ``dry_run`` nothing is suppressed, and the report says what would be. ``source`` None: the file and the actor.
     """
-    numbers: list[str] = []
+    usual = _Said(scope, reason, source or f"file {file_name} by {actor}", None)
+    asked: dict[_Said, dict[str, int | None]] = {}
     refused: list[RefusedRow] = []
+    count = 0
     for row in rows:
+        count += 1
         if isinstance(row, RefusedRow):
             refused.append(row)
             continue
         try:
-            numbers.append(canonical_number(parse_recipient(row[1], default_region=default_region)))
+            subject, said, at = _read(row, usual, default_region)
         except InvalidValue as error:
-            refused.append(RefusedRow(row[0], error.field, error.value, error.why))
-    people = sorted(set(numbers))
+            refused.append(RefusedRow(row.row, error.field, error.value, error.why))
+        else:
+            asked.setdefault(said, {})[subject] = at
+    people = {(subject, said.scope) for said, subjects in asked.items() for subject in subjects}
 
     def report(added: int) -> ImportReport:
-        return ImportReport(len(numbers) + len(refused), len(people), added, refused)
+        return ImportReport(count, len(people), added, refused)
 
     with database.write() as tx:
         if dry_run:
-            done = report(suppressions.count_new(tx, people, scope=scope))
-        else:
-            by = source or f"file {file_name} by {actor}"
+            scopes = {scope: sorted(subject for subject, of in people if of == scope) for _, scope in people}
             done = report(
-                suppressions.add_many(tx, dict.fromkeys(people), scope=scope, reason=reason, source=by)
+                sum(suppressions.count_new(tx, subjects, scope=scope) for scope, subjects in scopes.items())
+            )
+        else:
+            # In a fixed order, as the subjects of each, so that two imports do not deadlock.
+            done = report(
+                sum(
+                    suppressions.add_many(tx, asked[said], **said._asdict())
+                    for said in sorted(
+                        asked, key=lambda said: (said.scope, said.reason, said.source, said.until or 0)
+                    )
+                )
             )
             operator_log.record(
                 tx,
@@ -112,6 +141,43 @@ def import_suppressions(
             )
         also(tx, done)
     return done
+
+
+class _Said(NamedTuple):
+    """What a row says of its suppression, besides whom and when."""
+
+    scope: str
+    reason: str
+    source: str
+    until: int | None
+
+
+def _read(row: ReadRow, usual: _Said, default_region: str | None) -> tuple[str, _Said, int | None]:
+    """The subject of a row, what it says, and when it was asked for. Raises InvalidValue."""
+    if row.own is None:
+        return canonical_number(parse_recipient(row.recipient, default_region=default_region)), usual, None
+    said = {name: as_text(name, row.own.get(name)) for name in OWN_COLUMNS if name != "to"}
+    subject = parse_subject(as_text("to", row.recipient) or "", default_region, field="to")
+    added_at, until = (
+        None if text is None else parse_instant_ms(text, timezone=None, now_ms=0, field=name)
+        for name, text in (("added_at", said["added_at"]), ("until", said["until"]))
+    )
+    own = _Said(
+        parse_scope(said["scope"] or usual.scope, field="scope"),
+        said["reason"] or usual.reason,
+        said["source"] or usual.source,
+        until,
+    )
+    return canonical_number(subject), own, added_at
+
+
+def every_suppression(tx: Connection) -> Iterator[dict[str, Any]]:
+    """Every suppression with OWN_COLUMNS, for a file that ``import_suppressions`` takes; memory stays flat."""
+    after = ""
+    while found := suppressions.page(tx, after=after, limit=2000):
+        for each in map(to_json, found):
+            yield {name: each["subject" if name == "to" else name] for name in OWN_COLUMNS}
+        after = found[-1].subject
 
 
 def list_suppressions(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bulksend.errors import CampaignNotFound
-from bulksend.ledger import campaigns, uploads
+from bulksend.ledger import audiences, campaigns, uploads
 from bulksend.ledger.uploads import Upload, UploadState
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import format_instant
@@ -22,7 +22,8 @@ def posted(tx: Connection, upload_id: str) -> dict[str, Any]:
     upload = uploads.get(tx, upload_id)
     if upload is None:
         raise CampaignNotFound(f"no campaign was posted with the id {upload_id}")
-    counts: dict[str, Any] = {"rows": 0, "messages": 0, "duplicates": 0, "suppressed": 0, "refused_count": 0}
+    names = ("rows", "messages", "duplicates", "suppressed", "refused_count")
+    counts: dict[str, Any] = {**dict.fromkeys(names, 0), "suppressed_by": {}}
     refused: list[dict[str, Any]] = []
     status, id = _status_without_campaign(upload), upload.campaign_id or upload.id
     if upload.campaign_id is not None:
@@ -33,6 +34,7 @@ def posted(tx: Connection, upload_id: str) -> dict[str, Any]:
             "messages": campaign.messages,
             "duplicates": campaign.duplicates,
             "suppressed": campaign.suppressed,
+            "suppressed_by": audiences.left_out_by_rule(tx, campaign.id) if campaign.suppressed else {},
             "refused_count": campaign.refused,
         }
         refused = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, REFUSED_ANSWERED)]

@@ -203,6 +203,11 @@ class Settings(BaseModel):
         le=10_000,
         description="Maximum number of messages of one sender to one recipient without that interval",
     )
+    cap: Annotated[str, AfterValidator(values.cap)] | None = Field(
+        None,
+        description="Maximum number of marketing messages to a person in a time, over all campaigns, e.g. 2/7d; for "
+        "campaigns without a cap of their own; no limit if it is not set",
+    )
     default_region: Annotated[str, AfterValidator(values.region)] | None = Field(
         None, description="Country of phone numbers without a country code, e.g. GB"
     )

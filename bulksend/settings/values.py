@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import check
+from bulksend.messaging.audience import parse_cap
 from bulksend.messaging.webhook_targets import read_networks
 
 #: Words in the names of URL parameters whose values are not shown.
@@ -69,6 +70,13 @@ def redis_url(value: SecretStr) -> SecretStr:
         if number and not (number.isascii() and number.isdigit()):
             raise ValueError(f"/{number[:40]} is not a database; write a number, redis://host:6379/0")
     return SecretStr(text)
+
+
+def cap(value: str) -> str:
+    try:
+        return str(parse_cap(value))
+    except InvalidInput:
+        raise ValueError("is not a number of messages in a time; write it like 2/7d") from None
 
 
 def http_url(value: str) -> str:

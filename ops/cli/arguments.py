@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from bulksend.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Phone = Annotated[str, typer.Argument(help="A number, in any common notation.", metavar="PHONE")]
@@ -20,9 +23,20 @@ Reason = Annotated[str | None, typer.Option("--why", help="The reason, for the o
 Encoding = Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")]
 SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XLSX; default: the first.")]
 
+Region = Annotated[
+    str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="GB")
+]
+
 #: Options that hold a reason.
 _REASONS = frozenset({"why", "reason"})
 _WHY = "is not UTF-8 text; set the terminal to UTF-8, or write it in plain letters"
+
+
+def default_region(given: str | None, of: Settings) -> str | None:
+    """The country of numbers without a country code: the option's, else the installation's. Raises InvalidValue."""
+    from bulksend.messaging.recipient import checked_region
+
+    return of.default_region if given is None else checked_region(given, "--region")
 
 
 def listed(text: str | None) -> list[str]:

@@ -270,9 +270,17 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         **{name: f"{value:,}" if name in counts and value else value for name, value in shown.items()},
         "rate": f"{shown['rate']:.3g}/s" if shown["rate"] else None,
         "rate_limit": f"{limit:g}/s" if limit else None,
+        "audience": _leaves_out(shown["audience"]),
         "eta_seconds": None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }
+
+
+def _leaves_out(audience: dict[str, Any]) -> str:
+    """The audience as the options that ask for it; empty where the campaign leaves none out."""
+    options = [f"--cap {audience['cap']}"] if audience["cap"] else []
+    options += [f"--{name} {of}" for name in ("exclude", "only") for of in audience[name]]
+    return " ".join([*options, *(["--require-consent"] if audience["require_consent"] else [])])
 
 
 def _sample(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None:

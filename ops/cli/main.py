@@ -12,6 +12,7 @@ from bulksend import __version__
 from ops.cli import (
     audit,
     campaigns,
+    consent,
     events,
     export,
     keys,
@@ -65,6 +66,7 @@ messages.register(app)
 export.register(app)
 audit.register(app)
 suppressions.register(app)
+consent.register(app)
 senders.register(app)
 templates.register(app)
 media.register(app)

@@ -47,6 +47,37 @@ def send(
         str | None,
         typer.Option(help="What to do with a message that may have gone out: hold (default) or resend."),
     ] = None,
+    cap: Annotated[
+        str | None,
+        typer.Option(
+            help="Leave out people who would have more marketing messages in this time, of all campaigns; none: no "
+            "cap. Default: BULKSEND_CAP.",
+            metavar="2/7d",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out the people whom this campaign reaches, or with :undelivered those who surely did not get "
+            "it; repeatable.",
+            metavar="CAMPAIGN[:undelivered]",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out all others than the people of this campaign, as for --exclude; repeatable.",
+            metavar="CAMPAIGN[:undelivered]",
+        ),
+    ] = None,
+    require_consent: Annotated[
+        bool,
+        typer.Option(
+            "--require-consent",
+            help="Refuse rows of people whose consent is neither in the row (consent_source, consent_at) nor on "
+            "record.",
+        ),
+    ] = False,
     key: Annotated[
         str | None, typer.Option(help="Finds this campaign again; default: a hash of the input.")
     ] = None,
@@ -97,6 +128,10 @@ def send(
         ttl=ttl,
         rate=rate,
         on_unknown=on_unknown,
+        cap=cap,
+        exclude=exclude or (),
+        only=only or (),
+        require_consent=require_consent,
         key=key,
         again=again,
         into=into,
@@ -104,6 +139,7 @@ def send(
         timezone=timezone,
         default_region=of.default_region,
         default_timezone=of.timezone,
+        default_cap=of.cap,
         encoding=encoding,
         sheet=sheet,
         columns=map or (),
@@ -315,6 +351,7 @@ def _superseded(count: int) -> str:
 def _show(report: IntakeReport, statuses: dict[str, int]) -> None:
     from bulksend.messaging.units import counted, format_instant
     from ops.cli.output import pairs, refused_rows, say
+    from producer.intake_report import with_rules
 
     campaign, continued = report.campaign, report.continued
     if report.new_sender:
@@ -339,7 +376,7 @@ def _show(report: IntakeReport, statuses: dict[str, int]) -> None:
             "rows": f"{report.rows:,}",
             "messages": f"{report.messages:,}",
             "duplicates": f"{report.duplicates:,}" if report.duplicates else None,
-            "suppressed": f"{report.suppressed:,}" if report.suppressed else None,
+            "suppressed": with_rules(report.suppressed, report.suppressed_by) if report.suppressed else None,
             "refused": f"{report.refused_count:,}" if report.refused else None,
             "due": format_instant(campaign.due_at) if campaign.due_at > campaign.created_at else None,
         }

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.arguments import Encoding, Json, Phone, SheetOption, Why
+from ops.cli.arguments import Encoding, Json, Phone, Region, SheetOption, Why, default_region
 from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
 
 group = typer.Typer(help="Numbers that must not get a kind of message.", no_args_is_help=True)
-Region = Annotated[
-    str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="GB")
-]
 Map = Annotated[
     list[str] | None,
     typer.Option(help='The column that holds the numbers, e.g. to="Mobile No.".', metavar="to=COLUMN"),
@@ -112,7 +109,10 @@ def import_(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Suppress every number of a file. For example an older system's opt-out list. Exit code 1 if a row is refused."""
+    """Suppress every number of a file. For example an older system's opt-out list. Exit code 1 if a row is refused.
+
+    A file of `export` keeps its own scopes, reasons, sources and ends.
+    """
     from bulksend.messaging.argument_naming import as_cli_option
     from bulksend.messaging.units import counted
     from bulksend.operations.suppressions import parse_scope
@@ -120,14 +120,13 @@ def import_(
     from producer.suppression_files import SuppressionFile
 
     of = settings()
-    default_region = _region(region, of)
     report, notes = SuppressionFile(
         path=file,
         naming=as_cli_option,
         columns=map or (),
         encoding=encoding,
         sheet=sheet,
-        default_region=default_region,
+        default_region=default_region(region, of),
     ).take_in(
         ledger(of),
         scope=parse_scope(scope, field="--scope"),
@@ -149,6 +148,31 @@ def import_(
             )
             refused_rows(report.refused, len(report.refused))
     return FAILED if report.refused else DONE
+
+
+@group.command("export")
+@command
+def export(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="FILE.csv, .jsonl, .xlsx or .parquet; - is CSV on stdout.")
+    ],
+) -> int:
+    """Write every suppression to a file that `import` takes as it is, with its scope, reason, source and end."""
+    from bulksend.messaging.units import counted
+    from bulksend.operations.suppressions import OWN_COLUMNS, every_suppression
+    from ops.cli.output import say
+    from ops.export_files import checked_format, open_writer
+
+    if str(output) != "-":
+        checked_format(output.suffix, field="--output")
+    count = 0
+    database = ledger(settings())
+    with open_writer(output, OWN_COLUMNS) as write, database.read() as tx:
+        for row in every_suppression(tx):
+            write(row)
+            count += 1
+    say(f"Wrote {counted(count, 'suppression')} to {output}")
+    return DONE
 
 
 @group.command("list")
@@ -183,11 +207,4 @@ def list_(
 def _subject(phone: str, region: str | None, of: Settings) -> str:
     from bulksend.operations.suppressions import parse_subject
 
-    return parse_subject(phone, _region(region, of), field="PHONE")
-
-
-def _region(given: str | None, of: Settings) -> str | None:
-    """The country of numbers without a country code: the option's, else the installation's."""
-    from bulksend.messaging.recipient import checked_region
-
-    return of.default_region if given is None else checked_region(given, "--region")
+    return parse_subject(phone, default_region(region, of), field="PHONE")

@@ -32,6 +32,7 @@ from ops.http.receipts_in import ReceiptsIn, is_callback
 from ops.http.requests import Requests
 from ops.http.routes import (
     campaigns,
+    consents,
     events,
     exports,
     health,
@@ -59,6 +60,7 @@ ROUTERS = (
     messages.router,
     health.router,
     campaigns.router,
+    consents.router,
     events.router,
     exports.router,
     inbound.router,

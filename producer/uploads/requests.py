@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -53,6 +53,12 @@ class CampaignOptions:
     ttl_seconds: float | None = None
     rate: str | None = None
     on_unknown: str | None = None
+    cap: str | None = None
+    default_cap: str | None = None
+    """The installation's, when the campaign was posted."""
+    exclude: Sequence[str] = ()
+    only: Sequence[str] = ()
+    require_consent: bool = False
     timezone: str | None = None
     region: str | None = None
     map: Mapping[str, str] = field(default_factory=dict)
@@ -74,6 +80,11 @@ class CampaignOptions:
             ttl=None if self.ttl_seconds is None else f"{self.ttl_seconds:.3f}s",
             rate=self.rate,
             on_unknown=self.on_unknown,
+            cap=self.cap,
+            exclude=self.exclude,
+            only=self.only,
+            require_consent=self.require_consent,
+            default_cap=self.default_cap,
             key=self.key,
             again=self.again,
             into=self.into,
@@ -152,7 +163,7 @@ class Uploads:
     def check(
         self, options: CampaignOptions, file: StoredFile, by: Poster
     ) -> tuple[CampaignOptions, FilePlan]:
-        """The options with the installation's region and zone, which may be others later, and the file with them.
+        """The options with the installation's region, zone and cap, which may be others later, and the file with them.
 
         Raises InvalidInput for what options and header show, AccessDenied.
         """
@@ -161,6 +172,7 @@ class Uploads:
             options,
             region=of.default_region if options.region is None else options.region,
             timezone=of.timezone if options.timezone is None else options.timezone,
+            default_cap=of.cap,
         )
         plan = replace(options.plan(file.path, created_by=by.actor), campaign_id=file.id)
         by.check_send(plan.kind, plan.sender)

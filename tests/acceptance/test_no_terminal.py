@@ -16,6 +16,8 @@ WORDS = {
     "suppressions add": ["447700900001", "--reason", "x"],
     "suppressions remove": ["447700900001", "--why", "x"],
     "suppressions import": ["people.csv", "--reason", "x"],
+    "suppressions export": ["-o", "out.csv"],
+    "consent report": ["-o", "out.csv"],
     "campaigns show": ["x"],
     "campaigns watch": ["x"],
     "campaigns pause": ["x"],

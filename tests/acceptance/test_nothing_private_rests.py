@@ -335,6 +335,8 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["suppressions", "import", str(folder / "people.csv")],
         ["suppressions", "list"],
         ["suppressions", "list", "--json"],
+        ["suppressions", "export", "-o", "-"],
+        ["consent", "report", "-o", "-"],
         ["suppressions", "remove", BLAST_TO[0], *why],
     ]
     environ = {**site.environ, "BULKSEND_LOG_LEVEL": "DEBUG"}

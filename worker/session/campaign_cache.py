@@ -14,6 +14,7 @@ from bulksend.ledger.claim import Claimed
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.limits import SenderLimits
 from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, parse_content
+from bulksend.messaging.audience import Audience, Cap
 from bulksend.messaging.content import load_content_json
 
 FRESH_SECONDS = 5.0
@@ -29,6 +30,7 @@ class CachedCampaign:
     template: ContentTemplate | None
     rate: float | None
     on_unknown: OnUnknown
+    cap: Cap | None = None
 
 
 class CannotRender(BulksendError):
@@ -51,6 +53,8 @@ class CampaignCache:
         self._max_campaigns = max_campaigns
         self._clock = clock
         self._campaigns: dict[str, CachedCampaign] = {}
+        self._caps: dict[str, Cap] = {}
+        """The caps of the campaigns that have one. Replaced, not changed: another thread reads it."""
         self._senders: dict[str, SenderLimits] = {}
         self._refreshed_at = float("-inf")
 
@@ -63,11 +67,16 @@ class CampaignCache:
         claimed = list(claimed)
         missing = {m.campaign_id for m in claimed} - self._campaigns.keys()
         for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
+            cap = Audience.from_json(campaign.audience).cap
             self._campaigns[campaign.id] = CachedCampaign(
-                campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
+                campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown, cap
             )
+            if cap is not None:
+                self._caps = {**self._caps, campaign.id: cap}
         while len(self._campaigns) > self._max_campaigns:
-            del self._campaigns[next(iter(self._campaigns))]
+            dropped = next(iter(self._campaigns))
+            del self._campaigns[dropped]
+            self._caps = {id: cap for id, cap in self._caps.items() if id != dropped}
         phones = {m.sender for m in claimed}
         now = self._clock()
         if now - self._refreshed_at > FRESH_SECONDS:
@@ -96,6 +105,11 @@ class CampaignCache:
                 changed[id] = rate
                 self._campaigns[id] = replace(cached, rate=rate)
         return changed
+
+    def caps(self, campaigns: Iterable[str]) -> dict[str, Cap]:
+        """The caps of those of these campaigns that have one, by the campaign's id."""
+        caps = self._caps
+        return {id: caps[id] for id in {*campaigns} & caps.keys()} if caps else {}
 
     def campaign(self, id: str) -> CachedCampaign:
         """A campaign of a claimed message. Raises KeyError when it was never loaded."""

@@ -112,11 +112,15 @@ class Store:
     def open(self, openings: Sequence[Opening], lease: str) -> frozenset[str]:
         """The last check and the write-ahead of a batch: the ids of the attempts that are now open."""
 
+        caps = self.campaign_cache.caps(opening.message.campaign_id for opening in openings)
+
         def in_one_statement(tx: Connection) -> frozenset[str] | None:
-            return open_in_one_statement(tx, openings, lease=lease, worker=self.name, account=self.account)
+            return open_in_one_statement(
+                tx, openings, lease=lease, worker=self.name, account=self.account, caps=caps
+            )
 
         def with_full_check(tx: Connection) -> Opened:
-            return open_attempts(tx, left, lease=lease, worker=self.name, account=self.account)
+            return open_attempts(tx, left, lease=lease, worker=self.name, account=self.account, caps=caps)
 
         reach("before_open")
         opened = self._in_one_statement(in_one_statement, patience_s=3.0) or frozenset()

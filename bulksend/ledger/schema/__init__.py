@@ -47,6 +47,7 @@ from bulksend.ledger.schema.receipts import (
 from bulksend.ledger.schema.senders import (
     COUNTRIES_SQL,
     accounts,
+    consents,
     media,
     senders,
     suppressions,
@@ -76,6 +77,7 @@ __all__ = [
     "campaign_counts",
     "campaign_minutes",
     "campaigns",
+    "consents",
     "events",
     "idempotent_requests",
     "inbound_messages",

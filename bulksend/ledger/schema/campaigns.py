@@ -38,6 +38,7 @@ campaigns = Table(
     Column("refused", BigInteger, nullable=False),
     Column("timezone", String(64), comment="IANA name of the zone its times are shown in"),
     Column("moved_from", Instant, comment="its due time before, while messages still have it"),
+    Column("audience", Text, comment="cap, exclude, only, require_consent as JSON; null: none is left out"),
     Index(None, "status"),
     partial_index(
         "ix_campaigns_moving",

@@ -82,3 +82,14 @@ suppressions = Table(
         where=COUNTRIES_SQL,
     ),
 )
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("subject", String(24), primary_key=True, comment="digits, the form that stands for the person"),
+    Column("at", Instant, primary_key=True, comment="when the person agreed"),
+    Column("source", String(200), nullable=False, comment="where, by the row that said so"),
+    Column("campaign_id", Id, nullable=False, comment="of that row; the campaign may be deleted before"),
+    Column("recorded_at", Instant, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -25,9 +25,11 @@ from ops.http.argument_formats import (
     After,
     AfterId,
     CampaignName,
+    CapText,
     Country,
     Instant,
     Limit,
+    PeopleOfCampaigns,
     Phone,
     RatePerSecond,
     RateText,
@@ -68,6 +70,24 @@ class CampaignBody(BaseModel):
     )
     on_unknown: Annotated[str, one_of(OnUnknown)] | None = Field(
         None, description="hold (default) or resend."
+    )
+    cap: CapText | None = Field(
+        None,
+        description="Leave out people who would have more marketing messages in this time, of all campaigns: 2/7d; "
+        "none: no cap. Default: BULKSEND_CAP.",
+    )
+    exclude: PeopleOfCampaigns = Field(
+        [],
+        description="Leave out the people whom these campaigns reach, or with CAMPAIGN:undelivered those who surely "
+        "did not get it.",
+    )
+    only: PeopleOfCampaigns = Field(
+        [], description="Leave out all others than the people of these campaigns, as for `exclude`."
+    )
+    require_consent: bool = Field(
+        False,
+        description="Refuse rows of people whose consent is neither in the row (consent_source, consent_at) nor on "
+        "record.",
     )
     timezone: str | None = Field(None, description="Zone of times without one.")
     region: Country | None = Field(None, description="Country of numbers without a country code.")

@@ -65,6 +65,45 @@ def test_rows_as_json_become_messages_and_the_bad_ones_are_listed(api: Any) -> N
     assert shown["upload"]["state"] == "done"
 
 
+def test_a_campaign_leaves_people_out_and_says_by_which_rule(api: Any) -> None:
+    """Also where it was posted before, and in a dry run."""
+    consent = {"consent_source": "form", "consent_at": "2026-01-01T00:00:00Z"}
+    first = api.post("/v1/campaigns", {**OPTIONS, "rows": [row | consent for row in rows(3)]}).json()
+    second = {
+        **OPTIONS,
+        "name": "summer",
+        "content": {"body": "Hi {{name}}"},
+        "cap": "1/7d",
+        "exclude": ["spring:undelivered"],
+        "require_consent": True,
+        "rows": rows(5),
+    }
+    forecast = api.post("/v1/campaigns", {**second, "dry_run": True}).json()
+    posted = [api.post("/v1/campaigns", second).json() for _ in range(2)]
+    for said in (forecast, *posted):
+        assert (said["messages"], said["suppressed"], said["suppressed_by"]) == (3, 3, {"cap": 3}), said
+        assert [(row["row"], row["field"]) for row in said["refused"]] == [
+            (4, "consent_at"),
+            (5, "consent_at"),
+        ]
+    shown = api.get(f"/v1/campaigns/{posted[0]['campaign_id']}").json()
+    assert shown["audience"] == {
+        "cap": "1/7d",
+        "exclude": [f"{first['campaign_id']}:undelivered"],
+        "only": [],
+        "require_consent": True,
+    }
+    other = api.post("/v1/campaigns", {**second, "cap": "2/7d"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused"), other.text
+    unknown = api.post("/v1/campaigns", {**second, "only": ["autumn"]})
+    assert (unknown.status_code, "autumn" in unknown.text) == (404, True)
+    kept = api.get("/v1/consents", Role.VIEWER, params={"limit": 2}).json()
+    assert [item["to"] for item in kept["items"]] == ["4477*****000", "4477*****001"]
+    rest = api.get("/v1/consents", params={"after": kept["next"]}).json()
+    assert [(item["to"], item["consent_source"]) for item in rest["items"]] == [("447700900002", "form")]
+    assert api.get("/v1/consents", params={"phone": "+44 7700 900002"}).json()["items"] == rest["items"]
+
+
 def test_a_file_is_taken_in_and_then_deleted(api: Any) -> None:
     answer = post_file(api, csv(50))
     assert answer.status_code == 202, answer.text
@@ -221,6 +260,7 @@ FIELDS = (
     "timezone",
     "region",
     "encoding",
+    "cap",
 )
 ODD = ("\0", "a\ud800", " ", "x" * 5_000)
 
@@ -228,6 +268,7 @@ ODD = ("\0", "a\ud800", " ", "x" * 5_000)
 def test_odd_text_in_any_field_is_no_error_of_the_server(api: Any) -> None:
     odd: list[dict[str, Any]] = [{field: value} for field in (*FIELDS, "sheet", "into") for value in ODD]
     odd += [{"map": {value: value}} for value in ODD]
+    odd += [{field: [value]} for field in ("exclude", "only") for value in ODD]
     odd += [{"content": {value: value}} for value in ODD]
     odd += [{"ttl_seconds": value} for value in (-1, 1e300, 10**400, 1e-9, True, "5")]
     odd += [{"rate": value} for value in (-1, 1e300, 1e-300, True, 0)]

@@ -62,6 +62,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("DELETE", "/v1/suppressions"): Role.OPERATOR,
     ("POST", "/v1/suppressions/import"): Role.OPERATOR,
     ("GET", "/v1/suppressions/import/{id}"): Role.OPERATOR,
+    ("GET", "/v1/consents"): Role.VIEWER,
     ("GET", "/v1/stats"): Role.VIEWER,
     ("GET", "/v1/senders"): Role.VIEWER,
     ("GET", "/v1/senders/{phone}"): Role.VIEWER,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pytest
@@ -36,6 +37,7 @@ from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import metadata
 from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
+from bulksend.messaging.audience import Cap
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,
@@ -208,9 +210,15 @@ class Desk:
     def openings(claimed: Sequence[Claimed]) -> list[Opening]:
         return [Opening(message, new_id()) for message in claimed]
 
-    def open(self, lease: str, openings: Sequence[Opening], account: str = ACCOUNT) -> Opened:
+    def open(
+        self,
+        lease: str,
+        openings: Sequence[Opening],
+        account: str = ACCOUNT,
+        caps: Mapping[str, Cap] = MappingProxyType({}),
+    ) -> Opened:
         """As a worker does: at once where that is enough, and closely what it leaves."""
-        of: dict[str, Any] = {"lease": lease, "worker": "host:1", "account": account}
+        of: dict[str, Any] = {"lease": lease, "worker": "host:1", "account": account, "caps": caps}
         at_once = frozenset[str]()
         if not self.database.is_sqlite:
             at_once = self.autocommit(open_in_one_statement, openings, **of) or at_once

@@ -15,6 +15,7 @@ from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.settle import settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import open_attempts, open_in_one_statement
+from bulksend.messaging.audience import Audience, Cap, PeopleOf
 from bulksend.messaging.outcome import Accepted
 from tests.integration.ledger.conftest import ACCOUNT, Desk
 
@@ -103,12 +104,14 @@ def test_each_step_of_a_batch_reads_its_own_rows_and_not_all_that_waits(
     assert {step: rows for step, rows in read.items() if rows > BATCH * READS_A_ROW} == {}
 
 
-def test_a_chunk_of_a_file_looks_for_its_own_keys_and_not_through_its_campaign(
-    postgres_ledger_url: str,
+@pytest.mark.parametrize("leaves_out", [False, True])
+def test_a_chunk_of_a_file_looks_for_its_own_keys_and_people_and_not_through_its_campaign(
+    postgres_ledger_url: str, leaves_out: bool
 ) -> None:
     database = Database(postgres_ledger_url)
     desk = Desk(database)
-    campaign = desk.campaign()
+    audience = Audience(cap=Cap(9, 60_000), exclude=(PeopleOf(desk.campaign().id),))
+    campaign = desk.campaign(audience=audience.to_json() if leaves_out else None)
     # So often that the server keeps a plan, made while there was next to nothing.
     for first in range(1, 200, BATCH):
         taken = desk.take(campaign, *(desk.new_message(row) for row in range(first, first + BATCH)))

@@ -82,6 +82,14 @@ def test_a_receipt_from_before_a_lift_suppresses_nothing(desk: Any, effects: Rec
     assert suppressed(desk) == []
 
 
+def test_a_cool_down_of_a_day_counts_from_when_its_code_came(desk: Any, effects: ReceiptEffects) -> None:
+    ((_, message_id),) = accepted(desk)
+    came = desk.now() - DAY_MS // 2
+    failed(desk, message_id, "#131049", at=came)
+    desk.write(effects.act)
+    assert [s.until for s in desk.read(suppressions.page)] == [came + DAY_MS]
+
+
 def test_undeliverable_on_three_days_of_thirty_suppresses_all(desk: Any, effects: ReceiptEffects) -> None:
     now = desk.now()
     for days, expected in ((40, []), (2, []), (1, []), (1, []), (0, [("all", "vendor", False)])):

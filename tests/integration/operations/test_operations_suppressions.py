@@ -9,7 +9,9 @@ from bulksend.ledger import operator_log
 from bulksend.ledger.database import Database
 from bulksend.messaging.plan import RefusedRow
 from bulksend.operations.suppressions import (
+    ReadRow,
     add_suppression,
+    every_suppression,
     import_suppressions,
     list_suppressions,
     parse_scope,
@@ -63,7 +65,8 @@ def test_only_the_scope_that_is_named_is_removed(ledger: Database) -> None:
 def test_an_import_counts_people_and_refuses_rows_one_by_one(ledger: Database) -> None:
     add(ledger, ADA)
     unreadable = RefusedRow(4, "row", "", "is not valid UTF-8")
-    rows = [(1, "+1 202 555 0123"), (2, "(202) 555-0123"), (3, "nobody"), unreadable, (5, BOB)]
+    given = [(1, "+1 202 555 0123"), (2, "(202) 555-0123"), (3, "nobody"), (5, BOB)]
+    rows = [*(ReadRow(*row) for row in given), unreadable]
     report = import_suppressions(
         ledger,
         rows,
@@ -87,7 +90,7 @@ def test_an_import_is_on_record_with_its_file(ledger: Database) -> None:
     name = "a long name of a file with the people who opted out in April.csv"
     import_suppressions(
         ledger,
-        [(1, ADA)],
+        [ReadRow(1, ADA)],
         scope="all",
         reason="old list",
         file_name=name,
@@ -95,6 +98,35 @@ def test_an_import_is_on_record_with_its_file(ledger: Database) -> None:
         default_region=None,
     )
     assert acts(ledger, name[:40]) == [("ann", "import all", "old list")]
+
+
+def test_an_export_is_imported_as_it_was(ledger: Database) -> None:
+    end = 1_900_000_000_000
+    add(ledger, ADA)
+    add(ledger, ADA, "all", until=end)
+    add(ledger, "country:FR")
+    with ledger.read() as tx:
+        exported = list(every_suppression(tx))
+    before = list_suppressions(ledger).items
+    for subject in (ADA, "country:FR"):
+        remove_suppressions(ledger, subject, scope=None, actor="bob", why="lost")
+    rows = [ReadRow(n, row["to"], row) for n, row in enumerate(exported, 1)]
+    bad = [
+        ReadRow(4, ADA, {**exported[0], "scope": "some"}),
+        ReadRow(5, ADA, {**exported[0], "until": "soon"}),
+    ]
+    named = {
+        "scope": "marketing",
+        "reason": "r",
+        "file_name": "s.csv",
+        "actor": "ann",
+        "default_region": None,
+    }
+    for dry_run in (True, False):
+        report = import_suppressions(ledger, [*rows, *bad], dry_run=dry_run, **named)  # type: ignore[arg-type]
+        assert (report.rows, report.people, report.added, report.before) == (5, 3, 3, 0)
+        assert [(row.row, row.field) for row in report.refused] == [(4, "scope"), (5, "until")]
+    assert list_suppressions(ledger).items == before
 
 
 def test_a_page_names_the_number_after_which_the_next_one_starts(ledger: Database) -> None:

@@ -29,6 +29,7 @@ from bulksend.messaging import (
     normal_name,
 )
 from bulksend.messaging.argument_naming import as_cli_option, as_python_argument
+from bulksend.messaging.audience import Consent
 
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 MINUTE = 60_000
@@ -448,3 +449,31 @@ def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], ki
         assert plan.expires_at_ms is None or plan.expires_at_ms > NOW
         assert plan.variables.keys() <= {"name", "thing"}
         assert plan == Planner(facts(kind=kind)).plan(3, row)
+
+
+# -- consent ------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_may_say_where_and_when_its_person_agreed() -> None:
+    row = {"consent_source": " shop form ", "consent_at": "2030-03-01T12:00"}
+    assert planned(row, timezone="Europe/London").consent == Consent("shop form", 1_898_596_800_000)
+    assert planned({"consent_source": "", "consent_at": " "}).consent is None
+    assert planned({}).consent is None
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "why"),
+    [
+        ({"consent_source": "form"}, "consent_at", "is empty beside a consent_source"),
+        ({"consent_at": "2030-01-01T00:00Z"}, "consent_source", "is empty beside a consent_at"),
+        ({"consent_source": "form", "consent_at": "yesterday"}, "consent_at", "is not a time"),
+        ({"consent_source": "form", "consent_at": "2030-03-18T00:00Z"}, "consent_at", "is in the future"),
+        ({"consent_source": "x" * 201, "consent_at": "2030-01-01T00:00Z"}, "consent_source", "at most 200"),
+        ({"consent_source": "a\tb", "consent_at": "2030-01-01T00:00Z"}, "consent_source", "printable"),
+    ],
+)
+def test_half_a_consent_or_a_wrong_one_refuses_its_row(row: dict[str, str], field: str, why: str) -> None:
+    of = refused(row)
+    assert (of.field, why in of.why) == (field, True), of
+    # The cell may be of another column: its text is not said back.
+    assert "yesterday" not in of.value

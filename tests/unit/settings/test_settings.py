@@ -70,6 +70,11 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("BULKSEND_REQUEST_TIMEOUT", "601", "BULKSEND_REQUEST_TIMEOUT: must be at most 600 (got '601')"),
         ("BULKSEND_DEFAULT_RATE", "80/s", "BULKSEND_DEFAULT_RATE: is not a number (got '80/s')"),
         ("BULKSEND_DEFAULT_RATE", "nan", "BULKSEND_DEFAULT_RATE: is not a number (got 'nan')"),
+        (
+            "BULKSEND_CAP",
+            "twice",
+            "BULKSEND_CAP: is not a number of messages in a time; write it like 2/7d (got 'twice')",
+        ),
         ("BULKSEND_ACCOUNT_RATE", "inf", "BULKSEND_ACCOUNT_RATE: is not a number (got 'inf')"),
         ("BULKSEND_ENCRYPT", "some", "BULKSEND_ENCRYPT: must be one of otp or all (got 'some')"),
         (

@@ -15,6 +15,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.schema import campaigns
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
+from bulksend.messaging.audience import Audience, Cap
 from worker.session.campaign_cache import FRESH_SECONDS, CampaignCache, CannotRender
 
 DEFAULT_RATE = 80.0
@@ -112,6 +113,20 @@ def test_only_the_newest_campaigns_are_kept(
     with pytest.raises(KeyError):
         cache.campaign(made[0].id)
     assert [cache.campaign(c.id).id for c in made[1:]] == [c.id for c in made[1:]]
+
+
+def test_caps_are_known_of_the_campaigns_that_have_one_and_are_kept(
+    ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any
+) -> None:
+    cap = Cap(2, 60_000)
+    made = [new_messages(audience=Audience(cap=cap).to_json())[0], *(new_messages()[0] for _ in range(3))]
+    ids = [campaign.id for campaign in made]
+    for campaign in made[:3]:
+        load(ledger, cache, claimed_of(campaign, cipher))
+    assert cache.caps(ids) == {ids[0]: cap}
+    assert cache.caps(ids[1:]) == {}
+    load(ledger, cache, claimed_of(made[3], cipher))
+    assert cache.caps(ids) == {}
 
 
 def test_a_message_is_rendered_from_its_campaigns_content_and_its_variables(

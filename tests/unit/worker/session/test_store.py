@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import OperationalError
 
 from bulksend.errors import LedgerUnreachable
-from bulksend.ledger import schema, senders, suppressions
+from bulksend.ledger import messages, schema, senders, suppressions
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
@@ -20,6 +20,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opened, Opening
+from bulksend.messaging.audience import Audience, Cap
 from bulksend.messaging.outcome import Accepted, Evidence, Scope, Suppress
 from bulksend.messaging.states import Kind, Status
 from worker.session.campaign_cache import CampaignCache
@@ -201,6 +202,26 @@ def test_a_batch_that_one_statement_cannot_open_gets_the_full_check() -> None:
     database = OneStatement(None)
     assert store_of(database).open(openings("a"), "lease") == {"checked"}
     assert database.asked == ["one statement", "full check"]
+
+
+def test_the_cap_of_a_campaign_is_part_of_the_last_look(
+    store: Store, ledger: Database, new_messages: Any
+) -> None:
+    lease, _ = store.take_lease(LEASE_MS)
+    (sent,) = store.claim(new_messages()[1], lease)
+    store.open([Opening(sent, new_id())], lease)
+    campaign, ids = new_messages()
+    # As if intake had found it planned for another week.
+    audience = Audience(cap=Cap(1, 3_600_000)).to_json()
+    with ledger.write() as tx:
+        tx.execute(
+            update(schema.campaigns).values(audience=audience).where(schema.campaigns.c.id == campaign.id)
+        )
+    (late,) = store.claim(ids, lease)
+    assert store.open([Opening(late, new_id())], lease) == frozenset()
+    with ledger.read() as tx:
+        ended = messages.get(tx, late.id)
+    assert (ended["status"], str(ended["error"]).partition(":")[0]) == ("suppressed", "cap")
 
 
 # -- orders ----------------------------------------------------------------------------------------------

@@ -1,0 +1,260 @@
+"""Whom a campaign leaves out: by a cap over all campaigns, by another campaign's people, for want of consent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from bulksend.errors import CampaignNotFound
+from bulksend.ledger import audiences, campaign_control, campaigns, consents, intake, suppressions
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.message_rows import NewMessage
+from bulksend.ledger.schema import messages
+from bulksend.messaging.audience import Audience, Cap, Consent, PeopleOf
+from bulksend.messaging.outcome import Accepted, Refused
+from bulksend.messaging.states import Kind, Status
+
+DAY = 86_400_000
+ADA, BOB, EVE = "447700900001", "447700900002", "447700900003"
+OLDER, NEWER = "551185550124", "5511985550124"
+"""Two forms of one person's number."""
+CAP = Cap(2, 7 * DAY)
+
+
+def to(desk: Any, phone: str, row: int = 1, **changes: Any) -> NewMessage:
+    return desk.new_message(row, recipient=phone, key=changes.pop("key", phone), **changes)  # type: ignore[no-any-return]
+
+
+def blast(
+    desk: Any, *phones: str, days: float = 0, kind: Kind = Kind.MARKETING, audience: Audience | None = None
+) -> Campaign:
+    """A campaign to these people, due in so many days."""
+    due_at = desk.now() + int(days * DAY)
+    kept = None if audience is None else audience.to_json()
+    campaign: Campaign = desk.campaign(kind, due_at=due_at, audience=kept)
+    desk.take(campaign, *(to(desk, phone, row, due_at=due_at) for row, phone in enumerate(phones, 1)))
+    desk.write(campaigns.finish_intake, campaign.id)
+    return campaign
+
+
+def rows(desk: Any, campaign: Campaign) -> list[Any]:
+    """id, recipient and error of each message, in the order of the file."""
+    columns = messages.c.id, messages.c.recipient, messages.c.error
+    of = select(*columns).where(messages.c.campaign_id == campaign.id).order_by(messages.c.row)
+    with desk.database.read() as tx:
+        return [(str(id), phone, error or "") for id, phone, error in tx.execute(of)]
+
+
+def ids(desk: Any, campaign: Campaign) -> list[str]:
+    return [id for id, _, _ in rows(desk, campaign)]
+
+
+def errors(desk: Any, campaign: Campaign) -> dict[str, str]:
+    """Why people were left out, by their number; empty: they were not."""
+    return {phone: error for _, phone, error in rows(desk, campaign)}
+
+
+def left_out(desk: Any, campaign: Campaign) -> dict[str, str]:
+    """The rule that left each of the people out."""
+    return {phone: error.partition(":")[0] for phone, error in errors(desk, campaign).items() if error}
+
+
+def cancel(desk: Any, campaign: Campaign) -> None:
+    campaign_control.cancel(desk.database, campaign.id, actor="ada", why="a test")
+
+
+def test_a_cap_counts_what_all_campaigns_send_to_a_person(desk: Any) -> None:
+    blast(desk, ADA, OLDER)
+    blast(desk, ADA, NEWER, BOB)
+    third = blast(desk, ADA, BOB, NEWER, audience=Audience(cap=CAP))
+    assert left_out(desk, third) == {ADA: "cap", NEWER: "cap"}
+    assert errors(desk, third)[ADA] == (
+        "cap: this person has or will have 2 marketing messages in the span of 2/7d without this one"
+    )
+    assert desk.read(audiences.left_out_by_rule, third.id) == {"cap": 2}
+    # Who was left out has not had it.
+    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=Cap(3, 7 * DAY)))) == {}
+
+
+def test_a_cap_counts_single_sends_and_no_other_kinds(desk: Any) -> None:
+    for kind in (Kind.UTILITY, Kind.OTP):
+        for _ in range(3):
+            blast(desk, ADA, kind=kind)
+    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {}
+    desk.send(desk.new_send(recipient=ADA), kind=Kind.MARKETING)
+    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {ADA: "cap"}
+
+
+def test_a_cap_looks_at_the_days_to_come_as_at_those_before(desk: Any) -> None:
+    blast(desk, ADA, days=8)
+    blast(desk, ADA, days=9)
+    for days, rule in ((0.0, {}), (3.0, {ADA: "cap"}), (14.5, {ADA: "cap"}), (17.0, {})):
+        campaign = blast(desk, ADA, days=days, audience=Audience(cap=CAP))
+        assert left_out(desk, campaign) == rule, days
+        cancel(desk, campaign)
+
+
+def test_what_surely_did_not_reach_a_person_does_not_count(desk: Any) -> None:
+    lease = desk.lease()
+    for _ in range(2):
+        cancel(desk, blast(desk, ADA))
+        (opening,) = desk.sent(lease, ids(desk, blast(desk, ADA)))
+        desk.settle(opening, Refused("131026", "no"), status=Status.FAILED)
+    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {}
+
+
+def test_a_sent_message_counts_when_it_was_sent(desk: Any) -> None:
+    for _ in range(2):
+        first = blast(desk, ADA)
+        desk.accepted(ids(desk, first))
+    desk.sql(
+        "UPDATE messages SET due_at = due_at - :far, sent_at = sent_at - :near", far=30 * DAY, near=6 * DAY
+    )
+    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {ADA: "cap"}
+    desk.sql("UPDATE messages SET sent_at = sent_at - :day", day=DAY)
+    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {}
+
+
+def test_a_person_of_several_rows_gets_as_many_as_the_cap_allows(desk: Any) -> None:
+    campaign = desk.campaign(audience=Audience(cap=CAP).to_json())
+    several = [to(desk, ADA, row, key=f"k{row}", explicit_key=True) for row in range(1, 5)]
+    desk.take(campaign, *several[:3])
+    desk.take(campaign, several[3])
+    assert [bool(error) for _, _, error in rows(desk, campaign)] == [False, False, True, True]
+    # A row that is there twice is a duplicate, and nothing of a cap.
+    again = desk.campaign(audience=Audience(cap=Cap(1, DAY)).to_json())
+    taken = desk.take(again, to(desk, BOB), to(desk, BOB, 2))
+    assert (taken.messages, taken.duplicates, taken.suppressed) == (1, 1, 0)
+
+
+def test_a_suppressed_person_is_left_out_by_that_and_counts_for_no_cap(desk: Any) -> None:
+    named = {"scope": "marketing", "reason": "asked", "source": "hand", "actor": "ada"}
+    desk.write(suppressions.add, ADA, **named)
+    other = blast(desk, ADA, BOB)
+    campaign = blast(desk, ADA, BOB, audience=Audience(cap=Cap(1, DAY), exclude=(PeopleOf(other.id),)))
+    assert errors(desk, campaign)[ADA] == "suppressed: asked"
+    assert desk.read(audiences.left_out_by_rule, campaign.id) == {"suppressed": 1, "exclude": 1}
+
+
+def test_a_cool_down_that_ends_before_a_message_is_due_does_not_stop_it(desk: Any) -> None:
+    named = {"scope": "marketing", "reason": "131049", "source": "vendor", "actor": "worker"}
+    desk.write(suppressions.add, ADA, **named, until=desk.now() + DAY)
+    assert left_out(desk, blast(desk, ADA, days=0.5)) == {ADA: "suppressed"}
+    assert left_out(desk, blast(desk, ADA, days=1.5)) == {}
+
+
+def test_a_campaign_leaves_out_those_whom_another_one_reaches_or_does_not(desk: Any) -> None:
+    first = blast(desk, ADA, OLDER, EVE)
+    lease = desk.lease()
+    ada, brazil, _eve = ids(desk, first)
+    desk.accepted([ada], lease)
+    (opening,) = desk.sent(lease, [brazil])
+    desk.settle(opening, Refused("131026", "no"), status=Status.FAILED)
+    reached, not_reached = PeopleOf(first.id), PeopleOf(first.id, undelivered=True)
+    for audience, rules in (
+        (Audience(exclude=(reached,)), {ADA: "exclude", EVE: "exclude"}),
+        (Audience(exclude=(not_reached,)), {NEWER: "exclude"}),
+        (Audience(exclude=(reached, not_reached)), {ADA: "exclude", EVE: "exclude", NEWER: "exclude"}),
+        (Audience(only=(reached,)), {NEWER: "only", BOB: "only"}),
+        (Audience(only=(not_reached,)), {ADA: "only", EVE: "only", BOB: "only"}),
+        (Audience(only=(reached, not_reached), exclude=(reached,)),
+         {BOB: "only", ADA: "exclude", EVE: "exclude"}),
+    ):  # fmt: skip
+        campaign = blast(desk, ADA, NEWER, EVE, BOB, audience=audience)
+        assert left_out(desk, campaign) == rules, audience
+
+
+def test_an_audience_names_campaigns_by_id_once_it_is_kept(desk: Any) -> None:
+    first = blast(desk, ADA)
+    new = desk.new_campaign(audience=Audience(exclude=(PeopleOf("spring"),)).to_json())
+    kept = desk.read(audiences.resolved, new)
+    assert Audience.from_json(kept.audience).exclude == (PeopleOf(first.id),)
+    assert desk.read(audiences.resolved, kept) == kept
+    unknown = desk.new_campaign(audience=Audience(only=(PeopleOf("autumn"),)).to_json())
+    with pytest.raises(CampaignNotFound, match="autumn"):
+        desk.read(audiences.resolved, unknown)
+
+
+def test_a_cap_holds_at_the_last_look_where_times_moved(desk: Any) -> None:
+    """Planned for next week, and sent today after all."""
+    first = blast(desk, ADA, NEWER)
+    later = blast(desk, ADA, OLDER, BOB, days=8, audience=Audience(cap=Cap(1, 7 * DAY)))
+    assert left_out(desk, later) == {}
+    desk.accepted(ids(desk, first))
+    desk.sql("UPDATE messages SET due_at = :now WHERE status = 'queued'", now=desk.now() - 1)
+    lease = desk.lease()
+    openings = desk.openings(desk.claim(lease, ids(desk, later)))
+    opened = desk.open(lease, openings, caps={later.id: Cap(1, 7 * DAY)})
+    attempts = {opening.message.recipient for opening in openings if opening.attempt_id in opened.attempts}
+    assert attempts == {BOB}
+    assert left_out(desk, later) == {ADA: "cap", OLDER: "cap"}
+    assert desk.broken() == {}
+
+
+def test_a_message_does_not_count_for_its_own_cap(desk: Any) -> None:
+    campaign = blast(desk, ADA, audience=Audience(cap=Cap(1, DAY)))
+    lease = desk.lease()
+    openings = desk.openings(desk.claim(lease, ids(desk, campaign)))
+    caps = {campaign.id: Cap(1, DAY)}
+    assert desk.open(lease, openings, caps=caps).attempts == {openings[0].attempt_id}
+    # The same write-ahead once more: only the answer to its COMMIT was lost.
+    assert desk.open(lease, openings, caps=caps).attempts == {openings[0].attempt_id}
+    desk.settle(openings[0], Accepted("mid", "rid"))
+
+
+def test_of_two_campaigns_that_are_taken_in_at_once_one_reaches_a_person(desk: Any) -> None:
+    one, other = (desk.campaign(audience=Audience(cap=Cap(1, DAY)).to_json()) for _ in range(2))
+    taking = threading.Thread(target=desk.take, args=(other, to(desk, ADA)))
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with desk.database.write() as tx:
+        intake.store_chunk(tx, one, after_row=0, planned=[to(desk, ADA)], refused=(), cipher=desk.cipher)
+        taking.start()
+        # SQLite has one writer anyway.
+        while not desk.database.is_sqlite and taking.is_alive() and not desk.scalar(waits):
+            time.sleep(0.01)
+    taking.join()
+    assert (left_out(desk, one), left_out(desk, other)) == ({}, {ADA: "cap"})
+
+
+def test_rows_of_people_who_never_agreed_are_refused(desk: Any) -> None:
+    form = Consent("form", desk.now() - DAY)
+    first = desk.campaign()
+    desk.take(first, to(desk, OLDER, consent=form))
+    campaign = desk.campaign(audience=Audience(require_consent=True).to_json())
+    planned = [to(desk, ADA, 1), to(desk, NEWER, 2), to(desk, BOB, 3, consent=form), to(desk, ADA, 4)]
+    taken = desk.take(campaign, *planned)
+    assert (taken.messages, taken.duplicates, taken.counted) == (2, 1, 4)
+    assert [(row["row"], row["field"]) for row in desk.refused_rows(campaign)] == [(1, "consent_at")]
+    assert set(errors(desk, campaign)) == {NEWER, BOB}
+    assert desk.broken() == {}
+
+
+def test_consents_are_kept_by_person_and_none_is_overwritten(desk: Any) -> None:
+    now = desk.now()
+    first, second = desk.campaign(), desk.campaign()
+    desk.take(first, to(desk, OLDER, consent=Consent("form", now - DAY)))
+    desk.take(second, to(desk, NEWER, consent=Consent("phone call", now - DAY)), to(desk, ADA, 2))
+    desk.take(second, to(desk, NEWER, 3, consent=Consent("shop", now)))
+    kept = desk.read(consents.page)
+    assert [(each.subject, each.at, each.source, each.campaign_id) for each in kept] == [
+        (NEWER, now - DAY, "form", first.id),
+        (NEWER, now, "shop", second.id),
+    ]
+    assert all(each.recorded_at >= now and each.suppressed is None for each in kept)
+    named = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
+    desk.write(suppressions.add, OLDER, **named)
+    assert {each.suppressed for each in desk.read(consents.page, subject=OLDER)} == {"marketing"}
+
+
+def test_all_consents_come_in_pages(desk: Any) -> None:
+    at = desk.now() - DAY
+    campaign = desk.campaign()
+    planned = [to(desk, phone, row, consent=Consent("form", at)) for row, phone in enumerate((ADA, BOB, EVE))]
+    desk.take(campaign, *planned)
+    with desk.database.read() as tx:
+        assert [each.subject for each in consents.every(tx, at_once=2)] == [ADA, BOB, EVE]
+        assert [each.subject for each in consents.page(tx, after=ADA, limit=1)] == [BOB]
