@@ -16,6 +16,7 @@ from bulksend.ledger import suppressions
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql
+from bulksend.ledger.person_keys import person_key
 from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
 from bulksend.messaging.states import Status
 
@@ -207,7 +208,7 @@ def _blockers(tx: Connection, openings: Sequence[Opening], account: str) -> tupl
         | bound(
             tx,
             suppressions.RECIPIENTS,
-            suppressions.subject_rows(m.recipient for m in messages_of),
+            suppressions.subject_rows((m.recipient for m in messages_of), person_key(tx)),
             "recipients",
         )
     )
@@ -223,7 +224,9 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
     campaign_status = {id: status for what, id, status in rows if what == "campaign"}
     paused_senders = {id for what, id, _ in rows if what == "sender"}
     account_paused = any(what == "account" for what, _, _ in rows)
-    reasons = suppressions.SuppressionReasons(row for row in rows if row[0] in suppressions.SCOPES)
+    reasons = suppressions.SuppressionReasons(
+        (row for row in rows if row[0] in suppressions.SCOPES), person_key(tx)
+    )
     blocked: dict[str, tuple[Status, str]] = {}
     for message in (opening.message for opening in openings):
         reason = reasons.reason(message.recipient, message.kind)

@@ -47,6 +47,7 @@ from bulksend.ledger.schema.receipts import (
 from bulksend.ledger.schema.senders import (
     COUNTRIES_SQL,
     accounts,
+    legal_holds,
     media,
     senders,
     suppressions,
@@ -81,6 +82,7 @@ __all__ = [
     "inbound_messages",
     "installation",
     "jobs",
+    "legal_holds",
     "media",
     "messages",
     "metadata",

@@ -70,7 +70,9 @@ media = Table(
 suppressions = Table(
     "suppressions",
     metadata,
-    Column("subject", String(24), primary_key=True, comment="digits, or country:XX"),
+    Column(
+        "subject", String(24), primary_key=True, comment="digits, the hash of a forgotten person, or country:XX"
+    ),
     Column("scope", String(12), primary_key=True, comment="marketing or all"),
     Column("reason", String(500), nullable=False),
     Column("source", String(100), nullable=False),
@@ -81,4 +83,16 @@ suppressions = Table(
         "subject",
         where=COUNTRIES_SQL,
     ),
+)
+
+legal_holds = Table(
+    "legal_holds",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("scope", String(12), nullable=False, comment="campaign or person"),
+    Column("subject", String(40), nullable=False, comment="the campaign's id, or the person's canonical number"),
+    Column("why", String(500), nullable=False),
+    Column("placed_by", String(100), nullable=False),
+    Column("placed_at", Instant, nullable=False),
+    UniqueConstraint("scope", "subject"),
 )
