@@ -17,6 +17,7 @@ from ops.cli import (
     keys,
     media,
     messages,
+    persons,
     receipts,
     send,
     senders,
@@ -65,6 +66,7 @@ messages.register(app)
 export.register(app)
 audit.register(app)
 suppressions.register(app)
+persons.register(app)
 senders.register(app)
 templates.register(app)
 media.register(app)
