@@ -1,4 +1,4 @@
-"""Erase a person from the rows of the ledger. ``personal_columns.py`` says what each column may hold.
+"""Erase a person from the rows of the ledger. ``person_columns.py`` says what each column may hold.
 
 What remains of a message: its status, times, codes and attempts, by which counts and audit still hold. A suppression
 and the acts on it go on under a keyed hash. Each function may be repeated.
@@ -38,7 +38,7 @@ from bulksend.ledger.database import among, set_statement_timeout
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.endings import RESTORED, WORKER_LOST, end_unsent
 from bulksend.ledger.person_keys import make_person_key
-from bulksend.ledger.personal_columns import COLUMNS, Holds, columns_with
+from bulksend.ledger.person_columns import COLUMNS, Holds, columns_with
 from bulksend.ledger.schema import (
     LIVE_UPLOADS_SQL,
     OPEN_JOBS_SQL,

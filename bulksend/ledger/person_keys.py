@@ -36,4 +36,5 @@ def make_person_key(tx: Connection) -> bytes:
     key = installation.get(tx, NAME)
     if key is None:
         raise RuntimeError("the key of persons was inserted and cannot be read")
+    _known[tx.engine] = key
     return key

@@ -59,11 +59,18 @@ class _Walk:
 
 
 class Deletion:
-    """Deletes what ``retention`` says. ``clock`` is steady, in seconds."""
+    """Deletes what ``retention`` says. ``clock`` is steady, in seconds; ``now`` reads the ledger's, in ms."""
 
-    def __init__(self, retention: Retention, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        retention: Retention,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[Connection], int] = read_clock,
+    ) -> None:
         self._retention = retention
         self._clock = clock
+        self._now = now
         self._walks = [_Walk(step) for step in self._steps()]
 
     def _steps(self) -> Iterator[Callable[[Connection, _Walk], dict[str, int]]]:
@@ -87,7 +94,7 @@ class Deletion:
     # -- contents and rows of messages ---------------------------------------------------------------------------
 
     def _messages(self, tx: Connection, walk: _Walk) -> dict[str, int]:
-        now = read_clock(tx)
+        now = self._now(tx)
         youngest = self._retention.youngest_ms or 0
         m = messages.c
         columns = (
@@ -129,7 +136,7 @@ class Deletion:
     # -- what people wrote ---------------------------------------------------------------------------------------
 
     def _inbound(self, tx: Connection, walk: _Walk) -> dict[str, int]:
-        before = read_clock(tx) - int((self._retention.inbound or 0) * DAY_MS)
+        before = self._now(tx) - int((self._retention.inbound or 0) * DAY_MS)
         i = inbound_messages.c
         columns = cast(i.id, Text).label("id"), cast(i.campaign_id, Text).label("campaign_id"), i.recipient
         rows = self._page(tx, select(*columns).where(i.id < lowest_at(before)), i.id, walk)
@@ -142,7 +149,7 @@ class Deletion:
 
     def _totals(self, tx: Connection, walk: _Walk) -> dict[str, int]:
         """Delete a part of what the next campaign left that has no message any more, the campaign itself last."""
-        now = read_clock(tx)
+        now = self._now(tx)
         held = legal_holds.held(tx)
         for kind in Kind:
             before = self._retention.totals_end_before(kind, now)

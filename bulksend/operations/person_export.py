@@ -12,7 +12,7 @@ from bulksend.ledger import legal_holds, operator_log, raw_receipts, search, sup
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.ledger.erasure import Person
-from bulksend.ledger.erasure_blobs import has_number
+from bulksend.ledger.erasure_bodies import has_number
 from bulksend.ledger.search import Query
 from bulksend.messaging.units import format_instant
 from bulksend.operations import messages

@@ -14,12 +14,12 @@ from bulksend.errors import InvalidValue, RedisUnreachable, Unfit
 from bulksend.ledger import erasure, operator_log, senders
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.erased_bytes import files_with, let_go
+from bulksend.ledger.erasure_bytes import files_with, let_go
 from bulksend.ledger.erasure import ErasedRows, Left, Person
-from bulksend.ledger.erasure_blobs import erase_callbacks, erase_deliveries
+from bulksend.ledger.erasure_bodies import erase_callbacks, erase_deliveries
 from bulksend.messaging.number_traces import NumberTraces
 from bulksend.messaging.units import counted
-from bulksend.operations import erasure_places as places
+from bulksend.operations import erasure_files as places
 
 if TYPE_CHECKING:
     import redis

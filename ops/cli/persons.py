@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.arguments import Json, Phone, Why
+from ops.cli.arguments import Json, Phone, Why, option_names
 from ops.cli.context import DONE, FAILED, actor, command, ledger, settings
 
 if TYPE_CHECKING:
@@ -44,15 +44,16 @@ def forget(
 
     of = settings()
     number = person_of(phone, region, of, field="PHONE")
-    done = persons.forget(
-        ledger(of),
-        cipher(of),
-        of,
-        number,
-        actor=actor(),
-        why=why,
-        open_redis=None if of.redis_url is None else partial(answering_redis, of),
-    )
+    with option_names():
+        done = persons.forget(
+            ledger(of),
+            cipher(of),
+            of,
+            number,
+            actor=actor(),
+            why=why,
+            open_redis=None if of.redis_url is None else partial(answering_redis, of),
+        )
     print_json(done.as_json()) if json else _show(done)
     return DONE if done.is_complete else FAILED
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from bulksend.ledger import jobs, uploads
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
-from bulksend.ledger.erased_bytes import search_file
+from bulksend.ledger.erasure_bytes import search_file
 from bulksend.ledger.erasure import Left, Person
-from bulksend.ledger.erasure_blobs import has_number
+from bulksend.ledger.erasure_bodies import has_number
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.raw_receipts import unpack
 from bulksend.ledger.receipt_spool import groups_of
