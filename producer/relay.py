@@ -73,7 +73,7 @@ class RelaySettings:
     undelivered_ms: int = 60_000
     events_keep_ms: int = 7 * 86_400_000
     reads_keep_ms: int = 90 * 86_400_000
-    retention: Retention = Retention()
+    retention: Retention | None = None
     account: str = "default"
 
 

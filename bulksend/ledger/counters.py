@@ -19,7 +19,6 @@ from bulksend.ledger.database import among, dialect_insert
 from bulksend.ledger.schema import campaign_counts, campaigns
 from bulksend.messaging.states import Status
 
-
 #: The part of messages whose rows were deleted by their age.
 DELETED = -1
 
@@ -61,9 +60,7 @@ def keep_deleted(tx: Connection, rows: Iterable[tuple[str, str, int]]) -> None:
     if not gone:
         return
     new = dialect_insert(tx, campaign_counts)
-    added = {
-        name: campaign_counts.c[name] + new.excluded[name] for name in ("messages", "attempts")
-    }
+    added = {name: campaign_counts.c[name] + new.excluded[name] for name in ("messages", "attempts")}
     tx.execute(
         new.on_conflict_do_update(index_elements=["campaign_id", "status", "part"], set_=added),
         [

@@ -37,8 +37,8 @@ from bulksend.ledger import legal_holds, suppressions
 from bulksend.ledger.database import among, set_statement_timeout
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.endings import RESTORED, WORKER_LOST, end_unsent
-from bulksend.ledger.person_keys import make_person_key
 from bulksend.ledger.person_columns import COLUMNS, Holds, columns_with
+from bulksend.ledger.person_keys import make_person_key
 from bulksend.ledger.schema import (
     LIVE_UPLOADS_SQL,
     OPEN_JOBS_SQL,
@@ -312,7 +312,7 @@ def _like(column: ColumnElement[Any], person: Person) -> ColumnElement[bool]:
 
 
 def search_everything(tx: Connection, person: Person) -> Iterator[str]:
-    """The columns that still have the number, each by its name and how often: of all tables, whatever they should hold."""
+    """The columns that still have the number, by their names and how often: of all tables, whatever they may hold."""
     set_statement_timeout(tx, 0)
     for table in metadata.sorted_tables:
         for column in table.columns:
@@ -347,9 +347,7 @@ def payloads_with_number(tx: Connection, person: Person) -> list[tuple[str, bool
     set_statement_timeout(tx, 0)
     columns = cast(messages.c.id, Text), messages.c.payload, messages.c.ended_at
     rows = tx.execute(select(*columns).where(_contains(tx, messages.c.payload, person)))
-    return [
-        (id, ended is not None) for id, payload, ended in rows if person.traces.in_bytes(bytes(payload))
-    ]
+    return [(id, ended is not None) for id, payload, ended in rows if person.traces.in_bytes(bytes(payload))]
 
 
 def wipe_payloads(tx: Connection, ids: Sequence[str]) -> None:

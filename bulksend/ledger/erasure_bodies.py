@@ -83,10 +83,10 @@ def erase_deliveries(database: Database, person: Person, messages: Collection[st
         if after:
             wanted = wanted.where(table.id > after)
         with database.read() as tx:
-            found = [(str(id), bytes(body)) for id, body in tx.execute(wanted.order_by(table.id).limit(_PAGE))]
-        changed = {
-            id: new for id, body in found if (new := erased_body(body, person, own)) is not None
-        }
+            found = [
+                (str(id), bytes(body)) for id, body in tx.execute(wanted.order_by(table.id).limit(_PAGE))
+            ]
+        changed = {id: new for id, body in found if (new := erased_body(body, person, own)) is not None}
         if changed:
 
             def store(tx: Any, changed: Mapping[str, bytes] = changed) -> None:

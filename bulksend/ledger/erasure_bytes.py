@@ -83,4 +83,3 @@ def search_file(path: Path, is_in: Callable[[bytes], bool]) -> bool:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             # re searches any buffer.
             return is_in(mapped)  # type: ignore[arg-type]
-

@@ -49,9 +49,7 @@ def place(tx: Connection, scope: str, subject: str, *, actor: str, why: str) -> 
             raise WrongState(
                 f"this {scope} is under legal hold {hold.id} already; `bulksend holds remove {hold.id}` ends it"
             )
-    hold = LegalHold(
-        new_id(), scope, subject, storable(why, 500), storable(str(actor), 100), read_clock(tx)
-    )
+    hold = LegalHold(new_id(), scope, subject, storable(why, 500), storable(str(actor), 100), read_clock(tx))
     tx.execute(insert(legal_holds).values({name: getattr(hold, name) for name in LegalHold.__slots__}))
     _record(tx, hold, actor=actor, act="place legal hold", why=why)
     return hold

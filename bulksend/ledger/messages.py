@@ -145,7 +145,8 @@ def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
         )
     if as_ == "resend" and payload_of(tx, id) is None:
         raise InvalidInput(
-            f"the content of message {id} was deleted, by its age or because the person was forgotten: it cannot be sent"
+            f"the content of message {id} was deleted, by its age or because the person was forgotten; "
+            "it cannot be sent"
         )
     if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
         raise InvalidInput(f"the campaign of message {id} is cancelled: its messages are not sent any more")

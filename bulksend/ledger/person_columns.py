@@ -1,4 +1,4 @@
-"""What each column of the ledger may hold about a person. ``erasure.py`` follows it, and a test misses new columns here."""
+"""What each column of the ledger may hold about a person. ``erasure.py`` follows it; a test misses new columns here."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ COLUMNS: dict[str, dict[str, Holds]] = {
     "unreadable_receipts": _table(TEXT="why", NOTHING="id raw_id n received_at"),
     "suppressions": _table(NUMBER="subject", TEXT="reason source", NOTHING="scope added_at until"),
     # The subject of an act on a suppression is a number.
-    "acts": _table(
-        NUMBER="subject", TEXT="why before after", NOTHING="id at actor act scope ip request_id"
-    ),
+    "acts": _table(NUMBER="subject", TEXT="why before after", NOTHING="id at actor act scope ip request_id"),
     "legal_holds": _table(NUMBER="subject", TEXT="why", NOTHING="id scope placed_by placed_at"),
     "refusals": _table(TEXT="field value why", NOTHING="id campaign_id row"),
     "campaigns": _table(
@@ -93,7 +91,9 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         NOTHING="id kind status rows_done rows_total requested_by actor created_at ended_at expires_at owner "
         "lease_until runs",
     ),
-    "senders": _table(NOTHING="phone name rate quota added_at paused_at pause_why status quality tier changed_at"),
+    "senders": _table(
+        NOTHING="phone name rate quota added_at paused_at pause_why status quality tier changed_at"
+    ),
     "accounts": _table(NOTHING="id paused_at pause_why"),
     "templates": _table(
         NOTHING="name language status status_at category category_at quality quality_at rejected_reason changed_at "

@@ -1,7 +1,7 @@
 """Deletes by age, in small steps: contents before rows, rows before the totals of a campaign.
 
-One walk over the messages by their ids, which sort by time, does the first two; ``messaging/retention.py`` decides about
-each. What is deleted goes on in the campaign's counts. A step is one transaction and looks at so few rows that it ends
+One walk over the messages by their ids, which sort by time, does the first two; ``messaging/retention.py`` decides
+about each. What is deleted goes on in the campaign's counts. A step is one transaction and looks at so few rows that it ends
 within a fraction of 200 ms; the next one looks at more or fewer by how long this one took.
 """
 
@@ -11,7 +11,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from sqlalchemy import Column, Connection, Row, Select, Table, Text, cast, delete, exists, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Row,
+    Select,
+    Table,
+    Text,
+    cast,
+    delete,
+    exists,
+    select,
+    tuple_,
+    update,
+)
 
 from bulksend.ledger import counters, legal_holds
 from bulksend.ledger.campaigns import DIRECT_PREFIX

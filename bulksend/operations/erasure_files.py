@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from bulksend.ledger import jobs, uploads
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
-from bulksend.ledger.erasure_bytes import search_file
 from bulksend.ledger.erasure import Left, Person
 from bulksend.ledger.erasure_bodies import has_number
+from bulksend.ledger.erasure_bytes import search_file
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.raw_receipts import unpack
 from bulksend.ledger.receipt_spool import groups_of
@@ -44,7 +44,9 @@ def erase_exports(database: Database, folder: Path, person: Person) -> tuple[int
     deleted = [path for id, paths in found.items() if id not in running for path in paths]
     for path in deleted:
         path.unlink(missing_ok=True)
-    return len(deleted), [Left(f"export {id}", f"its file is being written; {_AGAIN}") for id in sorted(running)]
+    return len(deleted), [
+        Left(f"export {id}", f"its file is being written; {_AGAIN}") for id in sorted(running)
+    ]
 
 
 def erase_uploads(database: Database, folder: Path, person: Person) -> tuple[int, list[Left]]:
@@ -66,15 +68,15 @@ def erase_uploads(database: Database, folder: Path, person: Person) -> tuple[int
 def search_spool(folder: Path, person: Person, cipher: Cipher) -> Iterator[Left]:
     """Files of the spool that have the number: they go into the ledger once it answers."""
     for path in _files(folder):
-        if path.suffix == ".receipts":
-            found = _spooled_callbacks(path, person, cipher)
-        else:
-            found = has_number_in(path, person)
-        if found:
-            yield Left(f"spool file {path.name}", "`serve` or a worker brings it into the ledger; repeat it then")
+        if _spooled_callbacks(path, person, cipher) or has_number_in(path, person):
+            yield Left(
+                f"spool file {path.name}", "`serve` or a worker brings it into the ledger; repeat it then"
+            )
 
 
 def _spooled_callbacks(path: Path, person: Person, cipher: Cipher) -> bool:
+    if path.suffix != ".receipts":
+        return False
     try:
         groups = list(groups_of(path))
         return any(has_number(each, person) for group in groups for each in unpack(group, cipher))

@@ -54,9 +54,7 @@ def export_person(database: Database, cipher: Cipher, number: str, *, actor: str
                 *acts_on(tx, "suppression", person.hash),
                 *acts_on(tx, SCOPE, person.hash),
             ],
-            "legal_holds": [
-                to_json(hold) for hold in legal_holds.every(tx) if hold.subject == person.number
-            ],
+            "legal_holds": [to_json(hold) for hold in legal_holds.every(tx) if hold.subject == person.number],
         }
     return held | {
         "inbound": list(_inbound(database, person, cipher)),

@@ -14,9 +14,9 @@ from bulksend.errors import InvalidValue, RedisUnreachable, Unfit
 from bulksend.ledger import erasure, operator_log, senders
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
-from bulksend.ledger.erasure_bytes import files_with, let_go
 from bulksend.ledger.erasure import ErasedRows, Left, Person
 from bulksend.ledger.erasure_bodies import erase_callbacks, erase_deliveries
+from bulksend.ledger.erasure_bytes import files_with, let_go
 from bulksend.messaging.number_traces import NumberTraces
 from bulksend.messaging.units import counted
 from bulksend.operations import erasure_files as places
@@ -116,7 +116,8 @@ def _erase_the_rest(
     if callbacks.waiting:
         done.left.append(
             Left(
-                counted(callbacks.waiting, "callback"), "the relay has not read them yet; repeat it once it has"
+                counted(callbacks.waiting, "callback"),
+                "the relay has not read them yet; repeat it once it has",
             )
         )
     if callbacks.sealed:
@@ -198,7 +199,9 @@ def _search_files(database: Database, person: Person, done: Forgotten, problem: 
         names = files_with(database, person.traces.in_bytes)
     done.searched.append("every byte of the ledger's files")
     if not done.left:
-        done.left += [Left(f"file {name}", problem or "bytes of it are still there; repeat it") for name in names]
+        done.left += [
+            Left(f"file {name}", problem or "bytes of it are still there; repeat it") for name in names
+        ]
     return problem
 
 
@@ -218,4 +221,3 @@ def _search_redis(person: Person, done: Forgotten, open_redis: OpenRedis | None)
         yield Left("Redis", f"it was not searched: {problem_of(error).text('Redis')}")
     else:
         done.searched.append("every key of Redis")
-

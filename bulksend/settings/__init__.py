@@ -164,8 +164,8 @@ class Settings(BaseModel):
     )
     retention_content_days: Annotated[str, AfterValidator(values.days_by_kind)] | None = Field(
         None,
-        description="Age after its end at which the variables and content of a message are deleted, days: 90, or by kind "
-        "such as utility=400,marketing=90; never if it is not set",
+        description="Age after its end at which the variables and content of a message are deleted, days: 90, or by "
+        "kind such as utility=400,marketing=90; never if it is not set",
     )
     retention_rows_days: Annotated[str, AfterValidator(values.days_by_kind)] | None = Field(
         None,

@@ -56,7 +56,9 @@ def export(
     ] = None,
     person: Annotated[
         str | None,
-        typer.Option(help="Instead of a campaign: all that is held about this person, as JSON.", metavar="PHONE"),
+        typer.Option(
+            help="Instead of a campaign: all that is held about this person, as JSON.", metavar="PHONE"
+        ),
     ] = None,
     region: Annotated[
         str | None,

@@ -19,7 +19,8 @@ Region = Annotated[
 ]
 
 holds = typer.Typer(
-    help="Legal holds: campaigns and persons that are neither erased nor deleted by age.", no_args_is_help=True
+    help="Legal holds: campaigns and persons that are neither erased nor deleted by age.",
+    no_args_is_help=True,
 )
 
 
@@ -126,5 +127,7 @@ def remove(
     from ops.cli.output import print_json, say
 
     hold = remove_hold(ledger(settings()), id, actor=actor(), why=why)
-    print_json(hold) if json else say(f"Removed legal hold {hold['id']} on the {hold['scope']} {hold['subject']}")
+    print_json(hold) if json else say(
+        f"Removed legal hold {hold['id']} on the {hold['scope']} {hold['subject']}"
+    )
     return DONE

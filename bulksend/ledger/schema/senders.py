@@ -71,7 +71,10 @@ suppressions = Table(
     "suppressions",
     metadata,
     Column(
-        "subject", String(24), primary_key=True, comment="digits, the hash of a forgotten person, or country:XX"
+        "subject",
+        String(24),
+        primary_key=True,
+        comment="digits, the hash of a forgotten person, or country:XX",
     ),
     Column("scope", String(12), primary_key=True, comment="marketing or all"),
     Column("reason", String(500), nullable=False),
@@ -90,7 +93,9 @@ legal_holds = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("scope", String(12), nullable=False, comment="campaign or person"),
-    Column("subject", String(40), nullable=False, comment="the campaign's id, or the person's canonical number"),
+    Column(
+        "subject", String(40), nullable=False, comment="the campaign's id, or the person's canonical number"
+    ),
     Column("why", String(500), nullable=False),
     Column("placed_by", String(100), nullable=False),
     Column("placed_at", Instant, nullable=False),

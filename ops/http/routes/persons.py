@@ -80,9 +80,7 @@ def post_export(asked: AskedOfPerson, services: ServicesDep, principal: Admin) -
     """All that is held about a person. Never a one-time code. A repetition is put on record once more."""
     number = _number(services, asked.phone, asked.region)
     with services.database.translated_errors():
-        return export_person(
-            services.database, services.cipher, number, actor=principal.actor, why=asked.why
-        )
+        return export_person(services.database, services.cipher, number, actor=principal.actor, why=asked.why)
 
 
 @router.get("/holds")

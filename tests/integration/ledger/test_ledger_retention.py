@@ -22,7 +22,10 @@ from bulksend.messaging.retention import DAY_MS, Retention
 from bulksend.messaging.states import Kind
 
 POLICY = Retention(
-    content=dict.fromkeys(Kind, 10.0), rows=dict.fromkeys(Kind, 20.0), totals=dict.fromkeys(Kind, 30.0), inbound=5
+    content=dict.fromkeys(Kind, 10.0),
+    rows=dict.fromkeys(Kind, 20.0),
+    totals=dict.fromkeys(Kind, 30.0),
+    inbound=5,
 )
 
 
@@ -114,7 +117,7 @@ def test_single_sends_go_and_their_standing_campaign_stays(desk: Any) -> None:
 def test_a_campaign_that_lost_rows_takes_no_more(desk: Any) -> None:
     campaign, _ = ended(desk)
     delete(desk, 21)
-    with pytest.raises(InvalidInput, match="3 messages of campaign .* deleted by their age"):
+    with pytest.raises(InvalidInput, match=r"3 messages of campaign .* deleted by their age"):
         desk.read(plan_continuation, campaign, desk.new_campaign())
 
 

@@ -23,7 +23,13 @@ from bulksend.ledger.inbound import NewInbound
 from bulksend.ledger.raw_receipts import Callback
 from bulksend.ledger.receipt_spool import ReceiptSpool
 from bulksend.ledger.receipts import Receipt
-from bulksend.ledger.schema import idempotent_requests, metadata, uploads, webhook_deliveries, webhook_endpoints
+from bulksend.ledger.schema import (
+    idempotent_requests,
+    metadata,
+    uploads,
+    webhook_deliveries,
+    webhook_endpoints,
+)
 from bulksend.ledger.schema import suppressions as suppressed
 from bulksend.messaging.outcome import Accepted, Evidence
 from bulksend.messaging.states import Kind
@@ -213,7 +219,10 @@ def _the_suppression_works(desk: Any) -> None:
         tx.execute(suppressed.update().values(scope="all"))
     assert desk.open(lease, desk.openings(claimed)).suppressed == queued
     # Those two rows are new; the person asked to be forgotten before.
-    desk.sql("UPDATE messages SET recipient = '', key = CAST(id AS text), payload = NULL WHERE recipient = :to", to=NUMBER)
+    desk.sql(
+        "UPDATE messages SET recipient = '', key = CAST(id AS text), payload = NULL WHERE recipient = :to",
+        to=NUMBER,
+    )
 
 
 def test_a_suppression_of_a_forgotten_person_is_lifted_by_the_number(desk: Any, places: Settings) -> None:
@@ -240,7 +249,9 @@ def test_all_forms_of_a_number_are_one_person(desk: Any, places: Settings) -> No
         assert suppressions.reasons_for(tx, [old, new], Kind.UTILITY).keys() == {old, new}
 
 
-def test_nothing_is_changed_while_a_message_is_being_sent_or_under_legal_hold(desk: Any, places: Settings) -> None:
+def test_nothing_is_changed_while_a_message_is_being_sent_or_under_legal_hold(
+    desk: Any, places: Settings
+) -> None:
     campaign = desk.campaign()
     ids = desk.take(campaign, desk.new_message(1, recipient=NUMBER)).ready
     hold = place_hold(desk.database, campaign=None, person=NUMBER, actor="ada", why="a court asks")
@@ -250,7 +261,9 @@ def test_nothing_is_changed_while_a_message_is_being_sent_or_under_legal_hold(de
     with pytest.raises(WrongState, match="already"):
         desk.write(legal_holds.place, legal_holds.PERSON, NUMBER, actor="ada", why="twice")
     remove_hold(desk.database, hold["id"], actor="ada", why="it ended")
-    of_campaign = place_hold(desk.database, campaign=campaign.id, person=None, actor="ada", why="a court asks")
+    of_campaign = place_hold(
+        desk.database, campaign=campaign.id, person=None, actor="ada", why="a court asks"
+    )
     with pytest.raises(WrongState, match="campaign"):
         ask(desk, places)
     remove_hold(desk.database, of_campaign["id"], actor="ada", why="it ended")
@@ -269,9 +282,7 @@ def test_a_number_in_the_reason_and_a_sender_are_refused(desk: Any, places: Sett
             open_redis=None,
         )
     desk.campaign()
-    desk.sql(
-        "INSERT INTO senders (phone, name, rate, added_at) VALUES (:phone, '', 80, 0)", phone=NUMBER
-    )
+    desk.sql("INSERT INTO senders (phone, name, rate, added_at) VALUES (:phone, '', 80, 0)", phone=NUMBER)
     with pytest.raises(InvalidValue, match="sender of yours"):
         ask(desk, places)
 
@@ -345,8 +356,6 @@ def test_a_person_gets_all_that_is_held(desk: Any, places: Settings) -> None:
 
 
 def test_a_person_of_whom_nothing_is_held_is_forgotten_too(ledger: Database, places: Settings) -> None:
-    done = forget(
-        *(ledger, Cipher([]), places, NUMBER), actor="ada", why="the person asked", open_redis=None
-    )
+    done = forget(*(ledger, Cipher([]), places, NUMBER), actor="ada", why="the person asked", open_redis=None)
     assert done.is_complete
     assert not any(done.erased.values())

@@ -16,7 +16,10 @@ def test_every_column_of_the_schema_is_classified_and_no_other() -> None:
 
 def test_only_texts_and_bytes_may_hold_something_about_a_person() -> None:
     for table, name in columns_with(*(set(Holds) - {Holds.NOTHING})):
-        assert isinstance(metadata.tables[table].columns[name].type, String | Text | LargeBinary), (table, name)
+        assert isinstance(metadata.tables[table].columns[name].type, String | Text | LargeBinary), (
+            table,
+            name,
+        )
 
 
 def test_what_is_at_work_is_told_by_columns_of_its_own_table() -> None:

@@ -15,7 +15,14 @@ TRACES = NumberTraces(NUMBER)
 
 @pytest.mark.parametrize(
     "written",
-    ["447700900123", "+44 7700 900123", "07700 900123", "(0)77-00.900/123", "7700900123", "to=447700900123&x"],
+    [
+        "447700900123",
+        "+44 7700 900123",
+        "07700 900123",
+        "(0)77-00.900/123",
+        "7700900123",
+        "to=447700900123&x",
+    ],
 )
 def test_every_notation_is_found_and_masked(written: str) -> None:
     assert TRACES.in_text(written)
