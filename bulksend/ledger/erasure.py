@@ -116,13 +116,13 @@ def erase_rows(tx: Connection, person: Person, cipher: Cipher) -> ErasedRows:
     under a legal hold; nothing was changed then.
     """
     ids = _checked_messages(tx, person)
-    counts = {"messages": len(ids), "attempts": 0, "receipts": 0}
+    counts = {"messages": len(ids), "attempts": 0, "receipts": 0, "cancelled": 0}
     for start in range(0, len(ids), _AT_ONCE):
         part = ids[start : start + _AT_ONCE]
         counts["attempts"] += _erase_of_messages(tx, attempts, attempts.c.message_pk, part, person)
         counts["receipts"] += _erase_of_messages(tx, receipts, receipts.c.message_pk, part, person)
         _erase_of_messages(tx, messages, messages.c.id, part, person)
-        counts["cancelled"] = counts.get("cancelled", 0) + end_unsent(
+        counts["cancelled"] += end_unsent(
             tx, part, Status.CANCELLED, FORGOTTEN, of=WAITING | {Status.CLAIMED}
         )
     counts["inbound"] = _erase_inbound(tx, person, cipher)
@@ -257,7 +257,8 @@ class TextFound:
 def texts(tx: Connection, person: Person) -> Iterator[TextFound]:
     """Every text that has the number, but those of the person's messages."""
     set_statement_timeout(tx, 0)
-    for name, column in columns_with(Holds.TEXT, Holds.KEY):
+    # The subject of an import of suppressions is the name of a file.
+    for name, column in (*columns_with(Holds.TEXT, Holds.KEY), ("acts", "subject")):
         table = metadata.tables[name]
         if table is not messages:
             yield from _texts_of(tx, table, column, person)

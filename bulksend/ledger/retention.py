@@ -1,8 +1,8 @@
 """Deletes by age, in small steps: contents before rows, rows before the totals of a campaign.
 
 One walk over the messages by their ids, which sort by time, does the first two; ``messaging/retention.py`` decides
-about each. What is deleted goes on in the campaign's counts. A step is one transaction and looks at so few rows that it ends
-within a fraction of 200 ms; the next one looks at more or fewer by how long this one took.
+about each. What is deleted goes on in the campaign's counts. A step is one transaction and looks at so few rows that it
+ends within a fraction of 200 ms; the next one looks at more or fewer by how long this one took.
 """
 
 from __future__ import annotations

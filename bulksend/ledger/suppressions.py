@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, text
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import array, bound, statement, storable, table
 from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among, dialect_insert, rows_changed
 from bulksend.ledger.person_keys import person_key
-from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, receipts, suppressions
+from bulksend.ledger.schema import COUNTRIES_SQL, HASHED_SQL, attempts, messages, receipts, suppressions
 from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.person_hash import MARK, person_hash
 from bulksend.messaging.recipient import region_of
@@ -121,7 +121,8 @@ def reasons_for(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[s
     wanted = list(recipients)
     if not wanted:
         return {}
-    key = person_key(tx)
+    # Usually no person was forgotten, and hashing each recipient of a large file is saved.
+    key = person_key(tx) if _has_hashed(tx) else None
     if tx.dialect.name == "sqlite":
         sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted, key))
     else:
@@ -133,6 +134,12 @@ def reasons_for(tx: Connection, recipients: Iterable[str], kind: Kind) -> dict[s
     )
     found = ((recipient, reasons.reason(recipient, kind)) for recipient in reasons.candidates(wanted))
     return {recipient: reason for recipient, reason in found if reason is not None}
+
+
+def _has_hashed(tx: Connection) -> bool:
+    """Whether a forgotten person is suppressed."""
+    found = select(literal(1)).select_from(suppressions).where(text(HASHED_SQL)).limit(1)
+    return tx.execute(found).first() is not None
 
 
 def add(

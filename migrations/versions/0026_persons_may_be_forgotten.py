@@ -14,6 +14,7 @@ depends_on = None
 
 _ID = sa.Uuid(as_uuid=False).with_variant(sa.String(length=36), "sqlite")
 NAME = "person_hash_key"
+_HASHED = sa.text("subject LIKE '#%'")
 _installation = sa.table("installation", sa.column("name"), sa.column("value"))
 
 
@@ -34,10 +35,14 @@ def upgrade() -> None:
         sa.Column("placed_at", sa.BigInteger(), nullable=False),
         sa.UniqueConstraint("scope", "subject"),
     )
+    op.create_index(
+        "ix_suppressions_hashed", "suppressions", ["subject"], sqlite_where=_HASHED, postgresql_where=_HASHED
+    )
     op.get_bind().execute(_installation.insert().values(name=NAME, value=os.urandom(32)))
 
 
 def downgrade() -> None:
     """Without them. Suppressions of forgotten persons no longer work."""
     op.get_bind().execute(_installation.delete().where(_installation.c.name == NAME))
+    op.drop_index("ix_suppressions_hashed", "suppressions")
     op.drop_table("legal_holds")

@@ -46,6 +46,7 @@ from bulksend.ledger.schema.receipts import (
 )
 from bulksend.ledger.schema.senders import (
     COUNTRIES_SQL,
+    HASHED_SQL,
     accounts,
     legal_holds,
     media,
@@ -57,6 +58,7 @@ from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoint
 
 __all__ = [
     "COUNTRIES_SQL",
+    "HASHED_SQL",
     "HELD_SQL",
     "LATE_CODES_SQL",
     "LIVE_UPLOADS_SQL",

@@ -7,6 +7,8 @@ from sqlalchemy import BigInteger, Column, Float, Integer, String, Table, Text, 
 from bulksend.ledger.schema.base import Id, Instant, metadata, partial_index
 
 COUNTRIES_SQL = "subject LIKE 'country:%'"
+#: Of forgotten persons.
+HASHED_SQL = "subject LIKE '#%'"
 
 senders = Table(
     "senders",
@@ -85,6 +87,11 @@ suppressions = Table(
         "ix_suppressions_countries",
         "subject",
         where=COUNTRIES_SQL,
+    ),
+    partial_index(
+        "ix_suppressions_hashed",
+        "subject",
+        where=HASHED_SQL,
     ),
 )
 
