@@ -167,6 +167,8 @@ def _export_person(phone: str, region: str | None, output: Path) -> int:
     else:
         opened = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(opened, "w", encoding="utf-8") as file:
+            # It may have been there, open to others.
+            os.fchmod(opened, 0o600)
             file.write(written)
     say(f"Wrote {counted(len(held['messages']), 'message')} and all else that is held to {output}")
     return DONE
