@@ -31,7 +31,7 @@ def person_key(tx: Connection) -> bytes | None:
 
 
 def make_person_key(tx: Connection) -> bytes:
-    """The key, made where the ledger has none. ``tx`` writes."""
+    """The key, made where the ledger has none. ``tx`` writes. Raises RuntimeError where it cannot be read again."""
     tx.execute(insert_if_new(tx, values).values(name=NAME, value=os.urandom(32)))
     key = installation.get(tx, NAME)
     if key is None:
