@@ -30,7 +30,10 @@ def let_go(database: Database, *, whole_file: bool = False) -> str | None:
     ``whole_file``: of SQLite, write the file from its beginning, which takes its time and keeps writers waiting.
     """
     try:
-        return _let_go_of_file(database, whole_file) if database.is_sqlite else _vacuum(database)
+        if database.is_sqlite:
+            return _let_go_of_file(database, whole_file)
+        _vacuum(database)
+        return None
     except DBAPIError as error:
         return str(database.translated(error))
 
@@ -54,7 +57,7 @@ def _let_go_of_file(database: Database, whole_file: bool) -> str | None:
         if whole_file:
             cursor.execute("VACUUM")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        busy = cursor.fetchone()[0]
+        busy, _, _ = cursor.fetchone() or (1, 0, 0)
         cursor.close()
     finally:
         driver.close()
