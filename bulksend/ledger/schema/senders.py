@@ -72,12 +72,8 @@ media = Table(
 suppressions = Table(
     "suppressions",
     metadata,
-    Column(
-        "subject",
-        String(24),
-        primary_key=True,
-        comment="digits, the hash of a forgotten person, or country:XX",
-    ),
+    # Of a forgotten person it is a keyed hash, see ledger/person_keys.py.
+    Column("subject", String(24), primary_key=True, comment="digits, or country:XX"),
     Column("scope", String(12), primary_key=True, comment="marketing or all"),
     Column("reason", String(500), nullable=False),
     Column("source", String(100), nullable=False),
