@@ -35,6 +35,8 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.retention import Deletion
+from bulksend.messaging.retention import Retention
 from producer.receipt_effects import AT_ONCE, OpenPermits, ReceiptEffects
 
 log = structlog.get_logger(__name__)
@@ -85,6 +87,7 @@ class Maintenance:
         undelivered_ms: int = 60_000,
         events_keep_ms: int = 7 * 86_400_000,
         reads_keep_ms: int = 90 * 86_400_000,
+        retention: Retention | None = None,
         account: str = "default",
         permits: OpenPermits | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -102,6 +105,7 @@ class Maintenance:
             return _Task(name, lambda: self._in_transaction(work), every_s, part)
 
         orphans = receipts.Orphans()
+        deletion = Deletion(retention or Retention(), clock=clock)
         effects = ReceiptEffects(account, permits)
         self._tasks = [
             task("rescue", rescue),
@@ -130,6 +134,7 @@ class Maintenance:
             ),
             task("delete_uploads", lambda tx: {"deleted": uploads.delete_old(tx)}, DELETE_S),
             task("delete_minutes", lambda tx: {"deleted": campaign_timeline.delete_old(tx)}, DELETE_S),
+            _Task("retention", lambda: deletion.run(self._in_transaction)),
         ]
 
     def run_due(self, stop: threading.Event | None = None) -> None:

@@ -31,6 +31,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
+from bulksend.messaging.retention import Retention
 from bulksend.messaging.states import LANES, Kind
 from bulksend.metrics import LedgerGauges, ReceiptMetrics, RedisMetrics, listen, process_registry
 from bulksend.operations.callbacks import CallbackRules
@@ -72,6 +73,7 @@ class RelaySettings:
     undelivered_ms: int = 60_000
     events_keep_ms: int = 7 * 86_400_000
     reads_keep_ms: int = 90 * 86_400_000
+    retention: Retention | None = None
     account: str = "default"
 
 
@@ -106,6 +108,7 @@ class Relay:
             undelivered_ms=settings.undelivered_ms,
             events_keep_ms=settings.events_keep_ms,
             reads_keep_ms=settings.reads_keep_ms,
+            retention=settings.retention,
             account=settings.account,
             permits=permits,
         )
@@ -135,6 +138,7 @@ class Relay:
                 undelivered_ms=int(of.otp_undelivered_seconds * 1000),
                 events_keep_ms=int(of.events_keep_days * 86_400_000),
                 reads_keep_ms=int(of.reads_keep_days * 86_400_000),
+                retention=of.retention(),
                 account=of.account(),
             ),
             clock=clock,

@@ -16,6 +16,7 @@ _UNSENT = "('refused', 'not_sent', 'throttled')"
 _TAKEN = "('accepted', 'delivered', 'read')"
 _NOT_SENT = f"({listed(UNSENT)})"
 _MOVING = "('queued', 'retry', 'claimed', 'sending')"
+_NOT_DELETED = "('queued', 'retry', 'claimed', 'sending', 'unknown')"
 
 #: An attempt that may have reached the vendor, followed by another one without a right to it.
 _DOUBLED = f"""FROM attempts a JOIN attempts b ON b.message_pk = a.message_pk AND b.n = a.n + 1
@@ -98,12 +99,15 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfCampaigns(
         "nothing lost",
-        "every message that intake counted is in the ledger",
+        "every message that intake counted is in the ledger, or was deleted by its age",
         "SELECT COALESCE(sum(c.messages), 0) FROM campaigns c WHERE {c}",
-        """SELECT CAST(c.id AS text) || ': ' || c.messages || ' counted, ' || COALESCE(t.n, 0) || ' there' AS offender
+        """SELECT CAST(c.id AS text) || ': ' || c.messages || ' counted, ' || COALESCE(t.n, 0) || ' there, '
+                  || COALESCE(d.n, 0) || ' deleted' AS offender
            FROM campaigns c
            LEFT JOIN (SELECT campaign_id, sum(n) AS n FROM {there} GROUP BY campaign_id) t ON t.campaign_id = c.id
-           WHERE {c} AND c.messages <> COALESCE(t.n, 0)""",
+           LEFT JOIN (SELECT campaign_id, sum(messages) AS n FROM campaign_counts WHERE part = -1
+                      GROUP BY campaign_id) d ON d.campaign_id = c.id
+           WHERE {c} AND c.messages <> COALESCE(t.n, 0) + COALESCE(d.n, 0)""",
     ),
     OfCampaigns(
         "counts kept",
@@ -114,10 +118,19 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
            FROM (SELECT u.campaign_id, u.status, sum(u.messages) AS messages, sum(u.posts) AS posts, sum(u.n) AS n,
                         sum(u.attempts) AS attempts
                  FROM (SELECT k.campaign_id, k.status, k.messages, k.attempts AS posts, 0 AS n, 0 AS attempts
-                       FROM campaign_counts k JOIN campaigns c ON c.id = k.campaign_id WHERE {c}
+                       FROM campaign_counts k JOIN campaigns c ON c.id = k.campaign_id WHERE {c} AND k.part >= 0
                        UNION ALL SELECT campaign_id, status, 0, 0, n, attempts FROM {there}) u
                  GROUP BY u.campaign_id, u.status) x
            WHERE x.messages <> x.n OR x.posts <> x.attempts""",
+    ),
+    OfCampaigns(
+        "only ended deleted",
+        "a message is deleted by its age only after it has ended, and never while it is unknown",
+        "SELECT COALESCE(sum(k.messages), 0) FROM campaign_counts k JOIN campaigns c ON c.id = k.campaign_id"
+        " WHERE {c} AND k.part = -1",
+        f"""SELECT CAST(c.id AS text) || ': ' || k.messages || ' ' || k.status || ' deleted' AS offender
+            FROM campaign_counts k JOIN campaigns c ON c.id = k.campaign_id
+            WHERE {{c}} AND k.part = -1 AND k.messages <> 0 AND k.status IN {_NOT_DELETED}""",
     ),
     OfCampaigns(
         "refusals explained",

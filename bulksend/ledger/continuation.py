@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, delete, update
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import operator_log
+from bulksend.ledger import counters, operator_log
 from bulksend.ledger.campaign_creation import NewCampaign, check_options, continued_hash, create_or_find
 from bulksend.ledger.campaigns import Campaign, by_key, find, get, status_counts
 from bulksend.ledger.ids import is_id
@@ -36,13 +36,19 @@ def plan_continuation(tx: Connection, name_or_id: str, new: NewCampaign) -> Cont
     """Where more rows for the campaign of this name or id go.
 
     Raises CampaignNotFound, and InvalidInput when the campaign has another sender, kind, content or options than
-    ``new``, or is one of direct sends.
+    ``new``, is one of direct sends, or has lost rows by their age.
     """
     into: Campaign | None
     into = campaign = find(tx, name_or_id)
     if campaign.is_direct:
         raise InvalidInput(
             f"campaign {campaign.id} ({campaign.name}) belongs to single sends; a file cannot continue it"
+        )
+    gone = counters.deleted(tx, campaign.id)
+    if gone:
+        raise InvalidInput(
+            f"{counted(gone, 'message')} of campaign {campaign.id} ({campaign.name}) deleted by their age, so that "
+            "it is not known which rows of a file it has; send the file as a campaign of its own"
         )
     cancelled: list[Campaign] = []
     while campaign.key.startswith(_REST) and is_id(campaign.key.removeprefix(_REST)):

@@ -2,20 +2,25 @@
 
 Triggers on ``messages`` (migration 0005) keep ``campaign_counts`` in the transaction of each change. On PostgreSQL each
 connection counts in its own rows, its part, so that no transaction waits for another's commit. The count is the sum of
-all parts; the relay merges them from time to time.
+all parts; the relay merges them from time to time. The part DELETED has the messages whose rows were deleted by their
+age, so that a campaign keeps its totals.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, ScalarSelect, Select, func, select
 
 from bulksend.ledger.bulk_parameters import statement
-from bulksend.ledger.database import among
+from bulksend.ledger.database import among, dialect_insert
 from bulksend.ledger.schema import campaign_counts, campaigns
 from bulksend.messaging.states import Status
+
+#: The part of messages whose rows were deleted by their age.
+DELETED = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,40 @@ def of(tx: Connection, ids: Iterable[str]) -> dict[str, Counts]:
             statuses[str(id)][status] = int(count)
             opened[str(id)] += int(posts)
     return {id: Counts(statuses[id], opened[id]) for id in wanted}
+
+
+def keep_deleted(tx: Connection, rows: Iterable[tuple[str, str, int]]) -> None:
+    """Count messages whose rows were deleted: campaign, status and attempts of each."""
+    gone: Counter[tuple[str, str]] = Counter()
+    posts: Counter[tuple[str, str]] = Counter()
+    for campaign, status, opened in rows:
+        gone[campaign, status] += 1
+        posts[campaign, status] += opened
+    if not gone:
+        return
+    new = dialect_insert(tx, campaign_counts)
+    added = {name: campaign_counts.c[name] + new.excluded[name] for name in ("messages", "attempts")}
+    tx.execute(
+        new.on_conflict_do_update(index_elements=["campaign_id", "status", "part"], set_=added),
+        [
+            {
+                "campaign_id": campaign,
+                "status": status,
+                "part": DELETED,
+                "messages": count,
+                "attempts": posts[campaign, status],
+            }
+            for (campaign, status), count in sorted(gone.items())
+        ],
+    )
+
+
+def deleted(tx: Connection, campaign_id: str) -> int:
+    """How many messages of a campaign were deleted by their age."""
+    gone = select(func.coalesce(func.sum(campaign_counts.c.messages), 0)).where(
+        campaign_counts.c.campaign_id == campaign_id, campaign_counts.c.part == DELETED
+    )
+    return int(tx.execute(gone).scalar_one())
 
 
 def by_kind(tx: Connection) -> dict[tuple[str, str], int]:
@@ -85,7 +124,7 @@ def messages_in(statuses: Iterable[Status]) -> ScalarSelect[int]:
 _MERGE_PARTS = """
 WITH gone AS (
     DELETE FROM campaign_counts WHERE (campaign_id, status, part) IN (
-        SELECT campaign_id, status, part FROM campaign_counts WHERE part <> 0 FOR UPDATE SKIP LOCKED)
+        SELECT campaign_id, status, part FROM campaign_counts WHERE part > 0 FOR UPDATE SKIP LOCKED)
     RETURNING campaign_id, status, messages, attempts)
 INSERT INTO campaign_counts AS c (campaign_id, status, part, messages, attempts)
 SELECT campaign_id, status, 0, sum(messages), sum(attempts) FROM gone GROUP BY campaign_id, status

@@ -148,6 +148,12 @@ def delete_expired(tx: Connection, limit: int = 1000) -> list[str]:
     return ids
 
 
+def expire(tx: Connection, ids: Sequence[str]) -> None:
+    """End the time for which these jobs are kept, where they have ended: their files are gone."""
+    ended = jobs.c.id.in_([id for id in ids if is_id(id)]), jobs.c.ended_at.is_not(None)
+    tx.execute(update(jobs).where(*ended).values(expires_at=read_clock(tx)))
+
+
 def owners(tx: Connection, ids: Sequence[str]) -> dict[str, str | None]:
     """Of each of the ids that a job has, the run that has or ended it."""
     found = tx.execute(select(jobs.c.id, jobs.c.owner).where(jobs.c.id.in_(ids)))

@@ -132,8 +132,8 @@ def check_resolution(as_: str, why: str) -> None:
 def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
     """The message to resolve. Raises MessageNotFound, and InvalidInput when it is not unknown.
 
-    Raises InvalidInput also for a resend of an OTP, whose code is wiped, of a message of a cancelled campaign and of
-    one whose time to live has passed.
+    Raises InvalidInput also for a resend of an OTP, whose code is wiped, of a message whose content was deleted, of one
+    of a cancelled campaign and of one whose time to live has passed.
     """
     row = get(tx, id)
     if row["status"] != Status.UNKNOWN.value:
@@ -142,6 +142,11 @@ def check_resolve(tx: Connection, id: str, *, as_: str) -> RowMapping:
         raise InvalidInput(
             f"message {id} is a one-time code: its content was wiped and an old code is useless; "
             "send a new code instead"
+        )
+    if as_ == "resend" and payload_of(tx, id) is None:
+        raise InvalidInput(
+            f"the content of message {id} was deleted, by its age or because the person was forgotten; "
+            "it cannot be sent"
         )
     if as_ == "resend" and _is_cancelled(tx, row["campaign_id"]):
         raise InvalidInput(f"the campaign of message {id} is cancelled: its messages are not sent any more")

@@ -57,9 +57,13 @@ class Unreadable(NamedTuple):
 def pack(callbacks: Sequence[Callback], cipher: Cipher, received_at: int) -> Group:
     """These callbacks as one row."""
     id = new_id()
+    return Group(id, received_at, len(callbacks), _packed(callbacks, cipher, id))
+
+
+def _packed(callbacks: Sequence[Callback], cipher: Cipher, id: str) -> bytes:
     head = json.dumps([(c.token, c.headers, len(c.body)) for c in callbacks], separators=(",", ":")).encode()
     data = b"".join((len(head).to_bytes(4, "big"), head, *(c.body for c in callbacks)))
-    return Group(id, received_at, len(callbacks), cipher.seal(zlib.compress(data, _LEVEL), id))
+    return cipher.seal(zlib.compress(data, _LEVEL), id)
 
 
 def unpack(group: Group, cipher: Cipher) -> list[Callback]:
@@ -71,6 +75,11 @@ def unpack(group: Group, cipher: Cipher) -> list[Callback]:
         found.append(Callback(token, headers, data[start : start + length]))
         start += length
     return found
+
+
+def repack(group: Group, callbacks: Sequence[Callback], cipher: Cipher) -> Group:
+    """The row with other callbacks in the same places."""
+    return group._replace(data=_packed(callbacks, cipher, group.id))
 
 
 def store(tx: Connection, groups: Sequence[Group]) -> None:
@@ -101,6 +110,25 @@ def of_ids(tx: Connection, ids: Sequence[str]) -> list[Group]:
     columns = raw_receipts.c.id, raw_receipts.c.received_at, raw_receipts.c.bodies, raw_receipts.c.data
     rows = tx.execute(select(*columns).where(among(tx, raw_receipts.c.id, ids)).order_by(raw_receipts.c.id))
     return [Group(str(row.id), row.received_at, row.bodies, bytes(row.data)) for row in rows]
+
+
+def page(tx: Connection, *, after: str, limit: int) -> list[tuple[Group, bool]]:
+    """The next rows after an id ("": the first ones), each with whether it was read."""
+    columns = raw_receipts.c
+    wanted = select(columns.id, columns.received_at, columns.bodies, columns.data, columns.read_at)
+    if after:
+        wanted = wanted.where(columns.id > after)
+    rows = tx.execute(wanted.order_by(columns.id).limit(limit))
+    return [
+        (Group(str(row.id), row.received_at, row.bodies, bytes(row.data)), row.read_at is not None)
+        for row in rows
+    ]
+
+
+def replace_data(tx: Connection, groups: Sequence[Group]) -> None:
+    """Store the data of these rows, which are there."""
+    for group in groups:
+        tx.execute(update(raw_receipts).where(raw_receipts.c.id == group.id).values(data=group.data))
 
 
 def mark_read(tx: Connection, ids: Sequence[str]) -> bool:

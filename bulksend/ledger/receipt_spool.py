@@ -117,6 +117,12 @@ class ReceiptSpool:
         return drained
 
 
+def groups_of(path: Path) -> Iterator[Group]:
+    """The whole groups of a file. Raises OSError."""
+    with path.open("rb") as opened:
+        yield from _groups(opened.read)
+
+
 def oldest_file_at(folder: Path) -> float | None:
     """When the oldest file of a spool was written to (seconds since the epoch); None where there is none."""
     times = []

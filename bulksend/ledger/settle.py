@@ -94,6 +94,8 @@ _RESTORE_PAYLOAD = (
         messages.c.attempt_id == bindparam("attempt"),
         messages.c.status == Status.UNKNOWN.value,
         messages.c.payload.is_(None),
+        # A person who was forgotten meanwhile is not written to.
+        messages.c.recipient != "",
     )
     .values(payload=bindparam("encrypted"))
 )

@@ -1,4 +1,7 @@
-"""Suppressions: numbers or whole countries that must not get a kind of message, with reason and source."""
+"""Suppressions: numbers or whole countries that must not get a kind of message, with reason and source.
+
+The suppression of a person who is forgotten stays, under a keyed hash in place of the number (``person_keys.py``).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, text
 
 from bulksend.ledger import operator_log
 from bulksend.ledger.bulk_parameters import array, bound, statement, storable, table
 from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among, dialect_insert, rows_changed
-from bulksend.ledger.schema import COUNTRIES_SQL, attempts, messages, receipts, suppressions
+from bulksend.ledger.person_keys import person_key
+from bulksend.ledger.schema import COUNTRIES_SQL, HASHED_SQL, attempts, messages, receipts, suppressions
 from bulksend.messaging.number_forms import canonical_number, number_forms
+from bulksend.messaging.person_hash import MARK, person_hash
 from bulksend.messaging.recipient import region_of
 from bulksend.messaging.states import Kind
 
@@ -31,7 +36,8 @@ SUPPRESSED = "suppressed"
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """``subject`` is a person's digits or ``country:XX``; ``until`` in ms since the epoch, None: no end."""
+    """``subject`` is a person's digits, the hash of a forgotten person or ``country:XX``; ``until`` in ms since the
+    epoch, None: no end."""
 
     subject: str
     scope: str
@@ -67,9 +73,11 @@ _SUPPRESSING_ARRAY = f"""{_WHAT} FROM suppressions x WHERE x.subject = ANY(CAST(
 class SuppressionReasons:
     """The rows of ``SUPPRESSING``, and the reason that they give for a recipient."""
 
-    def __init__(self, found: Iterable[tuple[str, str, str]]) -> None:
+    def __init__(self, found: Iterable[tuple[str, str, str]], key: bytes | None) -> None:
+        """``key``: of the hashes of forgotten persons."""
         self._reasons = {(canonical_number(subject), scope): reason for scope, subject, reason in found}
         self._countries = any(subject.startswith(COUNTRY) for subject, _ in self._reasons)
+        self._key = key if any(subject.startswith(MARK) for subject, _ in self._reasons) else None
 
     def candidates(self, recipients: Collection[str]) -> Collection[str]:
         """The recipients that ``reason`` may return a reason for."""
@@ -77,31 +85,42 @@ class SuppressionReasons:
             return recipients
         people = {subject for subject, _ in self._reasons}
         return (
-            [recipient for recipient in recipients if canonical_number(recipient) in people] if people else []
+            [recipient for recipient in recipients if not people.isdisjoint(self._subjects(recipient))]
+            if people
+            else []
         )
 
     def reason(self, recipient: str, kind: Kind) -> str | None:
         """Why this recipient must not get this kind, or None. The number comes before its country."""
         if not self._reasons:
             return None
-        reason = self._find(canonical_number(recipient), kind)
+        for subject in self._subjects(recipient):
+            if (reason := self._find(subject, kind)) is not None:
+                return reason
         # Only then: finding the country of a number is slow.
-        if reason is None and self._countries:
-            reason = self._find(COUNTRY + (region_of(recipient) or "?"), kind)
-        return reason
+        return self._find(COUNTRY + (region_of(recipient) or "?"), kind) if self._countries else None
+
+    def _subjects(self, recipient: str) -> tuple[str, ...]:
+        person = canonical_number(recipient)
+        return (person,) if self._key is None else (person, person_hash(self._key, person))
 
     def _find(self, subject: str, kind: Kind) -> str | None:
         reasons = (self._reasons.get((subject, scope)) for scope in scopes_of(kind))
         return next((reason for reason in reasons if reason is not None), None)
 
 
-def subject_rows(recipients: Iterable[str]) -> list[tuple[str]]:
+def subject_rows(recipients: Iterable[str], key: bytes | None) -> list[tuple[str]]:
     """Every subject that may suppress these recipients, as rows of ``RECIPIENTS``."""
-    return [(form,) for recipient in set(recipients) for form in number_forms(recipient)]
+    people = set(recipients)
+    hashes = [] if key is None else [(person_hash(key, person),) for person in people]
+    return hashes + [(form,) for recipient in people for form in number_forms(recipient)]
 
 
-def _is_subject(subject: str) -> ColumnElement[bool]:
-    return suppressions.c.subject.in_(number_forms(subject))
+def _is_subject(tx: Connection, subject: str) -> ColumnElement[bool]:
+    key = None if subject.startswith(COUNTRY) else person_key(tx)
+    return suppressions.c.subject.in_(
+        [*number_forms(subject), *([] if key is None else [person_hash(key, subject)])]
+    )
 
 
 def reasons_for(
@@ -111,19 +130,28 @@ def reasons_for(
     wanted = list(recipients)
     if not wanted:
         return {}
+    # Usually no person was forgotten, and hashing each recipient of a large file is saved.
+    key = person_key(tx) if _has_hashed(tx) else None
     if tx.dialect.name == "sqlite":
-        sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted))
+        sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted, key))
     else:
-        sql, rows = _SUPPRESSING_ARRAY, {"rows": array([subject for (subject,) in subject_rows(wanted)])}
+        subjects = [subject for (subject,) in subject_rows(wanted, key)]
+        sql, rows = _SUPPRESSING_ARRAY, {"rows": array(subjects)}
     sql = sql.format(
         recipients=table(tx, RECIPIENTS), now=now_sql(tx) if at is None else "CAST(:at AS BIGINT)"
     )
     given = rows if at is None else {**rows, "at": at}
     reasons = SuppressionReasons(
-        (row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), given)
+        ((row.scope, row.subject, row.reason) for row in tx.execute(statement(sql), given)), key
     )
     found = ((recipient, reasons.reason(recipient, kind)) for recipient in reasons.candidates(wanted))
     return {recipient: reason for recipient, reason in found if reason is not None}
+
+
+def _has_hashed(tx: Connection) -> bool:
+    """Whether a forgotten person is suppressed."""
+    found = select(literal(1)).select_from(suppressions).where(text(HASHED_SQL)).limit(1)
+    return tx.execute(found).first() is not None
 
 
 def add(
@@ -259,7 +287,7 @@ def count_new(tx: Connection, subjects: Sequence[str], *, scope: str) -> int:
 
 def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: str) -> int:
     """Delete the suppressions of a number or country; returns how many there were."""
-    condition = _is_subject(subject)
+    condition = _is_subject(tx, subject)
     if scope is not None:
         condition = condition & (suppressions.c.scope == scope)
     return _remove(tx, subject, condition, actor=actor, why=why)
@@ -273,7 +301,7 @@ def lift_own(
     ``at``: when it was asked for. What was asked for later stays: callbacks come in any order.
     """
     condition = (
-        _is_subject(subject) & (suppressions.c.scope == "marketing") & (suppressions.c.source == source)
+        _is_subject(tx, subject) & (suppressions.c.scope == "marketing") & (suppressions.c.source == source)
     )
     if at is not None:
         condition = condition & (suppressions.c.added_at <= at)
@@ -296,9 +324,14 @@ def _remove(tx: Connection, subject: str, condition: ColumnElement[bool], *, act
 
 def lifted_at(tx: Connection, recipients: Collection[str]) -> dict[str, int]:
     """When the newest suppression of each of these people was lifted, in ms; 0: never."""
-    subjects = {recipient: canonical_number(recipient) for recipient in recipients}
-    lifted = operator_log.last_of_each(tx, "suppression", sorted(set(subjects.values())), LIFT)
-    return {recipient: lifted.get(subject, 0) for recipient, subject in subjects.items()}
+    key = person_key(tx)
+    subjects = {
+        recipient: {canonical_number(recipient)} | (set() if key is None else {person_hash(key, recipient)})
+        for recipient in recipients
+    }
+    every = sorted(set().union(*subjects.values()))
+    lifted = operator_log.last_of_each(tx, "suppression", every, LIFT)
+    return {recipient: max(lifted.get(name, 0) for name in names) for recipient, names in subjects.items()}
 
 
 def page(
@@ -306,7 +339,7 @@ def page(
 ) -> list[Suppression]:
     """The suppressions of the next ``limit`` subjects after ``after``; one subject is never split over two pages."""
     if subject is not None:
-        condition = _is_subject(subject)
+        condition = _is_subject(tx, subject)
     else:
         subjects = select(suppressions.c.subject).where(suppressions.c.subject > after).distinct()
         condition = suppressions.c.subject.in_(subjects.order_by(suppressions.c.subject).limit(limit))

@@ -18,6 +18,7 @@ from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql
 from bulksend.ledger.endings import listed
+from bulksend.ledger.person_keys import person_key
 from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
 from bulksend.messaging.audience import Cap
 from bulksend.messaging.number_forms import number_forms
@@ -242,7 +243,7 @@ def _blockers(
         | bound(
             tx,
             suppressions.RECIPIENTS,
-            suppressions.subject_rows(m.recipient for m in messages_of),
+            suppressions.subject_rows((m.recipient for m in messages_of), person_key(tx)),
             "recipients",
         )
     )
@@ -271,7 +272,9 @@ def _blocked(
     paused_senders = {id for what, id, _ in rows if what == "sender"}
     account_paused = any(what == "account" for what, _, _ in rows)
     over_cap = {id for what, id, _ in rows if what == "cap"}
-    reasons = suppressions.SuppressionReasons(row for row in rows if row[0] in suppressions.SCOPES)
+    reasons = suppressions.SuppressionReasons(
+        (row for row in rows if row[0] in suppressions.SCOPES), person_key(tx)
+    )
     blocked: dict[str, tuple[Status, str]] = {}
     for message in (opening.message for opening in openings):
         reason = reasons.reason(message.recipient, message.kind)

@@ -22,7 +22,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
     """Pauses, resumes, cancels, retries, resolves, suppresses."""
     ADMIN = "admin"
-    """Manages keys, users, webhooks and receipt tokens."""
+    """Manages keys, users, webhooks, receipt tokens and what persons ask for."""
 
     def includes(self, other: Role) -> bool:
         """Whether this role may do all that ``other`` may."""

@@ -24,16 +24,17 @@ def list_consents(
     with database.read() as tx:
         found = consents.page(tx, after=after, limit=limit, subject=subject)
     is_full = subject is None and len({consent.subject for consent in found}) == limit
-    return Page([_shown(consent) for consent in found], found[-1].subject if is_full else None)
+    return Page([shown(consent) for consent in found], found[-1].subject if is_full else None)
 
 
 def report(tx: Connection, *, subject: str | None = None) -> Iterator[dict[str, Any]]:
     """Every consent on record, or those of one person, with COLUMNS; memory stays flat."""
     found = consents.every(tx) if subject is None else consents.page(tx, subject=subject)
-    yield from map(_shown, found)
+    yield from map(shown, found)
 
 
-def _shown(consent: KeptConsent) -> dict[str, Any]:
+def shown(consent: KeptConsent) -> dict[str, Any]:
+    """The interface's shape of a consent; ``to`` is the hash of a person who was forgotten."""
     return {
         "to": consent.subject,
         "consent_source": consent.source,

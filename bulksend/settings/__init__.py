@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ from pydantic import (
 )
 
 from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.messaging.retention import Retention, in_order, parse_days
+from bulksend.messaging.states import Kind
 from bulksend.messaging.webhook_targets import Network, read_networks
 from bulksend.settings import proxy, values
 from bulksend.settings.dotenv import read_dotenv
@@ -158,6 +161,27 @@ class Settings(BaseModel):
     )
     reads_keep_days: float = Field(
         90, gt=0, le=3650, description="Age at which records of who read phone numbers are deleted, days"
+    )
+    retention_content_days: Annotated[str, AfterValidator(values.days_by_kind)] | None = Field(
+        None,
+        description="Age after its end at which the variables and content of a message are deleted, days: 90, or by "
+        "kind such as utility=400,marketing=90; never if it is not set",
+    )
+    retention_rows_days: Annotated[str, AfterValidator(values.days_by_kind)] | None = Field(
+        None,
+        description="Age after its end at which a message is deleted with its attempts and receipts, days, by kind as "
+        "above; its campaign keeps the counts; never if it is not set",
+    )
+    retention_totals_days: Annotated[str, AfterValidator(values.days_by_kind)] | None = Field(
+        None,
+        description="Age after its end at which a campaign whose messages are deleted is deleted with its counts and "
+        "refused rows, days, by kind as above; never if it is not set",
+    )
+    retention_inbound_days: float | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="Age at which what people wrote is deleted, days; never if it is not set",
     )
     batch_size: int = Field(500, ge=1, le=5000, description="Maximum number of messages in one job")
     window_seconds: float = Field(
@@ -312,6 +336,30 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_retention(self) -> Self:
+        """Contents go before rows, and rows before totals."""
+        ages = ("retention_content_days", "retention_rows_days", "retention_totals_days")
+        for first, then in pairwise(ages):
+            kind = in_order(self._days(first), self._days(then))
+            if kind is not None:
+                raise InvalidValue(
+                    environment_name(first),
+                    f"{self._days(first)[kind]:g}",
+                    f"of {kind} must be at most {environment_name(then)}, {self._days(then)[kind]:g}",
+                )
+        for kind in self._days("retention_totals_days"):
+            if kind not in self._days("retention_rows_days"):
+                raise InvalidValue(
+                    environment_name("retention_totals_days"),
+                    kind.value,
+                    f"needs {environment_name('retention_rows_days')} of {kind}: totals go after the rows",
+                )
+        return self
+
+    def _days(self, field: str) -> dict[Kind, float]:
+        return parse_days(getattr(self, field) or "")
+
+    @model_validator(mode="after")
     def _check_account(self) -> Self:
         other = json.loads(self.uspeedo_extra_params or "{}").get("accountId", self.uspeedo_account_id)
         if self.uspeedo_account_id is not None and other != self.uspeedo_account_id:
@@ -396,6 +444,15 @@ class Settings(BaseModel):
         made = self.model_copy(update={"encryption_key": SecretStr(keys)})
         made._sources, made._proxies = dict(self._sources), dict(self._proxies)
         return made
+
+    def retention(self) -> Retention:
+        """How long messages, campaigns and what people wrote are kept."""
+        return Retention(
+            self._days("retention_content_days"),
+            self._days("retention_rows_days"),
+            self._days("retention_totals_days"),
+            self.retention_inbound_days,
+        )
 
     def account(self) -> str:
         """The key of the account's pauses and limits."""

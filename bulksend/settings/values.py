@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import check
 from bulksend.messaging.audience import parse_cap
+from bulksend.messaging.retention import parse_days
 from bulksend.messaging.webhook_targets import read_networks
 
 #: Words in the names of URL parameters whose values are not shown.
@@ -98,6 +99,12 @@ def region(value: str) -> str:
     if value.upper() not in SUPPORTED_REGIONS:
         raise ValueError("is not a country; write its two letters by ISO 3166, e.g. GB")
     return value.upper()
+
+
+def days_by_kind(value: str) -> str:
+    """Days, or days by kind, separated by commas."""
+    parse_days(value)
+    return ",".join(part.strip() for part in value.split(",") if part.strip())
 
 
 def private_networks(value: str) -> str:

@@ -1,4 +1,4 @@
-"""``bulksend export``: the messages of a campaign as a file."""
+"""``bulksend export``: the messages of a campaign as a file, or all that is held about a person."""
 
 from __future__ import annotations
 
@@ -48,10 +48,22 @@ def list_(
 
 @command
 def export(
-    campaign: Annotated[str, typer.Argument(help="A campaign's id or name.", metavar="CAMPAIGN")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="FILE.csv, .jsonl, .xlsx or .parquet; - is CSV on stdout.")
     ],
+    campaign: Annotated[
+        str | None, typer.Argument(help="A campaign's id or name.", metavar="CAMPAIGN")
+    ] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a campaign: all that is held about this person, as JSON.", metavar="PHONE"
+        ),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(help="Country of --person without a country code, e.g. GB.", metavar="GB"),
+    ] = None,
     refused: Annotated[
         bool, typer.Option("--refused", help="The rows that were refused, instead of the messages.")
     ] = False,
@@ -69,7 +81,10 @@ def export(
         bool, typer.Option("--mask", help="Mask the phone numbers, and leave out the file's columns.")
     ] = False,
 ) -> int:
-    """Export a campaign to a file. One row a message, with the columns of its file that its content uses."""
+    """Export a campaign to a file, or all that is held about a person.
+
+    Of a campaign, one row a message, with the columns of its file that its content uses.
+    """
     from bulksend.bootstrap import reading_cipher
     from bulksend.errors import InvalidInput
     from bulksend.messaging.units import counted
@@ -77,6 +92,14 @@ def export(
     from ops.cli.output import say
     from ops.export_files import check_fits, checked_format, open_writer
 
+    if (campaign is None) == (person is None):
+        raise InvalidInput("CAMPAIGN or --person: give one of the two")
+    if person is not None:
+        if refused or mask or file is not None or encoding or sheet:
+            raise InvalidInput("--person: all that is held is exported; it takes --output and --region only")
+        return _export_person(person, region, output)
+    if region is not None:
+        raise InvalidInput("--region: belongs to --person; give it too")
     if file is not None and (mask or refused):
         raise InvalidInput("--file: cannot be used with --mask or --refused")
     if file is None and (encoding or sheet):
@@ -92,7 +115,7 @@ def export(
         # The transaction ends before the file does: packing a workbook takes long.
         database.read() as tx,
     ):
-        source = Export(tx, campaign, reading_cipher(of))
+        source = Export(tx, str(campaign), reading_cipher(of))
         check_fits(
             output.suffix, source.campaign.refused if refused else source.campaign.messages, "--output"
         )
@@ -117,6 +140,37 @@ def export(
             "that BULKSEND_ENCRYPTION_KEY does not list",
             "yellow",
         )
+    return DONE
+
+
+def _export_person(phone: str, region: str | None, output: Path) -> int:
+    """Write all that is held about a person, readable by this user alone."""
+    import json
+    import os
+    import sys
+
+    from bulksend.bootstrap import reading_cipher
+    from bulksend.messaging.units import counted
+    from bulksend.operations.person_export import export_person
+    from ops.cli.context import actor
+    from ops.cli.output import say
+    from ops.cli.persons import person_of
+
+    of = settings()
+    number = person_of(phone, region, of, field="--person")
+    held = export_person(
+        ledger(of), reading_cipher(of), number, actor=actor(), why="all that is held, for the person"
+    )
+    written = json.dumps(held, indent=2, ensure_ascii=False) + "\n"
+    if str(output) == "-":
+        sys.stdout.write(written)
+    else:
+        opened = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(opened, "w", encoding="utf-8") as file:
+            # It may have been there, open to others.
+            os.fchmod(opened, 0o600)
+            file.write(written)
+    say(f"Wrote {counted(len(held['messages']), 'message')} and all else that is held to {output}")
     return DONE
 
 

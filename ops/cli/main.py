@@ -18,6 +18,7 @@ from ops.cli import (
     keys,
     media,
     messages,
+    persons,
     receipts,
     send,
     senders,
@@ -67,6 +68,7 @@ export.register(app)
 audit.register(app)
 suppressions.register(app)
 consent.register(app)
+persons.register(app)
 senders.register(app)
 templates.register(app)
 media.register(app)

@@ -45,6 +45,7 @@ COMMANDS = {
     "account show": "account show",
     "templates list": "templates list",
     "exports list": "exports list",
+    "holds list": "holds list",
     "events": "events",
     "stats": "stats --by hour,kind,sender,code",
     "keys list": "keys list",
@@ -84,6 +85,8 @@ NO_TABLE = {
     *(("webhooks", act) for act in ("add", "enable", "disable", "remove", "replay", "rotate", "test")),
     *(("suppressions", act) for act in ("add", "remove", "export")),
     ("consent", "report"),
+    ("forget",),
+    *(("holds", act) for act in ("add", "remove")),
     *(("senders", act) for act in ("add", "set", "pause", "resume")),
     *(("account", act) for act in ("pause", "resume")),
     *(("templates", act) for act in ("show", "sync", "preview")),
@@ -110,6 +113,7 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
     )
     assert sent.returncode == 0, sent.stderr
     assert cli("suppressions", "add", "447700900777", "--reason", ERROR[:150]).returncode == 0
+    assert cli("holds", "add", "--phone", "447700900777", "--why", ERROR).returncode == 0
     assert cli("senders", "set", SENDER, "--name", NAME).returncode == 0
     assert cli("senders", "pause", SENDER, "--why", ERROR).returncode == 0
     assert cli("keys", "add", "--name", NAME, "--role", "sender", "--senders", SENDER).returncode == 0

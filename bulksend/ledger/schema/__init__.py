@@ -46,8 +46,10 @@ from bulksend.ledger.schema.receipts import (
 )
 from bulksend.ledger.schema.senders import (
     COUNTRIES_SQL,
+    HASHED_SQL,
     accounts,
     consents,
+    legal_holds,
     media,
     senders,
     suppressions,
@@ -57,6 +59,7 @@ from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoint
 
 __all__ = [
     "COUNTRIES_SQL",
+    "HASHED_SQL",
     "HELD_SQL",
     "LATE_CODES_SQL",
     "LIVE_UPLOADS_SQL",
@@ -83,6 +86,7 @@ __all__ = [
     "inbound_messages",
     "installation",
     "jobs",
+    "legal_holds",
     "media",
     "messages",
     "metadata",

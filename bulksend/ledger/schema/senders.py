@@ -7,6 +7,8 @@ from sqlalchemy import BigInteger, Column, Float, Integer, String, Table, Text, 
 from bulksend.ledger.schema.base import Id, Instant, metadata, partial_index
 
 COUNTRIES_SQL = "subject LIKE 'country:%'"
+#: Of forgotten persons.
+HASHED_SQL = "subject LIKE '#%'"
 
 senders = Table(
     "senders",
@@ -70,6 +72,7 @@ media = Table(
 suppressions = Table(
     "suppressions",
     metadata,
+    # Of a forgotten person it is a keyed hash, see ledger/person_keys.py.
     Column("subject", String(24), primary_key=True, comment="digits, or country:XX"),
     Column("scope", String(12), primary_key=True, comment="marketing or all"),
     Column("reason", String(500), nullable=False),
@@ -81,6 +84,25 @@ suppressions = Table(
         "subject",
         where=COUNTRIES_SQL,
     ),
+    partial_index(
+        "ix_suppressions_hashed",
+        "subject",
+        where=HASHED_SQL,
+    ),
+)
+
+legal_holds = Table(
+    "legal_holds",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("scope", String(12), nullable=False, comment="campaign or person"),
+    Column(
+        "subject", String(40), nullable=False, comment="the campaign's id, or the person's canonical number"
+    ),
+    Column("why", String(500), nullable=False),
+    Column("placed_by", String(100), nullable=False),
+    Column("placed_at", Instant, nullable=False),
+    UniqueConstraint("scope", "subject"),
 )
 
 consents = Table(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import audit
+from bulksend.ledger import audit, counters
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, NotSent, Unknown
 from bulksend.messaging.plan import RefusedRow
@@ -194,12 +194,20 @@ def held_by_no_lease(desk: Any) -> str:
     return id
 
 
+def deleted_while_unknown(desk: Any) -> str:
+    campaign = desk.row(accepted(desk))["campaign_id"]
+    with desk.database.write() as tx:
+        counters.keep_deleted(tx, [(str(campaign), "unknown", 1)])
+    return str(campaign)
+
+
 BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("conservation", a_row_counted_that_came_to_nothing),
     ("nothing lost", a_message_gone),
     ("counts kept", counted_wrongly("messages")),
     ("counts kept", counted_wrongly("attempts")),
     ("counts kept", counted_though_nobody_is_there),
+    ("only ended deleted", deleted_while_unknown),
     ("refusals explained", a_refusal_without_its_reason),
     ("one ending", ended_without_an_end),
     ("one ending", waiting_after_its_end),

@@ -1,0 +1,40 @@
+"""The key of the hashes that stand for forgotten persons: made with the schema, the same in every process, for ever.
+
+It is in the ledger because a suppression must outlive an erasure whatever happens to the keys of the environment. The
+one who has the whole ledger can therefore test numbers against the hashes, as intake does.
+"""
+
+from __future__ import annotations
+
+import os
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine
+
+from bulksend.ledger import installation
+from bulksend.ledger.database import insert_if_new
+from bulksend.ledger.schema import installation as values
+
+NAME = "person_hash_key"
+#: It never changes, so each process reads it once.
+_known: WeakKeyDictionary[Engine, bytes] = WeakKeyDictionary()
+
+
+def person_key(tx: Connection) -> bytes | None:
+    """The key; None in a ledger without one, which has no forgotten person."""
+    key = _known.get(tx.engine)
+    if key is None:
+        key = installation.get(tx, NAME)
+        if key is not None:
+            _known[tx.engine] = key
+    return key
+
+
+def make_person_key(tx: Connection) -> bytes:
+    """The key, made where the ledger has none. ``tx`` writes. Raises RuntimeError where it cannot be read again."""
+    tx.execute(insert_if_new(tx, values).values(name=NAME, value=os.urandom(32)))
+    key = installation.get(tx, NAME)
+    if key is None:
+        raise RuntimeError("the key of persons was inserted and cannot be read")
+    _known[tx.engine] = key
+    return key
