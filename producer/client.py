@@ -27,7 +27,9 @@ from bulksend.messaging import (
     map_columns,
     parse_recipient,
 )
+from bulksend.messaging.local_time import parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import (
     check_duration_ms,
     check_year,
@@ -64,6 +66,7 @@ class Producer:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        rules: TimeRules | None = None,
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -73,6 +76,7 @@ class Producer:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
+        self._rules = rules or TimeRules()
         self.direct = DirectSends(
             database,
             publisher,
@@ -81,6 +85,7 @@ class Producer:
             default_region=default_region,
             timezone=timezone,
             default_rate=default_rate,
+            rules=self._rules,
         )
         """Single messages of many callers at once, for the HTTP API."""
         # One group for each kind: a one-time code does not wait for a marketing message of another thread.
@@ -102,7 +107,7 @@ class Producer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Producer:
-        """A producer with these settings. Raises InvalidInput when the ledger cannot be used with them."""
+        """A producer with these settings. Raises InvalidInput when the ledger or the quiet hours cannot be used."""
         return cls(
             bootstrap.database(settings, by_key=True),
             publisher_of(settings),
@@ -111,6 +116,7 @@ class Producer:
             default_region=settings.default_region,
             timezone=settings.timezone,
             default_rate=settings.default_rate,
+            rules=bootstrap.time_rules(settings),
         )
 
     def submit(
@@ -124,6 +130,7 @@ class Producer:
         rows: Iterable[Mapping[str, object]],
         key: str | None = None,
         at: datetime | None = None,
+        local_time: str | None = None,
         ttl: timedelta | None = None,
         rate: str | float | None = None,
         on_unknown: str | None = None,
@@ -135,7 +142,8 @@ class Producer:
         A repeated call with the same ``key`` (default: a hash of everything) sends nothing twice. ``again`` sends the
         same message once more, in a new campaign; ``into`` continues a campaign, by id or name, with the rows that it
         does not have yet. By default a message that may have gone out is held (``on_unknown``). Refused rows are in
-        ``refused``.
+        ``refused``. ``local_time`` (``09:00``, or ``2030-03-01 09:00`` with its day) is the recipient's: in the zone of
+        the row's ``timezone``, else in that of the number.
 
         ``rows`` is read several times and must give the same rows each time; an iterator is kept in memory instead.
 
@@ -175,8 +183,10 @@ class Producer:
             on_unknown=parse_choice(OnUnknown, on_unknown or OnUnknown.HOLD, field="on_unknown"),
             created_by=self._created_by,
             timezone=self._timezone,
+            local_time=None if local_time is None else str(parse_local_time(local_time)),
             given=arguments_given(
                 at=at,
+                local_time=local_time,
                 ttl=ttl,
                 rate=rate,
                 on_unknown=on_unknown,
@@ -212,11 +222,14 @@ class Producer:
         ttl: timedelta | None = None,
         key: str | None = None,
         at: datetime | None = None,
+        local_time: str | None = None,
+        timezone: str | None = None,
     ) -> SendReceipt:
         """Send one message. A repeated call with the same ``key`` finds the first message again.
 
-        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. Raises InvalidInput when an argument is wrong or the
-        key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
+        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. ``local_time`` (``09:00``) is the recipient's, in
+        the zone of ``timezone``, else in that of the number. Raises InvalidInput when an argument is wrong or the key
+        belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
         finds out whether the message is stored.
         """
         ready = self.direct.ready(
@@ -227,6 +240,8 @@ class Producer:
             content=content,
             lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             due_at=None if at is None else _instant(at, "at"),
+            local_time=local_time,
+            timezone=timezone,
             key=key,
         )
         with self._database.translated_errors():
@@ -241,8 +256,8 @@ class Producer:
         """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
 
         A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
-        ``send_at`` (ISO 8601) and ``key``, which makes a repeated call safe. Raises LedgerUnreachable when the ledger
-        does not answer: those with a key may be sent again with the same key.
+        ``send_at`` (ISO 8601), ``local_time``, ``timezone`` and ``key``, which makes a repeated call safe. Raises
+        LedgerUnreachable when the ledger does not answer: those with a key may be sent again with the same key.
         """
         made: list[SendReceipt | InvalidInput] = []
         for start in range(0, len(messages), MANY):
@@ -285,6 +300,7 @@ class Producer:
             self._cipher,
             encrypts=self._encrypts,
             default_rate=self._default_rate,
+            rules=self._rules,
         )
 
 

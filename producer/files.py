@@ -27,6 +27,7 @@ from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argumen
 from bulksend.messaging.column_names import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.data_quality import merge_tag_notes
+from bulksend.messaging.local_time import LocalTime, parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.surrogates import replace_surrogates
@@ -69,6 +70,7 @@ class FilePlan:
     """The hash of file, content and sender. Another thread computes it, which takes long for a large file."""
     default_region: str | None
     timezone: str | None
+    local_time: LocalTime | None
     encoding: str | None
     sheet: str | None
     created_by: str
@@ -149,6 +151,7 @@ class FilePlan:
             created_by=self.created_by,
             id=self.campaign_id,
             timezone=self.timezone,
+            local_time=None if self.local_time is None else str(self.local_time),
             given=self.given,
             naming=self.naming,
         )
@@ -164,6 +167,7 @@ def plan_file(
     created_by: str,
     name: str | None = None,
     at: str | None = None,
+    local_time: str | None = None,
     ttl: str | None = None,
     rate: str | None = None,
     on_unknown: str | None = None,
@@ -229,7 +233,9 @@ def plan_file(
         template=template,
         kind=message_kind,
         name=check_name((name or replace_surrogates(path.stem))[:200], naming("name"), 200),
-        given=arguments_given(at=at, ttl=ttl, rate=rate, on_unknown=on_unknown, name=name, key=key),
+        given=arguments_given(
+            at=at, ttl=ttl, rate=rate, on_unknown=on_unknown, name=name, key=key, local_time=local_time
+        ),
         again=again,
         into=into,
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms, naming("at")),
@@ -240,6 +246,7 @@ def plan_file(
         digest=digest,
         default_region=default_region,
         timezone=timezone,
+        local_time=None if local_time is None else parse_local_time(local_time, field=naming("local_time")),
         encoding=encoding,
         sheet=sheet,
         created_by=created_by,

@@ -36,6 +36,7 @@ from bulksend.ledger.message_rows import EncryptionPolicy, NewMessage, encrypt_o
 from bulksend.messaging import ContentTemplate, Kind
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import counted, format_instant, is_long_past, long_past
 from bulksend.settings import Settings
 from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, same_people
@@ -58,6 +59,7 @@ class Intake:
     chunk: int = 4000
     batch_size: int = 500
     default_rate: float = senders.DEFAULT_RATE
+    rules: TimeRules = field(default_factory=TimeRules)
     progress: Callable[[int], None] = lambda rows: None
     """Called with the number of rows so far after each chunk."""
     began: Callable[[Campaign], None] = lambda campaign: None
@@ -75,7 +77,10 @@ class Intake:
         began: Callable[[Campaign], None] = lambda campaign: None,
         between: Callable[[], None] = lambda: None,
     ) -> Intake:
-        """An intake into this ledger that publishes to Redis when REDIS_URL is set."""
+        """An intake into this ledger that publishes to Redis when REDIS_URL is set.
+
+        Raises InvalidInput when the quiet hours cannot be read.
+        """
         return cls(
             database,
             publisher_of(of),
@@ -84,6 +89,7 @@ class Intake:
             chunk=of.intake_chunk,
             batch_size=of.batch_size,
             default_rate=of.default_rate,
+            rules=bootstrap.time_rules(of),
             progress=progress,
             began=began,
             between=between,
@@ -111,7 +117,7 @@ class Intake:
         IntakeInterrupted when the campaign is cancelled or taken over meanwhile.
         """
         self.check_can_store(new.kind)
-        source = IntakeRequest(rows, new, template, default_region, timezone)
+        source = IntakeRequest(rows, new, template, default_region, timezone, self.rules)
         if into is not None:
             return self._finish(self._continue(into, source), max_refused)
         with self.database.read() as tx:
@@ -349,11 +355,19 @@ class _Scan:
 
 
 def arguments_given(
-    *, at: object, ttl: object, rate: object, on_unknown: object, name: object, key: object
+    *,
+    at: object,
+    ttl: object,
+    rate: object,
+    on_unknown: object,
+    name: object,
+    key: object,
+    local_time: object,
 ) -> dict[str, str]:
     """The arguments that are given: column of the campaign -> name of the argument."""
     asked = {
         "due_at": ("at", at),
+        "local_time": ("local_time", local_time),
         "ttl_ms": ("ttl", ttl),
         "rate": ("rate", rate),
         "on_unknown": ("on_unknown", on_unknown),

@@ -76,6 +76,7 @@ def _rest_campaign(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
         "ttl_ms": cancelled.ttl_ms,
         "rate": cancelled.rate,
         "on_unknown": cancelled.on_unknown,
+        "local_time": cancelled.local_time,
     }
     return replace(
         new,

@@ -54,6 +54,7 @@ class CampaignOptions:
     rate: str | None = None
     on_unknown: str | None = None
     timezone: str | None = None
+    local_time: str | None = None
     region: str | None = None
     map: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
@@ -71,6 +72,7 @@ class CampaignOptions:
             kind=self.kind,
             name=self.name,
             at=self.send_at,
+            local_time=self.local_time,
             ttl=None if self.ttl_seconds is None else f"{self.ttl_seconds:.3f}s",
             rate=self.rate,
             on_unknown=self.on_unknown,

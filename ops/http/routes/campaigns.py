@@ -28,9 +28,11 @@ from ops.http.argument_formats import (
     Country,
     Instant,
     Limit,
+    LocalTime,
     Phone,
     RatePerSecond,
     RateText,
+    TimeZone,
     one_of,
 )
 from ops.http.idempotency import Once, OneAnswer
@@ -57,6 +59,10 @@ class CampaignBody(BaseModel):
     content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
     key: str | None = Field(None, description="Finds this campaign again; default: the Idempotency-Key.")
     send_at: Instant | None = Field(None, description="ISO 8601; default: now.")
+    local_time: LocalTime | None = Field(
+        None,
+        description="When by the recipients' clocks: 09:00, the next one from `send_at` on, or 2030-03-01 09:00.",
+    )
     ttl_seconds: float | None = Field(
         None,
         ge=0.001,
@@ -69,7 +75,7 @@ class CampaignBody(BaseModel):
     on_unknown: Annotated[str, one_of(OnUnknown)] | None = Field(
         None, description="hold (default) or resend."
     )
-    timezone: str | None = Field(None, description="Zone of times without one.")
+    timezone: TimeZone | None = Field(None, description="Zone of times without one.")
     region: Country | None = Field(None, description="Country of numbers without a country code.")
     map: dict[str, str] = Field({}, description='which column has which name: {"to": "Mobile No."}')
     encoding: str | None = Field(None, description="Encoding of a text file that is not UTF-8.")
