@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bulksend.gateway import Credentials, VendorCalls, VendorClient
     from bulksend.ledger.message_rows import EncryptionPolicy
     from bulksend.limits import RedisPermits
+    from bulksend.messaging.quiet_hours import QuietHours
+    from bulksend.messaging.time_rules import TimeRules
     from bulksend.settings import Settings
     from bulksend.tracing import Tracing
 
@@ -82,6 +84,36 @@ def encryption_policy(of: Settings) -> EncryptionPolicy:
     from bulksend.ledger.message_rows import encrypt_all, encrypt_otp_only
 
     return encrypt_all if of.encrypt == "all" else encrypt_otp_only
+
+
+def time_rules(of: Settings) -> TimeRules:
+    """How long messages live, and quiet hours. Raises InvalidInput when the file of quiet hours cannot be used."""
+    from bulksend.messaging.states import Kind
+    from bulksend.messaging.time_rules import TimeRules
+
+    seconds = {
+        Kind.OTP: of.otp_ttl_seconds,
+        Kind.UTILITY: of.utility_ttl_seconds,
+        Kind.MARKETING: of.marketing_ttl_seconds,
+    }
+    ttls_ms = {kind: int(each * 1000) for kind, each in seconds.items() if each is not None}
+    return TimeRules(ttls_ms, quiet_hours(of))
+
+
+def quiet_hours(of: Settings) -> QuietHours | None:
+    """The quiet hours; None where none are set. Raises InvalidInput when their file cannot be used."""
+    if of.quiet_hours is None:
+        return None
+    from pathlib import Path
+
+    from bulksend.messaging.quiet_hours import read_quiet_hours
+
+    try:
+        text = Path(of.quiet_hours).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise InvalidInput(f"BULKSEND_QUIET_HOURS: {of.quiet_hours} cannot be read: {why}") from None
+    return read_quiet_hours(text, name=of.quiet_hours)
 
 
 def redis_client(of: Settings, *, timeout_s: float = 2.0) -> redis.Redis:

@@ -29,7 +29,9 @@ from bulksend.messaging import (
 )
 from bulksend.messaging.argument_naming import as_python_argument
 from bulksend.messaging.audience import read_audience
+from bulksend.messaging.local_time import parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import (
     check_duration_ms,
     check_year,
@@ -67,6 +69,7 @@ class Producer:
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
         default_cap: str | None = None,
+        rules: TimeRules | None = None,
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -77,6 +80,7 @@ class Producer:
         self._timezone = timezone
         self._default_rate = default_rate
         self._default_cap = default_cap
+        self._rules = rules or TimeRules()
         self.direct = DirectSends(
             database,
             publisher,
@@ -85,6 +89,7 @@ class Producer:
             default_region=default_region,
             timezone=timezone,
             default_rate=default_rate,
+            rules=self._rules,
         )
         """Single messages of many callers at once, for the HTTP API."""
         # One group for each kind: a one-time code does not wait for a marketing message of another thread.
@@ -106,7 +111,7 @@ class Producer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Producer:
-        """A producer with these settings. Raises InvalidInput when the ledger cannot be used with them."""
+        """A producer with these settings. Raises InvalidInput when the ledger or the quiet hours cannot be used."""
         return cls(
             bootstrap.database(settings, by_key=True),
             publisher_of(settings),
@@ -116,6 +121,7 @@ class Producer:
             timezone=settings.timezone,
             default_rate=settings.default_rate,
             default_cap=settings.cap,
+            rules=bootstrap.time_rules(settings),
         )
 
     def submit(
@@ -129,6 +135,7 @@ class Producer:
         rows: Iterable[Mapping[str, object]],
         key: str | None = None,
         at: datetime | None = None,
+        local_time: str | None = None,
         ttl: timedelta | None = None,
         rate: str | float | None = None,
         on_unknown: str | None = None,
@@ -144,7 +151,8 @@ class Producer:
         A repeated call with the same ``key`` (default: a hash of everything) sends nothing twice. ``again`` sends the
         same message once more, in a new campaign; ``into`` continues a campaign, by id or name, with the rows that it
         does not have yet. By default a message that may have gone out is held (``on_unknown``). Refused rows are in
-        ``refused``.
+        ``refused``. ``local_time`` (``09:00``, or ``2030-03-01 09:00`` with its day) is the recipient's: in the zone of
+        the row's ``timezone``, else in that of the number.
 
         ``cap`` (``2/7d``, or ``none``), ``exclude`` and ``only`` (``CAMPAIGN`` or ``CAMPAIGN:undelivered``) leave
         people out, and ``require_consent`` refuses rows of people whose consent is not on record.
@@ -196,8 +204,10 @@ class Producer:
                 default_cap=self._default_cap,
                 naming=as_python_argument,
             ).to_json(),
+            local_time=None if local_time is None else str(parse_local_time(local_time)),
             given=arguments_given(
                 at=at,
+                local_time=local_time,
                 ttl=ttl,
                 rate=rate,
                 on_unknown=on_unknown,
@@ -234,11 +244,14 @@ class Producer:
         ttl: timedelta | None = None,
         key: str | None = None,
         at: datetime | None = None,
+        local_time: str | None = None,
+        timezone: str | None = None,
     ) -> SendReceipt:
         """Send one message. A repeated call with the same ``key`` finds the first message again.
 
-        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. Raises InvalidInput when an argument is wrong or the
-        key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
+        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. ``local_time`` (``09:00``) is the recipient's, in
+        the zone of ``timezone``, else in that of the number. Raises InvalidInput when an argument is wrong or the key
+        belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
         finds out whether the message is stored.
         """
         ready = self.direct.ready(
@@ -249,6 +262,8 @@ class Producer:
             content=content,
             lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             due_at=None if at is None else _instant(at, "at"),
+            local_time=local_time,
+            timezone=timezone,
             key=key,
         )
         with self._database.translated_errors():
@@ -263,8 +278,8 @@ class Producer:
         """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
 
         A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
-        ``send_at`` (ISO 8601) and ``key``, which makes a repeated call safe. Raises LedgerUnreachable when the ledger
-        does not answer: those with a key may be sent again with the same key.
+        ``send_at`` (ISO 8601), ``local_time``, ``timezone`` and ``key``, which makes a repeated call safe. Raises
+        LedgerUnreachable when the ledger does not answer: those with a key may be sent again with the same key.
         """
         made: list[SendReceipt | InvalidInput] = []
         for start in range(0, len(messages), MANY):
@@ -307,6 +322,7 @@ class Producer:
             self._cipher,
             encrypts=self._encrypts,
             default_rate=self._default_rate,
+            rules=self._rules,
         )
 
 

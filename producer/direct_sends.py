@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,13 +22,17 @@ from bulksend.messaging import (
     normal_name,
     parse_recipient,
 )
-from bulksend.messaging.plan import OTP_TTL_MS, as_text, checked_key
+from bulksend.messaging.local_time import area_in_zone, area_of, parse_local_time
+from bulksend.messaging.plan import as_text, checked_key
+from bulksend.messaging.time_rules import TimeRules, local_due_ms
 from bulksend.messaging.units import (
     check_duration_ms,
     format_instant,
+    is_long_past,
     long_past,
     parse_choice,
     parse_instant_ms,
+    zone_of,
 )
 from bulksend.messaging.value_checks import describe_type
 from producer.templates import TemplateChecks
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
 
 #: The fields of a message as a program writes it, in JSON or as a Python mapping.
 REQUIRED = ("to", "sender", "kind", "type", "content")
-OPTIONAL = ("variables", "ttl_seconds", "send_at", "key")
+OPTIONAL = ("variables", "ttl_seconds", "send_at", "local_time", "timezone", "key")
 _FIELDS = frozenset((*REQUIRED, *OPTIONAL))
 
 
@@ -75,7 +80,10 @@ class DirectSends:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        rules: TimeRules | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """``clock``: seconds since the epoch, for quiet hours and local times; the ledger's decides all else."""
         self._database = database
         self._publisher = publisher
         self._cipher = cipher
@@ -83,6 +91,8 @@ class DirectSends:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
+        self._rules = rules or TimeRules()
+        self._clock = clock
         self._registered: set[str] = set()
         self._templates = TemplateChecks(database)
         self._standing: dict[Kind, Campaign] = {}
@@ -112,6 +122,7 @@ class DirectSends:
                 "",
                 f"is no field of a message; one of {', '.join(sorted(_FIELDS))}",
             )
+        zone = as_text("timezone", message.get("timezone"))
         return self.ready(
             to=message["to"],
             sender=message["sender"],
@@ -120,7 +131,9 @@ class DirectSends:
             content=message["content"],
             variables=_variables(message.get("variables")),
             lives_ms=_lives_ms(message.get("ttl_seconds")),
-            due_at=self._due_at(message.get("send_at")),
+            due_at=self._due_at(message.get("send_at"), zone),
+            local_time=as_text("local_time", message.get("local_time")),
+            timezone=zone,
             key=key if (own := message.get("key")) is None else own,
             allow=allow,
         )
@@ -136,6 +149,8 @@ class DirectSends:
         variables: Mapping[str, str] | None = None,
         lives_ms: int | None = None,
         due_at: int | None = None,
+        local_time: str | None = None,
+        timezone: str | None = None,
         key: object = None,
         allow: Callable[[Kind, str], None] = lambda _kind, _sender: None,
     ) -> ReadySend:
@@ -157,8 +172,10 @@ class DirectSends:
             )
         template = compile_content(message_type, content)
         rendered = template.render(variables or {}, otp=message_kind is Kind.OTP)
-        if lives_ms is None and message_kind is Kind.OTP:
-            lives_ms = OTP_TTL_MS
+        if lives_ms is None:
+            lives_ms = self._rules.ttl_ms(message_kind)
+        zone = None if timezone is None else zone_of(timezone).key
+        due_at, in_quiet_hours = self._placed(message_kind, digits, zone, due_at, local_time)
         return ReadySend(
             message_kind,
             DirectSend(
@@ -169,8 +186,31 @@ class DirectSends:
                 content=rendered,
                 due_at=due_at,
                 lives_ms=lives_ms,
+                timezone=zone,
+                in_quiet_hours=in_quiet_hours,
             ),
         )
+
+    def _placed(
+        self, kind: Kind, to: str, zone: str | None, due_at: int | None, local_time: str | None
+    ) -> tuple[int | None, bool]:
+        """When it is due by the clocks at its recipient's, None: now; and whether quiet hours made that later.
+
+        Raises InvalidValue when that must be known and is not.
+        """
+        wanted = None if local_time is None else parse_local_time(local_time)
+        if wanted is None and not self._rules.has_quiet_hours(kind):
+            return due_at, False
+        now = self._now_ms()
+        area = area_of(to) if zone is None else area_in_zone(to, zone)
+        if wanted is not None:
+            # The ledger refuses a day that has passed: a repeated send is answered as the first one.
+            due_at = local_due_ms(wanted, area, now if due_at is None else due_at, asked_at_ms=0)
+        if due_at is not None and is_long_past(due_at, now):
+            return due_at, False
+        meant = now if due_at is None else max(due_at, now)
+        times = self._rules.placed(meant, None, area, self._rules.quiet_rule(kind, to, area))
+        return (times.due_at_ms, True) if times.is_moved else (due_at, False)
 
     def knows(self, ready: ReadySend) -> bool:
         """Whether this process knows sender and template, and the content fits; else ``register`` comes first."""
@@ -222,11 +262,15 @@ class DirectSends:
             self._standing[kind] = campaign
         return campaign
 
-    def _due_at(self, send_at: object) -> int | None:
+    def _due_at(self, send_at: object, zone: str | None) -> int | None:
         text = as_text("send_at", send_at)
         if text is None:
             return None
-        return parse_instant_ms(text, timezone=self._timezone, now_ms=_now_ms(), field="send_at")
+        zone = zone or self._timezone
+        return parse_instant_ms(text, timezone=zone, now_ms=self._now_ms(), field="send_at")
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
 
 
 def is_due(send: DirectSend, result: DirectResult) -> bool:
@@ -257,13 +301,6 @@ def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> S
         format_instant(due_at),
         "is so long ago that its time to live has passed; give a later time or a longer ttl",
     )
-
-
-def _now_ms() -> int:
-    """Only for the example in an error."""
-    import time
-
-    return int(time.time() * 1000)
 
 
 def _variables(given: object) -> dict[str, str]:

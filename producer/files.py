@@ -28,6 +28,7 @@ from bulksend.messaging.audience import Audience, read_audience
 from bulksend.messaging.column_names import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.data_quality import merge_tag_notes
+from bulksend.messaging.local_time import LocalTime, parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.surrogates import replace_surrogates
@@ -71,6 +72,7 @@ class FilePlan:
     """The hash of file, content and sender. Another thread computes it, which takes long for a large file."""
     default_region: str | None
     timezone: str | None
+    local_time: LocalTime | None
     encoding: str | None
     sheet: str | None
     created_by: str
@@ -152,6 +154,7 @@ class FilePlan:
             id=self.campaign_id,
             timezone=self.timezone,
             audience=self.audience.to_json(),
+            local_time=None if self.local_time is None else str(self.local_time),
             given=self.given,
             naming=self.naming,
         )
@@ -167,6 +170,7 @@ def plan_file(
     created_by: str,
     name: str | None = None,
     at: str | None = None,
+    local_time: str | None = None,
     ttl: str | None = None,
     rate: str | None = None,
     on_unknown: str | None = None,
@@ -239,6 +243,7 @@ def plan_file(
         name=check_name((name or replace_surrogates(path.stem))[:200], naming("name"), 200),
         given=arguments_given(
             at=at,
+            local_time=local_time,
             ttl=ttl,
             rate=rate,
             on_unknown=on_unknown,
@@ -265,6 +270,7 @@ def plan_file(
         digest=digest,
         default_region=default_region,
         timezone=timezone,
+        local_time=None if local_time is None else parse_local_time(local_time, field=naming("local_time")),
         encoding=encoding,
         sheet=sheet,
         created_by=created_by,

@@ -34,9 +34,11 @@ from bulksend.ledger.message_rows import NewMessage
 from bulksend.messaging import Kind, canonical_number
 from bulksend.messaging.audience import Audience
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import (
     format_duration,
     format_instant,
+    format_schedule,
     sent_by_ms,
 )
 from producer.files import FilePlan
@@ -129,8 +131,8 @@ class Forecast:
         """When the last message is sent; None when there is none."""
         return sent_by_ms(self.due, self.rate) if self.due else None
 
-    def summary(self) -> dict[str, object]:
-        """The forecast for people."""
+    def summary(self, zone: str) -> dict[str, object]:
+        """The forecast for people; times in ``zone`` and in UTC."""
         to_send = self.due.total()
         begins, done = self.begins_at_ms, self.done_by_ms
         spread = len(self.due) > 1
@@ -141,10 +143,10 @@ class Forecast:
             "duplicates": f"{self.duplicates:,}",
             "suppressed": with_rules(self.suppressed, self.suppressed_by),
             "refused": f"{self.refused_count:,}",
-            "begins": None if begins is None else format_instant(begins),
-            "last due": format_instant(max(self.due)) if spread else None,
+            "begins": None if begins is None else format_schedule(begins, zone),
+            "last due": format_schedule(max(self.due), zone) if spread else None,
             "takes": f"{format_duration(int(self.seconds * 1000))} at {self.rate:g}/s",
-            "done by": None if done is None else format_instant(done),
+            "done by": None if done is None else format_schedule(done, zone),
             "quota": f"{to_send:,} recipients, the sender may reach {self.quota:,} in 24 h: the rest waits"
             if self.quota is not None and to_send > self.quota
             else None,
@@ -171,8 +173,12 @@ class Forecast:
         }
 
 
-def forecast(plan: FilePlan, database: Database | None, cipher: Cipher) -> Forecast:
+def forecast(
+    plan: FilePlan, database: Database | None, cipher: Cipher, rules: TimeRules | None = None
+) -> Forecast:
     """What ``plan.run`` would do: counts, refused rows, and when it would be done. Changes nothing.
+
+    ``rules``: those of the intake; by default there are no quiet hours.
 
     Without a ledger no senders, suppressions and earlier campaigns are known. Raises InvalidInput when a run would, but
     SamePeople is in the forecast.
@@ -187,7 +193,9 @@ def forecast(plan: FilePlan, database: Database | None, cipher: Cipher) -> Forec
     )
     new = plan.campaign(state.now_ms) if state.continues is None else state.continues.new
     into = None if state.continues is None else state.continues.into
-    request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone)
+    request = IntakeRequest(
+        plan.rows, new, plan.template, plan.default_region, plan.timezone, rules or TimeRules()
+    )
     due_at_ms = None if into is None else max(into.due_at, state.now_ms)
 
     def planner(superseded: Collection[int]) -> RowPlanner:

@@ -37,6 +37,7 @@ from bulksend.ledger.message_rows import EncryptionPolicy, NewMessage, encrypt_o
 from bulksend.messaging import ContentTemplate, Kind
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
+from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import counted, format_instant, is_long_past, long_past
 from bulksend.settings import Settings
 from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, same_people
@@ -59,6 +60,7 @@ class Intake:
     chunk: int = 4000
     batch_size: int = 500
     default_rate: float = senders.DEFAULT_RATE
+    rules: TimeRules = field(default_factory=TimeRules)
     progress: Callable[[int], None] = lambda rows: None
     """Called with the number of rows so far after each chunk."""
     began: Callable[[Campaign], None] = lambda campaign: None
@@ -76,7 +78,10 @@ class Intake:
         began: Callable[[Campaign], None] = lambda campaign: None,
         between: Callable[[], None] = lambda: None,
     ) -> Intake:
-        """An intake into this ledger that publishes to Redis when REDIS_URL is set."""
+        """An intake into this ledger that publishes to Redis when REDIS_URL is set.
+
+        Raises InvalidInput when the quiet hours cannot be read.
+        """
         return cls(
             database,
             publisher_of(of),
@@ -85,6 +90,7 @@ class Intake:
             chunk=of.intake_chunk,
             batch_size=of.batch_size,
             default_rate=of.default_rate,
+            rules=bootstrap.time_rules(of),
             progress=progress,
             began=began,
             between=between,
@@ -115,7 +121,7 @@ class Intake:
         self.check_can_store(new.kind)
         with self.database.read() as tx:
             new = audiences.resolved(tx, new)
-        source = IntakeRequest(rows, new, template, default_region, timezone)
+        source = IntakeRequest(rows, new, template, default_region, timezone, self.rules)
         if into is not None:
             return self._finish(self._continue(into, source), max_refused)
         with self.database.read() as tx:
@@ -362,11 +368,13 @@ def arguments_given(
     on_unknown: object,
     name: object,
     key: object,
+    local_time: object,
     audience: Mapping[str, object],
 ) -> dict[str, str]:
     """The arguments that are given: column of the campaign -> name of the argument; one of those of ``audience``."""
     asked = {
         "due_at": ("at", at),
+        "local_time": ("local_time", local_time),
         "ttl_ms": ("ttl", ttl),
         "rate": ("rate", rate),
         "on_unknown": ("on_unknown", on_unknown),

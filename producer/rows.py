@@ -11,7 +11,10 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.message_rows import NewMessage, Prepared
 from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, canonical_number
 from bulksend.messaging.json_encoding import make_json_encoder
+from bulksend.messaging.local_time import parse_local_time
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.time_rules import TimeRules
+from bulksend.messaging.units import counted
 from producer.reading import RawRow
 
 
@@ -40,6 +43,7 @@ class IntakeRequest:
     template: ContentTemplate
     default_region: str | None
     timezone: str | None
+    rules: TimeRules = field(default_factory=TimeRules)
 
 
 class RowPlanner:
@@ -60,6 +64,7 @@ class RowPlanner:
         self.rows, self.new = source.rows, source.new
         self._of = source.new if campaign is None else campaign
         self._superseded = superseded
+        local_time = self._of.local_time
         self._planner = Planner(
             PlanningContext(
                 kind=source.new.kind,
@@ -71,13 +76,20 @@ class RowPlanner:
                 asked_at_ms=asked_at_ms,
                 default_region=source.default_region,
                 timezone=source.timezone,
+                local_time=None if local_time is None else parse_local_time(local_time),
+                rules=source.rules,
             )
         )
 
     @property
     def notes(self) -> list[str]:
         """About the rows that are planned so far."""
-        return self._planner.quality.sentences()
+        moved = self._planner.moved
+        said = self._planner.quality.sentences()
+        if moved:
+            is_due = "is due" if moved == 1 else "are due"
+            said.append(f"{counted(moved, 'message')} {is_due} when quiet hours at the recipient's end")
+        return said
 
     def next(self, source: Iterator[RawRow | RefusedRow], many: int) -> Chunk:
         """The next ``many`` rows, fewer at the end."""
@@ -125,7 +137,7 @@ _sorted_json = make_json_encoder(separators=(", ", ": "), sort_keys=True)
 
 def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMessage:
     """The ledger's form of a planned row of a campaign."""
-    row, to, key, variables, due_at, expires_at, consent = plan
+    row, to, key, variables, due_at, expires_at, consent, timezone, in_quiet_hours = plan
     text = _sorted_json(variables)
     # Positional arguments: keywords take half as long again.
     return NewMessage(
@@ -135,9 +147,10 @@ def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMe
         to,
         campaign.sender,
         campaign.type,
-        {"v": variables},
+        {"v": variables} if timezone is None else {"v": variables, "z": timezone},
         text,
         due_at,
         expires_at,
         consent,
+        in_quiet_hours,
     )

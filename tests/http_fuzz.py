@@ -468,6 +468,8 @@ class Fuzz:
                     "phone": NUMBER,
                     "date-time": "2090-01-01T00:00:00Z",
                     "uri": "https://example.com/a",
+                    "local-time": "09:00",
+                    "time-zone": "Europe/London",
                 }
                 return samples.get(schema.get("format", ""), "word")
         return None

@@ -24,12 +24,14 @@ from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opening
 from bulksend.limits import MAX_LEAD_MS, Permits
 from bulksend.messaging import Kind, Policy
+from bulksend.messaging.quiet_hours import QuietHours
 from bulksend.metrics import WorkerMetrics
 from bulksend.tracing import Tracing
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.dependencies import Dependencies, Totals, Vendor
 from worker.delivery.in_flight import InFlightTable
 from worker.delivery.pipeline import DeliveryPipeline
+from worker.delivery.quiet_gate import QuietGate
 from worker.permits.permit_queue import PermitQueue
 from worker.prefetch import PrefetchBuffer
 from worker.recovery.flight_recorder import FlightRecorder
@@ -97,6 +99,7 @@ class Engine:
         recorder: FlightRecorder,
         metrics: WorkerMetrics,
         tracing: Tracing | None = None,
+        quiet_hours: QuietHours | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -109,6 +112,7 @@ class Engine:
         self._recorder = recorder
         self._metrics = metrics
         self._tracing = tracing
+        self._quiet = None if quiet_hours is None else QuietGate(quiet_hours, campaign_cache.timezone)
         self._dice = dice
         self.totals = Totals()
 
@@ -196,6 +200,7 @@ class Engine:
                 totals=self.totals,
                 metrics=self._metrics,
                 tracing=self._tracing,
+                quiet=self._quiet,
             )
         )
 

@@ -183,7 +183,9 @@ def build_engine(
     metrics: WorkerMetrics,
     tracing: Tracing | None,
 ) -> Engine:
-    """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated."""
+    """The engine with its real parts. Raises LedgerUnreachable, LedgerUnfit, SchemaOutdated, and InvalidInput
+    when the quiet hours cannot be read.
+    """
     check_ledger_works(store.database)
     permits = bootstrap.limiter(settings, store.database)
     policy = Policy(
@@ -209,4 +211,5 @@ def build_engine(
         ),
         metrics=metrics,
         tracing=tracing,
+        quiet_hours=bootstrap.quiet_hours(settings),
     )

@@ -20,6 +20,8 @@ class Message(TypedDict, total=False):
     variables: Mapping[str, Any]
     ttl_seconds: float
     send_at: Instant
+    local_time: str
+    timezone: str
     key: str
     wait_seconds: float
 
@@ -34,6 +36,7 @@ class Campaign(TypedDict, total=False):
     content: Required[Mapping[str, Any]]
     key: str
     send_at: Instant
+    local_time: str
     ttl_seconds: float
     rate: float | str
     on_unknown: str

@@ -49,6 +49,8 @@ class NewCampaign(CampaignOptions):
     """The id that it gets; None: a new one."""
     timezone: str | None = None
     """The time zone for display; None: the installation's."""
+    local_time: str | None = None
+    """When its messages are due by the recipients' clocks, as ``str(LocalTime)``; None: at ``due_at``."""
     given: Mapping[str, str] = field(default_factory=dict)
     """The options that are no defaults: column -> argument name."""
     naming: ArgumentNaming = as_python_argument
@@ -68,6 +70,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
         "created_at": current_ms(),
         "created_by": new.created_by[:100],
         "timezone": new.timezone,
+        "local_time": new.local_time,
         **dict.fromkeys(("rows_read", "messages", "duplicates", "suppressed", "refused"), 0),
     }
     is_new = rows_changed(tx, insert_if_new(tx, campaigns).values(**values)) == 1
@@ -156,6 +159,8 @@ def check_options(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:
         if campaign.ttl_ms is None
         else f"a time to live of {format_duration(campaign.ttl_ms)}"
     )
+    if campaign.local_time is not None:
+        when += f" at {campaign.local_time} at the recipients'"
     rate = "the sender's rate" if campaign.rate is None else f"{campaign.rate:g}/s"
     advice = (
         f"cancel it (`bulksend campaigns cancel {campaign.id}`) and send with {again}"

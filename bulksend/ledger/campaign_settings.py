@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import ColumnElement, Connection, select, text, update
 
 from bulksend.errors import WrongState
 from bulksend.ledger import operator_log
@@ -18,6 +18,7 @@ from bulksend.ledger.campaigns import Campaign, get
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database, prefer_indexes
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
+from bulksend.messaging import quiet_hours
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import format_instant
 
@@ -91,6 +92,11 @@ def _check_movable(tx: Connection, campaign: Campaign) -> None:
     named = f"campaign {campaign.id} ({campaign.name})"
     if campaign.intake_done_at is None:
         raise WrongState(f"{named} is being taken in; change its due time when it is `running`")
+    if campaign.local_time is not None:
+        raise WrongState(
+            f"{named} is due at {campaign.local_time} at the recipients', each message at a time of its own; pause it, "
+            "or cancel it and send it again"
+        )
     if campaign.moved_from is not None:
         raise WrongState(f"{named} is being moved to another due time; try again in some seconds")
     if campaign.due_at <= read_clock(tx):
@@ -107,28 +113,43 @@ def _shown(values: dict[str, Any]) -> dict[str, Any]:
 def move_messages(tx: Connection, id: str, limit: int) -> int:
     """Move up to ``limit`` messages to the campaign's due time; returns how many. The move is over when there are none.
 
-    A message with a time of its own in the file keeps it, and so does one that waits for a retry.
+    A message with a time of its own in the file keeps it, and so does one that waits for a retry. One that quiet hours
+    made due later is moved where it would else be sent before the due time, or could be sent earlier.
     """
     campaign = get(tx, id)
     if campaign.moved_from is None:
         return 0
     prefer_indexes(tx)
-    wanted = (
-        select(messages.c.id)
-        .where(text(f"messages.{WAITING_SQL}"), messages.c.campaign_id == id)
-        .where(messages.c.due_at == campaign.moved_from, messages.c.attempts == 0)
-        .order_by(messages.c.due_at, messages.c.id)
-        .limit(limit)
-    )
-    by = campaign.due_at - campaign.moved_from
-    moved = tx.execute(
-        update(messages)
-        .where(messages.c.id.in_(wanted))
-        .values(due_at=messages.c.due_at + by, expires_at=messages.c.expires_at + by)
-    ).rowcount
+    moved = _move(tx, campaign, messages.c.due_at == campaign.moved_from, limit)
+    if moved < limit:
+        moved += _move(
+            tx, campaign, _held_by_quiet_hours(campaign.moved_from, campaign.due_at), limit - moved
+        )
     if moved < limit:
         tx.execute(update(campaigns).where(campaigns.c.id == id).values(moved_from=None))
     return moved
+
+
+def _held_by_quiet_hours(moved_from: int, due_at: int) -> ColumnElement[bool]:
+    """Which of them to move: all to an earlier due time, to a later one those that are due before it."""
+    held = (messages.c.gate == quiet_hours.GATE) & (messages.c.due_at > moved_from)
+    return held if due_at < moved_from else held & (messages.c.due_at < due_at)
+
+
+def _move(tx: Connection, campaign: Campaign, which: ColumnElement[bool], limit: int) -> int:
+    wanted = (
+        select(messages.c.id)
+        .where(text(f"messages.{WAITING_SQL}"), messages.c.campaign_id == campaign.id)
+        .where(which, messages.c.attempts == 0)
+        .order_by(messages.c.due_at, messages.c.id)
+        .limit(limit)
+    )
+    by = campaign.due_at - messages.c.due_at
+    return tx.execute(
+        update(messages)
+        .where(messages.c.id.in_(wanted))
+        .values(due_at=campaign.due_at, expires_at=messages.c.expires_at + by, gate=None)
+    ).rowcount
 
 
 def move_rest(tx: Connection, limit: int = 5000) -> int:

@@ -64,6 +64,8 @@ class Campaign(CampaignOptions):
     timezone: str | None
     moved_from: int | None = None
     """Its due time before, while messages of it still have it."""
+    local_time: str | None = None
+    """When its messages are due by the recipients' clocks (``09:00``); None: at ``due_at``."""
 
     @property
     def is_direct(self) -> bool:

@@ -83,6 +83,7 @@ def _rest_campaign(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
         "rate": cancelled.rate,
         "on_unknown": cancelled.on_unknown,
         "audience": cancelled.audience,
+        "local_time": cancelled.local_time,
     }
     return replace(
         new,

@@ -28,7 +28,10 @@ from bulksend.messaging.units import is_long_past
 
 
 class DirectSend(NamedTuple):
-    """One message of one caller. ``due_at`` in ms since the epoch; None: now, by the ledger's clock."""
+    """One message of one caller. ``due_at`` in ms since the epoch; None: now, by the ledger's clock.
+
+    ``timezone`` is the recipient's, where it was given. ``in_quiet_hours``: ``due_at`` is when they end.
+    """
 
     key: str
     recipient: str
@@ -37,6 +40,8 @@ class DirectSend(NamedTuple):
     content: str
     due_at: int | None
     lives_ms: int | None
+    timezone: str | None = None
+    in_quiet_hours: bool = False
 
     def message(self, now: int) -> NewMessage:
         """The message to store, when the ledger's clock says ``now``."""
@@ -48,10 +53,11 @@ class DirectSend(NamedTuple):
             recipient=self.recipient,
             sender=self.sender,
             type=self.type,
-            body={"c": self.content},
+            body={"c": self.content} if self.timezone is None else {"c": self.content, "z": self.timezone},
             body_text=self.content,
             due_at=due_at,
             expires_at=None if self.lives_ms is None else due_at + self.lives_ms,
+            in_quiet_hours=self.in_quiet_hours,
         )
 
 

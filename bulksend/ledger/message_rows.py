@@ -15,16 +15,19 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.copy import NULL, blob, cell, copy_in
 from bulksend.ledger.encryption import Cipher, clear
 from bulksend.ledger.ids import new_ids
+from bulksend.messaging import quiet_hours
 from bulksend.messaging.audience import Consent
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import Kind, Status
 
 
 class NewMessage(NamedTuple):
-    """A planned message. ``body`` is what sending it needs: ``{"v": variables}`` or ``{"c": content JSON}``.
+    """A planned message. ``body`` is what sending it needs: ``{"v": variables}`` or ``{"c": content JSON}``, and in
+    ``z`` the recipient's time zone where it was given.
 
     ``row`` is its row in the file, 0 for a direct send. With ``explicit_key`` the producer chose the key: the same key
-    with another body is then a conflict, and otherwise a duplicate of the same person.
+    with another body is then a conflict, and otherwise a duplicate of the same person. ``in_quiet_hours``: it is due
+    when they end, and not at its campaign's due time.
     """
 
     row: int
@@ -38,6 +41,7 @@ class NewMessage(NamedTuple):
     due_at: int
     expires_at: int | None
     consent: Consent | None = None
+    in_quiet_hours: bool = False
 
 
 EncryptionPolicy = Callable[[Kind], bool]
@@ -98,6 +102,7 @@ class MessageRow(NamedTuple):
     error: str | None
     queued_at: int
     ended_at: int | None
+    gate: str | None
 
 
 COLUMNS = MessageRow._fields
@@ -137,20 +142,22 @@ def message_rows(
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)
     for n, (id, (message, payload, fingerprint)) in enumerate(zip(ids, prepared, strict=True)):
-        row, key, _, recipient, sender, type, body, _, due_at, expires_at, _ = message
+        row, key, _, recipient, sender, type, body, _, due_at, expires_at, _, in_quiet_hours = message
         reason = reasons.get(recipient) if reasons else None
         why = left_out.get(n) if reason is None else suppressions.why(reason)
         if why is None:
             status, error, ended_at = QUEUED, None, None
+            gate = quiet_hours.GATE if in_quiet_hours else None
         else:
             status, error, ended_at = Status.SUPPRESSED.value, why[:500], now
+            gate = None
         if why is not None and campaign.kind is Kind.OTP:
             payload = None
         elif payload is None:
             payload = cipher.encrypt(body, id)
         rows.append(
             MessageRow(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
-                 status, due_at, expires_at, error, now, ended_at)
+                 status, due_at, expires_at, error, now, ended_at, gate)
         )  # fmt: skip
     return rows
 
@@ -197,5 +204,5 @@ def _line(row: MessageRow) -> str:
         f"{row.id}\t{row.campaign_id}\t{key}\t{row.row}\t{row.kind}\t{row.sender}\t{row.recipient}\t{row.type}\t"
         f"{NULL if row.payload is None else blob(row.payload)}\t{blob(row.fingerprint)}\t{row.status}\t{row.due_at}\t"
         f"{NULL if row.expires_at is None else row.expires_at}\t{NULL if row.error is None else cell(row.error)}\t"
-        f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t0\t0\t0\t0\n"
+        f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t{row.gate or NULL}\t0\t0\t0\t0\n"
     )

@@ -27,6 +27,7 @@ from bulksend.ledger.schema import (
     messages,
     uploads,
 )
+from bulksend.messaging import quiet_hours
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Status
 
 _WAITING = text(f"messages.{WAITING_SQL}")
@@ -34,8 +35,12 @@ _HELD = text(f"messages.{HELD_SQL}")
 
 
 def _maybe_sent(now: int) -> ColumnElement[bool]:
-    """Of the waiting messages: it was due, or a worker had had it, whose waits may have ended since."""
-    return or_(messages.c.due_at <= now, messages.c.attempts > 0, messages.c.gate.is_not(None))
+    """Of the waiting messages: it was due, or a worker had had it, whose waits may have ended since.
+
+    Quiet hours end when it is due, and not before.
+    """
+    was_held = messages.c.gate.is_not(None) & (messages.c.gate != quiet_hours.GATE)
+    return or_(messages.c.due_at <= now, messages.c.attempts > 0, was_held)
 
 
 def count(tx: Connection, now: int) -> dict[str, int]:

@@ -11,12 +11,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from bulksend.limits.rules import PROBE_LATE_MS
+from bulksend.messaging import quiet_hours
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 
 
 class Gate(StrEnum):
-    """What can hold a message. The ledger decides due time and backoff, which are only named here."""
+    """What can hold a message. Due time, backoff and quiet hours are only named here: others decide them."""
 
     DUE_TIME = "due_time"
     BACKOFF = "backoff"
@@ -31,8 +32,7 @@ class Gate(StrEnum):
     OUTAGE = "outage"
     COLD = "cold"
     """The limiter lost its memory or cannot be reached, and does not know yet what limits the message."""
-    QUIET_HOURS = "quiet_hours"
-    """Reserved: nothing holds a message at night yet."""
+    QUIET_HOURS = quiet_hours.GATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -13,11 +13,14 @@ from uuid import UUID
 from bulksend.errors import InvalidValue
 from bulksend.messaging.audience import Consent
 from bulksend.messaging.data_quality import NULL_WORDS, DataQualityNotes
+from bulksend.messaging.local_time import Area, LocalTime, area_in_zone, area_of
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.number_forms import canonical_number, is_same_person
+from bulksend.messaging.quiet_hours import QuietRule
 from bulksend.messaging.recipient import parse_recipient
 from bulksend.messaging.rendering import ContentTemplate
 from bulksend.messaging.states import Kind
+from bulksend.messaging.time_rules import TimeRules, Times, local_due_ms
 from bulksend.messaging.units import is_long_past, long_past, parse_duration_ms, parse_instant_ms, zone_of
 from bulksend.messaging.value_checks import (
     HAS_REPLACEMENT_CHARACTER,
@@ -31,8 +34,6 @@ KEY_MAX = 200
 CONSENT_SOURCE_MAX = 200
 #: The clock by which a consent was noted may be ahead of ours.
 _CLOCKS_APART_MS = 60_000
-#: The time to live of a one-time code without its own (Meta, time-to-live: authentication default 10 min).
-OTP_TTL_MS = 600_000
 
 _EMPTY = (None, "")
 _MOST_DIGITS = 100
@@ -62,10 +63,17 @@ class PlanningContext:
     """When the campaign was created. An intake that is resumed later still takes rows that were due since then."""
     default_region: str | None = None
     timezone: str | None = None
+    local_time: LocalTime | None = None
+    """When rows without a ``send_at`` of their own are due at the recipient's, from ``due_at_ms`` on."""
+    rules: TimeRules = field(default_factory=TimeRules)
 
 
 class PlannedMessage(NamedTuple):
-    """A row that becomes a message. ``variables`` are only those that its content uses."""
+    """A row that becomes a message. ``variables`` are only those that its content uses.
+
+    ``timezone`` is the row's own, where a rule of the recipient's time asked for it. ``in_quiet_hours``: they moved the
+    due time that it has with its campaign.
+    """
 
     row: int
     to: str
@@ -74,6 +82,8 @@ class PlannedMessage(NamedTuple):
     due_at_ms: int
     expires_at_ms: int | None
     consent: Consent | None = None
+    timezone: str | None = None
+    in_quiet_hours: bool = False
 
 
 class RefusedRow(NamedTuple):
@@ -97,10 +107,16 @@ class Planner:
         self._names = sorted(facts.template.variables)
         self._otp = facts.kind is Kind.OTP
         self.quality = DataQualityNotes()
-        try:
-            self._usual: tuple[int, int | None] | None = _times({}, facts)
-        except InvalidValue:
-            self._usual = None
+        self.moved = 0
+        """Messages so far that quiet hours made due later."""
+        self._heeds_place = facts.local_time is not None or facts.rules.has_quiet_hours(facts.kind)
+        self._usual: Times | None = None
+        self._usual_at: dict[tuple[Area, QuietRule | None], Times] = {}
+        if not self._heeds_place:
+            try:
+                self._usual = _times({}, facts)
+            except InvalidValue:
+                self._usual = None
 
     def plan(self, number: int, row: Mapping[str, object]) -> PlannedMessage | RefusedRow:
         """Plan one row, with its number in the file and its columns named by ``ColumnMapping.rename``.
@@ -117,8 +133,13 @@ class Planner:
                     mask_phone(to),
                     "is the sender itself, which WhatsApp refuses (131021); remove the row",
                 )
-            usual = self._usual if cell("send_at") in _EMPTY and cell("ttl") in _EMPTY else None
-            due_at_ms, expires_at_ms = usual or _times(row, facts)
+            has_own = cell("send_at") not in _EMPTY or cell("ttl") not in _EMPTY
+            zone = None
+            if self._heeds_place:
+                zone = _zone(row)
+                times = self._times_at(to, zone, row, has_own)
+            else:
+                times = (None if has_own else self._usual) or _times(row, facts)
             variables: dict[str, str] = {}
             for name in self._names:
                 value = cell(name)
@@ -129,16 +150,53 @@ class Planner:
                         self.quality.inspect(name, text)
             facts.template.check(variables, otp=self._otp)
             consent = None if cell("consent_at") is cell("consent_source") is None else _consent(row, facts)
-            return PlannedMessage(number, to, _key(row, to), variables, due_at_ms, expires_at_ms, consent)
+            due_at_ms, expires_at_ms, is_moved = times
+            if is_moved:
+                self.moved += 1
+            in_quiet_hours = is_moved and cell("send_at") in _EMPTY
+            return PlannedMessage(
+                *(number, to, _key(row, to), variables, due_at_ms, expires_at_ms),
+                *(consent, zone, in_quiet_hours),
+            )
         except InvalidValue as error:
             return RefusedRow(number, error.field, error.value, error.why)
 
+    def _times_at(self, to: str, zone: str | None, row: Mapping[str, object], has_own: bool) -> Times:
+        """The times of a message by the clocks at its recipient's."""
+        facts = self._facts
+        area = area_of(to) if zone is None else area_in_zone(to, zone)
+        rule = facts.rules.quiet_rule(facts.kind, to, area)
+        if has_own:
+            return _times(row, facts, area, rule)
+        known = self._usual_at.get((area, rule))
+        if known is None:
+            known = self._usual_at[area, rule] = _times(row, facts, area, rule)
+        return known
 
-def _times(row: Mapping[str, object], facts: PlanningContext) -> tuple[int, int | None]:
-    """(due at, expires at), in ms."""
+
+def _zone(row: Mapping[str, object]) -> str | None:
+    """The row's own time zone, which exists."""
+    zone = as_text("timezone", row.get("timezone"))
+    if zone is None:
+        return None
+    try:
+        return zone_of(zone).key
+    except InvalidValue as error:
+        raise InvalidValue(error.field, _shown(error.value), error.why) from None
+
+
+def _times(
+    row: Mapping[str, object],
+    facts: PlanningContext,
+    area: Area | None = None,
+    rule: QuietRule | None = None,
+) -> Times:
+    """When a message is due and expires, at a recipient in ``area``, who has the quiet hours of ``rule``."""
     send_at, ttl = as_text("send_at", row.get("send_at")), as_text("ttl", row.get("ttl"))
     meant = facts.due_at_ms
-    ttl_ms = facts.ttl_ms if facts.ttl_ms is not None else OTP_TTL_MS if facts.kind is Kind.OTP else None
+    ttl_ms = facts.rules.ttl_ms(facts.kind) if facts.ttl_ms is None else facts.ttl_ms
+    if send_at is None and facts.local_time is not None and area is not None:
+        meant = local_due_ms(facts.local_time, area, facts.due_at_ms, facts.asked_at_ms)
     try:
         if send_at is not None:
             zone = as_text("timezone", row.get("timezone")) or facts.timezone
@@ -159,7 +217,7 @@ def _times(row: Mapping[str, object], facts: PlanningContext) -> tuple[int, int 
             _shown(send_at or ttl or ""),
             "is so long ago that its time to live has passed; give a later time or a longer ttl",
         )
-    return max(meant, facts.now_ms), expires_at_ms
+    return facts.rules.placed(max(meant, facts.now_ms), expires_at_ms, area, rule)
 
 
 def _consent(row: Mapping[str, object], facts: PlanningContext) -> Consent | None:

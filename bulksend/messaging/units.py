@@ -198,3 +198,9 @@ def format_in_zone(ms: int, zone: str) -> str:
     """A time for people, to the second, in an IANA zone: ``2030-03-01 09:00:00``."""
     moment = (_EPOCH + timedelta(milliseconds=ms)).astimezone(zone_of(zone))
     return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def format_schedule(ms: int, zone: str) -> str:
+    """A due time for people, in its zone and in UTC: ``2030-03-01 09:00:00 Europe/Paris (2030-03-01 08:00:00 UTC)``."""
+    in_utc = f"{format_in_zone(ms, 'UTC')} UTC"
+    return in_utc if zone == "UTC" else f"{format_in_zone(ms, zone)} {zone} ({in_utc})"

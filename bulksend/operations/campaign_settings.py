@@ -98,4 +98,5 @@ def change(
             "name": campaign.name,
             "rate_limit": campaign.rate,
             "due_at": format_instant(campaign.due_at),
+            "timezone": campaign.timezone,
         }

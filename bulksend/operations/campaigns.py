@@ -81,6 +81,7 @@ class Details(Summary):
     pause_why: str | None
     created_by: str
     timezone: str | None
+    local_time: str | None
     reasons: list[dict[str, Any]]
     reasons_of: dict[str, int]
     refused: list[dict[str, Any]]
@@ -218,6 +219,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "pause_why": campaign.pause_why,
         "created_by": campaign.created_by,
         "timezone": campaign.timezone,
+        "local_time": campaign.local_time,
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
         "reasons_of": reasons_sampled(counts.statuses),
         "refused": [dict(row) for row in campaigns.refused_rows(tx, id, REFUSED_SHOWN)],

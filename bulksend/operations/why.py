@@ -14,7 +14,7 @@ from bulksend.ledger.endings import NOT_SENT_AGAIN
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
 from bulksend.messaging.states import ENDED, SENT
-from bulksend.messaging.units import counted, format_duration, format_in_zone
+from bulksend.messaging.units import counted, format_duration, format_in_zone, format_schedule
 from bulksend.operations.json_shape import to_json
 
 if TYPE_CHECKING:
@@ -153,8 +153,10 @@ def _when(ms: int, zone: str) -> str:
 
 def _until_due(row: RowMapping, zone: str) -> Holding:
     """What it waits for until ``due_at``: its scheduled time, a backoff, or a gate that gave it back."""
-    when = _when(row["due_at"], zone)
-    if row["gate"] is not None:
+    when = format_schedule(row["due_at"], zone)
+    if row["gate"] == Gate.QUIET_HOURS.value:
+        gate, why = row["gate"], f"{_GATES[row['gate']]}, until {when}"
+    elif row["gate"] is not None:
         gate, why = row["gate"], f"{_GATES.get(row['gate'], row['gate'])}; it is due again at {when}"
     elif row["status"] == "retry":
         gate, why = (
@@ -177,7 +179,7 @@ _GATES = {
     Gate.ACCOUNT_PAUSED.value: "the account is paused",
     Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one succeeds; the last replies: {}",
     Gate.COLD.value: "the limiter lost its data and is being restored",
-    Gate.QUIET_HOURS.value: "it is night at the recipient",
+    Gate.QUIET_HOURS.value: "there are quiet hours at its recipient's",
 }
 
 

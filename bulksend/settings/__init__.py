@@ -45,6 +45,10 @@ __all__ = [
 ]
 
 
+#: The longest time to live: a year.
+MOST_TTL_S = 366 * 86_400
+
+
 class Settings(BaseModel):
     """Every setting. Its name in the environment is ``environment_name(field)``."""
 
@@ -237,6 +241,26 @@ class Settings(BaseModel):
     )
     timezone: Annotated[str, AfterValidator(values.timezone)] | None = Field(
         None, description="Time zone of times without one, e.g. Europe/London"
+    )
+    quiet_hours: str | None = Field(
+        None,
+        description="CSV file of quiet hours, in which marketing or utility messages may not go out to a country or an "
+        "area, by the clocks there; none if it is not set",
+    )
+    otp_ttl_seconds: float = Field(
+        600, ge=1, le=MOST_TTL_S, description="Time to live of one-time codes without their own, seconds"
+    )
+    utility_ttl_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=MOST_TTL_S,
+        description="Time to live of utility messages without their own, seconds; no limit if it is not set",
+    )
+    marketing_ttl_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=MOST_TTL_S,
+        description="Time to live of marketing messages without their own, seconds; no limit if it is not set",
     )
     webhooks_allow_private: Annotated[str, AfterValidator(values.private_networks)] | None = Field(
         None,

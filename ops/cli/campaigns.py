@@ -67,7 +67,7 @@ def show(id: Id, json: Json = False) -> int:
 
 def _show(shown: dict[str, Any], zone: str | None) -> None:
     from bulksend.messaging import RefusedRow
-    from ops.cli.output import Times, acts_table, pairs, refused_rows, say, table
+    from ops.cli.output import Times, acts_table, pairs, refused_rows, say, schedule_of, table
 
     for text in shown.pop("stopped_by"):
         say(text, "yellow")
@@ -77,6 +77,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     statuses = shown.pop("statuses")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
     looked_at = shown.pop("reasons_of")
+    shown["due_at"] = schedule_of(shown, zone)
     times = Times(shown.pop("timezone") or zone or "UTC")
     pairs(_readable_numbers(shown), title=shown["name"], times=times)
     table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
@@ -135,7 +136,7 @@ def set_(
     """Change a campaign while it runs; nothing is restarted."""
     from bulksend.messaging.argument_naming import as_cli_option
     from bulksend.operations.campaign_settings import change
-    from ops.cli.output import print_json, say
+    from ops.cli.output import print_json, say, schedule_of
 
     of = settings()
     done = change(
@@ -153,7 +154,8 @@ def set_(
         print_json(done)
         return DONE
     limit = done["rate_limit"]
-    shown = f"{done['name']}: due {done['due_at']}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
+    due = schedule_of(done, of.timezone)
+    shown = f"{done['name']}: due {due}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
     say(shown if done["changed"] else f"Nothing changed. {shown}")
     return DONE
 

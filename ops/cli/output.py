@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bulksend.messaging.units import zone_of
+from bulksend.messaging.units import format_schedule, zone_of
 from bulksend.operations.json_shape import INSTANTS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SHOWN_SINGLY, _NAMED = 10, 5
 _NUMBERS = re.compile(r"[0-9]+")
 
 #: Columns and names whose values are times.
-_INSTANTS = INSTANTS | {"begins", "done by", "last due", "due", "hour"}
+_INSTANTS = INSTANTS | {"hour"}
 _STATUS_STYLES = {
     **dict.fromkeys(("accepted", "delivered", "read"), "green"),
     **dict.fromkeys(("expired", "suppressed", "cancelled"), "yellow"),
@@ -174,6 +174,14 @@ def pairs(values: Mapping[str, object], *, title: str | None = None, times: Time
         _print_wrapped(out, title, "title")
     _print_lines(out, lines_of(kept, out.width, indent=2))
     out.print()
+
+
+def schedule_of(campaign: Mapping[str, object], zone: str | None) -> str:
+    """When a campaign is due, in its zone, else in ``zone``, and in UTC; of one with a local time, that as well."""
+    at = datetime.fromisoformat(str(campaign["due_at"]))
+    due = format_schedule(round(at.timestamp() * 1000), str(campaign["timezone"] or zone or "UTC"))
+    local_time = campaign.get("local_time")
+    return due if local_time is None else f"{local_time} at the recipients', from {due} on"
 
 
 def plain(text: str) -> str:

@@ -39,6 +39,14 @@ def send(
     kind: Annotated[str, typer.Option(help="otp, utility or marketing.")],
     name: Annotated[str | None, typer.Option(help="The campaign's name; default: the file's.")] = None,
     at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; default: now.")] = None,
+    local_time: Annotated[
+        str | None,
+        typer.Option(
+            help="When to send by the recipients' clocks: 09:00 is the next one from --at on; a day may stand before "
+            "it. The zone is that of the row's `timezone`, else of the number.",
+            metavar="HH:MM",
+        ),
+    ] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Drop what cannot be sent within this long of its due time, e.g. 10m.")
     ] = None,
@@ -125,6 +133,7 @@ def send(
         kind=kind,
         name=name,
         at=at,
+        local_time=local_time,
         ttl=ttl,
         rate=rate,
         on_unknown=on_unknown,
@@ -204,7 +213,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
 
         print_json(report.as_json() | ({"statuses": statuses} if wait else {}))
     else:
-        _show(report, statuses)
+        _show(report, statuses, of.timezone)
     if not wait:
         if not as_json:
             say(f"watch it: bulksend campaigns watch {report.campaign_id}")
@@ -308,19 +317,19 @@ class _Progress:
 
 
 def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
-    from bulksend.bootstrap import existing_database, reading_cipher
-    from ops.cli.output import Times, pairs, print_json, refused_rows, say, say_notes
+    from bulksend.bootstrap import existing_database, reading_cipher, time_rules
+    from ops.cli.output import pairs, print_json, refused_rows, say, say_notes
     from producer.forecast import forecast as make_forecast
 
     database = existing_database(of)
     if database is None:
         say(f"there is no ledger at {of.database_address()} yet: no senders and suppressions are known")
-    forecast = make_forecast(plan, database, reading_cipher(of))
+    forecast = make_forecast(plan, database, reading_cipher(of), time_rules(of))
     say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
         print_json(forecast.as_json())
     else:
-        pairs(forecast.summary(), title="Dry run: nothing was changed", times=Times(plan.timezone or "UTC"))
+        pairs(forecast.summary(plan.timezone or "UTC"), title="Dry run: nothing was changed")
         refused_rows(forecast.refused, forecast.refused_count)
     if forecast.superseded:
         say(_superseded(forecast.superseded), "yellow")
@@ -348,9 +357,10 @@ def _superseded(count: int) -> str:
     return f"{rows} replaced by a newer row for the same number: of two codes only the last one is sent"
 
 
-def _show(report: IntakeReport, statuses: dict[str, int]) -> None:
-    from bulksend.messaging.units import counted, format_instant
-    from ops.cli.output import pairs, refused_rows, say
+def _show(report: IntakeReport, statuses: dict[str, int], zone: str | None) -> None:
+    from bulksend.messaging.units import counted
+    from bulksend.operations.json_shape import to_json
+    from ops.cli.output import pairs, refused_rows, say, schedule_of
     from producer.intake_report import with_rules
 
     campaign, continued = report.campaign, report.continued
@@ -378,7 +388,9 @@ def _show(report: IntakeReport, statuses: dict[str, int]) -> None:
             "duplicates": f"{report.duplicates:,}" if report.duplicates else None,
             "suppressed": with_rules(report.suppressed, report.suppressed_by) if report.suppressed else None,
             "refused": f"{report.refused_count:,}" if report.refused else None,
-            "due": format_instant(campaign.due_at) if campaign.due_at > campaign.created_at else None,
+            "due": schedule_of(to_json(campaign), zone)
+            if campaign.due_at > campaign.created_at or campaign.local_time is not None
+            else None,
         }
         | {status: f"{count:,}" for status, count in statuses.items()}
     )

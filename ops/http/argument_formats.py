@@ -14,6 +14,10 @@ Phone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "phone"
 Subject = Annotated[str, Field(max_length=64, json_schema_extra={"format": "phone-or-country"})]
 #: ISO 8601, from the year 2000 to 2100.
 Instant = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+#: ``09:00``, or ``2030-03-01 09:00`` with its day.
+LocalTime = Annotated[str, Field(max_length=40, json_schema_extra={"format": "local-time"})]
+#: The IANA name of a time zone.
+TimeZone = Annotated[str, Field(max_length=64, json_schema_extra={"format": "time-zone"})]
 #: The ``next`` of a page.
 Cursor = Annotated[str, Field(max_length=600, json_schema_extra={"format": "cursor"})]
 #: The ``next`` of a page that is an id.

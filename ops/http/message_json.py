@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from bulksend.messaging import Kind, MessageType, Status
-from ops.http.argument_formats import Instant, Phone
+from ops.http.argument_formats import Instant, LocalTime, Phone, TimeZone
 
 #: The most messages of a request.
 MOST_MESSAGES = 1000
@@ -29,9 +29,13 @@ class NewMessage(BaseModel):
     content: dict[str, Any] = Field(description="The vendor's Content; `{{name}}` stands for a variable.")
     variables: dict[str, Any] | None = None
     ttl_seconds: float | None = Field(
-        None, ge=0.001, le=MOST_TTL_S, description="It is not sent later than this. OTP: 600."
+        None, ge=0.001, le=MOST_TTL_S, description="It is not sent later than this. OTP: 600, by default."
     )
     send_at: Instant | None = Field(None, description="ISO 8601; now by default.")
+    local_time: LocalTime | None = Field(
+        None, description="When by the recipient's clock: 09:00, the next one from `send_at` on."
+    )
+    timezone: TimeZone | None = Field(None, description="The recipient's; default: what its number shows.")
     key: str | None = Field(None, min_length=1, max_length=200, description="Two sends of a key are one.")
     wait_seconds: float | None = Field(None, ge=0, le=MOST_WAIT_S, description="Answer when it has ended.")
 

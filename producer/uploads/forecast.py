@@ -56,7 +56,7 @@ def read_answer(file: StoredFile) -> dict[str, Any]:
 
 
 def _forecast(of: Uploads, plan: FilePlan) -> dict[str, Any]:
-    made = forecast(plan, of.database, of.intake.cipher)
+    made = forecast(plan, of.database, of.intake.cipher, of.intake.rules)
     if made.refusal is not None:
         raise made.refusal
     return {**made.as_json(), "refused_count": made.refused_count}

@@ -60,6 +60,7 @@ class CampaignOptions:
     only: Sequence[str] = ()
     require_consent: bool = False
     timezone: str | None = None
+    local_time: str | None = None
     region: str | None = None
     map: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
@@ -77,6 +78,7 @@ class CampaignOptions:
             kind=self.kind,
             name=self.name,
             at=self.send_at,
+            local_time=self.local_time,
             ttl=None if self.ttl_seconds is None else f"{self.ttl_seconds:.3f}s",
             rate=self.rate,
             on_unknown=self.on_unknown,

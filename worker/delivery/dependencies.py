@@ -19,6 +19,7 @@ from bulksend.metrics import WorkerMetrics
 from bulksend.tracing import Tracing
 from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.in_flight import InFlightTable
+from worker.delivery.quiet_gate import QuietGate
 from worker.permits.permit_queue import PermitQueue
 from worker.permits.sender_queue import Slot
 from worker.recovery.flight_recorder import FlightRecorder
@@ -88,6 +89,8 @@ class Dependencies:
     totals: Totals
     metrics: WorkerMetrics
     tracing: Tracing | None = None
+    quiet: QuietGate | None = None
+    """None: there are no quiet hours."""
 
     def ask(self, message: Claimed, missed: Slot | None = None) -> Ask:
         """The permit request of a message; ``missed`` is the slot that it exchanges."""

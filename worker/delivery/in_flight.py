@@ -59,6 +59,8 @@ class InFlightMessage:
     """Its POST: a stop that has waited long enough cancels it."""
     batch: SpanContext | None = None
     """The trace of its claim."""
+    quiet_at: float | None = None
+    """When quiet hours begin at its recipient's, in ``steady_seconds``; None: they are not known to."""
     posted_at: float | None = None
     """When its POST started, in the event loop's time."""
 

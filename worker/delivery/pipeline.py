@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bulksend.clock import wait_until
+from bulksend.clock import steady_seconds, wait_until
 from bulksend.failpoints import reach
 from bulksend.gateway import SendOrder
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release
 from bulksend.ledger.write_ahead import Opening
+from bulksend.limits import Gate
 from bulksend.messaging import MessageType
 from worker.delivery.dependencies import Dependencies
 from worker.delivery.in_flight import InFlightMessage, Stage
 from worker.delivery.posting import Posting
+from worker.delivery.quiet_gate import NeverOpen, QuietGate
 from worker.delivery.settling import RETRY_S, Settling
 from worker.permits.sender_queue import Blocked, Slot
 from worker.session.campaign_cache import CannotRender
@@ -52,6 +54,8 @@ class DeliveryPipeline:
         message = InFlightMessage(Opening(claimed, new_id()), lease, deadline, self._on_permit, batch=batch)
         self._in_flight.add(message)
         try:
+            if self._deps.quiet is not None and self._is_quiet(message, self._deps.quiet):
+                return
             content = self._render(claimed)
             type = MessageType(claimed.type)
             message.order = SendOrder(claimed.sender, claimed.recipient, type, content, claimed.kind)
@@ -60,6 +64,29 @@ class DeliveryPipeline:
             self._settling.spawn(message, self._fail(message, f"cannot be rendered: {error}"))
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)
+
+    def _is_quiet(self, message: InFlightMessage, gate: QuietGate) -> bool:
+        """Whether quiet hours hold it: it goes back to the ledger until they end. Else notes when the next begin."""
+        claimed, now_ms = message.claimed, self._deps.lease.now_ms()
+        try:
+            open_hours = gate.open_hours(claimed, now_ms)
+        except NeverOpen as error:
+            self._settling.spawn(message, self._fail(message, str(error)))
+            return True
+        if open_hours is None:
+            return False
+        if open_hours.begin > now_ms:
+            self._hold(message, Gate.QUIET_HOURS, open_hours.begin)
+            return True
+        if open_hours.until is not None:
+            message.quiet_at = steady_seconds() + (open_hours.until - now_ms) / 1000
+        return False
+
+    def _hold(self, message: InFlightMessage, gate: Gate, until_ms: int | None) -> None:
+        """A gate holds it: it goes back to the ledger until then."""
+        release = Release(message.claimed.id, until_ms or 0, gate.value, until_ms)
+        self._deps.metrics.count_wait(gate)
+        self._settling.give_back(message, release)
 
     def lose_lease(self) -> None:
         """Remove all messages without an attempt: other workers may claim them now."""
@@ -98,12 +125,12 @@ class DeliveryPipeline:
             self._posting.on_exchange(message, answer)
             return
         if isinstance(answer, Blocked):
-            release = Release(claimed.id, answer.until_ms or 0, answer.gate.value, answer.until_ms)
-            self._deps.metrics.count_wait(answer.gate)
-            self._settling.give_back(message, release)
+            self._hold(message, answer.gate, answer.until_ms)
             return
         try:
             message.slot = answer
+            if message.quiet_at is not None and self._became_quiet(message, message.quiet_at):
+                return
             message.stage = Stage.OPENING
             self._in_flight.count_permit(message)
             reach("permitted", claimed.id)
@@ -111,6 +138,12 @@ class DeliveryPipeline:
             self._open(message)
         except Exception as error:  # noqa: BLE001 - see Settling.handle_bug
             self._settling.handle_bug(message, error)
+
+    def _became_quiet(self, message: InFlightMessage, quiet_at: float) -> bool:
+        """Whether quiet hours have begun while it waited for its slot, which is left unused."""
+        if steady_seconds() < quiet_at or self._deps.quiet is None:
+            return False
+        return self._is_quiet(message, self._deps.quiet)
 
     def _open(self, message: InFlightMessage) -> None:
         if message.stage is Stage.OPENING:

@@ -175,6 +175,9 @@ class Posting:
             return NotSent("the worker's lease was lost before the POST", Remedy(retry=Retry.FREE))
         if message.deadline is not None and steady_seconds() >= message.deadline:
             return NotSent("its time to live passed before the POST", Remedy(retry=Retry.BACKOFF))
+        if message.quiet_at is not None and steady_seconds() >= message.quiet_at:
+            # The next claim finds when they end.
+            return NotSent("quiet hours began before the POST", Remedy(retry=Retry.FREE))
         return None
 
     def _settle(self, message: InFlightMessage, answer: Answer, started_at: float | None) -> None:

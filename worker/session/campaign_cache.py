@@ -142,6 +142,16 @@ class CampaignCache:
         except KeyError:
             raise CannotRender("content: is missing") from None
 
+    def timezone(self, message: Claimed) -> str | None:
+        """The recipient's time zone where it was given with the message."""
+        if message.payload is None:
+            return None
+        try:
+            zone = self._cipher.decrypt(message.payload, message.id).get("z")
+        except CannotDecrypt:
+            return None
+        return zone if isinstance(zone, str) else None
+
 
 def _compiled(campaign: campaigns.Campaign) -> ContentTemplate | None:
     if not campaign.content:

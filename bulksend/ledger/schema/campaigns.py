@@ -37,6 +37,7 @@ campaigns = Table(
     Column("suppressed", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
     Column("timezone", String(64), comment="IANA name of the zone its times are shown in"),
+    Column("local_time", String(16), comment="when its messages are due by the recipients' clocks: 09:00"),
     Column("moved_from", Instant, comment="its due time before, while messages still have it"),
     Column("audience", Text, comment="cap, exclude, only, require_consent as JSON; null: none is left out"),
     Index(None, "status"),

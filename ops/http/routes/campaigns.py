@@ -29,10 +29,12 @@ from ops.http.argument_formats import (
     Country,
     Instant,
     Limit,
+    LocalTime,
     PeopleOfCampaigns,
     Phone,
     RatePerSecond,
     RateText,
+    TimeZone,
     one_of,
 )
 from ops.http.idempotency import Once, OneAnswer
@@ -59,6 +61,10 @@ class CampaignBody(BaseModel):
     content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
     key: str | None = Field(None, description="Finds this campaign again; default: the Idempotency-Key.")
     send_at: Instant | None = Field(None, description="ISO 8601; default: now.")
+    local_time: LocalTime | None = Field(
+        None,
+        description="When by the recipients' clocks: 09:00, the next one from `send_at` on, or 2030-03-01 09:00.",
+    )
     ttl_seconds: float | None = Field(
         None,
         ge=0.001,
@@ -89,7 +95,7 @@ class CampaignBody(BaseModel):
         description="Refuse rows of people whose consent is neither in the row (consent_source, consent_at) nor on "
         "record.",
     )
-    timezone: str | None = Field(None, description="Zone of times without one.")
+    timezone: TimeZone | None = Field(None, description="Zone of times without one.")
     region: Country | None = Field(None, description="Country of numbers without a country code.")
     map: dict[str, str] = Field({}, description='which column has which name: {"to": "Mobile No."}')
     encoding: str | None = Field(None, description="Encoding of a text file that is not UTF-8.")

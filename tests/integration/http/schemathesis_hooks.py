@@ -43,6 +43,8 @@ FORMATS: dict[str, st.SearchStrategy[str]] = {
     "country": st.sampled_from(("GB", "us", "DE")),
     # In the future, as a time to send at or to expire at has to be.
     "date-time": st.dates(date(2090, 1, 1), date(2099, 12, 31)).map("{}T12:30:00Z".format),
+    "local-time": st.sampled_from(("09:00", "21:30")),
+    "time-zone": st.sampled_from(("Europe/London", "America/New_York")),
     # Only an answer has one, so it is left out of the request: see `begin_at_the_first_page`.
     "cursor": st.just(""),
     "name": st.uuids().map("shop {}".format),

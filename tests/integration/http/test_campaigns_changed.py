@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from bulksend.ledger import campaign_settings, campaign_timeline, counters
@@ -11,6 +13,7 @@ from bulksend.operations.access import Role
 from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.http.test_campaigns_posted import OPTIONS, SENDER, rows
 
+QUIET_HOURS = Path(__file__).resolve().parents[3] / "examples" / "quiet-hours.csv"
 LATER = "2031-03-01T08:00:00.000+00:00"
 
 
@@ -101,6 +104,51 @@ def test_the_relay_moves_what_a_change_left_behind(api: Any) -> None:
             moved.append(campaign_settings.move_rest(tx, limit=5))
     assert moved == [5, 2, 0]
     assert len(due_times(api, id)) == 1
+
+
+@pytest.mark.parametrize("more_settings", [{"BULKSEND_QUIET_HOURS": str(QUIET_HOURS)}], indirect=True)
+def test_a_new_due_time_moves_what_quiet_hours_made_due_later_as_well(api: Any) -> None:
+    """London's are from 21:00 to 08:00."""
+    evening, morning = "2031-03-01T22:00:00Z", 1_930_204_800_000
+    own = rows(1, first=50)[0] | {"send_at": "2031-03-01T23:00:00Z"}
+    id = post(api, rows=[*rows(3), own], send_at=evening, ttl_seconds=3600)
+    assert due_times(api, id) == {(morning, morning + 3_600_000)}
+    (found,) = api.get(f"/v1/messages?phone={rows(1)[0]['to']}").json()["items"]
+    why = api.get(f"/v1/messages/{found['id']}/why").json()
+    assert (why["gate"], why["earliest"]) == ("quiet_hours", "2031-03-02T08:00:00.000+00:00")
+    api.request("PATCH", f"/v1/campaigns/{id}", json={"send_at": "2031-03-01T12:00:00Z"})
+    noon = morning - 20 * 3_600_000
+    assert due_times(api, id) == {(noon, noon + 3_600_000), (morning, morning + 3_600_000)}
+
+    later = post(api, rows=rows(3, first=60), name="later", send_at=evening)
+    api.request("PATCH", f"/v1/campaigns/{later}", json={"send_at": "2031-03-05T12:00:00Z"})
+    assert due_times(api, later) == {(morning + 76 * 3_600_000, None)}
+
+
+def test_a_campaign_by_the_recipients_clocks_is_due_at_each_of_them_and_does_not_move(api: Any) -> None:
+    abroad = rows(1, first=10)[0] | {"timezone": "America/New_York"}
+    satellite = {"to": "881612345678", "name": "Neil"}
+    options = {"send_at": "2031-03-01T00:00:00Z", "local_time": "9:00", "ttl_seconds": 60}
+    id = post(api, rows=[*rows(2), abroad, satellite], **options)
+    nine = 1_930_122_000_000
+    assert due_times(api, id) == {
+        (nine, nine + 60_000),
+        (nine + 5 * 3_600_000, nine + 5 * 3_600_000 + 60_000),
+    }
+    shown = api.get(f"/v1/campaigns/{id}").json()
+    assert shown["local_time"] == "09:00"
+    (refused,) = shown["refused"]
+    assert (refused["row"], refused["field"]) == (4, "timezone")
+    moved = api.request("PATCH", f"/v1/campaigns/{id}", json={"send_at": "2031-04-01T00:00:00Z"})
+    assert (moved.status_code, moved.json()["code"]) == (409, "wrong_state")
+    wrong = api.post("/v1/campaigns", {**OPTIONS, "rows": rows(1), "local_time": "9am"})
+    assert wrong.status_code == 422
+    assert wrong.json()["errors"][0]["field"] == "local_time"
+    # The key finds the campaign again, and only with the same local time.
+    same = {**OPTIONS, "key": "k", "rows": rows(2, first=20), "send_at": "2031-03-01T00:00:00Z"}
+    assert api.post("/v1/campaigns", {**same, "local_time": "09:00"}).status_code == 202
+    assert api.post("/v1/campaigns", {**same, "local_time": "09:00"}).json()["repeated"]
+    assert api.post("/v1/campaigns", {**same, "local_time": "10:00"}).status_code == 422
 
 
 @ON_ONE_DATABASE

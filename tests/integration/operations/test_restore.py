@@ -132,12 +132,13 @@ def test_no_event_has_a_number_that_a_reader_saw_before_the_restore(desk: Desk, 
 
 def test_what_was_not_due_yet_goes_out_at_its_time(desk: Desk, backup: Backup) -> None:
     restored = backup.restored()
-    (later,) = restored.queued(n=1)
+    later, quiet = restored.queued(n=2)
     restored.sql("UPDATE messages SET due_at = :at", at=restored.now() + HOUR_MS)
+    restored.sql("UPDATE messages SET gate = 'quiet_hours' WHERE CAST(id AS text) = :id", id=quiet)
     (before,) = restored.queued(n=1)
     assert mark(restored).unknown == 1
     assert doubted(restored) == {before}
-    assert restored.status(later) == "queued"
+    assert restored.status(later) == restored.status(quiet) == "queued"
 
 
 def test_nothing_is_sent_before_a_person_resumes_the_account(desk: Desk, backup: Backup) -> None:

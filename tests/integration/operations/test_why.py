@@ -113,7 +113,7 @@ def test_after_a_failed_attempt_it_waits_for_its_backoff(ledger: Database) -> No
     assert "the connection was refused" in why.why
 
 
-@pytest.mark.parametrize("gate", [Gate.PAIR_RATE, Gate.QUOTA, Gate.OUTAGE])
+@pytest.mark.parametrize("gate", [Gate.PAIR_RATE, Gate.QUOTA, Gate.OUTAGE, Gate.QUIET_HOURS])
 def test_what_a_worker_gave_back_names_the_gate_that_held_it(ledger: Database, gate: Gate) -> None:
     _, (id,) = a_campaign(ledger)
     lease = a_worker(ledger)

@@ -30,6 +30,10 @@ from bulksend.messaging import (
 )
 from bulksend.messaging.argument_naming import as_cli_option, as_python_argument
 from bulksend.messaging.audience import Consent
+from bulksend.messaging.local_time import parse_local_time
+from bulksend.messaging.quiet_hours import read_quiet_hours
+from bulksend.messaging.time_rules import TimeRules
+from bulksend.messaging.units import parse_instant_ms
 
 NOW = 1_900_000_000_000  # 2030-03-17T17:46:40Z
 MINUTE = 60_000
@@ -477,3 +481,102 @@ def test_half_a_consent_or_a_wrong_one_refuses_its_row(row: dict[str, str], fiel
     assert (of.field, why in of.why) == (field, True), of
     # The cell may be of another column: its text is not said back.
     assert "yesterday" not in of.value
+# -- the recipient's clocks -------------------------------------------------------------------------------------------
+
+# NOW is Sunday 17:46 UTC: 13:46 in New York, 17:46 in London, 22:46 in Omsk, Monday 06:46 in Auckland.
+LONDON, NEW_YORK, RUSSIA, AUCKLAND, SATELLITE = (
+    "447700900123",
+    "12125550123",
+    "79161234567",
+    "64211234567",
+    "881612345678",
+)
+NIGHT = read_quiet_hours("kind,where,quiet,days\nmarketing,*,21:00-08:00,\nmarketing,GB,17:00-18:00,\n")
+QUIET = TimeRules(quiet_hours=NIGHT)
+
+
+def instant(text: str) -> int:
+    return parse_instant_ms(text, timezone=None, now_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("row", "due"),
+    [
+        ({"to": LONDON}, "2030-03-18T09:00:00Z"),
+        ({"to": NEW_YORK}, "2030-03-18T13:00:00Z"),
+        ({"to": AUCKLAND}, "2030-03-17T20:00:00Z"),  # the Chathams have it 45 minutes before
+        ({"to": RUSSIA}, "2030-03-18T07:00:00Z"),  # Kaliningrad
+        ({"to": RUSSIA, "timezone": "Asia/Omsk"}, "2030-03-18T03:00:00Z"),
+        ({"to": SATELLITE, "timezone": "Asia/Omsk"}, "2030-03-18T03:00:00Z"),
+        ({"to": LONDON, "send_at": "2030-03-17T19:00:00Z"}, "2030-03-17T19:00:00Z"),
+        (
+            {"to": LONDON, "send_at": "2030-03-17T19:00:00", "timezone": "Europe/Paris"},
+            "2030-03-17T18:00:00Z",
+        ),
+    ],
+)
+def test_a_local_time_is_by_the_clocks_of_the_row_else_of_its_number(row: dict[str, str], due: str) -> None:
+    plan = planned(row, local_time=parse_local_time("09:00"), ttl_ms=MINUTE)
+    assert (plan.due_at_ms, plan.expires_at_ms) == (instant(due), instant(due) + MINUTE)
+    assert plan.timezone == row.get("timezone")
+    assert not plan.in_quiet_hours
+
+
+def test_a_local_time_is_the_next_one_from_the_due_time_of_the_campaign_on() -> None:
+    wanted = parse_local_time("09:00")
+    plan = planned({"to": LONDON}, local_time=wanted, due_at_ms=instant("2030-05-01T12:00:00Z"))
+    assert plan.due_at_ms == instant("2030-05-02T08:00:00Z")
+
+
+def test_a_day_that_has_passed_at_the_recipients_is_refused_there_and_not_elsewhere() -> None:
+    wanted = parse_local_time("2030-03-17 20:00")
+    assert planned({"to": NEW_YORK}, local_time=wanted).due_at_ms == instant("2030-03-18T00:00:00Z")
+    row = refused({"to": AUCKLAND, "timezone": "Pacific/Auckland"}, local_time=wanted)
+    assert (row.field, row.value) == ("local_time", "2030-03-17 20:00")
+    assert row.why == "has passed in Pacific/Auckland; give a later day"
+
+
+@pytest.mark.parametrize("changes", [{"local_time": parse_local_time("09:00")}, {"rules": QUIET}])
+def test_a_number_without_a_zone_is_refused_where_its_clocks_matter(changes: dict[str, Any]) -> None:
+    row = refused({"to": SATELLITE}, **changes)
+    assert row.field == "timezone"
+    assert "the number shows no time zone" in row.why
+    assert planned({"to": SATELLITE}, kind=Kind.UTILITY, rules=QUIET).due_at_ms == NOW
+    wrong = refused({"to": LONDON, "timezone": "Mars/Olympus"}, **changes)
+    assert (wrong.field, wrong.value) == ("timezone", "Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    ("row", "due", "campaigns"),
+    [
+        ({"to": LONDON}, "2030-03-17T18:00:00Z", True),
+        ({"to": NEW_YORK}, None, False),
+        (
+            {"to": LONDON, "timezone": "Asia/Omsk"},
+            None,
+            False,
+        ),  # 22:46 there, and Britain's hours are 17 to 18
+        ({"to": "919876543210"}, "2030-03-18T02:30:00Z", True),
+        ({"to": "919876543210", "send_at": "2030-03-17T20:00:00Z"}, "2030-03-18T02:30:00Z", False),
+    ],
+)
+def test_a_message_that_would_be_due_in_quiet_hours_is_due_when_they_end(
+    row: dict[str, str], due: str | None, campaigns: bool
+) -> None:
+    plan = planned(row, rules=QUIET, ttl_ms=5 * MINUTE)
+    at = NOW if due is None else instant(due)
+    assert (plan.due_at_ms, plan.expires_at_ms) == (at, at + 5 * MINUTE)
+    assert plan.in_quiet_hours is campaigns
+
+
+def test_codes_have_no_quiet_hours() -> None:
+    assert planned({"to": LONDON}, rules=QUIET, kind=Kind.OTP).due_at_ms == NOW
+
+
+def test_each_kind_has_its_time_to_live_by_default() -> None:
+    rules = TimeRules({Kind.OTP: MINUTE, Kind.MARKETING: 60 * MINUTE})
+    assert planned({}, rules=rules).expires_at_ms == NOW + 60 * MINUTE
+    assert planned({}, rules=rules, kind=Kind.OTP).expires_at_ms == NOW + MINUTE
+    assert planned({}, rules=rules, kind=Kind.UTILITY).expires_at_ms is None
+    assert planned({}, rules=rules, ttl_ms=5 * MINUTE).expires_at_ms == NOW + 5 * MINUTE
+    assert planned({"ttl": "2m"}, rules=rules).expires_at_ms == NOW + 2 * MINUTE

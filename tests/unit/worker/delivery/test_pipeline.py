@@ -17,6 +17,8 @@ from bulksend.clock import steady_seconds
 from bulksend.ledger.claim import Claimed
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Answer, Evidence, Kind, NotSent, Policy, Refused, Remedy, Retry, Scope, Unknown
+from bulksend.messaging.quiet_hours import read_quiet_hours
+from bulksend.messaging.units import parse_instant_ms
 from bulksend.metrics import WorkerMetrics
 from bulksend.tracing import Tracing
 from tests.unit.worker.fakes import (
@@ -35,9 +37,19 @@ from worker.delivery.decision_effects import DecisionEffects
 from worker.delivery.dependencies import Dependencies, Totals
 from worker.delivery.in_flight import InFlightTable, Stage
 from worker.delivery.pipeline import DeliveryPipeline
+from worker.delivery.quiet_gate import QuietGate
 from worker.permits.permit_queue import PermitQueue
 from worker.session.lease import LeaseKeeper
 
+#: Quiet hours for the numbers of two countries, and not for the ids that other tests have as recipients.
+NIGHT = read_quiet_hours(
+    "kind,where,quiet,days\nmarketing,GB US,21:00-08:00,\nmarketing,+8816,21:00-08:00,\n"
+)
+LONDON, SATELLITE = "447700900123", "881612345678"
+EVENING, MORNING = (
+    parse_instant_ms(text, timezone=None, now_ms=0)
+    for text in ("2030-01-10T21:00:00Z", "2030-01-11T08:00:00Z")
+)
 #: With an idle connection a POST needs no task; without one it connects in a task first.
 BOTH_WAYS = pytest.mark.parametrize("idle", [100, 0], ids=["connected", "not connected"])
 
@@ -57,6 +69,7 @@ class Rig:
         self.limiter = MemoryLimiter(loop, self.calls)
         self.in_flight = InFlightTable(capacity=capacity, max_per_lane=1000, claim_size=100)
         self.totals = Totals()
+        self.zones: dict[str, str] = {}
         self.lease = LeaseKeeper(self.store, self._thread, lease_seconds=60, on_lost=lambda: None)
         self.permits = PermitQueue(
             self.limiter,
@@ -85,6 +98,7 @@ class Rig:
                 totals=self.totals,
                 metrics=WorkerMetrics(self.registry),
                 tracing=self.tracing,
+                quiet=QuietGate(NIGHT, lambda message: self.zones.get(message.id)),
             )
         )
 
@@ -120,8 +134,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(loop: VirtualTimeLoop, folder: Path, idle: int = 100, capacity: int = 10) -> AsyncIterator[Rig]:
+async def rig(
+    loop: VirtualTimeLoop, folder: Path, idle: int = 100, capacity: int = 10, now_ms: int | None = None
+) -> AsyncIterator[Rig]:
     rig = Rig(loop, folder, idle, capacity)
+    if now_ms is not None:
+        rig.store.now_ms = now_ms
     await rig.lease.take()
     serving = asyncio.create_task(rig.permits.run())
     try:
@@ -454,5 +472,82 @@ def test_the_span_of_a_post_says_its_outcome_and_no_number(tmp_path: Path) -> No
             (span,) = at.spans.get_finished_spans()
             expected = {"bulksend.kind": "otp", "bulksend.outcome": "accepted", "bulksend.code": 0}
             assert (span.name, dict(span.attributes or {})) == ("post", expected)
+
+    run(main)
+
+
+# -- quiet hours ------------------------------------------------------------------------------------------------------
+
+
+def test_in_quiet_hours_a_message_goes_back_to_the_ledger_until_they_end(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, now_ms=EVENING) as at:
+            at.zones = {"abroad": "America/New_York", "west": "America/New_York"}
+            at.start(
+                a_message("1", recipient=LONDON),
+                a_message("code", Kind.OTP, recipient=LONDON),
+                a_message("abroad", recipient=LONDON),
+                a_message("west", recipient="13125550123"),
+            )
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "give_back"]
+            assert (at.store.rows["1"].gate, at.store.rows["1"].due_at) == ("quiet_hours", MORNING)
+            assert at.store.statuses() == {
+                "1": "queued",
+                "code": "accepted",
+                "abroad": "accepted",
+                "west": "accepted",
+            }
+
+    run(main)
+
+
+def test_a_message_whose_number_shows_no_zone_fails_where_quiet_hours_apply_to_it(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, now_ms=MORNING) as at:
+            at.zones = {"known": "Europe/London"}
+            at.start(a_message("1", recipient=SATELLITE), a_message("known", recipient=SATELLITE))
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "fail"]
+            assert at.store.statuses() == {"1": "failed", "known": "accepted"}
+
+    run(main)
+
+
+def _pass_the_evening(rig: Rig) -> None:
+    """The ledger's clock is read from the real one."""
+    while rig.lease.now_ms() <= EVENING:
+        pass
+
+
+def test_quiet_hours_that_begin_while_it_waits_for_its_slot_hold_it(tmp_path: Path) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, now_ms=EVENING - 50) as at:
+            at.limiter.is_away = True
+            at.start(a_message("1", recipient=LONDON))
+            await asyncio.sleep(0.01)
+            _pass_the_evening(at)
+            at.limiter.is_away = False
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "give_back"]
+            assert (at.store.rows["1"].gate, at.store.rows["1"].due_at) == ("quiet_hours", MORNING)
+
+    run(main)
+
+
+@BOTH_WAYS
+def test_quiet_hours_that_begin_when_its_attempt_is_open_still_forbid_the_post(
+    tmp_path: Path, idle: int
+) -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        async with rig(loop, tmp_path, idle, now_ms=EVENING - 50) as at:
+            at.vendor.connect_s = 1.0
+            at.start(a_message("1", recipient=LONDON))
+            await until(lambda: bool(at.calls.ids("open")))
+            _pass_the_evening(at)
+            await at.until_empty()
+            assert at.calls.of("1") == ["claim", "open", "settle"]
+            (settlement,) = at.store.settlements
+            assert (settlement.status.value, settlement.tries) == ("queued", 0)
 
     run(main)
