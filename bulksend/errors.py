@@ -36,6 +36,7 @@ BulksendError                   1  500  everything below
 ├── IntakeConflict                      another process changed the campaign; read it again and repeat
 ├── CannotDecrypt                       one stored payload cannot be read
 ├── CannotRender                        one message cannot be sent as it is stored
+├── NeverOpen                           quiet hours leave one message no time to be sent
 ├── NotJson                             a callback cannot be read; it is kept
 ├── BadXml                              a part of a workbook cannot be read
 ├── TransportError                      one POST failed on its connection; becomes the attempt's evidence

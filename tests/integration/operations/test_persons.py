@@ -103,9 +103,7 @@ def everything_about_a_person(desk: Any, places: Settings) -> list[str]:
         desk.write(campaigns.finish_intake, each.id)
     stop = {"scope": "marketing", "reason": f"+{NUMBER} wrote STOP", "source": "stop word", "actor": "ada"}
     desk.write(suppressions.add, NUMBER, **stop)
-    desk.write(
-        consents.record, str(first.id), [(NUMBER, Consent(f"form of +{NUMBER}", 1))], now=desk.now()
-    )
+    desk.write(consents.record, str(first.id), [(NUMBER, Consent(f"form of +{NUMBER}", 1))], now=desk.now())
     desk.write(
         inbound.store,
         NewInbound(WAMID, "15550100100", NUMBER, "text", f"I am {NAME}", "", (WAMID,), None, None),

@@ -481,6 +481,8 @@ def test_half_a_consent_or_a_wrong_one_refuses_its_row(row: dict[str, str], fiel
     assert (of.field, why in of.why) == (field, True), of
     # The cell may be of another column: its text is not said back.
     assert "yesterday" not in of.value
+
+
 # -- the recipient's clocks -------------------------------------------------------------------------------------------
 
 # NOW is Sunday 17:46 UTC: 13:46 in New York, 17:46 in London, 22:46 in Omsk, Monday 06:46 in Auckland.
