@@ -27,9 +27,12 @@ from bulksend.messaging import (
     map_columns,
     parse_recipient,
 )
+from bulksend.messaging.canary import parse_canary
+from bulksend.messaging.failure_share import parse_max_failed
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.units import (
     check_duration_ms,
+    check_weight,
     check_year,
     parse_choice,
     parse_rate,
@@ -129,6 +132,9 @@ class Producer:
         on_unknown: str | None = None,
         again: bool = False,
         into: str | None = None,
+        canary: str | None = None,
+        max_failed: str | None = None,
+        weight: int | None = None,
     ) -> IntakeReport:
         """Create a campaign of many rows, each with ``to`` and the content's variables.
 
@@ -136,6 +142,10 @@ class Producer:
         same message once more, in a new campaign; ``into`` continues a campaign, by id or name, with the rows that it
         does not have yet. By default a message that may have gone out is held (``on_unknown``). Refused rows are in
         ``refused``.
+
+        ``canary`` (``1%`` or ``200``) sends that many first and the rest when their receipts are good; ``max_failed``
+        (``5%``, ``none``) is the share of failures that pauses it; ``weight`` (1 to 100) its part beside the other
+        campaigns of the sender.
 
         ``rows`` is read several times and must give the same rows each time; an iterator is kept in memory instead.
 
@@ -182,7 +192,13 @@ class Producer:
                 on_unknown=on_unknown,
                 name=None if into is not None else name,
                 key=key,
+                canary=canary,
+                max_failed=max_failed,
+                weight=weight,
             ),
+            canary=None if canary is None else parse_canary(canary),
+            max_failed=None if max_failed is None else parse_max_failed(max_failed),
+            weight=None if weight is None else check_weight(weight),
         )
         with self._database.translated_errors():
             with self._database.read() as tx:

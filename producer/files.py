@@ -24,13 +24,16 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
+from bulksend.messaging.canary import parse_canary
 from bulksend.messaging.column_names import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.data_quality import merge_tag_notes
+from bulksend.messaging.failure_share import parse_max_failed
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.messaging.units import (
+    check_weight,
     parse_choice,
     parse_duration_ms,
     parse_instant_ms,
@@ -80,6 +83,9 @@ class FilePlan:
     """Writes the caller's arguments in errors."""
     campaign_id: str | None = None
     """The id that its campaign gets; None: a new one."""
+    canary: str | None = None
+    max_failed: float | None = None
+    weight: int | None = None
     skipped_notes: list[str] = field(default_factory=list)
     """About rows without values; complete when the last row has been read."""
 
@@ -151,6 +157,9 @@ class FilePlan:
             timezone=self.timezone,
             given=self.given,
             naming=self.naming,
+            canary=self.canary,
+            max_failed=self.max_failed,
+            weight=self.weight,
         )
 
 
@@ -177,6 +186,9 @@ def plan_file(
     encoding: str | None = None,
     sheet: str | None = None,
     columns: Sequence[str] = (),
+    canary: str | None = None,
+    max_failed: str | None = None,
+    weight: int | None = None,
     now_ms: int | None = None,
     naming: ArgumentNaming = as_python_argument,
 ) -> FilePlan:
@@ -229,7 +241,17 @@ def plan_file(
         template=template,
         kind=message_kind,
         name=check_name((name or replace_surrogates(path.stem))[:200], naming("name"), 200),
-        given=arguments_given(at=at, ttl=ttl, rate=rate, on_unknown=on_unknown, name=name, key=key),
+        given=arguments_given(
+            at=at,
+            ttl=ttl,
+            rate=rate,
+            on_unknown=on_unknown,
+            name=name,
+            key=key,
+            canary=canary,
+            max_failed=max_failed,
+            weight=weight,
+        ),
         again=again,
         into=into,
         due_at_ms=None if at is None else _due_at(at, timezone, now_ms, naming("at")),
@@ -246,6 +268,9 @@ def plan_file(
         columns=given,
         notes=notes,
         naming=naming,
+        canary=None if canary is None else parse_canary(canary, field=naming("canary")),
+        max_failed=None if max_failed is None else parse_max_failed(max_failed, field=naming("max_failed")),
+        weight=None if weight is None else check_weight(weight, field=naming("weight")),
     )
 
 

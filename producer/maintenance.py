@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +27,7 @@ from bulksend.ledger import (
     idempotency,
     leases,
     operator_log,
+    paces,
     raw_receipts,
     receipts,
     stats,
@@ -35,6 +36,10 @@ from bulksend.ledger import (
 )
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
+from bulksend.messaging.canary import CanaryRules
+from bulksend.messaging.failure_share import FailureLimit
+from producer.campaign_guards import CampaignGuards
+from producer.receipt_effects import ACTOR as RECEIPTS
 from producer.receipt_effects import AT_ONCE, OpenPermits, ReceiptEffects
 
 log = structlog.get_logger(__name__)
@@ -87,6 +92,8 @@ class Maintenance:
         reads_keep_ms: int = 90 * 86_400_000,
         account: str = "default",
         permits: OpenPermits | None = None,
+        failure_limit: FailureLimit = FailureLimit(),  # noqa: B008 - frozen
+        canary_rules: CanaryRules = CanaryRules(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -102,7 +109,8 @@ class Maintenance:
             return _Task(name, lambda: self._in_transaction(work), every_s, part)
 
         orphans = receipts.Orphans()
-        effects = ReceiptEffects(account, permits)
+        effects = ReceiptEffects(account, permits, self._record_paces)
+        guards = CampaignGuards(failure_limit, canary_rules)
         self._tasks = [
             task("rescue", rescue),
             task("expire", lambda tx: {"expired": due.expire(tx)}),
@@ -112,6 +120,8 @@ class Maintenance:
             task("delete_receipts", lambda tx: {"groups": raw_receipts.delete_old(tx, receipts_keep_ms)}),
             task("act_on_receipts", effects.act, part=AT_ONCE),
             _Task("slow_down", effects.slow_down),
+            task("canaries", guards.canaries),
+            task("failing_campaigns", guards.pause_failing),
             task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
             task("delete_answers", _delete_answers, DELETE_S),
@@ -154,6 +164,13 @@ class Maintenance:
             return work(tx)
 
         return self._database.retrying(bounded, patience_s=1.0)
+
+    def _record_paces(self, changes: Sequence[paces.PaceChange]) -> None:
+        def work(tx: Connection) -> dict[str, int]:
+            paces.record(tx, changes, actor=RECEIPTS)
+            return {}
+
+        self._in_transaction(work)
 
     def _run_task(self, task: _Task) -> None:
         wait_s, until = task.every_s, self._clock() + EVERY_S

@@ -76,6 +76,8 @@ def _rest_campaign(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
         "ttl_ms": cancelled.ttl_ms,
         "rate": cancelled.rate,
         "on_unknown": cancelled.on_unknown,
+        "max_failed": cancelled.max_failed,
+        "weight": cancelled.weight,
     }
     return replace(
         new,

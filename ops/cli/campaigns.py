@@ -1,4 +1,4 @@
-"""``bulksend campaigns``: list, show, watch, set, pause, resume, cancel and retry."""
+"""``bulksend campaigns``: list, show, watch, set, pause, resume, unschedule, cancel and retry."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def show(id: Id, json: Json = False) -> int:
 
 def _show(shown: dict[str, Any], zone: str | None) -> None:
     from bulksend.messaging import RefusedRow
-    from ops.cli.output import Times, acts_table, pairs, refused_rows, say, table
+    from ops.cli.output import Times, acts_table, paces_table, pairs, refused_rows, say, table
 
     for text in shown.pop("stopped_by"):
         say(text, "yellow")
@@ -75,6 +75,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     if upload is not None and upload["error"] is not None:
         say(f"the posted file {upload['file']} was refused: {upload['error']['detail']}", "yellow")
     statuses = shown.pop("statuses")
+    slowed = shown.pop("slowed")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
     looked_at = shown.pop("reasons_of")
     times = Times(shown.pop("timezone") or zone or "UTC")
@@ -89,6 +90,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     refused_rows([RefusedRow(**row) for row in refused], shown["refused_count"])
     if shown["refused_count"]:
         say(f"All refused rows: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
+    paces_table(slowed, times)
     acts_table(acts, times)
 
 
@@ -129,6 +131,15 @@ def set_(
     ] = None,
     at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; only before it begins.")] = None,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    max_failed: Annotated[
+        str | None,
+        typer.Option(
+            help="Pause when more than this share of its last messages fails, e.g. 5%; none: never."
+        ),
+    ] = None,
+    weight: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Its part beside the sender's other campaigns.")
+    ] = None,
     why: Reason = None,
     json: Json = False,
 ) -> int:
@@ -145,6 +156,8 @@ def set_(
         name=name,
         rate=rate,
         send_at=at,
+        max_failed=max_failed,
+        weight=weight,
         why=why,
         timezone=of.timezone,
         naming=as_cli_option,
@@ -153,7 +166,8 @@ def set_(
         print_json(done)
         return DONE
     limit = done["rate_limit"]
-    shown = f"{done['name']}: due {done['due_at']}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
+    due = f"due {done['due_at']}" if done["due_at"] else "not scheduled"
+    shown = f"{done['name']}: {due}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
     say(shown if done["changed"] else f"Nothing changed. {shown}")
     return DONE
 
@@ -182,6 +196,13 @@ def resume(
         of = settings()
         ask_about_campaign(of, ledger(of), id, actor=actor())
     return _act(id, "resume", why, json, force=force)
+
+
+@group.command("unschedule")
+@command
+def unschedule(id: Id, why: Reason = None, json: Json = False) -> int:
+    """Take it off its schedule, before it begins; `campaigns set ID --at TIME` schedules it again."""
+    return _act(id, "unschedule", why, json)
 
 
 @group.command("cancel")
@@ -245,6 +266,8 @@ def _sentence(done: ActResult) -> str:
     if not done.changed:
         return f"Nothing changed: {name} is {done.campaign.status}"
     left = counted(done.left, "message")
+    if done.act is Act.UNSCHEDULE:
+        return f"{name} is not scheduled any more: {left} held; `bulksend campaigns set {done.campaign.id} --at TIME`"
     return f"Paused {name}: {left} held" if done.act is Act.PAUSE else f"Resumed {name}: {left} to send"
 
 
@@ -270,6 +293,7 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         **{name: f"{value:,}" if name in counts and value else value for name, value in shown.items()},
         "rate": f"{shown['rate']:.3g}/s" if shown["rate"] else None,
         "rate_limit": f"{limit:g}/s" if limit else None,
+        "pace": f"{shown['pace']:.0%}" if shown["pace"] is not None and shown["pace"] < 1 else None,
         "eta_seconds": None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }

@@ -313,6 +313,27 @@ def acts_table(acts: Sequence[Mapping[str, Any]], times: Times) -> None:
     )
 
 
+def paces_table(slowed: Sequence[Mapping[str, Any]], times: Times) -> None:
+    """How the vendor's throttling changed the pace of a sender, or of the account, the newest first."""
+    if not slowed:
+        return
+    table(
+        ["at", "of", "from", "to", "why"],
+        [
+            [
+                act["at"],
+                act["scope"],
+                f"{act['before']['pace']:.0%}",
+                f"{act['after']['pace']:.0%}",
+                act["why"],
+            ]
+            for act in slowed
+        ],
+        title="Throttled by the vendor",
+        times=times,
+    )
+
+
 def _change(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     """``rate: 80 to 40``, one after another."""
     return ", ".join(

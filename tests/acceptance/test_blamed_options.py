@@ -41,6 +41,7 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("suppressions remove 447700900001 --why x --scope odd", "--scope"),
         ("suppressions list --phone 447700900001 --region UK", "--region"),
         ("senders set 8615000579987 --rate fast", "--rate"),
+        ("campaigns set spring --max-failed many", "--max-failed"),
         ("events --types message.sent", "--types"),
         ("events --after 99", "--after"),
         ("events --follow --after 99", "--after"),

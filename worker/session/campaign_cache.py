@@ -29,6 +29,7 @@ class CachedCampaign:
     template: ContentTemplate | None
     rate: float | None
     on_unknown: OnUnknown
+    weight: int = 1
 
 
 class CannotRender(BulksendError):
@@ -64,7 +65,7 @@ class CampaignCache:
         missing = {m.campaign_id for m in claimed} - self._campaigns.keys()
         for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
             self._campaigns[campaign.id] = CachedCampaign(
-                campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown
+                campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown, campaign.weight or 1
             )
         while len(self._campaigns) > self._max_campaigns:
             del self._campaigns[next(iter(self._campaigns))]
@@ -85,17 +86,24 @@ class CampaignCache:
             }
 
     def refresh(self, tx: Connection) -> dict[str, float | None]:
-        """Read the rates of active campaigns again; returns those that changed, by the campaign's id.
+        """Read rates and weights of active campaigns again; returns the rates that changed, by the campaign's id.
 
         Runs on a thread while the event loop reads.
         """
         changed: dict[str, float | None] = {}
-        for id, rate in campaigns.active_rates(tx).items():
+        for id, (rate, weight) in campaigns.active_paces(tx).items():
             cached = self._campaigns.get(id)
-            if cached is not None and cached.rate != rate:
+            if cached is None or (cached.rate, cached.weight) == (rate, weight):
+                continue
+            if cached.rate != rate:
                 changed[id] = rate
-                self._campaigns[id] = replace(cached, rate=rate)
+            self._campaigns[id] = replace(cached, rate=rate, weight=weight)
         return changed
+
+    def weight(self, id: str) -> int:
+        """A campaign's part beside the other campaigns of its sender."""
+        cached = self._campaigns.get(id)
+        return 1 if cached is None else cached.weight
 
     def campaign(self, id: str) -> CachedCampaign:
         """A campaign of a claimed message. Raises KeyError when it was never loaded."""

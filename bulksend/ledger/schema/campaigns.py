@@ -38,6 +38,11 @@ campaigns = Table(
     Column("refused", BigInteger, nullable=False),
     Column("timezone", String(64), comment="IANA name of the zone its times are shown in"),
     Column("moved_from", Instant, comment="its due time before, while messages still have it"),
+    Column("canary", String(12), comment="the first slice, e.g. 1% or 200; null: none"),
+    Column("canary_state", String(12), comment="pending, sending, passed, failed or skipped"),
+    Column("held_after", Id, comment="messages with a later id stay unsent; null: none does"),
+    Column("max_failed", Float, comment="share of failures that pauses it; null: the setting's"),
+    Column("weight", Integer, comment="its part beside the sender's other campaigns; null: 1"),
     Index(None, "status"),
     partial_index(
         "ix_campaigns_moving",
