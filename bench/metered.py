@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Spacing, Wait
+from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Reported, Spacing, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.settings import Settings
 from worker.celery_app import build_app
@@ -48,7 +48,7 @@ class Metered:
         outages: int = 0,
         successes: int = 0,
         probe_over: bool = False,
-    ) -> float | None:
+    ) -> Reported:
         """See Permits."""
         return self._inner.report(slow=slow, outages=outages, successes=successes, probe_over=probe_over)
 

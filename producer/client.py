@@ -29,11 +29,14 @@ from bulksend.messaging import (
 )
 from bulksend.messaging.argument_naming import as_python_argument
 from bulksend.messaging.audience import read_audience
+from bulksend.messaging.canary import parse_canary
+from bulksend.messaging.failure_share import parse_max_failed
 from bulksend.messaging.local_time import parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import (
     check_duration_ms,
+    check_weight,
     check_year,
     parse_choice,
     parse_rate,
@@ -145,6 +148,9 @@ class Producer:
         require_consent: bool = False,
         again: bool = False,
         into: str | None = None,
+        canary: str | None = None,
+        max_failed: str | None = None,
+        weight: int | None = None,
     ) -> IntakeReport:
         """Create a campaign of many rows, each with ``to`` and the content's variables.
 
@@ -156,6 +162,10 @@ class Producer:
 
         ``cap`` (``2/7d``, or ``none``), ``exclude`` and ``only`` (``CAMPAIGN`` or ``CAMPAIGN:undelivered``) leave
         people out, and ``require_consent`` refuses rows of people whose consent is not on record.
+
+        ``canary`` (``1%`` or ``200``) sends that many first and the rest when their receipts are good; ``max_failed``
+        (``5%``, ``none``) is the share of failures that pauses it; ``weight`` (1 to 100) its part beside the other
+        campaigns of the sender.
 
         ``rows`` is read several times and must give the same rows each time; an iterator is kept in memory instead.
 
@@ -214,7 +224,13 @@ class Producer:
                 name=None if into is not None else name,
                 key=key,
                 audience={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
+                canary=canary,
+                max_failed=max_failed,
+                weight=weight,
             ),
+            canary=None if canary is None else parse_canary(canary),
+            max_failed=None if max_failed is None else parse_max_failed(max_failed),
+            weight=None if weight is None else check_weight(weight),
         )
         with self._database.translated_errors():
             with self._database.read() as tx:

@@ -25,14 +25,17 @@ from bulksend.messaging import (
 )
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
 from bulksend.messaging.audience import Audience, read_audience
+from bulksend.messaging.canary import parse_canary
 from bulksend.messaging.column_names import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.data_quality import merge_tag_notes
+from bulksend.messaging.failure_share import parse_max_failed
 from bulksend.messaging.local_time import LocalTime, parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.recipient import checked_region
 from bulksend.messaging.surrogates import replace_surrogates
 from bulksend.messaging.units import (
+    check_weight,
     parse_choice,
     parse_duration_ms,
     parse_instant_ms,
@@ -84,6 +87,9 @@ class FilePlan:
     """Writes the caller's arguments in errors."""
     campaign_id: str | None = None
     """The id that its campaign gets; None: a new one."""
+    canary: str | None = None
+    max_failed: float | None = None
+    weight: int | None = None
     skipped_notes: list[str] = field(default_factory=list)
     """About rows without values; complete when the last row has been read."""
 
@@ -157,6 +163,9 @@ class FilePlan:
             local_time=None if self.local_time is None else str(self.local_time),
             given=self.given,
             naming=self.naming,
+            canary=self.canary,
+            max_failed=self.max_failed,
+            weight=self.weight,
         )
 
 
@@ -189,6 +198,9 @@ def plan_file(
     encoding: str | None = None,
     sheet: str | None = None,
     columns: Sequence[str] = (),
+    canary: str | None = None,
+    max_failed: str | None = None,
+    weight: int | None = None,
     now_ms: int | None = None,
     naming: ArgumentNaming = as_python_argument,
 ) -> FilePlan:
@@ -250,6 +262,9 @@ def plan_file(
             name=name,
             key=key,
             audience={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
+            canary=canary,
+            max_failed=max_failed,
+            weight=weight,
         ),
         again=again,
         into=into,
@@ -277,6 +292,9 @@ def plan_file(
         columns=given,
         notes=notes,
         naming=naming,
+        canary=None if canary is None else parse_canary(canary, field=naming("canary")),
+        max_failed=None if max_failed is None else parse_max_failed(max_failed, field=naming("max_failed")),
+        weight=None if weight is None else check_weight(weight, field=naming("weight")),
     )
 
 

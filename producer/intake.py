@@ -231,7 +231,7 @@ class Intake:
             at += taken.counted
             done.messages += taken.messages
             done.already += taken.already + chunk.superseded
-            self._publish(begun.kind, taken.ready, first=not done.rows)
+            self._publish(begun, taken.ready, first=not done.rows)
             done.rows += chunk.rows
             self.progress(done.rows)
             self.between()
@@ -269,7 +269,7 @@ class Intake:
                     continue
                 at += chunk.rows
                 reach("after_chunk")
-                self._publish(campaign.kind, taken.ready, first=first)
+                self._publish(campaign, taken.ready, first=first)
                 reach("chunk_published")
                 first = False
                 self.progress(at)
@@ -326,11 +326,14 @@ class Intake:
             durable=False,
         )
 
-    def _publish(self, kind: Kind, ready: Sequence[str], *, first: bool) -> None:
+    def _publish(self, campaign: Campaign, ready: Sequence[str], *, first: bool) -> None:
         """Publish all one-time codes, and of other kinds the first batch, so that a small send starts at once.
 
-        The relay publishes the rest of a blast, within its window.
+        The relay publishes the rest of a blast, within its window, and the slice of a canary when it is known.
         """
+        kind = campaign.kind
+        if campaign.held_after is not None:
+            return
         ids = ready if kind is Kind.OTP else ready[: self.batch_size] if first else []
         for batch in batches(ids, JOB):
             self.publisher.publish(kind, batch)
@@ -370,6 +373,9 @@ def arguments_given(
     key: object,
     local_time: object,
     audience: Mapping[str, object],
+    canary: object = None,
+    max_failed: object = None,
+    weight: object = None,
 ) -> dict[str, str]:
     """The arguments that are given: column of the campaign -> name of the argument; one of those of ``audience``."""
     asked = {
@@ -380,6 +386,9 @@ def arguments_given(
         "on_unknown": ("on_unknown", on_unknown),
         "name": ("name", name),
         "key": ("key", key),
+        "canary": ("canary", canary),
+        "max_failed": ("max_failed", max_failed),
+        "weight": ("weight", weight),
     }
     given = {column: argument for column, (argument, value) in asked.items() if value is not None}
     of_audience = next((argument for argument, value in audience.items() if value), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +27,7 @@ from bulksend.ledger import (
     idempotency,
     leases,
     operator_log,
+    paces,
     raw_receipts,
     receipts,
     stats,
@@ -36,7 +37,11 @@ from bulksend.ledger import (
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.retention import Deletion
+from bulksend.messaging.canary import CanaryRules
+from bulksend.messaging.failure_share import FailureLimit
 from bulksend.messaging.retention import Retention
+from producer.campaign_guards import CampaignGuards
+from producer.receipt_effects import ACTOR as RECEIPTS
 from producer.receipt_effects import AT_ONCE, OpenPermits, ReceiptEffects
 
 log = structlog.get_logger(__name__)
@@ -90,6 +95,8 @@ class Maintenance:
         retention: Retention | None = None,
         account: str = "default",
         permits: OpenPermits | None = None,
+        failure_limit: FailureLimit = FailureLimit(),  # noqa: B008 - frozen
+        canary_rules: CanaryRules = CanaryRules(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -106,7 +113,8 @@ class Maintenance:
 
         orphans = receipts.Orphans()
         deletion = Deletion(retention or Retention(), clock=clock)
-        effects = ReceiptEffects(account, permits)
+        effects = ReceiptEffects(account, permits, self._record_paces)
+        guards = CampaignGuards(failure_limit, canary_rules)
         self._tasks = [
             task("rescue", rescue),
             task("expire", lambda tx: {"expired": due.expire(tx)}),
@@ -116,6 +124,8 @@ class Maintenance:
             task("delete_receipts", lambda tx: {"groups": raw_receipts.delete_old(tx, receipts_keep_ms)}),
             task("act_on_receipts", effects.act, part=AT_ONCE),
             _Task("slow_down", effects.slow_down),
+            task("canaries", guards.canaries),
+            task("failing_campaigns", guards.pause_failing),
             task("finish_campaigns", lambda tx: {"finished": len(campaigns.finish_ended(tx))}),
             task("reopen_campaigns", lambda tx: {"reopened": len(campaigns.reopen_waiting(tx))}),
             task("delete_answers", _delete_answers, DELETE_S),
@@ -159,6 +169,13 @@ class Maintenance:
             return work(tx)
 
         return self._database.retrying(bounded, patience_s=1.0)
+
+    def _record_paces(self, changes: Sequence[paces.PaceChange]) -> None:
+        def work(tx: Connection) -> dict[str, int]:
+            paces.record(tx, changes, actor=RECEIPTS)
+            return {}
+
+        self._in_transaction(work)
 
     def _run_task(self, task: _Task) -> None:
         wait_s, until = task.every_s, self._clock() + EVERY_S

@@ -45,16 +45,22 @@ class PublishWindow:
     _whole_at_ms: int = 0
     _whole_rows: int = 0
 
-    def scan(self, tx: Connection, campaign_id: str, size: int, now_ms: int) -> Scan:
-        """The rows of the whole window, or those after its end."""
+    def scan(
+        self, tx: Connection, campaign_id: str, size: int, now_ms: int, *, held_after: str | None = None
+    ) -> Scan:
+        """The rows of the whole window, or those after its end; without those that the campaign's canary holds."""
         if self._end is None or self._whole_rows <= SMALL or now_ms - self._whole_at_ms >= WHOLE_MS:
-            rows = due.due_messages(tx, campaign_id, size)
+            rows = due.due_messages(tx, campaign_id, size, held_after=held_after)
             self._whole_at_ms, self._whole_rows = now_ms, len(rows)
             kept = map(job_key, rows)
             self.published = {key: self.published[key] for key in kept if key in self.published}
             return Scan(rows, is_whole=True, reached_end=len(rows) < size)
         room = size - due.count_waiting_up_to(tx, campaign_id, self._end, size)
-        rows = due.due_messages(tx, campaign_id, room, after=self._end) if room > 0 else []
+        rows = (
+            due.due_messages(tx, campaign_id, room, after=self._end, held_after=held_after)
+            if room > 0
+            else []
+        )
         return Scan(rows, is_whole=False, reached_end=len(rows) < room)
 
     def record(self, scan: Scan, taken: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ The vendor took these messages, so none of them is sent again. A receipt acts on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,8 @@ from bulksend.gateway.receipts import whatsapp_code_of
 from bulksend.ledger import counters, failed_receipts, operator_log, remedies, suppressions
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.failed_receipts import FailedReceipt
+from bulksend.ledger.paces import PaceChange
+from bulksend.limits import Reported
 from bulksend.messaging.outcome import Accepted, Remedy, Scope, Suppress
 from bulksend.messaging.states import Status
 
@@ -33,7 +35,7 @@ SLOW_FRESH_MS = 300_000
 class Reports(Protocol):
     """The part of the limiter that is told whom the vendor wants slower, see ``bulksend.limits.Permits``."""
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]]) -> object:
+    def report(self, *, slow: Iterable[tuple[Scope, str]]) -> Reported:
         """Slow down these senders, or the account. Raises redis.RedisError."""
         ...
 
@@ -55,11 +57,19 @@ class _Asked:
 class ReceiptEffects:
     """Acts on failed receipts, a bounded number in each call. ``account`` is the key of the account's pauses."""
 
-    def __init__(self, account: str, permits: OpenPermits | None = None) -> None:
+    def __init__(
+        self,
+        account: str,
+        permits: OpenPermits | None = None,
+        record_paces: Callable[[Sequence[PaceChange]], object] = lambda changes: None,
+    ) -> None:
         self._account = account
         self._permits = permits
-        self._slow: set[tuple[Scope, str]] = set()
-        """Senders and account that the limiter has not yet been told about."""
+        self._record_paces = record_paces
+        self._slow: dict[tuple[Scope, str], str] = {}
+        """Senders and account that the limiter has not yet been told about, and why."""
+        self._slowed: list[PaceChange] = []
+        """What became slower and is not on record yet."""
         self._in_a_row: dict[str, int] = {}
         """Failures that may pause their campaign, by its id, since the last pause."""
 
@@ -73,23 +83,34 @@ class ReceiptEffects:
         return {"failed_receipts": len(found), "suppressed": suppressed, "paused": paused}
 
     def slow_down(self) -> dict[str, int]:
-        """Tell the limiter who must send slower. What Redis does not take is kept for the next call.
+        """Tell the limiter who must send slower, and put that on record.
 
-        Raises redis.RedisError, LedgerUnreachable.
+        What Redis or the ledger does not take is kept for the next call. Raises redis.RedisError, LedgerUnreachable.
         """
-        if self._permits is None or not self._slow:
-            return {"slowed": 0}
-        told = sorted(self._slow)
-        self._permits().report(slow=told)
-        self._slow.difference_update(told)
+        told = {} if self._permits is None else dict(self._slow)
+        if told:
+            self._tell(told)
+        if self._slowed:
+            self._record_paces(self._slowed)
+            self._slowed = []
         return {"slowed": len(told)}
+
+    def _tell(self, told: Mapping[tuple[Scope, str], str]) -> None:
+        assert self._permits is not None
+        reported = self._permits().report(slow=sorted(told))
+        for each in told:
+            del self._slow[each]
+        self._slowed += [
+            PaceChange.of_rate(each.scope, each.id, each.before, each.after, told[each.scope, each.id])
+            for each in reported.slowed
+        ]
 
     def _collect_slow(self, tx: Connection, asked: list[_Asked]) -> None:
         wanted = [each for each in asked if each.remedy.slow is not None]
         fresh = read_clock(tx) - SLOW_FRESH_MS if wanted else 0
         for each in wanted:
             if each.receipt.at > fresh and (scope := each.remedy.slow) is not None:
-                self._slow.add((scope, self._id_of(scope, each.receipt)))
+                self._slow[scope, self._id_of(scope, each.receipt)] = f"receipt: {each.why}"
 
     def _suppress(self, tx: Connection, asked: list[_Asked]) -> int:
         wanted = [each for each in asked if each.remedy.suppress is not None]

@@ -7,7 +7,8 @@ publishes the window again, and the claim in the ledger ignores the duplicates.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import redis
@@ -31,6 +32,8 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.driver_errors import log_text
+from bulksend.messaging.canary import CanaryRules
+from bulksend.messaging.failure_share import FailureLimit
 from bulksend.messaging.retention import Retention
 from bulksend.messaging.states import LANES, Kind
 from bulksend.metrics import LedgerGauges, ReceiptMetrics, RedisMetrics, listen, process_registry
@@ -56,6 +59,8 @@ AWAY_S = 0.5
 #: A stop waits this long for a maintenance task that runs; its transaction is rolled back then.
 STOP_S = 10.0
 MAX_WINDOW, MIN_WINDOW = 20_000, 20
+#: A window has at least this many seconds of the rate, however small the campaign's part of it is.
+LEAST_SECONDS = 1.0
 #: The longest call that reads from the vendor.
 MOST_CALL_S = 5.0
 
@@ -75,6 +80,8 @@ class RelaySettings:
     reads_keep_ms: int = 90 * 86_400_000
     retention: Retention | None = None
     account: str = "default"
+    failure_limit: FailureLimit = field(default_factory=FailureLimit)
+    canary_rules: CanaryRules = field(default_factory=CanaryRules)
 
 
 class Relay:
@@ -111,6 +118,8 @@ class Relay:
             retention=settings.retention,
             account=settings.account,
             permits=permits,
+            failure_limit=settings.failure_limit,
+            canary_rules=settings.canary_rules,
         )
         self._does_maintenance = False
         """True while this relay leads, and while no Redis says which one does."""
@@ -140,6 +149,10 @@ class Relay:
                 reads_keep_ms=int(of.reads_keep_days * 86_400_000),
                 retention=of.retention(),
                 account=of.account(),
+                failure_limit=FailureLimit(of.max_failed, of.max_failed_window),
+                canary_rules=CanaryRules(
+                    of.max_failed, of.canary_delivered, int(of.canary_wait_seconds * 1000)
+                ),
             ),
             clock=clock,
             reader=ReceiptReader(database, CallbackRules.from_settings(of, bootstrap.cipher(of))),
@@ -234,11 +247,14 @@ class Relay:
         ids = {campaign.id for campaign in active}
         self._windows = {id: window for id, window in self._windows.items() if id in ids}
         wait_s = self._settings.interval_seconds
-        for campaign in sorted(active, key=lambda c: LANES.index(c.kind)):
-            if campaign.sender in paused.senders:
-                continue
-            rate = campaign.rate or rates.get(campaign.sender, senders.DEFAULT_RATE)
-            wait_s = min(wait_s, self._fill(campaign, rate, oldest[campaign.kind]))
+        running = [campaign for campaign in active if campaign.sender not in paused.senders]
+        parts = _parts(running, int(self._clock()))
+        for lane in LANES:
+            fills = []
+            for campaign in (each for each in running if each.kind is lane):
+                rate = campaign.rate or rates.get(campaign.sender, senders.DEFAULT_RATE)
+                fills.append(self._fill(campaign, rate, parts[campaign.id], oldest[lane]))
+            wait_s = min([wait_s, *_in_turn(fills)])
         return wait_s
 
     def _oldest_in(self, lane: Kind) -> int | None:
@@ -246,13 +262,20 @@ class Relay:
         raw = self._client.lindex(lane.value, -1)
         return None if raw is None else job_published_ms(raw) or 0
 
-    def _fill(self, campaign: Campaign, rate: float, oldest: int | None) -> float:
-        """Publish the messages of the window that are not in Redis; returns the seconds until more are due."""
-        size = int(min(MAX_WINDOW, max(MIN_WINDOW, rate * self._settings.window_seconds)))
+    def _fill(
+        self, campaign: Campaign, rate: float, part: float, oldest: int | None
+    ) -> Generator[None, None, float]:
+        """Publish the messages of the window that are not in Redis, a job a step.
+
+        ``part`` of the sender's rate is this campaign's. Returns the seconds until more are due.
+        """
+        # Not less than what may go out until the next rounds: others may leave it their part.
+        seconds = max(self._settings.window_seconds * part, min(LEAST_SECONDS, self._settings.window_seconds))
+        size = int(min(MAX_WINDOW, max(MIN_WINDOW, rate * seconds)))
         window = self._windows.setdefault(campaign.id, PublishWindow())
         now = int(self._clock())
         with self._database.read() as tx:
-            scan = window.scan(tx, campaign.id, size, now)
+            scan = window.scan(tx, campaign.id, size, now, held_after=campaign.held_after)
             upcoming = due.next_due_at(tx, campaign.id) if scan.reached_end else None
             now_ms = read_clock(tx)
         wanted = [
@@ -260,15 +283,16 @@ class Relay:
             for row in scan.rows
             if self._is_missing(row, window.published.get(job_key(row)), oldest, now)
         ]
-        window.record(scan, self._publish(campaign.kind, wanted, rate) if wanted else {})
+        window.record(scan, (yield from self._publish(campaign.kind, wanted, rate)))
         if upcoming is None or upcoming <= now_ms:
             return self._settings.interval_seconds
         return max(0.001, (upcoming - now_ms) / 1000)
 
-    def _publish(self, lane: Kind, ids: list[str], rate: float) -> dict[str, int]:
-        """Publish in jobs; returns the ids that Redis took and when (ms), not before the time that their job has.
+    def _publish(self, lane: Kind, ids: list[str], rate: float) -> Generator[None, None, dict[str, int]]:
+        """Publish in jobs, one a step; returns the ids that Redis took and when (ms).
 
-        A job has about a second of the rate, so that workers share a blast evenly.
+        That is not before the time that their job has. A job has about a second of the rate, so that workers share a
+        blast evenly.
         """
         size = int(min(self._settings.batch_size, max(MIN_WINDOW, rate)))
         taken: dict[str, int] = {}
@@ -279,6 +303,7 @@ class Relay:
             taken.update(dict.fromkeys(batch[:count], int(self._clock())))
             if count < len(batch):
                 break
+            yield
         return taken
 
     def _is_missing(
@@ -291,6 +316,34 @@ class Relay:
             return False
         # Jobs leave a lane in the order in which they came: when the oldest is younger than ours, ours is gone.
         return oldest is None or oldest > published_ms
+
+
+def _parts(running: Sequence[Campaign], now_ms: int) -> dict[str, float]:
+    """By campaign: its part of its sender's rate, by the weights of those in its lane that have begun."""
+    heavy: dict[tuple[str, Kind], int] = {}
+    begun = [campaign for campaign in running if campaign.sender and campaign.due_at <= now_ms]
+    for campaign in begun:
+        key = campaign.sender, campaign.kind
+        heavy[key] = heavy.get(key, 0) + (campaign.weight or 1)
+    parts = {each.id: (each.weight or 1) / heavy[each.sender, each.kind] for each in begun}
+    return {campaign.id: parts.get(campaign.id, 1.0) for campaign in running}
+
+
+def _in_turn(fills: Sequence[Generator[None, None, float]]) -> list[float]:
+    """Have campaigns of a lane publish a job each in turn, so that none stands behind the whole window of another.
+
+    Returns the seconds that each may wait.
+    """
+    waits: list[float] = []
+    left = list(fills)
+    while left:
+        for fill in list(left):
+            try:
+                next(fill)
+            except StopIteration as over:
+                waits.append(over.value)
+                left.remove(fill)
+    return waits
 
 
 def _vendor_sync(of: Settings, database: Database) -> VendorSync | None:

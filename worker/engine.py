@@ -53,8 +53,8 @@ log = structlog.get_logger(__name__)
 
 #: Messages started in one turn of the loop: hundreds are claimed together, and would make POSTs miss their slots.
 _STARTED_PER_TURN = 20
-#: A changed rate of a campaign takes hold within this time.
-_RATES_SECONDS = 1.0
+#: How often changed rates and weights are read: they take hold within a second.
+_RATES_SECONDS = 0.5
 #: Between two transactions of results, unless a batch is full: nothing waits for a single result.
 _SETTLE_INTERVAL_S = 0.025
 #: OTP has threads of its own, so that it does not wait for the transactions of other lanes.
@@ -178,6 +178,7 @@ class Engine:
             lead_ms=self._lead_ms,
             on_cold=LimitsRestorer(self._store, self._permits, self._thread).start,
             capacity=self._expected_capacity,
+            weight=self._campaign_cache.weight,
         )
         self._pipeline = DeliveryPipeline(
             Dependencies(

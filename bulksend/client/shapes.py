@@ -51,6 +51,9 @@ class Campaign(TypedDict, total=False):
     sheet: str
     again: bool
     into: str
+    canary: str
+    max_failed: str
+    weight: int
     dry_run: bool
 
 
@@ -60,6 +63,8 @@ class CampaignChanges(TypedDict, total=False):
     rate: float | str
     send_at: Instant
     name: str
+    max_failed: str
+    weight: int
 
 
 class MessageFilters(TypedDict, total=False):

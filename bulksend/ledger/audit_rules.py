@@ -209,6 +209,14 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         breach=f"m.expires_at < {_NEWEST_POST}",
         told=f"': ' || ({_NEWEST_POST} - m.expires_at) || ' ms late'",
     ),
+    OfCampaigns(
+        "canary first",
+        "until a canary has passed, no other message of its campaign is POSTed",
+        "SELECT count(*) FROM campaigns c WHERE {c} AND c.held_after IS NOT NULL",
+        """SELECT CAST(m.id AS text) || ': POSTed, and the canary is ' || c.canary_state AS offender
+           FROM campaigns c JOIN messages m ON m.campaign_id = c.id
+           WHERE {c} AND c.held_after IS NOT NULL AND m.id > c.held_after AND m.attempts > 0""",
+    ),
     OfMessages(
         "codes wiped",
         "no one-time code stays in the ledger after its message has ended",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
@@ -24,9 +25,10 @@ from bulksend.ledger.campaigns import (
 )
 from bulksend.ledger.clock import current_ms, read_clock
 from bulksend.ledger.database import insert_if_new, rows_changed
-from bulksend.ledger.ids import new_id
+from bulksend.ledger.ids import LOWEST, new_id
 from bulksend.ledger.schema import campaigns
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
+from bulksend.messaging.canary import CanaryState
 from bulksend.messaging.states import UNSENT, CampaignStatus, Kind, OnUnknown, Status
 from bulksend.messaging.units import counted, format_age, format_duration, format_instant
 
@@ -65,6 +67,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     """
     values = {name: getattr(new, name) for name in _OPTIONS} | {
         "id": new.id or new_id(),
+        **_canary_values(new.canary),
         "status": CampaignStatus.INTAKE,
         "source_name": new.source_name[:255],
         "created_at": current_ms(),
@@ -85,6 +88,11 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     else:
         check_matches(tx, campaign, new)
     return campaign, is_new
+
+
+def _canary_values(canary: str | None) -> dict[str, Any]:
+    """The columns of a campaign that begins with a canary. Until its slice is known all its messages stay unsent."""
+    return {} if canary is None else {"canary_state": CanaryState.PENDING, "held_after": LOWEST}
 
 
 def check_matches(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:

@@ -1,7 +1,7 @@
-"""What may change of a campaign after it was created: its name, its rate and, before it begins, its due time.
+"""What may change of a campaign after it was created: name, rate, weight, limit of failures, and its due time.
 
-Workers and the relay read the rate again every second. A new due time is also that of its messages; the first of them
-get it at once, the relay moves the rest.
+Workers and the relay read rate and weight again every second. Before a campaign begins, a new due time is also that of
+its messages; the first of them get it at once, the relay moves the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select, text, update
 
 from bulksend.errors import WrongState
-from bulksend.ledger import operator_log
+from bulksend.ledger import operator_log, pauses, templates
 from bulksend.ledger.campaign_control import check_allowed
 from bulksend.ledger.campaigns import Campaign, get
 from bulksend.ledger.clock import read_clock
@@ -20,10 +20,12 @@ from bulksend.ledger.database import Database, prefer_indexes
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging import quiet_hours
 from bulksend.messaging.states import CampaignStatus
-from bulksend.messaging.units import format_instant
+from bulksend.messaging.units import NEVER_MS, format_due, format_instant
 
 #: The most messages that a change moves itself, and the most of one transaction. The relay moves the rest.
 MOVED_AT_ONCE, MOVE_CHUNK = 20_000, 2_000
+#: Why a campaign without a schedule is paused.
+UNSCHEDULED = "not scheduled; `bulksend campaigns set ID --at TIME` schedules it again"
 _ENDED = (CampaignStatus.CANCELLED, CampaignStatus.FINISHED)
 
 
@@ -34,6 +36,8 @@ class NewSettings:
     name: str | None = None
     rate: float | None = None
     due_at: int | None = None
+    max_failed: float | None = None
+    weight: int | None = None
 
     def values(self) -> dict[str, Any]:
         """The columns to change."""
@@ -46,22 +50,59 @@ def change(database: Database, id: str, new: NewSettings, *, actor: str, why: st
     """Change the settings of a campaign, on record. Returns whether one of them differs.
 
     Raises WrongState: for a due time when the campaign has begun, is taken in or being moved; for a rate when it has
-    ended.
+    ended; for a due time of one that is not scheduled, while its template cannot be sent.
     """
     changed = database.retrying(lambda tx: _change(tx, id, new, actor=actor, why=why))
-    moved = 0
-    while changed and new.due_at is not None and moved < MOVED_AT_ONCE:
-        count = database.retrying(lambda tx: move_messages(tx, id, MOVE_CHUNK))
-        if not count:
-            break
-        moved += count
+    if changed and new.due_at is not None:
+        _move_at_once(database, id)
     return changed
 
 
+def unschedule(database: Database, id: str, *, actor: str, why: str) -> bool:
+    """Take a campaign that has not begun off its schedule: it is paused, and due when ``change`` gives it a time.
+
+    Its messages do not expire meanwhile, except those with a time of their own in the file. Returns whether it was
+    scheduled. Raises WrongState as ``change`` for a due time.
+    """
+    changed = database.retrying(lambda tx: _unschedule(tx, id, actor=actor, why=why))
+    if changed:
+        _move_at_once(database, id)
+    return changed
+
+
+def _unschedule(tx: Connection, id: str, *, actor: str, why: str) -> bool:
+    campaign = _locked(tx, id)
+    check_allowed(campaign, "unschedule")
+    if campaign.is_unscheduled or campaign.status in _ENDED:
+        return False
+    _check_movable(tx, campaign)
+    _record(tx, id, "unschedule", why, actor, {"due_at": campaign.due_at}, {"due_at": NEVER_MS})
+    pauses.pause_campaign(tx, id, actor=actor, why=UNSCHEDULED)
+    values = {"due_at": NEVER_MS, "moved_from": campaign.due_at}
+    tx.execute(update(campaigns).where(campaigns.c.id == id).values(**values))
+    return True
+
+
+def check_scheduled(campaign: Campaign) -> None:
+    """Raises WrongState for a campaign that a resume would send at no time."""
+    if campaign.is_unscheduled and campaign.status is CampaignStatus.PAUSED:
+        raise WrongState(
+            f"campaign {campaign.id} ({campaign.name}) is not scheduled; `bulksend campaigns set {campaign.id} --at "
+            "TIME` schedules it and lets it go on; the present time sends it now"
+        )
+
+
+def _move_at_once(database: Database, id: str) -> None:
+    moved = 0
+    while moved < MOVED_AT_ONCE:
+        count = database.retrying(lambda tx: move_messages(tx, id, MOVE_CHUNK))
+        if not count:
+            return
+        moved += count
+
+
 def _change(tx: Connection, id: str, new: NewSettings, *, actor: str, why: str) -> bool:
-    # Its row is locked, so that no intake and no other change comes between.
-    tx.execute(update(campaigns).where(campaigns.c.id == id).values(rows_read=campaigns.c.rows_read))
-    campaign = get(tx, id)
+    campaign = _locked(tx, id)
     check_allowed(campaign, "set")
     before = {name: getattr(campaign, name) for name in new.values()}
     before, after = operator_log.changes(before, new.values())
@@ -75,17 +116,38 @@ def _change(tx: Connection, id: str, new: NewSettings, *, actor: str, why: str) 
         _check_movable(tx, campaign)
         after["moved_from"] = campaign.due_at
     tx.execute(update(campaigns).where(campaigns.c.id == id).values(**after))
+    _record(tx, id, "set", why, actor, before, {name: after[name] for name in before})
+    if campaign.is_unscheduled and "due_at" in before:
+        templates.check_resume(tx, campaign)
+        pauses.resume_campaign(tx, id, actor=actor, why="scheduled again")
+    return True
+
+
+def _locked(tx: Connection, id: str) -> Campaign:
+    """The campaign, its row locked, so that no intake and no other change comes between."""
+    tx.execute(update(campaigns).where(campaigns.c.id == id).values(rows_read=campaigns.c.rows_read))
+    return get(tx, id)
+
+
+def _record(
+    tx: Connection,
+    id: str,
+    act: str,
+    why: str,
+    actor: str,
+    before: dict[str, Any],
+    after: dict[str, Any],
+) -> None:
     operator_log.record(
         tx,
         actor=actor,
-        act="set",
+        act=act,
         scope="campaign",
         subject=id,
         why=why,
         before=_shown(before),
-        after=_shown({name: after[name] for name in before}),
+        after=_shown(after),
     )
-    return True
 
 
 def _check_movable(tx: Connection, campaign: Campaign) -> None:
@@ -107,7 +169,7 @@ def _check_movable(tx: Connection, campaign: Campaign) -> None:
 
 def _shown(values: dict[str, Any]) -> dict[str, Any]:
     due_at = values.get("due_at")
-    return values if due_at is None else values | {"due_at": format_instant(due_at)}
+    return values if due_at is None else values | {"due_at": format_due(due_at)}
 
 
 def move_messages(tx: Connection, id: str, limit: int) -> int:

@@ -14,7 +14,9 @@ from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import among
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
+from bulksend.messaging.canary import CanaryState
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
+from bulksend.messaging.units import NEVER_MS
 
 #: Messages of campaigns in these statuses may be sent, now or when they are due.
 ACTIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
@@ -43,6 +45,12 @@ class CampaignOptions:
     created_by: str
     audience: str | None = field(default=None, kw_only=True)
     """An ``Audience`` as JSON."""
+    canary: str | None = field(default=None, kw_only=True)
+    """Its first slice, as ``parse_canary`` has it; None: it has no canary."""
+    max_failed: float | None = field(default=None, kw_only=True)
+    """The share of failures that pauses it, 1 for never; None: the installation's."""
+    weight: int | None = field(default=None, kw_only=True)
+    """Its part beside the other campaigns of its sender; None: 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,14 @@ class Campaign(CampaignOptions):
     """Its due time before, while messages of it still have it."""
     local_time: str | None = None
     """When its messages are due by the recipients' clocks (``09:00``); None: at ``due_at``."""
+    canary_state: CanaryState | None = None
+    held_after: str | None = None
+    """Its messages with a later id stay unsent until its canary passes; None: all may be sent."""
+
+    @property
+    def is_unscheduled(self) -> bool:
+        """Whether it was taken off its schedule: it is paused until it gets a due time."""
+        return self.due_at >= NEVER_MS
 
     @property
     def is_direct(self) -> bool:
@@ -142,18 +158,24 @@ def newest(
     return read_all(tx, query)
 
 
-def active_rates(tx: Connection) -> dict[str, float | None]:
-    """The rate of each campaign in one of the statuses ACTIVE, by its id."""
+def active_paces(tx: Connection) -> dict[str, tuple[float | None, int]]:
+    """Rate and weight of each campaign in one of the statuses ACTIVE, by its id."""
     is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
-    return {
-        str(id): rate for id, rate in tx.execute(select(campaigns.c.id, campaigns.c.rate).where(is_active))
-    }
+    found = tx.execute(select(campaigns.c.id, campaigns.c.rate, campaigns.c.weight).where(is_active))
+    return {str(id): (rate, weight or 1) for id, rate, weight in found}
 
 
 def active(tx: Connection) -> list[Campaign]:
     """Every campaign in one of the statuses ACTIVE, oldest first."""
     is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
     return read_all(tx, select(campaigns).where(is_active).order_by(campaigns.c.id))
+
+
+def open_ones(tx: Connection) -> list[Campaign]:
+    """Every active or paused campaign but those of direct sends."""
+    statuses = [status.value for status in (*ACTIVE, CampaignStatus.PAUSED)]
+    c = campaigns.c
+    return read_all(tx, select(campaigns).where(c.status.in_(statuses), c.key.not_like(DIRECT_PREFIX + "%")))
 
 
 def status_counts(tx: Connection, id: str) -> dict[str, int]:
@@ -246,4 +268,6 @@ def _from_row(row: RowMapping) -> Campaign:
     values["kind"] = Kind(values["kind"])
     values["status"] = CampaignStatus(values["status"])
     values["on_unknown"] = OnUnknown(values["on_unknown"])
+    if values["canary_state"] is not None:
+        values["canary_state"] = CanaryState(values["canary_state"])
     return Campaign(**values)

@@ -43,7 +43,8 @@ WHERE {picked}
     SELECT m.id FROM {named}
     WHERE ((m.status IN ('queued', 'retry') AND m.due_at <= {now})
            OR (m.status = 'claimed' AND m.owner = :lease))
-      AND EXISTS (SELECT 1 FROM campaigns c WHERE c.id = m.campaign_id AND c.status IN ('intake', 'running'))
+      AND EXISTS (SELECT 1 FROM campaigns c WHERE c.id = m.campaign_id AND c.status IN ('intake', 'running')
+                  AND (c.held_after IS NULL OR m.id <= c.held_after))
       AND NOT EXISTS (SELECT 1 FROM senders s WHERE s.phone = m.sender AND s.paused_at IS NOT NULL)
       AND NOT EXISTS (SELECT 1 FROM accounts a WHERE a.id = :account AND a.paused_at IS NOT NULL)
     {end}
@@ -61,7 +62,7 @@ _PICKED = {
 
 
 def claim(tx: Connection, ids: Sequence[str], *, lease: str, account: str) -> list[Claimed]:
-    """Claim those of ``ids`` that wait, are due and are not paused.
+    """Claim those of ``ids`` that wait, are due, and are neither paused nor held by a canary.
 
     Nothing is claimed under a lapsed lease. Messages that this lease has claimed already are returned again, so that a
     COMMIT whose answer was lost can be repeated; the caller leaves out the ids that it has in flight.

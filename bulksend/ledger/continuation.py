@@ -84,6 +84,8 @@ def _rest_campaign(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
         "on_unknown": cancelled.on_unknown,
         "audience": cancelled.audience,
         "local_time": cancelled.local_time,
+        "max_failed": cancelled.max_failed,
+        "weight": cancelled.weight,
     }
     return replace(
         new,

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Text, Tuple, cast, func, literal, select, text, tuple_
+from sqlalchemy import (
+    Connection,
+    Select,
+    Text,
+    Tuple,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
 
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.endings import end_unsent
 from bulksend.ledger.schema import WAITING_SQL, Id, Instant, messages
-from bulksend.messaging.states import Status
+from bulksend.messaging.states import WAITING, Status
 
 # SQLite uses a partial index only where the statement has the words of its condition, without parameters.
 _IS_WAITING = text(f"messages.{WAITING_SQL}")
@@ -53,13 +65,22 @@ def next_payloads(tx: Connection, campaign_id: str, most: int = 20) -> list[byte
 
 
 def due_messages(
-    tx: Connection, campaign_id: str, limit: int, *, after: Cursor | None = None
+    tx: Connection,
+    campaign_id: str,
+    limit: int,
+    *,
+    after: Cursor | None = None,
+    held_after: str | None = None,
 ) -> list[DueMessage]:
-    """The campaign's messages that wait and are due, the longest due first; with ``after`` those behind that cursor."""
+    """The campaign's messages that wait and are due, the longest due first; with ``after`` those behind that cursor.
+
+    ``held_after``: without those that its canary holds.
+    """
     now = read_clock(tx)
+    found = select(_ID_TEXT, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
+    found = found.where(_IS_WAITING) if held_after is None else _in_slice(found, held_after)
     wanted = (
-        select(_ID_TEXT, messages.c.due_at, messages.c.queued_at, messages.c.attempts)
-        .where(messages.c.campaign_id == campaign_id, _IS_WAITING, messages.c.due_at <= now)
+        found.where(messages.c.campaign_id == campaign_id, messages.c.due_at <= now)
         .order_by(messages.c.due_at, messages.c.id)
         .limit(limit)
     )
@@ -68,6 +89,18 @@ def due_messages(
         DueMessage(id, due_at, now - queued_at, due_at <= queued_at and attempts == 0)
         for id, due_at, queued_at, attempts in rows
     ]
+
+
+def _in_slice(found: Select[Any], held_after: str) -> Select[Any]:
+    """Only the messages that wait and that their campaign's canary does not hold.
+
+    The statuses are joined, so that no database sees the condition of the index of waiting messages, in which those of
+    the slice can be the last of millions: they are the first in the index of campaign, status and id.
+    """
+    waiting = union_all(*(select(literal(status.value).label("status")) for status in sorted(WAITING)))
+    each = waiting.subquery("waiting")
+    is_one = messages.c.status == each.c.status
+    return found.select_from(each).join(messages, is_one).where(messages.c.id <= literal(held_after, Id))
 
 
 def count_waiting_up_to(tx: Connection, campaign_id: str, cursor: Cursor, most: int) -> int:

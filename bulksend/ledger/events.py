@@ -51,8 +51,9 @@ class Event:
         if "to" in data:
             to = str(data["to"])
             data |= {"to": mask_phone(to), "key": mask_key(str(data["key"]), to)}
-        if "error" in data:
-            data["error"] = mask_digits(str(data["error"]))
+        for name in ("error", "pause_why"):
+            if name in data:
+                data[name] = mask_digits(str(data[name]))
         return replace(self, data=data)
 
 
@@ -248,9 +249,12 @@ def _campaigns(tx: Connection, ids: Collection[str]) -> dict[str, Mapping[str, A
         return {}
     c = campaigns.c
     counts = counters.of(tx, ids)
-    rows = tx.execute(select(c.id, c.name, c.kind, c.sender, c.status).where(among(tx, c.id, [*ids])))
+    rows = tx.execute(
+        select(c.id, c.name, c.kind, c.sender, c.status, c.pause_why).where(among(tx, c.id, [*ids]))
+    )
     return {
         str(id): {"name": name, "kind": kind, "sender": sender, "status": status}
         | {"messages": sum(counts[str(id)].statuses.values()), "statuses": counts[str(id)].statuses}
-        for id, name, kind, sender, status in rows
+        | ({} if why is None else {"pause_why": why})
+        for id, name, kind, sender, status, why in rows
     }

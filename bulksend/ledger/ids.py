@@ -11,6 +11,9 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 #: The most by which the time in an id of ``new_ids`` may differ from the ledger's clock, ms.
 NEAR_MS = 500
 
+#: No id is lower.
+LOWEST = str(uuid.UUID(int=0))
+
 
 def new_id() -> str:
     """A UUIDv7 as hyphenated text; later ones of one process sort after earlier ones."""

@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
-from bulksend.ledger import events, operator_log
+from bulksend.ledger import events, operator_log, pauses
 from bulksend.ledger.bulk_parameters import storable
+from bulksend.ledger.campaigns import ACTIVE
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.schema import acts, senders
+from bulksend.ledger.schema import acts, campaigns, senders
+from bulksend.messaging.sender_quality import LOW_QUALITY, is_low_quality
+from bulksend.messaging.states import Kind
 
 _DAY_MS = 86_400_000
 
@@ -65,8 +68,19 @@ def change_sender(tx: Connection, change: SenderChange, *, actor: str) -> bool:
             after=new,
         )
         events.add(tx, "sender.changed", {"sender": row["phone"], "before": old, "after": new})
+        if is_low_quality(new.get("quality")):
+            _pause_marketing(tx, row["phone"], actor=actor)
         changed = True
     return changed
+
+
+def _pause_marketing(tx: Connection, phone: str, *, actor: str) -> None:
+    """Pause the marketing campaigns of a sender whose quality fell: more of them would cost it its limit."""
+    active = [status.value for status in ACTIVE]
+    c = campaigns.c
+    found = select(c.id).where(c.sender == phone, c.kind == Kind.MARKETING.value, c.status.in_(active))
+    for id in tx.execute(found).scalars().all():
+        pauses.pause_campaign(tx, str(id), actor=actor, why=LOW_QUALITY.format(sender=phone))
 
 
 def tell_account(tx: Connection, account: str, event: str, detail: str, *, actor: str) -> None:

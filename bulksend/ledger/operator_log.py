@@ -139,6 +139,19 @@ def of(tx: Connection, scope: str, subject: str) -> list[Act]:
     return [_act(row) for row in rows.mappings()]
 
 
+def newest(
+    tx: Connection, scope: str, subject: str, act: str, *, since: int = 0, limit: int = 20
+) -> list[Act]:
+    """The newest entries of this kind on a subject, not older than ``since`` (ms), newest first."""
+    rows = tx.execute(
+        select(*(acts.c[name] for name in Act.__slots__))
+        .where(acts.c.scope == scope, acts.c.subject == subject, acts.c.act == act, acts.c.at >= since)
+        .order_by(acts.c.id.desc())
+        .limit(limit)
+    )
+    return [_act(row) for row in rows.mappings()]
+
+
 def last(tx: Connection, scope: str, subject: str, act: str) -> int:
     """When the newest act of this kind on a subject happened, in ms; 0: never."""
     return last_of_each(tx, scope, [subject], act).get(subject, 0)

@@ -11,6 +11,7 @@ from bulksend.ledger.campaigns import ACTIVE
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import insert_if_new
 from bulksend.ledger.schema import accounts, campaigns, senders
+from bulksend.messaging.canary import CanaryState
 from bulksend.messaging.states import CampaignStatus
 
 #: A cancelled campaign keeps its pause flag in Redis for this long, so that workers let go of what they hold of it.
@@ -53,13 +54,20 @@ def pause_campaign(tx: Connection, id: str, *, actor: str, why: str) -> bool:
 
 
 def resume_campaign(tx: Connection, id: str, *, actor: str, why: str) -> bool:
-    """Let it continue, with its intake where that was not done. Returns whether it was paused."""
+    """Let it continue, with its intake where that was not done. Returns whether it was paused.
+
+    After a canary that failed, the rest is sent, too.
+    """
     is_paused = campaigns.c.status == CampaignStatus.PAUSED.value
     intake, running = CampaignStatus.INTAKE.value, CampaignStatus.RUNNING.value
-    status = case((campaigns.c.intake_done_at.is_(None), intake), else_=running)
-    return _change(
-        tx, "resume", "campaign", campaigns.c.id, id, is_paused, actor=actor, why=why, status=status
-    )
+    failed = campaigns.c.canary_state == CanaryState.FAILED.value
+    values = {
+        "status": case((campaigns.c.intake_done_at.is_(None), intake), else_=running),
+        # A person has seen why it failed, and lets the rest go.
+        "canary_state": case((failed, CanaryState.SKIPPED.value), else_=campaigns.c.canary_state),
+        "held_after": case((failed, None), else_=campaigns.c.held_after),
+    }
+    return _change(tx, "resume", "campaign", campaigns.c.id, id, is_paused, actor=actor, why=why, **values)
 
 
 def pause_sender(tx: Connection, phone: str, *, actor: str, why: str) -> bool:

@@ -13,7 +13,9 @@ from bulksend.limits.types import (
     Paused,
     Permit,
     Permits,
+    Reported,
     SenderLimits,
+    Slowed,
     Spacing,
     Wait,
 )
@@ -29,7 +31,9 @@ __all__ = [
     "Permit",
     "Permits",
     "RedisPermits",
+    "Reported",
     "SenderLimits",
+    "Slowed",
     "Spacing",
     "Wait",
 ]

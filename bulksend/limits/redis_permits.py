@@ -18,9 +18,9 @@ import redis
 
 from bulksend.limits.ask_groups import Group, group_asks, rates_of
 from bulksend.limits.keyed_hashes import KeyedHashes
-from bulksend.limits.rules import DAY_MS, FARTHEST_MS, LimitRules, late_ms
+from bulksend.limits.rules import CLIMB_MS, DAY_MS, FARTHEST_MS, LimitRules, late_ms
 from bulksend.limits.scripts import Scripts
-from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Spacing, Wait
+from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Spacing, Wait
 from bulksend.messaging.outcome import Scope
 
 _RESTORE_CHUNK = 2000
@@ -90,11 +90,28 @@ class RedisPermits:
         outages: int = 0,
         successes: int = 0,
         probe_over: bool = False,
-    ) -> float | None:
+    ) -> Reported:
         """See Permits."""
-        fields = list(dict.fromkeys(self.hashes.field(scope, id) for scope, id in slow))
+        fields = {self.hashes.field(scope, id): (scope, id) for scope, id in slow}
         arguments = [self._tolerance(), outages, successes, int(probe_over), *fields]
-        return _instant(self._run(self._scripts.report, arguments))
+        opened, flat = self._run(self._scripts.report, arguments)
+        parts = [_text(part) for part in flat]
+        slowed = [
+            Slowed(*fields[field], float(before), float(after))
+            for field, before, after in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+        ]
+        return Reported(_instant(opened), tuple(slowed))
+
+    def pace_of(self, sender: str) -> float:
+        """The part of its rate that a sender may use now: less than 1 for some time after the vendor throttled it."""
+        epoch, of_account = self._client.hmget(self._key, "epoch", "slow")
+        if epoch is None:
+            return 1.0
+        field = self.hashes.field(Scope.SENDER, sender)
+        of_sender = self._client.hget(f"{self.hashes.prefix}{_text(epoch)}:{field}", "slow")
+        seconds, microseconds = self._client.time()
+        now_ms = seconds * 1000 + microseconds / 1000
+        return _pace(of_account, now_ms) * _pace(of_sender, now_ms)
 
     def circuit_breaker_is_open(self) -> bool:
         """Whether the circuit breaker is open: POSTs failed, and one at a time is sent until one succeeds."""
@@ -274,6 +291,14 @@ def _answer(raw: bytes, late_ms: float, waits: dict[bytes, Wait]) -> Permit | Wa
     except ValueError:
         word, _, at = _text(raw).partition(" ")
         return Permit.of_probe(float(at)) if word == "probe" else waits.setdefault(raw, _wait(raw))
+
+
+def _pace(raw: bytes | str | None, now_ms: float) -> float:
+    """``factor_now`` of lua/state.lua."""
+    if raw is None:
+        return 1.0
+    factor, at_ms = (float(part) for part in _text(raw).split())
+    return min(1.0, factor + (1 - factor) * max(0.0, now_ms - at_ms) / CLIMB_MS)
 
 
 def _instant(raw: bytes | str) -> float | None:

@@ -32,6 +32,8 @@ class Gate(StrEnum):
     OUTAGE = "outage"
     COLD = "cold"
     """The limiter lost its memory or cannot be reached, and does not know yet what limits the message."""
+    CANARY = "canary"
+    """The ledger decides: the first messages of its campaign come first, and their receipts."""
     QUIET_HOURS = quiet_hours.GATE
 
 
@@ -148,6 +150,27 @@ class Paused:
     why_code: str
 
 
+@dataclass(frozen=True, slots=True)
+class Slowed:
+    """A sender, or the account, that sends slower since the vendor throttled it: the part of its rate that it uses.
+
+    It is all of it again CLIMB_MS after the last time.
+    """
+
+    scope: Scope
+    id: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The answer to a report: ``Grant.opened_ms`` after it, and what became slower."""
+
+    opened_ms: float | None = None
+    slowed: tuple[Slowed, ...] = ()
+
+
 class Permits(Protocol):
     """The limiter, shared by any number of workers. Its methods block: call them on a thread."""
 
@@ -171,8 +194,8 @@ class Permits(Protocol):
         outages: int = 0,
         successes: int = 0,
         probe_over: bool = False,
-    ) -> float | None:
-        """Report results of POSTs; returns ``Grant.opened_ms`` after it.
+    ) -> Reported:
+        """Report results of POSTs.
 
         ``slow``: senders, or the account, that the vendor wants slower. For the circuit breaker: ``successes``,
         followed by ``outages`` in a row. ``probe_over``: this worker's probe was answered, or not sent.

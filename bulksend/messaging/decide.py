@@ -82,6 +82,8 @@ class Decision(NamedTuple):
     outage: bool | None = None
     suppress: Suppress | None = None
     alert: bool = False
+    pair_wait_ms: int | None = None
+    """How long this sender leaves the recipient alone, because the vendor said that it gets too many messages."""
 
 
 def decide(outcome: Outcome, subject: AttemptedMessage, policy: Policy, now_ms: int, dice: float) -> Decision:
@@ -129,7 +131,16 @@ def _throttled(
     else:
         wait_ms = _backoff_ms(subject.waits, policy, dice)
     due_at_ms = now_ms + max(wait_ms, outcome.remedy.min_wait_ms)
-    return Decision(Status.RETRY, due_at_ms, subject.tries, subject.waits + 1, outcome.why, outage=False)
+    waited = due_at_ms - now_ms if outcome.scope is Scope.PAIR else None
+    return Decision(
+        Status.RETRY,
+        due_at_ms,
+        subject.tries,
+        subject.waits + 1,
+        outcome.why,
+        outage=False,
+        pair_wait_ms=waited,
+    )
 
 
 def _not_sent(

@@ -35,6 +35,8 @@ _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(?:(?:/|per)\s*(s|sec|second|m|mi
 _PER_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _FASTEST = 100_000
 
+#: The due time of what is not scheduled: the first instant of the year 9000.
+NEVER_MS = 221_845_392_000_000
 #: A due time that passed no longer ago than this means now: clocks differ, and typing a command takes time.
 LATE_MS = 300_000
 
@@ -103,6 +105,38 @@ def parse_rate(text: str, *, field: str = "rate") -> float:
     if not 0 < rate <= _FASTEST:
         raise InvalidValue(field, text[:40], f"must be more than 0 and at most {_FASTEST}/s")
     return rate
+
+
+#: The largest weight of a campaign.
+_HEAVIEST = 100
+
+
+def check_weight(weight: object, *, field: str = "weight") -> int:
+    """A campaign's weight: a whole number from 1 to 100."""
+    if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= _HEAVIEST:
+        raise InvalidValue(field, str(weight)[:40], f"must be a whole number from 1 to {_HEAVIEST}")
+    return weight
+
+
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)\s*%", re.ASCII)
+
+
+def parse_share(text: str, *, field: str = "share") -> float:
+    """``5%``, ``0.5%``: 0.05, 0.005."""
+    found = _SHARE.fullmatch(text.strip())
+    if found is None or float(found[1]) > 100:
+        raise InvalidValue(field, text[:40], "is not a share from 0% to 100%; write it like 5% or 0.5%")
+    return float(found[1]) / 100
+
+
+def format_due(ms: int) -> str | None:
+    """A due time as JSON has it; None for never."""
+    return None if ms >= NEVER_MS else format_instant(ms)
+
+
+def format_share(share: float) -> str:
+    """``5%``, ``0.5%``."""
+    return f"{share * 100:.6g}%"
 
 
 def parse_choice(choices: type[Choice], text: str, *, field: str) -> Choice:

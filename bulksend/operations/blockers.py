@@ -16,6 +16,7 @@ from bulksend.broker import LEADER_KEY, eviction_problem, problem_of, try_comman
 from bulksend.ledger import campaigns, due, leases, pauses, progress, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
+from bulksend.messaging.canary import CanaryState
 from bulksend.messaging.units import format_in_zone
 from bulksend.settings import Settings
 
@@ -176,8 +177,22 @@ def _pauses(tx: Connection, of: Settings, campaign: Campaign | None) -> Iterator
         yield blocker(
             "campaign",
             f"{campaign.name} has been {since(campaign.paused_at)}: {campaign.pause_why}",
-            f'bulksend campaigns resume {campaign.id} --why "…"',
+            _way_on(campaign),
         )
+    elif campaign is not None and campaign.held_after is not None:
+        yield blocker(
+            "canary",
+            "all rows are stored first, then its first messages are sent"
+            if campaign.canary_state is CanaryState.PENDING
+            else f"the first {campaign.canary} of its messages are sent; the others wait for the receipts of these",
+            "it goes on or pauses by itself",
+        )
+
+
+def _way_on(campaign: Campaign) -> str:
+    if campaign.is_unscheduled:
+        return f"bulksend campaigns set {campaign.id} --at TIME"
+    return f'bulksend campaigns resume {campaign.id} --why "…"'
 
 
 def _no_worker(tx: Connection) -> Iterator[Check]:

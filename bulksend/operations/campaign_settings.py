@@ -14,7 +14,16 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.messaging import Status
 from bulksend.messaging.argument_naming import ArgumentNaming, as_json_field
-from bulksend.messaging.units import format_instant, is_long_past, long_past, parse_instant_ms, parse_rate
+from bulksend.messaging.failure_share import format_max_failed, parse_max_failed
+from bulksend.messaging.units import (
+    check_weight,
+    format_due,
+    format_instant,
+    is_long_past,
+    long_past,
+    parse_instant_ms,
+    parse_rate,
+)
 from bulksend.messaging.value_checks import check_name
 from bulksend.operations.campaigns import NO_REASON, sent
 
@@ -66,11 +75,15 @@ def change(
     name: str | None = None,
     rate: str | None = None,
     send_at: str | None = None,
+    max_failed: str | None = None,
+    weight: int | None = None,
     why: str | None = None,
     timezone: str | None = None,
     naming: ArgumentNaming = as_json_field,
 ) -> dict[str, Any]:
-    """Change the name, rate (``none``: the sender's) or due time of a campaign while it runs, on record.
+    """Change the name, rate (``none``: the sender's), due time, limit of failures or weight of a campaign, on record.
+
+    It may be running.
 
     Raises CampaignNotFound, InvalidValue; WrongState where its state does not allow it.
     """
@@ -86,6 +99,8 @@ def change(
         name=None if name is None else check_name(name, naming("name"), 200),
         rate=None if rate is None else 0.0 if rate == "none" else parse_rate(rate, field=naming("rate")),
         due_at=due_at,
+        max_failed=None if max_failed is None else parse_max_failed(max_failed, field=naming("max_failed")),
+        weight=None if weight is None else check_weight(weight, field=naming("weight")),
     )
     changed = campaign_settings.change(database, campaign.id, new, actor=actor, why=why or NO_REASON)
     with database.read() as tx:
@@ -97,6 +112,8 @@ def change(
             "effective_at": format_instant(read_clock(tx)),
             "name": campaign.name,
             "rate_limit": campaign.rate,
-            "due_at": format_instant(campaign.due_at),
+            "due_at": format_due(campaign.due_at),
             "timezone": campaign.timezone,
+            "max_failed": None if campaign.max_failed is None else format_max_failed(campaign.max_failed),
+            "weight": campaign.weight or 1,
         }

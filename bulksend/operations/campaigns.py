@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import (
     campaign_control,
+    campaign_settings,
     campaigns,
     counters,
     inbound,
@@ -28,12 +29,14 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
 from bulksend.messaging import Kind, Status, parse_recipient
 from bulksend.messaging.audience import Audience
+from bulksend.messaging.failure_share import format_max_failed
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
-from bulksend.messaging.units import format_instant, parse_choice
+from bulksend.messaging.units import format_due, format_instant, parse_choice
 from bulksend.operations.blockers import find_blockers
 from bulksend.operations.json_shape import Page, checked_after, to_json
 from bulksend.operations.limiter import OpenLimiter, set_flag
+from bulksend.operations.paces import changes_of, pace_now
 from bulksend.operations.uploads import shown_upload, without_campaign
 from bulksend.settings import Settings
 
@@ -60,7 +63,7 @@ class Summary(TypedDict):
     rate: float
     eta_seconds: int | None
     created_at: str
-    due_at: str
+    due_at: str | None
     paused_at: str | None
     ended_at: str | None
 
@@ -82,6 +85,10 @@ class Details(Summary):
     created_by: str
     timezone: str | None
     local_time: str | None
+    canary: str | None
+    canary_state: str | None
+    max_failed: str | None
+    weight: int
     reasons: list[dict[str, Any]]
     reasons_of: dict[str, int]
     refused: list[dict[str, Any]]
@@ -95,6 +102,8 @@ class Act(StrEnum):
     """Nothing of it that has not been POSTed goes out until it is resumed."""
     RESUME = "resume"
     """It goes on from where it stopped; no recipient is left out or repeated."""
+    UNSCHEDULE = "unschedule"
+    """It has no due time until it gets another, and is paused until then."""
     CANCEL = "cancel"
     """Its messages that are not being sent are cancelled. Cannot be undone."""
     RETRY = "retry"
@@ -134,6 +143,8 @@ class ActResult:
             return None
         if self.act is Act.RETRY:
             return "no failed message can be sent again; a dry run of the retry has the numbers"
+        if self.act is Act.UNSCHEDULE and self.campaign.is_unscheduled:
+            return "the campaign is not scheduled"
         return f"the campaign is {self.campaign.status.value}"
 
 
@@ -182,6 +193,9 @@ def _summaries(tx: Connection, found: Sequence[Campaign]) -> list[Summary]:
 def show(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
     """One campaign: its ``details``, as ``stopped_by`` what holds its messages now, as ``upload`` its posted file.
 
+    ``pace`` is the part of its rate that its sender may use now, None where Redis does not say; ``slowed`` are the
+    changes of it since the campaign was created.
+
     A file whose campaign does not exist yet, or was refused, is shown under the id that was answered. Raises
     CampaignNotFound.
     """
@@ -190,7 +204,12 @@ def show(of: Settings, database: Database, id_or_name: str) -> dict[str, Any]:
         if upload is not None and upload.campaign_id is None:
             return without_campaign(upload)
         campaign = campaigns.find(tx, id_or_name if upload is None else upload.campaign_id or id_or_name)
-        shown = {**details(tx, campaign.id), "upload": shown_upload(uploads.of_campaign(tx, campaign.id))}
+        shown = {
+            **details(tx, campaign.id),
+            "upload": shown_upload(uploads.of_campaign(tx, campaign.id)),
+            "slowed": changes_of(tx, [campaign.sender], of.account(), since=campaign.created_at),
+        }
+    shown["pace"] = pace_now(of, database, campaign.sender)
     blockers = [] if campaign.ended_at is not None else find_blockers(of, database, campaign)
     return {**shown, "stopped_by": [str(blocker) for blocker in blockers]}
 
@@ -220,6 +239,10 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "created_by": campaign.created_by,
         "timezone": campaign.timezone,
         "local_time": campaign.local_time,
+        "canary": campaign.canary,
+        "canary_state": campaign.canary_state,
+        "max_failed": None if campaign.max_failed is None else format_max_failed(campaign.max_failed),
+        "weight": campaign.weight or 1,
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
         "reasons_of": reasons_sampled(counts.statuses),
         "refused": [dict(row) for row in campaigns.refused_rows(tx, id, REFUSED_SHOWN)],
@@ -254,6 +277,8 @@ def act(
     with database.read() as tx:
         campaign = campaigns.find(tx, id_or_name)
     campaign_control.check_allowed(campaign, what)
+    if what is Act.RESUME:
+        campaign_settings.check_scheduled(campaign)
     if what is Act.RESUME and not force:
         with database.write() as tx:
             templates.check_resume(tx, campaign)
@@ -271,7 +296,7 @@ def tell_workers(limiter: OpenLimiter, id: str, what: Act) -> None:
 
     A cancel sets the flag of a pause: workers give back at once what they hold, and one of them lifts it later.
     """
-    set_flag(limiter, Scope.CAMPAIGN, id, paused=what in (Act.PAUSE, Act.CANCEL))
+    set_flag(limiter, Scope.CAMPAIGN, id, paused=what in (Act.PAUSE, Act.CANCEL, Act.UNSCHEDULE))
 
 
 def _apply(
@@ -283,6 +308,8 @@ def _apply(
         return (None if done is None else done.waiting + done.held), done
     if what is Act.RETRY:
         return campaign_control.retry_failed(database, id, actor=actor, why=why), None
+    if what is Act.UNSCHEDULE:
+        return campaign_settings.unschedule(database, id, actor=actor, why=why), None
     apply = pauses.pause_campaign if what is Act.PAUSE else pauses.resume_campaign
     with database.write() as tx:
         return apply(tx, id, actor=actor, why=why), None
@@ -310,7 +337,7 @@ def _summary(campaign: Campaign, counts: Counts, rate: float) -> Summary:
         "rate": rate,
         "eta_seconds": _eta(campaign, _left(counts), rate),
         "created_at": format_instant(campaign.created_at),
-        "due_at": format_instant(campaign.due_at),
+        "due_at": format_due(campaign.due_at),
         "paused_at": None if campaign.paused_at is None else format_instant(campaign.paused_at),
         "ended_at": None if campaign.ended_at is None else format_instant(campaign.ended_at),
     }

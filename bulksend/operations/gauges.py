@@ -59,7 +59,8 @@ def _oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str
     if paused.accounts:
         return ages
     for campaign in campaigns.active(tx):
-        due_at = None if campaign.sender in paused.senders else due.next_due_at(tx, campaign.id)
+        held = campaign.sender in paused.senders or campaign.held_after is not None
+        due_at = None if held else due.next_due_at(tx, campaign.id)
         if due_at is not None:
             ages[campaign.kind.value] = max(ages[campaign.kind.value], (now_ms - due_at) / 1000)
     return ages

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bulksend.errors import InvalidValue
 from bulksend.ledger.ids import is_id
 from bulksend.messaging.masking import mask_digits
-from bulksend.messaging.units import format_instant
+from bulksend.messaging.units import format_due
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -62,7 +62,7 @@ def masked_words(shown: Any) -> Any:
 
 
 def _shown(name: str, value: object) -> object:
-    return format_instant(value) if name in INSTANTS and isinstance(value, int) else value
+    return format_due(value) if name in INSTANTS and isinstance(value, int) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from bulksend.ledger.senders import Sender
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Status
 from bulksend.messaging.units import format_instant
+from bulksend.operations.json_shape import to_json
 from bulksend.operations.limiter import OpenLimiter, set_flag
+from bulksend.operations.paces import changes_of, pace_now
 from bulksend.settings import Settings
 
 
@@ -41,10 +43,16 @@ def list_senders(database: Database) -> list[Sender]:
         return senders.all_senders(tx)
 
 
-def get_sender(database: Database, phone: str) -> Sender:
-    """One sender. Raises SenderNotFound."""
+def show_sender(of: Settings, database: Database, phone: str) -> dict[str, Any]:
+    """One sender: its limits, pause and quality, and its pace after the vendor throttled it.
+
+    ``pace`` is the part of its rate that it may use now, None where Redis does not say; ``slowed`` are the newest
+    changes of it. Raises SenderNotFound.
+    """
     with database.read() as tx:
-        return senders.get(tx, phone)
+        shown = to_json(senders.get(tx, phone))
+        shown["slowed"] = changes_of(tx, [phone], of.account())
+    return {**shown, "pace": pace_now(of, database, phone)}
 
 
 def show_account(database: Database, of: Settings, *, rehearsal_key: str) -> dict[str, Any]:

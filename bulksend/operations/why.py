@@ -14,7 +14,7 @@ from bulksend.ledger.endings import NOT_SENT_AGAIN
 from bulksend.limits import Ask, Gate, SenderLimits
 from bulksend.messaging import Kind, Status
 from bulksend.messaging.states import ENDED, SENT
-from bulksend.messaging.units import counted, format_duration, format_in_zone, format_schedule
+from bulksend.messaging.units import NEVER_MS, counted, format_duration, format_in_zone, format_schedule
 from bulksend.operations.json_shape import to_json
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def explain(
         holding.append(Holding("redis", silent, None))
     if permits is not None:
         holding += _by_limiter(permits, row, campaign, limits, {h.gate for h in holding})
+        holding = _with_pace(holding, permits, row["sender"])
     # The vendor's own replies, which may blame the request and not the vendor.
     holding = [
         replace(h, why=h.why.replace("{}", replies, 1)) if h.gate == Gate.OUTAGE.value else h for h in holding
@@ -140,7 +141,9 @@ def _by_ledger(
         for gate, what, at, why in paused
         if at is not None
     ]
-    if row["due_at"] > now and row["status"] in ("queued", "retry"):
+    if campaign.held_after is not None and str(row["id"]) > campaign.held_after:
+        found.append(Holding(Gate.CANARY.value, _GATES[Gate.CANARY.value], None))
+    if NEVER_MS > row["due_at"] > now and row["status"] in ("queued", "retry"):
         waiting = _until_due(row, zone)
         if waiting.gate not in {holding.gate for holding in found}:
             found.append(waiting)
@@ -168,6 +171,8 @@ def _until_due(row: RowMapping, zone: str) -> Holding:
     return Holding(gate, why, row["due_at"])
 
 
+#: Gates that a slower pace makes longer.
+_RATES = frozenset({Gate.SENDER_RATE.value, Gate.ACCOUNT_RATE.value})
 _GATES = {
     Gate.SENDER_RATE.value: "its sender's rate is used up",
     Gate.ACCOUNT_RATE.value: "the account's rate is used up",
@@ -179,6 +184,7 @@ _GATES = {
     Gate.ACCOUNT_PAUSED.value: "the account is paused",
     Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one succeeds; the last replies: {}",
     Gate.COLD.value: "the limiter lost its data and is being restored",
+    Gate.CANARY.value: "its campaign sends a first part, whose receipts decide whether the others follow",
     Gate.QUIET_HOURS.value: "there are quiet hours at its recipient's",
 }
 
@@ -203,6 +209,14 @@ def _by_limiter(
         for wait in permits.peek(ask)
         if (gate := wait.gate.value) not in known
     ]
+
+
+def _with_pace(holding: list[Holding], permits: RedisPermits, sender: str) -> list[Holding]:
+    """The same; where a rate holds the message, with the part of it that the vendor's throttling left."""
+    if not any(each.gate in _RATES for each in holding) or (pace := permits.pace_of(sender)) >= 1:
+        return holding
+    slower = f"the vendor throttled its sender, which uses {pace:.0%} of its rate now"
+    return [replace(each, why=f"{each.why}; {slower}") if each.gate in _RATES else each for each in holding]
 
 
 def _its_turn(

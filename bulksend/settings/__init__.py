@@ -203,6 +203,25 @@ class Settings(BaseModel):
         le=3600,
         description="Interval at which the relay reads templates that campaigns use from the vendor, seconds; 0: never",
     )
+    max_failed: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of failures among its last messages that pauses a campaign without a limit of its own, 0 to "
+        "1; 1: never. Campaigns of one-time codes pause only by a limit of their own",
+    )
+    max_failed_window: int = Field(
+        200, ge=1, le=1_000_000, description="Number of a campaign's last messages among which failures count"
+    )
+    canary_delivered: float = Field(
+        0.7, ge=0, le=1, description="Share of a canary that must be delivered, 0 to 1"
+    )
+    canary_wait_seconds: float = Field(
+        900,
+        ge=0,
+        le=604_800,
+        description="Time after the last message of a canary in which its receipts are awaited, seconds",
+    )
     intake_chunk: int = Field(4000, ge=1, le=50_000, description="Number of rows stored in one transaction")
     default_rate: float = Field(
         80,

@@ -1,4 +1,4 @@
-"""``bulksend campaigns``: list, show, watch, set, pause, resume, cancel and retry."""
+"""``bulksend campaigns``: list, show, watch, set, pause, resume, unschedule, cancel and retry."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def show(id: Id, json: Json = False) -> int:
 
 def _show(shown: dict[str, Any], zone: str | None) -> None:
     from bulksend.messaging import RefusedRow
-    from ops.cli.output import Times, acts_table, pairs, refused_rows, say, schedule_of, table
+    from ops.cli.output import Times, acts_table, paces_table, pairs, refused_rows, say, schedule_of, table
 
     for text in shown.pop("stopped_by"):
         say(text, "yellow")
@@ -75,9 +75,10 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     if upload is not None and upload["error"] is not None:
         say(f"the posted file {upload['file']} was refused: {upload['error']['detail']}", "yellow")
     statuses = shown.pop("statuses")
+    slowed = shown.pop("slowed")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
     looked_at = shown.pop("reasons_of")
-    shown["due_at"] = schedule_of(shown, zone)
+    shown["due_at"] = schedule_of(shown, zone) or "not scheduled"
     times = Times(shown.pop("timezone") or zone or "UTC")
     pairs(_readable_numbers(shown), title=shown["name"], times=times)
     table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
@@ -90,6 +91,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     refused_rows([RefusedRow(**row) for row in refused], shown["refused_count"])
     if shown["refused_count"]:
         say(f"All refused rows: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
+    paces_table(slowed, times)
     acts_table(acts, times)
 
 
@@ -130,6 +132,15 @@ def set_(
     ] = None,
     at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; only before it begins.")] = None,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    max_failed: Annotated[
+        str | None,
+        typer.Option(
+            help="Pause when more than this share of its last messages fails, e.g. 5%; none: never."
+        ),
+    ] = None,
+    weight: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Its part beside the sender's other campaigns.")
+    ] = None,
     why: Reason = None,
     json: Json = False,
 ) -> int:
@@ -146,6 +157,8 @@ def set_(
         name=name,
         rate=rate,
         send_at=at,
+        max_failed=max_failed,
+        weight=weight,
         why=why,
         timezone=of.timezone,
         naming=as_cli_option,
@@ -155,7 +168,8 @@ def set_(
         return DONE
     limit = done["rate_limit"]
     due = schedule_of(done, of.timezone)
-    shown = f"{done['name']}: due {due}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
+    due = "not scheduled" if due is None else f"due {due}"
+    shown = f"{done['name']}: {due}, {f'at most {limit:g}/s' if limit else 'at the rate of its sender'}"
     say(shown if done["changed"] else f"Nothing changed. {shown}")
     return DONE
 
@@ -184,6 +198,13 @@ def resume(
         of = settings()
         ask_about_campaign(of, ledger(of), id, actor=actor())
     return _act(id, "resume", why, json, force=force)
+
+
+@group.command("unschedule")
+@command
+def unschedule(id: Id, why: Reason = None, json: Json = False) -> int:
+    """Take it off its schedule, before it begins; `campaigns set ID --at TIME` schedules it again."""
+    return _act(id, "unschedule", why, json)
 
 
 @group.command("cancel")
@@ -247,6 +268,8 @@ def _sentence(done: ActResult) -> str:
     if not done.changed:
         return f"Nothing changed: {name} is {done.campaign.status}"
     left = counted(done.left, "message")
+    if done.act is Act.UNSCHEDULE:
+        return f"{name} is not scheduled any more: {left} held; `bulksend campaigns set {done.campaign.id} --at TIME`"
     return f"Paused {name}: {left} held" if done.act is Act.PAUSE else f"Resumed {name}: {left} to send"
 
 
@@ -273,6 +296,7 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         "rate": f"{shown['rate']:.3g}/s" if shown["rate"] else None,
         "rate_limit": f"{limit:g}/s" if limit else None,
         "audience": _leaves_out(shown["audience"]),
+        "pace": f"{shown['pace']:.0%}" if shown["pace"] is not None and shown["pace"] < 1 else None,
         "eta_seconds": None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }

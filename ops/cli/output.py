@@ -176,8 +176,13 @@ def pairs(values: Mapping[str, object], *, title: str | None = None, times: Time
     out.print()
 
 
-def schedule_of(campaign: Mapping[str, object], zone: str | None) -> str:
-    """When a campaign is due, in its zone, else in ``zone``, and in UTC; of one with a local time, that as well."""
+def schedule_of(campaign: Mapping[str, object], zone: str | None) -> str | None:
+    """When a campaign is due, in its zone, else in ``zone``, and in UTC; of one with a local time, that as well.
+
+    None: it is not scheduled.
+    """
+    if campaign["due_at"] is None:
+        return None
     at = datetime.fromisoformat(str(campaign["due_at"]))
     due = format_schedule(round(at.timestamp() * 1000), str(campaign["timezone"] or zone or "UTC"))
     local_time = campaign.get("local_time")
@@ -317,6 +322,27 @@ def acts_table(acts: Sequence[Mapping[str, Any]], times: Times) -> None:
         [[row.get(name) for name in columns] for row in rows],
         title="Acts",
         optional=("request_id", "ip"),
+        times=times,
+    )
+
+
+def paces_table(slowed: Sequence[Mapping[str, Any]], times: Times) -> None:
+    """How the vendor's throttling changed the pace of a sender, or of the account, the newest first."""
+    if not slowed:
+        return
+    table(
+        ["at", "of", "from", "to", "why"],
+        [
+            [
+                act["at"],
+                act["scope"],
+                f"{act['before']['pace']:.0%}",
+                f"{act['after']['pace']:.0%}",
+                act["why"],
+            ]
+            for act in slowed
+        ],
+        title="Throttled by the vendor",
         times=times,
     )
 

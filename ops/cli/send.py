@@ -101,6 +101,23 @@ def send(
             metavar="NAME",
         ),
     ] = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            help="Send this part first, e.g. 1% or 200 (at least 50), and the rest when its receipts are good."
+        ),
+    ] = None,
+    max_failed: Annotated[
+        str | None,
+        typer.Option(
+            help="Pause when more than this share of its last messages fails, e.g. 5%; none: never. Default: the "
+            "setting's."
+        ),
+    ] = None,
+    weight: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Its part beside the sender's other campaigns; default: 1."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every row and forecast; change nothing.")
     ] = False,
@@ -144,6 +161,9 @@ def send(
         key=key,
         again=again,
         into=into,
+        canary=canary,
+        max_failed=max_failed,
+        weight=weight,
         region=region,
         timezone=timezone,
         default_region=of.default_region,

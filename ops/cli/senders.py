@@ -50,6 +50,30 @@ def list_(json: Json = False) -> int:
     return DONE
 
 
+@senders_group.command("show")
+@command
+def show(phone: Phone, json: Json = False) -> int:
+    """One sender: its limits, pause and quality, and how the vendor's throttling changed its pace."""
+    from bulksend.messaging import parse_recipient
+    from bulksend.operations.senders import show_sender
+    from ops.cli.output import Times, paces_table, pairs, print_json
+
+    of = settings()
+    digits = parse_recipient(phone, default_region=of.default_region, field="PHONE")
+    shown = show_sender(of, ledger(of), digits)
+    if json:
+        print_json(shown)
+        return DONE
+    slowed, pace = shown.pop("slowed"), shown.pop("pace")
+    times = Times(of.timezone or "UTC")
+    pairs(
+        shown | {"rate": f"{shown['rate']:g}/s", "pace": None if pace is None else f"{pace:.0%}"},
+        times=times,
+    )
+    paces_table(slowed, times)
+    return DONE
+
+
 @senders_group.command("add")
 @command
 def add(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False) -> int:

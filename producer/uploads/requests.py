@@ -67,6 +67,9 @@ class CampaignOptions:
     sheet: str | None = None
     again: bool = False
     into: str | None = None
+    canary: str | None = None
+    max_failed: str | None = None
+    weight: int | None = None
 
     def plan(self, path: Path, *, created_by: str) -> FilePlan:
         """The file with these options. Raises InvalidInput as ``plan_file``."""
@@ -94,6 +97,9 @@ class CampaignOptions:
             timezone=self.timezone,
             encoding=self.encoding,
             sheet=self.sheet,
+            canary=self.canary,
+            max_failed=self.max_failed,
+            weight=self.weight,
             columns=[f"{name}={column}" for name, column in self.map.items()],
             created_by=created_by,
             naming=as_json_field,

@@ -52,6 +52,7 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("holds add --phone 12 --why x", "--phone"),
         ("holds add --campaign nothing --why x", "nothing"),
         ("senders set 8615000579987 --rate fast", "--rate"),
+        ("campaigns set spring --max-failed many", "--max-failed"),
         ("events --types message.sent", "--types"),
         ("events --after 99", "--after"),
         ("events --follow --after 99", "--after"),

@@ -13,10 +13,11 @@ import pytest
 from rich.cells import cell_len
 from sqlalchemy import insert
 
-from bulksend.ledger import jobs
+from bulksend.ledger import jobs, paces
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import stats_hourly, templates
 from bulksend.ledger.stats import MEASURES
+from bulksend.messaging.outcome import Scope
 from bulksend.operations import exports
 from tests.acceptance.many_commands import Cli, commands
 
@@ -42,6 +43,7 @@ COMMANDS = {
     "suppressions list": "suppressions list",
     "suppressions import": "suppressions import bad.csv",
     "senders list": "senders list",
+    "senders show": f"senders show {SENDER}",
     "account show": "account show",
     "templates list": "templates list",
     "exports list": "exports list",
@@ -81,7 +83,7 @@ NO_TABLE = {
     *(("tokens", act) for act in ("add", "revoke")),
     ("receipts", "reparse"),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),
-    *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry", "set")),
+    *(("campaigns", act) for act in ("watch", "pause", "resume", "unschedule", "cancel", "retry", "set")),
     *(("webhooks", act) for act in ("add", "enable", "disable", "remove", "replay", "rotate", "test")),
     *(("suppressions", act) for act in ("add", "remove", "export")),
     ("consent", "report"),
@@ -160,6 +162,8 @@ def ids(cli: Cli, tmp_path: Path) -> dict[str, str]:
         tx.execute(insert(stats_hourly).values({**hour, "country": "GB", "code": "131047"}))
         tx.execute(insert(templates).values(template))
         export = {"format": "parquet", "campaign": None, "query": {}, "refused": False, "masked": True}
+        slower = paces.PaceChange.of_rate(Scope.SENDER, SENDER, 1.0, 0.5, ERROR)
+        paces.record(tx, [slower], actor="host:1")
         job = jobs.add(tx, exports.KIND, export, requested_by="k", actor="ann")
         claimed = jobs.claim(tx, exports.KIND, 60_000)
         assert claimed is not None

@@ -24,6 +24,7 @@ from bulksend.limits import (
     Permit,
     RedisPermits,
     SenderLimits,
+    Slowed,
     Spacing,
     Wait,
 )
@@ -605,6 +606,20 @@ def test_a_storm_of_throttling_halves_once_a_second_and_never_below_a_twentieth(
     assert rate_now(world) == pytest.approx(4, rel=0.02)
 
 
+def test_a_report_says_who_became_slower_and_by_how_much(world: World) -> None:
+    asked = [(Scope.SENDER, SENDER), (Scope.ACCOUNT, account_of(world))]
+    slowed = world.permits.report(slow=asked).slowed
+    assert slowed == (
+        Slowed(Scope.SENDER, SENDER, 1.0, 0.5),
+        Slowed(Scope.ACCOUNT, account_of(world), 1.0, 0.5),
+    )
+    # Within a second it is the same storm.
+    assert world.permits.report(slow=asked).slowed == ()
+    world.advance(1000)
+    (again,) = world.permits.report(slow=asked[:1]).slowed
+    assert (again.before, again.after) == pytest.approx((0.525, 0.2625), rel=0.001)
+
+
 def test_a_slower_account_slows_every_sender(world: World) -> None:
     world.permits.report(slow=[(Scope.ACCOUNT, account_of(world))])
     first, second = slots_of(
@@ -614,9 +629,9 @@ def test_a_slower_account_slows_every_sender(world: World) -> None:
 
 
 def test_the_second_outage_in_a_row_opens_the_breaker_for_two_seconds(world: World) -> None:
-    assert world.permits.report(outages=1) is None
+    assert world.permits.report(outages=1).opened_ms is None
     assert len(slots_of(world.ask(world.message()))) == 1
-    opened_ms = world.permits.report(outages=1)
+    opened_ms = world.permits.report(outages=1).opened_ms
     assert opened_ms == pytest.approx(world.now, abs=0.001)
     assert world.ask(world.message()) == (Wait(Gate.OUTAGE, world.now + 2000),)
 
@@ -642,8 +657,8 @@ def test_a_success_in_between_begins_the_count_anew(world: World) -> None:
 
 def test_successes_of_one_report_came_before_its_outages(world: World) -> None:
     world.permits.report(outages=1)
-    assert world.permits.report(successes=20, outages=1) is None
-    assert world.permits.report(outages=1) is not None
+    assert world.permits.report(successes=20, outages=1).opened_ms is None
+    assert world.permits.report(outages=1).opened_ms is not None
 
 
 def test_a_breaker_half_open_has_one_probe_under_way_however_long_its_answer_takes(world: World) -> None:
@@ -900,7 +915,9 @@ def play(world: World, story: Sequence[tuple[object, ...]]) -> list[object]:
             case "resume", [(scope, id)]:
                 permits.resume(scope, id)
             case "slow", [(scope, id)]:
-                permits.report(slow=[(scope, id or account_of(world))])
+                slowed = permits.report(slow=[(scope, id or account_of(world))]).slowed
+                # The two have different accounts.
+                seen.append([(each.scope, each.before, each.after) for each in slowed])
             case "report", [int(outages), int(successes), bool(over)]:
                 seen.append(permits.report(outages=outages, successes=successes, probe_over=over))
             case "wipe", []:

@@ -259,6 +259,8 @@ class Installation:
                 "BULKSEND_RETRY_BASE_SECONDS": "0.5",
                 "BULKSEND_RETRY_CAP_SECONDS": "4",
                 "BULKSEND_MAX_TRIES": "100",
+                # Faults make campaigns fail that nothing would resume.
+                "BULKSEND_MAX_FAILED": "1",
                 "BULKSEND_RESEND_WAIT_SECONDS": "5",
                 "BULKSEND_SPOOL_DIR": str(self.folder / "spool"),
                 "BULKSEND_UPLOAD_DIR": str(self.folder / "uploads"),

@@ -38,7 +38,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
-from bulksend.limits import Ask, Grant, Permit, Spacing
+from bulksend.limits import Ask, Grant, Permit, Reported, Spacing
 from bulksend.messaging import Accepted, Answer, Evidence, Kind, NotSent, OnUnknown, Policy, Scope
 from bulksend.metrics import WorkerMetrics
 from simulator import SimulatorSettings, read_rules, run_in_thread
@@ -83,7 +83,7 @@ class NoBreaker(LocalPermits):
         outages: int = 0,
         successes: int = 0,
         probe_over: bool = False,
-    ) -> float | None:
+    ) -> Reported:
         return super().report(successes=successes)
 
 

@@ -166,6 +166,8 @@ def test_no_number_rests_in_redis_and_what_is_kept_for_recipients_goes_by_itself
     permits.pause(Scope.ACCOUNT, "900800700")
     permits.resume(Scope.ACCOUNT, "900800700")
     permits.report(slow=[(Scope.SENDER, SENDER), (Scope.ACCOUNT, "900800700")])
+    # The pace of both together: half of a half, and on its way back.
+    assert 0.25 <= permits.pace_of(SENDER) < 0.5
     until(lambda: bool(permitted(permits.ask([message(to=r, quota=1000) for r in recipients], lead_ms=0))))
     keys = list(valkey.scan_iter("*"))
     seen = b" ".join([*keys, *(everything(valkey, key) for key in keys)])

@@ -40,6 +40,8 @@ def a_campaign(
     due_in_ms: int = 0,
     key: str = "k",
     rate: float = 80.0,
+    weight: int | None = None,
+    canary: str | None = None,
 ) -> Campaign:
     with ledger.write() as tx:
         now = read_clock(tx)
@@ -58,6 +60,8 @@ def a_campaign(
             None,
             OnUnknown.HOLD,
             "t",
+            weight=weight,
+            canary=canary,
         )
         campaign, _ = campaign_creation.create_or_find(tx, new)
         planned = [
@@ -122,6 +126,36 @@ def test_a_blast_is_published_as_a_window_of_its_rate(
     assert claim_all(ledger, waiting[:300]) == 300
     relay.publish_due()
     assert len(set(ids_waiting(valkey))) == 1100
+
+
+def test_campaigns_of_a_sender_share_its_window_by_their_weights_a_job_each_in_turn(
+    ledger: Database, valkey_url: str, valkey: redis.Redis
+) -> None:
+    heavy = a_campaign(ledger, 1000, due_in_ms=-5000, key="heavy", weight=3)
+    light = a_campaign(ledger, 1000, due_in_ms=-5000, key="light")
+    a_campaign(ledger, 1000, due_in_ms=3_600_000, key="tomorrow", weight=100)
+    a_relay(ledger, valkey_url).publish_due()
+    with ledger.read() as tx:
+        found = select(messages.c.id, messages.c.campaign_id)
+        campaign_of = {str(id): str(campaign) for id, campaign in tx.execute(found)}
+    waiting = [campaign_of[id] for id in ids_waiting(valkey)]
+    assert (waiting.count(heavy.id), waiting.count(light.id)) == (600, 200)
+    # A lane is taken from its end: of the first two jobs one is of each campaign.
+    jobs = [{campaign_of[id] for id in job_ids(raw)} for raw in valkey.lrange("marketing", 0, -1)]
+    assert jobs[-2:] in ([{heavy.id}, {light.id}], [{light.id}, {heavy.id}])
+
+
+def test_what_a_canary_holds_is_not_published(ledger: Database, valkey_url: str, valkey: redis.Redis) -> None:
+    campaign = a_campaign(ledger, 300, due_in_ms=-5000, canary="1%")
+    relay = a_relay(ledger, valkey_url)
+    relay.publish_due()
+    assert ids_waiting(valkey) == []
+    relay.maintenance.run_due()
+    relay.publish_due()
+    with ledger.read() as tx:
+        found = select(messages.c.id).where(messages.c.campaign_id == campaign.id).order_by(messages.c.id)
+        first = [str(id) for id in tx.execute(found.limit(50)).scalars()]
+    assert sorted(ids_waiting(valkey)) == first
 
 
 def test_of_a_large_window_only_the_rows_after_its_end_are_read_between_two_whole_scans(

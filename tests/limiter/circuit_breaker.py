@@ -32,11 +32,16 @@ class Slowdown:
             return 1.0
         return min(1.0, self.factor + (1.0 - self.factor) * max(0.0, now_ms - self.at_ms) / CLIMB_MS)
 
-    def slow(self, now_ms: float) -> None:
-        """Halve it, unless that was done within the last second: one storm is one reason."""
+    def slow(self, now_ms: float) -> tuple[float, float] | None:
+        """Halve it, unless that was done within the last second: one storm is one reason.
+
+        Returns the part before and after, where it is less now.
+        """
         if self.factor < 1.0 and now_ms - self.at_ms < SLOW_EVERY_MS:
-            return
-        self.factor, self.at_ms = max(SLOWEST, self.now(now_ms) / 2), now_ms
+            return None
+        before = self.now(now_ms)
+        self.factor, self.at_ms = max(SLOWEST, before / 2), now_ms
+        return (before, self.factor) if self.factor < before else None
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from bulksend.limits.rules import (
     LimitRules,
     late_ms,
 )
-from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Spacing, Wait
+from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Spacing, Wait
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import LANES, Kind
 from tests.limiter.circuit_breaker import Breaker, Slowdown
@@ -174,15 +174,18 @@ class LocalPermits:
         outages: int = 0,
         successes: int = 0,
         probe_over: bool = False,
-    ) -> float | None:
+    ) -> Reported:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
             memory = self._remember(now)
-            for item in dict.fromkeys(self.hashes.field(scope, id) for scope, id in slow):
-                memory.slow.setdefault(item, Slowdown()).slow(now)
+            slowed = []
+            for item, one in {self.hashes.field(scope, id): (scope, id) for scope, id in slow}.items():
+                change = memory.slow.setdefault(item, Slowdown()).slow(now)
+                if change is not None:
+                    slowed.append(Slowed(*one, *change))
             memory.breaker.report(outages, successes, probe_over, now)
-            return memory.breaker.opened_ms()
+            return Reported(memory.breaker.opened_ms(), tuple(slowed))
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits."""

@@ -11,6 +11,7 @@ import structlog
 
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.driver_errors import log_text
+from bulksend.ledger.paces import PaceChange
 from bulksend.limits import Permits
 from bulksend.messaging import Answer, Decision, Scope, Status
 from worker.session.store import PauseOrder, Store, SuppressOrder
@@ -40,7 +41,9 @@ class DecisionEffects:
         self._in_thread = in_thread
         self._on_report = on_report
         self._streaks: dict[tuple[Scope, str], int] = {}
-        self._slow: set[tuple[Scope, str]] = set()
+        self._slow: dict[tuple[Scope, str], str] = {}
+        """Who is to send slower, and why."""
+        self._pair_waits: list[PaceChange] = []
         self._outages = 0
         self._successes = 0
         self._probe_ended = False
@@ -53,9 +56,11 @@ class DecisionEffects:
     def note(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
         """Count a decision; returns the pauses that are due now. ``apply`` them before the message is settled."""
         if decision.slow is Scope.ACCOUNT:
-            self._slow.add((Scope.ACCOUNT, self._store.account))
+            self._slow[Scope.ACCOUNT, self._store.account] = decision.error
         elif decision.slow is not None:
-            self._slow.add((Scope.SENDER, message.sender))
+            self._slow[Scope.SENDER, message.sender] = decision.error
+        if decision.pair_wait_ms is not None:
+            self._pair_waits.append(PaceChange.of_pair(message.id, decision.pair_wait_ms, decision.error))
         if decision.outage is True:
             self._outages += 1
             self._report_within(_OUTAGE_S)
@@ -105,21 +110,35 @@ class DecisionEffects:
         self._reporting = asyncio.create_task(self._report())
 
     async def _report(self) -> None:
-        slow, self._slow = sorted(self._slow), set()
+        slow, self._slow = self._slow, {}
+        changes, self._pair_waits = self._pair_waits, []
         outages, successes, probe_ended = self._outages, self._successes, self._probe_ended
         self._outages = self._successes = 0
         self._probe_ended = False
-        if not (slow or outages or successes or probe_ended):
+        if not (slow or changes or outages or successes or probe_ended):
             return
         try:
-            opened_ms = await self._in_thread(
+            reported = await self._in_thread(
                 lambda: self._permits.report(
-                    slow=slow, outages=outages, successes=successes, probe_over=probe_ended
+                    slow=sorted(slow), outages=outages, successes=successes, probe_over=probe_ended
                 )
             )
-            self._on_report(opened_ms)
+            self._on_report(reported.opened_ms)
+            changes += [
+                PaceChange.of_rate(each.scope, each.id, each.before, each.after, slow[each.scope, each.id])
+                for each in reported.slowed
+            ]
         except Exception as error:  # noqa: BLE001 - the limiter decides without this report
             log.warning("not_reported", error=log_text(error))
+        if changes:
+            await self._record(changes)
+
+    async def _record(self, changes: list[PaceChange]) -> None:
+        """Put changes of a pace on record. What the ledger does not take is in the log only."""
+        try:
+            await self._in_thread(self._store.record_paces, changes)
+        except Exception as error:  # noqa: BLE001 - the slow-down is in force all the same
+            log.warning("paces_not_recorded", count=len(changes), error=log_text(error))
 
     def _pauses_due(self, message: Claimed, decision: Decision) -> list[PauseOrder]:
         """A pause is due when ``Pause.after`` decisions in a row asked for it."""

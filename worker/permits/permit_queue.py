@@ -16,7 +16,14 @@ from bulksend.clock import ClockOffset, steady_seconds, wait_until
 from bulksend.limits import Ask, Gate, Grant, Permit, Permits, Spacing, Wait
 from bulksend.messaging.states import LANES, Kind
 from worker.permits.batch_size import BatchSize
-from worker.permits.sender_queue import Blocked, PermitFuture, PermitRequest, SenderQueue, Slot
+from worker.permits.sender_queue import (
+    Blocked,
+    PermitFuture,
+    PermitRequest,
+    SenderQueue,
+    Slot,
+    equal_weights,
+)
 
 #: A request waits at most this long in the queue for anything but a rate; else its message goes back to the ledger.
 MAX_WAIT_MS = 1500.0
@@ -97,6 +104,7 @@ class PermitQueue:
         lead_ms: Callable[[Kind], float],
         on_cold: Callable[[], None],
         capacity: Callable[[Kind], int] = lambda lane: 1_000_000,
+        weight: Callable[[str], int] = equal_weights,
         most: int = 250,
         idle_interval_s: float = IDLE_INTERVAL_S,
     ) -> None:
@@ -105,6 +113,7 @@ class PermitQueue:
         self._lead_ms = lead_ms
         self._on_cold = on_cold
         self._capacity = capacity
+        self._weight = weight
         self._most = most
         self._queues: dict[_Key, SenderQueue] = {}
         self._wake = asyncio.Event()
@@ -162,7 +171,7 @@ class PermitQueue:
         key = (ask.kind, not ask.exchange, ask.sender)
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = SenderQueue(_AHEAD_S[ask.kind])
+            queue = self._queues[key] = SenderQueue(_AHEAD_S[ask.kind], self._weight)
         return queue
 
     async def run(self) -> None:
@@ -310,7 +319,7 @@ class PermitQueue:
             if isinstance(answer, Permit):
                 at = self.clock.local_ms(answer.slot_ms) / 1000
                 request.future.set_result(Slot(at, answer, grant.now_ms))
-                self._queue_of(request.ask).move_to_end(request.ask.campaign_id)
+                self._queue_of(request.ask).count_permit(request.ask.campaign_id)
                 continue
             request.ask = request.ask.without_missed_slot()
             if not self._may_wait(answer, grant.now_ms):

@@ -1,4 +1,4 @@
-"""The permit requests of one sender and lane, its campaigns in turn (fair queueing).
+"""The permit requests of one sender and lane, its campaigns in turn by their weights (fair queueing).
 
 A sender's queue asks as one, since its campaigns share the sender's rate: if each campaign asked for the whole rate,
 most answers would be "wait". Times are the event loop's, in seconds, and passed in.
@@ -7,7 +7,9 @@ most answers would be "wait". Times are the event loop's, in seconds, and passed
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heapreplace
 from typing import Protocol
 
 from bulksend.limits import Ask, Gate, Permit
@@ -57,12 +59,28 @@ class PermitRequest:
     """When the message's time to live ends, in ``steady_seconds``."""
 
 
-class SenderQueue:
-    """The requests of one sender and lane. ``ahead_s`` is how far ahead the limiter gives the lane's slots."""
+def equal_weights(campaign_id: str) -> int:
+    """Each campaign gets as much as any other."""
+    return 1
 
-    def __init__(self, ahead_s: float) -> None:
+
+class SenderQueue:
+    """The requests of one sender and lane. ``ahead_s`` is how far ahead the limiter gives the lane's slots.
+
+    Each campaign has a virtual time, which a permit moves on by 1 / weight; the one that is furthest back is next. So a
+    campaign of weight 3 gets three permits for each one of a campaign of weight 1, while both have messages.
+    """
+
+    def __init__(self, ahead_s: float, weight: Callable[[str], int] = equal_weights) -> None:
         self._ahead_s = ahead_s
+        self._weight = weight
         self._campaigns: dict[str, deque[PermitRequest]] = {}
+        self._served: dict[str, float] = {}
+        """The virtual times, also of campaigns that have no request now."""
+        self._now = 0.0
+        """The virtual time of the campaign that got the last permit, before it."""
+        self._steps: dict[str, float] = {}
+        """How far a permit moves each campaign on, by their weights at the last ``take``."""
         self._campaign_not_before: dict[str, float] = {}
         self._not_before = 0.0
 
@@ -71,14 +89,24 @@ class SenderQueue:
 
     def add(self, request: PermitRequest) -> None:
         """Add it to the end of its campaign's queue."""
-        self._campaigns.setdefault(request.ask.campaign_id, deque()).append(request)
+        self._queue_of(request.ask.campaign_id).append(request)
 
     def put_back(self, request: PermitRequest) -> None:
         """Put it to the front of its campaign's queue. Put several back in reverse order."""
-        self._campaigns.setdefault(request.ask.campaign_id, deque()).appendleft(request)
+        self._queue_of(request.ask.campaign_id).appendleft(request)
+
+    def _queue_of(self, campaign_id: str) -> deque[PermitRequest]:
+        queue = self._campaigns.get(campaign_id)
+        if queue is None:
+            # It has no claim to what it did not ask for: it begins where the others are.
+            now = self._now
+            self._served = {id: at for id, at in self._served.items() if at > now or id in self._campaigns}
+            self._served.setdefault(campaign_id, now)
+            queue = self._campaigns[campaign_id] = deque()
+        return queue
 
     def take(self, most: int, now: float) -> list[PermitRequest]:
-        """Take one request of each campaign in turn, at most as many as the limiter can grant now."""
+        """Take requests of the campaigns in turn, at most as many as the limiter can grant now."""
         self._drop_done()
         ready = {
             id: queue
@@ -90,14 +118,20 @@ class SenderQueue:
         allowed = {id: self._grantable(queue[0].ask.campaign_rate) for id, queue in ready.items()}
         most = min(most, self._grantable(next(iter(ready.values()))[0].ask.sender_limits.rate))
         taken: list[PermitRequest] = []
-        while ready and len(taken) < most:
-            for id in list(ready)[: most - len(taken)]:
-                request = ready[id].popleft()
-                if not request.future.done():
-                    taken.append(request)
-                    allowed[id] -= 1
-                if not ready[id] or not allowed[id]:
-                    del ready[id]
+        steps = self._steps = {id: 1 / self._weight(id) for id in ready}
+        turns = [(self._served_since(id), place, id) for place, id in enumerate(ready)]
+        heapify(turns)
+        while turns and len(taken) < most:
+            at, place, id = turns[0]
+            request = ready[id].popleft()
+            if not request.future.done():
+                taken.append(request)
+                allowed[id] -= 1
+                at += steps[id]
+            if ready[id] and allowed[id]:
+                heapreplace(turns, (at, place, id))
+            else:
+                heappop(turns)
         self._drop_done()
         return taken
 
@@ -132,11 +166,16 @@ class SenderQueue:
         self._drop_done()
         return expired
 
-    def move_to_end(self, campaign_id: str) -> None:
-        """Serve the other campaigns first: one of this campaign's messages got a permit."""
-        queue = self._campaigns.pop(campaign_id, None)
-        if queue is not None:
-            self._campaigns[campaign_id] = queue
+    def count_permit(self, campaign_id: str) -> None:
+        """One of this campaign's messages got a permit: it is the others' turn."""
+        if campaign_id in self._served:
+            at = self._served_since(campaign_id)
+            self._now = max(self._now, at)
+            self._served[campaign_id] = at + self._steps.get(campaign_id, 1.0)
+
+    def _served_since(self, campaign_id: str) -> float:
+        """Its virtual time. A campaign that a rate of its own held back for long does not make up for all of it."""
+        return max(self._served[campaign_id], self._now - 1.0)
 
     def set_rate(self, campaign_id: str, rate: float | None) -> None:
         """Ask for this campaign's permits by another rate from now on."""

@@ -30,6 +30,7 @@ class CachedCampaign:
     template: ContentTemplate | None
     rate: float | None
     on_unknown: OnUnknown
+    weight: int = 1
     cap: Cap | None = None
 
 
@@ -69,7 +70,8 @@ class CampaignCache:
         for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
             cap = Audience.from_json(campaign.audience).cap
             self._campaigns[campaign.id] = CachedCampaign(
-                campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown, cap
+                *(campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown),
+                *(campaign.weight or 1, cap),
             )
             if cap is not None:
                 self._caps = {**self._caps, campaign.id: cap}
@@ -94,17 +96,24 @@ class CampaignCache:
             }
 
     def refresh(self, tx: Connection) -> dict[str, float | None]:
-        """Read the rates of active campaigns again; returns those that changed, by the campaign's id.
+        """Read rates and weights of active campaigns again; returns the rates that changed, by the campaign's id.
 
         Runs on a thread while the event loop reads.
         """
         changed: dict[str, float | None] = {}
-        for id, rate in campaigns.active_rates(tx).items():
+        for id, (rate, weight) in campaigns.active_paces(tx).items():
             cached = self._campaigns.get(id)
-            if cached is not None and cached.rate != rate:
+            if cached is None or (cached.rate, cached.weight) == (rate, weight):
+                continue
+            if cached.rate != rate:
                 changed[id] = rate
-                self._campaigns[id] = replace(cached, rate=rate)
+            self._campaigns[id] = replace(cached, rate=rate, weight=weight)
         return changed
+
+    def weight(self, id: str) -> int:
+        """A campaign's part beside the other campaigns of its sender."""
+        cached = self._campaigns.get(id)
+        return 1 if cached is None else cached.weight
 
     def caps(self, campaigns: Iterable[str]) -> dict[str, Cap]:
         """The caps of those of these campaigns that have one, by the campaign's id."""

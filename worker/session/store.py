@@ -9,7 +9,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from bulksend.failpoints import reach
-from bulksend.ledger import leases, pauses, remedies, senders
+from bulksend.ledger import leases, paces, pauses, remedies, senders
 from bulksend.ledger.claim import Claimed, claim, claimed_under
 from bulksend.ledger.database import Database
 from bulksend.ledger.release import Release, fail_claimed, release
@@ -178,6 +178,10 @@ class Store:
                 )
 
         self.database.retrying(work)
+
+    def record_paces(self, changes: Sequence[paces.PaceChange]) -> None:
+        """Record that the vendor had this worker slow down senders, the account, or pairs."""
+        self.database.retrying(lambda tx: paces.record(tx, changes, actor=self.name), patience_s=2.0)
 
     def pauses(self) -> pauses.Pauses:
         """Everything paused now. The limiter's flags are copies of it."""

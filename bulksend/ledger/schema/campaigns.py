@@ -40,6 +40,11 @@ campaigns = Table(
     Column("local_time", String(16), comment="when its messages are due by the recipients' clocks: 09:00"),
     Column("moved_from", Instant, comment="its due time before, while messages still have it"),
     Column("audience", Text, comment="cap, exclude, only, require_consent as JSON; null: none is left out"),
+    Column("canary", String(12), comment="the first slice, e.g. 1% or 200; null: none"),
+    Column("canary_state", String(12), comment="pending, sending, passed, failed or skipped"),
+    Column("held_after", Id, comment="messages with a later id stay unsent; null: none does"),
+    Column("max_failed", Float, comment="share of failures that pauses it; null: the setting's"),
+    Column("weight", Integer, comment="its part beside the sender's other campaigns; null: 1"),
     Index(None, "status"),
     partial_index(
         "ix_campaigns_moving",

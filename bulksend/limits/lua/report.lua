@@ -1,21 +1,31 @@
 -- ARGV: pair tolerance, outages, successes, whether the probe is over, then the fields to slow down.
--- The successes came before the outages. Returns when the circuit breaker opened.
+-- The successes came before the outages. Returns when the circuit breaker opened, and of each field that became slower
+-- the part of its rate that was used before and is used now.
 remember(tonumber(ARGV[1]), false)
 
-local function slowed(text)
+local changed_paces = {}
+
+local function slowed(text, field)
   local at = text and tonumber(string.match(text, '%S+ (%S+)'))
   if at and tonumber(string.match(text, '%S+')) < 1 and now - at < SLOW_EVERY_MS then return nil end
-  return string.format('%.17g', math.max(SLOWEST, factor_now(text) / 2)) .. ' ' .. written(now)
+  local before = factor_now(text)
+  local after = math.max(SLOWEST, before / 2)
+  if after < before then
+    for _, each in ipairs({field, string.format('%.17g', before), string.format('%.17g', after)}) do
+      changed_paces[#changed_paces + 1] = each
+    end
+  end
+  return string.format('%.17g', after) .. ' ' .. written(now)
 end
 
 for i = 5, #ARGV do
   local scope, tag = string.match(ARGV[i], '(%a+):(.*)')
   if scope == 'account' then
-    local text = slowed(state.slow)
+    local text = slowed(state.slow, ARGV[i])
     if text then set('slow', text) end
   else
     local key = own(scope .. ':' .. tag)
-    local text = slowed(redis.call('HGET', key, 'slow'))
+    local text = slowed(redis.call('HGET', key, 'slow'), ARGV[i])
     if text then
       redis.call('HSET', key, 'slow', text)
       redis.call('PEXPIRE', key, DAY_MS + 60000)
@@ -36,4 +46,4 @@ if outages > 0 then
   end
 end
 save_state()
-return opened_text()
+return {opened_text(), changed_paces}

@@ -47,6 +47,16 @@ from producer.uploads.forecast import forecast_here
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
 
+MaxFailed = Annotated[
+    str,
+    Field(
+        max_length=20,
+        description='Pause when more than this share of its last messages fails, "5%"; "none": never.',
+    ),
+]
+Weight = Annotated[int, Field(ge=1, le=100)]
+
+
 class CampaignBody(BaseModel):
     """The options of a campaign: those of `bulksend send` by their JSON names."""
 
@@ -101,6 +111,15 @@ class CampaignBody(BaseModel):
     encoding: str | None = Field(None, description="Encoding of a text file that is not UTF-8.")
     sheet: str | None = Field(None, description="Sheet of a workbook; default: the first.")
     again: bool = Field(False, description="Send also to those who have the same message.")
+    canary: str | None = Field(
+        None,
+        max_length=20,
+        description='Send this part first, "1%" or "200" (at least 50), and the rest when its receipts are good.',
+    )
+    max_failed: MaxFailed | None = Field(None, description="Default: the installation's.")
+    weight: Weight | None = Field(
+        None, description="Its part beside the sender's other campaigns; default: 1."
+    )
     into: str | None = Field(
         None, description="Id or name of a campaign that gets the rows it does not have."
     )
@@ -270,6 +289,8 @@ class CampaignChanges(BaseModel):
         None, description='40 or "40/s"; "none": the sender\'s rate'
     )
     send_at: Instant | None = Field(None, description="ISO 8601; only before the campaign begins.")
+    max_failed: MaxFailed | None = None
+    weight: Weight | None = Field(None, description="Its part beside the sender's other campaigns.")
     why: str | None = Field(None, max_length=500, description="The reason, for the operator log.")
 
 
@@ -295,7 +316,7 @@ class RetryBody(Reason):
 
 @router.patch("/{id}")
 def change(id: str, changes: CampaignChanges, services: ServicesDep, principal: Operator) -> dict[str, Any]:
-    """Change the name, rate or due time of a campaign while it runs. Workers heed a new rate within about a second."""
+    """Change a campaign while it runs. Workers heed a new rate within about a second."""
     _check(services, principal, id)
     return campaign_settings.change(
         services.database,
@@ -304,6 +325,8 @@ def change(id: str, changes: CampaignChanges, services: ServicesDep, principal: 
         name=changes.name,
         rate=_rate_text(changes.rate),
         send_at=changes.send_at,
+        max_failed=changes.max_failed,
+        weight=changes.weight,
         why=changes.why,
         timezone=services.settings.timezone,
     )
@@ -323,6 +346,14 @@ def resume(
 ) -> Response:
     """Go on where it was paused; no recipient is skipped or repeated."""
     return _act(services, principal, once, id, Act.RESUME, body)
+
+
+@router.post("/{id}/unschedule")
+def unschedule(
+    id: str, services: ServicesDep, principal: Operator, once: Once, body: Reason | None = None
+) -> Response:
+    """Take it off its schedule, before it begins. A PATCH with `send_at` schedules it again."""
+    return _act(services, principal, once, id, Act.UNSCHEDULE, body)
 
 
 @router.post("/{id}/cancel")

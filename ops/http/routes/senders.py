@@ -14,7 +14,13 @@ from bulksend.messaging.units import parse_rate
 from bulksend.operations.access import Principal
 from bulksend.operations.json_shape import masked_words, to_json
 from bulksend.operations.limiter import set_flag
-from bulksend.operations.senders import change_sender, get_sender, list_senders, set_paused, show_account
+from bulksend.operations.senders import (
+    change_sender,
+    list_senders,
+    set_paused,
+    show_account,
+    show_sender,
+)
 from ops.http.argument_formats import Phone, Quota, RatePerSecond, RateText
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.services import Operator, Services, ServicesDep, Viewer
@@ -55,8 +61,8 @@ def get_senders(services: ServicesDep, principal: Viewer) -> dict[str, Any]:
 
 @router.get("/senders/{phone}")
 def get_one(phone: Phone, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
-    """One sender: its limits, and whether it is paused."""
-    found = to_json(get_sender(services.database, _digits(services, phone)))
+    """One sender: its limits, whether it is paused, and its pace: less than 1 after the vendor throttled it."""
+    found = show_sender(services.settings, services.database, _digits(services, phone))
     return found if principal.sees_numbers else masked_words(found)
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from bulksend.ledger import campaign_settings, campaign_timeline, counters
+from bulksend.messaging.units import NEVER_MS
 from bulksend.operations.access import Role
 from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.http.test_campaigns_posted import OPTIONS, SENDER, rows
@@ -149,6 +150,51 @@ def test_a_campaign_by_the_recipients_clocks_is_due_at_each_of_them_and_does_not
     assert api.post("/v1/campaigns", {**same, "local_time": "09:00"}).status_code == 202
     assert api.post("/v1/campaigns", {**same, "local_time": "09:00"}).json()["repeated"]
     assert api.post("/v1/campaigns", {**same, "local_time": "10:00"}).status_code == 422
+
+
+def test_an_unscheduled_campaign_waits_for_a_time_and_does_not_expire(api: Any) -> None:
+    own_time = rows(1, first=50)[0] | {"send_at": "2032-01-01T00:00:00Z"}
+    id = post(api, rows=[*rows(5), own_time], send_at=LATER, ttl_seconds=3600)
+    before = due_times(api, id)
+    answer = api.post(f"/v1/campaigns/{id}/unschedule", {"why": "not yet"})
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["status"], answer.json()["changed"]) == ("paused", True)
+    shown = api.get(f"/v1/campaigns/{id}").json()
+    assert (shown["due_at"], shown["status"]) == (None, "paused")
+    assert "campaigns set ID --at TIME" in shown["pause_why"]
+    assert [act["act"] for act in shown["acts"]][-2:] == ["unschedule", "pause"]
+    # A row with a time of its own keeps it; the others are due at no time, and their end is as far.
+    (_, usual), own = sorted(before)[0], sorted(before)[1]
+    assert usual is not None
+    assert due_times(api, id) == {(NEVER_MS, NEVER_MS + 3_600_000), own}
+    again = api.post(f"/v1/campaigns/{id}/unschedule")
+    assert (again.json()["changed"], again.json()["why_not"]) == (False, "the campaign is not scheduled")
+    resumed = api.post(f"/v1/campaigns/{id}/resume")
+    assert (resumed.status_code, resumed.json()["code"]) == (409, "wrong_state")
+    assert f"campaigns set {id} --at" in resumed.json()["detail"]
+
+    moved = api.request("PATCH", f"/v1/campaigns/{id}", json={"send_at": LATER})
+    assert (moved.status_code, moved.json()["status"]) == (200, "running"), moved.text
+    assert due_times(api, id) == before
+
+
+def test_a_campaign_that_has_begun_is_not_unscheduled(api: Any) -> None:
+    answer = api.post(f"/v1/campaigns/{post(api)}/unschedule")
+    assert (answer.status_code, answer.json()["code"]) == (409, "wrong_state")
+
+
+def test_weight_and_limit_of_failures_are_given_shown_and_changed(api: Any) -> None:
+    id = post(api, weight=3, max_failed="20%", canary="1%")
+    shown = api.get(f"/v1/campaigns/{id}").json()
+    assert (shown["weight"], shown["max_failed"]) == (3, "20%")
+    assert (shown["canary"], shown["canary_state"]) == ("1%", "pending")
+    assert any(text.startswith("canary: ") for text in shown["stopped_by"])
+    changed = api.request("PATCH", f"/v1/campaigns/{id}", json={"weight": 1, "max_failed": "none"})
+    assert (changed.json()["weight"], changed.json()["max_failed"]) == (1, "none")
+    for wrong in ({"weight": 0}, {"weight": 101}, {"max_failed": "many"}):
+        assert api.request("PATCH", f"/v1/campaigns/{id}", json=wrong).status_code == 422, wrong
+    refused = api.post("/v1/campaigns", {**OPTIONS, "rows": rows(1), "canary": "7"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "canary")
 
 
 @ON_ONE_DATABASE

@@ -41,6 +41,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("PATCH", "/v1/campaigns/{id}"): Role.OPERATOR,
     ("POST", "/v1/campaigns/{id}/pause"): Role.OPERATOR,
     ("POST", "/v1/campaigns/{id}/resume"): Role.OPERATOR,
+    ("POST", "/v1/campaigns/{id}/unschedule"): Role.OPERATOR,
     ("POST", "/v1/campaigns/{id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/campaigns/{id}/retry"): Role.OPERATOR,
     ("GET", "/v1/campaigns/{id}/refusals"): Role.VIEWER,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bulksend.ledger import audit, counters
+from bulksend.ledger.ids import LOWEST
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, NotSent, Unknown
 from bulksend.messaging.plan import RefusedRow
@@ -201,6 +202,17 @@ def deleted_while_unknown(desk: Any) -> str:
     return str(campaign)
 
 
+def sent_before_its_canary_passed(desk: Any) -> str:
+    id = accepted(desk)
+    desk.sql(
+        "UPDATE campaigns SET canary = '1%', canary_state = 'sending', held_after = :lowest"
+        " WHERE id = (SELECT campaign_id FROM messages WHERE CAST(id AS text) = :id)",
+        lowest=LOWEST,
+        id=id,
+    )
+    return id
+
+
 BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("conservation", a_row_counted_that_came_to_nothing),
     ("nothing lost", a_message_gone),
@@ -233,6 +245,7 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ),
     ("nothing forgotten", waiting_in_a_finished_campaign),
     ("never late", posted_late),
+    ("canary first", sent_before_its_canary_passed),
     ("codes wiped", a_code_left_behind),
     ("lapsed leases rescued", held_by_the_dead),
     ("lapsed leases rescued", held_by_no_lease),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 import redis
 
-from bulksend.ledger import failed_receipts, operator_log, pauses, receipts, remedies, suppressions
+from bulksend.errors import LedgerUnreachable
+from bulksend.ledger import failed_receipts, operator_log, paces, pauses, receipts, remedies, suppressions
+from bulksend.ledger.paces import PaceChange
 from bulksend.ledger.receipts import Receipt
+from bulksend.limits import Reported, Slowed
 from bulksend.messaging.outcome import Accepted, Evidence, Scope, Suppress
 from producer.receipt_effects import AT_ONCE, SLOW_FRESH_MS, ReceiptEffects
 from tests.integration.ledger.conftest import SENDER, Desk
@@ -205,10 +208,12 @@ class Told:
         self.slow: list[tuple[Scope, str]] = []
         self.away = False
 
-    def report(self, *, slow: Iterable[tuple[Scope, str]]) -> None:
+    def report(self, *, slow: Iterable[tuple[Scope, str]]) -> Reported:
         if self.away:
             raise redis.ConnectionError("away")
+        slow = list(slow)
         self.slow += slow
+        return Reported(slowed=tuple(Slowed(scope, id, 1.0, 0.5) for scope, id in slow))
 
 
 @pytest.mark.parametrize(
@@ -231,6 +236,29 @@ def test_a_code_of_throttling_slows_down_as_in_a_reply(desk: Any, code: str, slo
         effects.slow_down()
     assert told.slow == slower
     assert desk.read(pauses.current).senders == set()
+
+
+def test_a_slow_down_is_recorded_once_also_when_the_ledger_was_away(desk: Any) -> None:
+    away = [True]
+
+    def record(changes: Sequence[PaceChange]) -> None:
+        if away[0]:
+            raise LedgerUnreachable("away")
+        desk.write(paces.record, changes, actor="receipts")
+
+    effects = ReceiptEffects("default", Told, record)
+    ((_, message_id),) = accepted(desk)
+    failed(desk, message_id, "#130429")
+    desk.write(effects.act)
+    with pytest.raises(LedgerUnreachable):
+        effects.slow_down()
+    away[0] = False
+    for _ in range(2):
+        effects.slow_down()
+    (act,) = desk.read(paces.newest, [SENDER], "default")
+    assert (act.actor, act.act, act.subject) == ("receipts", "slow", SENDER)
+    assert (act.before, act.after) == ({"pace": 1.0}, {"pace": 0.5})
+    assert "#130429" in act.why
 
 
 def test_an_old_receipt_slows_nothing_down(desk: Any) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from bulksend.errors import InvalidValue, SenderNotFound
-from bulksend.ledger import operator_log
+from bulksend.ledger import operator_log, paces
 from bulksend.ledger.database import Database
 from bulksend.messaging.outcome import Scope
 from bulksend.operations.json_shape import to_json
-from bulksend.operations.senders import change_sender, list_senders, parse_quota, set_paused
+from bulksend.operations.senders import change_sender, list_senders, parse_quota, set_paused, show_sender
+from bulksend.settings import Settings
 
 PHONE = "15550100100"
 
@@ -110,3 +111,24 @@ def test_a_quota_is_a_whole_number_or_none() -> None:
     for text in ("many", "0", "-1", "1.5", "²"):
         with pytest.raises(InvalidValue, match="quota: must be a whole number"):
             parse_quota(text, field="quota")
+
+
+def test_a_sender_is_shown_with_the_changes_of_its_pace(ledger: Database, sender: str) -> None:
+    of = Settings.from_env({"DATABASE_URL": "sqlite:///unused.db"})
+    changes = [
+        paces.PaceChange.of_rate(Scope.SENDER, sender, 1.0, 0.5, "too fast (#130429)"),
+        paces.PaceChange.of_rate(Scope.ACCOUNT, of.account(), 0.8, 0.4, "too fast (HTTP 429)"),
+        paces.PaceChange.of_rate(Scope.SENDER, "15550100199", 1.0, 0.5, "another sender"),
+    ]
+    with ledger.write() as tx:
+        paces.record(tx, changes, actor="host:1")
+    shown = show_sender(of, ledger, sender)
+    assert (shown["phone"], shown["rate"]) == (sender, 80.0)
+    # Without Redis the pace now is not known; what changed it is on record.
+    assert shown["pace"] is None
+    assert {(each["scope"], each["before"]["pace"], each["after"]["pace"]) for each in shown["slowed"]} == {
+        ("sender", 1.0, 0.5),
+        ("account", 0.8, 0.4),
+    }
+    with pytest.raises(SenderNotFound):
+        show_sender(of, ledger, "15550100177")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ from bulksend.ledger.settle import Settlement, settle
 from bulksend.ledger.write_ahead import Opening, open_attempts
 from bulksend.limits import Ask, Gate, Permit, RedisPermits, SenderLimits
 from bulksend.messaging import Evidence, Kind, NotSent, OnUnknown, Outcome, Refused, Scope, Status, Unknown
+from bulksend.messaging.canary import CanaryState
 from bulksend.operations.why import Why, explain
 
 SENDER = "8615000579987"
@@ -111,6 +113,19 @@ def test_after_a_failed_attempt_it_waits_for_its_backoff(ledger: Database) -> No
     why = ask(ledger, id)
     assert (why.status, why.gate, why.earliest) == ("retry", "backoff", now + 90_000)
     assert "the connection was refused" in why.why
+
+
+def test_a_message_behind_a_canary_is_held_by_it(ledger: Database) -> None:
+    _, ids = a_campaign(ledger, count=2)
+    a_worker(ledger)
+    first, last = sorted(ids)
+    with ledger.write() as tx:
+        tx.execute(
+            update(campaigns_table).values(canary="1%", canary_state=CanaryState.SENDING, held_after=first)
+        )
+    assert ask(ledger, first).gate != "canary"
+    why = ask(ledger, last)
+    assert (why.gate, why.earliest) == ("canary", None)
 
 
 @pytest.mark.parametrize("gate", [Gate.PAIR_RATE, Gate.QUOTA, Gate.OUTAGE, Gate.QUIET_HOURS])
@@ -332,6 +347,16 @@ def test_the_limiters_gates_are_named_as_they_are_now(
     _wait_out(permits, [_an_ask(f"1202555{n:04d}") for n in range(100, 180)])
     gates = {why.gate for why in [ask(ledger, id, permits)]} | {o.gate for o in ask(ledger, id, permits).also}
     assert "sender_rate" in gates
+
+    # Throttled by the vendor, the sender uses half of its rate.
+    permits.report(slow=[(Scope.SENDER, SENDER)])
+    assert 0.5 <= permits.pace_of(SENDER) < 0.7
+    _wait_out(permits, [_an_ask(f"1202555{n:04d}") for n in range(180, 260)])
+    why = ask(ledger, id, permits)
+    told = {holding.gate: holding.why for holding in (why, *why.also)}
+    assert re.search(
+        r"the vendor throttled its sender, which uses \d\d% of its rate now", told["sender_rate"]
+    )
     ledger.close()
 
 

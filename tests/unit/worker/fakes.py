@@ -16,6 +16,7 @@ from bulksend.errors import LedgerUnreachable
 from bulksend.gateway import SendOrder, StartSignal
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.leases import Rescued
+from bulksend.ledger.paces import PaceChange
 from bulksend.ledger.pauses import Pauses
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
@@ -142,6 +143,7 @@ class MemoryStore(Store):
         self.calls = calls or Calls()
         self.rows = {message.id: Row(message) for message in messages}
         self.settlements: list[Settlement] = []
+        self.paces: list[PaceChange] = []
         self.refused: set[str] = set()
         """Messages whose attempts it does not open."""
         self.away: set[str] = set()
@@ -234,6 +236,10 @@ class MemoryStore(Store):
         for order in orders:
             self.calls.note("suppress", order.recipient)
 
+    def record_paces(self, changes: Sequence[PaceChange]) -> None:
+        self._reach("record_paces")
+        self.paces += changes
+
     def changed_rates(self) -> dict[str, float | None]:
         return {}
 
@@ -257,6 +263,9 @@ class MemoryCampaigns(CampaignCache):
 
     def campaign(self, id: str) -> CachedCampaign:
         return CachedCampaign(id, None, None, OnUnknown.HOLD)
+
+    def weight(self, id: str) -> int:
+        return 1
 
     def sender_limits(self, sender: str) -> SenderLimits:
         return self.limits

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from bulksend.limits import Reported
 from bulksend.messaging import Decision, Pause, Scope, Status, Suppress
 from tests.limiter.local_permits import LocalPermits
 from tests.unit.worker.fakes import ACCEPTED, SENDER, MemoryStore, VirtualTimeLoop, a_message, run
@@ -37,7 +38,7 @@ class Reports(LocalPermits):
         outages: int = 0,
         successes: int = 0,
         probe_over: bool = False,
-    ) -> float | None:
+    ) -> Reported:
         self.reports.append((self._loop.time(), outages, successes, probe_over))
         return super().report(slow=slow, outages=outages, successes=successes, probe_over=probe_over)
 
@@ -181,5 +182,48 @@ def test_the_end_of_a_probe_is_reported_at_once() -> None:
         rig.effects.end_probe()
         await asyncio.sleep(1.0)
         assert rig.limiter.reports == [(began, 0, 0, True)]
+
+    run(main)
+
+
+def test_a_throttle_is_recorded_as_the_change_of_pace_that_it_made() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        rig = Rig(loop)
+        slower = a_decision(Status.RETRY, slow=Scope.SENDER, error="too fast (#130429)")
+        for _ in range(3):
+            rig.effects.note(MESSAGE, slower)
+        await asyncio.sleep(0.5)
+        # Within a second it is the same storm: the pace does not change again.
+        rig.effects.note(MESSAGE, slower)
+        await asyncio.sleep(0.2)
+        (change,) = rig.store.paces
+        assert (change.scope, change.subject, change.why) == ("sender", SENDER, "too fast (#130429)")
+        assert (change.before, change.after) == ({"pace": 1.0}, {"pace": 0.5})
+
+    run(main)
+
+
+def test_the_wait_of_a_pair_is_recorded_under_its_message() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        rig = Rig(loop)
+        rig.effects.note(MESSAGE, a_decision(Status.RETRY, pair_wait_ms=4000, error="too many (#131056)"))
+        await asyncio.sleep(0.5)
+        (change,) = rig.store.paces
+        assert (change.scope, change.subject) == ("message", MESSAGE.id)
+        assert (change.before, change.after) == ({}, {"wait_seconds": 4.0})
+
+    run(main)
+
+
+def test_a_ledger_that_does_not_take_a_change_of_pace_stops_nothing() -> None:
+    async def main(loop: VirtualTimeLoop) -> None:
+        rig = Rig(loop)
+        rig.store.away = {"record_paces"}
+        rig.effects.note(MESSAGE, a_decision(Status.RETRY, slow=Scope.SENDER, error="too fast"))
+        await asyncio.sleep(0.5)
+        assert rig.store.paces == []
+        rig.effects.note(MESSAGE, a_decision(Status.ACCEPTED, outage=False))
+        await asyncio.sleep(0.5)
+        assert len(rig.limiter.reports) == 2
 
     run(main)

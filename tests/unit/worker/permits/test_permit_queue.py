@@ -11,7 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bulksend.limits import Ask, Gate, Grant, Paused, Permit, Permits, SenderLimits, Spacing, Wait
+from bulksend.limits import (
+    Ask,
+    Gate,
+    Grant,
+    Paused,
+    Permit,
+    Permits,
+    Reported,
+    SenderLimits,
+    Spacing,
+    Wait,
+)
 from bulksend.messaging import Kind, Scope
 from worker.permits.permit_queue import (
     BATCH_INTERVAL_S,
@@ -68,8 +79,8 @@ class ScriptedPermits:
         outages: int = 0,
         successes: int = 0,
         probe_over: bool = False,
-    ) -> float | None:
-        return None
+    ) -> Reported:
+        return Reported()
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         return

@@ -72,7 +72,7 @@ def test_a_campaign_that_got_a_permit_comes_after_the_others(campaigns: Campaign
     for campaign in "abc":
         campaigns.add(campaign, 5)
     taken = campaigns.queue.take(3, 0.0)
-    campaigns.queue.move_to_end("a")
+    campaigns.queue.count_permit("a")
     for one in reversed(taken[1:]):
         campaigns.queue.put_back(one)
     assert names(campaigns.queue.take(3, 0.0)) == ["b0", "c0", "a1"]
@@ -139,3 +139,63 @@ def test_waiting_requests_ask_by_a_new_rate_of_their_campaign_at_once(campaigns:
     assert {one.ask.campaign_rate for one in taken} == {50.0}
     assert len(taken) == 7
     campaigns.queue.set_rate("c", 1.0)
+
+
+def grants(queue: SenderQueue, count: int, *, at_once: int = 1) -> dict[str, int]:
+    """How many of ``count`` permits each campaign gets, if the limiter gives ``at_once`` a call of more requests."""
+    got: dict[str, int] = {}
+    while sum(got.values()) < count:
+        taken = queue.take(12, 0.0)
+        for one in taken[:at_once]:
+            id = one.ask.campaign_id
+            got[id] = got.get(id, 0) + 1
+            queue.count_permit(id)
+        for one in reversed(taken[at_once:]):
+            queue.put_back(one)
+    return got
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 12])
+def test_campaigns_get_permits_in_the_proportion_of_their_weights(
+    loop: asyncio.AbstractEventLoop, at_once: int
+) -> None:
+    weights = {"a": 3, "b": 1, "c": 1}
+    campaigns = Campaigns(loop, SenderQueue(0.1, weights.__getitem__))
+    for campaign in weights:
+        campaigns.add(campaign, 400)
+    got = grants(campaigns.queue, 300, at_once=at_once)
+    assert got["a"] == pytest.approx(180, abs=3)
+    assert got["b"] == pytest.approx(60, abs=3)
+
+
+def test_a_campaign_that_comes_later_does_not_make_up_for_the_time_before(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    campaigns = Campaigns(loop, SenderQueue(0.1))
+    campaigns.add("old", 400)
+    grants(campaigns.queue, 100)
+    campaigns.add("new", 400)
+    got = grants(campaigns.queue, 100)
+    assert got["new"] == pytest.approx(50, abs=1)
+
+
+def test_a_new_weight_takes_hold_of_what_waits(loop: asyncio.AbstractEventLoop) -> None:
+    weights = {"a": 1, "b": 1}
+    campaigns = Campaigns(loop, SenderQueue(0.1, weights.__getitem__))
+    for campaign in weights:
+        campaigns.add(campaign, 400)
+    assert grants(campaigns.queue, 100)["a"] == pytest.approx(50, abs=1)
+    weights["a"] = 4
+    assert grants(campaigns.queue, 100)["a"] == pytest.approx(80, abs=1)
+
+
+def test_a_campaign_that_its_own_rate_held_back_does_not_make_up_for_it(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    campaigns = Campaigns(loop, SenderQueue(0.1))
+    campaigns.add("slow", 400)
+    campaigns.add("fast", 400)
+    campaigns.queue.defer_campaign("slow", 5.0)
+    assert grants(campaigns.queue, 100) == {"fast": 100}
+    campaigns.queue.set_rate("slow", None)
+    assert grants(campaigns.queue, 40)["slow"] == pytest.approx(20, abs=2)
