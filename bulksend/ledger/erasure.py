@@ -1,7 +1,8 @@
 """Erase a person from the rows of the ledger. ``person_columns.py`` says what each column may hold.
 
 What remains of a message: its status, times, codes and attempts, by which counts and audit still hold. A suppression
-and the acts on it go on under a keyed hash, and so does a consent: it is proof of what was sent before. Each function may be repeated.
+and the acts on it go on under a keyed hash, and so does a consent: it is proof of what was sent before. Each function
+may be repeated.
 """
 
 from __future__ import annotations

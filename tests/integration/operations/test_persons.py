@@ -197,8 +197,9 @@ def test_a_person_is_erased_everywhere_and_the_suppression_still_works(
     assert done.as_json()["complete"] is True
     assert left_in(desk, tmp_path) == []
     assert done.erased | {"acts": 0, "texts": 0} == {
-        "messages": 3, "attempts": 2, "receipts": 2, "cancelled": 1, "inbound": 1, "suppressions": 1, "consents": 1, "acts": 0,
-        "callbacks": 1, "webhooks": 1, "orphans": 0, "contents_of_others": 0, "texts": 0, "exports": 2, "uploads": 1,
+        "messages": 3, "attempts": 2, "receipts": 2, "cancelled": 1, "inbound": 1, "suppressions": 1,
+        "consents": 1, "acts": 0, "callbacks": 1, "webhooks": 1, "orphans": 0, "contents_of_others": 0,
+        "texts": 0, "exports": 2, "uploads": 1,
     }  # fmt: skip
     assert [path.suffix for path in Path(places.export_dir).iterdir()] == [".jsonl"]
     # Counts, audit and other people stay as they were.
