@@ -27,7 +27,7 @@ from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.migrate import migrate
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
-from bulksend.messaging.audience import Audience, Cap, PeopleOf
+from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf
 from bulksend.settings import Settings
 from ops.local.postgres import EmbeddedPostgres
 from producer.intake import Intake, tune_interpreter
@@ -60,14 +60,14 @@ def rows(first: int, many: int, step: int = 1) -> Iterator[RawRow]:
 
 
 def take(
-    intake: Intake, first: int, many: int, *, step: int = 1, audience: Audience | None = None
+    intake: Intake, first: int, many: int, *, step: int = 1, exclusions: Exclusions | None = None
 ) -> IntakeReport:
     """Take a campaign of these people in."""
     template = compile_content(MessageType.TEXT, CONTENT)
     new = NewCampaign(
         key=new_id(), name=new_id(), kind=Kind.MARKETING, sender=SENDER, type="text", content=template.to_json(),
         source_hash=new_id(), source_name="bench", due_at=0, ttl_ms=None, rate=None, on_unknown=OnUnknown.HOLD,
-        created_by="bench", audience=None if audience is None else audience.to_json(),
+        created_by="bench", exclusions=None if exclusions is None else exclusions.to_json(),
     )  # fmt: skip
 
     def read(after: int) -> Iterator[RawRow]:
@@ -95,7 +95,7 @@ def measure(backend: str, many: int, rounds: int, earlier: float) -> None:
         migrate(database)
         intake = Intake.from_settings(settings, database)
         spring = take(intake, 0, 2 * rounds * many, step=round(1 / earlier)).campaign_id
-        audience = Audience(cap=Cap(2, 7 * DAY_MS), exclude=(PeopleOf(spring),))
+        exclusions = Exclusions(cap=Cap(2, 7 * DAY_MS), exclude=(PeopleOf(spring),))
         seconds: dict[bool, list[float]] = {False: [], True: []}
         cpu: dict[bool, list[float]] = {False: [], True: []}
         left_out: dict[str, int] = {}
@@ -106,7 +106,7 @@ def measure(backend: str, many: int, rounds: int, earlier: float) -> None:
             if asks:
                 cool_down(database, first, many)
             began, used = time.perf_counter(), time.process_time()
-            report = take(intake, first, many, audience=audience if asks else None)
+            report = take(intake, first, many, exclusions=exclusions if asks else None)
             seconds[asks].append(time.perf_counter() - began)
             cpu[asks].append(time.process_time() - used)
             if asks:

@@ -28,8 +28,8 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.argument_naming import as_python_argument
-from bulksend.messaging.audience import read_audience
 from bulksend.messaging.canary import parse_canary
+from bulksend.messaging.exclusions import read_exclusions
 from bulksend.messaging.failure_share import parse_max_failed
 from bulksend.messaging.local_time import parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
@@ -205,7 +205,7 @@ class Producer:
             on_unknown=parse_choice(OnUnknown, on_unknown or OnUnknown.HOLD, field="on_unknown"),
             created_by=self._created_by,
             timezone=self._timezone,
-            audience=read_audience(
+            exclusions=read_exclusions(
                 message_kind,
                 cap=cap,
                 exclude=exclude,
@@ -223,7 +223,7 @@ class Producer:
                 on_unknown=on_unknown,
                 name=None if into is not None else name,
                 key=key,
-                audience={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
+                exclusions={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
                 canary=canary,
                 max_failed=max_failed,
                 weight=weight,

@@ -24,11 +24,11 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
-from bulksend.messaging.audience import Audience, read_audience
 from bulksend.messaging.canary import parse_canary
 from bulksend.messaging.column_names import ALIASES, RESERVED, clean_name, normal_name
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.data_quality import merge_tag_notes
+from bulksend.messaging.exclusions import Exclusions, read_exclusions
 from bulksend.messaging.failure_share import parse_max_failed
 from bulksend.messaging.local_time import LocalTime, parse_local_time
 from bulksend.messaging.plan import RefusedRow, checked_key
@@ -69,7 +69,7 @@ class FilePlan:
     ttl_ms: int | None
     rate: float | None
     on_unknown: OnUnknown
-    audience: Audience
+    exclusions: Exclusions
     given_key: str | None
     digest: Future[str]
     """The hash of file, content and sender. Another thread computes it, which takes long for a large file."""
@@ -159,7 +159,7 @@ class FilePlan:
             created_by=self.created_by,
             id=self.campaign_id,
             timezone=self.timezone,
-            audience=self.audience.to_json(),
+            exclusions=self.exclusions.to_json(),
             local_time=None if self.local_time is None else str(self.local_time),
             given=self.given,
             naming=self.naming,
@@ -261,7 +261,7 @@ def plan_file(
             on_unknown=on_unknown,
             name=name,
             key=key,
-            audience={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
+            exclusions={"cap": cap, "exclude": exclude, "only": only, "require_consent": require_consent},
             canary=canary,
             max_failed=max_failed,
             weight=weight,
@@ -272,7 +272,7 @@ def plan_file(
         ttl_ms=None if ttl is None else parse_duration_ms(ttl, field=naming("ttl")),
         rate=None if rate is None else parse_rate(rate, field=naming("rate")),
         on_unknown=parse_choice(OnUnknown, on_unknown or "hold", field=naming("on_unknown")),
-        audience=read_audience(
+        exclusions=read_exclusions(
             message_kind,
             cap=cap,
             exclude=exclude,

@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import (
-    audiences,
     campaign_creation,
     campaigns,
     consents,
     continuation,
+    exclusions,
     senders,
     sent_before,
     suppressions,
@@ -32,7 +32,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.intake import no_consent
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.messaging import Kind, canonical_number
-from bulksend.messaging.audience import Audience
+from bulksend.messaging.exclusions import Exclusions
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import (
@@ -230,7 +230,7 @@ class LedgerState:
     alike: Sequence[Campaign] = ()
     repeats: Campaign | None = None
     continues: Continuation | None = None
-    audience: str | None = None
+    exclusions: str | None = None
     """Whom the campaign leaves out, with the ids of the campaigns that it names."""
     notes: Sequence[str] = ()
 
@@ -243,19 +243,19 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
             raise InvalidInput(
                 f"{plan.naming('into')}: there is no ledger yet, and so no campaign {plan.into!r}"
             )
-        if named := [*plan.audience.exclude, *plan.audience.only]:
-            option = plan.naming("exclude" if plan.audience.exclude else "only")
+        if named := [*plan.exclusions.exclude, *plan.exclusions.only]:
+            option = plan.naming("exclude" if plan.exclusions.exclude else "only")
             raise InvalidInput(f"{option}: there is no ledger yet, and so no campaign {named[0].campaign!r}")
         check_due(plan.campaign(now_ms), now_ms)
-        return LedgerState(now_ms, audience=plan.audience.to_json())
+        return LedgerState(now_ms, exclusions=plan.exclusions.to_json())
     senders.check_spelling(tx, plan.sender, plan.naming("sender"))
     now_ms = read_clock(tx)
     state = LedgerState(now_ms)
     record = senders.by_phones(tx, [plan.sender]).get(plan.sender)
     if record is not None:
         state.rate, state.quota = record.rate, record.quota
-    new = audiences.resolved(tx, plan.campaign(now_ms))
-    state.audience = new.audience
+    new = exclusions.resolved(tx, plan.campaign(now_ms))
+    state.exclusions = new.exclusions
     if plan.into is not None:
         state.continues = way = continuation.plan_continuation(tx, plan.into, new)
         state.alike = [
@@ -264,7 +264,7 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
             *campaign_creation.with_same_content(tx, new),
         ]
         state.notes = continuation.rest_notes(tx, way, way.into)
-        state.audience = way.new.audience if way.into is None else way.into.audience
+        state.exclusions = way.new.exclusions if way.into is None else way.into.exclusions
         if way.into is None:
             check_due(way.new, now_ms)
             _check_template(tx, way.new)
@@ -301,17 +301,17 @@ def _count(
                     having |= sent_before.already_stored(tx, made.continues.into, messages)
     made.found.update(having.values())
     new = [m for n, m in enumerate(messages) if made.continues is None or n not in having]
-    audience = Audience.from_json(state.audience)
+    requires_consent = Exclusions.from_json(state.exclusions).require_consent
     reasons: Collection[str] = ()
     left_out: Mapping[int, str] = {}
     with nullcontext() if database is None else database.read() as tx:
-        if audience.require_consent:
+        if requires_consent:
             new = _agreed(made, tx, new)
         if tx is not None and new:
             first_due = max(state.now_ms, min(message.due_at for message in new))
             reasons = suppressions.reasons_for(tx, [message.recipient for message in new], kind, at=first_due)
-            if state.audience is not None:
-                left_out = audiences.left_out(tx, state.audience, new, reasons, state.now_ms)
+            if state.exclusions is not None:
+                left_out = exclusions.left_out(tx, state.exclusions, new, reasons, state.now_ms)
     for n, message in enumerate(new):
         made.messages += 1
         if message.recipient in reasons:

@@ -17,11 +17,11 @@ from bulksend.broker import batches
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import reach
 from bulksend.ledger import (
-    audiences,
     campaign_control,
     campaign_creation,
     campaigns,
     continuation,
+    exclusions,
     message_rows,
     senders,
     sent_before,
@@ -114,13 +114,13 @@ class Intake:
         includes people who have the same message of another campaign.
 
         Raises SamePeople when some have it and neither is given; CampaignNotFound for an unknown campaign of the
-        audience; InvalidInput when the key belongs to a campaign of other rows, content or options, when the due time
+        exclusions; InvalidInput when the key belongs to a campaign of other rows, content or options, when the due time
         is long past, or when one-time codes cannot be encrypted; IntakeInterrupted when the campaign is cancelled or
         taken over meanwhile.
         """
         self.check_can_store(new.kind)
         with self.database.read() as tx:
-            new = audiences.resolved(tx, new)
+            new = exclusions.resolved(tx, new)
         source = IntakeRequest(rows, new, template, default_region, timezone, self.rules)
         if into is not None:
             return self._finish(self._continue(into, source), max_refused)
@@ -162,7 +162,7 @@ class Intake:
     def create(self, tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
         """The campaign without its rows, and whether its sender is new. Raises InvalidInput as ``create_or_find``."""
         new_sender = senders.register(tx, new.sender, rate=self.default_rate)
-        campaign, _ = campaign_creation.create_or_find(tx, audiences.resolved(tx, new))
+        campaign, _ = campaign_creation.create_or_find(tx, exclusions.resolved(tx, new))
         return campaign, new_sender
 
     def _begin(self, new: NewCampaign) -> tuple[Campaign, bool, int]:
@@ -342,7 +342,7 @@ class Intake:
         with self.database.read() as tx:
             campaign = campaigns.get(tx, report.campaign_id)
             refused = list(campaigns.refused_rows(tx, campaign.id, max_refused))
-            by_rule = audiences.left_out_by_rule(tx, campaign.id) if campaign.suppressed else {}
+            by_rule = exclusions.left_out_by_rule(tx, campaign.id) if campaign.suppressed else {}
         report.rows = campaign.rows_read
         report.messages, report.duplicates = campaign.messages, campaign.duplicates
         report.suppressed, report.refused_count = campaign.suppressed, campaign.refused
@@ -372,12 +372,12 @@ def arguments_given(
     name: object,
     key: object,
     local_time: object,
-    audience: Mapping[str, object],
+    exclusions: Mapping[str, object],
     canary: object = None,
     max_failed: object = None,
     weight: object = None,
 ) -> dict[str, str]:
-    """The arguments that are given: column of the campaign -> name of the argument; one of those of ``audience``."""
+    """The arguments that are given: column of the campaign -> name of the argument; one of those of ``exclusions``."""
     asked = {
         "due_at": ("at", at),
         "local_time": ("local_time", local_time),
@@ -391,8 +391,8 @@ def arguments_given(
         "weight": ("weight", weight),
     }
     given = {column: argument for column, (argument, value) in asked.items() if value is not None}
-    of_audience = next((argument for argument, value in audience.items() if value), None)
-    return given if of_audience is None else given | {"audience": of_audience}
+    of_exclusions = next((argument for argument, value in exclusions.items() if value), None)
+    return given if of_exclusions is None else given | {"exclusions": of_exclusions}
 
 
 def check_due(new: NewCampaign, now_ms: int) -> None:

@@ -43,8 +43,8 @@ class CampaignOptions:
     rate: float | None
     on_unknown: OnUnknown
     created_by: str
-    audience: str | None = field(default=None, kw_only=True)
-    """An ``Audience`` as JSON."""
+    exclusions: str | None = field(default=None, kw_only=True)
+    """``Exclusions`` as JSON."""
     canary: str | None = field(default=None, kw_only=True)
     """Its first slice, as ``parse_canary`` has it; None: it has no canary."""
     max_failed: float | None = field(default=None, kw_only=True)

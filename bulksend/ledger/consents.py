@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from bulksend.ledger.bulk_parameters import bound, statement, storable, table
 from bulksend.ledger.database import among
 from bulksend.ledger.schema import consents, suppressions
-from bulksend.messaging.audience import Consent
+from bulksend.messaging.exclusions import Consent
 from bulksend.messaging.number_forms import canonical_number
 
 _COLUMNS = {"subject": "text", "at": "bigint", "source": "text", "campaign_id": "uuid"}

@@ -82,7 +82,7 @@ def _rest_campaign(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
         "ttl_ms": cancelled.ttl_ms,
         "rate": cancelled.rate,
         "on_unknown": cancelled.on_unknown,
-        "audience": cancelled.audience,
+        "exclusions": cancelled.exclusions,
         "local_time": cancelled.local_time,
         "max_failed": cancelled.max_failed,
         "weight": cancelled.weight,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, insert, update
 
 from bulksend.errors import BulksendError
-from bulksend.ledger import audiences, consents
+from bulksend.ledger import consents, exclusions
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaign_creation import Rivals
 from bulksend.ledger.campaigns import Campaign
@@ -28,7 +28,7 @@ from bulksend.ledger.message_rows import (
 )
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.ledger.sent_before import StoredKeys, possibly_sent, sent_before, stored_keys
-from bulksend.messaging.audience import Audience
+from bulksend.messaging.exclusions import Exclusions
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.number_forms import canonical_number, is_same_person
 from bulksend.messaging.plan import RefusedRow
@@ -189,7 +189,7 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cip
     new = [of for key, of in first.items() if key not in stored]
     _keep_consents(tx, campaign, prepared)
     without_consent = _without_consent(tx, campaign, new)
-    audiences.lock_cap(tx, campaign.audience)
+    exclusions.lock_cap(tx, campaign.exclusions)
     rows = message_rows(tx, campaign, [of for of in new if of.message.row not in without_consent], cipher)
     insert_rows(tx, rows)
     refused = [
@@ -216,7 +216,7 @@ def _keep_consents(tx: Connection, campaign: Campaign, prepared: Sequence[Prepar
 
 def _without_consent(tx: Connection, campaign: Campaign, new: Sequence[Prepared]) -> dict[int, RefusedRow]:
     """The rows of people who never agreed, by their number, where the campaign needs consent."""
-    if not new or not Audience.from_json(campaign.audience).require_consent:
+    if not new or not Exclusions.from_json(campaign.exclusions).require_consent:
         return {}
     agreed = consents.having(tx, {of.message.recipient for of in new})
     return {

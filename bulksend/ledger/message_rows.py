@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import audiences, suppressions
+from bulksend.ledger import exclusions, suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.copy import NULL, blob, cell, copy_in
 from bulksend.ledger.encryption import Cipher, clear
 from bulksend.ledger.ids import new_ids
 from bulksend.messaging import quiet_hours
-from bulksend.messaging.audience import Consent
+from bulksend.messaging.exclusions import Consent
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import Kind, Status
 
@@ -136,8 +136,8 @@ def message_rows(
     first_due = max(now, min(of.message.due_at for of in prepared))
     reasons = suppressions.reasons_for(tx, recipients, campaign.kind, at=first_due)
     left_out: Mapping[int, str] = {}
-    if campaign.audience is not None:
-        left_out = audiences.left_out(tx, campaign.audience, [of.message for of in prepared], reasons, now)
+    if campaign.exclusions is not None:
+        left_out = exclusions.left_out(tx, campaign.exclusions, [of.message for of in prepared], reasons, now)
     kind, campaign_id = campaign.kind.value, campaign.id
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)

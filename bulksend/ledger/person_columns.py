@@ -62,7 +62,7 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         TEXT="name content source_name pause_why",
         NOTHING="id kind status sender type source_hash due_at ttl_ms rate on_unknown created_at created_by "
         "intake_done_at paused_at ended_at rows_read messages duplicates suppressed refused timezone moved_from "
-        "audience local_time canary canary_state held_after max_failed weight",
+        "exclusions local_time canary canary_state held_after max_failed weight",
     ),
     "campaign_counts": _table(NOTHING="campaign_id status part messages attempts"),
     "campaign_minutes": _table(NOTHING="campaign_id minute statuses attempts"),

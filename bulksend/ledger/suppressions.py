@@ -53,7 +53,7 @@ def scopes_of(kind: Kind) -> tuple[str, ...]:
 
 
 def why(reason: str) -> str:
-    """The error of a message that a suppression ended. Its first word names the rule, as in ``audiences``."""
+    """The error of a message that a suppression ended. Its first word names the rule, as in ``exclusions``."""
     return f"{SUPPRESSED}: {reason}"
 
 

@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import audiences, suppressions
+from bulksend.ledger import exclusions, suppressions
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql
 from bulksend.ledger.endings import listed
 from bulksend.ledger.person_keys import person_key
 from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
-from bulksend.messaging.audience import Cap
+from bulksend.messaging.exclusions import Cap
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import SENT, Status
 
@@ -284,7 +284,7 @@ def _blocked(
         elif reason is not None:
             blocked[message.id] = (Status.SUPPRESSED, suppressions.why(reason))
         elif message.id in over_cap:
-            blocked[message.id] = (Status.SUPPRESSED, audiences.cap_error(caps[message.campaign_id]))
+            blocked[message.id] = (Status.SUPPRESSED, exclusions.cap_error(caps[message.campaign_id]))
         elif account_paused:
             blocked[message.id] = (Status.QUEUED, "account_paused")
         elif message.sender in paused_senders:

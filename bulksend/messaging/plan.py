@@ -11,8 +11,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from bulksend.errors import InvalidValue
-from bulksend.messaging.audience import Consent
 from bulksend.messaging.data_quality import NULL_WORDS, DataQualityNotes
+from bulksend.messaging.exclusions import Consent
 from bulksend.messaging.local_time import Area, LocalTime, area_in_zone, area_of
 from bulksend.messaging.masking import mask_phone
 from bulksend.messaging.number_forms import canonical_number, is_same_person

@@ -28,7 +28,7 @@ from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
 from bulksend.messaging import Kind, Status, parse_recipient
-from bulksend.messaging.audience import Audience
+from bulksend.messaging.exclusions import Exclusions
 from bulksend.messaging.failure_share import format_max_failed
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import HELD, SENT, WAITING, CampaignStatus
@@ -80,7 +80,7 @@ class Details(Summary):
     replies: int
     rate_limit: float | None
     on_unknown: str
-    audience: dict[str, object]
+    exclusions: dict[str, object]
     pause_why: str | None
     created_by: str
     timezone: str | None
@@ -234,7 +234,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "replies": inbound.replies(tx, id),
         "rate_limit": campaign.rate,
         "on_unknown": campaign.on_unknown.value,
-        "audience": Audience.from_json(campaign.audience).shown(),
+        "exclusions": Exclusions.from_json(campaign.exclusions).shown(),
         "pause_why": campaign.pause_why,
         "created_by": campaign.created_by,
         "timezone": campaign.timezone,

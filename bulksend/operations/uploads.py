@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bulksend.errors import CampaignNotFound
-from bulksend.ledger import audiences, campaigns, uploads
+from bulksend.ledger import campaigns, exclusions, uploads
 from bulksend.ledger.uploads import Upload, UploadState
 from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.units import format_instant
@@ -34,7 +34,7 @@ def posted(tx: Connection, upload_id: str) -> dict[str, Any]:
             "messages": campaign.messages,
             "duplicates": campaign.duplicates,
             "suppressed": campaign.suppressed,
-            "suppressed_by": audiences.left_out_by_rule(tx, campaign.id) if campaign.suppressed else {},
+            "suppressed_by": exclusions.left_out_by_rule(tx, campaign.id) if campaign.suppressed else {},
             "refused_count": campaign.refused,
         }
         refused = [dict(row) for row in campaigns.refused_rows(tx, campaign.id, REFUSED_ANSWERED)]

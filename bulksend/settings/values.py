@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from bulksend.errors import InvalidInput
 from bulksend.failpoints import check
-from bulksend.messaging.audience import parse_cap
+from bulksend.messaging.exclusions import parse_cap
 from bulksend.messaging.retention import parse_days
 from bulksend.messaging.webhook_targets import read_networks
 

@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.add_column(
         "campaigns",
         sa.Column(
-            "audience",
+            "exclusions",
             sa.Text(),
             comment="cap, exclude, only, require_consent as JSON; null: none is left out",
         ),
@@ -43,4 +43,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Consents are lost, and campaigns that are still taken in leave none out."""
     op.drop_table("consents")
-    op.execute("ALTER TABLE campaigns DROP COLUMN audience")
+    op.execute("ALTER TABLE campaigns DROP COLUMN exclusions")

@@ -295,18 +295,18 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         **{name: f"{value:,}" if name in counts and value else value for name, value in shown.items()},
         "rate": f"{shown['rate']:.3g}/s" if shown["rate"] else None,
         "rate_limit": f"{limit:g}/s" if limit else None,
-        "audience": _leaves_out(shown["audience"]),
+        "exclusions": _leaves_out(shown["exclusions"]),
         "pace": f"{shown['pace']:.0%}" if shown["pace"] is not None and shown["pace"] < 1 else None,
         "eta_seconds": None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }
 
 
-def _leaves_out(audience: dict[str, Any]) -> str:
-    """The audience as the options that ask for it; empty where the campaign leaves none out."""
-    options = [f"--cap {audience['cap']}"] if audience["cap"] else []
-    options += [f"--{name} {of}" for name in ("exclude", "only") for of in audience[name]]
-    return " ".join([*options, *(["--require-consent"] if audience["require_consent"] else [])])
+def _leaves_out(exclusions: dict[str, Any]) -> str:
+    """The exclusions as the options that ask for them; empty where the campaign leaves none out."""
+    options = [f"--cap {exclusions['cap']}"] if exclusions["cap"] else []
+    options += [f"--{name} {of}" for name in ("exclude", "only") for of in exclusions[name]]
+    return " ".join([*options, *(["--require-consent"] if exclusions["require_consent"] else [])])
 
 
 def _sample(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None:

@@ -24,7 +24,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
-from bulksend.messaging.audience import Audience, PeopleOf
+from bulksend.messaging.exclusions import Exclusions, PeopleOf
 from producer.intake import Intake
 from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
@@ -364,8 +364,8 @@ def test_the_rest_of_a_cancelled_campaign_has_only_messages_that_were_not_sent(
     """With ``at_once`` 0 the cancel ends no message itself, and the relay has not ended any yet."""
     many = len(ENDINGS)
     other = desk.take("other", rows_of(50, 51), name="other").campaign_id
-    audience = Audience(exclude=(PeopleOf(other),)).to_json()
-    options = {"rate": 5.0, "ttl_ms": 3_600_000, "audience": audience}
+    exclusions = Exclusions(exclude=(PeopleOf(other),)).to_json()
+    options = {"rate": 5.0, "ttl_ms": 3_600_000, "exclusions": exclusions}
     first = desk.take("old", rows_of(0, many), kind=kind, **options).campaign_id
     for n, (status, outcome, _) in enumerate(ENDINGS):
         end_as(desk, n, status, outcome)
@@ -375,11 +375,11 @@ def test_the_rest_of_a_cancelled_campaign_has_only_messages_that_were_not_sent(
     for _ in range(2):
         done = desk.take("new", rows, kind=kind, into="spring")
     rest = desk.campaign(done.campaign_id)
-    assert (rest.name, rest.rate, rest.ttl_ms, rest.audience, rest.status.value) == (
+    assert (rest.name, rest.rate, rest.ttl_ms, rest.exclusions, rest.status.value) == (
         "spring (rest)",
         5.0,
         3_600_000,
-        audience,
+        exclusions,
         "running",
     )
     assert rest.id != first

@@ -14,8 +14,8 @@ from bulksend.ledger.claim import Claimed
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.limits import SenderLimits
 from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, parse_content
-from bulksend.messaging.audience import Audience, Cap
 from bulksend.messaging.content import load_content_json
+from bulksend.messaging.exclusions import Cap, Exclusions
 
 FRESH_SECONDS = 5.0
 #: More than the claimed messages of a worker can belong to (three lanes of 4,000).
@@ -68,7 +68,7 @@ class CampaignCache:
         claimed = list(claimed)
         missing = {m.campaign_id for m in claimed} - self._campaigns.keys()
         for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
-            cap = Audience.from_json(campaign.audience).cap
+            cap = Exclusions.from_json(campaign.exclusions).cap
             self._campaigns[campaign.id] = CachedCampaign(
                 *(campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown),
                 *(campaign.weight or 1, cap),

@@ -87,7 +87,7 @@ def test_a_campaign_leaves_people_out_and_says_by_which_rule(api: Any) -> None:
             (5, "consent_at"),
         ]
     shown = api.get(f"/v1/campaigns/{posted[0]['campaign_id']}").json()
-    assert shown["audience"] == {
+    assert shown["exclusions"] == {
         "cap": "1/7d",
         "exclude": [f"{first['campaign_id']}:undelivered"],
         "only": [],

@@ -37,7 +37,7 @@ from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import metadata
 from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
-from bulksend.messaging.audience import Cap
+from bulksend.messaging.exclusions import Cap
 from bulksend.messaging.outcome import (
     Accepted,
     Evidence,

@@ -15,7 +15,7 @@ from bulksend.ledger.claim import claim
 from bulksend.ledger.database import Database, set_statement_timeout
 from bulksend.ledger.settle import settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import open_attempts, open_in_one_statement
-from bulksend.messaging.audience import Audience, Cap, PeopleOf
+from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf
 from bulksend.messaging.outcome import Accepted
 from tests.integration.ledger.conftest import ACCOUNT, Desk
 
@@ -110,8 +110,8 @@ def test_a_chunk_of_a_file_looks_for_its_own_keys_and_people_and_not_through_its
 ) -> None:
     database = Database(postgres_ledger_url)
     desk = Desk(database)
-    audience = Audience(cap=Cap(9, 60_000), exclude=(PeopleOf(desk.campaign().id),))
-    campaign = desk.campaign(audience=audience.to_json() if leaves_out else None)
+    exclusions = Exclusions(cap=Cap(9, 60_000), exclude=(PeopleOf(desk.campaign().id),))
+    campaign = desk.campaign(exclusions=exclusions.to_json() if leaves_out else None)
     # So often that the server keeps a plan, made while there was next to nothing.
     for first in range(1, 200, BATCH):
         taken = desk.take(campaign, *(desk.new_message(row) for row in range(first, first + BATCH)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulksend.ledger import suppressions
-from bulksend.messaging.audience import Consent
+from bulksend.messaging.exclusions import Consent
 from bulksend.operations.consents import COLUMNS, list_consents, report
 
 ADA, BOB = "447700900123", "447700900124"

@@ -41,7 +41,7 @@ from bulksend.ledger.schema import (
     webhook_endpoints,
 )
 from bulksend.ledger.schema import suppressions as suppressed
-from bulksend.messaging.audience import Consent
+from bulksend.messaging.exclusions import Consent
 from bulksend.messaging.outcome import Accepted, Evidence
 from bulksend.messaging.states import Kind
 from bulksend.operations.legal_holds import list_holds, place_hold, remove_hold

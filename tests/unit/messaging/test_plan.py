@@ -29,7 +29,7 @@ from bulksend.messaging import (
     normal_name,
 )
 from bulksend.messaging.argument_naming import as_cli_option, as_python_argument
-from bulksend.messaging.audience import Consent
+from bulksend.messaging.exclusions import Consent
 from bulksend.messaging.local_time import parse_local_time
 from bulksend.messaging.quiet_hours import read_quiet_hours
 from bulksend.messaging.time_rules import TimeRules

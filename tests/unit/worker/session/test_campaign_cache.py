@@ -15,7 +15,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.schema import campaigns
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
-from bulksend.messaging.audience import Audience, Cap
+from bulksend.messaging.exclusions import Cap, Exclusions
 from worker.session.campaign_cache import FRESH_SECONDS, CampaignCache, CannotRender
 
 DEFAULT_RATE = 80.0
@@ -119,7 +119,7 @@ def test_caps_are_known_of_the_campaigns_that_have_one_and_are_kept(
     ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any
 ) -> None:
     cap = Cap(2, 60_000)
-    made = [new_messages(audience=Audience(cap=cap).to_json())[0], *(new_messages()[0] for _ in range(3))]
+    made = [new_messages(exclusions=Exclusions(cap=cap).to_json())[0], *(new_messages()[0] for _ in range(3))]
     ids = [campaign.id for campaign in made]
     for campaign in made[:3]:
         load(ledger, cache, claimed_of(campaign, cipher))

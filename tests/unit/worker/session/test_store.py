@@ -20,7 +20,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.release import Release
 from bulksend.ledger.settle import Settlement
 from bulksend.ledger.write_ahead import Opened, Opening
-from bulksend.messaging.audience import Audience, Cap
+from bulksend.messaging.exclusions import Cap, Exclusions
 from bulksend.messaging.outcome import Accepted, Evidence, Scope, Suppress
 from bulksend.messaging.states import Kind, Status
 from worker.session.campaign_cache import CampaignCache
@@ -212,10 +212,10 @@ def test_the_cap_of_a_campaign_is_part_of_the_last_look(
     store.open([Opening(sent, new_id())], lease)
     campaign, ids = new_messages()
     # As if intake had found it planned for another week.
-    audience = Audience(cap=Cap(1, 3_600_000)).to_json()
+    exclusions = Exclusions(cap=Cap(1, 3_600_000)).to_json()
     with ledger.write() as tx:
         tx.execute(
-            update(schema.campaigns).values(audience=audience).where(schema.campaigns.c.id == campaign.id)
+            update(schema.campaigns).values(exclusions=exclusions).where(schema.campaigns.c.id == campaign.id)
         )
     (late,) = store.claim(ids, lease)
     assert store.open([Opening(late, new_id())], lease) == frozenset()

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select
 
 from bulksend.errors import CampaignNotFound
-from bulksend.ledger import audiences, campaign_control, campaigns, consents, intake, suppressions
+from bulksend.ledger import campaign_control, campaigns, consents, exclusions, intake, suppressions
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import messages
-from bulksend.messaging.audience import Audience, Cap, Consent, PeopleOf
+from bulksend.messaging.exclusions import Cap, Consent, Exclusions, PeopleOf
 from bulksend.messaging.outcome import Accepted, Refused
 from bulksend.messaging.states import Kind, Status
 
@@ -30,12 +30,16 @@ def to(desk: Any, phone: str, row: int = 1, **changes: Any) -> NewMessage:
 
 
 def blast(
-    desk: Any, *phones: str, days: float = 0, kind: Kind = Kind.MARKETING, audience: Audience | None = None
+    desk: Any,
+    *phones: str,
+    days: float = 0,
+    kind: Kind = Kind.MARKETING,
+    exclusions: Exclusions | None = None,
 ) -> Campaign:
     """A campaign to these people, due in so many days."""
     due_at = desk.now() + int(days * DAY)
-    kept = None if audience is None else audience.to_json()
-    campaign: Campaign = desk.campaign(kind, due_at=due_at, audience=kept)
+    kept = None if exclusions is None else exclusions.to_json()
+    campaign: Campaign = desk.campaign(kind, due_at=due_at, exclusions=kept)
     desk.take(campaign, *(to(desk, phone, row, due_at=due_at) for row, phone in enumerate(phones, 1)))
     desk.write(campaigns.finish_intake, campaign.id)
     return campaign
@@ -70,30 +74,30 @@ def cancel(desk: Any, campaign: Campaign) -> None:
 def test_a_cap_counts_what_all_campaigns_send_to_a_person(desk: Any) -> None:
     blast(desk, ADA, OLDER)
     blast(desk, ADA, NEWER, BOB)
-    third = blast(desk, ADA, BOB, NEWER, audience=Audience(cap=CAP))
+    third = blast(desk, ADA, BOB, NEWER, exclusions=Exclusions(cap=CAP))
     assert left_out(desk, third) == {ADA: "cap", NEWER: "cap"}
     assert errors(desk, third)[ADA] == (
         "cap: this person has or will have 2 marketing messages in the span of 2/7d without this one"
     )
-    assert desk.read(audiences.left_out_by_rule, third.id) == {"cap": 2}
+    assert desk.read(exclusions.left_out_by_rule, third.id) == {"cap": 2}
     # Who was left out has not had it.
-    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=Cap(3, 7 * DAY)))) == {}
+    assert left_out(desk, blast(desk, ADA, exclusions=Exclusions(cap=Cap(3, 7 * DAY)))) == {}
 
 
 def test_a_cap_counts_single_sends_and_no_other_kinds(desk: Any) -> None:
     for kind in (Kind.UTILITY, Kind.OTP):
         for _ in range(3):
             blast(desk, ADA, kind=kind)
-    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {}
+    assert left_out(desk, blast(desk, ADA, exclusions=Exclusions(cap=CAP))) == {}
     desk.send(desk.new_send(recipient=ADA), kind=Kind.MARKETING)
-    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {ADA: "cap"}
+    assert left_out(desk, blast(desk, ADA, exclusions=Exclusions(cap=CAP))) == {ADA: "cap"}
 
 
 def test_a_cap_looks_at_the_days_to_come_as_at_those_before(desk: Any) -> None:
     blast(desk, ADA, days=8)
     blast(desk, ADA, days=9)
     for days, rule in ((0.0, {}), (3.0, {ADA: "cap"}), (14.5, {ADA: "cap"}), (17.0, {})):
-        campaign = blast(desk, ADA, days=days, audience=Audience(cap=CAP))
+        campaign = blast(desk, ADA, days=days, exclusions=Exclusions(cap=CAP))
         assert left_out(desk, campaign) == rule, days
         cancel(desk, campaign)
 
@@ -104,7 +108,7 @@ def test_what_surely_did_not_reach_a_person_does_not_count(desk: Any) -> None:
         cancel(desk, blast(desk, ADA))
         (opening,) = desk.sent(lease, ids(desk, blast(desk, ADA)))
         desk.settle(opening, Refused("131026", "no"), status=Status.FAILED)
-    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {}
+    assert left_out(desk, blast(desk, ADA, exclusions=Exclusions(cap=CAP))) == {}
 
 
 def test_a_sent_message_counts_when_it_was_sent(desk: Any) -> None:
@@ -114,19 +118,19 @@ def test_a_sent_message_counts_when_it_was_sent(desk: Any) -> None:
     desk.sql(
         "UPDATE messages SET due_at = due_at - :far, sent_at = sent_at - :near", far=30 * DAY, near=6 * DAY
     )
-    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {ADA: "cap"}
+    assert left_out(desk, blast(desk, ADA, exclusions=Exclusions(cap=CAP))) == {ADA: "cap"}
     desk.sql("UPDATE messages SET sent_at = sent_at - :day", day=DAY)
-    assert left_out(desk, blast(desk, ADA, audience=Audience(cap=CAP))) == {}
+    assert left_out(desk, blast(desk, ADA, exclusions=Exclusions(cap=CAP))) == {}
 
 
 def test_a_person_of_several_rows_gets_as_many_as_the_cap_allows(desk: Any) -> None:
-    campaign = desk.campaign(audience=Audience(cap=CAP).to_json())
+    campaign = desk.campaign(exclusions=Exclusions(cap=CAP).to_json())
     several = [to(desk, ADA, row, key=f"k{row}", explicit_key=True) for row in range(1, 5)]
     desk.take(campaign, *several[:3])
     desk.take(campaign, several[3])
     assert [bool(error) for _, _, error in rows(desk, campaign)] == [False, False, True, True]
     # A row that is there twice is a duplicate, and nothing of a cap.
-    again = desk.campaign(audience=Audience(cap=Cap(1, DAY)).to_json())
+    again = desk.campaign(exclusions=Exclusions(cap=Cap(1, DAY)).to_json())
     taken = desk.take(again, to(desk, BOB), to(desk, BOB, 2))
     assert (taken.messages, taken.duplicates, taken.suppressed) == (1, 1, 0)
 
@@ -135,9 +139,9 @@ def test_a_suppressed_person_is_left_out_by_that_and_counts_for_no_cap(desk: Any
     named = {"scope": "marketing", "reason": "asked", "source": "hand", "actor": "ada"}
     desk.write(suppressions.add, ADA, **named)
     other = blast(desk, ADA, BOB)
-    campaign = blast(desk, ADA, BOB, audience=Audience(cap=Cap(1, DAY), exclude=(PeopleOf(other.id),)))
+    campaign = blast(desk, ADA, BOB, exclusions=Exclusions(cap=Cap(1, DAY), exclude=(PeopleOf(other.id),)))
     assert errors(desk, campaign)[ADA] == "suppressed: asked"
-    assert desk.read(audiences.left_out_by_rule, campaign.id) == {"suppressed": 1, "exclude": 1}
+    assert desk.read(exclusions.left_out_by_rule, campaign.id) == {"suppressed": 1, "exclude": 1}
 
 
 def test_a_cool_down_that_ends_before_a_message_is_due_does_not_stop_it(desk: Any) -> None:
@@ -155,34 +159,34 @@ def test_a_campaign_leaves_out_those_whom_another_one_reaches_or_does_not(desk: 
     (opening,) = desk.sent(lease, [brazil])
     desk.settle(opening, Refused("131026", "no"), status=Status.FAILED)
     reached, not_reached = PeopleOf(first.id), PeopleOf(first.id, undelivered=True)
-    for audience, rules in (
-        (Audience(exclude=(reached,)), {ADA: "exclude", EVE: "exclude"}),
-        (Audience(exclude=(not_reached,)), {NEWER: "exclude"}),
-        (Audience(exclude=(reached, not_reached)), {ADA: "exclude", EVE: "exclude", NEWER: "exclude"}),
-        (Audience(only=(reached,)), {NEWER: "only", BOB: "only"}),
-        (Audience(only=(not_reached,)), {ADA: "only", EVE: "only", BOB: "only"}),
-        (Audience(only=(reached, not_reached), exclude=(reached,)),
+    for wanted, rules in (
+        (Exclusions(exclude=(reached,)), {ADA: "exclude", EVE: "exclude"}),
+        (Exclusions(exclude=(not_reached,)), {NEWER: "exclude"}),
+        (Exclusions(exclude=(reached, not_reached)), {ADA: "exclude", EVE: "exclude", NEWER: "exclude"}),
+        (Exclusions(only=(reached,)), {NEWER: "only", BOB: "only"}),
+        (Exclusions(only=(not_reached,)), {ADA: "only", EVE: "only", BOB: "only"}),
+        (Exclusions(only=(reached, not_reached), exclude=(reached,)),
          {BOB: "only", ADA: "exclude", EVE: "exclude"}),
     ):  # fmt: skip
-        campaign = blast(desk, ADA, NEWER, EVE, BOB, audience=audience)
-        assert left_out(desk, campaign) == rules, audience
+        campaign = blast(desk, ADA, NEWER, EVE, BOB, exclusions=wanted)
+        assert left_out(desk, campaign) == rules, wanted
 
 
-def test_an_audience_names_campaigns_by_id_once_it_is_kept(desk: Any) -> None:
+def test_exclusions_name_campaigns_by_id_once_they_are_kept(desk: Any) -> None:
     first = blast(desk, ADA)
-    new = desk.new_campaign(audience=Audience(exclude=(PeopleOf("spring"),)).to_json())
-    kept = desk.read(audiences.resolved, new)
-    assert Audience.from_json(kept.audience).exclude == (PeopleOf(first.id),)
-    assert desk.read(audiences.resolved, kept) == kept
-    unknown = desk.new_campaign(audience=Audience(only=(PeopleOf("autumn"),)).to_json())
+    new = desk.new_campaign(exclusions=Exclusions(exclude=(PeopleOf("spring"),)).to_json())
+    kept = desk.read(exclusions.resolved, new)
+    assert Exclusions.from_json(kept.exclusions).exclude == (PeopleOf(first.id),)
+    assert desk.read(exclusions.resolved, kept) == kept
+    unknown = desk.new_campaign(exclusions=Exclusions(only=(PeopleOf("autumn"),)).to_json())
     with pytest.raises(CampaignNotFound, match="autumn"):
-        desk.read(audiences.resolved, unknown)
+        desk.read(exclusions.resolved, unknown)
 
 
 def test_a_cap_holds_at_the_last_look_where_times_moved(desk: Any) -> None:
     """Planned for next week, and sent today after all."""
     first = blast(desk, ADA, NEWER)
-    later = blast(desk, ADA, OLDER, BOB, days=8, audience=Audience(cap=Cap(1, 7 * DAY)))
+    later = blast(desk, ADA, OLDER, BOB, days=8, exclusions=Exclusions(cap=Cap(1, 7 * DAY)))
     assert left_out(desk, later) == {}
     desk.accepted(ids(desk, first))
     desk.sql("UPDATE messages SET due_at = :now WHERE status = 'queued'", now=desk.now() - 1)
@@ -196,7 +200,7 @@ def test_a_cap_holds_at_the_last_look_where_times_moved(desk: Any) -> None:
 
 
 def test_a_message_does_not_count_for_its_own_cap(desk: Any) -> None:
-    campaign = blast(desk, ADA, audience=Audience(cap=Cap(1, DAY)))
+    campaign = blast(desk, ADA, exclusions=Exclusions(cap=Cap(1, DAY)))
     lease = desk.lease()
     openings = desk.openings(desk.claim(lease, ids(desk, campaign)))
     caps = {campaign.id: Cap(1, DAY)}
@@ -207,7 +211,7 @@ def test_a_message_does_not_count_for_its_own_cap(desk: Any) -> None:
 
 
 def test_of_two_campaigns_that_are_taken_in_at_once_one_reaches_a_person(desk: Any) -> None:
-    one, other = (desk.campaign(audience=Audience(cap=Cap(1, DAY)).to_json()) for _ in range(2))
+    one, other = (desk.campaign(exclusions=Exclusions(cap=Cap(1, DAY)).to_json()) for _ in range(2))
     taking = threading.Thread(target=desk.take, args=(other, to(desk, ADA)))
     waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     with desk.database.write() as tx:
@@ -224,7 +228,7 @@ def test_rows_of_people_who_never_agreed_are_refused(desk: Any) -> None:
     form = Consent("form", desk.now() - DAY)
     first = desk.campaign()
     desk.take(first, to(desk, OLDER, consent=form))
-    campaign = desk.campaign(audience=Audience(require_consent=True).to_json())
+    campaign = desk.campaign(exclusions=Exclusions(require_consent=True).to_json())
     planned = [to(desk, ADA, 1), to(desk, NEWER, 2), to(desk, BOB, 3, consent=form), to(desk, ADA, 4)]
     taken = desk.take(campaign, *planned)
     assert (taken.messages, taken.duplicates, taken.counted) == (2, 1, 4)

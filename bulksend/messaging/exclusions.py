@@ -91,7 +91,7 @@ def _people(text: str, field: str) -> PeopleOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Audience:
+class Exclusions:
     """What of the recipients a campaign leaves out, besides the suppressed."""
 
     cap: Cap | None = None
@@ -102,14 +102,14 @@ class Audience:
 
     def to_json(self) -> str | None:
         """As the ledger keeps it; None where nothing is left out."""
-        if self == Audience():
+        if self == Exclusions():
             return None
         cap = None if self.cap is None else [self.cap.most, self.cap.within_ms]
         people = {name: [[of.campaign, of.undelivered] for of in getattr(self, name)] for name in _PEOPLE}
         return json.dumps({"cap": cap, **people, "require_consent": self.require_consent}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | None) -> Audience:
+    def from_json(cls, text: str | None) -> Exclusions:
         """What ``to_json`` wrote."""
         if text is None:
             return cls()
@@ -133,7 +133,7 @@ class Audience:
 _PEOPLE = ("exclude", "only")
 
 
-def read_audience(
+def read_exclusions(
     kind: Kind,
     *,
     cap: str | None,
@@ -142,8 +142,8 @@ def read_audience(
     require_consent: bool,
     default_cap: str | None,
     naming: ArgumentNaming,
-) -> Audience:
-    """The audience that these arguments ask for; ``default_cap`` is the installation's, for marketing without a cap.
+) -> Exclusions:
+    """The exclusions that these arguments ask for; ``default_cap`` is the installation's, for marketing without a cap.
 
     Raises InvalidValue.
     """
@@ -155,7 +155,7 @@ def read_audience(
             f"counts marketing messages, and these are of kind {kind.value}; leave it out",
         )
     wanted = cap if cap is not None else default_cap if is_marketing else None
-    return Audience(
+    return Exclusions(
         cap=None if wanted is None or wanted.strip() == NO_CAP else parse_cap(wanted, field=naming("cap")),
         exclude=parse_people(exclude, field=naming("exclude")),
         only=parse_people(only, field=naming("only")),

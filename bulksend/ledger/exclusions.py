@@ -18,7 +18,7 @@ from bulksend.ledger.bulk_parameters import array, statement
 from bulksend.ledger.campaigns import CampaignOptions
 from bulksend.ledger.endings import listed
 from bulksend.ledger.schema import messages
-from bulksend.messaging.audience import Audience, Cap, PeopleOf, exceeds_cap
+from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf, exceeds_cap
 from bulksend.messaging.number_forms import canonical_number, number_forms
 from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
 
@@ -50,16 +50,16 @@ _CAP_LOCK = int.from_bytes(hashlib.blake2b(b"bulksend cap", digest_size=8).diges
 
 
 def resolved(tx: Connection, options: Options) -> Options:
-    """The options with the ids of the campaigns that their audience names. Raises CampaignNotFound."""
-    if options.audience is None:
+    """The options with the ids of the campaigns that their exclusions name. Raises CampaignNotFound."""
+    if options.exclusions is None:
         return options
-    audience = Audience.from_json(options.audience)
+    exclusions = Exclusions.from_json(options.exclusions)
 
     def by_id(people: Iterable[PeopleOf]) -> tuple[PeopleOf, ...]:
         return tuple(replace(of, campaign=campaigns.find(tx, of.campaign).id) for of in people)
 
-    found = replace(audience, exclude=by_id(audience.exclude), only=by_id(audience.only))
-    return replace(options, audience=found.to_json())
+    found = replace(exclusions, exclude=by_id(exclusions.exclude), only=by_id(exclusions.only))
+    return replace(options, exclusions=found.to_json())
 
 
 class _Before(NamedTuple):
@@ -87,37 +87,37 @@ class _Before(NamedTuple):
 
 
 def lock_cap(tx: Connection, kept: str | None) -> None:
-    """Where the audience has a cap, no other transaction counts for one until the end of this one."""
-    if tx.dialect.name == "postgresql" and Audience.from_json(kept).cap is not None:
+    """Where the exclusions have a cap, no other transaction counts for one until the end of this one."""
+    if tx.dialect.name == "postgresql" and Exclusions.from_json(kept).cap is not None:
         tx.execute(select(func.pg_advisory_xact_lock(_CAP_LOCK)))
 
 
 def left_out(
     tx: Connection, kept: str, planned: Sequence[NewMessage], suppressed: Collection[str], now: int
 ) -> dict[int, str]:
-    """Which of ``planned`` the audience ``kept`` leaves out: position -> why. Those of ``suppressed`` people do not
+    """Which of ``planned`` the exclusions ``kept`` leave out: position -> why. Those of ``suppressed`` people do not
     count for its cap.
     """
-    audience = Audience.from_json(kept)
-    if not planned or not (audience.cap or audience.exclude or audience.only):
+    exclusions = Exclusions.from_json(kept)
+    if not planned or not (exclusions.cap or exclusions.exclude or exclusions.only):
         return {}
     # The forms of each person's number; the first stands for the person.
     forms = [number_forms(message.recipient) for message in planned]
     due = [max(message.due_at, now) for message in planned]
-    of_person = _before(tx, audience, {form for of in forms for form in of}, min(due), max(due))
+    of_person = _before(tx, exclusions, {form for of in forms for form in of}, min(due), max(due))
     found: dict[int, str] = {}
     times: dict[str, list[int]] = {}
     for n, (message, (person, *_), at) in enumerate(zip(planned, forms, due, strict=True)):
         before = of_person.get(person, ())
-        if not (before or audience.only or message.explicit_key):
+        if not (before or exclusions.only or message.explicit_key):
             continue
-        why = _by_people(audience, before)
-        if why is None and audience.cap is not None and message.recipient not in suppressed:
+        why = _by_people(exclusions, before)
+        if why is None and exclusions.cap is not None and message.recipient not in suppressed:
             counted = times.get(person)
             if counted is None:
                 counted = [when for each in before if (when := each.counted_at(now)) is not None]
-            if exceeds_cap(counted, at, audience.cap):
-                why = cap_error(audience.cap)
+            if exceeds_cap(counted, at, exclusions.cap):
+                why = cap_error(exclusions.cap)
             elif message.explicit_key:
                 # Only by keys of the producer's has one person several messages of a campaign.
                 times[person] = [*counted, at]
@@ -131,12 +131,12 @@ def cap_error(cap: Cap) -> str:
     return f"cap: this person has or will have {cap.most} marketing messages in the span of {cap} without this one"
 
 
-def _by_people(audience: Audience, before: Sequence[_Before]) -> str | None:
+def _by_people(exclusions: Exclusions, before: Sequence[_Before]) -> str | None:
     """Why this person is left out by its messages of other campaigns."""
-    wanted = [of for of in audience.only if _is_of(of, before)]
-    if audience.only and not wanted:
-        return f"only: this person is not of campaign {' or '.join(map(str, audience.only))}"
-    excluded = next((of for of in audience.exclude if _is_of(of, before)), None)
+    wanted = [of for of in exclusions.only if _is_of(of, before)]
+    if exclusions.only and not wanted:
+        return f"only: this person is not of campaign {' or '.join(map(str, exclusions.only))}"
+    excluded = next((of for of in exclusions.exclude if _is_of(of, before)), None)
     return None if excluded is None else f"exclude: this person is of campaign {excluded}"
 
 
@@ -146,13 +146,13 @@ def _is_of(people: PeopleOf, before: Sequence[_Before]) -> bool:
 
 
 def _before(
-    tx: Connection, audience: Audience, forms: Collection[str], first_due: int, last_due: int
+    tx: Connection, exclusions: Exclusions, forms: Collection[str], first_due: int, last_due: int
 ) -> Mapping[str, Sequence[_Before]]:
     """The messages by person, to any of these forms of a number, that may leave one out that is due in this time."""
     since = until = 0
-    if audience.cap is not None:
-        since, until = first_due - audience.cap.within_ms, last_due + audience.cap.within_ms
-    ids = list({of.campaign for of in (*audience.exclude, *audience.only)})
+    if exclusions.cap is not None:
+        since, until = first_due - exclusions.cap.within_ms, last_due + exclusions.cap.within_ms
+    ids = list({of.campaign for of in (*exclusions.exclude, *exclusions.only)})
     if tx.dialect.name == "sqlite":
         sql, given = _SQLITE, {"recipients": json.dumps(list(forms)), "campaigns": json.dumps(ids)}
     else:

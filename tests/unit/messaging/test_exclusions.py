@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from bulksend.errors import InvalidValue
 from bulksend.messaging.argument_naming import as_cli_option, as_json_field
-from bulksend.messaging.audience import (
-    Audience,
+from bulksend.messaging.exclusions import (
     Cap,
+    Exclusions,
     PeopleOf,
     exceeds_cap,
     parse_cap,
     parse_people,
-    read_audience,
+    read_exclusions,
 )
 from bulksend.messaging.states import Kind
 
@@ -98,9 +98,9 @@ def test_people_of_no_campaign_or_of_too_many_are_refused(texts: list[str]) -> N
         parse_people(texts, field="--only")
 
 
-def read(kind: Kind = Kind.MARKETING, **named: Any) -> Audience:
+def read(kind: Kind = Kind.MARKETING, **named: Any) -> Exclusions:
     usual: dict[str, Any] = {"cap": None, "exclude": (), "only": (), "require_consent": False}
-    return read_audience(kind, **(usual | {"default_cap": "2/7d", "naming": as_cli_option} | named))
+    return read_exclusions(kind, **(usual | {"default_cap": "2/7d", "naming": as_cli_option} | named))
 
 
 def test_the_installations_cap_is_of_marketing_without_a_cap_of_its_own() -> None:
@@ -124,14 +124,14 @@ def test_an_argument_is_named_as_the_caller_wrote_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "audience",
+    "exclusions",
     [
-        Audience(),
-        Audience(cap=TWICE_A_WEEK),
-        Audience(exclude=(PeopleOf("a"), PeopleOf("b", undelivered=True)), require_consent=True),
-        Audience(only=(PeopleOf("a", undelivered=True),)),
+        Exclusions(),
+        Exclusions(cap=TWICE_A_WEEK),
+        Exclusions(exclude=(PeopleOf("a"), PeopleOf("b", undelivered=True)), require_consent=True),
+        Exclusions(only=(PeopleOf("a", undelivered=True),)),
     ],
 )
-def test_the_ledger_keeps_an_audience_as_it_is(audience: Audience) -> None:
-    assert Audience.from_json(audience.to_json()) == audience
-    assert (audience.to_json() is None) is (audience == Audience())
+def test_the_ledger_keeps_exclusions_as_they_are(exclusions: Exclusions) -> None:
+    assert Exclusions.from_json(exclusions.to_json()) == exclusions
+    assert (exclusions.to_json() is None) is (exclusions == Exclusions())
