@@ -19,7 +19,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.uploads import Upload, UploadState
 from bulksend.messaging import Kind
-from bulksend.messaging.argument_naming import as_json_field
+from bulksend.messaging.argument_naming import ArgumentNaming, as_json_field
 from bulksend.settings import Settings
 from producer.files import FilePlan, plan_file
 from producer.forecast import LedgerState, read_state
@@ -61,7 +61,9 @@ class CampaignOptions:
     again: bool = False
     into: str | None = None
 
-    def plan(self, path: Path, *, created_by: str) -> FilePlan:
+    def plan(
+        self, path: Path, *, created_by: str, naming: ArgumentNaming = as_json_field
+    ) -> FilePlan:
         """The file with these options. Raises InvalidInput as ``plan_file``."""
         return plan_file(
             path,
@@ -83,7 +85,7 @@ class CampaignOptions:
             sheet=self.sheet,
             columns=[f"{name}={column}" for name, column in self.map.items()],
             created_by=created_by,
-            naming=as_json_field,
+            naming=naming,
         )
 
 
