@@ -1,4 +1,4 @@
-"""``bulksend plan`` and ``bulksend apply``: see what a campaign would do, then send exactly that."""
+"""``bulksend plan``, ``apply`` and ``rehearse``: see what a campaign would do before it does it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("plan")(plan)
     app.command("apply")(apply_)
+    app.command("rehearse")(rehearse)
 
 
 @command
@@ -74,6 +75,29 @@ def apply_(
         )
 
     return take_in(of, database, run, json, wait=wait)
+
+
+@command
+@takes_campaign
+def rehearse(
+    asked: AskedCampaign,
+    *,
+    speed: Annotated[
+        float, typer.Option(help="How many times faster than in life.", metavar="N")
+    ] = 10,
+    json: Json = False,
+) -> int:
+    """The whole campaign against a simulated vendor, in a ledger of its own. Nothing is real. Options as `send`."""
+    from bulksend.errors import InvalidValue
+    from ops.cli.output import say_notes
+    from ops.rehearsal import FASTEST, run_rehearsal
+
+    if not 1 <= speed <= FASTEST:
+        raise InvalidValue("--speed", f"{speed:g}", f"must be 1 to {FASTEST}")
+    of = settings()
+    checked = asked.plan(of, actor())
+    say_notes(checked.notes)
+    return run_rehearsal(checked, of, speed=speed, as_json=json)
 
 
 def _show(made: Mapping[str, Any], zone: str) -> None:
