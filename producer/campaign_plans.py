@@ -66,9 +66,15 @@ class CampaignPlans:
         return cls(database, bootstrap.cipher(of), ForecastLimits.from_settings(of), lives_ms)
 
     def make(
-        self, plan: FilePlan, options: CampaignOptions, file: PlanFile, *, id: str | None = None
+        self,
+        plan: FilePlan,
+        options: CampaignOptions,
+        file: PlanFile,
+        *,
+        id: str | None = None,
+        request_key: str | None = None,
     ) -> Plan:
-        """Freeze what a run of the file would do. Nothing is sent.
+        """Freeze what a run of the file would do. Nothing is sent. ``request_key`` finds the plan again.
 
         Raises InvalidInput where a run would, SamePeople; WrongState where the campaign exists already.
         """
@@ -92,6 +98,7 @@ class CampaignPlans:
             source_hash=plan.hash,
             file=file.kept_as,
             posted=int(file.posted),
+            request_key=request_key,
             created_by=plan.created_by,
         )
         return self.database.retrying(lambda tx: plans.add(tx, new, lives_ms=self.lives_ms))
@@ -174,8 +181,8 @@ class CampaignPlans:
 
     def file_plan(self, plan: Plan, path: Path, *, actor: str, naming: ArgumentNaming) -> FilePlan:
         """The send that a plan froze. Raises InvalidInput when its file cannot be read any more."""
-        options = CampaignOptions(**json.loads(plan.options))
-        return replace(options.plan(path, created_by=actor, naming=naming), given_key=plan.campaign_key)
+        run = frozen_options(plan).plan(path, created_by=actor, naming=naming)
+        return replace(run, given_key=plan.campaign_key)
 
     def check(self, plan: Plan, run: FilePlan) -> bool:
         """Whether the plan is new to the ledger; False: its campaign exists.
@@ -234,6 +241,11 @@ def options_of(plan: FilePlan) -> CampaignOptions:
         again=plan.again,
         into=plan.into,
     )
+
+
+def frozen_options(plan: Plan) -> CampaignOptions:
+    """The options that a plan froze."""
+    return CampaignOptions(**json.loads(plan.options))
 
 
 def facts_of(plan: FilePlan, made: Forecast) -> dict[str, Any]:

@@ -79,9 +79,17 @@ def find_row(plan: FilePlan, number: int | None, now_ms: int) -> NewMessage:
 
 
 def send_test(
-    of: Settings, database: Database, plan: FilePlan, *, to: str, row: int | None = None
+    of: Settings,
+    database: Database,
+    plan: FilePlan,
+    *,
+    to: str,
+    row: int | None = None,
+    key: str | None = None,
 ) -> SentRow:
     """Send one row of the file to a number of ours. It is a real message, and no part of a campaign.
+
+    A repeated call with the same ``key`` sends nothing twice.
 
     Raises InvalidInput when the row or the number is wrong, LedgerUnreachable.
     """
@@ -106,7 +114,7 @@ def send_test(
         content=json.loads(plan.template.to_json()),
         variables=message.body["v"],  # type: ignore[arg-type]
         lives_ms=plan.ttl_ms,
-        key=f"test:{new_id()}",
+        key=f"test:{key or new_id()}",
     )
     direct.register(ready)
     (results,) = direct.take([SendRequest([ready])])

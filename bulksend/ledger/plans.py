@@ -34,6 +34,7 @@ class NewPlan:
     source_hash: str
     file: str
     posted: int
+    request_key: str | None
     created_by: str
 
 
@@ -68,6 +69,12 @@ def get(tx: Connection, id: str) -> Plan:
     if found is None:
         raise NotFound(f"there is no plan {mask_digits(id[:40])!r}; `bulksend plan FILE …` makes one")
     return found
+
+
+def by_request(tx: Connection, request_key: str) -> Plan | None:
+    """The plan of an earlier request; None where there is none."""
+    row = tx.execute(select(plans).where(plans.c.request_key == request_key)).mappings().one_or_none()
+    return None if row is None else Plan(**row)
 
 
 def check_live(tx: Connection, plan: Plan) -> None:

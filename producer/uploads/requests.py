@@ -111,14 +111,18 @@ class Uploads:
         by: Poster,
         *,
         idempotency_key: str | None,
+        campaign_key: str | None = None,
     ) -> bool:
         """Put the campaign of a file on record; returns whether rows are left to take in, which begins now.
 
-        ``idempotency_key`` finds the campaign of an earlier request of the same poster. Raises InvalidInput when the
+        ``idempotency_key`` finds the campaign of an earlier request of the same poster; ``campaign_key`` is the one that
+        the campaign gets, as its plan froze it. Raises InvalidInput when the
         options or the file are wrong or the key belongs to another campaign, AccessDenied.
         """
         options, plan = self.check(options, file, by)
-        if idempotency_key is not None and options.key is None:
+        if campaign_key is not None:
+            plan = replace(plan, given_key=campaign_key)
+        elif idempotency_key is not None and options.key is None:
             plan = replace(plan, given_key=_derived_key(by.id, idempotency_key))
         elif options.again:
             raise InvalidInput(
