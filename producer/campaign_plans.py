@@ -98,6 +98,8 @@ class CampaignPlans:
             source_hash=plan.hash,
             file=file.kept_as,
             posted=int(file.posted),
+            rows_planned=made.rows,
+            messages_planned=made.messages,
             request_key=request_key,
             created_by=plan.created_by,
         )

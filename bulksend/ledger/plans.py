@@ -34,6 +34,8 @@ class NewPlan:
     source_hash: str
     file: str
     posted: int
+    rows_planned: int
+    messages_planned: int
     request_key: str | None
     created_by: str
 

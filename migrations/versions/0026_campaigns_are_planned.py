@@ -31,6 +31,8 @@ def upgrade() -> None:
         sa.Column(
             "posted", sa.Integer(), nullable=False, comment="1: the file is in the folder of posted files"
         ),
+        sa.Column("rows_planned", sa.BigInteger(), nullable=False),
+        sa.Column("messages_planned", sa.BigInteger(), nullable=False),
         sa.Column("request_key", sa.String(64), unique=True, comment="finds the plan of a repeated request"),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("created_by", sa.String(100), nullable=False),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bulksend.errors import NotFound, PlanChanged, WrongState
-from bulksend.ledger import campaigns, operator_log, plans, senders, suppressions, templates
+from bulksend.ledger import audit, campaigns, operator_log, plans, senders, suppressions, templates
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.templates import TemplateChange
@@ -116,6 +116,22 @@ def test_apply_sends_exactly_that_once_and_says_by_whom(desk: Desk) -> None:
     with desk.database.read() as tx:
         (act,) = [each for each in operator_log.of(tx, "campaign", report.campaign_id) if each.act == "apply"]
     assert (act.actor, act.why) == ("bob", f"plan {made['plan_id']}, hash {made['hash'][:12]}, by ada")
+
+
+def test_the_audit_compares_a_campaign_with_its_plan(desk: Desk) -> None:
+    report = desk.apply(desk.make()["plan_id"])
+
+    def kept() -> tuple[int, int]:
+        with desk.database.read() as tx:
+            (found,) = [each for each in audit.audit(tx).findings if each.rule == "plans kept"]
+        return found.checked, found.broken
+
+    assert kept() == (1, 0)
+    desk.write(lambda tx: tx.execute(plans.plans.update().values(messages_planned=3)))
+    assert kept() == (1, 1)
+    desk.write(lambda tx: tx.execute(plans.plans.update().values(source_hash="+" * 64)))
+    assert kept() == (0, 0)
+    assert report.messages == 4
 
 
 def test_a_question_that_ends_the_command_leaves_no_campaign(desk: Desk) -> None:

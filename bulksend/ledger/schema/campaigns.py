@@ -82,6 +82,8 @@ plans = Table(
     Column("source_hash", String(64), nullable=False),
     Column("file", Text, nullable=False, comment="its path; of a posted file its name"),
     Column("posted", Integer, nullable=False, comment="1: the file is in the folder of posted files"),
+    Column("rows_planned", BigInteger, nullable=False),
+    Column("messages_planned", BigInteger, nullable=False),
     Column("request_key", String(64), unique=True, comment="finds the plan of a repeated request"),
     Column("created_at", Instant, nullable=False),
     Column("created_by", String(100), nullable=False),
