@@ -21,7 +21,7 @@ from bulksend.ledger.plans import NewPlan, Plan
 from bulksend.ledger.templates import Template
 from bulksend.messaging import Kind, mask_phone
 from bulksend.messaging.argument_naming import ArgumentNaming
-from bulksend.messaging.plan_facts import differences, plan_hash, told
+from bulksend.messaging.plan_facts import Facts, differences, plan_hash, told
 from bulksend.messaging.preview import Preview, preview
 from bulksend.messaging.template_shape import TemplateShape, shape_from_json
 from bulksend.messaging.units import format_instant
@@ -191,21 +191,28 @@ class CampaignPlans:
 
         Raises WrongState when it has expired, PlanChanged when something of it changed, and what a forecast raises.
         """
+        if plan.campaign_id is not None:
+            # What is left of its rows is taken in, if they are the same.
+            self._compare(plan, {"source_hash": plan.source_hash}, {"source_hash": run.hash})
+            return False
         made = forecast(run, self.database, self.cipher, self.limits)
         if made.repeats is not None:
             return False
         with self.database.read() as tx:
             plans.check_live(tx, plan)
-        changes = differences(json.loads(plan.facts), facts_of(run, made))
+        self._compare(plan, json.loads(plan.facts), facts_of(run, made))
+        if made.refusal is not None:
+            raise made.refusal
+        return True
+
+    def _compare(self, plan: Plan, before: Facts, after: Facts) -> None:
+        changes = differences(before, after)
         if changes:
             raise PlanChanged(
                 f"plan {plan.id} is not applied, since it is not what would be sent now: {told(changes)}. Nothing was "
                 "changed; make a new plan with the same options",
                 changes=changes,
             )
-        if made.refusal is not None:
-            raise made.refusal
-        return True
 
     def applied(self, plan: Plan, campaign_id: str, *, actor: str) -> None:
         """Record the campaign that a plan became."""

@@ -209,7 +209,9 @@ class _Begun:
 
 
 def _continuing(words: Sequence[str], id: str) -> str:
-    """The same command, into the campaign that it made."""
+    """The same command, into the campaign that it made; an ``apply`` finds it by itself."""
+    if words[:1] == ["apply"]:
+        return shlex.join(["bulksend", *words])
     kept, skip = [], False
     for word in words:
         if skip:

@@ -250,6 +250,19 @@ def test_an_intake_that_was_cut_off_goes_on_by_the_same_command_after_the_plan_e
     assert (report.messages, report.resumed_at) == (4, 2)
 
 
+def test_a_continuation_is_planned_and_applied_once(desk: Desk) -> None:
+    first = desk.apply(desk.make(name="spring")["plan_id"]).campaign_id
+    desk.file.write_text(ROWS + "447700900009,Gil\n")
+    made = desk.make(into="spring")
+    assert (made["to_send"], made["already"]) == (1, 4)
+    assert desk.apply(made["plan_id"]).campaign_id == first
+    assert desk.apply(made["plan_id"]).campaign_id == first
+    assert desk.campaigns()[0].messages == 5
+    desk.file.write_text(ROWS)
+    with pytest.raises(PlanChanged, match="the file changed"):
+        desk.apply(made["plan_id"])
+
+
 def test_a_code_is_in_no_plan(desk: Desk) -> None:
     desk.file.write_text("to,code\n447700900001,135790\n")
     desk.content = {"body": "Your code is {{code}}"}
