@@ -25,6 +25,7 @@ from bulksend.messaging.plan_facts import Facts, differences, plan_hash, told
 from bulksend.messaging.preview import Preview, preview
 from bulksend.messaging.template_shape import TemplateShape, shape_from_json
 from bulksend.messaging.units import format_instant
+from bulksend.operations.json_shape import Page, checked_after
 from bulksend.settings import Settings
 from producer.files import FilePlan
 from producer.forecast import Forecast, ForecastLimits, forecast
@@ -120,29 +121,24 @@ class CampaignPlans:
             now = read_clock(tx)
         return self.shown(plan, now)
 
+    def page(self, *, limit: int, after: str | None = None) -> Page:
+        """The newest plans, without what only one of them shows. Raises InvalidValue when ``after`` is no id."""
+        with self.database.read() as tx:
+            found = plans.newest(tx, limit, before=checked_after(after))
+            now = read_clock(tx)
+        return Page([_summary(plan, now) for plan in found], found[-1].id if len(found) == limit else None)
+
     def shown(self, plan: Plan, now: int) -> dict[str, Any]:
         """A plan as JSON."""
-        facts, outlook = json.loads(plan.facts), json.loads(plan.outlook)
-        status = "applied" if plan.campaign_id else "expired" if plan.expires_at <= now else "open"
+        facts = json.loads(plan.facts)
         return {
-            "plan_id": plan.id,
-            "hash": plan.hash,
-            "status": status,
-            **{name: facts["options"][name] for name in ("name", "kind", "sender", "type")},
+            **_summary(plan, now),
+            "type": facts["options"]["type"],
             **facts["counts"],
             "refused_reasons": facts["refused"],
-            "countries": facts["countries"],
-            "cost": facts["cost"],
-            "limits": facts["limits"],
-            "template": facts["template"],
-            **outlook,
+            **{name: facts[name] for name in ("countries", "limits", "template")},
+            **json.loads(plan.outlook),
             "samples": self._samples(plan),
-            "created_at": format_instant(plan.created_at),
-            "created_by": plan.created_by,
-            "expires_at": format_instant(plan.expires_at),
-            "campaign_id": plan.campaign_id,
-            "applied_at": None if plan.applied_at is None else format_instant(plan.applied_at),
-            "applied_by": plan.applied_by,
         }
 
     def apply(
@@ -226,6 +222,24 @@ class CampaignPlans:
         except CannotDecrypt:
             return []
         return found
+
+
+def _summary(plan: Plan, now: int) -> dict[str, Any]:
+    facts = json.loads(plan.facts)
+    return {
+        "plan_id": plan.id,
+        "hash": plan.hash,
+        "status": "applied" if plan.campaign_id else "expired" if plan.expires_at <= now else "open",
+        **{name: facts["options"][name] for name in ("name", "kind", "sender")},
+        "to_send": facts["counts"]["to_send"],
+        "cost": facts["cost"],
+        "created_at": format_instant(plan.created_at),
+        "created_by": plan.created_by,
+        "expires_at": format_instant(plan.expires_at),
+        "campaign_id": plan.campaign_id,
+        "applied_at": None if plan.applied_at is None else format_instant(plan.applied_at),
+        "applied_by": plan.applied_by,
+    }
 
 
 def options_of(plan: FilePlan) -> CampaignOptions:

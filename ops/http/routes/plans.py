@@ -20,8 +20,8 @@ from bulksend.messaging.states import Kind
 from bulksend.operations import uploads as posted_uploads
 from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import check_key
-from bulksend.operations.json_shape import masked_words
-from ops.http.argument_formats import Phone
+from bulksend.operations.json_shape import Page, masked_words
+from ops.http.argument_formats import AfterId, Limit, Phone
 from ops.http.idempotency import Once
 from ops.http.routes.campaigns import (
     POSTED_BODY,
@@ -110,6 +110,14 @@ def _check_same(services: Services, principal: Principal, earlier: Plan, posted:
         raise IdempotencyKeyReused(
             f"the Idempotency-Key made plan {earlier.id} of another file or with other options; use a new key"
         )
+
+
+@router.get("")
+def find(
+    services: ServicesDep, principal: Viewer, limit: Limit = 100, after: AfterId = None
+) -> Page:
+    """The newest plans first."""
+    return _plans(services).page(limit=limit, after=after)
 
 
 @router.get("/{id}")

@@ -32,6 +32,8 @@ def test_a_plan_is_shown_and_applied_once(api: Any) -> None:
     assert (made["to_send"], made["status"], len(made["samples"])) == (20, "open", 3)
     assert (count(api, "campaigns"), count(api, "messages")) == (0, 0)
     assert api.get(posted.headers["Location"]).json() == made
+    (listed,) = api.get("/v1/plans").json()["items"]
+    assert listed == {name: made[name] for name in listed}
     applied = api.post(f"/v1/plans/{made['plan_id']}/apply")
     assert applied.status_code == 202, applied.text
     assert (applied.json()["messages"], applied.json()["repeated"]) == (20, False)

@@ -37,6 +37,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("GET", "/v1/unknown"): Role.VIEWER,
     ("POST", "/v1/campaigns"): Role.SENDER,
     ("POST", "/v1/plans"): Role.SENDER,
+    ("GET", "/v1/plans"): Role.VIEWER,
     ("GET", "/v1/plans/{id}"): Role.VIEWER,
     ("GET", "/v1/plans/{id}/preview"): Role.SENDER,
     ("POST", "/v1/plans/{id}/test"): Role.SENDER,
