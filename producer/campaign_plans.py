@@ -52,6 +52,20 @@ class PlanFile:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """A plan that may be applied now, and the send that it is. ``is_new``: its campaign does not exist yet."""
+
+    plan: Plan
+    run: FilePlan
+    is_new: bool
+
+    @property
+    def to_send(self) -> int:
+        """How many people get it."""
+        return int(json.loads(self.plan.facts)["counts"]["to_send"])
+
+
+@dataclass(frozen=True, slots=True)
 class CampaignPlans:
     """Makes plans, shows them and applies them."""
 
@@ -141,23 +155,18 @@ class CampaignPlans:
             "samples": self._samples(plan),
         }
 
-    def apply(
+    def open(
         self,
         id: str,
-        intake: Intake,
         *,
         actor: str,
         naming: ArgumentNaming,
-        confirm: Callable[[Mapping[str, Any]], None] = lambda facts: None,
-        ask: Callable[[FilePlan], None] = lambda plan: None,
-    ) -> IntakeReport:
-        """Send exactly what a plan of a file on this machine says.
+        ask: Callable[[FilePlan], None] = lambda run: None,
+    ) -> OpenPlan:
+        """A plan of a file on this machine, checked for ``apply``. ``ask`` may ask the vendor about the template first.
 
-        A repeated call goes on where an earlier one stopped, and sends nothing twice. ``ask`` may ask the vendor about
-        the template first; ``confirm`` gets the facts before anything changes, and its exceptions end the call.
-
-        Raises NotFound; WrongState when the plan has expired; PlanChanged, with the differences; and what
-        ``Intake.run`` raises.
+        Raises NotFound; WrongState when the plan has expired; PlanChanged, with the differences; and what a forecast
+        raises.
         """
         with self.database.read() as tx:
             plan = plans.get(tx, id)
@@ -167,15 +176,20 @@ class CampaignPlans:
             )
         run = self.file_plan(plan, Path(plan.file), actor=actor, naming=naming)
         ask(run)
-        if self.check(plan, run):
-            confirm(json.loads(plan.facts))
+        return OpenPlan(plan, run, self.check(plan, run))
+
+    def apply(self, opened: OpenPlan, intake: Intake) -> IntakeReport:
+        """Send exactly what the plan says. Raises what ``Intake.run`` raises.
+
+        A repeated call goes on where an earlier one stopped, and sends nothing twice.
+        """
         began = intake.began
 
         def begun(campaign: Campaign) -> None:
-            self.applied(plan, campaign.id, actor=actor)
+            self.applied(opened.plan, campaign.id, actor=opened.run.created_by)
             began(campaign)
 
-        return run.run(replace(intake, began=begun))
+        return opened.run.run(replace(intake, began=begun))
 
     def file_plan(self, plan: Plan, path: Path, *, actor: str, naming: ArgumentNaming) -> FilePlan:
         """The send that a plan froze. Raises InvalidInput when its file cannot be read any more."""

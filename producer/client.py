@@ -264,9 +264,8 @@ class Producer:
         and what ``submit`` raises.
         """
         with self._database.translated_errors():
-            return self._plans.apply(
-                plan_id, self._intake(), actor=self._created_by, naming=as_python_argument
-            )
+            opened = self._plans.open(plan_id, actor=self._created_by, naming=as_python_argument)
+            return self._plans.apply(opened, self._intake())
 
     def send(
         self,

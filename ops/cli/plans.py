@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,10 +12,6 @@ from ops.cli.confirmation import ask_for_number, show_samples
 from ops.cli.context import DONE, actor, command, ledger, settings
 from ops.cli.send import about_template, say_simulated, take_in
 from ops.cli.send_arguments import AskedCampaign, takes_campaign
-
-if TYPE_CHECKING:
-    from producer.intake import Intake
-    from producer.intake_report import IntakeReport
 
 
 def register(app: typer.Typer) -> None:
@@ -64,17 +60,15 @@ def apply_(
     database = ledger(of)
     plans = CampaignPlans.from_settings(of, database)
 
-    def run(intake: Intake) -> IntakeReport:
-        return plans.apply(
-            id,
-            intake,
-            actor=actor(),
-            naming=as_cli_option,
-            ask=lambda run: say_notes(about_template(of, database, run)),
-            confirm=lambda facts: None if yes else ask_for_number(facts["counts"]["to_send"]),
-        )
-
-    return take_in(of, database, run, json, wait=wait)
+    opened = plans.open(
+        id,
+        actor=actor(),
+        naming=as_cli_option,
+        ask=lambda run: say_notes(about_template(of, database, run)),
+    )
+    if opened.is_new and not yes:
+        ask_for_number(opened.to_send)
+    return take_in(of, database, lambda intake: plans.apply(opened, intake), json, wait=wait)
 
 
 @command

@@ -18,7 +18,7 @@ from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.argument_naming import as_cli_option
 from bulksend.messaging.price_table import read_prices
 from bulksend.messaging.template_shape import read_shape
-from producer.campaign_plans import CampaignPlans
+from producer.campaign_plans import CampaignPlans, OpenPlan
 from producer.files import plan_file
 from producer.forecast import ForecastLimits
 from producer.intake import Intake
@@ -58,9 +58,12 @@ class Desk:
         )
         return self.plans.show(self.plans.make_here(asked).id)
 
+    def open(self, id: str) -> OpenPlan:
+        return self.plans.open(id, actor="bob", naming=as_cli_option)
+
     def apply(self, id: str, **more: Any) -> IntakeReport:
-        intake = Intake(self.database, NoPublisher(), self.cipher)
-        return self.plans.apply(id, intake, actor="bob", naming=as_cli_option, **more)
+        intake = Intake(self.database, NoPublisher(), self.cipher, **more)
+        return self.plans.apply(self.open(id), intake)
 
     def write(self, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
         with self.database.write() as tx:
@@ -105,11 +108,13 @@ def test_a_plan_says_what_a_send_would_do_and_sends_nothing(desk: Desk) -> None:
 
 def test_apply_sends_exactly_that_once_and_says_by_whom(desk: Desk) -> None:
     made = desk.make(name="spring")
-    asked: list[int] = []
-    report = desk.apply(made["plan_id"], confirm=lambda facts: asked.append(facts["counts"]["to_send"]))
+    opened = desk.open(made["plan_id"])
+    assert (opened.is_new, opened.to_send) == (True, 4)
+    assert desk.campaigns() == []
+    report = desk.apply(made["plan_id"])
     assert (report.messages, report.duplicates, report.refused_count, report.repeated) == (4, 1, 1, False)
-    assert asked == [4]
-    again = desk.apply(made["plan_id"], confirm=lambda facts: pytest.fail("asked twice"))
+    assert not desk.open(made["plan_id"]).is_new
+    again = desk.apply(made["plan_id"])
     assert (again.campaign_id, again.repeated) == (report.campaign_id, True)
     shown = desk.plans.show(made["plan_id"])
     assert (shown["status"], shown["campaign_id"], shown["applied_by"]) == ("applied", report.campaign_id, "bob")
@@ -132,16 +137,6 @@ def test_the_audit_compares_a_campaign_with_its_plan(desk: Desk) -> None:
     desk.write(lambda tx: tx.execute(plans.plans.update().values(source_hash="+" * 64)))
     assert kept() == (0, 0)
     assert report.messages == 4
-
-
-def test_a_question_that_ends_the_command_leaves_no_campaign(desk: Desk) -> None:
-    def refuse(_: object) -> None:
-        raise SystemExit(2)
-
-    made = desk.make()
-    with pytest.raises(SystemExit):
-        desk.apply(made["plan_id"], confirm=refuse)
-    assert desk.campaigns() == []
 
 
 def add_a_row(desk: Desk) -> None:
@@ -242,9 +237,8 @@ def test_an_intake_that_was_cut_off_goes_on_by_the_same_command_after_the_plan_e
     desk.lives_ms = 0
     made = desk.make()
     desk.write(lambda tx: tx.execute(plans.plans.update().values(expires_at=2**52)))
-    intake = Intake(desk.database, NoPublisher(), desk.cipher, chunk=2, batch_size=2, progress=die)
     with pytest.raises(Killed):
-        desk.plans.apply(made["plan_id"], intake, actor="bob", naming=as_cli_option)
+        desk.apply(made["plan_id"], chunk=2, batch_size=2, progress=die)
     desk.write(lambda tx: tx.execute(plans.plans.update().values(expires_at=0)))
     report = desk.apply(made["plan_id"])
     assert (report.messages, report.resumed_at) == (4, 2)
