@@ -76,28 +76,31 @@ def run_rehearsal(plan: FilePlan, of: Settings, *, speed: float, as_json: bool) 
             Path(folder), environ=_environ(of, speed), vendor_settings=_VENDOR, api_port=free_port()
         )
         try:
-            with stop_on_signals() as between, running(stack):
-                with closing(bootstrap.database(stack.settings)) as database:
-                    rate = copy_surroundings(
-                        real,
-                        database,
-                        sender=plan.sender,
-                        type=plan.type.value,
-                        content=plan.template.to_json(),
-                        rate=of.default_rate,
-                        speed=speed,
-                    )
-                    intake = Intake.from_settings(stack.settings, database, between=between)
-                    taken = faster(plan, speed).run(intake)
-                    limit = min(rate, (plan.rate or rate) * speed, (of.account_rate or rate) * speed)
-                    report = run_report.finish(
-                        stack,
-                        database,
-                        [taken.campaign_id],
-                        live=not as_json,
-                        patience_s=_PATIENCE * taken.messages / limit + _MORE_PATIENCE_S,
-                        between=between,
-                    )
+            with (
+                stop_on_signals() as between,
+                running(stack),
+                closing(bootstrap.database(stack.settings)) as database,
+            ):
+                rate = copy_surroundings(
+                    real,
+                    database,
+                    sender=plan.sender,
+                    type=plan.type.value,
+                    content=plan.template.to_json(),
+                    rate=of.default_rate,
+                    speed=speed,
+                )
+                intake = Intake.from_settings(stack.settings, database, between=between)
+                taken = faster(plan, speed).run(intake)
+                limit = min(rate, (plan.rate or rate) * speed, (of.account_rate or rate) * speed)
+                report = run_report.finish(
+                    stack,
+                    database,
+                    [taken.campaign_id],
+                    live=not as_json,
+                    patience_s=_PATIENCE * taken.messages / limit + _MORE_PATIENCE_S,
+                    between=between,
+                )
         except Stopped as stop:
             leave(stop.code, "the rehearsal was stopped; nothing was real")
     report |= {"rehearsal": True, "speed": speed, "intake": taken.as_json()}

@@ -95,10 +95,10 @@ class Samples:
         """The next message of the file."""
         if self.first is None:
             self.first = message
-        elif (before := self.last) is not None and before is not self.first:
-            # Neither the first nor the last counts: they are shown anyway.
-            if len(before.body_text) > self._most:
-                self.longest, self._most = before, len(before.body_text)
+        before = self.last
+        # Neither the first nor the last counts: they are shown anyway.
+        if before is not None and before is not self.first and len(before.body_text) > self._most:
+            self.longest, self._most = before, len(before.body_text)
         self.last = message
 
     def each(self) -> list[NewMessage]:
@@ -222,9 +222,7 @@ class Forecast:
         """When the last message is sent, beside what the sender sends now; None when there is none."""
         if not self.due:
             return None
-        return finish_ms(
-            self.due, self.kind, self.own_rate, self.sender_rate, self.others, self.quota_left
-        )
+        return finish_ms(self.due, self.kind, self.own_rate, self.sender_rate, self.others, self.quota_left)
 
     def summary(self) -> dict[str, object]:
         """The forecast for people."""
@@ -392,9 +390,7 @@ class LedgerState:
     notes: Sequence[str] = ()
 
 
-def read_state(
-    plan: FilePlan, tx: Connection | None, limits: ForecastLimits | None = None
-) -> LedgerState:
+def read_state(plan: FilePlan, tx: Connection | None, limits: ForecastLimits | None = None) -> LedgerState:
     """What the ledger says to a run of the plan, without reading a row. Raises InvalidInput when a run would."""
     limits = limits or ForecastLimits()
     if tx is None:

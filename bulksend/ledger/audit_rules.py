@@ -136,7 +136,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "plans kept",
         "a campaign that a plan became has the plan's rows, and no message more than the plan said",
         f"SELECT count(*) FROM {_PLANNED}",
-        f"""SELECT CAST(c.id AS text) || ': ' || c.rows_read || ' rows and ' || c.messages || ' messages, the plan said '
+        f"""SELECT CAST(c.id AS text) || ': ' || c.rows_read || ' rows and ' || c.messages || ' messages, the plan: '
                    || p.rows_planned || ' and ' || p.messages_planned AS offender
             FROM {_PLANNED} AND (c.rows_read <> p.rows_planned OR c.messages > p.messages_planned)""",
     ),

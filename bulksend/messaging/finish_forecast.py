@@ -116,9 +116,7 @@ def _beside(
 def _shares(moving: Sequence[_Flow], rate: float) -> list[float]:
     """The rate of each: those that come first have what they can use, the others share the rest."""
     first = _equal_shares([flow.most for flow in moving if flow.comes_first], rate)
-    rest = _equal_shares(
-        [flow.most for flow in moving if not flow.comes_first], max(0.0, rate - sum(first))
-    )
+    rest = _equal_shares([flow.most for flow in moving if not flow.comes_first], max(0.0, rate - sum(first)))
     by_order = iter(first), iter(rest)
     return [next(by_order[0] if flow.comes_first else by_order[1]) for flow in moving]
 

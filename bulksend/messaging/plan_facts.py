@@ -33,7 +33,9 @@ class Difference(NamedTuple):
         told = _TOLD.get(self.field)
         if told is not None:
             return f"{told} changed"
-        return f"{self.field.replace('_', ' ').replace('.', ' ')}: {_shown(self.before)} to {_shown(self.after)}"
+        return (
+            f"{self.field.replace('_', ' ').replace('.', ' ')}: {_shown(self.before)} to {_shown(self.after)}"
+        )
 
 
 def plan_hash(facts: Facts) -> str:

@@ -60,7 +60,10 @@ def _template(content: Mapping[str, Any], shape: TemplateShape | None) -> Previe
         header,
         text,
         shape.footer,
-        [_button(button.text or button.type, button.url, given.get(str(n), ())) for n, button in enumerate(shape.buttons)],
+        [
+            _button(button.text or button.type, button.url, given.get(str(n), ()))
+            for n, button in enumerate(shape.buttons)
+        ],
     )
 
 

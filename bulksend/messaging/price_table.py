@@ -44,7 +44,9 @@ class PriceTable:
         found: list[Decimal] = []
         for category in categories:
             if not country:
-                found += [price for (_, c), prices in self.prices.items() if c == category for price in prices]
+                found += [
+                    price for (_, c), prices in self.prices.items() if c == category for price in prices
+                ]
             else:
                 found += self.prices.get((country, category)) or self.prices.get((ANY_COUNTRY, category), ())
         return tuple(found)
@@ -123,7 +125,9 @@ def _country(text: str, line: str) -> str:
     code = text.upper()
     if code != ANY_COUNTRY and not (len(code) == 2 and code.isascii() and code.isalpha()):
         raise InvalidValue(
-            _FIELD, text[:40], f"is no country in {line}; write two letters, like GB, or {ANY_COUNTRY} for the rest"
+            _FIELD,
+            text[:40],
+            f"is no country in {line}; write two letters, like GB, or {ANY_COUNTRY} for the rest",
         )
     return code
 

@@ -22,8 +22,8 @@ def copy_surroundings(
 ) -> float:
     """Copy what a campaign of this sender and content meets; returns the rate that its sender has in ``into``.
 
-    ``real`` is only read; None: there is none, and the sender has ``rate``. Rates are ``speed`` times as high. The quota
-    is left out: its 24 hours do not become shorter.
+    ``real`` is only read; None: there is none, and the sender has ``rate``. Rates are ``speed`` times as high. The
+    quota is left out: its 24 hours do not become shorter.
     """
     used = template_of(type, content_of(content))
     template: Template | None = None

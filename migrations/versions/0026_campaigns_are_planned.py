@@ -21,7 +21,10 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(64), nullable=False, comment="of facts"),
         sa.Column("facts", sa.Text(), nullable=False, comment="what apply insists on, as JSON"),
         sa.Column(
-            "outlook", sa.Text(), nullable=False, comment="what changes with time, such as the finish, as JSON"
+            "outlook",
+            sa.Text(),
+            nullable=False,
+            comment="what changes with time, such as the finish, as JSON",
         ),
         sa.Column("samples", sa.LargeBinary(), comment="rendered messages, sealed; null: expired"),
         sa.Column("options", sa.Text(), nullable=False, comment="the arguments of the send, as JSON"),
@@ -42,9 +45,7 @@ def upgrade() -> None:
         sa.Column("applied_by", sa.String(100)),
     )
     where = sa.text("samples IS NOT NULL")
-    op.create_index(
-        "ix_plans_samples", "plans", ["expires_at"], sqlite_where=where, postgresql_where=where
-    )
+    op.create_index("ix_plans_samples", "plans", ["expires_at"], sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:

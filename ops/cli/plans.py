@@ -76,9 +76,7 @@ def apply_(
 def rehearse(
     asked: AskedCampaign,
     *,
-    speed: Annotated[
-        float, typer.Option(help="How many times faster than in life.", metavar="N")
-    ] = 10,
+    speed: Annotated[float, typer.Option(help="How many times faster than in life.", metavar="N")] = 10,
     json: Json = False,
 ) -> int:
     """The whole campaign against a simulated vendor, in a ledger of its own. Nothing is real. Options as `send`."""
@@ -114,7 +112,9 @@ def _show(made: Mapping[str, Any], zone: str) -> None:
             "begins": made["begins_at"],
             "done by": made["done_by"],
             "at most": f"{made['limits']['rate']:g}/s",
-            "beside": counted(sum(each["left"] for each in made["beside"]), "message") if made["beside"] else None,
+            "beside": counted(sum(each["left"] for each in made["beside"]), "message")
+            if made["beside"]
+            else None,
             "cost": None if cost is None else cost_text(cost),
             "expires_at": made["expires_at"],
         },

@@ -37,18 +37,20 @@ def send(
     ] = False,
     preview: Annotated[
         int | None,
-        typer.Option(help="Show the first rows as they will look; change nothing.", min=1, max=1000, metavar="N"),
+        typer.Option(
+            help="Show the first rows as they will look; change nothing.", min=1, max=1000, metavar="N"
+        ),
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option(help="Send one row to this number, really and outside of the campaign.", metavar="PHONE"),
+        typer.Option(
+            help="Send one row to this number, really and outside of the campaign.", metavar="PHONE"
+        ),
     ] = None,
     row: Annotated[
         int | None, typer.Option(help="The row of --test; default: the first.", min=1, metavar="N")
     ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask, however many people get it.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many people get it.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:

@@ -70,7 +70,7 @@ class LargeUploads:
         """
         if not self._forecasts.acquire(blocking=False):
             raise TooManyRequests(
-                f"{MOST_FORECASTS} dry runs or plans of large files are under way; repeat the request when one has ended"
+                f"{MOST_FORECASTS} dry runs or plans of large files are under way; repeat it when one has ended"
             )
         try:
             status = start_intake("--forecast", file.id).wait()

@@ -61,9 +61,7 @@ class CampaignOptions:
     again: bool = False
     into: str | None = None
 
-    def plan(
-        self, path: Path, *, created_by: str, naming: ArgumentNaming = as_json_field
-    ) -> FilePlan:
+    def plan(self, path: Path, *, created_by: str, naming: ArgumentNaming = as_json_field) -> FilePlan:
         """The file with these options. Raises InvalidInput as ``plan_file``."""
         return plan_file(
             path,
@@ -115,9 +113,9 @@ class Uploads:
     ) -> bool:
         """Put the campaign of a file on record; returns whether rows are left to take in, which begins now.
 
-        ``idempotency_key`` finds the campaign of an earlier request of the same poster; ``campaign_key`` is the one that
-        the campaign gets, as its plan froze it. Raises InvalidInput when the
-        options or the file are wrong or the key belongs to another campaign, AccessDenied.
+        ``idempotency_key`` finds the campaign of an earlier request of the same poster; ``campaign_key`` is the one
+        that the campaign gets, as its plan froze it. Raises InvalidInput when the options or the file are wrong or the
+        key belongs to another campaign, AccessDenied.
         """
         options, plan = self.check(options, file, by)
         if campaign_key is not None:

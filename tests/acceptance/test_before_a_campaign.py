@@ -68,7 +68,11 @@ def test_a_test_send_is_a_message_outside_of_every_campaigns_counts(cli: Cli, fo
     sent = json.loads(cli("send", *OPTIONS, *asked, "--row", "3", **LEDGER).stdout)
     assert (sent["row"], sent["test"], sent["status"]) == (3, True, "queued")
     message = json.loads(cli("messages", "show", sent["id"], "--json", **LEDGER).stdout)
-    assert (message["to"], message["test"], message["content"]) == ("447700900111", True, {"body": "Hello N1"})
+    assert (message["to"], message["test"], message["content"]) == (
+        "447700900111",
+        True,
+        {"body": "Hello N1"},
+    )
     made = json.loads(cli("send", *OPTIONS, "--json", **LEDGER).stdout)
     assert made["messages"] == 3
     shown = json.loads(cli("campaigns", "show", made["campaign_id"], "--json", **LEDGER).stdout)

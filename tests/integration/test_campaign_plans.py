@@ -26,7 +26,10 @@ from producer.intake_report import IntakeReport, SamePeople
 from producer.publisher import NoPublisher
 
 SENDER = "15550100100"
-ROWS = "to,name\n447700900001,Ann\n447700900002,Bartholomew\n12,Zed\n447700900002,Bob\n447700900003,Eve\n353850123456,Flo\n"
+ROWS = (
+    "to,name\n447700900001,Ann\n447700900002,Bartholomew\n12,Zed\n447700900002,Bob\n447700900003,Eve\n"
+    "353850123456,Flo\n"
+)
 PRICES = "country,category,price,currency\nGB,service,0.05,USD\n*,service,0.1,USD\n"
 
 
@@ -70,9 +73,7 @@ class Desk:
             return work(tx, *args, **named)
 
     def suppress(self, phone: str) -> None:
-        self.write(
-            suppressions.add, phone, scope="marketing", reason="STOP", source="stop word", actor="ada"
-        )
+        self.write(suppressions.add, phone, scope="marketing", reason="STOP", source="stop word", actor="ada")
 
     def template(self, text: str = "Hi {{1}}", **more: Any) -> None:
         shape = read_shape([{"Type": "BODY", "Text": text}])
@@ -117,7 +118,11 @@ def test_apply_sends_exactly_that_once_and_says_by_whom(desk: Desk) -> None:
     again = desk.apply(made["plan_id"])
     assert (again.campaign_id, again.repeated) == (report.campaign_id, True)
     shown = desk.plans.show(made["plan_id"])
-    assert (shown["status"], shown["campaign_id"], shown["applied_by"]) == ("applied", report.campaign_id, "bob")
+    assert (shown["status"], shown["campaign_id"], shown["applied_by"]) == (
+        "applied",
+        report.campaign_id,
+        "bob",
+    )
     with desk.database.read() as tx:
         (act,) = [each for each in operator_log.of(tx, "campaign", report.campaign_id) if each.act == "apply"]
     assert (act.actor, act.why) == ("bob", f"plan {made['plan_id']}, hash {made['hash'][:12]}, by ada")
@@ -162,7 +167,9 @@ CHANGES: dict[str, tuple[Callable[[Desk], None], str]] = {
         "limits quota: none to 250",
     ),
     "the prices": (
-        lambda desk: setattr(desk, "limits", ForecastLimits(prices=read_prices(PRICES.replace("0.05", "0.06")))),
+        lambda desk: setattr(
+            desk, "limits", ForecastLimits(prices=read_prices(PRICES.replace("0.05", "0.06")))
+        ),
         "cost max: 0.20 to 0.22",
     ),
 }
@@ -203,7 +210,7 @@ def test_a_template_that_changed_is_a_difference(desk: Desk) -> None:
 def test_what_does_not_concern_the_plan_does_not_stop_it(desk: Desk) -> None:
     made = desk.make()
     desk.suppress("447700900777")
-    desk.write(senders.register, "15550100101")
+    desk.write(senders.register, "15550199201")
     assert desk.apply(made["plan_id"]).messages == 4
 
 

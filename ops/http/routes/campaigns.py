@@ -215,9 +215,7 @@ def find_out_about(
 ) -> dict[str, Any]:
     """What is asked about a posted file; of a large one another process finds it out."""
     elsewhere = services.large_uploads.find_out if file.bytes > SMALL_BYTES else None
-    return find_out(
-        services.uploads, asked, options, file, by, request_key=request_key, elsewhere=elsewhere
-    )
+    return find_out(services.uploads, asked, options, file, by, request_key=request_key, elsewhere=elsewhere)
 
 
 def checked_body(posted: Posted) -> CampaignBody:

@@ -87,9 +87,7 @@ def _make(
             _check_same(services, principal, earlier, posted)
             services.uploads.store.remove(file.id)
             return _plans(services).show(earlier.id), True
-        made = find_out_about(
-            services, Asked.PLAN, body.options(), file, poster(principal), request_key
-        )
+        made = find_out_about(services, Asked.PLAN, body.options(), file, poster(principal), request_key)
     return _plans(services).show(made["id"]), False
 
 
@@ -113,9 +111,7 @@ def _check_same(services: Services, principal: Principal, earlier: Plan, posted:
 
 
 @router.get("")
-def find(
-    services: ServicesDep, principal: Viewer, limit: Limit = 100, after: AfterId = None
-) -> Page:
+def find(services: ServicesDep, principal: Viewer, limit: Limit = 100, after: AfterId = None) -> Page:
     """The newest plans first."""
     return _plans(services).page(limit=limit, after=after)
 
@@ -145,9 +141,7 @@ def test(
 ) -> dict[str, Any]:
     """Send one row to a number of yours, really, and outside of the campaign and its counts."""
     run = _file_plan(services, principal, _found(services, principal, id))
-    done = send_test(
-        services.settings, services.database, run, to=asked.to, row=asked.row, key=once.key
-    )
+    done = send_test(services.settings, services.database, run, to=asked.to, row=asked.row, key=once.key)
     return done.as_json()
 
 

@@ -48,9 +48,7 @@ def test_a_plan_is_shown_and_applied_once(api: Any) -> None:
 def test_what_changed_is_a_problem_with_each_fact(api: Any) -> None:
     made = api.post("/v1/plans", {**OPTIONS, "rows": rows(3)}).json()
     with api.ledger.write() as tx:
-        suppressions.add(
-            tx, rows(1)[0]["to"], scope="marketing", reason="STOP", source="test", actor="test"
-        )
+        suppressions.add(tx, rows(1)[0]["to"], scope="marketing", reason="STOP", source="test", actor="test")
     refused = api.post(f"/v1/plans/{made['plan_id']}/apply")
     assert (refused.status_code, refused.json()["code"]) == (409, "plan_changed")
     told = {each["field"]: (each["value"], each["why"]) for each in refused.json()["errors"]}
@@ -74,13 +72,15 @@ def test_rows_are_previewed_and_one_is_sent_as_a_test(api: Any) -> None:
     shown = api.get(f"{place}/preview?rows=2").json()
     assert [each["body"] for each in shown["items"]] == ["Hello N0", "Hello N1"]
     key = {"Idempotency-Key": "try-1"}
-    sent = [
-        api.post(f"{place}/test", {"to": "447700900111", "row": 3}, headers=key).json() for _ in range(2)
-    ]
+    sent = [api.post(f"{place}/test", {"to": "447700900111", "row": 3}, headers=key).json() for _ in range(2)]
     assert sent[0] == sent[1] | {"status": sent[0]["status"]}
     assert (sent[0]["row"], sent[0]["test"]) == (3, True)
     message = api.get(f"/v1/messages/{sent[0]['id']}").json()
-    assert (message["to"], message["test"], message["content"]) == ("447700900111", True, {"body": "Hello N1"})
+    assert (message["to"], message["test"], message["content"]) == (
+        "447700900111",
+        True,
+        {"body": "Hello N1"},
+    )
     # The campaign has none of it.
     assert api.post(f"{place}/apply").json()["messages"] == 5
 

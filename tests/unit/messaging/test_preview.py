@@ -15,15 +15,26 @@ SALE = TemplateShape(
     TemplateText(""),
     TemplateText("Hello {{1}}, {{2}} off", ("name", "discount")),
     "Reply STOP to opt out",
-    (TemplateButton("URL", "Shop", "https://shop.example/{{1}}", ("1",)), TemplateButton("QUICK_REPLY", "No thanks")),
+    (
+        TemplateButton("URL", "Shop", "https://shop.example/{{1}}", ("1",)),
+        TemplateButton("QUICK_REPLY", "No thanks"),
+    ),
 )
 CONTENT: dict[str, Any] = {
     "name": "sale",
     "language": {"code": "en_GB", "policy": "deterministic"},
     "components": [
         {"type": "header", "parameters": [{"type": "image", "image": {"link": "https://cdn.example/a.png"}}]},
-        {"type": "body", "parameters": [{"type": "text", "text": "Ann {{2}}"}, {"type": "text", "text": "10 %"}]},
-        {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": "spring"}]},
+        {
+            "type": "body",
+            "parameters": [{"type": "text", "text": "Ann {{2}}"}, {"type": "text", "text": "10 %"}],
+        },
+        {
+            "type": "button",
+            "sub_type": "url",
+            "index": "0",
+            "parameters": [{"type": "text", "text": "spring"}],
+        },
     ],
 }
 
@@ -53,7 +64,12 @@ def test_whatsapp_writes_the_text_of_a_code() -> None:
     ("type", "content", "header", "body"),
     [
         ("text", {"body": "Hello Ann"}, None, "Hello Ann"),
-        ("image", {"link": "https://cdn.example/a.png", "caption": "New"}, "[image https://cdn.example/a.png]", "New"),
+        (
+            "image",
+            {"link": "https://cdn.example/a.png", "caption": "New"},
+            "[image https://cdn.example/a.png]",
+            "New",
+        ),
         ("document", {"id": "77", "filename": "bill.pdf"}, "[document bill.pdf]", None),
         ("location", {"latitude": 1.5, "longitude": 2, "name": "Shop"}, "[location 1.5, 2]", "Shop"),
     ],

@@ -34,7 +34,10 @@ def test_least_and_most_differ_where_the_category_or_the_country_is_not_known() 
 
 def test_two_prices_of_the_same_are_steps_of_volume() -> None:
     steps = read_prices(HEADER + "IN,marketing,0.01,USD\nIN,marketing,0.008,USD\n")
-    assert (cost_of(steps, {"IN": 100}, ["marketing"]).low, cost_of(steps, {"IN": 100}, ["marketing"]).high) == (
+    assert (
+        cost_of(steps, {"IN": 100}, ["marketing"]).low,
+        cost_of(steps, {"IN": 100}, ["marketing"]).high,
+    ) == (
         Decimal("0.8"),
         Decimal("1"),
     )

@@ -12,7 +12,8 @@ from producer.reading import RawRow
 
 
 @pytest.mark.parametrize(
-    ("kind", "ttl", "expected_ms"), [("marketing", None, None), ("marketing", "10m", 60_000), ("otp", None, 60_000)]
+    ("kind", "ttl", "expected_ms"),
+    [("marketing", None, None), ("marketing", "10m", 60_000), ("otp", None, 60_000)],
 )
 def test_its_times_are_shorter_its_rate_is_higher_and_it_is_due_now(
     tmp_path: Path, kind: str, ttl: str | None, expected_ms: int | None
