@@ -128,4 +128,5 @@ def _planned(plan: FilePlan, now_ms: int) -> Iterator[NewMessage | RefusedRow]:
     new = plan.campaign(now_ms)
     request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone)
     for chunk in RowPlanner(request, None, now_ms, now_ms, ()).chunks(_CHUNK):
-        yield from sorted((*chunk.planned, *chunk.refused), key=lambda each: each.row)
+        rows: list[NewMessage | RefusedRow] = [*chunk.planned, *chunk.refused]
+        yield from sorted(rows, key=lambda each: each.row)

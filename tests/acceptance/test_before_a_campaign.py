@@ -121,8 +121,8 @@ def test_at_a_terminal_the_number_of_people_is_typed_above_a_thousand(folder: Pa
 def test_a_rehearsal_sends_the_whole_file_and_touches_nothing_real(cli: Cli, folder: Path) -> None:
     people(folder, 200)
     with (folder / "people.csv").open("a") as file:
-        file.write("447700900009,Suppressed\n")
-    assert cli("suppressions", "add", "447700900009", "--reason", "STOP", **LEDGER).returncode == 0
+        file.write("447700999999,Suppressed\n")
+    assert cli("suppressions", "add", "447700999999", "--reason", "STOP", **LEDGER).returncode == 0
     assert cli("senders", "add", SENDER, "--rate", "20/s", **LEDGER).returncode == 0
     done = cli("rehearse", *OPTIONS, "--at", "2090-01-01T09:00:00Z", "--speed", "5", "--json", **LEDGER)
     assert done.returncode == 0, done.stdout + done.stderr
