@@ -17,6 +17,7 @@ BulksendError                   1  500  everything below
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
 │   ├── AccessDenied            2  403  the key or user may not do this
 │   ├── WrongState              2  409  the state of a campaign, message or sender does not allow it
+│   │   └── PlanChanged                 what a plan would send is not what it was when the plan was made
 │   ├── TooLarge                2  413  a body is above its limit
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
@@ -51,6 +52,7 @@ A bad row of a file is a refusal, and the result of a POST is an outcome: neithe
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -144,6 +146,14 @@ class RequestRunning(InvalidInput):
 
 class WrongState(InvalidInput):
     """The state that something is in does not allow what is asked. The text says which state, and the remedy."""
+
+
+class PlanChanged(WrongState):
+    """What a plan would send now differs from what it froze. ``changes``: (field, before, after) of each fact."""
+
+    def __init__(self, text: str, *, changes: Sequence[tuple[str, object, object]]) -> None:
+        super().__init__(text)
+        self.changes = changes
 
 
 class TooLarge(InvalidInput):

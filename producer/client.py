@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bulksend import bootstrap
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
@@ -27,15 +28,20 @@ from bulksend.messaging import (
     map_columns,
     parse_recipient,
 )
+from bulksend.messaging.argument_naming import as_python_argument
 from bulksend.messaging.plan import RefusedRow, checked_key
 from bulksend.messaging.units import (
     check_duration_ms,
     check_year,
+    format_instant,
     parse_choice,
     parse_rate,
 )
 from bulksend.messaging.value_checks import check_name, describe_type
+from producer.campaign_plans import CampaignPlans
 from producer.direct_sends import DirectSends, ReadySend, SendReceipt, is_due, receipt
+from producer.files import plan_file
+from producer.forecast import ForecastLimits
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, arguments_given, source_hash
 from producer.intake_report import IntakeReport
@@ -64,7 +70,10 @@ class Producer:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        limits: ForecastLimits | None = None,
+        plan_hours: float = 24,
     ) -> None:
+        """``limits`` and ``plan_hours`` are for plans."""
         self._database = database
         self._publisher = publisher
         self._cipher = cipher
@@ -73,6 +82,9 @@ class Producer:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
+        self._plans = CampaignPlans(
+            database, cipher, limits or ForecastLimits(default_rate), int(plan_hours * 3_600_000)
+        )
         self.direct = DirectSends(
             database,
             publisher,
@@ -94,7 +106,6 @@ class Producer:
         one is wrong.
         """
         import os
-        from pathlib import Path
 
         from bulksend.settings import Settings
 
@@ -111,6 +122,8 @@ class Producer:
             default_region=settings.default_region,
             timezone=settings.timezone,
             default_rate=settings.default_rate,
+            limits=ForecastLimits.from_settings(settings),
+            plan_hours=settings.plan_hours,
         )
 
     def submit(
@@ -200,6 +213,59 @@ class Producer:
     def _now_ms(self) -> int:
         with self._database.translated_errors():
             return self._database.retrying(read_clock)
+
+    def plan(
+        self,
+        file: Path | str,
+        *,
+        sender: str,
+        kind: str,
+        type: str,
+        content: Mapping[str, object],
+        name: str | None = None,
+        key: str | None = None,
+        at: datetime | None = None,
+        ttl: timedelta | None = None,
+        rate: str | float | None = None,
+        on_unknown: str | None = None,
+        again: bool = False,
+        into: str | None = None,
+    ) -> dict[str, Any]:
+        """Freeze what a campaign of a CSV, XLSX or JSON lines file would do, as ``bulksend plan``. Nothing is sent.
+
+        The answer is that of ``bulksend plan --json``; its ``plan_id`` is for ``apply``. Raises InvalidInput,
+        SamePeople and LedgerUnreachable as ``submit`` does.
+        """
+        asked = plan_file(
+            Path(file),
+            sender=sender,
+            type=type,
+            content=json.dumps(content).encode(),
+            kind=kind,
+            created_by=self._created_by,
+            name=name,
+            at=None if at is None else format_instant(_instant(at, "at")),
+            ttl=None if ttl is None else f"{_milliseconds(ttl, 'ttl')}ms",
+            rate=None if rate is None else str(rate),
+            on_unknown=on_unknown,
+            key=key,
+            again=again,
+            into=into,
+            default_region=self._default_region,
+            default_timezone=self._timezone,
+        )
+        with self._database.translated_errors():
+            return self._plans.show(self._plans.make_here(asked).id)
+
+    def apply(self, plan_id: str) -> IntakeReport:
+        """Send exactly what a plan says. A repeated call sends nothing twice.
+
+        Raises NotFound, WrongState when it has expired, PlanChanged with the differences when anything of it changed,
+        and what ``submit`` raises.
+        """
+        with self._database.translated_errors():
+            opened = self._plans.open(plan_id, actor=self._created_by, naming=as_python_argument)
+            return self._plans.apply(opened, self._intake())
 
     def send(
         self,

@@ -75,7 +75,9 @@ class DirectSends:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        test: bool = False,
     ) -> None:
+        """``test``: they belong to the standing campaigns of test sends."""
         self._database = database
         self._publisher = publisher
         self._cipher = cipher
@@ -83,6 +85,7 @@ class DirectSends:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
+        self._test = test
         self._registered: set[str] = set()
         self._templates = TemplateChecks(database)
         self._standing: dict[Kind, Campaign] = {}
@@ -218,7 +221,9 @@ class DirectSends:
     def _standing_campaign(self, kind: Kind) -> Campaign:
         campaign = self._standing.get(kind)
         if campaign is None:
-            campaign = self._database.retrying(lambda tx: campaign_creation.standing_campaign(tx, kind))
+            campaign = self._database.retrying(
+                lambda tx: campaign_creation.standing_campaign(tx, kind, test=self._test)
+            )
             self._standing[kind] = campaign
         return campaign
 

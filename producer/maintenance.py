@@ -27,6 +27,7 @@ from bulksend.ledger import (
     idempotency,
     leases,
     operator_log,
+    plans,
     raw_receipts,
     receipts,
     stats,
@@ -128,6 +129,7 @@ class Maintenance:
                 lambda tx: {"deleted": operator_log.delete_old_readings(tx, reads_keep_ms)},
                 DELETE_S,
             ),
+            task("delete_plans", plans.delete_old, DELETE_S),
             task("delete_uploads", lambda tx: {"deleted": uploads.delete_old(tx)}, DELETE_S),
             task("delete_minutes", lambda tx: {"deleted": campaign_timeline.delete_old(tx)}, DELETE_S),
         ]

@@ -100,17 +100,33 @@ def _many(answer: Mapping[str, Any]) -> list[SentMessage | RefusedMessage]:
 
 
 def campaign_of_rows(
-    campaign: Campaign, rows: Sequence[Mapping[str, Any]], key: str | None
+    campaign: Campaign, rows: Sequence[Mapping[str, Any]], key: str | None, to: str = "campaigns"
 ) -> Call[dict[str, Any]]:
-    """A campaign whose rows are part of the request."""
-    return call("POST", at("campaigns"), {**campaign, "rows": list(rows)}, read=same, key=key, waits_s=30.0)
+    """A campaign whose rows are part of the request, or its plan."""
+    return call("POST", at(to), {**campaign, "rows": list(rows)}, read=same, key=key, waits_s=30.0)
 
 
-def campaign_of_file(campaign: Campaign, file: Path, key: str | None) -> Call[dict[str, Any]]:
-    """A campaign of a CSV, XLSX or JSON lines file."""
+def plan_of(
+    campaign: Campaign, people: Path | str | Sequence[Mapping[str, Any]], key: str | None
+) -> Call[dict[str, Any]]:
+    """The plan of a file, or of rows."""
+    if isinstance(people, Path | str):
+        return campaign_of_file(campaign, Path(people), key, "plans")
+    return campaign_of_rows(campaign, people, key, "plans")
+
+
+def apply_plan(id: str) -> Call[dict[str, Any]]:
+    """Send what a plan says."""
+    return call("POST", at("plans", id, "apply"), read=same, waits_s=600.0)
+
+
+def campaign_of_file(
+    campaign: Campaign, file: Path, key: str | None, to: str = "campaigns"
+) -> Call[dict[str, Any]]:
+    """A campaign of a CSV, XLSX or JSON lines file, or its plan."""
     return call(
         "POST",
-        at("campaigns"),
+        at(to),
         cast("Mapping[str, Any]", campaign),
         read=same,
         key=key,

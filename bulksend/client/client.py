@@ -120,6 +120,24 @@ class Client:
         """Send a campaign of a CSV, XLSX or JSON lines file of any size."""
         return self._do(calls.campaign_of_file(campaign, Path(file), idempotency_key))
 
+    def plan_campaign(
+        self,
+        people: Path | str | Sequence[Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        **campaign: Unpack[Campaign],
+    ) -> dict[str, Any]:
+        """What a campaign of a file, or of rows, would do, frozen as a plan. Nothing is sent."""
+        return self._do(calls.plan_of(campaign, people, idempotency_key))
+
+    def plan(self, id: str) -> dict[str, Any]:
+        """One plan."""
+        return self._do(call("GET", at("plans", id), read=same))
+
+    def apply_plan(self, id: str) -> dict[str, Any]:
+        """Send exactly what a plan says. A repeated call sends nothing twice; ApiRefused if anything changed."""
+        return self._do(calls.apply_plan(id))
+
     def campaign(self, id: str) -> dict[str, Any]:
         """One campaign, by id or name, with its counts and its progress."""
         return self._do(call("GET", at("campaigns", id), read=same))

@@ -36,6 +36,9 @@ _ROUNDED = f"""FROM attempts a WHERE a.message_pk = m.id
              AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))"""
 
 
+#: A campaign that was continued has other rows as well.
+_PLANNED = """plans p JOIN campaigns c ON c.id = p.campaign_id
+    WHERE {c} AND c.source_hash = p.source_hash AND c.intake_done_at IS NOT NULL"""
 _ENDED_AT_DIFFERS = f"((m.ended_at IS NULL) <> (m.status IN {_MOVING}))"
 _ENDED_CODE = "(m.kind = 'otp' AND m.ended_at IS NOT NULL)"
 _LEFT_BEHIND = f"({_ENDED_CODE} AND m.payload IS NOT NULL)"
@@ -128,6 +131,14 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
            LEFT JOIN (SELECT campaign_id, count(*) AS n FROM refusals GROUP BY campaign_id) t
              ON t.campaign_id = c.id
            WHERE {c} AND c.refused <> COALESCE(t.n, 0)""",
+    ),
+    OfCampaigns(
+        "plans kept",
+        "a campaign that a plan became has the plan's rows, and no message more than the plan said",
+        f"SELECT count(*) FROM {_PLANNED}",
+        f"""SELECT CAST(c.id AS text) || ': ' || c.rows_read || ' rows and ' || c.messages || ' messages, the plan: '
+                   || p.rows_planned || ' and ' || p.messages_planned AS offender
+            FROM {_PLANNED} AND (c.rows_read <> p.rows_planned OR c.messages > p.messages_planned)""",
     ),
     OfMessages(
         "one ending",

@@ -14,6 +14,7 @@ from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import among
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
+from bulksend.messaging.finish_forecast import OtherCampaign
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
 
 #: Messages of campaigns in these statuses may be sent, now or when they are due.
@@ -22,6 +23,8 @@ ACTIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
 NOT_STARTED = WAITING | {Status.CLAIMED}
 #: Begins the key of the standing campaign of a kind.
 DIRECT_PREFIX = "direct:"
+#: Begins the key of the standing campaign of the test sends of a kind.
+TEST_PREFIX = DIRECT_PREFIX + "test:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class Campaign(CampaignOptions):
     def is_direct(self) -> bool:
         """Whether it is the standing campaign of the direct sends of a kind."""
         return self.key.startswith(DIRECT_PREFIX)
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is the standing campaign of test sends."""
+        return self.key.startswith(TEST_PREFIX)
 
 
 def by_key(tx: Connection, key: str) -> Campaign | None:
@@ -150,6 +158,17 @@ def active(tx: Connection) -> list[Campaign]:
     """Every campaign in one of the statuses ACTIVE, oldest first."""
     is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
     return read_all(tx, select(campaigns).where(is_active).order_by(campaigns.c.id))
+
+
+def beside(tx: Connection, sender: str, *, without: str | None = None) -> list[OtherCampaign]:
+    """What the active campaigns of a sender have left, for the forecast of another one, ``without``."""
+    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
+    query = select(campaigns).where(is_active, campaigns.c.sender == sender).order_by(campaigns.c.id)
+    found = [each for each in read_all(tx, query) if each.id != without]
+    counts = counters.of(tx, [each.id for each in found])
+    moving = WAITING | HELD
+    left = {id: sum(n for status, n in of.statuses.items() if status in moving) for id, of in counts.items()}
+    return [OtherCampaign(each.kind, left[each.id], each.rate, each.due_at) for each in found]
 
 
 def status_counts(tx: Connection, id: str) -> dict[str, int]:

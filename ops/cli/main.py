@@ -17,6 +17,7 @@ from ops.cli import (
     keys,
     media,
     messages,
+    plans,
     receipts,
     send,
     senders,
@@ -60,6 +61,7 @@ def _options(
 
 servers.register_first(app)
 send.register(app)
+plans.register(app)
 campaigns.register(app)
 messages.register(app)
 export.register(app)

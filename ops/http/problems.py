@@ -46,6 +46,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.AccessDenied, 403, "Access denied"),
     (errors.NotFound, 404, "Not found"),
     (errors.RequestRunning, 409, "Still running"),
+    (errors.PlanChanged, 409, "The plan does not hold any more"),
     (errors.WrongState, 409, "Not possible now"),
     (errors.EventsGone, 410, "Events were deleted"),
     (errors.TooManyRequests, 429, "Too many requests"),
@@ -164,6 +165,8 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     if isinstance(error, errors.RequestRunning | errors.TooManyRequests):
         headers = {"Retry-After": "1"}
     listed = [field_error(error)] if isinstance(error, InvalidValue) else []
+    if isinstance(error, errors.PlanChanged):
+        listed = [_change_error(each) for each in error.changes]
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
     detail, code = _with_endpoints(without_numbers(str(error))), code_of(type(error))
@@ -177,6 +180,17 @@ def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:
     """One entry of ``errors``. The value is left out where the error has none; it is safe to show."""
     field, value, why = map(without_numbers, (error.field, error.value, error.why))
     return {"field": field, "row": row, "value": value or None, "why": _with_endpoints(why)}
+
+
+def _change_error(change: tuple[str, object, object]) -> dict[str, Any]:
+    """A fact of a plan that changed, as an entry of ``errors``."""
+    field, before, after = change
+    return {
+        "field": without_numbers(field),
+        "row": None,
+        "value": None if after is None else without_numbers(str(after)),
+        "why": f"was {'none' if before is None else without_numbers(str(before))} when the plan was made",
+    }
 
 
 def _with_endpoints(text: str) -> str:

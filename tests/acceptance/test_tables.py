@@ -57,6 +57,7 @@ COMMANDS = {
     "audit": "audit",
     "doctor": "doctor",
     "send --dry-run": f"send bad.csv --sender {SENDER} --type text --content content.json --kind marketing --dry-run",
+    "plan": f"plan bad.csv --sender {SENDER} --type text --content content.json --kind marketing --key plan",
 }
 
 
@@ -87,6 +88,7 @@ NO_TABLE = {
     *(("account", act) for act in ("pause", "resume")),
     *(("templates", act) for act in ("show", "sync", "preview")),
     *(("media", act) for act in ("upload", "list", "delete")),
+    *(("apply",), ("rehearse",)),
 }
 
 

@@ -21,6 +21,7 @@ from bulksend.ledger.schema.campaigns import (
     campaign_counts,
     campaign_minutes,
     campaigns,
+    plans,
     refusals,
     stats_hourly,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "media",
     "messages",
     "metadata",
+    "plans",
     "raw_receipts",
     "receipt_tokens",
     "receipts",

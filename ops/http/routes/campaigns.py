@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
@@ -38,7 +39,7 @@ from ops.http.message_json import MOST_TTL_S
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
 from ops.http.uploads import ROWS, Posted, receive
 from producer.uploads import SMALL_BYTES, CampaignOptions, Poster, StoredFile
-from producer.uploads.forecast import forecast_here
+from producer.uploads.forecast import Asked, find_out
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
@@ -99,7 +100,7 @@ def _rate_text(rate: float | str | None) -> str | None:
 
 
 _WITH_ROWS: dict[str, Any] = CampaignBody.model_json_schema()
-_BODY = {
+POSTED_BODY = {
     "requestBody": {
         "required": True,
         "content": {
@@ -140,7 +141,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=202, openapi_extra=_BODY)
+@router.post("", status_code=202, openapi_extra=POSTED_BODY)
 async def post(
     request: Request,
     response: Response,
@@ -164,41 +165,61 @@ async def post(
 def _take(
     services: Services, principal: Principal, posted: Posted, idempotency_key: str | None
 ) -> dict[str, Any]:
-    """Put it on record, and wait a moment for the counts of a small one. A file that is not on record is deleted."""
-    id = posted.file.id
-    with services.upload_intake.awaiting(id):
+    """Put it on record, or make its forecast. A file that is not on record is deleted."""
+    file, by, store = posted.file, poster(principal), services.uploads.store
+    with store.deleted_on_error(file.id, RequestValidationError):
+        body = checked_body(posted)
+    if body.dry_run:
         try:
-            body = _body(posted)
-            by = Poster(principal.id, principal.actor, principal.check_send)
-            if body.dry_run:
-                return _forecast(services, body.options(), posted.file, by)
-            has_rows = services.uploads.accept(
-                body.options(), posted.file, by, idempotency_key=idempotency_key
-            )
-        except (InvalidInput, RequestValidationError):
-            services.uploads.store.remove(id)
-            raise
+            return find_out_about(services, Asked.FORECAST, body.options(), file, by)
+        finally:
+            store.remove(file.id)
+    return take_in(
+        services,
+        file,
+        lambda: services.uploads.accept(body.options(), file, by, idempotency_key=idempotency_key),
+    )
+
+
+def take_in(services: Services, file: StoredFile, accept: Callable[[], bool]) -> dict[str, Any]:
+    """Have ``accept`` put a posted file on record, and wait a moment for the counts of a small one.
+
+    A file that is not on record is deleted.
+    """
+    with services.upload_intake.awaiting(file.id):
+        with services.uploads.store.deleted_on_error(file.id, InvalidInput):
+            has_rows = accept()
         refused = None
-        if has_rows and posted.file.bytes > SMALL_BYTES:
+        if has_rows and file.bytes > SMALL_BYTES:
             services.large_uploads.wake()
         elif has_rows:
-            refused = services.upload_intake.result(id, services.answer_s)
+            refused = services.upload_intake.result(file.id, services.answer_s)
     if refused is not None:
         raise refused
     with services.database.read() as tx:
-        return uploads.posted(tx, id)
+        return uploads.posted(tx, file.id)
 
 
-def _forecast(services: Services, options: CampaignOptions, file: StoredFile, by: Poster) -> dict[str, Any]:
-    try:
-        if file.bytes > SMALL_BYTES:
-            return services.large_uploads.forecast(services.uploads, options, file, by)
-        return forecast_here(services.uploads, options, file, by)
-    finally:
-        services.uploads.store.remove(file.id)
+def poster(principal: Principal) -> Poster:
+    """The caller as one that posts a file."""
+    return Poster(principal.id, principal.actor, principal.check_send)
 
 
-def _body(posted: Posted) -> CampaignBody:
+def find_out_about(
+    services: Services,
+    asked: Asked,
+    options: CampaignOptions,
+    file: StoredFile,
+    by: Poster,
+    request_key: str | None = None,
+) -> dict[str, Any]:
+    """What is asked about a posted file; of a large one another process finds it out."""
+    elsewhere = services.large_uploads.find_out if file.bytes > SMALL_BYTES else None
+    return find_out(services.uploads, asked, options, file, by, request_key=request_key, elsewhere=elsewhere)
+
+
+def checked_body(posted: Posted) -> CampaignBody:
+    """The options of a posted campaign. Raises RequestValidationError."""
     try:
         body = CampaignBody.model_validate(posted.options)
     except ValidationError as error:
