@@ -212,8 +212,12 @@ class Producer:
         ttl: timedelta | None = None,
         key: str | None = None,
         at: datetime | None = None,
+        purpose: str | None = None,
     ) -> SendReceipt:
         """Send one message. A repeated call with the same ``key`` finds the first message again.
+
+        A one-time code replaces an older one for the same person and ``purpose`` that still waits. Without a purpose
+        its sender stands for it.
 
         An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. Raises InvalidInput when an argument is wrong or the
         key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
@@ -228,6 +232,7 @@ class Producer:
             lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
             due_at=None if at is None else _instant(at, "at"),
             key=key,
+            purpose=purpose,
         )
         with self._database.translated_errors():
             self.direct.register(ready)
@@ -241,7 +246,7 @@ class Producer:
         """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
 
         A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
-        ``send_at`` (ISO 8601) and ``key``, which makes a repeated call safe. Raises LedgerUnreachable when the ledger
+        ``send_at`` (ISO 8601), ``purpose`` and ``key``, which makes a repeated call safe. Raises LedgerUnreachable when the ledger
         does not answer: those with a key may be sent again with the same key.
         """
         made: list[SendReceipt | InvalidInput] = []

@@ -21,7 +21,7 @@ from bulksend.messaging import (
     normal_name,
     parse_recipient,
 )
-from bulksend.messaging.plan import OTP_TTL_MS, as_text, checked_key
+from bulksend.messaging.plan import OTP_TTL_MS, as_text, checked_key, checked_purpose
 from bulksend.messaging.units import (
     check_duration_ms,
     format_instant,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 #: The fields of a message as a program writes it, in JSON or as a Python mapping.
 REQUIRED = ("to", "sender", "kind", "type", "content")
-OPTIONAL = ("variables", "ttl_seconds", "send_at", "key")
+OPTIONAL = ("variables", "ttl_seconds", "send_at", "key", "purpose")
 _FIELDS = frozenset((*REQUIRED, *OPTIONAL))
 
 
@@ -122,6 +122,7 @@ class DirectSends:
             lives_ms=_lives_ms(message.get("ttl_seconds")),
             due_at=self._due_at(message.get("send_at")),
             key=key if (own := message.get("key")) is None else own,
+            purpose=message.get("purpose"),
             allow=allow,
         )
 
@@ -137,6 +138,7 @@ class DirectSends:
         lives_ms: int | None = None,
         due_at: int | None = None,
         key: object = None,
+        purpose: object = None,
         allow: Callable[[Kind, str], None] = lambda _kind, _sender: None,
     ) -> ReadySend:
         """A message, checked. Raises InvalidInput, and what ``allow`` raises."""
@@ -169,6 +171,7 @@ class DirectSends:
                 content=rendered,
                 due_at=due_at,
                 lives_ms=lives_ms,
+                purpose=_purpose(purpose, message_kind),
             ),
         )
 
@@ -274,6 +277,13 @@ def _variables(given: object) -> dict[str, str]:
         raise InvalidValue("variables", describe_type(given), 'must be an object, like {"name": "Ada"}')
     found = ((normal_name(str(name)), as_text(str(name)[:40], value)) for name, value in given.items())
     return {name: text for name, text in found if text is not None}
+
+
+def _purpose(given: object, kind: Kind) -> str | None:
+    """The purpose of a one-time code. Raises InvalidValue; other kinds have none."""
+    if given is not None and kind is not Kind.OTP:
+        raise InvalidValue("purpose", "", f"is for one-time codes, and the kind is {kind}; omit it")
+    return checked_purpose(given)
 
 
 def _lives_ms(seconds: object) -> int | None:

@@ -37,6 +37,7 @@ class DirectSend(NamedTuple):
     content: str
     due_at: int | None
     lives_ms: int | None
+    purpose: str | None = None
 
     def message(self, now: int) -> NewMessage:
         """The message to store, when the ledger's clock says ``now``."""
@@ -52,6 +53,7 @@ class DirectSend(NamedTuple):
             body_text=self.content,
             due_at=due_at,
             expires_at=None if self.lives_ms is None else due_at + self.lives_ms,
+            purpose=self.purpose,
         )
 
 

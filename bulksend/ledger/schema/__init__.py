@@ -27,6 +27,7 @@ from bulksend.ledger.schema.campaigns import (
 from bulksend.ledger.schema.events import events
 from bulksend.ledger.schema.jobs import LIVE_UPLOADS_SQL, OPEN_JOBS_SQL, jobs, uploads
 from bulksend.ledger.schema.messages import (
+    HELD_CODES_SQL,
     HELD_SQL,
     LATE_CODES_SQL,
     UNKNOWN_SQL,
@@ -57,6 +58,7 @@ from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoint
 __all__ = [
     "COUNTRIES_SQL",
     "HELD_SQL",
+    "HELD_CODES_SQL",
     "LATE_CODES_SQL",
     "LIVE_UPLOADS_SQL",
     "NOT_ACTED_SQL",

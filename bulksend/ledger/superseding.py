@@ -1,0 +1,125 @@
+"""Superseding: of two one-time codes for the same person and purpose that wait, only the newer one is sent.
+
+The write-ahead of a code looks for newer ones. Once one of them has gone out, or may have, the older code ends as
+superseded. While one of them can still be sent, the older one is held; it is sent when all newer ones ended unsent.
+So intake marks nothing and nothing is taken back: a code that is stored before the write-ahead of an older one holds it,
+whatever the processes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, text, update
+
+from bulksend.ledger.bulk_parameters import bound, statement, table
+from bulksend.ledger.clock import now_sql, read_clock
+from bulksend.ledger.database import among, prefer_indexes
+from bulksend.ledger.endings import end_unsent, listed
+from bulksend.ledger.schema import HELD_CODES_SQL, WAITING_SQL, messages
+from bulksend.messaging.number_forms import number_forms
+from bulksend.messaging.states import SENT, Status
+
+#: The gate of a code that a newer one holds.
+GATE = "newer_code"
+#: A held code is looked at again after this long, also without a relay.
+HELD_MS = 60_000
+#: How many held codes a run of the relay looks at.
+AT_ONCE = 2_000
+
+#: Codes and all forms of their recipients' numbers.
+CODES = {"id": "uuid", "form": "text"}
+#: A newer code that has gone out, or may have.
+_GONE = f"n.status IN ({listed(SENT | {Status.UNKNOWN})})"
+#: A newer code that can still be sent. One that is scheduled for later, and has not been tried, holds nothing yet.
+_LIVE = """(n.status = 'sending' OR ((n.expires_at IS NULL OR n.expires_at > {now}) AND (n.status = 'claimed'
+    OR (n.status IN ('queued', 'retry') AND (n.due_at <= {now} OR n.attempts > 0 OR n.gate IS NOT NULL)))))"""
+#: A row for each of ``{codes}`` that a newer code concerns: ``sent`` and the newer code's id, or ``waits``. A subquery
+#: with its own sum, so that each code is one lookup in the index of recipients, with any statistics.
+NEWER = f"""
+SELECT CAST(z.id AS text) AS id, CASE WHEN z.newer LIKE 's%' THEN substr(z.newer, 2) END AS newer
+FROM (SELECT p.id, (SELECT max(CASE WHEN {_GONE} THEN 's' || CAST(n.id AS text) WHEN {_LIVE} THEN 'a' END)
+      FROM messages o, messages n
+      WHERE o.id = p.id AND n.recipient = p.form AND n.id > p.id AND n.kind = 'otp'
+        AND COALESCE(n.purpose, n.sender) = COALESCE(o.purpose, o.sender)) AS newer
+      FROM {{codes}}) AS z
+WHERE z.newer IS NOT NULL
+"""  # noqa: S608 - our own words
+
+
+class Newer(NamedTuple):
+    """What a newer code means for an older one: the id of one that went out; None where one may still go out."""
+
+    sent: str | None
+
+
+def code_rows(codes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rows of ``CODES`` for codes by id and recipient."""
+    return [(id, form) for id, recipient in codes for form in number_forms(recipient)]
+
+
+#: The error of a code that ended as superseded.
+REASON = "a newer code for the same person and purpose was sent in its place"
+
+
+def newer_codes(found: Iterable[tuple[str, str | None]]) -> dict[str, Newer]:
+    """The rows of ``NEWER`` by code. One that went out under any form of the number decides."""
+    newer: dict[str, Newer] = {}
+    for id, sent in found:
+        if sent is not None or id not in newer:
+            newer[id] = Newer(sent)
+    return newer
+
+
+_MARK_COLUMNS = {"id": "uuid", "newer": "uuid"}
+_MARK = """
+UPDATE messages SET superseded_by = p.newer FROM {rows} WHERE messages.id = p.id AND messages.status = 'superseded'
+"""
+
+
+def mark_superseded(tx: Connection, replaced: Sequence[tuple[str, str]]) -> None:
+    """Note the newer code of each code that ended as superseded: (code, newer code)."""
+    if replaced:
+        sql = _MARK.format(rows=table(tx, _MARK_COLUMNS))
+        tx.execute(statement(sql), bound(tx, _MARK_COLUMNS, replaced))
+
+
+_IS_HELD = text(f"messages.{HELD_CODES_SQL} AND messages.{WAITING_SQL}")
+
+
+class HeldCodes:
+    """A walk through the held codes: ends those that a newer one replaced, and frees those whose newer ones ended unsent."""
+
+    def __init__(self) -> None:
+        self._after: str | None = None
+
+    def settle(self, tx: Connection, limit: int = AT_ONCE) -> dict[str, int]:
+        """Look at the next of them; the numbers of ended and freed ones."""
+        prefer_indexes(tx)
+        wanted = select(messages.c.id, messages.c.recipient).where(_IS_HELD).order_by(messages.c.id)
+        if self._after is not None:
+            wanted = wanted.where(messages.c.id > self._after)
+        held = {str(id): recipient for id, recipient in tx.execute(wanted.limit(limit))}
+        self._after = list(held)[-1] if len(held) == limit else None
+        if not held:
+            return {}
+        newer = _read_newer(tx, held.items())
+        replaced = [(id, of.sent) for id, of in newer.items() if of.sent is not None]
+        end_unsent(tx, [id for id, _ in replaced], Status.SUPERSEDED, REASON)
+        mark_superseded(tx, replaced)
+        return {"superseded": len(replaced), "freed": _free(tx, [id for id in held if id not in newer])}
+
+
+def _read_newer(tx: Connection, codes: Iterable[tuple[str, str]]) -> dict[str, Newer]:
+    sql = NEWER.format(codes=table(tx, CODES), now=now_sql(tx))
+    found = tx.execute(statement(sql), bound(tx, CODES, code_rows(codes)))
+    return newer_codes((row.id, row.newer) for row in found)
+
+
+def _free(tx: Connection, ids: Sequence[str]) -> int:
+    """Make them due now: the relay publishes them."""
+    if not ids:
+        return 0
+    freed = update(messages).where(among(tx, messages.c.id, ids), _IS_HELD)
+    return tx.execute(freed.values(due_at=read_clock(tx), gate=None, gate_until=None)).rowcount
