@@ -64,6 +64,7 @@ class Producer:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        account: str = "default",
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -81,6 +82,7 @@ class Producer:
             default_region=default_region,
             timezone=timezone,
             default_rate=default_rate,
+            account=account,
         )
         """Single messages of many callers at once, for the HTTP API."""
         # One group for each kind: a one-time code does not wait for a marketing message of another thread.
@@ -111,6 +113,7 @@ class Producer:
             default_region=settings.default_region,
             timezone=settings.timezone,
             default_rate=settings.default_rate,
+            account=settings.account(),
         )
 
     def submit(
@@ -237,7 +240,7 @@ class Producer:
         with self._database.translated_errors():
             self.direct.register(ready)
             result = self._groups[ready.kind](ready.send)
-        taken = receipt(ready.send, result, at="at")
+        taken = receipt(ready.send, result, at="at", ttl="ttl")
         if is_due(ready.send, result):
             self._publisher.publish(ready.kind, [taken.id])
         return taken

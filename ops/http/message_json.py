@@ -70,6 +70,9 @@ class Refused(BaseModel):
     code: str
     field: str | None
     why: str
+    wait_seconds: float | None = Field(
+        None, description="Of a code that would be late: the forecast; null until a pause ends."
+    )
 
 
 class IndexedAnswer(MessageAnswer):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.types import Scope
 
-from bulksend.errors import BulksendError, InvalidInput, InvalidValue, RequestRunning, code_of
+from bulksend.errors import BulksendError, InvalidInput, InvalidValue, RequestRunning, TooLate, code_of
 from bulksend.ledger.direct_sends import DirectResult, SendRequest
 from bulksend.ledger.idempotency import Answer
 from bulksend.messaging import Status
@@ -168,7 +168,8 @@ def _shown(items: Sequence[_Item], results: Sequence[DirectResult], *, single: b
 
 def _error(error: BulksendError) -> dict[str, Any]:
     field, why = (error.field, error.why) if isinstance(error, InvalidValue) else (None, str(error))
-    return {"code": code_of(type(error)), "field": field, "why": why}
+    shown = {"code": code_of(type(error)), "field": field, "why": why}
+    return shown | {"wait_seconds": error.wait_seconds} if isinstance(error, TooLate) else shown
 
 
 def _parsed(body: bytes) -> object:
