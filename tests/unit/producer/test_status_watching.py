@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from bulksend.errors import LedgerUnreachable
 from bulksend.messaging.states import Status
-from ops.http.watching import Watching
+from producer.watching import Watching
 
 
 class Ledger:
