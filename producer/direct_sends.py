@@ -31,7 +31,7 @@ from bulksend.messaging.units import (
     parse_instant_ms,
 )
 from bulksend.messaging.value_checks import describe_type
-from producer.code_waits import CodeWaits
+from producer.code_delays import CodeDelays
 from producer.templates import TemplateChecks
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class DirectSends:
         self._registered: set[str] = set()
         self._templates = TemplateChecks(database)
         self._standing: dict[Kind, Campaign] = {}
-        self._waits = CodeWaits(database, account=account, default_rate=default_rate)
+        self._delays = CodeDelays(database, account=account, default_rate=default_rate)
 
     def read(
         self,
@@ -206,14 +206,14 @@ class DirectSends:
         standing = {kind: self._standing_campaign(kind) for kind in kinds}
         codes = standing[Kind.OTP].id if Kind.OTP in standing else ""
         if codes:
-            self._waits.refresh(codes)
+            self._delays.refresh(codes)
         return direct_sends.store(
             self._database,
             standing,
             requests,
             cipher=self._cipher,
             encrypts=self._encrypts,
-            late=lambda send: self._waits.late(send, codes),
+            late=lambda send: self._delays.late(send, codes),
         )
 
     def hand_over(self, taken: Sequence[tuple[ReadySend, DirectResult]]) -> None:

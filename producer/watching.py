@@ -24,7 +24,7 @@ def read_statuses(database: Database, ids: Collection[str]) -> Mapping[str, Stat
 
 
 class Endings:
-    """For callers that are threads. The database tells no one of a change on both sorts, so it is asked."""
+    """For callers that are threads. PostgreSQL and SQLite have no common signal of a change, so the ledger is asked."""
 
     def __init__(self, statuses: Callable[[Collection[str]], Mapping[str, Status]]) -> None:
         def seen(ids: Sequence[str]) -> list[Status | None]:

@@ -13,7 +13,7 @@ from bulksend.ledger.campaigns import ACTIVE
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.schema import HELD_SQL, WAITING_SQL, attempts, campaigns, messages, workers
-from bulksend.messaging.code_waits import OBSERVED_MS, CodeLane, Workers
+from bulksend.messaging.code_delay import OBSERVED_MS, CodeLane, Workers
 from bulksend.messaging.states import Kind, Status
 
 #: More codes than this are not counted, and so many are late in any case.

@@ -42,7 +42,8 @@ SELECT CAST(z.id AS text) AS id, CASE WHEN z.newer LIKE 's%' THEN substr(z.newer
 FROM (SELECT p.id, (SELECT max(CASE WHEN {_GONE} THEN 's' || CAST(n.id AS text) WHEN {_LIVE} THEN 'a' END)
       FROM messages o, messages n
       WHERE o.id = p.id AND n.recipient = p.form AND n.id > p.id AND n.kind = 'otp'
-        AND COALESCE(n.purpose, n.sender) = COALESCE(o.purpose, o.sender)) AS newer
+        AND COALESCE(n.purpose, n.sender) = COALESCE(o.purpose, o.sender)
+        AND (o.expires_at IS NULL OR o.expires_at > {{now}})) AS newer
       FROM {{codes}}) AS z
 WHERE z.newer IS NOT NULL
 """  # noqa: S608 - our own words

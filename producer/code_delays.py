@@ -1,4 +1,4 @@
-"""Refuse a code that would be late: the backlog is read once a second, and each code is compared in memory."""
+"""The delay of new codes: the backlog is read once a second, and each code is compared in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from bulksend.ledger.code_backlog import CodeBacklog, read_backlog
 from bulksend.ledger.database import Database
 from bulksend.ledger.direct_sends import DirectSend, WouldBeLate
-from bulksend.messaging.code_waits import ahead_of, forecast_wait_ms
+from bulksend.messaging.code_delay import ahead_of, forecast_ms
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class _Reading:
     taken: Counter[str] = field(default_factory=Counter)
 
 
-class CodeWaits:
+class CodeDelays:
     """The forecast wait of new codes of one process. Thread-safe. ``clock`` is steady, in seconds."""
 
     def __init__(
@@ -80,7 +80,7 @@ class CodeWaits:
         lane = backlog.lane(send.sender, self._default_rate)
         sent = elapsed * lane.used_rate if backlog.workers.alive and not lane.stalled_ms else 0.0
         ahead = ahead_of(lane, standing, backlog.workers.alive) + reading.taken[send.sender] - sent
-        wait_ms = forecast_wait_ms(lane, ahead, backlog.workers)
+        wait_ms = forecast_ms(lane, ahead, backlog.workers)
         if wait_ms is None or wait_ms > send.lives_ms:
             return WouldBeLate(None if wait_ms is None else int(wait_ms))
         reading.taken[send.sender] += 1

@@ -57,7 +57,7 @@ def ahead_of(lane: CodeLane, campaign: str, workers: int) -> int:
     return own + sum(min(count, own + 1) for id, count in lane.waiting.items() if id != campaign)
 
 
-def forecast_wait_ms(lane: CodeLane, ahead: float, workers: Workers) -> float | None:
+def forecast_ms(lane: CodeLane, ahead: float, workers: Workers) -> float | None:
     """How long a code behind ``ahead`` others waits; None: until a pause ends.
 
     Where nothing runs, it is expected to last as long as it has lasted. Before the first worker nothing is known, and
