@@ -17,6 +17,7 @@ from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.endings import end_unsent, listed
+from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
 from bulksend.ledger.schema import HELD_CODES_SQL, WAITING_SQL, messages
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import SENT, Status
@@ -28,8 +29,10 @@ HELD_MS = 60_000
 #: How many held codes a run of the relay looks at.
 AT_ONCE = 2_000
 
-#: Codes and all forms of their recipients' numbers.
-CODES = {"id": "uuid", "form": "text"}
+#: Codes, all forms of their recipients' numbers, and an id below which no newer code has its own.
+CODES = {"id": "uuid", "form": "text", "low": "uuid"}
+#: Newer is what was stored later by the ledger's clock. Ids are near it, and bound how many messages are looked at.
+_NEWER_THAN = "(n.queued_at > o.queued_at OR (n.queued_at = o.queued_at AND n.id > o.id))"
 #: A newer code that has gone out, or may have.
 _GONE = f"n.status IN ({listed(SENT | {Status.UNKNOWN})})"
 #: A newer code that can still be sent. One that is scheduled for later, and has not been tried, holds nothing yet.
@@ -41,7 +44,7 @@ NEWER = f"""
 SELECT CAST(z.id AS text) AS id, CASE WHEN z.newer LIKE 's%' THEN substr(z.newer, 2) END AS newer
 FROM (SELECT p.id, (SELECT max(CASE WHEN {_GONE} THEN 's' || CAST(n.id AS text) WHEN {_LIVE} THEN 'a' END)
       FROM messages o, messages n
-      WHERE o.id = p.id AND n.recipient = p.form AND n.id > p.id AND n.kind = 'otp'
+      WHERE o.id = p.id AND n.recipient = p.form AND n.id >= p.low AND n.kind = 'otp' AND {_NEWER_THAN}
         AND COALESCE(n.purpose, n.sender) = COALESCE(o.purpose, o.sender)
         AND (o.expires_at IS NULL OR o.expires_at > {{now}})) AS newer
       FROM {{codes}}) AS z
@@ -55,9 +58,13 @@ class Newer(NamedTuple):
     sent: str | None
 
 
-def code_rows(codes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def code_rows(codes: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """The rows of ``CODES`` for codes by id and recipient."""
-    return [(id, form) for id, recipient in codes for form in number_forms(recipient)]
+    return [
+        (id, form, lowest_at(instant_of(id) - 2 * NEAR_MS))
+        for id, recipient in codes
+        for form in number_forms(recipient)
+    ]
 
 
 #: The error of a code that ended as superseded.

@@ -98,6 +98,13 @@ def test_an_older_code_is_kept_and_sent_when_the_newer_one_cannot_be(desk: Desk,
     assert desk.broken() == {}
 
 
+def test_newer_is_what_the_ledger_stored_later_whatever_the_ids_say(desk: Desk) -> None:
+    """Two hosts whose clocks differ make ids that are near the ledger's clock, and not in its order."""
+    newer, older = code(desk), code(desk)
+    desk.sql("UPDATE messages SET queued_at = queued_at + 400 WHERE CAST(id AS text) = :id", id=newer)
+    assert opened(desk, older, newer) == [newer]
+
+
 def test_of_three_codes_the_newest_that_can_be_sent_is(desk: Desk) -> None:
     first, second, third = code(desk), code(desk), code(desk)
     assert opened(desk, first, second) == []
