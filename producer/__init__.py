@@ -1,7 +1,8 @@
 """Jobs in: the Python client, the intake of files, the relay.
 
-Its errors (the tree is in ``bulksend/errors.py``): ``InvalidInput``, with ``InvalidValue`` for one field and
-``TooLate`` for a code that would be late, ``SamePeople`` for recipients that have this message already; ``LedgerUnreachable`` when the ledger does not answer now.
+Its errors (the tree is in ``bulksend/errors.py``): ``InvalidInput``, with ``InvalidValue`` for one field,
+``TooLate`` for a code that would be late and ``SamePeople`` for recipients that have this message already;
+``LedgerUnreachable`` when the ledger does not answer now.
 """
 
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable, TooLate

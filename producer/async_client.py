@@ -88,9 +88,7 @@ class AsyncProducer:
         taken = receipt(ready.send, results[0], at="at", ttl="ttl")
         return replace(taken, status=await self._watching.ending(taken.id, taken.status, seconds))
 
-    async def send_many(
-        self, messages: Sequence[Mapping[str, object]]
-    ) -> list[SendReceipt | InvalidInput]:
+    async def send_many(self, messages: Sequence[Mapping[str, object]]) -> list[SendReceipt | InvalidInput]:
         """As ``Producer.send_many``."""
         return await asyncio.to_thread(self._producer.send_many, messages)
 

@@ -262,8 +262,8 @@ class Producer:
         """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
 
         A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
-        ``send_at`` (ISO 8601), ``purpose`` and ``key``, which makes a repeated call safe. Raises LedgerUnreachable when the ledger
-        does not answer: those with a key may be sent again with the same key.
+        ``send_at`` (ISO 8601), ``purpose`` and ``key``, which makes a repeated call safe. Raises
+        LedgerUnreachable when the ledger does not answer: those with a key may be sent again with the same key.
         """
         made: list[SendReceipt | InvalidInput] = []
         for start in range(0, len(messages), MANY):

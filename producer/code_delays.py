@@ -69,7 +69,7 @@ class CodeDelays:
             self._refreshing.release()
 
     def late(self, send: DirectSend, standing: str) -> WouldBeLate | None:
-        """Why a code would be late; None where it is in time, or where its wait is not known. Counts it where it is not."""
+        """Why a code would be late; None where it is in time, or that is not known, and it is counted."""
         reading = self._reading
         if reading is None or send.due_at is not None or send.lives_ms is None:
             return None

@@ -24,7 +24,10 @@ def read_statuses(database: Database, ids: Collection[str]) -> Mapping[str, Stat
 
 
 class Endings:
-    """For callers that are threads. PostgreSQL and SQLite have no common signal of a change, so the ledger is asked."""
+    """For callers that are threads.
+
+    PostgreSQL and SQLite have no common signal of a change, so the ledger is asked.
+    """
 
     def __init__(self, statuses: Callable[[Collection[str]], Mapping[str, Status]]) -> None:
         def seen(ids: Sequence[str]) -> list[Status | None]:
@@ -46,7 +49,7 @@ class Endings:
 
 
 class Watching:
-    """For callers on an event loop, without a thread each. Belongs to one event loop. ``statuses`` reads the statuses of messages by their ids."""
+    """For callers on an event loop, to which it belongs. ``statuses`` reads the statuses of messages by their ids."""
 
     def __init__(self, statuses: Callable[[Collection[str]], Mapping[str, Status]]) -> None:
         self._statuses = statuses

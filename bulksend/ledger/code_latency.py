@@ -31,7 +31,7 @@ class Latency:
 
 
 # The time counts from intake, or from the campaign's due time where that is later. A code with a later time of its own
-# has an unknown begin, since gates move its due time: both its due time and its expiry are later then, and it is left out.
+# has an unknown begin, since gates move its due time: its due time and its expiry are later then, and it is left out.
 _WAITS = """
 SELECT m.{until} - {begin} AS wait FROM messages m
 WHERE m.campaign_id = :campaign AND m.id >= :since AND m.{until} IS NOT NULL

@@ -2,8 +2,8 @@
 
 The write-ahead of a code looks for newer ones. Once one of them has gone out, or may have, the older code ends as
 superseded. While one of them can still be sent, the older one is held; it is sent when all newer ones ended unsent.
-So intake marks nothing and nothing is taken back: a code that is stored before the write-ahead of an older one holds it,
-whatever the processes are.
+So intake marks nothing and nothing is taken back: a code that is stored before the write-ahead of an older one holds
+it, whatever the processes are.
 """
 
 from __future__ import annotations
@@ -33,16 +33,19 @@ AT_ONCE = 2_000
 CODES = {"id": "uuid", "form": "text", "low": "uuid"}
 #: Newer is what was stored later by the ledger's clock. Ids are near it, and bound how many messages are looked at.
 _NEWER_THAN = "(n.queued_at > o.queued_at OR (n.queued_at = o.queued_at AND n.id > o.id))"
+#: The marks, the stronger one the greater.
+_WAITS, _SENT = "a", "s"
 #: A newer code that has gone out, or may have.
 _GONE = f"n.status IN ({listed(SENT | {Status.UNKNOWN})})"
 #: A newer code that can still be sent. One that is scheduled for later, and has not been tried, holds nothing yet.
 _LIVE = """(n.status = 'sending' OR ((n.expires_at IS NULL OR n.expires_at > {now}) AND (n.status = 'claimed'
     OR (n.status IN ('queued', 'retry') AND (n.due_at <= {now} OR n.attempts > 0 OR n.gate IS NOT NULL)))))"""
-#: A row for each of ``{codes}`` that a newer code concerns: ``sent`` and the newer code's id, or ``waits``. A subquery
-#: with its own sum, so that each code is one lookup in the index of recipients, with any statistics.
+#: A row for each of ``{codes}`` that a newer code concerns: ``newer`` is the mark of what that is, and its id. A
+#: subquery with its own maximum, so that each code is one lookup in the index of recipients, with any statistics.
 NEWER = f"""
-SELECT CAST(z.id AS text) AS id, CASE WHEN z.newer LIKE 's%' THEN substr(z.newer, 2) END AS newer
-FROM (SELECT p.id, (SELECT max(CASE WHEN {_GONE} THEN 's' || CAST(n.id AS text) WHEN {_LIVE} THEN 'a' END)
+SELECT CAST(z.id AS text) AS id, z.newer
+FROM (SELECT p.id, (SELECT max(CASE WHEN {_GONE} THEN '{_SENT}' || CAST(n.id AS text)
+                                    WHEN {_LIVE} THEN '{_WAITS}' || CAST(n.id AS text) END)
       FROM messages o, messages n
       WHERE o.id = p.id AND n.recipient = p.form AND n.id >= p.low AND n.kind = 'otp' AND {_NEWER_THAN}
         AND COALESCE(n.purpose, n.sender) = COALESCE(o.purpose, o.sender)
@@ -53,9 +56,10 @@ WHERE z.newer IS NOT NULL
 
 
 class Newer(NamedTuple):
-    """What a newer code means for an older one: the id of one that went out; None where one may still go out."""
+    """What a newer code means for an older one: the id of one that went out, else of one that may still go out."""
 
     sent: str | None
+    waiting: str | None
 
 
 def code_rows(codes: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
@@ -71,13 +75,15 @@ def code_rows(codes: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
 REASON = "a newer code for the same person and purpose was sent in its place"
 
 
-def newer_codes(found: Iterable[tuple[str, str | None]]) -> dict[str, Newer]:
+def newer_codes(found: Iterable[tuple[str, str]]) -> dict[str, Newer]:
     """The rows of ``NEWER`` by code. One that went out under any form of the number decides."""
-    newer: dict[str, Newer] = {}
-    for id, sent in found:
-        if sent is not None or id not in newer:
-            newer[id] = Newer(sent)
-    return newer
+    strongest: dict[str, str] = {}
+    for id, newer in found:
+        strongest[id] = max(newer, strongest.get(id, ""))
+    return {
+        id: Newer(newer[1:], None) if newer[0] == _SENT else Newer(None, newer[1:])
+        for id, newer in strongest.items()
+    }
 
 
 _MARK_COLUMNS = {"id": "uuid", "newer": "uuid"}
@@ -97,7 +103,7 @@ _IS_HELD = text(f"messages.{HELD_CODES_SQL} AND messages.{WAITING_SQL}")
 
 
 class HeldCodes:
-    """A walk through the held codes: ends those that a newer one replaced, and frees those whose newer ones ended unsent."""
+    """A walk through held codes: ends those that a newer one replaced, frees those whose newer ones ended unsent."""
 
     def __init__(self) -> None:
         self._after: str | None = None

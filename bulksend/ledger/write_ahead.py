@@ -41,6 +41,8 @@ class Opened:
     held: list[str]
     """Released because the campaign, sender or account is paused, or because a newer code waits."""
     superseded: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+    """Newer codes that wait, of held ones: theirs is the turn that the older ones do not take."""
 
 
 # In all these statements ``IS TRUE`` keeps PostgreSQL from the index of owners, by which it would compare every message
@@ -86,11 +88,11 @@ def open_attempts(
         by_status[block.status].append(id)
     for status in _ENDINGS:
         end_claimed(tx, [(id, blocked[id].why) for id in by_status[status]], status, lease)
-    superseding.mark_superseded(
-        tx, [(id, newer) for id, block in blocked.items() if (newer := block.newer) is not None]
-    )
+    superseding.mark_superseded(tx, [(id, blocked[id].newer or "") for id in by_status[Status.SUPERSEDED]])
     expiries = {o.message.id: o.message.expires_at for o in openings}
-    release(tx, _releases(tx, {id: blocked[id].why for id in by_status[Status.QUEUED]}, expiries), lease=lease)
+    release(
+        tx, _releases(tx, {id: blocked[id].why for id in by_status[Status.QUEUED]}, expiries), lease=lease
+    )
     return Opened(
         frozenset(opened),
         [*expire_claimed(tx, [o.message.id for o in rest], lease=lease), *_close_late(tx, rest, lease)],
@@ -98,12 +100,11 @@ def open_attempts(
         by_status[Status.CANCELLED],
         by_status[Status.QUEUED],
         by_status[Status.SUPERSEDED],
+        [block.newer for block in blocked.values() if block.why == superseding.GATE and block.newer],
     )
 
 
-def _releases(
-    tx: Connection, gates: Mapping[str, str], expiries: Mapping[str, int | None]
-) -> list[Release]:
+def _releases(tx: Connection, gates: Mapping[str, str], expiries: Mapping[str, int | None]) -> list[Release]:
     """A pause lasts until it is resumed. A code that a newer one holds is due again when it is freed, or later."""
     if superseding.GATE not in gates.values():
         return [Release(id, 0, gate, None) for id, gate in gates.items()]
@@ -209,8 +210,8 @@ UNION ALL SELECT z.scope, z.subject, z.reason FROM ({suppressing}) AS z
 """
 
 
-#: And where some are one-time codes, those with a newer code: ``more`` is its id if it went out, else empty.
-_NEWER = f"""UNION ALL SELECT 'newer', x.id, COALESCE(x.newer, '') FROM ({superseding.NEWER}) AS x
+#: And where some are one-time codes, those with a newer code.
+_NEWER = f"""UNION ALL SELECT 'newer', x.id, x.newer FROM ({superseding.NEWER}) AS x
 """  # noqa: S608 - our own words
 
 _PHONES = {"phone": "text"}
@@ -224,7 +225,7 @@ class _Block(NamedTuple):
     status: Status
     why: str
     newer: str | None = None
-    """The newer code that was sent in its place."""
+    """The newer code that was sent in its place, or goes first."""
 
 
 def _blockers(tx: Connection, openings: Sequence[Opening], account: str) -> tuple[str, dict[str, str]]:
@@ -265,7 +266,7 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
     paused_senders = {id for what, id, _ in rows if what == "sender"}
     account_paused = any(what == "account" for what, _, _ in rows)
     reasons = suppressions.SuppressionReasons(row for row in rows if row[0] in suppressions.SCOPES)
-    newer_codes = superseding.newer_codes((id, more or None) for what, id, more in rows if what == "newer")
+    newer_codes = superseding.newer_codes((id, more) for what, id, more in rows if what == "newer")
     blocked: dict[str, _Block] = {}
     for message in (opening.message for opening in openings):
         reason = reasons.reason(message.recipient, message.kind)
@@ -284,5 +285,5 @@ def _blocked(tx: Connection, openings: Sequence[Opening], account: str) -> dict[
         elif status is not None:
             blocked[message.id] = _Block(Status.QUEUED, "campaign_paused")
         elif newer is not None:
-            blocked[message.id] = _Block(Status.QUEUED, superseding.GATE)
+            blocked[message.id] = _Block(Status.QUEUED, superseding.GATE, newer.waiting)
     return blocked

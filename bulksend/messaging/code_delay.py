@@ -1,4 +1,4 @@
-"""The forecast of how long a one-time code waits for its POST, from what waits ahead of it and how fast that goes out."""
+"""The forecast of how long a one-time code waits for its POST, from what is ahead of it and how fast that goes out."""
 
 from __future__ import annotations
 

@@ -97,9 +97,7 @@ SENT: frozenset[Status] = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
 ENDED: frozenset[Status] = frozenset(set(Status) - WAITING - HELD)
 
 #: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.final_status``.
-UNSENT: frozenset[Status] = frozenset(
-    {S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.SUPERSEDED, S.FAILED}
-)
+UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.SUPERSEDED, S.FAILED})
 
 #: Evidence of an attempt, its answer or a receipt, may move a message to these from every status without a POST under
 #: way, also when a second attempt was asked for or the message counted as not sent.

@@ -179,7 +179,7 @@ _GATES = {
     Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one succeeds; the last replies: {}",
     Gate.COLD.value: "the limiter lost its data and is being restored",
     Gate.QUIET_HOURS.value: "it is night at the recipient",
-    Gate.NEWER_CODE.value: "a newer code for the same person and purpose waits; this one is sent only if that one cannot be",
+    Gate.NEWER_CODE.value: "a newer code for this person and purpose waits; this one is sent if that one cannot be",
 }
 
 

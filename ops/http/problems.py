@@ -139,7 +139,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """An answer of problem details. ``errors`` are ``{field, row, why}``; ``more`` are fields that only this one has."""
+    """An answer of problem details. ``errors`` are ``{field, row, why}``; ``more`` are further fields."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title,

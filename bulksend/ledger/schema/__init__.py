@@ -57,8 +57,8 @@ from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoint
 
 __all__ = [
     "COUNTRIES_SQL",
-    "HELD_SQL",
     "HELD_CODES_SQL",
+    "HELD_SQL",
     "LATE_CODES_SQL",
     "LIVE_UPLOADS_SQL",
     "NOT_ACTED_SQL",

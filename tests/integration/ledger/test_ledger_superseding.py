@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ def test_the_newer_code_is_sent_and_the_older_one_ends_as_superseded(desk: Desk)
     openings = {o.message.id: o for o in desk.openings(desk.claim(lease, [older, newer]))}
     done = desk.open(lease, list(openings.values()))
     assert (done.attempts, done.held) == (frozenset({openings[newer].attempt_id}), [older])
+    assert done.next == [newer]
     row = desk.row(older)
     assert (row["status"], row["gate"]) == ("queued", "newer_code")
     assert opened(desk, older) == []
@@ -78,7 +80,9 @@ def test_an_older_code_whose_turn_comes_after_the_newer_one_went_out_is_not_sent
 
 
 ENDS: dict[str, Any] = {
-    "failed": lambda desk, id: desk.settle(desk.sent(desk.lease(), [id])[0], Refused("131026", "not on WhatsApp")),
+    "failed": lambda desk, id: desk.settle(
+        desk.sent(desk.lease(), [id])[0], Refused("131026", "not on WhatsApp")
+    ),
     "expired": lambda desk, id: (
         desk.sql("UPDATE messages SET expires_at = 1 WHERE CAST(id AS text) = :id", id=id),
         desk.write(due.expire),
@@ -198,7 +202,7 @@ def test_codes_that_come_while_eight_workers_send_replace_just_those_that_still_
         sent = [id for id in codes if desk.status(id) == "accepted"]
         assert sent[-1] == codes[-1]
         assert {desk.status(id) for id in codes} <= {"accepted", "superseded"}
-        for older, newer in zip(codes, codes[1:], strict=False):
+        for older, newer in pairwise(codes):
             if older in sent:
                 assert blast.opening_at[older] < stored_at[newer], "it waited when the newer one was stored"
     assert desk.broken() == {}

@@ -96,7 +96,9 @@ def test_details_of_codes_tell_how_long_they_took(desk: Desk) -> None:
     desk.take(campaign, *codes)
     desk.sql("UPDATE messages SET sent_at = :at + row * 10", at=begin)
     desk.sql("UPDATE messages SET delivered_at = :at + 5000 WHERE row <= 10", at=begin)
-    desk.sql("UPDATE messages SET due_at = due_at + 7000000, expires_at = expires_at + 7000000 WHERE row = 101")
+    desk.sql(
+        "UPDATE messages SET due_at = due_at + 7000000, expires_at = expires_at + 7000000 WHERE row = 101"
+    )
     assert desk.read(details, campaign.id)["latency"] == {
         "posted": {"count": 100, "p50_ms": 500, "p95_ms": 950, "p99_ms": 990},
         "delivered": {"count": 10, "p50_ms": 5000, "p95_ms": 5000, "p99_ms": 5000},

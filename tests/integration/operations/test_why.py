@@ -240,7 +240,9 @@ def test_a_campaign_slower_than_its_sender_is_named(ledger: Database) -> None:
     assert ask(ledger, ids[-1]).gate == "campaign_rate"
 
 
-@pytest.mark.parametrize("status", ["accepted", "failed", "expired", "suppressed", "cancelled", "superseded", "unknown"])
+@pytest.mark.parametrize(
+    "status", ["accepted", "failed", "expired", "suppressed", "cancelled", "superseded", "unknown"]
+)
 def test_nothing_holds_a_message_that_has_ended(ledger: Database, status: str) -> None:
     _, (id,) = a_campaign(ledger)
     with ledger.write() as tx:

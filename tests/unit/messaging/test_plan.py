@@ -449,7 +449,9 @@ cells: st.SearchStrategy[object] = (
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.dictionaries(st.sampled_from(["to", "name", "thing", "send_at", "ttl", "timezone", "key", "purpose"]), cells),
+    st.dictionaries(
+        st.sampled_from(["to", "name", "thing", "send_at", "ttl", "timezone", "key", "purpose"]), cells
+    ),
     st.sampled_from(Kind),
 )
 def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], kind: Kind) -> None:
