@@ -209,7 +209,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         concerns="m.status = 'superseded'",
         suspect="m.status = 'superseded'",
         breach="""(m.status = 'superseded' AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.id = m.superseded_by
-            AND (n.queued_at > m.queued_at OR (n.queued_at = m.queued_at AND n.id > m.id))
+            AND COALESCE(n.first_due_at, n.queued_at) >= COALESCE(m.first_due_at, m.queued_at) AND n.id <> m.id
             AND n.kind = 'otp' AND m.kind = 'otp' AND n.attempts > 0
             AND COALESCE(n.purpose, n.sender) = COALESCE(m.purpose, m.sender)))""",
         told="': no newer code was sent in its place'",

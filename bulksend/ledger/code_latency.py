@@ -1,4 +1,4 @@
-"""How long the one-time codes of a campaign took: from intake to their POST, and to their delivery."""
+"""How long the one-time codes of a campaign took: from intake, or their due time, to their POST and their delivery."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.ids import lowest_at
-from bulksend.messaging.plan import OTP_TTL_MS
+from bulksend.ledger.superseding import SINCE
 
 #: The standing campaign never ends: only its codes of this time count.
 RECENT_MS = 3_600_000
@@ -30,14 +30,10 @@ class Latency:
     p99_ms: int | None
 
 
-# The time counts from intake, or from the campaign's due time where that is later. A code with a later time of its own
-# has an unknown begin, since gates move its due time: its due time and its expiry are later then, and it is left out.
-_WAITS = """
-SELECT m.{until} - {begin} AS wait FROM messages m
-WHERE m.campaign_id = :campaign AND m.id >= :since AND m.{until} IS NOT NULL
-  AND (m.due_at <= {begin} + 1000 OR m.expires_at - :ttl <= {begin} + 1000) LIMIT :sampled
-"""
-_BEGIN = "CASE WHEN m.queued_at > :due THEN m.queued_at ELSE :due END"
+_WAITS = f"""
+SELECT m.{{until}} - {SINCE.format(code="m")} AS wait FROM messages m
+WHERE m.campaign_id = :campaign AND m.id >= :since AND m.{{until}} IS NOT NULL LIMIT :sampled
+"""  # noqa: S608 - our own words
 _RANKS = " OR ".join(f"r.rank = (r.n * {percent} + 99) / 100" for percent in PERCENTILES)
 _PERCENTILES = f"""
 SELECT r.n, r.rank, r.wait FROM (
@@ -50,16 +46,10 @@ def code_latency(tx: Connection, campaign: Campaign) -> dict[str, Latency]:
     """``posted``: until the newest POST began; ``delivered``: until the receipt says so."""
     prefer_indexes(tx)
     since = lowest_at(read_clock(tx) - RECENT_MS) if campaign.is_direct else lowest_at(0)
-    parameters = {
-        "campaign": campaign.id,
-        "since": since,
-        "due": campaign.due_at,
-        "ttl": campaign.ttl_ms or OTP_TTL_MS,
-        "sampled": SAMPLED,
-    }
+    parameters = {"campaign": campaign.id, "since": since, "sampled": SAMPLED}
     found = {}
     for name, column in (("posted", "sent_at"), ("delivered", "delivered_at")):
-        waits = _WAITS.format(until=column, begin=_BEGIN)
+        waits = _WAITS.format(until=column)
         rows = tx.execute(statement(_PERCENTILES.format(waits=waits)), parameters).all()
         count = rows[0].n if rows else 0
         by_rank = {row.rank: max(0, row.wait) for row in rows}

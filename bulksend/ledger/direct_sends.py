@@ -258,7 +258,8 @@ def _earlier_sends(tx: Connection, campaign: Campaign, keys: Sequence[str]) -> d
 
 _COLUMNS = {
     name: {"row": "bigint", "payload": "bytea", "fingerprint": "bytea", "due_at": "bigint", "expires_at": "bigint",
-           "queued_at": "bigint", "ended_at": "bigint", "id": "uuid", "campaign_id": "uuid"}.get(name, "text")
+           "queued_at": "bigint", "ended_at": "bigint",
+           "first_due_at": "bigint", "id": "uuid", "campaign_id": "uuid"}.get(name, "text")
     for name in message_rows.COLUMNS
 }  # fmt: skip
 #: Rows in the order of their keys, so that two transactions with the same keys do not deadlock.

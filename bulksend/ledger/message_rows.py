@@ -99,6 +99,7 @@ class MessageRow(NamedTuple):
     queued_at: int
     ended_at: int | None
     purpose: str | None
+    first_due_at: int | None
 
 
 COLUMNS = MessageRow._fields
@@ -140,9 +141,10 @@ def message_rows(
             payload = None
         elif payload is None:
             payload = cipher.encrypt(body, id)
+        first_due_at = due_at if due_at > now and campaign.kind is Kind.OTP else None
         rows.append(
             MessageRow(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
-                 status, due_at, expires_at, error, now, ended_at, purpose)
+                 status, due_at, expires_at, error, now, ended_at, purpose, first_due_at)
         )  # fmt: skip
     return rows
 
@@ -190,5 +192,6 @@ def _line(row: MessageRow) -> str:
         f"{NULL if row.payload is None else blob(row.payload)}\t{blob(row.fingerprint)}\t{row.status}\t{row.due_at}\t"
         f"{NULL if row.expires_at is None else row.expires_at}\t{NULL if row.error is None else cell(row.error)}\t"
         f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t"
-        f"{NULL if row.purpose is None else cell(row.purpose)}\t0\t0\t0\t0\n"
+        f"{NULL if row.purpose is None else cell(row.purpose)}\t"
+        f"{NULL if row.first_due_at is None else row.first_due_at}\t0\t0\t0\t0\n"
     )

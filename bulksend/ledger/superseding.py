@@ -18,7 +18,7 @@ from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.endings import end_unsent, listed
 from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
-from bulksend.ledger.schema import HELD_CODES_SQL, WAITING_SQL, messages
+from bulksend.ledger.schema import HELD_CODES_SQL, SCHEDULED_CODES_SQL, WAITING_SQL, messages
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import SENT, Status
 
@@ -29,28 +29,36 @@ HELD_MS = 60_000
 #: How many held codes a run of the relay looks at.
 AT_ONCE = 2_000
 
-#: Codes, all forms of their recipients' numbers, and an id below which no newer code has its own.
+#: Codes, all forms of their recipients' numbers, and an id below which no code that was stored later has its own.
 CODES = {"id": "uuid", "form": "text", "low": "uuid"}
-#: Newer is what was stored later by the ledger's clock. Ids are near it, and bound how many messages are looked at.
-_NEWER_THAN = "(n.queued_at > o.queued_at OR (n.queued_at = o.queued_at AND n.id > o.id))"
+#: SQL: since when a code {code} waits for its POST, by the ledger's clock. Of two codes the newer one is that of the
+#: later time, and not that of the greater id: hosts' clocks differ.
+SINCE = "COALESCE({code}.first_due_at, {code}.queued_at)"
+_O_SINCE, _N_SINCE = SINCE.format(code="o"), SINCE.format(code="n")
+_NEWER_THAN = f"({_N_SINCE} > {_O_SINCE} OR ({_N_SINCE} = {_O_SINCE} AND n.id > o.id))"
 #: The marks, the stronger one the greater.
 _WAITS, _SENT = "a", "s"
 #: A newer code that has gone out, or may have.
 _GONE = f"n.status IN ({listed(SENT | {Status.UNKNOWN})})"
-#: A newer code that can still be sent. One that is scheduled for later, and has not been tried, holds nothing yet.
-_LIVE = """(n.status = 'sending' OR ((n.expires_at IS NULL OR n.expires_at > {now}) AND (n.status = 'claimed'
-    OR (n.status IN ('queued', 'retry') AND (n.due_at <= {now} OR n.attempts > 0 OR n.gate IS NOT NULL)))))"""
-#: A row for each of ``{codes}`` that a newer code concerns: ``newer`` is the mark of what that is, and its id. A
-#: subquery with its own maximum, so that each code is one lookup in the index of recipients, with any statistics.
+#: A newer code that can still be sent. One that is scheduled for later holds nothing before its time.
+_LIVE = f"""(n.status = 'sending' OR (n.status IN ('queued', 'retry', 'claimed')
+    AND {_N_SINCE} <= {{now}} AND (n.expires_at IS NULL OR n.expires_at > {{now}})))"""
+#: The mark of the newest code and its id, of those that {which} names. Subqueries with their own maximum, so that each
+#: is one lookup in an index, with any statistics.
+_NEWEST = f"""
+    SELECT p.id, (SELECT max(CASE WHEN {_GONE} THEN '{_SENT}' || CAST(n.id AS text)
+                                  WHEN {_LIVE} THEN '{_WAITS}' || CAST(n.id AS text) END)
+        FROM messages o, messages n
+        WHERE o.id = p.id AND n.recipient = p.form AND {{which}} AND n.kind = 'otp' AND {_NEWER_THAN}
+          AND COALESCE(n.purpose, n.sender) = COALESCE(o.purpose, o.sender)
+          AND (o.expires_at IS NULL OR o.expires_at > {{now}})) AS newer
+    FROM {{codes}}
+"""  # noqa: S608 - our own words
+_STORED_LATER, _SCHEDULED = "n.id >= p.low", f"n.{SCHEDULED_CODES_SQL}"
+#: Rows for each of ``{codes}`` that a newer code concerns: what was stored later, and what was scheduled before.
 NEWER = f"""
-SELECT CAST(z.id AS text) AS id, z.newer
-FROM (SELECT p.id, (SELECT max(CASE WHEN {_GONE} THEN '{_SENT}' || CAST(n.id AS text)
-                                    WHEN {_LIVE} THEN '{_WAITS}' || CAST(n.id AS text) END)
-      FROM messages o, messages n
-      WHERE o.id = p.id AND n.recipient = p.form AND n.id >= p.low AND n.kind = 'otp' AND {_NEWER_THAN}
-        AND COALESCE(n.purpose, n.sender) = COALESCE(o.purpose, o.sender)
-        AND (o.expires_at IS NULL OR o.expires_at > {{now}})) AS newer
-      FROM {{codes}}) AS z
+SELECT CAST(z.id AS text) AS id, z.newer FROM ({_NEWEST.replace("{which}", _STORED_LATER)}
+    UNION ALL {_NEWEST.replace("{which}", _SCHEDULED)}) AS z
 WHERE z.newer IS NOT NULL
 """  # noqa: S608 - our own words
 

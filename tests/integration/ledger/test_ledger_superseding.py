@@ -134,10 +134,15 @@ def test_a_purpose_is_shared_by_senders_and_a_person_has_several_numbers(desk: D
     assert opened(desk, older, newer) == [newer]
 
 
-def test_a_code_for_later_replaces_none_before_it_is_due(desk: Desk) -> None:
-    older, later = code(desk), code(desk, due_at=desk.now() + 3_600_000)
-    assert opened(desk, older) == [older]
-    assert desk.status(later) == "queued"
+def test_a_code_for_later_counts_from_its_time(desk: Desk) -> None:
+    """It replaces none before it is due, is replaced by none that came before, and is newer than those then."""
+    later, now = code(desk, due_at=desk.now() + 500), code(desk)
+    (opening,) = desk.sent(desk.lease(), [now])
+    desk.settle(opening, Accepted("mid", "rid"), evidence=Evidence(200, 0, message_id="mid"))
+    waiting = code(desk)
+    while desk.now() < desk.row(later)["first_due_at"]:
+        time.sleep(0.01)
+    assert opened(desk, waiting, later) == [later]
 
 
 def test_a_newer_code_behind_a_gate_still_goes_first(desk: Desk) -> None:
