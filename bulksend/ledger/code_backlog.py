@@ -95,7 +95,7 @@ def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int]]:
 
 def _posts(tx: Connection, phones: list[str], now: int) -> dict[str, int]:
     """POSTs of codes of these senders within OBSERVED_MS."""
-    found = {}
+    found: dict[str, int] = {}
     for phone in phones:
         newest = (
             select(attempts.c.message_pk)

@@ -47,7 +47,7 @@ def code_latency(tx: Connection, campaign: Campaign) -> dict[str, Latency]:
     prefer_indexes(tx)
     since = lowest_at(read_clock(tx) - RECENT_MS) if campaign.is_direct else lowest_at(0)
     parameters = {"campaign": campaign.id, "since": since, "sampled": SAMPLED}
-    found = {}
+    found: dict[str, Latency] = {}
     for name, column in (("posted", "sent_at"), ("delivered", "delivered_at")):
         waits = _WAITS.format(until=column)
         rows = tx.execute(statement(_PERCENTILES.format(waits=waits)), parameters).all()

@@ -198,8 +198,8 @@ class _Lane:
     def store(self, tx: Connection, taken: Collection[int], cipher: Cipher) -> list[DirectResult]:
         """Store those of the requests that are not ``taken``; their results."""
         live = [n not in taken for n in self._numbers]
-        rows, sends, late = (list(compress(each, live)) for each in (self._rows, self._sends, self._late))
-        return _store(tx, self._campaign, rows, sends, late, cipher)
+        rows, sends = list(compress(self._rows, live)), list(compress(self._sends, live))
+        return _store(tx, self._campaign, rows, sends, list(compress(self._late, live)), cipher)
 
 
 def _store(
@@ -210,7 +210,7 @@ def _store(
     late: Sequence[WouldBeLate | None],
     cipher: Cipher,
 ) -> list[DirectResult]:
-    refusals = [_refusal(row, send) or late for row, send, late in zip(rows, sends, late, strict=True)]
+    refusals = [_refusal(row, send) or delay for row, send, delay in zip(rows, sends, late, strict=True)]
     in_time = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
     stored = _insert(tx, campaign, in_time)
     earlier = _earlier_sends(tx, campaign, [row.key for row in rows if row.id not in stored])

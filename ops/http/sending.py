@@ -167,7 +167,7 @@ def _shown(items: Sequence[_Item], results: Sequence[DirectResult], *, single: b
 
 def _error(error: BulksendError) -> dict[str, Any]:
     field, why = (error.field, error.why) if isinstance(error, InvalidValue) else (None, str(error))
-    shown = {"code": code_of(type(error)), "field": field, "why": why}
+    shown: dict[str, Any] = {"code": code_of(type(error)), "field": field, "why": why}
     return shown | {"wait_seconds": error.wait_seconds} if isinstance(error, TooLate) else shown
 
 
