@@ -2,7 +2,7 @@
 
     python -m bench.code_delays [--backend postgresql|sqlite] [--rates 20,50] [--seconds 4,10] [--blast 2000]
 
-Each case queues codes for so many seconds of the sender's rate, and asks at once and when half of them are gone: a
+Each case queues codes for some seconds of the sender's rate, and asks at once and when half of them are gone: a
 code that lives a millisecond is refused and tells its forecast, the next one is sent and timed. Prints each case, and
 how many forecasts are within 20 % (or 250 ms) of the real delay.
 """

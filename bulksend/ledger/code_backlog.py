@@ -16,7 +16,7 @@ from bulksend.ledger.schema import HELD_SQL, WAITING_SQL, attempts, campaigns, m
 from bulksend.messaging.code_delay import OBSERVED_MS, CodeLane, Workers
 from bulksend.messaging.states import Kind, Status
 
-#: More codes than this are not counted, and so many are late in any case.
+#: More codes than this are not counted: a new one is late in any case.
 COUNTED = 50_000
 
 
