@@ -84,6 +84,7 @@ def cases(at: Stand, rate: float, seconds: list[float], blast: int) -> Iterator[
     at.worker()
     at.relay()
     producer = Producer.from_env()
+    asked(at, producer, "the limiter gives no slot for its first two seconds")
     for each in seconds:
         queued = int(rate * each)
         producer.send_many([code(next(_numbers)) | {"ttl_seconds": 3600} for _ in range(queued)])

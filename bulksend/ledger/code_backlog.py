@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, func, literal, select, text, union_all
+from sqlalchemy import Connection, func, literal, or_, select, text, union_all
 
 from bulksend.ledger import leases, pauses, senders
 from bulksend.ledger.campaigns import ACTIVE
@@ -18,6 +18,8 @@ from bulksend.messaging.states import Kind, Status
 
 #: More codes than this are not counted: a new one is late in any case.
 COUNTED = 50_000
+#: A code is `sending` from its permit on, which it may have this long before its slot.
+AHEAD_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def read_backlog(tx: Connection, *, account: str, standing: str) -> CodeBacklog:
 
 
 def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int]]:
-    """Sender, campaign, the number of codes that are due or claimed, the oldest due time."""
+    """Sender, campaign, the number of codes that are due and not POSTed yet, the oldest due time."""
     active = select(campaigns.c.id).where(
         campaigns.c.kind == Kind.OTP.value, campaigns.c.status.in_([status.value for status in ACTIVE])
     )
@@ -81,7 +83,7 @@ def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int]]:
         .where(
             text(f"messages.{HELD_SQL}"),
             messages.c.kind == Kind.OTP.value,
-            messages.c.status == Status.CLAIMED.value,
+            or_(messages.c.status == Status.CLAIMED.value, messages.c.sent_at > literal(now - AHEAD_MS)),
         )
         .limit(COUNTED)
         .subquery()
