@@ -194,6 +194,34 @@ def held_by_no_lease(desk: Any) -> str:
     return id
 
 
+def superseded_by(newer: Callable[[Any], str | None]) -> Callable[[Any], str]:
+    """A code that is said to be superseded, by what is no newer code that was POSTed."""
+
+    def plant(desk: Any) -> str:
+        older: str = desk.send(desk.new_send())[0].id
+        by = newer(desk)
+        named = "NULL" if by is None else f"'{by}'"
+        spoil(
+            desk,
+            "messages",
+            f"status = 'superseded', ended_at = queued_at, payload = NULL, superseded_by = {named}",
+            older,
+        )
+        return older
+
+    return plant
+
+
+def a_newer_code(desk: Any, **changes: Any) -> str:
+    return str(desk.send(desk.new_send(**changes))[0].id)
+
+
+def sent_for_another_purpose(desk: Any) -> str:
+    newer = a_newer_code(desk, purpose="login")
+    desk.accepted([newer])
+    return newer
+
+
 BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("conservation", a_row_counted_that_came_to_nothing),
     ("nothing lost", a_message_gone),
@@ -226,6 +254,9 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("nothing forgotten", waiting_in_a_finished_campaign),
     ("never late", posted_late),
     ("codes wiped", a_code_left_behind),
+    ("superseded by a newer", superseded_by(lambda desk: None)),
+    ("superseded by a newer", superseded_by(a_newer_code)),
+    ("superseded by a newer", superseded_by(sent_for_another_purpose)),
     ("lapsed leases rescued", held_by_the_dead),
     ("lapsed leases rescued", held_by_no_lease),
 ]
