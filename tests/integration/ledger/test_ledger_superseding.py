@@ -24,7 +24,7 @@ TO, OTHER_SENDER = "447700900123", "15550100199"
 
 
 def code(desk: Desk, **changes: Any) -> str:
-    (stored,) = desk.send(desk.new_send(**changes))
+    (stored,) = desk.send(desk.new_send(**({"purpose": None} | changes)))
     return str(stored.id)
 
 
