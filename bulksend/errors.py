@@ -5,6 +5,7 @@ The number is the exit code of a command that ends with the error, then the stat
 BulksendError                   1  500  everything below
 ├── InvalidInput                2  422  the input or the setup is wrong; nothing was changed
 │   ├── InvalidValue                    one field of the input: which, its value, why
+│   │   └── TooLate                     a one-time code would wait for longer than it lives; nothing was stored
 │   ├── NotFound                2  404  nothing has that id or name
 │   │   ├── CampaignNotFound
 │   │   ├── MessageNotFound
@@ -102,6 +103,17 @@ class InvalidValue(InvalidInput):
         self.value = value
         self.why = why
         super().__init__(f"{field}: {why}" + (f" (got {value!r})" if value else ""))
+
+
+class TooLate(InvalidValue):
+    """A one-time code would wait for longer than it lives. Nothing was stored: the caller takes another channel.
+
+    ``wait_seconds`` is the forecast; None: until a pause ends.
+    """
+
+    def __init__(self, field: str, why: str, wait_seconds: float | None) -> None:
+        self.wait_seconds = wait_seconds
+        super().__init__(field, "", why)
 
 
 class NotFound(InvalidInput):

@@ -143,7 +143,8 @@ def _vendor_stats(stack: Stack) -> dict[str, Any]:
         "stored": stats["stored"],
         "twice": len(stack.inspect("duplicates")),
         "most_in_a_second": stats["sends"]["max_requests_in_any_second"],
-        "rate": round(stats["sends"]["mean_requests_per_second"], 1),
+        # One request has no mean.
+        "rate": round(stats["sends"]["mean_requests_per_second"] or 0.0, 1),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -47,6 +48,7 @@ from producer.intake import Intake, arguments_given, source_hash
 from producer.intake_report import IntakeReport
 from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
+from producer.watching import Endings, read_statuses
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
@@ -72,6 +74,7 @@ class Producer:
         default_rate: float = senders.DEFAULT_RATE,
         limits: ForecastLimits | None = None,
         plan_hours: float = 24,
+        account: str = "default",
     ) -> None:
         """``limits`` and ``plan_hours`` are for plans."""
         self._database = database
@@ -93,8 +96,10 @@ class Producer:
             default_region=default_region,
             timezone=timezone,
             default_rate=default_rate,
+            account=account,
         )
         """Single messages of many callers at once, for the HTTP API."""
+        self._endings = Endings(partial(read_statuses, database))
         # One group for each kind: a one-time code does not wait for a marketing message of another thread.
         self._groups = {
             kind: GroupCommit(partial(self._take_group, kind), common=LedgerUnreachable) for kind in Kind
@@ -124,7 +129,13 @@ class Producer:
             default_rate=settings.default_rate,
             limits=ForecastLimits.from_settings(settings),
             plan_hours=settings.plan_hours,
+            account=settings.account(),
         )
+
+    @property
+    def database(self) -> Database:
+        """The ledger."""
+        return self._database
 
     def submit(
         self,
@@ -278,37 +289,47 @@ class Producer:
         ttl: timedelta | None = None,
         key: str | None = None,
         at: datetime | None = None,
+        purpose: str | None = None,
+        wait: timedelta | None = None,
     ) -> SendReceipt:
         """Send one message. A repeated call with the same ``key`` finds the first message again.
 
-        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. Raises InvalidInput when an argument is wrong or the
-        key belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
+        A one-time code replaces an older one for the same person and ``purpose`` that still waits. Without a purpose
+        its sender stands for it. With ``wait`` the call returns when the message has ended (accepted, failed, unknown,
+        …), or after that time, with the status that it has then.
+
+        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. Raises TooLate when it would wait for
+        longer than it lives, InvalidInput when an argument is wrong or the key belongs to another message,
+        LedgerUnreachable when the ledger does not answer: a call with the same key then
         finds out whether the message is stored.
         """
-        ready = self.direct.ready(
+        seconds = wait_seconds(wait)
+        ready = ready_message(
+            self.direct,
             to=to,
             sender=sender,
             kind=kind,
             type=type,
             content=content,
-            lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
-            due_at=None if at is None else _instant(at, "at"),
+            ttl=ttl,
             key=key,
+            at=at,
+            purpose=purpose,
         )
         with self._database.translated_errors():
             self.direct.register(ready)
             result = self._groups[ready.kind](ready.send)
-        taken = receipt(ready.send, result, at="at")
+        taken = receipt(ready.send, result, at="at", ttl="ttl")
         if is_due(ready.send, result):
             self._publisher.publish(ready.kind, [taken.id])
-        return taken
+        return replace(taken, status=self._endings.ending(taken.id, taken.status, seconds))
 
     def send_many(self, messages: Sequence[Mapping[str, object]]) -> list[SendReceipt | InvalidInput]:
         """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
 
         A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
-        ``send_at`` (ISO 8601) and ``key``, which makes a repeated call safe. Raises LedgerUnreachable when the ledger
-        does not answer: those with a key may be sent again with the same key.
+        ``send_at`` (ISO 8601), ``purpose`` and ``key``, which makes a repeated call safe. Raises
+        LedgerUnreachable when the ledger does not answer: those with a key may be sent again with the same key.
         """
         made: list[SendReceipt | InvalidInput] = []
         for start in range(0, len(messages), MANY):
@@ -352,6 +373,38 @@ class Producer:
             encrypts=self._encrypts,
             default_rate=self._default_rate,
         )
+
+
+def ready_message(
+    direct: DirectSends,
+    *,
+    to: str,
+    sender: str,
+    kind: str,
+    type: str,
+    content: Mapping[str, object],
+    ttl: timedelta | None,
+    key: str | None,
+    at: datetime | None,
+    purpose: str | None,
+) -> ReadySend:
+    """The message of the arguments of ``send``, checked. Raises InvalidInput."""
+    return direct.ready(
+        to=to,
+        sender=sender,
+        kind=kind,
+        type=type,
+        content=content,
+        lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
+        due_at=None if at is None else _instant(at, "at"),
+        key=key,
+        purpose=purpose,
+    )
+
+
+def wait_seconds(wait: timedelta | None) -> float:
+    """For how long a call waits for an ending. Raises InvalidValue."""
+    return 0.0 if wait is None else _milliseconds(wait, "wait") / 1000
 
 
 def _instant(at: datetime, field: str) -> int:

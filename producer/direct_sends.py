@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidInput, InvalidValue, TooLate
 from bulksend.ledger import campaign_creation, direct_sends, messages, senders
 from bulksend.ledger.direct_sends import DirectResult, DirectSend, SendRequest
 from bulksend.ledger.ids import new_id
@@ -21,15 +21,17 @@ from bulksend.messaging import (
     normal_name,
     parse_recipient,
 )
-from bulksend.messaging.plan import OTP_TTL_MS, as_text, checked_key
+from bulksend.messaging.plan import OTP_TTL_MS, as_text, checked_key, checked_purpose
 from bulksend.messaging.units import (
     check_duration_ms,
+    format_duration,
     format_instant,
     long_past,
     parse_choice,
     parse_instant_ms,
 )
 from bulksend.messaging.value_checks import describe_type
+from producer.code_delays import CodeDelays
 from producer.templates import TemplateChecks
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 #: The fields of a message as a program writes it, in JSON or as a Python mapping.
 REQUIRED = ("to", "sender", "kind", "type", "content")
-OPTIONAL = ("variables", "ttl_seconds", "send_at", "key")
+OPTIONAL = ("variables", "ttl_seconds", "send_at", "key", "purpose")
 _FIELDS = frozenset((*REQUIRED, *OPTIONAL))
 
 
@@ -75,6 +77,7 @@ class DirectSends:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        account: str = "default",
         test: bool = False,
     ) -> None:
         """``test``: they belong to the standing campaigns of test sends."""
@@ -89,6 +92,7 @@ class DirectSends:
         self._registered: set[str] = set()
         self._templates = TemplateChecks(database)
         self._standing: dict[Kind, Campaign] = {}
+        self._delays = CodeDelays(database, account=account, default_rate=default_rate)
 
     def read(
         self,
@@ -125,6 +129,7 @@ class DirectSends:
             lives_ms=_lives_ms(message.get("ttl_seconds")),
             due_at=self._due_at(message.get("send_at")),
             key=key if (own := message.get("key")) is None else own,
+            purpose=message.get("purpose"),
             allow=allow,
         )
 
@@ -140,6 +145,7 @@ class DirectSends:
         lives_ms: int | None = None,
         due_at: int | None = None,
         key: object = None,
+        purpose: object = None,
         allow: Callable[[Kind, str], None] = lambda _kind, _sender: None,
     ) -> ReadySend:
         """A message, checked. Raises InvalidInput, and what ``allow`` raises."""
@@ -172,6 +178,7 @@ class DirectSends:
                 content=rendered,
                 due_at=due_at,
                 lives_ms=lives_ms,
+                purpose=_purpose(purpose, message_kind),
             ),
         )
 
@@ -199,12 +206,17 @@ class DirectSends:
     def take(self, requests: Sequence[SendRequest]) -> list[list[DirectResult] | None]:
         """Store all in one transaction, see ``direct_sends.store``. The senders are on record."""
         kinds = {kind for request in requests for kind, _ in request.sends}
+        standing = {kind: self._standing_campaign(kind) for kind in kinds}
+        codes = standing[Kind.OTP].id if Kind.OTP in standing else ""
+        if codes:
+            self._delays.refresh(codes)
         return direct_sends.store(
             self._database,
-            {kind: self._standing_campaign(kind) for kind in kinds},
+            standing,
             requests,
             cipher=self._cipher,
             encrypts=self._encrypts,
+            late=lambda send: self._delays.late(send, codes),
         )
 
     def hand_over(self, taken: Sequence[tuple[ReadySend, DirectResult]]) -> None:
@@ -244,8 +256,13 @@ def is_due(send: DirectSend, result: DirectResult) -> bool:
     )
 
 
-def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> SendReceipt:
-    """The receipt of a stored message. Raises InvalidValue for one that was refused; ``at`` names its due time."""
+def receipt(
+    send: DirectSend, result: DirectResult, *, at: str = "send_at", ttl: str = "ttl_seconds"
+) -> SendReceipt:
+    """The receipt of a stored message. Raises InvalidValue for one that was refused, TooLate for a late code.
+
+    ``at`` and ``ttl`` name its due time and its time to live.
+    """
     if isinstance(result, direct_sends.Stored):
         return SendReceipt(result.id, result.status, result.repeated)
     if isinstance(result, direct_sends.KeyConflict):
@@ -254,6 +271,8 @@ def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> S
             mask_digits(send.key[:40]),
             f"belongs to another message ({result.id}); nothing was sent, use a new key",
         )
+    if isinstance(result, direct_sends.WouldBeLate):
+        raise _too_late(send, result.wait_ms, ttl)
     due_at = send.due_at or 0
     if isinstance(result, direct_sends.DueTimePassed):
         raise long_past(due_at, result.now, format_instant(due_at), at, f"omit {at}")
@@ -261,6 +280,16 @@ def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> S
         at,
         format_instant(due_at),
         "is so long ago that its time to live has passed; give a later time or a longer ttl",
+    )
+
+
+def _too_late(send: DirectSend, wait_ms: int | None, ttl: str) -> TooLate:
+    lives = format_duration(send.lives_ms or 0)
+    waits = "until a pause ends" if wait_ms is None else f"about {format_duration(wait_ms)}"
+    return TooLate(
+        ttl,
+        f"the code would wait {waits} and lives {lives}; nothing was stored: use another channel",
+        None if wait_ms is None else round(wait_ms / 1000, 1),
     )
 
 
@@ -279,6 +308,13 @@ def _variables(given: object) -> dict[str, str]:
         raise InvalidValue("variables", describe_type(given), 'must be an object, like {"name": "Ada"}')
     found = ((normal_name(str(name)), as_text(str(name)[:40], value)) for name, value in given.items())
     return {name: text for name, text in found if text is not None}
+
+
+def _purpose(given: object, kind: Kind) -> str | None:
+    """The purpose of a one-time code. Raises InvalidValue; other kinds have none."""
+    if given is not None and kind is not Kind.OTP:
+        raise InvalidValue("purpose", "", f"is for one-time codes, and the kind is {kind}; omit it")
+    return checked_purpose(given)
 
 
 def _lives_ms(seconds: object) -> int | None:

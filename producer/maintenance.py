@@ -31,6 +31,7 @@ from bulksend.ledger import (
     raw_receipts,
     receipts,
     stats,
+    superseding,
     uploads,
     webhook_deliveries,
 )
@@ -104,9 +105,11 @@ class Maintenance:
 
         orphans = receipts.Orphans()
         effects = ReceiptEffects(account, permits)
+        held_codes = superseding.HeldCodes()
         self._tasks = [
             task("rescue", rescue),
             task("expire", lambda tx: {"expired": due.expire(tx)}),
+            task("settle_held_codes", held_codes.settle),
             task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
             task("match_receipts", lambda tx: {"receipts": orphans.match(tx).matched}),

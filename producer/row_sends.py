@@ -91,7 +91,7 @@ def send_test(
 
     A repeated call with the same ``key`` sends nothing twice.
 
-    Raises InvalidInput when the row or the number is wrong, LedgerUnreachable.
+    Raises InvalidInput when the row or the number is wrong, TooLate for a code that would be late, LedgerUnreachable.
     """
     direct = DirectSends(
         database,
@@ -101,6 +101,7 @@ def send_test(
         default_region=plan.default_region,
         timezone=plan.timezone,
         default_rate=of.default_rate,
+        account=of.account(),
         test=True,
     )
     with database.read() as tx:
@@ -115,12 +116,13 @@ def send_test(
         variables=message.body["v"],  # type: ignore[arg-type]
         lives_ms=plan.ttl_ms,
         key=f"test:{key or new_id()}",
+        purpose=message.purpose,
     )
     direct.register(ready)
     (results,) = direct.take([SendRequest([ready])])
     result = (results or [])[0]
     direct.hand_over([(ready, result)])
-    return SentRow(receipt(ready.send, result), message.row)
+    return SentRow(receipt(ready.send, result, ttl=plan.naming("ttl")), message.row)
 
 
 def _planned(plan: FilePlan, now_ms: int) -> Iterator[NewMessage | RefusedRow]:

@@ -11,7 +11,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.message_rows import NewMessage, Prepared
 from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, canonical_number
 from bulksend.messaging.json_encoding import make_json_encoder
-from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.plan import RefusedRow, default_key
 from producer.reading import RawRow
 
 
@@ -125,13 +125,13 @@ _sorted_json = make_json_encoder(separators=(", ", ": "), sort_keys=True)
 
 def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMessage:
     """The ledger's form of a planned row of a campaign."""
-    row, to, key, variables, due_at, expires_at = plan
+    row, to, key, variables, due_at, expires_at, purpose = plan
     text = _sorted_json(variables)
     # Positional arguments: keywords take half as long again.
     return NewMessage(
         row,
         key,
-        key != to and key != canonical_number(to),
+        key != to and key != default_key(to, purpose),
         to,
         campaign.sender,
         campaign.type,
@@ -139,4 +139,5 @@ def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMe
         text,
         due_at,
         expires_at,
+        purpose,
     )

@@ -201,8 +201,9 @@ def _error_of(made: Call[Any], result: Answered | Exception) -> ApiError:
     try:
         problem = json.loads(result.body)
         detail, code, errors = problem["detail"], problem["code"], problem.get("errors", ())
-    except (ValueError, KeyError, TypeError):
-        detail, code, errors = f"HTTP {result.status}", "http_error", ()
+        wait_seconds = problem.get("wait_seconds")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        detail, code, errors, wait_seconds = f"HTTP {result.status}", "http_error", (), None
     request_id = result.headers.get("x-request-id")
     if result.status >= 500:
         return ApiUnreachable(detail, request_id=request_id, idempotency_key=made.key)
@@ -211,6 +212,7 @@ def _error_of(made: Call[Any], result: Answered | Exception) -> ApiError:
         status=result.status,
         code=code,
         errors=errors,
+        wait_seconds=wait_seconds,
         request_id=request_id,
         idempotency_key=made.key,
     )

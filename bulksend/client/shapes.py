@@ -21,6 +21,7 @@ class Message(TypedDict, total=False):
     ttl_seconds: float
     send_at: Instant
     key: str
+    purpose: str
     wait_seconds: float
 
 

@@ -214,6 +214,17 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         suspect=_LEFT_BEHIND,
         breach=_LEFT_BEHIND,
     ),
+    OfMessages(
+        "superseded by a newer",
+        "a superseded code has a newer one for the same purpose that was POSTed",
+        concerns="m.status = 'superseded'",
+        suspect="m.status = 'superseded'",
+        breach="""(m.status = 'superseded' AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.id = m.superseded_by
+            AND COALESCE(n.first_due_at, n.queued_at) >= COALESCE(m.first_due_at, m.queued_at) AND n.id <> m.id
+            AND n.kind = 'otp' AND m.kind = 'otp' AND n.attempts > 0
+            AND COALESCE(n.purpose, n.sender) = COALESCE(m.purpose, m.sender)))""",
+        told="': no newer code was sent in its place'",
+    ),
     OfCampaigns(
         "lapsed leases rescued",
         "messages of a lost worker are rescued within a minute after its lease ends",

@@ -124,7 +124,11 @@ def move_messages(tx: Connection, id: str, limit: int) -> int:
     moved = tx.execute(
         update(messages)
         .where(messages.c.id.in_(wanted))
-        .values(due_at=messages.c.due_at + by, expires_at=messages.c.expires_at + by)
+        .values(
+            due_at=messages.c.due_at + by,
+            expires_at=messages.c.expires_at + by,
+            first_due_at=messages.c.first_due_at + by,
+        )
     ).rowcount
     if moved < limit:
         tx.execute(update(campaigns).where(campaigns.c.id == id).values(moved_from=None))

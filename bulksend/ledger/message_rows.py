@@ -36,6 +36,8 @@ class NewMessage(NamedTuple):
     body_text: str
     due_at: int
     expires_at: int | None
+    purpose: str | None = None
+    """What a one-time code is for; None: its sender stands for it."""
 
 
 EncryptionPolicy = Callable[[Kind], bool]
@@ -96,6 +98,8 @@ class MessageRow(NamedTuple):
     error: str | None
     queued_at: int
     ended_at: int | None
+    purpose: str | None
+    first_due_at: int | None
 
 
 COLUMNS = MessageRow._fields
@@ -127,7 +131,7 @@ def message_rows(
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)
     for id, (message, payload, fingerprint) in zip(ids, prepared, strict=True):
-        row, key, _, recipient, sender, type, body, _, due_at, expires_at = message
+        row, key, _, recipient, sender, type, body, _, due_at, expires_at, purpose = message
         reason = reasons.get(recipient) if reasons else None
         if reason is None:
             status, error, ended_at = QUEUED, None, None
@@ -137,9 +141,10 @@ def message_rows(
             payload = None
         elif payload is None:
             payload = cipher.encrypt(body, id)
+        first_due_at = due_at if due_at > now and campaign.kind is Kind.OTP else None
         rows.append(
             MessageRow(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
-                 status, due_at, expires_at, error, now, ended_at)
+                 status, due_at, expires_at, error, now, ended_at, purpose, first_due_at)
         )  # fmt: skip
     return rows
 
@@ -186,5 +191,7 @@ def _line(row: MessageRow) -> str:
         f"{row.id}\t{row.campaign_id}\t{key}\t{row.row}\t{row.kind}\t{row.sender}\t{row.recipient}\t{row.type}\t"
         f"{NULL if row.payload is None else blob(row.payload)}\t{blob(row.fingerprint)}\t{row.status}\t{row.due_at}\t"
         f"{NULL if row.expires_at is None else row.expires_at}\t{NULL if row.error is None else cell(row.error)}\t"
-        f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t0\t0\t0\t0\n"
+        f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t"
+        f"{NULL if row.purpose is None else cell(row.purpose)}\t"
+        f"{NULL if row.first_due_at is None else row.first_due_at}\t0\t0\t0\t0\n"
     )

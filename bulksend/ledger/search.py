@@ -59,6 +59,8 @@ COLUMNS = [
         "request_id",
         "ret_code",
         "error",
+        "purpose",
+        "superseded_by",
         "due_at",
         "expires_at",
         "queued_at",

@@ -33,6 +33,8 @@ class Gate(StrEnum):
     """The limiter lost its memory or cannot be reached, and does not know yet what limits the message."""
     QUIET_HOURS = "quiet_hours"
     """Reserved: nothing holds a message at night yet."""
+    NEWER_CODE = "newer_code"
+    """A newer one-time code for the same person and purpose waits, too. The ledger decides it."""
 
 
 @dataclass(frozen=True, slots=True)

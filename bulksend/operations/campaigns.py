@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from bulksend.ledger import (
     campaign_control,
     campaigns,
+    code_latency,
     counters,
     inbound,
     operator_log,
@@ -65,7 +66,10 @@ class Summary(TypedDict):
 
 
 class Details(Summary):
-    """What the ledger knows of one campaign. ``reasons`` are those of the ``reasons_of`` newest in each status."""
+    """What the ledger knows of one campaign. ``reasons`` are those of the ``reasons_of`` newest in each status.
+
+    ``latency`` is only of one-time codes: from intake until ``posted`` and ``delivered``.
+    """
 
     type: str
     source: str
@@ -81,6 +85,7 @@ class Details(Summary):
     timezone: str | None
     reasons: list[dict[str, Any]]
     reasons_of: dict[str, int]
+    latency: dict[str, dict[str, Any]] | None
     refused: list[dict[str, Any]]
     acts: list[dict[str, Any]]
 
@@ -217,9 +222,17 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "timezone": campaign.timezone,
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
         "reasons_of": reasons_sampled(counts.statuses),
+        "latency": _latency(tx, campaign),
         "refused": [dict(row) for row in campaigns.refused_rows(tx, id, REFUSED_SHOWN)],
         "acts": acts_on(tx, "campaign", id),
     }
+
+
+def _latency(tx: Connection, campaign: Campaign) -> dict[str, dict[str, Any]] | None:
+    """How long codes took; None for other kinds."""
+    if campaign.kind is not Kind.OTP:
+        return None
+    return {name: to_json(each) for name, each in code_latency.code_latency(tx, campaign).items()}
 
 
 def reasons_sampled(statuses: Mapping[str, int]) -> dict[str, int]:

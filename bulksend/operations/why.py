@@ -58,6 +58,7 @@ _ENDINGS = {
     Status.EXPIRED: "its time to live passed before it could be sent",
     Status.SUPPRESSED: "its recipient must not get this kind of message",
     Status.CANCELLED: "its campaign was cancelled",
+    Status.SUPERSEDED: "a newer code for the same person and purpose was sent in its place",
     Status.UNKNOWN: "it may have gone out; a receipt settles it, or a person with `bulksend messages resolve`",
 }
 
@@ -178,6 +179,7 @@ _GATES = {
     Gate.OUTAGE.value: "POSTs to the vendor fail, so one at a time is tried until one succeeds; the last replies: {}",
     Gate.COLD.value: "the limiter lost its data and is being restored",
     Gate.QUIET_HOURS.value: "it is night at the recipient",
+    Gate.NEWER_CODE.value: "a newer code for this person and purpose waits; this one is sent if that one cannot be",
 }
 
 

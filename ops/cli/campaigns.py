@@ -76,10 +76,16 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
         say(f"the posted file {upload['file']} was refused: {upload['error']['detail']}", "yellow")
     statuses = shown.pop("statuses")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
-    looked_at = shown.pop("reasons_of")
+    looked_at, latency = shown.pop("reasons_of"), shown.pop("latency")
     times = Times(shown.pop("timezone") or zone or "UTC")
     pairs(_readable_numbers(shown), title=shown["name"], times=times)
     table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
+    if latency is not None:
+        columns = ["count", "p50_ms", "p95_ms", "p99_ms"]
+        table(
+            ["from intake until", *columns],
+            [(name, *(each[column] for column in columns)) for name, each in latency.items()],
+        )
     if reasons:
         table(
             ["status", "why", "messages"],

@@ -314,7 +314,9 @@ def _test(of: Settings, plan: FilePlan, to: str, row: int | None, as_json: bool)
     try:
         done = send_test(of, database, plan, to=to, row=row)
     except InvalidValue as error:
-        raise InvalidValue("--test" if error.field == "to" else error.field, error.value, error.why) from None
+        if error.field != "to":
+            raise
+        raise InvalidValue("--test", error.value, error.why) from None
     if as_json:
         print_json(done.as_json())
     else:

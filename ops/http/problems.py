@@ -54,6 +54,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (SamePeople, 409, "Already sent to some recipients"),
     (errors.TooLarge, 413, "Too large"),
     (errors.Unfit, 500, "A server cannot be used as it is set up"),
+    (errors.TooLate, 422, "It would be late"),
     (errors.InvalidInput, 422, "Invalid input"),
     (errors.DiskFull, 507, "Insufficient storage"),
     (errors.Unavailable, 503, "A server is away"),
@@ -137,8 +138,9 @@ def problem(
     code: str,
     errors: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """An answer of problem details. ``errors`` are ``{field, row, why}``."""
+    """An answer of problem details. ``errors`` are ``{field, row, why}``; ``more`` are further fields."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -147,6 +149,7 @@ def problem(
         "code": code,
         "request_id": getattr(request.state, "request_id", None),
         "errors": list(errors),
+        **(more or {}),
     }
     return _Problem(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
@@ -173,7 +176,8 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     if isinstance(error, errors.Unavailable | errors.Unfit) and not isinstance(error, errors.DiskFull):
         # A caller need not know the address of a server of ours; the log has it.
         detail = _AWAY if status == 503 else _UNFIT
-    return problem(request, status, title, detail, code=code, errors=listed, headers=headers)
+    more = {"wait_seconds": error.wait_seconds} if isinstance(error, errors.TooLate) else None
+    return problem(request, status, title, detail, code=code, errors=listed, headers=headers, more=more)
 
 
 def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:

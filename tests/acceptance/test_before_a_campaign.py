@@ -131,5 +131,6 @@ def test_a_rehearsal_sends_the_whole_file_and_touches_nothing_real(cli: Cli, fol
     assert (report["well"], report["speed"], report["intake"]["refused_count"]) == (True, 5, 1)
     assert (campaign["total"], campaign["statuses"]["suppressed"]) == (201, 1)
     assert report["vendor"]["stored"] == 200
+    assert report["vendor"]["most_in_a_second"] <= 100
     assert report["in_life_seconds"] == 10
     assert (counted(folder, "campaigns"), counted(folder, "messages")) == (0, 0)

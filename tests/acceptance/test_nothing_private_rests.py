@@ -250,6 +250,7 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["plan", *of_file("content.json", "--json")[1:]],
         ["plan", *of_file("broken.json")[1:]],
         ["apply", OTP_TO[1]],
+        ["rehearse", *of_file("content.json", "--speed", "50")[1:]],
         of_file("content.json", "--at", "2090-01-01T00:00:00Z", "--json", "--name", "codes"),
         of_file("broken.json"),
         of_file("strange.json"),

@@ -281,6 +281,16 @@ def test_the_last_of_several_codes_for_a_number_is_stored_across_chunks(
     assert desk.holds()
 
 
+def test_a_file_may_have_a_code_for_each_purpose_of_a_person(desk: Desk) -> None:
+    purposes = ["login", "payment", "login", ""]
+    rows: list[Row] = [{"to": person(1), "name": str(n), "purpose": p} for n, p in enumerate(purposes)]
+    report = desk.take("codes", rows, kind=Kind.OTP)
+    assert (report.messages, report.superseded) == (3, 1)
+    with desk.database.read() as tx:
+        found = tx.execute(select(messages.c.row, messages.c.purpose).order_by(messages.c.row)).all()
+    assert [tuple(row) for row in found] == [(2, "payment"), (3, "login"), (4, None)]
+
+
 def test_an_expired_code_does_not_count_as_sent_before(desk: Desk) -> None:
     desk.take("old", rows_of(0, 1), kind=Kind.OTP)
     with pytest.raises(SamePeople):

@@ -28,8 +28,10 @@ from bulksend.ledger.schema.campaigns import (
 from bulksend.ledger.schema.events import events
 from bulksend.ledger.schema.jobs import LIVE_UPLOADS_SQL, OPEN_JOBS_SQL, jobs, uploads
 from bulksend.ledger.schema.messages import (
+    HELD_CODES_SQL,
     HELD_SQL,
     LATE_CODES_SQL,
+    SCHEDULED_CODES_SQL,
     UNKNOWN_SQL,
     WAITING_SQL,
     attempts,
@@ -57,6 +59,7 @@ from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoint
 
 __all__ = [
     "COUNTRIES_SQL",
+    "HELD_CODES_SQL",
     "HELD_SQL",
     "LATE_CODES_SQL",
     "LIVE_UPLOADS_SQL",
@@ -64,6 +67,7 @@ __all__ = [
     "OPEN_JOBS_SQL",
     "ORPHAN_SQL",
     "READ_ACTS_SQL",
+    "SCHEDULED_CODES_SQL",
     "UNKNOWN_SQL",
     "UNREAD_SQL",
     "WAITING_SQL",

@@ -132,6 +132,7 @@ stats_hourly = Table(
             *("accepted", "delivered", "read", "failed", "unknown", "expired", "suppressed", "cancelled"),
         )
     ),
+    Column("superseded", BigInteger, nullable=False, server_default="0"),
     Column("attempts", BigInteger, nullable=False, comment="POSTs that started in this hour"),
     Column("answered", BigInteger, nullable=False, comment="of them, those with a latency"),
     Column("latency_ms", BigInteger, nullable=False, comment="the sum"),

@@ -203,6 +203,16 @@ def test_a_batch_that_one_statement_cannot_open_gets_the_full_check() -> None:
     assert database.asked == ["one statement", "full check"]
 
 
+def test_newer_codes_are_told_to_the_one_that_can_send_them_next() -> None:
+    class Held(OneStatement):
+        def retrying(self, work: Any, *, patience_s: float = 10.0, autocommit: bool = False) -> Any:
+            return None if autocommit else Opened(frozenset(), [], [], [], ["m"], next=["newer"])
+
+    told: list[str] = []
+    assert store_of(Held()).open(openings("a"), "lease", told.extend) == frozenset()
+    assert told == ["newer"]
+
+
 # -- orders ----------------------------------------------------------------------------------------------
 
 
