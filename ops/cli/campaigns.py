@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json, Reason
+from ops.cli.arguments import Json, Reason, Yes
 from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, limiter_opener, settings
 
 if TYPE_CHECKING:
+    from bulksend.operations.campaign_settings import RetryPreview
     from bulksend.operations.campaigns import ActResult
 
 group = typer.Typer(help="See and control campaigns.", no_args_is_help=True)
@@ -197,25 +198,37 @@ def retry(
     id: Id,
     why: Reason = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; change nothing.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> int:
-    """Queue failed messages again, never accepted or unknown ones."""
-    if not dry_run:
-        return _act(id, "retry", why, json)
-    from bulksend.messaging.units import counted
-    from bulksend.operations.campaign_settings import preview_retry
+    """Queue failed messages again, never accepted or unknown ones. At a terminal it counts and asks first."""
     from ops.cli.output import print_json, say
+    from ops.cli.questions import agreed, can_ask
 
-    with ledger(settings()).read() as tx:
-        preview = preview_retry(tx, id)
-    if json:
-        print_json(preview.as_json())
-    else:
-        say(
-            f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
-            f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
-        )
-    return DONE
+    if dry_run or (can_ask() and not yes):
+        from bulksend.operations.campaign_settings import preview_retry
+
+        with ledger(settings()).read() as tx:
+            preview = preview_retry(tx, id)
+        if dry_run and json:
+            print_json(preview.as_json())
+            return DONE
+        say(_what_a_retry_does(preview))
+        if dry_run:
+            return DONE
+        if preview.send and not agreed("Send them again?"):
+            say("Nothing was changed")
+            return DONE
+    return _act(id, "retry", why, json)
+
+
+def _what_a_retry_does(preview: RetryPreview) -> str:
+    from bulksend.messaging.units import counted
+
+    return (
+        f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
+        f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
+    )
 
 
 def _act(id: str, what: str, why: str | None, json: bool, *, force: bool = False) -> int:
@@ -238,8 +251,9 @@ def _sentence(done: ActResult) -> str:
     from bulksend.operations.campaigns import Act
 
     name = done.campaign.name
-    if done.act is Act.RETRY:
-        return f"{name}: {counted(int(done.changed or 0), 'failed message')} queued again"
+    if done.retried is not None:
+        rest = "; the relay queues the others" if done.retried.goes_on else ""
+        return f"{name}: {counted(done.retried.queued, 'failed message')} queued again{rest}"
     if done.cancelled is not None:
         return _cancelled(done)
     if not done.changed:
