@@ -1,7 +1,8 @@
-"""``bulksend campaigns``: list, show, watch, set, pause, resume, cancel and retry."""
+"""``bulksend campaigns``: list, show, watch, set, pause, resume, cancel, retry, breakdown and report."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,6 +92,59 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     if shown["refused_count"]:
         say(f"All refused rows: `bulksend export {shown['campaign_id']} --refused -o refused.csv`")
     acts_table(acts, times)
+
+
+@group.command("breakdown")
+@command
+def breakdown(id: Id, json: Json = False) -> int:
+    """Count its messages by step, country, hour and reason. Reads each of them, which takes seconds for millions."""
+    from bulksend.operations.breakdown import break_down
+    from ops.cli.output import Times, pairs, print_json, table
+
+    of = settings()
+    with ledger(of).read() as tx:
+        found = break_down(tx, id)
+    if json:
+        print_json(found)
+        return DONE
+    times = Times(of.timezone or "UTC")
+    steps = ("messages", "accepted", "delivered", "read", "failed", "unknown")
+    pairs({name: f"{n:,}" for name, n in found["funnel"].items()}, title=found["name"], times=times)
+    table(
+        ["country", *steps],
+        [(each["country"] or "-", *(f"{each[name]:,}" for name in steps)) for each in found["countries"]],
+        optional=("unknown", "failed"),
+    )
+    hourly = ("accepted", "delivered", "read", "failed")
+    table(
+        ["hour", *hourly],
+        [(each["hour"], *(f"{each[name]:,}" for name in hourly)) for each in found["hours"]],
+        times=times,
+    )
+    if found["failures"]:
+        why = ("status", "count", "code", "sentence", "remedy")
+        rows = [tuple(each[name] for name in why) for each in found["failures"]]
+        title = _sample(found["statuses"], found["failures_of"])
+        table(["status", "messages", "code", "why", "what follows"], rows, title=title)
+    return DONE
+
+
+@group.command("report")
+@command
+def report(
+    id: Id,
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.html; - is stdout.")],
+) -> int:
+    """Write a report as one HTML file with charts, for people and for paper. It has no number of a recipient."""
+    from bulksend.operations.report import report as write_report
+    from ops.cli.output import say
+    from ops.export_files import check_ending, write_text
+
+    check_ending(output, (".html", ".htm"), field="--output")
+    of = settings()
+    write_text(output, write_report(ledger(of), id, timezone=of.timezone), field="--output")
+    say(f"Wrote the report to {output}")
+    return DONE
 
 
 @group.command("watch")

@@ -18,6 +18,8 @@ WORDS = {
     "suppressions import": ["people.csv", "--reason", "x"],
     "campaigns show": ["x"],
     "campaigns watch": ["x"],
+    "campaigns breakdown": ["x"],
+    "campaigns report": ["x", "-o", "out.html"],
     "campaigns pause": ["x"],
     "campaigns resume": ["x"],
     "campaigns cancel": ["x"],
