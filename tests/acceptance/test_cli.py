@@ -115,13 +115,13 @@ def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> Non
     assert why["gate"] == "campaign_paused"
     assert one(cli("campaigns", "cancel", sent["campaign_id"], "--json"))["changed"] == 3
 
-    assert cli("export", sent["campaign_id"], "-o", "out.csv", "--mask").returncode == 0
+    assert cli("export", sent["campaign_id"], "-o", "out.csv").returncode == 0
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8-sig"))))
     assert [row["to"] for row in rows] == ["4477*****001", "4477*****002", "4477*****003"]
     assert {row["status"] for row in rows} == {"cancelled"}
     assert cli("export", sent["campaign_id"], "-o", "out.jsonl").returncode == 0
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
-    assert cli("export", sent["campaign_id"], "-o", "out.xlsx", "--mask").returncode == 0
+    assert cli("export", sent["campaign_id"], "-o", "out.xlsx").returncode == 0
     header, *cells = openpyxl.load_workbook(tmp_path / "out.xlsx").worksheets[0].iter_rows(values_only=True)
     assert [dict(zip(header, row, strict=True))["to"] for row in cells] == [row["to"] for row in rows]
     assert cli("export", sent["campaign_id"], "-o", "out.pdf").returncode == 2
