@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
+    from producer.cloning import RestPlan
     from producer.files import FilePlan
     from producer.intake_report import IntakeReport
 
@@ -113,8 +114,8 @@ def send(
     say_notes(plan.notes)
     _say_simulated(of, type)
     if dry_run:
-        return _dry_run(of, plan, json)
-    return _send(of, plan, json, wait=wait)
+        return show_forecast(of, plan, json)
+    return send_plan(of, plan, json, wait=wait)
 
 
 def _say_simulated(of: Settings, type: str) -> None:
@@ -129,7 +130,8 @@ def _say_simulated(of: Settings, type: str) -> None:
         )
 
 
-def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
+def send_plan(of: Settings, plan: FilePlan | RestPlan, as_json: bool, *, wait: bool) -> int:
+    """Take a plan in, and say what became of its rows."""
     from bulksend.errors import InvalidInput
     from bulksend.operations.blockers import find_blockers
     from ops.cli.output import say, say_notes
@@ -180,7 +182,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     return FAILED if report.refused_count and not report.messages else DONE
 
 
-def _about_template(of: Settings, database: Database, plan: FilePlan) -> list[str]:
+def _about_template(of: Settings, database: Database, plan: FilePlan | RestPlan) -> list[str]:
     """Ask the vendor about the template of the content; what could not be asked or is not known, as notes."""
     from bulksend.operations.templates import ask_about, unknown_note
 
@@ -238,7 +240,9 @@ class _Begun:
 
 
 def _continuing(words: Sequence[str], id: str) -> str:
-    """The same command, into the campaign that it made."""
+    """The same command, into the campaign that it made; that of a rest finds it by itself."""
+    if "--rest" in words:
+        return shlex.join(["bulksend", *words])
     kept, skip = [], False
     for word in words:
         if skip:
@@ -271,7 +275,8 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
+def show_forecast(of: Settings, plan: FilePlan, as_json: bool) -> int:
+    """Say what ``send_plan`` would do; change nothing."""
     from bulksend.bootstrap import existing_database, reading_cipher
     from ops.cli.output import Times, pairs, print_json, refused_rows, say, say_notes
     from producer.forecast import forecast as make_forecast

@@ -19,6 +19,7 @@ WORDS = {
     "campaigns show": ["x"],
     "campaigns watch": ["x"],
     "campaigns breakdown": ["x"],
+    "campaigns clone": ["x", "people.csv"],
     "campaigns report": ["x", "-o", "out.html"],
     "campaigns pause": ["x"],
     "campaigns resume": ["x"],

@@ -265,6 +265,8 @@ def every_command_is_silent(site: Any, folder: Path, blast: str, code: str) -> N
         ["campaigns", "breakdown", "codes", "--json"],
         ["campaigns", "report", blast, "-o", str(folder / "blast.html")],
         ["campaigns", "report", "codes", "-o", "-"],
+        ["campaigns", "clone", "codes", "--rest"],
+        ["campaigns", "clone", blast, str(folder / "people.csv"), "--dry-run"],
         ["messages", "why", code],
         ["messages", "why", unknown, "--json"],
         ["messages", "resolve", unknown, "--as", "accepted", *why],

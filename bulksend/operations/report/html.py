@@ -50,10 +50,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: Itera
     def kind(n: int) -> str:
         return ' class="number"' if n in numeric else ' class="words"' if n in wide else ""
 
-    top = "".join(f'<th scope="col"{kind(n) if n in numeric else ""}>{written(name)}</th>' for n, name in enumerate(head))
-    lines = (
-        "<tr>" + "".join(f"<td{kind(n)}>{written(cell)}</td>" for n, cell in enumerate(row)) + "</tr>" for row in kept
+    names = (
+        f'<th scope="col"{kind(n) if n in numeric else ""}>{written(name)}</th>' for n, name in enumerate(head)
     )
+    lines = (
+        "<tr>" + "".join(f"<td{kind(n)}>{written(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
+        for row in kept
+    )
+    top = "".join(names)
     return (
         f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
     )
@@ -77,4 +81,5 @@ def section(title: str, *parts: str) -> str:
 
 def paragraph(text: str, *, soft: bool = False) -> str:
     """A paragraph."""
-    return f"<p{' class="soft"' if soft else ''}>{escape(text)}</p>"
+    of = ' class="soft"' if soft else ""
+    return f"<p{of}>{escape(text)}</p>"

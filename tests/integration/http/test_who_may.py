@@ -46,6 +46,7 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("GET", "/v1/campaigns/{id}/refusals"): Role.VIEWER,
     ("GET", "/v1/campaigns/{id}/failures"): Role.VIEWER,
     ("GET", "/v1/campaigns/{id}/timeline"): Role.VIEWER,
+    ("POST", "/v1/campaigns/{id}/clone"): Role.SENDER,
     ("GET", "/v1/campaigns/{id}/breakdown"): Role.VIEWER,
     ("GET", "/v1/campaigns/{id}/report"): Role.VIEWER,
     ("POST", "/v1/exports"): Role.VIEWER,
