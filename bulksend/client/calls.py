@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from bulksend.client.answers import ApiError, ApiRefused, ApiUnreachable, RefusedMessage, SentMessage
 from bulksend.client.event_stream import StreamReader
 from bulksend.client.retries import Retries
-from bulksend.client.shapes import Campaign, Message, as_json
+from bulksend.client.shapes import Campaign, CloneOptions, Message, as_json
 
 T = TypeVar("T")
 #: The most messages of one request.
@@ -35,6 +35,8 @@ class Call(Generic[T]):
     """Its Idempotency-Key."""
     waits_s: float = 0.0
     """How much longer than usual its answer may take."""
+    is_text: bool = False
+    """Whether its answer is a text and not JSON."""
 
 
 def call(
@@ -106,17 +108,24 @@ def campaign_of_rows(
     return call("POST", at("campaigns"), {**campaign, "rows": list(rows)}, read=same, key=key, waits_s=30.0)
 
 
-def campaign_of_file(campaign: Campaign, file: Path, key: str | None) -> Call[dict[str, Any]]:
-    """A campaign of a CSV, XLSX or JSON lines file."""
+def campaign_of_file(
+    campaign: Campaign | CloneOptions, file: Path, key: str | None, like: str | None = None
+) -> Call[dict[str, Any]]:
+    """A campaign of a CSV, XLSX or JSON lines file; ``like``: a clone of that one."""
     return call(
         "POST",
-        at("campaigns"),
+        at("campaigns") if like is None else at("campaigns", like, "clone"),
         cast("Mapping[str, Any]", campaign),
         read=same,
         key=key,
         file=file,
         waits_s=600.0,
     )
+
+
+def report(id: str) -> Call[str]:
+    """The report of a campaign: a page, where all else is JSON."""
+    return replace(call("GET", at("campaigns", id, "report"), read=str, waits_s=600.0), is_text=True)
 
 
 #: A stream says at least this often that it is alive, with a margin.
@@ -165,6 +174,8 @@ def judge(
             return Again(wait_s)
         raise _error_of(made, result)
     try:
+        if made.is_text:
+            return made.read(answered.body.decode())
         return made.read(json.loads(answered.body) if answered.body else None)
     except (ValueError, KeyError, TypeError) as error:
         raise ApiError(
