@@ -125,7 +125,11 @@ class RestPlan:
             on_unknown=old.on_unknown,
             created_by=self.created_by,
             timezone=old.timezone,
-            given={column: "at" if column == "due_at" else column for column in given if given[column] is not None},
+            given={
+                column: "at" if column == "due_at" else column
+                for column in given
+                if given[column] is not None
+            },
             naming=self.naming,
         )
 
@@ -137,7 +141,10 @@ class RestPlan:
                 page = search.audience(tx, self.campaign.id, unsent, after=after)
             for row in page:
                 unreadable = variables.unreadable
-                values: dict[str, object] = {**variables.of(row["id"], row["payload"]), "to": row["recipient"]}
+                values: dict[str, object] = {
+                    **variables.of(row["id"], row["payload"]),
+                    "to": row["recipient"],
+                }
                 if variables.unreadable > unreadable:
                     why = "is encrypted with a key that BULKSEND_ENCRYPTION_KEY does not list; add it and repeat this"
                     yield RefusedRow(row["row"], "row", "", why)
@@ -180,6 +187,6 @@ def _notes(campaign: Campaign) -> tuple[str, ...]:
     if campaign.intake_done_at is not None:
         return ()
     return (
-        f"the campaign was cancelled while its file was taken in, after row {campaign.rows_read:,}; `bulksend send FILE … "
-        f"--continue {campaign.id}` sends to the people of the other rows",
+        f"the campaign was cancelled while its file was taken in, after row {campaign.rows_read:,}; `bulksend send "
+        f"FILE … --continue {campaign.id}` sends to the people of the other rows",
     )

@@ -102,7 +102,9 @@ def begin(tx: Connection, id: str, *, actor: str, why: str, limit: int = RETRY_S
 
     Raises WrongState as ``check_retry``.
     """
-    tx.execute(update(campaigns).where(campaigns.c.id == id).values(retry_until=read_clock(tx), retry_after=None))
+    tx.execute(
+        update(campaigns).where(campaigns.c.id == id).values(retry_until=read_clock(tx), retry_after=None)
+    )
     campaign = get(tx, id)
     check_retry(campaign)
     done = _next(tx, id, limit)

@@ -133,7 +133,7 @@ def stop_intakes(tx: Connection, *, actor: str, why: str) -> tuple[list[str], in
 
 
 def end_retries(tx: Connection, *, actor: str, why: str) -> list[str]:
-    """End the retries that were under way: what they had not reached may have been sent since. Returns the campaigns."""
+    """End retries that were under way: what they had not reached may have been sent since. Returns the campaigns."""
     ended = tx.execute(
         update(campaigns)
         .where(campaigns.c.retry_until.is_not(None))

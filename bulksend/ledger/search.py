@@ -303,7 +303,7 @@ def export(
 def audience(
     tx: Connection, campaign_id: str, of: Audience, *, after: str | None = None, limit: int = 5000
 ) -> list[RowMapping]:
-    """A page of the messages of a campaign whose people are an audience, in the order of intake, after the id ``after``.
+    """A page of the messages whose people are an audience of a campaign, in the order of intake, after the id ``after``.
 
     With ``id``, ``row``, ``key``, ``recipient`` and ``payload``.
     """
@@ -314,7 +314,9 @@ def audience(
 
 def _failed_with(code: int) -> ColumnElement[bool]:
     """Whether the answer to the newest attempt, or a receipt, has the code."""
-    newest = select(attempts.c.id).where(attempts.c.id == messages.c.attempt_id, attempts.c.whatsapp_code == code)
+    newest = select(attempts.c.id).where(
+        attempts.c.id == messages.c.attempt_id, attempts.c.whatsapp_code == code
+    )
     receipt = select(receipts.c.id).where(
         receipts.c.message_pk == messages.c.id, receipts.c.status == "failed", receipts.c.code == str(code)
     )

@@ -32,5 +32,7 @@ def parse_audience(text: str, *, field: str = "audience") -> Audience:
     if found := _CODE.fullmatch(given):
         return Audience(frozenset({Status.FAILED}), int(found[1]))
     if given not in _PARTS:
-        raise InvalidValue(field, text[:40], f"must be one of {', '.join(_PARTS)}, or code=NUMBER, like code=131049")
+        raise InvalidValue(
+            field, text[:40], f"must be one of {', '.join(_PARTS)}, or code=NUMBER, like code=131049"
+        )
     return Audience(_PARTS[given])

@@ -20,7 +20,9 @@ def clone_options(tx: Connection, id_or_name: str) -> dict[str, Any]:
     """
     campaign = campaigns.find(tx, id_or_name)
     if campaign.is_direct:
-        raise WrongState(f"{_named(campaign)} has single sends, each with a content of its own; it has no clone")
+        raise WrongState(
+            f"{_named(campaign)} has single sends, each with a content of its own; it has no clone"
+        )
     given = {
         "sender": campaign.sender,
         "kind": campaign.kind.value,
@@ -39,8 +41,8 @@ def check_rest(tx: Connection, id_or_name: str) -> Campaign:
     campaign = campaigns.find(tx, id_or_name)
     if campaign.status is not CampaignStatus.CANCELLED:
         raise WrongState(
-            f"{_named(campaign)} is {campaign.status.value}: only a cancelled campaign leaves a rest. `bulksend campaigns "
-            f"retry {campaign.id}` queues its failed messages again; `bulksend export {campaign.id} --audience "
+            f"{_named(campaign)} is {campaign.status.value}: only a cancelled campaign leaves a rest. `bulksend "
+            f"campaigns retry {campaign.id}` queues its failed messages again; `bulksend export {campaign.id} --audience "
             "undelivered -o FILE.jsonl` has the people for another message"
         )
     if campaign.kind is Kind.OTP:

@@ -23,7 +23,9 @@ def upgrade() -> None:
             "retry_until", sa.BigInteger(), comment="messages that failed until then are being queued again"
         ),
     )
-    op.add_column("campaigns", sa.Column("retry_after", _ID, comment="the last message that the retry looked at"))
+    op.add_column(
+        "campaigns", sa.Column("retry_after", _ID, comment="the last message that the retry looked at")
+    )
     op.create_index(
         "ix_campaigns_retried", "campaigns", ["retry_until"], sqlite_where=_MARKED, postgresql_where=_MARKED
     )

@@ -187,7 +187,9 @@ def clone(
     database = ledger(of)
     if file is None:
         if again or dry_run or into is not None:
-            raise InvalidInput(f"--rest: is sent once; `bulksend campaigns show {id}` has its numbers. Give it alone")
+            raise InvalidInput(
+                f"--rest: is sent once; `bulksend campaigns show {id}` has its numbers. Give it alone"
+            )
         plan = plan_rest(database, id, of=of, created_by=actor(), name=name, at=at, naming=as_cli_option)
         say_notes(plan.notes)
         return send_plan(of, plan, json, wait=wait)

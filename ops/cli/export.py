@@ -67,7 +67,9 @@ def export(
     ] = None,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Phone numbers in full, and the columns of its file that its content uses."),
+        typer.Option(
+            "--full", help="Phone numbers in full, and the columns of its file that its content uses."
+        ),
     ] = False,
     audience: Annotated[
         str | None,

@@ -62,7 +62,7 @@ def run(
 ) -> dict[str, object]:
     """A command in a process of its own: its exit code, and all that it said.
 
-    With ``columns`` on a terminal of that width, where stdout and stderr are one; ``typed`` is what a person types there.
+    With ``columns`` on a terminal of that width, where stdout and stderr are one; ``typed`` is typed there.
     """
     if columns is not None:
         return _run_on_a_terminal(words, environ, folder, columns, typed)

@@ -134,7 +134,9 @@ def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> Non
 def test_after_a_campaign_come_its_report_a_retry_an_audience_and_a_clone(cli: Cli, tmp_path: Path) -> None:
     id = one(cli(*SEND, "--json"))["campaign_id"]
     with closing(sqlite3.connect(tmp_path / "bulksend.db")) as ledger, ledger:
-        ledger.execute("UPDATE messages SET status = 'failed', ended_at = 1, error = '131049' WHERE recipient = '447700900001'")
+        ledger.execute(
+            "UPDATE messages SET status = 'failed', ended_at = 1, error = '131049' WHERE recipient = '447700900001'"
+        )
 
     asked = cli("campaigns", "retry", id, columns=100, typed="n\n").stdout
     assert "1 failed message would be sent again" in asked

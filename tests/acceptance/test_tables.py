@@ -81,7 +81,10 @@ NO_TABLE = {
     *(("tokens", act) for act in ("add", "revoke")),
     ("receipts", "reparse"),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),
-    *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry", "set", "report", "clone")),
+    *(
+        ("campaigns", act)
+        for act in ("watch", "pause", "resume", "cancel", "retry", "set", "report", "clone")
+    ),
     *(("webhooks", act) for act in ("add", "enable", "disable", "remove", "replay", "rotate", "test")),
     *(("suppressions", act) for act in ("add", "remove")),
     *(("senders", act) for act in ("add", "set", "pause", "resume")),

@@ -68,7 +68,10 @@ def test_of_a_code_nothing_is_shown_or_exported(cli: Cli, send: Send, tmp_path: 
     told = shown(cli)
     assert (told["content"], told["content_why"]) == (None, "a one-time code is not shown")
     outputs = [json.dumps(told), cli("messages", "show", str(told["id"])).stdout]
-    outputs += [json.dumps(exported(cli, tmp_path, "--full")), cli("export", "people", "-o", "-", "--full").stdout]
+    outputs += [
+        json.dumps(exported(cli, tmp_path, "--full")),
+        cli("export", "people", "-o", "-", "--full").stdout,
+    ]
     assert cli("export", "people", "-o", "out.jsonl", "--full").returncode == 0
     outputs.append((tmp_path / "out.jsonl").read_text())
     assert not [said for said in outputs if CODE in said]

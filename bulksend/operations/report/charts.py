@@ -38,7 +38,9 @@ def bars(rows: Sequence[Bar], title: str) -> str:
         top = n * _ROW
         middle = top + _ROW / 2 + 4.5
         lines.append(_text(LABELS - 10, middle, shortened(row.label, 27), "end"))
-        lines.append(f'<rect class="track" x="{LABELS}" y="{top + 6}" width="{room}" height="{_BAR}" rx="2"/>')
+        lines.append(
+            f'<rect class="track" x="{LABELS}" y="{top + 6}" width="{room}" height="{_BAR}" rx="2"/>'
+        )
         left = float(LABELS)
         for part in row.parts:
             width = room * part.value / most
@@ -59,7 +61,9 @@ class Series:
     values: Sequence[int]
 
 
-def columns(series: Sequence[Series], axis: Sequence[str], labels: Sequence[tuple[int, str]], title: str) -> str:
+def columns(
+    series: Sequence[Series], axis: Sequence[str], labels: Sequence[tuple[int, str]], title: str
+) -> str:
     """Columns over a common axis, each series on a line of its own, with a scale of its own.
 
     ``axis`` names each place in the titles, ``labels`` those places that are written below.
@@ -114,9 +118,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def _svg(height: float, title: str, lines: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}">{"".join(lines)}</svg>'
-    )
+    return f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}">{"".join(lines)}</svg>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, colour: str = "") -> str:

@@ -42,25 +42,22 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: Itera
     kept = [list(row) for row in rows]
     wide = set(words)
     numeric = {
-        n
-        for n in range(len(head))
-        if kept and n not in wide and all(_is_number(row[n]) for row in kept)
+        n for n in range(len(head)) if kept and n not in wide and all(_is_number(row[n]) for row in kept)
     }
 
     def kind(n: int) -> str:
         return ' class="number"' if n in numeric else ' class="words"' if n in wide else ""
 
     names = (
-        f'<th scope="col"{kind(n) if n in numeric else ""}>{written(name)}</th>' for n, name in enumerate(head)
+        f'<th scope="col"{kind(n) if n in numeric else ""}>{written(name)}</th>'
+        for n, name in enumerate(head)
     )
     lines = (
         "<tr>" + "".join(f"<td{kind(n)}>{written(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
         for row in kept
     )
     top = "".join(names)
-    return (
-        f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-    )
+    return f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _is_number(value: object) -> bool:

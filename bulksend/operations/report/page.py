@@ -106,7 +106,9 @@ class ReportPage:
             of_all = "–" if name == "rows" else percent(n, funnel["messages"])
             rows.append((label, n, of_before, of_all))
             number = f"{n:,}" if name == "rows" else f"{n:,} · {of_all}"
-            drawn.append(Bar(label, [Part(name if name != "messages" else "rows", n, f"{label}: {n:,}")], number))
+            drawn.append(
+                Bar(label, [Part(name if name != "messages" else "rows", n, f"{label}: {n:,}")], number)
+            )
             before = n
         parts = [
             figure(texts.funnel_caption, bars(drawn, texts.funnel)),
@@ -114,7 +116,9 @@ class ReportPage:
         ]
         if funnel["refused"] or funnel["duplicates"]:
             refused, duplicates = f"{funnel['refused']:,}", f"{funnel['duplicates']:,}"
-            parts.append(paragraph(texts.not_messages.format(refused=refused, duplicates=duplicates), soft=True))
+            parts.append(
+                paragraph(texts.not_messages.format(refused=refused, duplicates=duplicates), soft=True)
+            )
         return section(texts.funnel, *parts)
 
     # -- times -------------------------------------------------------------------------------------------
@@ -135,7 +139,9 @@ class ReportPage:
         labels = [(n, place[5:]) for n, place in enumerate(places) if n % every == 0]
         head = [texts.hour if by_hour else texts.day, *(texts.steps[name] for name in _OVER_TIME)]
         rows = [
-            (place, *(sums[place][name] for name in _OVER_TIME)) for place in places if any(sums[place].values())
+            (place, *(sums[place][name] for name in _OVER_TIME))
+            for place in places
+            if any(sums[place].values())
         ]
         caption = texts.hours_caption if by_hour else texts.days_caption
         return section(
@@ -206,14 +212,23 @@ class ReportPage:
             for each in found[:MOST_BARS]
         ]
         rows = [
-            (self._status(each["status"]), each["count"], each["code"] or "–", each["sentence"], each["remedy"])
+            (
+                self._status(each["status"]),
+                each["count"],
+                each["code"] or "–",
+                each["sentence"],
+                each["remedy"],
+            )
             for each in found
         ]
         legend = {
-            colours[status]: self._status(status) for status in dict.fromkeys(each["status"] for each in found)
+            colours[status]: self._status(status)
+            for status in dict.fromkeys(each["status"] for each in found)
         }
         notes = [
-            paragraph(texts.newest.format(counted=f"{n:,}", all=f"{of:,}", status=self._status(status)), soft=True)
+            paragraph(
+                texts.newest.format(counted=f"{n:,}", all=f"{of:,}", status=self._status(status)), soft=True
+            )
             for status, n in self._counts["failures_of"].items()
             if n < (of := self._counts["statuses"].get(status, 0))
         ]

@@ -45,7 +45,8 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
   --line: #bbb; --panel: #f3f3f3; --accepted: #4c78a8; --delivered: #2a9d8f; --read: #1f6f50; --failed: #c2453b;
   --unknown: #8a5bb0; --unsent: #8b94a0; --open: #c9a227; --rows: #6b7785; }
   body { max-width: none; padding: 0; font-size: 11pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  h2, figcaption { break-after: avoid; } figure > svg, tr { break-inside: avoid; } thead { display: table-header-group; } }
+  h2, figcaption { break-after: avoid; } figure > svg, tr { break-inside: avoid; }
+  thead { display: table-header-group; } }
 """
 
 #: The policy of a page with this style: it loads nothing and runs nothing.

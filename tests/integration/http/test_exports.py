@@ -208,7 +208,11 @@ def test_a_viewer_gets_no_numbers_in_full(api: Any, desk: Desk) -> None:
         ({"campaign": "none"}, 404, "none"),
         ({"campaign": "spring", "format": "pdf"}, 422, "format"),
         ({"refused": True}, 422, "refused"),
-        ({"campaign": "spring", "audience": "nobody", "format": "jsonl", "masked": False}, 422, "undelivered"),
+        (
+            {"campaign": "spring", "audience": "nobody", "format": "jsonl", "masked": False},
+            422,
+            "undelivered",
+        ),
         ({"campaign": "spring", "audience": "all", "masked": False}, 422, "jsonl or xlsx"),
         ({"campaign": "spring", "audience": "all", "format": "jsonl"}, 422, "masked"),
         ({"status": "gone"}, 422, "status"),

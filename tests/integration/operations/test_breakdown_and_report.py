@@ -34,7 +34,9 @@ def sent(desk: Desk) -> str:
     read, delivered, *_ = desk.accepted(ids[:3], lease)
     desk.receive(Receipt(read, "read", 5), Receipt(delivered, "delivered", 5))
     (opening,) = desk.sent(lease, [ids[3]])
-    desk.settle(opening, Refused("131026", "cannot be delivered (#131026) to 34600000001"), status=Status.FAILED)
+    desk.settle(
+        opening, Refused("131026", "cannot be delivered (#131026) to 34600000001"), status=Status.FAILED
+    )
     hours = {0: MORNING, 1: MORNING + HOUR_MS, 2: MORNING + 3 * HOUR_MS}
     for n, at in hours.items():
         desk.sql("UPDATE messages SET accepted_at = :at WHERE id = :id", at=at, id=ids[n])
@@ -60,7 +62,9 @@ def test_a_breakdown_counts_how_far_the_rows_came(desk: Desk, sent: str) -> None
 
 def test_a_breakdown_has_the_hours_in_which_something_happened(desk: Desk, sent: str) -> None:
     hours = {each["hour"][11:16]: each for each in desk.read(break_down, sent)["hours"]}
-    assert {hour: (of["accepted"], of["delivered"], of["read"], of["failed"]) for hour, of in hours.items()} == {
+    assert {
+        hour: (of["accepted"], of["delivered"], of["read"], of["failed"]) for hour, of in hours.items()
+    } == {
         "08:00": (1, 1, 0, 1),
         "09:00": (1, 1, 1, 0),
         "11:00": (1, 0, 0, 0),

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from bulksend.errors import WrongState
-from bulksend.ledger import campaign_retry, campaigns, event_numbers, events, leases, messages, pauses, unknowns
+from bulksend.ledger import (
+    campaign_retry,
+    campaigns,
+    event_numbers,
+    events,
+    leases,
+    messages,
+    pauses,
+    unknowns,
+)
 from bulksend.ledger.database import Database
 from bulksend.ledger.search import Query
 from bulksend.ledger.unknowns import Trace

@@ -11,7 +11,9 @@ from bulksend.messaging.states import HELD, WAITING, Status
 
 def test_undelivered_is_neither_what_may_still_arrive_nor_what_is_in_doubt() -> None:
     statuses = parse_audience("undelivered").statuses
-    assert not statuses & (WAITING | HELD | {Status.UNKNOWN, Status.DELIVERED, Status.READ, Status.SUPPRESSED})
+    assert not statuses & (
+        WAITING | HELD | {Status.UNKNOWN, Status.DELIVERED, Status.READ, Status.SUPPRESSED}
+    )
     assert {Status.ACCEPTED, Status.FAILED} <= statuses
 
 

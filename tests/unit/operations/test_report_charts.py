@@ -14,7 +14,9 @@ SPACE = "{http://www.w3.org/2000/svg}"
 
 
 def widths(svg: str, colour: str) -> list[float]:
-    return [float(found) for found in re.findall(rf'class="{colour}" x="[^"]*" y="[^"]*" width="([^"]*)"', svg)]
+    return [
+        float(found) for found in re.findall(rf'class="{colour}" x="[^"]*" y="[^"]*" width="([^"]*)"', svg)
+    ]
 
 
 def test_bars_are_as_long_as_their_values() -> None:
@@ -55,7 +57,8 @@ def test_columns_stand_on_an_axis_with_a_scale_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "end"), [(0, 1), (1, 1), (2, 2), (3, 5), (6, 10), (21, 25), (99, 100), (101, 200), (2_400_000, 2_500_000)]
+    ("most", "end"),
+    [(0, 1), (1, 1), (2, 2), (3, 5), (6, 10), (21, 25), (99, 100), (101, 200), (2_400_000, 2_500_000)],
 )
 def test_a_scale_ends_at_a_round_number(most: int, end: int) -> None:
     assert scale_end(most) == end
