@@ -303,9 +303,9 @@ def export(
 def audience(
     tx: Connection, campaign_id: str, of: Audience, *, after: str | None = None, limit: int = 5000
 ) -> list[RowMapping]:
-    """A page of the messages whose people are an audience of a campaign, in the order of intake, after the id ``after``.
+    """A page of the messages whose people are an audience of a campaign, in the order of intake.
 
-    With ``id``, ``row``, ``key``, ``recipient`` and ``payload``.
+    ``after`` is the last id of the page before. With ``id``, ``row``, ``key``, ``recipient`` and ``payload``.
     """
     columns = [messages.c[name] for name in ("id", "row", "key", "recipient", "payload")]
     narrowed = [] if of.code is None else [_failed_with(of.code)]

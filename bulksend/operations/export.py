@@ -90,7 +90,8 @@ class Export:
                 variables = self._variables.of(row["id"], row["payload"])
                 if self.unreadable:
                     raise InvalidInput(
-                        f"message {row['id']} is encrypted with a key that BULKSEND_ENCRYPTION_KEY does not have; add it"
+                        f"message {row['id']} is encrypted with a key that BULKSEND_ENCRYPTION_KEY does not list; "
+                        "add it"
                     )
                 yield {"to": row["recipient"]} | {
                     name: variables[name] for name in self._variables.names if name != "to"

@@ -179,7 +179,7 @@ def clone(
     from bulksend.messaging.argument_naming import as_cli_option
     from ops.cli.output import say_notes
     from ops.cli.send import send_plan, show_forecast
-    from producer.cloning import plan_clone, plan_rest
+    from producer.clones import plan_clone, plan_rest
 
     if (file is None) != rest:
         raise InvalidInput("FILE: give the file of the new campaign, or --rest without a file")

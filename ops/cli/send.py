@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
-    from producer.cloning import RestPlan
+    from producer.clones import RestPlan
     from producer.files import FilePlan
     from producer.intake_report import IntakeReport
 

@@ -27,7 +27,7 @@ from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
 from bulksend.settings import Settings
-from producer.cloning import plan_clone, plan_rest
+from producer.clones import plan_clone, plan_rest
 from producer.intake import Intake
 from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, SamePeople
 from producer.publisher import NoPublisher

@@ -16,7 +16,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.messaging.states import CampaignStatus, Kind, MessageType, OnUnknown
-from bulksend.operations import campaign_pages, campaign_settings, cloning, uploads
+from bulksend.operations import campaign_pages, campaign_settings, clones, uploads
 from bulksend.operations import campaigns as operations
 from bulksend.operations.access import Principal
 from bulksend.operations.campaigns import Act
@@ -172,7 +172,7 @@ async def clone(
     def read(options: dict[str, Any]) -> CampaignBody:
         own = CloneBody.model_validate(options).model_dump(exclude_unset=True)
         with services.database.read() as tx:
-            return CampaignBody.model_validate({**cloning.clone_options(tx, id), **own})
+            return CampaignBody.model_validate({**clones.clone_options(tx, id), **own})
 
     return await _posted(request, response, services, principal, idempotency_key, read)
 

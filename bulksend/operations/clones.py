@@ -42,8 +42,8 @@ def check_rest(tx: Connection, id_or_name: str) -> Campaign:
     if campaign.status is not CampaignStatus.CANCELLED:
         raise WrongState(
             f"{_named(campaign)} is {campaign.status.value}: only a cancelled campaign leaves a rest. `bulksend "
-            f"campaigns retry {campaign.id}` queues its failed messages again; `bulksend export {campaign.id} --audience "
-            "undelivered -o FILE.jsonl` has the people for another message"
+            f"campaigns retry {campaign.id}` queues its failed messages again; `bulksend export {campaign.id} "
+            "--audience undelivered -o FILE.jsonl` has the people for another message"
         )
     if campaign.kind is Kind.OTP:
         raise WrongState(f"{_named(campaign)} is of one-time codes, which are wiped; send new codes")

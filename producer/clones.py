@@ -22,7 +22,7 @@ from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.units import parse_instant_ms
 from bulksend.messaging.value_checks import check_name
-from bulksend.operations.cloning import check_rest, clone_options
+from bulksend.operations.clones import check_rest, clone_options
 from bulksend.operations.contents import Variables
 from bulksend.settings import Settings
 from producer.files import FilePlan, plan_file
