@@ -18,8 +18,8 @@ from bulksend.operations.report.html import figure, paragraph, percent, section,
 from bulksend.operations.report.style import POLICY, STYLE
 from bulksend.operations.report.texts import Texts
 
-#: Up to this many hours are shown one by one, a longer time by days.
-MOST_HOURS = 72
+#: Up to this many hours are shown one by one, where no larger share of all came later; else days.
+MOST_HOURS, MOST_LATER = 72, 0.1
 #: Bars of countries and reasons; the tables have all.
 MOST_BARS = 12
 #: About as many labels fit below an axis.
@@ -128,7 +128,7 @@ class ReportPage:
         found = {datetime.fromisoformat(each["hour"]): each for each in self._counts["hours"]}
         if not found:
             return section(texts.hours, paragraph(texts.nothing_sent))
-        by_hour = (max(found) - min(found)) / _HOUR < MOST_HOURS
+        by_hour = _share_after(found, min(found) + MOST_HOURS * _HOUR) <= MOST_LATER
         places, sums = self._by_hour(found) if by_hour else self._by_day(found)
         series = [
             Series(name, texts.steps[name], [sums[place][name] for place in places])
@@ -136,7 +136,12 @@ class ReportPage:
             if any(sums[place][name] for place in places)
         ]
         every = max(1, -(-len(places) // _LABELS))
-        labels = [(n, place[5:]) for n, place in enumerate(places) if n % every == 0]
+        labels = [(n, place[5:]) for n, place in enumerate(places) if n % every == 0 and place != texts.later]
+        if places[-1] == texts.later:
+            labels = [
+                *(each for each in labels if each[0] < len(places) - every / 2),
+                (len(places) - 1, texts.later),
+            ]
         head = [texts.hour if by_hour else texts.day, *(texts.steps[name] for name in _OVER_TIME)]
         rows = [
             (place, *(sums[place][name] for name in _OVER_TIME))
@@ -151,11 +156,15 @@ class ReportPage:
     def _by_hour(
         self, found: Mapping[datetime, Mapping[str, Any]]
     ) -> tuple[list[str], Mapping[str, Counter[str]]]:
-        """Each hour from the first to the last, by its name; in the hour that comes twice, of both."""
+        """Each hour from the first on, by its name, and what came later; in the hour that comes twice, of both."""
         sums: dict[str, Counter[str]] = {}
-        for hour in _steps(min(found), max(found), _HOUR):
+        end = min(max(found), min(found) + (MOST_HOURS - 1) * _HOUR)
+        for hour in _steps(min(found), end, _HOUR):
             named = f"{hour.astimezone(self._zone):%Y-%m-%d %H:%M}"
             sums.setdefault(named, Counter()).update(_counted(found.get(hour, {})))
+        for hour, each in found.items():
+            if hour > end:
+                sums.setdefault(self._texts.later, Counter()).update(_counted(each))
         return list(sums), sums
 
     def _by_day(
@@ -205,7 +214,7 @@ class ReportPage:
         colours = {"failed": "failed", "unknown": "unknown", "expired": "unsent"}
         drawn = [
             Bar(
-                str(each["code"] or each["sentence"] or each["status"]),
+                " ".join(each[name] for name in ("code", "sentence") if each[name]) or each["status"],
                 [Part(colours[each["status"]], each["count"], f"{each['sentence']}: {each['count']:,}")],
                 f"{each['count']:,}",
             )
@@ -272,6 +281,12 @@ def _steps(first: datetime, last: datetime, step: timedelta) -> Iterator[datetim
     while first <= last:
         yield first
         first += step
+
+
+def _share_after(found: Mapping[datetime, Mapping[str, Any]], end: datetime) -> float:
+    """Which share of all that happened came at or after ``end``."""
+    sums = {hour: sum(_counted(each).values()) for hour, each in found.items()}
+    return sum(n for hour, n in sums.items() if hour >= end) / max(1, sum(sums.values()))
 
 
 def _counted(hour: Mapping[str, Any]) -> dict[str, int]:

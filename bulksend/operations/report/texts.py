@@ -46,6 +46,7 @@ class Texts:
     hours_caption: str
     days_caption: str
     hour: str
+    later: str
     day: str
     countries: str
     countries_caption: str
@@ -136,6 +137,7 @@ ENGLISH = Texts(
     hours_caption="Messages accepted, delivered, read and failed in each hour. Hours without any are not in the table.",
     days_caption="Messages accepted, delivered, read and failed on each day. Days without any are not in the table.",
     hour="Hour from",
+    later="later",
     day="Day",
     countries="By country",
     countries_caption="Where the recipients are, by their numbers, and how far their messages came.",
