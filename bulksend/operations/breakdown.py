@@ -23,6 +23,8 @@ class Breakdown(TypedDict):
     name: str
     status: str
     at: str
+    timezone: str | None
+    """The campaign's, for display; null: the installation's."""
     funnel: dict[str, int]
     """Rows, and how many of them came how far; ``refused`` and ``duplicates`` are rows without a message."""
     statuses: dict[str, int]
@@ -51,6 +53,7 @@ def break_down(tx: Connection, id_or_name: str) -> Breakdown:
         "name": campaign.name,
         "status": campaign.status.value,
         "at": format_instant(read_clock(tx)),
+        "timezone": campaign.timezone,
         "funnel": {
             "rows": campaign.rows_read,
             "refused": campaign.refused,

@@ -14,6 +14,9 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+CampaignId = Annotated[
+    str, typer.Argument(help="The campaign's id, or its name if it is unique.", metavar="ID")
+]
 Phone = Annotated[str, typer.Argument(help="A number, in any common notation.", metavar="PHONE")]
 Why = Annotated[str, typer.Option(help="The reason, for the operator log.")]
 Reason = Annotated[str | None, typer.Option("--why", help="The reason, for the operator log.")]

@@ -1,14 +1,14 @@
-"""``bulksend campaigns``: list, show, watch, set, pause, resume, cancel, retry, breakdown, report
-and clone."""
+"""``bulksend campaigns``: list, show, watch, set, pause, resume, cancel and retry."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json, Reason, Yes
+from ops.cli import campaign_reports, clones
+from ops.cli.arguments import CampaignId, Json, Reason, Yes
+from ops.cli.campaign_reports import sample_title
 from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, limiter_opener, settings
 
 if TYPE_CHECKING:
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from bulksend.operations.campaigns import ActResult
 
 group = typer.Typer(help="See and control campaigns.", no_args_is_help=True)
-Id = Annotated[str, typer.Argument(help="The campaign's id, or its name if it is unique.", metavar="ID")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
+    campaign_reports.register(group)
+    clones.register(group)
     app.add_typer(group, name="campaigns")
 
 
@@ -54,7 +55,7 @@ def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, json: Json 
 
 @group.command("show")
 @command
-def show(id: Id, json: Json = False) -> int:
+def show(id: CampaignId, json: Json = False) -> int:
     """One campaign: messages by status, rate, failures, refused rows, acts."""
     from bulksend.operations import campaigns
     from ops.cli.output import print_json
@@ -87,7 +88,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
         table(
             ["status", "why", "messages"],
             [(r["status"], r["error"], r["count"]) for r in reasons],
-            title=_sample(statuses, looked_at),
+            title=sample_title(statuses, looked_at),
         )
     refused_rows([RefusedRow(**row) for row in refused], shown["refused_count"])
     if shown["refused_count"]:
@@ -95,123 +96,9 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     acts_table(acts, times)
 
 
-@group.command("breakdown")
-@command
-def breakdown(id: Id, json: Json = False) -> int:
-    """Count its messages by step, country, hour and reason. Reads each of them, which takes seconds for millions."""
-    from bulksend.operations.breakdown import break_down
-    from ops.cli.output import Times, pairs, print_json, table
-
-    of = settings()
-    with ledger(of).read() as tx:
-        found = break_down(tx, id)
-    if json:
-        print_json(found)
-        return DONE
-    times = Times(of.timezone or "UTC")
-    steps = ("messages", "accepted", "delivered", "read", "failed", "unknown")
-    pairs({name: f"{n:,}" for name, n in found["funnel"].items()}, title=found["name"], times=times)
-    table(
-        ["country", *steps],
-        [(each["country"] or "-", *(f"{each[name]:,}" for name in steps)) for each in found["countries"]],
-        optional=("unknown", "failed"),
-    )
-    hourly = ("accepted", "delivered", "read", "failed")
-    table(
-        ["hour", *hourly],
-        [(each["hour"], *(f"{each[name]:,}" for name in hourly)) for each in found["hours"]],
-        times=times,
-    )
-    if found["failures"]:
-        why = ("status", "count", "code", "sentence", "remedy")
-        rows = [tuple(each[name] for name in why) for each in found["failures"]]
-        title = _sample(found["statuses"], found["failures_of"])
-        table(["status", "messages", "code", "why", "what follows"], rows, title=title)
-    return DONE
-
-
-@group.command("report")
-@command
-def report(
-    id: Id,
-    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.html; - is stdout.")],
-) -> int:
-    """Write a report as one HTML file with charts, for people and for paper. It has no number of a recipient."""
-    from bulksend.operations.report import report as write_report
-    from ops.cli.output import say
-    from ops.export_files import check_ending, write_text
-
-    check_ending(output, (".html", ".htm"), field="--output")
-    of = settings()
-    write_text(output, write_report(ledger(of), id, timezone=of.timezone), field="--output")
-    say(f"Wrote the report to {output}")
-    return DONE
-
-
-@group.command("clone")
-@command
-def clone(
-    id: Id,
-    file: Annotated[
-        Path | None, typer.Argument(help="The rows of the new campaign: CSV, XLSX or JSONL.")
-    ] = None,
-    rest: Annotated[
-        bool,
-        typer.Option("--rest", help="Instead of a file: the people whom a cancelled campaign did not reach."),
-    ] = False,
-    name: Annotated[str | None, typer.Option(help="The new campaign's name.")] = None,
-    at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; default: now.")] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Start a new campaign even where people have the same message.")
-    ] = False,
-    into: Annotated[
-        str | None,
-        typer.Option("--continue", help="Add the rows that this campaign does not have.", metavar="NAME"),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check every row and forecast; change nothing.")
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
-    json: Json = False,
-) -> int:
-    """Send a file with the content and the options of a campaign: sender, kind, rate, time to live, zone."""
-    from bulksend.errors import InvalidInput
-    from bulksend.messaging.argument_naming import as_cli_option
-    from ops.cli.output import say_notes
-    from ops.cli.send import send_plan, show_forecast
-    from producer.clones import plan_clone, plan_rest
-
-    if (file is None) != rest:
-        raise InvalidInput("FILE: give the file of the new campaign, or --rest without a file")
-    of = settings()
-    database = ledger(of)
-    if file is None:
-        if again or dry_run or into is not None:
-            raise InvalidInput(
-                f"--rest: is sent once; `bulksend campaigns show {id}` has its numbers. Give it alone"
-            )
-        plan = plan_rest(database, id, of=of, created_by=actor(), name=name, at=at, naming=as_cli_option)
-        say_notes(plan.notes)
-        return send_plan(of, plan, json, wait=wait)
-    copy = plan_clone(
-        database,
-        id,
-        file,
-        of=of,
-        created_by=actor(),
-        name=name,
-        at=at,
-        again=again,
-        into=into,
-        naming=as_cli_option,
-    )
-    say_notes(copy.notes)
-    return show_forecast(of, copy, json) if dry_run else send_plan(of, copy, json, wait=wait)
-
-
 @group.command("watch")
 @command
-def watch(id: Id, json: Json = False) -> int:
+def watch(id: CampaignId, json: Json = False) -> int:
     """Show its progress until every message has ended. Ctrl-C ends only this command, not the sending."""
     import sys
 
@@ -239,7 +126,7 @@ def watch(id: Id, json: Json = False) -> int:
 @group.command("set", no_args_is_help=True)
 @command
 def set_(
-    id: Id,
+    id: CampaignId,
     rate: Annotated[
         str | None,
         typer.Option(help="Maximum rate, e.g. 40/s; none: the sender's. Takes hold within a second."),
@@ -277,7 +164,7 @@ def set_(
 
 @group.command("pause")
 @command
-def pause(id: Id, why: Reason = None, json: Json = False) -> int:
+def pause(id: CampaignId, why: Reason = None, json: Json = False) -> int:
     """Hold every message that has not been sent; takes effect at once."""
     return _act(id, "pause", why, json)
 
@@ -285,7 +172,7 @@ def pause(id: Id, why: Reason = None, json: Json = False) -> int:
 @group.command("resume")
 @command
 def resume(
-    id: Id,
+    id: CampaignId,
     why: Reason = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also while its template cannot be sent, by what is known of it.")
@@ -303,7 +190,7 @@ def resume(
 
 @group.command("cancel")
 @command
-def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
+def cancel(id: CampaignId, why: Reason = None, json: Json = False) -> int:
     """Cancel every message that is not being sent right now. Cannot be undone."""
     return _act(id, "cancel", why, json)
 
@@ -311,7 +198,7 @@ def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
 @group.command("retry")
 @command
 def retry(
-    id: Id,
+    id: CampaignId,
     why: Reason = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; change nothing.")] = False,
     yes: Yes = False,
@@ -403,9 +290,3 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         "eta_seconds": None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }
-
-
-def _sample(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None:
-    """The messages that the reasons were taken from, unless these are all."""
-    parts = [f"{n:,} newest of {statuses[s]:,} {s}" for s, n in looked_at.items() if n < statuses[s]]
-    return f"Why: {', '.join(parts)}" if parts else None

@@ -27,7 +27,13 @@ SHOWN: dict[str, Any] = {
 
 def page(zone: str = "UTC", shown: dict[str, Any] | None = None, **changes: Any) -> str:
     counts: dict[str, Any] = {
-        **{"campaign_id": "c", "name": "spring", "status": "finished", "at": BEGIN.isoformat()},
+        **{
+            "campaign_id": "c",
+            "name": "spring",
+            "status": "finished",
+            "at": BEGIN.isoformat(),
+            "timezone": None,
+        },
         "funnel": dict.fromkeys(("rows", "refused", "duplicates", *STEPS, "replies"), 0),
         **{"statuses": {}, "countries": [], "hours": [], "failures": [], "failures_of": {}},
     }
