@@ -288,5 +288,6 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         "rate": f"{shown['rate']:.3g}/s" if shown["rate"] else None,
         "rate_limit": f"{limit:g}/s" if limit else None,
         "eta_seconds": None,
+        "retrying": shown["retrying"] or None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }
