@@ -49,8 +49,9 @@ def check_retry(campaign: Campaign) -> None:
     check_allowed(campaign, "retry")
     if campaign.status is CampaignStatus.CANCELLED:
         raise WrongState(
-            f"campaign {campaign.id} is cancelled: its messages are not sent any more. `bulksend send FILE … "
-            f"--continue {campaign.id}` sends to the recipients who got none, in a new campaign"
+            f"campaign {campaign.id} is cancelled: its messages are not sent any more. `bulksend campaigns clone "
+            f"{campaign.id} --rest` sends to the recipients who got none, in a new campaign; `bulksend send FILE … "
+            f"--continue {campaign.id}` does so with another file or content"
         )
 
 
