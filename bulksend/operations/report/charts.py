@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
-WIDTH, LABELS, NUMBERS = 720, 190, 130
+WIDTH, LABELS, NUMBERS = 720, 205, 130
 _ROW, _BAR = 30, 18
 
 
@@ -37,7 +37,7 @@ def bars(rows: Sequence[Bar], title: str) -> str:
     for n, row in enumerate(rows):
         top = n * _ROW
         middle = top + _ROW / 2 + 4.5
-        lines.append(_text(LABELS - 10, middle, shortened(row.label, 27), "end"))
+        lines.append(_text(LABELS - 10, middle, shortened(row.label, 24), "end"))
         lines.append(
             f'<rect class="track" x="{LABELS}" y="{top + 6}" width="{room}" height="{_BAR}" rx="2"/>'
         )
@@ -68,7 +68,7 @@ def columns(
 
     ``axis`` names each place in the titles, ``labels`` those places that are written below.
     """
-    left, height, gap = 110, 74, 26
+    left, height, gap = 150, 74, 26
     step = (WIDTH - left - 10) / max(1, len(axis))
     thick = max(0.8, min(28.0, step * 0.78))
     lines = []
@@ -76,7 +76,7 @@ def columns(
         top = 14 + n * (height + gap)
         base = top + height
         highest = scale_end(max(one.values, default=0))
-        lines.append(_text(0, top + 12, one.name, "start"))
+        lines.append(_text(0, top + height / 2 + 4, shortened(one.name, 14), "start"))
         lines.append(_text(left - 8, top + 5, f"{highest:,}", "end", "soft"))
         lines.append(f'<line class="axis" x1="{left}" y1="{top}" x2="{WIDTH - 10}" y2="{top}"/>')
         lines.append(f'<line class="axis" x1="{left}" y1="{base}" x2="{WIDTH - 10}" y2="{base}"/>')
@@ -96,11 +96,11 @@ def columns(
 
 
 def scale_end(most: int) -> int:
-    """The end of a scale that holds ``most``: 1, 2, 2.5 or 5 times a power of ten, a whole number."""
+    """The end of a scale that holds ``most``: a few of a power of ten, a whole number."""
     if most <= 1:
         return 1
     power = 10 ** floor(log10(most))
-    for factor in (1, 2, 2.5, 5, 10):
+    for factor in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10):
         end = factor * power
         if end >= most and end == int(end):
             return int(end)

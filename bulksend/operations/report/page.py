@@ -20,6 +20,8 @@ from bulksend.operations.report.texts import Texts
 
 #: Up to this many hours are shown one by one, where no larger share of all came later; else days.
 MOST_HOURS, MOST_LATER = 72, 0.1
+#: The last hours with no larger share of all are shown together.
+TAIL = 0.02
 #: Bars of countries and reasons; the tables have all.
 MOST_BARS = 12
 #: About as many labels fit below an axis.
@@ -130,18 +132,15 @@ class ReportPage:
             return section(texts.hours, paragraph(texts.nothing_sent))
         by_hour = _share_after(found, min(found) + MOST_HOURS * _HOUR) <= MOST_LATER
         places, sums = self._by_hour(found) if by_hour else self._by_day(found)
+        # What came later has a row, but no column: it is of more than an hour.
+        drawn = [place for place in places if place != texts.later]
         series = [
-            Series(name, texts.steps[name], [sums[place][name] for place in places])
+            Series(name, texts.steps[name], [sums[place][name] for place in drawn])
             for name in _OVER_TIME
-            if any(sums[place][name] for place in places)
+            if any(sums[place][name] for place in drawn)
         ]
-        every = max(1, -(-len(places) // _LABELS))
-        labels = [(n, place[5:]) for n, place in enumerate(places) if n % every == 0 and place != texts.later]
-        if places[-1] == texts.later:
-            labels = [
-                *(each for each in labels if each[0] < len(places) - every / 2),
-                (len(places) - 1, texts.later),
-            ]
+        every = max(1, -(-len(drawn) // _LABELS))
+        labels = [(n, place[5:]) for n, place in enumerate(drawn) if n % every == 0]
         head = [texts.hour if by_hour else texts.day, *(texts.steps[name] for name in _OVER_TIME)]
         rows = [
             (place, *(sums[place][name] for name in _OVER_TIME))
@@ -149,8 +148,10 @@ class ReportPage:
             if any(sums[place].values())
         ]
         caption = texts.hours_caption if by_hour else texts.days_caption
+        if len(drawn) < len(places):
+            caption += f" {texts.later_caption}"
         return section(
-            texts.hours, figure(caption, columns(series, places, labels, texts.hours)), table(head, rows)
+            texts.hours, figure(caption, columns(series, drawn, labels, texts.hours)), table(head, rows)
         )
 
     def _by_hour(
@@ -158,7 +159,7 @@ class ReportPage:
     ) -> tuple[list[str], Mapping[str, Counter[str]]]:
         """Each hour from the first on, by its name, and what came later; in the hour that comes twice, of both."""
         sums: dict[str, Counter[str]] = {}
-        end = min(max(found), min(found) + (MOST_HOURS - 1) * _HOUR)
+        end = min(_before_tail(found), min(found) + (MOST_HOURS - 1) * _HOUR)
         for hour in _steps(min(found), end, _HOUR):
             named = f"{hour.astimezone(self._zone):%Y-%m-%d %H:%M}"
             sums.setdefault(named, Counter()).update(_counted(found.get(hour, {})))
@@ -287,6 +288,17 @@ def _share_after(found: Mapping[datetime, Mapping[str, Any]], end: datetime) -> 
     """Which share of all that happened came at or after ``end``."""
     sums = {hour: sum(_counted(each).values()) for hour, each in found.items()}
     return sum(n for hour, n in sums.items() if hour >= end) / max(1, sum(sums.values()))
+
+
+def _before_tail(found: Mapping[datetime, Mapping[str, Any]]) -> datetime:
+    """The first hour after which no more than TAIL of all came."""
+    left = sum(sum(_counted(each).values()) for each in found.values())
+    most = left * TAIL
+    for hour in sorted(found):
+        left -= sum(_counted(found[hour]).values())
+        if left <= most:
+            return hour
+    return max(found)
 
 
 def _counted(hour: Mapping[str, Any]) -> dict[str, int]:

@@ -36,7 +36,7 @@ svg .axis { stroke: var(--line); stroke-width: 1; } svg .track { fill: var(--pan
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
-td.words { min-width: 12rem; overflow-wrap: anywhere; }
+td:first-child { white-space: nowrap; } td.words { min-width: 12rem; overflow-wrap: anywhere; }
 ul.legend { display: flex; flex-wrap: wrap; gap: .25rem 1rem; list-style: none; margin: .25rem 0 0; padding: 0;
   font-size: .85rem; color: var(--soft); }
 ul.legend svg { display: inline-block; width: 11px; height: 11px; margin-right: .35rem; vertical-align: -1px; }

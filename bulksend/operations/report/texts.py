@@ -47,6 +47,7 @@ class Texts:
     days_caption: str
     hour: str
     later: str
+    later_caption: str
     day: str
     countries: str
     countries_caption: str
@@ -122,8 +123,8 @@ ENGLISH = Texts(
         "replies": "Replies",
     },
     figures="Figures",
-    of_messages="{} of the messages",
-    replies="what people wrote back",
+    of_messages="{} of all",
+    replies="from people",
     attempts="{} attempts",
     funnel="How far messages came",
     funnel_caption="Rows of the input, the messages made of them, and how many were accepted by the vendor, delivered "
@@ -138,6 +139,7 @@ ENGLISH = Texts(
     days_caption="Messages accepted, delivered, read and failed on each day. Days without any are not in the table.",
     hour="Hour from",
     later="later",
+    later_caption="The few that came later are in its last row.",
     day="Day",
     countries="By country",
     countries_caption="Where the recipients are, by their numbers, and how far their messages came.",

@@ -34,9 +34,7 @@ def sent(desk: Desk) -> str:
     read, delivered, *_ = desk.accepted(ids[:3], lease)
     desk.receive(Receipt(read, "read", 5), Receipt(delivered, "delivered", 5))
     (opening,) = desk.sent(lease, [ids[3]])
-    desk.settle(
-        opening, Refused("131026", "cannot be delivered (#131026) to 34600000001"), status=Status.FAILED
-    )
+    desk.settle(opening, Refused("131026", "34600000001 cannot be delivered (#131026)"), status=Status.FAILED)
     hours = {0: MORNING, 1: MORNING + HOUR_MS, 2: MORNING + 3 * HOUR_MS}
     for n, at in hours.items():
         desk.sql("UPDATE messages SET accepted_at = :at WHERE id = :id", at=at, id=ids[n])

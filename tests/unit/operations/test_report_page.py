@@ -54,7 +54,8 @@ def first_cells(html: str) -> list[str]:
 def test_a_few_that_come_late_leave_the_hours_as_they_are() -> None:
     html = page(hours=[hour(0, accepted=95), hour(2, read=3), hour(200, read=1), hour(300, read=1)])
     assert first_cells(html) == ["2030-03-01 08:00", "2030-03-01 10:00", "later"]
-    assert "later: Read 2" in html
+    assert '<td>later</td><td class="number">0</td><td class="number">0</td><td class="number">2</td>' in html
+    assert "2030-03-01 11:00" not in html
 
 
 def test_when_many_come_late_days_are_shown() -> None:
