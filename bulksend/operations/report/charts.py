@@ -99,7 +99,7 @@ def scale_end(most: int) -> int:
     """The end of a scale that holds ``most``: a few of a power of ten, a whole number."""
     if most <= 1:
         return 1
-    power = 10 ** floor(log10(most))
+    power = int(10 ** floor(log10(most)))
     for factor in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10):
         end = factor * power
         if end >= most and end == int(end):
