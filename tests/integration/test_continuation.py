@@ -425,13 +425,15 @@ def test_the_rest_of_a_cancelled_campaign_comes_from_the_ledger_without_its_file
 def test_only_a_cancelled_campaign_leaves_a_rest(desk: Desk) -> None:
     first = desk.take("old", rows_of(0, 2)).campaign_id
     with pytest.raises(WrongState, match="is running: only a cancelled campaign leaves a rest"):
-        plan_rest(desk.database, first, of=Settings(), created_by="ann")
+        plan_rest(desk.database, first, of=Settings.from_env({}), created_by="ann")
 
 
 def test_a_clone_has_the_content_and_options_of_its_campaign(desk: Desk, tmp_path: Path) -> None:
     made = desk.take("old", rows_of(0, 2), ttl_ms=3_600_000, rate=5.0, on_unknown=OnUnknown.RESEND)
     (tmp_path / "more.csv").write_text(f"to,name\n{person(5)},Eve\n")
-    plan = plan_clone(desk.database, made.campaign_id, tmp_path / "more.csv", of=Settings(), created_by="ann")
+    plan = plan_clone(
+        desk.database, made.campaign_id, tmp_path / "more.csv", of=Settings.from_env({}), created_by="ann"
+    )
     clone = desk.campaign(plan.run(desk.intake()).campaign_id)
     old = desk.campaign(made.campaign_id)
     assert (clone.name, clone.messages) == ("more", 1)
