@@ -109,7 +109,9 @@ def test_the_command_line_and_the_api_write_the_same_bytes(
         )
         assert done.returncode == 0, done.stderr
         assert file.read_bytes() == over_http
-        assert (NUMBER.encode() in over_http) is (not masked and format in ("csv", "jsonl"))
+        # The other formats are packed.
+        if masked or format in ("csv", "jsonl"):
+            assert (NUMBER.encode() in over_http) is not masked
     acts = [(act.act, act.why) for act in desk.read(operator_log.of, "campaign", campaign.id)]
     in_full = [("export", f"{format}, numbers in full")] * 2
     assert acts[-4:] == [("export", f"{format}, numbers masked")] * 2 + in_full
