@@ -145,7 +145,7 @@ class AsyncClient:
         return await self._do(calls.campaign_of_file(own, Path(file), idempotency_key, id))
 
     async def breakdown(self, id: str) -> dict[str, Any]:
-        """How far the messages of a campaign came, by country, hour and reason; it takes seconds for millions."""
+        """How far the messages of a campaign came, by country, hour and reason; it takes some seconds a million."""
         return await self._do(call("GET", at("campaigns", id, "breakdown"), read=same, waits_s=600.0))
 
     async def report(self, id: str) -> str:

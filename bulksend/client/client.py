@@ -139,7 +139,7 @@ class Client:
         return self._do(calls.campaign_of_file(own, Path(file), idempotency_key, id))
 
     def breakdown(self, id: str) -> dict[str, Any]:
-        """How far the messages of a campaign came, by country, hour and reason; it takes seconds for millions."""
+        """How far the messages of a campaign came, by country, hour and reason; it takes some seconds a million."""
         return self._do(call("GET", at("campaigns", id, "breakdown"), read=same, waits_s=600.0))
 
     def report(self, id: str) -> str:

@@ -20,7 +20,7 @@ def register(group: typer.Typer) -> None:
 
 @command
 def breakdown(id: CampaignId, json: Json = False) -> int:
-    """Count its messages by step, country, hour and reason. Reads each of them, which takes seconds for millions."""
+    """Count its messages by step, country, hour and reason. Reads each of them, which takes some seconds a million."""
     from bulksend.operations.breakdown import break_down
     from ops.cli.output import Times, pairs, print_json, table
 

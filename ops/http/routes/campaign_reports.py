@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
 @router.get("/{id}/breakdown")
 def breakdown(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
-    """Its messages by step, country, hour and reason. Each of them is read, which takes seconds for millions."""
+    """Its messages by step, country, hour and reason. Each of them is read, which takes some seconds a million."""
     with services.database.read() as tx:
         found: dict[str, Any] = {**break_down(tx, id)}
     return found if principal.sees_numbers else masked_words(found)
