@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from bulksend.failpoints import reach
 from bulksend.ledger import (
     campaign_control,
+    campaign_retry,
     campaign_settings,
     campaign_timeline,
     campaigns,
@@ -112,6 +113,7 @@ class Maintenance:
             task("settle_held_codes", held_codes.settle),
             task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
+            task("retry_failed", campaign_retry.retry_rest, part=campaign_retry.RETRY_STEP),
             task("match_receipts", lambda tx: {"receipts": orphans.match(tx).matched}),
             task("delete_receipts", lambda tx: {"groups": raw_receipts.delete_old(tx, receipts_keep_ms)}),
             task("act_on_receipts", effects.act, part=AT_ONCE),

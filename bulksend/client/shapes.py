@@ -25,14 +25,10 @@ class Message(TypedDict, total=False):
     wait_seconds: float
 
 
-class Campaign(TypedDict, total=False):
-    """The options of a campaign: those of ``bulksend send``."""
+class CloneOptions(TypedDict, total=False):
+    """What a clone of a campaign may have of its own: the options of ``bulksend send``."""
 
     name: str
-    sender: Required[str]
-    kind: Required[str]
-    type: Required[str]
-    content: Required[Mapping[str, Any]]
     key: str
     send_at: Instant
     ttl_seconds: float
@@ -46,6 +42,15 @@ class Campaign(TypedDict, total=False):
     again: bool
     into: str
     dry_run: bool
+
+
+class Campaign(CloneOptions, total=False):
+    """A campaign: what is sent, and its options."""
+
+    sender: Required[str]
+    kind: Required[str]
+    type: Required[str]
+    content: Required[Mapping[str, Any]]
 
 
 class CampaignChanges(TypedDict, total=False):

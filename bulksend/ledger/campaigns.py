@@ -65,6 +65,10 @@ class Campaign(CampaignOptions):
     timezone: str | None
     moved_from: int | None = None
     """Its due time before, while messages of it still have it."""
+    retry_until: int | None = None
+    """Its messages that failed until then are being queued again."""
+    retry_after: str | None = None
+    """The last message that the retry looked at."""
 
     @property
     def is_direct(self) -> bool:
@@ -215,6 +219,7 @@ def finish_ended(tx: Connection) -> list[str]:
         .where(
             campaigns.c.status == CampaignStatus.RUNNING.value,
             campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
+            campaigns.c.retry_until.is_(None),
             counters.messages_in(WAITING | HELD) == 0,
         )
         .values(status=CampaignStatus.FINISHED.value, ended_at=current_ms())

@@ -12,6 +12,8 @@ messages      find by a Filter in Pages; show one with attempts, receipts and ac
 why           explain which gate holds a message, and until when
 unknowns      list_unknown; resolve by ids, or matching_ids of a Filter
 campaign_pages  campaign_settings   pages of campaigns and of what is in them; change one that runs
+clones        the options of a campaign for another, or its rest
+breakdown     a campaign by steps, countries, hours and reasons    report   the same as one HTML file
 uploads       files that were posted as campaigns
 exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row

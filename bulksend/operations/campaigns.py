@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import (
     campaign_control,
+    campaign_retry,
     campaigns,
     code_latency,
     counters,
@@ -22,6 +23,7 @@ from bulksend.ledger import (
     uploads,
 )
 from bulksend.ledger.campaign_control import Cancelled
+from bulksend.ledger.campaign_retry import Retried
 from bulksend.ledger.campaigns import ACTIVE, Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.counters import Counts
@@ -68,7 +70,8 @@ class Summary(TypedDict):
 class Details(Summary):
     """What the ledger knows of one campaign. ``reasons`` are those of the ``reasons_of`` newest in each status.
 
-    ``latency`` is only of one-time codes: from intake until ``posted`` and ``delivered``.
+    ``latency`` is only of one-time codes: from intake until ``posted`` and ``delivered``. ``retrying``: a retry still
+    queues failed messages.
     """
 
     type: str
@@ -83,6 +86,7 @@ class Details(Summary):
     pause_why: str | None
     created_by: str
     timezone: str | None
+    retrying: bool
     reasons: list[dict[str, Any]]
     reasons_of: dict[str, int]
     latency: dict[str, dict[str, Any]] | None
@@ -117,6 +121,7 @@ class ActResult:
     at: int
     """When the act took effect, by the ledger's clock."""
     cancelled: Cancelled | None = None
+    retried: Retried | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The answer of ``campaigns pause|resume|cancel|retry``."""
@@ -128,11 +133,13 @@ class ActResult:
             "in_flight": self.in_flight,
             "why_not": self._why_not(),
         }
+        if self.retried is not None:
+            shown["goes_on"] = self.retried.goes_on
         return shown if self.cancelled is None else shown | to_json(self.cancelled)
 
     def _why_not(self) -> str | None:
         """Why nothing changed; None where something did."""
-        if self.changed:
+        if self.changed or (self.retried is not None and self.retried.goes_on):
             return None
         if self.act is Act.RETRY:
             return "no failed message can be sent again; a dry run of the retry has the numbers"
@@ -220,6 +227,7 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "pause_why": campaign.pause_why,
         "created_by": campaign.created_by,
         "timezone": campaign.timezone,
+        "retrying": campaign.retry_until is not None,
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
         "reasons_of": reasons_sampled(counts.statuses),
         "latency": _latency(tx, campaign),
@@ -265,13 +273,21 @@ def act(
     if what is Act.RESUME and not force:
         with database.write() as tx:
             templates.check_resume(tx, campaign)
-    changed, cancelled = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
+    done = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
     tell_workers(limiter, campaign.id, what)
     with database.read() as tx:
         campaign, at = campaigns.get(tx, campaign.id), read_clock(tx)
         counts = counters.of(tx, [campaign.id])[campaign.id]
     in_flight = counts.statuses.get(Status.SENDING, 0)
-    return ActResult(campaign, what, changed, _left(counts), in_flight, at, cancelled)
+    left = _left(counts)
+    match done:
+        case Retried():
+            return ActResult(campaign, what, done.queued, left, in_flight, at, retried=done)
+        case Cancelled():
+            stopped = done.waiting + done.held
+            return ActResult(campaign, what, stopped, left, in_flight, at, cancelled=done)
+        case _:
+            return ActResult(campaign, what, done, left, in_flight, at)
 
 
 def tell_workers(limiter: OpenLimiter, id: str, what: Act) -> None:
@@ -284,16 +300,15 @@ def tell_workers(limiter: OpenLimiter, id: str, what: Act) -> None:
 
 def _apply(
     database: Database, id: str, what: Act, *, actor: str, why: str
-) -> tuple[bool | int | None, Cancelled | None]:
-    """What it changed, and for a cancel the counts."""
+) -> bool | Cancelled | Retried | None:
+    """What it changed; None for a cancel of a campaign that had ended."""
     if what is Act.CANCEL:
-        done = campaign_control.cancel(database, id, actor=actor, why=why)
-        return (None if done is None else done.waiting + done.held), done
+        return campaign_control.cancel(database, id, actor=actor, why=why)
     if what is Act.RETRY:
-        return campaign_control.retry_failed(database, id, actor=actor, why=why), None
+        return campaign_retry.retry(database, id, actor=actor, why=why)
     apply = pauses.pause_campaign if what is Act.PAUSE else pauses.resume_campaign
     with database.write() as tx:
-        return apply(tx, id, actor=actor, why=why), None
+        return apply(tx, id, actor=actor, why=why)
 
 
 def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json, Reason
+from ops.cli import campaign_reports, clones
+from ops.cli.arguments import CampaignId, Json, Reason, Yes
+from ops.cli.campaign_reports import sample_title
 from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, limiter_opener, settings
 
 if TYPE_CHECKING:
+    from bulksend.operations.campaign_settings import RetryPreview
     from bulksend.operations.campaigns import ActResult
 
 group = typer.Typer(help="See and control campaigns.", no_args_is_help=True)
-Id = Annotated[str, typer.Argument(help="The campaign's id, or its name if it is unique.", metavar="ID")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
+    campaign_reports.register(group)
+    clones.register(group)
     app.add_typer(group, name="campaigns")
 
 
@@ -51,7 +55,7 @@ def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, json: Json 
 
 @group.command("show")
 @command
-def show(id: Id, json: Json = False) -> int:
+def show(id: CampaignId, json: Json = False) -> int:
     """One campaign: messages by status, rate, failures, refused rows, acts."""
     from bulksend.operations import campaigns
     from ops.cli.output import print_json
@@ -90,7 +94,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
         table(
             ["status", "why", "messages"],
             [(r["status"], r["error"], r["count"]) for r in reasons],
-            title=_sample(statuses, looked_at),
+            title=sample_title(statuses, looked_at),
         )
     refused_rows([RefusedRow(**row) for row in refused], shown["refused_count"])
     if shown["refused_count"]:
@@ -100,7 +104,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
 
 @group.command("watch")
 @command
-def watch(id: Id, json: Json = False) -> int:
+def watch(id: CampaignId, json: Json = False) -> int:
     """Show its progress until every message has ended. Ctrl-C ends only this command, not the sending."""
     import sys
 
@@ -128,7 +132,7 @@ def watch(id: Id, json: Json = False) -> int:
 @group.command("set", no_args_is_help=True)
 @command
 def set_(
-    id: Id,
+    id: CampaignId,
     rate: Annotated[
         str | None,
         typer.Option(help="Maximum rate, e.g. 40/s; none: the sender's. Takes hold within a second."),
@@ -166,7 +170,7 @@ def set_(
 
 @group.command("pause")
 @command
-def pause(id: Id, why: Reason = None, json: Json = False) -> int:
+def pause(id: CampaignId, why: Reason = None, json: Json = False) -> int:
     """Hold every message that has not been sent; takes effect at once."""
     return _act(id, "pause", why, json)
 
@@ -174,7 +178,7 @@ def pause(id: Id, why: Reason = None, json: Json = False) -> int:
 @group.command("resume")
 @command
 def resume(
-    id: Id,
+    id: CampaignId,
     why: Reason = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also while its template cannot be sent, by what is known of it.")
@@ -192,7 +196,7 @@ def resume(
 
 @group.command("cancel")
 @command
-def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
+def cancel(id: CampaignId, why: Reason = None, json: Json = False) -> int:
     """Cancel every message that is not being sent right now. Cannot be undone."""
     return _act(id, "cancel", why, json)
 
@@ -200,28 +204,40 @@ def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
 @group.command("retry")
 @command
 def retry(
-    id: Id,
+    id: CampaignId,
     why: Reason = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; change nothing.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> int:
-    """Queue failed messages again, never accepted or unknown ones."""
-    if not dry_run:
-        return _act(id, "retry", why, json)
-    from bulksend.messaging.units import counted
-    from bulksend.operations.campaign_settings import preview_retry
+    """Queue failed messages again, never accepted or unknown ones. At a terminal it counts and asks first."""
+    from ops.cli.confirmation import agreed, can_ask
     from ops.cli.output import print_json, say
 
-    with ledger(settings()).read() as tx:
-        preview = preview_retry(tx, id)
-    if json:
-        print_json(preview.as_json())
-    else:
-        say(
-            f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
-            f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
-        )
-    return DONE
+    if dry_run or (can_ask() and not yes):
+        from bulksend.operations.campaign_settings import preview_retry
+
+        with ledger(settings()).read() as tx:
+            preview = preview_retry(tx, id)
+        if dry_run and json:
+            print_json(preview.as_json())
+            return DONE
+        say(_what_a_retry_does(preview))
+        if dry_run:
+            return DONE
+        if preview.send and not agreed("Send them again?"):
+            say("Nothing was changed")
+            return DONE
+    return _act(id, "retry", why, json)
+
+
+def _what_a_retry_does(preview: RetryPreview) -> str:
+    from bulksend.messaging.units import counted
+
+    return (
+        f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
+        f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
+    )
 
 
 def _act(id: str, what: str, why: str | None, json: bool, *, force: bool = False) -> int:
@@ -244,8 +260,9 @@ def _sentence(done: ActResult) -> str:
     from bulksend.operations.campaigns import Act
 
     name = done.campaign.name
-    if done.act is Act.RETRY:
-        return f"{name}: {counted(int(done.changed or 0), 'failed message')} queued again"
+    if done.retried is not None:
+        rest = "; the relay queues the others" if done.retried.goes_on else ""
+        return f"{name}: {counted(done.retried.queued, 'failed message')} queued again{rest}"
     if done.cancelled is not None:
         return _cancelled(done)
     if not done.changed:
@@ -277,11 +294,6 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         "rate": f"{shown['rate']:.3g}/s" if shown["rate"] else None,
         "rate_limit": f"{limit:g}/s" if limit else None,
         "eta_seconds": None,
+        "retrying": shown["retrying"] or None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }
-
-
-def _sample(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None:
-    """The messages that the reasons were taken from, unless these are all."""
-    parts = [f"{n:,} newest of {statuses[s]:,} {s}" for s, n in looked_at.items() if n < statuses[s]]
-    return f"Why: {', '.join(parts)}" if parts else None

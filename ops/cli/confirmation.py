@@ -1,4 +1,7 @@
-"""Before much is sent: what people see of it, and the number that they type."""
+"""Before much is sent, or sent again: what the person at a terminal sees of it, and the answer.
+
+A command without a terminal does what it was asked to, as a script expects.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,13 @@ def ask_for_number(count: int) -> None:
     typed = sys.stdin.readline().strip()
     if typed.replace(",", "").replace(" ", "") != str(count):
         leave(BAD_INPUT, "another number was typed: nothing was sent. --yes sends without a question")
+
+
+def agreed(question: str) -> bool:
+    """Ask on stderr; only y or yes agrees."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def show_samples(samples: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json
+from ops.cli.arguments import Json, Yes
 from ops.cli.confirmation import ask_for_number, show_samples
 from ops.cli.context import DONE, actor, command, ledger, settings
 from ops.cli.send import about_template, say_simulated, take_in
@@ -47,7 +47,7 @@ def plan(asked: AskedCampaign, *, json: Json = False) -> int:
 @command
 def apply_(
     id: Annotated[str, typer.Argument(help="The plan's id.", metavar="PLAN")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many people get it.")] = False,
+    yes: Yes = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
     json: Json = False,
 ) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.arguments import Yes
 from ops.cli.confirmation import ASKED_ABOVE, ask_for_number, can_ask, show_samples
 from ops.cli.context import BAD_INPUT, DONE, FAILED, actor, command, leave, ledger, settings, tell
 from ops.cli.send_arguments import AskedCampaign, takes_campaign
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
+    from producer.clones import RestPlan
     from producer.files import FilePlan
     from producer.intake import Intake
     from producer.intake_report import IntakeReport
@@ -50,7 +52,7 @@ def send(
     row: Annotated[
         int | None, typer.Option(help="The row of --test; default: the first.", min=1, metavar="N")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many people get it.")] = False,
+    yes: Yes = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
@@ -67,10 +69,10 @@ def send(
     if preview is not None:
         return _preview(of, plan, preview, json)
     if dry_run:
-        return _dry_run(of, plan, json)
+        return show_forecast(of, plan, json)
     if test is not None:
         return _test(of, plan, test, row, json)
-    return _send(of, plan, json, wait=wait, yes=yes)
+    return send_plan(of, plan, json, wait=wait, yes=yes)
 
 
 def say_simulated(of: Settings, type: str) -> None:
@@ -85,7 +87,8 @@ def say_simulated(of: Settings, type: str) -> None:
         )
 
 
-def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool, yes: bool) -> int:
+def send_plan(of: Settings, plan: FilePlan | RestPlan, as_json: bool, *, wait: bool, yes: bool) -> int:
+    """Take a plan in, and say what became of its rows. Asks first where it is much, unless ``yes``."""
     from ops.cli.output import say_notes
 
     database = ledger(of)
@@ -153,7 +156,7 @@ def take_in(
     return FAILED if report.refused_count and not report.messages else DONE
 
 
-def about_template(of: Settings, database: Database, plan: FilePlan) -> list[str]:
+def about_template(of: Settings, database: Database, plan: FilePlan | RestPlan) -> list[str]:
     """Ask the vendor about the template of the content; what could not be asked or is not known, as notes."""
     from bulksend.operations.templates import ask_about, unknown_note
 
@@ -211,8 +214,8 @@ class _Begun:
 
 
 def _continuing(words: Sequence[str], id: str) -> str:
-    """The same command, into the campaign that it made; an ``apply`` finds it by itself."""
-    if words[:1] == ["apply"]:
+    """The same command, into the campaign that it made; an ``apply`` and a rest find it by themselves."""
+    if words[:1] == ["apply"] or "--rest" in words:
         return shlex.join(["bulksend", *words])
     kept, skip = [], False
     for word in words:
@@ -246,7 +249,8 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
+def show_forecast(of: Settings, plan: FilePlan, as_json: bool) -> int:
+    """Say what ``send_plan`` would do; change nothing."""
     from bulksend.bootstrap import existing_database, reading_cipher
     from ops.cli.output import Times, pairs, print_json, refused_rows, say, say_notes
     from producer.forecast import ForecastLimits
@@ -272,12 +276,16 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
     return DONE if forecast.messages or forecast.continues is not None else BAD_INPUT
 
 
-def _show_and_ask(of: Settings, database: Database, plan: FilePlan, as_json: bool) -> None:
+def _show_and_ask(of: Settings, database: Database, plan: FilePlan | RestPlan, as_json: bool) -> None:
     """What is about to be sent, and a question if it is much. Nothing where the campaign exists already."""
     from bulksend.bootstrap import cipher
     from ops.cli.output import Times, pairs
+    from producer.files import FilePlan
     from producer.forecast import ForecastLimits, forecast
 
+    if not isinstance(plan, FilePlan):
+        ask_for_number(plan.people)
+        return
     made = forecast(plan, database, cipher(of), ForecastLimits.from_settings(of))
     if made.refusal is not None:
         raise made.refusal

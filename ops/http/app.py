@@ -31,6 +31,7 @@ from ops.http.messages_in import MessagesIn
 from ops.http.receipts_in import ReceiptsIn, is_callback
 from ops.http.requests import Requests
 from ops.http.routes import (
+    campaign_reports,
     campaigns,
     events,
     exports,
@@ -60,6 +61,7 @@ ROUTERS = (
     messages.router,
     health.router,
     campaigns.router,
+    campaign_reports.router,
     events.router,
     exports.router,
     plans.router,

@@ -54,6 +54,8 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("stats --since soon", "--since"),
         ("stats --until soon", "--until"),
         ("stats --since 2030-01-02T00:00Z --until 2030-01-01T00:00Z", "--until"),
+        ("export spring -o out.jsonl --audience nobody", "--audience"),
+        ("export spring -o out.csv --audience unread", "--output"),
         ("keys add --name shop --role boss", "--role"),
         ("webhooks add http://hooks.example.com/", "URL"),
         ("webhooks add https://10.0.0.1/", "URL"),

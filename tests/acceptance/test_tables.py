@@ -35,6 +35,7 @@ pytestmark = pytest.mark.timeout(300)
 COMMANDS = {
     "campaigns list": "campaigns list",
     "campaigns show": "campaigns show CAMPAIGN",
+    "campaigns breakdown": "campaigns breakdown CAMPAIGN",
     "messages find": "messages find",
     "messages show": "messages show ID",
     "messages why": "messages why ID",
@@ -81,7 +82,10 @@ NO_TABLE = {
     *(("tokens", act) for act in ("add", "revoke")),
     ("receipts", "reparse"),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),
-    *(("campaigns", act) for act in ("watch", "pause", "resume", "cancel", "retry", "set")),
+    *(
+        ("campaigns", act)
+        for act in ("watch", "pause", "resume", "cancel", "retry", "set", "report", "clone")
+    ),
     *(("webhooks", act) for act in ("add", "enable", "disable", "remove", "replay", "rotate", "test")),
     *(("suppressions", act) for act in ("add", "remove")),
     *(("senders", act) for act in ("add", "set", "pause", "resume")),

@@ -49,11 +49,18 @@ campaigns = Table(
     Column("refused", BigInteger, nullable=False),
     Column("timezone", String(64), comment="IANA name of the zone its times are shown in"),
     Column("moved_from", Instant, comment="its due time before, while messages still have it"),
+    Column("retry_until", Instant, comment="messages that failed until then are being queued again"),
+    Column("retry_after", Id, comment="the last message that the retry looked at"),
     Index(None, "status"),
     partial_index(
         "ix_campaigns_moving",
         "moved_from",
         where="moved_from IS NOT NULL",
+    ),
+    partial_index(
+        "ix_campaigns_retried",
+        "retry_until",
+        where="retry_until IS NOT NULL",
     ),
 )
 

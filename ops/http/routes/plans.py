@@ -24,8 +24,9 @@ from bulksend.operations.json_shape import Page, masked_words
 from ops.http.argument_formats import AfterId, Limit, Phone
 from ops.http.idempotency import Once
 from ops.http.routes.campaigns import (
-    POSTED_BODY,
+    CampaignBody,
     IdempotencyKey,
+    body_of,
     checked_body,
     find_out_about,
     poster,
@@ -51,7 +52,7 @@ class TestSendBody(BaseModel):
     row: int | None = Field(None, ge=1, description="The row of the file; default: the first that is sent.")
 
 
-@router.post("", status_code=201, openapi_extra=POSTED_BODY)
+@router.post("", status_code=201, openapi_extra=body_of(CampaignBody))
 async def post(
     request: Request,
     response: Response,

@@ -72,6 +72,24 @@ def test_a_file_is_taken_in_and_then_deleted(api: Any) -> None:
     assert list(api.services.uploads.store.folder.iterdir()) == []
 
 
+def test_a_clone_has_the_options_of_its_campaign_and_rows_of_its_own(api: Any) -> None:
+    options = {**OPTIONS, "rate": "5/s", "ttl_seconds": 60.0}
+    first = api.post("/v1/campaigns", {**options, "rows": rows(1)}).json()["campaign_id"]
+    path = f"/v1/campaigns/{first}/clone"
+    answer = api.post(path, {"name": "more", "rate": "6/s", "rows": rows(2, first=5)})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["messages"] == 2
+    with api.ledger.read() as tx:
+        old, clone = campaigns.get(tx, first), campaigns.get(tx, answer.json()["campaign_id"])
+    assert (clone.name, clone.rate, clone.ttl_ms, clone.content) == ("more", 6.0, 60_000, old.content)
+    by_file = api.request("POST", path, data={"campaign": "{}"}, files={"file": ("p.csv", csv(3, first=9))})
+    assert by_file.json()["messages"] == 3
+    refused = api.post(path, {"name": "more", "content": {"body": "x"}, "rows": rows(1)})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "content")
+    assert api.post("/v1/campaigns/none/clone", {"name": "more", "rows": rows(1)}).status_code == 404
+    assert folder(api) == []
+
+
 def folder(api: Any) -> list[str]:
     """What is left in the upload folder."""
     root = api.services.uploads.store.folder

@@ -209,7 +209,9 @@ def test_a_retry_queues_failed_messages_and_no_accepted_ones(desk: Desk) -> None
     fail(desk, failed)
     desk.accepted([accepted])
     done = do(desk, campaign.id, Act.RETRY)
-    assert answer(done) == {"campaign_id": campaign.id, "status": "running", "changed": 1}
+    assert answer(done) == {
+        **{"campaign_id": campaign.id, "status": "running", "changed": 1, "goes_on": False},
+    }
     assert (desk.status(failed), desk.status(accepted)) == ("queued", "accepted")
     assert desk.broken() == {}
 
