@@ -53,6 +53,7 @@ BullMQ, which writes a row before each POST as well, and still knows no limits, 
 | a large file into the ledger | `python -m bench.intake` |
 | the same with a cap, cool-downs and another campaign left out | `python -m bench.leaving_out` |
 | a one-time code under a blast | `python -m bench.otp` |
+| the forecast delay of a code | `python -m bench.code_delays` |
 | one-time codes over HTTP under a blast, beside the Python producer | `./run bench http` |
 | how exactly limits are held, and how much of them is used | `python -m bench.pacing` |
 | how long commands and workers take to begin | `python -m bench.startup` |

@@ -5,6 +5,7 @@ The number is the exit code of a command that ends with the error, then the stat
 BulksendError                   1  500  everything below
 ├── InvalidInput                2  422  the input or the setup is wrong; nothing was changed
 │   ├── InvalidValue                    one field of the input: which, its value, why
+│   │   └── TooLate                     a one-time code would wait for longer than it lives; nothing was stored
 │   ├── NotFound                2  404  nothing has that id or name
 │   │   ├── CampaignNotFound
 │   │   ├── MessageNotFound
@@ -17,6 +18,7 @@ BulksendError                   1  500  everything below
 │   ├── NotSignedIn             2  401  no key was given, or it is not valid
 │   ├── AccessDenied            2  403  the key or user may not do this
 │   ├── WrongState              2  409  the state of a campaign, message or sender does not allow it
+│   │   └── PlanChanged                 what a plan would send is not what it was when the plan was made
 │   ├── TooLarge                2  413  a body is above its limit
 │   ├── SamePeople              2  409  some recipients have this message from an earlier campaign
 │   └── Unfit                   2  500  a server cannot be used until its setup is changed
@@ -52,6 +54,7 @@ A bad row of a file is a refusal, and the result of a POST is an outcome: neithe
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -103,6 +106,17 @@ class InvalidValue(InvalidInput):
         super().__init__(f"{field}: {why}" + (f" (got {value!r})" if value else ""))
 
 
+class TooLate(InvalidValue):
+    """A one-time code would wait for longer than it lives. Nothing was stored: the caller takes another channel.
+
+    ``wait_seconds`` is the forecast; None: until a pause ends.
+    """
+
+    def __init__(self, field: str, why: str, wait_seconds: float | None) -> None:
+        self.wait_seconds = wait_seconds
+        super().__init__(field, "", why)
+
+
 class NotFound(InvalidInput):
     """Nothing in the ledger has the given id or name."""
 
@@ -145,6 +159,14 @@ class RequestRunning(InvalidInput):
 
 class WrongState(InvalidInput):
     """The state that something is in does not allow what is asked. The text says which state, and the remedy."""
+
+
+class PlanChanged(WrongState):
+    """What a plan would send now differs from what it froze. ``changes``: (field, before, after) of each fact."""
+
+    def __init__(self, text: str, *, changes: Sequence[tuple[str, object, object]]) -> None:
+        super().__init__(text)
+        self.changes = changes
 
 
 class TooLarge(InvalidInput):

@@ -51,10 +51,32 @@ def open_writer(
         sys.stdout.flush()
         return
     opened = checked_format(path.suffix, field=field)
+    with _whole_file(path, field) as partial, opened(partial, columns) as write:
+        yield write
+
+
+def check_ending(path: Path, endings: Sequence[str], *, field: str) -> None:
+    """Raises InvalidInput for a file that ends in none of these; ``-`` is stdout."""
+    if str(path) != "-" and path.suffix not in endings:
+        raise InvalidInput(f"{field}: must end in {' or '.join(endings)}")
+
+
+def write_text(path: Path, text: str, *, field: str) -> None:
+    """Write a file, or stdout for ``-``. It appears under its name only when it is whole. Raises InvalidInput."""
+    if str(path) == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    with _whole_file(path, field) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _whole_file(path: Path, field: str) -> Iterator[Path]:
+    """A file to write, which gets the name ``path`` at the end. Raises InvalidInput where it cannot be written."""
     partial = path.with_name(path.name + ".part")
     try:
-        with opened(partial, columns) as write:
-            yield write
+        yield partial
         partial.replace(path)
     except OSError as error:
         raise InvalidInput(f"{field}: {path} cannot be written: {error.strerror}") from None

@@ -335,6 +335,15 @@ def _first_json(log: Path) -> dict[str, str]:
     return {}
 
 
+def neutral_environ() -> dict[str, str]:
+    """The environment without the variables that could point a stack to a real server."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BULKSEND_", "USPEEDO_")) and name not in ("DATABASE_URL", "REDIS_URL")
+    }
+
+
 @contextmanager
 def running(stack: Stack) -> Iterator[Stack]:
     """The stack while the block runs."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bulksend import bootstrap
 from bulksend.errors import InvalidInput, InvalidValue, LedgerUnreachable
@@ -38,16 +40,21 @@ from bulksend.messaging.units import (
     check_duration_ms,
     check_weight,
     check_year,
+    format_instant,
     parse_choice,
     parse_rate,
 )
 from bulksend.messaging.value_checks import check_name, describe_type
+from producer.campaign_plans import CampaignPlans
 from producer.direct_sends import DirectSends, ReadySend, SendReceipt, is_due, receipt
+from producer.files import plan_file
+from producer.forecast import ForecastLimits
 from producer.group_commit import GroupCommit
 from producer.intake import Intake, arguments_given, source_hash
 from producer.intake_report import IntakeReport
 from producer.publisher import Publisher, publisher_of
 from producer.reading import RawRow
+from producer.watching import Endings, read_statuses
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
@@ -73,7 +80,11 @@ class Producer:
         default_rate: float = senders.DEFAULT_RATE,
         default_cap: str | None = None,
         rules: TimeRules | None = None,
+        limits: ForecastLimits | None = None,
+        plan_hours: float = 24,
+        account: str = "default",
     ) -> None:
+        """``limits`` and ``plan_hours`` are for plans."""
         self._database = database
         self._publisher = publisher
         self._cipher = cipher
@@ -84,6 +95,9 @@ class Producer:
         self._default_rate = default_rate
         self._default_cap = default_cap
         self._rules = rules or TimeRules()
+        self._plans = CampaignPlans(
+            database, cipher, limits or ForecastLimits(default_rate), int(plan_hours * 3_600_000)
+        )
         self.direct = DirectSends(
             database,
             publisher,
@@ -93,8 +107,10 @@ class Producer:
             timezone=timezone,
             default_rate=default_rate,
             rules=self._rules,
+            account=account,
         )
         """Single messages of many callers at once, for the HTTP API."""
+        self._endings = Endings(partial(read_statuses, database))
         # One group for each kind: a one-time code does not wait for a marketing message of another thread.
         self._groups = {
             kind: GroupCommit(partial(self._take_group, kind), common=LedgerUnreachable) for kind in Kind
@@ -106,7 +122,6 @@ class Producer:
         one is wrong.
         """
         import os
-        from pathlib import Path
 
         from bulksend.settings import Settings
 
@@ -125,7 +140,15 @@ class Producer:
             default_rate=settings.default_rate,
             default_cap=settings.cap,
             rules=bootstrap.time_rules(settings),
+            limits=ForecastLimits.from_settings(settings),
+            plan_hours=settings.plan_hours,
+            account=settings.account(),
         )
+
+    @property
+    def database(self) -> Database:
+        """The ledger."""
+        return self._database
 
     def submit(
         self,
@@ -160,7 +183,7 @@ class Producer:
         ``refused``. ``local_time`` (``09:00``, or ``2030-03-01 09:00`` with its day) is the recipient's: in the zone of
         the row's ``timezone``, else in that of the number.
 
-        ``cap`` (``2/7d``, or ``none``), ``exclude`` and ``only`` (``CAMPAIGN`` or ``CAMPAIGN:undelivered``) leave
+        ``cap`` (``2/7d``, or ``none``), ``exclude`` and ``only`` (``CAMPAIGN`` or ``CAMPAIGN:unsent``) leave
         people out, and ``require_consent`` refuses rows of people whose consent is not on record.
 
         ``canary`` (``1%`` or ``200``) sends that many first and the rest when their receipts are good; ``max_failed``
@@ -249,6 +272,76 @@ class Producer:
         with self._database.translated_errors():
             return self._database.retrying(read_clock)
 
+    def plan(
+        self,
+        file: Path | str,
+        *,
+        sender: str,
+        kind: str,
+        type: str,
+        content: Mapping[str, object],
+        name: str | None = None,
+        key: str | None = None,
+        at: datetime | None = None,
+        local_time: str | None = None,
+        ttl: timedelta | None = None,
+        rate: str | float | None = None,
+        on_unknown: str | None = None,
+        cap: str | None = None,
+        exclude: Sequence[str] = (),
+        only: Sequence[str] = (),
+        require_consent: bool = False,
+        again: bool = False,
+        into: str | None = None,
+        canary: str | None = None,
+        max_failed: str | None = None,
+        weight: int | None = None,
+    ) -> dict[str, Any]:
+        """Freeze what a campaign of a CSV, XLSX or JSON lines file would do, as ``bulksend plan``. Nothing is sent.
+
+        The answer is that of ``bulksend plan --json``; its ``plan_id`` is for ``apply``. Raises InvalidInput,
+        SamePeople and LedgerUnreachable as ``submit`` does.
+        """
+        asked = plan_file(
+            Path(file),
+            sender=sender,
+            type=type,
+            content=json.dumps(content).encode(),
+            kind=kind,
+            created_by=self._created_by,
+            name=name,
+            at=None if at is None else format_instant(_instant(at, "at")),
+            local_time=local_time,
+            ttl=None if ttl is None else f"{_milliseconds(ttl, 'ttl')}ms",
+            rate=None if rate is None else str(rate),
+            on_unknown=on_unknown,
+            cap=cap,
+            exclude=exclude,
+            only=only,
+            require_consent=require_consent,
+            key=key,
+            again=again,
+            into=into,
+            canary=canary,
+            max_failed=max_failed,
+            weight=weight,
+            default_region=self._default_region,
+            default_timezone=self._timezone,
+            default_cap=self._default_cap,
+        )
+        with self._database.translated_errors():
+            return self._plans.show(self._plans.make_here(asked).id)
+
+    def apply(self, plan_id: str) -> IntakeReport:
+        """Send exactly what a plan says. A repeated call sends nothing twice.
+
+        Raises NotFound, WrongState when it has expired, PlanChanged with the differences when anything of it changed,
+        and what ``submit`` raises.
+        """
+        with self._database.translated_errors():
+            opened = self._plans.open(plan_id, actor=self._created_by, naming=as_python_argument)
+            return self._plans.apply(opened, self._intake())
+
     def send(
         self,
         *,
@@ -262,39 +355,50 @@ class Producer:
         at: datetime | None = None,
         local_time: str | None = None,
         timezone: str | None = None,
+        purpose: str | None = None,
+        wait: timedelta | None = None,
     ) -> SendReceipt:
         """Send one message. A repeated call with the same ``key`` finds the first message again.
 
-        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. ``local_time`` (``09:00``) is the recipient's, in
-        the zone of ``timezone``, else in that of the number. Raises InvalidInput when an argument is wrong or the key
-        belongs to another message, LedgerUnreachable when the ledger does not answer: a call with the same key then
+        A one-time code replaces an older one for the same person and ``purpose`` that still waits. Without a purpose
+        its sender stands for it. With ``wait`` the call returns when the message has ended (accepted, failed, unknown,
+        …), or after that time, with the status that it has then. ``local_time`` (``09:00``) is the recipient's, in
+        the zone of ``timezone``, else in that of the number.
+
+        An OTP without ``ttl`` lives 10 minutes, as WhatsApp's own. Raises TooLate when it would wait for
+        longer than it lives, InvalidInput when an argument is wrong or the key belongs to another message,
+        LedgerUnreachable when the ledger does not answer: a call with the same key then
         finds out whether the message is stored.
         """
-        ready = self.direct.ready(
+        seconds = wait_seconds(wait)
+        ready = ready_message(
+            self.direct,
             to=to,
             sender=sender,
             kind=kind,
             type=type,
             content=content,
-            lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
-            due_at=None if at is None else _instant(at, "at"),
+            ttl=ttl,
+            key=key,
+            at=at,
             local_time=local_time,
             timezone=timezone,
-            key=key,
+            purpose=purpose,
         )
         with self._database.translated_errors():
             self.direct.register(ready)
             result = self._groups[ready.kind](ready.send)
-        taken = receipt(ready.send, result, at="at")
+        taken = receipt(ready.send, result, at="at", ttl="ttl")
         if is_due(ready.send, result):
             self._publisher.publish(ready.kind, [taken.id])
-        return taken
+        return replace(taken, status=self._endings.ending(taken.id, taken.status, seconds))
 
     def send_many(self, messages: Sequence[Mapping[str, object]]) -> list[SendReceipt | InvalidInput]:
         """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
 
         A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
-        ``send_at`` (ISO 8601), ``local_time``, ``timezone`` and ``key``, which makes a repeated call safe. Raises
+        ``send_at`` (ISO 8601), ``local_time``, ``timezone``, ``purpose`` and ``key``, which makes a repeated call safe.
+        Raises
         LedgerUnreachable when the ledger does not answer: those with a key may be sent again with the same key.
         """
         made: list[SendReceipt | InvalidInput] = []
@@ -340,6 +444,42 @@ class Producer:
             default_rate=self._default_rate,
             rules=self._rules,
         )
+
+
+def ready_message(
+    direct: DirectSends,
+    *,
+    to: str,
+    sender: str,
+    kind: str,
+    type: str,
+    content: Mapping[str, object],
+    ttl: timedelta | None,
+    key: str | None,
+    at: datetime | None,
+    local_time: str | None,
+    timezone: str | None,
+    purpose: str | None,
+) -> ReadySend:
+    """The message of the arguments of ``send``, checked. Raises InvalidInput."""
+    return direct.ready(
+        to=to,
+        sender=sender,
+        kind=kind,
+        type=type,
+        content=content,
+        lives_ms=None if ttl is None else _milliseconds(ttl, "ttl"),
+        due_at=None if at is None else _instant(at, "at"),
+        local_time=local_time,
+        timezone=timezone,
+        key=key,
+        purpose=purpose,
+    )
+
+
+def wait_seconds(wait: timedelta | None) -> float:
+    """For how long a call waits for an ending. Raises InvalidValue."""
+    return 0.0 if wait is None else _milliseconds(wait, "wait") / 1000
 
 
 def _instant(at: datetime, field: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bulksend.errors import InvalidInput, InvalidValue
+from bulksend.errors import InvalidInput, InvalidValue, TooLate
 from bulksend.ledger import campaign_creation, direct_sends, messages, senders
 from bulksend.ledger.direct_sends import DirectResult, DirectSend, SendRequest
 from bulksend.ledger.ids import new_id
@@ -23,10 +23,11 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.local_time import area_in_zone, area_of, parse_local_time
-from bulksend.messaging.plan import as_text, checked_key
+from bulksend.messaging.plan import as_text, checked_key, checked_purpose
 from bulksend.messaging.time_rules import TimeRules, local_due_ms
 from bulksend.messaging.units import (
     check_duration_ms,
+    format_duration,
     format_instant,
     is_long_past,
     long_past,
@@ -35,6 +36,7 @@ from bulksend.messaging.units import (
     zone_of,
 )
 from bulksend.messaging.value_checks import describe_type
+from producer.code_delays import CodeDelays
 from producer.templates import TemplateChecks
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 #: The fields of a message as a program writes it, in JSON or as a Python mapping.
 REQUIRED = ("to", "sender", "kind", "type", "content")
-OPTIONAL = ("variables", "ttl_seconds", "send_at", "local_time", "timezone", "key")
+OPTIONAL = ("variables", "ttl_seconds", "send_at", "local_time", "timezone", "key", "purpose")
 _FIELDS = frozenset((*REQUIRED, *OPTIONAL))
 
 
@@ -80,10 +82,15 @@ class DirectSends:
         default_region: str | None = None,
         timezone: str | None = None,
         default_rate: float = senders.DEFAULT_RATE,
+        account: str = "default",
+        test: bool = False,
         rules: TimeRules | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``clock``: seconds since the epoch, for quiet hours and local times; the ledger's decides all else."""
+        """``test``: they belong to the standing campaigns of test sends.
+
+        ``clock``: seconds since the epoch, for quiet hours and local times; the ledger's decides all else.
+        """
         self._database = database
         self._publisher = publisher
         self._cipher = cipher
@@ -91,11 +98,13 @@ class DirectSends:
         self._default_region = default_region
         self._timezone = timezone
         self._default_rate = default_rate
+        self._test = test
         self._rules = rules or TimeRules()
         self._clock = clock
         self._registered: set[str] = set()
         self._templates = TemplateChecks(database)
         self._standing: dict[Kind, Campaign] = {}
+        self._delays = CodeDelays(database, account=account, default_rate=default_rate)
 
     def read(
         self,
@@ -135,6 +144,7 @@ class DirectSends:
             local_time=as_text("local_time", message.get("local_time")),
             timezone=zone,
             key=key if (own := message.get("key")) is None else own,
+            purpose=message.get("purpose"),
             allow=allow,
         )
 
@@ -152,6 +162,7 @@ class DirectSends:
         local_time: str | None = None,
         timezone: str | None = None,
         key: object = None,
+        purpose: object = None,
         allow: Callable[[Kind, str], None] = lambda _kind, _sender: None,
     ) -> ReadySend:
         """A message, checked. Raises InvalidInput, and what ``allow`` raises."""
@@ -188,6 +199,7 @@ class DirectSends:
                 lives_ms=lives_ms,
                 timezone=zone,
                 in_quiet_hours=in_quiet_hours,
+                purpose=_purpose(purpose, message_kind),
             ),
         )
 
@@ -236,12 +248,17 @@ class DirectSends:
     def take(self, requests: Sequence[SendRequest]) -> list[list[DirectResult] | None]:
         """Store all in one transaction, see ``direct_sends.store``. The senders are on record."""
         kinds = {kind for request in requests for kind, _ in request.sends}
+        standing = {kind: self._standing_campaign(kind) for kind in kinds}
+        codes = standing[Kind.OTP].id if Kind.OTP in standing else ""
+        if codes:
+            self._delays.refresh(codes)
         return direct_sends.store(
             self._database,
-            {kind: self._standing_campaign(kind) for kind in kinds},
+            standing,
             requests,
             cipher=self._cipher,
             encrypts=self._encrypts,
+            late=lambda send: self._delays.late(send, codes),
         )
 
     def hand_over(self, taken: Sequence[tuple[ReadySend, DirectResult]]) -> None:
@@ -258,7 +275,9 @@ class DirectSends:
     def _standing_campaign(self, kind: Kind) -> Campaign:
         campaign = self._standing.get(kind)
         if campaign is None:
-            campaign = self._database.retrying(lambda tx: campaign_creation.standing_campaign(tx, kind))
+            campaign = self._database.retrying(
+                lambda tx: campaign_creation.standing_campaign(tx, kind, test=self._test)
+            )
             self._standing[kind] = campaign
         return campaign
 
@@ -283,8 +302,13 @@ def is_due(send: DirectSend, result: DirectResult) -> bool:
     )
 
 
-def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> SendReceipt:
-    """The receipt of a stored message. Raises InvalidValue for one that was refused; ``at`` names its due time."""
+def receipt(
+    send: DirectSend, result: DirectResult, *, at: str = "send_at", ttl: str = "ttl_seconds"
+) -> SendReceipt:
+    """The receipt of a stored message. Raises InvalidValue for one that was refused, TooLate for a late code.
+
+    ``at`` and ``ttl`` name its due time and its time to live.
+    """
     if isinstance(result, direct_sends.Stored):
         return SendReceipt(result.id, result.status, result.repeated)
     if isinstance(result, direct_sends.KeyConflict):
@@ -293,6 +317,8 @@ def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> S
             mask_digits(send.key[:40]),
             f"belongs to another message ({result.id}); nothing was sent, use a new key",
         )
+    if isinstance(result, direct_sends.WouldBeLate):
+        raise _too_late(send, result.wait_ms, ttl)
     due_at = send.due_at or 0
     if isinstance(result, direct_sends.DueTimePassed):
         raise long_past(due_at, result.now, format_instant(due_at), at, f"omit {at}")
@@ -300,6 +326,16 @@ def receipt(send: DirectSend, result: DirectResult, *, at: str = "send_at") -> S
         at,
         format_instant(due_at),
         "is so long ago that its time to live has passed; give a later time or a longer ttl",
+    )
+
+
+def _too_late(send: DirectSend, wait_ms: int | None, ttl: str) -> TooLate:
+    lives = format_duration(send.lives_ms or 0)
+    waits = "until a pause ends" if wait_ms is None else f"about {format_duration(wait_ms)}"
+    return TooLate(
+        ttl,
+        f"the code would wait {waits} and lives {lives}; nothing was stored: use another channel",
+        None if wait_ms is None else round(wait_ms / 1000, 1),
     )
 
 
@@ -311,6 +347,13 @@ def _variables(given: object) -> dict[str, str]:
         raise InvalidValue("variables", describe_type(given), 'must be an object, like {"name": "Ada"}')
     found = ((normal_name(str(name)), as_text(str(name)[:40], value)) for name, value in given.items())
     return {name: text for name, text in found if text is not None}
+
+
+def _purpose(given: object, kind: Kind) -> str | None:
+    """The purpose of a one-time code. Raises InvalidValue; other kinds have none."""
+    if given is not None and kind is not Kind.OTP:
+        raise InvalidValue("purpose", "", f"is for one-time codes, and the kind is {kind}; omit it")
+    return checked_purpose(given)
 
 
 def _lives_ms(seconds: object) -> int | None:

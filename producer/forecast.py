@@ -1,16 +1,21 @@
-"""What a run of a file would do, for ``send --dry-run``. Changes nothing."""
+"""What a run of a file would do, for ``send --dry-run`` and for plans. Changes nothing."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
+from bulksend import bootstrap
 from bulksend.errors import InvalidInput
 from bulksend.ledger import (
     campaign_creation,
@@ -33,14 +38,14 @@ from bulksend.ledger.intake import no_consent
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.messaging import Kind, canonical_number
 from bulksend.messaging.exclusions import Exclusions
+from bulksend.messaging.finish_forecast import OtherCampaign, Quota, finish_ms
 from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.price_table import Cost, PriceTable, categories_of, cost_of, read_prices
+from bulksend.messaging.recipient import country_of
+from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.time_rules import TimeRules
-from bulksend.messaging.units import (
-    format_duration,
-    format_instant,
-    format_schedule,
-    sent_by_ms,
-)
+from bulksend.messaging.units import counted, format_duration, format_instant, format_schedule
+from bulksend.settings import Settings
 from producer.files import FilePlan
 from producer.intake import check_due
 from producer.intake_report import same_people, with_rules
@@ -48,8 +53,65 @@ from producer.rows import IntakeRequest, RowPlanner, SupersededCodes
 
 #: Planned messages of one query.
 _CHUNK = 5000
-#: Refused rows that a forecast lists.
-_MOST_REFUSED = 1000
+#: Refused rows that a forecast lists, and reasons of all of them that it counts one by one.
+_MOST_REFUSED, _MOST_REASONS = 1000, 50
+_OTHER_REASONS = "other reasons"
+#: Two reasons that differ only in a number are one.
+_NUMBERS = re.compile(r"[0-9]+")
+#: Countries that people are shown.
+_SHOWN_COUNTRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastLimits:
+    """What a forecast takes from the settings. ``prices``: None where no table is set; ``rules`` are the intake's."""
+
+    default_rate: float = senders.DEFAULT_RATE
+    account_rate: float | None = None
+    otp_reserve: float = 0.0
+    prices: PriceTable | None = None
+    rules: TimeRules = field(default_factory=TimeRules)
+
+    @classmethod
+    def from_settings(cls, of: Settings) -> ForecastLimits:
+        """Reads the tables of prices and of quiet hours. Raises InvalidInput when one cannot be read."""
+        prices = None if of.prices is None else read_price_file(Path(of.prices))
+        return cls(of.default_rate, of.account_rate, of.otp_reserve, prices, bootstrap.time_rules(of))
+
+
+def read_price_file(path: Path) -> PriceTable:
+    """The table of prices. Raises InvalidInput when it cannot be read."""
+    try:
+        return read_prices(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"BULKSEND_PRICES: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"BULKSEND_PRICES: {path} is not UTF-8 text") from None
+
+
+@dataclass(slots=True)
+class Samples:
+    """Three messages that show what a campaign sends: the first, the one with the longest values, the last."""
+
+    first: NewMessage | None = None
+    longest: NewMessage | None = None
+    last: NewMessage | None = None
+    _most: int = -1
+
+    def add(self, message: NewMessage) -> None:
+        """The next message of the file."""
+        if self.first is None:
+            self.first = message
+        before = self.last
+        # Neither the first nor the last counts: they are shown anyway.
+        if before is not None and before is not self.first and len(before.body_text) > self._most:
+            self.longest, self._most = before, len(before.body_text)
+        self.last = message
+
+    def each(self) -> list[NewMessage]:
+        """In the order of the file, none twice."""
+        found = (self.first, self.longest, self.last)
+        return sorted({each.row: each for each in found if each is not None}.values(), key=lambda m: m.row)
 
 
 class SeenKeys:
@@ -87,7 +149,21 @@ class Forecast:
     """What a run of a file would do."""
 
     rate: float
+    """The lowest of those of campaign, sender and account, messages/s."""
     quota: int | None
+    sender_rate: float = senders.DEFAULT_RATE
+    """Of sender and account together."""
+    own_rate: float | None = None
+    """The campaign's own."""
+    kind: Kind = Kind.MARKETING
+    ttl_ms: int | None = None
+    """How long messages live that have no time of their own; None: without an end."""
+    quota_left: Quota | None = None
+    """The quota that the campaign may use."""
+    others: Sequence[OtherCampaign] = ()
+    """Campaigns of the same sender that are sent now."""
+    template: templates.Template | None = None
+    """What is known of the template that the content names."""
     repeats: Campaign | None = None
     """The campaign that the same command made before: a run would send nothing."""
     continues: Continuation | None = None
@@ -110,11 +186,37 @@ class Forecast:
     """How many messages are due at each instant, ms since the epoch."""
     notes: list[str] = field(default_factory=list)
     """Those of the plan, then those of the rows."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """How many rows are refused for each reason; a number in it is an N."""
+    countries: Counter[str] = field(default_factory=Counter)
+    """How many messages go to each country by its ISO 3166 code; empty: the number does not show it."""
+    cost: Cost | None = None
+    samples: Samples = field(default_factory=Samples)
+    _people: hashlib.blake2b = field(default_factory=lambda: hashlib.blake2b(digest_size=32))
 
     def refuse(self, rows: Sequence[RefusedRow]) -> None:
         """Count refused rows, and keep the first of them."""
         self.refused_count += len(rows)
         self.refused += rows[: _MOST_REFUSED - len(self.refused)]
+        for row in rows:
+            reason = f"{row.field}: {_NUMBERS.sub('N', row.why)}"
+            is_counted = reason in self.reasons or len(self.reasons) < _MOST_REASONS
+            self.reasons[reason if is_counted else _OTHER_REASONS] += 1
+
+    def will_send(self, messages: Sequence[NewMessage]) -> None:
+        """Count messages that a run would send."""
+        rows = array("q")
+        for message in messages:
+            self.due[message.due_at] += 1
+            self.countries[country_of(message.recipient) or ""] += 1
+            self.samples.add(message)
+            rows.append(message.row)
+        self._people.update(rows.tobytes())
+
+    @property
+    def recipients_hash(self) -> str:
+        """The same when the same rows of a file are sent."""
+        return self._people.hexdigest()
 
     @property
     def seconds(self) -> float:
@@ -128,8 +230,10 @@ class Forecast:
 
     @property
     def done_by_ms(self) -> int | None:
-        """When the last message is sent; None when there is none."""
-        return sent_by_ms(self.due, self.rate) if self.due else None
+        """When the last message is sent, beside what the sender sends now; None when there is none."""
+        if not self.due:
+            return None
+        return finish_ms(self.due, self.kind, self.own_rate, self.sender_rate, self.others, self.quota_left)
 
     def summary(self, zone: str) -> dict[str, object]:
         """The forecast for people; times in ``zone`` and in UTC."""
@@ -147,9 +251,12 @@ class Forecast:
             "last due": format_schedule(max(self.due), zone) if spread else None,
             "takes": f"{format_duration(int(self.seconds * 1000))} at {self.rate:g}/s",
             "done by": None if done is None else format_schedule(done, zone),
+            "beside": _beside(self.others),
             "quota": f"{to_send:,} recipients, the sender may reach {self.quota:,} in 24 h: the rest waits"
             if self.quota is not None and to_send > self.quota
             else None,
+            "countries": countries_text(self.countries),
+            "cost": None if self.cost is None else cost_text(self.cost.as_json()),
         }
 
     def as_json(self) -> dict[str, object]:
@@ -170,32 +277,64 @@ class Forecast:
             "begins_at": None if begins is None else format_instant(begins),
             "done_by": None if done is None else format_instant(done),
             "notes": self.notes,
+            "refused_reasons": dict(self.reasons.most_common()),
+            "countries": dict(self.countries.most_common()),
+            "cost": None if self.cost is None else self.cost.as_json(),
+            "beside": [
+                {"kind": each.kind.value, "left": each.left, "rate": each.rate} for each in self.others
+            ],
         }
 
 
+def cost_text(cost: Mapping[str, Any]) -> str:
+    """``12.50 to 14.00 USD``, and what has no price."""
+    amount = cost["min"] if cost["min"] == cost["max"] else f"{cost['min']} to {cost['max']}"
+    unpriced = f"; {counted(cost['unpriced'], 'message')} without a price" if cost["unpriced"] else ""
+    return f"{amount} {cost['currency']} if all are delivered{unpriced}"
+
+
+def _beside(others: Sequence[OtherCampaign]) -> str | None:
+    left = sum(each.left for each in others)
+    return f"{counted(left, 'message')} of other campaigns of this sender" if left else None
+
+
+def countries_text(countries: Mapping[str, int]) -> str:
+    """``GB 1,200, IE 40``, the largest first."""
+    by_size = sorted(countries.items(), key=lambda each: -each[1])
+    shown = [f"{country or 'not shown'} {count:,}" for country, count in by_size[:_SHOWN_COUNTRIES]]
+    rest = sum(count for _, count in by_size[_SHOWN_COUNTRIES:])
+    return ", ".join([*shown, *([f"others {rest:,}"] if rest else [])])
+
+
 def forecast(
-    plan: FilePlan, database: Database | None, cipher: Cipher, rules: TimeRules | None = None
+    plan: FilePlan, database: Database | None, cipher: Cipher, limits: ForecastLimits | None = None
 ) -> Forecast:
     """What ``plan.run`` would do: counts, refused rows, and when it would be done. Changes nothing.
-
-    ``rules``: those of the intake; by default there are no quiet hours.
 
     Without a ledger no senders, suppressions and earlier campaigns are known. Raises InvalidInput when a run would, but
     SamePeople is in the forecast.
     """
+    limits = limits or ForecastLimits()
     with nullcontext() if database is None else database.read() as tx:
-        state = read_state(plan, tx)
+        state = read_state(plan, tx, limits)
+        around = _Surroundings() if tx is None else _read_surroundings(plan, tx, state)
+    sender_rate = min(state.rate, limits.account_rate or state.rate)
     made = Forecast(
-        rate=min(plan.rate or float("inf"), state.rate),
+        rate=min(plan.rate or sender_rate, sender_rate),
         quota=state.quota,
+        sender_rate=sender_rate,
+        own_rate=plan.rate,
+        kind=plan.kind,
+        ttl_ms=limits.rules.ttl_ms(plan.kind) if plan.ttl_ms is None else plan.ttl_ms,
+        quota_left=_usable(state.quota, around.reached, plan.kind, limits),
+        others=around.others,
+        template=around.template,
         repeats=state.repeats,
         continues=state.continues,
     )
     new = plan.campaign(state.now_ms) if state.continues is None else state.continues.new
     into = None if state.continues is None else state.continues.into
-    request = IntakeRequest(
-        plan.rows, new, plan.template, plan.default_region, plan.timezone, rules or TimeRules()
-    )
+    request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone, limits.rules)
     due_at_ms = None if into is None else max(into.due_at, state.now_ms)
 
     def planner(superseded: Collection[int]) -> RowPlanner:
@@ -217,7 +356,38 @@ def forecast(
     if state.continues is None:
         made.refusal = same_people(made.rows, made.found, state.alike, new, state.now_ms)
     made.notes = [*plan.notes, *plan.skipped_notes, *rows.notes, *state.notes]
+    if limits.prices is not None:
+        category = None if around.template is None else around.template.category
+        made.cost = cost_of(
+            limits.prices, made.countries, categories_of(plan.kind, plan.type.value, category)
+        )
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a campaign meets in the ledger. ``reached``: people that its sender has written to in 24 h."""
+
+    others: Sequence[OtherCampaign] = ()
+    reached: int = 0
+    template: templates.Template | None = None
+
+
+def _read_surroundings(plan: FilePlan, tx: Connection, state: LedgerState) -> _Surroundings:
+    used = template_of(plan.type.value, content_of(plan.template.to_json()))
+    return _Surroundings(
+        campaigns.beside(tx, plan.sender, without=None if state.repeats is None else state.repeats.id),
+        0 if state.quota is None else senders.reached(tx, plan.sender),
+        None if used is None else templates.get(tx, *used),
+    )
+
+
+def _usable(quota: int | None, reached: int, kind: Kind, limits: ForecastLimits) -> Quota | None:
+    """What of the sender's quota messages of this kind may use: a part is reserved for codes."""
+    if quota is None:
+        return None
+    reserved = 0.0 if kind is Kind.OTP else limits.otp_reserve
+    return Quota(int(quota * (1 - reserved)), reached)
 
 
 @dataclass(slots=True)
@@ -235,8 +405,9 @@ class LedgerState:
     notes: Sequence[str] = ()
 
 
-def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
+def read_state(plan: FilePlan, tx: Connection | None, limits: ForecastLimits | None = None) -> LedgerState:
     """What the ledger says to a run of the plan, without reading a row. Raises InvalidInput when a run would."""
+    limits = limits or ForecastLimits()
     if tx is None:
         now_ms = int(time.time() * 1000)
         if plan.into is not None:
@@ -247,10 +418,10 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
             option = plan.naming("exclude" if plan.exclusions.exclude else "only")
             raise InvalidInput(f"{option}: there is no ledger yet, and so no campaign {named[0].campaign!r}")
         check_due(plan.campaign(now_ms), now_ms)
-        return LedgerState(now_ms, exclusions=plan.exclusions.to_json())
+        return LedgerState(now_ms, limits.default_rate, exclusions=plan.exclusions.to_json())
     senders.check_spelling(tx, plan.sender, plan.naming("sender"))
     now_ms = read_clock(tx)
-    state = LedgerState(now_ms)
+    state = LedgerState(now_ms, limits.default_rate)
     record = senders.by_phones(tx, [plan.sender]).get(plan.sender)
     if record is not None:
         state.rate, state.quota = record.rate, record.quota
@@ -312,16 +483,17 @@ def _count(
             reasons = suppressions.reasons_for(tx, [message.recipient for message in new], kind, at=first_due)
             if state.exclusions is not None:
                 left_out = exclusions.left_out(tx, state.exclusions, new, reasons, state.now_ms)
+    sent: list[NewMessage] = []
     for n, message in enumerate(new):
-        made.messages += 1
         if message.recipient in reasons:
             made.suppressed_by[suppressions.SUPPRESSED] += 1
         elif n in left_out:
             made.suppressed_by[left_out[n].partition(":")[0]] += 1
         else:
-            made.due[message.due_at] += 1
-            continue
-        made.suppressed += 1
+            sent.append(message)
+    made.messages += len(new)
+    made.suppressed += len(new) - len(sent)
+    made.will_send(sent)
 
 
 def _agreed(made: Forecast, tx: Connection | None, messages: Sequence[NewMessage]) -> list[NewMessage]:

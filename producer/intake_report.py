@@ -13,7 +13,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.suppressions import SUPPRESSED
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import CampaignStatus
-from bulksend.messaging.units import counted, format_age
+from bulksend.messaging.units import counted, format_age, format_instant
 
 
 @dataclass(slots=True)
@@ -92,6 +92,17 @@ class IntakeInterrupted(InvalidInput):
     """The campaign was cancelled during its intake, or another command took it over. Stored rows are kept."""
 
     exit_code = 1
+
+
+def repeated_text(campaign: Campaign) -> str:
+    """Text about a campaign that the same command made before."""
+    if campaign.intake_done_at is None:
+        return f"campaign {campaign.id} has {counted(campaign.rows_read, 'row')} of this file and gets the other rows"
+    return (
+        f"this was sent before, at {format_instant(campaign.created_at)}, as campaign {campaign.id} "
+        f"({campaign.name}), which is {campaign.status.value}: nothing is sent twice. "
+        "--again sends it as a new campaign"
+    )
 
 
 def same_people(

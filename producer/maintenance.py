@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from bulksend.failpoints import reach
 from bulksend.ledger import (
     campaign_control,
+    campaign_retry,
     campaign_settings,
     campaign_timeline,
     campaigns,
@@ -28,9 +29,11 @@ from bulksend.ledger import (
     leases,
     operator_log,
     paces,
+    plans,
     raw_receipts,
     receipts,
     stats,
+    superseding,
     uploads,
     webhook_deliveries,
 )
@@ -115,11 +118,14 @@ class Maintenance:
         deletion = Deletion(retention or Retention(), clock=clock)
         effects = ReceiptEffects(account, permits, self._record_paces)
         guards = CampaignGuards(failure_limit, canary_rules)
+        held_codes = superseding.HeldCodes()
         self._tasks = [
             task("rescue", rescue),
             task("expire", lambda tx: {"expired": due.expire(tx)}),
+            task("settle_held_codes", held_codes.settle),
             task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
+            task("retry_failed", campaign_retry.retry_rest, part=campaign_retry.RETRY_STEP),
             task("match_receipts", lambda tx: {"receipts": orphans.match(tx).matched}),
             task("delete_receipts", lambda tx: {"groups": raw_receipts.delete_old(tx, receipts_keep_ms)}),
             task("act_on_receipts", effects.act, part=AT_ONCE),
@@ -142,6 +148,7 @@ class Maintenance:
                 lambda tx: {"deleted": operator_log.delete_old_readings(tx, reads_keep_ms)},
                 DELETE_S,
             ),
+            task("delete_plans", plans.delete_old, DELETE_S),
             task("delete_uploads", lambda tx: {"deleted": uploads.delete_old(tx)}, DELETE_S),
             task("delete_minutes", lambda tx: {"deleted": campaign_timeline.delete_old(tx)}, DELETE_S),
             _Task("retention", lambda: deletion.run(self._in_transaction)),

@@ -12,7 +12,7 @@ from bulksend.ledger.message_rows import NewMessage, Prepared
 from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, canonical_number
 from bulksend.messaging.json_encoding import make_json_encoder
 from bulksend.messaging.local_time import parse_local_time
-from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.plan import RefusedRow, default_key
 from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import counted
 from producer.reading import RawRow
@@ -137,13 +137,13 @@ _sorted_json = make_json_encoder(separators=(", ", ": "), sort_keys=True)
 
 def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMessage:
     """The ledger's form of a planned row of a campaign."""
-    row, to, key, variables, due_at, expires_at, consent, timezone, in_quiet_hours = plan
+    row, to, key, variables, due_at, expires_at, consent, timezone, in_quiet_hours, purpose = plan
     text = _sorted_json(variables)
     # Positional arguments: keywords take half as long again.
     return NewMessage(
         row,
         key,
-        key != to and key != canonical_number(to),
+        key != to and key != default_key(to, purpose),
         to,
         campaign.sender,
         campaign.type,
@@ -153,4 +153,5 @@ def new_message(plan: PlannedMessage, campaign: Campaign | NewCampaign) -> NewMe
         expires_at,
         consent,
         in_quiet_hours,
+        purpose,
     )

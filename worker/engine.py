@@ -115,6 +115,8 @@ class Engine:
         self._quiet = None if quiet_hours is None else QuietGate(quiet_hours, campaign_cache.timezone)
         self._dice = dice
         self.totals = Totals()
+        self._next: set[str] = set()
+        """Codes that go first when they are claimed: they take the turn of an older one."""
 
     @property
     def has_lease(self) -> bool:
@@ -334,7 +336,10 @@ class Engine:
                 break  # the rest is rescued by other workers
             for message in new[first : first + _STARTED_PER_TURN]:
                 self._pipeline.start(message, lease, asked, batch)
+                if message.id in self._next:
+                    self._pipeline.go_first(message.id)
             await asyncio.sleep(0)
+        self._next.difference_update(ids)
         return True
 
     async def _claim_ids(self, lane: Kind, ids: Sequence[str], lease: str) -> list[Claimed]:
@@ -364,8 +369,19 @@ class Engine:
         if lease is None:
             return [False] * len(openings)
         with self._metrics.commit("open"):
-            opened = self._store.open(openings, lease)
+            opened = self._store.open(openings, lease, self._on_next)
         return [o.attempt_id in opened for o in openings]
+
+    def _on_next(self, ids: Sequence[str]) -> None:
+        """Newer codes take the turn of older ones that they replace. Runs on a thread."""
+        self._loop.call_soon_threadsafe(self._send_next, ids)
+
+    def _send_next(self, ids: Sequence[str]) -> None:
+        elsewhere = [id for id in ids if not self._pipeline.go_first(id)]
+        if elsewhere:
+            self._next.update(elsewhere)
+            self._prefetched.add_first(Kind.OTP, elsewhere)
+            self._wakes[Kind.OTP].set()
 
     def _settle_batch(self, settlements: Sequence[Settlement]) -> list[None]:
         with self._metrics.commit("settle"):

@@ -33,6 +33,18 @@ class PrefetchBuffer:
             self._ids[lane].extend(new)
             return len(new)
 
+    def add_first(self, lane: Kind, ids: Sequence[str]) -> None:
+        """Let these ids be the next to be taken, whether they are here or not."""
+        with self._lock:
+            if self._closed:
+                return
+            queue = self._ids[lane]
+            for id in reversed(ids):
+                if id in self._known:
+                    queue.remove(id)
+                self._known.add(id)
+                queue.appendleft(id)
+
     def take(self, lane: Kind, most: int) -> list[str]:
         """Remove and return up to ``most`` ids of a lane, the oldest first."""
         with self._lock:

@@ -18,7 +18,14 @@ from bulksend.client.answers import ApiError, ApiRefused, ApiUnreachable, Event,
 from bulksend.client.async_client import AsyncClient
 from bulksend.client.client import Client
 from bulksend.client.retries import Retries
-from bulksend.client.shapes import Campaign, CampaignChanges, EventFilters, Message, MessageFilters
+from bulksend.client.shapes import (
+    Campaign,
+    CampaignChanges,
+    CloneOptions,
+    EventFilters,
+    Message,
+    MessageFilters,
+)
 
 __all__ = [
     "ApiError",
@@ -28,6 +35,7 @@ __all__ = [
     "Campaign",
     "CampaignChanges",
     "Client",
+    "CloneOptions",
     "Event",
     "EventFilters",
     "Message",

@@ -25,16 +25,20 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class RefusedMessage:
-    """A message of several that was not stored: a stable code, the field that is wrong, and the remedy."""
+    """A message of several that was not stored: a stable code, the field that is wrong, and the remedy.
+
+    ``wait_seconds``: of a code that is ``too_late``, the forecast; None until a pause ends.
+    """
 
     code: str
     field: str | None
     why: str
+    wait_seconds: float | None = None
 
     @classmethod
     def of(cls, error: Mapping[str, Any]) -> RefusedMessage:
         """From the answer of the API."""
-        return cls(error["code"], error.get("field"), error["why"])
+        return cls(error["code"], error.get("field"), error["why"], error.get("wait_seconds"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,10 @@ class ApiError(BulksendError):
 
 
 class ApiRefused(ApiError):
-    """The API refused the request: nothing was changed. ``errors`` are ``{field, row, why}``."""
+    """The API refused the request: nothing was changed. ``errors`` are ``{field, row, why}``.
+
+    ``wait_seconds``: of a one-time code that is ``too_late``, the forecast; None until a pause ends.
+    """
 
     def __init__(
         self,
@@ -76,12 +83,14 @@ class ApiRefused(ApiError):
         status: int,
         code: str,
         errors: Sequence[Mapping[str, Any]] = (),
+        wait_seconds: float | None = None,
         request_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> None:
         self.status = status
         self.code = code
         self.errors = list(errors)
+        self.wait_seconds = wait_seconds
         super().__init__(text, request_id=request_id, idempotency_key=idempotency_key)
 
 

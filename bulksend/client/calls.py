@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from bulksend.client.answers import ApiError, ApiRefused, ApiUnreachable, RefusedMessage, SentMessage
 from bulksend.client.event_stream import StreamReader
 from bulksend.client.retries import Retries
-from bulksend.client.shapes import Campaign, Message, as_json
+from bulksend.client.shapes import Campaign, CloneOptions, Message, as_json
 
 T = TypeVar("T")
 #: The most messages of one request.
@@ -35,6 +35,8 @@ class Call(Generic[T]):
     """Its Idempotency-Key."""
     waits_s: float = 0.0
     """How much longer than usual its answer may take."""
+    is_text: bool = False
+    """Whether its answer is a text and not JSON."""
 
 
 def call(
@@ -66,6 +68,9 @@ def call(
 def at(*parts: str) -> str:
     """A path; ids may hold any character."""
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+CAMPAIGNS = at("campaigns")
 
 
 def same(answer: Any) -> Any:
@@ -100,23 +105,49 @@ def _many(answer: Mapping[str, Any]) -> list[SentMessage | RefusedMessage]:
 
 
 def campaign_of_rows(
-    campaign: Campaign, rows: Sequence[Mapping[str, Any]], key: str | None
+    campaign: Campaign, rows: Sequence[Mapping[str, Any]], key: str | None, path: str = CAMPAIGNS
 ) -> Call[dict[str, Any]]:
-    """A campaign whose rows are part of the request."""
-    return call("POST", at("campaigns"), {**campaign, "rows": list(rows)}, read=same, key=key, waits_s=30.0)
+    """A campaign whose rows are part of the request, or its plan."""
+    return call("POST", path, {**campaign, "rows": list(rows)}, read=same, key=key, waits_s=30.0)
 
 
-def campaign_of_file(campaign: Campaign, file: Path, key: str | None) -> Call[dict[str, Any]]:
-    """A campaign of a CSV, XLSX or JSON lines file."""
+def plan_of(
+    campaign: Campaign, people: Path | str | Sequence[Mapping[str, Any]], key: str | None
+) -> Call[dict[str, Any]]:
+    """The plan of a file, or of rows."""
+    if isinstance(people, Path | str):
+        return campaign_of_file(campaign, Path(people), key, at("plans"))
+    return campaign_of_rows(campaign, people, key, at("plans"))
+
+
+def apply_plan(id: str) -> Call[dict[str, Any]]:
+    """Send what a plan says."""
+    return call("POST", at("plans", id, "apply"), read=same, waits_s=600.0)
+
+
+def clone_of(own: CloneOptions, id: str, file: Path, key: str | None) -> Call[dict[str, Any]]:
+    """A file with the content and options of a campaign."""
+    return campaign_of_file(own, file, key, at("campaigns", id, "clone"))
+
+
+def campaign_of_file(
+    campaign: Campaign | CloneOptions, file: Path, key: str | None, path: str = CAMPAIGNS
+) -> Call[dict[str, Any]]:
+    """A campaign of a CSV, XLSX or JSON lines file; with another ``path`` its plan, or a clone."""
     return call(
         "POST",
-        at("campaigns"),
+        path,
         cast("Mapping[str, Any]", campaign),
         read=same,
         key=key,
         file=file,
         waits_s=600.0,
     )
+
+
+def report(id: str) -> Call[str]:
+    """The report of a campaign: a page, where all else is JSON."""
+    return replace(call("GET", at("campaigns", id, "report"), read=str, waits_s=600.0), is_text=True)
 
 
 #: A stream says at least this often that it is alive, with a margin.
@@ -165,6 +196,8 @@ def judge(
             return Again(wait_s)
         raise _error_of(made, result)
     try:
+        if made.is_text:
+            return made.read(answered.body.decode())
         return made.read(json.loads(answered.body) if answered.body else None)
     except (ValueError, KeyError, TypeError) as error:
         raise ApiError(
@@ -185,8 +218,9 @@ def _error_of(made: Call[Any], result: Answered | Exception) -> ApiError:
     try:
         problem = json.loads(result.body)
         detail, code, errors = problem["detail"], problem["code"], problem.get("errors", ())
-    except (ValueError, KeyError, TypeError):
-        detail, code, errors = f"HTTP {result.status}", "http_error", ()
+        wait_seconds = problem.get("wait_seconds")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        detail, code, errors, wait_seconds = f"HTTP {result.status}", "http_error", (), None
     request_id = result.headers.get("x-request-id")
     if result.status >= 500:
         return ApiUnreachable(detail, request_id=request_id, idempotency_key=made.key)
@@ -195,6 +229,7 @@ def _error_of(made: Call[Any], result: Answered | Exception) -> ApiError:
         status=result.status,
         code=code,
         errors=errors,
+        wait_seconds=wait_seconds,
         request_id=request_id,
         idempotency_key=made.key,
     )

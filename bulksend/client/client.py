@@ -28,7 +28,14 @@ from bulksend.client.calls import (
 from bulksend.client.connection import Address, request_of
 from bulksend.client.event_stream import StreamReader
 from bulksend.client.retries import Retries
-from bulksend.client.shapes import Campaign, CampaignChanges, EventFilters, Message, MessageFilters
+from bulksend.client.shapes import (
+    Campaign,
+    CampaignChanges,
+    CloneOptions,
+    EventFilters,
+    Message,
+    MessageFilters,
+)
 
 T = TypeVar("T")
 
@@ -119,6 +126,43 @@ class Client:
     ) -> dict[str, Any]:
         """Send a campaign of a CSV, XLSX or JSON lines file of any size."""
         return self._do(calls.campaign_of_file(campaign, Path(file), idempotency_key))
+
+    def plan_campaign(
+        self,
+        people: Path | str | Sequence[Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        **campaign: Unpack[Campaign],
+    ) -> dict[str, Any]:
+        """What a campaign of a file, or of rows, would do, frozen as a plan. Nothing is sent."""
+        return self._do(calls.plan_of(campaign, people, idempotency_key))
+
+    def plan(self, id: str) -> dict[str, Any]:
+        """One plan."""
+        return self._do(call("GET", at("plans", id), read=same))
+
+    def apply_plan(self, id: str) -> dict[str, Any]:
+        """Send exactly what a plan says. A repeated call sends nothing twice; ApiRefused if anything changed."""
+        return self._do(calls.apply_plan(id))
+
+    def clone_campaign(
+        self,
+        id: str,
+        file: Path | str,
+        *,
+        idempotency_key: str | None = None,
+        **own: Unpack[CloneOptions],
+    ) -> dict[str, Any]:
+        """Send a file with the sender, kind, content and options of a campaign."""
+        return self._do(calls.clone_of(own, id, Path(file), idempotency_key))
+
+    def breakdown(self, id: str) -> dict[str, Any]:
+        """How far the messages of a campaign came, by country, hour and reason; it takes some seconds a million."""
+        return self._do(call("GET", at("campaigns", id, "breakdown"), read=same, waits_s=600.0))
+
+    def report(self, id: str) -> str:
+        """The same as one HTML page with charts."""
+        return self._do(calls.report(id))
 
     def campaign(self, id: str) -> dict[str, Any]:
         """One campaign, by id or name, with its counts and its progress."""

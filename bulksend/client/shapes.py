@@ -23,17 +23,14 @@ class Message(TypedDict, total=False):
     local_time: str
     timezone: str
     key: str
+    purpose: str
     wait_seconds: float
 
 
-class Campaign(TypedDict, total=False):
-    """The options of a campaign: those of ``bulksend send``."""
+class CloneOptions(TypedDict, total=False):
+    """What a clone of a campaign may have of its own: the options of ``bulksend send``."""
 
     name: str
-    sender: Required[str]
-    kind: Required[str]
-    type: Required[str]
-    content: Required[Mapping[str, Any]]
     key: str
     send_at: Instant
     local_time: str
@@ -55,6 +52,15 @@ class Campaign(TypedDict, total=False):
     max_failed: str
     weight: int
     dry_run: bool
+
+
+class Campaign(CloneOptions, total=False):
+    """A campaign: what is sent, and its options."""
+
+    sender: Required[str]
+    kind: Required[str]
+    type: Required[str]
+    content: Required[Mapping[str, Any]]
 
 
 class CampaignChanges(TypedDict, total=False):

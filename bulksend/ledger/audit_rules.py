@@ -37,6 +37,9 @@ _ROUNDED = f"""FROM attempts a WHERE a.message_pk = m.id
              AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))"""
 
 
+#: A campaign that was continued has other rows as well.
+_PLANNED = """plans p JOIN campaigns c ON c.id = p.campaign_id
+    WHERE {c} AND c.source_hash = p.source_hash AND c.intake_done_at IS NOT NULL"""
 _ENDED_AT_DIFFERS = f"((m.ended_at IS NULL) <> (m.status IN {_MOVING}))"
 _ENDED_CODE = "(m.kind = 'otp' AND m.ended_at IS NOT NULL)"
 _LEFT_BEHIND = f"({_ENDED_CODE} AND m.payload IS NOT NULL)"
@@ -142,6 +145,14 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
              ON t.campaign_id = c.id
            WHERE {c} AND c.refused <> COALESCE(t.n, 0)""",
     ),
+    OfCampaigns(
+        "plans kept",
+        "a campaign that a plan became has the plan's rows, and no message more than the plan said",
+        f"SELECT count(*) FROM {_PLANNED}",
+        f"""SELECT CAST(c.id AS text) || ': ' || c.rows_read || ' rows and ' || c.messages || ' messages, the plan: '
+                   || p.rows_planned || ' and ' || p.messages_planned AS offender
+            FROM {_PLANNED} AND (c.rows_read <> p.rows_planned OR c.messages > p.messages_planned)""",
+    ),
     OfMessages(
         "one ending",
         "a message has an end time exactly if it has ended",
@@ -223,6 +234,17 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         concerns=_ENDED_CODE,
         suspect=_LEFT_BEHIND,
         breach=_LEFT_BEHIND,
+    ),
+    OfMessages(
+        "superseded by a newer",
+        "a superseded code has a newer one for the same purpose that was POSTed",
+        concerns="m.status = 'superseded'",
+        suspect="m.status = 'superseded'",
+        breach="""(m.status = 'superseded' AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.id = m.superseded_by
+            AND COALESCE(n.first_due_at, n.queued_at) >= COALESCE(m.first_due_at, m.queued_at) AND n.id <> m.id
+            AND n.kind = 'otp' AND m.kind = 'otp' AND n.attempts > 0
+            AND COALESCE(n.purpose, n.sender) = COALESCE(m.purpose, m.sender)))""",
+        told="': no newer code was sent in its place'",
     ),
     OfCampaigns(
         "lapsed leases rescued",

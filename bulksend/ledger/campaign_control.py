@@ -1,4 +1,4 @@
-"""What a person does to the messages of a whole campaign: cancel them, or retry those that failed."""
+"""What a person does to the messages of a whole campaign: cancel them. A retry is in ``campaign_retry``."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Text, TextClause, cast, select, text, update
 
 from bulksend.errors import WrongState
 from bulksend.ledger import counters, operator_log
-from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, reopen, status_counts
-from bulksend.ledger.clock import current_ms, read_clock
-from bulksend.ledger.database import Database, among, prefer_indexes, set_statement_timeout
-from bulksend.ledger.endings import NEVER_TAKEN, end_unsent
+from bulksend.ledger.campaigns import NOT_STARTED, Campaign, get, status_counts
+from bulksend.ledger.clock import current_ms
+from bulksend.ledger.database import Database, prefer_indexes
+from bulksend.ledger.endings import end_unsent
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
-from bulksend.messaging.states import WAITING, CampaignStatus, Kind, Status
+from bulksend.messaging.states import WAITING, CampaignStatus, Status
 
 #: The most messages that ``cancel`` itself ends, and the most of one transaction. The relay ends the rest.
 CANCELLED_AT_ONCE, CANCEL_CHUNK = 20_000, 2_000
-#: The most messages that one transaction of a retry queues.
-RETRIED_AT_ONCE = 10_000
 
 
 def check_allowed(campaign: Campaign, act: str) -> None:
@@ -169,100 +167,3 @@ def _end_matching(
         .with_for_update(skip_locked=True)
     )
     return end_unsent(tx, found.scalars().all(), Status.CANCELLED, "campaign cancelled", of=of)
-
-
-def check_retry(campaign: Campaign) -> None:
-    """Raises WrongState for a cancelled campaign and for one of direct sends."""
-    check_allowed(campaign, "retry")
-    if campaign.status is CampaignStatus.CANCELLED:
-        raise WrongState(
-            f"campaign {campaign.id} is cancelled: its messages are not sent any more. `bulksend send FILE … "
-            f"--continue {campaign.id}` sends to the recipients who got none, in a new campaign"
-        )
-
-
-def _is_retried() -> list[ColumnElement[bool] | TextClause]:
-    """The messages of a campaign that ``retry_failed`` queues again."""
-    return [
-        messages.c.status == Status.FAILED.value,
-        messages.c.kind != Kind.OTP.value,
-        messages.c.payload.is_not(None),
-        or_(messages.c.expires_at.is_(None), messages.c.expires_at > current_ms()),
-        text(NEVER_TAKEN),
-    ]
-
-
-def count_retried(tx: Connection, id: str) -> int:
-    """How many messages ``retry_failed`` would queue again."""
-    set_statement_timeout(tx, 0)
-    found = select(func.count()).select_from(messages).where(messages.c.campaign_id == id, *_is_retried())
-    return int(tx.execute(found).scalar_one())
-
-
-def retry_failed(database: Database, id: str, *, actor: str, why: str, at_once: int = RETRIED_AT_ONCE) -> int:
-    """Queue again the messages that failed and that the vendor never took; returns how many.
-
-    Each transaction queues up to ``at_once``, on record, so that workers do not wait long for it; a repetition queues
-    what a crash left. One that fails again meanwhile is left alone. Those that a person resolved as failed are queued
-    too. OTP is not: its content was wiped, an old code is useless. Raises WrongState for a cancelled campaign and for
-    one of direct sends.
-    """
-    with database.read() as tx:
-        began = read_clock(tx)
-    total, last = 0, ""
-    while True:
-
-        def work(tx: Connection, after: str = last) -> tuple[int, str]:
-            return retry_some(tx, id, after=after, ended_by=began, limit=at_once, actor=actor, why=why)
-
-        count, last = database.retrying(work)
-        total += count
-        if not last:
-            return total
-
-
-def retry_some(
-    tx: Connection, id: str, *, after: str, ended_by: int, limit: int, actor: str, why: str
-) -> tuple[int, str]:
-    """One transaction of ``retry_failed``: returns how many, and the last id, "" at the end. Raises WrongState."""
-    campaign = get(tx, id)
-    check_retry(campaign)
-    set_statement_timeout(tx, 0)
-    wanted = [messages.c.campaign_id == id, *_is_retried(), messages.c.ended_at <= ended_by]
-    if after:
-        wanted.append(messages.c.id > after)
-    found = select(cast(messages.c.id, Text)).where(*wanted).order_by(messages.c.id).limit(limit)
-    ids = tx.execute(found).scalars().all()
-    if not ids:
-        return 0, ""
-    count = tx.execute(
-        update(messages)
-        # The conditions again: an answer or a receipt may have come meanwhile. Not the campaign, by which PostgreSQL
-        # with outdated statistics would find the rows.
-        .where(among(tx, messages.c.id, ids), *_is_retried())
-        .values(
-            status=Status.QUEUED.value,
-            tries=0,
-            waits=0,
-            strikes=0,
-            ended_at=None,
-            error=None,
-            owner=None,
-            due_at=current_ms(),
-            gate=None,
-            gate_until=None,
-        )
-    ).rowcount
-    if count:
-        reopen(tx, [id])
-        operator_log.record(
-            tx,
-            actor=actor,
-            act=f"retry {count} failed",
-            scope="campaign",
-            subject=id,
-            why=why,
-            before={"status": campaign.status},
-            after={"status": get(tx, id).status},
-        )
-    return count, ids[-1] if len(ids) == limit else ""

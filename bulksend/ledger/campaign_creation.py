@@ -15,6 +15,7 @@ from bulksend.ledger.campaigns import (
     ACTIVE,
     DIRECT_PREFIX,
     NOT_STARTED,
+    TEST_PREFIX,
     Campaign,
     CampaignOptions,
     by_key,
@@ -233,11 +234,11 @@ class Rivals:
         return [each for each in alike if each.id != campaign_id and each.id not in self.seen]
 
 
-def standing_campaign(tx: Connection, kind: Kind) -> Campaign:
-    """The campaign that the direct sends of a kind belong to; it is always running."""
+def standing_campaign(tx: Connection, kind: Kind, *, test: bool = False) -> Campaign:
+    """The campaign that the direct sends of a kind belong to, or its test sends; it is always running."""
     new = NewCampaign(
-        key=DIRECT_PREFIX + kind.value,
-        name=f"single {kind.value} sends",
+        key=(TEST_PREFIX if test else DIRECT_PREFIX) + kind.value,
+        name=f"{'test' if test else 'single'} {kind.value} sends",
         kind=kind,
         sender="",
         type="",

@@ -210,7 +210,12 @@ def _move(tx: Connection, campaign: Campaign, which: ColumnElement[bool], limit:
     return tx.execute(
         update(messages)
         .where(messages.c.id.in_(wanted))
-        .values(due_at=campaign.due_at, expires_at=messages.c.expires_at + by, gate=None)
+        .values(
+            due_at=campaign.due_at,
+            expires_at=messages.c.expires_at + by,
+            first_due_at=messages.c.first_due_at + by,
+            gate=None,
+        )
     ).rowcount
 
 

@@ -15,6 +15,7 @@ from bulksend.ledger.database import among
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
 from bulksend.messaging.canary import CanaryState
+from bulksend.messaging.finish_forecast import OtherCampaign
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Kind, OnUnknown, Status
 from bulksend.messaging.units import NEVER_MS
 
@@ -24,6 +25,8 @@ ACTIVE = (CampaignStatus.INTAKE, CampaignStatus.RUNNING)
 NOT_STARTED = WAITING | {Status.CLAIMED}
 #: Begins the key of the standing campaign of a kind.
 DIRECT_PREFIX = "direct:"
+#: Begins the key of the standing campaign of the test sends of a kind.
+TEST_PREFIX = DIRECT_PREFIX + "test:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,10 @@ class Campaign(CampaignOptions):
     timezone: str | None
     moved_from: int | None = None
     """Its due time before, while messages of it still have it."""
+    retry_until: int | None = None
+    """Its messages that failed until then are being queued again."""
+    retry_after: str | None = None
+    """The last message that the retry looked at."""
     local_time: str | None = None
     """When its messages are due by the recipients' clocks (``09:00``); None: at ``due_at``."""
     canary_state: CanaryState | None = None
@@ -87,6 +94,11 @@ class Campaign(CampaignOptions):
     def is_direct(self) -> bool:
         """Whether it is the standing campaign of the direct sends of a kind."""
         return self.key.startswith(DIRECT_PREFIX)
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is the standing campaign of test sends."""
+        return self.key.startswith(TEST_PREFIX)
 
 
 def by_key(tx: Connection, key: str) -> Campaign | None:
@@ -178,6 +190,17 @@ def open_ones(tx: Connection) -> list[Campaign]:
     return read_all(tx, select(campaigns).where(c.status.in_(statuses), c.key.not_like(DIRECT_PREFIX + "%")))
 
 
+def beside(tx: Connection, sender: str, *, without: str | None = None) -> list[OtherCampaign]:
+    """What the active campaigns of a sender have left, for the forecast of another one, ``without``."""
+    is_active = campaigns.c.status.in_([status.value for status in ACTIVE])
+    query = select(campaigns).where(is_active, campaigns.c.sender == sender).order_by(campaigns.c.id)
+    found = [each for each in read_all(tx, query) if each.id != without]
+    counts = counters.of(tx, [each.id for each in found])
+    moving = WAITING | HELD
+    left = {id: sum(n for status, n in of.statuses.items() if status in moving) for id, of in counts.items()}
+    return [OtherCampaign(each.kind, left[each.id], each.rate, each.due_at) for each in found]
+
+
 def status_counts(tx: Connection, id: str) -> dict[str, int]:
     """How many messages of a campaign are in each status; without the statuses that none is in."""
     return counters.of(tx, [id])[id].statuses
@@ -222,6 +245,7 @@ def finish_ended(tx: Connection) -> list[str]:
         .where(
             campaigns.c.status == CampaignStatus.RUNNING.value,
             campaigns.c.key.not_like(DIRECT_PREFIX + "%"),
+            campaigns.c.retry_until.is_(None),
             counters.messages_in(WAITING | HELD) == 0,
         )
         .values(status=CampaignStatus.FINISHED.value, ended_at=current_ms())

@@ -42,6 +42,7 @@ class DirectSend(NamedTuple):
     lives_ms: int | None
     timezone: str | None = None
     in_quiet_hours: bool = False
+    purpose: str | None = None
 
     def message(self, now: int) -> NewMessage:
         """The message to store, when the ledger's clock says ``now``."""
@@ -58,6 +59,7 @@ class DirectSend(NamedTuple):
             due_at=due_at,
             expires_at=None if self.lives_ms is None else due_at + self.lives_ms,
             in_quiet_hours=self.in_quiet_hours,
+            purpose=self.purpose,
         )
 
 
@@ -89,8 +91,17 @@ class DueTimePassed:
     now: int
 
 
+@dataclass(frozen=True, slots=True)
+class WouldBeLate:
+    """A code would wait for longer than it lives; nothing is stored. ``wait_ms`` None: until a pause ends."""
+
+    wait_ms: int | None
+
+
 #: The result of a direct send.
-DirectResult = Stored | KeyConflict | AlreadyExpired | DueTimePassed
+DirectResult = Stored | KeyConflict | AlreadyExpired | DueTimePassed | WouldBeLate
+#: Why a one-time code would be late, by the forecast; None where it is in time.
+Late = Callable[[DirectSend], WouldBeLate | None]
 
 
 class SendRequest(NamedTuple):
@@ -109,6 +120,7 @@ def store(
     *,
     cipher: Cipher,
     encrypts: EncryptionPolicy = encrypt_otp_only,
+    late: Late = lambda _: None,
 ) -> list[list[DirectResult] | None]:
     """Store all of them in one transaction; returns the results of each request, in the order of its messages.
 
@@ -116,7 +128,7 @@ def store(
     LedgerUnreachable; they may be stored or not then.
     """
     lanes = [
-        _Lane(campaigns[kind], kind, requests)
+        _Lane(campaigns[kind], kind, requests, late)
         for kind in dict.fromkeys(k for r in requests for k, _ in r.sends)
     ]
     claims = {n: request.claim for n, request in enumerate(requests) if request.claim is not None}
@@ -166,13 +178,14 @@ def _by_request(
 class _Lane:
     """The messages of one kind, and the number of the request that each belongs to."""
 
-    def __init__(self, campaign: Campaign, kind: Kind, requests: Sequence[SendRequest]) -> None:
+    def __init__(self, campaign: Campaign, kind: Kind, requests: Sequence[SendRequest], late: Late) -> None:
         self.kind = kind
         self._campaign = campaign
         mine = [(n, send) for n, request in enumerate(requests) for k, send in request.sends if k is kind]
         self._numbers = [n for n, _ in mine]
         self._sends = [send for _, send in mine]
         self._rows: list[message_rows.MessageRow] = []
+        self._late = [late(send) if kind is Kind.OTP else None for send in self._sends]
 
     def expected(
         self, tx: Connection, now: int, cipher: Cipher, encrypts: EncryptionPolicy
@@ -184,18 +197,15 @@ class _Lane:
             prepared = message_rows.prepare(self._campaign, planned, cipher, encrypts)
             self._rows = message_rows.message_rows(tx, self._campaign, prepared, cipher, now)
         return [
-            _refusal(row, send) or Stored(row.id, Status(row.status), repeated=False)
-            for row, send in zip(self._rows, self._sends, strict=True)
+            _refusal(row, send) or late or Stored(row.id, Status(row.status), repeated=False)
+            for row, send, late in zip(self._rows, self._sends, self._late, strict=True)
         ]
 
     def store(self, tx: Connection, taken: Collection[int], cipher: Cipher) -> list[DirectResult]:
         """Store those of the requests that are not ``taken``; their results."""
-        if not taken:
-            return _store(tx, self._campaign, self._rows, self._sends, cipher)
         live = [n not in taken for n in self._numbers]
-        return _store(
-            tx, self._campaign, list(compress(self._rows, live)), list(compress(self._sends, live)), cipher
-        )
+        rows, sends = list(compress(self._rows, live)), list(compress(self._sends, live))
+        return _store(tx, self._campaign, rows, sends, list(compress(self._late, live)), cipher)
 
 
 def _store(
@@ -203,9 +213,10 @@ def _store(
     campaign: Campaign,
     rows: Sequence[message_rows.MessageRow],
     sends: Sequence[DirectSend],
+    late: Sequence[WouldBeLate | None],
     cipher: Cipher,
 ) -> list[DirectResult]:
-    refusals = [_refusal(row, send) for row, send in zip(rows, sends, strict=True)]
+    refusals = [_refusal(row, send) or delay for row, send, delay in zip(rows, sends, late, strict=True)]
     in_time = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
     stored = _insert(tx, campaign, in_time)
     earlier = _earlier_sends(tx, campaign, [row.key for row in rows if row.id not in stored])
@@ -253,7 +264,8 @@ def _earlier_sends(tx: Connection, campaign: Campaign, keys: Sequence[str]) -> d
 
 _COLUMNS = {
     name: {"row": "bigint", "payload": "bytea", "fingerprint": "bytea", "due_at": "bigint", "expires_at": "bigint",
-           "queued_at": "bigint", "ended_at": "bigint", "id": "uuid", "campaign_id": "uuid"}.get(name, "text")
+           "queued_at": "bigint", "ended_at": "bigint",
+           "first_due_at": "bigint", "id": "uuid", "campaign_id": "uuid"}.get(name, "text")
     for name in message_rows.COLUMNS
 }  # fmt: skip
 #: Rows in the order of their keys, so that two transactions with the same keys do not deadlock.

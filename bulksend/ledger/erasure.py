@@ -49,6 +49,7 @@ from bulksend.ledger.schema import (
     inbound_messages,
     messages,
     metadata,
+    plans,
     receipts,
 )
 from bulksend.ledger.schema import suppressions as suppressed
@@ -135,6 +136,7 @@ def erase_rows(tx: Connection, person: Person, cipher: Cipher) -> ErasedRows:
         .where(acts.c.scope == "suppression", acts.c.subject.in_(person.traces.forms))
         .values(subject=person.hash)
     ).rowcount
+    tx.execute(update(plans).where(plans.c.samples.is_not(None)).values(samples=None))
     return ErasedRows(ids, counts)
 
 

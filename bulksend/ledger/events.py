@@ -25,7 +25,8 @@ UNDELIVERED = "message.undelivered"
 #: Of messages and campaigns; the last line by ``add``.
 TYPES = (
     *("message.accepted", "message.delivered", "message.read", "message.failed", "message.expired"),
-    *("message.suppressed", "message.cancelled", "message.unknown", "message.resolved", UNDELIVERED),
+    *("message.suppressed", "message.cancelled", "message.superseded", "message.unknown", "message.resolved"),
+    UNDELIVERED,
     *("campaign.started", "campaign.paused", "campaign.resumed", "campaign.finished"),
     *("campaign.reopened", "campaign.cancelled"),
     *("sender.changed", "template.changed", "webhook.disabled"),

@@ -142,7 +142,7 @@ def _by_people(exclusions: Exclusions, before: Sequence[_Before]) -> str | None:
 
 def _is_of(people: PeopleOf, before: Sequence[_Before]) -> bool:
     of = [each.unsent for each in before if each.campaign == people.campaign]
-    return bool(of) and all(of) is people.undelivered
+    return bool(of) and all(of) is people.unsent
 
 
 def _before(

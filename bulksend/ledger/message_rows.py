@@ -42,6 +42,8 @@ class NewMessage(NamedTuple):
     expires_at: int | None
     consent: Consent | None = None
     in_quiet_hours: bool = False
+    purpose: str | None = None
+    """What a one-time code is for; None: its sender stands for it."""
 
 
 EncryptionPolicy = Callable[[Kind], bool]
@@ -103,6 +105,8 @@ class MessageRow(NamedTuple):
     queued_at: int
     ended_at: int | None
     gate: str | None
+    purpose: str | None
+    first_due_at: int | None
 
 
 COLUMNS = MessageRow._fields
@@ -142,7 +146,9 @@ def message_rows(
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)
     for n, (id, (message, payload, fingerprint)) in enumerate(zip(ids, prepared, strict=True)):
-        row, key, _, recipient, sender, type, body, _, due_at, expires_at, _, in_quiet_hours = message
+        row, key, _, recipient, sender, type, body, _, due_at, expires_at, _, in_quiet_hours, purpose = (
+            message
+        )
         reason = reasons.get(recipient) if reasons else None
         why = left_out.get(n) if reason is None else suppressions.why(reason)
         if why is None:
@@ -155,9 +161,10 @@ def message_rows(
             payload = None
         elif payload is None:
             payload = cipher.encrypt(body, id)
+        first_due_at = due_at if due_at > now and campaign.kind is Kind.OTP else None
         rows.append(
             MessageRow(id, campaign_id, key, row, kind, sender, recipient, type, payload, fingerprint,
-                 status, due_at, expires_at, error, now, ended_at, gate)
+                 status, due_at, expires_at, error, now, ended_at, gate, purpose, first_due_at)
         )  # fmt: skip
     return rows
 
@@ -204,5 +211,7 @@ def _line(row: MessageRow) -> str:
         f"{row.id}\t{row.campaign_id}\t{key}\t{row.row}\t{row.kind}\t{row.sender}\t{row.recipient}\t{row.type}\t"
         f"{NULL if row.payload is None else blob(row.payload)}\t{blob(row.fingerprint)}\t{row.status}\t{row.due_at}\t"
         f"{NULL if row.expires_at is None else row.expires_at}\t{NULL if row.error is None else cell(row.error)}\t"
-        f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t{row.gate or NULL}\t0\t0\t0\t0\n"
+        f"{row.queued_at}\t{NULL if row.ended_at is None else row.ended_at}\t{row.gate or NULL}\t"
+        f"{NULL if row.purpose is None else cell(row.purpose)}\t"
+        f"{NULL if row.first_due_at is None else row.first_due_at}\t0\t0\t0\t0\n"
     )

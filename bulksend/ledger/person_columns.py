@@ -29,7 +29,8 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         VENDOR_ID="message_id request_id",
         SAID="error",
         NOTHING="id campaign_id row kind sender type status due_at expires_at owner attempt_id attempts tries waits "
-        "strikes gate gate_until ret_code queued_at sent_at accepted_at delivered_at read_at ended_at undelivered_at",
+        "strikes gate gate_until ret_code purpose first_due_at superseded_by queued_at sent_at accepted_at "
+        "delivered_at read_at ended_at undelivered_at",
     ),
     "attempts": _table(
         VENDOR_ID="message_id request_id",
@@ -62,13 +63,22 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         TEXT="name content source_name pause_why",
         NOTHING="id kind status sender type source_hash due_at ttl_ms rate on_unknown created_at created_by "
         "intake_done_at paused_at ended_at rows_read messages duplicates suppressed refused timezone moved_from "
-        "exclusions local_time canary canary_state held_after max_failed weight",
+        "exclusions local_time canary canary_state held_after max_failed weight "
+        "retry_until retry_after",
+    ),
+    # Samples are rendered messages. Those of all plans are deleted, as they only show how a message looks.
+    "plans": _table(
+        CONTENT="samples",
+        KEY="campaign_key",
+        TEXT="facts outlook options file",
+        NOTHING="id hash source_hash posted rows_planned messages_planned request_key created_at created_by expires_at "
+        "campaign_id applied_at applied_by",
     ),
     "campaign_counts": _table(NOTHING="campaign_id status part messages attempts"),
     "campaign_minutes": _table(NOTHING="campaign_id minute statuses attempts"),
     "stats_hourly": _table(
         NOTHING="hour kind sender country code accepted delivered read failed unknown expired suppressed cancelled "
-        "attempts answered latency_ms delivery_timed delivery_ms"
+        "superseded attempts answered latency_ms delivery_timed delivery_ms"
     ),
     "events": _table(TEXT="data", NOTHING="id seq count type at campaign_id items"),
     "webhook_endpoints": _table(

@@ -137,6 +137,19 @@ def stop_intakes(tx: Connection, *, actor: str, why: str) -> tuple[list[str], in
     return ids, refused
 
 
+def end_retries(tx: Connection, *, actor: str, why: str) -> list[str]:
+    """End retries that were under way: what they had not reached may have been sent since. Returns the campaigns."""
+    ended = tx.execute(
+        update(campaigns)
+        .where(campaigns.c.retry_until.is_not(None))
+        .values(retry_until=None, retry_after=None)
+        .returning(campaigns.c.id)
+    ).scalars()
+    ids = sorted(map(str, ended))
+    operator_log.record_many(tx, ids, actor=actor, act="end retry", scope="campaign", why=why)
+    return ids
+
+
 def _candidates() -> Any:
     return select(messages.c.id, messages.c.attempts, messages.c.sender, messages.c.expires_at)
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     case,
+    exists,
     literal,
     or_,
     select,
@@ -27,7 +28,8 @@ from bulksend.ledger import counters
 from bulksend.ledger.campaigns import DIRECT_PREFIX
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.ids import NEAR_MS, instant_of, is_id, lowest_at
-from bulksend.ledger.schema import attempts, campaigns, installation, messages
+from bulksend.ledger.schema import attempts, campaigns, installation, messages, receipts
+from bulksend.messaging.audience import Audience
 from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import Status
@@ -67,6 +69,8 @@ COLUMNS = [
         "delivered_at",
         "read_at",
         "ended_at",
+        "purpose",
+        "superseded_by",
     )
 ]
 
@@ -289,12 +293,48 @@ def export(
 ) -> Iterator[RowMapping]:
     """Every message of a campaign in the order of intake; memory stays flat. With ``payloads`` they are included."""
     columns = [*COLUMNS, messages.c.payload] if payloads else COLUMNS
-    prefer_indexes(tx)
-    after = lowest_at(0)
+    after = None
     while True:
-        ids = _page_of_campaign(campaign_id, list(Status), [messages.c.id > after], page, newest_first=False)
-        rows = _by_ids(tx, columns, [str(id) for (id,) in tx.execute(ids)])
+        rows = _next_of_campaign(tx, campaign_id, columns, list(Status), [], after, page)
         yield from rows
         if len(rows) < page:
             return
         after = str(rows[-1]["id"])
+
+
+def audience(
+    tx: Connection, campaign_id: str, of: Audience, *, after: str | None = None, limit: int = 5000
+) -> list[RowMapping]:
+    """A page of the messages whose people are an audience of a campaign, in the order of intake.
+
+    ``after`` is the last id of the page before. With ``id``, ``row``, ``key``, ``recipient`` and ``payload``.
+    """
+    columns = [messages.c[name] for name in ("id", "row", "key", "recipient", "payload")]
+    narrowed = [] if of.code is None else [_failed_with(of.code)]
+    return _next_of_campaign(tx, campaign_id, columns, sorted(of.statuses), narrowed, after, limit)
+
+
+def _failed_with(code: int) -> ColumnElement[bool]:
+    """Whether the answer to the newest attempt, or a receipt, has the code."""
+    newest = select(attempts.c.id).where(
+        attempts.c.id == messages.c.attempt_id, attempts.c.whatsapp_code == code
+    )
+    receipt = select(receipts.c.id).where(
+        receipts.c.message_pk == messages.c.id, receipts.c.status == "failed", receipts.c.code == str(code)
+    )
+    return or_(messages.c.ret_code == code, exists(newest), exists(receipt))
+
+
+def _next_of_campaign(
+    tx: Connection,
+    campaign_id: str,
+    columns: Sequence[Column[Any]],
+    statuses: Sequence[str],
+    conditions: Sequence[ColumnElement[bool]],
+    after: str | None,
+    limit: int,
+) -> list[RowMapping]:
+    prefer_indexes(tx)
+    newer = messages.c.id > (after or lowest_at(0))
+    ids = _page_of_campaign(campaign_id, statuses, [newer, *conditions], limit, newest_first=False)
+    return _by_ids(tx, columns, [str(id) for (id,) in tx.execute(ids)])

@@ -122,6 +122,16 @@ def by_phones(tx: Connection, phones: Iterable[str]) -> dict[str, Sender]:
     return {row["phone"]: Sender(**row) for row in rows}
 
 
+def reached(tx: Connection, phone: str, day_ms: int = 86_400_000) -> int:
+    """How many people a sender has written to in the last 24 h."""
+    query = (
+        select(func.count(func.distinct(messages.c.recipient)))
+        .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
+        .where(attempts.c.sender == phone, attempts.c.started_at > current_ms() - day_ms)
+    )
+    return int(tx.execute(query).scalar_one())
+
+
 def recent_recipients(tx: Connection, day_ms: int = 86_400_000) -> dict[str, list[tuple[str, int]]]:
     """The recipients of the last 24 h of each sender with a quota: (recipient, time of the last attempt)."""
     return {

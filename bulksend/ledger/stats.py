@@ -28,7 +28,7 @@ DIMENSIONS = ("hour", "kind", "sender", "country", "code")
 #: Messages that entered these statuses.
 ENTERED = (
     *(Status.ACCEPTED, Status.DELIVERED, Status.READ, Status.FAILED, Status.UNKNOWN),
-    *(Status.EXPIRED, Status.SUPPRESSED, Status.CANCELLED),
+    *(Status.EXPIRED, Status.SUPPRESSED, Status.CANCELLED, Status.SUPERSEDED),
 )
 #: Counts and sums; the mean latency of a POST is ``latency_ms`` by ``answered``, the mean delay of a delivery
 #: ``delivery_ms`` by ``delivery_timed``.

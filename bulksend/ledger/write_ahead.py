@@ -7,22 +7,22 @@ answer was lost.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import exclusions, suppressions
+from bulksend.ledger import exclusions, superseding, suppressions
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
-from bulksend.ledger.clock import now_sql
+from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.endings import listed
 from bulksend.ledger.person_keys import person_key
 from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
 from bulksend.messaging.exclusions import Cap
 from bulksend.messaging.number_forms import number_forms
-from bulksend.messaging.states import SENT, Status
+from bulksend.messaging.states import SENT, Kind, Status
 
 _ATTEMPT = {"id": "uuid", "attempt_id": "uuid"}
 
@@ -44,7 +44,10 @@ class Opened:
     suppressed: list[str]
     cancelled: list[str]
     held: list[str]
-    """Released because the campaign, sender or account is paused."""
+    """Released because the campaign, sender or account is paused, or because a newer code waits."""
+    superseded: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+    """Newer codes that wait, of held ones: theirs is the turn that the older ones do not take."""
 
 
 # In all these statements ``IS TRUE`` keeps PostgreSQL from the index of owners, by which it would compare every message
@@ -83,8 +86,8 @@ def open_attempts(
 ) -> Opened:
     """Check and open attempts in one transaction: those returned as open may be POSTed.
 
-    Expiry, cancellation, suppression, the cap of its campaign in ``caps`` and pauses are checked again, by the ledger's
-    clock.
+    Expiry, cancellation, suppression, the cap of its campaign in ``caps``, newer codes and pauses are checked again, by
+    the ledger's clock.
     """
     blocked = _blocked(tx, openings, account, caps)
     for id in _open_already(tx, [o for o in openings if o.message.id in blocked]):
@@ -92,19 +95,38 @@ def open_attempts(
     clear = [o for o in openings if o.message.id not in blocked]
     opened = _open(tx, clear, lease, worker)
     rest = [o for o in clear if o.attempt_id not in opened]
-    by_status: dict[Status, list[str]] = {Status.SUPPRESSED: [], Status.CANCELLED: [], Status.QUEUED: []}
-    for id, (status, _) in blocked.items():
-        by_status[status].append(id)
-    for status in (Status.SUPPRESSED, Status.CANCELLED):
-        end_claimed(tx, [(id, blocked[id][1]) for id in by_status[status]], status, lease)
-    release(tx, [Release(id, 0, blocked[id][1], None) for id in by_status[Status.QUEUED]], lease=lease)
+    by_status: dict[Status, list[str]] = {status: [] for status in (*_ENDINGS, Status.QUEUED)}
+    for id, block in blocked.items():
+        by_status[block.status].append(id)
+    for status in _ENDINGS:
+        end_claimed(tx, [(id, blocked[id].why) for id in by_status[status]], status, lease)
+    superseding.mark_superseded(tx, [(id, blocked[id].newer or "") for id in by_status[Status.SUPERSEDED]])
+    expiries = {o.message.id: o.message.expires_at for o in openings}
+    release(
+        tx, _releases(tx, {id: blocked[id].why for id in by_status[Status.QUEUED]}, expiries), lease=lease
+    )
     return Opened(
         frozenset(opened),
         [*expire_claimed(tx, [o.message.id for o in rest], lease=lease), *_close_late(tx, rest, lease)],
         by_status[Status.SUPPRESSED],
         by_status[Status.CANCELLED],
         by_status[Status.QUEUED],
+        by_status[Status.SUPERSEDED],
+        [block.newer for block in blocked.values() if block.why == superseding.GATE and block.newer],
     )
+
+
+def _releases(tx: Connection, gates: Mapping[str, str], expiries: Mapping[str, int | None]) -> list[Release]:
+    """A pause lasts until it is resumed. A code that a newer one holds is due again when it is freed, or later."""
+    if superseding.GATE not in gates.values():
+        return [Release(id, 0, gate, None) for id, gate in gates.items()]
+    until = read_clock(tx) + superseding.HELD_MS
+    return [
+        Release(id, 0, gate, None)
+        if gate != superseding.GATE
+        else Release(id, again := min(until, expiries[id] or until), gate, again)
+        for id, gate in gates.items()
+    ]
 
 
 _OPEN_ALREADY = """
@@ -221,8 +243,22 @@ _SENT_TO = {
 }
 _CAPPED = {"id": "uuid", "form": "text", "most": "integer", "span_ms": "bigint"}
 
+#: And where some are one-time codes, those with a newer code.
+_NEWER = f"""UNION ALL SELECT 'newer', x.id, x.newer FROM ({superseding.NEWER}) AS x
+"""  # noqa: S608 - our own words
 
 _PHONES = {"phone": "text"}
+#: What a block ends a message as; any other block lets it wait.
+_ENDINGS = (Status.SUPPRESSED, Status.CANCELLED, Status.SUPERSEDED)
+
+
+class _Block(NamedTuple):
+    """The next status of a message that must not be sent now, and the reason or the name of the gate."""
+
+    status: Status
+    why: str
+    newer: str | None = None
+    """The newer code that was sent in its place, or goes first."""
 
 
 def _blockers(
@@ -230,7 +266,10 @@ def _blockers(
 ) -> tuple[str, dict[str, str]]:
     """The query for what may block these messages, and its parameters."""
     messages_of = [o.message for o in openings]
-    sql = _BLOCKERS.format(
+    codes = [(m.id, m.recipient) for m in messages_of if m.kind is Kind.OTP]
+    sql = (_BLOCKERS + _NEWER if codes else _BLOCKERS).format(
+        codes=table(tx, superseding.CODES, "codes"),
+        now=now_sql(tx),
         campaigns=table(tx, IDS, "campaigns"),
         senders=table(tx, _PHONES, "senders"),
         suppressing=suppressions.SUPPRESSING.format(
@@ -257,13 +296,15 @@ def _blockers(
             for form in number_forms(message.recipient)
         ]
         parameters |= bound(tx, _CAPPED, capped, "capped")
+    if codes:
+        parameters |= bound(tx, superseding.CODES, superseding.code_rows(codes), "codes")
     return sql, parameters | {"account": account}
 
 
 def _blocked(
     tx: Connection, openings: Sequence[Opening], account: str, caps: Mapping[str, Cap]
-) -> dict[str, tuple[Status, str]]:
-    """Messages that must not be sent now: id -> (its next status, the reason or the name of the gate)."""
+) -> dict[str, _Block]:
+    """Messages that must not be sent now, by id."""
     sql, parameters = _blockers(tx, openings, account, caps)
     rows = [(row.what, row.id, row.more) for row in tx.execute(statement(sql), parameters)]
     if not rows:
@@ -275,20 +316,26 @@ def _blocked(
     reasons = suppressions.SuppressionReasons(
         (row for row in rows if row[0] in suppressions.SCOPES), person_key(tx)
     )
-    blocked: dict[str, tuple[Status, str]] = {}
+    newer_codes = superseding.newer_codes((id, more) for what, id, more in rows if what == "newer")
+    blocked: dict[str, _Block] = {}
     for message in (opening.message for opening in openings):
         reason = reasons.reason(message.recipient, message.kind)
         status = campaign_status.get(message.campaign_id)
+        newer = newer_codes.get(message.id)
         if status == "cancelled":
-            blocked[message.id] = (Status.CANCELLED, "campaign cancelled")
+            blocked[message.id] = _Block(Status.CANCELLED, "campaign cancelled")
         elif reason is not None:
-            blocked[message.id] = (Status.SUPPRESSED, suppressions.why(reason))
+            blocked[message.id] = _Block(Status.SUPPRESSED, suppressions.why(reason))
         elif message.id in over_cap:
-            blocked[message.id] = (Status.SUPPRESSED, exclusions.cap_error(caps[message.campaign_id]))
+            blocked[message.id] = _Block(Status.SUPPRESSED, exclusions.cap_error(caps[message.campaign_id]))
+        elif newer is not None and newer.sent is not None:
+            blocked[message.id] = _Block(Status.SUPERSEDED, superseding.REASON, newer.sent)
         elif account_paused:
-            blocked[message.id] = (Status.QUEUED, "account_paused")
+            blocked[message.id] = _Block(Status.QUEUED, "account_paused")
         elif message.sender in paused_senders:
-            blocked[message.id] = (Status.QUEUED, "sender_paused")
+            blocked[message.id] = _Block(Status.QUEUED, "sender_paused")
         elif status is not None:
-            blocked[message.id] = (Status.QUEUED, "campaign_paused")
+            blocked[message.id] = _Block(Status.QUEUED, "campaign_paused")
+        elif newer is not None:
+            blocked[message.id] = _Block(Status.QUEUED, superseding.GATE, newer.waiting)
     return blocked

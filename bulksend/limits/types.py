@@ -35,6 +35,8 @@ class Gate(StrEnum):
     CANARY = "canary"
     """The ledger decides: the first messages of its campaign come first, and their receipts."""
     QUIET_HOURS = quiet_hours.GATE
+    NEWER_CODE = "newer_code"
+    """A newer one-time code for the same person and purpose waits, too. The ledger decides it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from bulksend.messaging.value_checks import HAS_REPLACEMENT_CHARACTER, REPLACEME
 
 #: The documented names of the recipients' column.
 ALIASES = ("to", "phone", "mobile", "msisdn", "number", "whatsapp")
-RESERVED = ("send_at", "ttl", "timezone", "key", "consent_source", "consent_at")
+RESERVED = ("send_at", "ttl", "timezone", "key", "consent_source", "consent_at", "purpose")
 #: Marks that copy and paste adds: soft hyphen, zero-width, bidi, variation selector, byte-order mark.
 INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe0e\ufe0f\ufeff\ufff9-\ufffb]"

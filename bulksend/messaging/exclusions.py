@@ -16,7 +16,7 @@ from bulksend.messaging.units import parse_duration_ms
 NO_CAP = "none"
 _CAP = re.compile(r"(\d{1,4})\s*/\s*(\S.*)", re.ASCII)
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-_UNDELIVERED = ":undelivered"
+_UNSENT = ":unsent"
 #: The most campaigns that one argument names.
 _MOST_NAMED = 20
 
@@ -57,22 +57,22 @@ def exceeds_cap(times: Iterable[int], at: int, cap: Cap) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PeopleOf:
-    """The people of another campaign, by its id or name: those it reaches, or with ``undelivered`` the others.
+    """The people of another campaign, by its id or name: those it reaches, or with ``unsent`` the others.
 
-    A campaign reaches those it has sent to, may have sent to, or will send to. ``undelivered`` are those who surely did
+    A campaign reaches those it has sent to, may have sent to, or will send to. ``unsent`` are those who surely did
     not get it: failed, expired, cancelled, suppressed.
     """
 
     campaign: str
-    undelivered: bool = False
+    unsent: bool = False
 
     def __str__(self) -> str:
         """As it is given."""
-        return self.campaign + (_UNDELIVERED if self.undelivered else "")
+        return self.campaign + (_UNSENT if self.unsent else "")
 
 
 def parse_people(texts: Sequence[str], *, field: str) -> tuple[PeopleOf, ...]:
-    """``CAMPAIGN`` or ``CAMPAIGN:undelivered``, each once; one text is one of them. Raises InvalidValue."""
+    """``CAMPAIGN`` or ``CAMPAIGN:unsent``, each once; one text is one of them. Raises InvalidValue."""
     found = dict.fromkeys(_people(text, field) for text in ([texts] if isinstance(texts, str) else texts))
     if len(found) > _MOST_NAMED:
         raise InvalidValue(field, f"{len(found)} campaigns", f"may be at most {_MOST_NAMED}")
@@ -81,13 +81,11 @@ def parse_people(texts: Sequence[str], *, field: str) -> tuple[PeopleOf, ...]:
 
 def _people(text: str, field: str) -> PeopleOf:
     name = text.strip()
-    undelivered = name.endswith(_UNDELIVERED)
-    name = name.removesuffix(_UNDELIVERED).strip()
+    unsent = name.endswith(_UNSENT)
+    name = name.removesuffix(_UNSENT).strip()
     if not name:
-        raise InvalidValue(
-            field, text[:40], f"names no campaign; write its id or name, or CAMPAIGN{_UNDELIVERED}"
-        )
-    return PeopleOf(name, undelivered)
+        raise InvalidValue(field, text[:40], f"names no campaign; write its id or name, or CAMPAIGN{_UNSENT}")
+    return PeopleOf(name, unsent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ class Exclusions:
         if self == Exclusions():
             return None
         cap = None if self.cap is None else [self.cap.most, self.cap.within_ms]
-        people = {name: [[of.campaign, of.undelivered] for of in getattr(self, name)] for name in _PEOPLE}
+        people = {name: [[of.campaign, of.unsent] for of in getattr(self, name)] for name in _PEOPLE}
         return json.dumps({"cap": cap, **people, "require_consent": self.require_consent}, sort_keys=True)
 
     @classmethod

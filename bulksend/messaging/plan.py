@@ -32,6 +32,7 @@ from bulksend.messaging.value_checks import (
 
 KEY_MAX = 200
 CONSENT_SOURCE_MAX = 200
+PURPOSE_MAX = 40
 #: The clock by which a consent was noted may be ahead of ours.
 _CLOCKS_APART_MS = 60_000
 
@@ -84,6 +85,8 @@ class PlannedMessage(NamedTuple):
     consent: Consent | None = None
     timezone: str | None = None
     in_quiet_hours: bool = False
+    purpose: str | None = None
+    """What a one-time code is for."""
 
 
 class RefusedRow(NamedTuple):
@@ -150,13 +153,14 @@ class Planner:
                         self.quality.inspect(name, text)
             facts.template.check(variables, otp=self._otp)
             consent = None if cell("consent_at") is cell("consent_source") is None else _consent(row, facts)
+            purpose = checked_purpose(cell("purpose")) if self._otp else None
             due_at_ms, expires_at_ms, is_moved = times
             if is_moved:
                 self.moved += 1
             in_quiet_hours = is_moved and cell("send_at") in _EMPTY
             return PlannedMessage(
-                *(number, to, _key(row, to), variables, due_at_ms, expires_at_ms),
-                *(consent, zone, in_quiet_hours),
+                *(number, to, _key(row, to, purpose), variables, due_at_ms, expires_at_ms),
+                *(consent, zone, in_quiet_hours, purpose),
             )
         except InvalidValue as error:
             return RefusedRow(number, error.field, error.value, error.why)
@@ -255,10 +259,30 @@ def _shown(text: str) -> str:
     return text if not text or _PLAINLY_TIME.fullmatch(text) else describe_length(text)
 
 
-def _key(row: Mapping[str, object], to: str) -> str:
+def _key(row: Mapping[str, object], to: str, purpose: str | None) -> str:
     value = row.get("key")
     key = None if value is None else as_text("key", value)
-    return canonical_number(to) if key is None else checked_key(key.strip())
+    return default_key(to, purpose) if key is None else checked_key(key.strip())
+
+
+def default_key(to: str, purpose: str | None) -> str:
+    """The key of a row without its own: the person, with the purpose of a code, as a person may get one for each."""
+    return canonical_number(to) if purpose is None else f"{canonical_number(to)}:{purpose}"
+
+
+def checked_purpose(value: object, field: str = "purpose") -> str | None:
+    """What a one-time code is for: a short word such as ``login``; None where it is empty. Raises InvalidValue."""
+    text = as_text(field, value)
+    if text is None:
+        return None
+    text = text.strip()
+    if len(text) > PURPOSE_MAX:
+        raise InvalidValue(
+            field, describe_length(text), f"may have at most {PURPOSE_MAX} characters; shorten it"
+        )
+    if not text.isprintable() or REPLACEMENT_CHARACTER in text or not any(map(str.isalpha, text)):
+        raise InvalidValue(field, describe_length(text), "must be a word, such as login")
+    return text
 
 
 def checked_key(key: object, field: str = "key") -> str:

@@ -101,6 +101,12 @@ def region_of(recipient: str) -> str | None:
 #: How many digits show the country of a valid number where countries share a code: +44 7624 is the Isle of Man.
 _COUNTRY_DIGITS = {"1": 4, "7": 3, "44": 7, "39": 7, "47": 4, "358": 6}
 _OTHER_COUNTRY_DIGITS = 9
+#: Other codes that countries share; the first nine digits of their numbers show the country.
+LONG_FRONTS = tuple(
+    str(code)
+    for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items()
+    if len(regions) > 1 and str(code) not in _COUNTRY_DIGITS
+)
 _countries: dict[str, str | None] = {}
 _MOST_COUNTRIES = 100_000
 

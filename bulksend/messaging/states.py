@@ -79,6 +79,8 @@ class Status(StrEnum):
     """The recipient must not get this kind of message."""
     CANCELLED = "cancelled"
     """Its campaign was cancelled before a POST of it could have reached the vendor."""
+    SUPERSEDED = "superseded"
+    """A newer one-time code for the same person and purpose was sent in its place."""
     UNKNOWN = "unknown"
     """It may have gone out; a receipt or a person settles it."""
 
@@ -95,7 +97,7 @@ SENT: frozenset[Status] = frozenset({S.ACCEPTED, S.DELIVERED, S.READ})
 ENDED: frozenset[Status] = frozenset(set(Status) - WAITING - HELD)
 
 #: Endings that say it was not sent. An attempt's evidence outranks them, see ``messaging.final_status``.
-UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.FAILED})
+UNSENT: frozenset[Status] = frozenset({S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.SUPERSEDED, S.FAILED})
 
 #: Evidence of an attempt, its answer or a receipt, may move a message to these from every status without a POST under
 #: way, also when a second attempt was asked for or the message counted as not sent.
@@ -117,6 +119,7 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
         S.EXPIRED: _EVIDENCE | {S.FAILED},
         S.SUPPRESSED: _EVIDENCE | {S.FAILED},
         S.CANCELLED: _EVIDENCE | {S.FAILED},
+        S.SUPERSEDED: _EVIDENCE | {S.FAILED},
         # A person settles it, on record; or a receipt, or the late answer of its attempt, with all that can follow
         # from one. Cancelled: evidence that it was not sent comes after its campaign was cancelled.
         S.UNKNOWN: SENT | {S.FAILED, S.RETRY, S.QUEUED, S.EXPIRED, S.CANCELLED},

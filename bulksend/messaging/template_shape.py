@@ -138,21 +138,17 @@ def variables_in(text: str) -> tuple[str, ...]:
 
 
 def fill(text: TemplateText, values: Mapping[str, str]) -> str:
-    """The text with its variables replaced; ``values`` by what stands between the braces."""
-    shown = text.text
-    for name in variables_in(text.text):
-        shown = _replaced(shown, name, values.get(name, f"{{{{{name}}}}}"))
-    return shown
+    """The text with its variables replaced; ``values`` by what stands between the braces.
 
-
-def _replaced(text: str, name: str, value: str) -> str:
+    Values are not searched for variables.
+    """
     parts: list[str] = []
     at = 0
-    while (start := text.find("{{", at)) >= 0 and (end := text.find("}}", start + 2)) >= 0:
-        parts.append(text[at:start])
-        parts.append(value if text[start + 2 : end].strip() == name else text[start : end + 2])
+    while (start := text.text.find("{{", at)) >= 0 and (end := text.text.find("}}", start + 2)) >= 0:
+        parts.append(text.text[at:start])
+        parts.append(values.get(text.text[start + 2 : end].strip(), text.text[start : end + 2]))
         at = end + 2
-    return "".join([*parts, text[at:]])
+    return "".join([*parts, text.text[at:]])
 
 
 def _component(fields: Mapping[str, object], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:

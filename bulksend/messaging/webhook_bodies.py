@@ -23,6 +23,7 @@ TYPES = (
     *(
         "message.suppressed",
         "message.cancelled",
+        "message.superseded",
         "message.unknown",
         "message.resolved",
         "message.undelivered",

@@ -12,6 +12,8 @@ messages      find by a Filter in Pages; show one with attempts, receipts and ac
 why           explain which gate holds a message, and until when
 unknowns      list_unknown; resolve by ids, or matching_ids of a Filter
 campaign_pages  campaign_settings   pages of campaigns and of what is in them; change one that runs
+clones        the options of a campaign for another, or its rest
+breakdown     a campaign by steps, countries, hours and reasons    report   the same as one HTML file
 uploads       files that were posted as campaigns
 exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
@@ -23,6 +25,7 @@ webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveri
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   read from the vendor, shown, previewed
 media         files for messages: upload, list, delete
+rehearsals    give a ledger of its own what a campaign meets in the real one
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it
 health        which processes run

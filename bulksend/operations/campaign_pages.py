@@ -14,6 +14,12 @@ from bulksend.messaging.units import format_instant
 from bulksend.operations.campaigns import reasons_sampled
 from bulksend.operations.json_shape import Page
 
+#: What follows from endings without a code of the vendor.
+_REMEDIES = {
+    "unknown": "a receipt settles it, or a person with `messages resolve`",
+    "expired": "not sent; a longer time to live or a higher rate lets more of them out",
+}
+
 
 def refusals(tx: Connection, id_or_name: str, *, limit: int, after: str | None = None) -> Page:
     """The rows that intake refused, in the order of the file. Raises CampaignNotFound, InvalidValue."""
@@ -41,7 +47,7 @@ def failures(tx: Connection, id_or_name: str) -> dict[str, Any]:
                 "error": error,
                 "code": found and found.code,
                 "sentence": found.meaning if found is not None else error,
-                "remedy": found and found.consequence,
+                "remedy": found.consequence if found is not None else _REMEDIES.get(status),
             }
         )
     return {"items": items, "next": None, "sampled": reasons_sampled(statuses)}

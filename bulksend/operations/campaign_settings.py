@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import campaign_control, campaign_settings, campaigns, counters
+from bulksend.ledger import campaign_retry, campaign_settings, campaigns, counters
 from bulksend.ledger.campaign_settings import NewSettings
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
@@ -58,9 +58,9 @@ class RetryPreview:
 def preview_retry(tx: Connection, id_or_name: str) -> RetryPreview:
     """What ``act`` with RETRY would do. Raises CampaignNotFound; WrongState where it cannot be done."""
     campaign = campaigns.find(tx, id_or_name)
-    campaign_control.check_retry(campaign)
+    campaign_retry.check_retry(campaign)
     statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
-    send = campaign_control.count_retried(tx, campaign.id)
+    send = campaign_retry.count_retried(tx, campaign.id)
     failed = statuses.get(Status.FAILED, 0)
     return RetryPreview(
         campaign, send, sent(statuses), statuses.get(Status.UNKNOWN, 0), max(0, failed - send)

@@ -11,8 +11,10 @@ from sqlalchemy import Connection
 
 from bulksend.ledger import (
     campaign_control,
+    campaign_retry,
     campaign_settings,
     campaigns,
+    code_latency,
     counters,
     inbound,
     operator_log,
@@ -22,6 +24,7 @@ from bulksend.ledger import (
     uploads,
 )
 from bulksend.ledger.campaign_control import Cancelled
+from bulksend.ledger.campaign_retry import Retried
 from bulksend.ledger.campaigns import ACTIVE, Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.counters import Counts
@@ -69,7 +72,11 @@ class Summary(TypedDict):
 
 
 class Details(Summary):
-    """What the ledger knows of one campaign. ``reasons`` are those of the ``reasons_of`` newest in each status."""
+    """What the ledger knows of one campaign. ``reasons`` are those of the ``reasons_of`` newest in each status.
+
+    ``latency`` is only of one-time codes: from intake until ``posted`` and ``delivered``. ``retrying``: a retry still
+    queues failed messages.
+    """
 
     type: str
     source: str
@@ -89,8 +96,10 @@ class Details(Summary):
     canary_state: str | None
     max_failed: str | None
     weight: int
+    retrying: bool
     reasons: list[dict[str, Any]]
     reasons_of: dict[str, int]
+    latency: dict[str, dict[str, Any]] | None
     refused: list[dict[str, Any]]
     acts: list[dict[str, Any]]
 
@@ -124,6 +133,7 @@ class ActResult:
     at: int
     """When the act took effect, by the ledger's clock."""
     cancelled: Cancelled | None = None
+    retried: Retried | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The answer of ``campaigns pause|resume|cancel|retry``."""
@@ -135,11 +145,13 @@ class ActResult:
             "in_flight": self.in_flight,
             "why_not": self._why_not(),
         }
+        if self.retried is not None:
+            shown["goes_on"] = self.retried.goes_on
         return shown if self.cancelled is None else shown | to_json(self.cancelled)
 
     def _why_not(self) -> str | None:
         """Why nothing changed; None where something did."""
-        if self.changed:
+        if self.changed or (self.retried is not None and self.retried.goes_on):
             return None
         if self.act is Act.RETRY:
             return "no failed message can be sent again; a dry run of the retry has the numbers"
@@ -243,11 +255,20 @@ def details(tx: Connection, id_or_name: str) -> Details:
         "canary_state": campaign.canary_state,
         "max_failed": None if campaign.max_failed is None else format_max_failed(campaign.max_failed),
         "weight": campaign.weight or 1,
+        "retrying": campaign.retry_until is not None,
         "reasons": [{"status": s, "error": e, "count": n} for s, e, n in progress.failure_reasons(tx, id)],
         "reasons_of": reasons_sampled(counts.statuses),
+        "latency": _latency(tx, campaign),
         "refused": [dict(row) for row in campaigns.refused_rows(tx, id, REFUSED_SHOWN)],
         "acts": acts_on(tx, "campaign", id),
     }
+
+
+def _latency(tx: Connection, campaign: Campaign) -> dict[str, dict[str, Any]] | None:
+    """How long codes took; None for other kinds."""
+    if campaign.kind is not Kind.OTP:
+        return None
+    return {name: to_json(each) for name, each in code_latency.code_latency(tx, campaign).items()}
 
 
 def reasons_sampled(statuses: Mapping[str, int]) -> dict[str, int]:
@@ -282,13 +303,21 @@ def act(
     if what is Act.RESUME and not force:
         with database.write() as tx:
             templates.check_resume(tx, campaign)
-    changed, cancelled = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
+    done = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
     tell_workers(limiter, campaign.id, what)
     with database.read() as tx:
         campaign, at = campaigns.get(tx, campaign.id), read_clock(tx)
         counts = counters.of(tx, [campaign.id])[campaign.id]
     in_flight = counts.statuses.get(Status.SENDING, 0)
-    return ActResult(campaign, what, changed, _left(counts), in_flight, at, cancelled)
+    left = _left(counts)
+    match done:
+        case Retried():
+            return ActResult(campaign, what, done.queued, left, in_flight, at, retried=done)
+        case Cancelled():
+            stopped = done.waiting + done.held
+            return ActResult(campaign, what, stopped, left, in_flight, at, cancelled=done)
+        case _:
+            return ActResult(campaign, what, done, left, in_flight, at)
 
 
 def tell_workers(limiter: OpenLimiter, id: str, what: Act) -> None:
@@ -301,18 +330,17 @@ def tell_workers(limiter: OpenLimiter, id: str, what: Act) -> None:
 
 def _apply(
     database: Database, id: str, what: Act, *, actor: str, why: str
-) -> tuple[bool | int | None, Cancelled | None]:
-    """What it changed, and for a cancel the counts."""
+) -> bool | Cancelled | Retried | None:
+    """What it changed; None for a cancel of a campaign that had ended."""
     if what is Act.CANCEL:
-        done = campaign_control.cancel(database, id, actor=actor, why=why)
-        return (None if done is None else done.waiting + done.held), done
+        return campaign_control.cancel(database, id, actor=actor, why=why)
     if what is Act.RETRY:
-        return campaign_control.retry_failed(database, id, actor=actor, why=why), None
+        return campaign_retry.retry(database, id, actor=actor, why=why)
     if what is Act.UNSCHEDULE:
-        return campaign_settings.unschedule(database, id, actor=actor, why=why), None
+        return campaign_settings.unschedule(database, id, actor=actor, why=why)
     apply = pauses.pause_campaign if what is Act.PAUSE else pauses.resume_campaign
     with database.write() as tx:
-        return apply(tx, id, actor=actor, why=why), None
+        return apply(tx, id, actor=actor, why=why)
 
 
 def acts_on(tx: Connection, scope: str, subject: str) -> list[dict[str, Any]]:

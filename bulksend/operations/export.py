@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from bulksend.errors import InvalidInput
 from bulksend.ledger import campaigns, search
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.search import Query
 from bulksend.messaging import Kind, mask_digits, mask_phone
+from bulksend.messaging.audience import Audience
 from bulksend.messaging.masking import mask_key
 from bulksend.operations.contents import Variables
 from bulksend.operations.json_shape import to_json
@@ -71,6 +73,31 @@ class Export:
             # A column of the file may have the name of one of ours.
             yield shown | {name if name not in shown else f"{name} (file)": own[name] for name in own}
 
+    def audience(self, of: Audience) -> Iterator[Row]:
+        """``to`` and the columns that the content uses, of people for whom another message is meant.
+
+        What it yields can be sent as a file. Raises InvalidInput for one-time codes and single sends, which have no
+        such columns, and for a message whose variables cannot be decrypted.
+        """
+        campaign, after = self.campaign, None
+        if self.is_otp or campaign.is_direct:
+            raise InvalidInput(
+                f"campaign {campaign.id} ({campaign.name}) has no audience: it is of "
+                f"{'one-time codes, which are wiped' if self.is_otp else 'single sends'}"
+            )
+        while rows := search.audience(self._tx, campaign.id, of, after=after):
+            for row in rows:
+                variables = self._variables.of(row["id"], row["payload"])
+                if self.unreadable:
+                    raise InvalidInput(
+                        f"message {row['id']} is encrypted with a key that BULKSEND_ENCRYPTION_KEY does not list; "
+                        "add it"
+                    )
+                yield {"to": row["recipient"]} | {
+                    name: variables[name] for name in self._variables.names if name != "to"
+                }
+            after = str(rows[-1]["id"])
+
 
 def found_messages(tx: Connection, query: Query) -> Iterator[Row]:
     """Every message that matches, of any campaign, newest first, without columns of a file."""
@@ -78,11 +105,12 @@ def found_messages(tx: Connection, query: Query) -> Iterator[Row]:
 
 
 def masked(row: Row) -> Row:
-    """The row without its recipient's number: masked in ``to``, and in a key or an error that holds it."""
+    """The row without its recipient's number: masked in ``to``, and in a key or words that hold it."""
     to = str(row["to"])
+    words = (name for name in ("error", "purpose") if row.get(name) is not None)
     return {
         **row,
         "to": mask_phone(to),
         "key": mask_key(str(row["key"]), to),
-        "error": None if row["error"] is None else mask_digits(str(row["error"])),
+        **{name: mask_digits(str(row[name])) for name in words},
     }

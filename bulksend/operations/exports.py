@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 
 from bulksend.errors import AccessDenied, InvalidValue
 from bulksend.ledger import jobs, operator_log
+from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import is_id, new_id
 from bulksend.ledger.jobs import Job
 from bulksend.ledger.search import Query
+from bulksend.messaging.audience import parse_audience
 from bulksend.messaging.units import format_instant
 from bulksend.operations.access import Principal, Role
 from bulksend.operations.export import REFUSED_COLUMNS, Export, Row, found_messages
@@ -23,6 +25,8 @@ from bulksend.operations.json_shape import Page, checked_after
 from bulksend.operations.messages import Filter
 
 KIND = "export"
+#: Formats of an audience.
+AUDIENCE_FORMATS = ("jsonl", "xlsx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class ExportRequest:
     query: Query
     refused: bool
     masked: bool
+    audience: str | None = None
+    """People of the campaign instead of its messages."""
 
     @classmethod
     def from_job(cls, job: Job) -> ExportRequest:
@@ -57,6 +63,8 @@ class ExportRequest:
         export = Export(tx, self.campaign, cipher)
         if self.refused:
             return export.refused_rows(), export.campaign.refused
+        if self.audience is not None:
+            return export.audience(parse_audience(self.audience)), None
         rows = export.masked_messages() if self.masked else export.messages()
         return rows, None if export.campaign.is_direct else export.campaign.messages
 
@@ -69,12 +77,19 @@ def request_export(
     format: str,
     refused: bool,
     masked: bool,
+    audience: str | None = None,
     check_fits: Callable[[int], None],
 ) -> dict[str, Any]:
     """Queue an export, on record. ``check_fits`` raises InvalidInput when its format cannot hold that many rows.
 
     Raises AccessDenied, CampaignNotFound, InvalidInput.
     """
+    if audience is not None:
+        parse_audience(audience)
+        check_audience_format(format, "format")
+        if masked or refused or not wanted.is_a_campaign:
+            why = 'is of one campaign: give campaign and no other filter, and "masked": false, since it is to be sent'
+            raise InvalidValue("audience", audience[:40], why)
     if not masked and not refused:
         principal.check_role(Role.SENDER)
     if refused and not wanted.is_a_campaign:
@@ -83,7 +98,7 @@ def request_export(
     with database.write() as tx:
         query = wanted.query(tx)
         campaign = query.campaign_id if wanted.is_a_campaign else None
-        request = ExportRequest(format, campaign, query, refused, masked)
+        request = ExportRequest(format, campaign, query, refused, masked, audience)
         # The rows are not read here.
         _, count = request.rows(tx, Cipher([]))
         check_fits(count or 0)
@@ -94,15 +109,36 @@ def request_export(
             act="export",
             scope="campaign" if campaign else "search",
             subject=campaign or id,
-            why=f"{format}, {_content(request)}",
+            why=f"{format}, {export_content(refused=refused, audience=audience, masked=masked)}",
         )
         return as_json(jobs.get(tx, id, KIND))
 
 
-def _content(request: ExportRequest) -> str:
-    if request.refused:
+def check_audience_format(format: str, field: str) -> None:
+    """Raises InvalidValue for a format that cannot be sent as it was stored.
+
+    In a CSV text that would be a formula gets an apostrophe, and ``send`` does not read Parquet.
+    """
+    if format not in AUDIENCE_FORMATS:
+        raise InvalidValue(field, format[:40], f"an audience is written as {' or '.join(AUDIENCE_FORMATS)}")
+
+
+def export_content(*, refused: bool, audience: str | None, masked: bool) -> str:
+    """What an exported file holds, for the operator log."""
+    if refused:
         return "refused rows"
-    return "numbers masked" if request.masked else "numbers in full"
+    if audience is not None:
+        return f"audience {audience}, numbers in full"
+    return "numbers masked" if masked else "numbers in full"
+
+
+def note_export(database: Database, campaign: Campaign, *, actor: str, format: str, content: str) -> None:
+    """Put on record that a person exported a campaign at the terminal."""
+    database.retrying(
+        lambda tx: operator_log.record(
+            tx, actor=actor, act="export", scope="campaign", subject=campaign.id, why=f"{format}, {content}"
+        )
+    )
 
 
 def show_export(database: Database, principal: Principal, id: str) -> Job:

@@ -17,12 +17,22 @@ if TYPE_CHECKING:
 #: Fields that hold milliseconds since the epoch in the ledger.
 INSTANTS = frozenset(
     {
-        *("due_at", "expires_at", "queued_at", "sent_at", "accepted_at", "delivered_at", "read_at"),
+        *(
+            "due_at",
+            "first_due_at",
+            "expires_at",
+            "queued_at",
+            "sent_at",
+            "accepted_at",
+            "delivered_at",
+            "read_at",
+        ),
         *("started_at", "finished_at", "received_at", "at", "created_at", "ended_at", "intake_done_at"),
         *("paused_at", "added_at", "until", "earliest", "revoked_at", "last_used_at"),
         *("old_secret_until", "failing_since", "succeeded_at", "next_at", "tried_at"),
         *("changed_at", "status_at", "category_at", "quality_at", "synced_at", "uploaded_at"),
         *("signed_in_at", "disabled_at", "locked_until", "setup_expires_at", "placed_at"),
+        *("applied_at", "begins_at", "done_by"),
     }
 )
 _NAMES = {"recipient": "to"}

@@ -123,6 +123,7 @@ def show(tx: Connection, id: str, cipher: Cipher) -> dict[str, Any]:
         **to_json({name: value for name, value in row.items() if name not in _HIDDEN}),
         "content": content,
         "content_why": why_not,
+        "test": campaign.is_test,
         "attempts": [_fields(attempt, _ATTEMPT_FIELDS) for attempt in messages.attempts_of(tx, id)],
         "receipts": [_fields(receipt, _RECEIPT_FIELDS) for receipt in messages.receipts_of(tx, id)],
         "acts": acts_on(tx, "message", id),

@@ -14,7 +14,7 @@ from bulksend.messaging.states import HELD, WAITING, CampaignStatus
 
 _SHOWN = (
     *("accepted", "delivered", "read", "sending", "claimed", "queued", "retry"),
-    *("failed", "unknown", "expired", "suppressed", "cancelled"),
+    *("failed", "unknown", "expired", "suppressed", "cancelled", "superseded"),
 )
 
 

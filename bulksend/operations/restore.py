@@ -26,6 +26,8 @@ class Marked:
     """Their rows were not all taken in."""
     files_refused: int = 0
     """Posted files whose intake had not ended."""
+    retries_ended: list[str] = field(default_factory=list)
+    """Campaigns whose retry was under way: what it had not reached stays failed."""
 
     def as_json(self) -> dict[str, Any]:
         """The answer of ``restored``."""
@@ -57,6 +59,7 @@ def mark_restored(database: Database, account: str, *, actor: str, why: str, dry
     done.campaigns_paused, done.files_refused = database.retrying(
         lambda tx: restore.stop_intakes(tx, actor=actor, why=why)
     )
+    done.retries_ended = database.retrying(lambda tx: restore.end_retries(tx, actor=actor, why=why))
     done.unknown = database.retrying(restore.close_held)
     with database.read() as tx:
         left = restore.campaigns_to_mark(tx)

@@ -58,6 +58,7 @@ _ENDINGS = {
     Status.EXPIRED: "its time to live passed before it could be sent",
     Status.SUPPRESSED: "its recipient must not get this kind of message",
     Status.CANCELLED: "its campaign was cancelled",
+    Status.SUPERSEDED: "a newer code for the same person and purpose was sent in its place",
     Status.UNKNOWN: "it may have gone out; a receipt settles it, or a person with `bulksend messages resolve`",
 }
 
@@ -186,6 +187,7 @@ _GATES = {
     Gate.COLD.value: "the limiter lost its data and is being restored",
     Gate.CANARY.value: "its campaign sends a first part, whose receipts decide whether the others follow",
     Gate.QUIET_HOURS.value: "there are quiet hours at its recipient's",
+    Gate.NEWER_CODE.value: "a newer code for this person and purpose waits; this one is sent if that one cannot be",
 }
 
 

@@ -255,6 +255,14 @@ class Settings(BaseModel):
         description="Maximum number of marketing messages to a person in a time, over all campaigns, e.g. 2/7d; for "
         "campaigns without a cap of their own; no limit if it is not set",
     )
+    prices: str | None = Field(
+        None,
+        description="CSV file of what one message costs (country, category, price, currency), for the cost of a "
+        "campaign before it is sent",
+    )
+    plan_hours: float = Field(
+        24, gt=0, le=720, description="Time after which a plan that was not applied expires, hours"
+    )
     default_region: Annotated[str, AfterValidator(values.region)] | None = Field(
         None, description="Country of phone numbers without a country code, e.g. GB"
     )

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from bulksend.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+CampaignId = Annotated[
+    str, typer.Argument(help="The campaign's id, or its name if it is unique.", metavar="ID")
+]
 Phone = Annotated[str, typer.Argument(help="A number, in any common notation.", metavar="PHONE")]
 Why = Annotated[str, typer.Option(help="The reason, for the operator log.")]
 Reason = Annotated[str | None, typer.Option("--why", help="The reason, for the operator log.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Encoding = Annotated[str | None, typer.Option(help="Encoding of a CSV that is not UTF-8, e.g. cp1252.")]
 SheetOption = Annotated[str | None, typer.Option("--sheet", help="Sheet of an XLSX; default: the first.")]
 

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.arguments import Json, Reason
+from ops.cli import campaign_reports, clones
+from ops.cli.arguments import CampaignId, Json, Reason, Yes
+from ops.cli.campaign_reports import sample_title
 from ops.cli.context import DONE, FAILED, INTERRUPTED, actor, command, ledger, limiter_opener, settings
 
 if TYPE_CHECKING:
+    from bulksend.operations.campaign_settings import RetryPreview
     from bulksend.operations.campaigns import ActResult
 
 group = typer.Typer(help="See and control campaigns.", no_args_is_help=True)
-Id = Annotated[str, typer.Argument(help="The campaign's id, or its name if it is unique.", metavar="ID")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
+    campaign_reports.register(group)
+    clones.register(group)
     app.add_typer(group, name="campaigns")
 
 
@@ -51,7 +55,7 @@ def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, json: Json 
 
 @group.command("show")
 @command
-def show(id: Id, json: Json = False) -> int:
+def show(id: CampaignId, json: Json = False) -> int:
     """One campaign: messages by status, rate, failures, refused rows, acts."""
     from bulksend.operations import campaigns
     from ops.cli.output import print_json
@@ -77,16 +81,22 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
     statuses = shown.pop("statuses")
     slowed = shown.pop("slowed")
     reasons, refused, acts = (shown.pop(name) for name in ("reasons", "refused", "acts"))
-    looked_at = shown.pop("reasons_of")
+    looked_at, latency = shown.pop("reasons_of"), shown.pop("latency")
     shown["due_at"] = schedule_of(shown, zone) or "not scheduled"
     times = Times(shown.pop("timezone") or zone or "UTC")
     pairs(_readable_numbers(shown), title=shown["name"], times=times)
     table(["status", "messages"], [(status, f"{count:,}") for status, count in statuses.items()])
+    if latency is not None:
+        columns = ["count", "p50_ms", "p95_ms", "p99_ms"]
+        table(
+            ["from intake until", *columns],
+            [(name, *(each[column] for column in columns)) for name, each in latency.items()],
+        )
     if reasons:
         table(
             ["status", "why", "messages"],
             [(r["status"], r["error"], r["count"]) for r in reasons],
-            title=_sample(statuses, looked_at),
+            title=sample_title(statuses, looked_at),
         )
     refused_rows([RefusedRow(**row) for row in refused], shown["refused_count"])
     if shown["refused_count"]:
@@ -97,7 +107,7 @@ def _show(shown: dict[str, Any], zone: str | None) -> None:
 
 @group.command("watch")
 @command
-def watch(id: Id, json: Json = False) -> int:
+def watch(id: CampaignId, json: Json = False) -> int:
     """Show its progress until every message has ended. Ctrl-C ends only this command, not the sending."""
     import sys
 
@@ -125,7 +135,7 @@ def watch(id: Id, json: Json = False) -> int:
 @group.command("set", no_args_is_help=True)
 @command
 def set_(
-    id: Id,
+    id: CampaignId,
     rate: Annotated[
         str | None,
         typer.Option(help="Maximum rate, e.g. 40/s; none: the sender's. Takes hold within a second."),
@@ -176,7 +186,7 @@ def set_(
 
 @group.command("pause")
 @command
-def pause(id: Id, why: Reason = None, json: Json = False) -> int:
+def pause(id: CampaignId, why: Reason = None, json: Json = False) -> int:
     """Hold every message that has not been sent; takes effect at once."""
     return _act(id, "pause", why, json)
 
@@ -184,7 +194,7 @@ def pause(id: Id, why: Reason = None, json: Json = False) -> int:
 @group.command("resume")
 @command
 def resume(
-    id: Id,
+    id: CampaignId,
     why: Reason = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also while its template cannot be sent, by what is known of it.")
@@ -202,14 +212,14 @@ def resume(
 
 @group.command("unschedule")
 @command
-def unschedule(id: Id, why: Reason = None, json: Json = False) -> int:
+def unschedule(id: CampaignId, why: Reason = None, json: Json = False) -> int:
     """Take it off its schedule, before it begins; `campaigns set ID --at TIME` schedules it again."""
     return _act(id, "unschedule", why, json)
 
 
 @group.command("cancel")
 @command
-def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
+def cancel(id: CampaignId, why: Reason = None, json: Json = False) -> int:
     """Cancel every message that is not being sent right now. Cannot be undone."""
     return _act(id, "cancel", why, json)
 
@@ -217,28 +227,40 @@ def cancel(id: Id, why: Reason = None, json: Json = False) -> int:
 @group.command("retry")
 @command
 def retry(
-    id: Id,
+    id: CampaignId,
     why: Reason = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; change nothing.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> int:
-    """Queue failed messages again, never accepted or unknown ones."""
-    if not dry_run:
-        return _act(id, "retry", why, json)
-    from bulksend.messaging.units import counted
-    from bulksend.operations.campaign_settings import preview_retry
+    """Queue failed messages again, never accepted or unknown ones. At a terminal it counts and asks first."""
+    from ops.cli.confirmation import agreed, can_ask
     from ops.cli.output import print_json, say
 
-    with ledger(settings()).read() as tx:
-        preview = preview_retry(tx, id)
-    if json:
-        print_json(preview.as_json())
-    else:
-        say(
-            f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
-            f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
-        )
-    return DONE
+    if dry_run or (can_ask() and not yes):
+        from bulksend.operations.campaign_settings import preview_retry
+
+        with ledger(settings()).read() as tx:
+            preview = preview_retry(tx, id)
+        if dry_run and json:
+            print_json(preview.as_json())
+            return DONE
+        say(_what_a_retry_does(preview))
+        if dry_run:
+            return DONE
+        if preview.send and not agreed("Send them again?"):
+            say("Nothing was changed")
+            return DONE
+    return _act(id, "retry", why, json)
+
+
+def _what_a_retry_does(preview: RetryPreview) -> str:
+    from bulksend.messaging.units import counted
+
+    return (
+        f"{preview.campaign.name}: {counted(preview.send, 'failed message')} would be sent again; left out: "
+        f"{preview.skip:,} accepted, {preview.leave:,} in doubt, {preview.not_possible:,} failed for good"
+    )
 
 
 def _act(id: str, what: str, why: str | None, json: bool, *, force: bool = False) -> int:
@@ -261,8 +283,9 @@ def _sentence(done: ActResult) -> str:
     from bulksend.operations.campaigns import Act
 
     name = done.campaign.name
-    if done.act is Act.RETRY:
-        return f"{name}: {counted(int(done.changed or 0), 'failed message')} queued again"
+    if done.retried is not None:
+        rest = "; the relay queues the others" if done.retried.goes_on else ""
+        return f"{name}: {counted(done.retried.queued, 'failed message')} queued again{rest}"
     if done.cancelled is not None:
         return _cancelled(done)
     if not done.changed:
@@ -298,6 +321,7 @@ def _readable_numbers(shown: dict[str, Any]) -> dict[str, Any]:
         "exclusions": _leaves_out(shown["exclusions"]),
         "pace": f"{shown['pace']:.0%}" if shown["pace"] is not None and shown["pace"] < 1 else None,
         "eta_seconds": None,
+        "retrying": shown["retrying"] or None,
         "time_left": format_duration(eta * 1000) if eta else None,
     }
 
@@ -307,9 +331,3 @@ def _leaves_out(exclusions: dict[str, Any]) -> str:
     options = [f"--cap {exclusions['cap']}"] if exclusions["cap"] else []
     options += [f"--{name} {of}" for name in ("exclude", "only") for of in exclusions[name]]
     return " ".join([*options, *(["--require-consent"] if exclusions["require_consent"] else [])])
-
-
-def _sample(statuses: dict[str, int], looked_at: dict[str, int]) -> str | None:
-    """The messages that the reasons were taken from, unless these are all."""
-    parts = [f"{n:,} newest of {statuses[s]:,} {s}" for s, n in looked_at.items() if n < statuses[s]]
-    return f"Why: {', '.join(parts)}" if parts else None

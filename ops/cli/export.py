@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.arguments import Json, option_names
-from ops.cli.context import DONE, command, ledger, settings
+from ops.cli.context import DONE, actor, command, ledger, settings
 
 if TYPE_CHECKING:
     from bulksend.messaging import RefusedRow
@@ -77,31 +77,48 @@ def export(
     sheet: Annotated[
         str | None, typer.Option(help="Sheet of --file, if it is an XLSX; default: the first.")
     ] = None,
-    mask: Annotated[
-        bool, typer.Option("--mask", help="Mask the phone numbers, and leave out the file's columns.")
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Phone numbers in full, and the columns of its file that its content uses."
+        ),
     ] = False,
+    audience: Annotated[
+        str | None,
+        typer.Option(
+            help="People to send to instead of messages, with the columns of the content: all, undelivered, unread, "
+            "unsent, or code=131049.",
+        ),
+    ] = None,
 ) -> int:
-    """Export a campaign to a file, or all that is held about a person.
+    """Export a campaign to a file, one row a message, or all that is held about a person.
 
-    Of a campaign, one row a message, with the columns of its file that its content uses.
+    Phone numbers of a campaign are masked unless --full, --file or --audience.
     """
     from bulksend.bootstrap import reading_cipher
     from bulksend.errors import InvalidInput
+    from bulksend.messaging.audience import parse_audience
     from bulksend.messaging.units import counted
     from bulksend.operations.export import REFUSED_COLUMNS, Export
+    from bulksend.operations.exports import check_audience_format, export_content, note_export
     from ops.cli.output import say
     from ops.export_files import check_fits, checked_format, open_writer
 
     if (campaign is None) == (person is None):
         raise InvalidInput("CAMPAIGN or --person: give one of the two")
     if person is not None:
-        if refused or mask or file is not None or encoding or sheet:
+        if refused or full or file is not None or audience is not None or encoding or sheet:
             raise InvalidInput("--person: all that is held is exported; it takes --output and --region only")
         return _export_person(person, region, output)
     if region is not None:
         raise InvalidInput("--region: belongs to --person; give it too")
-    if file is not None and (mask or refused):
-        raise InvalidInput("--file: cannot be used with --mask or --refused")
+    if refused and (full or file is not None or audience is not None):
+        raise InvalidInput("--refused: refused rows have no numbers; leave --full, --file and --audience out")
+    if audience is not None and file is not None:
+        raise InvalidInput("--audience: has the columns that the content uses; leave --file out")
+    people = None if audience is None else parse_audience(audience, field="--audience")
+    if people is not None:
+        check_audience_format(output.suffix.removeprefix("."), "--output")
     if file is None and (encoding or sheet):
         raise InvalidInput("--encoding and --sheet: they say how --file is read; give it too")
     if str(output) != "-":
@@ -109,6 +126,7 @@ def export(
     of = settings()
     count = 0
     database = ledger(of)
+    content = export_content(refused=refused, audience=audience, masked=not full and file is None)
     with (
         ExitStack() as stack,
         open_writer(output, REFUSED_COLUMNS if refused else None) as write,
@@ -121,10 +139,10 @@ def export(
         )
         if refused:
             rows = source.refused_rows()
-        elif mask:
-            rows = source.masked_messages()
+        elif people is not None:
+            rows = source.audience(people)
         elif file is None:
-            rows = source.messages()
+            rows = source.messages() if full else source.masked_messages()
         elif source.is_otp:
             raise InvalidInput("--file: the file of one-time codes is not exported")
         else:
@@ -132,7 +150,8 @@ def export(
         for row in rows:
             write(row)
             count += 1
-    what = counted(count, "refused row" if refused else "message")
+    what = counted(count, "refused row" if refused else "message" if people is None else "recipient")
+    note_export(database, source.campaign, actor=actor(), format=output.suffix[1:] or "csv", content=content)
     say(f"Wrote {what} of {source.campaign.name} to {output}")
     if source.unreadable:
         say(

@@ -19,6 +19,7 @@ from ops.cli import (
     media,
     messages,
     persons,
+    plans,
     receipts,
     send,
     senders,
@@ -62,6 +63,7 @@ def _options(
 
 servers.register_first(app)
 send.register(app)
+plans.register(app)
 campaigns.register(app)
 messages.register(app)
 export.register(app)

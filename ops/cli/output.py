@@ -33,7 +33,7 @@ _NUMBERS = re.compile(r"[0-9]+")
 _INSTANTS = INSTANTS | {"hour"}
 _STATUS_STYLES = {
     **dict.fromkeys(("accepted", "delivered", "read"), "green"),
-    **dict.fromkeys(("expired", "suppressed", "cancelled"), "yellow"),
+    **dict.fromkeys(("expired", "suppressed", "cancelled", "superseded"), "yellow"),
     **dict.fromkeys(("queued", "retry"), "cyan"),
     **dict.fromkeys(("claimed", "sending"), "blue"),
     **{"failed": "red", "unknown": "magenta"},

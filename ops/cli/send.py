@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.arguments import Encoding, SheetOption
+from ops.cli.arguments import Yes
+from ops.cli.confirmation import ASKED_ABOVE, ask_for_number, can_ask, show_samples
 from ops.cli.context import BAD_INPUT, DONE, FAILED, actor, command, leave, ledger, settings, tell
+from ops.cli.send_arguments import AskedCampaign, takes_campaign
 
 if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
     from bulksend.settings import Settings
+    from producer.clones import RestPlan
     from producer.files import FilePlan
+    from producer.intake import Intake
     from producer.intake_report import IntakeReport
 
 
@@ -27,162 +30,52 @@ def register(app: typer.Typer) -> None:
 
 
 @command
+@takes_campaign
 def send(
-    file: Annotated[
-        Path, typer.Argument(help="CSV, XLSX or JSONL with a header; the recipient's column is `to`.")
-    ],
-    sender: Annotated[str, typer.Option(help="The business number that sends.", metavar="PHONE")],
-    type: Annotated[
-        str, typer.Option(help="text, image, video, audio, document, location, sticker or template.")
-    ],
-    content: Annotated[Path, typer.Option(help="The vendor's Content object, {{column}} in any string.")],
-    kind: Annotated[str, typer.Option(help="otp, utility or marketing.")],
-    name: Annotated[str | None, typer.Option(help="The campaign's name; default: the file's.")] = None,
-    at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; default: now.")] = None,
-    local_time: Annotated[
-        str | None,
-        typer.Option(
-            help="When to send by the recipients' clocks: 09:00 is the next one from --at on; a day may stand before "
-            "it. The zone is that of the row's `timezone`, else of the number.",
-            metavar="HH:MM",
-        ),
-    ] = None,
-    ttl: Annotated[
-        str | None, typer.Option(help="Drop what cannot be sent within this long of its due time, e.g. 10m.")
-    ] = None,
-    rate: Annotated[str | None, typer.Option(help="Maximum rate, e.g. 40/s; default: the sender's.")] = None,
-    on_unknown: Annotated[
-        str | None,
-        typer.Option(help="What to do with a message that may have gone out: hold (default) or resend."),
-    ] = None,
-    cap: Annotated[
-        str | None,
-        typer.Option(
-            help="Leave out people who would have more marketing messages in this time, of all campaigns; none: no "
-            "cap. Default: BULKSEND_CAP.",
-            metavar="2/7d",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Leave out the people whom this campaign reaches, or with :undelivered those who surely did not get "
-            "it; repeatable.",
-            metavar="CAMPAIGN[:undelivered]",
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Leave out all others than the people of this campaign, as for --exclude; repeatable.",
-            metavar="CAMPAIGN[:undelivered]",
-        ),
-    ] = None,
-    require_consent: Annotated[
-        bool,
-        typer.Option(
-            "--require-consent",
-            help="Refuse rows of people whose consent is neither in the row (consent_source, consent_at) nor on "
-            "record.",
-        ),
-    ] = False,
-    key: Annotated[
-        str | None, typer.Option(help="Finds this campaign again; default: a hash of the input.")
-    ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Start a new campaign even where people have the same message.")
-    ] = False,
-    into: Annotated[
-        str | None,
-        typer.Option(
-            "--continue",
-            help="Add the rows that this campaign does not have. After a cancelled campaign: send in a new one to the "
-            "people it surely did not reach (cancelled, expired, suppressed, or refused by the vendor).",
-            metavar="NAME",
-        ),
-    ] = None,
-    canary: Annotated[
-        str | None,
-        typer.Option(
-            help="Send this part first, e.g. 1% or 200 (at least 50), and the rest when its receipts are good."
-        ),
-    ] = None,
-    max_failed: Annotated[
-        str | None,
-        typer.Option(
-            help="Pause when more than this share of its last messages fails, e.g. 5%; none: never. Default: the "
-            "setting's."
-        ),
-    ] = None,
-    weight: Annotated[
-        int | None,
-        typer.Option(min=1, max=100, help="Its part beside the sender's other campaigns; default: 1."),
-    ] = None,
+    asked: AskedCampaign,
+    *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every row and forecast; change nothing.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-    region: Annotated[
-        str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="XX")
-    ] = None,
-    timezone: Annotated[str | None, typer.Option(help="Time zone of times without one.")] = None,
-    encoding: Encoding = None,
-    sheet: SheetOption = None,
-    map: Annotated[
-        list[str] | None,
+    preview: Annotated[
+        int | None,
         typer.Option(
-            help='Which column has which name, e.g. to="Mobile No."; repeatable.', metavar="NAME=COLUMN"
+            help="Show the first rows as they will look; change nothing.", min=1, max=1000, metavar="N"
         ),
     ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Send one row to this number, really and outside of the campaign.", metavar="PHONE"
+        ),
+    ] = None,
+    row: Annotated[
+        int | None, typer.Option(help="The row of --test; default: the first.", min=1, metavar="N")
+    ] = None,
+    yes: Yes = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Send a file. Running the same command twice sends nothing twice, and says so."""
-    from bulksend.messaging.argument_naming import as_cli_option
+    from bulksend.errors import InvalidInput
     from ops.cli.output import say_notes
-    from producer.files import plan_file
 
     of = settings()
-    plan = plan_file(
-        file,
-        sender=sender,
-        type=type,
-        content=content,
-        kind=kind,
-        name=name,
-        at=at,
-        local_time=local_time,
-        ttl=ttl,
-        rate=rate,
-        on_unknown=on_unknown,
-        cap=cap,
-        exclude=exclude or (),
-        only=only or (),
-        require_consent=require_consent,
-        key=key,
-        again=again,
-        into=into,
-        canary=canary,
-        max_failed=max_failed,
-        weight=weight,
-        region=region,
-        timezone=timezone,
-        default_region=of.default_region,
-        default_timezone=of.timezone,
-        default_cap=of.cap,
-        encoding=encoding,
-        sheet=sheet,
-        columns=map or (),
-        created_by=actor(),
-        naming=as_cli_option,
-    )
+    if row is not None and test is None:
+        raise InvalidInput("--row is the row of --test PHONE; give both")
+    plan = asked.plan(of, actor())
     say_notes(plan.notes)
-    _say_simulated(of, type)
+    say_simulated(of, asked.type)
+    if preview is not None:
+        return _preview(of, plan, preview, json)
     if dry_run:
-        return _dry_run(of, plan, json)
-    return _send(of, plan, json, wait=wait)
+        return show_forecast(of, plan, json)
+    if test is not None:
+        return _test(of, plan, test, row, json)
+    return send_plan(of, plan, json, wait=wait, yes=yes)
 
 
-def _say_simulated(of: Settings, type: str) -> None:
+def say_simulated(of: Settings, type: str) -> None:
     """The simulator accepts every template, so a rehearsal proves nothing about one."""
     from ops.cli.output import say
     from simulator import REHEARSAL_ACCESS_KEY_ID
@@ -194,7 +87,27 @@ def _say_simulated(of: Settings, type: str) -> None:
         )
 
 
-def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
+def send_plan(of: Settings, plan: FilePlan | RestPlan, as_json: bool, *, wait: bool, yes: bool) -> int:
+    """Take a plan in, and say what became of its rows. Asks first where it is much, unless ``yes``."""
+    from ops.cli.output import say_notes
+
+    database = ledger(of)
+    say_notes(about_template(of, database, plan))
+    if not yes and can_ask():
+        _show_and_ask(of, database, plan, as_json)
+    return take_in(of, database, plan.run, as_json, wait=wait, notes_said=len(plan.notes))
+
+
+def take_in(
+    of: Settings,
+    database: Database,
+    run: Callable[[Intake], IntakeReport],
+    as_json: bool,
+    *,
+    wait: bool,
+    notes_said: int = 0,
+) -> int:
+    """Run an intake, with its progress on the terminal; then show its report, or watch its campaign."""
     from bulksend.errors import InvalidInput
     from bulksend.operations.blockers import find_blockers
     from ops.cli.output import say, say_notes
@@ -202,8 +115,6 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     from ops.cli.watching import watch_campaign
     from producer.intake import Intake, tune_interpreter
 
-    database = ledger(of)
-    say_notes(_about_template(of, database, plan))
     begun = _Begun(database)
     tune_interpreter()
     progress = _Progress(not as_json)
@@ -211,13 +122,13 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     try:
         with stop_on_signals() as between:
             try:
-                report = plan.run(
+                report = run(
                     Intake.from_settings(of, database, progress=progress, began=begun.begin, between=between)
                 )
             finally:
                 progress.end()
             begun.taken_in = True
-            say_notes(report.notes[len(plan.notes) :])
+            say_notes(report.notes[notes_said:])
             if wait:
                 statuses = watch_campaign(database, report.campaign_id, live=not as_json, between=between)
     except Stopped as stop:
@@ -245,7 +156,7 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
     return FAILED if report.refused_count and not report.messages else DONE
 
 
-def _about_template(of: Settings, database: Database, plan: FilePlan) -> list[str]:
+def about_template(of: Settings, database: Database, plan: FilePlan | RestPlan) -> list[str]:
     """Ask the vendor about the template of the content; what could not be asked or is not known, as notes."""
     from bulksend.operations.templates import ask_about, unknown_note
 
@@ -303,7 +214,9 @@ class _Begun:
 
 
 def _continuing(words: Sequence[str], id: str) -> str:
-    """The same command, into the campaign that it made."""
+    """The same command, into the campaign that it made; an ``apply`` and a rest find it by themselves."""
+    if words[:1] == ["apply"] or "--rest" in words:
+        return shlex.join(["bulksend", *words])
     kept, skip = [], False
     for word in words:
         if skip:
@@ -336,15 +249,18 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
-    from bulksend.bootstrap import existing_database, reading_cipher, time_rules
+def show_forecast(of: Settings, plan: FilePlan, as_json: bool) -> int:
+    """Say what ``send_plan`` would do; change nothing."""
+    from bulksend.bootstrap import existing_database, reading_cipher
     from ops.cli.output import pairs, print_json, refused_rows, say, say_notes
+    from producer.forecast import ForecastLimits
     from producer.forecast import forecast as make_forecast
+    from producer.intake_report import repeated_text
 
     database = existing_database(of)
     if database is None:
         say(f"there is no ledger at {of.database_address()} yet: no senders and suppressions are known")
-    forecast = make_forecast(plan, database, reading_cipher(of), time_rules(of))
+    forecast = make_forecast(plan, database, reading_cipher(of), ForecastLimits.from_settings(of))
     say_notes(forecast.notes[len(plan.notes) :])
     if as_json:
         print_json(forecast.as_json())
@@ -354,22 +270,69 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
     if forecast.superseded:
         say(_superseded(forecast.superseded), "yellow")
     if forecast.repeats is not None:
-        say(_repeated(forecast.repeats), "yellow")
+        say(repeated_text(forecast.repeats), "yellow")
     if forecast.refusal is not None:
         raise forecast.refusal
     return DONE if forecast.messages or forecast.continues is not None else BAD_INPUT
 
 
-def _repeated(campaign: Campaign) -> str:
-    from bulksend.messaging.units import counted, format_instant
+def _show_and_ask(of: Settings, database: Database, plan: FilePlan | RestPlan, as_json: bool) -> None:
+    """What is about to be sent, and a question if it is much. Nothing where the campaign exists already."""
+    from bulksend.bootstrap import cipher
+    from ops.cli.output import pairs
+    from producer.files import FilePlan
+    from producer.forecast import ForecastLimits, forecast
 
-    if campaign.intake_done_at is None:
-        return f"campaign {campaign.id} has {counted(campaign.rows_read, 'row')} of this file and gets the other rows"
-    return (
-        f"this was sent before, at {format_instant(campaign.created_at)}, as campaign {campaign.id} "
-        f"({campaign.name}), which is {campaign.status.value}: nothing is sent twice. "
-        "--again sends it as a new campaign"
-    )
+    if not isinstance(plan, FilePlan):
+        ask_for_number(plan.people)
+        return
+    made = forecast(plan, database, cipher(of), ForecastLimits.from_settings(of))
+    if made.refusal is not None:
+        raise made.refusal
+    if made.repeats is not None:
+        return
+    count = made.due.total()
+    if count > ASKED_ABOVE and not as_json:
+        pairs(made.summary(plan.timezone or "UTC"), title=f"About to send {plan.name}")
+    ask_for_number(count)
+
+
+def _preview(of: Settings, plan: FilePlan, count: int, as_json: bool) -> int:
+    from bulksend.bootstrap import existing_database
+    from ops.cli.output import print_json_lines
+    from producer.row_sends import preview_rows
+
+    found = preview_rows(plan, existing_database(of), count)
+    if as_json:
+        print_json_lines(found)
+    else:
+        show_samples(found)
+    return DONE
+
+
+def _test(of: Settings, plan: FilePlan, to: str, row: int | None, as_json: bool) -> int:
+    from bulksend.errors import InvalidValue
+    from bulksend.messaging import parse_recipient
+    from ops.cli.output import print_json, say, say_notes
+    from producer.row_sends import send_test
+
+    parse_recipient(to, default_region=plan.default_region, field="--test")
+    database = ledger(of)
+    say_notes(about_template(of, database, plan))
+    try:
+        done = send_test(of, database, plan, to=to, row=row)
+    except InvalidValue as error:
+        if error.field != "to":
+            raise
+        raise InvalidValue("--test", error.value, error.why) from None
+    if as_json:
+        print_json(done.as_json())
+    else:
+        say(
+            f"row {done.row} is sent as a test: message {done.receipt.id} is {done.receipt.status.value}; "
+            f"bulksend messages show {done.receipt.id}"
+        )
+    return DONE
 
 
 def _superseded(count: int) -> str:
@@ -381,7 +344,7 @@ def _show(report: IntakeReport, statuses: dict[str, int], zone: str | None) -> N
     from bulksend.messaging.units import counted
     from bulksend.operations.json_shape import to_json
     from ops.cli.output import pairs, refused_rows, say, schedule_of
-    from producer.intake_report import with_rules
+    from producer.intake_report import repeated_text, with_rules
 
     campaign, continued = report.campaign, report.continued
     if report.new_sender:
@@ -392,7 +355,7 @@ def _show(report: IntakeReport, statuses: dict[str, int], zone: str | None) -> N
     if report.superseded:
         say(_superseded(report.superseded), "yellow")
     if report.repeated:
-        say(_repeated(campaign), "yellow")
+        say(repeated_text(campaign), "yellow")
     elif report.resumed_at:
         say(f"continued an earlier run, which had taken in {counted(report.resumed_at, 'row')}", "yellow")
     if continued is not None:

@@ -278,6 +278,8 @@ def restored(
     say(f"{counted(done.unknown, 'message')} may have been sent after the backup and are unknown now")
     if done.campaigns_paused:
         say(f"paused, since their rows were not all taken in: {', '.join(done.campaigns_paused)}")
+    if done.retries_ended:
+        say(f"retry ended, since its messages may have been sent: {', '.join(done.retries_ended)}")
     if done.files_refused:
         say(f"{counted(done.files_refused, 'posted file')} refused: their rows may have been sent")
     say(

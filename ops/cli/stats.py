@@ -12,7 +12,7 @@ from ops.cli.context import DONE, command, ledger, settings
 #: Counts of messages and attempts that the table shows, where any is not 0.
 _COUNTS = (
     *("accepted", "delivered", "read", "failed", "unknown", "expired", "suppressed", "cancelled"),
-    "attempts",
+    *("superseded", "attempts"),
 )
 
 

@@ -31,6 +31,7 @@ from ops.http.messages_in import MessagesIn
 from ops.http.receipts_in import ReceiptsIn, is_callback
 from ops.http.requests import Requests
 from ops.http.routes import (
+    campaign_reports,
     campaigns,
     consents,
     events,
@@ -40,6 +41,7 @@ from ops.http.routes import (
     keys,
     messages,
     persons,
+    plans,
     receipt_tokens,
     receipts,
     senders,
@@ -61,9 +63,11 @@ ROUTERS = (
     messages.router,
     health.router,
     campaigns.router,
+    campaign_reports.router,
     consents.router,
     events.router,
     exports.router,
+    plans.router,
     inbound.router,
     keys.router,
     webhooks.router,

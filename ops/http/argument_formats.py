@@ -57,7 +57,7 @@ RateText = Annotated[
 CapText = Annotated[
     str, Field(max_length=40, json_schema_extra={"pattern": r"^([1-9]\d{0,2}/[1-9]\d?[dhm]|none)$"})
 ]
-#: Campaigns by id or name, each perhaps with ``:undelivered``.
+#: Campaigns by id or name, each perhaps with ``:unsent``.
 PeopleOfCampaigns = Annotated[list[Annotated[str, Field(min_length=1, max_length=220)]], Field(max_length=20)]
 #: A webhook's address.
 Url = Annotated[str, Field(max_length=2000, json_schema_extra={"format": "uri"})]

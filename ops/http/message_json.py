@@ -37,6 +37,12 @@ class NewMessage(BaseModel):
     )
     timezone: TimeZone | None = Field(None, description="The recipient's; default: what its number shows.")
     key: str | None = Field(None, min_length=1, max_length=200, description="Two sends of a key are one.")
+    purpose: str | None = Field(
+        None,
+        min_length=1,
+        max_length=40,
+        description="Of a one-time code: a newer one for the same person and purpose replaces one that waits.",
+    )
     wait_seconds: float | None = Field(None, ge=0, le=MOST_WAIT_S, description="Answer when it has ended.")
 
 
@@ -68,6 +74,9 @@ class Refused(BaseModel):
     code: str
     field: str | None
     why: str
+    wait_seconds: float | None = Field(
+        None, description="Of a code that would be late: the forecast; null until a pause ends."
+    )
 
 
 class IndexedAnswer(MessageAnswer):

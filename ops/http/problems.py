@@ -46,6 +46,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (errors.AccessDenied, 403, "Access denied"),
     (errors.NotFound, 404, "Not found"),
     (errors.RequestRunning, 409, "Still running"),
+    (errors.PlanChanged, 409, "The plan does not hold any more"),
     (errors.WrongState, 409, "Not possible now"),
     (errors.EventsGone, 410, "Events were deleted"),
     (errors.TooManyRequests, 429, "Too many requests"),
@@ -53,6 +54,7 @@ STATUSES: Sequence[tuple[type[BulksendError], int, str]] = (
     (SamePeople, 409, "Already sent to some recipients"),
     (errors.TooLarge, 413, "Too large"),
     (errors.Unfit, 500, "A server cannot be used as it is set up"),
+    (errors.TooLate, 422, "It would be late"),
     (errors.InvalidInput, 422, "Invalid input"),
     (errors.DiskFull, 507, "Insufficient storage"),
     (errors.Unavailable, 503, "A server is away"),
@@ -136,8 +138,9 @@ def problem(
     code: str,
     errors: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """An answer of problem details. ``errors`` are ``{field, row, why}``."""
+    """An answer of problem details. ``errors`` are ``{field, row, why}``; ``more`` are further fields."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -146,6 +149,7 @@ def problem(
         "code": code,
         "request_id": getattr(request.state, "request_id", None),
         "errors": list(errors),
+        **(more or {}),
     }
     return _Problem(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
@@ -164,19 +168,33 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
     if isinstance(error, errors.RequestRunning | errors.TooManyRequests):
         headers = {"Retry-After": "1"}
     listed = [field_error(error)] if isinstance(error, InvalidValue) else []
+    if isinstance(error, errors.PlanChanged):
+        listed = [_change_error(each) for each in error.changes]
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
     detail, code = _with_endpoints(without_numbers(str(error))), code_of(type(error))
     if isinstance(error, errors.Unavailable | errors.Unfit) and not isinstance(error, errors.DiskFull):
         # A caller need not know the address of a server of ours; the log has it.
         detail = _AWAY if status == 503 else _UNFIT
-    return problem(request, status, title, detail, code=code, errors=listed, headers=headers)
+    more = {"wait_seconds": error.wait_seconds} if isinstance(error, errors.TooLate) else None
+    return problem(request, status, title, detail, code=code, errors=listed, headers=headers, more=more)
 
 
 def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:
     """One entry of ``errors``. The value is left out where the error has none; it is safe to show."""
     field, value, why = map(without_numbers, (error.field, error.value, error.why))
     return {"field": field, "row": row, "value": value or None, "why": _with_endpoints(why)}
+
+
+def _change_error(change: tuple[str, object, object]) -> dict[str, Any]:
+    """A fact of a plan that changed, as an entry of ``errors``."""
+    field, before, after = change
+    return {
+        "field": without_numbers(field),
+        "row": None,
+        "value": None if after is None else without_numbers(str(after)),
+        "why": f"was {'none' if before is None else without_numbers(str(before))} when the plan was made",
+    }
 
 
 def _with_endpoints(text: str) -> str:

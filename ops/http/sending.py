@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,20 +11,19 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.types import Scope
 
-from bulksend.errors import BulksendError, InvalidInput, InvalidValue, RequestRunning, code_of
+from bulksend.errors import BulksendError, InvalidInput, InvalidValue, RequestRunning, TooLate, code_of
 from bulksend.ledger.direct_sends import DirectResult, SendRequest
 from bulksend.ledger.idempotency import Answer
 from bulksend.messaging import Status
 from bulksend.messaging.json_encoding import make_json_encoder
-from bulksend.operations import messages
 from bulksend.operations.access import Principal
 from bulksend.operations.idempotency import Keyed, keyed
 from ops.http.idempotency import hash_of, scope_of
 from ops.http.message_json import MOST_MESSAGES, MOST_WAIT_S
-from ops.http.send_batches import SendBatches
 from ops.http.services import Services
-from ops.http.watching import Watching
 from producer.direct_sends import DirectSends, ReadySend, receipt
+from producer.send_batches import SendBatches
+from producer.watching import Watching, read_statuses
 
 _dump = make_json_encoder(separators=(",", ":"))
 
@@ -45,7 +44,7 @@ class Sending:
         self._services = services
         self._direct: DirectSends = services.producer.direct
         self._batches = SendBatches(self._direct)
-        self._watching = Watching(partial(_statuses, services))
+        self._watching = Watching(partial(read_statuses, services.database))
 
     async def answer(
         self, scope: Scope, body: bytes, given: str | None, principal: Principal
@@ -168,7 +167,8 @@ def _shown(items: Sequence[_Item], results: Sequence[DirectResult], *, single: b
 
 def _error(error: BulksendError) -> dict[str, Any]:
     field, why = (error.field, error.why) if isinstance(error, InvalidValue) else (None, str(error))
-    return {"code": code_of(type(error)), "field": field, "why": why}
+    shown: dict[str, Any] = {"code": code_of(type(error)), "field": field, "why": why}
+    return shown | {"wait_seconds": error.wait_seconds} if isinstance(error, TooLate) else shown
 
 
 def _parsed(body: bytes) -> object:
@@ -198,8 +198,3 @@ def _wait_s(given: object) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MOST_WAIT_S:
         raise InvalidValue("wait_seconds", "", f"must be a number from 0 to {MOST_WAIT_S}")
     return float(given)
-
-
-def _statuses(services: Services, ids: Collection[str]) -> Mapping[str, Status]:
-    with services.database.translated_errors(), services.database.read() as tx:
-        return messages.statuses(tx, list(ids))

@@ -10,14 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
 from bulksend.errors import TooManyRequests, Unavailable
 from bulksend.ledger.driver_errors import log_text
 from ops.local.process import ChildProcess, RestartPauses
-from producer.uploads import CampaignOptions, Poster, StoredFile, Uploads, forecast
+from producer.uploads import StoredFile
 
 log = structlog.get_logger(__name__)
 
@@ -64,25 +63,21 @@ class LargeUploads:
         """Look at once."""
         self._wake.set()
 
-    def forecast(
-        self, uploads: Uploads, options: CampaignOptions, file: StoredFile, by: Poster
-    ) -> dict[str, Any]:
-        """What the campaign of a file would be, found out by a process of its own, however long it takes.
+    def find_out(self, file: StoredFile) -> None:
+        """Have a process of its own answer the question beside a file, however long it takes.
 
-        Raises InvalidInput, AccessDenied, SamePeople, TooManyRequests, and Unavailable when the process died.
+        Raises TooManyRequests, and Unavailable when the process died.
         """
         if not self._forecasts.acquire(blocking=False):
             raise TooManyRequests(
-                f"{MOST_FORECASTS} dry runs of large files are under way; repeat the request when one has ended"
+                f"{MOST_FORECASTS} dry runs or plans of large files are under way; repeat it when one has ended"
             )
         try:
-            forecast.ask(uploads, options, file, by)
             status = start_intake("--forecast", file.id).wait()
         finally:
             self._forecasts.release()
         if status:
             raise Unavailable(f"the process that read the file ended with status {status}; its log says why")
-        return forecast.read_answer(file)
 
     def ask_to_stop(self) -> None:
         """Have the process end after the chunk that it stores, without waiting."""

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from bulksend.errors import BulksendError, InvalidInput, Unavailable, code_of
-from bulksend.ledger import campaign_control, campaigns, uploads
+from bulksend.ledger import campaign_control, campaigns, plans, uploads
 from bulksend.ledger.driver_errors import log_text
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.uploads import Upload
@@ -200,7 +200,7 @@ class UploadIntake:
         if not found:
             return
         with self._of.database.read() as tx:
-            needed = uploads.live_ids(tx, found)
+            needed = uploads.live_ids(tx, found) | plans.live_files(tx, found)
         for id in set(found) - needed:
             self._of.store.remove(id)
             log.info("upload_deleted", upload_id=id, why="it was never put on record")

@@ -19,7 +19,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.uploads import Upload, UploadState
 from bulksend.messaging import Kind
-from bulksend.messaging.argument_naming import as_json_field
+from bulksend.messaging.argument_naming import ArgumentNaming, as_json_field
 from bulksend.settings import Settings
 from producer.files import FilePlan, plan_file
 from producer.forecast import LedgerState, read_state
@@ -71,7 +71,7 @@ class CampaignOptions:
     max_failed: str | None = None
     weight: int | None = None
 
-    def plan(self, path: Path, *, created_by: str) -> FilePlan:
+    def plan(self, path: Path, *, created_by: str, naming: ArgumentNaming = as_json_field) -> FilePlan:
         """The file with these options. Raises InvalidInput as ``plan_file``."""
         return plan_file(
             path,
@@ -102,7 +102,7 @@ class CampaignOptions:
             weight=self.weight,
             columns=[f"{name}={column}" for name, column in self.map.items()],
             created_by=created_by,
-            naming=as_json_field,
+            naming=naming,
         )
 
 
@@ -128,14 +128,18 @@ class Uploads:
         by: Poster,
         *,
         idempotency_key: str | None,
+        campaign_key: str | None = None,
     ) -> bool:
         """Put the campaign of a file on record; returns whether rows are left to take in, which begins now.
 
-        ``idempotency_key`` finds the campaign of an earlier request of the same poster. Raises InvalidInput when the
-        options or the file are wrong or the key belongs to another campaign, AccessDenied.
+        ``idempotency_key`` finds the campaign of an earlier request of the same poster; ``campaign_key`` is the one
+        that the campaign gets, as its plan froze it. Raises InvalidInput when the options or the file are wrong or the
+        key belongs to another campaign, AccessDenied.
         """
         options, plan = self.check(options, file, by)
-        if idempotency_key is not None and options.key is None:
+        if campaign_key is not None:
+            plan = replace(plan, given_key=campaign_key)
+        elif idempotency_key is not None and options.key is None:
             plan = replace(plan, given_key=_derived_key(by.id, idempotency_key))
         elif options.again:
             raise InvalidInput(

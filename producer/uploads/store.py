@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +59,35 @@ class UploadStore:
         """Where a complete file is."""
         return self.folder / id / name
 
+    def link(self, id: str, name: str, to: str) -> StoredFile:
+        """The same file once more, under another id. Raises DiskFull, and Unfit when the folder cannot be written."""
+        source, folder = self.path(id, name), self.folder / f"{to}{_PART}"
+        try:
+            folder.mkdir(mode=0o700)
+            os.link(source, folder / name)
+            folder.rename(folder.with_suffix(""))
+            _sync_folder(self.folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise self.problem(error) from None
+        made = self.path(to, name)
+        with made.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return StoredFile(to, made, sha256, made.stat().st_size)
+
     def remove(self, id: str) -> None:
         """Delete a file, complete or not. It may be gone already."""
         for folder in (self.folder / id, self.folder / f"{id}{_PART}"):
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def deleted_on_error(self, id: str, *errors: type[Exception]) -> Iterator[None]:
+        """Delete the file when one of these errors ends the block."""
+        try:
+            yield
+        except errors:
+            self.remove(id)
+            raise
 
     def abandoned(self, *, complete: bool, clock: Callable[[], float] = time.time) -> list[str]:
         """The ids of files that have not changed for ABANDONED_S; those that are ``complete`` only if wanted."""

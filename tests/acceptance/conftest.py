@@ -198,8 +198,10 @@ def cli(tmp_path: Path, shell: Shell) -> Cli:
     """Runs ``bulksend …`` in a folder of its own, on a SQLite ledger there and without Redis."""
     kept = {**_clean_environ(), "DATABASE_URL": "sqlite:///bulksend.db"}
 
-    def run(*words: str, columns: int | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path, columns)
+    def run(
+        *words: str, columns: int | None = None, typed: str | None = None, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        return shell.run(words, {**kept, "BULKSEND_ACTOR": "ann", **environ}, tmp_path, columns, typed)
 
     return run
 

@@ -54,14 +54,18 @@ def main() -> None:
 
 
 def run(
-    words: list[str], environ: dict[str, str], folder: str, columns: int | None = None
+    words: list[str],
+    environ: dict[str, str],
+    folder: str,
+    columns: int | None = None,
+    typed: str | None = None,
 ) -> dict[str, object]:
     """A command in a process of its own: its exit code, and all that it said.
 
-    With ``columns`` on a terminal of that width, where stdout and stderr are one.
+    With ``columns`` on a terminal of that width, where stdout and stderr are one; ``typed`` is typed there.
     """
     if columns is not None:
-        return _run_on_a_terminal(words, environ, folder, columns)
+        return _run_on_a_terminal(words, environ, folder, columns, typed)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
@@ -71,25 +75,29 @@ def run(
 
 
 def _run_on_a_terminal(
-    words: list[str], environ: dict[str, str], folder: str, columns: int
+    words: list[str], environ: dict[str, str], folder: str, columns: int, typed: str | None
 ) -> dict[str, object]:
-    with terminal(columns) as (its, read):
+    with terminal(columns, typed or "") as (its, read):
         child = os.fork()
         if child == 0:
-            _become(words, environ | {"TERM": "xterm-256color"}, folder, (its, its))
+            stdin = None if typed is None else its
+            _become(words, environ | {"TERM": "xterm-256color"}, folder, (its, its), stdin)
         said = read()
     _, status = os.waitpid(child, 0)
     return {"code": os.waitstatus_to_exitcode(status), "stdout": said, "stderr": ""}
 
 
 @contextlib.contextmanager
-def terminal(columns: int) -> Iterator[tuple[int, Callable[[], str]]]:
+def terminal(columns: int, typed: str = "") -> Iterator[tuple[int, Callable[[], str]]]:
     """A terminal of that width: its file descriptor for a child, and what reads all that is said there.
 
     To be called once the child has it: ours is closed then, and the end of the child is the end of the reading.
     """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+
+    # It waits there until it is read.
+    os.write(ours, typed.encode())
 
     def read() -> str:
         os.close(its)
@@ -111,10 +119,17 @@ def _said(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
-def _become(words: list[str], environ: dict[str, str], folder: str, output: tuple[int, int]) -> None:
+def _become(
+    words: list[str],
+    environ: dict[str, str],
+    folder: str,
+    output: tuple[int, int],
+    stdin: int | None = None,
+) -> None:
     code = 1
     try:
-        for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), *output)):
+        given = os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin
+        for stream, file in enumerate((given, *output)):
             os.dup2(file, stream)
         os.chdir(folder)
         os.environ.clear()
@@ -156,12 +171,20 @@ class Shell:
         self._server.communicate()
 
     def run(
-        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, columns: int | None = None
+        self,
+        words: Sequence[str],
+        environ: Mapping[str, str],
+        folder: Path,
+        columns: int | None = None,
+        typed: str | None = None,
     ) -> CompletedProcess[str]:
         """``bulksend words…`` to its end, killed after a minute; with ``columns`` on a terminal of that width."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        order = {"words": list(words), "environ": dict(environ), "folder": str(folder), "columns": columns}
+        order = {
+            **{"words": list(words), "environ": dict(environ), "folder": str(folder)},
+            **{"columns": columns, "typed": typed},
+        }
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
         answer = json.loads(self._server.stdout.readline())

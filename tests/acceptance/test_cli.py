@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -115,18 +116,50 @@ def test_a_campaign_from_its_file_to_its_export(cli: Cli, tmp_path: Path) -> Non
     assert why["gate"] == "campaign_paused"
     assert one(cli("campaigns", "cancel", sent["campaign_id"], "--json"))["changed"] == 3
 
-    assert cli("export", sent["campaign_id"], "-o", "out.csv", "--mask").returncode == 0
+    assert cli("export", sent["campaign_id"], "-o", "out.csv").returncode == 0
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8-sig"))))
     assert [row["to"] for row in rows] == ["4477*****001", "4477*****002", "4477*****003"]
     assert {row["status"] for row in rows} == {"cancelled"}
     assert cli("export", sent["campaign_id"], "-o", "out.jsonl").returncode == 0
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
-    assert cli("export", sent["campaign_id"], "-o", "out.xlsx", "--mask").returncode == 0
+    assert cli("export", sent["campaign_id"], "-o", "out.xlsx").returncode == 0
     header, *cells = openpyxl.load_workbook(tmp_path / "out.xlsx").worksheets[0].iter_rows(values_only=True)
     assert [dict(zip(header, row, strict=True))["to"] for row in cells] == [row["to"] for row in rows]
     assert cli("export", sent["campaign_id"], "-o", "out.pdf").returncode == 2
     audit = one(cli("audit", "--json"))
     assert audit["holds"] is True
+
+
+@pytest.mark.timeout(600)
+def test_after_a_campaign_come_its_report_a_retry_an_audience_and_a_clone(cli: Cli, tmp_path: Path) -> None:
+    id = one(cli(*SEND, "--json"))["campaign_id"]
+    with closing(sqlite3.connect(tmp_path / "bulksend.db")) as ledger, ledger:
+        ledger.execute(
+            "UPDATE messages SET status = 'failed', ended_at = 1, error = '131049' WHERE recipient = '447700900001'"
+        )
+
+    asked = cli("campaigns", "retry", id, columns=100, typed="n\n").stdout
+    assert "1 failed message would be sent again" in asked
+    assert "Nothing was changed" in asked
+    assert one(cli("campaigns", "show", id, "--json"))["statuses"] == {"failed": 1, "queued": 2}
+
+    assert one(cli("campaigns", "breakdown", id, "--json"))["funnel"]["failed"] == 1
+    assert cli("campaigns", "report", id, "-o", "report.html").returncode == 0
+    assert "Why messages failed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert cli("campaigns", "report", id, "-o", "report.pdf").returncode == 2
+
+    assert cli("export", id, "--audience", "undelivered", "-o", "again.jsonl").returncode == 0
+    reminder = [*SEND[:1], "again.jsonl", *SEND[2:], "--name", "reminder", "--json"]
+    assert one(cli(*reminder))["messages"] == 1
+
+    assert "1 failed message queued again" in cli("campaigns", "retry", id, columns=100, typed="y\n").stdout
+    (tmp_path / "more.csv").write_text("to,name\n447700900009,Zoe\n")
+    assert one(cli("campaigns", "clone", id, "more.csv", "--json"))["messages"] == 1
+    assert cli("campaigns", "clone", id, "--rest").returncode == 2
+    assert cli("campaigns", "cancel", id).returncode == 0
+    # Ann is sent the reminder, which has the same content.
+    assert one(cli("campaigns", "clone", id, "--rest", "--json"))["messages"] == 2
+    assert one(cli("audit", "--json"))["holds"] is True
 
 
 @pytest.mark.timeout(600)

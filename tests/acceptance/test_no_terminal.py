@@ -13,6 +13,8 @@ pytestmark = pytest.mark.timeout(300)
 #: A word for each argument that these commands cannot do without; what they are does not matter here.
 WORDS = {
     "send": [*SEND[1:], "--kind", "marketing"],
+    "plan": [*SEND[1:], "--kind", "marketing"],
+    "apply": ["x"],
     "suppressions add": ["447700900001", "--reason", "x"],
     "suppressions remove": ["447700900001", "--why", "x"],
     "suppressions import": ["people.csv", "--reason", "x"],
@@ -23,6 +25,9 @@ WORDS = {
     "holds remove": ["x", "--why", "x"],
     "campaigns show": ["x"],
     "campaigns watch": ["x"],
+    "campaigns breakdown": ["x"],
+    "campaigns clone": ["x", "people.csv"],
+    "campaigns report": ["x", "-o", "out.html"],
     "campaigns pause": ["x"],
     "campaigns resume": ["x"],
     "campaigns unschedule": ["x"],
@@ -64,7 +69,7 @@ WORDS = {
     "worker": [],
 }
 #: These need no ledger of this folder, or make their own.
-WITHOUT = {"demo", "up", "settings", "keys new-encryption-key", "simulate", "doctor"}
+WITHOUT = {"demo", "up", "rehearse", "settings", "keys new-encryption-key", "simulate", "doctor"}
 
 
 @pytest.fixture

@@ -43,15 +43,22 @@ class Posting(Serving):
         events = map(json.loads, self.said().splitlines())
         return [int(event["pid"]) for event in events if event["event"] == "intake_started"]
 
-    def post_file(self, data: bytes, sender: str, key: str, status: int = 202, **options: Any) -> Any:
+    def post_file(
+        self, data: bytes, sender: str, key: str, status: int = 202, to: str = "campaigns", **options: Any
+    ) -> Any:
         answer = httpx.post(
-            f"{self.url}/v1/campaigns",
+            f"{self.url}/v1/{to}",
             data={"campaign": json.dumps(OPTIONS | {"sender": sender} | options)},
             files={"file": ("people.csv", data)},
             headers=self.headers | {"Idempotency-Key": key},
             timeout=60,
         )
         assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def apply(self, plan_id: str) -> Any:
+        answer = httpx.post(f"{self.url}/v1/plans/{plan_id}/apply", headers=self.headers, timeout=60)
+        assert answer.status_code == 202, answer.text
         return answer.json()
 
     def half_a_post(self, data: bytes) -> http.client.HTTPConnection:
@@ -139,7 +146,9 @@ def the_intake_is_killed_too(site: Any, api: Posting) -> None:
     )
     assert (forecast["dry_run"], forecast["rows"], forecast["messages"]) == (True, ROWS, ROWS // 2)
     assert api.stored() == []
-    answer = api.post_file(data, site.sender, "two", content={"body": "good morning {{name}}"})
+    plan = api.post_file(data, site.sender, "two", 201, "plans", content={"body": "good morning {{name}}"})
+    assert (plan["to_send"], len(api.stored())) == (ROWS // 2, 1)
+    answer = api.apply(plan["plan_id"])
     id = answer["campaign_id"]
     assert (answer["status"], answer["repeated"]) == ("intake", False)
 

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.timeout(300)
 COMMANDS = {
     "campaigns list": "campaigns list",
     "campaigns show": "campaigns show CAMPAIGN",
+    "campaigns breakdown": "campaigns breakdown CAMPAIGN",
     "messages find": "messages find",
     "messages show": "messages show ID",
     "messages why": "messages why ID",
@@ -60,6 +61,7 @@ COMMANDS = {
     "audit": "audit",
     "doctor": "doctor",
     "send --dry-run": f"send bad.csv --sender {SENDER} --type text --content content.json --kind marketing --dry-run",
+    "plan": f"plan bad.csv --sender {SENDER} --type text --content content.json --kind marketing --key plan",
 }
 
 
@@ -83,7 +85,10 @@ NO_TABLE = {
     *(("tokens", act) for act in ("add", "revoke")),
     ("receipts", "reparse"),
     *(("keys", act) for act in ("add", "revoke", "new-encryption-key")),
-    *(("campaigns", act) for act in ("watch", "pause", "resume", "unschedule", "cancel", "retry", "set")),
+    *(
+        ("campaigns", act)
+        for act in ("watch", "pause", "resume", "unschedule", "cancel", "retry", "set", "report", "clone")
+    ),
     *(("webhooks", act) for act in ("add", "enable", "disable", "remove", "replay", "rotate", "test")),
     *(("suppressions", act) for act in ("add", "remove", "export")),
     ("consent", "report"),
@@ -93,6 +98,7 @@ NO_TABLE = {
     *(("account", act) for act in ("pause", "resume")),
     *(("templates", act) for act in ("show", "sync", "preview")),
     *(("media", act) for act in ("upload", "list", "delete")),
+    *(("apply",), ("rehearse",)),
 }
 
 

@@ -122,9 +122,18 @@ def test_a_campaign_of_rows_and_one_of_a_file(client: Any, tmp_path: Path) -> No
     file.write_text("to,name\n447700900126,Bob\nnobody at all,Eve\n")
     uploaded = client.upload_campaign(file, name="file", again=True, **options)
     assert (uploaded["messages"], uploaded["refused_count"]) == (1, 1)
+    made = client.plan_campaign([{"to": "447700900128", "name": "Flo"}], name="planned", **options)
+    assert (client.plan(made["plan_id"])["to_send"], client.apply_plan(made["plan_id"])["messages"]) == (1, 1)
     assert client.act(uploaded["campaign_id"], "pause", why="a test")["status"] == "paused"
     assert client.change_campaign(uploaded["campaign_id"], rate="5/s")["rate_limit"] == 5
-    assert {each["name"] for each in client.campaigns(kind="marketing")} == {"rows", "file"}
+    file.write_text("to,name\n447700900129,Cy\n")
+    cloned = client.clone_campaign(uploaded["campaign_id"], file, name="clone")
+    assert (cloned["messages"], cloned["refused_count"]) == (1, 0)
+    names = {each["name"] for each in client.campaigns(kind="marketing")}
+    assert names == {"rows", "file", "planned", "clone"}
+    funnel = client.breakdown(cloned["campaign_id"])["funnel"]
+    assert (funnel["messages"], funnel["open"]) == (1, 1)
+    assert client.report(cloned["campaign_id"]).startswith("<!doctype html>")
 
 
 def test_events_are_followed_from_where_a_page_ended(client: Any, served: tuple[str, Services]) -> None:

@@ -26,7 +26,7 @@ _SENT_AGAIN_EACH = 4
 _TTL_S = 20
 _TIMEOUT_S = 4.0
 #: Refusals that a repetition may turn into an answer.
-_BUSY = frozenset({"request_running", "too_many_requests"})
+_BUSY = frozenset({"request_running", "too_many_requests", "too_late"})
 
 
 class Programs:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from bulksend.errors import InvalidInput
+from bulksend.errors import InvalidInput, WrongState
 from bulksend.ledger import audit, campaign_control, campaigns, pauses, suppressions
 from bulksend.ledger.campaign_creation import SAME_CONTENT_MS, NewCampaign
 from bulksend.ledger.campaigns import Campaign
@@ -22,9 +23,12 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
+from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
 from bulksend.messaging.exclusions import Exclusions, PeopleOf
+from bulksend.settings import Settings
+from producer.clones import plan_clone, plan_rest
 from producer.intake import Intake
 from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
@@ -282,6 +286,16 @@ def test_the_last_of_several_codes_for_a_number_is_stored_across_chunks(
     assert desk.holds()
 
 
+def test_a_file_may_have_a_code_for_each_purpose_of_a_person(desk: Desk) -> None:
+    purposes = ["login", "payment", "login", ""]
+    rows: list[Row] = [{"to": person(1), "name": str(n), "purpose": p} for n, p in enumerate(purposes)]
+    report = desk.take("codes", rows, kind=Kind.OTP)
+    assert (report.messages, report.superseded) == (3, 1)
+    with desk.database.read() as tx:
+        found = tx.execute(select(messages.c.row, messages.c.purpose).order_by(messages.c.row)).all()
+    assert [tuple(row) for row in found] == [(2, "payment"), (3, "login"), (4, None)]
+
+
 def test_an_expired_code_does_not_count_as_sent_before(desk: Desk) -> None:
     desk.take("old", rows_of(0, 1), kind=Kind.OTP)
     with pytest.raises(SamePeople):
@@ -390,6 +404,57 @@ def test_the_rest_of_a_cancelled_campaign_has_only_messages_that_were_not_sent(
     assert sent == wanted
     assert done.continued == Continued(many + 1, 0, many + 1)
     assert [note for note in done.notes if "still sends or ends them: 1 message." in note]
+
+
+@pytest.mark.parametrize("at_once", [1000, 0])
+def test_the_rest_of_a_cancelled_campaign_comes_from_the_ledger_without_its_file(
+    desk: Desk, at_once: int
+) -> None:
+    many = len(ENDINGS)
+    keyed: Row = {"to": person(many), "name": "A", "key": "order-7"}
+    first = desk.take("old", [*rows_of(0, many), keyed], rate=5.0, ttl_ms=3_600_000).campaign_id
+    for n, (status, outcome, _) in enumerate(ENDINGS):
+        end_as(desk, n, status, outcome)
+    cancel(desk, first, at_once)
+    of = Settings.from_env({"BULKSEND_ENCRYPTION_KEY": new_encryption_key()})
+
+    def send_the_rest(dies_after: int | None = None) -> str:
+        plan = plan_rest(desk.database, first, of=of, created_by="ann")
+        return plan.run(desk.intake(dies_after)).campaign_id
+
+    with pytest.raises(Killed):
+        send_the_rest(dies_after=4)
+    rest = desk.campaign(send_the_rest())
+    assert (rest.name, rest.rate, rest.ttl_ms, rest.status.value) == (
+        *("spring (rest)", 5.0, 3_600_000, "running"),
+    )
+    with desk.database.read() as tx:
+        columns = messages.c.recipient, messages.c.key
+        found = tx.execute(select(*columns).where(messages.c.campaign_id == rest.id)).all()
+    wanted = [(person(n), person(n)) for n, (_, _, takes) in enumerate(ENDINGS) if takes]
+    assert sorted(map(tuple, found)) == [*wanted, (person(many), "order-7")]
+    assert send_the_rest() == rest.id
+    assert desk.campaign(rest.id).messages == len(found)
+
+
+def test_only_a_cancelled_campaign_leaves_a_rest(desk: Desk) -> None:
+    first = desk.take("old", rows_of(0, 2)).campaign_id
+    with pytest.raises(WrongState, match="is running: only a cancelled campaign leaves a rest"):
+        plan_rest(desk.database, first, of=Settings.from_env({}), created_by="ann")
+
+
+def test_a_clone_has_the_content_and_options_of_its_campaign(desk: Desk, tmp_path: Path) -> None:
+    made = desk.take("old", rows_of(0, 2), ttl_ms=3_600_000, rate=5.0, on_unknown=OnUnknown.RESEND)
+    (tmp_path / "more.csv").write_text(f"to,name\n{person(5)},Eve\n")
+    plan = plan_clone(
+        desk.database, made.campaign_id, tmp_path / "more.csv", of=Settings.from_env({}), created_by="ann"
+    )
+    clone = desk.campaign(plan.run(desk.intake()).campaign_id)
+    old = desk.campaign(made.campaign_id)
+    assert (clone.name, clone.messages) == ("more", 1)
+    same = ("sender", "kind", "type", "content", "ttl_ms", "rate", "on_unknown")
+    assert [getattr(clone, name) for name in same] == [getattr(old, name) for name in same]
+    assert desk.holds()
 
 
 def test_the_rest_may_have_a_corrected_content(desk: Desk) -> None:

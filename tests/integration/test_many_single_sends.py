@@ -1,23 +1,27 @@
-"""Several single messages in one call are stored together, each refused by itself."""
+"""Single messages of programs: several in one call, on an event loop, waited for, and codes that would be late."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
+from inspect import isfunction, signature
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from bulksend.errors import IdempotencyKeyReused, InvalidInput, InvalidValue
-from bulksend.ledger import idempotency
+from bulksend.errors import IdempotencyKeyReused, InvalidInput, InvalidValue, TooLate
+from bulksend.ledger import idempotency, leases, pauses, senders
 from bulksend.ledger.database import Database
 from bulksend.ledger.direct_sends import SendRequest, Stored
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.idempotency import Answer
 from bulksend.ledger.schema import idempotent_requests, messages
-from bulksend.messaging.states import Kind
+from bulksend.messaging.states import Kind, Status
 from bulksend.operations.idempotency import keyed
-from producer import Producer, SendReceipt
+from producer import AsyncProducer, Producer, SendReceipt
 
 CIPHER = Cipher([b"k" * 32])
 
@@ -114,3 +118,138 @@ def test_a_request_that_begins_again_after_a_lost_answer_is_its_own(ledger: Data
         assert idempotency.begin(tx, [(claim, Answer(202, "{}"))], 2) == {claim.owner}
         idempotency.end(tx, [(claim, None)])
         assert tx.execute(select(func.count()).select_from(idempotent_requests)).scalar_one() == 0
+
+
+# -- codes that would be late ---------------------------------------------------------------------------
+
+CODE = {"kind": "otp", "content": {"body": "123456 is your code"}}
+SENDER = "8615000579987"
+
+
+def code(n: int, **more: Any) -> dict[str, Any]:
+    return message(n, **CODE) | more
+
+
+def newcomer(ledger: Database, published: Published) -> Producer:
+    """A producer that has not read the backlog yet."""
+    return Producer(ledger, published, CIPHER)
+
+
+def test_a_code_that_would_wait_for_longer_than_it_lives_is_refused(
+    producer: Producer, ledger: Database, published: Published
+) -> None:
+    """100 codes at 10/s take 10 s; of those that come at once each is behind the others."""
+    with ledger.write() as tx:
+        leases.take(tx, "host:1", 60_000)
+        senders.register(tx, SENDER, rate=10.0)
+    producer.send_many([code(n, key=f"k{n}") for n in range(100)])
+    late, in_time = newcomer(ledger, published).send_many(
+        [code(200, ttl_seconds=9), code(201, ttl_seconds=15)]
+    )
+    assert isinstance(late, TooLate)
+    assert late.field == "ttl_seconds"
+    assert late.wait_seconds == pytest.approx(10, rel=0.1)
+    assert isinstance(in_time, SendReceipt)
+    many = newcomer(ledger, published).send_many([code(n, ttl_seconds=11) for n in range(300, 330)])
+    assert 0 < sum(isinstance(each, TooLate) for each in many) < 30
+    assert not isinstance(many[0], TooLate)
+    (known,) = newcomer(ledger, published).send_many([code(0, key="k0", ttl_seconds=1)])
+    assert isinstance(known, SendReceipt), "an earlier message of its key counts even then"
+    assert known.repeated
+    (other, later) = newcomer(ledger, published).send_many(
+        [message(0, ttl_seconds=1), code(1, ttl_seconds=1, send_at="2099-01-01T00:00:00Z")]
+    )
+    assert isinstance(other, SendReceipt), "other kinds are not compared"
+    assert isinstance(later, SendReceipt), "nor are codes for later"
+
+
+def test_a_pause_and_a_stop_of_all_workers_refuse_codes(
+    producer: Producer, ledger: Database, published: Published
+) -> None:
+    assert isinstance(producer.send(**code(1)), SendReceipt), "no worker ever ran: nothing is known"
+    with ledger.write() as tx:
+        lease, _ = leases.take(tx, "host:1", 60_000)
+        pauses.pause_sender(tx, SENDER, actor="ada", why="spam")
+    with pytest.raises(TooLate, match="until a pause ends") as refused:
+        newcomer(ledger, published).send(**code(2))
+    assert refused.value.wait_seconds is None
+    with ledger.write() as tx:
+        pauses.resume_sender(tx, SENDER, actor="ada", why="done")
+        leases.end(tx, lease)
+        tx.exec_driver_sql("UPDATE workers SET lease_until = lease_until - 60000")
+    stopped = newcomer(ledger, published)
+    with pytest.raises(TooLate) as refused:
+        stopped.send(**code(3), ttl=timedelta(seconds=30))
+    assert refused.value.wait_seconds == pytest.approx(60, abs=5)
+    assert isinstance(stopped.send(**code(4), ttl=timedelta(minutes=5)), SendReceipt)
+
+
+def test_a_purpose_is_a_word_and_only_of_codes(producer: Producer, ledger: Database) -> None:
+    sent = producer.send(**code(1), purpose="login")
+    with ledger.read() as tx:
+        assert tx.execute(select(messages.c.purpose).where(messages.c.id == sent.id)).scalar_one() == "login"
+    for wrong in (
+        code(1, purpose="123456"),
+        code(1, purpose="x" * 41),
+        code(1, purpose="a\nb"),
+        message(1, purpose="login"),
+    ):
+        (refused,) = producer.send_many([wrong])
+        assert isinstance(refused, InvalidValue)
+        assert refused.field == "purpose"
+
+
+# -- waiting, and an event loop -------------------------------------------------------------------------
+
+
+class Accepts(Published):
+    """A worker for which the vendor accepts at once."""
+
+    def __init__(self, ledger: Database) -> None:
+        super().__init__()
+        self._ledger = ledger
+
+    def publish(self, lane: Kind, ids: Sequence[str]) -> int:
+        with self._ledger.write() as tx:
+            tx.execute(update(messages).where(messages.c.id.in_(ids)).values(status="accepted"))
+        return super().publish(lane, ids)
+
+
+def test_a_call_waits_for_the_ending_of_its_message(ledger: Database, published: Published) -> None:
+    quick = Producer(ledger, Accepts(ledger), CIPHER)
+    assert quick.send(**code(1), wait=timedelta(seconds=30)).status is Status.ACCEPTED
+    slow = Producer(ledger, published, CIPHER)
+    assert slow.send(**code(2), wait=timedelta(seconds=0.1)).status is Status.QUEUED
+    with pytest.raises(InvalidValue, match="wait"):
+        slow.send(**code(3), wait=3)  # type: ignore[arg-type]
+
+
+def test_an_event_loop_has_the_same_methods(ledger: Database, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncProducer(Producer(ledger, Accepts(ledger), CIPHER)) as producer:
+            wait = timedelta(seconds=30)
+            made = await asyncio.gather(*(producer.send(**code(n), wait=wait) for n in range(20)))
+            assert {each.status for each in made} == {Status.ACCEPTED}
+            assert len({each.id for each in made}) == 20
+            one = await producer.send(**message(50), key="k")
+            assert (await producer.send(**message(50), key="k")).id == one.id
+            with pytest.raises(InvalidValue, match="kind"):
+                await producer.send(**message(51) | {"kind": "spam"})
+            with pytest.raises(InvalidInput, match="key"):
+                await producer.send(**message(52), key="k")
+            assert [type(each) for each in await producer.send_many([message(60), message(61, to="1")])] == [
+                SendReceipt,
+                InvalidValue,
+            ]
+            rows = [{"to": "447700900170"}, {"to": "447700900171"}]
+            given = {name: value for name, value in message(0).items() if name != "to"}
+            assert (await producer.submit(name="two", rows=rows, **given)).messages == 2
+            (tmp_path / "people.jsonl").write_text('{"to": "447700900180"}\n')
+            planned = await producer.plan(tmp_path / "people.jsonl", **given)
+            assert (await producer.apply(planned["plan_id"])).messages == 1
+
+    public = {name: each for name, each in vars(Producer).items() if isfunction(each) and name[0] != "_"}
+    for name, each in public.items():
+        assert signature(getattr(AsyncProducer, name)).parameters == signature(each).parameters, name
+
+    asyncio.run(main())

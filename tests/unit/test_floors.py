@@ -63,7 +63,7 @@ DOORS = {
 DATABASE_LIBRARIES = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
 DATABASE_TYPES = {"sqlalchemy.Connection", "sqlalchemy.RowMapping"}
 #: Modules outside the ledger with a query that only they need. They may not write.
-READERS = {"ops.demo"}
+READERS = {"ops.run_report"}
 
 #: What only faces use.
 OF_A_FACE = {"sys", "typer", "click", "rich", "getpass", "subprocess", "signal"}

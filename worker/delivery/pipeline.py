@@ -88,6 +88,13 @@ class DeliveryPipeline:
         self._deps.metrics.count_wait(gate)
         self._settling.give_back(message, release)
 
+    def go_first(self, id: str) -> bool:
+        """Let a message be the next of its campaign that gets a permit; False where it is not in flight."""
+        message = self._in_flight.get(id)
+        if message is not None and message.stage is Stage.WAITING:
+            self._deps.permits.move_to_front(self._deps.ask(message.claimed), message)
+        return message is not None
+
     def lose_lease(self) -> None:
         """Remove all messages without an attempt: other workers may claim them now."""
         self._settling.remove_waiting()

@@ -141,6 +141,12 @@ class PermitQueue:
         self._queue_of(ask).add(PermitRequest(ask, future, deadline))
         self._wake.set()
 
+    def move_to_front(self, ask: Ask, future: PermitFuture) -> None:
+        """Let a request be the next of its campaign, if it waits."""
+        queue = self._queues.get((ask.kind, not ask.exchange, ask.sender))
+        if queue is not None:
+            queue.move_to_front(ask.campaign_id, future)
+
     @staticmethod
     def extra_lead_s(lane: Kind) -> float:
         """How much longer than ``lead_ms`` the lead of a lane's slots is while no batch is late."""

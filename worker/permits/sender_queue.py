@@ -177,6 +177,14 @@ class SenderQueue:
         """Its virtual time. A campaign that a rate of its own held back for long does not make up for all of it."""
         return max(self._served[campaign_id], self._now - 1.0)
 
+    def move_to_front(self, campaign_id: str, future: PermitFuture) -> None:
+        """Serve this request of a campaign before its others, if it waits here."""
+        queue: deque[PermitRequest] = self._campaigns.get(campaign_id, deque())
+        request = next((each for each in queue if each.future is future), None)
+        if request is not None:
+            queue.remove(request)
+            queue.appendleft(request)
+
     def set_rate(self, campaign_id: str, rate: float | None) -> None:
         """Ask for this campaign's permits by another rate from now on."""
         for request in self._campaigns.get(campaign_id, ()):

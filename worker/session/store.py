@@ -40,6 +40,10 @@ class SuppressOrder:
     why: str
 
 
+#: Takes ids of messages whose turn it is.
+OnNext = Callable[[Sequence[str]], None]
+
+
 class Store:
     """The ledger for one worker. Every method raises LedgerUnreachable when the database stays away."""
 
@@ -109,8 +113,13 @@ class Store:
         with self.database.read() as tx:
             return claimed_under(tx, lease)
 
-    def open(self, openings: Sequence[Opening], lease: str) -> frozenset[str]:
-        """The last check and the write-ahead of a batch: the ids of the attempts that are now open."""
+    def open(
+        self, openings: Sequence[Opening], lease: str, on_next: OnNext = lambda _: None
+    ) -> frozenset[str]:
+        """The last check and the write-ahead of a batch: the ids of the attempts that are now open.
+
+        ``on_next`` gets the newer codes that go before codes of the batch.
+        """
 
         caps = self.campaign_cache.caps(opening.message.campaign_id for opening in openings)
 
@@ -126,7 +135,10 @@ class Store:
         opened = self._in_one_statement(in_one_statement, patience_s=3.0) or frozenset()
         left = [opening for opening in openings if opening.attempt_id not in opened]
         if left:
-            opened |= self.database.retrying(with_full_check, patience_s=3.0).attempts
+            checked = self.database.retrying(with_full_check, patience_s=3.0)
+            opened |= checked.attempts
+            if checked.next:
+                on_next(checked.next)
         reach("after_open")
         return opened
 

@@ -21,14 +21,17 @@ from bulksend.ledger.schema.campaigns import (
     campaign_counts,
     campaign_minutes,
     campaigns,
+    plans,
     refusals,
     stats_hourly,
 )
 from bulksend.ledger.schema.events import events
 from bulksend.ledger.schema.jobs import LIVE_UPLOADS_SQL, OPEN_JOBS_SQL, jobs, uploads
 from bulksend.ledger.schema.messages import (
+    HELD_CODES_SQL,
     HELD_SQL,
     LATE_CODES_SQL,
+    SCHEDULED_CODES_SQL,
     UNKNOWN_SQL,
     WAITING_SQL,
     attempts,
@@ -60,6 +63,7 @@ from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoint
 __all__ = [
     "COUNTRIES_SQL",
     "HASHED_SQL",
+    "HELD_CODES_SQL",
     "HELD_SQL",
     "LATE_CODES_SQL",
     "LIVE_UPLOADS_SQL",
@@ -67,6 +71,7 @@ __all__ = [
     "OPEN_JOBS_SQL",
     "ORPHAN_SQL",
     "READ_ACTS_SQL",
+    "SCHEDULED_CODES_SQL",
     "UNKNOWN_SQL",
     "UNREAD_SQL",
     "WAITING_SQL",
@@ -90,6 +95,7 @@ __all__ = [
     "media",
     "messages",
     "metadata",
+    "plans",
     "raw_receipts",
     "receipt_tokens",
     "receipts",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
 
 from bulksend.ledger.schema.base import Counter, Id, Instant, metadata, partial_index
 
@@ -45,11 +56,18 @@ campaigns = Table(
     Column("held_after", Id, comment="messages with a later id stay unsent; null: none does"),
     Column("max_failed", Float, comment="share of failures that pauses it; null: the setting's"),
     Column("weight", Integer, comment="its part beside the sender's other campaigns; null: 1"),
+    Column("retry_until", Instant, comment="messages that failed until then are being queued again"),
+    Column("retry_after", Id, comment="the last message that the retry looked at"),
     Index(None, "status"),
     partial_index(
         "ix_campaigns_moving",
         "moved_from",
         where="moved_from IS NOT NULL",
+    ),
+    partial_index(
+        "ix_campaigns_retried",
+        "retry_until",
+        where="retry_until IS NOT NULL",
     ),
 )
 
@@ -63,6 +81,31 @@ refusals = Table(
     Column("value", String(100), nullable=False, comment="masked when private"),
     Column("why", String(500), nullable=False),
     Index(None, "campaign_id", "row"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("hash", String(64), nullable=False, comment="of facts"),
+    Column("facts", Text, nullable=False, comment="what apply insists on, as JSON"),
+    Column("outlook", Text, nullable=False, comment="what changes with time, such as the finish, as JSON"),
+    Column("samples", LargeBinary, comment="rendered messages, sealed; null: expired"),
+    Column("options", Text, nullable=False, comment="the arguments of the send, as JSON"),
+    Column("campaign_key", String(200), nullable=False, comment="that its campaign gets"),
+    Column("source_hash", String(64), nullable=False),
+    Column("file", Text, nullable=False, comment="its path; of a posted file its name"),
+    Column("posted", Integer, nullable=False, comment="1: the file is in the folder of posted files"),
+    Column("rows_planned", BigInteger, nullable=False),
+    Column("messages_planned", BigInteger, nullable=False),
+    Column("request_key", String(64), unique=True, comment="finds the plan of a repeated request"),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(100), nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("campaign_id", Id, comment="of the campaign that it became"),
+    Column("applied_at", Instant),
+    Column("applied_by", String(100)),
+    partial_index("ix_plans_samples", "expires_at", where="samples IS NOT NULL"),
 )
 
 campaign_counts = Table(
@@ -103,6 +146,7 @@ stats_hourly = Table(
             *("accepted", "delivered", "read", "failed", "unknown", "expired", "suppressed", "cancelled"),
         )
     ),
+    Column("superseded", BigInteger, nullable=False, server_default="0"),
     Column("attempts", BigInteger, nullable=False, comment="POSTs that started in this hour"),
     Column("answered", BigInteger, nullable=False, comment="of them, those with a latency"),
     Column("latency_ms", BigInteger, nullable=False, comment="the sum"),

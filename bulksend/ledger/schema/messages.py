@@ -21,6 +21,8 @@ from bulksend.ledger.schema.base import Id, Instant, metadata, partial_index
 WAITING_SQL = "status IN ('queued', 'retry')"
 UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
+SCHEDULED_CODES_SQL = "first_due_at IS NOT NULL"
+HELD_CODES_SQL = "gate = 'newer_code'"
 LATE_CODES_SQL = "kind = 'otp' AND status = 'accepted' AND undelivered_at IS NULL"
 
 messages = Table(
@@ -62,6 +64,11 @@ messages = Table(
     Column("read_at", Instant),
     Column("ended_at", Instant),
     Column("undelivered_at", Instant, comment="when message.undelivered was said, of a one-time code"),
+    Column("purpose", String(40), comment="of a one-time code; null: its sender stands for it"),
+    Column(
+        "first_due_at", Instant, comment="of a code stored before it was due: its time, which no gate moves"
+    ),
+    Column("superseded_by", Id, comment="the newer code that was sent in place of this one"),
     UniqueConstraint("campaign_id", "key"),
     Index(None, "campaign_id", "status", "id"),
     Index(None, "recipient", "id"),
@@ -103,6 +110,16 @@ messages = Table(
         "ix_messages_late_codes",
         "accepted_at",
         where=LATE_CODES_SQL,
+    ),
+    partial_index(
+        "ix_messages_scheduled_codes",
+        "recipient",
+        where=SCHEDULED_CODES_SQL,
+    ),
+    partial_index(
+        "ix_messages_held_codes",
+        "id",
+        where=HELD_CODES_SQL,
     ),
 )
 

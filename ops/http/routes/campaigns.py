@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
@@ -15,7 +16,7 @@ from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import new_id
 from bulksend.messaging.states import CampaignStatus, Kind, MessageType, OnUnknown
-from bulksend.operations import campaign_pages, campaign_settings, uploads
+from bulksend.operations import campaign_pages, campaign_settings, clones, uploads
 from bulksend.operations import campaigns as operations
 from bulksend.operations.access import Principal
 from bulksend.operations.campaigns import Act
@@ -42,7 +43,7 @@ from ops.http.message_json import MOST_TTL_S
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
 from ops.http.uploads import ROWS, Posted, receive
 from producer.uploads import SMALL_BYTES, CampaignOptions, Poster, StoredFile
-from producer.uploads.forecast import forecast_here
+from producer.uploads.forecast import Asked, find_out
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
@@ -57,18 +58,12 @@ MaxFailed = Annotated[
 Weight = Annotated[int, Field(ge=1, le=100)]
 
 
-class CampaignBody(BaseModel):
-    """The options of a campaign: those of `bulksend send` by their JSON names."""
+class CloneBody(BaseModel):
+    """What a clone of a campaign may have of its own, by the JSON names of `bulksend send`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     name: str | None = Field(None, description="Default: the file's name.")
-    sender: Phone = Field(description="The business number that sends.")
-    kind: Annotated[str, one_of(Kind)] = Field(description="otp, utility or marketing")
-    type: Annotated[str, one_of(MessageType)] = Field(
-        description="text, image, video, audio, document, location, sticker or template"
-    )
-    content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
     key: str | None = Field(None, description="Finds this campaign again; default: the Idempotency-Key.")
     send_at: Instant | None = Field(None, description="ISO 8601; default: now.")
     local_time: LocalTime | None = Field(
@@ -94,7 +89,7 @@ class CampaignBody(BaseModel):
     )
     exclude: PeopleOfCampaigns = Field(
         [],
-        description="Leave out the people whom these campaigns reach, or with CAMPAIGN:undelivered those who surely "
+        description="Leave out the people whom these campaigns reach, or with CAMPAIGN:unsent those who surely "
         "did not get it.",
     )
     only: PeopleOfCampaigns = Field(
@@ -125,6 +120,17 @@ class CampaignBody(BaseModel):
     )
     dry_run: bool = Field(False, description="Check every row and count; change nothing.")
 
+
+class CampaignBody(CloneBody):
+    """The options of a campaign: those of `bulksend send` by their JSON names."""
+
+    sender: Phone = Field(description="The business number that sends.")
+    kind: Annotated[str, one_of(Kind)] = Field(description="otp, utility or marketing")
+    type: Annotated[str, one_of(MessageType)] = Field(
+        description="text, image, video, audio, document, location, sticker or template"
+    )
+    content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
+
     def options(self) -> CampaignOptions:
         """For the intake."""
         return CampaignOptions(
@@ -143,36 +149,35 @@ def _rate_text(rate: float | str | None) -> str | None:
     return f"{rate:.9f}" if isinstance(rate, float) else rate
 
 
-_WITH_ROWS: dict[str, Any] = CampaignBody.model_json_schema()
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    **_WITH_ROWS,
-                    "properties": {
-                        **_WITH_ROWS["properties"],
-                        "name": {"type": "string", "minLength": 1},
-                        "rows": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-                    },
-                    "required": [*_WITH_ROWS["required"], "name", "rows"],
-                }
-            },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "campaign": _WITH_ROWS,
-                        "file": {"type": "string", "format": "binary"},
-                    },
-                    "required": ["campaign", "file"],
-                },
-                "encoding": {"campaign": {"contentType": "application/json"}},
-            },
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body with rows, or with a file beside its options."""
+    options: dict[str, Any] = model.model_json_schema()
+    rows = {
+        **options,
+        "properties": {
+            **options["properties"],
+            "name": {"type": "string", "minLength": 1},
+            "rows": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+        },
+        "required": [*options.get("required", ()), "name", "rows"],
+    }
+    form = {
+        "type": "object",
+        "properties": {"campaign": options, "file": {"type": "string", "format": "binary"}},
+        "required": ["campaign", "file"],
+    }
+    content = {
+        "application/json": {"schema": rows},
+        "multipart/form-data": {
+            "schema": form,
+            "encoding": {"campaign": {"contentType": "application/json"}},
         },
     }
-}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+#: Makes the body of a request of its options. Raises ValidationError.
+ReadOptions = Callable[[dict[str, Any]], CampaignBody]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -185,7 +190,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=202, openapi_extra=_BODY)
+@router.post("", status_code=202, openapi_extra=body_of(CampaignBody))
 async def post(
     request: Request,
     response: Response,
@@ -194,11 +199,41 @@ async def post(
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Send a campaign. Its rows are stored before the answer; of a large file they are taken in after it."""
+    return await _posted(request, response, services, principal, idempotency_key, CampaignBody.model_validate)
+
+
+@router.post("/{id}/clone", status_code=202, openapi_extra=body_of(CloneBody))
+async def clone(
+    id: str,
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    principal: Sender,
+    idempotency_key: IdempotencyKey = None,
+) -> dict[str, Any]:
+    """Send other rows with the sender, kind, content and options of a campaign; the answer is that of a new one."""
+    await run_in_threadpool(_check, services, principal, id)
+
+    def read(options: dict[str, Any]) -> CampaignBody:
+        own = CloneBody.model_validate(options).model_dump(exclude_unset=True)
+        with services.database.read() as tx:
+            return CampaignBody.model_validate({**clones.clone_options(tx, id), **own})
+
+    return await _posted(request, response, services, principal, idempotency_key, read)
+
+
+async def _posted(
+    request: Request,
+    response: Response,
+    services: Services,
+    principal: Principal,
+    idempotency_key: str | None,
+    read: ReadOptions,
+) -> dict[str, Any]:
     if idempotency_key is not None:
         check_key(idempotency_key)
-    id = new_id()
-    posted = await receive(request, services.uploads.store, id)
-    answer = await run_in_threadpool(_take, services, principal, posted, idempotency_key)
+    posted = await receive(request, services.uploads.store, new_id())
+    answer = await run_in_threadpool(_take, services, principal, posted, idempotency_key, read)
     if "campaign_id" in answer:
         response.headers["Location"] = f"/v1/campaigns/{answer['campaign_id']}"
         if answer["repeated"]:
@@ -207,45 +242,69 @@ async def post(
 
 
 def _take(
-    services: Services, principal: Principal, posted: Posted, idempotency_key: str | None
+    services: Services,
+    principal: Principal,
+    posted: Posted,
+    idempotency_key: str | None,
+    read: ReadOptions,
 ) -> dict[str, Any]:
-    """Put it on record, and wait a moment for the counts of a small one. A file that is not on record is deleted."""
-    id = posted.file.id
-    with services.upload_intake.awaiting(id):
+    """Put it on record, or make its forecast. A file that is not on record is deleted."""
+    file, by, store = posted.file, poster(principal), services.uploads.store
+    with store.deleted_on_error(file.id, RequestValidationError, InvalidInput):
+        body = checked_body(posted, read)
+    if body.dry_run:
         try:
-            body = _body(posted)
-            by = Poster(principal.id, principal.actor, principal.check_send)
-            if body.dry_run:
-                return _forecast(services, body.options(), posted.file, by)
-            has_rows = services.uploads.accept(
-                body.options(), posted.file, by, idempotency_key=idempotency_key
-            )
-        except (InvalidInput, RequestValidationError):
-            services.uploads.store.remove(id)
-            raise
+            return find_out_about(services, Asked.FORECAST, body.options(), file, by)
+        finally:
+            store.remove(file.id)
+    return take_in(
+        services,
+        file,
+        lambda: services.uploads.accept(body.options(), file, by, idempotency_key=idempotency_key),
+    )
+
+
+def take_in(services: Services, file: StoredFile, accept: Callable[[], bool]) -> dict[str, Any]:
+    """Have ``accept`` put a posted file on record, and wait a moment for the counts of a small one.
+
+    A file that is not on record is deleted.
+    """
+    with services.upload_intake.awaiting(file.id):
+        with services.uploads.store.deleted_on_error(file.id, InvalidInput):
+            has_rows = accept()
         refused = None
-        if has_rows and posted.file.bytes > SMALL_BYTES:
+        if has_rows and file.bytes > SMALL_BYTES:
             services.large_uploads.wake()
         elif has_rows:
-            refused = services.upload_intake.result(id, services.answer_s)
+            refused = services.upload_intake.result(file.id, services.answer_s)
     if refused is not None:
         raise refused
     with services.database.read() as tx:
-        return uploads.posted(tx, id)
+        return uploads.posted(tx, file.id)
 
 
-def _forecast(services: Services, options: CampaignOptions, file: StoredFile, by: Poster) -> dict[str, Any]:
+def poster(principal: Principal) -> Poster:
+    """The caller as one that posts a file."""
+    return Poster(principal.id, principal.actor, principal.check_send)
+
+
+def find_out_about(
+    services: Services,
+    asked: Asked,
+    options: CampaignOptions,
+    file: StoredFile,
+    by: Poster,
+    request_key: str | None = None,
+) -> dict[str, Any]:
+    """What is asked about a posted file; of a large one another process finds it out."""
+    elsewhere = services.large_uploads.find_out if file.bytes > SMALL_BYTES else None
+    return find_out(services.uploads, asked, options, file, by, request_key=request_key, elsewhere=elsewhere)
+
+
+def checked_body(posted: Posted, read: ReadOptions = CampaignBody.model_validate) -> CampaignBody:
+    """The options of a posted campaign. Raises RequestValidationError, and what ``read`` raises besides."""
     try:
-        if file.bytes > SMALL_BYTES:
-            return services.large_uploads.forecast(services.uploads, options, file, by)
-        return forecast_here(services.uploads, options, file, by)
-    finally:
-        services.uploads.store.remove(file.id)
-
-
-def _body(posted: Posted) -> CampaignBody:
-    try:
-        body = CampaignBody.model_validate(posted.options)
+        body = read(posted.options)
     except ValidationError as error:
         raise RequestValidationError(
             [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]

@@ -38,6 +38,14 @@ class NewExport(BaseModel):
     masked: Annotated[
         bool, Field(strict=True, description="false: numbers in full; needs the role sender.")
     ] = True
+    audience: Annotated[
+        str | None,
+        Field(
+            max_length=20,
+            description="People of the campaign with the columns of its content, to send to them: all, undelivered, "
+            "unread, unsent, or code=131049.",
+        ),
+    ] = None
     phone: Annotated[Phone | None, Field(max_length=40)] = None
     message_id: Annotated[str | None, Field(max_length=256)] = None
     request_id: Annotated[str | None, Field(max_length=256)] = None
@@ -51,7 +59,7 @@ def post(asked: NewExport, services: ServicesDep, principal: Viewer, once: Once)
     """Have a file written. Its `url` is there when its status is `done`; the file is kept for 24 hours."""
     checked_format(f".{asked.format}", field="format")
     of = services.settings
-    filters = asked.model_dump(exclude={"format", "refused", "masked"})
+    filters = asked.model_dump(exclude={"format", "refused", "masked", "audience"})
     wanted = Filter(**filters, default_region=of.default_region, timezone=of.timezone)
 
     def act(database: Database) -> dict[str, Any]:
@@ -62,6 +70,7 @@ def post(asked: NewExport, services: ServicesDep, principal: Viewer, once: Once)
             format=asked.format,
             refused=asked.refused,
             masked=asked.masked,
+            audience=asked.audience,
             check_fits=lambda rows: check_fits(f".{asked.format}", rows, "format"),
         )
 

@@ -244,6 +244,24 @@ def test_a_retry_is_previewed_before_it_is_done(api: Any) -> None:
     assert statuses == {"accepted": 1, "queued": 4, "unknown": 1}
 
 
+def test_a_campaign_is_broken_down_and_reported(api: Any) -> None:
+    id = post(api, count=4)
+    sql(api, "UPDATE messages SET status = 'read', read_at = 1 WHERE campaign_id = :id AND row = 1", id=id)
+    failed = "UPDATE messages SET status = 'failed', error = :error, ended_at = 1 WHERE campaign_id = :id AND row = 2"
+    sql(api, failed, id=id, error="of 447700900123")
+    for role, error in ((Role.VIEWER, "of 4477*****123"), (Role.SENDER, "of 447700900123")):
+        found = api.get(f"/v1/campaigns/{id}/breakdown", role).json()
+        assert (found["funnel"]["messages"], found["funnel"]["read"], found["funnel"]["failed"]) == (4, 1, 1)
+        assert [each["error"] for each in found["failures"]] == [error]
+    page = api.get(f"/v1/campaigns/{id}/report", Role.VIEWER)
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "447700900123" not in page.text
+    assert api.get("/v1/campaigns/none/report").status_code == 404
+
+
 def test_refused_rows_come_in_pages(api: Any) -> None:
     bad = [{"to": str(n), "name": "x"} for n in range(5)]
     id = post(api, rows=[*rows(1), *bad])

@@ -74,7 +74,7 @@ def test_a_campaign_leaves_people_out_and_says_by_which_rule(api: Any) -> None:
         "name": "summer",
         "content": {"body": "Hi {{name}}"},
         "cap": "1/7d",
-        "exclude": ["spring:undelivered"],
+        "exclude": ["spring:unsent"],
         "require_consent": True,
         "rows": rows(5),
     }
@@ -89,7 +89,7 @@ def test_a_campaign_leaves_people_out_and_says_by_which_rule(api: Any) -> None:
     shown = api.get(f"/v1/campaigns/{posted[0]['campaign_id']}").json()
     assert shown["exclusions"] == {
         "cap": "1/7d",
-        "exclude": [f"{first['campaign_id']}:undelivered"],
+        "exclude": [f"{first['campaign_id']}:unsent"],
         "only": [],
         "require_consent": True,
     }
@@ -109,6 +109,24 @@ def test_a_file_is_taken_in_and_then_deleted(api: Any) -> None:
     assert answer.status_code == 202, answer.text
     assert answer.json()["messages"] == 50
     assert list(api.services.uploads.store.folder.iterdir()) == []
+
+
+def test_a_clone_has_the_options_of_its_campaign_and_rows_of_its_own(api: Any) -> None:
+    options = {**OPTIONS, "rate": "5/s", "ttl_seconds": 60.0}
+    first = api.post("/v1/campaigns", {**options, "rows": rows(1)}).json()["campaign_id"]
+    path = f"/v1/campaigns/{first}/clone"
+    answer = api.post(path, {"name": "more", "rate": "6/s", "rows": rows(2, first=5)})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["messages"] == 2
+    with api.ledger.read() as tx:
+        old, clone = campaigns.get(tx, first), campaigns.get(tx, answer.json()["campaign_id"])
+    assert (clone.name, clone.rate, clone.ttl_ms, clone.content) == ("more", 6.0, 60_000, old.content)
+    by_file = api.request("POST", path, data={"campaign": "{}"}, files={"file": ("p.csv", csv(3, first=9))})
+    assert by_file.json()["messages"] == 3
+    refused = api.post(path, {"name": "more", "content": {"body": "x"}, "rows": rows(1)})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "content")
+    assert api.post("/v1/campaigns/none/clone", {"name": "more", "rows": rows(1)}).status_code == 404
+    assert folder(api) == []
 
 
 def folder(api: Any) -> list[str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,10 @@ import pytest
 from openpyxl import load_workbook
 
 from bulksend.ledger import operator_log
+from bulksend.ledger.receipts import Receipt
 from bulksend.messaging import RefusedRow
-from bulksend.messaging.states import Kind
+from bulksend.messaging.outcome import Refused
+from bulksend.messaging.states import Kind, Status
 from bulksend.operations.access import Role
 from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.ledger.conftest import Desk
@@ -76,6 +82,67 @@ def test_workbooks_and_parquet_files_can_be_read_back(api: Any, desk: Desk, tmp_
     assert table[0]["to"] == NUMBER
     assert table[0]["queued_at"].isoformat(timespec="milliseconds") == rows[0]["queued_at"]
     assert [row["name"] for row in table] == [row["name"] for row in rows] == ["Ada", "Ada"]
+
+
+@ON_ONE_DATABASE
+@pytest.mark.parametrize("format", ["csv", "jsonl", "xlsx", "parquet"])
+def test_the_command_line_and_the_api_write_the_same_bytes(
+    api: Any, desk: Desk, tmp_path: Path, format: str
+) -> None:
+    campaign = desk.campaign()
+    formulas = enumerate(["=HYPERLINK(1)", "+1", "-1", "@x", "plain", "Zoë"], 1)
+    desk.take(campaign, *(desk.new_message(n, body={"v": {"name": name}}) for n, name in formulas))
+    environ = {
+        "DATABASE_URL": api.services.settings.database_url_text(),
+        "BULKSEND_ENCRYPTION_KEY": api.services.settings.encryption_key_text(),
+    }
+    for masked, options in ((True, []), (False, ["--full"])):
+        asked = {"campaign": campaign.id, "masked": masked, "format": format}
+        over_http = api.get(ended(api, api.post("/v1/exports", asked))["url"]).content
+        file = tmp_path / f"out.{format}"
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.cli.main", "export", campaign.id, "-o", str(file), *options],
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert file.read_bytes() == over_http
+        # The other formats are packed.
+        if masked or format in ("csv", "jsonl"):
+            assert (NUMBER.encode() in over_http) is not masked
+    acts = [(act.act, act.why) for act in desk.read(operator_log.of, "campaign", campaign.id)]
+    in_full = [("export", f"{format}, numbers in full")] * 2
+    assert acts[-4:] == [("export", f"{format}, numbers masked")] * 2 + in_full
+
+
+def test_an_audience_is_a_file_of_the_people_with_the_columns_of_the_content(api: Any, desk: Desk) -> None:
+    campaign = desk.campaign()
+    names = ["Ann", "=Bob", "Cy", "Di"]
+    planned = [desk.new_message(n, body={"v": {"name": name}}) for n, name in enumerate(names, 1)]
+    ids = desk.take(campaign, *planned).ready
+    lease = desk.lease()
+    _, delivered = desk.accepted(ids[:2], lease)
+    desk.receive(Receipt(delivered, "delivered", 5))
+    failing, waits = ids[2:]
+    (opening,) = desk.sent(lease, [failing])
+    evidence = Refused("131049", "not delivered to keep the ecosystem healthy")
+    desk.settle(opening, evidence, status=Status.FAILED)
+    desk.sql("UPDATE attempts SET whatsapp_code = 131049 WHERE message_pk = :id", id=failing)
+    assert desk.status(waits) == "queued"
+
+    def people(audience: str) -> list[dict[str, str]]:
+        asked = {"campaign": campaign.id, "audience": audience, "format": "jsonl", "masked": False}
+        text = api.get(ended(api, api.post("/v1/exports", asked))["url"]).text
+        return [json.loads(line) for line in text.splitlines()]
+
+    rows = [{"to": NUMBER[:-1] + str(n), "name": name} for n, name in enumerate(names, 1)]
+    assert people("all") == rows
+    assert people("undelivered") == [rows[0], rows[2]]
+    assert people("unread") == [rows[1]]
+    assert people("unsent") == people("code=131049") == [rows[2]]
+    assert people("code=131026") == []
 
 
 def test_messages_of_any_campaign_are_exported_by_filters(api: Any, desk: Desk) -> None:
@@ -143,6 +210,13 @@ def test_a_viewer_gets_no_numbers_in_full(api: Any, desk: Desk) -> None:
         ({"campaign": "none"}, 404, "none"),
         ({"campaign": "spring", "format": "pdf"}, 422, "format"),
         ({"refused": True}, 422, "refused"),
+        (
+            {"campaign": "spring", "audience": "nobody", "format": "jsonl", "masked": False},
+            422,
+            "undelivered",
+        ),
+        ({"campaign": "spring", "audience": "all", "masked": False}, 422, "jsonl or xlsx"),
+        ({"campaign": "spring", "audience": "all", "format": "jsonl"}, 422, "masked"),
         ({"status": "gone"}, 422, "status"),
         ({"since": "yesterday"}, 422, "since"),
         ({"campain": "spring"}, 422, "campain"),

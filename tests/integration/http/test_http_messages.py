@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 
-from bulksend.ledger import suppressions
+from bulksend.ledger import leases, suppressions
 from bulksend.ledger.ids import new_id
-from bulksend.ledger.schema import attempts, idempotent_requests, messages
+from bulksend.ledger.schema import attempts, idempotent_requests, messages, workers
 from bulksend.messaging.states import Kind
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
@@ -87,6 +87,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"send_at": "2020-01-01T00:00:00Z"}, "send_at"),
     ({"wait_seconds": 31}, "wait_seconds"),
     ({"key": ""}, "key"),
+    ({"purpose": "login"}, "purpose"),
     ({"ttl": 10}, "ttl"),
 ]
 
@@ -270,6 +271,31 @@ def test_a_wait_ends_after_its_time_and_holds_no_thread(api: Any) -> None:
     assert {answer.json()["status"] for answer in answers} == {"queued"}
     assert time.monotonic() - began >= 0.5
     assert not [thread for thread in threading.enumerate() if "AnyIO worker" in thread.name][40:]
+
+
+# -- codes -------------------------------------------------------------------------------------------------------------
+
+
+@ON_ONE_DATABASE
+def test_a_code_that_would_be_late_is_refused_with_its_wait(api: Any) -> None:
+    assert api.post("/v1/messages", code(1, purpose="login")).status_code == 202
+    with api.ledger.write() as tx:
+        lease, _ = leases.take(tx, "host:1", 60_000)
+        leases.end(tx, lease)
+        tx.execute(update(workers).values(lease_until=workers.c.lease_until - 90_000))
+    deadline = time.monotonic() + 60
+    while (answer := api.post("/v1/messages", code(2, ttl_seconds=30))).status_code == 202:
+        assert time.monotonic() < deadline, "the backlog is read once a second"
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "too_late")
+    assert problem["errors"][0]["field"] == "ttl_seconds"
+    assert 90 <= problem["wait_seconds"] < 150
+    stored = count(api)
+    many = {"messages": [code(3, ttl_seconds=30), code(4, ttl_seconds=3600)]}
+    late, in_time = api.post("/v1/messages", many).json()["items"]
+    assert late["error"]["code"] == "too_late"
+    assert late["error"]["wait_seconds"] >= 90
+    assert (in_time["status"], count(api)) == ("queued", stored + 1)
 
 
 # -- find, show, why ---------------------------------------------------------------------------------------------------

@@ -143,6 +143,8 @@ class Desk:
             "content": '{"body":"Your code is 123456"}',
             "due_at": None,
             "lives_ms": None,
+            # Of its own, so that codes of a test do not replace each other unless it says so.
+            "purpose": f"purpose {next(self._numbers)}",
         }
         return DirectSend(**(values | changes))
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from bulksend.ledger import audit, counters
-from bulksend.ledger.ids import LOWEST
+from bulksend.ledger import audit, campaigns, counters, plans
+from bulksend.ledger.ids import LOWEST, new_id
+from bulksend.ledger.plans import NewPlan
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, NotSent, Unknown
 from bulksend.messaging.plan import RefusedRow
@@ -52,6 +53,30 @@ def a_refusal_without_its_reason(desk: Any) -> str:
     desk.take(campaign, refused=[RefusedRow(1, "to", "", "is empty")])
     desk.sql("DELETE FROM refusals")
     return str(campaign.id)
+
+
+def a_row_more_than_its_plan_said(desk: Any) -> str:
+    of = desk.read(campaigns.get, str(desk.row(accepted(desk))["campaign_id"]))
+    plan = NewPlan(
+        id=new_id(),
+        hash="hash",
+        facts="{}",
+        outlook="{}",
+        samples=None,
+        options="{}",
+        campaign_key=of.key,
+        source_hash=of.source_hash,
+        file="people.csv",
+        posted=0,
+        rows_planned=of.rows_read - 1,
+        messages_planned=of.messages,
+        request_key=None,
+        created_by="ann",
+    )
+    made = desk.write(plans.add, plan, lives_ms=60_000)
+    desk.write(plans.applied, made, of.id, actor="ann")
+    spoil(desk, "campaigns", "intake_done_at = created_at", of.id)
+    return str(of.id)
 
 
 def counted_wrongly(column: str) -> Callable[[Any], str]:
@@ -213,6 +238,34 @@ def sent_before_its_canary_passed(desk: Any) -> str:
     return id
 
 
+def superseded_by(newer: Callable[[Any], str | None]) -> Callable[[Any], str]:
+    """A code that is said to be superseded, by what is no newer code that was POSTed."""
+
+    def plant(desk: Any) -> str:
+        older: str = desk.send(desk.new_send())[0].id
+        by = newer(desk)
+        named = "NULL" if by is None else f"'{by}'"
+        spoil(
+            desk,
+            "messages",
+            f"status = 'superseded', ended_at = queued_at, payload = NULL, superseded_by = {named}",
+            older,
+        )
+        return older
+
+    return plant
+
+
+def a_newer_code(desk: Any, **changes: Any) -> str:
+    return str(desk.send(desk.new_send(**changes))[0].id)
+
+
+def sent_for_another_purpose(desk: Any) -> str:
+    newer = a_newer_code(desk, purpose="login")
+    desk.accepted([newer])
+    return newer
+
+
 BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("conservation", a_row_counted_that_came_to_nothing),
     ("nothing lost", a_message_gone),
@@ -220,6 +273,7 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("counts kept", counted_wrongly("attempts")),
     ("counts kept", counted_though_nobody_is_there),
     ("only ended deleted", deleted_while_unknown),
+    ("plans kept", a_row_more_than_its_plan_said),
     ("refusals explained", a_refusal_without_its_reason),
     ("one ending", ended_without_an_end),
     ("one ending", waiting_after_its_end),
@@ -247,6 +301,9 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
     ("never late", posted_late),
     ("canary first", sent_before_its_canary_passed),
     ("codes wiped", a_code_left_behind),
+    ("superseded by a newer", superseded_by(lambda desk: None)),
+    ("superseded by a newer", superseded_by(a_newer_code)),
+    ("superseded by a newer", superseded_by(sent_for_another_purpose)),
     ("lapsed leases rescued", held_by_the_dead),
     ("lapsed leases rescued", held_by_no_lease),
 ]

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 
 from bulksend.errors import CampaignNotFound, InvalidInput
-from bulksend.ledger import campaign_control, campaigns, messages, operator_log, pauses
+from bulksend.ledger import campaign_control, campaign_retry, campaigns, messages, operator_log, pauses
 from bulksend.ledger.campaign_control import Cancelled
+from bulksend.ledger.campaign_retry import Retried
 from bulksend.ledger.intake import IntakeConflict
 from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
 
 BY = {"actor": "ada", "why": "because"}
 REFUSED, UNKNOWN = Refused("17009", "no such template"), Unknown("ReadTimeout")
+NONE = Retried(0, goes_on=False)
 
 
 def campaign_of(desk: Any, id: str) -> str:
@@ -149,7 +151,7 @@ def test_a_retry_queues_failed_messages_and_reopens_their_campaign(desk: Any) ->
     id = failed(desk)
     campaign = campaign_of(desk, id)
     assert desk.write(campaigns.finish_ended) == [campaign]
-    assert campaign_control.retry_failed(desk.database, campaign, **BY) == 1
+    assert campaign_retry.retry(desk.database, campaign, **BY) == Retried(1, goes_on=False)
     row = desk.row(id)
     assert (row["status"], row["tries"], row["error"], row["ended_at"]) == ("queued", 0, None, None)
     assert desk.read(campaigns.get, campaign).status is CampaignStatus.RUNNING
@@ -159,26 +161,52 @@ def test_a_retry_queues_failed_messages_and_reopens_their_campaign(desk: Any) ->
     assert "retry 1 failed" in [act.act for act in desk.read(operator_log.of, "campaign", campaign)]
 
 
-def test_a_retry_queues_a_part_in_each_transaction(desk: Any) -> None:
-    ids = desk.queued(n=5)
+def some_failed(desk: Any, n: int) -> tuple[str, list[str]]:
+    """A campaign of failed messages, and their ids."""
+    ids = desk.queued(n=n)
     for opening in desk.sent(desk.lease(), ids):
         desk.settle(opening, REFUSED)
-    campaign = campaign_of(desk, ids[0])
-    assert campaign_control.retry_failed(desk.database, campaign, at_once=2, **BY) == 5
+    return campaign_of(desk, ids[0]), ids
+
+
+def test_a_large_retry_is_one_act_that_the_relay_works_off_in_steps(desk: Any) -> None:
+    campaign, ids = some_failed(desk, 7)
+    assert campaign_retry.retry(desk.database, campaign, at_once=4, step=2, **BY) == Retried(4, goes_on=True)
+    assert [desk.status(id) for id in ids] == ["queued"] * 4 + ["failed"] * 3
+    assert desk.write(campaign_retry.retry_rest, 2) == {"looked_at": 2, "queued": 2}
+    assert desk.write(campaign_retry.retry_rest, 2) == {"looked_at": 1, "queued": 1}
+    assert desk.write(campaign_retry.retry_rest, 2) == {"looked_at": 0, "queued": 0}
     assert {desk.status(id) for id in ids} == {"queued"}
     acts = [act.act for act in desk.read(operator_log.of, "campaign", campaign)]
-    assert acts[-3:] == ["retry 2 failed", "retry 2 failed", "retry 1 failed"]
+    assert [act for act in acts if "retry" in act] == ["retry failed"]
+    assert desk.broken() == {}
+
+
+def test_a_campaign_does_not_finish_before_its_retry_has_looked_at_all_failed_messages(desk: Any) -> None:
+    campaign, ids = some_failed(desk, 3)
+    campaign_retry.retry(desk.database, campaign, at_once=2, step=2, **BY)
+    desk.accepted(ids[:2])
+    assert desk.write(campaigns.finish_ended) == []
+    desk.write(campaign_retry.retry_rest)
+    desk.accepted(ids[2:])
+    assert desk.write(campaigns.finish_ended) == [campaign]
+
+
+def test_a_retry_ends_with_a_cancel_of_its_campaign(desk: Any) -> None:
+    campaign, ids = some_failed(desk, 3)
+    campaign_retry.retry(desk.database, campaign, at_once=1, step=1, **BY)
+    campaign_control.cancel(desk.database, campaign, **BY)
+    assert desk.write(campaign_retry.retry_rest) == {"looked_at": 0, "queued": 0}
+    assert [desk.status(id) for id in ids] == ["cancelled", "failed", "failed"]
+    assert desk.read(campaigns.get, campaign).retry_until is None
 
 
 def test_a_retry_leaves_out_what_failed_after_it_began(desk: Any) -> None:
-    id = failed(desk)
-    some = {"after": "", "limit": 10, **BY}
-    began = desk.row(id)["ended_at"] - 1
-    assert desk.write(campaign_control.retry_some, campaign_of(desk, id), ended_by=began, **some) == (0, "")
-    assert desk.write(campaign_control.retry_some, campaign_of(desk, id), ended_by=began + 1, **some) == (
-        1,
-        "",
-    )
+    campaign, ids = some_failed(desk, 2)
+    campaign_retry.retry(desk.database, campaign, at_once=1, step=1, **BY)
+    desk.sql("UPDATE messages SET ended_at = :later WHERE status = 'failed'", later=desk.now() + 60_000)
+    assert desk.write(campaign_retry.retry_rest) == {"looked_at": 1, "queued": 0}
+    assert [desk.status(id) for id in ids] == ["queued", "failed"]
 
 
 def test_a_retry_queues_only_failed_messages(desk: Any) -> None:
@@ -187,13 +215,15 @@ def test_a_retry_queues_only_failed_messages(desk: Any) -> None:
     desk.settle(accepted, Accepted("mid-1", "rid"))
     desk.settle(unknown, UNKNOWN)
     before = [desk.status(id) for id in ids]
-    assert campaign_control.retry_failed(desk.database, campaign_of(desk, ids[0]), **BY) == 0
+    assert campaign_retry.retry(desk.database, campaign_of(desk, ids[0]), **BY) == NONE
     assert [desk.status(id) for id in ids] == before
 
 
 def test_a_retry_leaves_out_one_time_codes(desk: Any) -> None:
     id = failed(desk, Kind.OTP)
-    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 0
+    campaign = campaign_of(desk, id)
+    assert campaign_retry.retry(desk.database, campaign, **BY) == NONE
+    assert "retry" not in " ".join(act.act for act in desk.read(operator_log.of, "campaign", campaign))
 
 
 def test_a_retry_leaves_out_accepted_messages_whose_receipt_says_failed(desk: Any) -> None:
@@ -203,7 +233,7 @@ def test_a_retry_leaves_out_accepted_messages_whose_receipt_says_failed(desk: An
     (message_id,) = desk.accepted(ids)
     desk.receive(Receipt(message_id, "failed", 5, "131026", "not on WhatsApp"))
     assert desk.status(ids[0]) == "failed"
-    assert campaign_control.retry_failed(desk.database, campaign_of(desk, ids[0]), **BY) == 0
+    assert campaign_retry.retry(desk.database, campaign_of(desk, ids[0]), **BY) == NONE
 
 
 def test_a_retry_leaves_out_messages_with_an_unknown_attempt(desk: Any) -> None:
@@ -214,7 +244,7 @@ def test_a_retry_leaves_out_messages_with_an_unknown_attempt(desk: Any) -> None:
     (second,) = desk.sent(lease, [id])
     desk.settle(second, REFUSED)
     assert desk.status(id) == "unknown"
-    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 0
+    assert campaign_retry.retry(desk.database, campaign_of(desk, id), **BY) == NONE
 
 
 def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> None:
@@ -222,7 +252,7 @@ def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> 
     (opening,) = desk.sent(desk.lease(), [id])
     desk.settle(opening, UNKNOWN)
     desk.write(messages.resolve, id, as_="failed", **BY)
-    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 1
+    assert campaign_retry.retry(desk.database, campaign_of(desk, id), **BY).queued == 1
     desk.accepted([id])
     assert desk.outcomes(id) == ["unknown", "accepted"]
     assert desk.broken() == {}
@@ -231,14 +261,14 @@ def test_a_retry_queues_messages_that_a_person_resolved_as_failed(desk: Any) -> 
 def test_a_retry_leaves_out_messages_past_their_time_to_live(desk: Any) -> None:
     id = failed(desk, life_ms=60_000)
     desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
-    assert campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY) == 0
+    assert campaign_retry.retry(desk.database, campaign_of(desk, id), **BY) == NONE
 
 
 def test_a_retry_of_a_cancelled_campaign_is_refused(desk: Any) -> None:
     id = failed(desk)
     campaign_control.cancel(desk.database, campaign_of(desk, id), **BY)
     with pytest.raises(InvalidInput, match="cancelled"):
-        campaign_control.retry_failed(desk.database, campaign_of(desk, id), **BY)
+        campaign_retry.retry(desk.database, campaign_of(desk, id), **BY)
     assert desk.status(id) == "failed"
 
 

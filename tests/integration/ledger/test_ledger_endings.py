@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulksend.ledger import campaign_control, campaigns, due, messages
+from bulksend.ledger import campaign_control, campaign_retry, campaigns, due, messages
 from bulksend.ledger.receipts import Receipt
 from bulksend.ledger.release import fail_claimed
 from bulksend.messaging.final_status import effective_outcome, final_status
@@ -177,7 +177,8 @@ def test_a_persons_word_is_the_only_other_one_and_retry_goes_by_the_same_rule(de
     campaign = desk.read(campaigns.get, str(desk.row(id)["campaign_id"]))
     if campaign.status.value != "cancelled":
         may = desk.status(id) == "failed" and not life.end.startswith("expiry")
-        assert campaign_control.retry_failed(desk.database, campaign.id, actor="ada", why="again") == int(may)
+        retried = campaign_retry.retry(desk.database, campaign.id, actor="ada", why="again")
+        assert retried.queued == int(may)
 
 
 @pytest.mark.parametrize("first", UNACCEPTED)

@@ -158,7 +158,7 @@ def test_a_campaign_leaves_out_those_whom_another_one_reaches_or_does_not(desk: 
     desk.accepted([ada], lease)
     (opening,) = desk.sent(lease, [brazil])
     desk.settle(opening, Refused("131026", "no"), status=Status.FAILED)
-    reached, not_reached = PeopleOf(first.id), PeopleOf(first.id, undelivered=True)
+    reached, not_reached = PeopleOf(first.id), PeopleOf(first.id, unsent=True)
     for wanted, rules in (
         (Exclusions(exclude=(reached,)), {ADA: "exclude", EVE: "exclude"}),
         (Exclusions(exclude=(not_reached,)), {NEWER: "exclude"}),

@@ -27,6 +27,7 @@ from sqlalchemy import event
 
 from bulksend.ledger import (
     campaign_control,
+    campaign_retry,
     campaigns,
     due,
     leases,
@@ -305,7 +306,7 @@ class Lifelines(RuleBasedStateMachine):
         if act == "cancel":
             campaign_control.cancel(self.database, campaign.id, actor="ada", why="because")
         elif act == "retry":
-            campaign_control.retry_failed(self.database, campaign.id, actor="ada", why="because")
+            campaign_retry.retry(self.database, campaign.id, actor="ada", why="because", step=2)
         else:
             self.desk.write(work[act], campaign.id, actor="ada", why="because")
         if act == "pause":

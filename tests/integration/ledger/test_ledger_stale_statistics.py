@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 
 from bulksend.ledger import (
     campaign_control,
+    campaign_retry,
     campaigns,
     counters,
     due,
@@ -31,7 +32,6 @@ from bulksend.ledger import (
     unknowns,
 )
 from bulksend.ledger.claim import claim, claimed_under
-from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.receipts import Receipt
@@ -284,7 +284,7 @@ def resolved(tx: Connection, of: Ledger) -> object:
     unknowns.unknown(tx, Query(campaign_id=of.queued), limit=BATCH)
     for id in of.ids[:BATCH]:
         messages.resolve(tx, id, as_="failed", **BY)
-    return campaign_control.retry_some(tx, of.queued, after="", ended_by=read_clock(tx), limit=BATCH, **BY)
+    return campaign_retry.begin(tx, of.queued, limit=BATCH, **BY)
 
 
 Work = Callable[[Connection, Ledger], object]

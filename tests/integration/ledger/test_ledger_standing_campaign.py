@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from bulksend.errors import InvalidInput
-from bulksend.ledger import campaign_control, campaign_creation, campaigns, pauses
+from bulksend.ledger import campaign_control, campaign_creation, campaign_retry, campaigns, pauses
 from bulksend.messaging.states import CampaignStatus, Kind
 
 BY = {"actor": "ada", "why": "because"}
 ACTS: dict[str, Callable[[Any, campaigns.Campaign], object]] = {
     "cancel": lambda desk, of: campaign_control.cancel(desk.database, of.id, **BY),
-    "retry": lambda desk, of: campaign_control.retry_failed(desk.database, of.id, **BY),
+    "retry": lambda desk, of: campaign_retry.retry(desk.database, of.id, **BY),
     "pause": lambda desk, of: campaign_control.check_allowed(of, "pause"),
 }
 

@@ -87,6 +87,28 @@ def test_details_add_where_it_came_from_why_messages_failed_and_the_acts(desk: D
     assert (shown["status"], shown["pause_why"]) == ("paused", "wrong list")
 
 
+def test_details_of_codes_tell_how_long_they_took(desk: Desk) -> None:
+    """From intake, or from their due time where that is later."""
+    assert desk.read(details, desk.campaign().id)["latency"] is None
+    begin = desk.now() + 1_000_000
+    campaign = desk.campaign(Kind.OTP, due_at=begin, ttl_ms=600_000)
+    codes = [desk.new_message(n, due_at=begin, expires_at=begin + 600_000) for n in range(1, 101)]
+    desk.take(campaign, *codes)
+    desk.sql("UPDATE messages SET sent_at = :at + row * 10", at=begin)
+    desk.sql("UPDATE messages SET delivered_at = :at + 5000 WHERE row <= 10", at=begin)
+    desk.sql(
+        "UPDATE messages SET first_due_at = first_due_at + 7000, sent_at = sent_at + 7000 WHERE row = 100"
+    )
+    assert desk.read(details, campaign.id)["latency"] == {
+        "posted": {"count": 100, "p50_ms": 500, "p95_ms": 950, "p99_ms": 990},
+        "delivered": {"count": 10, "p50_ms": 5000, "p95_ms": 5000, "p99_ms": 5000},
+    }
+    single = desk.send(desk.new_send())[0].id
+    desk.sql("UPDATE messages SET sent_at = queued_at + 40 WHERE CAST(id AS text) = :id", id=single)
+    standing = desk.read(details, str(desk.row(single)["campaign_id"]))
+    assert standing["latency"]["posted"]["p99_ms"] == 40
+
+
 def test_show_adds_what_holds_its_messages_now(desk: Desk) -> None:
     campaign, _ = campaign_of(desk)
     do(desk, campaign.id, Act.PAUSE)
@@ -187,7 +209,9 @@ def test_a_retry_queues_failed_messages_and_no_accepted_ones(desk: Desk) -> None
     fail(desk, failed)
     desk.accepted([accepted])
     done = do(desk, campaign.id, Act.RETRY)
-    assert answer(done) == {"campaign_id": campaign.id, "status": "running", "changed": 1}
+    assert answer(done) == {
+        **{"campaign_id": campaign.id, "status": "running", "changed": 1, "goes_on": False},
+    }
     assert (desk.status(failed), desk.status(accepted)) == ("queued", "accepted")
     assert desk.broken() == {}
 

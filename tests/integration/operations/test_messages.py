@@ -20,7 +20,7 @@ from tests.integration.ledger.conftest import Desk
 FIELDS = [
     *("id", "campaign_id", "row", "key", "kind", "sender", "to", "type", "status", "attempts", "message_id"),
     *("request_id", "ret_code", "error", "due_at", "expires_at", "queued_at", "sent_at", "accepted_at"),
-    *("delivered_at", "read_at", "ended_at"),
+    *("delivered_at", "read_at", "ended_at", "purpose", "superseded_by"),
 ]
 
 

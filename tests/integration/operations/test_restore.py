@@ -10,10 +10,20 @@ from pathlib import Path
 import pytest
 
 from bulksend.errors import WrongState
-from bulksend.ledger import campaigns, event_numbers, events, leases, messages, pauses, unknowns
+from bulksend.ledger import (
+    campaign_retry,
+    campaigns,
+    event_numbers,
+    events,
+    leases,
+    messages,
+    pauses,
+    unknowns,
+)
 from bulksend.ledger.database import Database
 from bulksend.ledger.search import Query
 from bulksend.ledger.unknowns import Trace
+from bulksend.messaging.outcome import Refused
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown
 from bulksend.operations.restore import Marked, mark_restored
 from tests.conftest import Databases
@@ -205,6 +215,21 @@ def test_a_campaign_whose_rows_were_not_all_taken_in_waits_for_a_person(desk: De
     restored = backup.restored()
     assert mark(restored).campaigns_paused == [campaign.id]
     assert restored.read(campaigns.get, campaign.id).status is CampaignStatus.PAUSED
+
+
+def test_what_a_retry_had_not_reached_is_not_queued(desk: Desk, backup: Backup) -> None:
+    ids = desk.queued(n=3)
+    for opening in desk.sent(desk.lease(), ids):
+        desk.settle(opening, Refused("17009", "no such template"))
+    campaign = str(desk.row(ids[0])["campaign_id"])
+    campaign_retry.retry(desk.database, campaign, at_once=1, step=1, actor="ada", why="mended")
+    restored = backup.restored()
+    # After the backup the relay queued the others, and the vendor got them.
+    restored.sql("UPDATE workers SET lease_until = 0")
+    assert mark(restored).retries_ended == [campaign]
+    assert restored.write(campaign_retry.retry_rest) == {"looked_at": 0, "queued": 0}
+    assert [restored.status(id) for id in ids] == ["unknown", "failed", "failed"]
+    assert restored.broken() == {}
 
 
 def test_it_is_refused_while_a_worker_runs_and_a_dry_run_changes_nothing(desk: Desk, backup: Backup) -> None:

@@ -255,7 +255,9 @@ def test_a_campaign_slower_than_its_sender_is_named(ledger: Database) -> None:
     assert ask(ledger, ids[-1]).gate == "campaign_rate"
 
 
-@pytest.mark.parametrize("status", ["accepted", "failed", "expired", "suppressed", "cancelled", "unknown"])
+@pytest.mark.parametrize(
+    "status", ["accepted", "failed", "expired", "suppressed", "cancelled", "superseded", "unknown"]
+)
 def test_nothing_holds_a_message_that_has_ended(ledger: Database, status: str) -> None:
     _, (id,) = a_campaign(ledger)
     with ledger.write() as tx:
@@ -369,6 +371,7 @@ def test_the_limiters_gates_are_named_as_they_are_now(
         ("expired", "its time to live passed before it could be sent"),
         ("expired", "its time to live passed before the POST"),
         ("cancelled", "campaign cancelled"),
+        ("superseded", "a newer code for the same person and purpose was sent in its place"),
         ("suppressed", "its recipient must not get this kind of message"),
         ("unknown", "it may have gone out, and was not sent again: campaign cancelled"),
         ("unknown", "its worker was lost while it was being sent"),

@@ -82,7 +82,7 @@ def test_a_cap_is_what_a_count_of_every_span_says(times: list[int], at: int, mos
     ("texts", "people"),
     [
         (["spring"], (PeopleOf("spring"),)),
-        (["spring:undelivered", "a:b"], (PeopleOf("spring", undelivered=True), PeopleOf("a:b"))),
+        (["spring:unsent", "a:b"], (PeopleOf("spring", unsent=True), PeopleOf("a:b"))),
         (["spring", " spring "], (PeopleOf("spring"),)),
         ("spring", (PeopleOf("spring"),)),
         ([], ()),
@@ -92,7 +92,7 @@ def test_people_of_a_campaign_are_named_by_it(texts: list[str] | str, people: tu
     assert parse_people(texts, field="--exclude") == people
 
 
-@pytest.mark.parametrize("texts", [[""], [":undelivered"], [f"c{n}" for n in range(21)]])
+@pytest.mark.parametrize("texts", [[""], [":unsent"], [f"c{n}" for n in range(21)]])
 def test_people_of_no_campaign_or_of_too_many_are_refused(texts: list[str]) -> None:
     with pytest.raises(InvalidValue, match="--only"):
         parse_people(texts, field="--only")
@@ -119,7 +119,7 @@ def test_a_cap_is_refused_for_other_kinds_than_marketing(kind: Kind) -> None:
 
 def test_an_argument_is_named_as_the_caller_wrote_it() -> None:
     with pytest.raises(InvalidValue) as refused:
-        read(only=[":undelivered"], naming=as_json_field)
+        read(only=[":unsent"], naming=as_json_field)
     assert refused.value.field == "only"
 
 
@@ -128,8 +128,8 @@ def test_an_argument_is_named_as_the_caller_wrote_it() -> None:
     [
         Exclusions(),
         Exclusions(cap=TWICE_A_WEEK),
-        Exclusions(exclude=(PeopleOf("a"), PeopleOf("b", undelivered=True)), require_consent=True),
-        Exclusions(only=(PeopleOf("a", undelivered=True),)),
+        Exclusions(exclude=(PeopleOf("a"), PeopleOf("b", unsent=True)), require_consent=True),
+        Exclusions(only=(PeopleOf("a", unsent=True),)),
     ],
 )
 def test_the_ledger_keeps_exclusions_as_they_are(exclusions: Exclusions) -> None:

@@ -307,6 +307,22 @@ def test_a_key_that_is_too_long_or_not_printable_is_refused() -> None:
     assert refused({"key": "a\ud800"}).field == "key"
 
 
+def test_a_person_may_have_a_code_for_each_purpose() -> None:
+    code = planned({"purpose": " login "}, kind=Kind.OTP)
+    assert (code.purpose, code.key) == ("login", "447700900123:login")
+    assert planned({"purpose": "login", "key": "k"}, kind=Kind.OTP).key == "k"
+    assert planned({"purpose": ""}, kind=Kind.OTP).purpose is None
+    other = planned({"purpose": "x" * 41})
+    assert (other.purpose, other.key) == (None, "447700900123"), "a column of other kinds is an ordinary one"
+
+
+@pytest.mark.parametrize("wrong", ["123456", "x" * 41, "a\nb", "a\ufffd", [1]])
+def test_a_purpose_is_a_short_word_and_is_not_shown(wrong: object) -> None:
+    refusal = refused({"purpose": wrong}, kind=Kind.OTP)
+    assert refusal.field == "purpose"
+    assert str(wrong) not in refusal.value
+
+
 # -- times --------------------------------------------------------------------------------------------------------
 
 
@@ -438,7 +454,9 @@ cells: st.SearchStrategy[object] = (
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.dictionaries(st.sampled_from(["to", "name", "thing", "send_at", "ttl", "timezone", "key"]), cells),
+    st.dictionaries(
+        st.sampled_from(["to", "name", "thing", "send_at", "ttl", "timezone", "key", "purpose"]), cells
+    ),
     st.sampled_from(Kind),
 )
 def test_any_row_is_a_message_or_an_explained_refusal(row: dict[str, object], kind: Kind) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bulksend.messaging.states import ENDED, HELD, MOVES, SENT, UNSENT, WAITING, Status, may_move
 
 S = Status
-NEVER_POSTED = (S.EXPIRED, S.SUPPRESSED, S.CANCELLED)
+NEVER_POSTED = (S.EXPIRED, S.SUPPRESSED, S.CANCELLED, S.SUPERSEDED)
 
 
 def reachable(start: Status) -> set[Status]:

@@ -146,6 +146,8 @@ class MemoryStore(Store):
         self.paces: list[PaceChange] = []
         self.refused: set[str] = set()
         """Messages whose attempts it does not open."""
+        self.newer: dict[str, str] = {}
+        """Codes that go before others: the other's id -> its own."""
         self.away: set[str] = set()
         self.valid: set[str] = set()
         """Leases that hold."""
@@ -189,7 +191,12 @@ class MemoryStore(Store):
     def claimed_under(self, lease: str) -> set[str]:
         return {id for id, row in self.rows.items() if row.status == "claimed" and row.owner == lease}
 
-    def open(self, openings: Sequence[Opening], lease: str) -> frozenset[str]:
+    def open(
+        self,
+        openings: Sequence[Opening],
+        lease: str,
+        on_next: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> frozenset[str]:
         self._reach("open")
         opened = set()
         for opening in openings:
@@ -200,6 +207,9 @@ class MemoryStore(Store):
                 row.status, row.attempt_id = "sending", opening.attempt_id
                 self.calls.note("open", opening.message.id)
                 opened.add(opening.attempt_id)
+        held = [self.newer[o.message.id] for o in openings if o.message.id in self.newer]
+        if held:
+            on_next(held)
         return frozenset(opened)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:

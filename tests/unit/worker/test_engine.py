@@ -309,3 +309,20 @@ def test_a_paused_campaign_goes_back_to_the_ledger(tmp_path: Path) -> None:
             assert at.calls.ids("post") == []
 
     run(main)
+
+
+@pytest.mark.parametrize("max_per_lane", [40, 10])
+def test_a_newer_code_takes_the_turn_of_the_older_one_that_it_replaces(
+    tmp_path: Path, max_per_lane: int
+) -> None:
+    """It is in flight already, or has not been claimed."""
+
+    async def main(loop: VirtualTimeLoop) -> None:
+        codes = [a_message(id, Kind.OTP) for id in ids(30)]
+        async with rig(loop, tmp_path, codes, rate=2.0, max_per_lane=max_per_lane) as at:
+            at.store.refused, at.store.newer = {"5"}, {"5": "29"}
+            at.offer(*ids(30), lane=Kind.OTP)
+            await until(lambda: "29" in at.calls.ids("post"))
+            assert len(at.calls.ids("post")) < 15
+
+    run(main)

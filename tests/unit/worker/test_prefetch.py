@@ -36,6 +36,17 @@ def test_a_job_that_was_published_twice_adds_its_ids_once() -> None:
     assert buffer.take(Kind.UTILITY, 9) == ["a", "b", "c"]
 
 
+def test_ids_may_be_put_first_whether_they_are_here_or_not() -> None:
+    buffer = PrefetchBuffer(high_water=10)
+    buffer.add(Kind.OTP, ["a", "b", "c"])
+    buffer.add_first(Kind.OTP, ["c", "d"])
+    assert buffer.take(Kind.OTP, 9) == ["c", "d", "a", "b"]
+    assert buffer.add(Kind.OTP, ["d"]) == 1
+    buffer.close()
+    buffer.add_first(Kind.OTP, ["e"])
+    assert buffer.size(Kind.OTP) == 0
+
+
 def test_ids_that_were_taken_may_come_again() -> None:
     buffer = PrefetchBuffer(high_water=10)
     buffer.add(Kind.UTILITY, ["a"])

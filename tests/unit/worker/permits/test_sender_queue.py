@@ -85,6 +85,15 @@ def test_a_request_that_is_put_back_is_the_next_of_its_campaign(campaigns: Campa
     assert names(campaigns.queue.take(250, 0.0)) == ["a0", "a1", "a2", "a3"]
 
 
+def test_a_request_that_is_moved_to_the_front_is_the_next_of_its_campaign(campaigns: Campaigns) -> None:
+    requests = campaigns.add("a", 4)
+    campaigns.queue.move_to_front("a", requests[2].future)
+    campaigns.queue.take(1, 0.0)
+    campaigns.queue.move_to_front("a", requests[2].future)  # it has gone
+    campaigns.queue.move_to_front("b", requests[3].future)  # not of that campaign
+    assert names(campaigns.queue.take(250, 0.0)) == ["a0", "a1", "a3"]
+
+
 def test_a_slow_campaign_asks_for_its_own_rate_only_and_leaves_the_rest_to_the_others(
     campaigns: Campaigns,
 ) -> None:

@@ -224,6 +224,16 @@ def test_the_cap_of_a_campaign_is_part_of_the_last_look(
     assert (ended["status"], str(ended["error"]).partition(":")[0]) == ("suppressed", "cap")
 
 
+def test_newer_codes_are_told_to_the_one_that_can_send_them_next() -> None:
+    class Held(OneStatement):
+        def retrying(self, work: Any, *, patience_s: float = 10.0, autocommit: bool = False) -> Any:
+            return None if autocommit else Opened(frozenset(), [], [], [], ["m"], next=["newer"])
+
+    told: list[str] = []
+    assert store_of(Held()).open(openings("a"), "lease", told.extend) == frozenset()
+    assert told == ["newer"]
+
+
 # -- orders ----------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/messages: the messages of all requests of a moment are stored in one transaction, without a thread each.
+"""For callers on an event loop: the messages of all requests of a moment are stored in one transaction.
 
 A request whose messages include a one-time code does not wait for a transaction of other kinds.
 """
@@ -46,6 +46,16 @@ class SendBatches:
         if isinstance(taken, Exception):
             raise taken
         return taken
+
+    async def idle(self) -> None:
+        """Wait until no request is left."""
+        for lane in self._lanes.values():
+            await lane.batcher.idle()
+
+    def close(self) -> None:
+        """Let the threads end when they are idle."""
+        for lane in self._lanes.values():
+            lane.executor.shutdown(wait=False)
 
     def _lane(self, kind: Kind) -> _Lane:
         executor = ThreadPoolExecutor(1, thread_name_prefix=f"send-{kind}")

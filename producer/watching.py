@@ -1,20 +1,55 @@
-"""Callers that wait for the ending of their messages share one query a moment, and hold no thread."""
+"""Callers that wait for the ending of their messages share one query a moment: on an event loop, and on threads."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bulksend.errors import Unavailable
+from bulksend.errors import LedgerUnreachable, Unavailable
+from bulksend.ledger import messages
+from bulksend.ledger.database import Database
 from bulksend.messaging.states import ENDED, Status
+from producer.group_commit import GroupCommit
 
 #: How often the ledger is asked while callers wait.
 EVERY_S = 0.05
 
 
+def read_statuses(database: Database, ids: Collection[str]) -> Mapping[str, Status]:
+    """The status of each of these messages that exists. Raises LedgerUnreachable."""
+    with database.translated_errors(), database.read() as tx:
+        return messages.statuses(tx, list(ids))
+
+
+class Endings:
+    """For callers that are threads.
+
+    PostgreSQL and SQLite have no common signal of a change, so the ledger is asked.
+    """
+
+    def __init__(self, statuses: Callable[[Collection[str]], Mapping[str, Status]]) -> None:
+        def seen(ids: Sequence[str]) -> list[Status | None]:
+            found = statuses(ids)
+            return [found.get(id) for id in ids]
+
+        self._seen: GroupCommit[str, Status | None] = GroupCommit(seen, common=LedgerUnreachable)
+
+    def ending(self, id: str, status: Status, seconds: float) -> Status:
+        """The status in which a message stays, or its last known one after ``seconds``."""
+        until = time.monotonic() + seconds
+        while status not in ENDED and (left := until - time.monotonic()) > 0:
+            time.sleep(min(EVERY_S, left))
+            try:
+                status = self._seen(id) or status
+            except Unavailable:
+                continue
+        return status
+
+
 class Watching:
-    """Belongs to one event loop. ``statuses`` reads the statuses of messages by their ids."""
+    """For callers on an event loop, to which it belongs. ``statuses`` reads the statuses of messages by their ids."""
 
     def __init__(self, statuses: Callable[[Collection[str]], Mapping[str, Status]]) -> None:
         self._statuses = statuses
@@ -40,6 +75,10 @@ class Watching:
                 self._waiting[id] = left
             else:
                 self._waiting.pop(id, None)
+
+    def close(self) -> None:
+        """Let its thread end when it is idle."""
+        self._executor.shutdown(wait=False)
 
     async def _watch(self) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from bulksend.errors import LedgerUnreachable
 from bulksend.messaging.states import Status
-from ops.http.watching import Watching
+from producer.watching import Endings, Watching
 
 
 class Ledger:
@@ -53,3 +53,15 @@ def test_a_ledger_that_is_away_ends_no_wait_with_an_error() -> None:
     ledger = Ledger(a=1)
     ledger.away = True
     assert asyncio.run(Watching(ledger.statuses).ending("a", Status.QUEUED, 0.12)) is Status.QUEUED
+
+
+def test_a_thread_gets_the_ending_too_or_the_last_known_status() -> None:
+    ledger = Ledger(a=3, b=10**9)
+    assert Endings(ledger.statuses).ending("a", Status.QUEUED, 30) is Status.ACCEPTED
+    assert len(ledger.looks) == 3
+    assert Endings(ledger.statuses).ending("b", Status.QUEUED, 0.12) is Status.SENDING
+    looks = len(ledger.looks)
+    assert Endings(ledger.statuses).ending("b", Status.CANCELLED, 30) is Status.CANCELLED
+    ledger.away = True
+    assert Endings(ledger.statuses).ending("b", Status.QUEUED, 0.12) is Status.QUEUED
+    assert len(ledger.looks) == looks

@@ -1,0 +1,127 @@
+"""``bulksend plan``, ``apply`` and ``rehearse``: see what a campaign would do before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.arguments import Json, Yes
+from ops.cli.confirmation import ask_for_number, show_samples
+from ops.cli.context import DONE, actor, command, ledger, settings
+from ops.cli.send import about_template, say_simulated, take_in
+from ops.cli.send_arguments import AskedCampaign, takes_campaign
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("plan")(plan)
+    app.command("apply")(apply_)
+    app.command("rehearse")(rehearse)
+
+
+@command
+@takes_campaign
+def plan(asked: AskedCampaign, *, json: Json = False) -> int:
+    """Freeze what a send of a file would do; `apply` sends it. Takes the options of `send`."""
+    from ops.cli.output import print_json, say_notes
+    from producer.campaign_plans import CampaignPlans
+
+    of = settings()
+    checked = asked.plan(of, actor())
+    say_notes(checked.notes)
+    say_simulated(of, asked.type)
+    database = ledger(of)
+    say_notes(about_template(of, database, checked))
+    plans = CampaignPlans.from_settings(of, database)
+    made = plans.show(plans.make_here(checked).id)
+    say_notes(made["notes"][len(checked.notes) :])
+    if json:
+        print_json(made)
+    else:
+        _show(made, checked.timezone or "UTC")
+    return DONE
+
+
+@command
+def apply_(
+    id: Annotated[str, typer.Argument(help="The plan's id.", metavar="PLAN")],
+    yes: Yes = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
+    json: Json = False,
+) -> int:
+    """Send what a plan says; refused with the differences if anything of it changed."""
+    from bulksend.messaging.argument_naming import as_cli_option
+    from ops.cli.output import say_notes
+    from producer.campaign_plans import CampaignPlans
+
+    of = settings()
+    database = ledger(of)
+    plans = CampaignPlans.from_settings(of, database)
+
+    opened = plans.open(
+        id,
+        actor=actor(),
+        naming=as_cli_option,
+        ask=lambda run: say_notes(about_template(of, database, run)),
+    )
+    if opened.is_new and not yes:
+        ask_for_number(opened.to_send)
+    return take_in(of, database, lambda intake: plans.apply(opened, intake), json, wait=wait)
+
+
+@command
+@takes_campaign
+def rehearse(
+    asked: AskedCampaign,
+    *,
+    speed: Annotated[float, typer.Option(help="How many times faster than in life.", metavar="N")] = 10,
+    json: Json = False,
+) -> int:
+    """The whole campaign against a simulated vendor, in a ledger of its own. Nothing is real. Options as `send`."""
+    from bulksend.errors import InvalidValue
+    from ops.cli.output import say_notes
+    from ops.rehearsal import FASTEST, run_rehearsal
+
+    if not 1 <= speed <= FASTEST:
+        raise InvalidValue("--speed", f"{speed:g}", f"must be 1 to {FASTEST}")
+    of = settings()
+    checked = asked.plan(of, actor())
+    say_notes(checked.notes)
+    return run_rehearsal(checked, of, speed=speed, as_json=json)
+
+
+def _show(made: Mapping[str, Any], zone: str) -> None:
+    from bulksend.messaging.plan import RefusedRow
+    from bulksend.messaging.units import counted
+    from ops.cli.output import Times, pairs, refused_rows, say
+    from producer.forecast import cost_text, countries_text
+
+    left_out = ("duplicates", "superseded", "already", "suppressed", "refused_count")
+    cost, template = made["cost"], made["template"]
+    pairs(
+        {
+            "plan": made["plan_id"],
+            "hash": made["hash"][:12],
+            "rows": f"{made['rows']:,}",
+            "sends": f"{made['to_send']:,}",
+            **{name.removesuffix("_count"): f"{made[name]:,}" for name in left_out if made[name]},
+            "countries": countries_text(made["countries"]),
+            "template": None if template is None else f"{template['name']} ({template['language']})",
+            "begins": made["begins_at"],
+            "done by": made["done_by"],
+            "at most": f"{made['limits']['rate']:g}/s",
+            "beside": counted(sum(each["left"] for each in made["beside"]), "message")
+            if made["beside"]
+            else None,
+            "cost": None if cost is None else cost_text(cost),
+            "expires_at": made["expires_at"],
+        },
+        title=f"Plan of {made['name']}: nothing was sent",
+        times=Times(zone),
+    )
+    show_samples(made["samples"])
+    refused = [RefusedRow(**row) for row in made["refused"]]
+    refused_rows(refused, made["refused_count"])
+    say(f"send it: bulksend apply {made['plan_id']}")

@@ -1,0 +1,211 @@
+"""A file with the content and options of an earlier campaign, and the rest of a cancelled one from the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from bulksend.bootstrap import reading_cipher
+from bulksend.ledger import counters, search
+from bulksend.ledger.campaign_creation import NewCampaign
+from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
+from bulksend.messaging import ContentTemplate, MessageType
+from bulksend.messaging.argument_naming import ArgumentNaming, as_python_argument
+from bulksend.messaging.audience import parse_audience
+from bulksend.messaging.number_forms import number_forms
+from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.states import UNSENT
+from bulksend.messaging.units import parse_instant_ms
+from bulksend.messaging.value_checks import check_name
+from bulksend.operations.clones import check_rest, clone_options
+from bulksend.operations.contents import Variables
+from bulksend.settings import Settings
+from producer.files import FilePlan, plan_file
+from producer.intake import Intake, source_hash
+from producer.intake_report import IntakeReport
+from producer.reading import RawRow
+
+#: Options of a campaign that a send of a file takes as a request has them.
+_AS_THEY_ARE = (
+    "rate",
+    "local_time",
+    "cap",
+    "exclude",
+    "only",
+    "require_consent",
+    "canary",
+    "max_failed",
+    "weight",
+)
+
+
+def plan_clone(
+    database: Database,
+    id_or_name: str,
+    path: Path,
+    *,
+    of: Settings,
+    created_by: str,
+    name: str | None = None,
+    at: str | None = None,
+    again: bool = False,
+    into: str | None = None,
+    naming: ArgumentNaming = as_python_argument,
+) -> FilePlan:
+    """The file, to be sent as an earlier campaign was.
+
+    Raises CampaignNotFound, WrongState as ``clone_options``, and InvalidInput as ``plan_file``.
+    """
+    with database.read() as tx:
+        options = clone_options(tx, id_or_name)
+    ttl = options.get("ttl_seconds")
+    return plan_file(
+        path,
+        sender=options["sender"],
+        type=options["type"],
+        content=json.dumps(options["content"]).encode(),
+        kind=options["kind"],
+        created_by=created_by,
+        name=name,
+        at=at,
+        ttl=None if ttl is None else f"{ttl:.3f}s",
+        on_unknown=options["on_unknown"],
+        **{name: options[name] for name in _AS_THEY_ARE if name in options},
+        again=again,
+        into=into,
+        default_region=of.default_region,
+        default_timezone=options.get("timezone") or of.timezone,
+        default_cap=of.cap,
+        naming=naming,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RestPlan:
+    """The people whom a cancelled campaign surely did not reach, with what its content needs of their rows."""
+
+    campaign: Campaign
+    template: ContentTemplate
+    cipher: Cipher
+    created_by: str
+    name: str | None
+    due_at_ms: int | None
+    naming: ArgumentNaming
+    notes: tuple[str, ...]
+    people: int
+    """How many there are at most: some may have got the same message in another campaign."""
+
+    @property
+    def sender(self) -> str:
+        """The business number that sends."""
+        return self.campaign.sender
+
+    def run(self, intake: Intake) -> IntakeReport:
+        """Take them in. Raises InvalidInput as ``Intake.run``."""
+        with intake.database.read() as tx:
+            now_ms = read_clock(tx)
+        report = intake.run(
+            self._new(now_ms),
+            self.template,
+            lambda after: islice(self._rows(intake.database), after, None),
+            timezone=self.campaign.timezone,
+            into=self.campaign.id,
+        )
+        report.notes[:0] = self.notes
+        return report
+
+    def _new(self, now_ms: int) -> NewCampaign:
+        """What ``continuation`` makes the campaign of the rest of; its key is made there."""
+        old = self.campaign
+        content = self.template.to_json()
+        given = {"name": self.name, "due_at": self.due_at_ms}
+        return NewCampaign(
+            key=f"rest of {old.id}",
+            name=self.name or old.name,
+            kind=old.kind,
+            sender=old.sender,
+            type=old.type,
+            content=content,
+            source_hash=source_hash(
+                [old.id.encode()], content=content, type=old.type, sender=old.sender, kind=old.kind.value
+            ),
+            source_name=f"rest of {old.source_name}",
+            due_at=self.due_at_ms or now_ms,
+            ttl_ms=old.ttl_ms,
+            rate=old.rate,
+            on_unknown=old.on_unknown,
+            created_by=self.created_by,
+            timezone=old.timezone,
+            given={
+                column: "at" if column == "due_at" else column
+                for column in given
+                if given[column] is not None
+            },
+            naming=self.naming,
+        )
+
+    def _rows(self, database: Database) -> Iterator[RawRow | RefusedRow]:
+        """A page in a transaction, so that none stays open while rows are stored."""
+        variables, unsent, after = Variables(self.campaign, self.cipher), parse_audience("unsent"), None
+        while True:
+            with database.read() as tx:
+                page = search.audience(tx, self.campaign.id, unsent, after=after)
+            for row in page:
+                unreadable = variables.unreadable
+                values: dict[str, object] = {
+                    **variables.of(row["id"], row["payload"]),
+                    "to": row["recipient"],
+                }
+                if variables.unreadable > unreadable:
+                    why = "is encrypted with a key that BULKSEND_ENCRYPTION_KEY does not list; add it and repeat this"
+                    yield RefusedRow(row["row"], "row", "", why)
+                    continue
+                if row["key"] not in number_forms(row["recipient"]):
+                    values["key"] = row["key"]
+                yield RawRow(row["row"], values)
+            if not page:
+                return
+            after = str(page[-1]["id"])
+
+
+def plan_rest(
+    database: Database,
+    id_or_name: str,
+    *,
+    of: Settings,
+    created_by: str,
+    name: str | None = None,
+    at: str | None = None,
+    naming: ArgumentNaming = as_python_argument,
+) -> RestPlan:
+    """The rest of a cancelled campaign. Raises CampaignNotFound, InvalidInput, WrongState as ``check_rest``."""
+    with database.read() as tx:
+        campaign, now_ms = check_rest(tx, id_or_name), read_clock(tx)
+        statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
+    zone = campaign.timezone or of.timezone
+    return RestPlan(
+        campaign,
+        ContentTemplate.from_json(MessageType(campaign.type), campaign.content),
+        reading_cipher(of),
+        created_by,
+        None if name is None else check_name(name, naming("name"), 200),
+        None if at is None else parse_instant_ms(at, timezone=zone, now_ms=now_ms, field=naming("at")),
+        naming,
+        _notes(campaign),
+        sum(statuses.get(status, 0) for status in UNSENT),
+    )
+
+
+def _notes(campaign: Campaign) -> tuple[str, ...]:
+    if campaign.intake_done_at is not None:
+        return ()
+    return (
+        f"the campaign was cancelled while its file was taken in, after row {campaign.rows_read:,}; `bulksend send "
+        f"FILE … --continue {campaign.id}` sends to the people of the other rows",
+    )

@@ -1,0 +1,134 @@
+"""Single rows of a file: how they will look, and one of them sent really, as a test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from time import time
+from typing import Any
+
+from bulksend import bootstrap
+from bulksend.errors import InvalidValue
+from bulksend.ledger import templates
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
+from bulksend.ledger.direct_sends import SendRequest
+from bulksend.ledger.ids import new_id
+from bulksend.ledger.message_rows import NewMessage
+from bulksend.messaging.plan import RefusedRow
+from bulksend.messaging.template_fit import content_of, template_of
+from bulksend.messaging.template_shape import TemplateShape, shape_from_json
+from bulksend.settings import Settings
+from producer.campaign_plans import sample
+from producer.direct_sends import DirectSends, SendReceipt, receipt
+from producer.files import FilePlan
+from producer.publisher import publisher_of
+from producer.rows import IntakeRequest, RowPlanner
+
+#: Rows that are planned at once: most callers want the first few.
+_CHUNK = 50
+
+
+@dataclass(frozen=True, slots=True)
+class SentRow:
+    """A row that was sent as a test, and its message."""
+
+    receipt: SendReceipt
+    row: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``send --test``."""
+        return {
+            "id": self.receipt.id,
+            "status": self.receipt.status.value,
+            "row": self.row,
+            "test": True,
+        }
+
+
+def preview_rows(plan: FilePlan, database: Database | None, count: int) -> list[dict[str, Any]]:
+    """The first rows that become messages, as they will look. Nothing is changed.
+
+    Raises InvalidValue where there is none, InvalidInput when the file cannot be read.
+    """
+    with nullcontext() if database is None else database.read() as tx:
+        now = int(time() * 1000) if tx is None else read_clock(tx)
+        used = template_of(plan.type.value, content_of(plan.template.to_json()))
+        template = None if used is None or tx is None else templates.get(tx, *used)
+    shape: TemplateShape | None = None if template is None else shape_from_json(template.shape)
+    planned = (row for row in _planned(plan, now) if isinstance(row, NewMessage))
+    found = [sample(plan, message, shape) for message in islice(planned, count)]
+    if not found:
+        raise InvalidValue(plan.path.name, "", "has no row that becomes a message")
+    return found
+
+
+def find_row(plan: FilePlan, number: int | None, now_ms: int) -> NewMessage:
+    """The message of a row by its number in the file; None: the first that there is. Raises InvalidValue."""
+    field = plan.naming("row")
+    for row in _planned(plan, now_ms):
+        if isinstance(row, RefusedRow):
+            if row.row == number:
+                raise InvalidValue(field, str(number), f"would be refused: {row.field}: {row.why}")
+        elif number is None or row.row == number:
+            return row
+    raise InvalidValue(field, "" if number is None else str(number), "is no row that becomes a message")
+
+
+def send_test(
+    of: Settings,
+    database: Database,
+    plan: FilePlan,
+    *,
+    to: str,
+    row: int | None = None,
+    key: str | None = None,
+) -> SentRow:
+    """Send one row of the file to a number of ours. It is a real message, and no part of a campaign.
+
+    A repeated call with the same ``key`` sends nothing twice.
+
+    Raises InvalidInput when the row or the number is wrong, TooLate for a code that would be late, LedgerUnreachable.
+    """
+    direct = DirectSends(
+        database,
+        publisher_of(of),
+        bootstrap.cipher(of),
+        encrypts=bootstrap.encryption_policy(of),
+        default_region=plan.default_region,
+        timezone=plan.timezone,
+        default_rate=of.default_rate,
+        account=of.account(),
+        test=True,
+    )
+    with database.read() as tx:
+        now = read_clock(tx)
+    message = find_row(plan, row, now)
+    ready = direct.ready(
+        to=to,
+        sender=plan.sender,
+        kind=plan.kind.value,
+        type=plan.type.value,
+        content=json.loads(plan.template.to_json()),
+        variables=message.body["v"],  # type: ignore[arg-type]
+        lives_ms=plan.ttl_ms,
+        key=f"test:{key or new_id()}",
+        purpose=message.purpose,
+    )
+    direct.register(ready)
+    (results,) = direct.take([SendRequest([ready])])
+    result = (results or [])[0]
+    direct.hand_over([(ready, result)])
+    return SentRow(receipt(ready.send, result, ttl=plan.naming("ttl")), message.row)
+
+
+def _planned(plan: FilePlan, now_ms: int) -> Iterator[NewMessage | RefusedRow]:
+    """The rows of the file, in its order."""
+    new = plan.campaign(now_ms)
+    request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone)
+    for chunk in RowPlanner(request, None, now_ms, now_ms, ()).chunks(_CHUNK):
+        rows: list[NewMessage | RefusedRow] = [*chunk.planned, *chunk.refused]
+        yield from sorted(rows, key=lambda each: each.row)

@@ -1,0 +1,284 @@
+"""Of two one-time codes for one person and purpose that wait, only the newer one is sent, and never none."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import defaultdict
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from bulksend.ledger import campaign_control, due, suppressions
+from bulksend.ledger.clock import now_sql
+from bulksend.ledger.event_numbers import number_committed
+from bulksend.ledger.events import after
+from bulksend.ledger.superseding import HeldCodes
+from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
+from bulksend.messaging.states import Kind
+from tests.integration.ledger.conftest import Desk
+
+TO, OTHER_SENDER = "447700900123", "15550100199"
+
+
+def code(desk: Desk, **changes: Any) -> str:
+    (stored,) = desk.send(desk.new_send(**({"purpose": None} | changes)))
+    return str(stored.id)
+
+
+def walk(desk: Desk) -> dict[str, int]:
+    """A turn of the relay's task."""
+    return desk.write(HeldCodes().settle)
+
+
+def opened(desk: Desk, *ids: str, lease: str | None = None) -> list[str]:
+    """The codes that a worker may POST after its last look."""
+    lease = lease or desk.lease()
+    openings = desk.openings(desk.claim(lease, ids))
+    attempts = desk.open(lease, openings).attempts
+    return [o.message.id for o in openings if o.attempt_id in attempts]
+
+
+def test_the_newer_code_is_sent_and_the_older_one_ends_as_superseded(desk: Desk) -> None:
+    older, newer = code(desk), code(desk)
+    lease = desk.lease()
+    openings = {o.message.id: o for o in desk.openings(desk.claim(lease, [older, newer]))}
+    done = desk.open(lease, list(openings.values()))
+    assert (done.attempts, done.held) == (frozenset({openings[newer].attempt_id}), [older])
+    assert done.next == [newer]
+    row = desk.row(older)
+    assert (row["status"], row["gate"]) == ("queued", "newer_code")
+    assert opened(desk, older) == []
+    assert walk(desk) == {"superseded": 0, "freed": 0}, "the newer one may still turn out as not sent"
+
+    desk.settle(openings[newer], Accepted("mid", "rid"), evidence=Evidence(200, 0, message_id="mid"))
+    assert walk(desk) == {"superseded": 1, "freed": 0}
+    row = desk.row(older)
+    assert (row["status"], str(row["superseded_by"]), desk.payload(older)) == ("superseded", newer, None)
+    told = [(event.type, event.data.get("id")) for event in _events(desk)]
+    assert ("message.superseded", older) in told
+    assert desk.broken() == {}
+
+
+def _events(desk: Desk) -> list[Any]:
+    desk.write(number_committed)
+    return desk.read(after, 0, 100)
+
+
+@pytest.mark.parametrize("outcome", [Accepted("mid", "rid"), Unknown("ReadTimeout")])
+def test_an_older_code_whose_turn_comes_after_the_newer_one_went_out_is_not_sent(
+    desk: Desk, outcome: Any
+) -> None:
+    older, newer = code(desk), code(desk)
+    (opening,) = desk.sent(desk.lease(), [newer])
+    desk.settle(opening, outcome, evidence=Evidence(200, 0, message_id="mid"))
+    assert opened(desk, older) == []
+    assert (desk.status(older), str(desk.row(older)["superseded_by"])) == ("superseded", newer)
+    assert desk.broken() == {}
+
+
+ENDS: dict[str, Any] = {
+    "failed": lambda desk, id: desk.settle(
+        desk.sent(desk.lease(), [id])[0], Refused("131026", "not on WhatsApp")
+    ),
+    "expired": lambda desk, id: (
+        desk.sql("UPDATE messages SET expires_at = 1 WHERE CAST(id AS text) = :id", id=id),
+        desk.write(due.expire),
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_older_code_is_kept_and_sent_when_the_newer_one_cannot_be(desk: Desk, end: str) -> None:
+    older, newer = code(desk, lives_ms=600_000), code(desk, lives_ms=600_000)
+    assert opened(desk, older) == []
+    assert desk.payload(older) is not None
+    ENDS[end](desk, newer)
+    assert desk.status(newer) == end
+    assert walk(desk) == {"superseded": 0, "freed": 1}
+    assert opened(desk, older) == [older]
+    assert desk.broken() == {}
+
+
+def test_newer_is_what_the_ledger_stored_later_whatever_the_ids_say(desk: Desk) -> None:
+    """Two hosts whose clocks differ make ids that are near the ledger's clock, and not in its order."""
+    newer, older = code(desk), code(desk)
+    desk.sql("UPDATE messages SET queued_at = queued_at - 400 WHERE CAST(id AS text) = :id", id=older)
+    assert opened(desk, older, newer) == [newer]
+
+
+def test_of_three_codes_the_newest_that_can_be_sent_is(desk: Desk) -> None:
+    first, second, third = code(desk), code(desk), code(desk)
+    assert opened(desk, first, second) == []
+    ENDS["failed"](desk, third)
+    assert walk(desk)["freed"] == 1
+    assert opened(desk, first, second) == [second]
+
+
+def test_only_codes_for_the_same_person_and_purpose_replace_each_other(desk: Desk) -> None:
+    ids = [
+        code(desk),
+        code(desk, purpose="login"),
+        code(desk, recipient="447700900124"),
+        code(desk, sender=OTHER_SENDER),
+        desk.send(desk.new_send(), kind=Kind.UTILITY)[0].id,
+    ]
+    assert sorted(opened(desk, *ids)) == sorted(ids)
+
+
+def test_a_purpose_is_shared_by_senders_and_a_person_has_several_numbers(desk: Desk) -> None:
+    older = code(desk, purpose="login", recipient="551187654321")
+    newer = code(desk, purpose="login", recipient="5511987654321", sender=OTHER_SENDER)
+    assert opened(desk, older, newer) == [newer]
+
+
+def test_a_code_for_later_counts_from_its_time(desk: Desk) -> None:
+    """It replaces none before it is due, is replaced by none that came before, and is newer than those then."""
+    later, now = code(desk, due_at=desk.now() + 500), code(desk)
+    (opening,) = desk.sent(desk.lease(), [now])
+    desk.settle(opening, Accepted("mid", "rid"), evidence=Evidence(200, 0, message_id="mid"))
+    waiting = code(desk)
+    while desk.now() < desk.row(later)["first_due_at"]:
+        time.sleep(0.01)
+    assert opened(desk, waiting, later) == [later]
+
+
+def test_a_newer_code_behind_a_gate_still_goes_first(desk: Desk) -> None:
+    older, newer = code(desk), code(desk)
+    desk.sql(
+        "UPDATE messages SET gate = 'pair_rate', due_at = due_at + 60000 WHERE CAST(id AS text) = :id",
+        id=newer,
+    )
+    assert opened(desk, older) == []
+
+
+def test_a_suppressed_person_and_a_cancel_come_before_the_newer_code(desk: Desk) -> None:
+    older, newer = code(desk), code(desk)
+    desk.write(suppressions.add, TO, scope="all", reason="stop", source="hand", actor="a")
+    assert opened(desk, older, newer) == []
+    assert {desk.status(older), desk.status(newer)} == {"suppressed"}
+
+
+def test_a_file_replaces_a_waiting_code_of_another_file(desk: Desk) -> None:
+    (older,), (newer,) = desk.queued(Kind.OTP), desk.queued(Kind.OTP)
+    assert opened(desk, older, newer) == [newer]
+    desk.write(
+        campaign_control.mark_cancelled, str(desk.row(older)["campaign_id"]), actor="ada", why="wrong file"
+    )
+    desk.write(campaign_control.end_cancelled)
+    assert desk.status(older) == "cancelled"
+
+
+WORKERS, PEOPLE = 8, 40
+
+
+def test_eight_workers_send_just_one_of_the_codes_that_wait_for_each_person(desk: Desk) -> None:
+    """Some newer codes are refused by the vendor: then the older one is sent."""
+    fate = random.Random(17)
+    pairs = []
+    for n in range(PEOPLE):
+        older = code(desk, recipient=f"44770090{n:04d}", lives_ms=600_000)
+        pairs.append((older, code(desk, recipient=f"44770090{n:04d}", lives_ms=600_000)))
+    refused = {newer for _, newer in pairs if fate.random() < 0.3}
+    blast = _Blast(desk, refused)
+    blast.run()
+    for older, newer in pairs:
+        statuses = desk.status(older), desk.status(newer)
+        assert statuses == (("accepted", "failed") if newer in refused else ("superseded", "accepted"))
+    assert desk.broken() == {}
+
+
+def test_codes_that_come_while_eight_workers_send_replace_just_those_that_still_wait(desk: Desk) -> None:
+    blast = _Blast(desk, frozenset())
+    by_person: dict[str, list[str]] = defaultdict(list)
+    stored_at: dict[str, float] = {}
+
+    def intake() -> None:
+        fate = random.Random(5)
+        for _ in range(PEOPLE * 3):
+            to = f"44770091{fate.randrange(PEOPLE // 4):04d}"
+            by_person[to].append(id := code(desk, recipient=to, lives_ms=600_000))
+            stored_at[id] = time.monotonic()
+
+    blast.run(intake)
+    for codes in by_person.values():
+        sent = [id for id in codes if desk.status(id) == "accepted"]
+        assert sent[-1] == codes[-1]
+        assert {desk.status(id) for id in codes} <= {"accepted", "superseded"}
+        for older, newer in pairwise(codes):
+            if older in sent:
+                assert blast.opening_at[older] < stored_at[newer], "it waited when the newer one was stored"
+    assert desk.broken() == {}
+
+
+class _Blast:
+    """Workers on threads, and the relay's task, until no code waits."""
+
+    def __init__(self, desk: Desk, refused: set[str] | frozenset[str]) -> None:
+        self._desk = desk
+        self._refused = refused
+        self._done = threading.Event()
+        self._errors: list[BaseException] = []
+        self.opening_at: dict[str, float] = {}
+        """When the last look at a code that was sent began."""
+
+    def run(self, intake: Any = lambda: None) -> None:
+        threads = [threading.Thread(target=self._guarded, args=(self._work,)) for _ in range(WORKERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            intake()
+            until = time.monotonic() + 120
+            while self._waiting() and time.monotonic() < until and not self._errors:
+                walk(self._desk)
+        finally:
+            self._done.set()
+            for thread in threads:
+                thread.join(60)
+        assert self._errors == []
+        assert not self._waiting()
+
+    def _guarded(self, work: Any) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - the test fails with it
+            self._errors.append(error)
+
+    def _waiting(self) -> int:
+        return int(
+            self._desk.scalar(
+                "SELECT count(*) FROM messages WHERE status IN ('queued', 'retry', 'claimed', 'sending')"
+            )
+        )
+
+    def _work(self) -> None:
+        desk = self._desk
+        lease = desk.lease(f"host:{threading.get_ident()}")
+        while not self._done.is_set():
+            wanted = desk.read(self._due)
+            openings = desk.openings(desk.claim(lease, wanted))
+            asked_at = time.monotonic()
+            attempts = desk.open(lease, openings).attempts if openings else frozenset()
+            for opening in openings:
+                if opening.attempt_id not in attempts:
+                    continue
+                id = opening.message.id
+                self.opening_at[id] = asked_at
+                if id in self._refused:
+                    desk.settle(opening, Refused("131026", "not on WhatsApp"))
+                else:
+                    evidence = Evidence(200, 0, message_id=f"mid-{id}")
+                    desk.settle(opening, Accepted(f"mid-{id}", "rid"), evidence=evidence)
+            if not openings:
+                self._done.wait(0.005)
+
+    @staticmethod
+    def _due(tx: Any) -> list[str]:
+        rows = tx.exec_driver_sql(
+            f"SELECT id FROM messages WHERE status IN ('queued', 'retry') AND due_at <= {now_sql(tx)} LIMIT 20"  # noqa: S608
+        )
+        found = [str(id) for id in rows.scalars()]
+        random.shuffle(found)
+        return found[:5]
