@@ -34,7 +34,9 @@ _ROUNDED = f"""FROM attempts a WHERE a.message_pk = m.id
     AND ((a.outcome = 'unknown' AND m.status IN {_NOT_SENT}
           AND NOT {SAID_FAILED.format(attempt="a")} AND NOT {UNDELIVERED.format(attempt="a")})
          OR (a.outcome = 'accepted' AND (m.status IN ('queued', 'retry', 'claimed') OR m.status IN {_NOT_SENT})
-             AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed')))"""
+             AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = m.id AND r.status = 'failed'))
+         -- What the vendor took and could not deliver has failed, whatever kept it from being sent again.
+         OR (m.status IN {_NOT_SENT} AND m.status <> 'failed' AND {UNDELIVERED.format(attempt="a")}))"""
 
 
 #: A campaign that was continued has other rows as well.
@@ -199,7 +201,7 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "nothing rounded",
         "a message that the vendor took, or may have taken, is never reported as not sent",
         concerns="m.attempts > 0",
-        suspect=f"""(a.outcome IN ('unknown', 'accepted') AND m.status IN {_NOT_SENT})
+        suspect=f"""((a.outcome IN ('unknown', 'accepted') OR a.message_id IS NOT NULL) AND m.status IN {_NOT_SENT})
             OR (a.outcome = 'accepted' AND m.status IN ('queued', 'retry', 'claimed'))""",
         breach=f"EXISTS (SELECT 1 {_ROUNDED})",
         told=f"(SELECT ': ' || m.status || ', but attempt ' || min(a.n) || ' was ' || min(a.outcome) {_ROUNDED})",

@@ -1,7 +1,7 @@
 """How messages end: the columns of every ending, and the status that the evidence of all attempts gives a message.
 
-``final_status`` (messaging) ranks the attempts. ``MAYBE_SENT`` is the same rule as SQL, for the statements that end
-thousands at once.
+``final_status`` (messaging) ranks the attempts. ``ending_status`` is the same rule as SQL, for the statements that end
+thousands at once; each of them ends messages by it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, text, update
+from sqlalchemy import Connection, Row, text, update
 
 from bulksend.ledger.bulk_parameters import IDS, bound, named, statement, table
 from bulksend.ledger.clock import current_ms, now_sql
@@ -29,27 +29,35 @@ UNDELIVERED = (
     "EXISTS (SELECT 1 FROM receipts r WHERE r.message_pk = {attempt}.message_pk AND r.status = 'failed'"
     " AND r.message_id = {attempt}.message_id)"
 )
-#: SQL: one of the attempts is unknown, and neither a receipt nor a person says that it failed.
-MAYBE_SENT = (
-    "(messages.attempts > 0 AND EXISTS (SELECT 1 FROM attempts u WHERE u.message_pk = messages.id"  # noqa: S608
-    f" AND u.outcome = 'unknown' AND NOT {SAID_FAILED.format(attempt='u')}"
-    f" AND NOT {UNDELIVERED.format(attempt='u')}))"
+#: SQL: the vendor took one of the attempts, or may have, and no receipt says that it failed.
+_MAYBE_TAKEN = (
+    "EXISTS (SELECT 1 FROM attempts u WHERE u.message_pk = messages.id AND (u.outcome = 'accepted'"  # noqa: S608
+    f" OR (u.outcome = 'unknown' AND NOT {SAID_FAILED.format(attempt='u')}))"
+    f" AND NOT {UNDELIVERED.format(attempt='u')})"
 )
+#: SQL: the vendor took one of the attempts, and a receipt says that it failed.
+_ONE_UNDELIVERED = (
+    "EXISTS (SELECT 1 FROM attempts f WHERE f.message_pk = messages.id"  # noqa: S608
+    f" AND f.message_id IS NOT NULL AND {UNDELIVERED.format(attempt='f')})"
+)
+#: SQL: the vendor took no attempt and can have taken none.
+NEVER_TAKEN = f"(messages.attempts = 0 OR NOT ({_MAYBE_TAKEN} OR {_ONE_UNDELIVERED}))"
+#: SQL: what the receipts of failure say, as ``receipts`` says it of one; one with a code says more than one without.
+_FAILURE_TOLD = """(SELECT trim('receipt: ' || r.code || ' ' || r.why) FROM receipts r
+    JOIN attempts f ON f.message_pk = r.message_pk AND f.message_id = r.message_id
+    WHERE r.message_pk = {message}.id AND r.status = 'failed' ORDER BY r.code = '', r.at DESC, r.code DESC LIMIT 1)"""
 #: The error of an attempt that was in flight when its worker's lease ended, until its result comes.
 WORKER_LOST = "its worker was lost"
 #: The error of an attempt that nothing is known of but that it may have been made.
 RESTORED = "the ledger was restored from a backup, after which it may have been sent"
-#: SQL: no attempt was accepted or may have been sent.
-NEVER_TAKEN = (
-    "(messages.attempts = 0 OR NOT EXISTS (SELECT 1 FROM attempts v WHERE v.message_pk = messages.id"  # noqa: S608
-    f" AND v.outcome = 'accepted') AND NOT {MAYBE_SENT})"
-)
 #: SQL: the payload of a message that ends. The content of an OTP is wiped; no other SQL may wipe it.
 WIPED_PAYLOAD = "CASE WHEN messages.kind = 'otp' THEN NULL ELSE messages.payload END"
 #: SQL: what every ending sets, besides the status and the error.
 ENDED = f"owner = NULL, gate = NULL, gate_until = NULL, ended_at = {{now}}, payload = {WIPED_PAYLOAD}"
 #: Precedes the reason of a message that is unknown because of an earlier attempt.
 NOT_SENT_AGAIN = "it may have gone out, and was not sent again: "
+#: Stands between what a receipt says of an earlier attempt and the reason of a message that failed by it.
+AND_NOT_AGAIN = "; not sent again: "
 
 
 def listed(statuses: Sequence[Status] | frozenset[Status]) -> str:
@@ -57,18 +65,38 @@ def listed(statuses: Sequence[Status] | frozenset[Status]) -> str:
     return ", ".join(f"'{status}'" for status in sorted(statuses))
 
 
+def ending_status(unsent: str) -> str:
+    """SQL: the final status of a message that gets no further POST; ``unsent``, SQL, where no attempt gives it one.
+
+    UNKNOWN also for an accepted attempt, whose answer came while a later one was open: ``apply_evidence`` must follow.
+    """
+    return (
+        f"CASE WHEN messages.attempts = 0 THEN {unsent} WHEN {_MAYBE_TAKEN} THEN '{Status.UNKNOWN}'"
+        f" WHEN {_ONE_UNDELIVERED} THEN '{Status.FAILED}' ELSE {unsent} END"
+    )
+
+
+def ending_error(why: str) -> str:
+    """SQL: the error that goes with ``ending_status``; ``why``, SQL: why there is no further POST."""
+    failure = f"{_FAILURE_TOLD.format(message='messages')} || '{AND_NOT_AGAIN}' || {why}"
+    return (
+        f"substr(CASE WHEN messages.attempts = 0 THEN {why} WHEN {_MAYBE_TAKEN} THEN '{NOT_SENT_AGAIN}' || {why}"
+        f" ELSE COALESCE({failure}, {why}) END, 1, 500)"
+    )
+
+
 def end_unsent(
     tx: Connection, ids: Sequence[str], status: Status, why: str, *, of: frozenset[Status] = WAITING
 ) -> int:
-    """End those of ``ids`` whose status is in ``of``, as ``status``, or as unknown where an attempt may have been sent.
+    """End those of ``ids`` whose status is in ``of``, as ``status``, or as ``ending_status`` says.
 
     Returns how many. The statement checks the status again, since a row chosen earlier may have been claimed meanwhile.
     """
     # IS TRUE: PostgreSQL then looks the rows up by key and not among all that wait.
     still = text(f"(messages.status IN ({listed(of)})) IS TRUE")
     values = {
-        "status": case((text(MAYBE_SENT), Status.UNKNOWN.value), else_=status.value),
-        "error": case((text(MAYBE_SENT), NOT_SENT_AGAIN + why), else_=why),
+        "status": text(ending_status("CAST(:unsent AS text)")).bindparams(unsent=status.value),
+        "error": text(ending_error("CAST(:why AS text)")).bindparams(why=why),
         "owner": None,
         "gate": None,
         "gate_until": None,
@@ -82,15 +110,16 @@ def end_unsent(
 
 # -- late evidence ----------------------------------------------------------------------------------
 
-#: A row for each attempt that was accepted or may have been sent; one row without an attempt for an unknown message
-#: that has none. Messages in flight and messages that were delivered are left out.
+#: A row for each attempt that was accepted, may have been sent or has a MessageId; one row without an attempt for an
+#: unknown message that has none. Messages in flight and messages that were delivered are left out.
 _EVIDENCE = """
 SELECT CAST(m.id AS text) AS id, m.status, m.message_id AS named, c.status = 'cancelled' AS cancelled,
     COALESCE(m.expires_at <= {now}, false) AS late,
     a.id AS attempt, a.outcome, a.message_id, a.request_id, a.ret_code,
-    {undelivered} AS undelivered, {said_failed} AS said_failed
+    {undelivered} AS undelivered, {said_failed} AS said_failed, {failure} AS failure
 FROM {named} JOIN campaigns c ON c.id = m.campaign_id
-LEFT JOIN attempts a ON a.message_pk = m.id AND (a.outcome IS NULL OR a.outcome IN ('accepted', 'unknown'))
+LEFT JOIN attempts a ON a.message_pk = m.id
+    AND (a.outcome IS NULL OR a.outcome IN ('accepted', 'unknown') OR a.message_id IS NOT NULL)
 WHERE m.status NOT IN ('sending', 'delivered', 'read') AND (a.id IS NOT NULL OR m.status = 'unknown')
 ORDER BY m.id, a.n
 """
@@ -124,6 +153,7 @@ def apply_evidence(tx: Connection, ids: Sequence[str]) -> None:
         named=named(tx),
         undelivered=UNDELIVERED.format(attempt="a"),
         said_failed=SAID_FAILED.format(attempt="a"),
+        failure=_FAILURE_TOLD.format(message="m"),
     )
     raised: list[tuple[object, ...]] = []
     corrected: list[tuple[object, ...]] = []
@@ -156,8 +186,14 @@ def _add_correction(
         if taken is not None:
             raised.append((taken.id, taken.message_id, taken.request_id, taken.ret_code))
     elif target is not now and now in UNSENT | {Status.UNKNOWN}:
-        prefix = MAY_HAVE if target is Status.UNKNOWN else CLEARED
-        corrected.append((message.id, now.value, target.value, prefix))
+        corrected.append((message.id, now.value, target.value, _prefix(target, message.failure)))
+
+
+def _prefix(target: Status, failure: str | None) -> str:
+    """What precedes the error of a message that is corrected to ``target``."""
+    if target is Status.UNKNOWN:
+        return MAY_HAVE
+    return CLEARED if failure is None else failure + AND_NOT_AGAIN
 
 
 def _status_if_unsent(message: Row[Any]) -> Status:

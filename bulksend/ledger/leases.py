@@ -14,7 +14,14 @@ from sqlalchemy import Connection, exists, insert, literal, or_, select, text, u
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.clock import current_ms, now_sql, read_clock
 from bulksend.ledger.database import among
-from bulksend.ledger.endings import ENDED, MAYBE_SENT, WIPED_PAYLOAD, WORKER_LOST, apply_evidence
+from bulksend.ledger.endings import (
+    ENDED,
+    WIPED_PAYLOAD,
+    WORKER_LOST,
+    apply_evidence,
+    ending_error,
+    ending_status,
+)
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import HELD_SQL, UNKNOWN_SQL, attempts, campaigns, messages, workers
 from bulksend.ledger.settle import Settlement, settle
@@ -157,7 +164,10 @@ def _release_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[st
             error=f"{WORKER_LOST} before the POST began",
         )
     )
-    return [str(row.id) for row in rows]
+    ids = [str(row.id) for row in rows]
+    # The answer of an earlier attempt may have come while this one was open.
+    apply_evidence(tx, ids)
+    return ids
 
 
 def _clear_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]:
@@ -184,6 +194,9 @@ def _clear_unsent(tx: Connection, lease: str, begun: Iterable[str]) -> list[str]
     return [row.id for row in rows if not row.wiped]
 
 
+_QUARANTINED = "'quarantined: worker after worker died while rendering it; look at their logs first'"
+
+
 def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
     """Return one message with a strike, or end it at its last one."""
     now = now_sql(tx)
@@ -191,11 +204,9 @@ def _strike(tx: Connection, lease: str, id: str) -> tuple[list[str], list[str]]:
     rows = tx.execute(
         statement(
             f"""UPDATE messages SET owner = NULL, strikes = strikes + 1, gate = NULL, gate_until = NULL, {_NEW_JOB},
-                status = CASE WHEN strikes + 1 >= :max THEN CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE 'failed' END
+                status = CASE WHEN strikes + 1 >= :max THEN {ending_status("'failed'")}
                          WHEN attempts > 0 THEN 'retry' ELSE 'queued' END,
-                error = CASE WHEN strikes + 1 >= :max
-                        THEN 'quarantined: worker after worker died while rendering it; look at their logs first'
-                        ELSE error END,
+                error = CASE WHEN strikes + 1 >= :max THEN {ending_error(_QUARANTINED)} ELSE error END,
                 payload = CASE WHEN strikes + 1 >= :max THEN {WIPED_PAYLOAD} ELSE payload END,
                 ended_at = CASE WHEN strikes + 1 >= :max THEN {now} ELSE NULL END
                 WHERE owner = :lease AND status = 'claimed' AND {HELD_SQL} AND id = {one} RETURNING id, ended_at"""  # noqa: S608

@@ -281,7 +281,7 @@ def _apply(tx: Connection, newest: Mapping[str, str | None]) -> list[Delay]:
     says = [(id, *_together(told[id], message_id)) for id, message_id in sorted(newest.items())]
     delays = _delays(tx, {id: at for id, _, at, *_ in says if at is not None})
     tx.execute(statement(sql), bound(tx, _APPLY_COLUMNS, says))
-    failed = [id for id, target, *_ in says if target == Status.FAILED.value]
+    failed = [id for id, target, *_ in says if target in (Status.FAILED.value, None)]
     if failed:
         # Another attempt may still have been sent.
         apply_evidence(tx, failed)
@@ -302,10 +302,13 @@ def _delays(tx: Connection, delivered_at: Mapping[str, int]) -> list[Delay]:
     return [Delay(row.kind, max(0, delivered_at[str(row.id)] - row.sent_at)) for row in rows]
 
 
-def _together(rows: Sequence[Any], message_id: str | None) -> tuple[str, int | None, int | None, str | None]:
+def _together(
+    rows: Sequence[Any], message_id: str | None
+) -> tuple[str | None, int | None, int | None, str | None]:
     """Status, earliest times of delivery and reading, and error by receipts, the latest first.
 
-    Read outranks delivered, which outranks failed, which outranks accepted.
+    Read outranks delivered, which outranks failed, which outranks accepted. No status where they only say that earlier
+    attempts failed: those count among all attempts, see ``apply_evidence``.
     """
     first = {row.status: row.at for row in rows}
     delivered_at, read_at = first.get("delivered", first.get("read")), first.get("read")
@@ -319,4 +322,6 @@ def _together(rows: Sequence[Any], message_id: str | None) -> tuple[str, int | N
         return Status.DELIVERED.value, delivered_at, read_at, None
     if failure is not None:
         return Status.FAILED.value, None, None, f"receipt: {failure.code} {failure.why}".strip()[:500]
-    return Status.ACCEPTED.value, None, None, None
+    failed = {row.message_id for row in rows if row.status == "failed"}
+    was_taken = any(row.message_id not in failed for row in rows)
+    return (Status.ACCEPTED.value if was_taken else None), None, None, None

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, storable, table
 from bulksend.ledger.clock import now_sql
-from bulksend.ledger.endings import ENDED, MAYBE_SENT, NOT_SENT_AGAIN
+from bulksend.ledger.endings import ENDED, ending_error, ending_status
 from bulksend.messaging.states import Status
 
 #: The lease holds the message, and no attempt is open. For ``IS TRUE`` see write_ahead.py.
@@ -48,21 +48,18 @@ def release(tx: Connection, releases: Sequence[Release], *, lease: str) -> None:
 
 
 _END = f"""
-UPDATE messages SET status = CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE :status END,
-    error = CASE WHEN {MAYBE_SENT} THEN :not_again ELSE '' END || p.error, {ENDED}
+UPDATE messages SET status = {ending_status(":status")}, error = {ending_error("p.error")}, {ENDED}
 FROM {{rows}} WHERE messages.id = p.id AND {_CLAIMED}
 """  # noqa: S608 - our own words
 
 
 def end_claimed(tx: Connection, ended: Sequence[tuple[str, str]], status: Status, lease: str) -> None:
-    """End claimed messages, (id, why), as ``status``; as unknown where an earlier attempt may have been sent."""
+    """End claimed messages, (id, why), as ``status``, or as ``ending_status`` says."""
     if ended:
         columns = {"id": "uuid", "error": "text"}
         sql = _END.format(now=now_sql(tx), rows=table(tx, columns))
-        rows = bound(tx, columns, [(id, storable(why, 500 - len(NOT_SENT_AGAIN))) for id, why in ended])
-        tx.execute(
-            statement(sql), rows | {"status": status.value, "lease": lease, "not_again": NOT_SENT_AGAIN}
-        )
+        rows = bound(tx, columns, [(id, storable(why, 500)) for id, why in ended])
+        tx.execute(statement(sql), rows | {"status": status.value, "lease": lease})
 
 
 def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: str) -> None:
@@ -72,8 +69,8 @@ def fail_claimed(tx: Connection, failures: Sequence[tuple[str, str]], *, lease: 
 
 #: End what is ``{held}`` and past its time to live.
 EXPIRE = f"""
-UPDATE messages SET status = CASE WHEN {MAYBE_SENT} THEN 'unknown' ELSE 'expired' END,
-    error = 'its time to live passed before it could be sent', {ENDED}
+UPDATE messages SET status = {ending_status("'expired'")},
+    error = {ending_error("'its time to live passed before it could be sent'")}, {ENDED}
 FROM {{rows}} WHERE messages.id = p.id AND {{held}} AND messages.expires_at <= {{now}}
 RETURNING messages.id
 """  # noqa: S608 - our own words

@@ -87,6 +87,14 @@ FROM {{rows}} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
 """  # noqa: S608 - our own words
 
 
+#: An answer that names the message after a rescue has moved it on: receipts then find it.
+_NAME = """
+UPDATE messages SET message_id = p.message_id, request_id = COALESCE(p.request_id, messages.request_id)
+FROM {rows} WHERE messages.id = p.id AND messages.attempt_id = p.attempt_id
+  AND messages.message_id IS NULL AND p.message_id IS NOT NULL AND p.outcome = 'unknown'
+"""
+
+
 _RESTORE_PAYLOAD = (
     update(messages)
     .where(
@@ -141,6 +149,8 @@ def settle(tx: Connection, settlements: Sequence[Settlement]) -> None:
     tx.execute(statement(_CLOSE.format(now=now, rows=rows)), parameters)
     _restore_payloads(tx, settlements)
     moved = rows_changed(tx, statement(_SETTLE.format(now=now, rows=rows)), parameters)
+    if moved < len(settlements):
+        tx.execute(statement(_NAME.format(rows=rows)), parameters)
     if moved < len(settlements) or any(s.status is not Status.ACCEPTED for s in settlements):
         ids = [s.message for s in settlements]
         apply_evidence(tx, ids)

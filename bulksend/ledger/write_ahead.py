@@ -17,7 +17,7 @@ from bulksend.ledger import exclusions, superseding, suppressions
 from bulksend.ledger.bulk_parameters import IDS, bound, statement, table
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.clock import now_sql, read_clock
-from bulksend.ledger.endings import listed
+from bulksend.ledger.endings import apply_evidence, listed
 from bulksend.ledger.person_keys import person_key
 from bulksend.ledger.release import EXPIRE, Release, end_claimed, expire_claimed, release
 from bulksend.messaging.exclusions import Cap
@@ -166,6 +166,7 @@ def _close_late(tx: Connection, openings: Sequence[Opening], lease: str) -> list
         sql = _CLOSE_LATE_ATTEMPTS.format(rows=rows, now=now_sql(tx), false="false")
         late = [(o.message.id, o.attempt_id) for o in openings if o.message.id in ended]
         tx.execute(statement(sql), bound(tx, _ATTEMPT, late))
+        apply_evidence(tx, sorted(ended))
     return sorted(ended)
 
 

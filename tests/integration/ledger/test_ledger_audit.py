@@ -176,6 +176,14 @@ def said_to_be(status: str, outcome: str) -> Callable[[Any], str]:
     return plant
 
 
+def expired_though_a_receipt_says_that_it_failed(desk: Any) -> str:
+    id = accepted(desk)
+    desk.receive(Receipt(f"mid-{id}", "failed", 1))
+    assert desk.audit().holds
+    spoil(desk, "messages", "status = 'expired'", id)
+    return id
+
+
 def ended_without_an_end(desk: Any) -> str:
     id = accepted(desk)
     spoil(desk, "messages", "ended_at = NULL", id)
@@ -297,6 +305,7 @@ BREACHES: list[tuple[str, Callable[[Any], str]]] = [
             ("queued", "accepted"),
         ]
     ),
+    ("nothing rounded", expired_though_a_receipt_says_that_it_failed),
     ("nothing forgotten", waiting_in_a_finished_campaign),
     ("never late", posted_late),
     ("canary first", sent_before_its_canary_passed),

@@ -12,9 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulksend.ledger import campaign_control, campaign_retry, campaigns, due, messages
+from bulksend.ledger import (
+    campaign_control,
+    campaign_retry,
+    campaigns,
+    due,
+    leases,
+    messages,
+    suppressions,
+)
 from bulksend.ledger.receipts import Receipt
 from bulksend.ledger.release import fail_claimed
+from bulksend.ledger.settle import outcome_name
 from bulksend.messaging.final_status import effective_outcome, final_status
 from bulksend.messaging.outcome import (
     Accepted,
@@ -34,21 +43,36 @@ OUTCOMES: dict[str, Outcome] = {
     "not_sent": NotSent("ConnectError"),
     "throttled": Throttled("429", "too fast", Scope.SENDER),
     "unknown": Unknown("ReadTimeout"),
+    # An answer that is no clear success, but names the message.
+    "unclear": Unknown("HTTP 500"),
 }
 UNACCEPTED = sorted(OUTCOMES.keys() - {"accepted"})
+#: What ends a message that waits for another attempt.
+ENDS_OF_WAITING = (
+    "expiry",
+    "expiry in hand",
+    "expiry as it was opened",
+    "cancel",
+    "cancel in hand",
+    "suppression",
+    "rendering",
+    "poison",
+)
 #: What ends the message after its last attempt.
-ENDS = ("the answer", "expiry", "expiry in hand", "cancel", "cancel in hand", "rendering", "rescue")
+ENDS = ("the answer", "rescue", *ENDS_OF_WAITING)
 
 
 @dataclass(frozen=True)
 class Life:
-    """The outcomes of its attempts, the last one's last; what comes to light late of those that are unknown, as
-    (number of the attempt, outcome) in this order; what ended it; receipts of failure for attempts."""
+    """The outcomes of its attempts, the last one's last; what ended it; what comes to light late of those that are
+    unknown, as (number of the attempt, outcome) in this order; receipts of failure for attempts, and whether that of
+    the last one comes before the end."""
 
     outcomes: tuple[str, ...]
     end: str
-    late: tuple[tuple[int, str], ...]
-    undelivered: tuple[int, ...]
+    late: tuple[tuple[int, str], ...] = ()
+    undelivered: tuple[int, ...] = ()
+    before_its_end: bool = False
 
 
 @st.composite
@@ -64,8 +88,9 @@ def lives(draw: st.DrawFn) -> Life:
         if draw(st.booleans())
     ]
     end = "the answer" if outcomes[-1] == "accepted" else draw(st.sampled_from(ENDS))
-    reported = [len(outcomes) - 1] if outcomes[-1] == "accepted" and draw(st.booleans()) else []
-    return Life(tuple(outcomes), end, tuple(late), tuple(reported))
+    named = [n for n, outcome in enumerate(outcomes) if outcome in ("accepted", "unclear")]
+    reported = [n for n in named if draw(st.booleans())]
+    return Life(tuple(outcomes), end, tuple(late), tuple(reported), draw(st.booleans()))
 
 
 def live(desk: Any, life: Life) -> str:
@@ -87,12 +112,19 @@ def live(desk: Any, life: Life) -> str:
             desk.settle(
                 opening, outcome(name, n, id), evidence=evidence(name, n, id), status=Status.RETRY, due_at=0
             )
+        if n in life.undelivered and (life.before_its_end or not is_last):
+            fail(desk, n, id)
     end(desk, id, life.end, lease)
-    for n in life.undelivered:
-        desk.receive(Receipt(f"mid-{n}-{id}", "failed", 7, "131026", "not on WhatsApp"))
+    last = len(life.outcomes) - 1
+    if last in life.undelivered and not life.before_its_end:
+        fail(desk, last, id)
     for n, name in life.late:
         desk.settle(openings[n], outcome(name, n, id), evidence=evidence(name, n, id), **_ending(name))
     return str(id)
+
+
+def fail(desk: Any, n: int, id: str) -> None:
+    desk.receive(Receipt(f"mid-{n}-{id}", "failed", 7, "131026", "not on WhatsApp"))
 
 
 def outcome(name: str, n: int, id: str) -> Outcome:
@@ -100,7 +132,9 @@ def outcome(name: str, n: int, id: str) -> Outcome:
 
 
 def evidence(name: str, n: int, id: str) -> Evidence:
-    return Evidence(200, 0, message_id=f"mid-{n}-{id}" if name == "accepted" else "", bytes_sent=True)
+    return Evidence(
+        200, 0, message_id=f"mid-{n}-{id}" if name in ("accepted", "unclear") else "", bytes_sent=True
+    )
 
 
 def _ending(name: str) -> dict[str, Any]:
@@ -113,24 +147,29 @@ def _ending(name: str) -> dict[str, Any]:
 def end(desk: Any, id: str, how: str, lease: str) -> None:
     if how == "the answer" or (how == "rescue" and desk.status(id) not in WAITING):
         return
-    claimed = desk.claim(lease, [id]) if how in ("expiry in hand", "cancel in hand", "rendering") else []
+    claimed = [] if how in ("expiry", "cancel", "rescue") else desk.claim(lease, [id])
+    openings = desk.openings(claimed)
+    campaign, recipient = str(desk.row(id)["campaign_id"]), desk.row(id)["recipient"]
+    if how == "expiry as it was opened":
+        desk.open(lease, openings)  # and the answer of this COMMIT was lost
     if how.startswith("expiry"):
         desk.sql("UPDATE messages SET expires_at = :now WHERE CAST(id AS text) = :id", now=desk.now(), id=id)
     if how == "expiry":
         desk.write(due.expire)
     elif how in ("cancel", "rescue"):
-        campaign_control.cancel(
-            desk.database, str(desk.row(id)["campaign_id"]), actor="ada", why="wrong list"
-        )
-    elif how == "cancel in hand":
-        desk.write(
-            campaign_control.mark_cancelled, str(desk.row(id)["campaign_id"]), actor="ada", why="wrong list"
-        )
-        desk.open(lease, desk.openings(claimed))
-    elif how == "expiry in hand":
-        desk.open(lease, desk.openings(claimed))
-    else:
+        campaign_control.cancel(desk.database, campaign, actor="ada", why="wrong list")
+    elif how == "rendering":
         desk.write(fail_claimed, [(id, "cannot be rendered")], lease=lease)
+    elif how == "poison":
+        desk.sql("UPDATE messages SET strikes = 2 WHERE CAST(id AS text) = :id", id=id)
+        desk.write(leases.reap, lease, rendering=id, begun=None, resend_wait_ms=0)
+    else:
+        if how == "cancel in hand":
+            desk.write(campaign_control.mark_cancelled, campaign, actor="ada", why="wrong list")
+        elif how == "suppression":
+            desk.write(suppressions.add, recipient, scope="all", reason="asked", source="test", actor="ada")
+        desk.open(lease, openings)
+        desk.write(suppressions.remove, recipient, scope="all", actor="ada", why="the next life begins")
 
 
 def effective_outcomes(
@@ -150,11 +189,14 @@ def effective_outcomes(
 @given(life=lives())
 def test_a_message_ends_as_all_its_attempts_say_together(desk: Any, life: Life) -> None:
     id = live(desk, life)
-    outcomes = [dict(life.late).get(n, outcome) for n, outcome in enumerate(life.outcomes)]
-    assert desk.outcomes(id) == outcomes
-    expected = final_status(effective_outcomes(desk, id, life.undelivered), Status.FAILED)
+    told = [OUTCOMES[dict(life.late).get(n, name)] for n, name in enumerate(life.outcomes)]
+    outcomes = [outcome_name(each) for each in told]
+    opened_at_its_end = life.end == "expiry as it was opened"
+    assert desk.outcomes(id) == [*outcomes, *["not_sent"] * opened_at_its_end]
+    none_gives_one = Status.QUEUED
+    expected = final_status(effective_outcomes(desk, id, life.undelivered), none_gives_one)
     status = Status(desk.status(id))
-    assert status in UNSENT if expected in UNSENT else status is expected
+    assert status in UNSENT if expected is none_gives_one else status is expected
     assert desk.row(id)["ended_at"] is not None
     assert set(desk.broken()) <= {"never late", "nothing doubled"}
 
@@ -185,10 +227,10 @@ def test_a_persons_word_is_the_only_other_one_and_retry_goes_by_the_same_rule(de
 @pytest.mark.parametrize("second", UNACCEPTED)
 def test_each_pair_of_outcomes(desk: Any, first: str, second: str) -> None:
     """Attempt 1 unknown, sent again, attempt 2 refused is unknown and not failed: issue 14, A5."""
-    id = live(desk, Life((first, second), "the answer", (), ()))
-    unknown = "unknown" in (first, second)
-    assert (desk.status(id) == "unknown") is unknown
-    if unknown and second != "unknown":
+    id = live(desk, Life((first, second), "the answer"))
+    doubts = {"unknown", "unclear"}
+    assert (desk.status(id) == "unknown") is bool(doubts & {first, second})
+    if first in doubts and second not in doubts:
         assert desk.row(id)["error"].startswith("an attempt of it may have gone out: ")
 
 
@@ -205,3 +247,58 @@ def test_a_receipt_of_failure_speaks_only_of_its_own_attempt(desk: Any, first: s
     desk.receive(Receipt("mid-2", "failed", 7, "131026", "not on WhatsApp"))
     assert desk.status(id) == first
     assert desk.broken() == {}
+
+
+def taken_and_undelivered(desk: Any, **of: Any) -> str:
+    """The vendor took it though its answer was unclear, reports that it failed, and it waits for the next attempt."""
+    (id,) = desk.queued(Kind.MARKETING, on_unknown=OnUnknown.RESEND)
+    (opening,) = desk.sent(desk.lease(), [id])
+    desk.settle(opening, OUTCOMES["unclear"], evidence=evidence("unclear", 0, id), **of)
+    fail(desk, 0, id)
+    return str(id)
+
+
+@pytest.mark.parametrize("how", ENDS_OF_WAITING)
+def test_what_the_vendor_took_and_could_not_deliver_failed_whatever_keeps_it_from_being_sent_again(
+    desk: Any, how: str
+) -> None:
+    """It ended as expired, as if nothing of it had gone out; one event tells its ending."""
+    id = taken_and_undelivered(desk, status=Status.RETRY, due_at=0)
+    assert desk.status(id) == "retry"
+    end(desk, id, how, desk.lease())
+    assert desk.status(id) == "failed"
+    assert desk.row(id)["error"].startswith("receipt: 131026 not on WhatsApp; not sent again: ")
+    told = desk.read(lambda tx: tx.exec_driver_sql("SELECT type FROM events WHERE items IS NOT NULL"))
+    assert [row.type for row in told] == ["message.failed"]
+    assert desk.broken() == {}
+
+
+def test_what_the_vendor_took_is_not_retried(desk: Any) -> None:
+    """It was, where the answer to its POST had been unclear: the person could have got it twice."""
+    id = taken_and_undelivered(desk)
+    assert desk.status(id) == "failed"
+    campaign = str(desk.row(id)["campaign_id"])
+    assert desk.read(campaign_control.count_retried, campaign) == 0
+    assert campaign_control.retry_failed(desk.database, campaign, actor="ada", why="again") == 0
+
+
+@pytest.mark.parametrize("how", ["its worker died before its POST began", "expiry as it was opened"])
+def test_an_answer_that_comes_while_the_next_attempt_is_open_counts_when_that_one_is_not_made(
+    desk: Any, how: str
+) -> None:
+    """The message waited for one more attempt though the vendor had it, or ended as expired."""
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    (first,) = desk.sent(desk.lease("host:1"), [id])
+    desk.settle(first, OUTCOMES["unknown"], status=Status.RETRY, due_at=0)
+    lease = desk.lease("host:2")
+    openings = desk.openings(desk.claim(lease, [id]))
+    desk.open(lease, openings)
+    desk.settle(first, outcome("accepted", 0, id), evidence=evidence("accepted", 0, id))
+    assert desk.status(id) == "sending"
+    if how.startswith("expiry"):
+        desk.sql("UPDATE messages SET expires_at = :now", now=desk.now())
+        desk.open(lease, openings)
+    else:
+        desk.write(leases.reap, lease, rendering=None, begun=[], resend_wait_ms=0)
+    assert (desk.outcomes(id), desk.status(id)) == (["accepted", "not_sent"], "accepted")
+    assert set(desk.broken()) <= {"never late"}

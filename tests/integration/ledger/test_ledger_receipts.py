@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,12 +90,12 @@ def test_one_that_comes_before_the_answer_to_its_own_send_is_applied_after_it(de
     assert desk.write(receipts.match_orphans) == 0
 
 
-def unclear(desk: Any, **decided: Any) -> str:
+def unclear(desk: Any, request_id: str = "", **decided: Any) -> str:
     """The answer was no clear success, but it named a MessageId."""
     of = {"on_unknown": OnUnknown.RESEND} if decided else {}
     (id,) = desk.queued(**of)
     (opening,) = desk.sent(desk.lease(), [id])
-    seen = Evidence(500, 0, message_id="mid-1", bytes_sent=True)
+    seen = Evidence(500, 0, message_id="mid-1", request_id=request_id, bytes_sent=True)
     desk.settle(opening, Unknown("HTTP 500"), evidence=seen, **decided)
     return str(id)
 
@@ -167,6 +168,33 @@ def test_that_an_earlier_attempt_failed_says_nothing_of_the_newest(desk: Any) ->
     desk.settle(second, Accepted("mid-2", "rid"), evidence=Evidence(200, 0, message_id="mid-2"))
     desk.receive(Receipt("mid-2", "sent", 40))
     assert (desk.status(id), desk.row(id)["error"]) == ("accepted", None)
+
+
+@pytest.mark.parametrize(("receipt", "status"), [(DELIVERED, "delivered"), (FAILED, "retry")])
+def test_one_finds_a_message_that_only_a_late_answer_names(desk: Any, receipt: Receipt, status: str) -> None:
+    """The rescue had let it wait for its second attempt; such a receipt stayed without a message."""
+    (id,) = desk.queued(on_unknown=OnUnknown.RESEND)
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [id])
+    desk.lapse(lease)
+    desk.rescue()
+    desk.settle(opening, Unknown("HTTP 500"), evidence=Evidence(500, 0, message_id="mid-1", bytes_sent=True))
+    desk.receive(receipt)
+    assert desk.status(id) == status
+    assert [row["message_pk"] for row in desk.read(desk.receipts_of, id)] == [id]
+    assert desk.broken() == {}
+
+
+def test_that_an_earlier_attempt_failed_makes_no_doubt_of_the_newest_an_acceptance(desk: Any) -> None:
+    """A receipt finds an earlier attempt by its RequestId."""
+    id = unclear(desk, "rid-1", status=Status.RETRY, due_at=0)
+    (second,) = desk.sent(desk.lease(), [id])
+    desk.settle(second, Unknown("HTTP 500"), evidence=Evidence(500, 0, message_id="mid-2"))
+    desk.receive(replace(FAILED, aliases=("rid-1",)))
+    assert desk.status(id) == "unknown"
+    desk.receive(Receipt("mid-2", "failed", 50, "131026", "not on WhatsApp"))
+    assert desk.status(id) == "failed"
+    assert desk.broken() == {}
 
 
 def test_the_word_sent_does_not_raise_what_was_refused(desk: Any) -> None:
