@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bulksend.messaging.states import Kind
+from bulksend.messaging.time_rules import TimeRules
 from ops.rehearsal import faster
 from producer.files import plan_file
 from producer.reading import RawRow
@@ -31,7 +33,7 @@ def test_its_times_are_shorter_its_rate_is_higher_and_it_is_due_now(
         rate="20/s",
         created_by="ada",
     )
-    made = faster(plan, 10)
+    made = faster(plan, 10, TimeRules({Kind.OTP: 600_000}))
     assert (made.due_at_ms, made.ttl_ms, made.rate, made.hash) == (None, expected_ms, 200, plan.hash)
     assert "due_at" not in made.given
     rows = [row.values for row in made.rows(0) if isinstance(row, RawRow)]
