@@ -21,7 +21,8 @@ audit         prove the promises    restore   make a restored ledger safe to sta
 senders       list_senders, change_sender; set_paused for a sender or the account
 suppressions  list, add, remove, import, every_suppression; parse_subject, parse_scope
 consents      list_consents, report: who agreed to get messages
-persons       forget a person, with erasure_files   person_export   all that is held    legal_holds   list, place, remove
+persons       forget a person, with erasure_files    person_export   all that is held
+legal_holds   list_holds, place_hold, remove_hold
 paces         what throttle codes slowed, and when
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
