@@ -52,8 +52,6 @@ while now < until:
 print(json.dumps(slots))
 """
 
-pytestmark = pytest.mark.alone
-
 
 def fullest(slots: list[float], span_ms: float = 1012.0) -> int:
     ordered = sorted(slots)
