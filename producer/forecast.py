@@ -21,9 +21,7 @@ from bulksend.ledger import (
     senders,
     sent_before,
     suppressions,
-    templates,
 )
-from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.continuation import Continuation
@@ -267,19 +265,15 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
         state.audience = way.new.audience if way.into is None else way.into.audience
         if way.into is None:
             check_due(way.new, now_ms)
-            _check_template(tx, way.new)
+            campaign_creation.check_content(tx, way.new, lock=False, coming=plan.coming_files)
     elif (existing := campaigns.by_key(tx, new.key)) is not None:
         campaign_creation.check_matches(tx, existing, new)
         state.repeats = existing
     else:
         check_due(new, now_ms)
-        _check_template(tx, new)
+        campaign_creation.check_content(tx, new, lock=False, coming=plan.coming_files)
         state.alike = [] if plan.again else campaign_creation.with_same_content(tx, new)
     return state
-
-
-def _check_template(tx: Connection, new: NewCampaign) -> None:
-    templates.check_new(tx, new.kind, new.type, new.content, field=new.naming("content"), lock=False)
 
 
 def _count(

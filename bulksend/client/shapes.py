@@ -34,6 +34,7 @@ class Campaign(TypedDict, total=False):
     kind: Required[str]
     type: Required[str]
     content: Required[Mapping[str, Any]]
+    media: str
     key: str
     send_at: Instant
     local_time: str

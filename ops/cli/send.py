@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from ops.cli.context import BAD_INPUT, DONE, FAILED, actor, command, leave, ledg
 if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
+    from bulksend.operations.media import PlacedFile
     from bulksend.settings import Settings
     from producer.files import FilePlan
     from producer.intake_report import IntakeReport
@@ -37,6 +39,13 @@ def send(
     ],
     content: Annotated[Path, typer.Option(help="The vendor's Content object, {{column}} in any string.")],
     kind: Annotated[str, typer.Option(help="otp, utility or marketing.")],
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file for the content: it is uploaded once for each sender, and renewed while the campaign lives.",
+            metavar="FILE",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The campaign's name; default: the file's.")] = None,
     at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; default: now.")] = None,
     local_time: Annotated[
@@ -142,11 +151,12 @@ def send(
     from producer.files import plan_file
 
     of = settings()
+    placed = None if media is None else _placed(of, media, sender, type, content, region, dry_run=dry_run)
     plan = plan_file(
         file,
         sender=sender,
         type=type,
-        content=content,
+        content=content if placed is None else placed.content,
         kind=kind,
         name=name,
         at=at,
@@ -177,9 +187,38 @@ def send(
     )
     say_notes(plan.notes)
     _say_simulated(of, type)
+    if placed is not None:
+        plan = replace(plan, coming_files=frozenset([placed.id]))
     if dry_run:
         return _dry_run(of, plan, json)
-    return _send(of, plan, json, wait=wait)
+    return _send(of, plan, placed, json, wait=wait)
+
+
+def _placed(
+    of: Settings,
+    media: Path,
+    sender: str,
+    type: str,
+    content: Path,
+    region: str | None,
+    *,
+    dry_run: bool,
+) -> PlacedFile:
+    from bulksend.bootstrap import existing_database
+    from bulksend.messaging import MessageType, parse_recipient
+    from bulksend.messaging.units import parse_choice
+    from bulksend.operations.media import place
+    from producer.files import read_content
+
+    text = read_content(content, "--content")
+    return place(
+        existing_database(of) if dry_run else ledger(of),
+        media,
+        sender=parse_recipient(sender, default_region=region or of.default_region, field="--sender"),
+        type=parse_choice(MessageType, type, field="--type"),
+        content=text,
+        field="--media",
+    )
 
 
 def _say_simulated(of: Settings, type: str) -> None:
@@ -194,7 +233,7 @@ def _say_simulated(of: Settings, type: str) -> None:
         )
 
 
-def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
+def _send(of: Settings, plan: FilePlan, placed: PlacedFile | None, as_json: bool, *, wait: bool) -> int:
     from bulksend.errors import InvalidInput
     from bulksend.operations.blockers import find_blockers
     from ops.cli.output import say, say_notes
@@ -204,6 +243,8 @@ def _send(of: Settings, plan: FilePlan, as_json: bool, *, wait: bool) -> int:
 
     database = ledger(of)
     say_notes(_about_template(of, database, plan))
+    if placed is not None:
+        _upload(of, database, plan, placed)
     begun = _Begun(database)
     tune_interpreter()
     progress = _Progress(not as_json)
@@ -252,6 +293,22 @@ def _about_template(of: Settings, database: Database, plan: FilePlan) -> list[st
     type, content = plan.template.type.value, plan.template.source
     found = ask_about(of, database, plan.sender, type, content, actor=actor())
     return [note for note in (found, unknown_note(database, type, content)) if note]
+
+
+def _upload(of: Settings, database: Database, plan: FilePlan, placed: PlacedFile) -> None:
+    from bulksend.operations.media import upload_placed
+
+    upload_placed(
+        of,
+        database,
+        placed,
+        sender=plan.sender,
+        kind=plan.kind,
+        type=plan.type,
+        content=plan.template.source,
+        field="--content",
+        actor=actor(),
+    )
 
 
 class _Begun:

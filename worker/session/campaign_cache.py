@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from bulksend.errors import BulksendError, InvalidValue
-from bulksend.ledger import campaigns, senders
+from bulksend.ledger import campaigns, media, senders
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.limits import SenderLimits
-from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, parse_content
+from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, compile_content, parse_content
 from bulksend.messaging.audience import Audience, Cap
 from bulksend.messaging.content import load_content_json
+from bulksend.messaging.media_references import our_files, with_vendor_ids
 
 FRESH_SECONDS = 5.0
 #: More than the claimed messages of a worker can belong to (three lanes of 4,000).
@@ -32,6 +33,8 @@ class CachedCampaign:
     on_unknown: OnUnknown
     weight: int = 1
     cap: Cap | None = None
+    unusable: str | None = None
+    """Why no message of it can be rendered."""
 
 
 class CannotRender(BulksendError):
@@ -56,6 +59,8 @@ class CampaignCache:
         self._campaigns: dict[str, CachedCampaign] = {}
         self._caps: dict[str, Cap] = {}
         """The caps of the campaigns that have one. Replaced, not changed: another thread reads it."""
+        self._files: dict[str, Mapping[str, str | None]] = {}
+        """The vendor's ids of the files of the campaigns that have some, by ours. Replaced, not changed."""
         self._senders: dict[str, SenderLimits] = {}
         self._refreshed_at = float("-inf")
 
@@ -69,16 +74,14 @@ class CampaignCache:
         missing = {m.campaign_id for m in claimed} - self._campaigns.keys()
         for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
             cap = Audience.from_json(campaign.audience).cap
-            self._campaigns[campaign.id] = CachedCampaign(
-                *(campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown),
-                *(campaign.weight or 1, cap),
-            )
+            self._keep(tx, campaign, cap)
             if cap is not None:
                 self._caps = {**self._caps, campaign.id: cap}
         while len(self._campaigns) > self._max_campaigns:
             dropped = next(iter(self._campaigns))
             del self._campaigns[dropped]
             self._caps = {id: cap for id, cap in self._caps.items() if id != dropped}
+            self._files = {id: files for id, files in self._files.items() if id != dropped}
         phones = {m.sender for m in claimed}
         now = self._clock()
         if now - self._refreshed_at > FRESH_SECONDS:
@@ -95,11 +98,46 @@ class CampaignCache:
                 for phone in phones
             }
 
+    def _keep(self, tx: Connection, campaign: campaigns.Campaign, cap: Cap | None) -> None:
+        """Keep a campaign, with the vendor's ids of its files."""
+        type, template, unusable = campaign.type, None, None
+        if campaign.content:
+            content = load_content_json(campaign.content)
+            ours = our_files(MessageType(type), content)
+            found = media.vendor_ids(tx, ours)
+            if ours:
+                self._files = {**self._files, campaign.id: {id: found.get(id) for id in ours}}
+            if ours <= found.keys():
+                content = with_vendor_ids(MessageType(type), content, found) if ours else content
+                template = compile_content(MessageType(type), content)
+            else:
+                unusable = "its file was deleted at the vendor; `bulksend media upload` uploads one"
+        self._campaigns[campaign.id] = CachedCampaign(
+            *(campaign.id, template, campaign.rate, campaign.on_unknown),
+            *(campaign.weight or 1, cap, unusable),
+        )
+
+    def _renew_files(self, tx: Connection) -> None:
+        """Read campaigns again whose files have other ids at the vendor by now."""
+        known = self._files
+        found = media.vendor_ids(tx, {id for files in known.values() for id in files})
+        changed = {
+            campaign
+            for campaign, files in known.items()
+            if any(found.get(id) != vendor_id for id, vendor_id in files.items())
+        }
+        for campaign in campaigns.by_ids(tx, changed).values() if changed else ():
+            self._keep(tx, campaign, self._caps.get(campaign.id))
+
     def refresh(self, tx: Connection) -> dict[str, float | None]:
         """Read rates and weights of active campaigns again; returns the rates that changed, by the campaign's id.
 
+        And the vendor's ids of files, which a renewal changes.
+
         Runs on a thread while the event loop reads.
         """
+        if self._files:
+            self._renew_files(tx)
         changed: dict[str, float | None] = {}
         for id, (rate, weight) in campaigns.active_paces(tx).items():
             cached = self._campaigns.get(id)
@@ -136,7 +174,10 @@ class CampaignCache:
             body = self._cipher.decrypt(message.payload, message.id)
         except CannotDecrypt as error:
             raise CannotRender(str(error)) from None
-        template = self._campaigns[message.campaign_id].template
+        campaign = self._campaigns[message.campaign_id]
+        if campaign.unusable is not None:
+            raise CannotRender(campaign.unusable)
+        template = campaign.template
         try:
             if template is None:
                 content = str(body["c"])
@@ -160,9 +201,3 @@ class CampaignCache:
         except CannotDecrypt:
             return None
         return zone if isinstance(zone, str) else None
-
-
-def _compiled(campaign: campaigns.Campaign) -> ContentTemplate | None:
-    if not campaign.content:
-        return None
-    return ContentTemplate.from_json(MessageType(campaign.type), campaign.content)

@@ -69,6 +69,9 @@ class CampaignBody(BaseModel):
         description="text, image, video, audio, document, location, sticker or template"
     )
     content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
+    media: str | None = Field(
+        None, max_length=256, description="The id of an uploaded file for the content, see `/v1/media`."
+    )
     key: str | None = Field(None, description="Finds this campaign again; default: the Idempotency-Key.")
     send_at: Instant | None = Field(None, description="ISO 8601; default: now.")
     local_time: LocalTime | None = Field(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from bulksend.ledger import senders
+from bulksend.ledger import media, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.media import Media, NewMedia
 from bulksend.ledger.schema import campaigns
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
@@ -161,6 +163,35 @@ def test_what_cannot_be_rendered_names_the_field_and_never_the_value(
         cache.render(message)
     assert str(raised.value).startswith(why)
     assert "secret" not in str(raised.value)
+
+
+def test_a_file_gets_the_vendors_id_of_now_and_a_renewed_one_its_new_id(
+    ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any, sender: str
+) -> None:
+    def upload(media_id: str) -> Media:
+        new = NewMedia(sender, "a" * 64, media_id, "image", "image/jpeg", 14, "spring.jpg")
+        with ledger.write() as tx:
+            return media.keep(tx, new, actor="ada")
+
+    def refresh() -> None:
+        with ledger.read() as tx:
+            cache.refresh(tx)
+
+    id = upload("5550100").id
+    content = json.dumps({"id": f"media:{id}", "caption": "{{name}}"})
+    campaign, _ = new_messages(type="image", content=content)
+    message = claimed_of(campaign, cipher, {"v": {"name": "Ada"}})._replace(type="image")
+    load(ledger, cache, message)
+    assert json.loads(cache.render(message))["id"] == "5550100"
+    upload("5550101")
+    assert json.loads(cache.render(message))["id"] == "5550100"
+    refresh()
+    assert json.loads(cache.render(message))["id"] == "5550101"
+    with ledger.write() as tx:
+        media.remove(tx, media.get(tx, id), actor="ada")
+    refresh()
+    with pytest.raises(CannotRender, match="its file was deleted at the vendor"):
+        cache.render(message)
 
 
 def test_a_direct_send_is_its_own_content_which_is_checked_again(
