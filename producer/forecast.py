@@ -145,7 +145,7 @@ class Forecast:
             "last due": format_schedule(max(self.due), zone) if spread else None,
             "takes": f"{format_duration(int(self.seconds * 1000))} at {self.rate:g}/s",
             "done by": None if done is None else format_schedule(done, zone),
-            "quota": f"{to_send:,} recipients, the sender may reach {self.quota:,} in 24 h: the rest waits"
+            "quota": f"{to_send:,} recipients, the account may reach {self.quota:,} in 24 h: the rest waits"
             if self.quota is not None and to_send > self.quota
             else None,
         }
@@ -251,7 +251,8 @@ def read_state(plan: FilePlan, tx: Connection | None) -> LedgerState:
     state = LedgerState(now_ms)
     record = senders.by_phones(tx, [plan.sender]).get(plan.sender)
     if record is not None:
-        state.rate, state.quota = record.rate, record.quota
+        state.rate = record.rate
+    state.quota = senders.quota_in_force(tx).limit
     new = audiences.resolved(tx, plan.campaign(now_ms))
     state.audience = new.audience
     if plan.into is not None:

@@ -442,10 +442,7 @@ def _show(report: IntakeReport, statuses: dict[str, int], zone: str | None) -> N
 
     campaign, continued = report.campaign, report.continued
     if report.new_sender:
-        say(
-            "the sender is new: it is on record with the default rate and no quota (`bulksend senders set` changes "
-            "them)"
-        )
+        say("the sender is new: it is on record with the default rate (`bulksend senders set` changes it)")
     if report.superseded:
         say(_superseded(report.superseded), "yellow")
     if report.repeated:

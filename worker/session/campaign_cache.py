@@ -14,6 +14,7 @@ from bulksend.ledger.claim import Claimed
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.limits import SenderLimits
 from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, compile_content, parse_content
+from bulksend.messaging.account_quota import account_quota
 from bulksend.messaging.audience import Audience, Cap
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.media_references import our_files, with_vendor_ids
@@ -53,6 +54,7 @@ class CampaignCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cipher = cipher
+        self._default_rate = default_rate
         self._default = SenderLimits(rate=default_rate, quota=None)
         self._max_campaigns = max_campaigns
         self._clock = clock
@@ -82,21 +84,21 @@ class CampaignCache:
             del self._campaigns[dropped]
             self._caps = {id: cap for id, cap in self._caps.items() if id != dropped}
             self._files = {id: files for id, files in self._files.items() if id != dropped}
-        phones = {m.sender for m in claimed}
+        self._load_senders(tx, {m.sender for m in claimed})
+
+    def _load_senders(self, tx: Connection, phones: Iterable[str] = ()) -> None:
+        """Read all senders where one of these is missing, and every few seconds: they share the account's quota."""
         now = self._clock()
-        if now - self._refreshed_at > FRESH_SECONDS:
-            phones |= self._senders.keys()
-            self._refreshed_at = now
-        else:
-            phones -= self._senders.keys()
-        if phones:
-            found = senders.by_phones(tx, phones)
-            self._senders = self._senders | {
-                phone: SenderLimits(rate=found[phone].rate, quota=found[phone].quota)
-                if phone in found
-                else self._default
-                for phone in phones
-            }
+        missing = [phone for phone in phones if phone not in self._senders]
+        if not missing and now - self._refreshed_at <= FRESH_SECONDS:
+            return
+        found = senders.all_senders(tx)
+        quota = account_quota(found).limit
+        self._default = SenderLimits(rate=self._default_rate, quota=quota)
+        self._senders = dict.fromkeys(missing, self._default) | {
+            sender.phone: SenderLimits(rate=sender.rate, quota=quota) for sender in found
+        }
+        self._refreshed_at = now
 
     def _keep(self, tx: Connection, campaign: campaigns.Campaign, cap: Cap | None) -> None:
         """Keep a campaign, with the vendor's ids of its files."""
@@ -130,7 +132,7 @@ class CampaignCache:
             self._keep(tx, campaign, self._caps.get(campaign.id))
 
     def refresh(self, tx: Connection) -> dict[str, float | None]:
-        """Read rates and weights of active campaigns again; returns the rates that changed, by the campaign's id.
+        """Read senders, and rates and weights of active campaigns, again; returns the rates that changed, by campaign.
 
         And the vendor's ids of files, which a renewal changes.
 
@@ -138,6 +140,8 @@ class CampaignCache:
         """
         if self._files:
             self._renew_files(tx)
+        # A worker whose messages all wait claims none, and must learn of another quota as well.
+        self._load_senders(tx)
         changed: dict[str, float | None] = {}
         for id, (rate, weight) in campaigns.active_paces(tx).items():
             cached = self._campaigns.get(id)

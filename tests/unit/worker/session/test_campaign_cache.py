@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from bulksend.ledger import media, senders
+from bulksend.ledger import media, notices, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.media import Media, NewMedia
+from bulksend.ledger.notices import SenderChange
 from bulksend.ledger.schema import campaigns
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
@@ -82,6 +83,21 @@ def test_senders_are_read_again_after_the_fresh_seconds_and_not_before(
     clock.now += 0.1
     load(ledger, cache)
     assert cache.sender_limits(sender) == SenderLimits(rate=5.0, quota=1000)
+
+
+def test_all_senders_have_the_accounts_quota_which_is_read_without_a_claim_as_well(
+    ledger: Database, cache: CampaignCache, cipher: Cipher, clock: Clock, new_messages: Any, sender: str
+) -> None:
+    other = "15550100199"
+    load(ledger, cache, claimed_of(new_messages(sender=other)[0], cipher))
+    assert cache.sender_limits(other) == SenderLimits(rate=DEFAULT_RATE, quota=1000)
+    with ledger.write() as tx:
+        senders.change(tx, sender, no_quota=True, actor="ada")
+        notices.change_sender(tx, SenderChange(sender, tier="TIER_250"), actor="vendor")
+    clock.now += FRESH_SECONDS + 0.1
+    with ledger.read() as tx:
+        cache.refresh(tx)
+    assert [cache.sender_limits(phone).quota for phone in (sender, other)] == [250, 250]
 
 
 def test_a_sender_that_the_ledger_does_not_know_has_the_default_limits(
