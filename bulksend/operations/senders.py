@@ -47,12 +47,15 @@ def list_senders(database: Database) -> list[Sender]:
 def show_sender(of: Settings, database: Database, phone: str) -> dict[str, Any]:
     """One sender: its limits, pause and quality, and its pace after the vendor throttled it.
 
+    ``quota`` is what an operator set at it; ``account_quota`` is in force, for all senders together.
     ``pace`` is the part of its rate that it may use now, None where Redis does not say; ``slowed`` are the newest
     changes of it. Raises SenderNotFound.
     """
     with database.read() as tx:
         shown = to_json(senders.get(tx, phone))
         shown["slowed"] = changes_of(tx, [phone], of.account())
+        quota = senders.quota_in_force(tx)
+        shown |= {"account_quota": quota.limit, "account_quota_source": quota.source}
     return {**shown, "pace": pace_now(of, database, phone)}
 
 

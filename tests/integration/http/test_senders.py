@@ -34,7 +34,9 @@ def test_senders_are_listed_and_changed(api: Any, sender: str) -> None:
     assert (changed.json()["rate"], changed.json()["quota"]) == (40.0, 2000)
     changed = api.request("PATCH", sender, Role.OPERATOR, json={"quota": "none", "rate": 20})
     assert (changed.json()["rate"], changed.json()["quota"], changed.json()["name"]) == (20.0, None, "shop")
-    assert api.get(sender).json() == changed.json() | {"slowed": [], "pace": 1.0}
+    assert api.get(sender).json() == changed.json() | {
+        **{"slowed": [], "pace": 1.0, "account_quota": None, "account_quota_source": None}
+    }
 
 
 @ON_ONE_DATABASE
