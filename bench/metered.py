@@ -10,7 +10,7 @@ import atexit
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bulksend.limits import Ask, Grant, Paused, Permit, Permits, Reported, Spacing, Wait
@@ -65,7 +65,7 @@ class Metered:
         return self._inner.paused()
 
     def restore(
-        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Iterable[tuple[str, float]] | None
     ) -> None:
         """See Permits."""
         self._inner.restore(pauses=pauses, recent=recent)

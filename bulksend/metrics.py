@@ -164,14 +164,12 @@ class LedgerGauges:
 
 @dataclass(frozen=True, slots=True)
 class SenderState:
-    """One sender: its limits and what it uses of them. None: not limited, or not known."""
+    """One sender: its rate and what it uses of it. None: not known."""
 
     phone: str
     rate_limit: float
     """Messages per second."""
     rate_used: float
-    quota_used: float | None
-    """Part of the quota, 0 to 1."""
     paused: bool
     is_red: bool | None
     """Whether WhatsApp rates its quality RED."""
@@ -187,6 +185,8 @@ class LedgerState:
     """By kind; 0 where nothing is due."""
     senders: Sequence[SenderState]
     account_paused: bool
+    quota_used: float | None
+    """Part of the account's quota, 0 to 1. None: not limited, or not known."""
     templates_not_approved: int
     """Templates of running campaigns."""
     endpoints_disabled: int
@@ -208,6 +208,12 @@ class LedgerState:
         for name, meaning, value in _SENDER_GAUGES:
             rows = [((s.phone,), found) for s in self.senders if (found := value(s)) is not None]
             yield _gauge(f"bulksend_sender_{name}", meaning, ("sender",), rows)
+        yield _gauge(
+            "bulksend_account_quota_used",
+            "Part of the account's 24 h quota that is used, 0 to 1",
+            (),
+            [] if self.quota_used is None else [((), self.quota_used)],
+        )
         for name, meaning, number in (
             ("bulksend_account_paused", "1 while the account is paused", float(self.account_paused)),
             (
@@ -233,7 +239,6 @@ class LedgerState:
 _SENDER_GAUGES: Sequence[tuple[str, str, Callable[[SenderState], float | None]]] = (
     ("rate_limit", "Messages per second that the sender may send", lambda s: s.rate_limit),
     ("rate_used", "POSTs per second over the last ten seconds", lambda s: s.rate_used),
-    ("quota_used", "Part of the sender's 24 h quota that is used, 0 to 1", lambda s: s.quota_used),
     ("paused", "1 while the sender is paused", lambda s: float(s.paused)),
     ("quality_red", "1 while WhatsApp rates it RED", lambda s: None if s.is_red is None else float(s.is_red)),
 )

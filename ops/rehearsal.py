@@ -19,6 +19,7 @@ from bulksend.messaging.exclusions import Exclusions
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import format_duration, parse_duration_ms
+from bulksend.operations.media import PlacedFile, upload_placed
 from bulksend.operations.rehearsals import ACTOR, copy_surroundings
 from bulksend.settings import Settings, environment_name
 from ops import run_report
@@ -65,8 +66,12 @@ class RehearsedFile(FilePlan):
             yield row
 
 
-def run_rehearsal(plan: FilePlan, of: Settings, *, speed: float, as_json: bool) -> int:
+def run_rehearsal(
+    plan: FilePlan, of: Settings, placed: PlacedFile | None, *, speed: float, as_json: bool
+) -> int:
     """Run it. Returns 0 if everything ended, the audit holds and the vendor got nothing twice; else 1.
+
+    ``placed`` is the file of its content, which the simulated vendor gets.
 
     Raises InvalidInput where a send would.
     """
@@ -93,6 +98,18 @@ def run_rehearsal(plan: FilePlan, of: Settings, *, speed: float, as_json: bool) 
                     rate=of.default_rate,
                     speed=speed,
                 )
+                if placed is not None:
+                    upload_placed(
+                        stack.settings,
+                        database,
+                        placed,
+                        sender=plan.sender,
+                        kind=plan.kind,
+                        type=plan.type,
+                        content=plan.template.source,
+                        field="content",
+                        actor=ACTOR,
+                    )
                 intake = Intake.from_settings(stack.settings, database, between=between)
                 taken = faster(plan, speed, bootstrap.time_rules(of)).run(intake)
                 limit = min(rate, (plan.rate or rate) * speed, (of.account_rate or rate) * speed)

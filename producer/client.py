@@ -31,6 +31,7 @@ from bulksend.messaging import (
 )
 from bulksend.messaging.argument_naming import as_python_argument
 from bulksend.messaging.canary import parse_canary
+from bulksend.messaging.content import load_content_json
 from bulksend.messaging.exclusions import read_exclusions
 from bulksend.messaging.failure_share import parse_max_failed
 from bulksend.messaging.local_time import parse_local_time
@@ -45,6 +46,7 @@ from bulksend.messaging.units import (
     parse_rate,
 )
 from bulksend.messaging.value_checks import check_name, describe_type
+from bulksend.operations.media import PlacedFile, place, place_uploaded, upload_placed
 from producer.campaign_plans import CampaignPlans
 from producer.direct_sends import DirectSends, ReadySend, SendReceipt, is_due, receipt
 from producer.files import plan_file
@@ -83,8 +85,10 @@ class Producer:
         limits: ForecastLimits | None = None,
         plan_hours: float = 24,
         account: str = "default",
+        settings: Settings | None = None,
     ) -> None:
-        """``limits`` and ``plan_hours`` are for plans."""
+        """``limits`` and ``plan_hours`` are for plans; ``settings`` are needed to upload files."""
+        self._settings = settings
         self._database = database
         self._publisher = publisher
         self._cipher = cipher
@@ -143,6 +147,7 @@ class Producer:
             limits=ForecastLimits.from_settings(settings),
             plan_hours=settings.plan_hours,
             account=settings.account(),
+            settings=settings,
         )
 
     @property
@@ -159,6 +164,7 @@ class Producer:
         type: str,
         content: Mapping[str, object],
         rows: Iterable[Mapping[str, object]],
+        media: Path | str | None = None,
         key: str | None = None,
         at: datetime | None = None,
         local_time: str | None = None,
@@ -183,6 +189,9 @@ class Producer:
         ``refused``. ``local_time`` (``09:00``, or ``2030-03-01 09:00`` with its day) is the recipient's: in the zone of
         the row's ``timezone``, else in that of the number.
 
+        ``media`` is a file for the content: a ``Path`` is uploaded, once for each sender; a string is the id of one
+        that was, ours or the vendor's.
+
         ``cap`` (``2/7d``, or ``none``), ``exclude`` and ``only`` (``CAMPAIGN`` or ``CAMPAIGN:unsent``) leave
         people out, and ``require_consent`` refuses rows of people whose consent is not on record.
 
@@ -194,14 +203,20 @@ class Producer:
 
         Raises CampaignNotFound when ``into``, ``exclude`` or ``only`` names none, SamePeople when rows are for people
         who have the same message of an earlier campaign, InvalidInput when the campaign as a whole is wrong or ``key``
-        belongs to another one, LedgerUnreachable when the ledger does not answer.
+        belongs to another one, LedgerUnreachable when the ledger does not answer, VendorUnavailable when a file was not
+        uploaded.
         """
         if into is not None and (again or key is not None):
             raise InvalidInput("into excludes key and again: it names the campaign already")
         message_kind = parse_choice(Kind, kind, field="kind")
         message_type = parse_choice(MessageType, type, field="type")
-        template = compile_content(message_type, content)
         digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        placed = self._placed(media, message_type, content, digits) if isinstance(media, Path) else None
+        if placed is not None:
+            content = load_content_json(placed.content)
+        elif media is not None:
+            content = self._with_uploaded(media, message_type, content)
+        template = compile_content(message_type, content)
         # Read several times: for the hash, and for each pass of the intake. An iterator can be read only once.
         rows = list(rows) if isinstance(rows, Iterator) else rows
         if not any(True for _ in rows):
@@ -258,6 +273,18 @@ class Producer:
         with self._database.translated_errors():
             with self._database.read() as tx:
                 senders.check_spelling(tx, digits, "sender")
+            if placed is not None and self._settings is not None:
+                upload_placed(
+                    self._settings,
+                    self._database,
+                    placed,
+                    sender=digits,
+                    kind=message_kind,
+                    type=message_type,
+                    content=template.source,
+                    field="content",
+                    actor=self._created_by,
+                )
             return self._intake().run(
                 new,
                 template,
@@ -267,6 +294,27 @@ class Producer:
                 again=again,
                 into=into,
             )
+
+    def _placed(
+        self, file: Path, type: MessageType, content: Mapping[str, object], sender: str
+    ) -> PlacedFile:
+        if self._settings is None:
+            raise InvalidValue("media", "", "needs a producer with settings: Producer.from_env()")
+        with self._database.translated_errors():
+            return place(
+                self._database, file, sender=sender, type=type, content=_content_json(content), field="media"
+            )
+
+    def _with_uploaded(
+        self, id: object, type: MessageType, content: Mapping[str, object]
+    ) -> dict[str, object]:
+        if not isinstance(id, str):
+            raise InvalidValue("media", describe_type(id), "must be a pathlib.Path or the id of a file")
+        with self._database.translated_errors():
+            text = place_uploaded(
+                self._database, id, type=type, content=_content_json(content), field="media"
+            )
+        return load_content_json(text)
 
     def _now_ms(self) -> int:
         with self._database.translated_errors():
@@ -480,6 +528,14 @@ def ready_message(
 def wait_seconds(wait: timedelta | None) -> float:
     """For how long a call waits for an ending. Raises InvalidValue."""
     return 0.0 if wait is None else _milliseconds(wait, "wait") / 1000
+
+
+def _content_json(content: object) -> str:
+    """A content as JSON text. Raises InvalidValue."""
+    try:
+        return json.dumps(content)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidValue("content", describe_type(content), "is not JSON") from None
 
 
 def _instant(at: datetime, field: str) -> int:

@@ -23,6 +23,7 @@ from bulksend.messaging import (
     parse_recipient,
 )
 from bulksend.messaging.local_time import area_in_zone, area_of, parse_local_time
+from bulksend.messaging.media_references import our_files
 from bulksend.messaging.plan import as_text, checked_key, checked_purpose
 from bulksend.messaging.time_rules import TimeRules, local_due_ms
 from bulksend.messaging.units import (
@@ -182,6 +183,13 @@ class DirectSends:
                 "content", describe_type(content), "must be a JSON object, like the vendor's Content"
             )
         template = compile_content(message_type, content)
+        if our_files(message_type, content):
+            raise InvalidValue(
+                "content",
+                "",
+                "names a file by our id, as only the content of a campaign can; give the vendor's id of it, the "
+                "`media_id` of `bulksend media list`",
+            )
         rendered = template.render(variables or {}, otp=message_kind is Kind.OTP)
         if lives_ms is None:
             lives_ms = self._rules.ttl_ms(message_kind)

@@ -85,6 +85,8 @@ class FilePlan:
     """About the file and the content."""
     naming: ArgumentNaming = as_python_argument
     """Writes the caller's arguments in errors."""
+    coming_files: frozenset[str] = frozenset()
+    """Our ids of files of the content that are uploaded before it runs."""
     campaign_id: str | None = None
     """The id that its campaign gets; None: a new one."""
     canary: str | None = None
@@ -227,7 +229,7 @@ def plan_file(
         )
     message_type = parse_choice(MessageType, type, field=naming("type"))
     message_kind = parse_choice(Kind, kind, field=naming("kind"))
-    text = content if isinstance(content, bytes) else _read(content, naming("content"))
+    text = content if isinstance(content, bytes) else read_content(content, naming("content"))
     template = compile_content(message_type, load_content_json(text))
     digits = parse_recipient(sender, default_region=default_region, field=naming("sender"))
     given = given_columns(columns, naming)
@@ -373,7 +375,8 @@ def given_columns(texts: Sequence[str], naming: ArgumentNaming) -> dict[str, str
     return given
 
 
-def _read(path: Path, option: str) -> bytes:
+def read_content(path: Path, option: str) -> bytes:
+    """The JSON text of a content. Raises InvalidInput, which names ``option``."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -28,7 +28,6 @@ from bulksend.ledger import (
     suppressions,
     templates,
 )
-from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.continuation import Continuation
@@ -252,7 +251,7 @@ class Forecast:
             "takes": f"{format_duration(int(self.seconds * 1000))} at {self.rate:g}/s",
             "done by": None if done is None else format_schedule(done, zone),
             "beside": _beside(self.others),
-            "quota": f"{to_send:,} recipients, the sender may reach {self.quota:,} in 24 h: the rest waits"
+            "quota": f"{to_send:,} recipients, the account may reach {self.quota:,} in 24 h: the rest waits"
             if self.quota is not None and to_send > self.quota
             else None,
             "countries": countries_text(self.countries),
@@ -377,7 +376,7 @@ def _read_surroundings(plan: FilePlan, tx: Connection, state: LedgerState) -> _S
     used = template_of(plan.type.value, content_of(plan.template.to_json()))
     return _Surroundings(
         campaigns.beside(tx, plan.sender, without=None if state.repeats is None else state.repeats.id),
-        0 if state.quota is None else senders.reached(tx, plan.sender),
+        0 if state.quota is None else senders.reached(tx),
         None if used is None else templates.get(tx, *used),
     )
 
@@ -424,7 +423,8 @@ def read_state(plan: FilePlan, tx: Connection | None, limits: ForecastLimits | N
     state = LedgerState(now_ms, limits.default_rate)
     record = senders.by_phones(tx, [plan.sender]).get(plan.sender)
     if record is not None:
-        state.rate, state.quota = record.rate, record.quota
+        state.rate = record.rate
+    state.quota = senders.quota_in_force(tx).limit
     new = exclusions.resolved(tx, plan.campaign(now_ms))
     state.exclusions = new.exclusions
     if plan.into is not None:
@@ -438,19 +438,15 @@ def read_state(plan: FilePlan, tx: Connection | None, limits: ForecastLimits | N
         state.exclusions = way.new.exclusions if way.into is None else way.into.exclusions
         if way.into is None:
             check_due(way.new, now_ms)
-            _check_template(tx, way.new)
+            campaign_creation.check_content(tx, way.new, lock=False, coming=plan.coming_files)
     elif (existing := campaigns.by_key(tx, new.key)) is not None:
         campaign_creation.check_matches(tx, existing, new)
         state.repeats = existing
     else:
         check_due(new, now_ms)
-        _check_template(tx, new)
+        campaign_creation.check_content(tx, new, lock=False, coming=plan.coming_files)
         state.alike = [] if plan.again else campaign_creation.with_same_content(tx, new)
     return state
-
-
-def _check_template(tx: Connection, new: NewCampaign) -> None:
-    templates.check_new(tx, new.kind, new.type, new.content, field=new.naming("content"), lock=False)
 
 
 def _count(

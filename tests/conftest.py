@@ -7,6 +7,7 @@ postgres_ledger_url  the same with the ledger's schema in it
 database_url         an empty database, once on SQLite and once on PostgreSQL
 ledger_url           a ledger with its schema and no rows, once on each
 ledger               the same as an open ``Database``
+shell                runs commands, each a process of its own that begins with everything imported
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -32,6 +33,9 @@ from bulksend.ledger.migrate import migrate
 from bulksend.settings import Settings
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
+
+if TYPE_CHECKING:
+    from tests.acceptance.many_commands import Shell
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -202,6 +206,15 @@ class Ledgers:
     def _connection(url: str) -> psycopg.Connection[tuple[Any, ...]]:
         plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         return psycopg.connect(plain, autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def shell() -> Iterator[Shell]:
+    """Of all tests for which it is no matter that a command imports its modules for itself."""
+    from tests.acceptance.many_commands import Shell
+
+    with Shell() as shell:
+        yield shell
 
 
 @pytest.fixture(scope="session")

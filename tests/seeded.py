@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulksend.gateway.replies import masked
-from bulksend.ledger import campaign_timeline, stats
+from bulksend.ledger import campaign_timeline, media, stats
+from bulksend.ledger.media import NewMedia
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Refused, Unknown
 from bulksend.operations.callbacks import CallbackRules
@@ -41,6 +42,7 @@ def seed(ask: Ask, services: Services) -> Ids:
         "exports": [export(ask, "spring")],
         "import": [_import(ask)],
         "templates": ["login"],
+        "media": [_file(desk)],
     }
     paused = (f"/v1/campaigns/{campaigns[1]}", f"/v1/senders/{SENDER}", "/v1/account")
     for path in (f"/v1/campaigns/{campaigns[0]}", *paused):
@@ -108,6 +110,11 @@ def _send(ask: Ask, desk: Desk, campaign: str) -> None:
 def export(ask: Ask, campaign: str) -> str:
     made = _done(ask("POST", "/v1/exports", json={"campaign": campaign}))
     return _ended(ask, f"/v1/exports/{made['id']}")
+
+
+def _file(desk: Desk) -> str:
+    new = NewMedia(SENDER, "a" * 64, "5550100", "image", "image/jpeg", 14, f"{NUMBER}.jpg")
+    return desk.write(media.keep, new, actor="test").id
 
 
 def _import(ask: Ask) -> str:

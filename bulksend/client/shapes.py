@@ -31,6 +31,7 @@ class CloneOptions(TypedDict, total=False):
     """What a clone of a campaign may have of its own: the options of ``bulksend send``."""
 
     name: str
+    media: str
     key: str
     send_at: Instant
     local_time: str

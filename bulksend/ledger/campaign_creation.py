@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
 from bulksend.errors import IdempotencyKeyReused, InvalidInput
-from bulksend.ledger import operator_log, templates
+from bulksend.ledger import media, operator_log, templates
 from bulksend.ledger.campaigns import (
     ACTIVE,
     DIRECT_PREFIX,
@@ -64,7 +64,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     """The campaign of ``new.key``, created where there is none, and whether it was created.
 
     Raises InvalidInput when the key belongs to a campaign of other content or options, or when the content does not fit
-    its template as the vendor has it; nothing is overwritten.
+    its template or its files as the vendor has them; nothing is overwritten.
     """
     values = {name: getattr(new, name) for name in _OPTIONS} | {
         "id": new.id or new_id(),
@@ -82,7 +82,7 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
     if campaign is None:
         raise RuntimeError("a campaign that was just inserted cannot be read")
     if is_new:
-        templates.check_new(tx, new.kind, new.type, new.content, field=new.naming("content"))
+        check_content(tx, new)
         operator_log.record(
             tx, actor=new.created_by, act="create", scope="campaign", subject=campaign.id, why=new.source_name
         )
@@ -94,6 +94,18 @@ def create_or_find(tx: Connection, new: NewCampaign) -> tuple[Campaign, bool]:
 def _canary_values(canary: str | None) -> dict[str, Any]:
     """The columns of a campaign that begins with a canary. Until its slice is known all its messages stay unsent."""
     return {} if canary is None else {"canary_state": CanaryState.PENDING, "held_after": LOWEST}
+
+
+def check_content(
+    tx: Connection, new: NewCampaign, *, lock: bool = True, coming: Collection[str] = ()
+) -> None:
+    """Raises InvalidValue when no message of the content could succeed, by what is known of its template and files.
+
+    ``coming``: ids of ours of files that will be uploaded.
+    """
+    field = new.naming("content")
+    templates.check_new(tx, new.kind, new.type, new.content, field=field, lock=lock)
+    media.check_new(tx, new.sender, new.type, new.content, field=field, lock=lock, coming=coming)
 
 
 def check_matches(tx: Connection, campaign: Campaign, new: NewCampaign) -> None:

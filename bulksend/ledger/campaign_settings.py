@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select, text, update
 
 from bulksend.errors import WrongState
-from bulksend.ledger import operator_log, pauses, templates
+from bulksend.ledger import operator_log, pauses
 from bulksend.ledger.campaign_control import check_allowed
 from bulksend.ledger.campaigns import Campaign, get
 from bulksend.ledger.clock import read_clock
+from bulksend.ledger.content_checks import check_resume
 from bulksend.ledger.database import Database, prefer_indexes
 from bulksend.ledger.schema import WAITING_SQL, campaigns, messages
 from bulksend.messaging import quiet_hours
@@ -118,7 +119,7 @@ def _change(tx: Connection, id: str, new: NewSettings, *, actor: str, why: str) 
     tx.execute(update(campaigns).where(campaigns.c.id == id).values(**after))
     _record(tx, id, "set", why, actor, before, {name: after[name] for name in before})
     if campaign.is_unscheduled and "due_at" in before:
-        templates.check_resume(tx, campaign)
+        check_resume(tx, campaign)
         pauses.resume_campaign(tx, id, actor=actor, why="scheduled again")
     return True
 

@@ -1,4 +1,4 @@
-"""Senders: the business numbers, with their rates and quotas."""
+"""Senders: the business numbers, with their rates, and the quota that they share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bulksend.ledger import operator_log
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.database import among, insert_if_new, rows_changed
 from bulksend.ledger.schema import attempts, messages, senders
+from bulksend.messaging.account_quota import AccountQuota, account_quota
 from bulksend.messaging.typos import one_edit_away
 
 #: WhatsApp's default throughput of a business number, messages per second (Meta, throughput, 2026-05-21).
@@ -20,7 +21,7 @@ DEFAULT_RATE = 80.0
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A business number: ``rate`` in messages/s, ``quota`` in unique recipients per rolling 24 h (None: none)."""
+    """A business number: ``rate`` in messages/s, ``quota`` that an operator set for its account (None: not set)."""
 
     phone: str
     name: str
@@ -122,28 +123,37 @@ def by_phones(tx: Connection, phones: Iterable[str]) -> dict[str, Sender]:
     return {row["phone"]: Sender(**row) for row in rows}
 
 
-def reached(tx: Connection, phone: str, day_ms: int = 86_400_000) -> int:
-    """How many people a sender has written to in the last 24 h."""
+def reached(tx: Connection, day_ms: int = 86_400_000) -> int:
+    """How many people the account has written to in the last 24 h, whichever sender it used."""
     query = (
         select(func.count(func.distinct(messages.c.recipient)))
         .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-        .where(attempts.c.sender == phone, attempts.c.started_at > current_ms() - day_ms)
+        .where(attempts.c.started_at > current_ms() - day_ms)
+        .where(attempts.c.sender.in_([sender.phone for sender in all_senders(tx)]))
     )
     return int(tx.execute(query).scalar_one())
 
 
-def recent_recipients(tx: Connection, day_ms: int = 86_400_000) -> dict[str, list[tuple[str, int]]]:
-    """The recipients of the last 24 h of each sender with a quota: (recipient, time of the last attempt)."""
-    return {
-        sender.phone: [
-            (recipient, at)
-            for recipient, at in tx.execute(
-                select(messages.c.recipient, func.max(attempts.c.started_at))
-                .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
-                .where(attempts.c.sender == sender.phone, attempts.c.started_at > current_ms() - day_ms)
-                .group_by(messages.c.recipient)
-            )
-        ]
-        for sender in all_senders(tx)
-        if sender.quota is not None
-    }
+def quota_in_force(tx: Connection) -> AccountQuota:
+    """The account's quota by what is on record of its senders."""
+    return account_quota(all_senders(tx))
+
+
+def recent_recipients(tx: Connection, day_ms: int = 86_400_000) -> list[tuple[str, int]] | None:
+    """The recipients of the last 24 h: (recipient, time of the last attempt) by each sender.
+
+    None where the account has no quota.
+    """
+    found = all_senders(tx)
+    if account_quota(found).limit is None:
+        return None
+    return [
+        (recipient, at)
+        for sender in found
+        for recipient, at in tx.execute(
+            select(messages.c.recipient, func.max(attempts.c.started_at))
+            .select_from(attempts.join(messages, attempts.c.message_pk == messages.c.id))
+            .where(attempts.c.sender == sender.phone, attempts.c.started_at > current_ms() - day_ms)
+            .group_by(messages.c.recipient)
+        )
+    ]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
-from bulksend.errors import InvalidValue, WrongState
+from bulksend.errors import InvalidValue
 from bulksend.ledger import events, operator_log, pauses
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import ACTIVE, Campaign, read_all
@@ -244,17 +244,6 @@ def check_new(tx: Connection, kind: Kind, type: str, content: str, *, field: str
     why = why_not(tx, kind, type, content, lock=lock)
     if why is not None:
         raise InvalidValue(field, "", why)
-
-
-def check_resume(tx: Connection, campaign: Campaign) -> None:
-    """Raises WrongState when no message of a campaign could succeed, by what is known of its template."""
-    if campaign.status is not CampaignStatus.PAUSED:
-        return
-    why = why_not(tx, campaign.kind, campaign.type, campaign.content, lock=True)
-    if why is not None:
-        raise WrongState(
-            f"campaign {campaign.id} ({campaign.name}) stays paused: {why}; a resume with force goes on all the same"
-        )
 
 
 def is_unknown(tx: Connection, type: str, content: str) -> str | None:

@@ -9,7 +9,7 @@ from bulksend.messaging.number_forms import canonical_number
 from bulksend.messaging.outcome import Scope
 
 #: Hex characters of a recipient's hash: 96 bits, so that no two of ten million recipients have the same by chance.
-PAIR_LENGTH = 24
+RECIPIENT_LENGTH = 24
 
 
 class KeyedHashes:
@@ -22,7 +22,7 @@ class KeyedHashes:
         self.account = account
         self.account_tag = self._tag("account", account, 8)
         self.sender = lru_cache(4096)(self._sender)
-        self._of_sender = lru_cache(4096)(self._begin_pair)
+        self._recipient = hashlib.blake2b(b"recipient ", key=key, digest_size=RECIPIENT_LENGTH // 2)
 
     @property
     def prefix(self) -> str:
@@ -35,14 +35,11 @@ class KeyedHashes:
     def _tag(self, what: str, text: str, size: int) -> str:
         return hashlib.blake2b(f"{what} {text}".encode(), key=self._key, digest_size=size).hexdigest()
 
-    def pair(self, sender: str, recipient: str) -> str:
-        """The hash of a sender and a recipient, the same for every form of the number."""
-        hashed = self._of_sender(sender).copy()
+    def recipient(self, recipient: str) -> str:
+        """The hash of a recipient, the same for every form of the number and every sender."""
+        hashed = self._recipient.copy()
         hashed.update(canonical_number(recipient).encode())
         return hashed.hexdigest()
-
-    def _begin_pair(self, sender: str) -> hashlib.blake2b:
-        return hashlib.blake2b(f"{sender} ".encode(), key=self._key, digest_size=PAIR_LENGTH // 2)
 
     def field(self, scope: Scope, id: str) -> str:
         """What a pause or a slow-down is kept under. Raises ValueError for a pair, which has neither."""

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -25,7 +25,7 @@ from bulksend.messaging.outcome import Scope
 
 _RESTORE_CHUNK = 2000
 _KEEP_MS = 2 * FARTHEST_MS
-"""How long a process remembers its permits of senders with a quota, for a Redis that lost them."""
+"""How long a process remembers its permits that a quota counts, for a Redis that lost them."""
 
 
 class RedisPermits:
@@ -48,12 +48,13 @@ class RedisPermits:
             text: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for text in self._texts()
         }
         self._key = self.hashes.prefix + "state"
+        self._quota_key = self.hashes.prefix + "quota"
         self._lock = threading.Lock()
         self._epoch = ""
         self._seen: tuple[str | int, str | int] = (0, 0)
         """Epoch and time of the newest answer, as Redis wrote them."""
-        self._counted: deque[tuple[float, str, str]] = deque()
-        """(slot, hash of the sender, hash of the recipient) of the last permits that a quota counts."""
+        self._counted: deque[tuple[float, str]] = deque()
+        """(slot, hash of the recipient) of the last permits that the quota counts."""
 
     # -- see Permits --------------------------------------------------------------------------------------
 
@@ -61,8 +62,8 @@ class RedisPermits:
         """See Permits."""
         groups = group_asks(asks)
         args = self._arguments(lead_ms, spacing)
-        pairs = [self._pairs(group, asks) for group in groups]
-        for group, hashed in zip(groups, pairs, strict=True):
+        recipients = [self._recipients(group, asks) for group in groups]
+        for group, hashed in zip(groups, recipients, strict=True):
             args += self._group(group, asks, hashed)
         reply = self._run(self._scripts.ask, args, restarted_arg=1)
         now_ms, epoch, needs_restore = float(reply[0]), _text(reply[1]), bool(reply[2])
@@ -74,13 +75,13 @@ class RedisPermits:
             late = late_ms(rates_of(group, self._rules))
             for place in group.places:
                 answers[place] = _answer(next(flat), late, waits)
-        self._remember_counted(epoch, now_ms, groups, pairs, answers)
+        self._remember_counted(epoch, now_ms, groups, recipients, answers)
         return Grant(tuple(answers), now_ms, needs_restore, epoch, _instant(reply[4]))
 
     def peek(self, ask: Ask) -> tuple[Wait, ...]:
         """See Permits."""
         group = group_asks([ask])[0]
-        args = [*self._arguments(0.0), *self._group(group, [ask], self._pairs(group, [ask]))]
+        args = [*self._arguments(0.0), *self._group(group, [ask], self._recipients(group, [ask]))]
         return tuple(_wait(text) for text in self._run(self._scripts.peek, args))
 
     def report(
@@ -117,10 +118,9 @@ class RedisPermits:
         """Whether the circuit breaker is open: POSTs failed, and one at a time is sent until one succeeds."""
         return float(self._client.hget(self._key, "open_ms") or 0) > 0
 
-    def recipients_counted(self, sender: str, now_ms: float) -> int:
-        """How many recipients of the 24 h before ``now_ms`` count against the sender's quota."""
-        key = f"{self.hashes.prefix}quota:{self.hashes.sender(sender)}"
-        return int(self._client.zcount(key, f"({now_ms - DAY_MS}", "+inf"))
+    def recipients_counted(self, now_ms: float) -> int:
+        """How many recipients of the 24 h before ``now_ms`` count against the account's quota."""
+        return int(self._client.zcount(self._quota_key, f"({now_ms - DAY_MS}", "+inf"))
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits. Raises ValueError for a ``why_code`` that is not a word."""
@@ -147,16 +147,13 @@ class RedisPermits:
         return tuple(found)
 
     def restore(
-        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Iterable[tuple[str, float]] | None
     ) -> None:
         """See Permits."""
-        senders = []
-        for sender, recipients in recent.items():
-            tag = self.hashes.sender(sender)
-            senders.append(tag)
-            self._load(tag, ((self.hashes.pair(sender, recipient), at_ms) for recipient, at_ms in recipients))
+        if recent is not None:
+            self._load((self.hashes.recipient(recipient), at_ms) for recipient, at_ms in recent)
         fields = [self.hashes.field(scope, id) for scope, id in pauses]
-        self._run(self._scripts.restore, [self._tolerance(), len(senders), *senders, *fields])
+        self._run(self._scripts.restore, [self._tolerance(), int(recent is not None), *fields])
 
     # -- calling ---------------------------------------------------------------------------------------
 
@@ -201,11 +198,11 @@ class RedisPermits:
     def _tolerance(self) -> float:
         return self._rules.pair_tolerance_ms
 
-    def _pairs(self, group: Group, asks: Sequence[Ask]) -> list[str]:
-        pair, sender = self.hashes.pair, group.sender
-        return [pair(sender, asks[place].recipient) for place in group.places]
+    def _recipients(self, group: Group, asks: Sequence[Ask]) -> list[str]:
+        recipient = self.hashes.recipient
+        return [recipient(asks[place].recipient) for place in group.places]
 
-    def _group(self, group: Group, asks: Sequence[Ask], pairs: list[str]) -> list[Any]:
+    def _group(self, group: Group, asks: Sequence[Ask], recipients: list[str]) -> list[Any]:
         quota = group.limits.quota
         missed = [asks[place].missed_ms for place in group.places] if group.exchange else []
         return [
@@ -215,7 +212,7 @@ class RedisPermits:
             group.limits.rate,
             -1 if quota is None else quota,
             group.campaign_rate or 0,
-            "".join(pairs),
+            "".join(recipients),
             " ".join([f"{slot:.4f}" for slot in missed if slot]) or ("0" if group.exchange else ""),
         ]
 
@@ -226,41 +223,35 @@ class RedisPermits:
         epoch: str,
         now_ms: float,
         groups: list[Group],
-        pairs: list[list[str]],
+        recipients: list[list[str]],
         answers: list[Permit | Wait],
     ) -> None:
-        """Remember the last permits that a quota counts, and load them into a Redis that lost them.
+        """Remember the last permits that the quota counts, and load them into a Redis that lost them.
 
         The ledger has them only after their attempts are opened, and a restore may read it before that.
         """
         with self._lock:
             forgotten = list(self._counted) if self._epoch and epoch != self._epoch else []
             self._epoch = epoch
-            for group, hashed in zip(groups, pairs, strict=True):
+            for group, hashed in zip(groups, recipients, strict=True):
                 if group.limits.quota is None or group.exchange:
                     continue
-                tag = self.hashes.sender(group.sender)
                 for place, recipient in zip(group.places, hashed, strict=True):
                     answer = answers[place]
                     if isinstance(answer, Permit):
-                        self._counted.append((answer.slot_ms, tag, recipient))
+                        self._counted.append((answer.slot_ms, recipient))
             while self._counted and self._counted[0][0] < now_ms - _KEEP_MS:
                 self._counted.popleft()
-        by_sender: dict[str, list[tuple[str, float]]] = {}
-        for slot_ms, tag, recipient in forgotten:
-            by_sender.setdefault(tag, []).append((recipient, slot_ms))
-        for tag, recipients in by_sender.items():
-            self._load(tag, recipients)
+        self._load((recipient, slot_ms) for slot_ms, recipient in forgotten)
 
-    def _load(self, sender_tag: str, recipients: Iterable[tuple[str, float]]) -> None:
-        """Load recipients that a quota counts, any number of them."""
-        key = f"{self.hashes.prefix}quota:{sender_tag}"
+    def _load(self, recipients: Iterable[tuple[str, float]]) -> None:
+        """Load recipients that the quota counts, any number of them."""
         for chunk in _chunks(recipients, _RESTORE_CHUNK):
             pipeline = self._client.pipeline(transaction=False)
             newest = dict(sorted(chunk, key=_at))
             # GT: an entry that Redis has already is newer.
-            pipeline.zadd(key, newest, gt=True)
-            pipeline.pexpire(key, int(DAY_MS) + 60_000)
+            pipeline.zadd(self._quota_key, newest, gt=True)
+            pipeline.pexpire(self._quota_key, int(DAY_MS) + 60_000)
             pipeline.execute()
 
 

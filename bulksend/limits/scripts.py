@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bulksend.limits import rules
-from bulksend.limits.keyed_hashes import PAIR_LENGTH
+from bulksend.limits.keyed_hashes import RECIPIENT_LENGTH
 from bulksend.messaging.states import LANES, Kind
 
 _HERE = Path(__file__).parent / "lua"
@@ -78,7 +78,7 @@ def _part(name: str) -> str:
 
 def _constants() -> str:
     lines = [f"local {name} = {getattr(rules, name)!r}" for name in _NUMBERS]
-    lines.append(f"local PAIR_LENGTH = {PAIR_LENGTH}")
+    lines.append(f"local RECIPIENT_LENGTH = {RECIPIENT_LENGTH}")
     lines.append(f"local BULK_REACH_MS = {rules.HORIZON_MS[Kind.MARKETING]!r}")
     horizons = ", ".join(f"{kind.value} = {ms!r}" for kind, ms in rules.HORIZON_MS.items())
     lines.append(f"local HORIZON_MS = {{{horizons}}}")

@@ -5,7 +5,7 @@ Instants are Redis's clock, milliseconds since the epoch, fractional. Rates are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -41,7 +41,10 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """``rate`` in messages/s; ``quota`` in unique recipients per rolling 24 h, None for no limit. Raises ValueError."""
+    """``rate``: of the sender, in messages/s; ``quota``: of its account, in unique recipients per rolling 24 h.
+
+    None is no quota. Raises ValueError.
+    """
 
     rate: float
     quota: int | None
@@ -50,7 +53,7 @@ class SenderLimits:
         if not self.rate > 0:
             raise ValueError(f"a sender's rate must be more than 0 messages/s, not {self.rate}")
         if self.quota is not None and self.quota < 0:
-            raise ValueError(f"a sender's quota must be at least 0, not {self.quota}")
+            raise ValueError(f"an account's quota must be at least 0, not {self.quota}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +220,11 @@ class Permits(Protocol):
         ...
 
     def restore(
-        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Iterable[tuple[str, float]] | None
     ) -> None:
         """Restore a limiter that lost its memory from the ledger.
 
-        ``recent`` has *every* sender with a quota: its recipients of the last 24 h and when (ms). A sender with a quota
-        that is missing stays cold. Repeated and concurrent calls are harmless.
+        ``recent``: the recipients of the last 24 h over all senders and when (ms); None where the account has no quota:
+        what asks with one stays cold. Repeated and concurrent calls are harmless.
         """
         ...

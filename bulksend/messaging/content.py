@@ -26,6 +26,7 @@ from bulksend.messaging.states import MessageType
 from bulksend.messaging.value_checks import (
     PlaceholderText,
     check_degrees,
+    check_file_id,
     check_link,
     check_parameter,
     check_text,
@@ -318,7 +319,7 @@ def _file(value: Mapping[str, object], path: str) -> tuple[str | None, str | Non
             f"give exactly one of id and link, not {'none' if id is None else 'both'} of them",
         )
     if id is not None:
-        return check_text(id, f"{path}id", ID_MAX), None
+        return check_file_id(id, f"{path}id", ID_MAX), None
     return None, check_link(link, f"{path}link", LINK_MAX)
 
 

@@ -23,6 +23,10 @@ HAS_REPLACEMENT_CHARACTER = (
     "again"
 )
 
+#: Begins an id of ours in place of the vendor's id of a file.
+OUR_FILE = "media:"
+_OUR_FILE = re.compile(rf"{OUR_FILE}[0-9a-f]{{8}}-([0-9a-f]{{4}}-){{3}}[0-9a-f]{{12}}", re.ASCII)
+
 Rule = Callable[[str, str, int], str | float]
 """(text, path, limit) -> the value that is sent. Raises InvalidValue."""
 
@@ -116,6 +120,33 @@ def check_code(code: str, path: str) -> None:
         raise InvalidValue(path, "", "is a one-time code, which must not be a link")
     if not code.isascii() and any(unicodedata.category(c) in _NOT_IN_A_CODE for c in code):
         raise InvalidValue(path, "", "is a one-time code, which must not have emoji or invisible characters")
+
+
+def check_file_id(value: object, path: str, most: int) -> str:
+    """The vendor's id of a file, or ours behind ``media:``. Raises InvalidValue.
+
+    Ours is the same for a whole campaign, as the file is renewed for all of it: a row can only give the vendor's.
+    """
+    if isinstance(value, PlaceholderText):
+        value.rule = (_check_file_id_of_row, path, most)
+        return value
+    text = check_text(value, path, most)
+    if text.startswith(OUR_FILE) and not _OUR_FILE.fullmatch(text):
+        raise InvalidValue(
+            path,
+            "",
+            f"has no id of ours behind {OUR_FILE}; `bulksend media list` shows the files and their ids",
+        )
+    return text
+
+
+def _check_file_id_of_row(value: str, path: str, most: int) -> str:
+    text = check_text(value, path, most)
+    if text.startswith(OUR_FILE):
+        raise InvalidValue(
+            path, "", f"begins with {OUR_FILE}, which no row can give; use the vendor's id of the file"
+        )
+    return text
 
 
 def check_link(value: object, path: str, most: int) -> str:

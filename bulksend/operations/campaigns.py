@@ -20,13 +20,13 @@ from bulksend.ledger import (
     operator_log,
     pauses,
     progress,
-    templates,
     uploads,
 )
 from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.campaign_retry import Retried
 from bulksend.ledger.campaigns import ACTIVE, Campaign
 from bulksend.ledger.clock import read_clock
+from bulksend.ledger.content_checks import check_resume
 from bulksend.ledger.counters import Counts
 from bulksend.ledger.database import Database
 from bulksend.ledger.ids import is_id
@@ -293,7 +293,8 @@ def act(
     """Pause, resume, cancel or retry a campaign, on record.
 
     Raises CampaignNotFound; WrongState where it cannot be done: to the standing campaign of single sends anything
-    but a resume, to a cancelled campaign a retry, and without ``force`` a resume while its template cannot be sent.
+    but a resume, to a cancelled campaign a retry, and without ``force`` a resume while its template or files
+    cannot be sent.
     """
     with database.read() as tx:
         campaign = campaigns.find(tx, id_or_name)
@@ -302,7 +303,7 @@ def act(
         campaign_settings.check_scheduled(campaign)
     if what is Act.RESUME and not force:
         with database.write() as tx:
-            templates.check_resume(tx, campaign)
+            check_resume(tx, campaign)
     done = _apply(database, campaign.id, what, actor=actor, why=why or NO_REASON)
     tell_workers(limiter, campaign.id, what)
     with database.read() as tx:

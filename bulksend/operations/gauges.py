@@ -24,6 +24,7 @@ from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
 from bulksend.limits import RedisPermits
+from bulksend.messaging.account_quota import account_quota
 from bulksend.messaging.states import LANES
 from bulksend.metrics import LedgerState, SenderState
 
@@ -42,11 +43,13 @@ def read_state(
         now_ms = read_clock(tx)
         skew_s = wall_s() - now_ms / 1000
         paused = pauses.current(tx)
+        found = senders.all_senders(tx)
         return LedgerState(
             messages=counters.by_kind(tx),
             oldest_age_s=_oldest_ages(tx, paused, now_ms),
-            senders=[_sender(tx, each, limiter, now_ms) for each in senders.all_senders(tx)],
+            senders=[_sender(tx, each) for each in found],
             account_paused=account in paused.accounts,
+            quota_used=_quota_used(account_quota(found).limit, limiter, now_ms),
             templates_not_approved=len(templates.not_approved(tx) & templates.used(tx)),
             endpoints_disabled=webhook_endpoints.count_disabled(tx),
             workers_alive=len(leases.alive(tx)),
@@ -66,17 +69,19 @@ def _oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str
     return ages
 
 
-def _sender(tx: Connection, sender: Sender, limiter: RedisPermits | None, now_ms: int) -> SenderState:
-    used = None
-    if sender.quota and limiter is not None:
+def _quota_used(quota: int | None, limiter: RedisPermits | None, now_ms: int) -> float | None:
+    if quota and limiter is not None:
         # Without Redis the other gauges are still true.
         with suppress(redis.RedisError):
-            used = limiter.recipients_counted(sender.phone, now_ms) / sender.quota
+            return limiter.recipients_counted(now_ms) / quota
+    return None
+
+
+def _sender(tx: Connection, sender: Sender) -> SenderState:
     return SenderState(
         phone=sender.phone,
         rate_limit=sender.rate,
         rate_used=progress.sender_rate(tx, sender.phone, RATE_WINDOW_MS),
-        quota_used=used,
         paused=sender.paused_at is not None,
         is_red=None if sender.quality is None else sender.quality == "RED",
     )

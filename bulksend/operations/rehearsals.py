@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from bulksend.ledger import senders, suppressions, templates
+from sqlalchemy import Connection
+
+from bulksend.ledger import media, senders, suppressions, templates
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
+from bulksend.ledger.media import NewMedia
 from bulksend.ledger.suppressions import SCOPES
 from bulksend.ledger.templates import Template, TemplateChange
+from bulksend.messaging import MessageType
+from bulksend.messaging.content import load_content_json
+from bulksend.messaging.media_references import our_files
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import shape_from_json
 
@@ -27,19 +33,31 @@ def copy_surroundings(
     """
     used = template_of(type, content_of(content))
     template: Template | None = None
+    files: list[NewMedia] = []
     if real is not None:
         with real.read() as tx:
             record = senders.by_phones(tx, [sender]).get(sender)
             rate = rate if record is None else record.rate
             template = None if used is None else templates.get(tx, *used)
+            files = _files(tx, type, content)
     faster = min(_HIGHEST_RATE, rate * speed)
     with into.write() as tx:
         senders.register(tx, sender, rate=faster)
         if template is not None:
             templates.change_template(tx, _as_told(template), actor=ACTOR)
+        for file in files:
+            media.keep(tx, file, actor=ACTOR)
     if real is not None:
         _copy_suppressions(real, into)
     return faster
+
+
+def _files(tx: Connection, type: str, content: str) -> list[NewMedia]:
+    """The files that the content names by our ids, as far as the ledger has them."""
+    ours = our_files(MessageType(type), load_content_json(content))
+    return [
+        NewMedia(*map(row.__getattribute__, NewMedia._fields)) for row in media.every(tx) if row.id in ours
+    ]
 
 
 def _copy_suppressions(real: Database, into: Database) -> None:

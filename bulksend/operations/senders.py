@@ -9,6 +9,7 @@ from bulksend.errors import InvalidValue
 from bulksend.ledger import counters, pauses, senders
 from bulksend.ledger.database import Database
 from bulksend.ledger.senders import Sender
+from bulksend.messaging.account_quota import AccountQuota
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Status
 from bulksend.messaging.units import format_instant
@@ -46,13 +47,22 @@ def list_senders(database: Database) -> list[Sender]:
 def show_sender(of: Settings, database: Database, phone: str) -> dict[str, Any]:
     """One sender: its limits, pause and quality, and its pace after the vendor throttled it.
 
+    ``quota`` is what an operator set at it; ``account_quota`` is in force, for all senders together.
     ``pace`` is the part of its rate that it may use now, None where Redis does not say; ``slowed`` are the newest
     changes of it. Raises SenderNotFound.
     """
     with database.read() as tx:
         shown = to_json(senders.get(tx, phone))
         shown["slowed"] = changes_of(tx, [phone], of.account())
+        quota = senders.quota_in_force(tx)
+        shown |= {"account_quota": quota.limit, "account_quota_source": quota.source}
     return {**shown, "pace": pace_now(of, database, phone)}
+
+
+def quota_in_force(database: Database) -> AccountQuota:
+    """The account's quota, which all its senders share."""
+    with database.read() as tx:
+        return senders.quota_in_force(tx)
 
 
 def show_account(database: Database, of: Settings, *, rehearsal_key: str) -> dict[str, Any]:
@@ -64,6 +74,7 @@ def show_account(database: Database, of: Settings, *, rehearsal_key: str) -> dic
     with database.read() as tx:
         pause = pauses.account_pause(tx, account)
         by_kind = counters.by_kind(tx)
+        quota = senders.quota_in_force(tx)
     return {
         "account": account,
         "status": "running" if pause is None else "paused",
@@ -72,6 +83,8 @@ def show_account(database: Database, of: Settings, *, rehearsal_key: str) -> dic
         "limits": {
             "rate": of.account_rate,
             "default_rate": of.default_rate,
+            "quota": quota.limit,
+            "quota_source": quota.source,
             "otp_reserve": of.otp_reserve,
             "pair_interval_seconds": of.pair_interval_seconds,
             "pair_burst": of.pair_burst,
@@ -95,7 +108,9 @@ def change_sender(
     quota: int | None = None,
     no_quota: bool = False,
 ) -> Sender:
-    """Set what is given, on record. ``register_at``: registers a sender that is not on record, with this rate.
+    """Set what is given, on record; a quota is the account's.
+
+    ``register_at``: registers a sender that is not on record, with this rate.
 
     Raises SenderNotFound when the sender is not on record and is not to be registered.
     """

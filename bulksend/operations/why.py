@@ -87,13 +87,12 @@ def explain(
         now = read_clock(tx)
         campaign = campaigns.get(tx, row["campaign_id"])
         sender = senders.by_phones(tx, [row["sender"]]).get(row["sender"])
+        quota = senders.quota_in_force(tx)
         holding = _by_ledger(tx, row, campaign, sender, account, now, campaign.timezone or timezone or "UTC")
         ahead = messages.count_ahead(tx, row, AHEAD_COUNTED)
         workers = leases.alive(tx)
         replies = progress.recent_replies(tx)
-    limits = (
-        SenderLimits(rate=sender.rate, quota=sender.quota) if sender else SenderLimits(default_rate, None)
-    )
+    limits = SenderLimits(rate=sender.rate if sender else default_rate, quota=quota.limit)
     if silent:
         holding.append(Holding("redis", silent, None))
     if permits is not None:
@@ -179,7 +178,7 @@ _GATES = {
     Gate.ACCOUNT_RATE.value: "the account's rate is used up",
     Gate.CAMPAIGN_RATE.value: "its campaign's rate is used up",
     Gate.PAIR_RATE.value: "its recipient got too many messages from this sender (limit: 1 per 6 s, burst 45)",
-    Gate.QUOTA.value: "its sender has reached its quota of unique recipients in 24 h",
+    Gate.QUOTA.value: "all senders of the account have together reached its quota of unique recipients in 24 h",
     Gate.SENDER_PAUSED.value: "its sender is paused",
     Gate.CAMPAIGN_PAUSED.value: "its campaign is paused",
     Gate.ACCOUNT_PAUSED.value: "the account is paused",

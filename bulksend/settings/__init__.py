@@ -236,7 +236,10 @@ class Settings(BaseModel):
         description="Maximum rate of the whole account, messages/s; no limit if it is not set",
     )
     otp_reserve: float = Field(
-        0.05, ge=0, le=1, description="Part of a sender's quota that is reserved for one-time codes, 0 to 1"
+        0.05,
+        ge=0,
+        le=1,
+        description="Part of the account's quota that is reserved for one-time codes, 0 to 1",
     )
     pair_interval_seconds: float = Field(
         6,

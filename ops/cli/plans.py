@@ -10,7 +10,7 @@ import typer
 from ops.cli.arguments import Json, Yes
 from ops.cli.confirmation import ask_for_number, show_samples
 from ops.cli.context import DONE, actor, command, ledger, settings
-from ops.cli.send import about_template, say_simulated, take_in
+from ops.cli.send import about_template, say_simulated, take_in, upload
 from ops.cli.send_arguments import AskedCampaign, takes_campaign
 
 
@@ -29,11 +29,13 @@ def plan(asked: AskedCampaign, *, json: Json = False) -> int:
     from producer.campaign_plans import CampaignPlans
 
     of = settings()
-    checked = asked.plan(of, actor())
+    database = ledger(of)
+    placed = asked.place(of, database)
+    checked = asked.plan(of, actor(), placed)
     say_notes(checked.notes)
     say_simulated(of, asked.type)
-    database = ledger(of)
     say_notes(about_template(of, database, checked))
+    upload(of, checked, placed)
     plans = CampaignPlans.from_settings(of, database)
     made = plans.show(plans.make_here(checked).id)
     say_notes(made["notes"][len(checked.notes) :])
@@ -87,9 +89,10 @@ def rehearse(
     if not 1 <= speed <= FASTEST:
         raise InvalidValue("--speed", f"{speed:g}", f"must be 1 to {FASTEST}")
     of = settings()
-    checked = asked.plan(of, actor())
+    placed = asked.place(of, None)
+    checked = asked.plan(of, actor(), placed)
     say_notes(checked.notes)
-    return run_rehearsal(checked, of, speed=speed, as_json=json)
+    return run_rehearsal(checked, of, placed, speed=speed, as_json=json)
 
 
 def _show(made: Mapping[str, Any], zone: str) -> None:

@@ -17,6 +17,7 @@ from ops.cli.send_arguments import AskedCampaign, takes_campaign
 if TYPE_CHECKING:
     from bulksend.ledger.campaigns import Campaign
     from bulksend.ledger.database import Database
+    from bulksend.operations.media import PlacedFile
     from bulksend.settings import Settings
     from producer.clones import RestPlan
     from producer.files import FilePlan
@@ -57,13 +58,16 @@ def send(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Send a file. Running the same command twice sends nothing twice, and says so."""
+    from bulksend.bootstrap import existing_database
     from bulksend.errors import InvalidInput
     from ops.cli.output import say_notes
 
     of = settings()
     if row is not None and test is None:
         raise InvalidInput("--row is the row of --test PHONE; give both")
-    plan = asked.plan(of, actor())
+    changes_nothing = dry_run or preview is not None
+    placed = asked.place(of, existing_database(of) if changes_nothing else ledger(of))
+    plan = asked.plan(of, actor(), placed)
     say_notes(plan.notes)
     say_simulated(of, asked.type)
     if preview is not None:
@@ -71,8 +75,9 @@ def send(
     if dry_run:
         return show_forecast(of, plan, json)
     if test is not None:
+        upload(of, plan, placed)
         return _test(of, plan, test, row, json)
-    return send_plan(of, plan, json, wait=wait, yes=yes)
+    return send_plan(of, plan, json, wait=wait, yes=yes, placed=placed)
 
 
 def say_simulated(of: Settings, type: str) -> None:
@@ -87,14 +92,26 @@ def say_simulated(of: Settings, type: str) -> None:
         )
 
 
-def send_plan(of: Settings, plan: FilePlan | RestPlan, as_json: bool, *, wait: bool, yes: bool) -> int:
-    """Take a plan in, and say what became of its rows. Asks first where it is much, unless ``yes``."""
+def send_plan(
+    of: Settings,
+    plan: FilePlan | RestPlan,
+    as_json: bool,
+    *,
+    wait: bool,
+    yes: bool,
+    placed: PlacedFile | None = None,
+) -> int:
+    """Take a plan in, and say what became of its rows. Asks first where it is much, unless ``yes``.
+
+    ``placed`` is the file of its content, which is uploaded then.
+    """
     from ops.cli.output import say_notes
 
     database = ledger(of)
     say_notes(about_template(of, database, plan))
     if not yes and can_ask():
         _show_and_ask(of, database, plan, as_json)
+    upload(of, plan, placed)
     return take_in(of, database, plan.run, as_json, wait=wait, notes_said=len(plan.notes))
 
 
@@ -163,6 +180,26 @@ def about_template(of: Settings, database: Database, plan: FilePlan | RestPlan) 
     type, content = plan.template.type.value, plan.template.source
     found = ask_about(of, database, plan.sender, type, content, actor=actor())
     return [note for note in (found, unknown_note(database, type, content)) if note]
+
+
+def upload(of: Settings, plan: FilePlan | RestPlan, placed: PlacedFile | None) -> None:
+    """Upload the file of a content, if it has one."""
+    from bulksend.operations.media import upload_placed
+    from producer.files import FilePlan
+
+    if placed is None or not isinstance(plan, FilePlan):
+        return
+    upload_placed(
+        of,
+        ledger(of),
+        placed,
+        sender=plan.sender,
+        kind=plan.kind,
+        type=plan.type,
+        content=plan.template.source,
+        field="--content",
+        actor=actor(),
+    )
 
 
 class _Begun:
@@ -348,10 +385,7 @@ def _show(report: IntakeReport, statuses: dict[str, int], zone: str | None) -> N
 
     campaign, continued = report.campaign, report.continued
     if report.new_sender:
-        say(
-            "the sender is new: it is on record with the default rate and no quota (`bulksend senders set` changes "
-            "them)"
-        )
+        say("the sender is new: it is on record with the default rate (`bulksend senders set` changes it)")
     if report.superseded:
         say(_superseded(report.superseded), "yellow")
     if report.repeated:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,8 @@ import typer
 from ops.cli.arguments import Encoding, SheetOption
 
 if TYPE_CHECKING:
+    from bulksend.ledger.database import Database
+    from bulksend.operations.media import PlacedFile
     from bulksend.settings import Settings
     from producer.files import FilePlan
 
@@ -30,6 +32,13 @@ class AskedCampaign:
     ]
     content: Annotated[Path, typer.Option(help="The vendor's Content object, {{column}} in any string.")]
     kind: Annotated[str, typer.Option(help="otp, utility or marketing.")]
+    media: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file for the content: it is uploaded once for each sender, and renewed while the campaign lives.",
+            metavar="FILE",
+        ),
+    ] = None
     name: Annotated[str | None, typer.Option(help="The campaign's name; default: the file's.")] = None
     at: Annotated[str | None, typer.Option(help="When to send, ISO 8601; default: now.")] = None
     local_time: Annotated[
@@ -124,16 +133,35 @@ class AskedCampaign:
         ),
     ] = None
 
-    def plan(self, of: Settings, created_by: str) -> FilePlan:
-        """The send, checked. Raises InvalidInput."""
+    def place(self, of: Settings, database: Database | None) -> PlacedFile | None:
+        """The file of ``--media`` in the content; None where there is none. Raises InvalidInput."""
+        if self.media is None:
+            return None
+        from bulksend.messaging import MessageType, parse_recipient
+        from bulksend.messaging.units import parse_choice
+        from bulksend.operations.media import place
+        from producer.files import read_content
+
+        region = self.region or of.default_region
+        return place(
+            database,
+            self.media,
+            sender=parse_recipient(self.sender, default_region=region, field="--sender"),
+            type=parse_choice(MessageType, self.type, field="--type"),
+            content=read_content(self.content, "--content"),
+            field="--media",
+        )
+
+    def plan(self, of: Settings, created_by: str, placed: PlacedFile | None = None) -> FilePlan:
+        """The send, checked; ``placed`` is what ``place`` returned. Raises InvalidInput."""
         from bulksend.messaging.argument_naming import as_cli_option
         from producer.files import plan_file
 
-        return plan_file(
+        plan = plan_file(
             self.file,
             sender=self.sender,
             type=self.type,
-            content=self.content,
+            content=self.content if placed is None else placed.content,
             kind=self.kind,
             name=self.name,
             at=self.at,
@@ -162,6 +190,7 @@ class AskedCampaign:
             created_by=created_by,
             naming=as_cli_option,
         )
+        return plan if placed is None else replace(plan, coming_files=frozenset([placed.id]))
 
 
 def takes_campaign(body: Callable[..., int]) -> Callable[..., int]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops.cli.arguments import Json, Phone, Why
 from ops.cli.context import DONE, actor, command, ledger, limiter_opener, settings
 
+if TYPE_CHECKING:
+    from bulksend.messaging.account_quota import AccountQuota
+
 senders_group = typer.Typer(help="Business numbers: their limits and pauses.", no_args_is_help=True)
 account_group = typer.Typer(help="The vendor account: pause and resume all sending.", no_args_is_help=True)
 Rate = Annotated[str | None, typer.Option(help="Messages per second, e.g. 80/s.")]
-Quota = Annotated[str | None, typer.Option(help="Unique recipients per rolling 24 h, e.g. 2000, or none.")]
+Quota = Annotated[
+    str | None,
+    typer.Option(
+        help="The account's quota: unique recipients per rolling 24 h over all senders, e.g. 2000; none: by its tier."
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="A name for this sender.")]
 
 
@@ -27,17 +35,18 @@ def register(app: typer.Typer) -> None:
 def list_(json: Json = False) -> int:
     """Every sender on record: its limits and pauses, and status, quality and tier by the vendor's notices."""
     from bulksend.operations.json_shape import to_json
-    from bulksend.operations.senders import list_senders
-    from ops.cli.output import listing, print_json_lines
+    from bulksend.operations.senders import list_senders, quota_in_force
+    from ops.cli.output import listing, print_json_lines, say
 
     of = settings()
-    found = [to_json(sender) for sender in list_senders(ledger(of))]
+    database = ledger(of)
+    found = [to_json(sender) for sender in list_senders(database)]
     if json:
         print_json_lines(found)
         return DONE
     columns = ("phone", "name", "status", "quality", "tier", "rate", "quota", "paused_at", "pause_why")
     limits = [
-        {"rate": f"{f['rate']:g}/s", "quota": "none" if f["quota"] is None else f"{f['quota']:,}"}
+        {"rate": f"{f['rate']:g}/s", "quota": None if f["quota"] is None else f"{f['quota']:,}"}
         for f in found
     ]
     listing(
@@ -47,6 +56,7 @@ def list_(json: Json = False) -> int:
         optional=("tier", "quota", "quality", "status"),
         timezone=of.timezone,
     )
+    say(_worded(quota_in_force(database)))
     return DONE
 
 
@@ -84,7 +94,7 @@ def add(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None,
 @senders_group.command("set")
 @command
 def set_(phone: Phone, rate: Rate = None, quota: Quota = None, name: Name = None, json: Json = False) -> int:
-    """Change a sender's limits; workers apply them within seconds."""
+    """Change a sender's rate or name, or the account's quota; workers apply it within seconds."""
     return _change(phone, rate, quota, name, json, new=False)
 
 
@@ -92,14 +102,15 @@ def _change(
     phone: str, rate: str | None, quota: str | None, name: str | None, json: bool, *, new: bool
 ) -> int:
     from bulksend.messaging import parse_recipient
-    from bulksend.messaging.units import counted, parse_rate
+    from bulksend.messaging.units import parse_rate
     from bulksend.operations.json_shape import to_json
-    from bulksend.operations.senders import change_sender, parse_quota
+    from bulksend.operations.senders import change_sender, parse_quota, quota_in_force
     from ops.cli.output import print_json, say
 
     of = settings()
+    database = ledger(of)
     sender = change_sender(
-        ledger(of),
+        database,
         parse_recipient(phone, default_region=of.default_region, field="PHONE"),
         actor=actor(),
         register_at=of.default_rate if new else None,
@@ -111,9 +122,16 @@ def _change(
     if json:
         print_json(to_json(sender))
     else:
-        limit = "no quota" if sender.quota is None else f"{counted(sender.quota, 'recipient')} in 24 h"
-        say(f"{sender.phone}: {sender.rate:g}/s, {limit}")
+        say(f"{sender.phone}: {sender.rate:g}/s; {_worded(quota_in_force(database))}")
     return DONE
+
+
+def _worded(quota: AccountQuota) -> str:
+    from bulksend.messaging.units import counted
+
+    if quota.limit is None:
+        return "the account has no quota: none is set, and no tier with a limit is known"
+    return f"the account's quota is {counted(quota.limit, 'recipient')} in 24 h ({quota.source})"
 
 
 @senders_group.command("pause")

@@ -19,7 +19,7 @@ DEFAULT = 1 * MB
 LARGER: Mapping[str, int] = {"/v1/messages": 8 * MB}
 #: Routes that check the size themselves: of every body, or of a form with a file.
 UPLOADS = frozenset({"/v1/campaigns", "/v1/campaigns/{id}/clone", "/v1/plans"})
-FORMS = frozenset({"/v1/suppressions/import"})
+FORMS = frozenset({"/v1/suppressions/import", "/v1/media"})
 _READ = frozenset({b"content-encoding", b"content-length", b"content-type", b"transfer-encoding"})
 #: Each further part of a body of this many bytes, and the last one, must come within this many seconds of waiting.
 PART_BYTES, PART_S = 32 * 1024, 30.0

@@ -18,8 +18,10 @@ from bulksend.ledger import campaigns, uploads
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.ledger.uploads import Upload, UploadState
-from bulksend.messaging import Kind
+from bulksend.messaging import Kind, MessageType
 from bulksend.messaging.argument_naming import ArgumentNaming, as_json_field
+from bulksend.messaging.units import parse_choice
+from bulksend.operations.media import place_uploaded
 from bulksend.settings import Settings
 from producer.files import FilePlan, plan_file
 from producer.forecast import LedgerState, read_state
@@ -59,6 +61,8 @@ class CampaignOptions:
     exclude: Sequence[str] = ()
     only: Sequence[str] = ()
     require_consent: bool = False
+    media: str | None = None
+    """The id of an uploaded file for the content; None once it is in it."""
     timezone: str | None = None
     local_time: str | None = None
     region: str | None = None
@@ -186,6 +190,15 @@ class Uploads:
             timezone=of.timezone if options.timezone is None else options.timezone,
             default_cap=of.cap,
         )
+        if options.media is not None:
+            content = place_uploaded(
+                self.database,
+                options.media,
+                type=parse_choice(MessageType, options.type, field="type"),
+                content=options.content,
+                field="media",
+            )
+            options = replace(options, content=content.decode(), media=None)
         plan = replace(options.plan(file.path, created_by=by.actor), campaign_id=file.id)
         by.check_send(plan.kind, plan.sender)
         self.intake.check_can_store(plan.kind)

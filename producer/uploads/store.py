@@ -21,6 +21,9 @@ from bulksend.ledger.ids import is_id
 _PART = ".part"
 #: A folder without a row in the ledger is deleted when it has not changed for this long.
 ABANDONED_S = 600.0
+_LIMIT = (
+    "the limit BULKSEND_UPLOAD_MAX_MB; raise it, or post the rows as several files into one campaign (`into`)"
+)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: Characters of a file's name that are kept.
 _UNSAFE = re.compile(r"[^\w .()+,=-]", re.UNICODE)
@@ -37,11 +40,15 @@ class StoredFile:
 
 
 class UploadStore:
-    """The folder, mode 0700; its files have mode 0600. ``max_bytes`` is the limit of one file."""
+    """The folder, mode 0700; its files have mode 0600.
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+    ``max_bytes`` is the limit of one file, and ``limit`` explains it.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int, limit: str = _LIMIT) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
+        self._limit = limit
 
     def begin(self, id: str, name: str) -> Incoming:
         """Open a file that arrives. Raises DiskFull, and Unfit when the folder cannot be written."""
@@ -118,10 +125,7 @@ class UploadStore:
 
     def too_large(self) -> TooLarge:
         """The error for a file above the limit."""
-        return TooLarge(
-            f"the file is larger than {self.max_bytes // 2**20:,} MB, the limit BULKSEND_UPLOAD_MAX_MB; raise it, or "
-            "post the rows as several files into one campaign (`into`)"
-        )
+        return TooLarge(f"the file is larger than {self.max_bytes // 2**20:,} MB, {self._limit}")
 
 
 class Incoming:

@@ -186,13 +186,6 @@ class Site:
         assert report.holds, [f for f in report.findings if f.broken]
 
 
-@pytest.fixture(scope="session")
-def shell() -> Iterator[Shell]:
-    """Runs commands, each a process of its own that begins with everything imported."""
-    with Shell() as shell:
-        yield shell
-
-
 @pytest.fixture
 def cli(tmp_path: Path, shell: Shell) -> Cli:
     """Runs ``bulksend …`` in a folder of its own, on a SQLite ledger there and without Redis."""

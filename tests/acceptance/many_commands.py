@@ -30,10 +30,11 @@ from ops.cli.main import app
 from ops.cli.main import main as bulksend
 from ops.stack import ROOT
 
-OURS = ("bulksend", "ops", "producer")
+OURS = ("bulksend", "ops", "producer", "worker")
 #: What they import once they run.
 OTHERS = (
     *("alembic.command", "alembic.script", "alembic.runtime.environment", "alembic.runtime.migration"),
+    *("celery.bin.celery", "celery.bin.worker", "celery.apps.worker", "celery.concurrency.thread"),
     *("rich.console", "rich.table", "rich.progress", "openpyxl"),
     *("sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite"),
 )

@@ -22,14 +22,17 @@ KEPT = "caf\ufffd"
 SENDER = "8615000579987"
 
 
+ROOT_COMMAND: Any = typer.main.get_command(app)
+
+
 def leaf(words: tuple[str, ...]) -> Any:
-    command: Any = typer.main.get_command(app)
+    command = ROOT_COMMAND
     for word in words:
         command = command.commands[word]
     return command
 
 
-def texts() -> list[tuple[tuple[str, ...], str]]:
+def _texts() -> list[tuple[tuple[str, ...], str]]:
     """Every argument and option of every command that is text, neither a path nor a number nor a flag."""
     return [
         (words, param.name)
@@ -37,6 +40,9 @@ def texts() -> list[tuple[tuple[str, ...], str]]:
         for param in leaf(words).params
         if hasattr(param, "type_descriptor") and param.type_descriptor.annotation in (str, list[str])
     ]
+
+
+TEXTS = _texts()
 
 
 def line(words: tuple[str, ...], name: str) -> list[str]:
@@ -50,7 +56,7 @@ def line(words: tuple[str, ...], name: str) -> list[str]:
     return made
 
 
-@pytest.mark.parametrize(("words", "name"), texts(), ids=lambda v: " ".join(v) if isinstance(v, tuple) else v)
+@pytest.mark.parametrize(("words", "name"), TEXTS, ids=lambda v: " ".join(v) if isinstance(v, tuple) else v)
 def test_no_argument_of_any_command_ends_in_a_traceback(cli: Cli, words: tuple[str, ...], name: str) -> None:
     done = cli(*line(words, name))
     assert "Traceback" not in done.stderr
@@ -123,7 +129,7 @@ def test_real_bytes_of_a_real_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("blank", ["", "  \t"])
 @pytest.mark.parametrize(
     ("words", "name"),
-    [each for each in texts() if each[1] in ("why", "reason")],
+    [each for each in TEXTS if each[1] in ("why", "reason")],
     ids=lambda v: " ".join(v) if isinstance(v, tuple) else v,
 )
 def test_a_blank_reason_is_refused_by_every_command(

@@ -75,6 +75,7 @@ SEND = "send p.csv --sender 8615000579987 --type text --content c.json --kind ma
         ("webhooks replay nothing --since soon", "--since"),
         ("templates preview sale --row x", "--row"),
         ("media upload p.csv --sender 12", "--sender"),
+        (f"{SEND} --media none", "--media"),
         ("users add ann --role boss", "--role"),
         ("tokens add --name console --ips everywhere", "--ips"),
         ("keys add --name shop --role sender --kinds otp,spam", "--kinds"),

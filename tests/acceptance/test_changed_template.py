@@ -11,7 +11,13 @@ import pytest
 
 from tests.acceptance.test_crashes import people
 
-TEMPLATE = {"name": "spring_sale", "language": "en", "body_parameters": 1, "variable_names": ["first name"]}
+TEMPLATE = {
+    "name": "spring_sale",
+    "language": "en",
+    "header": "IMAGE",
+    "body_parameters": 1,
+    "variable_names": ["first name"],
+}
 #: A reply that came after the pause may be of a POST that had begun before it.
 UNDER_WAY_S = 1.0
 
@@ -29,16 +35,24 @@ def test_a_template_that_does_not_fit_or_is_paused_stops_its_campaign(make_site:
     file.write_text("to,name\n" + "".join(f"{number},Ada\n" for number in people(400)))
     right.write_text(content("name"))
     wrong.write_text(content("name", "name"))
-    with make_site(workers=1, vendor={"templates": [TEMPLATE]}) as site:
+    picture = tmp_path / "spring.jpg"
+    picture.write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    # The vendor takes only the ids of files that it has.
+    with make_site(workers=1, vendor={"templates": [TEMPLATE], "media": "uploaded"}) as site:
 
         def send(content_file: Path, code: int = 0) -> str:
             words = ("--sender", site.sender, "--type", "template", "--kind", "marketing", "--rate", "20/s")
-            return str(site.run("send", str(file), *words, "--content", str(content_file), code=code))
+            with_picture = ("--media", str(picture))
+            return str(
+                site.run("send", str(file), *words, *with_picture, "--content", str(content_file), code=code)
+            )
 
         said = send(wrong, code=2)
         assert "has 1 variable (first name) in its body, and the content gives 2: give exactly 1" in said
         assert site.messages() == []
         assert site.vendor() == []
+        # Nothing was uploaded for a content that is refused.
+        assert site.run("media", "list", "--json") == ""
 
         send(right)
         ((blast, _),) = _campaigns(site).items()

@@ -181,6 +181,8 @@ def test_people_and_senders(cli: Cli, tmp_path: Path) -> None:
         cli("senders", "set", SENDER, "--rate", "40/s", "--quota", "2000", "--name", "shop", "--json")
     )
     assert (sender["phone"], sender["rate"], sender["quota"], sender["name"]) == (SENDER, 40.0, 2000, "shop")
+    limits = one(cli("account", "show", "--json"))["limits"]
+    assert (limits["quota"], limits["quota_source"]) == (2000, f"set at sender {SENDER}")
     assert one(cli("senders", "set", SENDER, "--quota", "none", "--json"))["quota"] is None
     assert one(cli("senders", "pause", SENDER, "--why", "spam", "--json"))["changed"] is True
     assert lines(cli("senders", "list", "--json"))[0]["pause_why"] == "spam"

@@ -17,14 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from bulksend.broker import batches, make_app, publish
 from bulksend.messaging import Kind
 from tests.faults.proxy import Link, Proxies, Way
-
-pytestmark = pytest.mark.alone
 
 
 def people(count: int, area: int = 212) -> list[str]:

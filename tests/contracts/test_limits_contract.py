@@ -58,7 +58,7 @@ class World:
     def warm(self) -> None:
         """Restored, the blackout over, and every pair's burst grown back."""
         self.permits.ask([], lead_ms=0)
-        self.permits.restore(pauses=[], recent={SENDER: [], OTHER_SENDER: []})
+        self.permits.restore(pauses=[], recent=[])
         self.advance(BLACKOUT_MS + 44 * 6000)
 
     def ask(
@@ -493,26 +493,52 @@ def test_a_full_quota_names_the_instant_at_which_the_oldest_recipient_leaves(wor
     assert wait == Wait(Gate.QUOTA, oldest + DAY_MS)
 
 
-def test_marketing_leaves_codes_their_reserve_of_a_quota(world: World) -> None:
-    blast = world.ask(*(world.message(quota=40, rate=10_000) for _ in range(45)))
-    assert len(slots_of(blast)) == 38
-    codes = world.ask(*(world.message(Kind.OTP, quota=40, rate=10_000) for _ in range(5)))
-    assert [type(a) for a in codes] == [Permit, Permit, Wait, Wait, Wait]
-
-
 def test_a_quota_of_nothing_waits_without_an_end(world: World) -> None:
     assert world.ask(world.message(quota=0)) == (Wait(Gate.QUOTA, None),)
 
 
-def test_a_sender_whose_quota_is_new_waits_until_the_ledger_has_told_whom_it_wrote_to(world: World) -> None:
+def test_a_quota_is_that_of_all_senders_and_counts_a_person_once(world: World) -> None:
+    def to(sender: str, *recipients: str) -> list[Ask]:
+        return [world.message(Kind.UTILITY, sender=sender, to=r, quota=3) for r in recipients]
+
+    one, two, three, four = (f"44770090010{n}" for n in range(4))
+    # In one call: the second sender's first message is to a person that the first has just got a permit for.
+    assert gates_of(world.ask(*to(SENDER, one, two), *to(OTHER_SENDER, one))) == []
+    world.advance(1000)
+    assert gates_of(world.ask(*to(OTHER_SENDER, two, three))) == []
+    world.advance(1000)
+    assert gates_of(world.ask(*to(SENDER, four), *to(OTHER_SENDER, four))) == [Gate.QUOTA, Gate.QUOTA]
+    assert gates_of(world.ask(*to(SENDER, three), *to(OTHER_SENDER, one))) == []
+
+
+def test_the_pair_rate_is_each_senders_own_although_they_share_a_quota(make: Make) -> None:
+    world = make(LimitRules(pair_burst=1))
+    world.warm()
+    both = [world.message(Kind.OTP, sender=s, to="447700900100", quota=1) for s in (SENDER, OTHER_SENDER)]
+    assert len(slots_of(world.ask(*both))) == 2
+    assert gates_of(world.ask(*both)) == [Gate.PAIR_RATE, Gate.PAIR_RATE]
+
+
+def test_marketing_of_all_senders_leaves_the_codes_of_each_the_reserve_of_a_quota(world: World) -> None:
+    blast = world.ask(*(world.message(quota=40, rate=10_000) for _ in range(45)))
+    assert len(slots_of(blast)) == 38
+    more = world.ask(world.message(sender=OTHER_SENDER, quota=40))
+    assert gates_of(more) == [Gate.QUOTA]
+    codes = world.ask(
+        *(world.message(Kind.OTP, sender=OTHER_SENDER, quota=40, rate=10_000) for _ in range(5))
+    )
+    assert [type(a) for a in codes] == [Permit, Permit, Wait, Wait, Wait]
+
+
+def test_a_quota_that_is_new_waits_until_the_ledger_has_told_whom_the_account_wrote_to(world: World) -> None:
     new = "447700900077"
     world.ask(world.message(sender=new, to="447700900100"))
-    grant = world.permits.ask([world.message(sender=new, quota=1)], lead_ms=0)
+    grant = world.permits.ask([world.message(quota=1)], lead_ms=0)
     assert gates_of(grant.answers) == [Gate.COLD]
     assert grant.needs_restore
-    world.permits.restore(pauses=[], recent={new: [("447700900100", world.now)]})
+    world.permits.restore(pauses=[], recent=[("447700900100", world.now)])
     world.advance(300)
-    assert gates_of(world.ask(world.message(sender=new, quota=1))) == [Gate.QUOTA]
+    assert gates_of(world.ask(world.message(quota=1))) == [Gate.QUOTA]
     assert gates_of(world.ask(world.message(sender=new, quota=1, to="447700900100"))) == []
 
 
@@ -730,7 +756,7 @@ def test_a_limiter_without_memory_gives_nothing_until_old_slots_have_run_out_and
     assert grant.needs_restore
     cold.advance(BLACKOUT_MS + 1)
     assert gates_of(cold.ask(cold.message())) == [Gate.COLD]
-    cold.permits.restore(pauses=[], recent={})
+    cold.permits.restore(pauses=[], recent=None)
     grant = cold.permits.ask([cold.message()], lead_ms=0)
     assert len(slots_of(grant.answers)) == 1
     assert not grant.needs_restore
@@ -747,7 +773,7 @@ def test_no_second_holds_slots_from_before_and_after_a_wipe(
     old = slots_of(world.ask(*(world.message(kind) for _ in range(120)), lead_ms=lead_ms))
     world.wipe()
     world.permits.ask([], lead_ms=0)
-    world.permits.restore(pauses=[], recent={})
+    world.permits.restore(pauses=[], recent=None)
     new: list[float] = []
     while not new:
         world.advance(50)
@@ -758,7 +784,7 @@ def test_no_second_holds_slots_from_before_and_after_a_wipe(
 
 def test_after_a_loss_of_memory_every_pairs_burst_counts_as_spent_and_grows_back(cold: World) -> None:
     cold.permits.ask([], lead_ms=0)
-    cold.permits.restore(pauses=[], recent={})
+    cold.permits.restore(pauses=[], recent=None)
     cold.advance(BLACKOUT_MS + 1)
     pair = [cold.message(Kind.OTP, to="447700900100") for _ in range(3)]
     answers = cold.ask(*pair)
@@ -777,21 +803,24 @@ def test_restoring_brings_back_pauses_and_recipients_any_number_of_times(world: 
     for _ in range(2):
         world.permits.restore(
             pauses=[(Scope.CAMPAIGN, "paused"), (Scope.SENDER, OTHER_SENDER)],
-            recent={SENDER: ((r, world.now - 5000) for r in ("447700900100", "447700900101"))},
+            recent=((r, world.now - 5000) for r in ("447700900100", "447700900101")),
         )
     world.advance(BLACKOUT_MS + 1)
     assert gates_of(world.ask(world.message(campaign="paused"))) == [Gate.CAMPAIGN_PAUSED]
     assert gates_of(world.ask(world.message(sender=OTHER_SENDER))) == [Gate.SENDER_PAUSED]
     assert gates_of(world.ask(world.message(quota=2))) == [Gate.QUOTA]
     assert gates_of(world.ask(world.message(quota=2, to="447700900100"))) == []
+    assert gates_of(world.ask(world.message(sender="447700900077", quota=2))) == [Gate.QUOTA]
 
 
-def test_a_sender_with_a_quota_that_was_not_restored_stays_cold_while_others_go(world: World) -> None:
+def test_a_quota_that_was_not_restored_stays_cold_and_needs_a_restore_with_recipients(world: World) -> None:
     world.wipe()
-    world.permits.restore(pauses=[], recent={SENDER: []})
+    world.permits.restore(pauses=[], recent=None)
     world.advance(BLACKOUT_MS + 1)
-    assert gates_of(world.ask(world.message(sender=OTHER_SENDER, quota=5))) == [Gate.COLD]
-    assert gates_of(world.ask(world.message(sender=OTHER_SENDER))) == []
+    grant = world.permits.ask([world.message(quota=5)], lead_ms=0)
+    assert (gates_of(grant.answers), grant.needs_restore) == ([Gate.COLD], True)
+    assert gates_of(world.ask(world.message())) == []
+    world.permits.restore(pauses=[], recent=[])
     assert gates_of(world.ask(world.message(quota=5))) == []
 
 
@@ -799,16 +828,16 @@ def test_a_resume_is_not_undone_by_a_restore_that_read_the_ledger_before_it(worl
     world.wipe()
     world.permits.ask([], lead_ms=0)
     world.permits.resume(Scope.CAMPAIGN, "spring")
-    world.permits.restore(pauses=[(Scope.CAMPAIGN, "spring")], recent={})
+    world.permits.restore(pauses=[(Scope.CAMPAIGN, "spring")], recent=None)
     assert world.permits.paused() == ()
-    world.permits.restore(pauses=[(Scope.CAMPAIGN, "spring")], recent={})
+    world.permits.restore(pauses=[(Scope.CAMPAIGN, "spring")], recent=None)
     assert world.permits.paused() == ()
 
 
 def test_a_pause_given_while_cold_holds_after_the_restore(world: World) -> None:
     world.wipe()
     world.permits.pause(Scope.CAMPAIGN, "spring")
-    world.permits.restore(pauses=[], recent={})
+    world.permits.restore(pauses=[], recent=None)
     world.advance(BLACKOUT_MS + 1)
     assert gates_of(world.ask(world.message())) == [Gate.CAMPAIGN_PAUSED]
 
@@ -819,7 +848,7 @@ def test_a_clock_that_goes_back_begins_anew_instead_of_waiting_for_it(world: Wor
     grant = world.permits.ask([world.message()], lead_ms=0)
     assert grant.answers == (Wait(Gate.COLD, world.now + BLACKOUT_MS),)
     assert grant.needs_restore
-    world.permits.restore(pauses=[], recent={})
+    world.permits.restore(pauses=[], recent=None)
     world.advance(BLACKOUT_MS + 1)
     assert len(slots_of(world.ask(world.message()))) == 1
 
@@ -860,13 +889,13 @@ def test_peek_sees_the_pair_rate_and_the_accounts_rate(make: Make) -> None:
 # -- both counterparts ----------------------------------------------------------------------------------
 
 SENDERS = [
-    (SENDER, None, 25.0),
-    (SENDER, None, 40.0),
+    (SENDER, 6, 25.0),
+    (SENDER, 6, 40.0),
     (OTHER_SENDER, 6, 25.0),
     (OTHER_SENDER, None, 25.0),
-    ("447700900003", None, 25.0),
-    ("447700900004", None, 400.0),
-    ("447700900004", None, 9000.0),
+    ("447700900003", 9, 25.0),
+    ("447700900004", 40, 400.0),
+    ("447700900004", 40, 9000.0),
 ]
 CAMPAIGNS = [("a", None), ("b", 10.0), ("b", 5.0), ("c", 3.5), ("d", 40.0)]
 
@@ -924,7 +953,7 @@ def play(world: World, story: Sequence[tuple[object, ...]]) -> list[object]:
                 world.wipe()
                 permits.ask([], lead_ms=0)
             case "restore", []:
-                permits.restore(pauses=[(Scope.CAMPAIGN, "c")], recent={OTHER_SENDER: []})
+                permits.restore(pauses=[(Scope.CAMPAIGN, "c")], recent=[])
                 seen.append(len(permits.paused()))
             case "peek", [group]:
                 seen.append(

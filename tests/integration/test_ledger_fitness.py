@@ -11,7 +11,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -28,25 +28,31 @@ from bulksend.settings import Settings
 from producer import InvalidInput as ExportedInvalidInput
 from producer import LedgerUnreachable as ExportedUnreachable
 from producer import Producer
+from tests.acceptance.many_commands import Shell
 from tests.pooler import TransactionPooler
 
 ROOT = Path(__file__).resolve().parents[2]
-BULKSEND = (sys.executable, "-m", "ops.cli.main")
 CELERY = (sys.executable, "-m", "celery", "-A", "worker", "worker")
 
 
-def run(words: tuple[str, ...], *more: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("BULKSEND_", "USPEEDO_", "PG"))}
-    secrets = {"USPEEDO_ACCESSKEY_ID": "id", "USPEEDO_ACCESSKEY_SECRET": "hush"}
-    return subprocess.run(
-        [*words, *more],
-        cwd=folder,
-        env=kept | secrets | {"PYTHONPATH": str(ROOT), "REDIS_URL": "redis://127.0.0.1:1/0"} | environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(shell: Shell) -> Run:
+    """Runs ``bulksend …`` in a folder; Celery's own command is a process from its beginning."""
+
+    def run(*words: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+        environ = {n: v for n, v in os.environ.items() if not n.startswith(("BULKSEND_", "USPEEDO_", "PG"))}
+        environ |= {"USPEEDO_ACCESSKEY_ID": "id", "USPEEDO_ACCESSKEY_SECRET": "hush"}
+        environ |= {"PYTHONPATH": str(ROOT), "REDIS_URL": "redis://127.0.0.1:1/0"} | changes
+        if words[:1] != CELERY[:1]:
+            return shell.run(words, environ, folder)
+        return subprocess.run(
+            words, cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    return run
 
 
 @pytest.fixture
@@ -65,7 +71,7 @@ def at_port(url: str, port: int, **changed: str) -> str:
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
 def test_a_database_of_another_encoding_is_refused_everywhere(
-    admin: psycopg.Connection, postgres_server_url: str, tmp_path: Path, encoding: str
+    admin: psycopg.Connection, postgres_server_url: str, tmp_path: Path, encoding: str, run: Run
 ) -> None:
     name = f"bulksend_{encoding.lower()}"
     admin.execute(
@@ -74,11 +80,11 @@ def test_a_database_of_another_encoding_is_refused_everywhere(
     url = make_url(postgres_server_url).set(database=name).render_as_string(hide_password=False)
     try:
         for command in (["migrate"], ["campaigns", "list"], ["worker"], ["relay"]):
-            done = run(BULKSEND, *command, folder=tmp_path, DATABASE_URL=url)
+            done = run(*command, folder=tmp_path, DATABASE_URL=url)
             assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-2000:]
             assert f"is in {encoding}" in done.stderr
             assert "ENCODING UTF8" in done.stderr
-        doctor = run(BULKSEND, "doctor", "--json", folder=tmp_path, DATABASE_URL=url)
+        doctor = run("doctor", "--json", folder=tmp_path, DATABASE_URL=url)
         found = json.loads(doctor.stdout)["findings"][0]
         assert (found["about"], found["well"], encoding in found["found"]) == ("ledger", False, True)
     finally:
@@ -90,13 +96,13 @@ def test_a_database_of_another_encoding_is_refused_everywhere(
 
 @pytest.mark.parametrize("ignores_options", [False, True], ids=["refuses options", "ignores options"])
 def test_a_pooler_in_transaction_mode_is_refused_with_the_setting_that_makes_it_work(
-    postgres_ledger_url: str, tmp_path: Path, ignores_options: bool
+    postgres_ledger_url: str, tmp_path: Path, ignores_options: bool, run: Run
 ) -> None:
     pooler = TransactionPooler(make_url(postgres_ledger_url).port or 0, ignores_options=ignores_options)
     url = at_port(postgres_ledger_url, pooler.port)
     try:
-        for words in ((*BULKSEND, "migrate"), (*BULKSEND, "worker"), (*BULKSEND, "relay")):
-            done = run(words, folder=tmp_path, DATABASE_URL=url)
+        for command in ("migrate", "worker", "relay"):
+            done = run(command, folder=tmp_path, DATABASE_URL=url)
             assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-2000:]
             assert "BULKSEND_POOLER=transaction" in done.stderr
     finally:
@@ -120,13 +126,15 @@ def test_prepared_statements_that_get_lost_are_found_by_trying(
         pooler.close()
 
 
-def test_with_the_setting_everything_works_through_a_pooler(postgres_url: str, tmp_path: Path) -> None:
+def test_with_the_setting_everything_works_through_a_pooler(
+    postgres_url: str, tmp_path: Path, run: Run
+) -> None:
     pooler = TransactionPooler(make_url(postgres_url).port or 0)
     url = at_port(postgres_url, pooler.port)
     database = Database(url, pooled=True, by_key=True)
     try:
         pooled = {"DATABASE_URL": url, "BULKSEND_POOLER": "transaction"}
-        assert run(BULKSEND, "migrate", folder=tmp_path, **pooled).returncode == 0
+        assert run("migrate", folder=tmp_path, **pooled).returncode == 0
         check_ledger_works(database)
         for _ in range(20):
             with database.write() as tx:
@@ -169,9 +177,9 @@ def weak(admin: psycopg.Connection, postgres_ledger_url: str) -> Iterator[str]:
     admin.execute("DROP ROLE bulksend_weak")
 
 
-def test_missing_rights_in_the_tables_are_named(weak: str, tmp_path: Path) -> None:
+def test_missing_rights_in_the_tables_are_named(weak: str, tmp_path: Path, run: Run) -> None:
     for command in ("worker", "relay"):
-        done = run(BULKSEND, command, folder=tmp_path, DATABASE_URL=weak)
+        done = run(command, folder=tmp_path, DATABASE_URL=weak)
         assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-2000:]
         assert "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public" in done.stderr
 
@@ -189,17 +197,17 @@ def test_a_user_that_may_read_but_not_write_is_found_by_trying(weak: str, postgr
 
 
 def test_a_schema_without_create_names_the_grant(
-    admin: psycopg.Connection, weak: str, postgres_url: str, tmp_path: Path
+    admin: psycopg.Connection, weak: str, postgres_url: str, tmp_path: Path, run: Run
 ) -> None:
     url = make_url(weak).set(database=make_url(postgres_url).database).render_as_string(hide_password=False)
-    done = run(BULKSEND, "migrate", folder=tmp_path, DATABASE_URL=url)
+    done = run("migrate", folder=tmp_path, DATABASE_URL=url)
     assert done.returncode == 2, done.stderr
     assert "GRANT CREATE, USAGE ON SCHEMA public" in done.stderr
 
 
-def test_a_database_that_is_not_there_names_createdb(postgres_url: str, tmp_path: Path) -> None:
+def test_a_database_that_is_not_there_names_createdb(postgres_url: str, tmp_path: Path, run: Run) -> None:
     url = make_url(postgres_url).set(database="nowhere").render_as_string(hide_password=False)
-    done = run(BULKSEND, "migrate", folder=tmp_path, DATABASE_URL=url)
+    done = run("migrate", folder=tmp_path, DATABASE_URL=url)
     assert (done.returncode, "createdb" in done.stderr) == (2, True), done.stderr
 
 
@@ -237,16 +245,16 @@ def test_a_bare_special_character_in_a_password_is_explained_and_never_shown(url
 
 
 @pytest.mark.parametrize("inside", ["missing/ledger.db", "."], ids=["no folder", "a folder"])
-def test_a_sqlite_file_that_cannot_be_made_is_explained(tmp_path: Path, inside: str) -> None:
-    done = run(BULKSEND, "campaigns", "list", folder=tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/{inside}")
+def test_a_sqlite_file_that_cannot_be_made_is_explained(tmp_path: Path, inside: str, run: Run) -> None:
+    done = run("campaigns", "list", folder=tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/{inside}")
     assert done.returncode == 2, done.stderr
     assert "docker" not in done.stderr
     assert ("is not there" if "missing" in inside else "is a folder") in done.stderr
 
 
-def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path, run: Run) -> None:
     (tmp_path / "x.db").write_text("not a database at all " * 100)
-    done = run(BULKSEND, "campaigns", "list", folder=tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/x.db")
+    done = run("campaigns", "list", folder=tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/x.db")
     assert (done.returncode, "no SQLite database" in done.stderr) == (2, True), done.stderr
 
 
@@ -268,7 +276,7 @@ def test_a_program_may_start_beside_the_newer_one_that_says_so(ledger: Database)
 
 
 def test_a_ledger_newer_than_the_program_is_left_alone_in_one_sentence(
-    ledger: Database, ledger_url: str, tmp_path: Path
+    ledger: Database, ledger_url: str, tmp_path: Path, run: Run
 ) -> None:
     become_newer(ledger, compatible_with="9998")
     with pytest.raises(SchemaNewer, match="newer than this program"):
@@ -276,15 +284,15 @@ def test_a_ledger_newer_than_the_program_is_left_alone_in_one_sentence(
     with pytest.raises(SchemaNewer):
         migrate(ledger)
     for command in (["migrate"], ["campaigns", "list"], ["worker"]):
-        done = run(BULKSEND, *command, folder=tmp_path, DATABASE_URL=ledger_url)
+        done = run(*command, folder=tmp_path, DATABASE_URL=ledger_url)
         assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-1500:]
         assert "update bulksend" in done.stderr
 
 
 def test_celerys_own_command_says_what_is_wrong_with_the_ledger_and_ends(
-    database_url: str, tmp_path: Path, valkey_url: str
+    database_url: str, tmp_path: Path, valkey_url: str, run: Run
 ) -> None:
-    done = run(CELERY, folder=tmp_path, DATABASE_URL=database_url, REDIS_URL=valkey_url)
+    done = run(*CELERY, folder=tmp_path, DATABASE_URL=database_url, REDIS_URL=valkey_url)
     assert done.returncode != 0
     assert "has no tables yet" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -346,12 +354,11 @@ def test_an_earlier_programs_ledger_is_closed_to_others_when_it_is_opened(
     assert set(modes.values()) == {after}, modes
 
 
-def test_what_a_command_writes_is_its_users_alone(tmp_path: Path) -> None:
+def test_what_a_command_writes_is_its_users_alone(tmp_path: Path, run: Run) -> None:
     (tmp_path / "c.json").write_text('{"body": "hello"}')
     (tmp_path / "p.csv").write_text("to\n447700900123\n")
     here = f"sqlite:///{tmp_path}/ledger.db"
     sent = run(
-        BULKSEND,
         *("send", "p.csv", "--sender", "8615000579987", "--type", "text", "--content", "c.json"),
         *("--kind", "marketing", "--name", "s"),
         folder=tmp_path,
@@ -359,5 +366,5 @@ def test_what_a_command_writes_is_its_users_alone(tmp_path: Path) -> None:
         REDIS_URL="",
     )
     assert sent.returncode == 0, sent.stderr
-    assert run(BULKSEND, "export", "s", "-o", "out.csv", folder=tmp_path, DATABASE_URL=here).returncode == 0
+    assert run("export", "s", "-o", "out.csv", folder=tmp_path, DATABASE_URL=here).returncode == 0
     assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == 0o600

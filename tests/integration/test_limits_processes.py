@@ -52,8 +52,6 @@ while now < until:
 print(json.dumps(slots))
 """
 
-pytestmark = pytest.mark.alone
-
 
 def fullest(slots: list[float], span_ms: float = 1012.0) -> int:
     ordered = sorted(slots)
@@ -66,9 +64,14 @@ def fullest(slots: list[float], span_ms: float = 1012.0) -> int:
 
 
 def message(
-    kind: Kind = Kind.OTP, *, rate: float = 80.0, quota: int | None = None, to: str | None = None
+    kind: Kind = Kind.OTP,
+    *,
+    rate: float = 80.0,
+    quota: int | None = None,
+    to: str | None = None,
+    sender: str = SENDER,
 ) -> Ask:
-    return Ask(kind, SENDER, "spring", to or uuid.uuid4().hex, SenderLimits(rate, quota), None)
+    return Ask(kind, sender, "spring", to or uuid.uuid4().hex, SenderLimits(rate, quota), None)
 
 
 def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -89,7 +92,7 @@ def test_processes_together_make_no_second_fuller_than_the_rate_of_their_sender(
     account = uuid.uuid4().hex
     permits = RedisPermits(valkey, hash_key=KEY, account=account)
     permits.ask([], lead_ms=0)
-    permits.restore(pauses=[], recent={})
+    permits.restore(pauses=[], recent=None)
     workers = [
         subprocess.Popen(
             [
@@ -134,7 +137,7 @@ def test_a_redis_that_was_restarted_with_its_file_begins_cold_for_all_workers_at
     client = redis.Redis.from_url(server.url)
     one, other = (RedisPermits(client, hash_key=KEY, account="1") for name in ("one", "other"))
     before = one.ask([], lead_ms=0).epoch
-    one.restore(pauses=[], recent={})
+    one.restore(pauses=[], recent=None)
     until(lambda: bool(permitted(one.ask([message()], lead_ms=0))))
     old = permitted(one.ask([message() for _ in range(60)], lead_ms=0))
     server.kill()
@@ -145,7 +148,7 @@ def test_a_redis_that_was_restarted_with_its_file_begins_cold_for_all_workers_at
     assert [gate_of(grant) for grant in grants] == [Gate.COLD, Gate.COLD]
     assert grants[0].epoch == grants[1].epoch != before
     assert all(grant.needs_restore for grant in grants)
-    one.restore(pauses=[], recent={})
+    one.restore(pauses=[], recent=None)
     new: list[float] = []
     until(lambda: bool(new.extend(permitted(one.ask([message()], lead_ms=0))) or new))
     assert min(new) - max(old) > 1012
@@ -160,9 +163,7 @@ def test_no_number_rests_in_redis_and_what_is_kept_for_recipients_goes_by_itself
     recipients = [f"4477009001{n:02}" for n in range(40)]
     permits = RedisPermits(valkey, hash_key=KEY, account="900800700")
     permits.ask([], lead_ms=0)
-    permits.restore(
-        pauses=[(Scope.SENDER, "447700900002")], recent={SENDER: [(recipients[0], time.time() * 1000)]}
-    )
+    permits.restore(pauses=[(Scope.SENDER, "447700900002")], recent=[(recipients[0], time.time() * 1000)])
     permits.pause(Scope.ACCOUNT, "900800700")
     permits.resume(Scope.ACCOUNT, "900800700")
     permits.report(slow=[(Scope.SENDER, SENDER), (Scope.ACCOUNT, "900800700")])
@@ -193,17 +194,18 @@ def test_a_redis_that_forgot_is_told_by_each_worker_whom_it_has_just_been_permit
 ) -> None:
     permits = RedisPermits(valkey, hash_key=KEY, account="1")
     permits.ask([], lead_ms=0)
-    permits.restore(pauses=[], recent={SENDER: []})
+    permits.restore(pauses=[], recent=[])
     asked = message(quota=1, to="447700900100")
     until(lambda: bool(permitted(permits.ask([asked], lead_ms=0))))
     valkey.flushall()
     permits.ask([], lead_ms=0)
     # The ledger was read before the attempt was opened: it knows of nobody.
-    permits.restore(pauses=[], recent={SENDER: []})
-    gates = [gate_of(permits.ask([message(quota=1)], lead_ms=0))]
+    permits.restore(pauses=[], recent=[])
+    other = "447700900002"  # another sender's message has the same quota
+    gates = [gate_of(permits.ask([message(quota=1, sender=other)], lead_ms=0))]
     deadline = time.monotonic() + 60
     while gates[-1] is Gate.COLD and time.monotonic() < deadline:
-        gates.append(gate_of(permits.ask([message(quota=1)], lead_ms=0)))
+        gates.append(gate_of(permits.ask([message(quota=1, sender=other)], lead_ms=0)))
     assert gates[-1] is Gate.QUOTA
 
 
@@ -211,5 +213,5 @@ def test_restoring_takes_any_number_of_recipients(valkey: redis.Redis) -> None:
     permits = RedisPermits(valkey, hash_key=KEY, account="1")
     permits.ask([], lead_ms=0)
     now_ms = time.time() * 1000
-    permits.restore(pauses=[], recent={SENDER: ((f"1202{n:07}", now_ms) for n in range(12_345))})
-    assert valkey.zcard(f"{permits.hashes.prefix}quota:{permits.hashes.sender(SENDER)}") == 12_345
+    permits.restore(pauses=[], recent=((f"1202{n:07}", now_ms) for n in range(12_345)))
+    assert permits.recipients_counted(now_ms) == 12_345

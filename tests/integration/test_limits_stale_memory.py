@@ -94,7 +94,7 @@ def gates_of(grant: Grant) -> set[Gate]:
 def warm(permits: RedisPermits) -> None:
     """Until it may give."""
     permits.ask([], lead_ms=0)
-    permits.restore(pauses=[], recent={SENDER: []})
+    permits.restore(pauses=[], recent=[])
     until(lambda: not permits.peek(message(quota=1)))
 
 
@@ -108,7 +108,7 @@ def begins_cold_and_far_from(old: list[float], who: RedisPermits) -> None:
     first = who.ask([message()], lead_ms=0)
     assert gates_of(first) == {Gate.COLD}
     assert first.needs_restore
-    who.restore(pauses=[], recent={SENDER: []})
+    who.restore(pauses=[], recent=[])
     new: list[float] = []
     until(lambda: new.extend(slots_of(who.ask([message()], lead_ms=0))) or new)
     assert min(new) - max(old) > 1012
@@ -189,9 +189,7 @@ def test_a_pause_and_a_quota_that_a_stale_memory_forgot_hold_again_once_the_ledg
     one.pause(Scope.CAMPAIGN, "autumn")
     late = replica.worker("late")
     assert gates_of(late.ask([message(quota=1)], lead_ms=0)) == {Gate.COLD}
-    late.restore(
-        pauses=[(Scope.CAMPAIGN, "autumn")], recent={SENDER: [(sent_to.recipient, time.time() * 1000)]}
-    )
+    late.restore(pauses=[(Scope.CAMPAIGN, "autumn")], recent=[(sent_to.recipient, time.time() * 1000)])
     assert [(flag.scope, flag.id) for flag in late.paused()] == [(Scope.CAMPAIGN, "autumn")]
     until(lambda: Gate.COLD not in gates_of(late.ask([message(quota=1)], lead_ms=0)))
     assert gates_of(late.ask([message(quota=1)], lead_ms=0)) == {Gate.QUOTA}

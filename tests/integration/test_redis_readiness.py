@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from bulksend.errors import InvalidInput
 from bulksend.redis_client import open_redis
 from bulksend.settings import Settings
 from ops.local.valkey import EmbeddedValkey, free_port
+from tests.acceptance.many_commands import Shell
 
 ROOT = Path(__file__).resolve().parents[2]
 SENDER = "8615000579987"
@@ -135,20 +136,35 @@ def ledger_file(tmp_path: Path, sqlite_template: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-def run(*words: str, ledger: Path, url: str) -> subprocess.CompletedProcess[str]:
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(shell: Shell) -> Run:
+    """Runs ``bulksend …`` on a ledger and a Redis; Celery's own command is a process from its beginning."""
+
+    def run(*words: str, ledger: Path, url: str) -> subprocess.CompletedProcess[str]:
+        environ = environ_of(ledger, url)
+        if words[0] == BULKSEND:
+            return shell.run(words[1:], environ, ledger.parent)
+        return subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=ledger.parent,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=SOON_S,
+            check=False,
+        )
+
+    return run
+
+
+def environ_of(ledger: Path, url: str) -> dict[str, str]:
     environ = {n: v for n, v in os.environ.items() if not n.startswith(("BULKSEND_", "USPEEDO_"))}
     environ |= {"DATABASE_URL": f"sqlite:///{ledger}", "REDIS_URL": url, "PYTHONPATH": str(ROOT)}
     environ |= {"USPEEDO_ACCESSKEY_ID": "id", "USPEEDO_ACCESSKEY_SECRET": "hush"}
-    environ |= {"USPEEDO_BASE_URL": "http://127.0.0.1:1/api"}
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ledger.parent,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=SOON_S,
-        check=False,
-    )
+    return environ | {"USPEEDO_BASE_URL": "http://127.0.0.1:1/api"}
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda t: t.name)
@@ -170,7 +186,7 @@ def test_the_check_finds_what_is_wrong_and_names_the_remedy(trial: Trial, urls: 
     ids=lambda v: v.name if isinstance(v, Trial) else v[-1],
 )
 def test_a_worker_and_a_relay_end_with_a_sentence_and_status_2(
-    trial: Trial, urls: dict[str, str], ledger_file: Path, words: tuple[str, ...]
+    trial: Trial, urls: dict[str, str], ledger_file: Path, words: tuple[str, ...], run: Run
 ) -> None:
     done = run(*words, ledger=ledger_file, url=urls[trial.name])
     said = done.stdout + done.stderr
@@ -180,7 +196,9 @@ def test_a_worker_and_a_relay_end_with_a_sentence_and_status_2(
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda t: t.name)
-def test_doctor_names_it_and_the_remedy(trial: Trial, urls: dict[str, str], ledger_file: Path) -> None:
+def test_doctor_names_it_and_the_remedy(
+    trial: Trial, urls: dict[str, str], ledger_file: Path, run: Run
+) -> None:
     done = run(BULKSEND, "doctor", "--json", ledger=ledger_file, url=urls[trial.name])
     found = [f for f in json.loads(done.stdout)["findings"] if not f["well"] and f["about"] == "Redis"]
     assert len(found) == 1, done.stdout + done.stderr
@@ -188,7 +206,7 @@ def test_doctor_names_it_and_the_remedy(trial: Trial, urls: dict[str, str], ledg
     assert trial.remedy in found[0]["remedy"]
 
 
-def test_a_worker_starts_although_redis_is_full(ledger_file: Path, tmp_path: Path) -> None:
+def test_a_worker_starts_although_redis_is_full(ledger_file: Path, tmp_path: Path, run: Run) -> None:
     full = EmbeddedValkey(tmp_path / "full", durable=False)
     try:
         with redis.Redis.from_url(full.start()) as client:
@@ -205,7 +223,7 @@ def test_a_worker_starts_although_redis_is_full(ledger_file: Path, tmp_path: Pat
 
 
 def test_a_server_without_tls_is_distinguished_from_an_unreachable_one(
-    urls: dict[str, str], ledger_file: Path
+    urls: dict[str, str], ledger_file: Path, run: Run
 ) -> None:
     done = run(BULKSEND, "worker", ledger=ledger_file, url=urls["tls"])
     assert (done.returncode, "where it speaks no TLS, write redis://" in done.stderr) == (3, True)
@@ -213,7 +231,7 @@ def test_a_server_without_tls_is_distinguished_from_an_unreachable_one(
 
 @pytest.mark.parametrize("name", ["cluster", "no_scripts", "few_keys", "wrong_password"])
 def test_commands_work_on_the_ledger_and_why_says_that_redis_refuses(
-    name: str, urls: dict[str, str], ledger_file: Path
+    name: str, urls: dict[str, str], ledger_file: Path, run: Run
 ) -> None:
     (ledger_file.parent / "c.json").write_text('{"body": "hello"}')
     (ledger_file.parent / "p.csv").write_text("to\n447700900123\n")
@@ -257,14 +275,14 @@ def test_a_database_that_is_no_number_is_refused_by_the_settings(end: str) -> No
 @pytest.mark.parametrize(
     "words", [(BULKSEND, "worker"), (BULKSEND, "relay"), ("celery", "-A", "worker", "worker")]
 )
-def test_such_a_worker_ends_with_status_2(words: tuple[str, ...], ledger_file: Path) -> None:
+def test_such_a_worker_ends_with_status_2(words: tuple[str, ...], ledger_file: Path, run: Run) -> None:
     done = run(*words, ledger=ledger_file, url="redis://127.0.0.1:6379/cache")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr[-2000:]
     assert "/cache is not a database" in done.stderr
 
 
 def test_a_worker_that_ends_by_an_error_of_its_own_does_not_end_with_0(
-    ledger_file: Path, valkey_url: str
+    ledger_file: Path, valkey_url: str, run: Run
 ) -> None:
     for wrong in (["-P", "processes"], ["-Q", "nowhere"]):
         done = run(BULKSEND, "worker", *wrong, ledger=ledger_file, url=valkey_url)

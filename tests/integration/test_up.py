@@ -25,6 +25,7 @@ from ops.local.ports import free_port, is_free
 from ops.local.valkey import EmbeddedValkey
 from ops.stack import ROOT, Stack, running, sqlite_url
 from simulator import REHEARSAL_ACCESS_KEY_ID
+from tests.acceptance.many_commands import Shell
 
 NAMES = [
     "My%20Repo",
@@ -110,38 +111,26 @@ def test_a_port_that_is_taken_meanwhile_is_given_up(tmp_path: Path) -> None:
     assert is_free(free_port())
 
 
-COMMAND = [sys.executable, "-m", "ops.cli.main"]
-
-
-def ended(words: list[str], folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """A command that was run in a folder."""
-    return subprocess.run(
-        words,
-        cwd=folder,
-        env=plain_environ() | {"PYTHONPATH": str(ROOT)} | environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(shell: Shell, tmp_path: Path) -> None:
     closed = next(place for place in (Path("/sys"), Path("/System")) if place.exists())
-    done = ended([*COMMAND, "up", "--folder", str(closed / "bulksend")], tmp_path)
+    done = shell.run(["up", "--folder", str(closed / "bulksend")], plain_environ(), tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert "run it elsewhere" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["up", "doctor"])
-def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, command: str) -> None:
-    assert commands_in(tmp_path)("migrate").returncode == 0
+def test_a_working_folder_that_is_gone_is_said(shell: Shell, tmp_path: Path, command: str) -> None:
+    assert commands_in(tmp_path, shell)("migrate").returncode == 0
     gone = tmp_path / "gone"
     gone.mkdir()
-    done = ended(
+    done = subprocess.run(
         ["sh", "-c", f'rmdir "{gone}" && exec "$0" -m ops.cli.main {command}', sys.executable],
-        gone,
-        DATABASE_URL=f"sqlite:///{tmp_path}/l.db",
+        cwd=gone,
+        env=plain_environ() | {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/l.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     assert "the working folder no longer exists; run it in another" in done.stderr
@@ -150,13 +139,13 @@ def test_a_working_folder_that_is_gone_is_said(tmp_path: Path, command: str) -> 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def commands_in(folder: Path, **environ: str) -> Run:
+def commands_in(folder: Path, shell: Shell, **environ: str) -> Run:
     """Runs commands in a folder with a ledger, a content and a file of one person."""
-    whole = {"DATABASE_URL": f"sqlite:///{folder}/l.db"} | environ
+    whole = plain_environ() | {"DATABASE_URL": f"sqlite:///{folder}/l.db"} | environ
     (folder / "c.json").write_text('{"body": "hello"}')
     (folder / "p.csv").write_text("to\n447700900123\n")
 
-    return lambda *words: ended([*COMMAND, *words], folder, **whole)
+    return lambda *words: shell.run(words, whole, folder)
 
 
 def wrong_by(run: Run) -> dict[str, str]:
@@ -168,8 +157,8 @@ def wrong_by(run: Run) -> dict[str, str]:
     }
 
 
-def test_what_stops_messages_is_said_by_doctor_show_and_send(tmp_path: Path) -> None:
-    run = commands_in(tmp_path)
+def test_what_stops_messages_is_said_by_doctor_show_and_send(shell: Shell, tmp_path: Path) -> None:
+    run = commands_in(tmp_path, shell)
     sender = "8615000579987"
     assert run("migrate").returncode == 0
     assert run("senders", "add", sender).returncode == 0
@@ -221,12 +210,12 @@ def open_breaker(server: EmbeddedValkey, url: str) -> str:
 
 @pytest.mark.parametrize("breaks", [no_redis, no_relay, full, open_breaker])
 def test_what_stops_messages_at_redis_and_the_vendor_is_in_the_same_list(
-    tmp_path: Path, breaks: Callable[[EmbeddedValkey, str], str]
+    shell: Shell, tmp_path: Path, breaks: Callable[[EmbeddedValkey, str], str]
 ) -> None:
     server = EmbeddedValkey(tmp_path / "valkey", durable=False)
     url = server.start()
     try:
-        run = commands_in(tmp_path, REDIS_URL=url)
+        run = commands_in(tmp_path, shell, REDIS_URL=url)
         assert run("migrate").returncode == 0
         said = breaks(server, url)
         sent = run("send", "p.csv", *CAMPAIGN, "--name", "s")
@@ -239,10 +228,10 @@ def test_what_stops_messages_at_redis_and_the_vendor_is_in_the_same_list(
         server.stop()
 
 
-def test_nothing_that_works_is_said_to_stop_messages(tmp_path: Path) -> None:
+def test_nothing_that_works_is_said_to_stop_messages(shell: Shell, tmp_path: Path) -> None:
     stack = Stack(tmp_path / "stack", environ=plain_environ())
     with running(stack):
-        run = commands_in(tmp_path, **stack.settings_environ)
+        run = commands_in(tmp_path, shell, **stack.settings_environ)
         relay_leads(stack)
         sent = run("send", "p.csv", *CAMPAIGN, "--name", "s", "--wait")
         assert sent.returncode == 0, sent.stderr
@@ -260,9 +249,9 @@ def test_nothing_that_works_is_said_to_stop_messages(tmp_path: Path) -> None:
     ],
 )
 def test_a_rehearsal_says_that_every_template_passes(
-    tmp_path: Path, access_key: str, type: str, noted: bool
+    shell: Shell, tmp_path: Path, access_key: str, type: str, noted: bool
 ) -> None:
-    run = commands_in(tmp_path, USPEEDO_ACCESSKEY_ID=access_key, USPEEDO_ACCESSKEY_SECRET="s")
+    run = commands_in(tmp_path, shell, USPEEDO_ACCESSKEY_ID=access_key, USPEEDO_ACCESSKEY_SECRET="s")
     content: object = {"body": "hello"}
     if type == "template":
         content = {"name": "no_such", "language": {"code": "en", "policy": "deterministic"}}

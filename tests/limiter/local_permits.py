@@ -9,7 +9,7 @@ import copy
 import os
 import threading
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bulksend.limits.ask_groups import Group, group_asks, rates_of
@@ -37,7 +37,6 @@ _PRUNE_PAIRS_ABOVE = 20_000
 @dataclass(slots=True)
 class _Sender:
     line: Timeline = field(default_factory=Timeline)
-    quota_known: bool = False
 
 
 @dataclass(slots=True)
@@ -46,6 +45,7 @@ class _Memory:
 
     epoch_ms: float
     warm: bool = False
+    quota_known: bool = False
     cold_until: float = 0.0
     pair_floor: float = 0.0
     last_ms: float = 0.0
@@ -56,7 +56,8 @@ class _Memory:
     campaigns: dict[str, CampaignWindow] = field(default_factory=dict)
     slow: dict[str, Slowdown] = field(default_factory=dict)
     pairs: dict[str, float] = field(default_factory=dict)
-    recipients: dict[str, dict[str, float]] = field(default_factory=dict)
+    recipients: dict[str, float] = field(default_factory=dict)
+    """Of an account with a quota: when each was written to last, by whichever sender."""
     pauses: dict[str, tuple[float, str] | None] = field(default_factory=dict)
     """By field: since when and why; None for one that was resumed while the memory was cold."""
 
@@ -162,8 +163,8 @@ class LocalPermits:
                 held.append(Wait(Gate.OUTAGE, until))
             turn = self._turn(memory, group, [ask], now, 0.0)
             held += self._rates_that_hold(memory, turn)
-            pair = self.hashes.pair(ask.sender, ask.recipient)
-            by_recipient = (self._quota(memory, turn, pair, now), self._pair(memory, pair, now))
+            recipient, pair = self._recipient_and_pair(ask)
+            by_recipient = (self._quota(memory, turn, recipient, now), self._pair(memory, pair, now))
             held += [wait for wait in by_recipient if wait is not None and not ask.exchange]
             return tuple(held)
 
@@ -211,19 +212,18 @@ class LocalPermits:
             )
 
     def restore(
-        self, *, pauses: Iterable[tuple[Scope, str]], recent: Mapping[str, Iterable[tuple[str, float]]]
+        self, *, pauses: Iterable[tuple[Scope, str]], recent: Iterable[tuple[str, float]] | None
     ) -> None:
         """See Permits."""
         with self._lock:
             now = self._clock_ms()
             memory = self._remember(now)
-            for sender, recipients in recent.items():
-                tag = self.hashes.sender(sender)
-                known = memory.recipients.setdefault(tag, {})
-                for recipient, at_ms in recipients:
-                    pair = self.hashes.pair(sender, recipient)
-                    known[pair] = max(float(at_ms), known.get(pair, 0.0))
-                memory.senders.setdefault(tag, _Sender()).quota_known = True
+            if recent is not None:
+                known = memory.recipients
+                for number, at_ms in recent:
+                    recipient = self.hashes.recipient(number)
+                    known[recipient] = max(float(at_ms), known.get(recipient, 0.0))
+                memory.quota_known = True
             if not memory.warm:
                 for scope, id in pauses:
                     memory.pauses.setdefault(self.hashes.field(scope, id), (now, ""))
@@ -256,7 +256,7 @@ class LocalPermits:
         tag = self.hashes.sender(group.sender)
         sender = memory.senders.setdefault(tag, _Sender())
         if group.limits.quota is None:
-            sender.quota_known = False  # what it sends from here on is not counted
+            memory.quota_known = False  # its messages are not counted
         account = memory.slow.get(f"account:{self.hashes.account_tag}", _FULL).now(now)
         factor = memory.slow.get(f"sender:{tag}", _FULL).now(now) * account
         rates = rates_of(group, self._rules)
@@ -314,8 +314,10 @@ class LocalPermits:
         if isinstance(found, Wait):
             return found, True
         slot, own, shared = stored(found[0]), found[1], found[2]
-        pair = self.hashes.pair(ask.sender, ask.recipient)
-        held = None if ask.exchange else self._quota(memory, turn, pair, now) or self._pair(memory, pair, now)
+        recipient, pair = self._recipient_and_pair(ask)
+        held = None
+        if not ask.exchange:
+            held = self._quota(memory, turn, recipient, now) or self._pair(memory, pair, now)
         if held is not None:
             return held, False
         turn.sender.line.take(slot, own, turn.reach)
@@ -324,15 +326,19 @@ class LocalPermits:
         if turn.window is not None:
             turn.window.take(slot, turn.campaign_rate)
         if not ask.exchange:
-            self._count(memory, ask, pair, slot)
+            self._count(memory, ask, recipient, pair, slot)
         call.given += 1
         is_probe = memory.breaker.gave(now, self._rules.probe_ms)
         return Permit.of_probe(slot) if is_probe else Permit(slot, turn.late_ms), False
 
-    def _count(self, memory: _Memory, ask: Ask, pair: str, slot: float) -> None:
+    def _recipient_and_pair(self, ask: Ask) -> tuple[str, str]:
+        recipient = self.hashes.recipient(ask.recipient)
+        return recipient, self.hashes.sender(ask.sender) + recipient
+
+    def _count(self, memory: _Memory, ask: Ask, recipient: str, pair: str, slot: float) -> None:
         """What is counted by recipient: once a message, however often it exchanges its slot."""
         if ask.sender_limits.quota is not None:
-            memory.recipients.setdefault(self.hashes.sender(ask.sender), {})[pair] = slot
+            memory.recipients[recipient] = slot
         floor = max(memory.pairs.get(pair, 0.0), memory.pair_floor, slot)
         memory.pairs[pair] = floor + self._rules.pair_interval_ms
 
@@ -353,9 +359,7 @@ class LocalPermits:
     def _cold(self, memory: _Memory, group: Group, now: float) -> list[Wait]:
         if now < memory.cold_until:
             return [Wait(Gate.COLD, memory.cold_until)]
-        sender = memory.senders.get(self.hashes.sender(group.sender))
-        quota_known = sender is not None and sender.quota_known
-        if not memory.warm or (group.limits.quota is not None and not quota_known):
+        if not memory.warm or (group.limits.quota is not None and not memory.quota_known):
             return [Wait(Gate.COLD, now + COLD_AGAIN_MS)]
         return []
 
@@ -397,15 +401,15 @@ class LocalPermits:
                 found.append(Wait(Gate.CAMPAIGN_RATE, earliest - turn.ahead))
         return found
 
-    def _quota(self, memory: _Memory, turn: _Turn, pair: str, now: float) -> Wait | None:
+    def _quota(self, memory: _Memory, turn: _Turn, recipient: str, now: float) -> Wait | None:
         quota = turn.group.limits.quota
         if quota is None:
             return None
-        known = memory.recipients.setdefault(self.hashes.sender(turn.group.sender), {})
-        for recipient in [r for r, at in known.items() if at <= now - DAY_MS]:
-            del known[recipient]
+        known = memory.recipients
+        for old in [r for r, at in known.items() if at <= now - DAY_MS]:
+            del known[old]
         most = quota - int(quota * self._rules.otp_reserve) if turn.reach.bulk else quota
-        if pair in known or len(known) < most:
+        if recipient in known or len(known) < most:
             return None
         ages: list[float] = []
         for at in known.values():

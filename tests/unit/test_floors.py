@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -131,7 +132,12 @@ def _name_of(path: Path) -> str:
 
 PATHS = sorted(path for package in PRODUCT for path in (ROOT / package).rglob("*.py"))
 NAMES = {_name_of(path) for path in PATHS}
-MODULES = [Module(_name_of(path), path, ast.parse(path.read_text(encoding="utf-8"))) for path in PATHS]
+
+
+@cache
+def modules() -> list[Module]:
+    """All of them, read once and not before a test runs: each process of the tests collects this file."""
+    return [Module(_name_of(path), path, ast.parse(path.read_text(encoding="utf-8"))) for path in PATHS]
 
 
 def room_of(name: str) -> str | None:
@@ -165,14 +171,14 @@ def test_every_package_of_the_product_is_found_and_read() -> None:
 
 
 def test_every_module_is_in_a_room() -> None:
-    directly_below = {m.name for m in MODULES if m.name.count(".") == 1 and m.name.startswith("bulksend.")}
+    directly_below = {m.name for m in modules() if m.name.count(".") == 1 and m.name.startswith("bulksend.")}
     assert directly_below <= set(ROOMS), "a new room under bulksend needs its place in ROOMS"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
-def test_an_import_goes_down_or_stays_in_its_room(module: Module) -> None:
+def test_an_import_goes_down_or_stays_in_its_room() -> None:
     wrong = [
         f"{where(module, line)} imports {imported}: {stair}"
+        for module in modules()
         for imported, line in module.imports()
         if (stair := wrong_stair(module.name, imported)) is not None
     ]
@@ -208,19 +214,18 @@ def test_the_table_of_floors_allows_and_refuses_the_right_imports(
 
 
 def test_no_module_needs_itself_to_be_imported() -> None:
-    graph = {module.name: set(module.imports_at_once()) - {module.name} for module in MODULES}
+    graph = {module.name: set(module.imports_at_once()) - {module.name} for module in modules()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as knot:
         pytest.fail(f"a knot of imports: {' -> '.join(knot.args[1])}")
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
-def test_only_faces_and_entries_read_the_environment(module: Module) -> None:
-    if room_of(module.name) == "ops" or module.name in DOORS:
-        return
+def test_only_faces_and_entries_read_the_environment() -> None:
     reads = [
         where(module, node.lineno)
+        for module in modules()
+        if room_of(module.name) != "ops" and module.name not in DOORS
         for node in ast.walk(module.tree)
         if (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"))
         or (
@@ -236,13 +241,17 @@ def test_every_module_that_may_read_the_environment_or_query_exists() -> None:
     assert set(DOORS) | READERS <= NAMES
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in MODULES if room_of(m.name) == "bulksend.messaging"], ids=lambda m: m.name
-)
-def test_messaging_uses_no_clock_no_random_number_and_no_io(module: Module) -> None:
-    impure = [f"{where(module, line)} imports {name}" for name, line in module.imports() if name in IMPURE]
+def test_messaging_uses_no_clock_no_random_number_and_no_io() -> None:
+    pure = [module for module in modules() if room_of(module.name) == "bulksend.messaging"]
+    impure = [
+        f"{where(module, line)} imports {name}"
+        for module in pure
+        for name, line in module.imports()
+        if name in IMPURE
+    ]
     impure += [
         f"{where(module, node.lineno)} asks the clock"
+        for module in pure
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today")
     ]
@@ -267,23 +276,24 @@ def sql_spoken_in(module: Module) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
-def test_only_the_ledger_speaks_sql(module: Module) -> None:
-    spoken = sql_spoken_in(module)
-    if room_of(module.name) in ("bulksend.ledger", "migrations"):
-        return
-    if module.name in READERS:
-        assert spoken, f"{module.name} speaks no SQL any more: take it out of READERS"
-        writes = ("insert", "update", "delete", "text")
-        assert not [words for words in spoken if words.endswith(tuple(f"sqlalchemy.{w}" for w in writes))]
-    else:
-        assert not spoken, "\n".join(spoken)
+def test_only_the_ledger_speaks_sql() -> None:
+    spoken = {
+        module.name: sql_spoken_in(module)
+        for module in modules()
+        if room_of(module.name) not in ("bulksend.ledger", "migrations")
+    }
+    readers = [spoken.pop(name) for name in sorted(READERS)]
+    assert all(readers), f"one of {sorted(READERS)} speaks no SQL any more: take it out of READERS"
+    writes = tuple(f"sqlalchemy.{word}" for word in ("insert", "update", "delete", "text"))
+    wrong = [words for reader in readers for words in reader if words.endswith(writes)]
+    wrong += [words for of_one in spoken.values() for words in of_one]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_an_operation_prints_nothing_and_ends_no_process() -> None:
     """Its faces do: a command line, an HTTP API and a console call the same operations."""
     wrong = []
-    for module in (m for m in MODULES if room_of(m.name) == "bulksend.operations"):
+    for module in (m for m in modules() if room_of(m.name) == "bulksend.operations"):
         wrong += [
             f"{where(module, line)} imports {name}" for name, line in module.imports() if name in OF_A_FACE
         ]
@@ -295,12 +305,14 @@ def test_an_operation_prints_nothing_and_ends_no_process() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in MODULES if m.name.startswith("ops.cli.")], ids=lambda m: m.name
-)
-def test_a_command_reaches_the_ledger_through_operations_only(module: Module) -> None:
+def test_a_command_reaches_the_ledger_through_operations_only() -> None:
     """Types, which nothing is called through, may be named."""
-    allowed = USES_THE_LEDGER.get(module.name, set())
+    commands = [module for module in modules() if module.name.startswith("ops.cli.")]
+    assert {module.name: used for module in commands if (used := ledger_used_by(module))} == USES_THE_LEDGER
+
+
+def ledger_used_by(module: Module) -> set[str]:
+    """Modules of the ledger that it calls."""
     for_types = {
         line
         for node in ast.walk(module.tree)
@@ -308,7 +320,7 @@ def test_a_command_reaches_the_ledger_through_operations_only(module: Module) ->
         for _, line in module.imports(node)
     }
     used = {name for name, line in module.imports() if line not in for_types}
-    assert {name for name in used if name.startswith(("bulksend.ledger", "sqlalchemy"))} == allowed
+    return {name for name in used if name.startswith(("bulksend.ledger", "sqlalchemy"))}
 
 
 def test_a_bench_uses_no_command() -> None:

@@ -48,8 +48,9 @@ def every_metric() -> dict[str, set[str]]:
     state = LedgerState(
         messages={("otp", "queued"): 1},
         oldest_age_s={"otp": 0.0},
-        senders=[SenderState("15550100100", 80.0, 0.0, 0.5, paused=False, is_red=False)],
+        senders=[SenderState("15550100100", 80.0, 0.0, paused=False, is_red=False)],
         account_paused=False,
+        quota_used=0.5,
         templates_not_approved=0,
         endpoints_disabled=0,
         workers_alive=1,

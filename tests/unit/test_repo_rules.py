@@ -8,6 +8,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,16 @@ def text_of(path: Path) -> str | None:
 OF_OTHERS = ROOT / "ops" / "http" / "static" / "swagger-ui"
 FILES = [path for path in tracked() if OF_OTHERS not in path.parents]
 TEXTS = {path: text for path in FILES if (text := text_of(path)) is not None}
-TREES = {path: ast.parse(text) for path, text in TEXTS.items() if path.suffix == ".py"}
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Of each module, parsed once and not before a test runs: each process of the tests collects this file."""
+    return {path: ast.parse(text) for path, text in TEXTS.items() if path.suffix == ".py"}
 
 
 def in_rooms(*rooms: str) -> Iterator[tuple[Path, ast.Module]]:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         if path.relative_to(ROOT).parts[0] in rooms:
             yield path, tree
 
@@ -114,7 +120,7 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     drawer = re.compile(r"(^|_)(common|utils?|helpers?|misc)$")
     assert not [
         str(path.relative_to(ROOT))
-        for path in TREES
+        for path in trees()
         if any(drawer.search(p) for p in path.with_suffix("").parts)
     ]
 

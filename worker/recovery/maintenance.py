@@ -135,7 +135,7 @@ def restore_limits(store: Store, permits: Permits) -> None:
         *((Scope.ACCOUNT, id) for id in pauses.accounts),
     ]
     permits.restore(pauses=flags, recent=recent)
-    log.info("limits_restored", pauses=len(flags), senders=len(recent))
+    log.info("limits_restored", pauses=len(flags), recipients=len(recent or ()))
 
 
 class LimitsRestorer:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from bulksend.errors import BulksendError, InvalidValue
-from bulksend.ledger import campaigns, senders
+from bulksend.ledger import campaigns, media, senders
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.encryption import CannotDecrypt, Cipher
 from bulksend.limits import SenderLimits
-from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, parse_content
+from bulksend.messaging import ContentTemplate, Kind, MessageType, OnUnknown, compile_content, parse_content
+from bulksend.messaging.account_quota import account_quota
 from bulksend.messaging.content import load_content_json
 from bulksend.messaging.exclusions import Cap, Exclusions
+from bulksend.messaging.media_references import our_files, with_vendor_ids
 
 FRESH_SECONDS = 5.0
 #: More than the claimed messages of a worker can belong to (three lanes of 4,000).
@@ -32,6 +34,8 @@ class CachedCampaign:
     on_unknown: OnUnknown
     weight: int = 1
     cap: Cap | None = None
+    unusable: str | None = None
+    """Why no message of it can be rendered."""
 
 
 class CannotRender(BulksendError):
@@ -50,12 +54,15 @@ class CampaignCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cipher = cipher
+        self._default_rate = default_rate
         self._default = SenderLimits(rate=default_rate, quota=None)
         self._max_campaigns = max_campaigns
         self._clock = clock
         self._campaigns: dict[str, CachedCampaign] = {}
         self._caps: dict[str, Cap] = {}
         """The caps of the campaigns that have one. Replaced, not changed: another thread reads it."""
+        self._files: dict[str, Mapping[str, str | None]] = {}
+        """The vendor's ids of the files of the campaigns that have some, by ours. Replaced, not changed."""
         self._senders: dict[str, SenderLimits] = {}
         self._refreshed_at = float("-inf")
 
@@ -69,37 +76,72 @@ class CampaignCache:
         missing = {m.campaign_id for m in claimed} - self._campaigns.keys()
         for campaign in campaigns.by_ids(tx, missing).values() if missing else ():
             cap = Exclusions.from_json(campaign.exclusions).cap
-            self._campaigns[campaign.id] = CachedCampaign(
-                *(campaign.id, _compiled(campaign), campaign.rate, campaign.on_unknown),
-                *(campaign.weight or 1, cap),
-            )
+            self._keep(tx, campaign, cap)
             if cap is not None:
                 self._caps = {**self._caps, campaign.id: cap}
         while len(self._campaigns) > self._max_campaigns:
             dropped = next(iter(self._campaigns))
             del self._campaigns[dropped]
             self._caps = {id: cap for id, cap in self._caps.items() if id != dropped}
-        phones = {m.sender for m in claimed}
+            self._files = {id: files for id, files in self._files.items() if id != dropped}
+        self._load_senders(tx, {m.sender for m in claimed})
+
+    def _load_senders(self, tx: Connection, phones: Iterable[str] = ()) -> None:
+        """Read all senders where one of these is missing, and every few seconds: they share the account's quota."""
         now = self._clock()
-        if now - self._refreshed_at > FRESH_SECONDS:
-            phones |= self._senders.keys()
-            self._refreshed_at = now
-        else:
-            phones -= self._senders.keys()
-        if phones:
-            found = senders.by_phones(tx, phones)
-            self._senders = self._senders | {
-                phone: SenderLimits(rate=found[phone].rate, quota=found[phone].quota)
-                if phone in found
-                else self._default
-                for phone in phones
-            }
+        missing = [phone for phone in phones if phone not in self._senders]
+        if not missing and now - self._refreshed_at <= FRESH_SECONDS:
+            return
+        found = senders.all_senders(tx)
+        quota = account_quota(found).limit
+        self._default = SenderLimits(rate=self._default_rate, quota=quota)
+        self._senders = dict.fromkeys(missing, self._default) | {
+            sender.phone: SenderLimits(rate=sender.rate, quota=quota) for sender in found
+        }
+        self._refreshed_at = now
+
+    def _keep(self, tx: Connection, campaign: campaigns.Campaign, cap: Cap | None) -> None:
+        """Keep a campaign, with the vendor's ids of its files."""
+        type, template, unusable = campaign.type, None, None
+        if campaign.content:
+            content = load_content_json(campaign.content)
+            ours = our_files(MessageType(type), content)
+            found = media.vendor_ids(tx, ours)
+            if ours:
+                self._files = {**self._files, campaign.id: {id: found.get(id) for id in ours}}
+            if ours <= found.keys():
+                content = with_vendor_ids(MessageType(type), content, found) if ours else content
+                template = compile_content(MessageType(type), content)
+            else:
+                unusable = "its file was deleted at the vendor; `bulksend media upload` uploads one"
+        self._campaigns[campaign.id] = CachedCampaign(
+            *(campaign.id, template, campaign.rate, campaign.on_unknown),
+            *(campaign.weight or 1, cap, unusable),
+        )
+
+    def _renew_files(self, tx: Connection) -> None:
+        """Read campaigns again whose files have other ids at the vendor by now."""
+        known = self._files
+        found = media.vendor_ids(tx, {id for files in known.values() for id in files})
+        changed = {
+            campaign
+            for campaign, files in known.items()
+            if any(found.get(id) != vendor_id for id, vendor_id in files.items())
+        }
+        for campaign in campaigns.by_ids(tx, changed).values() if changed else ():
+            self._keep(tx, campaign, self._caps.get(campaign.id))
 
     def refresh(self, tx: Connection) -> dict[str, float | None]:
-        """Read rates and weights of active campaigns again; returns the rates that changed, by the campaign's id.
+        """Read senders, and rates and weights of active campaigns, again; returns the rates that changed, by campaign.
+
+        And the vendor's ids of files, which a renewal changes.
 
         Runs on a thread while the event loop reads.
         """
+        if self._files:
+            self._renew_files(tx)
+        # A worker whose messages all wait claims none, and must learn of another quota as well.
+        self._load_senders(tx)
         changed: dict[str, float | None] = {}
         for id, (rate, weight) in campaigns.active_paces(tx).items():
             cached = self._campaigns.get(id)
@@ -136,7 +178,10 @@ class CampaignCache:
             body = self._cipher.decrypt(message.payload, message.id)
         except CannotDecrypt as error:
             raise CannotRender(str(error)) from None
-        template = self._campaigns[message.campaign_id].template
+        campaign = self._campaigns[message.campaign_id]
+        if campaign.unusable is not None:
+            raise CannotRender(campaign.unusable)
+        template = campaign.template
         try:
             if template is None:
                 content = str(body["c"])
@@ -160,9 +205,3 @@ class CampaignCache:
         except CannotDecrypt:
             return None
         return zone if isinstance(zone, str) else None
-
-
-def _compiled(campaign: campaigns.Campaign) -> ContentTemplate | None:
-    if not campaign.content:
-        return None
-    return ContentTemplate.from_json(MessageType(campaign.type), campaign.content)

@@ -210,7 +210,7 @@ class Store:
         with self.database.read() as tx:
             return [s.phone for s in senders.all_senders(tx) if s.paused_at is None]
 
-    def recent_recipients(self) -> dict[str, list[tuple[str, int]]]:
+    def recent_recipients(self) -> list[tuple[str, int]] | None:
         """See senders.recent_recipients."""
         with self.database.read() as tx:
             return senders.recent_recipients(tx)

@@ -8,13 +8,12 @@ local needs_restore = state.warm == 0
 
 -- Counts by recipient: once for each message, however often it exchanges its slot.
 local pairs_new, pairs_until = {}, now
-local function count(group, pair, slot, ahead_of)
-  local sender = group.own
+local function count(group, recipient, pair, slot, ahead_of)
   if group.quota >= 0 then
-    if not sender.counted[pair] then sender.recipients = sender.recipients + 1 end
-    sender.counted[pair] = true
-    sender.uncounted[#sender.uncounted + 1] = slot
-    sender.uncounted[#sender.uncounted + 1] = pair
+    if not counted[recipient] then recipients = recipients + 1 end
+    counted[recipient] = true
+    uncounted[#uncounted + 1] = slot
+    uncounted[#uncounted + 1] = recipient
   end
   local til = math.max(ahead_of, slot) + pair_interval
   pairs_known[pair] = til
@@ -23,7 +22,7 @@ local function count(group, pair, slot, ahead_of)
   pairs_new[#pairs_new + 1] = pair
 end
 
-local function spend(group, pair, slot, gap, shared_gap, ahead_of)
+local function spend(group, recipient, pair, slot, gap, shared_gap, ahead_of)
   local text = written(slot)
   slot = tonumber(text)
   take(group.own.line, slot, gap, group.reach)
@@ -34,7 +33,7 @@ local function spend(group, pair, slot, gap, shared_gap, ahead_of)
     window.last = slot
     window.first = math.max(window.first, window.length + #window.fresh - group.most + 1)
   end
-  if not group.exchange then count(group, pair, slot, ahead_of) end
+  if not group.exchange then count(group, recipient, pair, slot, ahead_of) end
   given = given + 1
   if state.open_ms <= 0 then return text end
   set('probe_until', now + probe_ms)
@@ -47,12 +46,12 @@ local function one(group, place)
   if til then return wait_text({'outage', til}), true end
   local slot, gap, shared_gap = slot_of(group)
   if not slot then return wait_text(gap), true end
-  local pair = recipient_of(group, place)
-  local wait = quota_wait(group, pair)
+  local recipient, pair = recipient_of(group, place)
+  local wait = quota_wait(group, recipient)
   if wait then return wait_text(wait), false end
   local held, ahead_of = pair_wait(group, pair)
   if held then return wait_text(held), false end
-  return spend(group, pair, slot, gap, shared_gap, ahead_of), false
+  return spend(group, recipient, pair, slot, gap, shared_gap, ahead_of), false
 end
 
 local function fill(group, from, to, answer)
@@ -116,15 +115,13 @@ for tag, sender in pairs(senders) do
   if sender.touched then
     local key = own('sender:' .. tag)
     redis.call('HSET', key, 'line', write_line(sender.line))
-    if sender.quota_lost then redis.call('HDEL', key, 'quota_known') end
     redis.call('PEXPIRE', key, DAY_MS + 60000)
-    if sender.recipients then
-      local quota_key = root .. 'quota:' .. tag
-      redis.call('ZREMRANGEBYSCORE', quota_key, '-inf', written(now - DAY_MS))
-      add_scores(quota_key, sender.uncounted)
-      redis.call('PEXPIRE', quota_key, DAY_MS + 60000)
-    end
   end
+end
+if recipients then
+  redis.call('ZREMRANGEBYSCORE', quota_key, '-inf', written(now - DAY_MS))
+  add_scores(quota_key, uncounted)
+  redis.call('PEXPIRE', quota_key, DAY_MS + 60000)
 end
 if account_line then set('line', write_line(account_line)) end
 save_state()

@@ -2,7 +2,8 @@
 -- ARGV: lead, whether Redis restarted (1: yes), account rate (0: none), pair interval, pair burst, reserve, account tag,
 -- epoch and time of the caller's newest answer (0: none), how many slots together and how far apart from the next ones
 -- (0: as the limits say), how long a probe may be in flight, then for each group: kind, sender tag, campaign, rate,
--- quota (-1: none), campaign rate (0: none), pair tags, and the missed slots (empty: no message had one).
+-- the account's quota (-1: none), campaign rate (0: none), recipients' tags, and the missed slots (empty: no message
+-- had one).
 local lead, restarted = tonumber(ARGV[1]), ARGV[2] == '1'
 local account_rate, pair_interval, pair_burst = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local reserve, account_tag = tonumber(ARGV[6]), ARGV[7]
@@ -16,6 +17,9 @@ local soonest = now + math.min(math.max(lead, 0), MAX_LEAD_MS)
 local account_line, account_slow
 local all_asks, given = 0, 0
 local senders, windows = {}, {}
+-- The recipients of the account's last 24 h, as far as this call knows them: how many, who, and those it adds.
+local quota_key = root .. 'quota'
+local recipients, counted, uncounted = nil, {}, {}
 
 local function pauses_of(group)
   local found = {}
@@ -30,7 +34,7 @@ end
 -- The second result: whether a restore helps.
 local function cold(group)
   if now < state.cold_until then return {'cold', state.cold_until}, false end
-  if state.warm == 0 or (group.quota >= 0 and not group.own.quota_known) then
+  if state.warm == 0 or (group.quota >= 0 and state.quota_known == 0) then
     return {'cold', now + COLD_AGAIN_MS}, true
   end
 end
@@ -38,9 +42,8 @@ end
 local function sender_of(tag)
   local sender = senders[tag]
   if not sender then
-    local found = redis.call('HMGET', own('sender:' .. tag), 'line', 'slow', 'quota_known')
-    sender = {line = read_line(found[1]), slow = factor_now(found[2]), quota_known = found[3] == '1',
-      counted = {}, uncounted = {}, touched = false}
+    local found = redis.call('HMGET', own('sender:' .. tag), 'line', 'slow')
+    sender = {line = read_line(found[1]), slow = factor_now(found[2]), touched = false}
     senders[tag] = sender
   end
   return sender
@@ -54,10 +57,10 @@ end
 local function read_group(at)
   local group = {
     kind = ARGV[at], sender = ARGV[at + 1], campaign = ARGV[at + 2], rate = tonumber(ARGV[at + 3]),
-    quota = tonumber(ARGV[at + 4]), campaign_rate = tonumber(ARGV[at + 5]), pairs = ARGV[at + 6],
-    missed = ARGV[at + 7], exchange = ARGV[at + 7] ~= '', tags = {},
+    quota = tonumber(ARGV[at + 4]), campaign_rate = tonumber(ARGV[at + 5]), recipients = ARGV[at + 6],
+    missed = ARGV[at + 7], exchange = ARGV[at + 7] ~= '', tags = {}, pairs = {},
   }
-  group.size = #group.pairs / PAIR_LENGTH
+  group.size = #group.recipients / RECIPIENT_LENGTH
   all_asks = all_asks + group.size
   group.own = sender_of(group.sender)
   return group
@@ -86,9 +89,8 @@ end
 local function prepare(group)
   local sender = group.own
   sender.touched = true
-  if group.quota < 0 and sender.quota_known then
-    sender.quota_known = false -- its next messages are not counted
-    sender.quota_lost = true
+  if group.quota < 0 and state.quota_known ~= 0 then
+    set('quota_known', 0) -- its messages are not counted
   end
   begin_line(sender.line, now, group.rate, sender.slow * account_slow)
   if account_line then begin_line(account_line, now, account_rate, account_slow) end
@@ -166,38 +168,41 @@ local function rates_that_hold(group)
 end
 
 -- Recipients are read in chunks, because a call may get far fewer slots than it asks for.
--- `pairs_known`: by tag, until when its messages fill its interval (0: not at all).
+-- `pairs_known`: by sender and recipient, until when their messages fill their interval (0: not at all).
 local pairs_known = {}
 
 local function read_recipients(group, from)
-  local tags = {}
+  local tags, pairs_read = {}, {}
   for place = from, math.min(group.size, from + RECIPIENTS_READ - 1) do
-    tags[#tags + 1] = string.sub(group.pairs, (place - 1) * PAIR_LENGTH + 1, place * PAIR_LENGTH)
-    group.tags[place] = tags[#tags]
+    local tag = string.sub(group.recipients, (place - 1) * RECIPIENT_LENGTH + 1, place * RECIPIENT_LENGTH)
+    local pair = group.sender .. tag
+    tags[#tags + 1], pairs_read[#pairs_read + 1] = tag, pair
+    group.tags[place], group.pairs[place] = tag, pair
   end
   if group.exchange then return end
-  local found = redis.call('ZMSCORE', own('pairs'), unpack(tags))
-  for i, tag in ipairs(tags) do
-    if not pairs_known[tag] then pairs_known[tag] = tonumber(found[i] or 0) end
+  local found = redis.call('ZMSCORE', own('pairs'), unpack(pairs_read))
+  for i, pair in ipairs(pairs_read) do
+    if not pairs_known[pair] then pairs_known[pair] = tonumber(found[i] or 0) end
   end
   if group.quota < 0 then return end
-  local counted, seen = group.own.counted, redis.call('ZMSCORE', root .. 'quota:' .. group.sender, unpack(tags))
+  local seen = redis.call('ZMSCORE', quota_key, unpack(tags))
   for i, tag in ipairs(tags) do
     if seen[i] and tonumber(seen[i]) > now - DAY_MS then counted[tag] = true end
   end
 end
 
+-- The tags of a message's recipient, and of its sender and recipient.
 local function recipient_of(group, place)
   if not group.tags[place] then read_recipients(group, place) end
-  return group.tags[place]
+  return group.tags[place], group.pairs[place]
 end
 
--- The number of recipients of a sender with a quota.
-local function recipients_of(sender, tag)
-  if not sender.recipients then
-    sender.recipients = redis.call('ZCOUNT', root .. 'quota:' .. tag, '(' .. written(now - DAY_MS), '+inf')
+-- The number of recipients of an account with a quota.
+local function recipients_now()
+  if not recipients then
+    recipients = redis.call('ZCOUNT', quota_key, '(' .. written(now - DAY_MS), '+inf')
   end
-  return sender.recipients
+  return recipients
 end
 
 -- Score, member, score, member, ...; a call takes a few thousand arguments at most.
@@ -208,21 +213,19 @@ local function add_scores(key, flat)
 end
 
 -- When `over` recipients more have left the 24 h. Nil if there are not as many.
-local function quota_leaves(group, over)
-  local key = root .. 'quota:' .. group.sender
-  add_scores(key, group.own.uncounted)
-  group.own.uncounted = {}
-  local leaves = redis.call('ZRANGEBYSCORE', key, '(' .. written(now - DAY_MS), '+inf', 'WITHSCORES', 'LIMIT', over, 1)
+local function quota_leaves(over)
+  add_scores(quota_key, uncounted)
+  uncounted = {}
+  local leaves = redis.call('ZRANGEBYSCORE', quota_key, '(' .. written(now - DAY_MS), '+inf', 'WITHSCORES', 'LIMIT', over, 1)
   return leaves[2] and tonumber(leaves[2]) + DAY_MS or nil
 end
 
-local function quota_wait(group, pair)
+local function quota_wait(group, recipient)
   if group.quota < 0 or group.exchange then return nil end
-  local sender, most = group.own, group.quota
-  local known = recipients_of(sender, group.sender)
+  local known, most = recipients_now(), group.quota
   if group.reach.bulk then most = group.quota - math.floor(group.quota * reserve) end
-  if known < most or sender.counted[pair] then return nil end
-  return {'quota', quota_leaves(group, known - most)}
+  if known < most or counted[recipient] then return nil end
+  return {'quota', quota_leaves(known - most)}
 end
 
 local function pair_wait(group, pair)

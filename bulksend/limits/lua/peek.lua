@@ -12,8 +12,8 @@ local til = outage_until()
 if til then add({'outage', til}) end
 prepare(group)
 for _, wait in ipairs(rates_that_hold(group)) do add(wait) end
-local pair = recipient_of(group, 1)
-add((quota_wait(group, pair)))
+local recipient, pair = recipient_of(group, 1)
+add((quota_wait(group, recipient)))
 add((pair_wait(group, pair)))
 local texts = {}
 for i, wait in ipairs(found) do texts[i] = wait_text(wait) end

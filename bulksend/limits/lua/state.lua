@@ -20,7 +20,8 @@ local function server()
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
-local NUMBERS = {'began', 'cold_until', 'warm', 'pair_floor', 'last', 'outages', 'open_until', 'open_ms', 'probe_until', 'turn'}
+local NUMBERS = {'began', 'cold_until', 'warm', 'quota_known', 'pair_floor', 'last', 'outages', 'open_until', 'open_ms',
+  'probe_until', 'turn'}
 
 local function load_state()
   local found = redis.call('HGETALL', KEYS[1])

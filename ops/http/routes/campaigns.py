@@ -130,6 +130,9 @@ class CampaignBody(CloneBody):
         description="text, image, video, audio, document, location, sticker or template"
     )
     content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
+    media: str | None = Field(
+        None, max_length=256, description="The id of an uploaded file for the content, see `/v1/media`."
+    )
 
     def options(self) -> CampaignOptions:
         """For the intake."""

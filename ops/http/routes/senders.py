@@ -48,7 +48,9 @@ class SenderChange(BaseModel):
     ] = None
     quota: Annotated[
         Quota | Literal["none"] | None,
-        Field(description="Unique recipients per rolling 24 h, or none."),
+        Field(
+            description="The account's quota: unique recipients per rolling 24 h over all senders; none: by its tier."
+        ),
     ] = None
 
 
@@ -68,9 +70,11 @@ def get_one(phone: Phone, services: ServicesDep, principal: Viewer) -> dict[str,
 
 @router.patch("/senders/{phone}")
 def patch(phone: Phone, asked: SenderChange, services: ServicesDep, principal: Operator) -> dict[str, Any]:
-    """Change a sender's limits or name; workers apply them within seconds."""
+    """Change a sender's rate or name, or the account's quota; workers apply it within seconds."""
     id = _digits(services, phone)
     principal.check_sender(id)
+    if asked.quota is not None:
+        principal.check_unlimited()
     sender = change_sender(
         services.database,
         id,

@@ -44,7 +44,7 @@ def stored(api: Any) -> list[Callback]:
         (b'{"a":1}', "application/json"),
         (b"\xff\xfe not json", "text/plain"),
         (b"", "application/x-www-form-urlencoded"),
-        (gzip.compress(b"{}"), "application/json"),
+        (gzip.compress(b"{}", mtime=0), "application/json"),
     ],
 )
 def test_any_body_is_stored_as_it_came(api: Any, token: str, body: bytes, kind: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bulksend import failpoints
-from bulksend.ledger import operator_log, senders
+from bulksend.ledger import notices, operator_log, senders
+from bulksend.ledger.notices import SenderChange
 from bulksend.messaging.outcome import Scope
 from bulksend.operations import api_keys
 from bulksend.operations.access import Role
@@ -33,7 +34,9 @@ def test_senders_are_listed_and_changed(api: Any, sender: str) -> None:
     assert (changed.json()["rate"], changed.json()["quota"]) == (40.0, 2000)
     changed = api.request("PATCH", sender, Role.OPERATOR, json={"quota": "none", "rate": 20})
     assert (changed.json()["rate"], changed.json()["quota"], changed.json()["name"]) == (20.0, None, "shop")
-    assert api.get(sender).json() == changed.json() | {"slowed": [], "pace": 1.0}
+    assert api.get(sender).json() == changed.json() | {
+        **{"slowed": [], "pace": 1.0, "account_quota": None, "account_quota_source": None}
+    }
 
 
 @ON_ONE_DATABASE
@@ -65,6 +68,8 @@ def test_a_key_of_some_senders_acts_on_no_other_and_not_on_the_account(api: Any,
     other = "/v1/senders/8615000579111"
     assert api.post(f"{other}/pause", why, None, headers=headers).status_code == 403
     assert api.request("PATCH", other, None, json={"rate": 1}, headers=headers).status_code == 403
+    assert api.request("PATCH", sender, None, json={"rate": 1}, headers=headers).status_code == 200
+    assert api.request("PATCH", sender, None, json={"quota": 9}, headers=headers).status_code == 403
     assert api.post("/v1/account/resume", why, None, headers=headers).status_code == 403
 
 
@@ -96,6 +101,12 @@ def test_the_account_shows_its_pause_its_limits_and_what_is_unknown(api: Any) ->
     desk.sql("UPDATE messages SET status = 'unknown' WHERE id = :id", id=id)
     shown = api.get("/v1/account", Role.VIEWER).json()
     assert (shown["status"], shown["unknown"], shown["limits"]["pair_burst"]) == ("running", 1, 45)
+    assert (shown["limits"]["quota"], shown["limits"]["quota_source"]) == (None, None)
+    with api.ledger.write() as tx:
+        senders.register(tx, PHONE)
+        notices.change_sender(tx, SenderChange(PHONE, tier="TIER_2K"), actor="vendor")
+    limits = api.get("/v1/account", Role.VIEWER).json()["limits"]
+    assert (limits["quota"], limits["quota_source"]) == (2000, f"TIER_2K of sender {PHONE}")
     assert shown["vendor"] == {"address": "https://api.uspeedo.com/api", "simulated": False}
     paused = api.post("/v1/account/pause", {"why": "no money"}, role=Role.OPERATOR)
     assert paused.json() == {"account": "default", "status": "paused", "changed": True}

@@ -45,9 +45,12 @@ def test_what_is_paused_is_not_late(desk: Desk, limiter: RedisPermits) -> None:
 
 def test_the_used_part_of_a_quota_is_what_the_limiter_counts(desk: Desk, limiter: RedisPermits) -> None:
     desk.write(senders.register, SENDER, quota=4)
+    desk.write(senders.register, "15550100198")
     now = desk.read(read_clock)
-    limiter.restore(pauses=[], recent={SENDER: [("447700900001", now - 1000), ("447700900002", now - 9e7)]})
-    assert [sender.quota_used for sender in read_state(desk.database, limiter, ACCOUNT).senders] == [0.25]
+    limiter.restore(pauses=[], recent=[("447700900001", now - 1000), ("447700900002", now - 9e7)])
+    assert read_state(desk.database, limiter, ACCOUNT).quota_used == 0.25
+    desk.write(senders.change, SENDER, actor=ACTOR, no_quota=True)
+    assert read_state(desk.database, limiter, ACCOUNT).quota_used is None
 
 
 def test_a_relay_that_waits_shows_nothing_of_the_ledger(desk: Desk) -> None:

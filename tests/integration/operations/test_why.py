@@ -276,12 +276,12 @@ def permits(valkey: redis.Redis) -> RedisPermits:
     made = RedisPermits(valkey, hash_key=bytes(32), account="default")
     warm = _an_ask("447700900999", sender="447700900998")
     made.ask([warm], lead_ms=0)
-    made.restore(pauses=[], recent={SENDER: []})
+    made.restore(pauses=[], recent=[])
     deadline = time.monotonic() + 60
     while any(wait.gate is Gate.COLD for wait in made.peek(warm)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    made.restore(pauses=[], recent={SENDER: []})
+    made.restore(pauses=[], recent=[])
     return made
 
 
@@ -322,7 +322,7 @@ def test_the_limiters_gates_are_named_as_they_are_now(
     with ledger.write() as tx:
         pauses.resume_campaign(tx, campaign.id, actor="ann", why="right picture")
 
-    # The quota: everybody whom the sender may reach in 24 h is somebody else.
+    # The quota: everybody whom the account may reach in 24 h is somebody else.
     with ledger.write() as tx:
         senders.change(tx, SENDER, actor="a", quota=10)
     assert _wait_out(permits, [_an_ask(f"447700900{n}", quota=10) for n in range(100, 111)]) == 10

@@ -1,12 +1,19 @@
-"""What a forecast counts, in little memory."""
+"""What a forecast counts, in little memory, and the quota that it names."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+from bulksend.ledger import senders
+from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.messaging.plan import RefusedRow
-from producer.forecast import Forecast, Samples, SeenKeys, countries_text
+from producer.files import plan_file
+from producer.forecast import Forecast, Samples, SeenKeys, countries_text, forecast
 
 
 def test_a_key_is_new_once() -> None:
@@ -69,3 +76,24 @@ def test_countries_are_listed_by_size_and_the_smallest_together() -> None:
     shown = countries_text({"": 500, **many})
     assert shown.startswith("not shown 500, AA 100, BA 99")
     assert shown.endswith("GA 94, others 276")
+
+
+def test_the_quota_is_the_accounts_also_for_a_sender_that_is_new(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
+    ledger = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with ledger.write() as tx:
+        senders.register(tx, "447700900999", quota=1)
+    file = tmp_path / "list.csv"
+    file.write_text("to\n+44 7700 900123\n+44 7700 900124\n")
+    plan = plan_file(
+        file,
+        sender="8615000579987",
+        type="text",
+        content=b'{"body": "Hi"}',
+        kind="marketing",
+        created_by="test",
+    )
+    made = forecast(plan, ledger, Cipher([b"k" * 32]))
+    assert made.summary("UTC")["quota"] == "2 recipients, the account may reach 1 in 24 h: the rest waits"

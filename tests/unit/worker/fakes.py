@@ -293,7 +293,7 @@ class MemoryLimiter(LocalPermits):
 
     def __init__(self, loop: VirtualTimeLoop, calls: Calls) -> None:
         super().__init__(lambda: loop.time() * 1000, began_ms=0.0)
-        self.restore(pauses=(), recent={})
+        self.restore(pauses=(), recent=None)
         self._calls = calls
         self.is_away = False
         self.asked: list[str] = []

@@ -21,7 +21,7 @@ class Reports(LocalPermits):
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
         super().__init__(lambda: loop.time() * 1000, began_ms=0.0)
-        self.restore(pauses=(), recent={})
+        self.restore(pauses=(), recent=None)
         self._loop = loop
         self.reports: list[tuple[float, int, int, bool]] = []
         self.is_away = False

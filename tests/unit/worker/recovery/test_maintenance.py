@@ -73,8 +73,8 @@ class Ledger:
     def running_senders(self) -> list[str]:
         return self.running
 
-    def recent_recipients(self) -> dict[str, list[tuple[str, int]]]:
-        return {"1555": [("4477", 1)]}
+    def recent_recipients(self) -> list[tuple[str, int]] | None:
+        return [("4477", 1)]
 
     def _ask(self) -> None:
         if self.away:
@@ -265,7 +265,7 @@ def test_the_limiter_gets_the_pauses_and_recent_recipients_of_the_ledger(ledger:
     ledger.paused = Pauses(frozenset({"c"}), frozenset({"1555"}), frozenset({"default"}))
     restore_limits(ledger, limiter)
     flags = {(Scope.CAMPAIGN, "c"), (Scope.SENDER, "1555"), (Scope.ACCOUNT, "default")}
-    assert limiter.restored == [(flags, {"1555": [("4477", 1)]})]
+    assert limiter.restored == [(flags, [("4477", 1)])]
 
 
 def test_one_restore_runs_at_a_time_and_another_may_follow(ledger: Any, limiter: Any) -> None:

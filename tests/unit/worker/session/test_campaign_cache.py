@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from bulksend.ledger import senders
+from bulksend.ledger import media, notices, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.claim import Claimed
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.media import Media, NewMedia
+from bulksend.ledger.notices import SenderChange
 from bulksend.ledger.schema import campaigns
 from bulksend.limits import SenderLimits
 from bulksend.messaging import Kind, OnUnknown
@@ -80,6 +83,21 @@ def test_senders_are_read_again_after_the_fresh_seconds_and_not_before(
     clock.now += 0.1
     load(ledger, cache)
     assert cache.sender_limits(sender) == SenderLimits(rate=5.0, quota=1000)
+
+
+def test_all_senders_have_the_accounts_quota_which_is_read_without_a_claim_as_well(
+    ledger: Database, cache: CampaignCache, cipher: Cipher, clock: Clock, new_messages: Any, sender: str
+) -> None:
+    other = "15550100199"
+    load(ledger, cache, claimed_of(new_messages(sender=other)[0], cipher))
+    assert cache.sender_limits(other) == SenderLimits(rate=DEFAULT_RATE, quota=1000)
+    with ledger.write() as tx:
+        senders.change(tx, sender, no_quota=True, actor="ada")
+        notices.change_sender(tx, SenderChange(sender, tier="TIER_250"), actor="vendor")
+    clock.now += FRESH_SECONDS + 0.1
+    with ledger.read() as tx:
+        cache.refresh(tx)
+    assert [cache.sender_limits(phone).quota for phone in (sender, other)] == [250, 250]
 
 
 def test_a_sender_that_the_ledger_does_not_know_has_the_default_limits(
@@ -161,6 +179,35 @@ def test_what_cannot_be_rendered_names_the_field_and_never_the_value(
         cache.render(message)
     assert str(raised.value).startswith(why)
     assert "secret" not in str(raised.value)
+
+
+def test_a_file_gets_the_vendors_id_of_now_and_a_renewed_one_its_new_id(
+    ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any, sender: str
+) -> None:
+    def upload(media_id: str) -> Media:
+        new = NewMedia(sender, "a" * 64, media_id, "image", "image/jpeg", 14, "spring.jpg")
+        with ledger.write() as tx:
+            return media.keep(tx, new, actor="ada")
+
+    def refresh() -> None:
+        with ledger.read() as tx:
+            cache.refresh(tx)
+
+    id = upload("5550100").id
+    content = json.dumps({"id": f"media:{id}", "caption": "{{name}}"})
+    campaign, _ = new_messages(type="image", content=content)
+    message = claimed_of(campaign, cipher, {"v": {"name": "Ada"}})._replace(type="image")
+    load(ledger, cache, message)
+    assert json.loads(cache.render(message))["id"] == "5550100"
+    upload("5550101")
+    assert json.loads(cache.render(message))["id"] == "5550100"
+    refresh()
+    assert json.loads(cache.render(message))["id"] == "5550101"
+    with ledger.write() as tx:
+        media.remove(tx, media.get(tx, id), actor="ada")
+    refresh()
+    with pytest.raises(CannotRender, match="its file was deleted at the vendor"):
+        cache.render(message)
 
 
 def test_a_direct_send_is_its_own_content_which_is_checked_again(

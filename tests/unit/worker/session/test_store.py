@@ -295,13 +295,19 @@ def test_running_senders_are_those_that_are_not_paused(store: Store, sender: str
     assert store.running_senders() == [sender]
 
 
-def test_recent_recipients_are_told_of_senders_with_a_quota_only(
+def test_recent_recipients_are_those_of_every_sender_of_an_account_with_a_quota(
     store: Store, ledger: Database, sender: str, new_messages: Any
 ) -> None:
+    other = "15550100199"
     with ledger.write() as tx:
-        senders.register(tx, "15550100199")
-    work = Work(store, new_messages(4)[1])
-    ((recipient, at),) = store.recent_recipients()[sender]
-    assert recipient == work.opening.message.recipient
-    assert at > 0
-    assert list(store.recent_recipients()) == [sender]
+        senders.register(tx, other)
+    works = [Work(store, new_messages(4)[1]), Work(store, new_messages(4, sender=other)[1])]
+    recent = store.recent_recipients()
+    assert recent is not None
+    assert sorted(recipient for recipient, _ in recent) == sorted(
+        work.opening.message.recipient for work in works
+    )
+    assert all(at > 0 for _, at in recent)
+    with ledger.write() as tx:
+        senders.change(tx, sender, actor="ada", no_quota=True)
+    assert store.recent_recipients() is None

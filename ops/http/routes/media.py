@@ -1,0 +1,127 @@
+"""Files of messages at the vendor: upload one, see them, delete one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from bulksend.bootstrap import vendor_calls
+from bulksend.ledger.ids import new_id
+from bulksend.messaging import mask_digits, parse_recipient
+from bulksend.messaging.media_files import MOST_BYTES
+from bulksend.operations import media as operations
+from bulksend.operations.access import Principal
+from bulksend.operations.json_shape import Page
+from ops.http.argument_formats import AfterId, Limit, Phone
+from ops.http.idempotency import Once, OneAnswer
+from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
+from ops.http.uploads import Posted, receive
+from producer.uploads import UploadStore
+
+router = APIRouter(prefix="/v1/media", tags=["media"])
+
+
+class NewFile(BaseModel):
+    """Whose file it is."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    sender: Phone = Field(description="The business number that sends it.")
+
+
+_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "media": NewFile.model_json_schema(),
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                    "required": ["media", "file"],
+                },
+                "encoding": {"media": {"contentType": "application/json"}},
+            }
+        },
+    }
+}
+
+
+@router.post("", status_code=201, openapi_extra=_SCHEMA)
+async def post(request: Request, services: ServicesDep, principal: Sender, once: Once) -> Response:
+    """Upload a file to the vendor. The same content is uploaded once for each sender, however often it is posted."""
+    # What a stopped process leaves in this folder is deleted with the files of campaigns.
+    store = UploadStore(
+        services.uploads.store.folder, max_bytes=MOST_BYTES, limit="the most that WhatsApp takes"
+    )
+    posted = await receive(request, store, new_id(), "media")
+    return await run_in_threadpool(_upload, services, principal, once, store, posted)
+
+
+def _upload(
+    services: Services, principal: Principal, once: OneAnswer, store: UploadStore, posted: Posted
+) -> Response:
+    file, of = posted.file, services.settings
+    try:
+        asked = _validated(posted)
+        sender = parse_recipient(asked.sender, default_region=of.default_region, field="sender")
+        principal.check_sender(sender)
+        vendor = vendor_calls(of, seconds=operations.UPLOAD_S)
+        with services.database.translated_errors():
+            done = operations.upload(
+                services.database, vendor, file.path, sender, actor=principal.actor, field="file"
+            )
+    finally:
+        store.remove(file.id)
+    # Outside of the kept answer: an upload takes long, and a repeated one finds the file.
+    return once.answer(
+        lambda _: done,
+        status=201,
+        location="/v1/media/{id}",
+        body=f"{file.sha256} {json.dumps(posted.options, sort_keys=True)}",
+    )
+
+
+def _validated(posted: Posted) -> NewFile:
+    try:
+        return NewFile.model_validate(posted.options)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**each, "loc": ("body", "media", *each["loc"])} for each in error.errors()]
+        ) from None
+
+
+@router.get("")
+def find(
+    services: ServicesDep, principal: Viewer, limit: Limit = 100, after: AfterId = None
+) -> dict[str, Any]:
+    """Every file, newest first; `expired`: the vendor has it no more."""
+    page = Page.part(operations.list_media(services.database), limit=limit, after=after)
+    return {"items": [_for(principal, item) for item in page.items], "next": page.next}
+
+
+@router.get("/{id}")
+def show(id: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
+    """A file by its id, ours or the vendor's, and the campaigns that may still send it."""
+    return _for(principal, operations.show_media(services.database, id))
+
+
+@router.delete("/{id}")
+def delete(id: str, services: ServicesDep, principal: Operator) -> dict[str, Any]:
+    """Delete a file at the vendor. Refused while a campaign may send it."""
+    principal.check_sender(operations.show_media(services.database, id)["sender"])
+    with services.database.translated_errors():
+        return operations.delete(
+            services.database, vendor_calls(services.settings), id, actor=principal.actor
+        )
+
+
+def _for(principal: Principal, item: dict[str, Any]) -> dict[str, Any]:
+    return item if principal.sees_numbers else item | {"name": mask_digits(item["name"])}
