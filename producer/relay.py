@@ -39,10 +39,13 @@ from bulksend.messaging.states import LANES, Kind
 from bulksend.metrics import LedgerGauges, ReceiptMetrics, RedisMetrics, listen, process_registry
 from bulksend.operations.callbacks import CallbackRules
 from bulksend.operations.gauges import read_state
+from bulksend.operations.media import UPLOAD_S
+from bulksend.operations.media_files import MediaFiles
 from bulksend.redis_client import address_of
 from bulksend.settings import Settings
 from producer.leader_lock import LeaderLock
 from producer.maintenance import Maintenance
+from producer.media_renewal import MediaRenewal
 from producer.publish_window import PublishWindow, job_key
 from producer.publisher import Publisher, RedisPublisher
 from producer.receipt_effects import OpenPermits
@@ -98,9 +101,11 @@ class Relay:
         reader: ReceiptReader | None = None,
         permits: OpenPermits | None = None,
         vendor_sync: VendorSync | None = None,
+        media_renewal: MediaRenewal | None = None,
     ) -> None:
         self.reader = reader
         self._vendor_sync = vendor_sync
+        self._media_renewal = media_renewal
         self._database = database
         self._client = client
         self._publisher = publisher
@@ -158,6 +163,7 @@ class Relay:
             reader=ReceiptReader(database, CallbackRules.from_settings(of, bootstrap.cipher(of))),
             permits=cache(lambda: bootstrap.limiter(of, database)),
             vendor_sync=_vendor_sync(of, database),
+            media_renewal=_media_renewal(of, database),
         )
 
     @property
@@ -175,7 +181,7 @@ class Relay:
         over = threading.Event()
         threads = [
             threading.Thread(target=each.run, args=(over, lambda: self._does_maintenance), daemon=True)
-            for each in (self.maintenance, self.reader, self._vendor_sync)
+            for each in (self.maintenance, self.reader, self._vendor_sync, self._media_renewal)
             if each is not None
         ]
         for thread in threads:
@@ -352,6 +358,14 @@ def _vendor_sync(of: Settings, database: Database) -> VendorSync | None:
         return None
     calls = bootstrap.vendor_calls(of, seconds=min(of.request_timeout, MOST_CALL_S))
     return VendorSync(database, calls, every_s=of.template_sync_seconds)
+
+
+def _media_renewal(of: Settings, database: Database) -> MediaRenewal | None:
+    """None where there are no credentials."""
+    if of.missing_credentials():
+        return None
+    calls = bootstrap.vendor_calls(of, seconds=UPLOAD_S)
+    return MediaRenewal(database, calls, MediaFiles.from_settings(of))
 
 
 def serve_metrics(relay: Relay, of: Settings) -> None:

@@ -115,15 +115,31 @@ def every(tx: Connection) -> list[Media]:
     return [Media(**row) for row in tx.execute(select(media).order_by(media.c.uploaded_at.desc())).mappings()]
 
 
-def users(tx: Connection, file: Media) -> list[str]:
-    """The ids of campaigns in intake, running or paused whose content names the file."""
+def users(tx: Connection, file: Media, *, by_our_id: bool = True, by_vendor_id: bool = True) -> list[str]:
+    """The ids of campaigns in intake, running or paused whose content names the file, by our id or the vendor's."""
+    named = [reference(file.id)] * by_our_id + [file.media_id] * by_vendor_id
     content = campaigns.c.content
     wanted = select(campaigns.c.id).where(
         campaigns.c.status.in_(LIVE),
         campaigns.c.sender == file.sender,
-        or_(*(content.contains(f'"{id}"', autoescape=True) for id in (reference(file.id), file.media_id))),
+        or_(*(content.contains(f'"{id}"', autoescape=True) for id in named)),
     )
     return [str(id) for id in tx.execute(wanted.order_by(campaigns.c.id)).scalars()]
+
+
+def due(tx: Connection) -> list[Media]:
+    """The files that end within RENEW_MS, and that a campaign may still send; the first to end first."""
+    ends = select(media).where(media.c.expires_at < read_clock(tx) + RENEW_MS)
+    found = [Media(**row) for row in tx.execute(ends.order_by(media.c.expires_at)).mappings()]
+    return [file for file in found if users(tx, file)]
+
+
+def kept(tx: Connection, ids: Collection[str]) -> set[str]:
+    """Those of these files whose content is kept: a campaign may send them, now or by a new one."""
+    now = read_clock(tx)
+    wanted = select(media).where(among(tx, media.c.id, sorted(ids)))
+    found = [Media(**row) for row in tx.execute(wanted).mappings()]
+    return {file.id for file in found if file.expires_at > now or users(tx, file)}
 
 
 def vendor_ids(tx: Connection, ids: Collection[str]) -> dict[str, str]:

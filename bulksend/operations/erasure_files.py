@@ -17,6 +17,7 @@ from bulksend.ledger.erasure_bytes import search_file
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.raw_receipts import unpack
 from bulksend.ledger.receipt_spool import groups_of
+from bulksend.operations.media_files import FOLDER
 
 if TYPE_CHECKING:
     import redis
@@ -52,7 +53,9 @@ def erase_exports(database: Database, folder: Path, person: Person) -> tuple[int
 def erase_uploads(database: Database, folder: Path, person: Person) -> tuple[int, list[Left]]:
     """Delete posted files that have the number and are taken in; returns how many, and those still needed."""
     # A posted file has a folder of its own, by its id; opt-out lists lie a folder deeper.
-    found = {path.parent.name: path.parent for path in _files(folder) if has_number_in(path, person)}
+    kept = folder / FOLDER
+    posted = [path for path in _files(folder) if path.parent != kept]
+    found = {path.parent.name: path.parent for path in posted if has_number_in(path, person)}
     ids = sorted(filter(is_id, found))
     with database.read() as tx:
         taken = set(ids) - uploads.live_ids(tx, ids) - jobs.open_ids(tx, ids)
@@ -61,6 +64,12 @@ def erase_uploads(database: Database, folder: Path, person: Person) -> tuple[int
     left = [
         Left(f"posted file {name}", f"it arrives, or is being taken in; {_AGAIN}")
         for name in sorted(found.keys() - taken)
+    ]
+    # A file of messages is the same for all who get it, and a campaign may need it.
+    left += [
+        Left(f"file {path.name} of messages", "`bulksend media delete` deletes it")
+        for path in _files(kept)
+        if has_number_in(path, person)
     ]
     return len(taken), left
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,7 @@ from bulksend.messaging.content_json import load_content_json
 from bulksend.messaging.media_files import HEAD, MOST_BYTES, MediaFile, check_media
 from bulksend.messaging.media_references import with_file
 from bulksend.operations.json_shape import to_json
+from bulksend.operations.media_files import MediaFiles
 from bulksend.settings import Settings
 
 #: An upload of many megabytes takes longer than a POST.
@@ -39,13 +41,22 @@ class Vendor(Protocol):
 
 
 def upload(
-    database: Database, vendor: Vendor, file: Path, sender: str, *, actor: str, field: str = "FILE"
+    database: Database,
+    vendor: Vendor,
+    file: Path,
+    sender: str,
+    *,
+    actor: str,
+    files: MediaFiles | None = None,
+    field: str = "FILE",
 ) -> dict[str, Any]:
     """Upload a file for a sender, unless the vendor has the same content of it for some days more.
 
+    ``files`` keeps its content, so that it can be renewed.
+
     Raises InvalidValue when WhatsApp does not take the file, VendorUnavailable when the vendor does not have it then.
     """
-    return _upload(database, vendor, _read(file, field), sender, actor=actor)
+    return _upload(database, lambda: vendor, files, _read(file, field), sender, actor=actor)
 
 
 class _File(NamedTuple):
@@ -57,12 +68,23 @@ class _File(NamedTuple):
     found: MediaFile
 
 
-def _upload(database: Database, vendor: Vendor, file: _File, sender: str, *, actor: str) -> dict[str, Any]:
+def _upload(
+    database: Database,
+    vendor: Callable[[], Vendor],
+    files: MediaFiles | None,
+    file: _File,
+    sender: str,
+    *,
+    actor: str,
+) -> dict[str, Any]:
     with database.read() as tx:
         known = media.usable(tx, sender, file.sha256)
+        id = media.id_for(tx, sender, file.sha256)
+    if files is not None and not files.has(id):
+        files.keep(id, file.content)
     if known is not None:
         return to_json(known._asdict()) | {"repeated": True}
-    done = asyncio.run(vendor.upload(sender, file.content))
+    done = asyncio.run(vendor().upload(sender, file.content))
     if done.problem:
         raise VendorUnavailable(f"the file was not uploaded: {done.problem}")
     type, mime = file.found.type.value, file.found.mime
@@ -89,7 +111,9 @@ def _shown(file: Media, now: int) -> dict[str, Any]:
     return to_json(file._asdict()) | {"expired": file.expires_at <= now}
 
 
-def delete(database: Database, vendor: Vendor, id: str, *, actor: str) -> dict[str, Any]:
+def delete(
+    database: Database, vendor: Vendor, id: str, *, actor: str, files: MediaFiles | None = None
+) -> dict[str, Any]:
     """Delete a file, by our id or the vendor's.
 
     Raises NotFound; WrongState while a campaign needs it; VendorUnavailable when the vendor did not delete it.
@@ -112,6 +136,8 @@ def delete(database: Database, vendor: Vendor, id: str, *, actor: str) -> dict[s
         raise VendorUnavailable(f"the file was not deleted: {problem}")
     with database.write() as tx:
         media.remove(tx, file, actor=actor)
+    if files is not None:
+        files.remove(file.id)
     return {"id": file.id, "deleted": True}
 
 
@@ -164,9 +190,14 @@ def upload_placed(
     """
     with database.read() as tx:
         templates.check_new(tx, kind, type, content, field=field, lock=False)
-        known = media.usable(tx, sender, placed.file.sha256)
-    if known is None:
-        _upload(database, bootstrap.vendor_calls(of, seconds=UPLOAD_S), placed.file, sender, actor=actor)
+    _upload(
+        database,
+        lambda: bootstrap.vendor_calls(of, seconds=UPLOAD_S),
+        MediaFiles.from_settings(of),
+        placed.file,
+        sender,
+        actor=actor,
+    )
 
 
 def place_uploaded(

@@ -55,9 +55,8 @@ def copy_surroundings(
 def _files(tx: Connection, type: str, content: str) -> list[NewMedia]:
     """The files that the content names by our ids, as far as the ledger has them."""
     ours = our_files(MessageType(type), load_content_json(content))
-    return [
-        NewMedia(*map(row.__getattribute__, NewMedia._fields)) for row in media.every(tx) if row.id in ours
-    ]
+    found = [row for row in media.every(tx) if row.id in ours]
+    return [NewMedia(*(getattr(row, name) for name in NewMedia._fields)) for row in found]
 
 
 def _copy_suppressions(real: Database, into: Database) -> None:

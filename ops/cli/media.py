@@ -32,11 +32,13 @@ def upload_(
     from bulksend.bootstrap import vendor_calls
     from bulksend.messaging import parse_recipient
     from bulksend.operations.media import UPLOAD_S, upload
+    from bulksend.operations.media_files import MediaFiles
     from ops.cli.output import line, print_json, say
 
     of = settings()
     phone = parse_recipient(sender, default_region=of.default_region, field="--sender")
-    done = upload(ledger(of), vendor_calls(of, seconds=UPLOAD_S), file, phone, actor=actor())
+    files = MediaFiles.from_settings(of)
+    done = upload(ledger(of), vendor_calls(of, seconds=UPLOAD_S), file, phone, actor=actor(), files=files)
     if json:
         print_json(done)
         return DONE
@@ -70,10 +72,12 @@ def delete_(
     """Delete a file at the vendor. Refused while a campaign sends it."""
     from bulksend.bootstrap import vendor_calls
     from bulksend.operations.media import delete
+    from bulksend.operations.media_files import MediaFiles
     from ops.cli.output import print_json, say
 
     of = settings()
-    done = delete(ledger(of), vendor_calls(of), id, actor=actor())
+    files = MediaFiles.from_settings(of)
+    done = delete(ledger(of), vendor_calls(of), id, actor=actor(), files=files)
     if json:
         print_json(done)
     else:

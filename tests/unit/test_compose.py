@@ -151,8 +151,11 @@ def test_each_service_sees_only_the_secrets_that_it_needs() -> None:
         "postgres": {"postgres_password"},
         "valkey": {"valkey_password"},
         "migrate": {"database_url"},
-        "relay": {"database_url", "redis_url", "encryption_key"},
-        "serve": {"database_url", "redis_url", "encryption_key", "metrics_token"},
+        "relay": {"database_url", "redis_url", "encryption_key", "uspeedo_accesskey_secret"},
+        "serve": {
+            *("database_url", "redis_url", "encryption_key"),
+            *("metrics_token", "uspeedo_accesskey_secret"),
+        },
         "notifier": {"database_url", "encryption_key"},
         "worker": {"database_url", "redis_url", "encryption_key", "uspeedo_accesskey_secret"},
     }

@@ -17,6 +17,7 @@ from bulksend.messaging.media_files import MOST_BYTES
 from bulksend.operations import media as operations
 from bulksend.operations.access import Principal
 from bulksend.operations.json_shape import Page
+from bulksend.operations.media_files import MediaFiles
 from ops.http.argument_formats import AfterId, Limit, Phone
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
@@ -76,7 +77,13 @@ def _upload(
         vendor = vendor_calls(of, seconds=operations.UPLOAD_S)
         with services.database.translated_errors():
             done = operations.upload(
-                services.database, vendor, file.path, sender, actor=principal.actor, field="file"
+                services.database,
+                vendor,
+                file.path,
+                sender,
+                actor=principal.actor,
+                files=MediaFiles.from_settings(of),
+                field="file",
             )
     finally:
         store.remove(file.id)
@@ -119,7 +126,11 @@ def delete(id: str, services: ServicesDep, principal: Operator) -> dict[str, Any
     principal.check_sender(operations.show_media(services.database, id)["sender"])
     with services.database.translated_errors():
         return operations.delete(
-            services.database, vendor_calls(services.settings), id, actor=principal.actor
+            services.database,
+            vendor_calls(services.settings),
+            id,
+            actor=principal.actor,
+            files=MediaFiles.from_settings(services.settings),
         )
 
 

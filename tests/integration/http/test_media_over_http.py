@@ -45,7 +45,8 @@ def test_a_file_is_uploaded_once_and_sent_by_its_id_until_the_campaign_has_ended
     again = upload(api, headers={"Idempotency-Key": "a"})
     assert (again.json(), again.headers["idempotent-replayed"]) == (file, "true")
     assert upload(api).json() == {**file, "repeated": True}
-    assert list(api.services.uploads.store.folder.glob("*")) == []
+    # Nothing but its content for a renewal, of mode 0600.
+    assert [path.name for path in api.services.uploads.store.folder.glob("**/*")] == ["media", file["id"]]
 
     for id in (file["id"], file["media_id"]):
         assert campaign(api, media=id, dry_run=True).json()["messages"] == 2

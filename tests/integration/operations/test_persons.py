@@ -45,6 +45,7 @@ from bulksend.messaging.exclusions import Consent
 from bulksend.messaging.outcome import Accepted, Evidence
 from bulksend.messaging.states import Kind
 from bulksend.operations.legal_holds import list_holds, place_hold, remove_hold
+from bulksend.operations.media_files import MediaFiles
 from bulksend.operations.person_export import export_person
 from bulksend.operations.persons import Forgotten, forget
 from bulksend.settings import Settings
@@ -331,6 +332,11 @@ def test_what_cannot_be_erased_yet_is_told(
     valkey.flushall()
     for file in Path(places.spool_dir).iterdir():
         file.unlink()
+    kept = MediaFiles.from_settings(places)
+    kept.keep(group.id, f"call {NUMBER}".encode())
+    (left,) = ask(desk, places, client=valkey).left
+    assert (left.where, left.why) == (f"file {group.id} of messages", "`bulksend media delete` deletes it")
+    kept.remove(group.id)
     assert ask(desk, places, client=valkey).left == []
     assert not folder.exists()
 
