@@ -18,7 +18,9 @@ def test_the_package_exports_exactly_these_names() -> None:
         "Permit",
         "Permits",
         "RedisPermits",
+        "Reported",
         "SenderLimits",
+        "Slowed",
         "Spacing",
         "Wait",
     ]
