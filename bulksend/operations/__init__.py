@@ -17,8 +17,11 @@ exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
 audit         prove the promises    restore   make a restored ledger safe to start from
 senders       list_senders, change_sender; set_paused for a sender or the account
+paces         how fast a sender may send now, and each change by the vendor's throttling
 suppressions  list, add, remove, import, every_suppression; parse_subject, parse_scope
 consents      list_consents, report: who agreed to get messages
+persons       forget a person    person_export   all that is held    legal_holds   what keeps it
+erasure_files   numbers outside the ledger
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   read from the vendor, shown, previewed
