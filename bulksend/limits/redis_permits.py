@@ -61,7 +61,7 @@ class RedisPermits:
     def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         """See Permits."""
         groups = group_asks(asks)
-        args = self._arguments(lead_ms, spacing)
+        args = self._arguments(lead_ms, spacing, _order(groups, len(asks)))
         recipients = [self._recipients(group, asks) for group in groups]
         for group, hashed in zip(groups, recipients, strict=True):
             args += self._group(group, asks, hashed)
@@ -178,7 +178,7 @@ class RedisPermits:
             self._client.script_load(text)
             return reply
 
-    def _arguments(self, lead_ms: float, spacing: Spacing | None = None) -> list[Any]:
+    def _arguments(self, lead_ms: float, spacing: Spacing | None = None, order: str = "") -> list[Any]:
         rules = self._rules
         together, apart_ms = (spacing.together, spacing.apart_ms) if spacing is not None else (0, 0)
         return [
@@ -193,6 +193,7 @@ class RedisPermits:
             together,
             apart_ms,
             rules.probe_ms,
+            order,
         ]
 
     def _tolerance(self) -> float:
@@ -256,6 +257,15 @@ class RedisPermits:
 
 
 _NO_ANSWER = Wait(Gate.COLD, None)
+
+
+def _order(groups: list[Group], count: int) -> str:
+    """The number of each ask's group, in the order of the asks."""
+    numbers = [0] * count
+    for number, group in enumerate(groups, 1):
+        for place in group.places:
+            numbers[place] = number
+    return " ".join(map(str, numbers))
 
 
 def _at(item: tuple[str, float]) -> float:

@@ -182,6 +182,9 @@ class Permits(Protocol):
     def ask(self, asks: Sequence[Ask], *, lead_ms: float, spacing: Spacing | None = None) -> Grant:
         """Answer all asks in one call: slots at least ``lead_ms`` from now, better lanes first.
 
+        In a lane the senders take turns, and the messages of a sender are served in their order here: who asks decides
+        how its campaigns share the sender.
+
         ``spacing`` puts slots further apart than the limits do; other callers get the slots between them. A permit that
         is not used is lost, unless its message asks again with ``Ask.missed_ms``: then the rates of sender and
         account make up for it. An empty list only reads clock and epoch.

@@ -19,6 +19,7 @@ exports       export files, written by a job
 export        Export: every message of a campaign, or every refused row
 audit         prove the promises    restore   make a restored ledger safe to start from
 senders       list_senders, change_sender; set_paused for a sender or the account
+paces         how fast a sender may send now, and each change by the vendor's throttling
 suppressions  list, add, remove, import, every_suppression; parse_subject, parse_scope
 consents      list_consents, report: who agreed to get messages
 persons       forget a person, with erasure_files    person_export   all that is held

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -87,21 +87,20 @@ def change(
 
     Raises CampaignNotFound, InvalidValue; WrongState where its state does not allow it.
     """
-    with database.read() as tx:
-        campaign, now_ms = campaigns.find(tx, id_or_name), read_clock(tx)
-    at = naming("at")
-    due_at = (
-        None if send_at is None else parse_instant_ms(send_at, timezone=timezone, now_ms=now_ms, field=at)
-    )
-    if due_at is not None and is_long_past(due_at, now_ms):
-        raise long_past(due_at, now_ms, format_instant(due_at), at, "give the present time")
     new = NewSettings(
         name=None if name is None else check_name(name, naming("name"), 200),
         rate=None if rate is None else 0.0 if rate == "none" else parse_rate(rate, field=naming("rate")),
-        due_at=due_at,
         max_failed=None if max_failed is None else parse_max_failed(max_failed, field=naming("max_failed")),
         weight=None if weight is None else check_weight(weight, field=naming("weight")),
     )
+    with database.read() as tx:
+        campaign, now_ms = campaigns.find(tx, id_or_name), read_clock(tx)
+    if send_at is not None:
+        at = naming("at")
+        due_at = parse_instant_ms(send_at, timezone=timezone, now_ms=now_ms, field=at)
+        if is_long_past(due_at, now_ms):
+            raise long_past(due_at, now_ms, format_instant(due_at), at, "give the present time")
+        new = replace(new, due_at=due_at)
     changed = campaign_settings.change(database, campaign.id, new, actor=actor, why=why or NO_REASON)
     with database.read() as tx:
         campaign = campaigns.get(tx, campaign.id)

@@ -34,6 +34,7 @@ from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 from tests.limiter.local_permits import LocalPermits
 from tests.limiter.timeline import pace
+from worker.permits.sender_queue import PermitRequest, SenderQueue
 
 START_MS = 1_900_000_000_000.0
 DAY_MS = 86_400_000.0
@@ -310,12 +311,41 @@ def test_a_flood_of_codes_alone_takes_back_what_was_left_for_bulk(world: World) 
     assert len(in_the_past) >= 0.98 * 80 * 4
 
 
-def test_two_campaigns_of_one_lane_share_a_sender_evenly(world: World) -> None:
-    def both() -> list[Ask]:
-        return [world.message(campaign=name) for name in ("first", "second") for _ in range(12)]
+class Unanswered:
+    """A message that waits for its permit."""
 
-    slots = saturate(world, 4, both)
-    assert abs(len(slots["first"]) - len(slots["second"])) <= 0.1 * len(slots["first"])
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, answer: object) -> None:
+        raise AssertionError("the test keeps the answers itself")
+
+
+@pytest.mark.parametrize("weight", [3, 1])
+@pytest.mark.parametrize("every_ms", [10.0, 35.0, 150.0])
+def test_campaigns_share_a_sender_by_their_weights_as_its_queue_orders_them(
+    world: World, weight: int, every_ms: float
+) -> None:
+    weights = {"heavy": weight, "light": 1}
+    queue = SenderQueue(0.1, weights.__getitem__)
+    for name in [*weights] * 400:
+        queue.add(PermitRequest(world.message(campaign=name), Unanswered()))
+    given = dict.fromkeys(weights, 0)
+    while sum(given.values()) < 400:
+        requests = queue.take(250, world.now)
+        waiting = []
+        for request, answer in zip(
+            requests, world.ask(*(request.ask for request in requests), lead_ms=5.0), strict=True
+        ):
+            if isinstance(answer, Permit):
+                given[request.ask.campaign_id] += 1
+                queue.count_permit(request.ask.campaign_id)
+            else:
+                waiting.append(request)
+        for request in reversed(waiting):
+            queue.put_back(request)
+        world.advance(every_ms)
+    assert given["heavy"] == pytest.approx(weight * given["light"], rel=0.03)
 
 
 # -- campaign and account ------------------------------------------------------------------------------
@@ -366,6 +396,7 @@ def test_the_accounts_rate_holds_over_all_senders_and_is_used(make: Make) -> Non
     everything = [slot for of_one in slots.values() for slot in of_one]
     assert most_in(everything, 1012.0) <= 100
     assert len(everything) >= 0.98 * 100 * (max(everything) - min(everything)) / 1000
+    assert min(map(len, slots.values())) >= 0.85 * max(map(len, slots.values()))
     assert gates_of(world.ask(*everybody())).count(Gate.ACCOUNT_RATE) > 0
 
 

@@ -535,6 +535,20 @@ def test_a_worker_removes_the_messages_of_a_cancelled_campaign_before_their_turn
         assert audit.audit(tx).holds
 
 
+def test_campaigns_of_a_sender_are_sent_by_their_weights(ledger: Database, tmp_path: Path) -> None:
+    heavy = a_campaign(ledger, [number(n) for n in range(300)], key="heavy", weight=3)
+    light = a_campaign(ledger, [number(n) for n in range(300, 600)], key="light")
+    with ledger.write() as tx:
+        senders.change(tx, SENDER, actor="a", rate=100.0)
+        waiting = [[row.id for row in due.due_messages(tx, each.id, 300)] for each in (heavy, light)]
+    with rig_of(ledger, tmp_path, [], in_flight=600, lease_seconds=30) as (rig, _):
+        rig.offer(Kind.MARKETING, [id for two in zip(*waiting, strict=True) for id in two])
+        rig.run_until(heavy, lambda statuses: statuses.get("accepted", 0) >= 120)
+    with ledger.read() as tx:
+        sent, other = (campaigns.status_counts(tx, each.id)["accepted"] for each in (heavy, light))
+    assert sent == pytest.approx(3 * other, rel=0.2)
+
+
 def test_a_stop_finishes_the_posts_under_way_and_gives_the_rest_back_to_the_ledger(
     ledger: Database, tmp_path: Path
 ) -> None:

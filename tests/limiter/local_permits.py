@@ -9,8 +9,10 @@ import copy
 import os
 import threading
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from bulksend.limits.ask_groups import Group, group_asks, rates_of
 from bulksend.limits.keyed_hashes import KeyedHashes
@@ -129,7 +131,6 @@ class LocalPermits:
             now = self._clock_ms()
             memory = self._remember(now)
             answers: list[Permit | Wait] = [_NO_ANSWER] * len(asks)
-            turns: dict[Kind, list[_Turn]] = {kind: [] for kind in LANES}
             needs_restore = not memory.warm
             free = []
             for group in group_asks(asks):
@@ -142,10 +143,9 @@ class LocalPermits:
                 for place in group.places:
                     answers[place] = held
             call = _Call(spacing)
-            for group in free:
-                turns[group.kind].append(self._turn(memory, group, asks, now, lead_ms))
+            turns = [self._turn(memory, group, asks, now, lead_ms) for group in free]
             for lane in LANES:
-                self._serve(memory, turns[lane], now, answers, call)
+                self._serve(memory, _queues(turns, lane), now, answers, call)
             memory.turn = (memory.turn + call.given) % 1_000_000
             self._prune(memory, now)
             epoch, opened_ms = f"local-{memory.epoch_ms:.0f}", memory.breaker.opened_ms()
@@ -283,25 +283,30 @@ class LocalPermits:
         )
 
     def _serve(
-        self, memory: _Memory, turns: list[_Turn], now: float, answers: list[Permit | Wait], call: _Call
+        self,
+        memory: _Memory,
+        queues: list[deque[_Turn]],
+        now: float,
+        answers: list[Permit | Wait],
+        call: _Call,
     ) -> None:
-        """One message of each group in turn, so that campaigns of one lane share what there is.
+        """One message of each sender in turn, in the order of its asks: the caller knows how its campaigns share it.
 
         Who begins is who would have been next in the last call.
         """
-        begin = memory.turn % len(turns) if turns else 0
-        turns = turns[begin:] + turns[:begin]
-        while turns:
-            going = []
-            for turn in turns:
+        begin = memory.turn % len(queues) if queues else 0
+        queues = queues[begin:] + queues[:begin]
+        while queues:
+            for queue in queues:
+                turn = queue.popleft()
                 answer, for_all = self._one(memory, turn, turn.asks[turn.next], now, call)
                 last = len(turn.asks) if for_all else turn.next + 1
                 for place in turn.group.places[turn.next : last]:
                     answers[place] = answer
                 turn.next = last
-                if last < len(turn.asks):
-                    going.append(turn)
-            turns = going
+                while queue and queue[0].next == len(queue[0].asks):
+                    queue.popleft()
+            queues = [queue for queue in queues if queue]
 
     def _one(
         self, memory: _Memory, turn: _Turn, ask: Ask, now: float, call: _Call
@@ -425,6 +430,15 @@ class LocalPermits:
 
 _NO_ANSWER = Wait(Gate.COLD, None)
 _FULL = Slowdown()
+
+
+def _queues(turns: list[_Turn], lane: Kind) -> list[deque[_Turn]]:
+    """The messages of a lane by sender, each as its group's turn, in the order of the asks."""
+    queues: dict[str, deque[_Turn]] = {}
+    by_place = {place: turn for turn in turns if turn.group.kind is lane for place in turn.group.places}
+    for _, turn in sorted(by_place.items(), key=itemgetter(0)):
+        queues.setdefault(turn.group.sender, deque()).append(turn)
+    return list(queues.values())
 
 
 def _begin(now: float, rules: LimitRules) -> _Memory:

@@ -58,20 +58,50 @@ local function fill(group, from, to, answer)
   for place = from, to do answers[group.first + place] = answer end
 end
 
--- One message of each group in turn, so that campaigns of one lane share what there is.
--- The group that would have been next in the last call begins.
-local function serve(groups)
-  for _ = 1, #groups > 0 and state.turn % #groups or 0 do table.insert(groups, table.remove(groups, 1)) end
-  while #groups > 0 do
-    local going = {}
-    for _, group in ipairs(groups) do
-      local answer, for_all = one(group, group.next)
-      local last = for_all and group.size or group.next
-      fill(group, group.next, last, answer)
-      group.next = last + 1
-      if last < group.size then going[#going + 1] = group end
+-- By lane: a queue for each sender, in which each message is its group, in the order of the asks.
+local function queues_of(all, free)
+  local lanes, by_key = {otp = {}, utility = {}, marketing = {}}, {}
+  for _, group in ipairs(free) do
+    local key = group.kind .. group.sender
+    if not by_key[key] then
+      by_key[key] = {at = 0}
+      table.insert(lanes[group.kind], by_key[key])
     end
-    groups = going
+    group.queue = by_key[key]
+  end
+  for number in string.gmatch(order, '%d+') do
+    local group = all[tonumber(number)]
+    if group.queue then group.queue[#group.queue + 1] = group end
+  end
+  return lanes
+end
+
+-- The next group of a queue that is not answered yet.
+local function next_of(queue)
+  repeat
+    queue.at = queue.at + 1
+    local group = queue[queue.at]
+    if not group or group.next <= group.size then return group end
+  until false
+end
+
+-- One message of each sender in turn, in the order of its asks: the caller knows how its campaigns share the sender.
+-- The sender that would have been next in the last call begins.
+local function serve(queues)
+  for _ = 1, #queues > 0 and state.turn % #queues or 0 do table.insert(queues, table.remove(queues, 1)) end
+  while #queues > 0 do
+    local going = {}
+    for _, queue in ipairs(queues) do
+      local group = next_of(queue)
+      if group then
+        local answer, for_all = one(group, group.next)
+        local last = for_all and group.size or group.next
+        fill(group, group.next, last, answer)
+        group.next = last + 1
+        going[#going + 1] = queue
+      end
+    end
+    queues = going
   end
 end
 
@@ -86,7 +116,8 @@ local function keep_window(group)
   window.fresh = {}
 end
 
-local lanes, all, first = {otp = {}, utility = {}, marketing = {}}, {}, 0
+-- `free`: groups that nothing holds as a whole.
+local all, free, first = {}, {}, 0
 for at = FIRST_GROUP, #ARGV, GROUP_SIZE do
   local group = read_group(at)
   group.first, group.next, first = first, 1, first + group.size
@@ -96,15 +127,16 @@ for at = FIRST_GROUP, #ARGV, GROUP_SIZE do
     fill(group, 1, group.size, wait_text(pause or chill))
     if not pause and helps then needs_restore = true end
   else
-    all[#all + 1] = group
-    table.insert(lanes[group.kind], group)
+    free[#free + 1] = group
   end
+  all[#all + 1] = group
 end
-for _, group in ipairs(all) do prepare(group) end
+for _, group in ipairs(free) do prepare(group) end
+local lanes = queues_of(all, free)
 for _, kind in ipairs(LANES) do serve(lanes[kind]) end
 set('turn', (state.turn + given) % 1000000)
 
-for _, group in ipairs(all) do keep_window(group) end
+for _, group in ipairs(free) do keep_window(group) end
 if #pairs_new > 0 then
   local key = own('pairs')
   redis.call('ZREMRANGEBYSCORE', key, '-inf', written(now))

@@ -1,7 +1,8 @@
 -- The gates, one function each; the counterpart of tests/limiter/local_permits.py.
 -- ARGV: lead, whether Redis restarted (1: yes), account rate (0: none), pair interval, pair burst, reserve, account tag,
 -- epoch and time of the caller's newest answer (0: none), how many slots together and how far apart from the next ones
--- (0: as the limits say), how long a probe may be in flight, then for each group: kind, sender tag, campaign, rate,
+-- (0: as the limits say), how long a probe may be in flight, each message's group
+-- (1: the first) in the order of the asks, then for each group: kind, sender tag, campaign, rate,
 -- the account's quota (-1: none), campaign rate (0: none), recipients' tags, and the missed slots (empty: no message
 -- had one).
 local lead, restarted = tonumber(ARGV[1]), ARGV[2] == '1'
@@ -10,8 +11,8 @@ local reserve, account_tag = tonumber(ARGV[6]), ARGV[7]
 local pair_tolerance = (pair_burst - 1) * pair_interval
 local seen_epoch, seen_at = tonumber(ARGV[8]), tonumber(ARGV[9])
 local together, apart_ms = tonumber(ARGV[10]), tonumber(ARGV[11])
-local probe_ms = tonumber(ARGV[12])
-local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 13, 8, 64
+local probe_ms, order = tonumber(ARGV[12]), ARGV[13]
+local FIRST_GROUP, GROUP_SIZE, RECIPIENTS_READ = 14, 8, 64
 local soonest = now + math.min(math.max(lead, 0), MAX_LEAD_MS)
 
 local account_line, account_slow

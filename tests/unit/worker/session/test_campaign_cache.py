@@ -109,7 +109,7 @@ def test_a_sender_that_the_ledger_does_not_know_has_the_default_limits(
         assert cache.sender_limits(phone) == SenderLimits(rate=DEFAULT_RATE, quota=None)
 
 
-def test_a_changed_rate_of_a_campaign_is_found_once(
+def test_a_changed_rate_of_a_campaign_is_found_once_and_so_is_its_weight(
     ledger: Database, cache: CampaignCache, cipher: Cipher, new_messages: Any
 ) -> None:
     campaign, _ = new_messages(rate=12.5)
@@ -119,7 +119,10 @@ def test_a_changed_rate_of_a_campaign_is_found_once(
         tx.execute(update(campaigns).where(campaigns.c.id == campaign.id).values(rate=None))
         assert cache.refresh(tx) == {campaign.id: None}
         assert cache.refresh(tx) == {}
+        tx.execute(update(campaigns).where(campaigns.c.id == campaign.id).values(weight=7))
+        assert cache.refresh(tx) == {}
     assert cache.campaign(campaign.id).rate is None
+    assert cache.weight(campaign.id) == 7
 
 
 def test_only_the_newest_campaigns_are_kept(
