@@ -26,23 +26,11 @@ from bulksend.messaging.value_checks import check_name
 from bulksend.operations.clones import check_rest, clone_options
 from bulksend.operations.contents import Variables
 from bulksend.settings import Settings
-from producer.files import FilePlan, plan_file
+from producer.files import FilePlan
 from producer.intake import Intake, source_hash
 from producer.intake_report import IntakeReport
 from producer.reading import RawRow
-
-#: Options of a campaign that a send of a file takes as a request has them.
-_AS_THEY_ARE = (
-    "rate",
-    "local_time",
-    "cap",
-    "exclude",
-    "only",
-    "require_consent",
-    "canary",
-    "max_failed",
-    "weight",
-)
+from producer.uploads.requests import CampaignOptions
 
 
 def plan_clone(
@@ -64,26 +52,14 @@ def plan_clone(
     """
     with database.read() as tx:
         options = clone_options(tx, id_or_name)
-    ttl = options.get("ttl_seconds")
-    return plan_file(
-        path,
-        sender=options["sender"],
-        type=options["type"],
-        content=json.dumps(options["content"]).encode(),
-        kind=options["kind"],
-        created_by=created_by,
-        name=name,
-        at=at,
-        ttl=None if ttl is None else f"{ttl:.3f}s",
-        on_unknown=options["on_unknown"],
-        **{name: options[name] for name in _AS_THEY_ARE if name in options},
-        again=again,
-        into=into,
-        default_region=of.default_region,
-        default_timezone=options.get("timezone") or of.timezone,
-        default_cap=of.cap,
-        naming=naming,
-    )
+    options |= {
+        "content": json.dumps(options["content"]),
+        "timezone": options.get("timezone") or of.timezone,
+        "region": of.default_region,
+        "default_cap": of.cap,
+    }
+    clone = CampaignOptions(**options, name=name, send_at=at, again=again, into=into)
+    return clone.plan(path, created_by=created_by, naming=naming)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ def seed(ask: Ask, services: Services) -> Ids:
         "import": [_import(ask)],
         "templates": ["login"],
         "media": [_file(desk)],
+        "plans": [str(_done(ask("POST", "/v1/plans", json=_body(f"plan {n}")))["plan_id"]) for n in range(2)],
     }
     paused = (f"/v1/campaigns/{campaigns[1]}", f"/v1/senders/{SENDER}", "/v1/account")
     for path in (f"/v1/campaigns/{campaigns[0]}", *paused):
@@ -74,13 +75,17 @@ def _done(answer: Any) -> dict[str, Any]:
 
 
 def _campaign(ask: Ask, name: str) -> str:
+    return str(_done(ask("POST", "/v1/campaigns", json=_body(name)))["campaign_id"])
+
+
+def _body(name: str) -> dict[str, Any]:
     agreed = {"consent_source": f"a call to {NUMBER}", "consent_at": "2026-01-01T00:00:00Z"}
     rows = [
         {"to": NUMBER, "code": CODE, **agreed},
         *({"to": f"4477009{n:05}", "code": CODE} for n in range(5)),
     ]
     refused = [{"to": f"{NUMBER}x", "code": CODE}, {"to": f"{NUMBER}00000", "code": CODE}, {NUMBER: CODE}]
-    body = {
+    return {
         "name": name,
         "key": f"{name} for {NUMBER}",
         "sender": SENDER,
@@ -89,7 +94,6 @@ def _campaign(ask: Ask, name: str) -> str:
         "content": {"body": f"{name}: {{{{code}}}}"},
         "rows": rows + refused,
     }
-    return str(_done(ask("POST", "/v1/campaigns", json=body))["campaign_id"])
 
 
 def _send(ask: Ask, desk: Desk, campaign: str) -> None:

@@ -31,7 +31,6 @@ class CloneOptions(TypedDict, total=False):
     """What a clone of a campaign may have of its own: the options of ``bulksend send``."""
 
     name: str
-    media: str
     key: str
     send_at: Instant
     local_time: str
@@ -62,6 +61,7 @@ class Campaign(CloneOptions, total=False):
     kind: Required[str]
     type: Required[str]
     content: Required[Mapping[str, Any]]
+    media: str
 
 
 class CampaignChanges(TypedDict, total=False):

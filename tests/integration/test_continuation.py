@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
 from bulksend.messaging.exclusions import Exclusions, PeopleOf
+from bulksend.operations.clones import clone_options
 from bulksend.settings import Settings
 from producer.clones import plan_clone, plan_rest
 from producer.intake import Intake
 from producer.intake_report import Continued, IntakeInterrupted, IntakeReport, SamePeople
 from producer.publisher import NoPublisher
+from producer.uploads import CampaignOptions
 
 TEMPLATE = compile_content(MessageType.TEXT, {"body": "Hi {{name}}"})
 Row = Mapping[str, object]
@@ -444,7 +446,12 @@ def test_only_a_cancelled_campaign_leaves_a_rest(desk: Desk) -> None:
 
 
 def test_a_clone_has_the_content_and_options_of_its_campaign(desk: Desk, tmp_path: Path) -> None:
-    made = desk.take("old", rows_of(0, 2), ttl_ms=3_600_000, rate=5.0, on_unknown=OnUnknown.RESEND)
+    own = {"ttl_ms": 3_600_000, "rate": 5.0, "on_unknown": OnUnknown.RESEND, "timezone": "Europe/London"}
+    made = desk.take("old", rows_of(0, 2), **own)
+    with desk.database.read() as tx:
+        options = clone_options(tx, made.campaign_id)
+    of_its_own = {"name", "key", "send_at", "region", "map", "encoding", "sheet", "again", "into"}
+    assert set(options) == {each.name for each in fields(CampaignOptions)} - of_its_own
     (tmp_path / "more.csv").write_text(f"to,name\n{person(5)},Eve\n")
     plan = plan_clone(
         desk.database, made.campaign_id, tmp_path / "more.csv", of=Settings.from_env({}), created_by="ann"
@@ -452,7 +459,7 @@ def test_a_clone_has_the_content_and_options_of_its_campaign(desk: Desk, tmp_pat
     clone = desk.campaign(plan.run(desk.intake()).campaign_id)
     old = desk.campaign(made.campaign_id)
     assert (clone.name, clone.messages) == ("more", 1)
-    same = ("sender", "kind", "type", "content", "ttl_ms", "rate", "on_unknown")
+    same = ("sender", "kind", "type", "content", *own)
     assert [getattr(clone, name) for name in same] == [getattr(old, name) for name in same]
     assert desk.holds()
 
