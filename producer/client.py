@@ -211,11 +211,7 @@ class Producer:
         message_kind = parse_choice(Kind, kind, field="kind")
         message_type = parse_choice(MessageType, type, field="type")
         digits = parse_recipient(sender, default_region=self._default_region, field="sender")
-        placed = self._placed(media, message_type, content, digits) if isinstance(media, Path) else None
-        if placed is not None:
-            content = load_content_json(placed.content)
-        elif media is not None:
-            content = self._with_uploaded(media, message_type, content)
+        content, placed = self._with_media(media, message_type, content, digits)
         template = compile_content(message_type, content)
         # Read several times: for the hash, and for each pass of the intake. An iterator can be read only once.
         rows = list(rows) if isinstance(rows, Iterator) else rows
@@ -273,18 +269,7 @@ class Producer:
         with self._database.translated_errors():
             with self._database.read() as tx:
                 senders.check_spelling(tx, digits, "sender")
-            if placed is not None and self._settings is not None:
-                upload_placed(
-                    self._settings,
-                    self._database,
-                    placed,
-                    sender=digits,
-                    kind=message_kind,
-                    type=message_type,
-                    content=template.source,
-                    field="content",
-                    actor=self._created_by,
-                )
+            self._upload(placed, digits, message_kind, message_type, template.source)
             return self._intake().run(
                 new,
                 template,
@@ -295,26 +280,40 @@ class Producer:
                 into=into,
             )
 
-    def _placed(
-        self, file: Path, type: MessageType, content: Mapping[str, object], sender: str
-    ) -> PlacedFile:
-        if self._settings is None:
-            raise InvalidValue("media", "", "needs a producer with settings: Producer.from_env()")
+    def _with_media(
+        self, media: object, type: MessageType, content: Mapping[str, object], sender: str
+    ) -> tuple[Mapping[str, object], PlacedFile | None]:
+        """The content with a file in its place, and the file if it is to be uploaded."""
+        if media is None:
+            return content, None
+        if not isinstance(media, Path | str):
+            raise InvalidValue("media", describe_type(media), "must be a pathlib.Path or the id of a file")
+        text = _content_json(content)
         with self._database.translated_errors():
-            return place(
-                self._database, file, sender=sender, type=type, content=_content_json(content), field="media"
-            )
+            if isinstance(media, str):
+                found = place_uploaded(self._database, media, type=type, content=text, field="media")
+                return load_content_json(found), None
+            if self._settings is None:
+                raise InvalidValue("media", "", "needs a producer with settings: Producer.from_env()")
+            placed = place(self._database, media, sender=sender, type=type, content=text, field="media")
+        return load_content_json(placed.content), placed
 
-    def _with_uploaded(
-        self, id: object, type: MessageType, content: Mapping[str, object]
-    ) -> dict[str, object]:
-        if not isinstance(id, str):
-            raise InvalidValue("media", describe_type(id), "must be a pathlib.Path or the id of a file")
-        with self._database.translated_errors():
-            text = place_uploaded(
-                self._database, id, type=type, content=_content_json(content), field="media"
-            )
-        return load_content_json(text)
+    def _upload(
+        self, placed: PlacedFile | None, sender: str, kind: Kind, type: MessageType, content: str
+    ) -> None:
+        if placed is None or self._settings is None:
+            return
+        upload_placed(
+            self._settings,
+            self._database,
+            placed,
+            sender=sender,
+            kind=kind,
+            type=type,
+            content=content,
+            field="content",
+            actor=self._created_by,
+        )
 
     def _now_ms(self) -> int:
         with self._database.translated_errors():
@@ -328,6 +327,7 @@ class Producer:
         kind: str,
         type: str,
         content: Mapping[str, object],
+        media: Path | str | None = None,
         name: str | None = None,
         key: str | None = None,
         at: datetime | None = None,
@@ -347,14 +347,18 @@ class Producer:
     ) -> dict[str, Any]:
         """Freeze what a campaign of a CSV, XLSX or JSON lines file would do, as ``bulksend plan``. Nothing is sent.
 
-        The answer is that of ``bulksend plan --json``; its ``plan_id`` is for ``apply``. Raises InvalidInput,
-        SamePeople and LedgerUnreachable as ``submit`` does.
+        The answer is that of ``bulksend plan --json``; its ``plan_id`` is for ``apply``. ``media`` is uploaded now.
+        Raises InvalidInput, SamePeople, LedgerUnreachable and VendorUnavailable as ``submit`` does.
         """
+        message_kind = parse_choice(Kind, kind, field="kind")
+        message_type = parse_choice(MessageType, type, field="type")
+        digits = parse_recipient(sender, default_region=self._default_region, field="sender")
+        content, placed = self._with_media(media, message_type, content, digits)
         asked = plan_file(
             Path(file),
-            sender=sender,
+            sender=digits,
             type=type,
-            content=json.dumps(content).encode(),
+            content=_content_json(content).encode(),
             kind=kind,
             created_by=self._created_by,
             name=name,
@@ -378,6 +382,7 @@ class Producer:
             default_cap=self._default_cap,
         )
         with self._database.translated_errors():
+            self._upload(placed, digits, message_kind, message_type, asked.template.source)
             return self._plans.show(self._plans.make_here(asked).id)
 
     def apply(self, plan_id: str) -> IntakeReport:
@@ -445,9 +450,9 @@ class Producer:
         """Send several messages, MANY in a transaction; each is stored or refused by itself, in their order.
 
         A message has ``to``, ``sender``, ``kind``, ``type``, ``content``, and perhaps ``variables``, ``ttl_seconds``,
-        ``send_at`` (ISO 8601), ``local_time``, ``timezone``, ``purpose`` and ``key``, which makes a repeated call safe.
-        Raises
-        LedgerUnreachable when the ledger does not answer: those with a key may be sent again with the same key.
+        ``send_at`` (ISO 8601), ``local_time``, ``timezone``, ``purpose`` and ``key``, which makes a repeated call
+        safe. Raises LedgerUnreachable when the ledger does not answer: those with a key may be sent again with the
+        same key.
         """
         made: list[SendReceipt | InvalidInput] = []
         for start in range(0, len(messages), MANY):

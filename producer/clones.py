@@ -138,6 +138,9 @@ class RestPlan:
                     **variables.of(row["id"], row["payload"]),
                     "to": row["recipient"],
                 }
+                if row["payload"] is None:
+                    yield RefusedRow(row["row"], "row", "", "has no content any more: it was deleted")
+                    continue
                 if variables.unreadable > unreadable:
                     why = "is encrypted with a key that BULKSEND_ENCRYPTION_KEY does not list; add it and repeat this"
                     yield RefusedRow(row["row"], "row", "", why)

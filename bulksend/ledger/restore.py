@@ -25,6 +25,7 @@ from bulksend.ledger.schema import (
     attempts,
     campaigns,
     messages,
+    plans,
     uploads,
 )
 from bulksend.messaging import quiet_hours
@@ -147,6 +148,20 @@ def end_retries(tx: Connection, *, actor: str, why: str) -> list[str]:
     ).scalars()
     ids = sorted(map(str, ended))
     operator_log.record_many(tx, ids, actor=actor, act="end retry", scope="campaign", why=why)
+    return ids
+
+
+def expire_plans(tx: Connection, *, actor: str, why: str) -> list[str]:
+    """End plans that are open: one may have been applied since, and its campaign is not here. Returns their ids."""
+    now = read_clock(tx)
+    ended = tx.execute(
+        update(plans)
+        .where(plans.c.campaign_id.is_(None), plans.c.expires_at > now)
+        .values(expires_at=now)
+        .returning(plans.c.id)
+    ).scalars()
+    ids = sorted(map(str, ended))
+    operator_log.record_many(tx, ids, actor=actor, act="expire", scope="plan", why=why)
     return ids
 
 

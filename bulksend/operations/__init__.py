@@ -28,7 +28,7 @@ paces         what throttle codes slowed, and when
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   read from the vendor, shown, previewed
-media         files for messages: upload, list, delete
+media         files for messages: upload, list, delete    media_files   their contents in a folder of ours
 rehearsals    give a ledger of its own what a campaign meets in the real one
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it

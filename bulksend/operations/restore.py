@@ -28,6 +28,8 @@ class Marked:
     """Posted files whose intake had not ended."""
     retries_ended: list[str] = field(default_factory=list)
     """Campaigns whose retry was under way: what it had not reached stays failed."""
+    plans_expired: list[str] = field(default_factory=list)
+    """Plans that were open: each may have been applied since."""
 
     def as_json(self) -> dict[str, Any]:
         """The answer of ``restored``."""
@@ -60,6 +62,7 @@ def mark_restored(database: Database, account: str, *, actor: str, why: str, dry
         lambda tx: restore.stop_intakes(tx, actor=actor, why=why)
     )
     done.retries_ended = database.retrying(lambda tx: restore.end_retries(tx, actor=actor, why=why))
+    done.plans_expired = database.retrying(lambda tx: restore.expire_plans(tx, actor=actor, why=why))
     done.unknown = database.retrying(restore.close_held)
     with database.read() as tx:
         left = restore.campaigns_to_mark(tx)

@@ -280,6 +280,8 @@ def restored(
         say(f"paused, since their rows were not all taken in: {', '.join(done.campaigns_paused)}")
     if done.retries_ended:
         say(f"retry ended, since its messages may have been sent: {', '.join(done.retries_ended)}")
+    if done.plans_expired:
+        say(f"plan expired, since it may have been applied: {', '.join(done.plans_expired)}")
     if done.files_refused:
         say(f"{counted(done.files_refused, 'posted file')} refused: their rows may have been sent")
     say(

@@ -26,7 +26,7 @@ from bulksend.ledger.ids import new_id
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
-from bulksend.messaging.exclusions import Exclusions, PeopleOf
+from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf
 from bulksend.operations.clones import clone_options
 from bulksend.settings import Settings
 from producer.clones import plan_clone, plan_rest
@@ -446,11 +446,17 @@ def test_only_a_cancelled_campaign_leaves_a_rest(desk: Desk) -> None:
 
 
 def test_a_clone_has_the_content_and_options_of_its_campaign(desk: Desk, tmp_path: Path) -> None:
-    own = {"ttl_ms": 3_600_000, "rate": 5.0, "on_unknown": OnUnknown.RESEND, "timezone": "Europe/London"}
+    other = desk.take("other", rows_of(50, 51), name="other").campaign_id
+    exclusions = Exclusions(cap=Cap(2, 3_600_000), exclude=(PeopleOf(other, unsent=True),)).to_json()
+    own = {
+        **{"ttl_ms": 3_600_000, "rate": 5.0, "on_unknown": OnUnknown.RESEND, "timezone": "Europe/London"},
+        **{"exclusions": exclusions, "local_time": "09:00", "canary": "1%", "max_failed": 0.05, "weight": 2},
+    }
     made = desk.take("old", rows_of(0, 2), **own)
     with desk.database.read() as tx:
         options = clone_options(tx, made.campaign_id)
     of_its_own = {"name", "key", "send_at", "region", "map", "encoding", "sheet", "again", "into"}
+    of_its_own |= {"default_cap", "media", "only", "require_consent"}
     assert set(options) == {each.name for each in fields(CampaignOptions)} - of_its_own
     (tmp_path / "more.csv").write_text(f"to,name\n{person(5)},Eve\n")
     plan = plan_clone(

@@ -34,6 +34,7 @@ from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.intake import StoredChunk
 from bulksend.ledger.message_rows import NewMessage
+from bulksend.ledger.plans import NewPlan
 from bulksend.ledger.schema import metadata
 from bulksend.ledger.settle import Settlement, settle, settle_in_one_statement
 from bulksend.ledger.write_ahead import Opened, Opening, open_attempts, open_in_one_statement
@@ -115,6 +116,22 @@ class Desk:
     def campaign(self, kind: Kind = Kind.MARKETING, **changes: Any) -> Campaign:
         campaign, _ = self.write(campaign_creation.create_or_find, self.new_campaign(kind, **changes))
         return campaign
+
+    def new_plan(self, **changes: Any) -> NewPlan:
+        """A plan of a file that nothing has applied."""
+        values: dict[str, Any] = {
+            **{
+                "id": new_id(),
+                "hash": "hash",
+                "facts": "{}",
+                "outlook": "{}",
+                "samples": None,
+                "options": "{}",
+            },
+            **{"campaign_key": new_id(), "source_hash": "hash", "file": "people.csv", "posted": 0},
+            **{"rows_planned": 1, "messages_planned": 1, "request_key": None, "created_by": "ann"},
+        }
+        return NewPlan(**(values | changes))
 
     @staticmethod
     def new_message(row: int = 1, **changes: Any) -> NewMessage:

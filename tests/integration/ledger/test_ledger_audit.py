@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from bulksend.ledger import audit, campaigns, counters, plans
-from bulksend.ledger.ids import LOWEST, new_id
-from bulksend.ledger.plans import NewPlan
+from bulksend.ledger.ids import LOWEST
 from bulksend.ledger.receipts import Receipt
 from bulksend.messaging.outcome import Accepted, NotSent, Unknown
 from bulksend.messaging.plan import RefusedRow
@@ -57,21 +56,11 @@ def a_refusal_without_its_reason(desk: Any) -> str:
 
 def a_row_more_than_its_plan_said(desk: Any) -> str:
     of = desk.read(campaigns.get, str(desk.row(accepted(desk))["campaign_id"]))
-    plan = NewPlan(
-        id=new_id(),
-        hash="hash",
-        facts="{}",
-        outlook="{}",
-        samples=None,
-        options="{}",
+    plan = desk.new_plan(
         campaign_key=of.key,
         source_hash=of.source_hash,
-        file="people.csv",
-        posted=0,
         rows_planned=of.rows_read - 1,
         messages_planned=of.messages,
-        request_key=None,
-        created_by="ann",
     )
     made = desk.write(plans.add, plan, lives_ms=60_000)
     desk.write(plans.applied, made, of.id, actor="ann")

@@ -18,6 +18,7 @@ from bulksend.ledger import (
     leases,
     messages,
     pauses,
+    plans,
     unknowns,
 )
 from bulksend.ledger.database import Database
@@ -230,6 +231,15 @@ def test_what_a_retry_had_not_reached_is_not_queued(desk: Desk, backup: Backup) 
     assert restored.write(campaign_retry.retry_rest) == {"looked_at": 0, "queued": 0}
     assert [restored.status(id) for id in ids] == ["unknown", "failed", "failed"]
     assert restored.broken() == {}
+
+
+def test_a_plan_that_may_have_been_applied_is_open_no_more(desk: Desk, backup: Backup) -> None:
+    plan = desk.write(plans.add, desk.new_plan(), lives_ms=HOUR_MS)
+    restored = backup.restored()
+    assert mark(restored).plans_expired == [plan.id]
+    with pytest.raises(WrongState, match="expired"):
+        restored.read(plans.check_live, restored.read(plans.get, plan.id))
+    assert mark(restored).plans_expired == []
 
 
 def test_it_is_refused_while_a_worker_runs_and_a_dry_run_changes_nothing(desk: Desk, backup: Backup) -> None:
