@@ -266,6 +266,10 @@ class Started:
         if self.poll() is None:
             os.kill(self.pid, sig)
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """End it as a power cut does."""
         self.send_signal(signal.SIGKILL)
