@@ -489,6 +489,7 @@ KEEPS: dict[tuple[str, str], tuple[str, ...]] = {
     ("webhook_deliveries", "body"): NUMBERS,
     ("suppressions", "subject"): NUMBERS,
     ("acts", "subject"): NUMBERS,
+    ("legal_holds", "subject"): NUMBERS,
 }
 
 
