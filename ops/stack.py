@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -33,7 +34,7 @@ from bulksend.operations.api_keys import KeyRing
 from bulksend.operations.receipt_tokens import add_token
 from bulksend.settings import Settings
 from ops.local.ports import free_port, is_free
-from ops.local.process import CannotStart, ChildProcess, RestartPauses, log_tail
+from ops.local.process import CannotStart, ChildProcess, Process, RestartPauses, log_tail
 from ops.local.valkey import EmbeddedValkey
 
 #: The checkout or installation that the processes import from.
@@ -76,6 +77,8 @@ class Stack:
     """The port of the HTTP API, or a free one if it is taken; None: no API and no notifier."""
     vendor_settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the simulated vendor (simulator/README.md). With an API it sends its receipts there."""
+    popen: Callable[..., Process] = subprocess.Popen
+    """What starts a process; the arguments are those of ``subprocess.Popen``."""
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
@@ -185,7 +188,11 @@ class Stack:
         with self._log(member).open("ab") as log:
             # In a folder without a .env: members get their settings from the stack only.
             member.child = ChildProcess(
-                member.arguments, cwd=self.folder / "logs", environ=self._whole_environ(), output=log
+                member.arguments,
+                cwd=self.folder / "logs",
+                environ=self._whole_environ(),
+                output=log,
+                popen=self.popen,
             )
             member.started_at = time.monotonic()
 
@@ -218,7 +225,7 @@ class Stack:
 
         ready = self.folder / "logs" / "simulator.log"
         ready.unlink(missing_ok=True)
-        command = (sys.executable, "-m", "simulator", *self.simulator_options)
+        command = (*_CLI, "simulate", *self.simulator_options)
         settings = dict(self.vendor_settings)
         if self.api_origin is not None:
             url = self.api_origin + self._receipts_path(database)

@@ -15,6 +15,8 @@ from bulksend.messaging.template_fit import KnownTemplate, misfit, template_of
 
 #: How long what was read is used.
 KEPT_S = 2.0
+#: How often the ledger is told that a template is used, so that the relay reads it from the vendor.
+NOTED_S = 60.0
 #: Templates that are kept at most: an account has a few hundred.
 MOST = 2_000
 
@@ -26,6 +28,7 @@ class TemplateChecks:
         self._database = database
         self._clock = clock
         self._read: dict[tuple[str, str], tuple[float, KnownTemplate | None]] = {}
+        self._noted: dict[tuple[str, str], float] = {}
 
     def fits(self, kind: Kind, send: DirectSend) -> bool:
         """Whether the content fits what was read lately; False also where that must be read first. Does no I/O."""
@@ -43,6 +46,7 @@ class TemplateChecks:
         content, used = _used(send)
         if used is None or self.fits(kind, send):
             return
+        self._note_use(send.sender, used[0])
         with self._database.read() as tx:
             found = templates.get(tx, *used)
         if len(self._read) >= MOST:
@@ -51,6 +55,16 @@ class TemplateChecks:
         why = None if found is None else misfit(content, found.known, kind)
         if why is not None and not is_stored():
             raise InvalidValue("content", "", f"{why}; nothing was sent")
+
+    def _note_use(self, sender: str, name: str) -> None:
+        use, now = (sender, name), self._clock()
+        if now < self._noted.get(use, float("-inf")):
+            return
+        if len(self._noted) >= MOST:
+            self._noted.clear()
+        self._noted[use] = now + NOTED_S
+        # Only a loss of power may lose it, for a minute: no send waits for the disk.
+        self._database.retrying(lambda tx: templates.note_use(tx, sender, name), durable=False)
 
 
 def _used(send: DirectSend) -> tuple[dict[str, object], tuple[str, str] | None]:

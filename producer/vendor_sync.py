@@ -21,12 +21,17 @@ log = structlog.get_logger(__name__)
 ACTOR = "sync"
 #: How often the senders are read, and the longest wait after calls that failed.
 SENDERS_S, FAILED_S = 60.0, 60.0
+#: Templates of one reading, a call each: the vendor tells no limit of its calls. Of more, each has its turn.
+MOST_AT_ONCE = 20
 #: How often it looks whether this relay leads by now.
 WAITING_S = 1.0
 
 
 class VendorSync:
-    """Every ``every_s`` reads the templates in use, one small page each. ``clock`` is steady, in seconds."""
+    """Every ``every_s`` reads templates in use, at most MOST_AT_ONCE, one small page each.
+
+    ``clock`` is steady, in seconds.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,9 @@ class VendorSync:
         self._every_s = every_s
         self._clock = clock
         self._senders_at = float("-inf")
+        self._turns: dict[tuple[str, str], int] = {}
+        """The round in which each template was read last."""
+        self._rounds = 0
         self._failures = 0
 
     def run(self, stop: threading.Event, wanted: Callable[[], bool]) -> None:
@@ -66,9 +74,10 @@ class VendorSync:
 
     def _read(self) -> Synced:
         with self._database.read() as tx:
-            wanted = sorted(templates.in_use(tx))
-        if not wanted:
+            in_use = templates.in_use(tx)
+        if not in_use:
             return Synced()
+        wanted = self._next(in_use)
         done = sync_templates(self._database, self._vendor, wanted, actor=ACTOR)
         if self._clock() - self._senders_at >= SENDERS_S and not done.problems:
             sync_senders(self._database, self._vendor, done, actor=ACTOR)
@@ -76,3 +85,12 @@ class VendorSync:
         if done.changed:
             log.info("vendor_read", templates=done.templates, changed=done.changed)
         return done
+
+    def _next(self, in_use: set[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those whose turn it is: the ones that were read the longest ago."""
+        self._rounds += 1
+        wanted = sorted(in_use, key=lambda each: (self._turns.get(each, 0), each))[:MOST_AT_ONCE]
+        self._turns = {each: self._turns.get(each, 0) for each in in_use} | dict.fromkeys(
+            wanted, self._rounds
+        )
+        return wanted

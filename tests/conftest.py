@@ -13,6 +13,7 @@ shell                runs commands, each a process of its own that begins with e
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
 import tempfile
@@ -71,6 +72,34 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             fcntl.flock(turn, fcntl.LOCK_UN)
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each process of xdist begins with its share of the slow rooms, so that the last minutes are of quick tests."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes == 1:
+        return
+    shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    slow = itertools.groupby(filter(_is_slow, items), lambda item: item.path)
+    for number, (_, of_one_file) in enumerate(slow):
+        shares[number % processes] += of_one_file
+    quick = list(itertools.filterfalse(_is_slow, items))
+    left, items[:] = len(items), []
+    for number, share in enumerate(shares):
+        # As worksteal cuts the list.
+        size = left // (processes - number)
+        left -= size
+        fill = max(0, size - len(share))
+        items += share + quick[:fill]
+        quick = quick[fill:]
+    items += quick
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether it is of real processes, by its room."""
+    room = item.path.relative_to(Path(__file__).parent).parts[:-1]
+    return room in (("acceptance",), ("faults",), ("integration",))
 
 
 @pytest.fixture(scope="session")

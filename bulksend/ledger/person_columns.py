@@ -111,6 +111,7 @@ COLUMNS: dict[str, dict[str, Holds]] = {
         NOTHING="name language status status_at category category_at quality quality_at rejected_reason changed_at "
         "shape shape_at synced_at"
     ),
+    "template_uses": _table(NOTHING="sender name used_at"),
     "media": _table(
         TEXT="name", NOTHING="id sender sha256 media_id type mime bytes uploaded_at expires_at created_by"
     ),

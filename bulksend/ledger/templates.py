@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from bulksend.errors import InvalidValue
 from bulksend.ledger import events, operator_log, pauses
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.campaigns import ACTIVE, Campaign, read_all
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.schema import campaigns, templates
+from bulksend.ledger.database import insert_if_new, rows_changed
+from bulksend.ledger.schema import campaigns, template_uses, templates
 from bulksend.messaging.states import CampaignStatus, Kind, MessageType
 from bulksend.messaging.template_fit import (
     APPROVED,
@@ -195,15 +196,28 @@ def used(tx: Connection) -> set[tuple[str, str]]:
 
 
 def in_use(tx: Connection) -> set[tuple[str, str]]:
-    """Sender and name of each template of a campaign in intake or running, or paused within a day."""
+    """Sender and name of each template of a campaign in intake or running, or paused within a day; and of single sends.
+
+    Of the latter those of the last day.
+    """
     since = read_clock(tx) - _DAY_MS
+    single = select(template_uses.c.sender, template_uses.c.name).where(template_uses.c.used_at > since)
     found = _users(tx, [*(status.value for status in ACTIVE), CampaignStatus.PAUSED.value])
-    return {
+    return {(sender, name) for sender, name in tx.execute(single)} | {
         (each.sender, template[0])
         for each in found
         if (each.paused_at is None or each.paused_at > since)
         and (template := template_of(each.type, content_of(each.content))) is not None
     }
+
+
+def note_use(tx: Connection, sender: str, name: str) -> None:
+    """A single send uses a template. To be called once a minute for each, not for each send."""
+    now = read_clock(tx)
+    is_it = (template_uses.c.sender == sender) & (template_uses.c.name == name)
+    tx.execute(delete(template_uses).where(template_uses.c.used_at < now - _DAY_MS))
+    if not rows_changed(tx, update(template_uses).where(is_it).values(used_at=now)):
+        tx.execute(insert_if_new(tx, template_uses).values(sender=sender, name=name, used_at=now))
 
 
 def get(tx: Connection, name: str, language: str, *, lock: bool = False) -> Template | None:

@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from bulksend.errors import Unavailable
 
@@ -40,6 +40,20 @@ def log_tail(log: Path, lines: int = 3) -> str:
         return ""
 
 
+class Process(Protocol):
+    """What a ``ChildProcess`` needs of ``subprocess.Popen``."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 class ChildProcess:
     """A started process in a session of its own, so that a Ctrl-C in the terminal reaches only the parent."""
 
@@ -53,13 +67,14 @@ class ChildProcess:
         user: str | None = None,
         pass_fds: Sequence[int] = (),
         stop_signal: signal.Signals = signal.SIGTERM,
+        popen: Callable[..., Process] = subprocess.Popen,
     ) -> None:
-        """``output`` takes stdout and stderr; ``user`` is the user that root runs it as.
+        """``output`` takes stdout and stderr; ``user`` is the user that root runs it as; ``popen`` starts it.
 
         Raises OSError when it cannot run.
         """
         self._stop_signal = stop_signal
-        self.process = subprocess.Popen(  # noqa: S603 - fixed programs, there is no shell
+        self.process = popen(
             list(arguments),
             cwd=cwd,
             env=None if environ is None else dict(environ),

@@ -1,6 +1,7 @@
 """A whole installation of real processes: Valkey, workers, relay, simulated vendor, on a PostgreSQL ledger.
 
-make_site    a context manager: ``with make_site(workers=2, faults=[…]) as site``
+make_site    a context manager: ``with make_site(workers=2, faults=[…]) as site``; its processes begin with everything
+             imported, but for ``popen=subprocess.Popen``
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bulksend.ledger import audit, campaigns
 from bulksend.ledger.database import Database
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
+from ops.local.process import Process
 from ops.stack import ROOT, Stack, running
 from producer import Producer
 from tests.acceptance.many_commands import Cli, Shell
@@ -210,6 +212,7 @@ def make_site(postgres_ledger_url: str, tmp_path: Path, shell: Shell) -> MakeSit
         faults: Sequence[Mapping[str, Any]] = (),
         vendor: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
+        popen: Callable[..., Process] = shell.popen,
     ) -> Iterator[Site]:
         files = {"faults": list(faults), "settings": dict(vendor or {})}
         options: list[str] = []
@@ -230,6 +233,7 @@ def make_site(postgres_ledger_url: str, tmp_path: Path, shell: Shell) -> MakeSit
             workers=workers,
             simulator_options=tuple(options),
             database_url=postgres_ledger_url,
+            popen=popen,
         )
         with running(stack):
             site = Site(stack, shell)

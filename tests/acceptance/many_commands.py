@@ -2,6 +2,9 @@
 
 A line of JSON in, ``{"words", "environ", "folder", "columns"}``; one out, ``{"code", "stdout", "stderr"}``. Only the
 imports are shared: each command has its own environment, folder, streams and end. ``Shell`` is the other side.
+
+Where the folder is followed by ``"stays": true`` the command is a server: the answer is its ``{"pid"}``, and its end is
+told on a pipe. Two files come with that line on the socket of the first argument: its output, and the pipe.
 """
 
 from __future__ import annotations
@@ -14,23 +17,27 @@ import json
 import os
 import pkgutil
 import pty
+import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import IO
+from typing import IO, Any
 
 from ops.cli.main import app
 from ops.cli.main import main as bulksend
 from ops.stack import ROOT
 
-OURS = ("bulksend", "ops", "producer", "worker")
+OURS = ("bulksend", "notifier", "ops", "producer", "simulator", "worker")
 #: What they import once they run.
 OTHERS = (
     *("alembic.command", "alembic.script", "alembic.runtime.environment", "alembic.runtime.migration"),
@@ -49,8 +56,11 @@ def main() -> None:
     for module in OTHERS:
         importlib.import_module(module)
     gc.freeze()
+    files = socket.socket(fileno=int(sys.argv[1]))
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(run(**json.loads(line))) + "\n")
+        order = json.loads(line)
+        answer = start(files, **order) if order.pop("stays", False) else run(**order)
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 
@@ -115,6 +125,38 @@ def terminal(columns: int, typed: str = "") -> Iterator[tuple[int, Callable[[], 
         os.close(ours)
 
 
+def start(files: socket.socket, words: list[str], environ: dict[str, str], folder: str) -> dict[str, object]:
+    """A server in a process of its own: its pid. Another one waits for its end, and says its exit code on the pipe."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    _, (output, end), _, _ = socket.recv_fds(files, 1, 2)
+    its, ours = os.pipe()
+    if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
+            files.close()
+            for file in (its, ours, end):
+                os.close(file)
+            os.setsid()
+            _enter(environ, folder, (output, output))
+            os.close(output)
+            sys.argv = ["bulksend", *words]
+            bulksend(words)  # raises SystemExit: this process ends as any other, by the end of main
+        os.write(ours, str(child).encode())
+        # Whoever waits for the end of this process's input or output must not wait for this.
+        for file in (*range(3), its, ours, output, files.fileno()):
+            os.close(file)
+        _, status = os.waitpid(child, 0)
+        with suppress(BrokenPipeError):
+            os.write(end, str(os.waitstatus_to_exitcode(status)).encode())
+        os._exit(0)
+    for file in (ours, output, end):
+        os.close(file)
+    with os.fdopen(its) as told:
+        return {"pid": int(told.read())}
+
+
 def _said(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
@@ -129,12 +171,7 @@ def _become(
 ) -> None:
     code = 1
     try:
-        given = os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin
-        for stream, file in enumerate((given, *output)):
-            os.dup2(file, stream)
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(environ)
+        _enter(environ, folder, output, stdin)
         signal.alarm(_LONGEST_S)
         bulksend(words)
     except SystemExit as end:
@@ -147,6 +184,15 @@ def _become(
         os._exit(code)
 
 
+def _enter(environ: dict[str, str], folder: str, output: tuple[int, int], stdin: int | None = None) -> None:
+    given = os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin
+    for stream, file in enumerate((given, *output)):
+        os.dup2(file, stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+
+
 #: ``cli("campaigns", "list", SETTING="value")``: see the fixture of that name.
 Cli = Callable[..., CompletedProcess[str]]
 
@@ -155,14 +201,19 @@ class Shell:
     """Runs commands for tests: one server of ours for all of them. A context manager."""
 
     def __init__(self) -> None:
+        self._files, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, str(its.fileno())],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            pass_fds=[its.fileno()],
         )
+        its.close()
+        # Members of a stack are also started from the thread that tends it.
+        self._asking = threading.RLock()
 
     def __enter__(self) -> Shell:
         return self
@@ -170,6 +221,7 @@ class Shell:
     def __exit__(self, *_: object) -> None:
         # Its end is that of its input.
         self._server.communicate()
+        self._files.close()
 
     def run(
         self,
@@ -180,16 +232,73 @@ class Shell:
         typed: str | None = None,
     ) -> CompletedProcess[str]:
         """``bulksend words…`` to its end, killed after a minute; with ``columns`` on a terminal of that width."""
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        order = {
-            **{"words": list(words), "environ": dict(environ), "folder": str(folder)},
-            **{"columns": columns, "typed": typed},
-        }
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        answer = json.loads(self._server.stdout.readline())
+        answer = self._ask(words, environ, folder, columns=columns, typed=typed)
         return CompletedProcess(list(words), answer["code"], answer["stdout"], answer["stderr"])
+
+    def popen(
+        self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[bytes], **_: object
+    ) -> Started:
+        """As ``subprocess.Popen`` for ``python -m ops.cli.main words…``, in a session of its own.
+
+        Its standard error is its standard output.
+        """
+        assert list(arguments[:3]) == [sys.executable, "-m", "ops.cli.main"]
+        told, end = os.pipe()
+        with self._asking:
+            socket.send_fds(self._files, [b"."], [stdout.fileno(), end])
+            os.close(end)
+            return Started(self._ask(arguments[3:], env, cwd, stays=True)["pid"], told)
+
+    def _ask(
+        self, words: Sequence[str], environ: Mapping[str, str], folder: Path, **more: object
+    ) -> dict[str, Any]:
+        order = {"words": list(words), "environ": dict(environ), "folder": str(folder), **more}
+        with self._asking:
+            assert self._server.stdin is not None
+            assert self._server.stdout is not None
+            self._server.stdin.write(json.dumps(order) + "\n")
+            self._server.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._server.stdout.readline())
+            return answer
+
+
+class Started:
+    """A server that ``Shell.popen`` has started. ``end`` is the pipe on which its exit code is told."""
+
+    def __init__(self, pid: int, end: int) -> None:
+        self.pid = pid
+        self._end = end
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit status if it has ended, None while it runs."""
+        return self._read_end(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status. Raises subprocess.TimeoutExpired."""
+        status = self._read_end(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+        return status
+
+    def send_signal(self, sig: int) -> None:
+        """Nothing where it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.send_signal(signal.SIGKILL)
+
+    def _read_end(self, seconds: float | None) -> int | None:
+        if self._status is None and select.select([self._end], [], [], seconds)[0]:
+            self._status = int(os.read(self._end, 16))
+            os.close(self._end)
+        return self._status
 
 
 def commands() -> Iterator[tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,14 +18,25 @@ from bulksend.operations import api_keys
 from bulksend.operations.access import Role
 from ops.local.ports import free_port
 from ops.stack import ROOT
+from tests.acceptance.many_commands import Shell, Started
 
 
 class Serving:
-    """Its settings are ``environ``, its folders and its log are in ``folder``; requests are made with ``key``."""
+    """Its settings are ``environ``, its folders and its log are in ``folder``; requests are made with ``key``.
+
+    It is started by ``shell``, with everything imported.
+    """
 
     def __init__(
-        self, environ: Mapping[str, str], folder: Path, *, key: str = "", port: int | None = None
+        self,
+        shell: Shell,
+        environ: Mapping[str, str],
+        folder: Path,
+        *,
+        key: str = "",
+        port: int | None = None,
     ) -> None:
+        self._shell = shell
         self.uploads = folder / "uploads"
         self._environ = {
             **environ,
@@ -42,7 +52,9 @@ class Serving:
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     @classmethod
-    def on(cls, ledger_url: str, redis_url: str, folder: Path, role: Role, **settings: str) -> Serving:
+    def on(
+        cls, shell: Shell, ledger_url: str, redis_url: str, folder: Path, role: Role, **settings: str
+    ) -> Serving:
         """On this ledger, with a new key of ``role`` and no other settings than these."""
         database = Database(ledger_url)
         with database.write() as tx:
@@ -54,10 +66,10 @@ class Serving:
             "REDIS_URL": redis_url,
             "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
         }
-        return cls(environ | own | settings, folder, key=key)
+        return cls(shell, environ | own | settings, folder, key=key)
 
     @contextmanager
-    def running(self, failpoints: str = "", **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, failpoints: str = "", **environ: str) -> Iterator[Started]:
         """Until the end of the block, however the process ends."""
         child = self.start(failpoints, **environ)
         try:
@@ -66,16 +78,15 @@ class Serving:
             child.kill()
             child.wait(60)
 
-    def start(self, failpoints: str = "", **environ: str) -> subprocess.Popen[bytes]:
+    def start(self, failpoints: str = "", **environ: str) -> Started:
         """Start it and wait until it answers; with ``failpoints`` it may have died before."""
         self._said_before = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
-            child = subprocess.Popen(
+            child = self._shell.popen(
                 [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(self.port)],
                 env=self._environ | environ | ({"BULKSEND_FAILPOINTS": failpoints} if failpoints else {}),
                 cwd=ROOT,
                 stdout=log,
-                stderr=log,
             )
         deadline = time.monotonic() + 60
         # One that an old job kills at once has answered before, or not at all.

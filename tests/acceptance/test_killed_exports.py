@@ -13,6 +13,7 @@ import httpx
 
 from bulksend.ledger.database import Database
 from bulksend.operations.access import Role
+from tests.acceptance.many_commands import Shell
 from tests.acceptance.serving import Serving
 from tests.integration.ledger.conftest import Desk
 
@@ -29,13 +30,15 @@ def ended(serving: Serving, id: str) -> dict[str, Any]:
 
 
 def test_an_export_outlives_the_death_of_its_process(
-    postgres_ledger_url: str, valkey_url: str, tmp_path: Path
+    shell: Shell, postgres_ledger_url: str, valkey_url: str, tmp_path: Path
 ) -> None:
     database = Database(postgres_ledger_url)
     Desk(database).queued(n=500)
     database.close()
     folder = tmp_path / "exports"
-    serving = Serving.on(postgres_ledger_url, valkey_url, tmp_path, Role.SENDER, BULKSEND_LEASE_SECONDS="3")
+    serving = Serving.on(
+        shell, postgres_ledger_url, valkey_url, tmp_path, Role.SENDER, BULKSEND_LEASE_SECONDS="3"
+    )
     with serving.running("export_row:kill:300") as child:
         # The answer may be lost with the process; the repeated request gets it.
         with suppress(httpx.HTTPError):

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from bulksend.ledger import campaigns
 from producer.uploads import SMALL_BYTES
+from tests.acceptance.many_commands import Started
 from tests.acceptance.serving import Serving
 from tests.integration.test_local_servers import alive
 
@@ -27,7 +27,7 @@ OPTIONS = {"name": "spring", "kind": "marketing", "type": "text", "content": {"b
 class Posting(Serving):
     """Files are posted to it."""
 
-    process: subprocess.Popen[bytes]
+    process: Started
 
     def begin(self, failpoints: str = "") -> None:
         """Start it."""
@@ -82,7 +82,7 @@ class Posting(Serving):
 @contextmanager
 def posting(site: Any, folder: Path) -> Iterator[Posting]:
     key = json.loads(site.run("keys", "add", "--name", "tool", "--role", "operator", "--json"))["key"]
-    made = Posting(site.environ, folder, key=key)
+    made = Posting(site.shell, site.environ, folder, key=key)
     made.begin("after_chunk:kill:9")
     try:
         yield made

@@ -42,7 +42,7 @@ def test_every_message_is_read_though_serve_and_relay_are_killed_in_mid_flow(
         with site.ledger.write() as tx:
             made = receipt_tokens.add(tx, name="vendor", actor="test", random=lambda n: b"\x01" * n)
         assert made.token == TOKEN
-        api = Serving(site.environ, tmp_path, port=port)
+        api = Serving(site.shell, site.environ, tmp_path, port=port)
         with api.running() as serving:
             blast = site.send("blast", people(120))
             site.wait("some are delivered", lambda: site.statuses(blast)["delivered"] >= 10)

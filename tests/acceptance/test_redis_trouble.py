@@ -21,6 +21,8 @@ import redis
 
 from bulksend.broker import batches, make_app, publish
 from bulksend.messaging import Kind
+from ops.stack import ROOT
+from tests.acceptance.many_commands import Started
 from tests.faults.proxy import Link, Proxies, Way
 
 
@@ -35,7 +37,7 @@ class Behind:
 
     site: Any
     link: Link
-    processes: list[subprocess.Popen[str]]
+    processes: list[Started]
 
     @property
     def server(self) -> redis.Redis:
@@ -59,10 +61,11 @@ def behind_a_line(site: Any) -> Iterator[Behind]:
     proxies = Proxies()
     link = proxies.link("redis", "127.0.0.1", site.stack._valkey.port)
     environ = {"REDIS_URL": f"redis://127.0.0.1:{link.port}/0"}
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Started] = []
     for name in ("worker", "relay"):
-        with (site.stack.folder / "logs" / f"{name}-behind.log").open("w") as log:
-            processes.append(site.start(name, environ=environ, stdout=log, stderr=log))
+        with (site.stack.folder / "logs" / f"{name}-behind.log").open("wb") as log:
+            command = [sys.executable, "-m", "ops.cli.main", name]
+            processes.append(site.shell.popen(command, env=site.environ | environ, cwd=ROOT, stdout=log))
     try:
         yield Behind(site, link, processes)
     finally:

@@ -14,12 +14,13 @@ from sqlalchemy import func, select
 from bulksend.ledger.database import Database
 from bulksend.ledger.schema import messages
 from bulksend.operations.access import Role
+from tests.acceptance.many_commands import Shell
 from tests.acceptance.serving import Serving
 
 
 @pytest.fixture
-def serving(postgres_ledger_url: str, valkey_url: str, tmp_path: Path) -> Serving:
-    return Serving.on(postgres_ledger_url, valkey_url, tmp_path, Role.SENDER)
+def serving(shell: Shell, postgres_ledger_url: str, valkey_url: str, tmp_path: Path) -> Serving:
+    return Serving.on(shell, postgres_ledger_url, valkey_url, tmp_path, Role.SENDER)
 
 
 def post_code(serving: Serving, n: int) -> httpx.Response:

@@ -125,7 +125,9 @@ def ask(site: Any, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_celerys_own_tools_see_the_workers(make_site: Any) -> None:
     with make_site(workers=2) as site:
-        site.wait("both answer", lambda: "2 nodes online" in ask(site, "status").stdout, every=0.5)
+        with make_app(site.stack.settings.redis_url_text()) as app:
+            site.wait("both answer", lambda: len(app.control.ping()) == 2)
+        assert "2 nodes online" in ask(site, "status").stdout
         pings = json.loads(ask(site, "inspect", "ping", "--json").stdout)
         assert sorted(name.split("@")[0] for name in pings) == ["w0", "w1"]
         assert list(pings.values()) == [{"ok": "pong"}] * 2

@@ -56,6 +56,7 @@ from bulksend.ledger.schema.senders import (
     media,
     senders,
     suppressions,
+    template_uses,
     templates,
 )
 from bulksend.ledger.schema.webhooks import webhook_deliveries, webhook_endpoints
@@ -103,6 +104,7 @@ __all__ = [
     "senders",
     "stats_hourly",
     "suppressions",
+    "template_uses",
     "templates",
     "unreadable_receipts",
     "uploads",

@@ -52,6 +52,15 @@ templates = Table(
     Column("synced_at", Instant, comment="when it was read last, by the ledger's clock; null: never"),
 )
 
+template_uses = Table(
+    "template_uses",
+    metadata,
+    # Of single sends; a campaign has its content.
+    Column("sender", String(20), primary_key=True),
+    Column("name", String(512), primary_key=True),
+    Column("used_at", Instant, nullable=False, comment="within a minute"),
+)
+
 media = Table(
     "media",
     metadata,

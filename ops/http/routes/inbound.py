@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
+from bulksend.bootstrap import vendor_calls
 from bulksend.messaging.stop_words import Keyword
 from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
 from bulksend.operations.json_shape import checked_after
 from bulksend.operations.messages import Filter
-from bulksend.operations.templates import list_templates, show_template
+from bulksend.operations.templates import list_templates, preview_template, show_template, sync
 from ops.http.argument_formats import After, AfterId, Instant, Limit, Phone, one_of
-from ops.http.services import ServicesDep, Viewer
+from ops.http.idempotency import Once
+from ops.http.services import Operator, ServicesDep, Viewer
 
 router = APIRouter(tags=["inbound"], prefix="/v1")
 
@@ -72,3 +75,31 @@ def templates(
 def template(name: str, services: ServicesDep, principal: Viewer) -> dict[str, Any]:
     """One template in each of its languages: what a message must give it, and how it changed."""
     return show_template(services.database, name)
+
+
+@router.post("/templates/sync")
+def sync_templates(services: ServicesDep, principal: Operator, once: Once) -> Response:
+    """Read templates and senders from the vendor. What changed for the worse pauses the campaigns that use it."""
+    calls = vendor_calls(services.settings, tries=3)
+    with services.database.translated_errors():
+        done = sync(services.database, calls, actor=principal.actor)
+    # Outside of the kept answer: the vendor takes long, and a repeated reading changes nothing.
+    return once.answer(lambda _: done.as_json())
+
+
+class Row(BaseModel):
+    """The values of a template's variables."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    language: str | None = Field(None, max_length=20, description="Where it has several, e.g. en_US.")
+    row: dict[str, str | int | float] = Field(
+        {}, description='Values of its variables, by number or name: {"1": "Ada"}.'
+    )
+
+
+@router.post("/templates/{name}/preview")
+def preview(name: str, services: ServicesDep, _: Viewer, body: Row | None = None) -> dict[str, Any]:
+    """A template as a person would see it. Changes nothing, and takes no Idempotency-Key: no value is kept."""
+    asked = Row.model_validate({}) if body is None else body
+    return preview_template(services.database, name, language=asked.language, row=asked.row)

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from bulksend.ledger import templates
 from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.template_shape import read_shape
 from bulksend.operations.access import Role
+from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET, SimulatorSettings, run_in_thread
+from simulator.settings import VendorTemplate
 from tests.integration.http.test_campaigns_posted import OPTIONS, SENDER, rows
+
+
+@pytest.fixture
+def more_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The simulated vendor, where a test asks for one."""
+    if not hasattr(request, "param"):
+        yield {}
+        return
+    told = VendorTemplate("sale", "en", body_parameters=1)
+    with run_in_thread(SimulatorSettings(templates=(told,))) as simulator:
+        yield {
+            "USPEEDO_BASE_URL": f"{simulator.origin}/api",
+            "USPEEDO_ACCESSKEY_ID": REHEARSAL_ACCESS_KEY_ID,
+            "USPEEDO_ACCESSKEY_SECRET": REHEARSAL_SECRET,
+        }
+
 
 AT = 1_764_400_300_000
 
@@ -51,6 +72,30 @@ def test_a_content_that_does_not_fit_is_refused_and_stores_nothing(api: Any) -> 
     assert first["status"] == "queued"
     assert "1 variable" in second["error"]["why"]
     assert len(api.get("/v1/messages").json()["items"]) == 1
+
+
+def test_a_sync_reads_what_the_vendor_has_and_says_what_it_could_not_read(api: Any) -> None:
+    refused = api.post("/v1/templates/sync", role=Role.OPERATOR)
+    assert refused.status_code == 422
+    assert "USPEEDO_ACCESSKEY_ID" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("more_settings", ["a vendor"], indirect=True)
+def test_a_sync_and_a_preview_answer_as_the_terminal(api: Any) -> None:
+    assert campaign(api).status_code == 202
+    done = api.post("/v1/templates/sync", role=Role.OPERATOR, headers={"Idempotency-Key": "a"})
+    assert done.json() == {"templates": 1, "senders": 0, "changed": 1, "problems": []}
+    again = api.post("/v1/templates/sync", role=Role.OPERATOR, headers={"Idempotency-Key": "a"})
+    assert again.json() == done.json()
+    assert api.post("/v1/templates/sync").json()["changed"] == 0
+    preview = "/v1/templates/sale/preview"
+    shown = api.post(preview, {"row": {"1": "Ada"}}, role=Role.VIEWER).json()
+    assert (shown["language"], shown["missing"]) == ("en", [])
+    assert "Ada" in shown["body"]
+    assert api.post(preview).json()["missing"] == ["1"]
+    wrong = api.post(preview, {"language": "de"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "language")
+    assert api.post("/v1/templates/none/preview").status_code == 404
 
 
 def test_a_paused_campaign_resumes_when_its_template_can_be_sent_or_by_force(api: Any) -> None:

@@ -69,6 +69,8 @@ NEEDS: dict[tuple[str, str], Role] = {
     ("DELETE", "/v1/media/{id}"): Role.OPERATOR,
     ("GET", "/v1/templates"): Role.VIEWER,
     ("GET", "/v1/templates/{name}"): Role.VIEWER,
+    ("POST", "/v1/templates/sync"): Role.OPERATOR,
+    ("POST", "/v1/templates/{name}/preview"): Role.VIEWER,
     ("GET", "/v1/receipts"): Role.VIEWER,
     ("POST", "/v1/receipts/reparse"): Role.OPERATOR,
     ("GET", "/v1/suppressions"): Role.VIEWER,

@@ -20,8 +20,11 @@ from bulksend.messaging.template_shape import read_shape
 from bulksend.operations.campaigns import Act, act
 from bulksend.operations.templates import list_templates, preview_template, show_template, sync
 from producer.direct_sends import DirectSends
-from producer.vendor_sync import FAILED_S, VendorSync
+from producer.templates import KEPT_S, NOTED_S, TemplateChecks
+from producer.vendor_sync import FAILED_S, MOST_AT_ONCE, VendorSync
 from tests.integration.ledger.conftest import ACTOR, SENDER, Desk
+
+OTHER = "15550100101"
 
 T0 = 1_764_400_300_000
 
@@ -240,6 +243,51 @@ def test_the_relay_reads_only_templates_in_use_and_waits_longer_after_a_failure(
     assert desk.read(templates.not_approved) == set()
     act(desk.database, lambda: None, made.id, Act.RESUME, actor=ACTOR, why=None)
     assert [reads.round() for _ in range(5)] == [10.0, 20.0, 40.0, FAILED_S, FAILED_S]
+
+
+def test_templates_of_single_sends_are_read_too_and_of_many_each_has_its_turn(desk: Desk) -> None:
+    for n in range(MOST_AT_ONCE + 5):
+        desk.write(templates.note_use, SENDER, f"sale_{n:02}")
+        desk.write(templates.note_use, SENDER, f"sale_{n:02}")
+    desk.write(templates.note_use, OTHER, "old")
+    desk.sql("UPDATE template_uses SET used_at = 1 WHERE sender = :other", other=OTHER)
+    vendor = Vendor(*[page("APPROVED")] * (2 * MOST_AT_ONCE))
+    reads = VendorSync(desk.database, vendor, every_s=5.0, clock=lambda: 0.0)
+    assert [reads.round(), reads.round()] == [5.0, 5.0]
+    asked = [name for _, name in vendor.asked if name]
+    assert asked[:MOST_AT_ONCE] == [f"sale_{n:02}" for n in range(MOST_AT_ONCE)]
+    assert asked[MOST_AT_ONCE:] == [
+        *(f"sale_{n:02}" for n in range(MOST_AT_ONCE, MOST_AT_ONCE + 5)),
+        *(f"sale_{n:02}" for n in range(MOST_AT_ONCE - 5)),
+    ]
+    desk.write(templates.note_use, SENDER, "sale_00")
+    assert desk.scalar("SELECT count(*) FROM template_uses WHERE used_at = 1") == 0
+
+
+def test_a_use_is_told_once_a_minute_also_of_a_template_that_is_not_known(desk: Desk) -> None:
+    now = [0.0]
+    checks = TemplateChecks(desk.database, clock=lambda: now[0])
+
+    def uses() -> set[tuple[str, str]]:
+        found: set[tuple[str, str]] = desk.read(templates.in_use)
+        return found
+
+    def send() -> None:
+        checks.check(
+            Kind.UTILITY,
+            desk.new_send(type="template", content=content(0), sender=SENDER),
+            is_stored=lambda: False,
+        )
+
+    send()
+    assert uses() == {(SENDER, "sale")}
+    desk.sql("UPDATE template_uses SET used_at = 1")
+    now[0] = NOTED_S - 1
+    send()
+    assert uses() == set()
+    now[0] = NOTED_S + KEPT_S
+    send()
+    assert uses() == {(SENDER, "sale")}
 
 
 class Quiet:
