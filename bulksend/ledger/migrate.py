@@ -25,10 +25,10 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 #: The entry of the installation that holds OLDEST_COMPATIBLE.
 _COMPATIBLE = "compatible_with"
 #: Programs whose newest step is this one, or a later one, work with the schema of this program: they may run beside it
-#: during an upgrade. A step that renames or removes what they use raises it. One before 0031 does not see that a
+#: during an upgrade. A step that renames or removes what they use raises it. One before 0032 does not see that a
 #: forgotten person is suppressed, merges the counts of deleted rows with the others, sends what a canary holds, and
 #: does not know the status superseded.
-OLDEST_COMPATIBLE = "0031"
+OLDEST_COMPATIBLE = "0032"
 #: A step waits this long for a lock: longer than an autovacuum takes to give way (1 s), as all writers wait behind it.
 LOCK_MS = 3_000
 #: For this long a step that does not get its locks is tried again.
