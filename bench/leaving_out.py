@@ -10,7 +10,6 @@ a cool-down. One process, rows from memory, nothing is sent.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import statistics
 import sys
@@ -21,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.machine import cost
+from bench.machine import Cost, cpu_seconds
 from bench.stand import CONTENT, POSTGRESQL, SENDER, number
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaign_creation import NewCampaign
@@ -99,7 +98,6 @@ def measure(backend: str, many: int, rounds: int, earlier: float) -> None:
         intake = Intake.from_settings(settings, database)
         spring = take(intake, 0, 2 * rounds * many, step=round(1 / earlier)).campaign_id
         audience = Audience(cap=Cap(2, 7 * DAY_MS), exclude=(PeopleOf(spring),))
-        parts = {"our": {os.getpid()}, "server's": set() if server is None else {server}}
         # By turns, since a ledger that grows and a machine that others use become slower.
         taken: dict[bool, list[_Taken]] = {False: [], True: []}
         for turn in range(2 * rounds):
@@ -108,10 +106,10 @@ def measure(backend: str, many: int, rounds: int, earlier: float) -> None:
             first = turn * many
             if asks:
                 cool_down(database, first, many)
-            began, used = time.perf_counter(), cost(parts)
+            began, used = time.perf_counter(), _used(server)
             report = take(intake, first, many, audience=audience if asks else None)
             seconds = time.perf_counter() - began
-            taken[asks].append(_Taken(seconds, cost(parts).since(used).each_us(many), report.suppressed_by))
+            taken[asks].append(_Taken(seconds, _used(server).since(used).each_us(many), report.suppressed_by))
         database.close()
     bare, asked = (many / statistics.median(each.seconds for each in taken[asks]) for asks in (False, True))
     sys.stdout.write(
@@ -128,6 +126,11 @@ class _Taken(NamedTuple):
     seconds: float
     cpu: Mapping[str, float]
     left_out: Mapping[str, int]
+
+
+def _used(server: int | None) -> Cost:
+    # The server is a child of this process: its own CPU is told by itself.
+    return Cost({"our": time.process_time(), "server's": 0.0 if server is None else cpu_seconds(server)})
 
 
 def _cpu(taken: Sequence[_Taken]) -> str:
