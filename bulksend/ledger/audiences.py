@@ -94,7 +94,8 @@ def left_out(
     people = [of[0] for of in forms]
     most = max(Counter(people).values())
     rules = _Rules.of(audience)
-    before = _before(tx, rules, set(forms), {message.due_at for message in planned}, most, now)
+    each = forms if most == 1 else set(forms)
+    before = _before(tx, rules, each, {message.due_at for message in planned}, most, now)
     every = audience.only or (audience.cap and most > 1)
     found: dict[int, str] = {}
     times: dict[str, list[int]] = {}
