@@ -15,10 +15,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from bench.machine import Cost, cpu_seconds
 from bench.stand import CONTENT, POSTGRESQL, SENDER, number
 from bulksend.ledger import suppressions
 from bulksend.ledger.campaign_creation import NewCampaign
@@ -40,17 +42,17 @@ COOL_DOWN = 100
 
 
 @contextmanager
-def ledger(backend: str) -> Iterator[str]:
-    """The URL of an empty ledger on a durable server, or in a file."""
+def ledger(backend: str) -> Iterator[tuple[str, int | None]]:
+    """The URL of an empty ledger on a durable server, or in a file; and the server's pid."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="bulksend-bench-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        url = f"sqlite:///{folder / 'ledger.db'}"
+        url, server = f"sqlite:///{folder / 'ledger.db'}", None
         if backend == "postgresql":
             postgres = EmbeddedPostgres(durable=True, settings=POSTGRESQL)
             stack.callback(postgres.remove)
-            url = postgres.start()
-        yield url
+            url, server = postgres.start(), postgres.pid
+        yield url, server
 
 
 def rows(first: int, many: int, step: int = 1) -> Iterator[RawRow]:
@@ -89,36 +91,52 @@ def cool_down(database: Database, first: int, many: int) -> None:
 
 def measure(backend: str, many: int, rounds: int, earlier: float) -> None:
     """Take turns, and print."""
-    with ledger(backend) as url:
+    with ledger(backend) as (url, server):
         settings = Settings.from_env({"DATABASE_URL": url}, None)
         database = Database(url)
         migrate(database)
         intake = Intake.from_settings(settings, database)
         spring = take(intake, 0, 2 * rounds * many, step=round(1 / earlier)).campaign_id
         exclusions = Exclusions(cap=Cap(2, 7 * DAY_MS), exclude=(PeopleOf(spring),))
-        seconds: dict[bool, list[float]] = {False: [], True: []}
-        cpu: dict[bool, list[float]] = {False: [], True: []}
-        left_out: dict[str, int] = {}
+        # By turns, since a ledger that grows and a machine that others use become slower.
+        taken: dict[bool, list[_Taken]] = {False: [], True: []}
         for turn in range(2 * rounds):
             # Once the one begins, once the other.
             asks = turn % 4 in (1, 2)
             first = turn * many
             if asks:
                 cool_down(database, first, many)
-            began, used = time.perf_counter(), time.process_time()
+            began, used = time.perf_counter(), _used(server)
             report = take(intake, first, many, exclusions=exclusions if asks else None)
-            seconds[asks].append(time.perf_counter() - began)
-            cpu[asks].append(time.process_time() - used)
-            if asks:
-                left_out = report.suppressed_by
+            seconds = time.perf_counter() - began
+            taken[asks].append(_Taken(seconds, _used(server).since(used).each_us(many), report.suppressed_by))
         database.close()
-    bare, asked = (many / statistics.median(seconds[asks]) for asks in (False, True))
-    own = [statistics.median(cpu[asks]) / many * 1e6 for asks in (False, True)]
+    bare, asked = (many / statistics.median(each.seconds for each in taken[asks]) for asks in (False, True))
     sys.stdout.write(
         f"{backend:10} {many:,} people: {bare:,.0f} rows/s, and {asked:,.0f} rows/s with cap, cool-down and exclusion: "
-        f"{(1 - asked / bare) * 100:.1f} % less; our CPU {own[0]:.1f} and {own[1]:.1f} us a row; left out: {left_out}\n"
+        f"{(1 - asked / bare) * 100:.1f} % less; CPU us a row: {_cpu(taken[False])}, and {_cpu(taken[True])}; left "
+        f"out: {taken[True][-1].left_out}\n"
     )
     sys.stdout.flush()
+
+
+class _Taken(NamedTuple):
+    """What the intake of a campaign took; CPU in us a row, by part."""
+
+    seconds: float
+    cpu: Mapping[str, float]
+    left_out: Mapping[str, int]
+
+
+def _used(server: int | None) -> Cost:
+    # The server is a child of this process: its own CPU is told by itself.
+    return Cost({"our": time.process_time(), "server's": 0.0 if server is None else cpu_seconds(server)})
+
+
+def _cpu(taken: Sequence[_Taken]) -> str:
+    of = {part: statistics.median(each.cpu[part] for each in taken) for part in taken[0].cpu}
+    each = " + ".join(f"{part} {us:.1f}" for part, us in of.items() if us)
+    return f"{sum(of.values()):.1f} ({each})"
 
 
 def main() -> None:

@@ -16,7 +16,10 @@ _SPECIAL = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 def cell(value: str) -> str:
     """A text as COPY reads it."""
-    return value.translate(_SPECIAL)
+    # Few have any, and translating takes twenty times as long as looking.
+    if "\\" in value or "\t" in value or "\n" in value or "\r" in value:
+        return value.translate(_SPECIAL)
+    return value
 
 
 def blob(value: bytes) -> str:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from bulksend.ledger import campaigns, suppressions
 from bulksend.ledger.bulk_parameters import array, statement
 from bulksend.ledger.campaigns import CampaignOptions
+from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.endings import listed
 from bulksend.ledger.schema import messages
 from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf, exceeds_cap
 from bulksend.messaging.number_forms import canonical_number, number_forms
-from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
+from bulksend.messaging.states import UNSENT, WAITING, Status
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -33,18 +37,26 @@ if TYPE_CHECKING:
 RULES = (suppressions.SUPPRESSED, "cap", "exclude", "only")
 
 _UNSENT, _NOT_STARTED = f"({listed(UNSENT)})", f"({listed(WAITING | {Status.CLAIMED})})"
-_COLUMNS = "m.campaign_id, m.status, m.due_at, m.sent_at, m.kind"
-#: What counts for a cap: marketing that was sent, may have been sent or will be sent, within ``since`` and ``until``.
-#: ``until`` is 0 where there is no cap.
-_COUNTS = f"""{{m}}.kind = 'marketing' AND {{m}}.due_at < :until AND {{m}}.status NOT IN {_UNSENT}
-    AND ({{m}}.status IN {_NOT_STARTED} OR COALESCE({{m}}.sent_at, {{m}}.due_at) > :since)"""
-_SQLITE = f"""SELECT m.recipient, {_COLUMNS}
-    FROM json_each(:recipients) AS r CROSS JOIN messages AS m ON m.recipient = r.value
-    WHERE +m.campaign_id IN (SELECT value FROM json_each(:campaigns)) OR ({_COUNTS.format(m="m")})"""  # noqa: S608
-#: OFFSET 0 as in ``sent_before``: the few messages of each recipient are found by index first.
-_POSTGRESQL = f"""SELECT r.recipient, found.* FROM unnest(CAST(:recipients AS text[])) AS r(recipient),
-    LATERAL (SELECT {_COLUMNS} FROM messages m WHERE m.recipient = r.recipient OFFSET 0) AS found
-    WHERE found.campaign_id = ANY(CAST(:campaigns AS uuid[])) OR ({_COUNTS.format(m="found")})"""  # noqa: S608
+#: ``counts`` is when a message counts for a cap, null where it does not: marketing that was sent, may have been sent or
+#: will be sent, within ``since`` and ``until``. ``until`` is 0 where there is no cap.
+_ASKS = f"""SELECT recipient, {{times}} FROM (
+        SELECT m.recipient, m.campaign_id, CASE WHEN m.status IN {_UNSENT} THEN 1 ELSE 0 END AS unsent,
+            CASE WHEN m.kind = 'marketing' AND m.due_at < :until THEN
+                CASE WHEN m.status IN {_NOT_STARTED} THEN CASE WHEN m.due_at > :now THEN m.due_at ELSE :now END
+                    WHEN m.status NOT IN {_UNSENT} AND COALESCE(m.sent_at, m.due_at) > :since
+                    THEN COALESCE(m.sent_at, m.due_at) END END AS counts
+        FROM {{messages}}) AS found
+    WHERE {{concerns}} GROUP BY recipient HAVING {{may_leave_out}}"""  # noqa: S608 - our own words
+_JOINED_TIMES = {
+    "sqlite": "group_concat(counts, ' ')",
+    "postgresql": "string_agg(CAST(counts AS text), ' ')",
+}
+#: An array is half the work of a lookup for each of its numbers. OFFSET 0: the messages are found by index first.
+_MESSAGES = {
+    "sqlite": "json_each(:recipients) AS r CROSS JOIN messages AS m ON m.recipient = r.value",
+    "postgresql": "messages AS m WHERE m.recipient = ANY(CAST(:recipients AS text[])) OFFSET 0",
+}
+_CAMPAIGN = {"sqlite": ":campaign_{}", "postgresql": "CAST(:campaign_{} AS uuid)"}
 #: A lock of PostgreSQL that is held by the transaction that counts for a cap.
 _CAP_LOCK = int.from_bytes(hashlib.blake2b(b"bulksend cap", digest_size=8).digest(), "big", signed=True)
 
@@ -62,34 +74,10 @@ def resolved(tx: Connection, options: Options) -> Options:
     return replace(options, exclusions=found.to_json())
 
 
-class _Before(NamedTuple):
-    """A message that the ledger has for the same person."""
-
-    campaign: str
-    status: str
-    due_at: int
-    sent_at: int | None
-    kind: str
-
-    @property
-    def unsent(self) -> bool:
-        """Whether it surely did not reach the person."""
-        return Status(self.status) in UNSENT
-
-    def counted_at(self, now: int) -> int | None:
-        """When it counts for a cap; None where it does not."""
-        status = Status(self.status)
-        if self.kind != Kind.MARKETING.value or status in UNSENT:
-            return None
-        if status in WAITING or status is Status.CLAIMED:
-            return max(self.due_at, now)
-        return self.due_at if self.sent_at is None else self.sent_at
-
-
 def lock_cap(tx: Connection, kept: str | None) -> None:
     """Where the exclusions have a cap, no other transaction counts for one until the end of this one."""
     if tx.dialect.name == "postgresql" and Exclusions.from_json(kept).cap is not None:
-        tx.execute(select(func.pg_advisory_xact_lock(_CAP_LOCK)))
+        tx.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CAP_LOCK})")
 
 
 def left_out(
@@ -101,24 +89,27 @@ def left_out(
     exclusions = Exclusions.from_json(kept)
     if not planned or not (exclusions.cap or exclusions.exclude or exclusions.only):
         return {}
-    # The forms of each person's number; the first stands for the person.
     forms = [number_forms(message.recipient) for message in planned]
-    due = [max(message.due_at, now) for message in planned]
-    of_person = _before(tx, exclusions, {form for of in forms for form in of}, min(due), max(due))
+    # The first form of a number stands for the person.
+    people = [of[0] for of in forms]
+    most = max(Counter(people).values())
+    rules = _Rules.of(exclusions)
+    each = forms if most == 1 else set(forms)
+    before = _before(tx, rules, each, {message.due_at for message in planned}, most, now)
+    every = exclusions.only or (exclusions.cap and most > 1)
     found: dict[int, str] = {}
     times: dict[str, list[int]] = {}
-    for n, (message, (person, *_), at) in enumerate(zip(planned, forms, due, strict=True)):
-        before = of_person.get(person, ())
-        if not (before or exclusions.only or message.explicit_key):
+    for n, person in enumerate(people):
+        if not every and person not in before:
             continue
-        why = _by_people(exclusions, before)
+        message, of_person = planned[n], before.get(person, rules.nothing)
+        why = rules.by_people(of_person)
         if why is None and exclusions.cap is not None and message.recipient not in suppressed:
-            counted = times.get(person)
-            if counted is None:
-                counted = [when for each in before if (when := each.counted_at(now)) is not None]
+            at = max(message.due_at, now)
+            counted = times.get(person) or [int(time) for time in (of_person[0] or "").split()]
             if exceeds_cap(counted, at, exclusions.cap):
-                why = cap_error(exclusions.cap)
-            elif message.explicit_key:
+                why = rules.over_cap
+            elif most > 1:
                 # Only by keys of the producer's has one person several messages of a campaign.
                 times[person] = [*counted, at]
         if why is not None:
@@ -131,36 +122,106 @@ def cap_error(cap: Cap) -> str:
     return f"cap: this person has or will have {cap.most} marketing messages in the span of {cap} without this one"
 
 
-def _by_people(exclusions: Exclusions, before: Sequence[_Before]) -> str | None:
-    """Why this person is left out by its messages of other campaigns."""
-    wanted = [of for of in exclusions.only if _is_of(of, before)]
-    if exclusions.only and not wanted:
-        return f"only: this person is not of campaign {' or '.join(map(str, exclusions.only))}"
-    excluded = next((of for of in exclusions.exclude if _is_of(of, before)), None)
-    return None if excluded is None else f"exclude: this person is of campaign {excluded}"
+class _Rules(NamedTuple):
+    """What exclusions ask of the people of ``campaigns``."""
 
+    cap: Cap | None
+    campaigns: Sequence[str]
+    only: Sequence[tuple[int, bool]]
+    """Which campaign, counted from 1, and whether those who did not get it are meant."""
+    exclude: Sequence[tuple[int, bool, str]]
+    """The same with the error."""
+    not_of: str
+    over_cap: str
 
-def _is_of(people: PeopleOf, before: Sequence[_Before]) -> bool:
-    of = [each.unsent for each in before if each.campaign == people.campaign]
-    return bool(of) and all(of) is people.unsent
+    @classmethod
+    def of(cls, exclusions: Exclusions) -> _Rules:
+        ids = list(dict.fromkeys(of.campaign for of in (*exclusions.exclude, *exclusions.only)))
+        place = {id: n for n, id in enumerate(ids, 1)}
+        return cls(
+            exclusions.cap,
+            ids,
+            [(place[of.campaign], of.unsent) for of in exclusions.only],
+            [
+                (place[of.campaign], of.unsent, f"exclude: this person is of campaign {of}")
+                for of in exclusions.exclude
+            ],
+            f"only: this person is not of campaign {' or '.join(map(str, exclusions.only))}",
+            "" if exclusions.cap is None else cap_error(exclusions.cap),
+        )
+
+    @property
+    def nothing(self) -> Sequence[Any]:
+        """What ``_before`` finds of a person without messages."""
+        return (None,) * (1 + len(self.campaigns))
+
+    def by_people(self, of_person: Sequence[Any]) -> str | None:
+        """Why a person is left out of whom ``_before`` found this, by the people of other campaigns."""
+        if self.only and all(of_person[n] != wanted for n, wanted in self.only):
+            return self.not_of
+        for n, unwanted, why in self.exclude:
+            if of_person[n] == unwanted:
+                return why
+        return None
 
 
 def _before(
-    tx: Connection, exclusions: Exclusions, forms: Collection[str], first_due: int, last_due: int
-) -> Mapping[str, Sequence[_Before]]:
-    """The messages by person, to any of these forms of a number, that may leave one out that is due in this time."""
+    tx: Connection,
+    rules: _Rules,
+    people: Collection[Sequence[str]],
+    due: Collection[int],
+    most: int,
+    now: int,
+) -> dict[str, Sequence[Any]]:
+    """What the ledger has for those of the people who may be left out, by the first form of their number.
+
+    It is when their messages count for the cap, as a text of instants, and for each campaign of the rules whether all
+    its messages surely did not reach the person, as 1 or 0; None: there is none. ``people``: the forms of the number of
+    each; they have at most ``most`` new messages, which are due at instants of ``due``.
+    """
+    recipients = list(chain.from_iterable(people))
     since = until = 0
-    if exclusions.cap is not None:
-        since, until = first_due - exclusions.cap.within_ms, last_due + exclusions.cap.within_ms
-    ids = list({of.campaign for of in (*exclusions.exclude, *exclusions.only)})
+    least = 1
+    if rules.cap is not None:
+        since, until = max(now, min(due)) - rules.cap.within_ms, max(now, *due) + rules.cap.within_ms
+        if len(recipients) == len(people):
+            # Fewer than these are not too many. What was sent to two forms of a number is put together below.
+            least = max(1, rules.cap.most - most + 1)
+    given: dict[str, Any] = {"since": since, "until": until, "now": now, "least": least}
+    given |= {f"campaign_{n}": id for n, id in enumerate(rules.campaigns)}
     if tx.dialect.name == "sqlite":
-        sql, given = _SQLITE, {"recipients": json.dumps(list(forms)), "campaigns": json.dumps(ids)}
+        given["recipients"] = json.dumps(recipients)
     else:
-        sql, given = _POSTGRESQL, {"recipients": array(forms), "campaigns": array(ids)}
-    found: dict[str, list[_Before]] = {}
-    for recipient, campaign, *rest in tx.execute(statement(sql), {**given, "since": since, "until": until}):
-        found.setdefault(canonical_number(recipient), []).append(_Before(str(campaign), *rest))
+        prefer_indexes(tx)
+        given["recipients"] = array(recipients)
+    found: dict[str, Sequence[Any]] = {}
+    for row in tx.execute(statement(_asks(tx.dialect.name, len(rules.campaigns))), given).all():
+        person, of_form = canonical_number(row[0]), row[1:]
+        found[person] = _together(found[person], of_form) if person in found else of_form
     return found
+
+
+def _together(one: Sequence[Any], other: Sequence[Any]) -> Sequence[Any]:
+    """What was found for two forms of a person's number."""
+    times = " ".join(filter(None, (one[0], other[0])))
+    each = (
+        min((of for of in both if of is not None), default=None)
+        for both in zip(one[1:], other[1:], strict=True)
+    )
+    return times, *each
+
+
+@cache
+def _asks(dialect: str, campaigns: int) -> str:
+    """The statement of ``_before`` for so many campaigns."""
+    ids = [_CAMPAIGN[dialect].format(n) for n in range(campaigns)]
+    unsent = [f"min(unsent) FILTER (WHERE campaign_id = {id})" for id in ids]
+    return _ASKS.format(
+        times=", ".join([_JOINED_TIMES[dialect], *unsent]),
+        messages=_MESSAGES[dialect],
+        concerns=" OR ".join(["counts IS NOT NULL", *(f"campaign_id = {id}" for id in ids)]),
+        may_leave_out=" OR ".join(["count(counts) >= :least", *(f"{of} IS NOT NULL" for of in unsent)]),
+    )
 
 
 def left_out_by_rule(tx: Connection, campaign_id: str) -> dict[str, int]:

@@ -83,12 +83,11 @@ class SuppressionReasons:
         """The recipients that ``reason`` may return a reason for."""
         if self._countries:
             return recipients
-        people = {subject for subject, _ in self._reasons}
-        return (
-            [recipient for recipient in recipients if not people.isdisjoint(self._subjects(recipient))]
-            if people
-            else []
-        )
+        if self._key is not None:
+            found = {subject for subject, _ in self._reasons}
+            return [recipient for recipient in recipients if not found.isdisjoint(self._subjects(recipient))]
+        people = {form for subject, _ in self._reasons for form in number_forms(subject)}
+        return [recipient for recipient in recipients if recipient in people] if people else []
 
     def reason(self, recipient: str, kind: Kind) -> str | None:
         """Why this recipient must not get this kind, or None. The number comes before its country."""
@@ -135,7 +134,9 @@ def reasons_for(
     if tx.dialect.name == "sqlite":
         sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted, key))
     else:
-        subjects = [subject for (subject,) in subject_rows(wanted, key)]
+        subjects = {form for recipient in wanted for form in number_forms(recipient)}
+        if key is not None:
+            subjects |= {person_hash(key, recipient) for recipient in wanted}
         sql, rows = _SUPPRESSING_ARRAY, {"rows": array(subjects)}
     sql = sql.format(
         recipients=table(tx, RECIPIENTS), now=now_sql(tx) if at is None else "CAST(:at AS BIGINT)"

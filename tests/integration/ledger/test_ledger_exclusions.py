@@ -135,6 +135,35 @@ def test_a_person_of_several_rows_gets_as_many_as_the_cap_allows(desk: Any) -> N
     assert (taken.messages, taken.duplicates, taken.suppressed) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("phones", [(ADA, ADA, ADA), (NEWER, OLDER, NEWER)])
+def test_the_rows_of_a_person_count_with_what_it_had_before(desk: Any, phones: tuple[str, ...]) -> None:
+    for before in range(4):
+        if before:
+            blast(desk, phones[before % 2])
+        campaign = desk.campaign(exclusions=Exclusions(cap=Cap(3, 7 * DAY)).to_json())
+        planned = [to(desk, phone, n, key=f"k{n}", explicit_key=True) for n, phone in enumerate(phones, 1)]
+        desk.take(campaign, *planned, to(desk, BOB, 4))
+        got = [not error for _, _, error in rows(desk, campaign)]
+        assert got == [*(n < 3 - before for n in range(3)), True], before
+        cancel(desk, campaign)
+
+
+def test_a_person_who_got_it_under_one_form_of_its_number_is_reached(desk: Any) -> None:
+    first = desk.campaign()
+    planned = [
+        to(desk, phone, row, key=phone, explicit_key=True) for row, phone in enumerate((OLDER, NEWER), 1)
+    ]
+    desk.take(first, *planned)
+    (opening,) = desk.sent(desk.lease(), ids(desk, first)[:1])
+    desk.settle(opening, Refused("131026", "no"), status=Status.FAILED)
+    for phone in (OLDER, NEWER):
+        for people, rules in (
+            (PeopleOf(first.id), {phone: "exclude"}),
+            (PeopleOf(first.id, unsent=True), {}),
+        ):
+            assert left_out(desk, blast(desk, phone, exclusions=Exclusions(exclude=(people,)))) == rules
+
+
 def test_a_suppressed_person_is_left_out_by_that_and_counts_for_no_cap(desk: Any) -> None:
     named = {"scope": "marketing", "reason": "asked", "source": "hand", "actor": "ada"}
     desk.write(suppressions.add, ADA, **named)
