@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -243,6 +244,8 @@ def _send(of: Settings, plan: FilePlan, placed: PlacedFile | None, as_json: bool
 
     database = ledger(of)
     say_notes(_about_template(of, database, plan))
+    if not _is_repeat(database, plan):
+        say_notes(_about_links(of, plan))
     if placed is not None:
         _upload(of, database, plan, placed)
     begun = _Begun(database)
@@ -293,6 +296,28 @@ def _about_template(of: Settings, database: Database, plan: FilePlan) -> list[st
     type, content = plan.template.type.value, plan.template.source
     found = ask_about(of, database, plan.sender, type, content, actor=actor())
     return [note for note in (found, unknown_note(database, type, content)) if note]
+
+
+def _is_repeat(database: Database, plan: FilePlan) -> bool:
+    """Whether the campaign exists: what its links answer now changes nothing about it."""
+    from bulksend.ledger import campaigns
+
+    with database.read() as tx:
+        return campaigns.by_key(tx, plan.key) is not None
+
+
+def _about_links(of: Settings, plan: FilePlan) -> list[str]:
+    """Notes on the links of the content. Raises InvalidValue for one that the vendor cannot fetch."""
+    from bulksend.operations.link_probe import probe_links
+
+    now_ms = int(time.time() * 1000)
+    return probe_links(
+        plan.type,
+        plan.template.source,
+        now_ms=now_ms,
+        due_ms=plan.due_at_ms or now_ms,
+        allowed=of.webhook_networks(),
+    )
 
 
 def _upload(of: Settings, database: Database, plan: FilePlan, placed: PlacedFile) -> None:
@@ -403,6 +428,8 @@ def _dry_run(of: Settings, plan: FilePlan, as_json: bool) -> int:
         say(f"there is no ledger at {of.database_address()} yet: no senders and suppressions are known")
     forecast = make_forecast(plan, database, reading_cipher(of), time_rules(of))
     say_notes(forecast.notes[len(plan.notes) :])
+    if forecast.repeats is None:
+        say_notes(_about_links(of, plan))
     if as_json:
         print_json(forecast.as_json())
     else:
