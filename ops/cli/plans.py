@@ -10,7 +10,7 @@ import typer
 from ops.cli.arguments import Json, Yes
 from ops.cli.confirmation import ask_for_number, show_samples
 from ops.cli.context import DONE, actor, command, ledger, settings
-from ops.cli.send import about_template, say_simulated, take_in, upload
+from ops.cli.send import about_links, about_template, say_simulated, take_in, upload
 from ops.cli.send_arguments import AskedCampaign, takes_campaign
 
 
@@ -34,7 +34,7 @@ def plan(asked: AskedCampaign, *, json: Json = False) -> int:
     checked = asked.plan(of, actor(), placed)
     say_notes(checked.notes)
     say_simulated(of, asked.type)
-    say_notes(about_template(of, database, checked))
+    say_notes(about_template(of, database, checked) + about_links(of, database, checked))
     upload(of, checked, placed)
     plans = CampaignPlans.from_settings(of, database)
     made = plans.show(plans.make_here(checked).id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,7 +109,7 @@ def send_plan(
     from ops.cli.output import say_notes
 
     database = ledger(of)
-    say_notes(about_template(of, database, plan))
+    say_notes(about_template(of, database, plan) + about_links(of, database, plan))
     if not yes and can_ask():
         _show_and_ask(of, database, plan, as_json)
     upload(of, plan, placed)
@@ -180,6 +181,29 @@ def about_template(of: Settings, database: Database, plan: FilePlan | RestPlan) 
     type, content = plan.template.type.value, plan.template.source
     found = ask_about(of, database, plan.sender, type, content, actor=actor())
     return [note for note in (found, unknown_note(database, type, content)) if note]
+
+
+def about_links(of: Settings, database: Database | None, plan: FilePlan | RestPlan) -> list[str]:
+    """Notes on the links of the content. Raises InvalidValue for one that the vendor cannot fetch.
+
+    Nothing where the ledger has the campaign: what its links answer now changes nothing about it.
+    """
+    from bulksend.ledger import campaigns
+    from bulksend.operations.link_probe import probe_links
+    from producer.files import FilePlan
+
+    if isinstance(plan, FilePlan) and database is not None:
+        with database.read() as tx:
+            if campaigns.by_key(tx, plan.key) is not None:
+                return []
+    now_ms = int(time.time() * 1000)
+    return probe_links(
+        plan.template.type,
+        plan.template.source,
+        now_ms=now_ms,
+        due_ms=plan.due_at_ms or now_ms,
+        allowed=of.webhook_networks(),
+    )
 
 
 def upload(of: Settings, plan: FilePlan | RestPlan, placed: PlacedFile | None) -> None:
@@ -299,6 +323,8 @@ def show_forecast(of: Settings, plan: FilePlan, as_json: bool) -> int:
         say(f"there is no ledger at {of.database_address()} yet: no senders and suppressions are known")
     forecast = make_forecast(plan, database, reading_cipher(of), ForecastLimits.from_settings(of))
     say_notes(forecast.notes[len(plan.notes) :])
+    if forecast.repeats is None:
+        say_notes(about_links(of, None, plan))
     if as_json:
         print_json(forecast.as_json())
     else:
