@@ -213,7 +213,7 @@ def _together(one: Sequence[Any], other: Sequence[Any]) -> Sequence[Any]:
 
 @cache
 def _asks(dialect: str, campaigns: int) -> str:
-    """The statement of ``_before`` for so many campaigns."""
+    """The statement of ``_before`` for this number of campaigns."""
     ids = [_CAMPAIGN[dialect].format(n) for n in range(campaigns)]
     unsent = [f"min(unsent) FILTER (WHERE campaign_id = {id})" for id in ids]
     return _ASKS.format(

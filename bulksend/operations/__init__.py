@@ -29,6 +29,7 @@ webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveri
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   read from the vendor, shown, previewed
 media         files for messages: upload, list, delete    media_files   their contents in a folder of ours
+link_probe    what the links of a content answer
 rehearsals    give a ledger of its own what a campaign meets in the real one
 blockers      what holds messages back now, and the remedy
 doctor        examine an installation: doctor_readings what is read, doctor_rules what follows from it
