@@ -12,7 +12,9 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from prometheus_client import CollectorRegistry
 
-from bulksend.errors import NotSignedIn
+from bulksend import bootstrap
+from bulksend.errors import NotSignedIn, WrongState
+from bulksend.gateway import VendorCalls
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.operations.access import Origin, Principal, Role
@@ -86,6 +88,16 @@ class Services:
             self.tracing.close()
         self.producer.close()
         self.database.close()
+
+
+def vendor_of(services: Services, *, seconds: float | None = None, tries: int = 1) -> VendorCalls:
+    """The vendor's calls, see ``bootstrap.vendor_calls``. Raises WrongState when this server has no credentials."""
+    missing = services.settings.missing_credentials()
+    if missing:
+        raise WrongState(
+            f"this server cannot call the vendor: {' and '.join(missing)} not set in its environment"
+        )
+    return bootstrap.vendor_calls(services.settings, seconds=seconds, tries=tries)
 
 
 async def _services(request: Request) -> Services:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from bulksend.bootstrap import vendor_calls
 from bulksend.messaging.stop_words import Keyword
 from bulksend.operations.access import record_reading
 from bulksend.operations.inbound import list_inbound
@@ -16,7 +15,7 @@ from bulksend.operations.messages import Filter
 from bulksend.operations.templates import list_templates, preview_template, show_template, sync
 from ops.http.argument_formats import After, AfterId, Instant, Limit, Phone, one_of
 from ops.http.idempotency import Once
-from ops.http.services import Operator, ServicesDep, Viewer
+from ops.http.services import Operator, ServicesDep, Viewer, vendor_of
 
 router = APIRouter(tags=["inbound"], prefix="/v1")
 
@@ -80,7 +79,7 @@ def template(name: str, services: ServicesDep, principal: Viewer) -> dict[str, A
 @router.post("/templates/sync")
 def sync_templates(services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Read templates and senders from the vendor. What changed for the worse pauses the campaigns that use it."""
-    calls = vendor_calls(services.settings, tries=3)
+    calls = vendor_of(services, tries=3)
     with services.database.translated_errors():
         done = sync(services.database, calls, actor=principal.actor)
     # Outside of the kept answer: the vendor takes long, and a repeated reading changes nothing.

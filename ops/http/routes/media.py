@@ -10,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from bulksend.bootstrap import vendor_calls
 from bulksend.ledger.ids import new_id
 from bulksend.messaging import mask_digits, parse_recipient
 from bulksend.messaging.media_files import MOST_BYTES
@@ -20,7 +19,7 @@ from bulksend.operations.json_shape import Page
 from bulksend.operations.media_files import MediaFiles
 from ops.http.argument_formats import AfterId, Limit, Phone
 from ops.http.idempotency import Once, OneAnswer
-from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
+from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer, vendor_of
 from ops.http.uploads import Posted, receive
 from producer.uploads import UploadStore
 
@@ -74,7 +73,7 @@ def _upload(
         asked = _validated(posted)
         sender = parse_recipient(asked.sender, default_region=of.default_region, field="sender")
         principal.check_sender(sender)
-        vendor = vendor_calls(of, seconds=operations.UPLOAD_S)
+        vendor = vendor_of(services, seconds=operations.UPLOAD_S)
         with services.database.translated_errors():
             done = operations.upload(
                 services.database,
@@ -127,7 +126,7 @@ def delete(id: str, services: ServicesDep, principal: Operator) -> dict[str, Any
     with services.database.translated_errors():
         return operations.delete(
             services.database,
-            vendor_calls(services.settings),
+            vendor_of(services),
             id,
             actor=principal.actor,
             files=MediaFiles.from_settings(services.settings),

@@ -74,9 +74,9 @@ def test_a_content_that_does_not_fit_is_refused_and_stores_nothing(api: Any) -> 
     assert len(api.get("/v1/messages").json()["items"]) == 1
 
 
-def test_a_sync_reads_what_the_vendor_has_and_says_what_it_could_not_read(api: Any) -> None:
+def test_a_server_without_credentials_says_so(api: Any) -> None:
     refused = api.post("/v1/templates/sync", role=Role.OPERATOR)
-    assert refused.status_code == 422
+    assert refused.status_code == 409
     assert "USPEEDO_ACCESSKEY_ID" in refused.json()["detail"]
 
 
