@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from sqlalchemy import RowMapping
+
 from bulksend.bootstrap import reading_cipher
 from bulksend.ledger import counters, search
 from bulksend.ledger.campaign_creation import NewCampaign
@@ -21,7 +23,7 @@ from bulksend.messaging.audience import parse_audience
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.states import UNSENT
-from bulksend.messaging.units import parse_instant_ms
+from bulksend.messaging.units import NEVER_MS, format_instant, parse_instant_ms
 from bulksend.messaging.value_checks import check_name
 from bulksend.operations.clones import check_rest, clone_options
 from bulksend.operations.contents import Variables
@@ -76,6 +78,7 @@ class RestPlan:
     notes: tuple[str, ...]
     people: int
     """How many there are at most: some may have got the same message in another campaign."""
+    now_ms: int
 
     @property
     def sender(self) -> str:
@@ -84,10 +87,8 @@ class RestPlan:
 
     def run(self, intake: Intake) -> IntakeReport:
         """Take them in. Raises InvalidInput as ``Intake.run``."""
-        with intake.database.read() as tx:
-            now_ms = read_clock(tx)
         report = intake.run(
-            self._new(now_ms),
+            self._new(),
             self.template,
             lambda after: islice(self._rows(intake.database), after, None),
             timezone=self.campaign.timezone,
@@ -96,7 +97,7 @@ class RestPlan:
         report.notes[:0] = self.notes
         return report
 
-    def _new(self, now_ms: int) -> NewCampaign:
+    def _new(self) -> NewCampaign:
         """What ``continuation`` makes the campaign of the rest of; its key is made there."""
         old = self.campaign
         content = self.template.to_json()
@@ -112,7 +113,7 @@ class RestPlan:
                 [old.id.encode()], content=content, type=old.type, sender=old.sender, kind=old.kind.value
             ),
             source_name=f"rest of {old.source_name}",
-            due_at=self.due_at_ms or now_ms,
+            due_at=self.due_at_ms or self.now_ms,
             ttl_ms=old.ttl_ms,
             rate=old.rate,
             on_unknown=old.on_unknown,
@@ -135,7 +136,8 @@ class RestPlan:
             for row in page:
                 unreadable = variables.unreadable
                 values: dict[str, object] = {
-                    **variables.of(row["id"], row["payload"]),
+                    **variables.with_zone(row["id"], row["payload"]),
+                    **self._times(row),
                     "to": row["recipient"],
                 }
                 if row["payload"] is None:
@@ -151,6 +153,23 @@ class RestPlan:
             if not page:
                 return
             after = str(page[-1]["id"])
+
+    def _times(self, row: RowMapping) -> dict[str, object]:
+        """What a row has of its own: a time that is still to come; and a time to live, there or without a campaign's.
+
+        Else its end tells only when it was taken in.
+        """
+        own: dict[str, object] = {}
+        campaign, due_at = self.campaign, row["due_at"]
+        if row["attempts"]:
+            return own
+        has_other = campaign.local_time is None and due_at != campaign.due_at
+        if has_other and (self.due_at_ms or self.now_ms) < due_at < NEVER_MS:
+            own["send_at"] = format_instant(due_at)
+        lives_ms = None if row["expires_at"] is None else row["expires_at"] - due_at
+        if lives_ms is not None and lives_ms > 0 and (own or campaign.ttl_ms is None):
+            own["ttl"] = f"{lives_ms / 1000:.3f}s"
+        return own
 
 
 def plan_rest(
@@ -178,6 +197,7 @@ def plan_rest(
         naming,
         _notes(campaign),
         sum(statuses.get(status, 0) for status in UNSENT),
+        now_ms,
     )
 
 

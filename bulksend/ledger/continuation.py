@@ -15,6 +15,7 @@ from bulksend.ledger.campaign_creation import NewCampaign, check_options, contin
 from bulksend.ledger.campaigns import Campaign, by_key, find, get, status_counts
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
+from bulksend.messaging.local_time import parse_local_time
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus
 from bulksend.messaging.units import counted
 
@@ -76,14 +77,16 @@ def plan_continuation(tx: Connection, name_or_id: str, new: NewCampaign) -> Cont
 
 def _rest_campaign(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
     """The campaign of the rest: ``new`` with the cancelled campaign's options where none were given."""
+    due_at = new.due_at if cancelled.is_unscheduled else max(cancelled.due_at, new.due_at)
     kept = {
         "name": f"{cancelled.name[:190]} (rest)",
-        "due_at": max(cancelled.due_at, new.due_at),
+        "due_at": due_at,
         "ttl_ms": cancelled.ttl_ms,
         "rate": cancelled.rate,
         "on_unknown": cancelled.on_unknown,
         "exclusions": cancelled.exclusions,
-        "local_time": cancelled.local_time,
+        "local_time": _local_time(cancelled, due_at),
+        "canary": cancelled.canary,
         "max_failed": cancelled.max_failed,
         "weight": cancelled.weight,
     }
@@ -93,6 +96,12 @@ def _rest_campaign(cancelled: Campaign, new: NewCampaign) -> NewCampaign:
         source_hash=continued_hash(new.source_hash),
         **{column: value for column, value in kept.items() if column not in new.given},  # type: ignore[arg-type]
     )
+
+
+def _local_time(cancelled: Campaign, due_at: int) -> str | None:
+    if cancelled.local_time is None:
+        return None
+    return str(parse_local_time(cancelled.local_time).from_day_on(due_at))
 
 
 def begin_continuation(tx: Connection, plan: Continuation) -> Campaign:

@@ -302,15 +302,19 @@ def export(
         after = str(rows[-1]["id"])
 
 
+#: What another message to the same people may need of the first one.
+_OF_AUDIENCE = ("id", "row", "key", "recipient", "payload", "due_at", "expires_at", "attempts")
+
+
 def audience(
     tx: Connection, campaign_id: str, of: Audience, *, after: str | None = None, limit: int = 5000
 ) -> list[RowMapping]:
     """A page of the messages whose people are an audience of a campaign, in the order of intake.
 
-    ``after`` is the last id of the page before. With ``id``, ``row``, ``key``, ``recipient`` and ``payload``.
+    Without forgotten persons. ``after`` is the last id of the page before. With the columns _OF_AUDIENCE.
     """
-    columns = [messages.c[name] for name in ("id", "row", "key", "recipient", "payload")]
-    narrowed = [] if of.code is None else [_failed_with(of.code)]
+    columns = [messages.c[name] for name in _OF_AUDIENCE]
+    narrowed = [messages.c.recipient != "", *([] if of.code is None else [_failed_with(of.code)])]
     return _next_of_campaign(tx, campaign_id, columns, sorted(of.statuses), narrowed, after, limit)
 
 

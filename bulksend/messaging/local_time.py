@@ -25,6 +25,8 @@ from bulksend.messaging.value_checks import describe_type
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+#: Where a day begins first, but for some islands. In every zone the next time after that is of that day or a later one.
+_EAST = "Etc/GMT-12"
 
 #: Countries with telephones that the table of countries lacks, and China, which has one official time.
 _ZONES_OF_COUNTRIES = {
@@ -161,6 +163,12 @@ class LocalTime:
         while (due := self._come_ms(day, zones)) < after_ms:
             day += _DAY
         return due
+
+    def from_day_on(self, after_ms: int) -> LocalTime:
+        """The same without its day, if that has passed at ``after_ms``: then it is due on the next one."""
+        if self.day is None or self._come_ms(self.day, [_EAST]) > after_ms:
+            return self
+        return LocalTime(self.clock)
 
     def _come_ms(self, day: date, zones: Sequence[str]) -> int:
         wall = datetime.combine(day, self.clock)

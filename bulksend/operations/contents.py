@@ -52,10 +52,20 @@ class Variables:
 
     def of(self, id: str, payload: bytes | None) -> Mapping[str, str | None]:
         """The values of one message by their names; None where it has none."""
-        values: Any = {}
-        if self.names and payload is not None:
-            try:
-                values = self._cipher.decrypt(payload, id).get("v", {})
-            except CannotDecrypt:
-                self.unreadable += 1
+        values = self._body(id, payload).get("v", {}) if self.names else {}
         return {name: values.get(name) for name in self.names}
+
+    def with_zone(self, id: str, payload: bytes | None) -> dict[str, str | None]:
+        """The same, and as ``timezone`` the row's own zone, if it had one."""
+        body = self._body(id, payload)
+        values = body.get("v", {})
+        return {"timezone": body.get("z"), **{name: values.get(name) for name in self.names}}
+
+    def _body(self, id: str, payload: bytes | None) -> dict[str, Any]:
+        if payload is None:
+            return {}
+        try:
+            return self._cipher.decrypt(payload, id)
+        except CannotDecrypt:
+            self.unreadable += 1
+            return {}

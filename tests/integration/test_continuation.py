@@ -16,18 +16,29 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from bulksend.errors import InvalidInput, WrongState
-from bulksend.ledger import audit, campaign_control, campaigns, pauses, suppressions
+from bulksend.ledger import (
+    audit,
+    campaign_control,
+    campaign_settings,
+    campaigns,
+    erasure,
+    pauses,
+    suppressions,
+)
 from bulksend.ledger.campaign_creation import SAME_CONTENT_MS, NewCampaign
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.erasure import Person
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.key_file import new_encryption_key
 from bulksend.ledger.schema import attempts, messages
 from bulksend.messaging import Kind, MessageType, OnUnknown, compile_content
+from bulksend.messaging.audience import parse_audience
 from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf
 from bulksend.operations.clones import clone_options
+from bulksend.operations.export import Export
 from bulksend.settings import Settings
 from producer.clones import plan_clone, plan_rest
 from producer.intake import Intake
@@ -437,6 +448,77 @@ def test_the_rest_of_a_cancelled_campaign_comes_from_the_ledger_without_its_file
     assert sorted(map(tuple, found)) == [*wanted, (person(many), "order-7")]
     assert send_the_rest() == rest.id
     assert desk.campaign(rest.id).messages == len(found)
+
+
+def test_a_rest_waits_behind_a_canary_as_its_campaign_did(desk: Desk) -> None:
+    first = desk.take("old", rows_of(0, 3), canary="1%").campaign_id
+    cancel(desk, first)
+    rest = desk.campaign(desk.take("new", rows_of(0, 3), into=first).campaign_id)
+    assert (rest.canary, rest.canary_state, rest.held_after is None) == ("1%", "pending", False)
+    cancel(desk, rest.id)
+    given = {"canary": "200", "given": {"canary": "canary"}}
+    own = desk.campaign(desk.take("last", rows_of(0, 3), into=rest.id, **given).campaign_id)
+    assert (own.canary, own.canary_state) == ("200", "pending")
+
+
+def test_the_rest_of_a_campaign_without_a_schedule_is_sent(desk: Desk) -> None:
+    with desk.database.read() as tx:
+        later = read_clock(tx) + 3_600_000
+    first = desk.take("old", rows_of(0, 3), due_at=later).campaign_id
+    campaign_settings.unschedule(desk.database, first, actor="ann", why="not yet")
+    cancel(desk, first)
+    rest = desk.campaign(desk.take("new", rows_of(0, 3), into=first).campaign_id)
+    assert (rest.is_unscheduled, rest.due_at < later) == (False, True)
+
+
+def rest_of(desk: Desk, id: str) -> list[tuple[str, int, int | None]]:
+    """Recipient, due time and end of the messages of the rest from the ledger."""
+    plan = plan_rest(desk.database, id, of=Settings.from_env({}), created_by="ann")
+    report = plan.run(desk.intake())
+    assert report.refused == []
+    m = messages.c
+    own = select(m.recipient, m.due_at, m.expires_at).where(m.campaign_id == report.campaign_id)
+    with desk.database.read() as tx:
+        return sorted(tuple(row) for row in tx.execute(own))
+
+
+def test_rows_of_a_rest_keep_their_times_to_live_and_are_not_sent_before_their_time(desk: Desk) -> None:
+    rows: list[Row] = [
+        {"to": person(1), "name": "A", "send_at": "2040-03-01T10:00:00Z", "ttl": "2h"},
+        {"to": person(2), "name": "A"},
+    ]
+    first = desk.take("old", rows, ttl_ms=3_600_000).campaign_id
+    cancel(desk, first)
+    (one, at, end), (two, now, soon) = rest_of(desk, first)
+    assert (one, at, end) == (person(1), 2_214_208_800_000, 2_214_208_800_000 + 7_200_000)
+    assert (two, soon is not None and soon - now) == (person(2), 3_600_000)
+    assert now < at
+
+
+def test_a_rest_goes_out_at_the_local_time_in_the_rows_own_zones_also_after_its_day(desk: Desk) -> None:
+    rows: list[Row] = [{"to": "12025550100", "name": "A", "timezone": "Asia/Tokyo"}]
+    first = desk.take("old", rows, local_time="2040-03-01 09:00").campaign_id
+    cancel(desk, first)
+    ((_, at, _),) = rest_of(desk, first)
+    assert at == 2_214_172_800_000, "09:00 in Tokyo"
+    second = desk.take("past", rows_of(1, 2), local_time="2040-03-01 09:00", name="past").campaign_id
+    with desk.database.write() as tx:
+        tx.execute(text("UPDATE campaigns SET local_time = '2020-03-01 09:00' WHERE name = 'past'"))
+    cancel(desk, second)
+    ((_, at, _),) = rest_of(desk, second)
+    with desk.database.read() as tx:
+        assert 0 <= at - read_clock(tx) + 60_000 <= 86_460_000
+
+
+def test_a_forgotten_person_is_in_no_rest_and_in_no_audience(desk: Desk) -> None:
+    first = desk.take("old", rows_of(1, 3)).campaign_id
+    cancel(desk, first)
+    with desk.database.write() as tx:
+        erasure.erase_rows(tx, Person.of(tx, person(1)), Cipher([b"k" * 32]))
+    with desk.database.read() as tx:
+        people = Export(tx, first, Cipher([])).audience(parse_audience("unsent"))
+        assert [row["to"] for row in people] == [person(2)]
+    assert [to for to, _, _ in rest_of(desk, first)] == [person(2)]
 
 
 def test_only_a_cancelled_campaign_leaves_a_rest(desk: Desk) -> None:

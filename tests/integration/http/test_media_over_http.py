@@ -68,6 +68,17 @@ def test_a_file_is_uploaded_once_and_sent_by_its_id_until_the_campaign_has_ended
     assert api.get(f"/v1/media/{file['id']}").status_code == 404
 
 
+def test_a_row_of_a_plan_with_a_file_is_sent_as_a_test_with_that_file(api: Any) -> None:
+    file = upload(api).json()
+    given = {**OPTIONS, "type": "image", "content": {"caption": "{{name}}"}, "rows": rows(2)}
+    plan = api.post("/v1/plans", {**given, "media": file["id"]}).json()
+    tried = api.post(f"/v1/plans/{plan['plan_id']}/test", {"to": "447700900111"})
+    assert tried.status_code == 202, tried.text
+    content = api.get(f"/v1/messages/{tried.json()['id']}").json()["content"]
+    assert content == {"caption": "N0", "id": file["media_id"]}
+    assert api.post(f"/v1/plans/{plan['plan_id']}/apply").json()["messages"] == 2
+
+
 def test_what_is_wrong_with_a_file_is_said_before_anything_is_kept(api: Any) -> None:
     def error(answer: Any) -> tuple[str, str]:
         assert answer.status_code == 422, answer.text
