@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,14 +9,18 @@ from itertools import islice
 from time import time
 from typing import Any
 
+from sqlalchemy import Connection
+
 from bulksend import bootstrap
 from bulksend.errors import InvalidValue
-from bulksend.ledger import templates
+from bulksend.ledger import media, templates
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.direct_sends import SendRequest
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.message_rows import NewMessage
+from bulksend.messaging.content import load_content_json
+from bulksend.messaging.media_references import our_files, with_vendor_ids
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.template_shape import TemplateShape, shape_from_json
@@ -103,16 +106,18 @@ def send_test(
         default_rate=of.default_rate,
         account=of.account(),
         test=True,
+        rules=bootstrap.time_rules(of),
     )
     with database.read() as tx:
         now = read_clock(tx)
+        content = _for_the_vendor(tx, plan)
     message = find_row(plan, row, now)
     ready = direct.ready(
         to=to,
         sender=plan.sender,
         kind=plan.kind.value,
         type=plan.type.value,
-        content=json.loads(plan.template.to_json()),
+        content=content,
         variables=message.body["v"],  # type: ignore[arg-type]
         lives_ms=plan.ttl_ms,
         key=f"test:{key or new_id()}",
@@ -123,6 +128,14 @@ def send_test(
     result = (results or [])[0]
     direct.hand_over([(ready, result)])
     return SentRow(receipt(ready.send, result, ttl=plan.naming("ttl")), message.row)
+
+
+def _for_the_vendor(tx: Connection, plan: FilePlan) -> dict[str, Any]:
+    """The content with the vendor's ids of its files. Raises InvalidValue for a file that the vendor has no more."""
+    text = plan.template.to_json()
+    media.check_new(tx, plan.sender, plan.type.value, text, field=plan.naming("content"), lock=False)
+    content = load_content_json(text)
+    return with_vendor_ids(plan.type, content, media.vendor_ids(tx, our_files(plan.type, content)))
 
 
 def _planned(plan: FilePlan, now_ms: int) -> Iterator[NewMessage | RefusedRow]:

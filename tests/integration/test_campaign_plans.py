@@ -11,19 +11,30 @@ from typing import Any
 import pytest
 
 from bulksend.errors import NotFound, PlanChanged, WrongState
-from bulksend.ledger import audit, campaigns, operator_log, plans, senders, suppressions, templates
+from bulksend.ledger import (
+    audit,
+    campaigns,
+    messages,
+    operator_log,
+    plans,
+    senders,
+    suppressions,
+    templates,
+)
 from bulksend.ledger.database import Database
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.argument_naming import as_cli_option
 from bulksend.messaging.price_table import read_prices
 from bulksend.messaging.template_shape import read_shape
+from bulksend.settings import Settings
 from producer.campaign_plans import CampaignPlans, OpenPlan
 from producer.files import plan_file
 from producer.forecast import ForecastLimits
 from producer.intake import Intake
 from producer.intake_report import IntakeReport, SamePeople
 from producer.publisher import NoPublisher
+from producer.row_sends import send_test
 
 SENDER = "15550100100"
 ROWS = (
@@ -262,6 +273,16 @@ def test_a_continuation_is_planned_and_applied_once(desk: Desk) -> None:
     desk.file.write_text(ROWS)
     with pytest.raises(PlanChanged, match="the file changed"):
         desk.apply(made["plan_id"])
+
+
+def test_a_test_send_lives_as_long_as_the_installation_says(desk: Desk) -> None:
+    of = Settings.from_env({"BULKSEND_UTILITY_TTL_SECONDS": "60"})
+    content = json.dumps(desk.content).encode()
+    plan = plan_file(desk.file, content=content, created_by="ada", sender=SENDER, type="text", kind="utility")
+    sent = send_test(of, desk.database, plan, to="447700900111").receipt.id
+    with desk.database.read() as tx:
+        row = messages.get(tx, sent)
+    assert row["expires_at"] - row["queued_at"] == 60_000
 
 
 def test_a_code_is_in_no_plan(desk: Desk) -> None:
