@@ -228,7 +228,9 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
         "SELECT count(*) FROM campaigns c WHERE {c} AND c.held_after IS NOT NULL",
         """SELECT CAST(m.id AS text) || ': POSTed, and the canary is ' || c.canary_state AS offender
            FROM campaigns c JOIN messages m ON m.campaign_id = c.id
-           WHERE {c} AND c.held_after IS NOT NULL AND m.id > c.held_after AND m.attempts > 0""",
+           WHERE {c} AND c.held_after IS NOT NULL AND m.id > c.held_after AND m.attempts > 0
+             -- The attempts that a restore supposes are none of before the backup.
+             AND EXISTS (SELECT 1 FROM attempts a WHERE a.message_pk = m.id AND a.worker <> 'restored')""",
     ),
     OfMessages(
         "codes wiped",
@@ -239,10 +241,13 @@ RULES: tuple[OfCampaigns | OfMessages, ...] = (
     ),
     OfMessages(
         "superseded by a newer",
-        "a superseded code has a newer one for the same purpose that was POSTed",
+        "a superseded code has a newer one for the same purpose that was POSTed, or had until that was deleted by age",
         concerns="m.status = 'superseded'",
         suspect="m.status = 'superseded'",
-        breach="""(m.status = 'superseded' AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.id = m.superseded_by
+        # The newer one may be deleted by its age before: it has ended first, and is not under the same legal hold.
+        breach="""(m.status = 'superseded' AND (m.superseded_by IS NULL
+            OR EXISTS (SELECT 1 FROM messages g WHERE g.id = m.superseded_by))
+            AND NOT EXISTS (SELECT 1 FROM messages n WHERE n.id = m.superseded_by
             AND COALESCE(n.first_due_at, n.queued_at) >= COALESCE(m.first_due_at, m.queued_at) AND n.id <> m.id
             AND n.kind = 'otp' AND m.kind = 'otp' AND n.attempts > 0
             AND COALESCE(n.purpose, n.sender) = COALESCE(m.purpose, m.sender)))""",

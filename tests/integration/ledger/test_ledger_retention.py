@@ -16,7 +16,8 @@ from bulksend.ledger.continuation import plan_continuation
 from bulksend.ledger.inbound import NewInbound
 from bulksend.ledger.receipts import Receipt
 from bulksend.ledger.retention import FEWEST, FIRST, MOST, REST_S, Deletion, _Walk
-from bulksend.messaging.outcome import Unknown
+from bulksend.ledger.superseding import HeldCodes
+from bulksend.messaging.outcome import Accepted, Evidence, Unknown
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.retention import DAY_MS, Retention
 from bulksend.messaging.states import Kind
@@ -112,6 +113,19 @@ def test_single_sends_go_and_their_standing_campaign_stays(desk: Any) -> None:
     desk.accepted(ids)
     assert delete(desk, 1_000) == {"messages": 2}
     assert desk.scalar("SELECT count(*) FROM campaigns") == 1
+
+
+def test_a_code_outlives_the_one_that_was_sent_in_its_place(desk: Any) -> None:
+    """By a legal hold, or for some minutes: the newer one has ended first."""
+    older, newer = (desk.send(desk.new_send(purpose="login"))[0].id for _ in range(2))
+    lease = desk.lease()
+    openings = {each.message.id: each for each in desk.openings(desk.claim(lease, [older, newer]))}
+    desk.open(lease, list(openings.values()))
+    desk.settle(openings[newer], Accepted("mid", "rid"), evidence=Evidence(200, 0, message_id="mid"))
+    assert desk.write(HeldCodes().settle) == {"superseded": 1, "freed": 0}
+    desk.sql("UPDATE messages SET ended_at = ended_at + 86400000 WHERE CAST(id AS text) = :id", id=older)
+    assert delete(desk, 20.5) == {"messages": 1}
+    assert desk.status(older) == "superseded"
 
 
 def test_a_campaign_that_lost_rows_takes_no_more(desk: Any) -> None:

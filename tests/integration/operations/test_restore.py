@@ -13,6 +13,7 @@ from bulksend.errors import WrongState
 from bulksend.ledger import (
     campaign_retry,
     campaigns,
+    canary,
     event_numbers,
     events,
     leases,
@@ -24,6 +25,7 @@ from bulksend.ledger import (
 from bulksend.ledger.database import Database
 from bulksend.ledger.search import Query
 from bulksend.ledger.unknowns import Trace
+from bulksend.messaging.canary import CanaryRules
 from bulksend.messaging.outcome import Refused
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown
 from bulksend.operations.restore import Marked, mark_restored
@@ -230,6 +232,18 @@ def test_what_a_retry_had_not_reached_is_not_queued(desk: Desk, backup: Backup) 
     assert mark(restored).retries_ended == [campaign]
     assert restored.write(campaign_retry.retry_rest) == {"looked_at": 0, "queued": 0}
     assert [restored.status(id) for id in ids] == ["unknown", "failed", "failed"]
+    assert restored.broken() == {}
+
+
+def test_what_a_canary_held_may_have_been_sent_since(desk: Desk, backup: Backup) -> None:
+    ids = sorted(desk.queued(n=60, canary="50"))
+    campaign = desk.read(campaigns.get, str(desk.row(ids[0])["campaign_id"]))
+    rules = CanaryRules(max_failed=0.05, min_delivered=0.7, wait_ms=60_000)
+    desk.write(canary.advance, campaign, rules, actor="relay")
+    restored = backup.restored()
+    mark(restored)
+    assert [restored.status(id) for id in ids] == ["unknown"] * 60
+    assert restored.read(campaigns.get, campaign.id).held_after is not None
     assert restored.broken() == {}
 
 
