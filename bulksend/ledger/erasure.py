@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     literal,
     not_,
+    null,
     or_,
     select,
     text,
@@ -38,6 +39,7 @@ from bulksend.ledger import legal_holds, suppressions
 from bulksend.ledger.database import among, set_statement_timeout
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.endings import RESTORED, WORKER_LOST, end_unsent
+from bulksend.ledger.legal_holds import Held
 from bulksend.ledger.person_columns import COLUMNS, Holds, columns_with
 from bulksend.ledger.person_keys import make_person_key
 from bulksend.ledger.schema import (
@@ -70,6 +72,10 @@ _OPEN = {
     "jobs": OPEN_JOBS_SQL,
     "uploads": LIVE_UPLOADS_SQL,
 }
+#: Why something that has the number is left.
+_AT_WORK = "its row is at work; repeat it once that has ended"
+_WAITS = "it waits to be sent with the number in its variables"
+_HELD = "it is under legal hold; repeat it once that has ended"
 #: Columns whose numbers are those of businesses, and a key that is no text of a person.
 _NOT_SEARCHED = {("installation", "value"), ("webhook_endpoints", "sealed")}
 
@@ -266,31 +272,34 @@ def orphans_with_number(tx: Connection, person: Person) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TextFound:
-    """A text that has the number. ``at_work``: its row is, so that the text is needed until it ends."""
+    """A text that has the number. ``why_kept``: why it is needed still; None: it is not."""
 
     table: Table
     column: str
     key: tuple[Any, ...]
-    at_work: bool
+    why_kept: str | None
 
 
 def texts(tx: Connection, person: Person) -> Iterator[TextFound]:
     """Every text that has the number, but those of the person's messages."""
     set_statement_timeout(tx, 0)
+    held = legal_holds.held(tx)
     # The subject of an import of suppressions is the name of a file.
     for name, column in (*columns_with(Holds.TEXT, Holds.KEY), ("acts", "subject")):
         table = metadata.tables[name]
         if table is not messages:
-            yield from _texts_of(tx, table, column, person)
+            yield from _texts_of(tx, table, column, person, held)
 
 
-def _texts_of(tx: Connection, table: Table, column: str, person: Person) -> Iterator[TextFound]:
+def _texts_of(tx: Connection, table: Table, column: str, person: Person, held: Held) -> Iterator[TextFound]:
     keys = list(table.primary_key.columns)
     is_open = case((text(_OPEN.get(table.name, "1 = 0")), 1), else_=0)
-    found = select(*keys, is_open, table.c[column]).where(_like(table.c[column], person))
-    for *key, at_work, value in tx.execute(found).all():
+    campaign = table.c.id if table.name == "campaigns" else table.c.get("campaign_id", null())
+    found = select(*keys, is_open, campaign, table.c[column]).where(_like(table.c[column], person))
+    for *key, at_work, of_campaign, value in tx.execute(found).all():
         if person.traces.in_text(value):
-            yield TextFound(table, column, tuple(key), bool(at_work))
+            why = _AT_WORK if at_work else _HELD if str(of_campaign) in held.campaigns else None
+            yield TextFound(table, column, tuple(key), why)
 
 
 def mask_text(tx: Connection, found: TextFound, person: Person) -> bool:
@@ -363,12 +372,17 @@ def _contains(tx: Connection, column: Column[Any], person: Person) -> ColumnElem
     return or_(*(column.op("LIKE")(literal(b"%" + part + b"%", LargeBinary)) for part in parts))
 
 
-def payloads_with_number(tx: Connection, person: Person) -> list[tuple[str, bool]]:
-    """Messages to others whose variables have the number, in clear: id, and whether it has ended."""
+def payloads_with_number(tx: Connection, person: Person) -> list[tuple[str, str | None]]:
+    """Messages to others whose variables have the number, in clear: id, and why they are needed still."""
     set_statement_timeout(tx, 0)
-    columns = cast(messages.c.id, Text), messages.c.payload, messages.c.ended_at
-    rows = tx.execute(select(*columns).where(_contains(tx, messages.c.payload, person)))
-    return [(id, ended is not None) for id, payload, ended in rows if person.traces.in_bytes(bytes(payload))]
+    m, held = messages.c, legal_holds.held(tx)
+    columns = cast(m.id, Text), m.payload, m.ended_at, cast(m.campaign_id, Text), m.recipient
+    rows = tx.execute(select(*columns).where(_contains(tx, m.payload, person)))
+    return [
+        (id, _WAITS if ended is None else _HELD if campaign in held.campaigns or to in held.numbers else None)
+        for id, payload, ended, campaign, to in rows
+        if person.traces.in_bytes(bytes(payload))
+    ]
 
 
 def wipe_payloads(tx: Connection, ids: Sequence[str]) -> None:

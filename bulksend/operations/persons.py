@@ -136,13 +136,11 @@ def _erase_the_rest(
 def _wipe_contents_of_others(database: Database, person: Person, done: Forgotten) -> int:
     with database.read() as tx:
         found = erasure.payloads_with_number(tx, person)
-    ended = [id for id, has_ended in found if has_ended]
+    ended = [id for id, why_kept in found if why_kept is None]
     if ended:
         database.retrying(lambda tx: erasure.wipe_payloads(tx, ended))
     done.left += [
-        Left(f"message {id}, to another person", "it waits to be sent with the number in its variables")
-        for id, has_ended in found
-        if not has_ended
+        Left(f"message {id}, to another person", why_kept) for id, why_kept in found if why_kept is not None
     ]
     return len(ended)
 
@@ -152,10 +150,8 @@ def _mask_texts(database: Database, person: Person, done: Forgotten) -> int:
         found = list(erasure.texts(tx, person))
     masked = 0
     for each in found:
-        if each.at_work:
-            done.left.append(
-                Left(f"{each.table.name}.{each.column}", "its row is at work; repeat it once that has ended")
-            )
+        if each.why_kept is not None:
+            done.left.append(Left(f"{each.table.name}.{each.column}", each.why_kept))
         else:
             masked += database.retrying(lambda tx, each=each: erasure.mask_text(tx, each, person))  # type: ignore[misc]
     return masked

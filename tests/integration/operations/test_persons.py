@@ -18,6 +18,7 @@ from sqlalchemy import insert, select
 
 from bulksend.errors import InvalidValue, WrongState
 from bulksend.ledger import (
+    campaign_control,
     campaigns,
     consents,
     inbound,
@@ -287,6 +288,27 @@ def test_nothing_is_changed_while_a_message_is_being_sent_or_under_legal_hold(
     with pytest.raises(WrongState, match="being sent now"):
         ask(desk, places)
     assert desk.row(ids[0])["recipient"] == NUMBER
+
+
+def test_what_says_the_number_under_legal_hold_stays_and_is_told(desk: Any, places: Settings) -> None:
+    body = {"v": {"name": f"call {NUMBER}"}}
+    kept, of_person, gone = (desk.campaign(name=f"ask {NUMBER}") for _ in range(3))
+    ids = [
+        *desk.take(kept, desk.new_message(1, recipient=OTHER, body=body)).ready,
+        *desk.take(of_person, desk.new_message(1, recipient="447700900888", body=body)).ready,
+        *desk.take(gone, desk.new_message(1, recipient=OTHER, body=body)).ready,
+    ]
+    for campaign in (kept, of_person, gone):
+        desk.write(campaigns.finish_intake, campaign.id)
+        campaign_control.cancel(desk.database, campaign.id, actor="ada", why="wrong")
+    place_hold(desk.database, campaign=kept.id, person=None, actor="ada", why="a court asks")
+    place_hold(desk.database, campaign=None, person="447700900888", actor="ada", why="a court asks")
+    done = ask(desk, places)
+    assert [desk.payload(id) is None for id in ids] == [False, False, True]
+    names = {id: desk.read(campaigns.get, id).name for id in (kept.id, gone.id)}
+    assert names == {kept.id: f"ask {NUMBER}", gone.id: "ask 4477*****123"}
+    told = [each.where for each in done.left if "legal hold" in each.why]
+    assert told == [*(f"message {id}, to another person" for id in ids[:2]), "campaigns.name"]
 
 
 def test_a_number_in_the_reason_and_a_sender_are_refused(desk: Any, places: Settings) -> None:
