@@ -30,9 +30,14 @@ def person_key(tx: Connection) -> bytes | None:
     return key
 
 
-def make_person_key(tx: Connection) -> bytes:
-    """The key, made where the ledger has none. ``tx`` writes. Raises RuntimeError where it cannot be read again."""
-    tx.execute(insert_if_new(tx, values).values(name=NAME, value=os.urandom(32)))
+def make_person_key(tx: Connection, copied: bytes | None = None) -> bytes:
+    """The key, made where the ledger has none. ``tx`` writes. Raises RuntimeError where it cannot be read again.
+
+    ``copied`` is another ledger's, for one that has no forgotten person yet and gets the hashes of that one.
+    """
+    if copied is not None:
+        tx.execute(values.delete().where(values.c.name == NAME))
+    tx.execute(insert_if_new(tx, values).values(name=NAME, value=copied or os.urandom(32)))
     key = installation.get(tx, NAME)
     if key is None:
         raise RuntimeError("the key of persons was inserted and cannot be read")

@@ -30,6 +30,7 @@ from bulksend.ledger.schema import (
 )
 from bulksend.messaging import quiet_hours
 from bulksend.messaging.states import HELD, WAITING, CampaignStatus, Status
+from bulksend.messaging.units import NEVER_MS
 
 _WAITING = text(f"messages.{WAITING_SQL}")
 _HELD = text(f"messages.{HELD_SQL}")
@@ -38,10 +39,10 @@ _HELD = text(f"messages.{HELD_SQL}")
 def _maybe_sent(now: int) -> ColumnElement[bool]:
     """Of the waiting messages: it was due, or a worker had had it, whose waits may have ended since.
 
-    Quiet hours end when it is due, and not before.
+    Quiet hours end when it is due, and not before. What was off its schedule may have got any time.
     """
     was_held = messages.c.gate.is_not(None) & (messages.c.gate != quiet_hours.GATE)
-    return or_(messages.c.due_at <= now, messages.c.attempts > 0, was_held)
+    return or_(messages.c.due_at <= now, messages.c.due_at >= NEVER_MS, messages.c.attempts > 0, was_held)
 
 
 def count(tx: Connection, now: int) -> dict[str, int]:

@@ -8,6 +8,7 @@ from bulksend.ledger import media, senders, suppressions, templates
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import Database
 from bulksend.ledger.media import NewMedia
+from bulksend.ledger.person_keys import make_person_key, person_key
 from bulksend.ledger.suppressions import SCOPES
 from bulksend.ledger.templates import Template, TemplateChange
 from bulksend.messaging import MessageType
@@ -60,7 +61,12 @@ def _files(tx: Connection, type: str, content: str) -> list[NewMedia]:
 
 
 def _copy_suppressions(real: Database, into: Database) -> None:
-    """A page at a time."""
+    """A page at a time, with the key of the hashes of forgotten persons."""
+    with real.read() as tx:
+        key = person_key(tx)
+    if key is not None:
+        with into.write() as tx:
+            make_person_key(tx, copied=key)
     after = ""
     while True:
         with real.read() as tx:

@@ -8,7 +8,7 @@ import sqlite3
 import zipfile
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from bulksend.operations.legal_holds import list_holds, place_hold, remove_hold
 from bulksend.operations.media_files import MediaFiles
 from bulksend.operations.person_export import export_person
 from bulksend.operations.persons import Forgotten, forget
+from bulksend.operations.rehearsals import copy_surroundings
 from bulksend.settings import Settings
 from tests.integration.ledger.conftest import Desk
 
@@ -240,6 +241,20 @@ def _the_suppression_works(desk: Any) -> None:
         "UPDATE messages SET recipient = '', key = CAST(id AS text), payload = NULL WHERE recipient = :to",
         to=NUMBER,
     )
+
+
+def test_a_rehearsal_leaves_out_a_forgotten_person_who_is_suppressed(
+    desk: Any, places: Settings, sqlite_template: Path, tmp_path: Path
+) -> None:
+    stop = {"scope": "marketing", "reason": "STOP", "source": "stop word", "actor": "ada"}
+    desk.write(suppressions.add, NUMBER, **stop)
+    assert ask(desk, places).is_complete
+    shutil.copyfile(sqlite_template, tmp_path / "rehearsal.db")
+    with closing(Database(f"sqlite:///{tmp_path}/rehearsal.db")) as rehearsal:
+        sends = {"sender": "15550100100", "type": "text", "content": "{}"}
+        copy_surroundings(desk.database, rehearsal, **sends, rate=80, speed=1)
+        with rehearsal.read() as tx:
+            assert [*suppressions.reasons_for(tx, [NUMBER, OTHER], Kind.MARKETING)] == [NUMBER]
 
 
 def test_a_suppression_of_a_forgotten_person_is_lifted_by_the_number(desk: Any, places: Settings) -> None:

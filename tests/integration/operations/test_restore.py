@@ -12,6 +12,7 @@ import pytest
 from bulksend.errors import WrongState
 from bulksend.ledger import (
     campaign_retry,
+    campaign_settings,
     campaigns,
     canary,
     event_numbers,
@@ -152,6 +153,19 @@ def test_what_was_not_due_yet_goes_out_at_its_time(desk: Desk, backup: Backup) -
     assert mark(restored).unknown == 1
     assert doubted(restored) == {before}
     assert restored.status(later) == restored.status(quiet) == "queued"
+
+
+def test_what_was_off_its_schedule_may_have_got_a_time_and_been_sent_since(desk: Desk, backup: Backup) -> None:
+    later = desk.now() + HOUR_MS
+    (id,) = desk.queued(n=1, due_at=later)
+    desk.sql("UPDATE messages SET due_at = :at", at=later)
+    campaign = str(desk.row(id)["campaign_id"])
+    campaign_settings.unschedule(desk.database, campaign, actor="ada", why="not yet")
+    assert desk.read(campaigns.get, campaign).is_unscheduled
+    restored = backup.restored()
+    assert (mark(restored, dry_run=True).unknown, mark(restored).unknown) == (1, 1)
+    assert restored.status(id) == "unknown"
+    assert restored.broken() == {}
 
 
 def test_nothing_is_sent_before_a_person_resumes_the_account(desk: Desk, backup: Backup) -> None:
