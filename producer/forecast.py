@@ -317,22 +317,23 @@ def forecast(
     with nullcontext() if database is None else database.read() as tx:
         state = read_state(plan, tx, limits)
         around = _Surroundings() if tx is None else _read_surroundings(plan, tx, state)
+    new = plan.campaign(state.now_ms) if state.continues is None else state.continues.new
+    into = None if state.continues is None else state.continues.into
+    sends_as = into or new
     sender_rate = min(state.rate, limits.account_rate or state.rate)
     made = Forecast(
-        rate=min(plan.rate or sender_rate, sender_rate),
+        rate=min(sends_as.rate or sender_rate, sender_rate),
         quota=state.quota,
         sender_rate=sender_rate,
-        own_rate=plan.rate,
+        own_rate=sends_as.rate,
         kind=plan.kind,
-        ttl_ms=limits.rules.ttl_ms(plan.kind) if plan.ttl_ms is None else plan.ttl_ms,
+        ttl_ms=limits.rules.ttl_ms(plan.kind) if sends_as.ttl_ms is None else sends_as.ttl_ms,
         quota_left=_usable(state.quota, around.reached, plan.kind, limits),
         others=around.others,
         template=around.template,
         repeats=state.repeats,
         continues=state.continues,
     )
-    new = plan.campaign(state.now_ms) if state.continues is None else state.continues.new
-    into = None if state.continues is None else state.continues.into
     request = IntakeRequest(plan.rows, new, plan.template, plan.default_region, plan.timezone, limits.rules)
     due_at_ms = None if into is None else max(into.due_at, state.now_ms)
 

@@ -13,6 +13,7 @@ import pytest
 from bulksend.errors import NotFound, PlanChanged, WrongState
 from bulksend.ledger import (
     audit,
+    campaign_control,
     campaigns,
     messages,
     operator_log,
@@ -283,6 +284,16 @@ def test_a_test_send_lives_as_long_as_the_installation_says(desk: Desk) -> None:
     with desk.database.read() as tx:
         row = messages.get(tx, sent)
     assert row["expires_at"] - row["queued_at"] == 60_000
+
+
+def test_the_plan_of_a_continuation_is_forecast_at_the_rate_of_its_campaign(desk: Desk) -> None:
+    first = desk.apply(desk.make(rate="2/s")["plan_id"]).campaign_id
+    desk.file.write_text(f"{ROWS}447700900009,Ida\n")
+    assert desk.make(into=first)["limits"]["rate"] == 2
+    campaign_control.cancel(desk.database, first, actor="ada", why="wrong")
+    rest = desk.make(into=first)
+    assert (rest["limits"]["rate"], rest["to_send"]) == (2, 5)
+    assert desk.make(into=first, rate="3/s")["limits"]["rate"] == 3
 
 
 def test_a_code_is_in_no_plan(desk: Desk) -> None:
