@@ -41,6 +41,7 @@ from bulksend.messaging.finish_forecast import OtherCampaign, Quota, finish_ms
 from bulksend.messaging.plan import RefusedRow
 from bulksend.messaging.price_table import Cost, PriceTable, categories_of, cost_of, read_prices
 from bulksend.messaging.recipient import country_of
+from bulksend.messaging.states import CampaignStatus
 from bulksend.messaging.template_fit import content_of, template_of
 from bulksend.messaging.time_rules import TimeRules
 from bulksend.messaging.units import counted, format_duration, format_instant, format_schedule
@@ -439,6 +440,7 @@ def read_state(plan: FilePlan, tx: Connection | None, limits: ForecastLimits | N
         state.exclusions = way.new.exclusions if way.into is None else way.into.exclusions
         if way.into is None:
             check_due(way.new, now_ms)
+        if way.into is None or way.into.status is CampaignStatus.FINISHED:
             campaign_creation.check_content(tx, way.new, lock=False, coming=plan.coming_files)
     elif (existing := campaigns.by_key(tx, new.key)) is not None:
         campaign_creation.check_matches(tx, existing, new)

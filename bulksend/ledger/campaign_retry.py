@@ -15,6 +15,7 @@ from bulksend.ledger import operator_log
 from bulksend.ledger.campaign_control import check_allowed
 from bulksend.ledger.campaigns import Campaign, get, reopen
 from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.content_checks import check_reopen
 from bulksend.ledger.database import Database, among, prefer_indexes, set_statement_timeout
 from bulksend.ledger.endings import NEVER_TAKEN
 from bulksend.ledger.schema import campaigns, messages
@@ -44,9 +45,10 @@ class Step:
 _NOTHING = Step(0, 0, False)
 
 
-def check_retry(campaign: Campaign) -> None:
-    """Raises WrongState for a cancelled campaign and for one of direct sends."""
+def check_retry(tx: Connection, campaign: Campaign, *, lock: bool = False) -> None:
+    """Raises WrongState for a cancelled campaign, for one of direct sends, and as ``check_reopen``."""
     check_allowed(campaign, "retry")
+    check_reopen(tx, campaign, lock=lock)
     if campaign.status is CampaignStatus.CANCELLED:
         raise WrongState(
             f"campaign {campaign.id} is cancelled: its messages are not sent any more. `bulksend campaigns clone "
@@ -107,7 +109,7 @@ def begin(tx: Connection, id: str, *, actor: str, why: str, limit: int = RETRY_S
         update(campaigns).where(campaigns.c.id == id).values(retry_until=read_clock(tx), retry_after=None)
     )
     campaign = get(tx, id)
-    check_retry(campaign)
+    check_retry(tx, campaign, lock=True)
     done = _next(tx, id, limit)
     if done.queued or done.goes_on:
         operator_log.record(

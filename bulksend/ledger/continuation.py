@@ -11,7 +11,13 @@ from sqlalchemy import Connection, delete, update
 
 from bulksend.errors import InvalidInput
 from bulksend.ledger import counters, operator_log
-from bulksend.ledger.campaign_creation import NewCampaign, check_options, continued_hash, create_or_find
+from bulksend.ledger.campaign_creation import (
+    NewCampaign,
+    check_content,
+    check_options,
+    continued_hash,
+    create_or_find,
+)
 from bulksend.ledger.campaigns import Campaign, by_key, find, get, status_counts
 from bulksend.ledger.ids import is_id
 from bulksend.ledger.schema import campaigns, refusals
@@ -108,7 +114,7 @@ def begin_continuation(tx: Connection, plan: Continuation) -> Campaign:
     """Open the campaign for the rows of another file, and delete the refusals of the file before.
 
     An intake that still runs finds another source and stops. Raises InvalidInput when the campaign was cancelled, or
-    its rest was created by another process, since ``plan`` was made.
+    its rest was created by another process, since ``plan`` was made, or as ``check_content`` when it has finished.
     """
     new = plan.new
     if plan.into is None:
@@ -124,6 +130,8 @@ def begin_continuation(tx: Connection, plan: Continuation) -> Campaign:
             )
             return created
     campaign = plan.into or created
+    if get(tx, campaign.id).status is CampaignStatus.FINISHED:
+        check_content(tx, new)
     refused = tx.execute(delete(refusals).where(refusals.c.campaign_id == campaign.id)).rowcount
     changed = tx.execute(
         update(campaigns)

@@ -58,7 +58,7 @@ class RetryPreview:
 def preview_retry(tx: Connection, id_or_name: str) -> RetryPreview:
     """What ``act`` with RETRY would do. Raises CampaignNotFound; WrongState where it cannot be done."""
     campaign = campaigns.find(tx, id_or_name)
-    campaign_retry.check_retry(campaign)
+    campaign_retry.check_retry(tx, campaign)
     statuses = counters.of(tx, [campaign.id])[campaign.id].statuses
     send = campaign_retry.count_retried(tx, campaign.id)
     failed = statuses.get(Status.FAILED, 0)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from bulksend.errors import NotFound, PlanChanged, WrongState
+from bulksend.errors import InvalidValue, NotFound, PlanChanged, WrongState
 from bulksend.ledger import (
     audit,
     campaign_control,
@@ -91,6 +92,15 @@ class Desk:
         shape = read_shape([{"Type": "BODY", "Text": text}])
         change = TemplateChange("sale", "en", status="APPROVED", category="UTILITY", shape=shape, synced=True)
         self.write(templates.change_template, change._replace(**more), actor="sync")
+
+    def sends_template(self) -> None:
+        parameters = [{"type": "text", "text": "{{name}}"}]
+        self.content = {
+            "name": "sale",
+            "language": {"code": "en", "policy": "deterministic"},
+            "components": [{"type": "body", "parameters": parameters}],
+        }
+        self.options["type"] = "template"
 
     def campaigns(self) -> list[campaigns.Campaign]:
         with self.database.read() as tx:
@@ -201,13 +211,7 @@ def test_apply_is_refused_with_the_differences_when_something_changed(desk: Desk
 
 
 def test_a_template_that_changed_is_a_difference(desk: Desk) -> None:
-    parameters = [{"type": "text", "text": "{{name}}"}]
-    desk.content = {
-        "name": "sale",
-        "language": {"code": "en", "policy": "deterministic"},
-        "components": [{"type": "body", "parameters": parameters}],
-    }
-    desk.options["type"] = "template"
+    desk.sends_template()
     desk.template()
     made = desk.make()
     assert made["samples"][0]["body"] == "Hi Ann"
@@ -284,6 +288,21 @@ def test_a_test_send_lives_as_long_as_the_installation_says(desk: Desk) -> None:
     with desk.database.read() as tx:
         row = messages.get(tx, sent)
     assert row["expires_at"] - row["queued_at"] == 60_000
+
+
+def test_a_finished_campaign_takes_no_rows_while_its_template_cannot_be_sent(desk: Desk) -> None:
+    desk.sends_template()
+    desk.template(category="MARKETING")
+    first = desk.apply(desk.make()["plan_id"]).campaign_id
+    desk.file.write_text(f"{ROWS}447700900009,Ida\n")
+    made = desk.make(into=first)
+    desk.write(lambda tx: tx.execute(text("UPDATE campaigns SET status = 'finished', ended_at = 1")))
+    desk.template(category="MARKETING", status="PAUSED")
+    for send in (lambda: desk.make(into=first), lambda: desk.apply(made["plan_id"])):
+        with pytest.raises(InvalidValue, match="PAUSED"):
+            send()
+    (campaign,) = desk.campaigns()
+    assert (campaign.status, campaign.intake_done_at is None) == ("finished", False)
 
 
 def test_the_plan_of_a_continuation_is_forecast_at_the_rate_of_its_campaign(desk: Desk) -> None:

@@ -6,13 +6,23 @@ from typing import Any
 
 import pytest
 
-from bulksend.errors import CampaignNotFound, InvalidInput
-from bulksend.ledger import campaign_control, campaign_retry, campaigns, messages, operator_log, pauses
+from bulksend.errors import CampaignNotFound, InvalidInput, WrongState
+from bulksend.ledger import (
+    campaign_control,
+    campaign_retry,
+    campaigns,
+    messages,
+    operator_log,
+    pauses,
+    templates,
+)
 from bulksend.ledger.campaign_control import Cancelled
 from bulksend.ledger.campaign_retry import Retried
 from bulksend.ledger.intake import IntakeConflict
+from bulksend.ledger.templates import TemplateChange
 from bulksend.messaging.outcome import Accepted, NotSent, Refused, Unknown
 from bulksend.messaging.states import CampaignStatus, Kind, OnUnknown, Status
+from bulksend.operations.campaign_settings import preview_retry
 
 BY = {"actor": "ada", "why": "because"}
 REFUSED, UNKNOWN = Refused("17009", "no such template"), Unknown("ReadTimeout")
@@ -167,6 +177,22 @@ def some_failed(desk: Any, n: int) -> tuple[str, list[str]]:
     for opening in desk.sent(desk.lease(), ids):
         desk.settle(opening, REFUSED)
     return campaign_of(desk, ids[0]), ids
+
+
+def test_a_finished_campaign_is_not_retried_while_its_template_cannot_be_sent(desk: Any) -> None:
+    content = '{"name": "sale", "language": {"code": "en"}}'
+    id = failed(desk, type="template", content=content)
+    desk.write(campaigns.finish_ended)
+    paused = TemplateChange("sale", "en", status="PAUSED", category="MARKETING", synced=True)
+    desk.write(templates.change_template, paused, actor="sync")
+    campaign = campaign_of(desk, id)
+    with pytest.raises(WrongState, match="is not retried: .*PAUSED"):
+        campaign_retry.retry(desk.database, campaign, **BY)
+    with pytest.raises(WrongState, match="is not retried"):
+        desk.read(preview_retry, campaign)
+    assert desk.read(campaigns.get, campaign).retry_until is None
+    desk.write(templates.change_template, paused._replace(status="APPROVED"), actor="sync")
+    assert campaign_retry.retry(desk.database, campaign, **BY).queued == 1
 
 
 def test_a_large_retry_is_one_act_that_the_relay_works_off_in_steps(desk: Any) -> None:
