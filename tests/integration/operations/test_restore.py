@@ -155,7 +155,9 @@ def test_what_was_not_due_yet_goes_out_at_its_time(desk: Desk, backup: Backup) -
     assert restored.status(later) == restored.status(quiet) == "queued"
 
 
-def test_what_was_off_its_schedule_may_have_got_a_time_and_been_sent_since(desk: Desk, backup: Backup) -> None:
+def test_what_was_off_its_schedule_may_have_got_a_time_and_been_sent_since(
+    desk: Desk, backup: Backup
+) -> None:
     later = desk.now() + HOUR_MS
     (id,) = desk.queued(n=1, due_at=later)
     desk.sql("UPDATE messages SET due_at = :at", at=later)
