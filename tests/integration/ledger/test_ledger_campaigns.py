@@ -186,7 +186,7 @@ def test_a_finished_campaign_is_not_retried_while_its_template_cannot_be_sent(de
     paused = TemplateChange("sale", "en", status="PAUSED", category="MARKETING", synced=True)
     desk.write(templates.change_template, paused, actor="sync")
     campaign = campaign_of(desk, id)
-    with pytest.raises(WrongState, match="is not retried: .*PAUSED"):
+    with pytest.raises(WrongState, match=r"is not retried: .*PAUSED"):
         campaign_retry.retry(desk.database, campaign, **BY)
     with pytest.raises(WrongState, match="is not retried"):
         desk.read(preview_retry, campaign)
