@@ -25,7 +25,7 @@ CAMPAIGN = 1_000_000
 IN_FLIGHT = 2_000
 WAITING = 50_000
 SENDER = "447700900001"
-#: A day ago and a millisecond on for every tenth message.
+#: When the ledger began, and a millisecond on for every tenth message.
 _BEGAN = "(CAST(:began AS bigint) + s.n / 10)"
 
 _SERIES = {
@@ -82,8 +82,11 @@ _RECEIPTS = """
         AND m.status IN ('failed', 'delivered')"""
 
 
-def fill(database: Database, many: int, campaign: int = CAMPAIGN) -> None:
-    """Put ``many`` messages with their attempts and receipts into an empty ledger, ``campaign`` a campaign."""
+def fill(database: Database, many: int, campaign: int = CAMPAIGN, *, age_days: float = 1) -> None:
+    """Put ``many`` messages with their attempts and receipts into an empty ledger, ``campaign`` a campaign.
+
+    The first of them began ``age_days`` ago.
+    """
     indexes = sorted(
         (ix for t in (messages, attempts, receipts) for ix in t.indexes), key=lambda i: i.name or ""
     )
@@ -94,7 +97,8 @@ def fill(database: Database, many: int, campaign: int = CAMPAIGN) -> None:
     for first in range(0, many, campaign):
         with database.write() as tx:
             set_statement_timeout(tx, 0)
-            put_campaign(tx, first, min(campaign, many - first), newest=first + campaign >= many)
+            size, newest = min(campaign, many - first), first + campaign >= many
+            put_campaign(tx, first, size, newest=newest, age_days=age_days)
     with database.write() as tx:
         set_statement_timeout(tx, 0)
         for index in indexes:
@@ -105,10 +109,10 @@ def fill(database: Database, many: int, campaign: int = CAMPAIGN) -> None:
             connection.execute(text("VACUUM (ANALYZE)"))
 
 
-def put_campaign(tx: Connection, first: int, many: int, *, newest: bool) -> None:
+def put_campaign(tx: Connection, first: int, many: int, *, newest: bool, age_days: float = 1) -> None:
     """One campaign of ``many`` messages, numbered from ``first``; the ``newest`` is under way."""
     campaign, worker = new_id(), new_id()
-    began = (int(time.time()) - 86_400) * 1000 + first // 10
+    began = int((time.time() - age_days * 86_400) * 1000) + first // 10
     kind = "otp" if first // CAMPAIGN % 10 == 4 else "marketing"
     values: dict[str, object] = {
         "campaign": campaign,

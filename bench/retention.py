@@ -1,0 +1,115 @@
+"""Deletion by age beside a running blast: what it takes from the blast, and how long its transactions are.
+
+    python -m bench.retention [--old 5000000] [--rate 500] [--seconds 60] [--rounds 2]
+
+A ledger of ``--old`` messages that ended two days ago. A blast runs at its limit; by turns the relay keeps all messages
+and deletes those that are older than a day. The share of the limit that is used is counted at the vendor. The age of
+the oldest transaction of all clients is read from PostgreSQL every few milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench.large_ledger import fill
+from bench.stand import CLI, Stand, people, stand
+from bulksend.ledger.database import Database
+
+#: How often transactions are looked at, and the first seconds of a turn, which do not count.
+LOOK_S, WARM_S = 0.005, 5.0
+_OLDEST = """SELECT COALESCE(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) * 1000 FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"""
+#: Counts, not ``count(*)`` of millions of messages, which would take from the blast. Part -1 counts what is deleted.
+_DELETED = "SELECT COALESCE(sum(messages), 0) FROM campaign_counts WHERE part = -1"
+
+
+@dataclass(slots=True)
+class Turn:
+    """A part of the blast. ``deleted``: messages a second."""
+
+    deletes: bool
+    share: float = 0.0
+    deleted: float = 0.0
+    longest_ms: float = 0.0
+
+    def __str__(self) -> str:
+        what = f"deletes {self.deleted:,.0f} messages/s" if self.deletes else "keeps all"
+        return (
+            f"{what:32}  share of the limit {self.share:6.1%}  longest transaction {self.longest_ms:4.0f} ms"
+        )
+
+
+@contextmanager
+def looking(database: Database, turn: Turn) -> Iterator[None]:
+    """Note the age of the oldest transaction, on another thread."""
+    over = threading.Event()
+
+    def look() -> None:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not over.wait(LOOK_S):
+                oldest = float(connection.exec_driver_sql(_OLDEST).scalar_one())
+                turn.longest_ms = max(turn.longest_ms, oldest)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def take_turn(at: Stand, database: Database, rate: float, seconds: float, *, deletes: bool) -> Turn:
+    """A relay of its own, for ``seconds`` after the first ones."""
+    turn = Turn(deletes)
+    relay = at.start("relay", *CLI, "relay", more={"BULKSEND_RETENTION_ROWS_DAYS": "1"} if deletes else {})
+    at.wait("the relay leads", at.relay_leads)
+    time.sleep(WARM_S)
+    with looking(database, turn):
+        deleted, sent, began = _deleted(database), at.vendor.count(), time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - began
+        turn.share = (at.vendor.count() - sent) / took / rate
+        turn.deleted = (_deleted(database) - deleted) / took
+    relay.ask_to_stop()
+    relay.wait_or_kill(40)
+    return turn
+
+
+def _deleted(database: Database) -> int:
+    with database.read() as tx:
+        return int(tx.exec_driver_sql(_DELETED).scalar_one())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--old", type=int, default=5_000_000)
+    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    with stand(rate=options.rate) as at, at.ledger() as database:
+        began = time.monotonic()
+        fill(database, options.old, age_days=2)
+        with database.write() as tx:
+            tx.exec_driver_sql("UPDATE campaigns SET status = 'cancelled' WHERE status = 'running'")
+        sys.stdout.write(f"{options.old:,} old messages in {time.monotonic() - began:.0f} s\n")
+        turns = options.rounds * 2 * (options.seconds + WARM_S + 20)
+        at.send(people(at.folder / "people.csv", int(options.rate * turns)))
+        at.worker()
+        for _ in range(options.rounds):
+            for deletes in (False, True):
+                turn = take_turn(at, database, options.rate, options.seconds, deletes=deletes)
+                sys.stdout.write(f"{turn}\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
