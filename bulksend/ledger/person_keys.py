@@ -9,24 +9,24 @@ from __future__ import annotations
 import os
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Pool
 
 from bulksend.ledger import installation
 from bulksend.ledger.database import insert_if_new
 from bulksend.ledger.schema import installation as values
 
 NAME = "person_hash_key"
-#: It never changes, so each process reads it once.
-_known: WeakKeyDictionary[Engine, bytes] = WeakKeyDictionary()
+#: It never changes, so each process reads it once. By the pool, which the engines of one ledger share.
+_known: WeakKeyDictionary[Pool, bytes] = WeakKeyDictionary()
 
 
 def person_key(tx: Connection) -> bytes | None:
     """The key; None in a ledger without one, which has no forgotten person."""
-    key = _known.get(tx.engine)
+    key = _known.get(tx.engine.pool)
     if key is None:
         key = installation.get(tx, NAME)
         if key is not None:
-            _known[tx.engine] = key
+            _known[tx.engine.pool] = key
     return key
 
 
@@ -41,5 +41,5 @@ def make_person_key(tx: Connection, copied: bytes | None = None) -> bytes:
     key = installation.get(tx, NAME)
     if key is None:
         raise RuntimeError("the key of persons was inserted and cannot be read")
-    _known[tx.engine] = key
+    _known[tx.engine.pool] = key
     return key

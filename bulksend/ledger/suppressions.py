@@ -34,6 +34,10 @@ LIFT = "lift suppression"
 SUPPRESSED = "suppressed"
 
 
+#: Recipients whose hashes take less than a round trip.
+_FEW = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Suppression:
     """``subject`` is a person's digits, the hash of a forgotten person or ``country:XX``; ``until`` in ms since the
@@ -129,8 +133,8 @@ def reasons_for(
     wanted = list(recipients)
     if not wanted:
         return {}
-    # Usually no person was forgotten, and hashing each recipient of a large file is saved.
-    key = person_key(tx) if _has_hashed(tx) else None
+    # Usually no person was forgotten, and hashing each recipient of a file is saved; of a few it is less than to ask.
+    key = person_key(tx) if len(wanted) <= _FEW or _has_hashed(tx) else None
     if tx.dialect.name == "sqlite":
         sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted, key))
     else:

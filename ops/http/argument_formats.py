@@ -47,6 +47,8 @@ def _whole(value: object) -> object:
 
 #: Recipients in 24 hours. JSON may write it as 2000.0; it is no text and no boolean.
 Quota = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1), BeforeValidator(_whole)]
+#: A campaign's part beside the others of its sender.
+Weight = Annotated[int, Field(strict=True, ge=1, le=100), BeforeValidator(_whole)]
 #: Messages a second.
 RatePerSecond = Annotated[float, Field(json_schema_extra={"minimum": 1e-9, "maximum": 100_000})]
 RateText = Annotated[
@@ -57,6 +59,17 @@ RateText = Annotated[
 CapText = Annotated[
     str, Field(max_length=40, json_schema_extra={"pattern": r"^([1-9]\d{0,2}/[1-9]\d?[dhm]|none)$"})
 ]
+#: The share of failures that pauses a campaign: ``5%``, or ``none`` for never.
+MaxFailed = Annotated[
+    str,
+    Field(
+        max_length=20,
+        description='Pause when more than this share of its last messages fails, "5%"; "none": never.',
+        json_schema_extra={"pattern": r"^([1-9]?\d(\.\d{1,3})?%|none)$"},
+    ),
+]
+#: The first part of a campaign: ``1%``, or ``200`` messages.
+Canary = Annotated[str, Field(max_length=20, json_schema_extra={"pattern": r"^([1-9]\d?%|[1-9]\d{2,5})$"})]
 #: Campaigns by id or name, each perhaps with ``:unsent``.
 PeopleOfCampaigns = Annotated[list[Annotated[str, Field(min_length=1, max_length=220)]], Field(max_length=20)]
 #: A webhook's address.

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 FOUND = {
     "id", "campaign_id", "row", "key", "kind", "sender", "to", "type", "status", "attempts", "message_id",
     "request_id", "ret_code", "error", "due_at", "expires_at", "queued_at", "sent_at", "accepted_at",
-    "delivered_at", "read_at", "ended_at",
+    "delivered_at", "read_at", "ended_at", "purpose", "superseded_by",
 }  # fmt: skip
 
 

@@ -69,7 +69,7 @@ class ReportPage:
             texts.type: shown["type"],
             texts.sender: shown["sender"],
             texts.created: texts.by.format(self._time(shown["created_at"]), shown["created_by"]),
-            texts.due: self._time(shown["due_at"]),
+            texts.due: self._time(shown["due_at"]) if shown["due_at"] else texts.not_scheduled,
             texts.ended: self._time(shown["ended_at"]) if shown["ended_at"] else texts.not_ended,
             texts.made: self._time(self._counts["at"]),
         }

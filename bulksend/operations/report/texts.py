@@ -23,6 +23,7 @@ class Texts:
     created: str
     due: str
     ended: str
+    not_scheduled: str
     not_ended: str
     made: str
     zone: str
@@ -95,6 +96,7 @@ ENGLISH = Texts(
     created="Created",
     due="Due",
     ended="Ended",
+    not_scheduled="not scheduled",
     not_ended="not yet",
     made="Counted",
     zone="All times are in the zone {}.",

@@ -26,16 +26,19 @@ from ops.http.argument_formats import (
     After,
     AfterId,
     CampaignName,
+    Canary,
     CapText,
     Country,
     Instant,
     Limit,
     LocalTime,
+    MaxFailed,
     PeopleOfCampaigns,
     Phone,
     RatePerSecond,
     RateText,
     TimeZone,
+    Weight,
     one_of,
 )
 from ops.http.idempotency import Once, OneAnswer
@@ -46,16 +49,6 @@ from producer.uploads import SMALL_BYTES, CampaignOptions, Poster, StoredFile
 from producer.uploads.forecast import Asked, find_out
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
-
-
-MaxFailed = Annotated[
-    str,
-    Field(
-        max_length=20,
-        description='Pause when more than this share of its last messages fails, "5%"; "none": never.',
-    ),
-]
-Weight = Annotated[int, Field(ge=1, le=100)]
 
 
 class CloneBody(BaseModel):
@@ -106,9 +99,8 @@ class CloneBody(BaseModel):
     encoding: str | None = Field(None, description="Encoding of a text file that is not UTF-8.")
     sheet: str | None = Field(None, description="Sheet of a workbook; default: the first.")
     again: bool = Field(False, description="Send also to those who have the same message.")
-    canary: str | None = Field(
+    canary: Canary | None = Field(
         None,
-        max_length=20,
         description='Send this part first, "1%" or "200" (at least 50), and the rest when its receipts are good.',
     )
     max_failed: MaxFailed | None = Field(None, description="Default: the installation's.")

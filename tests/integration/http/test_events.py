@@ -25,6 +25,7 @@ from bulksend.messaging.masking import mask_phone
 from bulksend.operations.access import Role
 from bulksend.operations.events import Wanted
 from ops.http.event_streams import MOST_OF_A_KEY, EventStreams
+from tests.acceptance.many_commands import Shell
 from tests.acceptance.serving import Serving
 from tests.integration.http.conftest import ON_ONE_DATABASE
 from tests.integration.test_relay import a_campaign
@@ -345,10 +346,10 @@ def test_a_key_with_many_streams_leaves_room_for_the_others(ledger: Database) ->
 
 
 def test_a_stop_of_serve_ends_the_streams_in_order(
-    sqlite_template: Path, valkey_url: str, tmp_path: Path
+    shell: Shell, sqlite_template: Path, valkey_url: str, tmp_path: Path
 ) -> None:
     shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
-    api = Serving.on(f"sqlite:///{tmp_path / 'ledger.db'}", valkey_url, tmp_path, Role.VIEWER)
+    api = Serving.on(shell, f"sqlite:///{tmp_path / 'ledger.db'}", valkey_url, tmp_path, Role.VIEWER)
     with api.running() as process, httpx.Client(base_url=api.url, timeout=60) as client:
         headers = api.headers | {"X-Request-Id": new_id()}
         with client.stream("GET", "/v1/events/stream?after=0", headers=headers) as answer:
