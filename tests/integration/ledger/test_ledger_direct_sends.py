@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from bulksend.ledger import campaign_creation, campaigns, suppressions
 from bulksend.ledger.direct_sends import AlreadyExpired, DueTimePassed, KeyConflict, Stored
+from bulksend.ledger.person_keys import make_person_key
 from bulksend.messaging.states import Kind, Status
 from bulksend.messaging.units import LATE_MS
 
