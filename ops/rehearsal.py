@@ -1,4 +1,4 @@
-"""``bulksend rehearse``: a whole campaign against the simulated vendor, faster than in life; then a report.
+"""``bulksend rehearse``: a whole campaign against the simulated vendor, faster than in reality; then a report.
 
 Real processes in a folder of their own, which is deleted at the end. The real ledger is only read.
 """

@@ -367,7 +367,7 @@ def forecast(
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """What a campaign meets in the ledger. ``reached``: people that its sender has written to in 24 h."""
+    """What a campaign meets in the ledger. ``reached``: people that the account has written to in 24 h."""
 
     others: Sequence[OtherCampaign] = ()
     reached: int = 0
@@ -384,7 +384,7 @@ def _read_surroundings(plan: FilePlan, tx: Connection, state: LedgerState) -> _S
 
 
 def _usable(quota: int | None, reached: int, kind: Kind, limits: ForecastLimits) -> Quota | None:
-    """What of the sender's quota messages of this kind may use: a part is reserved for codes."""
+    """What of the account's quota messages of this kind may use: a part is reserved."""
     if quota is None:
         return None
     reserved = 0.0 if kind is Kind.OTP else limits.otp_reserve

@@ -175,9 +175,9 @@ def _before(
 ) -> dict[str, Sequence[Any]]:
     """What the ledger has for those of the people who may be left out, by the first form of their number.
 
-    It is when their messages count for the cap, as a text of instants, and for each campaign of the rules whether all
-    its messages surely did not reach the person, as 1 or 0; None: there is none. ``people``: the forms of the number of
-    each; they have at most ``most`` new messages, which are due at instants of ``due``.
+    First a text of the instants at which their messages count for the cap. Then for each campaign of the rules: 1 where
+    surely none of its messages reached the person, 0 where one did or may have, None where it has none to the person.
+    ``people`` are the forms of each person's number; a person has at most ``most`` new messages, due at ``due``.
     """
     recipients = list(chain.from_iterable(people))
     since = until = 0

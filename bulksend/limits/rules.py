@@ -82,7 +82,7 @@ class LimitRules:
     """The limits that an installation may set. Raises ValueError for values out of range.
 
     ``account_rate``: messages/s over all senders, None for no limit. The defaults of the pair rate are WhatsApp's
-    (docs/vendor.md#limits). ``otp_reserve``: the part of a quota that is reserved for one-time codes. ``answer_ms``:
+    (docs/vendor.md#limits). ``otp_reserve``: the part of a quota that marketing leaves to other kinds. ``answer_ms``:
     the maximum time of a POST; a probe without a report for longer is replaced.
     """
 

@@ -19,7 +19,7 @@ _GONE = frozenset({"BANNED", "DELETED", "DISCONNECTED", "MIGRATED"})
 
 
 class Limited(Protocol):
-    """What of a sender decides."""
+    """A sender, as far as it decides about the quota."""
 
     @property
     def phone(self) -> str:

@@ -1,4 +1,4 @@
-"""Who of a campaign's recipients gets it: how often a person is written to, and the people of other campaigns."""
+"""Whom a campaign leaves out: by a cap of messages to a person, the people of other campaigns, and consent."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def exceeds_cap(times: Iterable[int], at: int, cap: Cap) -> bool:
 class PeopleOf:
     """The people of another campaign, by its id or name: those it reaches, or with ``unsent`` the others.
 
-    A campaign reaches those it has sent to, may have sent to, or will send to. ``unsent`` are those who surely did
-    not get it: failed, expired, cancelled, suppressed.
+    A campaign reaches those it has sent to, may have sent to, or will send to. ``unsent`` are those whom it surely did
+    not reach, by ``states.UNSENT``.
     """
 
     campaign: str
@@ -90,7 +90,7 @@ def _people(text: str, field: str) -> PeopleOf:
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """What of the recipients a campaign leaves out, besides the suppressed."""
+    """Whom a campaign leaves out besides the suppressed."""
 
     cap: Cap | None = None
     exclude: tuple[PeopleOf, ...] = ()

@@ -1,7 +1,7 @@
 """When the last message of a campaign is sent, under the limits in force and beside other campaigns of its sender.
 
-Campaigns of one lane share their sender's rate in equal parts, up to their own rates; those of an earlier lane come
-first. That is how the worker's queue treats them. Instants are ms since the epoch, rates messages a second.
+Campaigns of one lane share their sender's rate in equal parts, up to their own rates, as if all had the same weight;
+those of an earlier lane come first, as in the worker's queue. Instants are ms since the epoch, rates messages a second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class OtherCampaign:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Unique recipients that a sender may reach in 24 h, without what is reserved, and how many it has reached."""
+    """Unique recipients that the account may reach in 24 h, without what is reserved, and how many it has reached."""
 
     most: int
     used: int

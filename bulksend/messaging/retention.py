@@ -46,7 +46,7 @@ class Retention:
 
     @property
     def youngest_ms(self) -> int | None:
-        """Of no younger message anything is due; None: of no message at all."""
+        """The age below which no message has anything due; None where nothing is ever due."""
         days = [*self.content.values(), *self.rows.values()]
         return int(min(days) * DAY_MS) if days else None
 
@@ -80,7 +80,7 @@ def _days(text: str) -> float:
 
 
 def in_order(shorter: Mapping[Kind, float], longer: Mapping[Kind, float]) -> Kind | None:
-    """The first kind of which what should go first is kept longer; None where all are in order."""
+    """The first kind whose ``shorter`` time is the longer one; None where all are in order."""
     for kind in Kind:
         if kind in shorter and kind in longer and shorter[kind] > longer[kind]:
             return kind

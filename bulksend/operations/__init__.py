@@ -6,7 +6,7 @@ transaction, so that several see one state of the ledger; acts take the database
 the process or reads the environment; errors are those of ``bulksend.errors``.
 
 module        what it does
-campaigns     newest, show, details, find, acts_on; act: pause, resume, cancel, retry
+campaigns     newest, show, details, find, acts_on; act: pause, resume, unschedule, cancel, retry
 progress      Watch: how far campaigns are and how fast they go
 messages      find by a Filter in Pages; show one with attempts, receipts and acts
 why           explain which gate holds a message, and until when
@@ -24,7 +24,6 @@ suppressions  list, add, remove, import, every_suppression; parse_subject, parse
 consents      list_consents, report: who agreed to get messages
 persons       forget a person, with erasure_files    person_export   all that is held
 legal_holds   list_holds, place_hold, remove_hold
-paces         what throttle codes slowed, and when
 webhooks      endpoints: add, change, rotate, set_active, remove, test; deliveries, replay; record_results
 events        pages of events in their order   stats   sums by hour    suppression_imports   files of them
 inbound       what people write back           templates   read from the vendor, shown, previewed

@@ -1,4 +1,4 @@
-"""Campaigns: list, show, pause, resume, cancel, retry."""
+"""Campaigns: list, show, pause, resume, unschedule, cancel, retry."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def act(
     why: str | None,
     force: bool = False,
 ) -> ActResult:
-    """Pause, resume, cancel or retry a campaign, on record.
+    """Pause, resume, unschedule, cancel or retry a campaign, on record.
 
     Raises CampaignNotFound; WrongState where it cannot be done: to the standing campaign of single sends anything
     but a resume, to a cancelled campaign a retry, and without ``force`` a resume while its template or files

@@ -1,4 +1,4 @@
-"""Clone a campaign: its content and options for other rows, or for those of its people who surely got nothing."""
+"""Clone a campaign: its content and options for other rows, or for those whom it surely did not reach."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bulksend.messaging.states import CampaignStatus, Kind
 def clone_options(tx: Connection, id_or_name: str) -> dict[str, Any]:
     """Sender, kind, type, content and options of a campaign, by the names and values of a request that sends one.
 
-    Its name, key and due time are its own; a time of day at the recipients' is not. Raises CampaignNotFound,
-    WrongState for the campaign of single sends.
+    Not its name, key and due time: those of a clone are its own. Of a local time the day is left out. Raises
+    CampaignNotFound, WrongState for the campaign of single sends.
     """
     campaign = campaigns.find(tx, id_or_name)
     if campaign.is_direct:

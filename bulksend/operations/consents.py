@@ -1,4 +1,4 @@
-"""Consents: what is on record of whom agreed to get messages, as proof."""
+"""Consents: who agreed to get messages, where and when, as proof."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ class Settings(BaseModel):
         5,
         ge=0,
         le=3600,
-        description="Interval at which the relay reads templates that campaigns use from the vendor, seconds; 0: never",
+        description="Interval at which the relay reads the templates in use from the vendor, seconds; 0: never",
     )
     max_failed: float = Field(
         0.05,
@@ -239,7 +239,7 @@ class Settings(BaseModel):
         0.05,
         ge=0,
         le=1,
-        description="Part of the account's quota that is reserved for one-time codes, 0 to 1",
+        description="Part of the account's quota that marketing leaves to one-time codes and utility messages, 0 to 1",
     )
     pair_interval_seconds: float = Field(
         6,
@@ -309,7 +309,8 @@ class Settings(BaseModel):
     )
     upload_dir: str = Field(
         ".bulksend/uploads",
-        description="Folder for files that programs post, until they are taken in; only this user may read it",
+        description="Folder for files that programs post, until they are taken in, and for files of messages; only "
+        "this user may read it",
     )
     upload_max_mb: int = Field(
         2048, ge=1, le=1_000_000, description="Maximum size of a file that a program posts, MB"

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 @group.command("list")
 @command
-def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, json: Json = False) -> int:
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 20, json: Json = False
+) -> int:
     """The newest campaigns."""
     from bulksend.operations import campaigns
     from ops.cli.output import Times, print_json_lines, table
@@ -149,7 +151,8 @@ def set_(
         ),
     ] = None,
     weight: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Its part beside the sender's other campaigns.")
+        int | None,
+        typer.Option(min=1, max=100, help="Its weight when the sender's campaigns share the rate."),
     ] = None,
     why: Reason = None,
     json: Json = False,

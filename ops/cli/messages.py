@@ -31,7 +31,7 @@ Csv = Annotated[bool, typer.Option("--csv", help="CSV on stdout.")]
 Trace = Annotated[
     list[str] | None,
     typer.Option(
-        help="Only with this trace: worker_lost, no_answer, answer_cut, odd_answer. May be repeated."
+        help="Only with this trace: no_answer, answer_cut, odd_answer, worker_lost, restored. Repeatable."
     ),
 ]
 

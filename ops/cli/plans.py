@@ -78,7 +78,9 @@ def apply_(
 def rehearse(
     asked: AskedCampaign,
     *,
-    speed: Annotated[float, typer.Option(help="How many times faster than in life.", metavar="N")] = 10,
+    speed: Annotated[
+        float, typer.Option(help="How many times faster than the real campaign.", metavar="N")
+    ] = 10,
     json: Json = False,
 ) -> int:
     """The whole campaign against a simulated vendor, in a ledger of its own. Nothing is real. Options as `send`."""

@@ -27,7 +27,7 @@ def list_(
     bodies: Annotated[
         bool, typer.Option("--bodies", help="With the bodies of unreadable ones, which are private.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many.")] = 100,
     after: Annotated[str | None, typer.Option(help="Older ones than this, the last id shown.")] = None,
     json: Json = False,
 ) -> int:

@@ -76,7 +76,7 @@ class AskedCampaign:
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="Leave out all others than the people of this campaign, as for --exclude; repeatable.",
+            help="Leave out all but the people of this campaign, as for --exclude; repeatable.",
             metavar="CAMPAIGN[:unsent]",
         ),
     ] = None
@@ -118,7 +118,9 @@ class AskedCampaign:
     ] = None
     weight: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Its part beside the sender's other campaigns; default: 1."),
+        typer.Option(
+            min=1, max=100, help="Its weight when the sender's campaigns share the rate; default: 1."
+        ),
     ] = None
     region: Annotated[
         str | None, typer.Option(help="Country of numbers without a country code, e.g. GB.", metavar="XX")

@@ -179,7 +179,7 @@ def export(
 @command
 def list_(
     phone: Annotated[str | None, typer.Option(help="Only this number.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most this many.")] = 100,
     after: Annotated[
         str, typer.Option(help="Only numbers after this one, the last of the page before.")
     ] = "",

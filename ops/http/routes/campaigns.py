@@ -86,7 +86,7 @@ class CloneBody(BaseModel):
         "did not get it.",
     )
     only: PeopleOfCampaigns = Field(
-        [], description="Leave out all others than the people of these campaigns, as for `exclude`."
+        [], description="Leave out all but the people of these campaigns, as for `exclude`."
     )
     require_consent: bool = Field(
         False,
@@ -95,7 +95,7 @@ class CloneBody(BaseModel):
     )
     timezone: TimeZone | None = Field(None, description="Zone of times without one.")
     region: Country | None = Field(None, description="Country of numbers without a country code.")
-    map: dict[str, str] = Field({}, description='which column has which name: {"to": "Mobile No."}')
+    map: dict[str, str] = Field({}, description='Which column has which name: {"to": "Mobile No."}.')
     encoding: str | None = Field(None, description="Encoding of a text file that is not UTF-8.")
     sheet: str | None = Field(None, description="Sheet of a workbook; default: the first.")
     again: bool = Field(False, description="Send also to those who have the same message.")
@@ -105,7 +105,7 @@ class CloneBody(BaseModel):
     )
     max_failed: MaxFailed | None = Field(None, description="Default: the installation's.")
     weight: Weight | None = Field(
-        None, description="Its part beside the sender's other campaigns; default: 1."
+        None, description="Its weight when the sender's campaigns share the rate; default: 1."
     )
     into: str | None = Field(
         None, description="Id or name of a campaign that gets the rows it does not have."
@@ -117,9 +117,9 @@ class CampaignBody(CloneBody):
     """The options of a campaign: those of `bulksend send` by their JSON names."""
 
     sender: Phone = Field(description="The business number that sends.")
-    kind: Annotated[str, one_of(Kind)] = Field(description="otp, utility or marketing")
+    kind: Annotated[str, one_of(Kind)] = Field(description="otp, utility or marketing.")
     type: Annotated[str, one_of(MessageType)] = Field(
-        description="text, image, video, audio, document, location, sticker or template"
+        description="text, image, video, audio, document, location, sticker or template."
     )
     content: dict[str, Any] = Field(description="The vendor's Content object, {{column}} in any string.")
     media: str | None = Field(
@@ -344,7 +344,7 @@ class CampaignChanges(BaseModel):
     )
     send_at: Instant | None = Field(None, description="ISO 8601; only before the campaign begins.")
     max_failed: MaxFailed | None = None
-    weight: Weight | None = Field(None, description="Its part beside the sender's other campaigns.")
+    weight: Weight | None = Field(None, description="Its weight when the sender's campaigns share the rate.")
     why: str | None = Field(None, max_length=500, description="The reason, for the operator log.")
 
 

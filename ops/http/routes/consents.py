@@ -1,4 +1,4 @@
-"""Consents: what is on record of whom agreed to get messages."""
+"""Consents: who agreed to get messages, where and when."""
 
 from __future__ import annotations
 
