@@ -42,7 +42,7 @@ def clone(
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until every message has ended.")] = False,
     json: Json = False,
 ) -> int:
-    """Send a file with the content and the options of a campaign: sender, kind, rate, time to live, zone."""
+    """Send a file with the content and the options of a campaign; only name, key and due time are its own."""
     from bulksend.errors import InvalidInput
     from bulksend.messaging.argument_naming import as_cli_option
     from ops.cli.output import say_notes
