@@ -23,8 +23,9 @@ from bulksend.ledger.database import Database
 
 #: How often transactions are looked at, and the first seconds of a turn, which do not count.
 LOOK_S, WARM_S = 0.005, 5.0
-_OLDEST = """SELECT COALESCE(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) * 1000 FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"""
+_OLDEST = """SELECT extract(epoch FROM clock_timestamp() - xact_start) * 1000, state, query FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+    ORDER BY xact_start LIMIT 1"""
 #: Counts, not ``count(*)`` of millions of messages, which would take from the blast. Part -1 counts what is deleted.
 _DELETED = "SELECT COALESCE(sum(messages), 0) FROM campaign_counts WHERE part = -1"
 
@@ -37,11 +38,14 @@ class Turn:
     share: float = 0.0
     deleted: float = 0.0
     longest_ms: float = 0.0
+    last_statement: str = ""
+    """Of the longest transaction."""
 
     def __str__(self) -> str:
         what = f"deletes {self.deleted:,.0f} messages/s" if self.deletes else "keeps all"
         return (
-            f"{what:32}  share of the limit {self.share:6.1%}  longest transaction {self.longest_ms:4.0f} ms"
+            f"{what:32}  share of the limit {self.share:6.1%}  longest transaction {self.longest_ms:4.0f} ms: "
+            f"{self.last_statement}"
         )
 
 
@@ -53,8 +57,10 @@ def looking(database: Database, turn: Turn) -> Iterator[None]:
     def look() -> None:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             while not over.wait(LOOK_S):
-                oldest = float(connection.exec_driver_sql(_OLDEST).scalar_one())
-                turn.longest_ms = max(turn.longest_ms, oldest)
+                for age, state, query in connection.exec_driver_sql(_OLDEST):
+                    if age > turn.longest_ms:
+                        turn.longest_ms = float(age)
+                        turn.last_statement = f"{state}, {' '.join(query.split())[:90]}"
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
