@@ -155,6 +155,7 @@ class Forecast:
     """Of sender and account together."""
     own_rate: float | None = None
     """The campaign's own."""
+    weight: int = 1
     kind: Kind = Kind.MARKETING
     ttl_ms: int | None = None
     """How long messages live that have no time of their own; None: without an end."""
@@ -233,7 +234,8 @@ class Forecast:
         """When the last message is sent, beside what the sender sends now; None when there is none."""
         if not self.due:
             return None
-        return finish_ms(self.due, self.kind, self.own_rate, self.sender_rate, self.others, self.quota_left)
+        limits = self.own_rate, self.sender_rate
+        return finish_ms(self.due, self.kind, *limits, self.others, self.quota_left, weight=self.weight)
 
     def summary(self, zone: str) -> dict[str, object]:
         """The forecast for people; times in ``zone`` and in UTC."""
@@ -281,7 +283,8 @@ class Forecast:
             "countries": dict(self.countries.most_common()),
             "cost": None if self.cost is None else self.cost.as_json(),
             "beside": [
-                {"kind": each.kind.value, "left": each.left, "rate": each.rate} for each in self.others
+                {"kind": each.kind.value, "left": each.left, "rate": each.rate, "weight": each.weight}
+                for each in self.others
             ],
         }
 
@@ -327,6 +330,7 @@ def forecast(
         quota=state.quota,
         sender_rate=sender_rate,
         own_rate=sends_as.rate,
+        weight=sends_as.weight or 1,
         kind=plan.kind,
         ttl_ms=limits.rules.ttl_ms(plan.kind) if sends_as.ttl_ms is None else sends_as.ttl_ms,
         quota_left=_usable(state.quota, around.reached, plan.kind, limits),
@@ -384,10 +388,10 @@ def _read_surroundings(plan: FilePlan, tx: Connection, state: LedgerState) -> _S
 
 
 def _usable(quota: int | None, reached: int, kind: Kind, limits: ForecastLimits) -> Quota | None:
-    """What of the account's quota messages of this kind may use: a part is reserved."""
+    """What of the account's quota messages of this kind may use: marketing leaves a part to the others."""
     if quota is None:
         return None
-    reserved = 0.0 if kind is Kind.OTP else limits.otp_reserve
+    reserved = limits.otp_reserve if kind is Kind.MARKETING else 0.0
     return Quota(int(quota * (1 - reserved)), reached)
 
 

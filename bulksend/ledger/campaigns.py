@@ -198,7 +198,9 @@ def beside(tx: Connection, sender: str, *, without: str | None = None) -> list[O
     counts = counters.of(tx, [each.id for each in found])
     moving = WAITING | HELD
     left = {id: sum(n for status, n in of.statuses.items() if status in moving) for id, of in counts.items()}
-    return [OtherCampaign(each.kind, left[each.id], each.rate, each.due_at) for each in found]
+    return [
+        OtherCampaign(each.kind, left[each.id], each.rate, each.due_at, each.weight or 1) for each in found
+    ]
 
 
 def status_counts(tx: Connection, id: str) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """When the last message of a campaign is sent, under the limits in force and beside other campaigns of its sender.
 
-Campaigns of one lane share their sender's rate in equal parts, up to their own rates, as if all had the same weight;
-those of an earlier lane come first, as in the worker's queue. Instants are ms since the epoch, rates messages a second.
+Campaigns of one lane share their sender's rate by their weights, up to their own rates; those of an earlier lane come
+first, as in the worker's queue. Instants are ms since the epoch, rates messages a second.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class OtherCampaign:
     left: int
     rate: float | None
     due_at: int
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class _Flow:
     most: float
     due_at: float
     comes_first: bool
+    weight: int
 
 
 def finish_ms(
@@ -56,6 +58,8 @@ def finish_ms(
     sender_rate: float,
     others: Sequence[OtherCampaign] = (),
     quota: Quota | None = None,
+    *,
+    weight: int = 1,
 ) -> int:
     """When the last of the messages is sent; ``due`` counts those of each instant and is not empty.
 
@@ -63,7 +67,7 @@ def finish_ms(
     """
     most = min(rate or math.inf, sender_rate)
     rivals = [each for each in others if each.left > 0 and _LANES.index(each.kind) <= _LANES.index(kind)]
-    by_rate = sent_by_ms(due, most) if not rivals else _beside(due, kind, most, sender_rate, rivals)
+    by_rate = sent_by_ms(due, most) if not rivals else _beside(due, kind, most, weight, sender_rate, rivals)
     return by_rate if quota is None else max(by_rate, _by_quota(due, most, quota))
 
 
@@ -79,16 +83,24 @@ def _by_quota(due: Mapping[int, int], rate: float, quota: Quota) -> int:
 
 
 def _beside(
-    due: Mapping[int, int], kind: Kind, most: float, sender_rate: float, rivals: Iterable[OtherCampaign]
+    due: Mapping[int, int],
+    kind: Kind,
+    most: float,
+    weight: int,
+    sender_rate: float,
+    rivals: Iterable[OtherCampaign],
 ) -> int:
     """From one event to the next: a due time, or the end of a campaign. Between two of them all rates stay."""
     coming = _rounded(due)
     at = float(coming[0][0])
-    ours = _Flow(0.0, most, at, False)
+    ours = _Flow(0.0, most, at, False, weight)
     flows = [
         ours,
         *(
-            _Flow(each.left, min(each.rate or math.inf, sender_rate), each.due_at, each.kind is not kind)
+            _Flow(
+                *(each.left, min(each.rate or math.inf, sender_rate), each.due_at),
+                *(each.kind is not kind, each.weight),
+            )
             for each in rivals
         ),
     ]
@@ -115,20 +127,20 @@ def _beside(
 
 def _shares(moving: Sequence[_Flow], rate: float) -> list[float]:
     """The rate of each: those that come first have what they can use, the others share the rest."""
-    first = _equal_shares([flow.most for flow in moving if flow.comes_first], rate)
-    rest = _equal_shares([flow.most for flow in moving if not flow.comes_first], max(0.0, rate - sum(first)))
+    first = _shared([flow for flow in moving if flow.comes_first], rate)
+    rest = _shared([flow for flow in moving if not flow.comes_first], max(0.0, rate - sum(first)))
     by_order = iter(first), iter(rest)
     return [next(by_order[0] if flow.comes_first else by_order[1]) for flow in moving]
 
 
-def _equal_shares(limits: Sequence[float], rate: float) -> list[float]:
-    """Equal parts of ``rate``, none above its own limit; what one cannot use goes to the others."""
-    shares = [0.0] * len(limits)
-    left, waiting = rate, len(limits)
-    for n in sorted(range(len(limits)), key=lambda n: limits[n]):
-        shares[n] = min(limits[n], left / waiting)
+def _shared(flows: Sequence[_Flow], rate: float) -> list[float]:
+    """``rate`` by their weights, none above its own limit; what one cannot use goes to the others."""
+    shares = [0.0] * len(flows)
+    left, weights = rate, sum(flow.weight for flow in flows)
+    for n in sorted(range(len(flows)), key=lambda n: flows[n].most / flows[n].weight):
+        shares[n] = min(flows[n].most, left * flows[n].weight / weights)
         left -= shares[n]
-        waiting -= 1
+        weights -= flows[n].weight
     return shares
 
 

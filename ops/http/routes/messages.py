@@ -163,7 +163,7 @@ class ResolveMany(Resolve):
     ids: list[str] = Field([], max_length=MOST_RESOLVED)
     filter: Filters | None = None
     trace: list[Annotated[str, one_of(Trace)]] = Field(
-        [], max_length=4, description="Only with one of these traces."
+        [], max_length=len(Trace), description="Only with one of these traces."
     )
 
 

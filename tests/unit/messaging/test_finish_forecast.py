@@ -12,8 +12,10 @@ DAY_MS = 86_400_000
 MARKETING, OTP = Kind.MARKETING, Kind.OTP
 
 
-def other(left: int, *, kind: Kind = MARKETING, rate: float | None = None, due_at: int = 0) -> OtherCampaign:
-    return OtherCampaign(kind, left, rate, due_at)
+def other(
+    left: int, *, kind: Kind = MARKETING, rate: float | None = None, due_at: int = 0, weight: int = 1
+) -> OtherCampaign:
+    return OtherCampaign(kind, left, rate, due_at, weight)
 
 
 def test_alone_it_takes_its_messages_at_the_lower_of_both_rates() -> None:
@@ -32,10 +34,16 @@ def test_alone_it_takes_its_messages_at_the_lower_of_both_rates() -> None:
         ([other(800, due_at=5_000)], 15_000),  # not before its due time
         ([other(0)], 10_000),
         ([other(8000), other(8000), other(8000)], 40_000),
+        ([other(8000, weight=3)], 40_000),  # a quarter is ours
+        ([other(8000, weight=3, rate=20)], 13_333),  # it does not use its part
     ],
 )
 def test_campaigns_of_one_sender_share_its_rate(others: list[OtherCampaign], done_ms: int) -> None:
     assert finish_ms({0: 800}, MARKETING, None, 80, others) == pytest.approx(done_ms, abs=2)
+
+
+def test_its_own_weight_counts_beside_those_of_the_others() -> None:
+    assert finish_ms({0: 900}, MARKETING, None, 80, [other(8000)], weight=9) == pytest.approx(12_500, abs=2)
 
 
 def test_a_later_lane_takes_nothing_from_codes() -> None:
