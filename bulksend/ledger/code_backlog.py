@@ -62,9 +62,13 @@ def read_backlog(tx: Connection, *, account: str, standing: str) -> CodeBacklog:
 
 
 def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int]]:
-    """Sender, campaign, the number of codes that are due and not POSTed yet, the oldest due time."""
+    """Sender, campaign, the number of codes that are due and not POSTed yet, the oldest due time.
+
+    Without campaigns whose canary holds the others: these wait for receipts, and not for their turn.
+    """
     active = select(campaigns.c.id).where(
-        campaigns.c.kind == Kind.OTP.value, campaigns.c.status.in_([status.value for status in ACTIVE])
+        *(campaigns.c.kind == Kind.OTP.value, campaigns.c.held_after.is_(None)),
+        campaigns.c.status.in_([status.value for status in ACTIVE]),
     )
     ids = [str(id) for id in tx.execute(active).scalars()]
     columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at

@@ -163,6 +163,19 @@ def test_a_code_that_would_wait_for_longer_than_it_lives_is_refused(
     assert isinstance(later, SendReceipt), "nor are codes for later"
 
 
+def test_a_code_does_not_wait_for_those_that_a_canary_holds(
+    producer: Producer, ledger: Database, published: Published
+) -> None:
+    with ledger.write() as tx:
+        leases.take(tx, "host:1", 60_000)
+    rows = [{"to": f"4477009{n:05d}", "code": "123456"} for n in range(120)]
+    sends = {"sender": SENDER, "kind": "otp", "type": "text", "content": {"body": "{{code}} is your code"}}
+    producer.submit(name="codes", rows=rows, canary="50", **sends)
+    with ledger.write() as tx:
+        tx.execute(update(messages).values(due_at=messages.c.due_at - 300_000))
+    assert isinstance(newcomer(ledger, published).send(**code(200), ttl=timedelta(minutes=1)), SendReceipt)
+
+
 def test_a_pause_and_a_stop_of_all_workers_refuse_codes(
     producer: Producer, ledger: Database, published: Published
 ) -> None:
