@@ -41,6 +41,8 @@ FEWEST, MOST, FIRST = 50, 2_000, 200
 AIM_S = 0.05
 #: A run of the maintenance works for at most this long; a walk that has reached its end begins again after a while.
 RUN_S, REST_S = 0.2, 600.0
+#: What its transactions are called at PostgreSQL.
+APPLICATION = "bulksend deletion"
 _ENDED = (CampaignStatus.FINISHED.value, CampaignStatus.CANCELLED.value)
 
 #: Runs a step in a transaction of its own.
@@ -100,7 +102,7 @@ class Deletion:
         until = self._clock() + RUN_S
         for walk in self._walks:
             while walk.rests_until <= (now := self._clock()) < until:
-                done.update(in_transaction(lambda tx, walk=walk: walk.step(tx, walk)))  # type: ignore[misc]
+                done.update(in_transaction(lambda tx, walk=walk: self._step(tx, walk)))  # type: ignore[misc]
                 walk.measured(self._clock() - now)
         return dict(done)
 
@@ -122,6 +124,12 @@ class Deletion:
                 what = self._retention.of_message(Kind(row.kind), Status(row.status), row.ended_at, now)
                 due[what if row.has_content or what is Due.ROW else Due.NOTHING].append(row.id)
         return {"contents": _wipe(tx, due[Due.CONTENT]), "messages": _delete_messages(tx, due[Due.ROW])}
+
+    def _step(self, tx: Connection, walk: _Walk) -> dict[str, int]:
+        if tx.dialect.name == "postgresql":
+            # For those who look at pg_stat_activity.
+            tx.exec_driver_sql(f"SET LOCAL application_name = '{APPLICATION}'")
+        return walk.step(tx, walk)
 
     def _page(
         self, tx: Connection, wanted: Select[tuple[object, ...]], key: Column[str], walk: _Walk
