@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
-from pathlib import Path
+from functools import partial, wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from bulksend.errors import InvalidInput
 from bulksend.ledger.direct_sends import SendRequest
 from producer.client import Producer, ready_message, wait_seconds
 from producer.direct_sends import SendReceipt, receipt
-from producer.intake_report import IntakeReport
 from producer.send_batches import SendBatches
 from producer.watching import Watching, read_statuses
 
 if TYPE_CHECKING:
     from bulksend.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _on_a_thread(
+    method: Callable[Concatenate[Producer, P], R],
+) -> Callable[Concatenate[AsyncProducer, P], Coroutine[Any, Any, R]]:
+    """A method of Producer with the same arguments, on another thread."""
+
+    @wraps(method)
+    async def run(self: AsyncProducer, /, *args: P.args, **named: P.kwargs) -> R:
+        return await asyncio.to_thread(method, self._producer, *args, **named)
+
+    return run
 
 
 class AsyncProducer:
@@ -93,119 +105,10 @@ class AsyncProducer:
         taken = receipt(ready.send, results[0], at="at", ttl="ttl")
         return replace(taken, status=await self._watching.ending(taken.id, taken.status, seconds))
 
-    async def send_many(self, messages: Sequence[Mapping[str, object]]) -> list[SendReceipt | InvalidInput]:
-        """As ``Producer.send_many``."""
-        return await asyncio.to_thread(self._producer.send_many, messages)
-
-    async def submit(
-        self,
-        *,
-        name: str,
-        sender: str,
-        kind: str,
-        type: str,
-        content: Mapping[str, object],
-        rows: Iterable[Mapping[str, object]],
-        media: Path | str | None = None,
-        key: str | None = None,
-        at: datetime | None = None,
-        local_time: str | None = None,
-        ttl: timedelta | None = None,
-        rate: str | float | None = None,
-        on_unknown: str | None = None,
-        cap: str | None = None,
-        exclude: Sequence[str] = (),
-        only: Sequence[str] = (),
-        require_consent: bool = False,
-        again: bool = False,
-        into: str | None = None,
-        canary: str | None = None,
-        max_failed: str | None = None,
-        weight: int | None = None,
-    ) -> IntakeReport:
-        """As ``Producer.submit``; ``rows`` is read on another thread."""
-        return await asyncio.to_thread(
-            self._producer.submit,
-            name=name,
-            sender=sender,
-            kind=kind,
-            type=type,
-            content=content,
-            rows=rows,
-            media=media,
-            key=key,
-            at=at,
-            local_time=local_time,
-            ttl=ttl,
-            rate=rate,
-            on_unknown=on_unknown,
-            cap=cap,
-            exclude=exclude,
-            only=only,
-            require_consent=require_consent,
-            again=again,
-            into=into,
-            canary=canary,
-            max_failed=max_failed,
-            weight=weight,
-        )
-
-    async def plan(
-        self,
-        file: Path | str,
-        *,
-        sender: str,
-        kind: str,
-        type: str,
-        content: Mapping[str, object],
-        media: Path | str | None = None,
-        name: str | None = None,
-        key: str | None = None,
-        at: datetime | None = None,
-        local_time: str | None = None,
-        ttl: timedelta | None = None,
-        rate: str | float | None = None,
-        on_unknown: str | None = None,
-        cap: str | None = None,
-        exclude: Sequence[str] = (),
-        only: Sequence[str] = (),
-        require_consent: bool = False,
-        again: bool = False,
-        into: str | None = None,
-        canary: str | None = None,
-        max_failed: str | None = None,
-        weight: int | None = None,
-    ) -> dict[str, Any]:
-        """As ``Producer.plan``; the file is read on another thread."""
-        return await asyncio.to_thread(
-            self._producer.plan,
-            file,
-            sender=sender,
-            kind=kind,
-            type=type,
-            content=content,
-            media=media,
-            name=name,
-            key=key,
-            at=at,
-            local_time=local_time,
-            ttl=ttl,
-            rate=rate,
-            on_unknown=on_unknown,
-            cap=cap,
-            exclude=exclude,
-            only=only,
-            require_consent=require_consent,
-            again=again,
-            into=into,
-            canary=canary,
-            max_failed=max_failed,
-            weight=weight,
-        )
-
-    async def apply(self, plan_id: str) -> IntakeReport:
-        """As ``Producer.apply``, on another thread."""
-        return await asyncio.to_thread(self._producer.apply, plan_id)
+    send_many = _on_a_thread(Producer.send_many)
+    submit = _on_a_thread(Producer.submit)
+    plan = _on_a_thread(Producer.plan)
+    apply = _on_a_thread(Producer.apply)
 
     async def close(self) -> None:
         """Close the ledger's connections, when the calls under way are done."""
