@@ -6,11 +6,13 @@ An import of suppressions comes as multipart too.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -55,6 +57,40 @@ async def receive(request: Request, store: UploadStore, id: str, part: str = "ca
     if not parameters.get(b"boundary"):
         raise InvalidValue("Content-Type", "", "has no boundary; let your HTTP library set this header")
     return await _form(request, _Form(store, id, part), parameters[b"boundary"])
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def form_of(part: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of a form: the options in ``part``, as JSON, and a file."""
+    return {
+        "schema": {
+            "type": "object",
+            "properties": {part: schema, "file": {"type": "string", "format": "binary"}},
+            "required": [part, "file"],
+        },
+        "encoding": {part: {"contentType": "application/json"}},
+    }
+
+
+def form_body(part: str, model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body that is a form, for ``openapi_extra``."""
+    form = form_of(part, model.model_json_schema())
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
+
+
+def checked(options: dict[str, Any], read: Callable[[dict[str, Any]], Body], *place: str) -> Body:
+    """The options of a body, as ``read`` makes them; ``place`` is where they stand in it.
+
+    Raises RequestValidationError, and what ``read`` raises besides ValidationError.
+    """
+    try:
+        return read(options)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**each, "loc": ("body", *place, *each["loc"])} for each in error.errors()]
+        ) from None
 
 
 def _check_announced(request: Request, store: UploadStore) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from bulksend.errors import InvalidInput
@@ -44,7 +44,7 @@ from ops.http.argument_formats import (
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.message_json import MOST_TTL_S
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer
-from ops.http.uploads import ROWS, Posted, receive
+from ops.http.uploads import ROWS, Posted, checked, form_of, receive
 from producer.uploads import SMALL_BYTES, CampaignOptions, Poster, StoredFile
 from producer.uploads.forecast import Asked, find_out
 
@@ -156,18 +156,7 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
         },
         "required": [*options.get("required", ()), "name", "rows"],
     }
-    form = {
-        "type": "object",
-        "properties": {"campaign": options, "file": {"type": "string", "format": "binary"}},
-        "required": ["campaign", "file"],
-    }
-    content = {
-        "application/json": {"schema": rows},
-        "multipart/form-data": {
-            "schema": form,
-            "encoding": {"campaign": {"contentType": "application/json"}},
-        },
-    }
+    content = {"application/json": {"schema": rows}, "multipart/form-data": form_of("campaign", options)}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -298,12 +287,7 @@ def find_out_about(
 
 def checked_body(posted: Posted, read: ReadOptions = CampaignBody.model_validate) -> CampaignBody:
     """The options of a posted campaign. Raises RequestValidationError, and what ``read`` raises besides."""
-    try:
-        body = read(posted.options)
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-        ) from None
+    body = checked(posted.options, read)
     if body.name is None and posted.file.path.name == ROWS:
         raise RequestValidationError([{"loc": ("body", "name"), "msg": "Field required", "type": "missing"}])
     return body

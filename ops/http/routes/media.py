@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from bulksend.ledger.ids import new_id
@@ -20,7 +19,7 @@ from bulksend.operations.media_files import MediaFiles
 from ops.http.argument_formats import AfterId, Limit, Phone
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer, vendor_of
-from ops.http.uploads import Posted, receive
+from ops.http.uploads import Posted, checked, form_body, receive
 from producer.uploads import UploadStore
 
 router = APIRouter(prefix="/v1/media", tags=["media"])
@@ -34,27 +33,7 @@ class NewFile(BaseModel):
     sender: Phone = Field(description="The business number that sends it.")
 
 
-_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "media": NewFile.model_json_schema(),
-                        "file": {"type": "string", "format": "binary"},
-                    },
-                    "required": ["media", "file"],
-                },
-                "encoding": {"media": {"contentType": "application/json"}},
-            }
-        },
-    }
-}
-
-
-@router.post("", status_code=201, openapi_extra=_SCHEMA)
+@router.post("", status_code=201, openapi_extra=form_body("media", NewFile))
 async def post(request: Request, services: ServicesDep, principal: Sender, once: Once) -> Response:
     """Upload a file to the vendor. The same content is uploaded once for each sender, however often it is posted."""
     # What a stopped process leaves in this folder is deleted with the files of campaigns.
@@ -70,7 +49,7 @@ def _upload(
 ) -> Response:
     file, of = posted.file, services.settings
     try:
-        asked = _validated(posted)
+        asked = checked(posted.options, NewFile.model_validate, "media")
         sender = parse_recipient(asked.sender, default_region=of.default_region, field="sender")
         principal.check_sender(sender)
         vendor = vendor_of(services, seconds=operations.UPLOAD_S)
@@ -93,15 +72,6 @@ def _upload(
         location="/v1/media/{id}",
         body=f"{file.sha256} {json.dumps(posted.options, sort_keys=True)}",
     )
-
-
-def _validated(posted: Posted) -> NewFile:
-    try:
-        return NewFile.model_validate(posted.options)
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**each, "loc": ("body", "media", *each["loc"])} for each in error.errors()]
-        ) from None
 
 
 @router.get("")

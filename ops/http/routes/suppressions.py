@@ -7,8 +7,7 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from bulksend.ledger.database import Database
@@ -28,7 +27,7 @@ from bulksend.operations.suppressions import (
 from ops.http.argument_formats import Country, Cursor, Instant, Subject
 from ops.http.idempotency import REPLAYED, Once, OneAnswer
 from ops.http.services import Operator, Services, ServicesDep, Viewer
-from ops.http.uploads import Posted, receive
+from ops.http.uploads import Posted, checked, form_body, receive
 
 router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"])
 _LIST = "suppressions"
@@ -126,27 +125,7 @@ def delete(asked: RemovedSuppression, services: ServicesDep, principal: Operator
     return {"subject": subject, "removed": count}
 
 
-_IMPORT_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "import": Import.model_json_schema(),
-                        "file": {"type": "string", "format": "binary"},
-                    },
-                    "required": ["import", "file"],
-                },
-                "encoding": {"import": {"contentType": "application/json"}},
-            }
-        },
-    }
-}
-
-
-@router.post("/import", status_code=202, openapi_extra=_IMPORT_SCHEMA)
+@router.post("/import", status_code=202, openapi_extra=form_body("import", Import))
 async def post_import(request: Request, services: ServicesDep, principal: Operator, once: Once) -> Response:
     """Suppress every number of a file (.csv, .xlsx, .jsonl), all or nothing, in the background.
 
@@ -160,7 +139,7 @@ def _import(services: Services, principal: Principal, once: OneAnswer, posted: P
     """Queue the import. A file that no job needs is deleted."""
     file, store = posted.file, services.imports.store
     try:
-        asked = _validated(posted)
+        asked = checked(posted.options, Import.model_validate, "import")
         arguments = asked.model_dump() | {"file": file.path.name, "region": _region(services, asked.region)}
         answer = once.answer(
             lambda database: request_import(database, principal, file.id, arguments),
@@ -175,15 +154,6 @@ def _import(services: Services, principal: Principal, once: OneAnswer, posted: P
     if set(map(str.lower, REPLAYED)) & set(answer.headers):
         store.remove(file.id)
     return answer
-
-
-def _validated(posted: Posted) -> Import:
-    try:
-        return Import.model_validate(posted.options)
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**each, "loc": ("body", "import", *each["loc"])} for each in error.errors()]
-        ) from None
 
 
 @router.get("/import/{id}")
