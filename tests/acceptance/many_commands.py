@@ -144,7 +144,7 @@ def start(files: socket.socket, words: list[str], environ: dict[str, str], folde
             sys.argv = ["bulksend", *words]
             bulksend(words)  # raises SystemExit: this process ends as any other, by the end of main
         os.write(ours, str(child).encode())
-        # Whoever waits for the end of this process's input or output must not wait for this.
+        # A process that waits for the end of this one's input or output does not wait for this.
         for file in (*range(3), its, ours, output, files.fileno()):
             os.close(file)
         _, status = os.waitpid(child, 0)

@@ -36,7 +36,7 @@ def blast(
     kind: Kind = Kind.MARKETING,
     exclusions: Exclusions | None = None,
 ) -> Campaign:
-    """A campaign to these people, due in so many days."""
+    """A campaign to these people, due in ``days``."""
     due_at = desk.now() + int(days * DAY)
     kept = None if exclusions is None else exclusions.to_json()
     campaign: Campaign = desk.campaign(kind, due_at=due_at, exclusions=kept)

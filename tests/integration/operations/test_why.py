@@ -322,7 +322,7 @@ def test_the_limiters_gates_are_named_as_they_are_now(
     with ledger.write() as tx:
         pauses.resume_campaign(tx, campaign.id, actor="ann", why="right picture")
 
-    # The quota: everybody whom the account may reach in 24 h is somebody else.
+    # The quota: other people have all the places that the account has in 24 h.
     with ledger.write() as tx:
         senders.change(tx, SENDER, actor="a", quota=10)
     assert _wait_out(permits, [_an_ask(f"447700900{n}", quota=10) for n in range(100, 111)]) == 10
