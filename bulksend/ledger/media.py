@@ -112,7 +112,8 @@ def get(tx: Connection, id: str, *, lock: bool = False) -> Media:
 
 def every(tx: Connection) -> list[Media]:
     """All files, newest first."""
-    return [Media(**row) for row in tx.execute(select(media).order_by(media.c.uploaded_at.desc())).mappings()]
+    newest = media.c.uploaded_at.desc(), media.c.id
+    return [Media(**row) for row in tx.execute(select(media).order_by(*newest)).mappings()]
 
 
 def users(tx: Connection, file: Media, *, by_our_id: bool = True, by_vendor_id: bool = True) -> list[str]:

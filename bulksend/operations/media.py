@@ -20,7 +20,7 @@ from bulksend.messaging import Kind, MessageType
 from bulksend.messaging.content_json import load_content_json
 from bulksend.messaging.media_files import HEAD, MOST_BYTES, MediaFile, check_media
 from bulksend.messaging.media_references import with_file
-from bulksend.operations.json_shape import to_json
+from bulksend.operations.json_shape import Page, to_json
 from bulksend.operations.media_files import MediaFiles
 from bulksend.settings import Settings
 
@@ -98,6 +98,17 @@ def list_media(database: Database) -> list[dict[str, Any]]:
     with database.read() as tx:
         now = read_clock(tx)
         return [_shown(each, now) for each in media.every(tx)]
+
+
+def media_page(database: Database, *, limit: int, after: str = "") -> Page:
+    """A page of ``list_media``. ``after`` is the ``next`` of the page before, whose last file may be gone since."""
+    with database.read() as tx:
+        now, files = read_clock(tx), media.every(tx)
+    if after:
+        at, _, id = after.partition(" ")
+        files = [each for each in files if (-each.uploaded_at, each.id) > (-int(at), id)]
+    more = f"{files[limit - 1].uploaded_at} {files[limit - 1].id}" if limit < len(files) else None
+    return Page([_shown(each, now) for each in files[:limit]], more)
 
 
 def show_media(database: Database, id: str) -> dict[str, Any]:

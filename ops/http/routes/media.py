@@ -14,15 +14,15 @@ from bulksend.messaging import mask_digits, parse_recipient
 from bulksend.messaging.media_files import MOST_BYTES
 from bulksend.operations import media as operations
 from bulksend.operations.access import Principal
-from bulksend.operations.json_shape import Page
 from bulksend.operations.media_files import MediaFiles
-from ops.http.argument_formats import AfterId, Limit, Phone
+from ops.http.argument_formats import After, Limit, Phone
 from ops.http.idempotency import Once, OneAnswer
 from ops.http.services import Operator, Sender, Services, ServicesDep, Viewer, vendor_of
 from ops.http.uploads import Posted, checked, form_body, receive
 from producer.uploads import UploadStore
 
 router = APIRouter(prefix="/v1/media", tags=["media"])
+_LIST = "media"
 
 
 class NewFile(BaseModel):
@@ -75,12 +75,12 @@ def _upload(
 
 
 @router.get("")
-def find(
-    services: ServicesDep, principal: Viewer, limit: Limit = 100, after: AfterId = None
-) -> dict[str, Any]:
+def find(services: ServicesDep, principal: Viewer, limit: Limit = 100, after: After = None) -> dict[str, Any]:
     """Every file, newest first; `expired`: the vendor has it no more."""
-    page = Page.part(operations.list_media(services.database), limit=limit, after=after)
-    return {"items": [_for(principal, item) for item in page.items], "next": page.next}
+    place = services.cursors.unseal(after, _LIST) if after else ""
+    page = operations.media_page(services.database, limit=limit, after=place)
+    items = [_for(principal, item) for item in page.items]
+    return {"items": items, "next": page.next and services.cursors.seal(page.next, _LIST)}
 
 
 @router.get("/{id}")

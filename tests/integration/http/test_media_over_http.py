@@ -79,6 +79,19 @@ def test_a_row_of_a_plan_with_a_file_is_sent_as_a_test_with_that_file(api: Any) 
     assert api.post(f"/v1/plans/{plan['plan_id']}/apply").json()["messages"] == 2
 
 
+def test_a_file_that_is_deleted_between_two_pages_leaves_no_gap(api: Any) -> None:
+    ids = [upload(api, PICTURE + bytes([n])).json()["id"] for n in range(3)]
+    listed = [file["id"] for file in api.get("/v1/media").json()["items"]]
+    assert sorted(listed) == sorted(ids)
+    first = api.get("/v1/media?limit=1").json()
+    assert [file["id"] for file in first["items"]] == listed[:1]
+    api.request("DELETE", f"/v1/media/{listed[0]}", Role.OPERATOR)
+    rest = api.get(f"/v1/media?limit=2&after={first['next']}").json()
+    assert [file["id"] for file in rest["items"]] == listed[1:]
+    assert rest["next"] is None
+    assert api.get("/v1/media?after=x").status_code == 422
+
+
 def test_what_is_wrong_with_a_file_is_said_before_anything_is_kept(api: Any) -> None:
     def error(answer: Any) -> tuple[str, str]:
         assert answer.status_code == 422, answer.text
