@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from bulksend.errors import IdempotencyKeyReused, InvalidInput, WrongState
+from bulksend.errors import IdempotencyKeyReused, WrongState
 from bulksend.ledger import plans, uploads
 from bulksend.ledger.ids import new_id
 from bulksend.ledger.plans import Plan
@@ -211,7 +211,7 @@ def _file_plan(services: Services, principal: Principal, plan: Plan) -> FilePlan
     with services.database.read() as tx:
         plans.check_live(tx, plan)
     if not path.exists():
-        raise InvalidInput(f"the file of plan {plan.id} is not on this machine any more; post it again")
+        raise WrongState(f"the file of plan {plan.id} is not on this machine any more; post it again")
     return _plans(services).file_plan(plan, path, actor=principal.actor, naming=as_json_field)
 
 

@@ -116,3 +116,14 @@ def test_an_expired_plan_is_not_applied_and_says_so(api: Any) -> None:
     refused = api.post(f"/v1/plans/{made['plan_id']}/apply")
     assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
     assert "expired" in refused.json()["detail"]
+
+
+@ON_ONE_DATABASE
+def test_of_a_person_in_its_file_who_was_forgotten_a_plan_says_that_the_file_is_gone(api: Any) -> None:
+    made = api.post("/v1/plans", {**OPTIONS, "rows": rows(3)}).json()
+    asked = {"phone": rows(1)[0]["to"], "why": "asked us to"}
+    assert api.post("/v1/persons/forget", asked).status_code == 200
+    place = f"/v1/plans/{made['plan_id']}"
+    for refused in (api.get(f"{place}/preview"), api.post(f"{place}/apply")):
+        assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+        assert "not on this machine any more" in refused.json()["detail"]
