@@ -96,10 +96,22 @@ BROKEN_FORMS: tuple[tuple[str, bytes], ...] = (
     ("multipart/form-data; boundary=\xff", b"--\xff--\r\n"),
     ("multipart/mixed; boundary=x", b"--x--\r\n"),
 )
-FILE_NAMES = (*(b"a.csv", b"a.xlsx", b"a.jsonl", b"a.exe", b"../a.csv", b"\xff.csv"), b"a" * 300 + b".csv")
+_CAMPAIGN = {"sender": "8615000579987", "kind": "otp", "type": "text", "content": {"body": CODE}}
+#: Addresses that take a form: its part with the options, and good options.
+FORMS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "/v1/campaigns": (b"campaign", _CAMPAIGN | {"dry_run": True}),
+    "/v1/plans": (b"campaign", _CAMPAIGN),
+    "/v1/suppressions/import": (b"import", {"reason": CODE}),
+    "/v1/media": (b"media", {"sender": "8615000579987"}),
+}
+FILE_NAMES = (
+    *(b"a.csv", b"a.xlsx", b"a.jsonl", b"a.exe", b"../a.csv", b"\xff.csv", b"a.jpg", NUMBER.encode()),
+    b"a" * 300 + b".csv",
+)
 FILES = (
     *(b"", b"to\n" + NUMBER.encode() + b"x\n", b"\xff\xfe\0", b"PK\x03\x04rubbish", b"\0" * 99),
     *(b'{"to": 1}\n[', b'to\n"'),
+    *(b"\xff\xd8\xff\xe0" + b"\0" * 99, b"\x89PNG\r\n\x1a\n\0\0", b"%PDF-1.7\n" + NUMBER.encode()),
 )
 CHUNKS = (
     *(b"5\r\nhello\r\n", b"5\r\nhell", b"z\r\n", b"-1\r\n", b"ffffffffffffffff\r\n", b"1;\0=b\r\na"),
@@ -323,45 +335,26 @@ class Fuzz:
         return self._asked("a content type", method, path, self._random.choice(BROKEN_JSON), headers)
 
     def _wrong_form(self) -> BadRequest:
-        path = self._random.choice(("/v1/campaigns", "/v1/suppressions/import", "/v1/messages", "/v1/keys"))
+        path = self._random.choice((*FORMS, "/v1/messages", "/v1/keys"))
         kind, body = self._random.choice(BROKEN_FORMS)
         if self._random.random() < 0.6:
-            kind, body = "multipart/form-data; boundary=x", self._form()
+            kind, body = (
+                "multipart/form-data; boundary=x",
+                self._form(*FORMS.get(path, FORMS["/v1/campaigns"])),
+            )
         return self._asked("a form", "POST", path, body, [("Content-Type", kind)])
 
-    def _form(self) -> bytes:
+    def _form(self, part: bytes, good: dict[str, Any]) -> bytes:
         """A whole form with odd parts."""
         options = self._random.choice(
             BROKEN_JSON + tuple(json.dumps(public(each)).encode() for each in ODD_VALUES)
         )
-        good = {
-            "sender": "8615000579987",
-            "kind": "otp",
-            "type": "text",
-            "content": {"body": CODE},
-            "dry_run": True,
-        }
-        if self._random.random() < 0.5:
-            options = json.dumps(
-                good | {self._random.choice(list(good)): public(self._random.choice(ODD_VALUES))}
-            ).encode()
-        name = self._random.choice(
-            (b"a.csv", b"a.xlsx", b"a.jsonl", b"a.exe", b"../a.csv", b"\xff.csv", b"a" * 300 + b".csv")
-        )
-        rows = self._random.choice(
-            (
-                b"",
-                b"to\n" + NUMBER.encode() + b"x\n",
-                b"\xff\xfe\0",
-                b"PK\x03\x04rubbish",
-                b"\0" * 99,
-                b'{"to": 1}\n[',
-                b'to\n"',
-            )
-        )
+        if self._random.random() < 0.6:
+            changed = {self._random.choice(list(good)): public(self._random.choice(ODD_VALUES))}
+            options = json.dumps(good | self._random.choice(({}, changed))).encode()
         parts = [
-            (self._random.choice((b"campaign", b"import", NUMBER.encode())), b"", options),
-            (b"file", b"; filename=" + name, rows),
+            (self._random.choice((part, part, NUMBER.encode())), b"", options),
+            (b"file", b"; filename=" + self._random.choice(FILE_NAMES), self._random.choice(FILES)),
         ]
         if self._random.random() < 0.2:
             parts.append(parts[0])

@@ -43,6 +43,7 @@ def seed(ask: Ask, services: Services) -> Ids:
         "import": [_import(ask)],
         "templates": ["login"],
         "media": [_file(desk)],
+        "holds": [str(_done(ask("POST", "/v1/holds", json={"phone": NUMBER, "why": WHY}))["id"])],
         "plans": [str(_done(ask("POST", "/v1/plans", json=_body(f"plan {n}")))["plan_id"]) for n in range(2)],
     }
     paused = (f"/v1/campaigns/{campaigns[1]}", f"/v1/senders/{SENDER}", "/v1/account")

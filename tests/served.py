@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from ops.http.server import services_of
 from ops.local.ports import free_port
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.valkey import EmbeddedValkey
-from tests.seeded import Ids, seed
+from simulator import REHEARSAL_ACCESS_KEY_ID, REHEARSAL_SECRET, SimulatorSettings, run_in_thread
+from tests.seeded import SENDER, Ids, seed
 
 
 class Served:
@@ -70,13 +72,14 @@ class Served:
 
 @contextmanager
 def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str, Ids]]:
-    """The API on a ledger with one of everything and a Redis of its own, a key of an admin, and what has ids.
+    """The API on a ledger with one of everything, a Redis and a simulated vendor of its own; a key of an admin; ids.
 
     For what is run by hand.
     """
     with ExitStack() as servers:
         valkey = EmbeddedValkey(folder / "valkey", durable=False)
         servers.callback(valkey.stop)
+        vendor = servers.enter_context(run_in_thread(SimulatorSettings(media="uploaded")))
         redis_url, ledger_url = valkey.start(), f"sqlite:///{folder / 'ledger.db'}"
         if backend == "postgresql":
             postgres = EmbeddedPostgres()
@@ -93,6 +96,9 @@ def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str, Ids]]:
                     "DATABASE_URL": ledger_url,
                     "REDIS_URL": redis_url,
                     "BULKSEND_ENCRYPTION_KEY": new_encryption_key(),
+                    "USPEEDO_BASE_URL": f"{vendor.origin}/api",
+                    "USPEEDO_ACCESSKEY_ID": REHEARSAL_ACCESS_KEY_ID,
+                    "USPEEDO_ACCESSKEY_SECRET": REHEARSAL_SECRET,
                     "BULKSEND_REQUESTS_PER_SECOND": "100000",
                 }
                 | {
@@ -109,4 +115,14 @@ def own_server(backend: str, folder: Path) -> Iterator[tuple[Served, str, Ids]]:
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
             ids = seed(client.request, services)
+            ids["media"] = [_upload(client)]
         yield served, key, ids
+
+
+def _upload(client: httpx.Client) -> str:
+    """The id of a file that the vendor has."""
+    options = (None, json.dumps({"sender": SENDER}), "application/json")
+    files = {"media": options, "file": ("spring.jpg", b"\xff\xd8\xff\xe0 a picture")}
+    answer = client.post("/v1/media", files=files)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
