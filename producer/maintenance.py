@@ -118,11 +118,12 @@ class Maintenance:
         deletion = Deletion(retention or Retention(), clock=clock)
         effects = ReceiptEffects(account, permits, self._record_paces)
         guards = CampaignGuards(failure_limit, canary_rules)
-        held_codes = superseding.HeldCodes()
+        held, waiting = superseding.Walk(superseding.HELD), superseding.Walk(superseding.WAITING)
         self._tasks = [
             task("rescue", rescue),
             task("expire", lambda tx: {"expired": due.expire(tx)}),
-            task("settle_held_codes", held_codes.settle),
+            task("settle_held_codes", held.settle),
+            task("end_replaced_codes", waiting.settle),
             task("end_cancelled", lambda tx: {"cancelled": campaign_control.end_cancelled(tx)}),
             task("move_campaigns", lambda tx: {"moved": campaign_settings.move_rest(tx)}),
             task("retry_failed", campaign_retry.retry_rest, part=campaign_retry.RETRY_STEP),

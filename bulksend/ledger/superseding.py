@@ -3,7 +3,8 @@
 The write-ahead of a code looks for newer ones. Once one of them has gone out, or may have, the older code ends as
 superseded. While one of them can still be sent, the older one is held; it is sent when all newer ones ended unsent.
 So intake marks nothing and nothing is taken back: a code that is stored before the write-ahead of an older one holds
-it, whatever the processes are.
+it, whatever the processes are. The relay walks through the codes that wait, as a gate may keep one from its write-ahead
+for long.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, TextClause, select, text, update
 
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.clock import now_sql, read_clock
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.endings import end_unsent, listed
 from bulksend.ledger.ids import NEAR_MS, instant_of, lowest_at
-from bulksend.ledger.schema import HELD_CODES_SQL, SCHEDULED_CODES_SQL, WAITING_SQL, messages
+from bulksend.ledger.schema import (
+    HELD_CODES_SQL,
+    SCHEDULED_CODES_SQL,
+    WAITING_CODES_SQL,
+    WAITING_SQL,
+    messages,
+)
 from bulksend.messaging.number_forms import number_forms
 from bulksend.messaging.states import SENT, Status
 
@@ -26,7 +33,7 @@ from bulksend.messaging.states import SENT, Status
 GATE = "newer_code"
 #: A held code is looked at again after this long, also without a relay.
 HELD_MS = 60_000
-#: How many held codes a run of the relay looks at.
+#: How many codes a walk looks at in a turn. The relay gives each walk a turn a second.
 AT_ONCE = 2_000
 
 #: Codes, all forms of their recipients' numbers, and an id below which no code that was stored later has its own.
@@ -107,30 +114,37 @@ def mark_superseded(tx: Connection, replaced: Sequence[tuple[str, str]]) -> None
         tx.execute(statement(sql), bound(tx, _MARK_COLUMNS, replaced))
 
 
-_IS_HELD = text(f"messages.{HELD_CODES_SQL} AND messages.{WAITING_SQL}")
+#: Which codes a walk looks at: those that a newer one holds, so that they are soon free; and all that wait.
+HELD, WAITING = text(f"{HELD_CODES_SQL} AND {WAITING_SQL}"), text(WAITING_CODES_SQL)
 
 
-class HeldCodes:
-    """A walk through held codes: ends those that a newer one replaced, frees those whose newer ones ended unsent."""
+class Walk:
+    """A walk through codes, ``which``: ends those that a newer one replaced.
 
-    def __init__(self) -> None:
+    One that a newer code holds is freed when its newer ones ended unsent. Other gates stay as they are.
+    """
+
+    def __init__(self, which: TextClause) -> None:
+        self._which = which
         self._after: str | None = None
 
     def settle(self, tx: Connection, limit: int = AT_ONCE) -> dict[str, int]:
         """Look at the next of them; the numbers of ended and freed ones."""
         prefer_indexes(tx)
-        wanted = select(messages.c.id, messages.c.recipient).where(_IS_HELD).order_by(messages.c.id)
+        columns = messages.c.id, messages.c.recipient, messages.c.gate
+        wanted = select(*columns).where(self._which).order_by(messages.c.id).limit(limit)
         if self._after is not None:
             wanted = wanted.where(messages.c.id > self._after)
-        held = {str(id): recipient for id, recipient in tx.execute(wanted.limit(limit))}
-        self._after = list(held)[-1] if len(held) == limit else None
-        if not held:
+        found = [(str(id), recipient, gate) for id, recipient, gate in tx.execute(wanted)]
+        self._after = found[-1][0] if len(found) == limit else None
+        if not found:
             return {}
-        newer = _read_newer(tx, held.items())
+        newer = _read_newer(tx, ((id, recipient) for id, recipient, _ in found))
         replaced = [(id, of.sent) for id, of in newer.items() if of.sent is not None]
-        end_unsent(tx, [id for id, _ in replaced], Status.SUPERSEDED, REASON)
+        ended = end_unsent(tx, [id for id, _ in replaced], Status.SUPERSEDED, REASON)
         mark_superseded(tx, replaced)
-        return {"superseded": len(replaced), "freed": _free(tx, [id for id in held if id not in newer])}
+        free = [id for id, _, gate in found if gate == GATE and id not in newer]
+        return {"superseded": ended, "freed": _free(tx, free)}
 
 
 def _read_newer(tx: Connection, codes: Iterable[tuple[str, str]]) -> dict[str, Newer]:
@@ -143,5 +157,5 @@ def _free(tx: Connection, ids: Sequence[str]) -> int:
     """Make them due now: the relay publishes them."""
     if not ids:
         return 0
-    freed = update(messages).where(among(tx, messages.c.id, ids), _IS_HELD)
+    freed = update(messages).where(among(tx, messages.c.id, ids), HELD)
     return tx.execute(freed.values(due_at=read_clock(tx), gate=None, gate_until=None)).rowcount

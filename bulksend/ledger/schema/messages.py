@@ -23,6 +23,7 @@ UNKNOWN_SQL = "status = 'unknown'"
 HELD_SQL = "status IN ('claimed', 'sending')"
 SCHEDULED_CODES_SQL = "first_due_at IS NOT NULL"
 HELD_CODES_SQL = "gate = 'newer_code'"
+WAITING_CODES_SQL = f"kind = 'otp' AND {WAITING_SQL}"
 LATE_CODES_SQL = "kind = 'otp' AND status = 'accepted' AND undelivered_at IS NULL"
 
 messages = Table(
@@ -120,6 +121,11 @@ messages = Table(
         "ix_messages_held_codes",
         "id",
         where=HELD_CODES_SQL,
+    ),
+    partial_index(
+        "ix_messages_waiting_codes",
+        "id",
+        where=WAITING_CODES_SQL,
     ),
 )
 

@@ -6,21 +6,33 @@ import random
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from bulksend.ledger import campaign_control, due, suppressions
+from bulksend.ledger import (
+    campaign_control,
+    campaign_creation,
+    direct_sends,
+    due,
+    pauses,
+    senders,
+    suppressions,
+)
 from bulksend.ledger.clock import now_sql
+from bulksend.ledger.direct_sends import SendRequest, WouldBeLate
 from bulksend.ledger.event_numbers import number_committed
 from bulksend.ledger.events import after
-from bulksend.ledger.superseding import HeldCodes
-from bulksend.messaging.outcome import Accepted, Evidence, Refused, Unknown
+from bulksend.ledger.release import fail_claimed
+from bulksend.ledger.superseding import HELD, WAITING, Walk
+from bulksend.messaging.outcome import Accepted, Evidence, NotSent, Refused, Scope, Throttled, Unknown
 from bulksend.messaging.states import Kind
-from tests.integration.ledger.conftest import Desk
+from tests.integration.ledger.conftest import SENDER, Desk
 
 TO, OTHER_SENDER = "447700900123", "15550100199"
+BY = {"actor": "ada", "why": "wrong file"}
 
 
 def code(desk: Desk, **changes: Any) -> str:
@@ -28,9 +40,9 @@ def code(desk: Desk, **changes: Any) -> str:
     return str(stored.id)
 
 
-def walk(desk: Desk) -> dict[str, int]:
+def walk(desk: Desk, which: Any = HELD) -> dict[str, int]:
     """A turn of the relay's task."""
-    return desk.write(HeldCodes().settle)
+    return desk.write(Walk(which).settle)
 
 
 def opened(desk: Desk, *ids: str, lease: str | None = None) -> list[str]:
@@ -79,27 +91,174 @@ def test_an_older_code_whose_turn_comes_after_the_newer_one_went_out_is_not_sent
     assert desk.broken() == {}
 
 
+def paused_campaign(desk: Desk) -> str:
+    """A code of a file whose campaign was paused before it was claimed: no gate is on record."""
+    (older,) = desk.queued(Kind.OTP)
+    desk.write(pauses.pause_campaign, str(desk.row(older)["campaign_id"]), **BY)
+    return older
+
+
+def behind_a_canary(desk: Desk) -> str:
+    return sorted(desk.queued(Kind.OTP, n=120, canary="1%"))[-1]
+
+
+def gated(gate: str | None, status: str = "queued") -> Any:
+    """A code that a worker gave back: due again in an hour."""
+
+    def made(desk: Desk) -> str:
+        older = code(desk)
+        desk.sql(
+            "UPDATE messages SET gate = :gate, status = :status, due_at = due_at + 3600000"
+            " WHERE CAST(id AS text) = :id",
+            **{"gate": gate, "status": status, "id": older},
+        )
+        return older
+
+    return made
+
+
+WAITS: dict[str, Any] = {
+    **{gate: gated(gate) for gate in ("pair_rate", "quota", "outage", "sender_paused", "quiet_hours")},
+    "backoff": gated(None, "retry"),
+    "paused campaign": paused_campaign,
+    "canary": behind_a_canary,
+}
+
+
+@pytest.mark.parametrize("outcome", [Accepted("mid", "rid"), Unknown("ReadTimeout")], ids=["sent", "unknown"])
+@pytest.mark.parametrize("waits", WAITS)
+def test_an_older_code_ends_when_the_newer_one_went_out_whatever_it_waits_for(
+    desk: Desk, waits: str, outcome: Any
+) -> None:
+    older = WAITS[waits](desk)
+    newer = code(desk, recipient=desk.row(older)["recipient"])
+    (opening,) = desk.sent(desk.lease(), [newer])
+    assert walk(desk, WAITING) == {"superseded": 0, "freed": 0}, "it may still turn out as not sent"
+    desk.settle(opening, outcome, evidence=Evidence(200, 0, message_id="mid"))
+    assert walk(desk, WAITING) == {"superseded": 1, "freed": 0}
+    row = desk.row(older)
+    assert (row["status"], str(row["superseded_by"]), desk.payload(older)) == ("superseded", newer, None)
+    assert ("message.superseded", older) in [(event.type, event.data.get("id")) for event in _events(desk)]
+    assert desk.broken() == {}
+
+
+@pytest.mark.parametrize("waits", WAITS)
+def test_the_walk_opens_no_gate_but_that_of_a_newer_code(desk: Desk, waits: str) -> None:
+    older = WAITS[waits](desk)
+    before = dict(desk.row(older))
+    newer = code(desk, recipient=before["recipient"])
+    assert walk(desk, WAITING) == {"superseded": 0, "freed": 0}
+    ENDS["failed"](desk, newer)
+    assert walk(desk, WAITING) == {"superseded": 0, "freed": 0}
+    assert dict(desk.row(older)) == before
+
+
+def test_a_walk_looks_at_a_part_of_the_codes_at_a_time_and_at_no_blast(
+    desk: Desk, plans_in: Callable[..., Any]
+) -> None:
+    desk.queued(Kind.MARKETING, n=3)
+    recipients = [f"4477009123{n:02d}" for n in range(5)]
+    older = [code(desk, recipient=to) for to in recipients]
+    desk.accepted([code(desk, recipient=to) for to in recipients])
+    turns = Walk(WAITING)
+    assert [desk.write(turns.settle, 2).get("superseded") for _ in range(4)] == [2, 2, 1, None]
+    assert {desk.status(id) for id in older} == {"superseded"}
+    assert "ix_messages_waiting_codes" in plans_in(desk.database)(Walk(WAITING).settle)
+    assert "ix_messages_held_codes" in plans_in(desk.database)(Walk(HELD).settle)
+
+
+def cancel(desk: Desk, newer: str) -> None:
+    """Its campaign is cancelled; until the relay has ended it, it holds the older one."""
+    desk.write(campaign_control.mark_cancelled, str(desk.row(newer)["campaign_id"]), **BY)
+    assert walk(desk) == {"superseded": 0, "freed": 0}
+    desk.write(campaign_control.end_cancelled)
+
+
+def fail_to_render(desk: Desk, newer: str) -> None:
+    lease = desk.lease()
+    assert desk.claim(lease, [newer])
+    desk.write(fail_claimed, [(newer, "cannot be rendered: its file is gone")], lease=lease)
+
+
+def expire_after_a_throttle(desk: Desk, newer: str) -> None:
+    (opening,) = desk.sent(desk.lease(), [newer])
+    desk.settle(opening, Throttled("131056", "too many", Scope.SENDER))
+    assert walk(desk) == {"superseded": 0, "freed": 0}
+    ENDS["expired"](desk, newer)
+
+
 ENDS: dict[str, Any] = {
     "failed": lambda desk, id: desk.settle(
         desk.sent(desk.lease(), [id])[0], Refused("131026", "not on WhatsApp")
     ),
     "expired": lambda desk, id: (
-        desk.sql("UPDATE messages SET expires_at = 1 WHERE CAST(id AS text) = :id", id=id),
+        desk.sql("UPDATE messages SET expires_at = :now WHERE CAST(id AS text) = :id", now=desk.now(), id=id),
         desk.write(due.expire),
     ),
+    "cancelled": cancel,
+    "failed: not rendered": fail_to_render,
+    "expired: throttled": expire_after_a_throttle,
 }
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_an_older_code_is_kept_and_sent_when_the_newer_one_cannot_be(desk: Desk, end: str) -> None:
-    older, newer = code(desk, lives_ms=600_000), code(desk, lives_ms=600_000)
+    (newer,) = desk.queued(Kind.OTP, life_ms=600_000)
+    older = code(desk, lives_ms=600_000, recipient=desk.row(newer)["recipient"])
+    desk.sql("UPDATE messages SET queued_at = queued_at - 400 WHERE CAST(id AS text) = :id", id=older)
     assert opened(desk, older) == []
     assert desk.payload(older) is not None
     ENDS[end](desk, newer)
-    assert desk.status(newer) == end
+    assert desk.status(newer) == end.partition(":")[0]
     assert walk(desk) == {"superseded": 0, "freed": 1}
     assert opened(desk, older) == [older]
     assert desk.broken() == {}
+
+
+@pytest.mark.parametrize("held", ["sender", "campaign", "canary"])
+def test_a_newer_code_that_a_pause_holds_is_waited_for_and_the_older_one_is_sent_if_it_ends(
+    desk: Desk, held: str
+) -> None:
+    older = code(desk, purpose="login", recipient="447700900120", sender=OTHER_SENDER)
+    newer = sorted(desk.queued(Kind.OTP, n=120, canary="1%" if held == "canary" else None))[-1]
+    campaign = str(desk.row(newer)["campaign_id"])
+    desk.sql("UPDATE messages SET purpose = 'login' WHERE CAST(id AS text) = :id", id=newer)
+    if held == "sender":
+        desk.write(senders.register, SENDER, rate=80.0)
+        desk.write(pauses.pause_sender, SENDER, **BY)
+    elif held == "campaign":
+        desk.write(pauses.pause_campaign, campaign, **BY)
+    assert desk.row(older)["recipient"] == desk.row(newer)["recipient"]
+    assert desk.claim(desk.lease(), [newer]) == []
+    assert opened(desk, older) == []
+    cancel(desk, newer)
+    assert walk(desk) == {"superseded": 0, "freed": 1}
+    assert opened(desk, older) == [older]
+
+
+def test_a_newer_code_that_surely_was_not_sent_after_all_takes_the_place_of_the_one_it_ended(
+    desk: Desk,
+) -> None:
+    """Its worker was lost, so the older code has ended; then the worker's result comes."""
+    older, newer = code(desk), code(desk)
+    lease = desk.lease()
+    (opening,) = desk.sent(lease, [newer])
+    desk.lapse(lease)
+    desk.rescue()
+    assert opened(desk, older) == []
+    assert (desk.status(older), desk.status(newer)) == ("superseded", "unknown")
+    desk.settle(opening, NotSent("connection refused"), payload=opening.message.payload)
+    assert opened(desk, newer) == [newer]
+    assert desk.broken() == {}
+
+
+def test_a_newer_code_that_intake_refuses_changes_nothing(desk: Desk) -> None:
+    older = code(desk)
+    home, late = desk.write(campaign_creation.standing_campaign, Kind.OTP), WouldBeLate(9_000)
+    newer = [SendRequest([(Kind.OTP, desk.new_send(purpose=None))])]
+    of: dict[str, Any] = {"cipher": desk.cipher, "late": lambda _: late}
+    assert direct_sends.store(desk.database, {Kind.OTP: home}, newer, **of) == [[late]]
+    assert opened(desk, older) == [older]
 
 
 def test_newer_is_what_the_ledger_stored_later_whatever_the_ids_say(desk: Desk) -> None:
