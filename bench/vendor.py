@@ -5,6 +5,7 @@
 A process of its own that does as little for a request as Python can: no signature is checked, no JSON is read. Says
 its port on its first line. ``GET /arrivals`` gives what came as pairs of 64-bit integers, by the kernel's stamp:
 nanoseconds of CLOCK_MONOTONIC, and the number it was for. ``GET /count`` how many; ``DELETE /arrivals`` forgets them.
+``PUT /outage/SECONDS`` answers what comes for as long with 503.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from simulator.kernel_timestamps import timestamping_socket, waited_seconds
 
 _BODY = b'{"RetCode":0,"Data":{"MessageId":"%b"},"Message":"","RequestId":"%b"}'
 _REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+_BROKEN = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 _TO = b'"To":"'
 
 
@@ -34,6 +36,7 @@ class Log:
 
     def __init__(self) -> None:
         self.arrivals = array("q")
+        self.broken_until = 0.0
 
     def note(self, body: bytes, waited: float) -> None:
         """A request is complete, whose last bytes came ``waited`` seconds ago."""
@@ -73,11 +76,16 @@ class Connection(asyncio.Protocol):
             self._log.note(rest, waited_seconds(self._socket))
             name = b"%032x" % next(_NAMES)
             body = _BODY % (name, name)
-            self._loop.call_later(self._latency_s, self._transport.write, _REPLY % (len(body), body))
+            reply = _REPLY % (len(body), body)
+            if time.monotonic() < self._log.broken_until:
+                reply = _BROKEN
+            self._loop.call_later(self._latency_s, self._transport.write, reply)
 
     def _answer_about(self, head: bytes) -> None:
         if head.startswith(b"DELETE"):
             del self._log.arrivals[:]
+        elif head.startswith(b"PUT /outage/"):
+            self._log.broken_until = time.monotonic() + float(head.split(b"/", 3)[2].split()[0])
         counted = head.startswith(b"GET /count")
         body = b"%d" % (len(self._log.arrivals) // 2) if counted else self._log.arrivals.tobytes()
         self._transport.write(_REPLY % (len(body), body))
@@ -119,6 +127,10 @@ class Vendor:
     def forget(self) -> None:
         """Forget all arrivals."""
         self._ask("DELETE", "/arrivals")
+
+    def break_for(self, seconds: float) -> None:
+        """Answer with 503 for as long."""
+        self._ask("PUT", f"/outage/{seconds:g}")
 
     def arrivals(self) -> list[tuple[float, int]]:
         """What came: (CLOCK_MONOTONIC seconds, number), in order of time."""

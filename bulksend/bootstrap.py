@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Redis answers the limiter within about a millisecond; a worker does not wait longer than this.
 _LIMITER_TIMEOUT_S = 0.5
+#: A send that makes a forecast does not wait longer for it.
+_FORECAST_TIMEOUT_S = 0.25
 
 
 def database(of: Settings, *, by_key: bool = False) -> Database:
@@ -165,13 +167,15 @@ def check_redis(of: Settings, *, tolerates_passing: bool = False, timeout_s: flo
                 raise RedisUnreachable(problem_of(error).text(f"Redis at {of.redis_address()}")) from None
 
 
-def limiter(of: Settings, database: Database) -> RedisPermits:
+def limiter(
+    of: Settings, database: Database, *, timeout_s: float = _LIMITER_TIMEOUT_S, reconnects: int = 1
+) -> RedisPermits:
     """The limiter of this installation. Raises LedgerUnreachable."""
     from bulksend.limits import LimitRules, RedisPermits
     from bulksend.redis_client import open_redis
 
     return RedisPermits(
-        open_redis(of.redis_url_text(), timeout_s=_LIMITER_TIMEOUT_S, reconnects=1),
+        open_redis(of.redis_url_text(), timeout_s=timeout_s, reconnects=reconnects),
         hash_key=limiter_key(database),
         account=of.account(),
         rules=LimitRules(
@@ -182,6 +186,13 @@ def limiter(of: Settings, database: Database) -> RedisPermits:
             answer_ms=(of.connect_timeout + of.request_timeout) * 1000,
         ),
     )
+
+
+def forecast_limiter(of: Settings, database: Database) -> RedisPermits | None:
+    """The limiter for forecasts; None where REDIS_URL is not set. Raises LedgerUnreachable."""
+    if of.redis_url is None:
+        return None
+    return limiter(of, database, timeout_s=_FORECAST_TIMEOUT_S, reconnects=0)
 
 
 def working_limiter(

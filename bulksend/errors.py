@@ -109,7 +109,7 @@ class InvalidValue(InvalidInput):
 class TooLate(InvalidValue):
     """A one-time code would wait for longer than it lives. Nothing was stored: the caller takes another channel.
 
-    ``wait_seconds`` is the forecast; None: until a pause ends.
+    ``wait_seconds`` is the forecast; None: until a pause ends, or for a place in a quota that gets none free.
     """
 
     def __init__(self, field: str, why: str, wait_seconds: float | None) -> None:

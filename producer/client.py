@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -48,6 +48,7 @@ from bulksend.messaging.units import (
 from bulksend.messaging.value_checks import check_name, describe_type
 from bulksend.operations.media import PlacedFile, place, place_uploaded, upload_placed
 from producer.campaign_plans import CampaignPlans
+from producer.code_delays import Limiter
 from producer.direct_sends import DirectSends, ReadySend, SendReceipt, is_due, receipt
 from producer.files import plan_file
 from producer.forecast import ForecastLimits
@@ -85,9 +86,13 @@ class Producer:
         limits: ForecastLimits | None = None,
         plan_hours: float = 24,
         account: str = "default",
+        limiter: Callable[[], Limiter | None] = lambda: None,
         settings: Settings | None = None,
     ) -> None:
-        """``limits`` and ``plan_hours`` are for plans; ``settings`` are needed to upload files."""
+        """``limits`` and ``plan_hours`` are for plans; ``settings`` are needed to upload files.
+
+        ``limiter`` opens what a forecast of codes asks.
+        """
         self._settings = settings
         self._database = database
         self._publisher = publisher
@@ -112,6 +117,8 @@ class Producer:
             default_rate=default_rate,
             rules=self._rules,
             account=account,
+            account_rate=None if settings is None else settings.account_rate,
+            limiter=limiter,
         )
         """Single messages of many callers at once, for the HTTP API."""
         self._endings = Endings(partial(read_statuses, database))
@@ -134,8 +141,9 @@ class Producer:
     @classmethod
     def from_settings(cls, settings: Settings) -> Producer:
         """A producer with these settings. Raises InvalidInput when the ledger or the quiet hours cannot be used."""
+        database = bootstrap.database(settings, by_key=True)
         return cls(
-            bootstrap.database(settings, by_key=True),
+            database,
             publisher_of(settings),
             bootstrap.cipher(settings),
             encrypts=bootstrap.encryption_policy(settings),
@@ -147,6 +155,7 @@ class Producer:
             limits=ForecastLimits.from_settings(settings),
             plan_hours=settings.plan_hours,
             account=settings.account(),
+            limiter=partial(bootstrap.forecast_limiter, settings, database),
             settings=settings,
         )
 

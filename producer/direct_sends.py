@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +37,7 @@ from bulksend.messaging.units import (
     zone_of,
 )
 from bulksend.messaging.value_checks import describe_type
-from producer.code_delays import CodeDelays
+from producer.code_delays import CodeDelays, Limiter
 from producer.templates import TemplateChecks
 
 if TYPE_CHECKING:
@@ -86,9 +86,11 @@ class DirectSends:
         account: str = "default",
         test: bool = False,
         rules: TimeRules | None = None,
+        account_rate: float | None = None,
+        limiter: Callable[[], Limiter | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``test``: they belong to the standing campaigns of test sends.
+        """``test``: they belong to the standing campaigns of test sends. ``limiter``: see CodeDelays.
 
         ``clock``: seconds since the epoch, for quiet hours and local times; the ledger's decides all else.
         """
@@ -105,7 +107,13 @@ class DirectSends:
         self._registered: set[str] = set()
         self._templates = TemplateChecks(database)
         self._standing: dict[Kind, Campaign] = {}
-        self._delays = CodeDelays(database, account=account, default_rate=default_rate)
+        self._delays = CodeDelays(
+            database,
+            account=account,
+            default_rate=default_rate,
+            account_rate=account_rate,
+            limiter=limiter,
+        )
 
     def read(
         self,
@@ -258,15 +266,19 @@ class DirectSends:
         kinds = {kind for request in requests for kind, _ in request.sends}
         standing = {kind: self._standing_campaign(kind) for kind in kinds}
         codes = standing[Kind.OTP].id if Kind.OTP in standing else ""
+        newcomers: Collection[str] = ()
         if codes:
             self._delays.refresh(codes)
+            newcomers = self._delays.newcomers(
+                {send.recipient for request in requests for kind, send in request.sends if kind is Kind.OTP}
+            )
         return direct_sends.store(
             self._database,
             standing,
             requests,
             cipher=self._cipher,
             encrypts=self._encrypts,
-            late=lambda send: self._delays.late(send, codes),
+            late=lambda send: self._delays.late(send, codes, newcomers),
         )
 
     def hand_over(self, taken: Sequence[tuple[ReadySend, DirectResult]]) -> None:
@@ -326,7 +338,7 @@ def receipt(
             f"belongs to another message ({result.id}); nothing was sent, use a new key",
         )
     if isinstance(result, direct_sends.WouldBeLate):
-        raise _too_late(send, result.wait_ms, ttl)
+        raise _too_late(send, result, ttl)
     due_at = send.due_at or 0
     if isinstance(result, direct_sends.DueTimePassed):
         raise long_past(due_at, result.now, format_instant(due_at), at, f"omit {at}")
@@ -337,9 +349,12 @@ def receipt(
     )
 
 
-def _too_late(send: DirectSend, wait_ms: int | None, ttl: str) -> TooLate:
-    lives = format_duration(send.lives_ms or 0)
+def _too_late(send: DirectSend, late: direct_sends.WouldBeLate, ttl: str) -> TooLate:
+    lives, wait_ms = format_duration(send.lives_ms or 0), late.wait_ms
     waits = "until a pause ends" if wait_ms is None else f"about {format_duration(wait_ms)}"
+    if late.by_quota:
+        waits = "for longer than is known" if wait_ms is None else waits
+        waits += " for a place in the account's quota"
     return TooLate(
         ttl,
         f"the code would wait {waits} and lives {lives}; nothing was stored: use another channel",

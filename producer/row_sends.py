@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from time import time
 from typing import Any
@@ -107,6 +108,8 @@ def send_test(
         account=of.account(),
         test=True,
         rules=bootstrap.time_rules(of),
+        account_rate=of.account_rate,
+        limiter=partial(bootstrap.forecast_limiter, of, database),
     )
     with database.read() as tx:
         now = read_clock(tx)

@@ -27,7 +27,7 @@ class SentMessage:
 class RefusedMessage:
     """A message of several that was not stored: a stable code, the field that is wrong, and the remedy.
 
-    ``wait_seconds``: of a code that is ``too_late``, the forecast; None until a pause ends.
+    ``wait_seconds``: of a code that is ``too_late``, the forecast; None while its end is not known.
     """
 
     code: str
@@ -73,7 +73,7 @@ class ApiError(BulksendError):
 class ApiRefused(ApiError):
     """The API refused the request: nothing was changed. ``errors`` are ``{field, row, why}``.
 
-    ``wait_seconds``: of a one-time code that is ``too_late``, the forecast; None until a pause ends.
+    ``wait_seconds``: of a one-time code that is ``too_late``, the forecast; None while its end is not known.
     """
 
     def __init__(

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, func, literal, or_, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, text, union_all
 
-from bulksend.ledger import leases, pauses, senders
+from bulksend.ledger import pauses, senders
 from bulksend.ledger.campaigns import ACTIVE
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import among, prefer_indexes
 from bulksend.ledger.schema import HELD_SQL, WAITING_SQL, attempts, campaigns, messages, workers
+from bulksend.messaging.account_quota import GATE, account_quota
 from bulksend.messaging.code_delay import OBSERVED_MS, CodeLane, Workers
 from bulksend.messaging.states import Kind, Status
 
 #: More codes than this are not counted: a new one is late in any case.
 COUNTED = 50_000
+#: More people than this are not looked up in the quota: a new one is late in any case.
+MOST_PEOPLE = 10_000
 #: A code is `sending` from its permit on, which it may have this long before its slot.
 AHEAD_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class CodeBacklog:
-    """By sender what waits, and the workers. ``paused``: the account, or the standing campaign of codes."""
+    """By sender what waits, and the workers. ``paused``: the account, or the standing campaign of codes.
+
+    ``quota`` is the account's, None for none.
+    """
 
     lanes: Mapping[str, CodeLane]
     workers: Workers
     paused: bool
+    quota: int | None = None
 
     def lane(self, sender: str, rate: float) -> CodeLane:
         """The lane of a sender; of one that is not on record, with this rate."""
         found = self.lanes.get(sender) or CodeLane({}, rate)
         return replace(found, paused=True) if self.paused else found
+
+    @property
+    def waiting(self) -> int:
+        """The codes of all senders that are due and not POSTed yet."""
+        return sum(sum(lane.waiting.values()) for lane in self.lanes.values())
 
 
 def read_backlog(tx: Connection, *, account: str, standing: str) -> CodeBacklog:
@@ -42,10 +54,13 @@ def read_backlog(tx: Connection, *, account: str, standing: str) -> CodeBacklog:
     now = read_clock(tx)
     waiting: dict[str, dict[str, int]] = defaultdict(dict)
     oldest: dict[str, int] = {}
-    for sender, campaign, count, due_at in _waiting(tx, now):
-        waiting[sender][str(campaign)] = count
+    permitted: Counter[str] = Counter()
+    for sender, campaign, count, with_permit, due_at in _waiting(tx, now):
+        waiting[sender][campaign] = count
+        permitted[sender] += with_permit
         oldest[sender] = max(oldest.get(sender, 0), now - due_at)
     posts = _posts(tx, [sender for sender, age in oldest.items() if age >= OBSERVED_MS], now)
+    known, weights = senders.all_senders(tx), _weights(tx)
     lanes = {
         each.phone: CodeLane(
             waiting=waiting.get(each.phone, {}),
@@ -53,29 +68,61 @@ def read_backlog(tx: Connection, *, account: str, standing: str) -> CodeBacklog:
             paused=each.paused_at is not None,
             oldest_ms=oldest.get(each.phone, 0),
             posts=posts.get(each.phone, 0),
+            permitted=permitted[each.phone],
+            weights=weights,
         )
-        for each in senders.all_senders(tx)
+        for each in known
     }
     status = tx.execute(select(campaigns.c.paused_at).where(campaigns.c.id == standing)).scalar()
     paused = status is not None or pauses.account_pause(tx, account) is not None
-    return CodeBacklog(lanes, _workers(tx, now), paused)
+    return CodeBacklog(lanes, _workers(tx, now), paused, account_quota(known).limit)
 
 
-def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int]]:
-    """Sender, campaign, the number of codes that are due and not POSTed yet, the oldest due time.
+def people_ahead(tx: Connection) -> list[str]:
+    """Whom the codes go to that are due and not POSTed yet or wait for the quota; MOST_PEOPLE of them at most."""
+    prefer_indexes(tx)
+    mine = select(messages.c.recipient)
+    waiting = mine.where(
+        among(tx, messages.c.campaign_id, _active_ids(tx)),
+        text(f"messages.{WAITING_SQL}"),
+        or_(messages.c.due_at <= literal(read_clock(tx)), messages.c.gate == GATE),
+    ).limit(MOST_PEOPLE)
+    claimed = mine.where(
+        text(f"messages.{HELD_SQL}"),
+        messages.c.kind == Kind.OTP.value,
+        messages.c.status == Status.CLAIMED.value,
+    ).limit(MOST_PEOPLE)
+    both = union_all(select(waiting.subquery()), select(claimed.subquery())).subquery()
+    return list(tx.execute(select(both.c.recipient).distinct().limit(MOST_PEOPLE)).scalars())
 
-    Without campaigns whose canary holds the others: these wait for receipts, and not for their turn.
-    """
-    active = select(campaigns.c.id).where(
-        *(campaigns.c.kind == Kind.OTP.value, campaigns.c.held_after.is_(None)),
+
+def _weights(tx: Connection) -> dict[str, int]:
+    """The weights of campaigns of codes that are not 1."""
+    columns = campaigns.c.id, campaigns.c.weight
+    found = tx.execute(select(*columns).where(*_active(), campaigns.c.weight > 1))
+    return {str(id): weight for id, weight in found}
+
+
+def _active() -> tuple[ColumnElement[bool], ...]:
+    """Without campaigns whose canary holds the others: these wait for receipts, and not for their turn."""
+    return (
+        campaigns.c.kind == Kind.OTP.value,
+        campaigns.c.held_after.is_(None),
         campaigns.c.status.in_([status.value for status in ACTIVE]),
     )
-    ids = [str(id) for id in tx.execute(active).scalars()]
-    columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at
+
+
+def _active_ids(tx: Connection) -> list[str]:
+    return [str(id) for id in tx.execute(select(campaigns.c.id).where(*_active())).scalars()]
+
+
+def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int, int]]:
+    """Sender, campaign, the codes that are due and not POSTed yet, those of them with a permit, the oldest due time."""
+    columns = messages.c.sender, messages.c.campaign_id, messages.c.due_at, messages.c.status
     due = (
         select(*columns)
         .where(
-            among(tx, messages.c.campaign_id, ids),
+            among(tx, messages.c.campaign_id, _active_ids(tx)),
             text(f"messages.{WAITING_SQL}"),
             messages.c.due_at <= literal(now),
         )
@@ -93,10 +140,13 @@ def _waiting(tx: Connection, now: int) -> list[tuple[str, str, int, int]]:
         .subquery()
     )
     both = union_all(select(due), select(claimed)).subquery()
-    grouped = select(both.c.sender, both.c.campaign_id, func.count(), func.min(both.c.due_at)).group_by(
-        both.c.sender, both.c.campaign_id
-    )
-    return [(sender, str(id), count, due_at) for sender, id, count, due_at in tx.execute(grouped)]
+    permitted = func.count().filter(both.c.status == Status.SENDING.value)
+    lane = both.c.sender, both.c.campaign_id
+    grouped = select(*lane, func.count(), permitted, func.min(both.c.due_at)).group_by(*lane)
+    return [
+        (sender, str(id), count, with_permit, due_at)
+        for sender, id, count, with_permit, due_at in tx.execute(grouped)
+    ]
 
 
 def _posts(tx: Connection, phones: list[str], now: int) -> dict[str, int]:
@@ -119,8 +169,9 @@ def _posts(tx: Connection, phones: list[str], now: int) -> dict[str, int]:
 
 
 def _workers(tx: Connection, now: int) -> Workers:
-    alive = len(leases.alive(tx))
+    runs = workers.c.lease_until > literal(now), workers.c.ended_at.is_(None)
+    alive, since = tx.execute(select(func.count(), func.min(workers.c.started_at)).where(*runs)).one()
     if alive:
-        return Workers(alive)
+        return Workers(alive, running_ms=max(0, now - since))
     last = tx.execute(select(func.max(workers.c.lease_until))).scalar()
     return Workers(0, None if last is None else max(0, now - last))

@@ -93,9 +93,13 @@ class DueTimePassed:
 
 @dataclass(frozen=True, slots=True)
 class WouldBeLate:
-    """A code would wait for longer than it lives; nothing is stored. ``wait_ms`` None: until a pause ends."""
+    """A code would wait for longer than it lives; nothing is stored. ``wait_ms`` None: it is not known how long.
+
+    ``by_quota``: it would wait for a place in the account's quota, and not for a pause or its turn.
+    """
 
     wait_ms: int | None
+    by_quota: bool = False
 
 
 #: The result of a direct send.

@@ -21,9 +21,12 @@ from bulksend.limits.keyed_hashes import KeyedHashes
 from bulksend.limits.rules import CLIMB_MS, DAY_MS, FARTHEST_MS, LimitRules, late_ms
 from bulksend.limits.scripts import Scripts
 from bulksend.limits.types import Ask, Gate, Grant, Paused, Permit, Reported, Slowed, Spacing, Wait
+from bulksend.messaging.code_delay import LimiterState, Pace, Places
 from bulksend.messaging.outcome import Scope
 
 _RESTORE_CHUNK = 2000
+_PLACES = 1000
+"""How many places that get free are looked up: a forecast for more people than that is too early."""
 _KEEP_MS = 2 * FARTHEST_MS
 """How long a process remembers its permits that a quota counts, for a Redis that lost them."""
 
@@ -110,8 +113,7 @@ class RedisPermits:
             return 1.0
         field = self.hashes.field(Scope.SENDER, sender)
         of_sender = self._client.hget(f"{self.hashes.prefix}{_text(epoch)}:{field}", "slow")
-        seconds, microseconds = self._client.time()
-        now_ms = seconds * 1000 + microseconds / 1000
+        now_ms = self._now_ms()
         return _pace(of_account, now_ms) * _pace(of_sender, now_ms)
 
     def circuit_breaker_is_open(self) -> bool:
@@ -121,6 +123,50 @@ class RedisPermits:
     def recipients_counted(self, now_ms: float) -> int:
         """How many recipients of the 24 h before ``now_ms`` count against the account's quota."""
         return int(self._client.zcount(self._quota_key, f"({now_ms - DAY_MS}", "+inf"))
+
+    def outlook(self, senders: Sequence[str], quota: int | None) -> LimiterState:
+        """What a new code of one of these senders can expect; ``quota`` is the account's. Changes nothing."""
+        tags = [self.hashes.sender(sender) for sender in senders]
+        cold, outage, opened, used, flat = self._run(
+            self._scripts.outlook, [-1 if quota is None else quota, *tags]
+        )
+        numbers = iter(map(float, flat))
+        paces = [Pace(part, climb_ms) for part, climb_ms in zip(numbers, numbers, strict=True)]
+        of_account = paces[0] if paces else Pace()
+        return LimiterState(
+            cold_ms=float(cold),
+            outage_ms=float(outage),
+            open_ms=float(opened),
+            paces={
+                sender: pace
+                for sender, own in zip(senders, paces[1:], strict=False)
+                if (pace := own.both(of_account)).part < 1
+            },
+            quota_used=int(used),
+        )
+
+    def counted(self, recipients: Iterable[str]) -> frozenset[str]:
+        """Those of them that the account's quota counts: they need no further place."""
+        since_ms, found = self._now_ms() - DAY_MS, set[str]()
+        rest = iter(recipients)
+        while chunk := list(itertools.islice(rest, _RESTORE_CHUNK)):
+            scores = self._client.zmscore(self._quota_key, [self.hashes.recipient(each) for each in chunk])
+            found |= {
+                each for each, at in zip(chunk, scores, strict=True) if at is not None and at > since_ms
+            }
+        return frozenset(found)
+
+    def places(self, quota: int, ahead: int) -> Places:
+        """The places of the account's quota behind ``ahead`` people that it does not count yet."""
+        now_ms = self._now_ms()
+        over = self.recipients_counted(now_ms) - quota + ahead
+        leaves: Any = self._client.zrangebyscore(
+            *(self._quota_key, f"({now_ms - DAY_MS}", "+inf"),
+            start=max(0, over),
+            num=_PLACES,
+            withscores=True,
+        )
+        return Places(max(0, -over), [float(at_ms) + DAY_MS - now_ms for _, at_ms in leaves])
 
     def pause(self, scope: Scope, id: str, why_code: str = "") -> None:
         """See Permits. Raises ValueError for a ``why_code`` that is not a word."""
@@ -157,9 +203,13 @@ class RedisPermits:
 
     # -- calling ---------------------------------------------------------------------------------------
 
+    def _now_ms(self) -> float:
+        seconds, microseconds = self._client.time()
+        return float(seconds * 1000 + microseconds / 1000)
+
     def _texts(self) -> tuple[str, ...]:
         s = self._scripts
-        return (s.ask, s.peek, s.report, s.pause, s.restore)
+        return (s.ask, s.peek, s.outlook, s.report, s.pause, s.restore)
 
     def _run(self, text: str, args: list[Any], *, restarted_arg: int | None = None) -> Any:
         """Run a script by its hash; where Redis does not know it, by its text.

@@ -54,6 +54,7 @@ class Scripts:
 
     ask: str
     peek: str
+    outlook: str
     report: str
     pause: str
     restore: str
@@ -66,6 +67,7 @@ class Scripts:
         return cls(
             ask="\n".join([*gates, _part("ask")]),
             peek="\n".join([*gates, _part("peek")]),
+            outlook="\n".join([*begin, _part("outlook")]),
             report="\n".join([*begin, _part("report")]),
             pause="\n".join([*begin, _part("pause")]),
             restore="\n".join([*begin, _part("restore")]),

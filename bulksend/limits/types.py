@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bulksend.limits.rules import PROBE_LATE_MS
-from bulksend.messaging import quiet_hours
+from bulksend.messaging import account_quota, quiet_hours
 from bulksend.messaging.outcome import Scope
 from bulksend.messaging.states import Kind
 
@@ -25,7 +25,7 @@ class Gate(StrEnum):
     ACCOUNT_RATE = "account_rate"
     CAMPAIGN_RATE = "campaign_rate"
     PAIR_RATE = "pair_rate"
-    QUOTA = "quota"
+    QUOTA = account_quota.GATE
     SENDER_PAUSED = "sender_paused"
     CAMPAIGN_PAUSED = "campaign_paused"
     ACCOUNT_PAUSED = "account_paused"

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+#: The name of the gate of a message that has no place in it.
+GATE = "quota"
 #: A notice may tell the bare number.
 _TIER = re.compile(r"(?:TIER_)?([1-9]\d{0,8})([KM]?)", re.ASCII)
 _UNITS = {"": 1, "K": 1000, "M": 1_000_000}

@@ -75,7 +75,7 @@ class Refused(BaseModel):
     field: str | None
     why: str
     wait_seconds: float | None = Field(
-        None, description="Of a code that would be late: the forecast; null until a pause ends."
+        None, description="Of a code that would be late: the forecast; null while its end is not known."
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from inspect import isfunction, signature
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import func, select, update
 
 from bulksend.errors import IdempotencyKeyReused, InvalidInput, InvalidValue, TooLate
@@ -19,8 +21,10 @@ from bulksend.ledger.direct_sends import SendRequest, Stored
 from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.idempotency import Answer
 from bulksend.ledger.schema import idempotent_requests, messages
+from bulksend.limits import RedisPermits
 from bulksend.messaging.states import Kind, Status
 from bulksend.operations.idempotency import keyed
+from bulksend.redis_client import open_redis
 from producer import AsyncProducer, Producer, SendReceipt
 
 CIPHER = Cipher([b"k" * 32])
@@ -195,6 +199,67 @@ def test_a_pause_and_a_stop_of_all_workers_refuse_codes(
         stopped.send(**code(3), ttl=timedelta(seconds=30))
     assert refused.value.wait_seconds == pytest.approx(60, abs=5)
     assert isinstance(stopped.send(**code(4), ttl=timedelta(minutes=5)), SendReceipt)
+
+
+class Memory(RedisPermits):
+    """A limiter that has been warm for ten seconds, and has written to these people within 24 h."""
+
+    def __init__(self, valkey: redis.Redis, hours_ago: Mapping[str, float]) -> None:
+        super().__init__(valkey, hash_key=b"k" * 32, account="default")
+        now = time.time() * 1000
+        self.ask([], lead_ms=0)
+        self.restore(pauses=[], recent=[(to, now - hours * 3_600_000) for to, hours in hours_ago.items()])
+        valkey.hset(self.hashes.prefix + "state", mapping={"began": now - 12_000, "cold_until": now - 10_000})
+
+
+def test_a_code_waits_for_a_place_in_the_accounts_quota(
+    ledger: Database, published: Published, valkey: redis.Redis
+) -> None:
+    """Of three places two are taken: one of them for one hour more."""
+    with ledger.write() as tx:
+        leases.take(tx, "host:1", 60_000)
+        senders.register(tx, SENDER, quota=3)
+    limiter = Memory(valkey, {"447700900001": 23, "447700900002": 1})
+    first = Producer(ledger, published, CIPHER, limiter=lambda: limiter)
+    known, new, late = first.send_many([code(2), code(3), code(4)])
+    assert isinstance(known, SendReceipt), "whom the quota counts needs no further place"
+    assert isinstance(new, SendReceipt)
+    assert isinstance(late, TooLate)
+    assert "quota" in str(late)
+    assert late.wait_seconds == pytest.approx(3600, abs=60)
+    again, late = Producer(ledger, published, CIPHER, limiter=lambda: limiter).send_many([code(3), code(4)])
+    assert isinstance(again, SendReceipt), "the last place is that of the code that waits"
+    assert isinstance(late, TooLate)
+    (patient,) = Producer(ledger, published, CIPHER, limiter=lambda: limiter).send_many(
+        [code(4, ttl_seconds=7200)]
+    )
+    assert isinstance(patient, SendReceipt)
+    with ledger.write() as tx:
+        senders.change(tx, SENDER, actor="ada", quota=0)
+    (never,) = Producer(ledger, published, CIPHER, limiter=lambda: limiter).send_many([code(4)])
+    assert isinstance(never, TooLate)
+    assert never.wait_seconds is None
+
+
+def test_a_limiter_that_lost_its_memory_or_is_away_refuses_nothing_for_longer(
+    ledger: Database, published: Published, valkey: redis.Redis
+) -> None:
+    with ledger.write() as tx:
+        leases.take(tx, "host:1", 60_000)
+    cold = RedisPermits(valkey, hash_key=b"k" * 32, account="default")
+    late, in_time = Producer(ledger, published, CIPHER, limiter=lambda: cold).send_many(
+        [code(1, ttl_seconds=1), code(2, ttl_seconds=5)]
+    )
+    assert isinstance(late, TooLate)
+    assert late.wait_seconds == pytest.approx(2.35, abs=0.1)
+    assert isinstance(in_time, SendReceipt)
+    away = RedisPermits(
+        open_redis("redis://127.0.0.1:1", timeout_s=0.1), hash_key=b"k" * 32, account="default"
+    )
+    assert isinstance(
+        Producer(ledger, published, CIPHER, limiter=lambda: away).send(**code(3), ttl=timedelta(seconds=1)),
+        SendReceipt,
+    )
 
 
 def test_a_purpose_is_a_word_and_only_of_codes(producer: Producer, ledger: Database) -> None:

@@ -37,6 +37,7 @@ local outages, successes = tonumber(ARGV[2]), tonumber(ARGV[3])
 if ARGV[4] == '1' then set('probe_until', 0) end
 if successes > 0 and state.outages > 0 then
   for _, name in ipairs({'outages', 'open_until', 'open_ms', 'probe_until'}) do set(name, 0) end
+  set('closed', now)
 end
 if outages > 0 then
   set('outages', state.outages + outages)

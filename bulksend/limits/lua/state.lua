@@ -21,7 +21,7 @@ local function server()
 end
 
 local NUMBERS = {'began', 'cold_until', 'warm', 'quota_known', 'pair_floor', 'last', 'outages', 'open_until', 'open_ms',
-  'probe_until', 'turn'}
+  'probe_until', 'closed', 'turn'}
 
 local function load_state()
   local found = redis.call('HGETALL', KEYS[1])
@@ -50,13 +50,17 @@ local function forgot(seen_epoch, seen_at)
   return seen_epoch > epoch or (seen_epoch == epoch and state.last < seen_at - 1)
 end
 
+-- Whether there is no memory, or one of another process or of a later time.
+local function is_lost(id)
+  return not state.epoch or now < state.last - CLOCK_BACK_MS or (id ~= '' and state.server ~= id)
+end
+
 -- `restarted`: Redis did not know the caller's script. Where Redis hides its run id, this counts as a restart.
 -- `seen_epoch`, `seen_at`: epoch and time of the caller's newest answer, 0 for none.
 local function remember(pair_tolerance, restarted, seen_epoch, seen_at)
   load_state()
   local age, id = now - state.began, server()
-  if not state.epoch or now < state.last - CLOCK_BACK_MS
-    or (id ~= '' and state.server ~= id)
+  if is_lost(id)
     or (id == '' and restarted and not (age >= 0 and age < SAME_START_MS))
     or forgot(seen_epoch or 0, seen_at or 0) then
     begin_epoch(pair_tolerance, id, seen_epoch or 0)
