@@ -25,7 +25,6 @@ from bulksend.ledger import (
     exclusions,
     senders,
     sent_before,
-    suppressions,
     templates,
 )
 from bulksend.ledger.campaigns import Campaign
@@ -476,24 +475,14 @@ def _count(
     made.found.update(having.values())
     new = [m for n, m in enumerate(messages) if made.continues is None or n not in having]
     requires_consent = Exclusions.from_json(state.exclusions).require_consent
-    reasons: Collection[str] = ()
     left_out: Mapping[int, str] = {}
     with nullcontext() if database is None else database.read() as tx:
         if requires_consent:
             new = _agreed(made, tx, new)
-        if tx is not None and new:
-            first_due = max(state.now_ms, min(message.due_at for message in new))
-            reasons = suppressions.reasons_for(tx, [message.recipient for message in new], kind, at=first_due)
-            if state.exclusions is not None:
-                left_out = exclusions.left_out(tx, state.exclusions, new, reasons, state.now_ms)
-    sent: list[NewMessage] = []
-    for n, message in enumerate(new):
-        if message.recipient in reasons:
-            made.suppressed_by[suppressions.SUPPRESSED] += 1
-        elif n in left_out:
-            made.suppressed_by[left_out[n].partition(":")[0]] += 1
-        else:
-            sent.append(message)
+        if tx is not None:
+            left_out = exclusions.left_out(tx, kind, state.exclusions, new, state.now_ms)
+    made.suppressed_by.update(why.partition(":")[0] for why in left_out.values())
+    sent = [message for n, message in enumerate(new) if n not in left_out]
     made.messages += len(new)
     made.suppressed += len(new) - len(sent)
     made.will_send(sent)

@@ -241,7 +241,7 @@ class Intake:
         return report
 
     def _take_all(self, campaign: Campaign, reader: RowPlanner, rivals: Rivals | None) -> None:
-        # While the ledger stores a chunk, the next one is read and planned.
+        # While the ledger stores a chunk, the next one is read and planned, and its people are looked up.
         with ThreadPoolExecutor(1, "reading") as reading:
             at = campaign.rows_read
             source = reader.rows(at)
@@ -298,8 +298,10 @@ class Intake:
     ) -> Chunk:
         """The next rows, planned; none at the end."""
         chunk = reader.next(source, many)
-        prepared = None if self.database.is_sqlite else self._prepare(campaign, chunk.planned)
-        return replace(chunk, prepared=prepared)
+        if self.database.is_sqlite:
+            return chunk
+        left_out = self.database.retrying(lambda tx: exclusions.ask_ahead(tx, campaign, chunk.planned))
+        return replace(chunk, prepared=self._prepare(campaign, chunk.planned), left_out=left_out)
 
     def _prepare(self, campaign: Campaign, planned: Sequence[NewMessage]) -> list[message_rows.Prepared]:
         return message_rows.prepare(campaign, planned, self.cipher, self.encrypts)
@@ -320,6 +322,7 @@ class Intake:
                 cipher=self.cipher,
                 encrypts=self.encrypts,
                 prepared=prepared,
+                left_out=chunk.left_out,
                 superseded=chunk.superseded,
                 rivals=rivals,
             ),

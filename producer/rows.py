@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.exclusions import LeftOut
 from bulksend.ledger.message_rows import NewMessage, Prepared
 from bulksend.messaging import ContentTemplate, PlannedMessage, Planner, PlanningContext, canonical_number
 from bulksend.messaging.json_encoding import make_json_encoder
@@ -27,6 +28,8 @@ class Chunk:
     refused: list[RefusedRow]
     prepared: list[Prepared] | None = None
     """None with SQLite, where it is made between two transactions, so that other writers can work meanwhile."""
+    left_out: LeftOut | None = None
+    """None where the transaction that stores the chunk asks whom it leaves out."""
 
     @property
     def superseded(self) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from bulksend.failpoints import reach
-from bulksend.ledger import message_rows
+from bulksend.ledger import exclusions, message_rows
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
@@ -199,7 +199,8 @@ class _Lane:
         if not self._rows:
             planned = [send.message(now) for send in self._sends]
             prepared = message_rows.prepare(self._campaign, planned, cipher, encrypts)
-            self._rows = message_rows.message_rows(tx, self._campaign, prepared, cipher, now)
+            left_out = exclusions.left_out(tx, self.kind, self._campaign.exclusions, planned, now)
+            self._rows = message_rows.message_rows(self._campaign, prepared, cipher, now, left_out)
         return [
             _refusal(row, send) or late or Stored(row.id, Status(row.status), repeated=False)
             for row, send, late in zip(self._rows, self._sends, self._late, strict=True)

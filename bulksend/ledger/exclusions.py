@@ -1,14 +1,13 @@
-"""Which new messages of a campaign are left out, by what the ledger has for the same people: a statement a chunk.
+"""Which new messages of a campaign are left out, by what the ledger has for the same people: two statements a chunk.
 
-The error of a message that was left out begins with the name of the rule: ``cap``, ``exclude``, ``only``.
+The error of a message that was left out begins with the name of the rule, one of RULES.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import chain
@@ -16,15 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from bulksend.ledger import campaigns, suppressions
+from bulksend.ledger import campaigns, installation, suppressions
 from bulksend.ledger.bulk_parameters import array, statement
-from bulksend.ledger.campaigns import CampaignOptions
+from bulksend.ledger.campaigns import Campaign, CampaignOptions
+from bulksend.ledger.clock import read_clock
 from bulksend.ledger.database import prefer_indexes
 from bulksend.ledger.endings import listed
+from bulksend.ledger.ids import new_id
 from bulksend.ledger.schema import messages
 from bulksend.messaging.exclusions import Cap, Exclusions, PeopleOf, exceeds_cap
 from bulksend.messaging.number_forms import canonical_number, number_forms
-from bulksend.messaging.states import UNSENT, WAITING, Status
+from bulksend.messaging.states import UNSENT, WAITING, Kind, Status
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -57,8 +58,9 @@ _MESSAGES = {
     "postgresql": "messages AS m WHERE m.recipient = ANY(CAST(:recipients AS text[])) OFFSET 0",
 }
 _CAMPAIGN = {"sqlite": ":campaign_{}", "postgresql": "CAST(:campaign_{} AS uuid)"}
-#: A lock of PostgreSQL that is held by the transaction that counts for a cap.
-_CAP_LOCK = int.from_bytes(hashlib.blake2b(b"bulksend cap", digest_size=8).digest(), "big", signed=True)
+#: The entry of the installation that the transaction that counts for a cap locks: the campaign that last did, and an id
+#: that changes with it.
+_CAP_TURN = "cap_turn"
 
 
 def resolved(tx: Connection, options: Options) -> Options:
@@ -74,25 +76,86 @@ def resolved(tx: Connection, options: Options) -> Options:
     return replace(options, exclusions=found.to_json())
 
 
-def lock_cap(tx: Connection, kept: str | None) -> None:
-    """Where the exclusions have a cap, no other transaction counts for one until the end of this one."""
-    if tx.dialect.name == "postgresql" and Exclusions.from_json(kept).cap is not None:
-        tx.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CAP_LOCK})")
+class LeftOut(NamedTuple):
+    """Whom a chunk of rows leaves out, asked before the transaction that stores it."""
+
+    by_row: Mapping[int, str]
+    """Row -> why."""
+    turn: bytes | None
+    """The turn under a cap that was the newest before it was asked."""
+
+
+def ask_ahead(tx: Connection, campaign: Campaign, planned: Sequence[NewMessage]) -> LeftOut | None:
+    """Whom these rows leave out, or None where only the transaction that stores them can ask.
+
+    By keys of the producer's a person may have messages in several chunks, and a cap counts the chunk before as well,
+    which is stored meanwhile. Otherwise each person has one.
+    """
+    has_cap = _has_cap(campaign)
+    if has_cap and any(message.explicit_key for message in planned):
+        return None
+    prefer_indexes(tx)
+    # Before the messages: what is stored after this turn is then asked again.
+    turn = installation.get(tx, _CAP_TURN) if has_cap else None
+    found = left_out(tx, campaign.kind, campaign.exclusions, planned, read_clock(tx))
+    return LeftOut({planned[n].row: why for n, why in found.items()}, turn)
+
+
+def take_turn(tx: Connection, campaign: Campaign) -> bytes | None:
+    """Where the campaign has a cap, no other one counts for a cap until the end of this transaction.
+
+    The value changes whenever another campaign takes a turn. None: it has no cap.
+    """
+    if not _has_cap(campaign):
+        return None
+    turn = installation.locked(tx, _CAP_TURN, b"")
+    if not turn.startswith(campaign.id.encode()):
+        turn = f"{campaign.id} {new_id()}".encode()
+        installation.put(tx, _CAP_TURN, turn)
+    return turn
+
+
+def _has_cap(campaign: Campaign) -> bool:
+    return Exclusions.from_json(campaign.exclusions).cap is not None
 
 
 def left_out(
-    tx: Connection, kept: str, planned: Sequence[NewMessage], suppressed: Collection[str], now: int
+    tx: Connection, kind: Kind, kept: str | None, planned: Sequence[NewMessage], now: int
 ) -> dict[int, str]:
-    """Which of ``planned`` the exclusions ``kept`` leave out: position -> why. Those of ``suppressed`` people do not
-    count for its cap.
+    """Which of ``planned`` suppressions or the exclusions ``kept`` leave out: position -> why.
+
+    Those of suppressed people do not count for the cap.
     """
-    exclusions = Exclusions.from_json(kept)
-    if not planned or not (exclusions.cap or exclusions.exclude or exclusions.only):
+    if not planned:
         return {}
+    # A suppression that ends before the first of them is due, such as a cool-down of a day, does not concern them.
+    first_due = max(now, min(message.due_at for message in planned))
     forms = [number_forms(message.recipient) for message in planned]
+    recipients = {message.recipient for message in planned}
+    reasons = suppressions.reasons_for(tx, recipients, kind, at=first_due, forms=chain.from_iterable(forms))
+    found = {} if kept is None else _left_out(tx, Exclusions.from_json(kept), planned, forms, reasons, now)
+    if reasons:
+        found |= {
+            n: suppressions.why(reasons[message.recipient])
+            for n, message in enumerate(planned)
+            if message.recipient in reasons
+        }
+    return found
+
+
+def _left_out(
+    tx: Connection,
+    exclusions: Exclusions,
+    planned: Sequence[NewMessage],
+    forms: Sequence[Sequence[str]],
+    suppressed: Collection[str],
+    now: int,
+) -> dict[int, str]:
+    if not (exclusions.cap or exclusions.exclude or exclusions.only):
+        return {}
     # The first form of a number stands for the person.
     people = [of[0] for of in forms]
-    most = max(Counter(people).values())
+    most = 1 if len(set(people)) == len(people) else max(Counter(people).values())
     rules = _Rules.of(exclusions)
     each = forms if most == 1 else set(forms)
     before = _before(tx, rules, each, {message.due_at for message in planned}, most, now)

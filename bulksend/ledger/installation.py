@@ -22,6 +22,19 @@ def get(tx: Connection, name: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
+def locked(tx: Connection, name: str, first: bytes) -> bytes:
+    """The value of that name, which other transactions do not lock or change until the end of this one.
+
+    It is ``first`` where there was none.
+    """
+    held = select(installation.c.value).where(installation.c.name == name).with_for_update()
+    found = tx.execute(held).scalar()
+    if found is None:
+        tx.execute(insert_if_new(tx, installation).values(name=name, value=first))
+        found = tx.execute(held).scalar_one()
+    return bytes(found)
+
+
 def put(tx: Connection, name: str, value: bytes) -> None:
     """Set the value of that name."""
     tx.execute(

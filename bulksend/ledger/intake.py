@@ -14,6 +14,7 @@ from bulksend.ledger.campaign_creation import Rivals
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.clock import read_clock
 from bulksend.ledger.encryption import Cipher
+from bulksend.ledger.exclusions import LeftOut
 from bulksend.ledger.message_rows import (
     QUEUED,
     EncryptionPolicy,
@@ -64,6 +65,7 @@ def store_chunk(
     cipher: Cipher,
     encrypts: EncryptionPolicy = encrypt_otp_only,
     prepared: Sequence[Prepared] | None = None,
+    left_out: LeftOut | None = None,
     superseded: int = 0,
     rivals: Rivals | None = None,
 ) -> StoredChunk:
@@ -71,7 +73,8 @@ def store_chunk(
 
     A row for a person who has the message of one of ``rivals`` is refused. Rows = planned + refused + ``superseded``:
     the audit relies on it. Superseded rows count as duplicates.
-    ``prepared`` is the result of ``prepare(planned)``, where that was called before the transaction.
+    ``prepared`` and ``left_out`` are the results of ``prepare`` and ``ask_ahead`` for ``planned``, where these were
+    called before the transaction.
     Raises IntakeConflict unless the campaign has stored exactly ``after_row`` rows, so that no row counts twice.
     """
     others = [] if rivals is None else rivals.of(tx, campaign.id)
@@ -79,7 +82,7 @@ def store_chunk(
     if prepared is None:
         prepared = prepare(campaign, planned, cipher, encrypts)
     taken = sent_before(tx, others, planned, cipher)
-    stored = _store(tx, campaign, [row for n, row in enumerate(prepared) if n not in taken], cipher)
+    stored = _store(tx, campaign, [row for n, row in enumerate(prepared) if n not in taken], cipher, left_out)
     chunk = replace(
         stored,
         refused=[*refused, *_taken_meanwhile(planned, taken), *stored.refused],
@@ -181,7 +184,13 @@ def _record(tx: Connection, campaign: Campaign, chunk: StoredChunk) -> None:
     )
 
 
-def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher) -> StoredChunk:
+def _store(
+    tx: Connection,
+    campaign: Campaign,
+    prepared: Sequence[Prepared],
+    cipher: Cipher,
+    ahead: LeftOut | None = None,
+) -> StoredChunk:
     """Insert the messages whose keys are new. The lock on the campaign keeps other transactions from adding keys."""
     first: dict[str, Prepared] = {}
     again = [of.message for of in prepared if first.setdefault(of.message.key, of) is not of]
@@ -189,8 +198,13 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cip
     new = [of for key, of in first.items() if key not in stored]
     _keep_consents(tx, campaign, prepared)
     without_consent = _without_consent(tx, campaign, new)
-    exclusions.lock_cap(tx, campaign.exclusions)
-    rows = message_rows(tx, campaign, [of for of in new if of.message.row not in without_consent], cipher)
+    agreed = [of for of in new if of.message.row not in without_consent]
+    turn = exclusions.take_turn(tx, campaign)
+    now = read_clock(tx)
+    # With another turn, another campaign has stored under a cap since, and its messages count.
+    holds = ahead is not None and ahead.turn == turn
+    left_out = _left_out(tx, campaign, agreed, ahead if holds else None, now)
+    rows = message_rows(campaign, agreed, cipher, now, left_out)
     insert_rows(tx, rows)
     refused = [
         _conflict(message, f"row {first[message.key].message.row}")
@@ -203,6 +217,19 @@ def _store(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cip
     ready = [row.id for row in queued if row.due_at <= row.queued_at]
     refused += without_consent.values()
     return StoredChunk(ready, len(rows), duplicates, len(rows) - len(queued), refused)
+
+
+def _left_out(
+    tx: Connection, campaign: Campaign, new: Sequence[Prepared], ahead: LeftOut | None, now: int
+) -> Mapping[int, str]:
+    """Whom the new messages leave out: position -> why."""
+    if ahead is None:
+        planned = [of.message for of in new]
+        return exclusions.left_out(tx, campaign.kind, campaign.exclusions, planned, now)
+    by_row = ahead.by_row
+    return (
+        {n: by_row[of.message.row] for n, of in enumerate(new) if of.message.row in by_row} if by_row else {}
+    )
 
 
 def _keep_consents(tx: Connection, campaign: Campaign, prepared: Sequence[Prepared]) -> None:

@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from bulksend.ledger import exclusions, suppressions
 from bulksend.ledger.campaigns import Campaign
-from bulksend.ledger.clock import read_clock
 from bulksend.ledger.copy import NULL, blob, cell, copy_in
 from bulksend.ledger.encryption import Cipher, clear
 from bulksend.ledger.ids import new_ids
@@ -126,22 +124,9 @@ _ROWS_PER_STATEMENT = 200
 
 
 def message_rows(
-    tx: Connection, campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher, now: int | None = None
+    campaign: Campaign, prepared: Sequence[Prepared], cipher: Cipher, now: int, left_out: Mapping[int, str]
 ) -> list[MessageRow]:
-    """The rows to insert; those of the suppressed, and of people whom the campaign leaves out, have ended.
-
-    ``now``: the ledger's clock, where known.
-    """
-    if not prepared:
-        return []
-    recipients = {of.message.recipient for of in prepared}
-    now = read_clock(tx) if now is None else now
-    # A suppression that ends before the first of them is due, such as a cool-down of a day, does not concern them.
-    first_due = max(now, min(of.message.due_at for of in prepared))
-    reasons = suppressions.reasons_for(tx, recipients, campaign.kind, at=first_due)
-    left_out: Mapping[int, str] = {}
-    if campaign.exclusions is not None:
-        left_out = exclusions.left_out(tx, campaign.exclusions, [of.message for of in prepared], reasons, now)
+    """The rows to insert; those of ``left_out``, position -> why, have ended. ``now``: the ledger's clock."""
     kind, campaign_id = campaign.kind.value, campaign.id
     rows: list[MessageRow] = []
     ids = new_ids(len(prepared), now)
@@ -149,8 +134,7 @@ def message_rows(
         row, key, _, recipient, sender, type, body, _, due_at, expires_at, _, in_quiet_hours, purpose = (
             message
         )
-        reason = reasons.get(recipient) if reasons else None
-        why = left_out.get(n) if reason is None else suppressions.why(reason)
+        why = left_out.get(n)
         if why is None:
             status, error, ended_at = QUEUED, None, None
             gate = quiet_hours.GATE if in_quiet_hours else None

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from bulksend.ledger import events as events_room
+from bulksend.ledger import installation
 from bulksend.ledger.bulk_parameters import statement
 from bulksend.ledger.clock import read_clock
-from bulksend.ledger.database import among, dialect_insert, insert_if_new, prefer_indexes
-from bulksend.ledger.schema import attempts, events, installation, messages, stats_hourly
+from bulksend.ledger.database import among, dialect_insert, prefer_indexes
+from bulksend.ledger.schema import attempts, events, messages, stats_hourly
 from bulksend.messaging.recipient import country_of
 from bulksend.messaging.states import Status
 
@@ -226,13 +227,11 @@ def _most(tx: Connection) -> int:
 
 def _mark(tx: Connection, name: str) -> int:
     """How far a source is counted. Locked: two relays must not count the same."""
-    tx.execute(insert_if_new(tx, installation).values(name=name, value=b"0"))
-    found = select(installation.c.value).where(installation.c.name == name).with_for_update()
-    return int(bytes(tx.execute(found).scalar_one()))
+    return int(installation.locked(tx, name, b"0"))
 
 
 def _set_mark(tx: Connection, name: str, value: int) -> None:
-    tx.execute(update(installation).where(installation.c.name == name).values(value=str(value).encode()))
+    installation.put(tx, name, str(value).encode())
 
 
 # -- reading -----------------------------------------------------------------------------------------
@@ -257,5 +256,4 @@ def read(
 
 def counted_until(tx: Connection) -> int:
     """Up to which start (ms) attempts are counted; 0 before the first run."""
-    found = tx.execute(select(installation.c.value).where(installation.c.name == _ATTEMPTS_MARK)).scalar()
-    return 0 if found is None else int(bytes(found))
+    return int(installation.get(tx, _ATTEMPTS_MARK) or 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, literal, or_, select, text
@@ -127,9 +128,17 @@ def _is_subject(tx: Connection, subject: str) -> ColumnElement[bool]:
 
 
 def reasons_for(
-    tx: Connection, recipients: Iterable[str], kind: Kind, *, at: int | None = None
+    tx: Connection,
+    recipients: Iterable[str],
+    kind: Kind,
+    *,
+    at: int | None = None,
+    forms: Iterable[str] | None = None,
 ) -> dict[str, str]:
-    """The recipients that must not get this kind at ``at`` (ms since the epoch; None: now), with the reasons."""
+    """The recipients that must not get this kind at ``at`` (ms since the epoch; None: now), with the reasons.
+
+    ``forms``: every form of their numbers, where known.
+    """
     wanted = list(recipients)
     if not wanted:
         return {}
@@ -138,7 +147,7 @@ def reasons_for(
     if tx.dialect.name == "sqlite":
         sql, rows = SUPPRESSING, bound(tx, RECIPIENTS, subject_rows(wanted, key))
     else:
-        subjects = {form for recipient in wanted for form in number_forms(recipient)}
+        subjects = set(chain.from_iterable(map(number_forms, wanted)) if forms is None else forms)
         if key is not None:
             subjects |= {person_hash(key, recipient) for recipient in wanted}
         sql, rows = _SUPPRESSING_ARRAY, {"rows": array(subjects)}

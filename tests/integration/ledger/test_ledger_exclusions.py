@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,12 +12,19 @@ from sqlalchemy import select
 
 from bulksend.errors import CampaignNotFound
 from bulksend.ledger import campaign_control, campaigns, consents, exclusions, intake, suppressions
+from bulksend.ledger.campaign_creation import NewCampaign
 from bulksend.ledger.campaigns import Campaign
+from bulksend.ledger.database import Database
+from bulksend.ledger.encryption import Cipher
 from bulksend.ledger.message_rows import NewMessage
 from bulksend.ledger.schema import messages
+from bulksend.messaging import MessageType, OnUnknown, compile_content
 from bulksend.messaging.exclusions import Cap, Consent, Exclusions, PeopleOf
 from bulksend.messaging.outcome import Accepted, Refused
 from bulksend.messaging.states import Kind, Status
+from producer.intake import Intake
+from producer.intake_report import IntakeReport
+from producer.publisher import NoPublisher
 
 DAY = 86_400_000
 ADA, BOB, EVE = "447700900001", "447700900002", "447700900003"
@@ -242,7 +250,7 @@ def test_a_message_does_not_count_for_its_own_cap(desk: Any) -> None:
 def test_of_two_campaigns_that_are_taken_in_at_once_one_reaches_a_person(desk: Any) -> None:
     one, other = (desk.campaign(exclusions=Exclusions(cap=Cap(1, DAY)).to_json()) for _ in range(2))
     taking = threading.Thread(target=desk.take, args=(other, to(desk, ADA)))
-    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     with desk.database.write() as tx:
         intake.store_chunk(tx, one, after_row=0, planned=[to(desk, ADA)], refused=(), cipher=desk.cipher)
         taking.start()
@@ -251,6 +259,78 @@ def test_of_two_campaigns_that_are_taken_in_at_once_one_reaches_a_person(desk: A
             time.sleep(0.01)
     taking.join()
     assert (left_out(desk, one), left_out(desk, other)) == ({}, {ADA: "cap"})
+
+
+def test_what_was_asked_ahead_holds_until_another_campaign_stores_under_a_cap(desk: Any) -> None:
+    one, other = (desk.campaign(exclusions=Exclusions(cap=Cap(1, DAY)).to_json()) for _ in range(2))
+
+    def ahead(message: NewMessage) -> exclusions.LeftOut:
+        found: exclusions.LeftOut = desk.read(exclusions.ask_ahead, one, [message])
+        return found
+
+    def store(message: NewMessage, left_out: exclusions.LeftOut) -> None:
+        desk.write(
+            intake.store_chunk,
+            one,
+            after_row=message.row - 1,
+            planned=[message],
+            refused=(),
+            cipher=desk.cipher,
+            left_out=left_out,
+        )
+
+    desk.take(one, to(desk, BOB))
+    # Its own chunks change nothing.
+    asked = ahead(to(desk, ADA, 3))
+    store(to(desk, OLDER, 2), ahead(to(desk, OLDER, 2)))
+    store(to(desk, ADA, 3), asked._replace(by_row={3: "cap: asked ahead"}))
+    asked = ahead(to(desk, EVE, 4))
+    desk.take(other, to(desk, EVE))
+    store(to(desk, EVE, 4), asked)
+    assert errors(desk, one) == {
+        BOB: "",
+        OLDER: "",
+        ADA: "cap: asked ahead",
+        EVE: exclusions.cap_error(Cap(1, DAY)),
+    }
+    assert left_out(desk, other) == {}
+
+
+def test_only_with_one_message_a_person_is_a_cap_asked_ahead(desk: Any) -> None:
+    """By keys of the producer's, the chunk that is stored meanwhile may be of the same people."""
+    chosen = to(desk, ADA, key="order 1", explicit_key=True)
+    capped = desk.campaign(exclusions=Exclusions(cap=CAP).to_json())
+    assert desk.read(exclusions.ask_ahead, capped, [to(desk, BOB), chosen]) is None
+    assert desk.read(exclusions.ask_ahead, desk.campaign(), [to(desk, BOB), chosen]) == ({}, None)
+
+
+def test_two_intakes_under_a_cap_at_once_reach_each_person_once(ledger: Database) -> None:
+    template = compile_content(MessageType.TEXT, {"body": "Hi"})
+    people = [(n, {"to": f"44770090{n:04d}"}) for n in range(1, 201)]
+    begin = threading.Barrier(2)
+
+    def started() -> None:
+        begin.wait()
+
+    def take(name: str, rows: list[tuple[int, dict[str, str]]]) -> IntakeReport:
+        new = NewCampaign(
+            key=name, name=name, kind=Kind.MARKETING, sender="8615000579987", type="text", content=template.to_json(),
+            source_hash=name, source_name=name, due_at=0, ttl_ms=None, rate=None, on_unknown=OnUnknown.HOLD,
+            created_by="ann", exclusions=Exclusions(cap=Cap(1, DAY)).to_json(),
+        )  # fmt: skip
+        taking = Intake(
+            ledger, NoPublisher(), Cipher([b"k" * 32]), chunk=10, began=lambda campaign: started()
+        )
+        return taking.run(new, template, lambda after: iter(rows[after:]), again=True)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(take, "one", people), pool.submit(take, "other", people[::-1])]
+        reports = [each.result() for each in both]
+    assert [report.messages for report in reports] == [200, 200]
+    assert sum(report.suppressed_by.get("cap", 0) for report in reports) == 200
+    reached = select(messages.c.recipient).where(messages.c.status == "queued")
+    with ledger.read() as tx:
+        assert len(set(tx.execute(reached).scalars())) == 200
 
 
 def test_rows_of_people_who_never_agreed_are_refused(desk: Any) -> None:
