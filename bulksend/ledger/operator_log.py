@@ -19,6 +19,8 @@ from bulksend.ledger.schema import READ_ACTS_SQL, acts
 Values = Mapping[str, object]
 #: Longer text of ``before`` or ``after`` is left out.
 _LONGEST_VALUES = 2000
+#: Acts of reading may be many more than all others.
+_LOOKED_AT = 2000
 
 
 class Actor(str):
@@ -147,6 +149,18 @@ def newest(
         select(*(acts.c[name] for name in Act.__slots__))
         .where(acts.c.scope == scope, acts.c.subject == subject, acts.c.act == act, acts.c.at >= since)
         .order_by(acts.c.id.desc())
+        .limit(limit)
+    )
+    return [_act(row) for row in rows.mappings()]
+
+
+def recent(tx: Connection, limit: int) -> list[Act]:
+    """The newest entries of all, newest first, without those of reading: as many as are among the newest _LOOKED_AT."""
+    newest = select(acts).order_by(acts.c.id.desc()).limit(_LOOKED_AT).subquery()
+    rows = tx.execute(
+        select(*(newest.c[name] for name in Act.__slots__))
+        .where(newest.c.scope != "read")
+        .order_by(newest.c.id.desc())
         .limit(limit)
     )
     return [_act(row) for row in rows.mappings()]

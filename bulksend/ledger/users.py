@@ -1,4 +1,4 @@
-"""People who may sign in. Of a password and of a setup token only hashes are stored."""
+"""People who may sign in. Of a password, a setup token and a link only hashes are stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from bulksend.ledger import operator_log
+from bulksend.ledger import operator_log, sessions
 from bulksend.ledger.bulk_parameters import storable
 from bulksend.ledger.clock import current_ms
 from bulksend.ledger.operator_log import Values
@@ -29,6 +29,12 @@ class User:
     failures: int
     locked_until: int | None
     signed_in_at: int | None
+    link_hash: bytes | None
+    link_expires_at: int | None
+
+
+#: A link that was not used yet is void.
+_NO_LINK = {"link_hash": None, "link_expires_at": None}
 
 
 def add(
@@ -63,6 +69,12 @@ def by_setup_hash(tx: Connection, hash: bytes) -> User | None:
     return None if row is None else User(**row)
 
 
+def by_link_hash(tx: Connection, hash: bytes) -> User | None:
+    """The user whose link has a token with this hash."""
+    row = tx.execute(select(users).where(users.c.link_hash == hash)).mappings().one_or_none()
+    return None if row is None else User(**row)
+
+
 def all_users(tx: Connection) -> list[User]:
     """Every user, by name."""
     return [User(**row) for row in tx.execute(select(users).order_by(users.c.name)).mappings()]
@@ -74,7 +86,8 @@ def set_values(tx: Connection, name: str, **values: Any) -> None:
 
 
 def set_setup(tx: Connection, name: str, *, hash: bytes, expires_at: int, actor: str, why: str) -> None:
-    """Give the user another setup token; its password and its lock are gone, on record."""
+    """Give the user another setup token; its password, its lock and its sessions are gone, on record."""
+    sessions.end_all(tx, name)
     set_values(
         tx,
         name,
@@ -83,8 +96,22 @@ def set_setup(tx: Connection, name: str, *, hash: bytes, expires_at: int, actor:
         password_hash=None,
         failures=0,
         locked_until=None,
+        **_NO_LINK,
     )
     _record(tx, name, "reset", actor=actor, why=why)
+
+
+def set_link(tx: Connection, name: str, *, hash: bytes, expires_at: int, actor: str) -> None:
+    """Give the user a link that signs in once, instead of one that was not used, on record."""
+    set_values(tx, name, link_hash=hash, link_expires_at=expires_at)
+    _record(tx, name, "link", actor=actor, why="to sign in once")
+
+
+def use_link(tx: Connection, user: User) -> bool:
+    """Use the link of the user up. Returns whether it was there still."""
+    is_current: ColumnElement[bool] = users.c.link_hash == user.link_hash
+    change = update(users).where(users.c.name == user.name, is_current)
+    return tx.execute(change.values(**_NO_LINK, signed_in_at=current_ms())).rowcount > 0
 
 
 def set_password(tx: Connection, user: User, password_hash: str) -> bool:
@@ -101,17 +128,21 @@ def set_password(tx: Connection, user: User, password_hash: str) -> bool:
             locked_until=None,
         )
     )
+    sessions.end_all(tx, user.name)
     return operator_log.apply(
         tx, change, actor=user.name, act="set password", scope="user", subject=user.name, why="by setup token"
     )
 
 
 def disable(tx: Connection, name: str, *, actor: str, why: str) -> bool:
-    """Refuse a user from now on, on record; returns whether it was not disabled before."""
+    """Refuse a user from now on, and in its sessions, on record; returns whether it was not disabled before."""
+    sessions.end_all(tx, name)
     change = (
         update(users)
         .where(users.c.name == name, users.c.disabled_at.is_(None))
-        .values(disabled_at=current_ms(), password_hash=None, setup_hash=None, setup_expires_at=None)
+        .values(
+            disabled_at=current_ms(), password_hash=None, setup_hash=None, setup_expires_at=None, **_NO_LINK
+        )
     )
     return operator_log.apply(
         tx,

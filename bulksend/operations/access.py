@@ -54,7 +54,8 @@ class Principal:
     @property
     def actor(self) -> Actor:
         """Its name in the operator log, with the request that the act comes by."""
-        return Actor(f"{self.name} ({self.id})", ip=self.origin.ip, request_id=self.origin.request_id)
+        name = self.name if self.name == self.id else f"{self.name} ({self.id})"
+        return Actor(name, ip=self.origin.ip, request_id=self.origin.request_id)
 
     @property
     def sees_numbers(self) -> bool:

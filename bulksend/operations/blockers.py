@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from bulksend.ledger import campaigns, due, leases, pauses, progress, senders
 from bulksend.ledger.campaigns import Campaign
 from bulksend.ledger.database import Database
 from bulksend.messaging.canary import CanaryState
+from bulksend.messaging.masking import mask_digits
 from bulksend.messaging.units import format_in_zone
 from bulksend.settings import Settings
 
@@ -37,6 +38,10 @@ class Check:
 
     def __str__(self) -> str:
         return f"{self.about}: {self.found}; {self.remedy}"
+
+    def masked(self) -> Check:
+        """The same for a reader who sees no numbers: words of a person may name one."""
+        return replace(self, found=mask_digits(self.found))
 
 
 def blocker(about: str, found: str, remedy: str) -> Check:

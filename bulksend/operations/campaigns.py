@@ -187,16 +187,17 @@ def find_page(tx: Connection, filter: Filter, *, limit: int, after: str | None =
         sender=None if sender is None else parse_recipient(sender, field="sender"),
         name=filter.name,
     )
-    items: list[dict[str, Any]] = [{**summary} for summary in _summaries(tx, found)]
+    items: list[dict[str, Any]] = [{**summary} for summary in summaries(tx, found)]
     return Page(items, found[-1].id if len(found) == limit else None)
 
 
 def newest(tx: Connection, limit: int) -> list[Summary]:
     """The newest campaigns first."""
-    return _summaries(tx, campaigns.newest(tx, limit))
+    return summaries(tx, campaigns.newest(tx, limit))
 
 
-def _summaries(tx: Connection, found: Sequence[Campaign]) -> list[Summary]:
+def summaries(tx: Connection, found: Sequence[Campaign]) -> list[Summary]:
+    """What lists show of these campaigns."""
     counts = counters.of(tx, [campaign.id for campaign in found])
     rates = progress.send_rates(tx, found, RATE_WINDOW_MS)
     return [_summary(c, counts[c.id], rates[c.id]) for c in found]

@@ -46,7 +46,7 @@ def read_state(
         found = senders.all_senders(tx)
         return LedgerState(
             messages=counters.by_kind(tx),
-            oldest_age_s=_oldest_ages(tx, paused, now_ms),
+            oldest_age_s=oldest_ages(tx, paused, now_ms),
             senders=[_sender(tx, each) for each in found],
             account_paused=account in paused.accounts,
             quota_used=_quota_used(account_quota(found).limit, limiter, now_ms),
@@ -57,7 +57,8 @@ def read_state(
         )
 
 
-def _oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str, float]:
+def oldest_ages(tx: Connection, paused: pauses.Pauses, now_ms: int) -> dict[str, float]:
+    """For how many seconds the oldest message of each lane is due that nothing pauses."""
     ages = {lane.value: 0.0 for lane in LANES}
     if paused.accounts:
         return ages

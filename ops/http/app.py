@@ -27,6 +27,7 @@ from ops.http import problems
 from ops.http.access_log import AccessLog
 from ops.http.api_schema import described
 from ops.http.body_limits import BodyLimits
+from ops.http.faces import is_of_the_api
 from ops.http.messages_in import MessagesIn
 from ops.http.receipts_in import ReceiptsIn, is_callback
 from ops.http.requests import Requests
@@ -53,6 +54,7 @@ from ops.http.routes import (
 )
 from ops.http.sending import Sending
 from ops.http.services import Services
+from ops.web.app import create_console
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +111,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.receipts = _receipts(services)
     app.state.sending = Sending(services)
-    app.requests = _requests(services, MessagesIn(services, app.state.sending, app.framework))
+    api = MessagesIn(services, app.state.sending, app.framework)
+    app.requests = _requests(services, _Faces(api, create_console(services)))
     problems.install(app)
     app.add_middleware(BodyLimits)
     app.add_middleware(problems.Crashes)
@@ -122,6 +125,16 @@ def create_app(services: Services) -> FastAPI:
         return FileResponse(STATIC / "docs.html")
 
     return app
+
+
+class _Faces:
+    """The HTTP API and the console, each at its addresses."""
+
+    def __init__(self, api: ASGIApp, console: ASGIApp) -> None:
+        self._api, self._console = api, console
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._api if is_of_the_api(scope["path"]) else self._console)(scope, receive, send)
 
 
 async def _leave_signs(database: Database) -> None:

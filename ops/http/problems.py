@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
@@ -177,12 +177,17 @@ def of_error(request: Request, error: BulksendError) -> JSONResponse:
         listed = [_change_error(each) for each in error.changes]
     if status >= 500:
         log.error("request_failed", error=str(error), code=code_of(type(error)))
-    detail, code = _with_endpoints(without_numbers(str(error))), code_of(type(error))
-    if isinstance(error, errors.Unavailable | errors.Unfit) and not isinstance(error, errors.DiskFull):
-        # A caller need not know the address of a server of ours; the log has it.
-        detail = _AWAY if status == 503 else _UNFIT
+    detail, code = _with_endpoints(detail_of(error, status)), code_of(type(error))
     more = {"wait_seconds": error.wait_seconds} if isinstance(error, errors.TooLate) else None
     return problem(request, status, title, detail, code=code, errors=listed, headers=headers, more=more)
+
+
+def detail_of(error: BulksendError, status: int) -> str:
+    """What a caller is told of an error of ours, without numbers."""
+    if isinstance(error, errors.Unavailable | errors.Unfit) and not isinstance(error, errors.DiskFull):
+        # It need not know the address of a server of ours; the log has it.
+        return _AWAY if status == 503 else _UNFIT
+    return without_numbers(str(error))
 
 
 def field_error(error: InvalidValue, row: int | None = None) -> dict[str, Any]:
@@ -300,8 +305,9 @@ class Crashes:
     It does not reach the server, which would log its text: that may hold private data.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: Callable[[Request], Response] | None = None) -> None:
         self._app = app
+        self._answer = answer or _crashed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
@@ -316,10 +322,11 @@ class Crashes:
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             log.error("request_crashed", error=type(error).__name__, at=_place(error))
             if scope["type"] == "http" and not begun:
-                answer = problem(
-                    Request(scope), 500, "Internal error", "the error is in the log", code="internal_error"
-                )
-                await answer(scope, receive, send)
+                await self._answer(Request(scope))(scope, receive, send)
+
+
+def _crashed(request: Request) -> Response:
+    return problem(request, 500, "Internal error", "the error is in the log", code="internal_error")
 
 
 def _place(error: BaseException) -> str:

@@ -29,6 +29,7 @@ from ops.http.request_rate import RequestRate
 from ops.http.services import REDIS_S, Services
 from ops.http.suppression_imports import SuppressionImports
 from ops.http.upload_process import LargeUploads
+from ops.web.live import LiveTabs
 from producer import Producer
 from producer.intake import tune_interpreter
 from producer.uploads import UploadIntake, Uploads, UploadStore
@@ -71,6 +72,7 @@ def services_of(of: Settings) -> Services:
             lease_s=of.lease_seconds,
         ),
         streams=EventStreams(database),
+        live=LiveTabs(database),
     )
 
 
@@ -85,7 +87,7 @@ def _receipts(of: Settings) -> ReceiptGroupCommit:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events at a signal to stop: it waits for every answer that has begun."""
+    """Ends the streams of events and pages at a signal to stop: it waits for every answer that has begun."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
@@ -105,6 +107,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._services.streams.close()
+        self._services.live.close()
         super().handle_exit(sig, frame)
 
 

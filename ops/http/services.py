@@ -32,6 +32,7 @@ from ops.http.request_checks import check_request
 from ops.http.request_rate import RequestRate
 from ops.http.suppression_imports import SuppressionImports
 from ops.http.upload_process import LargeUploads
+from ops.web.live import LiveTabs
 from producer import Producer
 from producer.uploads import UploadIntake, Uploads
 
@@ -64,6 +65,8 @@ class Services:
     """Of the metrics of this process."""
     tracing: Tracing | None
     streams: EventStreams
+    live: LiveTabs
+    """The pages of the console that follow the ledger."""
     answer_s: float = 1.0
     """The answer to a posted campaign waits this long for its counts; a file that takes longer is `intake`."""
 
@@ -126,7 +129,7 @@ async def signed_in(
 
     Costs no thread while the key is remembered, as it is in all but two requests a second.
     """
-    origin = Origin(_address(request), request.state.request_id)
+    origin = Origin(address_of(request), request.state.request_id)
     principal = services.keys.remembered(key, origin)
     if principal is None:
         # Keys that do not exist cost reads of the ledger: no address may ask for any number of them.
@@ -147,7 +150,7 @@ def presented_key(request: Request) -> str:
     return key.strip()
 
 
-def _address(request: Request) -> str | None:
+def address_of(request: Request) -> str | None:
     """The address of the caller; None where the connection has none."""
     return _checked_address(request.client.host if request.client else "")
 

@@ -52,8 +52,12 @@ def text_of(path: Path) -> str | None:
 
 
 #: Files of other projects, with their licences, as they were published.
-OF_OTHERS = ROOT / "ops" / "http" / "static" / "swagger-ui"
-FILES = [path for path in tracked() if OF_OTHERS not in path.parents]
+OF_OTHERS = (
+    ROOT / "ops" / "http" / "static" / "swagger-ui",
+    ROOT / "ops" / "web" / "static" / "uplot",
+    ROOT / "tests" / "browser" / "axe-core",
+)
+FILES = [path for path in tracked() if not any(folder in path.parents for folder in OF_OTHERS)]
 TEXTS = {path: text for path in FILES if (text := text_of(path)) is not None}
 
 
@@ -239,8 +243,8 @@ def test_no_property_is_judged_by_the_clock() -> None:
 
 
 #: The docstring of a command is its help text, and a command that raises prints the error; that of an endpoint is its
-#: text in the API's documentation, and one that raises answers a problem.
-FACES = (ROOT / "ops" / "cli", ROOT / "ops" / "http" / "routes")
+#: text in the API's documentation, and one that raises answers a problem, as a page of the console does.
+FACES = (ROOT / "ops" / "cli", ROOT / "ops" / "http" / "routes", ROOT / "ops" / "web" / "routes")
 
 
 def test_a_public_function_that_raises_says_so() -> None:

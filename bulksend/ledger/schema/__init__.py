@@ -14,6 +14,7 @@ from bulksend.ledger.schema.access import (
     api_keys,
     idempotent_requests,
     receipt_tokens,
+    sessions,
     users,
 )
 from bulksend.ledger.schema.base import Counter, Id, Instant, installation, metadata
@@ -104,6 +105,7 @@ __all__ = [
     "receipts",
     "refusals",
     "senders",
+    "sessions",
     "stats_hourly",
     "suppressions",
     "template_uses",

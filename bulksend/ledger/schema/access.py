@@ -39,6 +39,22 @@ users = Table(
     Column("failures", Integer, nullable=False, comment="failed sign-ins in a row"),
     Column("locked_until", Instant),
     Column("signed_in_at", Instant),
+    Column("link_hash", LargeBinary, comment="SHA-256 of the token that signs in once, without the password"),
+    Column("link_expires_at", Instant),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column(
+        "hash", String(64), primary_key=True, comment="SHA-256, in hex, of the token in the browser's cookie"
+    ),
+    Column("user_name", String(100), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False, comment="of the last request, to the minute"),
+    Column("expires_at", Instant, nullable=False),
+    Column("ip", String(45), comment="of the sign-in"),
+    Index(None, "user_name"),
 )
 
 receipt_tokens = Table(

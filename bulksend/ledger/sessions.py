@@ -1,0 +1,90 @@
+"""Sessions of browsers. Of the token in the cookie only a hash is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, insert, select, update
+
+from bulksend.ledger import operator_log
+from bulksend.ledger.clock import current_ms, read_clock
+from bulksend.ledger.database import among
+from bulksend.ledger.operator_log import Actor
+from bulksend.ledger.schema import sessions, users
+
+#: A session ends after this long, and sooner when no request comes with it for as long as IDLE_MS.
+LIFE_MS, IDLE_MS = 7 * 86_400_000, 12 * 3_600_000
+#: ``seen_at`` is written when it is older than this.
+SEEN_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A live session with the role that its user has now. ``is_seen``: its ``seen_at`` need not be written."""
+
+    user: str
+    role: str
+    created_at: int
+    expires_at: int
+    is_seen: bool
+
+
+def add(tx: Connection, user: str, hash: str, *, actor: Actor, why: str) -> None:
+    """Store a new session, on record; those that have ended are deleted."""
+    now = read_clock(tx)
+    tx.execute(delete(sessions).where(sessions.c.expires_at <= now))
+    tx.execute(delete(sessions).where(sessions.c.seen_at <= now - IDLE_MS))
+    tx.execute(
+        insert(sessions).values(
+            hash=hash, user_name=user, created_at=now, seen_at=now, expires_at=now + LIFE_MS, ip=actor.ip
+        )
+    )
+    operator_log.record(tx, actor=actor, act="sign in", scope="user", subject=user, why=why)
+
+
+def get(tx: Connection, hash: str) -> Session | None:
+    """The live session of a token with this hash; None where there is none, or its user is disabled."""
+    now = read_clock(tx)
+    found = tx.execute(
+        _live(now)
+        .add_columns(sessions.c.created_at, sessions.c.expires_at, sessions.c.seen_at)
+        .where(sessions.c.hash == hash)
+    ).one_or_none()
+    if found is None:
+        return None
+    _, user, role, created_at, expires_at, seen_at = found
+    return Session(user, role, created_at, expires_at, is_seen=now - seen_at < SEEN_MS)
+
+
+def live_roles(tx: Connection, hashes: Sequence[str]) -> dict[str, str]:
+    """The role that the user of each of these sessions has now, of those that are live."""
+    found = tx.execute(_live(read_clock(tx)).where(among(tx, sessions.c.hash, hashes)))
+    return {hash: role for hash, _, role in found}
+
+
+def _live(now: int) -> Select[Any]:
+    return (
+        select(sessions.c.hash, sessions.c.user_name, users.c.role)
+        .join(users, users.c.name == sessions.c.user_name)
+        .where(users.c.disabled_at.is_(None), sessions.c.expires_at > now, sessions.c.seen_at > now - IDLE_MS)
+    )
+
+
+def note_seen(tx: Connection, hash: str) -> None:
+    """A request came with this session."""
+    tx.execute(update(sessions).where(sessions.c.hash == hash).values(seen_at=current_ms()))
+
+
+def end(tx: Connection, hash: str, *, actor: Actor) -> None:
+    """End one session, on record where there was one."""
+    found = tx.execute(delete(sessions).where(sessions.c.hash == hash).returning(sessions.c.user_name))
+    user = found.scalar_one_or_none()
+    if user is not None:
+        operator_log.record(tx, actor=actor, act="sign out", scope="user", subject=user, why="by the user")
+
+
+def end_all(tx: Connection, user: str) -> None:
+    """End every session of a user."""
+    tx.execute(delete(sessions).where(sessions.c.user_name == user))

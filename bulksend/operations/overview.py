@@ -1,0 +1,83 @@
+"""What goes on in the whole installation, for the first look: a few rows by their indexes, whatever its size."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from bulksend.ledger import campaigns, counters, leases, operator_log, pauses, senders
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
+from bulksend.messaging.states import WAITING, Status
+from bulksend.messaging.units import format_instant
+from bulksend.operations.campaigns import summaries
+from bulksend.operations.gauges import oldest_ages
+from bulksend.operations.json_shape import masked_words, to_json
+from bulksend.operations.stats import show_stats
+from bulksend.settings import Settings
+
+#: The most campaigns and acts that are shown.
+MOST_CAMPAIGNS, MOST_ACTS = 10, 8
+_ENDINGS = ("accepted", "delivered", "read", "failed", "expired")
+
+
+def overview(of: Settings, database: Database) -> dict[str, Any]:
+    """Open campaigns, messages by status, lanes, senders, the newest acts, and the sums of the last 24 hours."""
+    since = datetime.now(UTC) - timedelta(hours=23)
+    hours = show_stats(
+        database, ["kind"], since=since.isoformat(), until=None, timezone="UTC", fields=("since", "until")
+    )
+    with database.read() as tx:
+        now_ms = read_clock(tx)
+        paused = pauses.current(tx)
+        found = senders.all_senders(tx)
+        return {
+            "at": format_instant(now_ms),
+            "campaigns": _open_campaigns(tx, {each.phone: each.rate for each in found}),
+            "lanes": _lanes(tx, paused, now_ms),
+            "senders": [to_json(each) for each in found],
+            "account_paused": of.account() in paused.accounts,
+            "workers": len(leases.alive(tx)),
+            "acts": [_act(each) for each in operator_log.recent(tx, MOST_ACTS)],
+            "day": {name: sum(row[name] for row in hours["items"]) for name in _ENDINGS},
+            "counted_until": hours["counted_until"],
+        }
+
+
+def _open_campaigns(tx: Connection, rates: dict[str, float]) -> dict[str, Any]:
+    """The newest campaigns that have not ended, each with ``rate_limit``, and how many there are."""
+    open_ones = sorted(campaigns.open_ones(tx), key=lambda each: each.id, reverse=True)
+    shown = open_ones[:MOST_CAMPAIGNS]
+    items = [
+        {**summary, "rate_limit": min(each.rate or float("inf"), rates.get(each.sender, float("inf")))}
+        for each, summary in zip(shown, summaries(tx, shown), strict=True)
+    ]
+    return {"items": items, "count": len(open_ones)}
+
+
+def _lanes(tx: Connection, paused: pauses.Pauses, now_ms: int) -> list[dict[str, Any]]:
+    """Of each kind: messages that wait and that are unknown, and the age of the oldest that is due, in seconds."""
+    by_kind = counters.by_kind(tx)
+    return [
+        {
+            "kind": kind,
+            "oldest_due_seconds": age,
+            "waiting": sum(by_kind.get((kind, status), 0) for status in WAITING),
+            "unknown": by_kind.get((kind, Status.UNKNOWN), 0),
+        }
+        for kind, age in oldest_ages(tx, paused, now_ms).items()
+    ]
+
+
+def _act(act: operator_log.Act) -> dict[str, Any]:
+    shown = to_json({name: getattr(act, name) for name in ("at", "actor", "act", "scope", "subject", "why")})
+    # The subject of a suppression is a number.
+    return shown if act.scope != "suppression" else shown | {"subject": None}
+
+
+def masked(found: dict[str, Any]) -> dict[str, Any]:
+    """The same for a reader who sees no numbers."""
+    masked: dict[str, Any] = masked_words(found)
+    return masked

@@ -1,0 +1,127 @@
+"""Sessions of browsers: sign in by password or by a link, tell whose a session is, sign out."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from bulksend.errors import NotFound, NotSignedIn
+from bulksend.ledger import sessions, users
+from bulksend.ledger.clock import read_clock
+from bulksend.ledger.database import Database
+from bulksend.ledger.operator_log import Actor
+from bulksend.messaging.secret_text import ID_BYTES, SECRET_BYTES, base62, compose, id_of
+from bulksend.operations.access import Origin, Principal, Role
+from bulksend.operations.passwords import Passwords
+from bulksend.operations.users import check_password
+
+SESSION, LINK = "bsn", "bsl"
+#: A link may be used within this time.
+LINK_MS = 15 * 60_000
+#: A browser keeps a session's token for this long.
+LIFE_S = sessions.LIFE_MS // 1000
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """The principal of a session, and whether ``note_seen`` is due."""
+
+    principal: Principal
+    is_seen: bool
+
+
+def sign_in(
+    database: Database,
+    name: str,
+    password: str,
+    *,
+    passwords: Passwords,
+    origin: Origin,
+    random: Random = secrets.token_bytes,
+) -> str:
+    """The token of a new session of the user with that password, on record. Raises NotSignedIn."""
+    user = check_password(database, name, password, passwords=passwords, origin=origin)
+    token = _new_token(SESSION, random)
+    with database.write() as tx:
+        sessions.add(tx, user.name, hash_of(token), actor=user.actor, why="by password")
+    return token
+
+
+def make_link(
+    database: Database, name: str, *, actor: str, random: Random = secrets.token_bytes
+) -> dict[str, object]:
+    """``link_token`` signs the user in once, within LINK_MS; one that was not used is void. Raises NotFound."""
+    token = _new_token(LINK, random)
+    with database.write() as tx:
+        user = users.get(tx, name)
+        if user is None or user.disabled_at is not None:
+            raise NotFound("no user of this name may sign in; `bulksend users list` shows the names")
+        expires_at = read_clock(tx) + LINK_MS
+        users.set_link(tx, name, hash=_digest(token), expires_at=expires_at, actor=actor)
+    return {"name": name, "link_token": token, "seconds": LINK_MS // 1000}
+
+
+def use_link(
+    database: Database, link_token: str, *, origin: Origin, random: Random = secrets.token_bytes
+) -> str:
+    """The token of a new session of the user of a link, which is used up, on record. Raises NotSignedIn."""
+    token = _new_token(SESSION, random)
+    with database.write() as tx:
+        user = users.by_link_hash(tx, _digest(link_token)) if id_of(link_token, LINK) else None
+        if user is None or user.link_expires_at is None or user.link_expires_at <= read_clock(tx):
+            raise _unusable()
+        if not users.use_link(tx, user):
+            raise _unusable()
+        principal = Principal(user.name, user.name, Role(user.role), origin=origin)
+        sessions.add(tx, user.name, hash_of(token), actor=principal.actor, why="by link")
+    return token
+
+
+def find(tx: Connection, token: str, origin: Origin) -> SignedIn:
+    """Whose session this is, with the role that the user has now. Raises NotSignedIn."""
+    found = sessions.get(tx, hash_of(token)) if id_of(token, SESSION) else None
+    if found is None:
+        raise NotSignedIn("the session has ended; sign in again")
+    return SignedIn(Principal(found.user, found.user, Role(found.role), origin=origin), found.is_seen)
+
+
+def live_roles(tx: Connection, hashes: Sequence[str]) -> dict[str, Role]:
+    """The role that each of these sessions has now, by ``hash_of`` its token; those that have ended are left out."""
+    return {hash: Role(role) for hash, role in sessions.live_roles(tx, hashes).items()}
+
+
+def note_seen(database: Database, token: str) -> None:
+    """A request came with this session: it does not end for lack of use. Only a loss of power may lose this."""
+    with database.write(durable=False) as tx:
+        sessions.note_seen(tx, hash_of(token))
+
+
+def sign_out(database: Database, token: str, *, actor: Actor) -> None:
+    """End the session, on record where it was live."""
+    with database.write() as tx:
+        sessions.end(tx, hash_of(token), actor=actor)
+
+
+def hash_of(token: str) -> str:
+    """What the ledger keeps of a session's token."""
+    return _digest(token).hex()
+
+
+def _new_token(prefix: str, random: Random) -> str:
+    return compose(prefix, base62(random(ID_BYTES), 9), random(SECRET_BYTES))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _unusable() -> NotSignedIn:
+    return NotSignedIn(
+        "the link is unknown, used or older than 15 minutes; `bulksend users link NAME` gives another"
+    )

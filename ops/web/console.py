@@ -1,0 +1,43 @@
+"""What the console has once in a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jinja2 import Environment
+
+from bulksend.operations.blockers import Check, find_blockers
+from bulksend.operations.passwords import Passwords
+from ops.http.services import Services
+from ops.web.assets import Assets
+from ops.web.live import LiveTabs
+from ops.web.remembered import Remembered
+from ops.web.sign_in_rate import SignInRate
+from ops.web.templating import environment
+
+#: Blockers are looked for at most this often.
+BLOCKERS_S = 5.0
+
+
+@dataclass(frozen=True)
+class Console:
+    """Beside the services of the process, which the HTTP API uses too."""
+
+    services: Services
+    live: LiveTabs
+    menu: Sequence[tuple[str, str, str]] = ()
+    """Pages of the menu: path, key of its text behind ``base.menu.``, role that it needs."""
+    assets: Assets = field(default_factory=Assets)
+    templates: Environment = field(default_factory=environment)
+    passwords: Passwords = field(default_factory=Passwords)
+    blockers: Remembered[list[Check]] = field(init=False)
+    """What holds messages back now. It asks Redis, which takes seconds where that is away."""
+    sign_in_rate: SignInRate = field(default_factory=SignInRate)
+    hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """A password takes 19 MiB and 30 ms of a core: no flood of sign-ins has all of the machine."""
+
+    def __post_init__(self) -> None:
+        of, database = self.services.settings, self.services.database
+        object.__setattr__(self, "blockers", Remembered(lambda: find_blockers(of, database), BLOCKERS_S))

@@ -1,0 +1,125 @@
+"""Forms that change something. An endpoint takes one by the role that it needs::
+
+    @router.post("/campaigns/{id}/pause")
+    def pause(id: str, form: OperatorForm) -> Response:
+        campaigns.act(form.page.database, ..., actor=form.page.user.actor, why=form.optional("why"))
+        return form.page.redirect(f"/campaigns/{id}", "campaign.paused")
+
+Where the form holds a file, ``UploadOf`` checks all but the body, which the endpoint reads by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import Depends, Request
+
+from bulksend.errors import InvalidInput, TooLarge
+from bulksend.operations.access import Role
+from ops.http.body_limits import BodyReader
+from ops.web import csrf
+from ops.web.pages import Page, signed_in
+
+MOST_BYTES, MOST_FIELDS = 1024 * 1024, 2_000
+
+
+class Fields:
+    """The fields of a form, each with the values that it came with."""
+
+    def __init__(self, values: Mapping[str, Sequence[str]]) -> None:
+        self._values = values
+
+    def text(self, name: str, default: str = "") -> str:
+        """The value without blanks around it; ``default`` where it is not there."""
+        found = self._values.get(name)
+        return found[0].strip() if found else default
+
+    def raw(self, name: str) -> str:
+        """The value as it was typed, such as a password."""
+        return self._values.get(name, [""])[0]
+
+    def optional(self, name: str) -> str | None:
+        """The value; None where it is empty."""
+        return self.text(name) or None
+
+    def every(self, name: str) -> list[str]:
+        """Each value of a field that may come several times."""
+        return [value.strip() for value in self._values.get(name, ())]
+
+    def is_on(self, name: str) -> bool:
+        """Whether a box was ticked."""
+        return name in self._values
+
+    def names(self) -> list[str]:
+        """The fields that came."""
+        return list(self._values)
+
+
+@dataclass(frozen=True)
+class Form(Fields):
+    """The fields, and the page of the user who sent them."""
+
+    page: Page
+    fields: Mapping[str, Sequence[str]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_values", self.fields)
+
+
+async def read_fields(request: Request) -> Fields:
+    """The fields of a form without files. Raises InvalidInput, TooLarge."""
+    return Fields(await _read(request))
+
+
+async def _read(request: Request) -> dict[str, list[str]]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise InvalidInput("this address takes a form (application/x-www-form-urlencoded)")
+    body, receive, more = bytearray(), BodyReader(request.receive), True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MOST_BYTES:
+            raise TooLarge(f"the form has more than {MOST_BYTES:,} bytes")
+    try:
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+    except ValueError:
+        raise InvalidInput(f"the form is not UTF-8, or has more than {MOST_FIELDS:,} fields") from None
+
+
+class FormOf:
+    """A dependency that reads a form of a user who has the role. ``role`` is read by the test of who may do what."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, page: Annotated[Page, Depends(signed_in)]) -> Form:
+        page.user.check_role(self.role)
+        fields = await _read(page.request)
+        csrf.check_token(fields.get(csrf.FIELD, [""])[0], page.token)
+        return Form(page, fields)
+
+
+class UploadOf:
+    """A dependency for a form with a file: the token comes as a header, by script, before the body is read."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, page: Annotated[Page, Depends(signed_in)]) -> Page:
+        page.user.check_role(self.role)
+        csrf.check_token(page.request.headers.get(csrf.HEADER, ""), page.token)
+        return page
+
+
+#: Parameters of an endpoint that changes something: its user has at least this role.
+ViewerForm = Annotated[Form, Depends(FormOf(Role.VIEWER))]
+SenderForm = Annotated[Form, Depends(FormOf(Role.SENDER))]
+OperatorForm = Annotated[Form, Depends(FormOf(Role.OPERATOR))]
+AdminForm = Annotated[Form, Depends(FormOf(Role.ADMIN))]
+SenderUpload = Annotated[Page, Depends(UploadOf(Role.SENDER))]
+OperatorUpload = Annotated[Page, Depends(UploadOf(Role.OPERATOR))]

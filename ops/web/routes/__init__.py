@@ -1,0 +1,1 @@
+"""The pages, a module for each with a ``router``; ``ops.web.app`` lists them."""

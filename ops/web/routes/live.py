@@ -1,0 +1,22 @@
+"""The stream that tells a page what has changed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from bulksend.operations import sessions
+from ops.web.live import MOST_TOPICS, LiveStream
+from ops.web.pages import ViewerPage
+
+router = APIRouter()
+
+
+@router.get("/live")
+async def live(page: ViewerPage, topic: Annotated[list[str], Query(max_length=MOST_TOPICS)]) -> Response:
+    """Events ``changed`` (the ledger's time and the topics), ``alive`` (the time), ``over`` (load the page again)."""
+    tabs = page.console.live
+    tabs.check_room(page.user.id)
+    session = sessions.hash_of(page.token)
+    return LiveStream(tabs.chunks(topic, user=page.user.id, session=session, role=page.user.role))

@@ -1,0 +1,20 @@
+"""The first page: what is going on, and what needs a person."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from bulksend.operations import overview
+from ops.web.pages import ViewerPage
+
+router = APIRouter()
+
+
+@router.get("/")
+def overview_page(page: ViewerPage) -> Response:
+    """Running campaigns, unknown messages, senders, lanes, what is wrong, the newest acts."""
+    found = overview.overview(page.services.settings, page.database)
+    blockers = page.console.blockers.now()
+    if not page.user.sees_numbers:
+        found, blockers = overview.masked(found), [each.masked() for each in blockers]
+    return page.render("overview.html", found=found, blockers=blockers)
