@@ -77,7 +77,9 @@ class Watching:
                 self._waiting.pop(id, None)
 
     def close(self) -> None:
-        """Let its thread end when it is idle."""
+        """Ask the ledger no more, and let the thread end when it is idle."""
+        if self._running is not None:
+            self._running.cancel()
         self._executor.shutdown(wait=False)
 
     async def _watch(self) -> None:

@@ -55,6 +55,19 @@ def test_a_ledger_that_is_away_ends_no_wait_with_an_error() -> None:
     assert asyncio.run(Watching(ledger.statuses).ending("a", Status.QUEUED, 0.12)) is Status.QUEUED
 
 
+def test_a_watch_that_is_closed_while_it_looks_ends_without_an_error() -> None:
+    async def main() -> list[object]:
+        watching = Watching(Ledger(a=10**9).statuses)
+        waits = asyncio.create_task(watching.ending("a", Status.QUEUED, 30))
+        await asyncio.sleep(0)
+        watching.close()
+        waits.cancel()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        return list(await asyncio.gather(*left, return_exceptions=True))
+
+    assert [type(each) for each in asyncio.run(main())] == [asyncio.CancelledError] * 2
+
+
 def test_a_thread_gets_the_ending_too_or_the_last_known_status() -> None:
     ledger = Ledger(a=3, b=10**9)
     assert Endings(ledger.statuses).ending("a", Status.QUEUED, 30) is Status.ACCEPTED
