@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, TextClause, select, text, update
+from sqlalchemy import Connection, TextClause, case, select, text, update
 
 from bulksend.ledger.bulk_parameters import bound, statement, table
 from bulksend.ledger.clock import now_sql, read_clock
@@ -31,6 +31,8 @@ from bulksend.messaging.states import SENT, Status
 
 #: The gate of a code that a newer one holds.
 GATE = "newer_code"
+#: The gate of a code whose person got too many messages. Each code that asks there makes all others wait for longer.
+PAIR_RATE = "pair_rate"
 #: A held code is looked at again after this long, also without a relay.
 HELD_MS = 60_000
 #: How many codes a walk looks at in a turn. The relay gives each walk a turn a second.
@@ -121,7 +123,8 @@ HELD, WAITING = text(f"{HELD_CODES_SQL} AND {WAITING_SQL}"), text(WAITING_CODES_
 class Walk:
     """A walk through codes, ``which``: ends those that a newer one replaced.
 
-    One that a newer code holds is freed when its newer ones ended unsent. Other gates stay as they are.
+    One that a newer code holds is freed when its newer ones ended unsent. One behind its pair rate is held by a newer one
+    that waits, too: the newer one is the next that asks. Other gates stay as they are.
     """
 
     def __init__(self, which: TextClause) -> None:
@@ -129,7 +132,7 @@ class Walk:
         self._after: str | None = None
 
     def settle(self, tx: Connection, limit: int = AT_ONCE) -> dict[str, int]:
-        """Look at the next of them; the numbers of ended and freed ones."""
+        """Look at the next of them; the numbers of ended, held and freed ones."""
         prefer_indexes(tx)
         columns = messages.c.id, messages.c.recipient, messages.c.gate
         wanted = select(*columns).where(self._which).order_by(messages.c.id).limit(limit)
@@ -143,14 +146,24 @@ class Walk:
         replaced = [(id, of.sent) for id, of in newer.items() if of.sent is not None]
         ended = end_unsent(tx, [id for id, _ in replaced], Status.SUPERSEDED, REASON)
         mark_superseded(tx, replaced)
+        hold = [id for id, _, gate in found if gate == PAIR_RATE and id in newer]
         free = [id for id, _, gate in found if gate == GATE and id not in newer]
-        return {"superseded": ended, "freed": _free(tx, free)}
+        return {"superseded": ended, "held": _hold(tx, hold), "freed": _free(tx, free)}
 
 
 def _read_newer(tx: Connection, codes: Iterable[tuple[str, str]]) -> dict[str, Newer]:
     sql = NEWER.format(codes=table(tx, CODES), now=now_sql(tx))
     found = tx.execute(statement(sql), bound(tx, CODES, code_rows(codes)))
     return newer_codes((row.id, row.newer) for row in found)
+
+
+def _hold(tx: Connection, ids: Sequence[str]) -> int:
+    if not ids:
+        return 0
+    again = read_clock(tx) + HELD_MS
+    until = case((messages.c.expires_at < again, messages.c.expires_at), else_=again)
+    held = update(messages).where(among(tx, messages.c.id, ids), WAITING, messages.c.gate == PAIR_RATE)
+    return tx.execute(held.values(due_at=until, gate=GATE, gate_until=until)).rowcount
 
 
 def _free(tx: Connection, ids: Sequence[str]) -> int:

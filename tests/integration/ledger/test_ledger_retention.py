@@ -122,7 +122,7 @@ def test_a_code_outlives_the_one_that_was_sent_in_its_place(desk: Any) -> None:
     openings = {each.message.id: each for each in desk.openings(desk.claim(lease, [older, newer]))}
     desk.open(lease, list(openings.values()))
     desk.settle(openings[newer], Accepted("mid", "rid"), evidence=Evidence(200, 0, message_id="mid"))
-    assert desk.write(Walk(HELD).settle) == {"superseded": 1, "freed": 0}
+    assert desk.write(Walk(HELD).settle) == {"superseded": 1, "held": 0, "freed": 0}
     desk.sql("UPDATE messages SET ended_at = ended_at + 86400000 WHERE CAST(id AS text) = :id", id=older)
     assert delete(desk, 20.5) == {"messages": 1}
     assert desk.status(older) == "superseded"
