@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from typing import Any, NamedTuple
@@ -137,7 +138,7 @@ def _check_each_person(site: Site, rows: Mapping[str, Any], told: Mapping[str, T
         codes = by_person[to]
         gone = [id for id in codes if rows[id]["status"] == "accepted"]
         assert gone, "none was sent"
-        for older, newer in zip(gone, gone[1:], strict=False):
+        for older, newer in pairwise(gone):
             assert opened_at[older] < told[newer].stored_at + LOOK_MS, "two were sent that waited together"
         for id in codes:
             if rows[id]["status"] == "superseded":
