@@ -123,8 +123,8 @@ HELD, WAITING = text(f"{HELD_CODES_SQL} AND {WAITING_SQL}"), text(WAITING_CODES_
 class Walk:
     """A walk through codes, ``which``: ends those that a newer one replaced.
 
-    One that a newer code holds is freed when its newer ones ended unsent. One behind its pair rate is held by a newer one
-    that waits, too: the newer one is the next that asks. Other gates stay as they are.
+    One that a newer code holds is freed when its newer ones ended unsent. One behind its pair rate is held by a newer
+    one that waits, too: the newer one is the next that asks. Other gates stay as they are.
     """
 
     def __init__(self, which: TextClause) -> None:
