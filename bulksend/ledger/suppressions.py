@@ -285,18 +285,17 @@ def _is_stronger(new: Any) -> ColumnElement[bool]:
     return stronger
 
 
-def count_new(tx: Connection, subjects: Sequence[str], *, scope: str) -> int:
-    """How many rows ``add_many`` would add or prolong without an end."""
+def count_new(tx: Connection, subjects: Sequence[str], *, scope: str, until: int | None) -> int:
+    """How many rows ``add_many`` would add or prolong with this ``until``; not those whose source it would replace."""
     people = list(dict.fromkeys(map(canonical_number, subjects)))
-    endless = 0
+    there, lasting = suppressions.c.until, suppressions.c.until.is_(None)
+    unchanged = lasting if until is None else lasting | (there >= until)
+    kept = 0
     for start in range(0, len(people), 2000):
-        there = select(func.count()).where(
-            among(tx, suppressions.c.subject, people[start : start + 2000]),
-            suppressions.c.scope == scope,
-            suppressions.c.until.is_(None),
-        )
-        endless += int(tx.execute(there).scalar_one())
-    return len(people) - endless
+        of = among(tx, suppressions.c.subject, people[start : start + 2000])
+        counted = select(func.count()).where(of, suppressions.c.scope == scope, unchanged)
+        kept += int(tx.execute(counted).scalar_one())
+    return len(people) - kept
 
 
 def remove(tx: Connection, subject: str, *, scope: str | None, actor: str, why: str) -> int:

@@ -117,9 +117,11 @@ def import_suppressions(
 
     with database.write() as tx:
         if dry_run:
-            scopes = {scope: sorted(subject for subject, of in people if of == scope) for _, scope in people}
             done = report(
-                sum(suppressions.count_new(tx, subjects, scope=scope) for scope, subjects in scopes.items())
+                sum(
+                    suppressions.count_new(tx, [*subjects], scope=said.scope, until=said.until)
+                    for said, subjects in asked.items()
+                )
             )
         else:
             # In a fixed order, as the subjects of each, so that two imports do not deadlock.
