@@ -176,6 +176,7 @@ _MESSAGE_COLUMNS = (
         "delivered_at",
         "read_at",
         "ended_at",
+        "superseded_by",
     ),
 )
 #: What a message has only after the event, as it may have gone on since.

@@ -70,8 +70,13 @@ def test_the_newer_code_is_sent_and_the_older_one_ends_as_superseded(desk: Desk)
     assert walk(desk) == NOTHING | {"superseded": 1}
     row = desk.row(older)
     assert (row["status"], str(row["superseded_by"]), desk.payload(older)) == ("superseded", newer, None)
-    told = [(event.type, event.data.get("id")) for event in _events(desk)]
-    assert ("message.superseded", older) in told
+    told = [
+        (event.type, event.data["id"], event.data.get("superseded_by"))
+        for event in _events(desk)
+        if event.type.startswith("message.")
+    ]
+    assert ("message.superseded", older, newer) in told, "its producer learns which code went out instead"
+    assert ("message.accepted", newer, None) in told
     assert desk.broken() == {}
 
 
